@@ -1,0 +1,2 @@
+//! Windtunnel.
+fn main() {}
