@@ -1,1 +1,33 @@
-//! Windtunnel.
+//! The words, the records and the statistics of Windtunnel.
+//!
+//! Everything that is kept or judged is a type of this crate; everything that is decided is a pure
+//! function of it. It starts no process, prints nothing, and reads neither clock nor environment:
+//! the CLI and the probe do that and hand the facts in.
+//!
+//! In the order in which a measurement travels:
+//!
+//! 1. [`case`]: what is to be measured, fully resolved;
+//! 2. [`wire`]: how the CLI tells it to a probe, and what the probe answers;
+//! 3. [`timeline`]: when each token came, and the [`metric`]s that follow from it;
+//! 4. [`record`]: what one round left, with its [`environment`];
+//! 5. [`store`]: the file in which records are appended, one JSON line each;
+//! 6. [`summary`]: the rounds of one case and subject, reduced by [`stats`];
+//! 7. [`compare`]: two subjects, side by side.
+
+pub mod case;
+pub mod compare;
+pub mod environment;
+pub mod metric;
+pub mod record;
+pub mod stats;
+pub mod store;
+pub mod summary;
+pub mod timeline;
+pub mod unit;
+pub mod wire;
+
+pub use case::{Case, CaseHash, CaseId};
+pub use environment::Environment;
+pub use metric::Metric;
+pub use record::{Digest, Outcome, Record, Samples, Subject};
+pub use unit::{Bytes, Nanos, Rate, Tokens};

@@ -1,0 +1,390 @@
+//! A case: one fully resolved point of a scenario's matrix. Nothing in it is optional.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::num::NonZeroU32;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::unit::{Nanos, Tokens};
+
+/// What one child process runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    /// Its name everywhere: filter target, key of records, anchor in the report.
+    pub id: CaseId,
+    /// What is done and with how many tokens.
+    pub workload: Workload,
+    /// On which model.
+    pub model: Model,
+    /// In which number format weights, activations and KV are held.
+    pub dtype: Dtype,
+    /// How keys and values lie in memory.
+    pub kv: KvLayout,
+    /// Which attention backend runs, by its name in the engine; `auto` lets the engine choose.
+    pub attention: String,
+    /// Most tokens that the engine computes in one step: longer prompts are split into chunks.
+    pub step_tokens: Tokens,
+    /// Iterations of the measured shape that are run first and kept apart.
+    pub warmup: u32,
+    /// Iterations that are measured.
+    pub iterations: NonZeroU32,
+    /// Seed of random weights and of the prompts.
+    pub seed: u64,
+    /// A child that takes longer than this is killed.
+    pub deadline: Nanos,
+}
+
+/// What is done in one iteration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Workload {
+    /// Load the model, and generate one token to show that it works.
+    Load,
+    /// Work off `batch` prompts at once, to the first token of each.
+    Prefill {
+        /// Length of each prompt.
+        prompt: Tokens,
+        /// Requests submitted at once.
+        batch: u32,
+    },
+    /// Generate with a cache that already holds `depth` tokens of each sequence.
+    Decode {
+        /// Tokens in the cache of each sequence when decoding begins.
+        depth: Tokens,
+        /// Tokens to generate for each sequence.
+        output: Tokens,
+        /// Sequences that decode together.
+        batch: u32,
+    },
+    /// What a user sees: prompt in, output out.
+    Generate {
+        /// Length of each prompt.
+        prompt: Tokens,
+        /// Tokens to generate for each request.
+        output: Tokens,
+        /// Requests submitted at once.
+        batch: u32,
+    },
+}
+
+/// The length and number of the requests of one iteration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Length of each prompt.
+    pub prompt: Tokens,
+    /// Tokens to generate for each request, at least 1.
+    pub output: Tokens,
+    /// Requests submitted at once.
+    pub batch: u32,
+}
+
+impl Workload {
+    /// The names of all workloads, as scenarios write them.
+    pub const NAMES: [&'static str; 4] = ["load", "prefill", "decode", "generate"];
+
+    /// The name of this workload, as scenarios write it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Workload::Load => "load",
+            Workload::Prefill { .. } => "prefill",
+            Workload::Decode { .. } => "decode",
+            Workload::Generate { .. } => "generate",
+        }
+    }
+
+    /// The requests of one iteration.
+    ///
+    /// A decode at depth `d` is a prompt of `d` tokens whose first token is not counted: the rate
+    /// and the gaps begin after it, with `d` tokens in the cache.
+    #[must_use]
+    pub const fn shape(&self) -> Shape {
+        match *self {
+            Workload::Load => Shape { prompt: Tokens(8), output: Tokens(1), batch: 1 },
+            Workload::Prefill { prompt, batch } => Shape { prompt, output: Tokens(1), batch },
+            Workload::Decode { depth, output, batch } => {
+                Shape { prompt: depth, output: Tokens(output.0 + 1), batch }
+            }
+            Workload::Generate { prompt, output, batch } => Shape { prompt, output, batch },
+        }
+    }
+}
+
+impl Shape {
+    /// Tokens that the KV pool must hold for all requests at once.
+    #[must_use]
+    pub const fn kv_tokens(&self) -> Tokens {
+        Tokens((self.prompt.0 + self.output.0) * self.batch as u64)
+    }
+}
+
+/// A model by its name in `models.toml`, with the place it comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// Its name in scenarios and tables.
+    pub name: String,
+    /// Where its shapes and weights come from.
+    pub source: Source,
+}
+
+/// Where a model comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// The shapes of a public model, with random weights drawn from the case's seed.
+    Preset(String),
+    /// A folder with `config.json` and safetensors.
+    Folder(String),
+}
+
+/// A number format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// IEEE single precision.
+    F32,
+    /// IEEE half precision.
+    F16,
+    /// bfloat16.
+    Bf16,
+}
+
+impl Dtype {
+    /// Bytes of one number.
+    #[must_use]
+    pub const fn bytes(self) -> u64 {
+        match self {
+            Dtype::F32 => 4,
+            Dtype::F16 | Dtype::Bf16 => 2,
+        }
+    }
+}
+
+impl fmt::Display for Dtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Dtype::F32 => "f32",
+            Dtype::F16 => "f16",
+            Dtype::Bf16 => "bf16",
+        })
+    }
+}
+
+impl FromStr for Dtype {
+    type Err = NotOneOf;
+
+    fn from_str(text: &str) -> Result<Self, NotOneOf> {
+        match text {
+            "f32" => Ok(Dtype::F32),
+            "f16" => Ok(Dtype::F16),
+            "bf16" => Ok(Dtype::Bf16),
+            _ => Err(NotOneOf { found: text.to_owned(), expected: "f32, f16, bf16" }),
+        }
+    }
+}
+
+/// How keys and values lie in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum KvLayout {
+    /// Each sequence has one piece that is long enough for all of it.
+    Contiguous,
+    /// Each sequence has a table of blocks of this many tokens.
+    Paged(NonZeroU32),
+}
+
+impl fmt::Display for KvLayout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KvLayout::Contiguous => f.pad("contiguous"),
+            KvLayout::Paged(block) => f.pad(&format!("paged-{block}")),
+        }
+    }
+}
+
+impl FromStr for KvLayout {
+    type Err = NotOneOf;
+
+    fn from_str(text: &str) -> Result<Self, NotOneOf> {
+        let block = text.strip_prefix("paged-").and_then(|block| block.parse().ok());
+        match (text, block) {
+            ("contiguous", _) => Ok(KvLayout::Contiguous),
+            (_, Some(block)) => Ok(KvLayout::Paged(block)),
+            _ => Err(NotOneOf {
+                found: text.to_owned(),
+                expected: "contiguous, paged-16, paged-32, or paged-N with N of at least 1",
+            }),
+        }
+    }
+}
+
+impl TryFrom<String> for KvLayout {
+    type Error = NotOneOf;
+
+    fn try_from(text: String) -> Result<Self, NotOneOf> {
+        text.parse()
+    }
+}
+
+impl From<KvLayout> for String {
+    fn from(layout: KvLayout) -> String {
+        layout.to_string()
+    }
+}
+
+/// A word that is none of those that an axis takes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{found}` is none of: {expected}")]
+pub struct NotOneOf {
+    /// What was written.
+    pub found: String,
+    /// What could have been.
+    pub expected: &'static str,
+}
+
+/// The stable text of a case: scenario, model and the axes of the matrix in alphabetical order,
+/// `gate/decode/qwen3-0.6b/batch=8,dtype=f32`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CaseId(String);
+
+impl CaseId {
+    /// The id of the point `axes` of `scenario`'s matrix for `model`.
+    #[must_use]
+    pub fn new(scenario: &str, model: &str, axes: &BTreeMap<String, String>) -> CaseId {
+        let axes: Vec<String> =
+            axes.iter().map(|(axis, value)| format!("{axis}={value}")).collect();
+        match axes.is_empty() {
+            true => CaseId(format!("{scenario}/{model}")),
+            false => CaseId(format!("{scenario}/{model}/{}", axes.join(","))),
+        }
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for CaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// What a case means, as a number: cases whose hashes differ measured different things, even under
+/// the same id (a default may have changed between two runs).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CaseHash(String);
+
+impl Case {
+    /// The hash of everything that can change what is measured: all but the id and the deadline.
+    #[must_use]
+    pub fn hash(&self) -> CaseHash {
+        let Case {
+            id: _,
+            deadline: _,
+            workload,
+            model,
+            dtype,
+            kv,
+            attention,
+            step_tokens,
+            warmup,
+            iterations,
+            seed,
+        } = self;
+        let meaning =
+            (workload, model, dtype, kv, attention, step_tokens, warmup, iterations, seed);
+        let json = serde_json::to_vec(&meaning).expect("a case is plain data");
+        CaseHash(format!("{:032x}", xxh3_128(&json)))
+    }
+}
+
+impl fmt::Display for CaseHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn case(id: &str) -> Case {
+        Case {
+            id: CaseId(id.to_owned()),
+            workload: Workload::Decode { depth: Tokens(128), output: Tokens(32), batch: 1 },
+            model: Model { name: "tiny".into(), source: Source::Preset("tiny-qwen3".into()) },
+            dtype: Dtype::F32,
+            kv: KvLayout::Paged(NonZeroU32::new(16).unwrap()),
+            attention: "auto".into(),
+            step_tokens: Tokens(512),
+            warmup: 1,
+            iterations: NonZeroU32::new(3).unwrap(),
+            seed: 1,
+            deadline: Nanos::from_seconds(60.0),
+        }
+    }
+
+    #[test]
+    fn the_id_sorts_its_axes() {
+        let axes = [("kv", "paged-16"), ("batch", "8")];
+        let axes = axes.into_iter().map(|(axis, value)| (axis.into(), value.into())).collect();
+        assert_eq!(
+            CaseId::new("gate/decode", "m", &axes).as_str(),
+            "gate/decode/m/batch=8,kv=paged-16"
+        );
+        assert_eq!(CaseId::new("smoke/load", "m", &BTreeMap::new()).as_str(), "smoke/load/m");
+    }
+
+    #[test]
+    fn the_hash_sees_every_field_that_can_change_a_result() {
+        let original = case("a");
+        let mut other = original.clone();
+        other.id = CaseId("b".into());
+        other.deadline = Nanos(1);
+        assert_eq!(original.hash(), other.hash(), "name and deadline change no result");
+
+        let changes: [fn(&mut Case); 9] = [
+            |case| case.workload = Workload::Load,
+            |case| case.model.name = "other".into(),
+            |case| case.dtype = Dtype::Bf16,
+            |case| case.kv = KvLayout::Contiguous,
+            |case| case.attention = "naive".into(),
+            |case| case.step_tokens = Tokens(64),
+            |case| case.warmup = 0,
+            |case| case.iterations = NonZeroU32::MIN,
+            |case| case.seed = 2,
+        ];
+        for (i, change) in changes.iter().enumerate() {
+            let mut other = original.clone();
+            change(&mut other);
+            assert_ne!(original.hash(), other.hash(), "change {i} went unseen");
+        }
+    }
+
+    #[test]
+    fn a_case_survives_the_wire() {
+        let json = serde_json::to_string(&case("a")).unwrap();
+        assert_eq!(serde_json::from_str::<Case>(&json).unwrap(), case("a"));
+    }
+
+    #[test]
+    fn layouts_are_read_as_they_are_written() {
+        for text in ["contiguous", "paged-1", "paged-16", "paged-32"] {
+            assert_eq!(text.parse::<KvLayout>().unwrap().to_string(), text);
+        }
+        for text in ["paged-0", "paged-", "paged", "16", ""] {
+            let complaint = text.parse::<KvLayout>().unwrap_err().to_string();
+            assert!(complaint.contains("paged-16"), "{complaint}");
+        }
+    }
+}

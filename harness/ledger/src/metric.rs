@@ -1,0 +1,216 @@
+//! What is measured: every metric with its definition, unit, direction and class.
+//!
+//! The definitions are the field's: a time per output token never includes the first token, and a
+//! rate divides by the number of intervals that really passed. How they follow from the moments at
+//! which tokens arrived stands in [`timeline`](crate::timeline).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::unit::{Bytes, Nanos, Rate};
+
+/// One kind of measured value. Values are stored as `f64` in the metric's [`Unit`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Metric {
+    /// Tokens of all sequences per second, while every sequence of the batch decodes: counted from
+    /// the moment at which the last of them has its first token to the moment at which the first of
+    /// them has its last.
+    DecodeRate,
+    /// Time per output token of one request: (last token − first token) / (tokens − 1).
+    TimePerOutputToken,
+    /// One gap between two consecutive tokens of one request.
+    InterToken,
+    /// Prompt tokens of all requests per second, from the first submit to the last first token.
+    PrefillRate,
+    /// First token − submit, of one request.
+    TimeToFirstToken,
+    /// Last token − submit, of one request.
+    EndToEnd,
+    /// From the call that loads the model to an engine that accepts requests.
+    LoadTime,
+    /// The highest resident set of the probe process over its life, as the kernel counted it.
+    PeakRss,
+    /// Bytes of the model's weights as the engine holds them, by the engine's own accounting.
+    WeightBytes,
+    /// Bytes of the KV pool that the engine reserved.
+    KvBytes,
+}
+
+/// What a reader and a judge need to know of a metric.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spec {
+    /// How it is written in files and on the command line.
+    pub name: &'static str,
+    /// How it is written above a column or a plot.
+    pub label: &'static str,
+    /// The unit in which values are stored.
+    pub unit: Unit,
+    /// Which direction is good.
+    pub better: Better,
+    /// Which margin of the policy applies.
+    pub class: Class,
+    /// The smallest relative change that could be real on a quiet machine, in per cent. Smaller
+    /// ones are shown as "about equal".
+    pub noise_floor: f64,
+}
+
+/// The unit in which a metric's values are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Nanoseconds.
+    Nanoseconds,
+    /// Bytes.
+    Bytes,
+    /// Tokens per second.
+    TokensPerSecond,
+}
+
+/// Which direction of a metric is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Better {
+    /// More is better: rates.
+    Higher,
+    /// Less is better: times and bytes.
+    Lower,
+}
+
+/// Metrics that share a margin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// How fast tokens come once they come.
+    Decode,
+    /// How fast a prompt is worked off.
+    Prefill,
+    /// Bytes that the engine accounts for exactly.
+    Memory,
+    /// Bytes as the kernel sees them.
+    ResidentMemory,
+    /// How long it takes until the engine can serve.
+    Load,
+}
+
+impl Metric {
+    /// Every metric, in the order in which tables show them.
+    pub const ALL: [Metric; 10] = [
+        Metric::DecodeRate,
+        Metric::TimePerOutputToken,
+        Metric::InterToken,
+        Metric::PrefillRate,
+        Metric::TimeToFirstToken,
+        Metric::EndToEnd,
+        Metric::LoadTime,
+        Metric::PeakRss,
+        Metric::WeightBytes,
+        Metric::KvBytes,
+    ];
+
+    /// What there is to know of this metric.
+    #[must_use]
+    pub const fn spec(self) -> Spec {
+        use Better::{Higher, Lower};
+        use Unit::{Nanoseconds, TokensPerSecond};
+        let (name, label, unit, better, class, noise_floor) = match self {
+            Metric::DecodeRate => {
+                ("decode-rate", "decode", TokensPerSecond, Higher, Class::Decode, 1.0)
+            }
+            Metric::TimePerOutputToken => {
+                ("time-per-output-token", "TPOT", Nanoseconds, Lower, Class::Decode, 1.0)
+            }
+            Metric::InterToken => {
+                ("inter-token", "inter-token", Nanoseconds, Lower, Class::Decode, 1.0)
+            }
+            Metric::PrefillRate => {
+                ("prefill-rate", "prefill", TokensPerSecond, Higher, Class::Prefill, 1.0)
+            }
+            Metric::TimeToFirstToken => {
+                ("time-to-first-token", "TTFT", Nanoseconds, Lower, Class::Prefill, 1.0)
+            }
+            Metric::EndToEnd => {
+                ("end-to-end", "end to end", Nanoseconds, Lower, Class::Decode, 1.0)
+            }
+            Metric::LoadTime => ("load-time", "load", Nanoseconds, Lower, Class::Load, 5.0),
+            Metric::PeakRss => {
+                ("peak-rss", "peak RSS", Unit::Bytes, Lower, Class::ResidentMemory, 1.0)
+            }
+            Metric::WeightBytes => {
+                ("weight-bytes", "weights", Unit::Bytes, Lower, Class::Memory, 0.0)
+            }
+            Metric::KvBytes => ("kv-bytes", "KV pool", Unit::Bytes, Lower, Class::Memory, 0.0),
+        };
+        Spec { name, label, unit, better, class, noise_floor }
+    }
+
+    /// The metric of this [`name`](Spec::name).
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Metric> {
+        Metric::ALL.into_iter().find(|metric| metric.spec().name == name)
+    }
+
+    /// A value of this metric as a person reads it, with its unit.
+    #[must_use]
+    pub fn show(self, value: f64) -> String {
+        match self.spec().unit {
+            Unit::Nanoseconds => Nanos(value.round() as u64).to_string(),
+            Unit::Bytes => Bytes(value.round() as u64).to_string(),
+            Unit::TokensPerSecond => Rate(value).to_string(),
+        }
+    }
+
+    /// By how much `head` is worse than `base`, as a fraction of `base`: positive is worse, whatever
+    /// the metric's direction.
+    #[must_use]
+    pub fn worsening(self, base: f64, head: f64) -> f64 {
+        match self.spec().better {
+            Better::Lower => head / base - 1.0,
+            Better::Higher => base / head - 1.0,
+        }
+    }
+}
+
+impl fmt::Display for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.spec().name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The derive knows every variant: its complaint about an unknown one lists them all.
+    #[test]
+    fn every_metric_is_in_all() {
+        let complaint = serde_json::from_str::<Metric>("\"no such metric\"").unwrap_err();
+        let listed = complaint.to_string().matches('`').count() / 2 - 1;
+        assert_eq!(listed, Metric::ALL.len(), "{complaint}");
+    }
+
+    #[test]
+    fn every_metric_survives_serde_under_its_name() {
+        for metric in Metric::ALL {
+            let json = serde_json::to_string(&metric).unwrap();
+            assert_eq!(json, format!("\"{}\"", metric.spec().name));
+            assert_eq!(serde_json::from_str::<Metric>(&json).unwrap(), metric);
+            assert_eq!(Metric::from_name(metric.spec().name), Some(metric));
+        }
+    }
+
+    #[test]
+    fn names_and_labels_are_unique() {
+        for (i, a) in Metric::ALL.iter().enumerate() {
+            for b in &Metric::ALL[i + 1..] {
+                assert_ne!(a.spec().name, b.spec().name);
+                assert_ne!(a.spec().label, b.spec().label);
+            }
+        }
+    }
+
+    #[test]
+    fn worse_is_positive_in_either_direction() {
+        assert!(Metric::DecodeRate.worsening(100.0, 80.0) > 0.0);
+        assert!(Metric::TimeToFirstToken.worsening(100.0, 80.0) < 0.0);
+        assert_eq!(Metric::DecodeRate.worsening(100.0, 50.0), 1.0);
+    }
+}

@@ -1,0 +1,366 @@
+//! What one round left.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::case::{Case, CaseHash, CaseId};
+use crate::environment::Environment;
+use crate::metric::Metric;
+use crate::timeline::Values;
+use crate::unit::Nanos;
+
+/// What one child process left, whatever became of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Which run it belongs to.
+    pub run: RunId,
+    /// Which round of its case and subject, from 1.
+    pub round: u32,
+    /// When the child was started, RFC 3339 in UTC.
+    pub at: String,
+    /// What was measured.
+    pub subject: Subject,
+    /// What it was asked to do.
+    pub case: Case,
+    /// Where.
+    pub environment: Environment,
+    /// In what state the machine was.
+    pub conditions: Conditions,
+    /// A line for a shell that repeats this round.
+    pub command: String,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// The name of one run, unique on its machine: when it was started, and what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunId(pub String);
+
+/// What a run set out to do: the first line of its file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Its name.
+    pub id: RunId,
+    /// When it was started, RFC 3339 in UTC.
+    pub at: String,
+    /// The command that started it.
+    pub command: String,
+    /// What is measured, in the order of the command; the first is the base of comparisons.
+    pub subjects: Vec<Subject>,
+    /// The cases to run.
+    pub cases: Vec<Planned>,
+    /// Cases that the scenarios exclude, each with its reason.
+    pub skipped: Vec<Skipped>,
+}
+
+/// One case of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Planned {
+    /// The case.
+    pub id: CaseId,
+    /// What it means.
+    pub hash: CaseHash,
+    /// Rounds of it for each subject.
+    pub rounds: u32,
+}
+
+/// A case that a scenario excludes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// The case.
+    pub id: CaseId,
+    /// Why, in the words of the scenario.
+    pub reason: String,
+}
+
+/// What is measured: one build of an engine.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Subject {
+    /// As the user named it: `.`, `rev:v0.2`, `probe:./old`.
+    pub name: String,
+    /// The engine's commit; none for a probe whose origin is unknown.
+    pub commit: Option<String>,
+    /// Whether files differed from that commit when it was built.
+    pub dirty: bool,
+    /// Cargo features that it was built with, sorted.
+    pub features: Vec<String>,
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        if let Some(commit) = &self.commit {
+            let dirty = if self.dirty { "+" } else { "" };
+            write!(f, " ({}{dirty})", &commit[..commit.len().min(9)])?;
+        }
+        if !self.features.is_empty() {
+            write!(f, " [{}]", self.features.join(","))?;
+        }
+        Ok(())
+    }
+}
+
+/// The state of the machine around a round.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Conditions {
+    /// Load average over one minute before the child was started; none where it cannot be read.
+    pub load_before: Option<f64>,
+    /// From the start of the child to its end.
+    pub wall: Nanos,
+}
+
+/// What became of a round.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It ran to its end.
+    Measured(Samples),
+    /// It did not.
+    Failed(Failure),
+    /// The engine cannot do this, by design; the reason is the engine's.
+    Skipped(String),
+}
+
+/// Everything that a round measured, raw.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Samples {
+    /// The attention backend that ran.
+    pub attention: String,
+    /// What is known once a round.
+    pub once: BTreeMap<Metric, f64>,
+    /// What each iteration gave, in order, warm-up included.
+    pub iterations: Vec<Iteration>,
+}
+
+/// What one iteration gave.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Iteration {
+    /// Whether it counts.
+    pub kind: IterationKind,
+    /// The output tokens of all its requests.
+    pub digest: Digest,
+    /// Raw values by metric.
+    pub values: Values,
+}
+
+/// Whether an iteration counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IterationKind {
+    /// Run before the clock counts, with the measured shape.
+    WarmUp,
+    /// Counts.
+    Timed,
+}
+
+impl Samples {
+    /// The samples of `metric` that count: the value of the round, or those of its timed iterations.
+    #[must_use]
+    pub fn of(&self, metric: Metric) -> Vec<f64> {
+        if let Some(value) = self.once.get(&metric) {
+            return vec![*value];
+        }
+        let timed = self.iterations.iter().filter(|i| i.kind == IterationKind::Timed);
+        timed.filter_map(|iteration| iteration.values.get(&metric)).flatten().copied().collect()
+    }
+
+    /// The digests of all iterations, warm-up included: equal for rounds that computed the same.
+    #[must_use]
+    pub fn digests(&self) -> Vec<&Digest> {
+        self.iterations.iter().map(|iteration| &iteration.digest).collect()
+    }
+}
+
+/// A fingerprint of output tokens: equal for equal tokens.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Digest(String);
+
+impl Digest {
+    /// The digest of the output tokens of several requests, in the order of their submission.
+    #[must_use]
+    pub fn of_outputs<'a>(outputs: impl IntoIterator<Item = &'a [u32]>) -> Digest {
+        let mut hash = Xxh3::new();
+        for output in outputs {
+            hash.update(&(output.len() as u64).to_le_bytes());
+            for token in output {
+                hash.update(&token.to_le_bytes());
+            }
+        }
+        Digest(format!("{:016x}", hash.digest()))
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// Why a round did not run to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case")]
+pub enum Failure {
+    /// The subject could not be built.
+    #[error("the build failed")]
+    Build {
+        /// The end of what cargo printed.
+        tail: String,
+    },
+    /// The child could not be started.
+    #[error("the probe could not be started: {error}")]
+    Start {
+        /// What the system said.
+        error: String,
+    },
+    /// The probe speaks another protocol.
+    #[error(
+        "the probe speaks protocol {found}, this `windtunnel` speaks {expected}: build both from revisions that agree"
+    )]
+    Protocol {
+        /// What it speaks.
+        found: u32,
+        /// What was expected.
+        expected: u32,
+    },
+    /// The engine reported an error.
+    #[error("{error}")]
+    Engine {
+        /// The error, with its causes.
+        error: String,
+    },
+    /// The child ended by itself before it had said `end`.
+    #[error("the probe crashed ({status})")]
+    Crashed {
+        /// Exit code or signal, in words.
+        status: String,
+        /// The end of its stderr.
+        tail: String,
+    },
+    /// The kernel killed the child for want of memory.
+    #[error("the kernel ran out of memory and killed the probe")]
+    OutOfMemory {
+        /// The end of its stderr.
+        tail: String,
+    },
+    /// The child was killed at its deadline.
+    #[error("no end after {deadline}: killed")]
+    TimedOut {
+        /// The deadline.
+        deadline: Nanos,
+        /// The end of its stderr.
+        tail: String,
+    },
+    /// The child wrote something that is no message.
+    #[error("the probe wrote a line that is no message: `{line}`")]
+    Garbage {
+        /// The line, cut to a readable length.
+        line: String,
+        /// The end of its stderr.
+        tail: String,
+    },
+}
+
+impl Failure {
+    /// The end of what the failing process printed, if there was any.
+    #[must_use]
+    pub fn tail(&self) -> Option<&str> {
+        match self {
+            Failure::Build { tail }
+            | Failure::Crashed { tail, .. }
+            | Failure::OutOfMemory { tail }
+            | Failure::TimedOut { tail, .. }
+            | Failure::Garbage { tail, .. } => Some(tail.as_str()).filter(|tail| !tail.is_empty()),
+            Failure::Start { .. } | Failure::Protocol { .. } | Failure::Engine { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::case::tests::case;
+    use crate::environment::tests::environment;
+
+    /// A record whose timed iterations have these decode rates.
+    pub(crate) fn record(subject: &str, id: &str, round: u32, rates: &[f64]) -> Record {
+        let iteration = |rate: &f64| Iteration {
+            kind: IterationKind::Timed,
+            digest: Digest::of_outputs([[1, 2, 3].as_slice()]),
+            values: [(Metric::DecodeRate, vec![*rate])].into_iter().collect(),
+        };
+        Record {
+            run: RunId("run".into()),
+            round,
+            at: "2026-01-01T00:00:00Z".into(),
+            subject: Subject {
+                name: subject.into(),
+                commit: None,
+                dirty: false,
+                features: Vec::new(),
+            },
+            case: case(id),
+            environment: environment(),
+            conditions: Conditions::default(),
+            command: "true".into(),
+            outcome: Outcome::Measured(Samples {
+                attention: "naive".into(),
+                once: BTreeMap::new(),
+                iterations: rates.iter().map(iteration).collect(),
+            }),
+        }
+    }
+
+    #[test]
+    fn warm_up_is_kept_and_does_not_count() {
+        let mut record = record(".", "a", 1, &[1.0, 2.0, 3.0]);
+        let Outcome::Measured(samples) = &mut record.outcome else { unreachable!() };
+        samples.iterations[0].kind = IterationKind::WarmUp;
+        assert_eq!(samples.of(Metric::DecodeRate), [2.0, 3.0]);
+        assert_eq!(samples.digests().len(), 3);
+    }
+
+    #[test]
+    fn a_digest_tells_which_request_a_token_belongs_to() {
+        let of = |outputs: &[&[u32]]| Digest::of_outputs(outputs.iter().copied());
+        assert_eq!(of(&[&[1, 2], &[3]]), of(&[&[1, 2], &[3]]));
+        assert_ne!(of(&[&[1, 2], &[3]]), of(&[&[1], &[2, 3]]));
+        assert_ne!(of(&[&[1, 2]]), of(&[&[2, 1]]));
+        assert_ne!(of(&[]), of(&[&[]]));
+    }
+
+    #[test]
+    fn every_outcome_survives_serde() {
+        let failures = [
+            Failure::Build { tail: "t".into() },
+            Failure::Start { error: "e".into() },
+            Failure::Protocol { found: 2, expected: 1 },
+            Failure::Engine { error: "e".into() },
+            Failure::Crashed { status: "signal 11".into(), tail: String::new() },
+            Failure::OutOfMemory { tail: String::new() },
+            Failure::TimedOut { deadline: Nanos(1), tail: String::new() },
+            Failure::Garbage { line: "x".into(), tail: String::new() },
+        ];
+        let outcomes = failures.into_iter().map(Outcome::Failed);
+        for outcome in outcomes.chain([Outcome::Skipped("r".into())]) {
+            let mut record = record(".", "a", 1, &[1.5]);
+            record.outcome = outcome;
+            let json = serde_json::to_string(&record).unwrap();
+            assert_eq!(serde_json::from_str::<Record>(&json).unwrap(), record);
+        }
+    }
+
+    #[test]
+    fn a_subject_shows_its_commit_and_whether_that_is_all() {
+        let mut subject = record(".", "a", 1, &[]).subject;
+        assert_eq!(subject.to_string(), ".");
+        subject.commit = Some("0123456789abcdef".into());
+        subject.dirty = true;
+        subject.features = vec!["cuda".into()];
+        assert_eq!(subject.to_string(), ". (012345678+) [cuda]");
+    }
+}

@@ -1,0 +1,296 @@
+//! The file in which a run is kept: JSON lines, appended and never rewritten.
+//!
+//! The first line says what the run set out to do, every other line is one [`Record`]. Each line is
+//! numbered with the schema it was written in. A record is on disk when [`Store::append`] returns.
+//! A line that a kill left unfinished is noticed when the file is read, and cut off when the file
+//! is opened to go on.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::record::{Record, Run};
+
+/// The number of the format. Readers refuse newer ones; nothing rewrites older ones.
+pub const SCHEMA: u32 = 1;
+
+/// One line of a file.
+#[derive(Serialize, Deserialize)]
+struct Line {
+    schema: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    run: Option<Run>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    record: Option<Record>,
+}
+
+/// The part of a line that every schema shares.
+#[derive(Deserialize)]
+struct Numbered {
+    schema: u32,
+}
+
+/// What a file holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Contents {
+    /// What the run set out to do.
+    pub run: Run,
+    /// What it left, in the order in which it was measured.
+    pub records: Vec<Record>,
+    /// Whether the last line was cut short, and dropped.
+    pub torn: bool,
+}
+
+/// Why a file cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The system refused.
+    #[error("cannot {action} `{path}`: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file exists, and a run must not overwrite another.
+    #[error(
+        "`{path}` exists already; continue it with `--resume {path}`, or choose another `--out`"
+    )]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A line is not what it should be.
+    #[error("`{path}`, line {line}: {reason}")]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A line was written by a newer version.
+    #[error(
+        "`{path}`, line {line}: written in schema {schema}, this version reads up to {SCHEMA}; use a newer `windtunnel`"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The schema of the line.
+        schema: u32,
+    },
+    /// There is not one whole line.
+    #[error("`{path}` is empty: no run was ever begun in it")]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// A file that is open for appending.
+#[derive(Debug)]
+pub struct Store {
+    path: PathBuf,
+    file: File,
+}
+
+impl Store {
+    /// Begins the file of a run.
+    ///
+    /// # Errors
+    /// If the file exists, or the system refuses.
+    pub fn create(path: &Path, run: &Run) -> Result<Store, StoreError> {
+        let file = OpenOptions::new().append(true).create_new(true).open(path);
+        let file = file.map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => StoreError::Exists { path: path.to_owned() },
+            _ => StoreError::Io { action: "create", path: path.to_owned(), source },
+        })?;
+        let mut store = Store { path: path.to_owned(), file };
+        store.write(&Line { schema: SCHEMA, run: Some(run.clone()), record: None })?;
+        Ok(store)
+    }
+
+    /// Opens the file of a run to go on with it, and cuts off a last line that was never finished.
+    ///
+    /// # Errors
+    /// As [`read`]; or if the system refuses.
+    pub fn resume(path: &Path) -> Result<(Store, Contents), StoreError> {
+        let contents = read(path)?;
+        let io = |action| move |source| StoreError::Io { action, path: path.to_owned(), source };
+        let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(io("open"))?;
+        if contents.torn {
+            let text = std::fs::read(path).map_err(io("read"))?;
+            let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+            file.set_len(whole as u64).map_err(io("repair"))?;
+        }
+        file.seek(SeekFrom::End(0)).map_err(io("open"))?;
+        Ok((Store { path: path.to_owned(), file }, contents))
+    }
+
+    /// Appends a record. When this returns, it is on disk.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn append(&mut self, record: &Record) -> Result<(), StoreError> {
+        self.write(&Line { schema: SCHEMA, run: None, record: Some(record.clone()) })
+    }
+
+    fn write(&mut self, line: &Line) -> Result<(), StoreError> {
+        let mut text = serde_json::to_vec(line).expect("lines are plain data");
+        text.push(b'\n');
+        // One call, so that a line is torn by a kill at one place at most: its end.
+        let written = self.file.write_all(&text).and_then(|()| self.file.sync_data());
+        written.map_err(|source| StoreError::Io {
+            action: "append to",
+            path: self.path.clone(),
+            source,
+        })
+    }
+}
+
+/// Reads the file of a run.
+///
+/// # Errors
+/// If it cannot be read, is empty, or holds a line that is corrupt or too new. A last line without
+/// a line feed is no error: see [`Contents::torn`].
+pub fn read(path: &Path) -> Result<Contents, StoreError> {
+    let bytes = std::fs::read(path).map_err(|source| StoreError::Io {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    })?;
+    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let torn = whole < bytes.len();
+
+    let mut lines = bytes[..whole].split_inclusive(|byte| *byte == b'\n').enumerate();
+    let corrupt = |line, reason: &str| StoreError::Corrupt {
+        path: path.to_owned(),
+        line,
+        reason: reason.to_owned(),
+    };
+    let (_, first) = lines.next().ok_or_else(|| StoreError::Empty { path: path.to_owned() })?;
+    let run = parse(path, 1, first)?.run.ok_or_else(|| {
+        corrupt(1, "the first line of a run says what the run set out to do; this one does not")
+    })?;
+    let records = lines.map(|(i, text)| {
+        let line = i + 1;
+        parse(path, line, text)?.record.ok_or_else(|| corrupt(line, "there is no record in it"))
+    });
+    Ok(Contents { run, records: records.collect::<Result<_, _>>()?, torn })
+}
+
+fn parse(path: &Path, line: usize, text: &[u8]) -> Result<Line, StoreError> {
+    let corrupt = |error: serde_json::Error| StoreError::Corrupt {
+        path: path.to_owned(),
+        line,
+        reason: format!("not a line of a run: {error}"),
+    };
+    // The number first: a newer line need not have the shape of ours.
+    let Numbered { schema } = serde_json::from_slice(text).map_err(corrupt)?;
+    if schema > SCHEMA {
+        return Err(StoreError::Newer { path: path.to_owned(), line, schema });
+    }
+    serde_json::from_slice(text).map_err(corrupt)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::RunId;
+    use crate::record::tests::record;
+
+    fn run() -> Run {
+        Run {
+            id: RunId("run".into()),
+            at: "2026-01-01T00:00:00Z".into(),
+            command: "windtunnel run smoke".into(),
+            subjects: Vec::new(),
+            cases: Vec::new(),
+            skipped: Vec::new(),
+        }
+    }
+
+    /// A file with two records, and what is done to its text before it is read again.
+    fn after(damage: impl FnOnce(String) -> String) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run.jsonl");
+        let mut store = Store::create(&path, &run()).unwrap();
+        store.append(&record(".", "a", 1, &[1.0])).unwrap();
+        store.append(&record(".", "a", 2, &[2.0])).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, damage(text)).unwrap();
+        (dir, path)
+    }
+
+    fn complaint(path: &Path) -> String {
+        let text = read(path).unwrap_err().to_string();
+        text.replace(&path.parent().unwrap().display().to_string(), "DIR")
+    }
+
+    #[test]
+    fn what_was_appended_is_read_back() {
+        let (_dir, path) = after(|text| text);
+        let contents = read(&path).unwrap();
+        assert_eq!(contents.run, run());
+        assert_eq!(contents.records, [record(".", "a", 1, &[1.0]), record(".", "a", 2, &[2.0])]);
+        assert!(!contents.torn);
+    }
+
+    #[test]
+    fn a_torn_last_line_loses_nothing_else_and_the_run_goes_on() {
+        let (_dir, path) = after(|text| text[..text.len() - 20].to_owned());
+        let contents = read(&path).unwrap();
+        assert_eq!(contents.records, [record(".", "a", 1, &[1.0])]);
+        assert!(contents.torn);
+
+        let (mut store, _) = Store::resume(&path).unwrap();
+        store.append(&record(".", "a", 2, &[3.0])).unwrap();
+        let contents = read(&path).unwrap();
+        assert_eq!(contents.records, [record(".", "a", 1, &[1.0]), record(".", "a", 2, &[3.0])]);
+        assert!(!contents.torn);
+    }
+
+    #[test]
+    fn a_corrupt_line_is_named() {
+        let (_dir, path) =
+            after(|text| text.replacen("{\"schema\":1,\"record\"", "{\"schema\":1;", 1));
+        let text = complaint(&path);
+        assert!(text.starts_with("`DIR/run.jsonl`, line 2: not a line of a run: "), "{text}");
+    }
+
+    #[test]
+    fn a_newer_line_is_refused_even_if_it_has_another_shape() {
+        let (_dir, path) = after(|text| text + "{\"schema\":2,\"novelty\":[]}\n");
+        assert_eq!(
+            complaint(&path),
+            "`DIR/run.jsonl`, line 4: written in schema 2, this version reads up to 1; use a newer `windtunnel`"
+        );
+    }
+
+    #[test]
+    fn an_empty_file_and_a_missing_one_are_told_apart() {
+        let (_dir, path) = after(|_| String::new());
+        assert_eq!(complaint(&path), "`DIR/run.jsonl` is empty: no run was ever begun in it");
+        std::fs::remove_file(&path).unwrap();
+        assert!(complaint(&path).starts_with("cannot read `DIR/run.jsonl`: "));
+    }
+
+    #[test]
+    fn a_run_never_overwrites_another() {
+        let (_dir, path) = after(|text| text);
+        assert!(matches!(Store::create(&path, &run()), Err(StoreError::Exists { .. })));
+    }
+
+    #[test]
+    fn a_file_without_its_first_line_is_no_run() {
+        let (_dir, path) = after(|text| text.split_once('\n').unwrap().1.to_owned());
+        assert!(complaint(&path).contains("line 1: the first line of a run says"));
+    }
+}

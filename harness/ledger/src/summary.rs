@@ -1,0 +1,253 @@
+//! The rounds of one case and subject, reduced to what a table shows.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::case::CaseId;
+use crate::metric::Metric;
+use crate::record::{Failure, Outcome, Record, Subject};
+use crate::stats;
+
+/// What the rounds of one case and subject gave.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// The case.
+    pub case: CaseId,
+    /// The subject.
+    pub subject: Subject,
+    /// The attention backend that ran, where a round was measured.
+    pub attention: Option<String>,
+    /// Metrics of the measured rounds, in the order of [`Metric::ALL`].
+    pub metrics: Vec<(Metric, Location)>,
+    /// What became of the rounds that were not measured, in order.
+    pub unmeasured: Vec<Unmeasured>,
+    /// What a reader should know before believing the numbers.
+    pub caveats: Vec<Caveat>,
+}
+
+/// A round without samples.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unmeasured {
+    /// It failed.
+    Failed {
+        /// Which round.
+        round: u32,
+        /// Why.
+        failure: Failure,
+    },
+    /// The engine cannot do it.
+    Skipped {
+        /// Which round.
+        round: u32,
+        /// Why not.
+        reason: String,
+    },
+}
+
+impl fmt::Display for Unmeasured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unmeasured::Failed { round, failure } => write!(f, "round {round} failed: {failure}"),
+            Unmeasured::Skipped { reason, .. } => write!(f, "skipped: {reason}"),
+        }
+    }
+}
+
+/// Where the rounds of one metric lie. A round counts as one number: the median of its samples,
+/// because samples of one process share that process's luck.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Location {
+    /// The number of each round, in order.
+    pub rounds: Vec<f64>,
+    /// Their median.
+    pub median: f64,
+    /// Their scaled median absolute deviation, as a fraction of the median. One round has none.
+    pub spread: Option<f64>,
+}
+
+impl Location {
+    /// The location of `rounds`; none of no rounds.
+    #[must_use]
+    pub fn of(rounds: Vec<f64>) -> Option<Location> {
+        let median = stats::median(&rounds)?;
+        let spread = stats::mad(&rounds).filter(|_| rounds.len() > 1 && median > 0.0);
+        Some(Location { median, spread: spread.map(|mad| mad / median), rounds })
+    }
+}
+
+/// Something a reader should know before believing a number.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Caveat {
+    /// Too few rounds to tell noise from change.
+    FewRounds(usize),
+    /// The output tokens differ from round to round.
+    OutputVaries,
+    /// The machine was busy when a round began.
+    Busy {
+        /// The highest load average before a round.
+        load: f64,
+        /// Logical processors of the machine.
+        threads: u32,
+    },
+}
+
+impl fmt::Display for Caveat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Caveat::FewRounds(1) => f.write_str("one round only: its noise is unknown; use `--rounds 5`"),
+            Caveat::FewRounds(n) => write!(f, "only {n} rounds: the spread is a guess; use `--rounds 5`"),
+            Caveat::OutputVaries => f.write_str("the output tokens differ between rounds: do not trust this case before that is understood"),
+            Caveat::Busy { load, threads } => write!(
+                f,
+                "the machine was busy (load {load:.1} on {threads} threads before a round): close other programs and repeat"
+            ),
+        }
+    }
+}
+
+/// Rounds below which a spread says little.
+const FEW_ROUNDS: usize = 3;
+/// Load per logical processor above which a machine is called busy. The previous round itself
+/// leaves up to one on each.
+const BUSY: f64 = 1.5;
+
+/// One summary for each case and subject, in the order in which they were first measured.
+#[must_use]
+pub fn summarise(records: &[Record]) -> Vec<Summary> {
+    let mut order: Vec<(&CaseId, &Subject)> = Vec::new();
+    let mut groups: BTreeMap<(&CaseId, &Subject), Vec<&Record>> = BTreeMap::new();
+    for record in records {
+        let key = (&record.case.id, &record.subject);
+        groups.entry(key).or_insert_with(|| {
+            order.push(key);
+            Vec::new()
+        });
+        groups.entry(key).or_default().push(record);
+    }
+    order.into_iter().map(|key| summary(&groups[&key])).collect()
+}
+
+/// The summary of the rounds of one case and subject.
+fn summary(records: &[&Record]) -> Summary {
+    let first = records[0];
+    let mut rounds: BTreeMap<Metric, Vec<f64>> = BTreeMap::new();
+    let mut unmeasured = Vec::new();
+    let mut attention = None;
+    let mut digests = Vec::new();
+    for record in records {
+        let round = record.round;
+        match &record.outcome {
+            Outcome::Measured(samples) => {
+                attention = Some(samples.attention.clone());
+                digests.push(samples.digests());
+                for metric in Metric::ALL {
+                    if let Some(value) = stats::median(&samples.of(metric)) {
+                        rounds.entry(metric).or_default().push(value);
+                    }
+                }
+            }
+            Outcome::Failed(failure) => {
+                unmeasured.push(Unmeasured::Failed { round, failure: failure.clone() });
+            }
+            Outcome::Skipped(reason) => {
+                unmeasured.push(Unmeasured::Skipped { round, reason: reason.clone() });
+            }
+        }
+    }
+
+    let mut caveats = Vec::new();
+    if digests.windows(2).any(|pair| pair[0] != pair[1]) {
+        caveats.push(Caveat::OutputVaries);
+    }
+    if (1..FEW_ROUNDS).contains(&digests.len()) {
+        caveats.push(Caveat::FewRounds(digests.len()));
+    }
+    let threads = first.environment.machine.threads;
+    let load =
+        records.iter().filter_map(|record| record.conditions.load_before).fold(0.0, f64::max);
+    if load > BUSY * f64::from(threads.max(1)) {
+        caveats.push(Caveat::Busy { load, threads });
+    }
+
+    let located = |metric| Some((metric, Location::of(rounds.remove(&metric)?)?));
+    Summary {
+        case: first.case.id.clone(),
+        subject: first.subject.clone(),
+        attention,
+        metrics: Metric::ALL.into_iter().filter_map(located).collect(),
+        unmeasured,
+        caveats,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Digest;
+    use crate::record::tests::record;
+
+    #[test]
+    fn a_round_is_one_number() {
+        let records = [
+            record(".", "a", 1, &[1.0, 2.0, 9.0]),
+            record(".", "a", 2, &[5.0, 4.0, 1.0]),
+            record(".", "a", 3, &[3.0, 3.0, 3.0]),
+        ];
+        let [summary] = &summarise(&records)[..] else { panic!("one case, one subject") };
+        let (metric, location) = &summary.metrics[0];
+        assert_eq!(*metric, Metric::DecodeRate);
+        assert_eq!(location.rounds, [2.0, 4.0, 3.0]);
+        assert_eq!(location.median, 3.0);
+        assert_eq!(location.spread, Some(1.4826 / 3.0));
+        assert_eq!(summary.caveats, []);
+    }
+
+    #[test]
+    fn cases_and_subjects_stay_apart_and_in_order() {
+        let records = [
+            record("b", "z", 1, &[1.0]),
+            record("a", "z", 1, &[1.0]),
+            record("a", "y", 1, &[1.0]),
+            record("b", "z", 2, &[1.0]),
+        ];
+        let names: Vec<(String, String)> = summarise(&records)
+            .into_iter()
+            .map(|summary| (summary.case.to_string(), summary.subject.name))
+            .collect();
+        let expected =
+            [("z", "b"), ("z", "a"), ("y", "a")].map(|(c, s)| (c.to_owned(), s.to_owned()));
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn failed_and_skipped_rounds_are_told_and_not_counted() {
+        let mut records =
+            [record(".", "a", 1, &[1.0]), record(".", "a", 2, &[]), record(".", "a", 3, &[])];
+        records[1].outcome = Outcome::Failed(Failure::Start { error: "no such file".into() });
+        records[2].outcome = Outcome::Skipped("naive runs f32 only".into());
+        let summary = summarise(&records).remove(0);
+        assert_eq!(summary.metrics[0].1.rounds, [1.0]);
+        assert_eq!(summary.metrics[0].1.spread, None);
+        let told: Vec<String> = summary.unmeasured.iter().map(Unmeasured::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "round 2 failed: the probe could not be started: no such file",
+                "skipped: naive runs f32 only"
+            ]
+        );
+        assert_eq!(summary.caveats, [Caveat::FewRounds(1)]);
+    }
+
+    #[test]
+    fn output_that_varies_and_a_busy_machine_are_told() {
+        let mut records = [record(".", "a", 1, &[1.0]), record(".", "a", 2, &[1.0])];
+        records[1].conditions.load_before = Some(7.0);
+        let Outcome::Measured(samples) = &mut records[1].outcome else { unreachable!() };
+        samples.iterations[0].digest = Digest::of_outputs([[9].as_slice()]);
+        assert_eq!(
+            summarise(&records)[0].caveats,
+            [Caveat::OutputVaries, Caveat::FewRounds(2), Caveat::Busy { load: 7.0, threads: 4 }]
+        );
+    }
+}

@@ -1,0 +1,138 @@
+//! From the moments at which tokens arrived to metrics.
+//!
+//! The probe notes when it submitted each request and when each of its tokens came; what follows
+//! from that is decided here, once, for every workload and every kind of subject.
+
+use std::collections::BTreeMap;
+
+use crate::metric::Metric;
+use crate::unit::{Nanos, Tokens};
+
+/// When one request was submitted and when each of its tokens came, on one monotonic clock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timeline {
+    /// Length of the prompt.
+    pub prompt: Tokens,
+    /// The moment before the request was handed to the engine.
+    pub submitted: Nanos,
+    /// The moment at which each output token was seen, in order.
+    pub tokens: Vec<Nanos>,
+}
+
+/// Raw values by metric, each in the metric's unit.
+pub type Values = BTreeMap<Metric, Vec<f64>>;
+
+/// All metrics that the requests of one iteration give. A metric that they cannot give (a time per
+/// output token of one token, a decode rate of requests that never ran together) is absent.
+#[must_use]
+pub fn metrics(requests: &[Timeline]) -> Values {
+    let mut values = Values::new();
+    let mut put = |metric, value: f64| values.entry(metric).or_insert_with(Vec::new).push(value);
+
+    for request in requests {
+        let (Some(first), Some(last)) = (request.tokens.first(), request.tokens.last()) else {
+            continue;
+        };
+        put(Metric::TimeToFirstToken, first.since(request.submitted).0 as f64);
+        put(Metric::EndToEnd, last.since(request.submitted).0 as f64);
+        for pair in request.tokens.windows(2) {
+            put(Metric::InterToken, pair[1].since(pair[0]).0 as f64);
+        }
+        let intervals = request.tokens.len() - 1;
+        if intervals > 0 {
+            put(Metric::TimePerOutputToken, last.since(*first).0 as f64 / intervals as f64);
+        }
+    }
+    if let Some(rate) = prefill_rate(requests) {
+        put(Metric::PrefillRate, rate);
+    }
+    if let Some(rate) = decode_rate(requests) {
+        put(Metric::DecodeRate, rate);
+    }
+    values
+}
+
+/// Prompt tokens per second from the first submit to the last first token.
+fn prefill_rate(requests: &[Timeline]) -> Option<f64> {
+    let begin = requests.iter().map(|request| request.submitted).min()?;
+    let end = every(requests, |request| request.tokens.first())?.max()?;
+    let prompt = Tokens(requests.iter().map(|request| request.prompt.0).sum());
+    finite((prompt / end.since(begin)).0)
+}
+
+/// Tokens per second while all requests decode.
+fn decode_rate(requests: &[Timeline]) -> Option<f64> {
+    let begin = every(requests, |request| request.tokens.first())?.max()?;
+    let end = every(requests, |request| request.tokens.last())?.min()?;
+    let between = |moment: &&Nanos| begin < **moment && **moment <= end;
+    let tokens =
+        requests.iter().map(|request| request.tokens.iter().filter(between).count()).sum::<usize>();
+    finite((Tokens(tokens as u64) / end.since(begin)).0)
+}
+
+/// One moment of every request, or none if a request lacks it.
+fn every<'a>(
+    requests: &'a [Timeline],
+    moment: impl Fn(&'a Timeline) -> Option<&'a Nanos>,
+) -> Option<impl Iterator<Item = Nanos>> {
+    let moments: Option<Vec<Nanos>> = requests.iter().map(|r| moment(r).copied()).collect();
+    moments.map(Vec::into_iter)
+}
+
+fn finite(rate: f64) -> Option<f64> {
+    (rate.is_finite() && rate > 0.0).then_some(rate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn request(prompt: u64, submitted: u64, tokens: &[u64]) -> Timeline {
+        Timeline {
+            prompt: Tokens(prompt),
+            submitted: Nanos(submitted * MS),
+            tokens: tokens.iter().map(|t| Nanos(t * MS)).collect(),
+        }
+    }
+
+    #[test]
+    fn one_request_gives_every_metric_by_its_definition() {
+        let values = metrics(&[request(100, 0, &[50, 60, 80, 90])]);
+        assert_eq!(values[&Metric::TimeToFirstToken], [50.0 * MS as f64]);
+        assert_eq!(values[&Metric::EndToEnd], [90.0 * MS as f64]);
+        assert_eq!(values[&Metric::InterToken], [10.0, 20.0, 10.0].map(|ms| ms * MS as f64));
+        assert_eq!(values[&Metric::TimePerOutputToken], [40.0 * MS as f64 / 3.0]);
+        assert_eq!(values[&Metric::PrefillRate], [2000.0]);
+        assert_eq!(values[&Metric::DecodeRate], [75.0], "three tokens in 40 ms: not four");
+    }
+
+    #[test]
+    fn the_decode_rate_of_a_batch_counts_the_time_in_which_all_decode() {
+        let values =
+            metrics(&[request(8, 0, &[10, 20, 30, 40, 50]), request(8, 0, &[20, 30, 40, 50, 60])]);
+        assert_eq!(values[&Metric::DecodeRate], [200.0], "6 tokens between 20 ms and 50 ms");
+    }
+
+    #[test]
+    fn requests_that_never_ran_together_have_no_decode_rate() {
+        let values = metrics(&[request(8, 0, &[10, 20]), request(8, 0, &[30, 40])]);
+        assert!(!values.contains_key(&Metric::DecodeRate));
+        assert_eq!(values[&Metric::PrefillRate], [16.0 / 0.030]);
+    }
+
+    #[test]
+    fn one_token_has_no_time_per_output_token() {
+        let values = metrics(&[request(8, 0, &[10])]);
+        assert!(!values.contains_key(&Metric::TimePerOutputToken));
+        assert!(!values.contains_key(&Metric::InterToken));
+        assert!(!values.contains_key(&Metric::DecodeRate));
+    }
+
+    #[test]
+    fn a_request_without_tokens_gives_nothing() {
+        assert!(metrics(&[request(8, 0, &[])]).is_empty());
+        assert!(metrics(&[]).is_empty());
+    }
+}

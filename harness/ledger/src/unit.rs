@@ -1,0 +1,154 @@
+//! Quantities with their units. No arithmetic crosses units, except that tokens over time is a rate.
+
+use std::fmt;
+use std::ops::Div;
+
+use serde::{Deserialize, Serialize};
+
+/// A span of time, or a moment on a monotonic clock of any fixed origin, in nanoseconds.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Nanos(pub u64);
+
+/// An amount of memory.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Bytes(pub u64);
+
+/// A number of tokens.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Tokens(pub u64);
+
+/// Tokens per second.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Rate(pub f64);
+
+impl Nanos {
+    /// The time from `earlier` to `self`; zero if `earlier` is the later one.
+    #[must_use]
+    pub fn since(self, earlier: Nanos) -> Nanos {
+        Nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// In seconds.
+    #[must_use]
+    pub fn seconds(self) -> f64 {
+        self.0 as f64 / 1e9
+    }
+
+    /// From seconds; negative and non-finite values become zero.
+    #[must_use]
+    pub fn from_seconds(seconds: f64) -> Nanos {
+        Nanos((seconds * 1e9) as u64)
+    }
+}
+
+impl Div<Nanos> for Tokens {
+    type Output = Rate;
+
+    fn div(self, time: Nanos) -> Rate {
+        Rate(self.0 as f64 / time.seconds())
+    }
+}
+
+impl fmt::Display for Nanos {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nanos = self.0 as f64;
+        let (value, unit) = match nanos {
+            n if n < 1e3 => (n, "ns"),
+            n if n < 1e6 => (n / 1e3, "µs"),
+            n if n < 1e9 => (n / 1e6, "ms"),
+            n => (n / 1e9, "s"),
+        };
+        f.pad(&format!("{} {unit}", three_digits(value)))
+    }
+}
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const STEPS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+        let mut value = self.0 as f64;
+        let mut step = 0;
+        while value >= 1024.0 && step + 1 < STEPS.len() {
+            value /= 1024.0;
+            step += 1;
+        }
+        f.pad(&format!("{} {}", three_digits(value), STEPS[step]))
+    }
+}
+
+impl fmt::Display for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{} tok", self.0))
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{} tok/s", three_digits(self.0)))
+    }
+}
+
+/// At least three significant digits, and never a fraction that a reader cannot use.
+fn three_digits(value: f64) -> String {
+    match value.abs() {
+        v if v == 0.0 || !v.is_finite() || v >= 99.95 => format!("{value:.0}"),
+        v if v >= 9.995 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_are_shown_with_three_digits_and_their_unit() {
+        let shown = [
+            Nanos(12).to_string(),
+            Nanos(1_234).to_string(),
+            Nanos(99_960_000).to_string(),
+            Nanos(1_500_000_000).to_string(),
+            Bytes(0).to_string(),
+            Bytes(1023).to_string(),
+            Bytes(1 << 20).to_string(),
+            Bytes(1_987_654_321).to_string(),
+            Tokens(128).to_string(),
+            Rate(7.123).to_string(),
+            Rate(1234.5).to_string(),
+        ];
+        let expected = [
+            "12.0 ns",
+            "1.23 µs",
+            "100 ms",
+            "1.50 s",
+            "0 B",
+            "1023 B",
+            "1.00 MiB",
+            "1.85 GiB",
+            "128 tok",
+            "7.12 tok/s",
+            "1234 tok/s",
+        ];
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn tokens_over_time_is_a_rate() {
+        assert_eq!(Tokens(10) / Nanos(2_000_000_000), Rate(5.0));
+    }
+
+    #[test]
+    fn time_never_runs_backwards() {
+        assert_eq!(Nanos(5).since(Nanos(9)), Nanos(0));
+        assert_eq!(Nanos::from_seconds(-1.0), Nanos(0));
+        assert_eq!(Nanos::from_seconds(f64::NAN), Nanos(0));
+    }
+}

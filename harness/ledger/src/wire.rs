@@ -1,0 +1,98 @@
+//! What the CLI and a probe say to one another: JSON lines, numbered by [`PROTOCOL`].
+//!
+//! The CLI writes one [`Order`] to the probe's stdin and leaves it open: a probe that reads its end
+//! knows that nobody waits for it any more, and exits. The probe answers on stdout with
+//! [`Message`]s: `hello` first, then what it measured as soon as it has it, and `end` last. Without
+//! `end` a round is incomplete, whatever came before. What a probe writes to stderr is for people.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::case::Case;
+use crate::environment::Build;
+use crate::metric::Metric;
+use crate::record::Iteration;
+
+/// The number of this protocol. A probe that speaks another one says so in its `hello` and the
+/// round fails with both numbers.
+pub const PROTOCOL: u32 = 1;
+
+/// What a probe is asked to do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Order {
+    /// The protocol that the asker speaks.
+    pub protocol: u32,
+    /// The case to run.
+    pub case: Case,
+}
+
+/// One line of a probe's answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Message {
+    /// Who answers.
+    Hello {
+        /// The protocol that the probe speaks.
+        protocol: u32,
+        /// How the probe was built.
+        build: Build,
+    },
+    /// The model is loaded.
+    Loaded {
+        /// The attention backend that will run.
+        attention: String,
+        /// What is known once a round, each value in its metric's unit.
+        values: BTreeMap<Metric, f64>,
+    },
+    /// One iteration is done.
+    Iteration(Iteration),
+    /// All is done and everything was said.
+    End {
+        /// What is known once a round and only at its end.
+        values: BTreeMap<Metric, f64>,
+    },
+    /// The engine cannot do what the case asks for, by design.
+    Unsupported {
+        /// Why, and what to choose instead.
+        reason: String,
+    },
+    /// The engine should have been able to do it, and was not.
+    Failed {
+        /// The error, with its causes.
+        error: String,
+    },
+}
+
+impl Message {
+    /// The message as one line of JSON, with its line feed.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let mut line = serde_json::to_string(self).expect("messages are plain data");
+        line.push('\n');
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_single_lines_and_survive() {
+        let messages = [
+            Message::Hello { protocol: PROTOCOL, build: Build::default() },
+            Message::Loaded {
+                attention: "naive".into(),
+                values: [(Metric::LoadTime, 1.5e9)].into_iter().collect(),
+            },
+            Message::Unsupported { reason: "two\nlines".into() },
+            Message::End { values: BTreeMap::new() },
+        ];
+        for message in messages {
+            let line = message.line();
+            assert_eq!(line.matches('\n').count(), 1, "{line}");
+            assert_eq!(serde_json::from_str::<Message>(&line).unwrap(), message);
+        }
+    }
+}
