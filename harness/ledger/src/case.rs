@@ -8,6 +8,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::metric::Metric;
 use crate::unit::{Nanos, Tokens};
 
 /// What one child process runs.
@@ -97,6 +98,26 @@ impl Workload {
         }
     }
 
+    /// The metrics for the sake of which this is run, beside those known once a round.
+    #[must_use]
+    pub const fn metrics(&self) -> &'static [Metric] {
+        match self {
+            Workload::Load => &[],
+            Workload::Prefill { .. } => &[Metric::PrefillRate, Metric::TimeToFirstToken],
+            Workload::Decode { .. } => {
+                &[Metric::DecodeRate, Metric::TimePerOutputToken, Metric::InterToken]
+            }
+            Workload::Generate { .. } => &[
+                Metric::DecodeRate,
+                Metric::TimePerOutputToken,
+                Metric::InterToken,
+                Metric::PrefillRate,
+                Metric::TimeToFirstToken,
+                Metric::EndToEnd,
+            ],
+        }
+    }
+
     /// The requests of one iteration.
     ///
     /// A decode at depth `d` is a prompt of `d` tokens whose first token is not counted: the rate
@@ -115,10 +136,10 @@ impl Workload {
 }
 
 impl Shape {
-    /// Tokens that the KV pool must hold for all requests at once.
+    /// Tokens of one request from the first of its prompt to the last of its output.
     #[must_use]
-    pub const fn kv_tokens(&self) -> Tokens {
-        Tokens((self.prompt.0 + self.output.0) * self.batch as u64)
+    pub const fn length(&self) -> Tokens {
+        Tokens(self.prompt.0 + self.output.0)
     }
 }
 

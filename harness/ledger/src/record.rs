@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::case::{Case, CaseHash, CaseId};
+use crate::case::{Case, CaseId};
 use crate::environment::Environment;
 use crate::metric::Metric;
 use crate::timeline::Values;
@@ -60,10 +60,9 @@ pub struct Run {
 /// One case of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Planned {
-    /// The case.
-    pub id: CaseId,
-    /// What it means.
-    pub hash: CaseHash,
+    /// The case, whole: a run that was interrupted goes on with what it began with, whatever became
+    /// of the scenario files.
+    pub case: Case,
     /// Rounds of it for each subject.
     pub rounds: u32,
 }
@@ -88,6 +87,8 @@ pub struct Subject {
     pub dirty: bool,
     /// Cargo features that it was built with, sorted.
     pub features: Vec<String>,
+    /// Hash of the probe's executable file; empty if it could not be built.
+    pub binary: String,
 }
 
 impl fmt::Display for Subject {
@@ -302,6 +303,7 @@ pub(crate) mod tests {
                 commit: None,
                 dirty: false,
                 features: Vec::new(),
+                binary: String::new(),
             },
             case: case(id),
             environment: environment(),
