@@ -1,1 +1,44 @@
-//! Windtunnel.
+//! The LLM inference engine that Windtunnel measures, on candle.
+//!
+//! The tour follows a token. A caller hands a [`Request`] to an [`Engine`], which was loaded
+//! from an [`EngineConfig`]: [`weights`] found the numbers, [`models`] gave them a shape.
+//!
+//! 1. The request becomes a [`sequence`]: its tokens, and how many of them are computed.
+//! 2. The [`scheduler`] decides who runs in the next step and takes [`blocks`] of the cache for
+//!    them: continuous batching, chunked prefill, preemption by recomputation.
+//! 3. The [`batch`] packs the granted tokens side by side, without padding: prompt chunks and
+//!    decodes are the same thing.
+//! 4. The model runs a [`pass`] over them: [`layers`] that write keys and values to the [`kv`]
+//!    store and attend through a backend of [`attention`].
+//! 5. The [`sampler`] draws the next token of each sequence from its logits.
+//! 6. The scheduler books it, and the caller reads it as an [`Event`], with a [`telemetry`]
+//!    report of what the step cost.
+//!
+//! The engine is a plain value with a synchronous [`step`](Engine::step). It reads no environment
+//! variable, prints nothing, installs no logger, and does not panic on input.
+
+pub mod attention;
+pub mod batch;
+pub mod blocks;
+pub mod config;
+mod cpu;
+pub mod engine;
+pub mod error;
+pub mod kv;
+pub mod layers;
+pub mod models;
+pub mod pass;
+pub mod placement;
+pub mod request;
+pub mod sampler;
+pub mod scheduler;
+pub mod sequence;
+pub mod telemetry;
+pub mod weights;
+
+pub use config::{Choice, Dtype, EngineConfig, KvLayout, ModelSource};
+pub use engine::{Engine, Step};
+pub use error::{Error, Result, Unsupported};
+pub use request::{Eos, Event, Finish, Request, RequestId, Truncation};
+pub use sampler::Sampling;
+pub use telemetry::{Footprint, Stages, Stats, StepReport};

@@ -1,0 +1,125 @@
+//! The seam between models and attention kernels.
+//!
+//! A backend is one file under `attention/` and one line in [`BACKENDS`]. Queries come packed,
+//! keys and values lie in the cache already; a mask is a rule, never a tensor. Projections,
+//! rotary embeddings and the writing of the cache happen elsewhere.
+
+use std::ops::Range;
+
+use candle_core::{DType, Device, Result as TensorResult, Tensor};
+
+use crate::config::{Choice, KvLayout};
+use crate::error::{Error, Result, Unsupported};
+use crate::kv::KvView;
+
+mod cpu_flash;
+mod naive;
+
+pub use cpu_flash::CpuFlash;
+pub use naive::Naive;
+
+/// Computes attention.
+pub trait Attention: Send + Sync {
+    /// The name that configurations use.
+    fn name(&self) -> &'static str;
+
+    /// Whether the backend can run this model here. Asked once, at load.
+    ///
+    /// # Errors
+    ///
+    /// The reason and the remedy; both are shown to the user.
+    fn supports(
+        &self,
+        heads: &Heads,
+        kv: KvLayout,
+        device: &Device,
+        dtype: DType,
+    ) -> Result<(), Unsupported>;
+
+    /// `q`: `[tokens, heads, dim]`, returned in the same shape and dtype. The keys and values of
+    /// the same tokens are in `kv` already.
+    ///
+    /// # Errors
+    ///
+    /// When a tensor has another shape, dtype or device than `supports` was asked about.
+    fn attend(&self, q: &Tensor, kv: &KvView<'_>, mask: Mask) -> TensorResult<Tensor>;
+}
+
+/// Every backend; the order is the preference of [`Choice::Auto`].
+pub const BACKENDS: &[&dyn Attention] = &[&CpuFlash, &Naive];
+
+/// What the cache and the kernels need to know about a model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Heads {
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; each serves `heads / kv_heads` query heads.
+    pub kv_heads: usize,
+    /// Length of a head.
+    pub dim: usize,
+    /// Factor on the scores.
+    pub scale: f32,
+    /// Scores become `softcap · tanh(score / softcap)`.
+    pub softcap: Option<f32>,
+    /// What a token may see, for each layer.
+    pub masks: Vec<Mask>,
+}
+
+impl Heads {
+    /// Query heads that share a key head.
+    pub const fn group(&self) -> usize {
+        self.heads / self.kv_heads
+    }
+}
+
+/// Which keys of its own sequence a token may see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mask {
+    /// Itself and everything before.
+    Causal,
+    /// Itself and what is before it, `window` tokens in all: `i` sees `i − window < j ≤ i`.
+    SlidingWindow(usize),
+    /// Everything.
+    Bidirectional,
+}
+
+impl Mask {
+    /// The keys that the token at `position` may see in a sequence of `keys`.
+    pub fn visible(self, position: usize, keys: usize) -> Range<usize> {
+        match self {
+            Self::Causal => 0..position + 1,
+            Self::SlidingWindow(window) => (position + 1).saturating_sub(window)..position + 1,
+            Self::Bidirectional => 0..keys,
+        }
+    }
+}
+
+/// The backend that `choice` means for this model.
+///
+/// # Errors
+///
+/// [`Error::UnknownAttention`], or the [`Unsupported`] of the backend named; with
+/// [`Choice::Auto`] that of the last one asked.
+pub fn choose(
+    choice: &Choice,
+    heads: &Heads,
+    kv: KvLayout,
+    device: &Device,
+    dtype: DType,
+) -> Result<&'static dyn Attention> {
+    let wanted = |backend: &&&dyn Attention| match choice {
+        Choice::Auto => true,
+        Choice::Named(name) => backend.name() == name,
+    };
+    let mut refusal = Error::UnknownAttention {
+        name: choice.to_string(),
+        known: BACKENDS.iter().map(|backend| backend.name()).collect(),
+    };
+    for &backend in BACKENDS.iter().filter(wanted) {
+        match backend.supports(heads, kv, device, dtype) {
+            Ok(()) => return Ok(backend),
+            Err(unsupported) => refusal = unsupported.into(),
+        }
+    }
+    Err(refusal)
+}

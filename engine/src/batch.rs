@@ -1,0 +1,98 @@
+//! Turns one [`Schedule`] into tensors and tables: packed tokens, positions, cache runs.
+//!
+//! Everything that a forward pass needs beside weights and cache is built here, once a step. No
+//! policy: who runs and for how many tokens was decided in [`scheduler`](crate::scheduler).
+
+use candle_core::{Device, Result, Tensor};
+
+use crate::kv::{Run, Table, Tables};
+use crate::scheduler::Schedule;
+use crate::sequence::Sequence;
+
+/// The tokens of one step, packed: no batch axis, no padding.
+#[derive(Debug)]
+pub struct Batch {
+    /// `[tokens]`, u32, on the first device.
+    pub tokens: Tensor,
+    /// Position of each token in its sequence.
+    pub positions: Vec<u32>,
+    /// Where keys and values of the tokens go.
+    pub runs: Vec<Run>,
+    /// Where each sequence has its queries and keys.
+    pub tables: Tables,
+    /// The rows that a token is drawn from, ascending.
+    pub drawn: Vec<u32>,
+}
+
+impl Batch {
+    /// Packs what `schedule` grants to `running`.
+    ///
+    /// # Errors
+    ///
+    /// When the tokens cannot be brought to `device`.
+    pub fn new(
+        schedule: &Schedule,
+        running: &[Sequence],
+        block: usize,
+        device: &Device,
+    ) -> Result<Self> {
+        let mut tokens = Vec::new();
+        let mut positions = Vec::new();
+        let mut runs = Vec::new();
+        let mut sequences = Vec::with_capacity(schedule.grants.len());
+        let mut drawn = Vec::new();
+        for grant in &schedule.grants {
+            let sequence = &running[grant.sequence];
+            let row = tokens.len();
+            let range = grant.tokens.clone();
+            tokens.extend_from_slice(&sequence.tokens[range.clone()]);
+            positions.extend((range.start as u32)..(range.end as u32));
+            let blocks = &sequence.blocks[..range.end.div_ceil(block)];
+            let table = Table {
+                row,
+                queries: range.len(),
+                keys: range.end,
+                blocks: blocks.iter().map(|id| id.0).collect(),
+            };
+            runs.extend(runs_of(&table, block));
+            sequences.push(table);
+            if grant.draws {
+                drawn.push(tokens.len() as u32 - 1);
+            }
+        }
+        let tokens = Tensor::new(tokens, device)?;
+        Ok(Self { tokens, positions, runs, tables: Tables { block, sequences }, drawn })
+    }
+}
+
+/// Cuts a sequence's new tokens where its blocks end.
+fn runs_of(table: &Table, block: usize) -> impl Iterator<Item = Run> {
+    let mut position = table.first_position();
+    std::iter::from_fn(move || {
+        let len = (block - position % block).min(table.keys - position);
+        let token = table.row + position - table.first_position();
+        let slot =
+            table.blocks.get(position / block).map(|&id| id as usize * block + position % block);
+        position += len;
+        slot.filter(|_| len > 0).map(|slot| Run { token, slot, len })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_end_where_blocks_end() {
+        let table = Table { row: 5, queries: 6, keys: 9, blocks: vec![7, 2, 4] };
+        let runs: Vec<_> = runs_of(&table, 4).collect();
+        let run = |token, slot, len| Run { token, slot, len };
+        assert_eq!(runs, [run(5, 31, 1), run(6, 8, 4), run(10, 16, 1)]);
+    }
+
+    #[test]
+    fn a_contiguous_sequence_is_one_run() {
+        let table = Table { row: 0, queries: 9, keys: 9, blocks: vec![1] };
+        assert_eq!(runs_of(&table, 100).collect::<Vec<_>>(), [Run { token: 0, slot: 100, len: 9 }]);
+    }
+}

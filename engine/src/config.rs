@@ -1,0 +1,193 @@
+//! [`EngineConfig`]: every knob of the engine, each one visible.
+//!
+//! A plain struct without defaults and without environment variables: what is not in it cannot
+//! change what the engine does, and what is in it can be recorded beside a measurement.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// What to load, and how to run it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct EngineConfig {
+    /// Where configuration and weights come from.
+    pub model: ModelSource,
+    /// Element type of weights, activations and cache.
+    pub dtype: Dtype,
+    /// How the key-value cache is cut into blocks.
+    pub kv: KvLayout,
+    /// Which attention backend computes.
+    pub attention: Choice,
+    /// Capacity of the key-value cache in tokens, over all sequences. With
+    /// [`KvLayout::Contiguous`] every sequence takes [`max_sequence_length`](crate::Engine::max_sequence_length)
+    /// of them from the start.
+    pub kv_tokens: usize,
+    /// Most tokens that one step computes, prompt chunks and decodes together.
+    pub max_step_tokens: usize,
+    /// Most sequences that run at the same time.
+    pub max_sequences: usize,
+    /// Cap on prompt plus generated tokens of one sequence, below what the model allows.
+    pub max_sequence_length: Option<usize>,
+}
+
+/// Where a model comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub enum ModelSource {
+    /// A public architecture with random weights: real shapes, no download.
+    Preset {
+        /// A name out of [`presets`](crate::weights::presets).
+        name: String,
+        /// Seed of the weights.
+        seed: u64,
+    },
+    /// A local folder in the layout of the Hugging Face hub.
+    Folder {
+        /// The folder that holds `config.json` and the safetensors files.
+        path: PathBuf,
+    },
+}
+
+/// Element type of weights, activations and cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// IEEE single precision.
+    F32,
+    /// IEEE half precision.
+    F16,
+    /// The upper half of an f32.
+    Bf16,
+}
+
+impl Dtype {
+    /// Every dtype.
+    pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::Bf16];
+
+    /// The same type in candle's words.
+    pub const fn candle(self) -> candle_core::DType {
+        match self {
+            Self::F32 => candle_core::DType::F32,
+            Self::F16 => candle_core::DType::F16,
+            Self::Bf16 => candle_core::DType::BF16,
+        }
+    }
+}
+
+impl fmt::Display for Dtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.candle().as_str())
+    }
+}
+
+/// A word that names nothing known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{word}` is not {kind}; write {accepted}")]
+pub struct UnknownWord {
+    /// What was written.
+    pub word: String,
+    /// What it was read as.
+    pub kind: &'static str,
+    /// What can be written.
+    pub accepted: &'static str,
+}
+
+impl FromStr for Dtype {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        Self::ALL.into_iter().find(|dtype| dtype.candle().as_str() == word).ok_or_else(|| {
+            UnknownWord { word: word.into(), kind: "a dtype", accepted: "`f32`, `f16` or `bf16`" }
+        })
+    }
+}
+
+/// How the key-value cache is cut into blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KvLayout {
+    /// One block a sequence, as long as the longest sequence.
+    Contiguous,
+    /// Blocks of a fixed number of tokens, taken as a sequence grows.
+    Paged {
+        /// Tokens a block.
+        block: NonZeroUsize,
+    },
+}
+
+impl fmt::Display for KvLayout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Contiguous => f.write_str("contiguous"),
+            Self::Paged { block } => write!(f, "paged-{block}"),
+        }
+    }
+}
+
+impl FromStr for KvLayout {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        let block = word.strip_prefix("paged-").and_then(|block| block.parse().ok());
+        match (word, block) {
+            ("contiguous", _) => Ok(Self::Contiguous),
+            (_, Some(block)) => Ok(Self::Paged { block }),
+            _ => Err(UnknownWord {
+                word: word.into(),
+                kind: "a cache layout",
+                accepted: "`contiguous` or `paged-N` with N of at least 1, such as `paged-16`",
+            }),
+        }
+    }
+}
+
+/// Which attention backend computes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Choice {
+    /// The first of [`BACKENDS`](crate::attention::BACKENDS) that supports the model.
+    Auto,
+    /// This one, or an error that says why not.
+    Named(String),
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Named(name) => f.write_str(name),
+        }
+    }
+}
+
+impl FromStr for Choice {
+    type Err = std::convert::Infallible;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        Ok(match word {
+            "auto" => Self::Auto,
+            name => Self::Named(name.into()),
+        })
+    }
+}
+
+/// Serde for types whose text is their `Display` and `FromStr`.
+macro_rules! serde_as_text {
+    ($($type:ty),+) => { $(
+        impl Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )+ };
+}
+
+serde_as_text!(KvLayout, Choice);

@@ -1,0 +1,164 @@
+//! Everything that can go wrong, as data: what, where, and what to do next.
+
+use std::path::PathBuf;
+
+/// Shorthand for results of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A failure of loading, of a request, or of a computation.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file of the model cannot be opened or understood.
+    #[error("cannot load `{}`: {problem}", path.display())]
+    Load {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system or the parser said.
+        problem: String,
+    },
+    /// The weights lack a tensor that the architecture needs.
+    #[error(
+        "`{file}` has no tensor `{tensor}` (needed with shape {expected:?}); check that `config.json` belongs to these weights"
+    )]
+    MissingTensor {
+        /// Where it was looked for.
+        file: String,
+        /// Full name of the tensor.
+        tensor: String,
+        /// The shape that the configuration implies.
+        expected: Vec<usize>,
+    },
+    /// A tensor has another shape than the configuration implies.
+    #[error(
+        "`{file}`: tensor `{tensor}` has shape {found:?}, but `config.json` implies {expected:?}"
+    )]
+    WrongShape {
+        /// The file that holds it.
+        file: String,
+        /// Full name of the tensor.
+        tensor: String,
+        /// The shape that the configuration implies.
+        expected: Vec<usize>,
+        /// The shape in the file.
+        found: Vec<usize>,
+    },
+    /// A tensor is stored in a type that cannot be used as a weight.
+    #[error(
+        "`{file}`: tensor `{tensor}` has dtype {found}, expected one of {expected}; convert the checkpoint first"
+    )]
+    WrongDtype {
+        /// The file that holds it.
+        file: String,
+        /// Full name of the tensor.
+        tensor: String,
+        /// The types that can be read.
+        expected: &'static str,
+        /// The type in the file.
+        found: String,
+    },
+    /// `config.json` is understood, but says something impossible.
+    #[error("`{file}`: {problem}")]
+    ModelConfig {
+        /// The file, or the name of the preset.
+        file: String,
+        /// What is wrong, and what is expected.
+        problem: String,
+    },
+    /// No loader is registered for what `architectures` names.
+    #[error(
+        "`{file}`: no loader for architectures {found:?}; known are {}", known.join(", ")
+    )]
+    UnknownArchitecture {
+        /// The file, or the name of the preset.
+        file: String,
+        /// What the file lists.
+        found: Vec<String>,
+        /// What the registry holds.
+        known: Vec<&'static str>,
+    },
+    /// A preset name that does not exist.
+    #[error("no preset `{name}`; known are {}", known.join(", "))]
+    UnknownPreset {
+        /// The name asked for.
+        name: String,
+        /// The names that exist.
+        known: Vec<&'static str>,
+    },
+    /// An attention backend name that does not exist.
+    #[error("no attention backend `{name}`; known are {}", known.join(", "))]
+    UnknownAttention {
+        /// The name asked for.
+        name: String,
+        /// The names that exist.
+        known: Vec<&'static str>,
+    },
+    /// A combination that exists but cannot run here.
+    #[error(transparent)]
+    Unsupported(#[from] Unsupported),
+    /// A value of the engine's configuration contradicts another one or the model.
+    #[error("`{setting}` is {value}, {problem}")]
+    Setting {
+        /// The field of the configuration.
+        setting: &'static str,
+        /// The value given.
+        value: String,
+        /// Why it cannot work, and what would.
+        problem: String,
+    },
+    /// A request without a single token.
+    #[error("the prompt is empty; give it at least one token")]
+    EmptyPrompt,
+    /// A request that may produce nothing.
+    #[error("`max_tokens` is 0; ask for at least one token")]
+    NothingAsked,
+    /// A prompt token outside the vocabulary.
+    #[error("prompt token {token} is outside the vocabulary of {vocabulary}")]
+    UnknownToken {
+        /// The offending id.
+        token: u32,
+        /// Number of ids that exist.
+        vocabulary: usize,
+    },
+    /// A temperature that is negative or not a number.
+    #[error("temperature {0} is not a number of at least 0; use 0 for greedy decoding")]
+    Temperature(f32),
+    /// A prompt that leaves no room for a single new token.
+    #[error(
+        "the prompt has {tokens} tokens, but at most {limit} fit beside one new token; shorten it or ask for truncation"
+    )]
+    TooLong {
+        /// Length of the prompt.
+        tokens: usize,
+        /// Longest prompt that is accepted.
+        limit: usize,
+    },
+    /// A request that could not finish even if it had the cache to itself.
+    #[error(
+        "the request needs {tokens} cached tokens ({needed} blocks of {block}), but the cache has {blocks} blocks; lower `max_tokens` or raise `kv_tokens`"
+    )]
+    PoolTooSmall {
+        /// Cached tokens at the request's longest.
+        tokens: usize,
+        /// Blocks for that many tokens.
+        needed: usize,
+        /// Blocks that exist.
+        blocks: usize,
+        /// Tokens a block.
+        block: usize,
+    },
+    /// A tensor operation failed.
+    #[error("tensor operation failed: {0}")]
+    Tensor(#[from] candle_core::Error),
+}
+
+/// Why something that exists cannot be used here, and what can be used instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} cannot run {which}; {remedy}")]
+pub struct Unsupported {
+    /// Who declines: a backend, a family.
+    pub what: String,
+    /// What it declines.
+    pub which: String,
+    /// What to choose instead.
+    pub remedy: String,
+}

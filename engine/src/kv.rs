@@ -1,0 +1,167 @@
+//! [`KvStore`]: where keys and values live.
+//!
+//! One pool a layer for keys and one for values, `[blocks, block, kv_heads, dim]` on the layer's
+//! device. Token `p` of a sequence lies in slot `table[p / block] · block + p % block`. A
+//! contiguous cache is the same thing with one block a sequence. Which blocks belong to whom is
+//! known to [`blocks`](crate::blocks); this module moves the numbers.
+
+use candle_core::{DType, Result, Tensor};
+
+use crate::attention::Heads;
+use crate::placement::Placement;
+
+/// Keys and values of every layer.
+#[derive(Debug)]
+pub struct KvStore {
+    layers: Vec<Layer>,
+    bytes: u64,
+}
+
+/// The two pools of a layer, `[blocks, block, kv_heads, dim]`.
+#[derive(Debug)]
+struct Layer {
+    keys: Tensor,
+    values: Tensor,
+}
+
+/// The geometry of a cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KvShape {
+    /// Blocks in the pool.
+    pub blocks: usize,
+    /// Tokens a block.
+    pub block: usize,
+}
+
+/// A run of packed tokens that lie side by side in the pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// First packed token.
+    pub token: usize,
+    /// First slot.
+    pub slot: usize,
+    /// Tokens.
+    pub len: usize,
+}
+
+/// Where each sequence of a step has its queries and its keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tables {
+    /// Tokens a block.
+    pub block: usize,
+    /// Each sequence of the step.
+    pub sequences: Vec<Table>,
+}
+
+/// One sequence's queries and keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// Its first row among the packed tokens.
+    pub row: usize,
+    /// Its tokens in this step. They are the last `queries` of its `keys`.
+    pub queries: usize,
+    /// Its tokens in the cache, those of this step included.
+    pub keys: usize,
+    /// The blocks of its keys, in order.
+    pub blocks: Vec<u32>,
+}
+
+impl Tables {
+    /// The slot of key `position` of sequence `table`.
+    pub fn slot(&self, table: &Table, position: usize) -> usize {
+        table.blocks[position / self.block] as usize * self.block + position % self.block
+    }
+}
+
+impl Table {
+    /// Position of the first query.
+    pub const fn first_position(&self) -> usize {
+        self.keys - self.queries
+    }
+}
+
+impl KvStore {
+    /// An empty cache with a pool for every layer of `heads`.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the device says when it has no room.
+    pub fn new(heads: &Heads, shape: KvShape, dtype: DType, placement: &Placement) -> Result<Self> {
+        let pool = |layer| {
+            let dims = (shape.blocks, shape.block, heads.kv_heads, heads.dim);
+            Tensor::zeros(dims, dtype, placement.layer(layer))
+        };
+        let layers = (0..heads.masks.len())
+            .map(|layer| Ok(Layer { keys: pool(layer)?, values: pool(layer)? }))
+            .collect::<Result<_>>()?;
+        Ok(Self { layers, bytes: Self::bytes_for(heads, shape, dtype) })
+    }
+
+    /// Bytes that a cache of this shape takes.
+    pub fn bytes_for(heads: &Heads, shape: KvShape, dtype: DType) -> u64 {
+        let token = 2 * heads.kv_heads * heads.dim * dtype.size_in_bytes();
+        (heads.masks.len() * shape.blocks * shape.block * token) as u64
+    }
+
+    /// Bytes that the pools take.
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Stores this step's `k` and `v`, `[tokens, kv_heads, dim]`, in layer `layer`.
+    ///
+    /// # Errors
+    ///
+    /// When shapes, dtypes or devices do not fit the pool.
+    pub fn write(&self, layer: usize, k: &Tensor, v: &Tensor, runs: &[Run]) -> Result<()> {
+        let Layer { keys, values } = &self.layers[layer];
+        for (pool, new) in [(keys, k), (values, v)] {
+            let slots = pool.flatten(0, 1)?;
+            let new = new.contiguous()?;
+            for run in runs {
+                slots.slice_set(&new.narrow(0, run.token, run.len)?, 0, run.slot)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Layer `layer` as the sequences of `tables` see it.
+    pub fn view<'a>(&'a self, layer: usize, heads: &'a Heads, tables: &'a Tables) -> KvView<'a> {
+        let Layer { keys, values } = &self.layers[layer];
+        KvView { keys, values, heads, tables }
+    }
+}
+
+/// One layer's cache as the sequences of a step see it, with two faces: the pools and the tables
+/// for kernels that page, and [`packed`](Self::packed) for those that do not.
+#[derive(Debug, Clone, Copy)]
+pub struct KvView<'a> {
+    /// `[blocks, block, kv_heads, dim]`.
+    pub keys: &'a Tensor,
+    /// `[blocks, block, kv_heads, dim]`.
+    pub values: &'a Tensor,
+    /// The model's head geometry.
+    pub heads: &'a Heads,
+    /// Where each sequence has its queries and keys.
+    pub tables: &'a Tables,
+}
+
+impl KvView<'_> {
+    /// Copies of all keys and values of the step's sequences, one sequence after the other, each
+    /// `[total_keys, kv_heads, dim]`.
+    ///
+    /// # Errors
+    ///
+    /// When the device has no room for the copies.
+    pub fn packed(&self) -> Result<(Tensor, Tensor)> {
+        let slots: Vec<u32> = self
+            .tables
+            .sequences
+            .iter()
+            .flat_map(|table| (0..table.keys).map(|p| self.tables.slot(table, p) as u32))
+            .collect();
+        let slots = Tensor::new(slots, self.keys.device())?;
+        let gather = |pool: &Tensor| pool.flatten(0, 1)?.index_select(&slots, 0);
+        Ok((gather(self.keys)?, gather(self.values)?))
+    }
+}

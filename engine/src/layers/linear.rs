@@ -1,0 +1,39 @@
+//! [`Linear`]: `y = x · wᵀ + b`.
+//!
+//! The only place that knows how a matrix is stored and which kernel multiplies it.
+
+use candle_core::{Device, Result, Tensor};
+
+mod cpu;
+
+/// A matrix, perhaps with a bias.
+#[derive(Debug, Clone)]
+pub struct Linear {
+    /// `[out, in]`.
+    weight: Tensor,
+    /// `[out]`.
+    bias: Option<Tensor>,
+}
+
+impl Linear {
+    /// From `weight`, `[out, in]`, and `bias`, `[out]`.
+    pub const fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
+        Self { weight, bias }
+    }
+
+    /// `x`: `[tokens, in]` to `[tokens, out]`, in the dtype of `x`.
+    ///
+    /// # Errors
+    ///
+    /// When shapes, dtypes or devices of `x` and the weight differ.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let y = match self.weight.device() {
+            Device::Cpu => cpu::matmul(x, &self.weight)?,
+            _ => x.matmul(&self.weight.t()?)?,
+        };
+        match &self.bias {
+            Some(bias) => y.broadcast_add(bias),
+            None => Ok(y),
+        }
+    }
+}

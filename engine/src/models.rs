@@ -1,0 +1,105 @@
+//! The seam between the engine and the model families, and the registry of the families.
+//!
+//! A family is one file under `models/` and one line in [`MODELS`]. A model holds weights and
+//! never state; it learns what to compute from the [`Pass`].
+
+use candle_core::{Result as TensorResult, Tensor};
+
+use crate::attention::Heads;
+use crate::error::{Error, Result};
+use crate::pass::Pass;
+use crate::placement::Placement;
+use crate::weights::{Outline, Tally, Weights};
+
+pub mod config;
+mod llama;
+mod mistral;
+mod qwen2;
+mod qwen3;
+
+use config::ConfigFile;
+
+/// A loaded model.
+pub trait Model: Send {
+    /// What the cache and the kernels need to know.
+    fn heads(&self) -> &Heads;
+
+    /// Number of token ids, which is the width of the logits.
+    fn vocabulary(&self) -> usize;
+
+    /// Longest sequence that the model was made for.
+    fn positions(&self) -> usize;
+
+    /// Logits, `[rows, vocabulary]`, of the rows that [`Pass::last`] keeps.
+    ///
+    /// # Errors
+    ///
+    /// When a tensor operation fails.
+    fn forward(&self, pass: &mut Pass<'_>) -> TensorResult<Tensor>;
+}
+
+/// A family in the registry.
+#[derive(Debug)]
+pub struct Entry {
+    /// The name in `architectures` of `config.json`.
+    pub architecture: &'static str,
+    /// Reads the configuration, then the weights that it implies.
+    pub load: fn(&ConfigFile, &Weights<'_>) -> Result<Box<dyn Model>>,
+}
+
+/// Every family.
+pub const MODELS: &[Entry] = &[
+    Entry { architecture: "LlamaForCausalLM", load: llama::load },
+    Entry { architecture: "MistralForCausalLM", load: mistral::load },
+    Entry { architecture: "Qwen2ForCausalLM", load: qwen2::load },
+    Entry { architecture: "Qwen3ForCausalLM", load: qwen3::load },
+];
+
+/// The registry's entry for what `config` lists under `architectures`.
+///
+/// # Errors
+///
+/// [`Error::UnknownArchitecture`] unless exactly one is listed and it is known.
+pub fn find(config: &ConfigFile) -> Result<&'static Entry> {
+    let found = config.architectures()?;
+    let entry = match &found[..] {
+        [one] => MODELS.iter().find(|entry| entry.architecture == one),
+        _ => None,
+    };
+    entry.ok_or_else(|| Error::UnknownArchitecture {
+        file: config.name().into(),
+        found,
+        known: MODELS.iter().map(|entry| entry.architecture).collect(),
+    })
+}
+
+/// What a configuration implies, learnt without reading a single weight.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sketch {
+    /// Head geometry.
+    pub heads: Heads,
+    /// Number of token ids.
+    pub vocabulary: usize,
+    /// Longest sequence that the model was made for.
+    pub positions: usize,
+    /// Number of weights; a tied matrix counts once.
+    pub parameters: u64,
+}
+
+/// Loads the model that `config` describes from a source without numbers, so that what cannot
+/// work is refused before gigabytes are read.
+///
+/// # Errors
+///
+/// As loading it, as far as the configuration is at fault.
+pub fn sketch(config: &ConfigFile) -> Result<Sketch> {
+    let (placement, tally) = (Placement::cpu(), Tally::default());
+    let weights = Weights::new(&Outline, &placement, candle_core::DType::F32, &tally);
+    let model = (find(config)?.load)(config, &weights)?;
+    Ok(Sketch {
+        heads: model.heads().clone(),
+        vocabulary: model.vocabulary(),
+        positions: model.positions(),
+        parameters: tally.parameters(),
+    })
+}

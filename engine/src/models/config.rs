@@ -1,0 +1,219 @@
+//! `config.json` as found, and the keys that most decoders share.
+//!
+//! Unknown keys are normal in these files and are passed over; a key that changes what the model
+//! computes and that we do not implement must be an error, and is one.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::attention::{Heads, Mask};
+use crate::error::{Error, Result};
+use crate::layers::decoder::{DecoderConfig, Head, QkNorm};
+use crate::layers::rope::{Rope, RopeKeys};
+use crate::weights::Bias;
+
+/// A model's configuration in the layout of the hub.
+#[derive(Debug, Clone)]
+pub struct ConfigFile {
+    name: String,
+    value: Value,
+}
+
+impl ConfigFile {
+    /// Parses `text`; `name` is the file's name in messages.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ModelConfig`] when it is not JSON.
+    pub fn parse(name: impl Into<String>, text: &str) -> Result<Self> {
+        let name = name.into();
+        match serde_json::from_str(text) {
+            Ok(value) => Ok(Self { name, value }),
+            Err(e) => {
+                Err(Error::ModelConfig { file: name, problem: format!("not valid JSON: {e}") })
+            }
+        }
+    }
+
+    /// The file's name in messages.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// An error about this file.
+    pub fn error(&self, problem: impl Into<String>) -> Error {
+        Error::ModelConfig { file: self.name.clone(), problem: problem.into() }
+    }
+
+    /// The keys of `T`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ModelConfig`] that names the key that is missing or has another type.
+    pub fn keys<T: DeserializeOwned>(&self) -> Result<T> {
+        T::deserialize(&self.value).map_err(|e| self.error(e.to_string()))
+    }
+
+    /// Whether the file has this key, be it null.
+    pub fn has(&self, key: &str) -> bool {
+        self.value.get(key).is_some()
+    }
+
+    /// What it lists under `architectures`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ModelConfig`] when it lists nothing.
+    pub fn architectures(&self) -> Result<Vec<String>> {
+        #[derive(Deserialize)]
+        struct Keys {
+            architectures: Vec<String>,
+        }
+        Ok(self.keys::<Keys>()?.architectures)
+    }
+
+    /// Ids that end a sequence: none, one or several.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ModelConfig`] when the key holds something else.
+    pub fn eos(&self) -> Result<Vec<u32>> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Eos {
+            One(u32),
+            Several(Vec<u32>),
+        }
+        #[derive(Deserialize)]
+        struct Keys {
+            eos_token_id: Option<Eos>,
+        }
+        let keys: Keys = self.keys().map_err(|_| {
+            self.error("`eos_token_id` is neither a token id nor a list of token ids")
+        })?;
+        Ok(match keys.eos_token_id {
+            None => Vec::new(),
+            Some(Eos::One(id)) => vec![id],
+            Some(Eos::Several(ids)) => ids,
+        })
+    }
+}
+
+/// The keys that most decoders share.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct DecoderKeys {
+    hidden_size: usize,
+    intermediate_size: usize,
+    pub(super) num_hidden_layers: usize,
+    num_attention_heads: usize,
+    num_key_value_heads: Option<usize>,
+    head_dim: Option<usize>,
+    vocab_size: usize,
+    max_position_embeddings: usize,
+    rms_norm_eps: f64,
+    hidden_act: Option<String>,
+    #[serde(default)]
+    tie_word_embeddings: bool,
+    #[serde(flatten)]
+    rope: RopeKeys,
+    layer_types: Option<Vec<String>>,
+}
+
+impl DecoderKeys {
+    /// Masks from `layer_types` where the file has them, else from `windowed`, which says whether
+    /// layer `i` has the window.
+    pub(super) fn masks(
+        &self,
+        file: &ConfigFile,
+        window: Option<usize>,
+        windowed: impl Fn(usize) -> bool,
+    ) -> Result<Vec<Mask>> {
+        if window == Some(0) {
+            return Err(file.error("`sliding_window` is 0; a token must see at least itself"));
+        }
+        let sliding = |layer: usize| {
+            match &self.layer_types {
+            None => Ok(windowed(layer)),
+            Some(types) => match types.get(layer).map(String::as_str) {
+                Some("full_attention") => Ok(false),
+                Some("sliding_attention") => Ok(true),
+                Some(other) => Err(file.error(format!(
+                    "`layer_types` has `{other}` for layer {layer}; known are `full_attention` and `sliding_attention`"
+                ))),
+                None => Err(file.error(format!(
+                    "`layer_types` has {} entries for {} layers", types.len(), self.num_hidden_layers
+                ))),
+            },
+        }
+        };
+        let mask = |layer| {
+            match (sliding(layer)?, window) {
+            (false, _) => Ok(Mask::Causal),
+            (true, Some(window)) => Ok(Mask::SlidingWindow(window)),
+            (true, None) if self.layer_types.is_some() => Err(file.error(format!(
+                "`layer_types` has `sliding_attention` for layer {layer}, but no `sliding_window` is set"
+            ))),
+            (true, None) => Ok(Mask::Causal),
+        }
+        };
+        (0..self.num_hidden_layers).map(mask).collect()
+    }
+
+    /// The stack that these keys describe, without biases and without norms on queries and keys.
+    pub(super) fn decoder(&self, file: &ConfigFile, masks: Vec<Mask>) -> Result<DecoderConfig> {
+        let sizes = [
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+            ("num_hidden_layers", self.num_hidden_layers),
+            ("num_attention_heads", self.num_attention_heads),
+            ("num_key_value_heads", self.num_key_value_heads.unwrap_or(1)),
+            ("head_dim", self.head_dim.unwrap_or(2)),
+            ("vocab_size", self.vocab_size),
+            ("max_position_embeddings", self.max_position_embeddings),
+        ];
+        if let Some((key, _)) = sizes.iter().find(|(_, size)| *size == 0) {
+            return Err(file.error(format!("`{key}` is 0")));
+        }
+        let heads = self.num_attention_heads;
+        let kv_heads = self.num_key_value_heads.unwrap_or(heads);
+        if !heads.is_multiple_of(kv_heads) {
+            return Err(file.error(format!(
+                "{heads} attention heads cannot share {kv_heads} key-value heads evenly"
+            )));
+        }
+        let dim = match self.head_dim {
+            Some(dim) => dim,
+            None if self.hidden_size.is_multiple_of(heads) => self.hidden_size / heads,
+            None => {
+                return Err(file.error(format!(
+                    "`hidden_size` {} is no multiple of {heads} heads and `head_dim` is not set",
+                    self.hidden_size
+                )));
+            }
+        };
+        if !dim.is_multiple_of(2) {
+            return Err(
+                file.error(format!("heads of {dim} cannot be rotated; the length must be even"))
+            );
+        }
+        if let Some(other) = self.hidden_act.as_deref().filter(|act| *act != "silu") {
+            return Err(file.error(format!("`hidden_act` is `{other}`; implemented is `silu`")));
+        }
+        let scale = (dim as f64).powf(-0.5) as f32;
+        Ok(DecoderConfig {
+            heads: Heads { heads, kv_heads, dim, scale, softcap: None, masks },
+            hidden: self.hidden_size,
+            intermediate: self.intermediate_size,
+            vocabulary: self.vocab_size,
+            positions: self.max_position_embeddings,
+            eps: self.rms_norm_eps as f32,
+            rope: Rope::from_config(&self.rope, dim, 10_000.0).map_err(|e| file.error(e))?,
+            qkv_bias: Bias::Absent,
+            output_bias: Bias::Absent,
+            mlp_bias: Bias::Absent,
+            qk_norm: QkNorm::Absent,
+            head: if self.tie_word_embeddings { Head::Tied } else { Head::Own },
+        })
+    }
+}

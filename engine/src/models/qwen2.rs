@@ -1,0 +1,34 @@
+//! Qwen 2 and 2.5: biases on queries, keys and values; a window on the upper layers if asked for.
+
+use serde::Deserialize;
+
+use super::Model;
+use super::config::{ConfigFile, DecoderKeys};
+use crate::attention::Mask;
+use crate::error::Result;
+use crate::layers::decoder::{Decoder, DecoderConfig};
+use crate::weights::{Bias, Weights};
+
+#[derive(Deserialize)]
+struct Keys {
+    #[serde(default)]
+    use_sliding_window: bool,
+    sliding_window: Option<usize>,
+    max_window_layers: Option<usize>,
+}
+
+pub(super) fn load(file: &ConfigFile, weights: &Weights<'_>) -> Result<Box<dyn Model>> {
+    let keys: DecoderKeys = file.keys()?;
+    let masks = masks(file, &keys)?;
+    let config = DecoderConfig { qkv_bias: Bias::Present, ..keys.decoder(file, masks)? };
+    Ok(Box::new(Decoder::load(config, weights)?))
+}
+
+/// The rule of Qwen 2 and 3. Despite its name, `max_window_layers` is the number of lower layers
+/// *without* a window.
+pub(super) fn masks(file: &ConfigFile, keys: &DecoderKeys) -> Result<Vec<Mask>> {
+    let own: Keys = file.keys()?;
+    let window = own.sliding_window.filter(|_| own.use_sliding_window);
+    let first = own.max_window_layers.unwrap_or(28);
+    keys.masks(file, window, |layer| layer >= first)
+}

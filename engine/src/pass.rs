@@ -1,0 +1,101 @@
+//! [`Pass`]: all that a model may see in one forward pass.
+//!
+//! A model asks for tokens and positions, moves its activations to a layer's device, attends,
+//! and keeps the rows that matter. How the cache is cut, who runs beside whom, and which kernel
+//! attends stay hidden from it.
+
+use candle_core::{Result, Tensor};
+
+use crate::attention::{Attention, Heads};
+use crate::batch::Batch;
+use crate::kv::KvStore;
+use crate::placement::Placement;
+
+/// One forward pass over a [`Batch`].
+pub struct Pass<'a> {
+    /// The packed tokens.
+    pub batch: &'a Batch,
+    /// The cache of every layer.
+    pub kv: &'a KvStore,
+    /// The kernel.
+    pub attention: &'a dyn Attention,
+    /// The model's head geometry.
+    pub heads: &'a Heads,
+    /// Which layer lives where.
+    pub placement: &'a Placement,
+    /// Who looks on, if anybody.
+    pub observer: Option<&'a mut dyn Observer>,
+}
+
+/// Looks on while a pass runs: parity checks, perplexity.
+pub trait Observer {
+    /// `x` is `[tokens, …]` at `place`, one row for each packed token of `pass`.
+    fn observe(&mut self, place: Place, x: &Tensor);
+}
+
+/// A place in a forward pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// What enters the first layer, `[tokens, hidden]`.
+    Embedding,
+    /// What leaves layer `n`, `[tokens, hidden]`.
+    Layer(usize),
+    /// What leaves the final norm, `[tokens, hidden]`.
+    Norm,
+    /// The logits, `[tokens, vocabulary]`.
+    Logits,
+}
+
+impl Pass<'_> {
+    /// Ids of the packed tokens, `[tokens]`, u32.
+    pub fn tokens(&self) -> &Tensor {
+        &self.batch.tokens
+    }
+
+    /// Position of each packed token in its sequence.
+    pub fn positions(&self) -> &[u32] {
+        &self.batch.positions
+    }
+
+    /// `x` on the device of layer `layer`; free when it is there already.
+    ///
+    /// # Errors
+    ///
+    /// When the transfer fails.
+    pub fn at(&self, layer: usize, x: &Tensor) -> Result<Tensor> {
+        x.to_device(self.placement.layer(layer))
+    }
+
+    /// Stores `k` and `v` (`[tokens, kv_heads, dim]`) of layer `layer`, then lets `q`
+    /// (`[tokens, heads, dim]`) attend to everything its sequence may see; same shape as `q`.
+    ///
+    /// # Errors
+    ///
+    /// When shapes or dtypes do not fit the cache, or the kernel fails.
+    pub fn attend(&mut self, layer: usize, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
+        self.kv.write(layer, k, v, &self.batch.runs)?;
+        let view = self.kv.view(layer, self.heads, &self.batch.tables);
+        self.attention.attend(q, &view, self.heads.masks[layer])
+    }
+
+    /// The rows of `x` whose logits are wanted: those that a token is drawn from, or all of them
+    /// when somebody looks on. On the first device.
+    ///
+    /// # Errors
+    ///
+    /// When the selection fails.
+    pub fn last(&self, x: &Tensor) -> Result<Tensor> {
+        let x = x.to_device(self.placement.first())?;
+        if self.observer.is_some() || self.batch.drawn.len() == x.dim(0)? {
+            return Ok(x);
+        }
+        x.index_select(&Tensor::new(&self.batch.drawn[..], x.device())?, 0)
+    }
+
+    /// Shows `x` to the onlooker; free when there is none.
+    pub fn show(&mut self, place: Place, x: &Tensor) {
+        if let Some(observer) = &mut self.observer {
+            observer.observe(place, x);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! [`Sequence`]: one request while it runs.
+//!
+//! `computed` of its `tokens` are in the cache; what a step has to do is always the difference.
+//! A fresh prompt, a chunk of one, a decode and the recomputation after a preemption are the
+//! same subtraction.
+
+use std::ops::Range;
+
+use crate::blocks::BlockId;
+use crate::request::{Finish, RequestId};
+use crate::sampler::{Rng, Sampling};
+
+/// One request while it waits or runs.
+#[derive(Debug)]
+pub struct Sequence {
+    /// Its number, in the order of arrival.
+    pub id: RequestId,
+    /// Prompt and generated tokens; never empty.
+    pub tokens: Vec<u32>,
+    /// How many of `tokens` are prompt.
+    pub prompt: usize,
+    /// How many of `tokens` have keys and values in the cache.
+    pub computed: usize,
+    /// Its blocks in the order of its tokens.
+    pub blocks: Vec<BlockId>,
+    /// Length at which it ends.
+    pub limit: usize,
+    /// Ids that end it.
+    pub stop: Vec<u32>,
+    /// How its next token is chosen.
+    pub sampling: Sampling,
+    /// Its own random numbers.
+    pub rng: Rng,
+}
+
+impl Sequence {
+    /// Tokens that are known but not in the cache: what is left to compute before the next one
+    /// can be drawn.
+    pub const fn pending(&self) -> usize {
+        self.tokens.len() - self.computed
+    }
+
+    /// Tokens generated so far.
+    pub const fn generated(&self) -> usize {
+        self.tokens.len() - self.prompt
+    }
+
+    /// The most tokens that it will ever have in the cache: the last one drawn is never computed.
+    pub const fn cached_at_most(&self) -> usize {
+        self.limit - 1
+    }
+
+    /// Whether computing `range` is a decode: the one token that was drawn last.
+    pub fn is_decode(&self, range: &Range<usize>) -> bool {
+        range.start >= self.prompt && range.start + 1 == self.tokens.len()
+    }
+
+    /// Takes the next token, and says whether it was the last one.
+    pub fn accept(&mut self, token: u32) -> Option<Finish> {
+        self.tokens.push(token);
+        if self.stop.contains(&token) {
+            Some(Finish::Stop)
+        } else if self.tokens.len() >= self.limit {
+            Some(Finish::Length)
+        } else {
+            None
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Where a model's numbers come from, and the cursor with which a model asks for them.
+//!
+//! A [`Source`] answers with one tensor by its full name. [`Weights`] is the cursor: it walks the
+//! names, knows dtype and device, and counts what was handed out. No model knows whether a
+//! number came from a file or from a seed.
+
+use std::cell::Cell;
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+
+use crate::config::ModelSource;
+use crate::error::{Error, Result};
+use crate::layers::linear::Linear;
+use crate::layers::norm::RmsNorm;
+use crate::models::config::ConfigFile;
+use crate::placement::Placement;
+
+mod outline;
+mod preset;
+mod random;
+mod safetensors;
+
+pub use outline::Outline;
+pub use preset::{Preset, presets};
+pub use random::Random;
+pub use safetensors::Safetensors;
+
+/// Answers with tensors by name.
+pub trait Source: Send + Sync {
+    /// The tensor `name`, which must have `shape`, as `dtype` on `device`.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or it has another shape, or it is stored in a type that is no float.
+    fn tensor(&self, name: &str, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor>;
+}
+
+/// A model as found: its configuration and its numbers.
+pub struct Checkpoint {
+    /// What the model is.
+    pub config: ConfigFile,
+    /// Its numbers.
+    pub source: Box<dyn Source>,
+}
+
+/// Opens `model` without reading a weight yet.
+///
+/// # Errors
+///
+/// When the preset does not exist, or a file of the folder is missing or damaged.
+pub fn open(model: &ModelSource) -> Result<Checkpoint> {
+    match model {
+        ModelSource::Preset { name, seed } => {
+            let config = Preset::named(name)?.config()?;
+            Ok(Checkpoint { config, source: Box::new(Random::new(*seed)) })
+        }
+        ModelSource::Folder { path } => {
+            let file = path.join("config.json");
+            let config = ConfigFile::parse(file.display().to_string(), &read(&file)?)?;
+            Ok(Checkpoint { config, source: Box::new(Safetensors::open(path)?) })
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path)
+        .map_err(|e| Error::Load { path: path.into(), problem: e.to_string() })
+}
+
+/// Whether a linear layer has a bias.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bias {
+    /// It has none.
+    Absent,
+    /// It has one.
+    Present,
+}
+
+impl Bias {
+    /// What a boolean key of a configuration means.
+    pub const fn from_key(present: bool) -> Self {
+        if present { Self::Present } else { Self::Absent }
+    }
+}
+
+/// Counts what was handed out.
+#[derive(Debug, Default)]
+pub struct Tally {
+    parameters: Cell<u64>,
+    bytes: Cell<u64>,
+}
+
+impl Tally {
+    /// Numbers handed out.
+    pub fn parameters(&self) -> u64 {
+        self.parameters.get()
+    }
+
+    /// Bytes of them.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+}
+
+/// A place in the tree of names, with the device of that place.
+#[derive(Clone)]
+pub struct Weights<'a> {
+    source: &'a dyn Source,
+    placement: &'a Placement,
+    dtype: DType,
+    device: &'a Device,
+    tally: &'a Tally,
+    prefix: String,
+}
+
+impl<'a> Weights<'a> {
+    /// The root of the tree, on the first device.
+    pub fn new(
+        source: &'a dyn Source,
+        placement: &'a Placement,
+        dtype: DType,
+        tally: &'a Tally,
+    ) -> Self {
+        let device = placement.first();
+        Self { source, placement, dtype, device, tally, prefix: String::new() }
+    }
+
+    /// Element type of everything handed out.
+    pub const fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// One level down, into `name`.
+    pub fn pp(&self, name: &str) -> Self {
+        Self { prefix: self.path(name), ..self.clone() }
+    }
+
+    /// Into `layers.{index}`, on the device of that layer.
+    pub fn layer(&self, index: usize) -> Self {
+        let prefix = self.path(&format!("layers.{index}"));
+        Self { prefix, device: self.placement.layer(index), ..self.clone() }
+    }
+
+    fn path(&self, name: &str) -> String {
+        if self.prefix.is_empty() { name.into() } else { format!("{}.{name}", self.prefix) }
+    }
+
+    /// The tensor `name` of exactly this shape.
+    ///
+    /// # Errors
+    ///
+    /// As [`Source::tensor`].
+    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let tensor = self.source.tensor(&self.path(name), shape, self.dtype, self.device)?;
+        let count = tensor.elem_count() as u64;
+        self.tally.parameters.set(self.tally.parameters() + count);
+        self.tally.bytes.set(self.tally.bytes() + count * self.dtype.size_in_bytes() as u64);
+        Ok(tensor)
+    }
+
+    /// The layer `name` from `inputs` to `outputs`: `{name}.weight`, `[outputs, inputs]`, and
+    /// `{name}.bias`, `[outputs]`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Source::tensor`].
+    pub fn linear(&self, name: &str, inputs: usize, outputs: usize, bias: Bias) -> Result<Linear> {
+        let at = self.pp(name);
+        let weight = at.tensor("weight", &[outputs, inputs])?;
+        let bias = match bias {
+            Bias::Absent => None,
+            Bias::Present => Some(at.tensor("bias", &[outputs])?),
+        };
+        Ok(Linear::new(weight, bias))
+    }
+
+    /// The norm `name`: `{name}.weight`, `[dim]`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Source::tensor`].
+    pub fn norm(&self, name: &str, dim: usize, eps: f32) -> Result<RmsNorm> {
+        Ok(RmsNorm::new(self.pp(name).tensor("weight", &[dim])?, eps))
+    }
+}

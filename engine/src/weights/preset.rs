@@ -1,0 +1,120 @@
+//! [`Preset`]: public architectures by name, and tiny ones for tests.
+//!
+//! Each is a `config.json` in `presets/`: exactly the shapes that are published, so that a
+//! measurement on random weights costs what the real model costs.
+
+use crate::error::{Error, Result};
+use crate::models::config::ConfigFile;
+use crate::models::{Sketch, find, sketch};
+
+/// A named configuration.
+#[derive(Debug)]
+pub struct Preset {
+    /// The name that configurations use.
+    pub name: &'static str,
+    json: &'static str,
+}
+
+macro_rules! presets {
+    ($($name:literal),+ $(,)?) => {
+        &[$(Preset { name: $name, json: include_str!(concat!("presets/", $name, ".json")) }),+]
+    };
+}
+
+const PRESETS: &[Preset] = presets![
+    "llama-3.2-1b",
+    "mistral-7b",
+    "qwen2.5-0.5b",
+    "qwen2.5-1.5b",
+    "qwen3-0.6b",
+    "tiny-llama",
+    "tiny-mistral",
+    "tiny-qwen2",
+    "tiny-qwen3",
+];
+
+/// Every preset, by name.
+pub const fn presets() -> &'static [Preset] {
+    PRESETS
+}
+
+impl Preset {
+    /// The preset `name`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownPreset`] with the names that exist.
+    pub fn named(name: &str) -> Result<&'static Self> {
+        PRESETS.iter().find(|preset| preset.name == name).ok_or_else(|| Error::UnknownPreset {
+            name: name.into(),
+            known: PRESETS.iter().map(|preset| preset.name).collect(),
+        })
+    }
+
+    /// Its `config.json`.
+    ///
+    /// # Errors
+    ///
+    /// When the embedded file is not JSON, which a test rules out.
+    pub fn config(&self) -> Result<ConfigFile> {
+        ConfigFile::parse(format!("preset {}", self.name), self.json)
+    }
+
+    /// The family that it belongs to, as named by `architectures`.
+    ///
+    /// # Errors
+    ///
+    /// As [`config`](Self::config).
+    pub fn architecture(&self) -> Result<&'static str> {
+        Ok(find(&self.config()?)?.architecture)
+    }
+
+    /// Its geometry and its number of parameters.
+    ///
+    /// # Errors
+    ///
+    /// As [`config`](Self::config).
+    pub fn sketch(&self) -> Result<Sketch> {
+        sketch(&self.config()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presets_have_the_published_number_of_parameters() {
+        let counts: Vec<_> = presets()
+            .iter()
+            .map(|preset| (preset.name, preset.sketch().unwrap().parameters))
+            .filter(|(name, _)| !name.starts_with("tiny"))
+            .collect();
+        assert_eq!(
+            counts,
+            [
+                ("llama-3.2-1b", 1_235_814_400),
+                ("mistral-7b", 7_241_732_096),
+                ("qwen2.5-0.5b", 494_032_768),
+                ("qwen2.5-1.5b", 1_543_714_304),
+                ("qwen3-0.6b", 596_049_920),
+            ]
+        );
+    }
+
+    #[test]
+    fn every_family_has_a_tiny_preset() {
+        for entry in crate::models::MODELS {
+            let tiny = presets().iter().find(|preset| {
+                preset.name.starts_with("tiny")
+                    && preset.architecture().unwrap() == entry.architecture
+            });
+            let parameters = tiny.map(|preset| preset.sketch().unwrap().parameters);
+            assert!(
+                parameters.is_some_and(|count| (100_000..3_000_000).contains(&count)),
+                "{} has {parameters:?}",
+                entry.architecture
+            );
+        }
+    }
+}
