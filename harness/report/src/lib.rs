@@ -1,1 +1,46 @@
-//! Windtunnel.
+//! The HTML page of a run: one file that needs no network, no script and no other file.
+//!
+//! In the order in which a page is made:
+//!
+//! 1. [`view`]: what there is to show, as plain values, grouped and counted;
+//! 2. [`plot`]: one SVG for each metric;
+//! 3. [`page`]: the markup around both.
+//!
+//! The page shows and does not judge. Nothing is measured, read or written here: the contents of a
+//! run's file come in, text goes out, and equal contents give equal bytes.
+
+mod page;
+mod plot;
+mod view;
+
+use windtunnel_ledger::metric::Metric;
+use windtunnel_ledger::store::Contents;
+
+use crate::view::View;
+
+/// Why a page cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The plotting library refused.
+    #[error("cannot draw the plot of `{metric}`: {source}")]
+    Plot {
+        /// The metric whose plot it was.
+        metric: Metric,
+        /// What the library said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// The page of a run, as the text of an HTML file.
+///
+/// With two or more subjects it sets each of them against the first of [`Run::subjects`].
+///
+/// # Errors
+/// If a plot cannot be drawn.
+///
+/// [`Run::subjects`]: windtunnel_ledger::record::Run::subjects
+pub fn render(contents: &Contents) -> Result<String, Error> {
+    let view = View::of(contents);
+    let plots = plot::plots(&view)?;
+    Ok(page::page(&view, &plots).into_string())
+}

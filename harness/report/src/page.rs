@@ -1,0 +1,161 @@
+//! The markup: one document with its style inside. Every text from a run is escaped by `maud`.
+
+mod comparison;
+mod facts;
+mod headline;
+mod notes;
+mod results;
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use windtunnel_ledger::case::CaseId;
+use windtunnel_ledger::metric::{Better, Metric};
+use windtunnel_ledger::summary::Location;
+
+use crate::plot::{self, Plot};
+use crate::view::View;
+
+const STYLE: &str = include_str!("page/style.css");
+
+/// A part of the page: its anchor, its heading, and what is in it.
+struct Section {
+    anchor: &'static str,
+    heading: &'static str,
+    body: Markup,
+}
+
+/// The whole document.
+pub(crate) fn page(view: &View<'_>, plots: &[Plot]) -> Markup {
+    let sections: Vec<Section> = [
+        comparison::section(view),
+        results::section(view),
+        plots_section(view, plots),
+        notes::caveats(view),
+        notes::failures(view),
+        notes::skips(view),
+        facts::repeat(view),
+        facts::environment(view),
+        facts::run(view),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { "Windtunnel · " (view.run.id.0) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                header {
+                    p.brand { "Windtunnel" }
+                    (headline::headline(view))
+                    nav aria-label="Sections" {
+                        @for section in &sections {
+                            a href={ "#" (section.anchor) } { (section.heading) }
+                        }
+                    }
+                }
+                main {
+                    @for section in &sections {
+                        section id=(section.anchor) {
+                            h2 { (section.heading) }
+                            (section.body)
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn plots_section(view: &View<'_>, plots: &[Plot]) -> Option<Section> {
+    let body = html! {
+        p.note {
+            "Every mark is one round, the bar is their median. "
+            @if view.subjects.len() > 1 { (legend(view)) }
+        }
+        div.plots {
+            @for plot in plots {
+                figure {
+                    figcaption { strong { (plot.metric.spec().label) } " " span.muted { (better(plot.metric)) } }
+                    (PreEscaped(&plot.svg))
+                }
+            }
+        }
+    };
+    (!plots.is_empty()).then_some(Section { anchor: "plots", heading: "Plots", body })
+}
+
+/// Which mark is which subject.
+fn legend(view: &View<'_>) -> Markup {
+    html! {
+        @for index in 0..view.subjects.len() { span.key { (subject(view, index)) } " " }
+    }
+}
+
+/// A subject with its mark.
+fn subject(view: &View<'_>, index: usize) -> Markup {
+    html! {
+        (mark(index)) " "
+        @if let Some(subject) = view.subjects.get(index) { (subject.to_string()) }
+    }
+}
+
+/// The mark of a subject, as in the plots.
+fn mark(index: usize) -> Markup {
+    let index = index % plot::SHAPES.len();
+    html! { span.mark class={ "s" (index) } aria-hidden="true" { (plot::SHAPES[index]) } }
+}
+
+/// A median with the spread of its rounds.
+fn value(metric: Metric, location: &Location) -> Markup {
+    html! {
+        span.value { (metric.show(location.median)) }
+        @if let Some(spread) = location.spread {
+            " " span.spread { "± " (percent(spread)) }
+        }
+    }
+}
+
+/// A fraction in per cent: as many digits as a reader can use.
+fn percent(fraction: f64) -> String {
+    match fraction.abs() * 100.0 {
+        percent if percent < 9.95 => format!("{percent:.1} %"),
+        percent if percent.is_finite() => format!("{percent:.0} %"),
+        _ => "–".to_owned(),
+    }
+}
+
+/// Which direction of a metric is good, in words.
+fn better(metric: Metric) -> &'static str {
+    match metric.spec().better {
+        Better::Higher => "more is better",
+        Better::Lower => "less is better",
+    }
+}
+
+/// The address of a case on the page: its id, with what an address may not hold written as bytes.
+fn address(case: &CaseId) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/=,-._~".contains(&byte);
+    let mut address = "#".to_owned();
+    for byte in case.as_str().bytes() {
+        match plain(byte) {
+            true => address.push(char::from(byte)),
+            false => address.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    address
+}
+
+/// "1 case", "2 cases".
+fn counted(number: usize, noun: &str) -> String {
+    match number {
+        1 => format!("1 {noun}"),
+        _ => format!("{number} {noun}s"),
+    }
+}

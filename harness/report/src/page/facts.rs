@@ -1,0 +1,120 @@
+//! How to repeat a case, where it ran, and the raw facts of the run.
+
+use maud::{Markup, html};
+use windtunnel_ledger::environment::{Build, Environment};
+
+use super::{Section, address, counted, subject};
+use crate::view::{Scenario, View};
+
+/// The shell line of every case and subject.
+pub(super) fn repeat(view: &View<'_>) -> Option<Section> {
+    let body = html! {
+        p.note { "One round of a case, as it was started here." }
+        @for scenario in view.scenarios.iter().filter(|s| s.cases.iter().any(|c| !c.results.is_empty())) {
+            details {
+                summary { (scenario.name) " " span.muted { (counted(scenario.cases.len(), "case")) } }
+                (commands(view, scenario))
+            }
+        }
+    };
+    let any = view.cases().any(|case| !case.results.is_empty());
+    any.then_some(Section { anchor: "repeat", heading: "Repeat a case", body })
+}
+
+fn commands(view: &View<'_>, scenario: &Scenario<'_>) -> Markup {
+    html! {
+        @for case in &scenario.cases {
+            @for result in &case.results {
+                p.command {
+                    a.case href=(address(&case.case.id)) { (case.case.id) }
+                    @if view.subjects.len() > 1 { " " (subject(view, result.subject)) }
+                }
+                pre { code { (result.command) } }
+            }
+        }
+    }
+}
+
+/// A column for each place in which a subject ran, a row for each thing known of it.
+pub(super) fn environment(view: &View<'_>) -> Option<Section> {
+    let columns: Vec<Vec<(&str, String)>> =
+        view.environments.iter().map(|(_, environment)| known(environment)).collect();
+    let body = html! {
+        div.wide tabindex="0" role="region" aria-label="Environment" {
+            table.facts {
+                @if view.subjects.len() > 1 {
+                    thead {
+                        tr {
+                            td {}
+                            @for (index, _) in &view.environments { th scope="col" { (subject(view, *index)) } }
+                        }
+                    }
+                }
+                tbody {
+                    @for (i, (name, _)) in columns.iter().take(1).flatten().enumerate() {
+                        tr {
+                            th scope="row" { (name) }
+                            @for column in &columns { td { (column[i].1) } }
+                        }
+                    }
+                }
+            }
+        }
+    };
+    (!columns.is_empty()).then_some(Section { anchor: "environment", heading: "Environment", body })
+}
+
+/// What is known of a place; the same names in the same order for every place.
+fn known(environment: &Environment) -> Vec<(&'static str, String)> {
+    let Environment { machine, build } = environment;
+    let none = Build::default();
+    let Build { engine, candle, rustc, profile, target, target_features, features } =
+        build.as_ref().unwrap_or(&none);
+    let text = |text: &str| if text.is_empty() { "–".to_owned() } else { text.to_owned() };
+    vec![
+        ("machine", machine.key()),
+        ("processor", text(&machine.cpu)),
+        ("cores", machine.cores.to_string()),
+        ("threads", machine.threads.to_string()),
+        ("memory", machine.memory.to_string()),
+        ("extensions", text(&machine.features.join(" "))),
+        ("system", text(&format!("{} {} {}", machine.os, machine.kernel, machine.arch))),
+        ("engine", text(engine)),
+        ("candle", text(candle)),
+        ("compiler", text(rustc)),
+        ("profile", text(profile)),
+        ("target", text(target)),
+        ("built for", text(&target_features.join(" "))),
+        ("features", text(&features.join(" "))),
+    ]
+}
+
+/// What the run was.
+pub(super) fn run(view: &View<'_>) -> Option<Section> {
+    let body = html! {
+        div.wide {
+            table.facts {
+                tbody {
+                    tr { th scope="row" { "run" } td { (view.run.id.0) } }
+                    tr { th scope="row" { "started" } td { time { (view.run.at) } } }
+                    tr { th scope="row" { "command" } td { code { (view.run.command) } } }
+                    @for index in 0..view.subjects.len() {
+                        tr {
+                            th scope="row" { "subject" }
+                            td {
+                                (subject(view, index))
+                                @if let Some(commit) = view.subjects[index].commit.as_deref() {
+                                    span.muted { ", commit " code { (commit) } }
+                                }
+                                @if !view.subjects[index].binary.is_empty() {
+                                    span.muted { ", probe " code { (view.subjects[index].binary) } }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    };
+    Some(Section { anchor: "run", heading: "Run", body })
+}

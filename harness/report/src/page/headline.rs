@@ -1,0 +1,91 @@
+//! What was run, on what machine, and what came of it, in two sentences.
+
+use maud::{Markup, html};
+use windtunnel_ledger::environment::Machine;
+use windtunnel_ledger::unit::Bytes;
+
+use super::{counted, subject};
+use crate::view::{Census, Tally, Versus, View};
+
+/// The heading of the page and the sentences under it.
+pub(super) fn headline(view: &View<'_>) -> Markup {
+    html! {
+        h1 {
+            @match view.versus.first() {
+                Some(first) => (compared(view, first)),
+                None => (measured(&view.census())),
+            }
+        }
+        p.lead {
+            @match view.subjects.first() {
+                Some(_) if view.versus.is_empty() => { (subject(view, 0)) ", " }
+                _ => {}
+            }
+            "on " (machine(view)) ". "
+            @if !view.versus.is_empty() { (measured(&view.census())) }
+        }
+        @for further in view.versus.iter().skip(1) {
+            p.lead { (compared(view, further)) }
+        }
+        @if !view.versus.is_empty() {
+            p.note {
+                "A row counts as worse or better if its medians differ by more than the noise floor of its metric. "
+                "This page shows what was measured; it does not judge whether it is real."
+            }
+        }
+        @if view.torn {
+            p.note { "The last line of the run's file was cut short; that round is not in this page." }
+        }
+    }
+}
+
+fn compared(view: &View<'_>, versus: &Versus) -> Markup {
+    let Tally { worse, better, about_equal, broken, uncompared } = versus.tally();
+    html! {
+        (subject(view, versus.head)) " against " (subject(view, 0)) ": "
+        span.worse[worse > 0] { (counted(worse, "row")) " worse" } ", "
+        span.better[better > 0] { (better) " better" } ", "
+        (about_equal) " about equal"
+        @if broken > 0 { ", " span.worse { (counted(broken, "case")) " broken" } }
+        @if uncompared > 0 { ", " (counted(uncompared, "case")) " not compared" }
+        "."
+    }
+}
+
+fn measured(census: &Census) -> Markup {
+    let Census { measured, failed, skipped, missing } = *census;
+    html! {
+        (counted(measured, "case")) " measured, "
+        @if failed > 0 { a.worse href="#failures" { (failed) " failed" } } @else { "none failed" }
+        @if skipped > 0 { ", " a href="#skips" { (skipped) " skipped" } }
+        @if missing > 0 { ", " a href="#skips" { (missing) " not run yet" } }
+        "."
+    }
+}
+
+fn machine(view: &View<'_>) -> String {
+    let Some((_, first)) = view.environments.first() else {
+        return "no machine yet: nothing was run".to_owned();
+    };
+    match view.environments.iter().all(|(_, other)| other.machine == first.machine) {
+        true => in_words(&first.machine),
+        false => "several machines".to_owned(),
+    }
+}
+
+/// The machine as its owner would name it.
+pub(super) fn in_words(machine: &Machine) -> String {
+    let Machine { cpu, cores, threads, memory, features: _, os, kernel: _, arch } = machine;
+    let cpu = if cpu.is_empty() { "an unknown processor" } else { cpu };
+    let mut words = cpu.to_owned();
+    if *threads > 0 {
+        words += &format!(", {} of {}", counted(*threads as usize, "thread"), counted(*cores as usize, "core"));
+    }
+    if *memory > Bytes(0) {
+        words += &format!(", {memory}");
+    }
+    for part in [os, arch].into_iter().filter(|part| !part.is_empty()) {
+        words += &format!(", {part}");
+    }
+    words
+}

@@ -1,0 +1,79 @@
+//! Caveats, failures and skips: what, and where.
+
+use maud::{Markup, html};
+
+use super::{Section, address, counted, subject};
+use crate::view::{Place, Trouble, View};
+
+/// More places than this are folded.
+const FOLD: usize = 6;
+
+/// What to know before believing the numbers.
+pub(super) fn caveats(view: &View<'_>) -> Option<Section> {
+    section("caveats", "Caveats", view, &view.caveats())
+}
+
+/// Rounds that failed, with the end of what they printed.
+pub(super) fn failures(view: &View<'_>) -> Option<Section> {
+    section("failures", "Failures", view, &view.failures())
+}
+
+/// What was left out.
+pub(super) fn skips(view: &View<'_>) -> Option<Section> {
+    section("skips", "Not measured", view, &view.skips())
+}
+
+fn section(
+    anchor: &'static str,
+    heading: &'static str,
+    view: &View<'_>,
+    troubles: &[Trouble],
+) -> Option<Section> {
+    let body = html! { @for trouble in troubles { (note(view, trouble)) } };
+    (!troubles.is_empty()).then_some(Section { anchor, heading, body })
+}
+
+fn note(view: &View<'_>, trouble: &Trouble) -> Markup {
+    let Trouble { text, tail, places } = trouble;
+    let list = html! { ul.places { @for known in places { li { (place(view, known)) } } } };
+    html! {
+        div.trouble {
+            p { (sentence(text)) }
+            @if places.len() > FOLD {
+                details { summary { "in " (counted(places.len(), "place")) } (list) }
+            } @else {
+                (list)
+            }
+            @if let Some(tail) = tail {
+                details { summary { "the end of its output" } pre { code { (tail) } } }
+            }
+        }
+    }
+}
+
+fn place(view: &View<'_>, place: &Place) -> Markup {
+    html! {
+        @if place.shown {
+            a.case href=(address(&place.case)) { (place.case) }
+        } @else {
+            span.case { (place.case) }
+        }
+        @if let (Some(index), true) = (place.subject, view.subjects.len() > 1) {
+            " " (subject(view, index))
+        }
+        @if !place.rounds.is_empty() {
+            span.muted {
+                @if place.rounds.len() == 1 { ", round " } @else { ", rounds " }
+                (place.rounds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
+}
+
+/// The ledger's messages are fragments; on the page they begin like sentences.
+fn sentence(text: &str) -> String {
+    let mut rest = text.chars();
+    let first = rest.next().into_iter().flat_map(char::to_uppercase);
+    let end = if text.ends_with(['.', '`', '!', '?']) { "" } else { "." };
+    first.chain(rest).collect::<String>() + end
+}

@@ -1,0 +1,151 @@
+//! One dot plot for each metric: a strip for each case, a lane for each subject, a dot for each
+//! round, a bar at the median.
+//!
+//! Subjects differ by the shape of their dots and by colour, so that either alone is enough. All
+//! lengths are in units of the SVG's view box, which is about one pixel on a phone.
+
+mod axis;
+mod ink;
+mod layout;
+
+use plotters::backend::SVGBackend;
+use plotters::chart::ChartBuilder;
+use plotters::coord::Shift;
+use plotters::drawing::{DrawingArea, DrawingAreaErrorKind, IntoDrawingArea};
+use plotters::element::{Circle, PathElement, Polygon, Text};
+use windtunnel_ledger::metric::Metric;
+
+use self::axis::Axis;
+pub(crate) use self::ink::SHAPES;
+use self::ink::Ink;
+use self::layout::{Lane, Layout, Strip};
+use crate::Error;
+use crate::view::View;
+
+/// The plot of one metric.
+pub(crate) struct Plot {
+    /// Which metric.
+    pub(crate) metric: Metric,
+    /// The drawing, an `svg` element that says what it shows to those who cannot see it.
+    pub(crate) svg: String,
+}
+
+/// Width of every plot.
+pub(crate) const WIDTH: u32 = 460;
+/// Where dots may begin and end; medians are written to the right.
+const LEFT: i32 = 8;
+const RIGHT: i32 = WIDTH as i32 - 92;
+/// Most ticks whose labels fit beside each other.
+const TICKS: usize = 5;
+/// Half the size of a dot.
+const DOT: i32 = 4;
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
+
+/// One plot for each metric that occurs, in the order of [`Metric::ALL`].
+pub(crate) fn plots(view: &View<'_>) -> Result<Vec<Plot>, Error> {
+    let occurs = |metric: &Metric| view.scenarios.iter().any(|s| s.metrics.contains(metric));
+    Metric::ALL.into_iter().filter(occurs).map(|metric| plot(view, metric)).collect()
+}
+
+fn plot(view: &View<'_>, metric: Metric) -> Result<Plot, Error> {
+    let layout = Layout::of(view, metric);
+    let values = layout.lanes().flat_map(|lane| lane.location.rounds.iter().copied());
+    let axis = Axis::over(metric, values, TICKS);
+    let mut svg = String::new();
+    draw(&mut svg, &layout, axis)
+        .map_err(|source| Error::Plot { metric, source: Box::new(source) })?;
+    Ok(Plot { metric, svg: ink::themed(&svg, &alt(&layout, metric)) })
+}
+
+/// What someone hears who cannot see the plot; the numbers are in the table.
+fn alt(layout: &Layout, metric: Metric) -> String {
+    let medians: Vec<f64> = layout.lanes().map(|lane| lane.location.median).collect();
+    let low = medians.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = medians.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let cases = match layout.strips.len() {
+        1 => "one case".to_owned(),
+        n => format!("{n} cases"),
+    };
+    match low < high {
+        true => format!(
+            "{} of {cases}: medians from {} to {}.",
+            metric.spec().label,
+            metric.show(low),
+            metric.show(high)
+        ),
+        false => format!("{} of {cases}: {}.", metric.spec().label, metric.show(high)),
+    }
+}
+
+fn draw(svg: &mut String, layout: &Layout, axis: Axis) -> Drawn {
+    let height = layout.height();
+    let area = SVGBackend::with_string(svg, (WIDTH, height)).into_drawing_area();
+    let margin = layout::AXIS as u32;
+    let mut chart = ChartBuilder::on(&area)
+        .margin_left(LEFT)
+        .margin_right(WIDTH as i32 - RIGHT)
+        .x_label_area_size(margin)
+        .top_x_label_area_size(margin)
+        .build_cartesian_2d(axis.clone(), 0.0..1.0)?;
+    chart
+        .configure_mesh()
+        .disable_y_mesh()
+        .disable_y_axis()
+        .x_labels(TICKS)
+        .bold_line_style(Ink::Grid.colour())
+        .axis_style(Ink::Grid.colour())
+        .label_style(ink::text(11.0, Ink::Muted))
+        .draw()?;
+
+    let at = |value: f64| chart.backend_coord(&(value, 0.0)).0;
+    for (heading, top) in &layout.headings {
+        area.draw(&Text::new(heading.clone(), (LEFT, *top), ink::bold(12.0)))?;
+    }
+    for strip in &layout.strips {
+        draw_strip(&area, strip, layout, &at)?;
+    }
+    area.present()
+}
+
+fn draw_strip(area: &Area<'_>, strip: &Strip, layout: &Layout, at: &dyn Fn(f64) -> i32) -> Drawn {
+    for (line, top) in strip.label.iter().zip((strip.top..).step_by(layout::LINE as usize)) {
+        area.draw(&Text::new(line.clone(), (LEFT, top), ink::text(12.0, Ink::Text)))?;
+    }
+    for lane in &strip.lanes {
+        let ink = Ink::subject(lane.subject);
+        let y = lane.middle;
+        area.draw(&PathElement::new([(LEFT, y), (RIGHT, y)], Ink::Grid.colour()))?;
+        for round in &lane.location.rounds {
+            draw_dot(area, lane, (at(*round), y))?;
+        }
+        let median = at(lane.location.median);
+        let bar = [(median, y - DOT - 3), (median, y + DOT + 3)];
+        area.draw(&PathElement::new(bar, ink.stroke(2)))?;
+        let value = layout.metric.show(lane.location.median);
+        let right = (WIDTH as i32 - 4, y - 1);
+        area.draw(&Text::new(value, right, ink::value(12.0, ink)))?;
+    }
+    Ok(())
+}
+
+/// Dots are open, so that several at one place are seen to be several.
+fn draw_dot(area: &Area<'_>, lane: &Lane, (x, y): (i32, i32)) -> Drawn {
+    let style = Ink::subject(lane.subject).stroke(1);
+    let closed = |corners: &[(i32, i32)]| {
+        let points = corners.iter().chain(corners.first()).map(|(dx, dy)| (x + dx, y + dy));
+        area.draw(&PathElement::new(points.collect::<Vec<_>>(), style))
+    };
+    match lane.subject % ink::SHAPES.len() {
+        0 => area.draw(&Circle::new((x, y), DOT, style)),
+        1 => {
+            let corners = [(0, -DOT - 1), (DOT + 1, 0), (0, DOT + 1), (-DOT - 1, 0)];
+            let points = corners.map(|(dx, dy)| (x + dx, y + dy));
+            area.draw(&Polygon::new(points, Ink::subject(lane.subject).faint()))?;
+            closed(&corners)
+        }
+        2 => closed(&[(0, -DOT), (DOT, DOT), (-DOT, DOT)]),
+        _ => closed(&[(-DOT, -DOT), (DOT, -DOT), (DOT, DOT), (-DOT, DOT)]),
+    }
+}

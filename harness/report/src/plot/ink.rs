@@ -1,0 +1,108 @@
+//! Colours and text of a plot.
+//!
+//! The backend writes colours as numbers, the page needs them to follow its light or dark scheme.
+//! So every ink is painted in a number of its own, and the finished drawing gets the page's variable
+//! in its place.
+
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+use plotters::style::{Color, FontStyle, RGBAColor, RGBColor, ShapeStyle, TextStyle};
+use plotters::style::{FontFamily, IntoFont};
+
+/// What a subject's dots look like in words and tables; as many shapes as there are colours.
+pub(crate) const SHAPES: [&str; 4] = ["○", "◇", "△", "□"];
+
+/// What a line or a text is for.
+#[derive(Clone, Copy)]
+pub(super) enum Ink {
+    /// Names of cases.
+    Text,
+    /// Ticks.
+    Muted,
+    /// Lines to read by.
+    Grid,
+    /// What was measured of a subject, by its index modulo the number of [`SHAPES`].
+    Subject(u8),
+}
+
+impl Ink {
+    const ALL: [Ink; 7] = [
+        Ink::Text,
+        Ink::Muted,
+        Ink::Grid,
+        Ink::Subject(0),
+        Ink::Subject(1),
+        Ink::Subject(2),
+        Ink::Subject(3),
+    ];
+
+    /// The ink of the subject of this index.
+    pub(super) fn subject(index: usize) -> Ink {
+        Ink::Subject((index % SHAPES.len()) as u8)
+    }
+
+    /// The number that stands for this ink until the drawing is finished.
+    pub(super) fn colour(self) -> RGBColor {
+        match self {
+            Ink::Text => RGBColor(1, 0, 0),
+            Ink::Muted => RGBColor(2, 0, 0),
+            Ink::Grid => RGBColor(3, 0, 0),
+            Ink::Subject(index) => RGBColor(4, 0, index),
+        }
+    }
+
+    /// The name of the page's variable.
+    fn variable(self) -> String {
+        match self {
+            Ink::Text => "ink".into(),
+            Ink::Muted => "muted".into(),
+            Ink::Grid => "line".into(),
+            Ink::Subject(index) => format!("s{index}"),
+        }
+    }
+
+    /// A line of this width.
+    pub(super) fn stroke(self, width: u32) -> ShapeStyle {
+        self.colour().stroke_width(width)
+    }
+
+    /// A filling that leaves what is under it visible.
+    pub(super) fn faint(self) -> RGBAColor {
+        self.colour().mix(0.25)
+    }
+}
+
+/// Text that begins at its place, which is its upper left corner.
+pub(super) fn text(size: f64, ink: Ink) -> TextStyle<'static> {
+    styled(size, FontStyle::Normal, ink)
+}
+
+/// A heading.
+pub(super) fn bold(size: f64) -> TextStyle<'static> {
+    styled(size, FontStyle::Bold, Ink::Text)
+}
+
+/// Text that ends at its place, at half its height.
+pub(super) fn value(size: f64, ink: Ink) -> TextStyle<'static> {
+    text(size, ink).pos(Pos::new(HPos::Right, VPos::Center))
+}
+
+/// The backend writes font sizes divided by 1.24.
+fn styled(size: f64, style: FontStyle, ink: Ink) -> TextStyle<'static> {
+    let font = (FontFamily::SansSerif, size * 1.24, style).into_font();
+    TextStyle { color: ink.colour().to_backend_color(), ..font.into() }
+}
+
+/// The finished drawing, as an element of the page: in the page's colours, as wide as its place,
+/// and with a name for those who cannot see it.
+pub(super) fn themed(svg: &str, alt: &str) -> String {
+    let mut themed = svg.replace(r#"font-family="sans-serif""#, "");
+    for ink in Ink::ALL {
+        let RGBColor(r, g, b) = ink.colour();
+        // With quotes: in text, the backend escapes them.
+        let painted = format!("\"#{r:02X}{g:02X}{b:02X}\"");
+        themed = themed.replace(&painted, &format!("\"var(--{})\"", ink.variable()));
+    }
+    let alt = maud::html! { svg role="img" aria-label=(alt) {} }.into_string();
+    let opening = alt.trim_end_matches("></svg>");
+    themed.replacen("<svg", opening, 1)
+}

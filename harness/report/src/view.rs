@@ -1,0 +1,239 @@
+//! What the page shows, as plain values: grouped by scenario, in the order of the plan.
+//!
+//! No markup and no arithmetic: medians and comparisons are the ledger's.
+
+mod facts;
+mod notes;
+
+use std::collections::BTreeMap;
+
+use windtunnel_ledger::case::{Case, CaseId};
+use windtunnel_ledger::compare::{Change, Comparison, Pair, compare};
+use windtunnel_ledger::environment::Environment;
+use windtunnel_ledger::metric::Metric;
+use windtunnel_ledger::record::{Record, Run, Subject};
+use windtunnel_ledger::store::Contents;
+use windtunnel_ledger::summary::{Summary, Unmeasured, summarise};
+
+pub(crate) use facts::Fact;
+pub(crate) use notes::{Place, Trouble};
+
+/// Everything that the page shows.
+pub(crate) struct View<'a> {
+    /// What the run set out to do.
+    pub(crate) run: &'a Run,
+    /// Whether the last line of the file was cut short.
+    pub(crate) torn: bool,
+    /// Every subject; the first is the base. Elsewhere a subject is its index in this list.
+    pub(crate) subjects: Vec<&'a Subject>,
+    /// The scenarios, with their cases.
+    pub(crate) scenarios: Vec<Scenario<'a>>,
+    /// Each further subject against the base.
+    pub(crate) versus: Vec<Versus>,
+    /// Where each subject ran; more than one entry for a subject that ran in several places.
+    pub(crate) environments: Vec<(usize, &'a Environment)>,
+}
+
+/// The cases of one scenario.
+pub(crate) struct Scenario<'a> {
+    /// Its path, as in `gate/decode`.
+    pub(crate) name: String,
+    /// Facts that all its cases share.
+    pub(crate) shared: Vec<Fact>,
+    /// Names of the facts that tell its cases apart; at least one.
+    pub(crate) varying: Vec<&'static str>,
+    /// Metrics that any of its cases has, in the order of [`Metric::ALL`].
+    pub(crate) metrics: Vec<Metric>,
+    /// Its cases, in the order of the plan.
+    pub(crate) cases: Vec<CaseView<'a>>,
+}
+
+/// One case.
+pub(crate) struct CaseView<'a> {
+    /// What it means.
+    pub(crate) case: &'a Case,
+    /// What tells it from the others of its scenario, in the order of [`Scenario::varying`].
+    pub(crate) values: Vec<String>,
+    /// What each subject gave; nothing if it was never run.
+    pub(crate) results: Vec<SubjectResult<'a>>,
+}
+
+/// What one subject gave in one case.
+pub(crate) struct SubjectResult<'a> {
+    /// Which subject.
+    pub(crate) subject: usize,
+    /// Its rounds.
+    pub(crate) summary: Summary,
+    /// The shell line that repeats its first round.
+    pub(crate) command: &'a str,
+}
+
+/// One subject against the base.
+pub(crate) struct Versus {
+    /// Which subject.
+    pub(crate) head: usize,
+    /// Every case of either.
+    pub(crate) pairs: Vec<Pair>,
+}
+
+/// How many cases came to what.
+#[derive(Default)]
+pub(crate) struct Census {
+    /// Cases with numbers.
+    pub(crate) measured: usize,
+    /// Cases with a round that failed; some may have numbers from other rounds.
+    pub(crate) failed: usize,
+    /// Cases without numbers that the scenario excludes or the engine declines.
+    pub(crate) skipped: usize,
+    /// Cases of the plan of which no round was run.
+    pub(crate) missing: usize,
+}
+
+/// How many rows of a comparison read how.
+#[derive(Default)]
+pub(crate) struct Tally {
+    /// Rows that are worse than the noise floor of their metric.
+    pub(crate) worse: usize,
+    /// Rows that are better than it.
+    pub(crate) better: usize,
+    /// Rows within it.
+    pub(crate) about_equal: usize,
+    /// Cases whose outputs differ.
+    pub(crate) broken: usize,
+    /// Cases that must not or cannot be compared.
+    pub(crate) uncompared: usize,
+}
+
+impl<'a> View<'a> {
+    /// What there is to show of a run.
+    pub(crate) fn of(contents: &'a Contents) -> View<'a> {
+        let Contents { run, records, torn } = contents;
+        let mut subjects: Vec<&Subject> = run.subjects.iter().collect();
+        let mut environments = Vec::new();
+        for record in records {
+            let subject = position(&mut subjects, &record.subject);
+            position(&mut environments, (subject, &record.environment));
+        }
+        environments.sort_by_key(|(subject, _)| *subject);
+
+        let scenarios = scenarios(run, records, &subjects);
+        let versus = versus(records, &subjects);
+        View { run, torn: *torn, subjects, scenarios, versus, environments }
+    }
+
+    /// Every case.
+    pub(crate) fn cases(&self) -> impl Iterator<Item = &CaseView<'a>> {
+        self.scenarios.iter().flat_map(|scenario| &scenario.cases)
+    }
+
+    /// How many cases came to what.
+    pub(crate) fn census(&self) -> Census {
+        let mut census = Census { skipped: self.run.skipped.len(), ..Census::default() };
+        for case in self.cases() {
+            let measured = case.results.iter().any(|result| !result.summary.metrics.is_empty());
+            let failed = |u: &Unmeasured| matches!(u, Unmeasured::Failed { .. });
+            let failed = case.results.iter().any(|r| r.summary.unmeasured.iter().any(failed));
+            census.measured += usize::from(measured);
+            census.failed += usize::from(failed);
+            census.missing += usize::from(case.results.is_empty());
+            census.skipped += usize::from(!measured && !failed && !case.results.is_empty());
+        }
+        census
+    }
+}
+
+impl Versus {
+    /// How many rows read how.
+    pub(crate) fn tally(&self) -> Tally {
+        let mut tally = Tally::default();
+        for pair in &self.pairs {
+            match &pair.comparison {
+                Comparison::Rows(rows) => {
+                    for row in rows {
+                        match row.change() {
+                            Change::Worse => tally.worse += 1,
+                            Change::Better => tally.better += 1,
+                            Change::AboutEqual => tally.about_equal += 1,
+                        }
+                    }
+                }
+                Comparison::Broken(_) => tally.broken += 1,
+                Comparison::Invalid(_) | Comparison::Missing(_) => tally.uncompared += 1,
+            }
+        }
+        tally
+    }
+}
+
+/// The index of `item` in `list`; it is appended if it is not there.
+fn position<T: PartialEq>(list: &mut Vec<T>, item: T) -> usize {
+    list.iter().position(|known| *known == item).unwrap_or_else(|| {
+        list.push(item);
+        list.len() - 1
+    })
+}
+
+fn scenarios<'a>(
+    run: &'a Run,
+    records: &'a [Record],
+    subjects: &[&'a Subject],
+) -> Vec<Scenario<'a>> {
+    let mut cases: Vec<CaseView<'a>> = Vec::new();
+    let mut index: BTreeMap<&CaseId, usize> = BTreeMap::new();
+    let planned = run.cases.iter().map(|planned| &planned.case);
+    for case in planned.chain(records.iter().map(|record| &record.case)) {
+        index.entry(&case.id).or_insert_with(|| {
+            cases.push(CaseView { case, values: Vec::new(), results: Vec::new() });
+            cases.len() - 1
+        });
+    }
+
+    let mut commands: BTreeMap<(&CaseId, &Subject), &str> = BTreeMap::new();
+    for record in records {
+        commands.entry((&record.case.id, &record.subject)).or_insert(&record.command);
+    }
+    for summary in summarise(records) {
+        let known = (
+            index.get(&summary.case),
+            subjects.iter().position(|subject| **subject == summary.subject),
+            commands.get(&(&summary.case, &summary.subject)),
+        );
+        if let (Some(&case), Some(subject), Some(&command)) = known {
+            cases[case].results.push(SubjectResult { subject, summary, command });
+        }
+    }
+
+    let mut groups: Vec<(String, Vec<CaseView<'a>>)> = Vec::new();
+    for mut case in cases {
+        case.results.sort_by_key(|result| result.subject);
+        let name = facts::scenario(case.case);
+        match groups.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, group)) => group.push(case),
+            None => groups.push((name, vec![case])),
+        }
+    }
+    groups.into_iter().map(|(name, cases)| scenario(name, cases)).collect()
+}
+
+fn scenario(name: String, mut cases: Vec<CaseView<'_>>) -> Scenario<'_> {
+    let (shared, varying, values) = facts::split(&cases);
+    for (case, values) in cases.iter_mut().zip(values) {
+        case.values = values;
+    }
+    let has = |metric: &Metric| {
+        let mut results = cases.iter().flat_map(|case| &case.results);
+        results.any(|result| result.summary.metrics.iter().any(|(known, _)| known == metric))
+    };
+    let metrics = Metric::ALL.into_iter().filter(has).collect();
+    Scenario { name, shared, varying, metrics, cases }
+}
+
+fn versus(records: &[Record], subjects: &[&Subject]) -> Vec<Versus> {
+    let of = |subject: &Subject| -> Vec<Record> {
+        records.iter().filter(|record| record.subject == *subject).cloned().collect()
+    };
+    let [base, heads @ ..] = subjects else { return Vec::new() };
+    let base = of(base);
+    let heads = heads.iter().enumerate();
+    heads.map(|(i, head)| Versus { head: i + 1, pairs: compare(&base, &of(head)) }).collect()
+}

@@ -1,0 +1,105 @@
+//! What a case is, in words: its scenario, and every setting by its name.
+//!
+//! A reader of sixty cases wants to see what tells them apart and to read the rest once.
+
+use windtunnel_ledger::case::{Case, Source, Workload};
+
+use super::CaseView;
+
+/// One setting of a case: its name and its value as a person reads it.
+pub(crate) type Fact = (&'static str, String);
+
+/// The path of the scenario that a case belongs to: its id up to the model. An id of another shape
+/// is a scenario of its own.
+pub(super) fn scenario(case: &Case) -> String {
+    let (id, model) = (case.id.as_str(), format!("/{}", case.model.name));
+    let scenario = id
+        .strip_suffix(model.as_str())
+        .or_else(|| id.rsplit_once(&format!("{model}/")).map(|(scenario, _)| scenario));
+    scenario.unwrap_or(id).to_owned()
+}
+
+/// The facts that all `cases` share, the names of those that differ, and of each case the values of
+/// these. Where nothing differs the model's name stands for the case.
+pub(super) fn split(
+    cases: &[CaseView<'_>],
+) -> (Vec<Fact>, Vec<&'static str>, Vec<Vec<String>>) {
+    let all: Vec<Vec<Fact>> = cases.iter().map(facts).collect();
+    let mut names: Vec<&'static str> = Vec::new();
+    for (name, _) in all.iter().flatten() {
+        if !names.contains(name) {
+            names.push(name);
+        }
+    }
+    let value = |facts: &[Fact], name: &str| {
+        facts.iter().find(|(known, _)| *known == name).map_or("–".to_owned(), |(_, v)| v.clone())
+    };
+    let differs = |name: &&str| {
+        all.windows(2).any(|pair| value(&pair[0], name) != value(&pair[1], name))
+    };
+    let (mut varying, mut same): (Vec<_>, Vec<_>) = names.into_iter().partition(differs);
+    if varying.is_empty() {
+        (varying, same) = same.into_iter().partition(|name| *name == "model");
+    }
+    let shared = all.first().map_or_else(Vec::new, |first| {
+        same.into_iter().map(|name| (name, value(first, name))).collect()
+    });
+    let values = all.iter().map(|facts| varying.iter().map(|n| value(facts, n)).collect());
+    let values = values.collect();
+    (shared, varying, values)
+}
+
+/// Every setting of a case, in the order in which a person asks for them.
+fn facts(view: &CaseView<'_>) -> Vec<Fact> {
+    let Case {
+        id: _,
+        deadline: _,
+        workload,
+        model,
+        dtype,
+        kv,
+        attention,
+        step_tokens,
+        warmup,
+        iterations,
+        seed,
+    } = view.case;
+
+    let mut facts = vec![("model", model.name.clone()), ("workload", workload.name().to_owned())];
+    match workload {
+        Workload::Load => {}
+        Workload::Prefill { prompt, batch } => {
+            facts.extend([("batch", batch.to_string()), ("prompt", prompt.to_string())]);
+        }
+        Workload::Decode { depth, output, batch } => facts.extend([
+            ("batch", batch.to_string()),
+            ("depth", depth.to_string()),
+            ("output", output.to_string()),
+        ]),
+        Workload::Generate { prompt, output, batch } => facts.extend([
+            ("batch", batch.to_string()),
+            ("prompt", prompt.to_string()),
+            ("output", output.to_string()),
+        ]),
+    }
+    // `auto` says what was asked; the backend that ran says what was measured.
+    let ran = view.results.iter().find_map(|result| result.summary.attention.as_deref());
+    let attention = match ran {
+        Some(ran) if ran != attention => format!("{attention} → {ran}"),
+        _ => attention.clone(),
+    };
+    facts.extend([
+        ("dtype", dtype.to_string()),
+        ("kv", kv.to_string()),
+        ("attention", attention),
+        ("step", step_tokens.to_string()),
+        ("warm-up", warmup.to_string()),
+        ("iterations", iterations.to_string()),
+        ("seed", seed.to_string()),
+        ("weights", match &model.source {
+            Source::Preset(name) => format!("random in the shapes of {name}"),
+            Source::Folder(path) => path.clone(),
+        }),
+    ]);
+    facts
+}

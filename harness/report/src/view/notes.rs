@@ -1,0 +1,117 @@
+//! What a reader must know beside the numbers: caveats, failures, and what was left out.
+//!
+//! The same thing said of many cases is said once, with the list of them.
+
+use windtunnel_ledger::case::CaseId;
+use windtunnel_ledger::summary::Unmeasured;
+
+use super::View;
+
+/// Something that went wrong or was left out, and everywhere it did.
+pub(crate) struct Trouble {
+    /// What, in words.
+    pub(crate) text: String,
+    /// The end of what the process printed.
+    pub(crate) tail: Option<String>,
+    /// Where.
+    pub(crate) places: Vec<Place>,
+}
+
+/// One case, the subject if there is one, and the round if one stands out.
+#[derive(PartialEq)]
+pub(crate) struct Place {
+    /// The case.
+    pub(crate) case: CaseId,
+    /// Whether the page has a row for it.
+    pub(crate) shown: bool,
+    /// Which subject.
+    pub(crate) subject: Option<usize>,
+    /// Rounds of it, in order; none where it holds for all.
+    pub(crate) rounds: Vec<u32>,
+}
+
+impl View<'_> {
+    /// What to know before believing a number.
+    pub(crate) fn caveats(&self) -> Vec<Trouble> {
+        let mut troubles = Vec::new();
+        for (case, subject, summary) in self.summaries() {
+            for caveat in &summary.caveats {
+                put(&mut troubles, caveat.to_string(), None, place(case, Some(subject)), None);
+            }
+        }
+        troubles
+    }
+
+    /// Rounds that failed.
+    pub(crate) fn failures(&self) -> Vec<Trouble> {
+        let mut troubles = Vec::new();
+        for (case, subject, summary) in self.summaries() {
+            for unmeasured in &summary.unmeasured {
+                if let Unmeasured::Failed { round, failure } = unmeasured {
+                    let tail = failure.tail().map(str::to_owned);
+                    let place = place(case, Some(subject));
+                    put(&mut troubles, failure.to_string(), tail, place, Some(*round));
+                }
+            }
+        }
+        troubles
+    }
+
+    /// Cases that were left out: by the scenario, by the engine, or because the run ended before.
+    pub(crate) fn skips(&self) -> Vec<Trouble> {
+        let mut troubles = Vec::new();
+        for skipped in &self.run.skipped {
+            let place = Place { shown: false, ..place(&skipped.id, None) };
+            put(&mut troubles, format!("The scenario: {}", skipped.reason), None, place, None);
+        }
+        for (case, subject, summary) in self.summaries() {
+            for unmeasured in &summary.unmeasured {
+                if let Unmeasured::Skipped { reason, .. } = unmeasured {
+                    let place = place(case, Some(subject));
+                    put(&mut troubles, format!("The engine: {reason}"), None, place, None);
+                }
+            }
+        }
+        for case in self.cases().filter(|case| case.results.is_empty()) {
+            let text = format!("The run ended before; go on with --resume {}", self.run.id.0);
+            put(&mut troubles, text, None, place(&case.case.id, None), None);
+        }
+        troubles
+    }
+
+    fn summaries(
+        &self,
+    ) -> impl Iterator<Item = (&CaseId, usize, &windtunnel_ledger::summary::Summary)> {
+        self.cases().flat_map(|case| {
+            case.results.iter().map(|result| (&case.case.id, result.subject, &result.summary))
+        })
+    }
+}
+
+fn place(case: &CaseId, subject: Option<usize>) -> Place {
+    Place { case: case.clone(), shown: true, subject, rounds: Vec::new() }
+}
+
+/// Adds a place to the trouble of the same words, which is new if it is not there yet.
+fn put(
+    troubles: &mut Vec<Trouble>,
+    text: String,
+    tail: Option<String>,
+    place: Place,
+    round: Option<u32>,
+) {
+    let known = troubles.iter().position(|known| known.text == text && known.tail == tail);
+    let places = match known {
+        Some(i) => &mut troubles[i].places,
+        None => {
+            troubles.push(Trouble { text, tail, places: Vec::new() });
+            let last = troubles.len() - 1;
+            &mut troubles[last].places
+        }
+    };
+    let same = |p: &&mut Place| p.case == place.case && p.subject == place.subject;
+    match places.iter_mut().find(same) {
+        Some(known) => known.rounds.extend(round),
+        None => places.push(Place { rounds: round.into_iter().collect(), ..place }),
+    }
+}

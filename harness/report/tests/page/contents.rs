@@ -1,0 +1,191 @@
+//! Runs as the CLI would have left them, made up.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+
+use windtunnel_ledger::case::{Case, CaseId, Dtype, KvLayout, Model, Source, Workload};
+use windtunnel_ledger::environment::{Build, Environment, Machine};
+use windtunnel_ledger::metric::{Better, Metric};
+use windtunnel_ledger::record::{
+    Conditions, Digest, Failure, Iteration, IterationKind, Outcome, Planned, Record, Run, RunId,
+    Samples, Skipped, Subject,
+};
+use windtunnel_ledger::store::Contents;
+use windtunnel_ledger::unit::{Bytes, Nanos, Tokens};
+
+/// The engine of this name at a made-up commit.
+pub(crate) fn subject(name: &str, digit: char) -> Subject {
+    Subject {
+        name: name.into(),
+        commit: Some(digit.to_string().repeat(40)),
+        dirty: false,
+        features: Vec::new(),
+        binary: digit.to_string().repeat(16),
+    }
+}
+
+/// A run of these cases that has left nothing yet.
+pub(crate) fn begun(subjects: &[Subject], cases: &[Case], rounds: u32) -> Contents {
+    let planned = |case: &Case| Planned { case: case.clone(), rounds };
+    Contents {
+        run: Run {
+            id: RunId("2026-01-01T00-00-00-smoke".into()),
+            at: "2026-01-01T00:00:00Z".into(),
+            command: "windtunnel run smoke".into(),
+            subjects: subjects.to_vec(),
+            cases: cases.iter().map(planned).collect(),
+            skipped: Vec::new(),
+        },
+        records: Vec::new(),
+        torn: false,
+    }
+}
+
+/// The run with every round of every case measured; a later subject is slower by `slowdown` for
+/// each place in the list.
+pub(crate) fn measured(subjects: &[Subject], cases: &[Case], rounds: u32, slowdown: f64) -> Contents {
+    let mut contents = begun(subjects, cases, rounds);
+    for (i, case) in cases.iter().enumerate() {
+        for round in 1..=rounds {
+            for (j, subject) in subjects.iter().enumerate() {
+                let noise = 1.0 + 0.004 * (((i * 7 + j * 3 + round as usize * 5) % 11) as f64 - 5.0);
+                let cost = noise * (1.0 + slowdown * j as f64);
+                contents.records.push(record(subject, case, round, cost));
+            }
+        }
+    }
+    contents
+}
+
+/// A round that took `cost` times as long as it should.
+pub(crate) fn record(subject: &Subject, case: &Case, round: u32, cost: f64) -> Record {
+    let shape = case.workload.shape();
+    let batch = f64::from(shape.batch);
+    let scaled = |metric: Metric, value: f64| match metric.spec().better {
+        Better::Lower => (value * cost).round(),
+        Better::Higher => value / cost,
+    };
+    let values = case.workload.metrics().iter().map(|&metric| {
+        let value = match metric {
+            Metric::DecodeRate => 41.0 * batch.powf(0.7),
+            Metric::PrefillRate => 820.0 * batch.powf(0.1),
+            Metric::TimeToFirstToken => 1.2e6 * shape.prompt.0 as f64 * batch,
+            Metric::EndToEnd => 1.2e6 * shape.prompt.0 as f64 + 24e6 * shape.output.0 as f64,
+            _ => 24.4e6 * batch.powf(0.3),
+        };
+        (metric, vec![scaled(metric, value)])
+    });
+    let iteration = Iteration {
+        kind: IterationKind::Timed,
+        digest: Digest::of_outputs([[1, 2, 3].as_slice()]),
+        values: values.collect(),
+    };
+    let kv = (shape.length().0 * u64::from(shape.batch) * 24_576) as f64;
+    let once = BTreeMap::from([
+        (Metric::LoadTime, scaled(Metric::LoadTime, 1.9e9)),
+        (Metric::PeakRss, scaled(Metric::PeakRss, 1.62e9)),
+        (Metric::WeightBytes, 988_097_536.0),
+        (Metric::KvBytes, kv),
+    ]);
+    Record {
+        run: RunId("2026-01-01T00-00-00-smoke".into()),
+        round,
+        at: "2026-01-01T00:01:00Z".into(),
+        subject: subject.clone(),
+        case: case.clone(),
+        environment: environment(),
+        conditions: Conditions { load_before: Some(0.4), wall: Nanos(3_000_000_000) },
+        command: format!("echo '{{\"case\":\"{}\"}}' | target/release/windtunnel-probe", case.id),
+        outcome: Outcome::Measured(Samples {
+            attention: "cpu-flash".into(),
+            once,
+            iterations: vec![iteration],
+        }),
+    }
+}
+
+/// A case of `scenario` with these axes in its id.
+pub(crate) fn case(scenario: &str, workload: Workload, kv: &str, axes: &[(&str, &str)]) -> Case {
+    let axes = axes.iter().map(|(axis, value)| ((*axis).to_owned(), (*value).to_owned()));
+    Case {
+        id: CaseId::new(scenario, "qwen2.5-0.5b", &axes.collect()),
+        workload,
+        model: Model { name: "qwen2.5-0.5b".into(), source: Source::Preset("qwen2.5-0.5b".into()) },
+        dtype: Dtype::F32,
+        kv: kv.parse::<KvLayout>().expect("a layout"),
+        attention: "auto".into(),
+        step_tokens: Tokens(512),
+        warmup: 1,
+        iterations: NonZeroU32::MIN,
+        seed: 1,
+        deadline: Nanos::from_seconds(120.0),
+    }
+}
+
+/// Decode, prefill and load, `batches` × `prompts` × two layouts.
+pub(crate) fn gate(batches: &[u32], prompts: &[u64]) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for name in ["decode", "prefill"] {
+        for kv in ["contiguous", "paged-32"] {
+            for (&batch, &prompt) in batches.iter().flat_map(|b| prompts.iter().map(move |p| (b, p)))
+            {
+                let tokens = Tokens(prompt);
+                let workload = match name {
+                    "decode" => Workload::Decode { depth: tokens, output: Tokens(32), batch },
+                    _ => Workload::Prefill { prompt: tokens, batch },
+                };
+                let axes = [("batch", batch.to_string()), ("prompt", prompt.to_string())];
+                let [batch, prompt] = axes.each_ref().map(|(axis, value)| (*axis, value.as_str()));
+                cases.push(case(&format!("gate/{name}"), workload, kv, &[batch, ("kv", kv), prompt]));
+            }
+        }
+    }
+    cases.push(case("gate/load", Workload::Load, "contiguous", &[]));
+    cases
+}
+
+/// What can go wrong, in the places where it would.
+pub(crate) fn spoil(contents: &mut Contents) {
+    contents.run.skipped.push(Skipped {
+        id: CaseId::new("gate/prefill", "mistral-7b", &BTreeMap::new()),
+        reason: "needs 30 GiB".into(),
+    });
+    let last = contents.records.len() - 1;
+    contents.records[last].outcome = Outcome::Skipped(
+        "cpu-flash cannot run bf16 (accepts f32, f16); choose dtype = \"f16\"".into(),
+    );
+    contents.records[0].outcome = Outcome::Failed(Failure::Crashed {
+        status: "signal 11 (SIGSEGV)".into(),
+        tail: "loading qwen2.5-0.5b\nthread 'main' has overflowed its stack\n".into(),
+    });
+    let deadline = Nanos::from_seconds(120.0);
+    contents.records[1].outcome = Outcome::Failed(Failure::TimedOut { deadline, tail: String::new() });
+    contents.records[2].conditions.load_before = Some(9.5);
+    if let Outcome::Measured(samples) = &mut contents.records[3].outcome {
+        samples.iterations[0].digest = Digest::of_outputs([[9].as_slice()]);
+    }
+}
+
+fn environment() -> Environment {
+    Environment {
+        machine: Machine {
+            cpu: "AMD EPYC 7763 64-Core Processor".into(),
+            cores: 2,
+            threads: 2,
+            memory: Bytes(25_000_000_000),
+            features: ["avx", "avx2", "bmi2", "f16c", "fma", "sse4_2"].map(Into::into).into(),
+            os: "linux".into(),
+            kernel: "6.1.0".into(),
+            arch: "x86_64".into(),
+        },
+        build: Some(Build {
+            engine: "0.1.0".into(),
+            candle: "0.11.1".into(),
+            rustc: "1.95.0".into(),
+            profile: "release".into(),
+            target: "x86_64-unknown-linux-gnu".into(),
+            target_features: vec!["avx2".into(), "fma".into()],
+            features: Vec::new(),
+        }),
+    }
+}

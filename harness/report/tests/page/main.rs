@@ -1,0 +1,129 @@
+//! Whole pages. Each is also left in the target directory under `tmp/`, to be looked at.
+
+mod contents;
+
+use std::path::Path;
+
+use contents::{begun, case, gate, measured, record, spoil, subject};
+use windtunnel_ledger::case::Workload;
+use windtunnel_ledger::record::{Failure, Outcome, Skipped, Subject};
+use windtunnel_ledger::store::Contents;
+use windtunnel_ledger::unit::Tokens;
+
+/// A page that must hold together whatever is on it.
+#[track_caller]
+fn page(name: &str, contents: &Contents) -> String {
+    let page = windtunnel_report::render(contents).unwrap();
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.html"));
+    std::fs::write(file, &page).unwrap();
+
+    assert_eq!(page, windtunnel_report::render(contents).unwrap(), "equal contents, equal bytes");
+    for svg in svgs(&page) {
+        roxmltree::Document::parse(svg).unwrap_or_else(|error| panic!("{error} in {svg}"));
+    }
+    let foreign = page.replace("xmlns=\"http://www.w3.org/2000/svg\"", "");
+    for reference in ["http:", "https:", "<script", "<link", "src=", "url(", "@import"] {
+        assert!(!foreign.contains(reference), "the page refers to something: {reference}");
+    }
+    page
+}
+
+fn svgs(page: &str) -> Vec<&str> {
+    let pieces = page.split_inclusive("</svg>").filter_map(|piece| Some(&piece[piece.find("<svg")?..]));
+    pieces.collect()
+}
+
+fn one() -> Vec<Subject> {
+    vec![subject(".", 'a')]
+}
+
+fn two() -> Vec<Subject> {
+    vec![subject("rev:HEAD~1", 'b'), subject(".", 'a')]
+}
+
+#[test]
+fn a_small_page() {
+    let decode = Workload::Decode { depth: Tokens(128), output: Tokens(32), batch: 1 };
+    let cases = [case("smoke/decode", decode, "paged-16", &[("kv", "paged-16")])];
+    insta::assert_snapshot!(page("small", &measured(&two(), &cases, 3, 0.05)));
+}
+
+#[test]
+fn one_round_of_one_subject() {
+    let page = page("one-round", &measured(&one(), &gate(&[1, 8], &[128, 2048]), 1, 0.0));
+    assert!(page.contains("17 cases measured, none failed."));
+    assert!(page.contains("One round only: its noise is unknown"));
+    assert!(!page.contains("Comparison"));
+}
+
+#[test]
+fn five_rounds_of_two_subjects_with_all_that_can_go_wrong() {
+    let mut contents = measured(&two(), &gate(&[1, 8], &[128, 2048]), 5, 0.06);
+    spoil(&mut contents);
+    let page = page("two-subjects", &contents);
+    assert!(page.contains("signal 11 (SIGSEGV)"));
+    assert!(page.contains("has overflowed its stack"));
+    assert!(page.contains("choose dtype = &quot;f16&quot;"));
+    assert!(page.contains("needs 30 GiB"));
+    assert!(page.contains("broken:"));
+}
+
+#[test]
+fn sixty_cases_and_four_subjects() {
+    let subjects = [('b', "rev:v0.1"), ('c', "rev:v0.2"), ('d', "rev:v0.3"), ('a', ".")];
+    let subjects = subjects.map(|(digit, name)| subject(name, digit));
+    let cases = gate(&[1, 2, 4, 8, 16], &[128, 512, 2048]);
+    assert!(cases.len() > 60);
+    let page = page("sixty", &measured(&subjects, &cases, 3, 0.02));
+    assert_eq!(page.matches(" against ").count(), 3);
+}
+
+#[test]
+fn nothing_was_measured() {
+    let page = page("nothing", &begun(&one(), &gate(&[1], &[128]), 5));
+    assert!(page.contains("0 cases measured, none failed, "));
+    assert!(page.contains("5 not run yet"));
+    assert_eq!(svgs(&page).len(), 0);
+}
+
+#[test]
+fn a_build_that_failed_is_told_once() {
+    let mut contents = measured(&one(), &gate(&[1, 2], &[128]), 2, 0.0);
+    for record in &mut contents.records {
+        let tail = "error[E0308]: mismatched types".into();
+        record.outcome = Outcome::Failed(Failure::Build { tail });
+    }
+    let page = page("build", &contents);
+    assert_eq!(page.matches("E0308").count(), 1);
+    assert!(page.contains("0 cases measured, "));
+}
+
+#[test]
+fn hostile_text_stays_text() {
+    let attack = "\"><script>alert(1)</script><img src=x onerror=alert(1)>'&\u{1}";
+    let decode = Workload::Decode { depth: Tokens(8), output: Tokens(8), batch: 1 };
+    let mut cases = [1, 2].map(|seed| {
+        let mut case = case(attack, decode, "paged-16", &[(attack, &seed.to_string())]);
+        case.model.name = format!("{attack}{seed}");
+        case.attention = attack.into();
+        case
+    });
+    cases[1].seed = 2;
+    let mut contents = measured(&[subject(attack, 'a'), subject(".", 'b')], &cases, 2, 0.1);
+    contents.run.command = attack.into();
+    contents.run.id.0 = attack.into();
+    contents.run.at = attack.into();
+    contents.run.skipped.push(Skipped { id: cases[0].id.clone(), reason: attack.into() });
+    contents.records[0].environment.machine.cpu = attack.into();
+    contents.records[1].command = attack.into();
+    let failure = Failure::Garbage { line: attack.into(), tail: attack.into() };
+    contents.records.push(record(&contents.run.subjects[0], &cases[0], 3, 1.0));
+    contents.records.last_mut().unwrap().outcome = Outcome::Failed(failure);
+
+    let page = windtunnel_report::render(&contents).unwrap();
+    assert!(!page.contains("<script") && !page.contains("<img"), "{page}");
+    assert!(!page.contains("=\"\">"), "an attribute was closed early");
+    for svg in svgs(&page) {
+        roxmltree::Document::parse(svg).unwrap();
+    }
+}
