@@ -1,0 +1,84 @@
+//! The bare loop over [`Engine::step`]: what a rate measured through the probe is held against.
+//!
+//! `cargo bench -p windtunnel-engine --bench decode`. Each iteration is one decode step of a
+//! whole batch at a fixed depth; divide the batch by the time to get tokens per second.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use windtunnel_engine::{
+    Choice, Dtype, Engine, EngineConfig, Eos, KvLayout, ModelSource, Request, Sampling, Truncation,
+};
+
+/// Tokens in the cache when measuring begins.
+const DEPTH: usize = 128;
+/// Decode steps before the sequences are replaced by fresh ones.
+const STEPS: usize = 64;
+
+fn load(preset: &str, dtype: Dtype, batch: usize) -> Engine {
+    let length = DEPTH + STEPS + 2;
+    Engine::load(&EngineConfig {
+        model: ModelSource::Preset { name: preset.into(), seed: 1 },
+        dtype,
+        kv: KvLayout::Contiguous,
+        attention: Choice::Auto,
+        kv_tokens: batch * length,
+        max_step_tokens: batch * DEPTH,
+        max_sequences: batch,
+        max_sequence_length: Some(length),
+    })
+    .expect("presets load")
+}
+
+/// Fresh sequences at `DEPTH`, all of them decoding.
+fn fill(engine: &mut Engine, batch: usize, round: u32) {
+    for sequence in 0..batch as u32 {
+        let salt = round * 31 + sequence * 7;
+        let request = Request {
+            prompt: (0..DEPTH as u32).map(|i| (i * 13 + salt) % 997).collect(),
+            max_tokens: Some(STEPS + 1),
+            sampling: Sampling::GREEDY,
+            stop: Vec::new(),
+            eos: Eos::Ignore,
+            truncation: Truncation::Refuse,
+        };
+        engine.submit(request).expect("the cache holds the batch");
+    }
+    engine.step();
+}
+
+fn decode(c: &mut Criterion) {
+    let mut group = c.benchmark_group("decode");
+    group.sample_size(10).measurement_time(Duration::from_secs(10));
+    for (preset, dtype, batch) in [
+        ("tiny-llama", Dtype::F32, 1),
+        ("tiny-llama", Dtype::F32, 8),
+        ("qwen2.5-0.5b", Dtype::F32, 1),
+        ("qwen2.5-0.5b", Dtype::F32, 8),
+        ("qwen2.5-0.5b", Dtype::Bf16, 1),
+    ] {
+        let mut engine = load(preset, dtype, batch);
+        let mut round = 0;
+        group.throughput(Throughput::Elements(batch as u64));
+        group.bench_function(BenchmarkId::new(preset, format!("{dtype}/batch-{batch}")), |b| {
+            b.iter_custom(|steps| {
+                let mut time = Duration::ZERO;
+                for _ in 0..steps {
+                    if engine.is_idle() {
+                        fill(&mut engine, batch, round);
+                        round += 1;
+                    }
+                    let start = Instant::now();
+                    black_box(engine.step());
+                    time += start.elapsed();
+                }
+                time
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, decode);
+criterion_main!(benches);
