@@ -109,7 +109,7 @@ fn subject(view: &View<'_>, index: usize) -> Markup {
 /// The mark of a subject, as in the plots.
 fn mark(index: usize) -> Markup {
     let index = index % plot::SHAPES.len();
-    html! { span.mark class={ "s" (index) } aria-hidden="true" { (plot::SHAPES[index]) } }
+    html! { span.mark.{ "s" (index) } aria-hidden="true" { (plot::SHAPES[index]) } }
 }
 
 /// A median with the spread of its rounds.
@@ -125,6 +125,7 @@ fn value(metric: Metric, location: &Location) -> Markup {
 /// A fraction in per cent: as many digits as a reader can use.
 fn percent(fraction: f64) -> String {
     match fraction.abs() * 100.0 {
+        0.0 => "0 %".to_owned(),
         percent if percent < 9.95 => format!("{percent:.1} %"),
         percent if percent.is_finite() => format!("{percent:.0} %"),
         _ => "–".to_owned(),

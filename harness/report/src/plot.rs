@@ -32,9 +32,12 @@ pub(crate) struct Plot {
 
 /// Width of every plot.
 pub(crate) const WIDTH: u32 = 460;
-/// Where dots may begin and end; medians are written to the right.
-const LEFT: i32 = 8;
-const RIGHT: i32 = WIDTH as i32 - 92;
+/// Where names begin, and medians end.
+const TEXT: i32 = 2;
+/// Where dots may begin and end: there is room for half a tick's label on the left, and for medians
+/// on the right.
+const LEFT: i32 = 26;
+const RIGHT: i32 = WIDTH as i32 - 88;
 /// Most ticks whose labels fit beside each other.
 const TICKS: usize = 5;
 /// Half the size of a dot.
@@ -101,7 +104,7 @@ fn draw(svg: &mut String, layout: &Layout, axis: Axis) -> Drawn {
 
     let at = |value: f64| chart.backend_coord(&(value, 0.0)).0;
     for (heading, top) in &layout.headings {
-        area.draw(&Text::new(heading.clone(), (LEFT, *top), ink::bold(12.0)))?;
+        area.draw(&Text::new(heading.clone(), (TEXT, *top), ink::bold(12.0)))?;
     }
     for strip in &layout.strips {
         draw_strip(&area, strip, layout, &at)?;
@@ -111,7 +114,7 @@ fn draw(svg: &mut String, layout: &Layout, axis: Axis) -> Drawn {
 
 fn draw_strip(area: &Area<'_>, strip: &Strip, layout: &Layout, at: &dyn Fn(f64) -> i32) -> Drawn {
     for (line, top) in strip.label.iter().zip((strip.top..).step_by(layout::LINE as usize)) {
-        area.draw(&Text::new(line.clone(), (LEFT, top), ink::text(12.0, Ink::Text)))?;
+        area.draw(&Text::new(line.clone(), (TEXT, top), ink::text(12.0, Ink::Text)))?;
     }
     for lane in &strip.lanes {
         let ink = Ink::subject(lane.subject);
@@ -124,7 +127,7 @@ fn draw_strip(area: &Area<'_>, strip: &Strip, layout: &Layout, at: &dyn Fn(f64) 
         let bar = [(median, y - DOT - 3), (median, y + DOT + 3)];
         area.draw(&PathElement::new(bar, ink.stroke(2)))?;
         let value = layout.metric.show(lane.location.median);
-        let right = (WIDTH as i32 - 4, y - 1);
+        let right = (WIDTH as i32 - TEXT, y - 1);
         area.draw(&Text::new(value, right, ink::value(12.0, ink)))?;
     }
     Ok(())

@@ -142,6 +142,18 @@ impl<'a> View<'a> {
     }
 }
 
+impl Scenario<'_> {
+    /// What tells `case` from the others, as one line.
+    pub(crate) fn label(&self, case: &CaseView<'_>) -> String {
+        let named = self.varying.iter().zip(&case.values);
+        let words = named.map(|(name, value)| match *name {
+            "model" => value.clone(),
+            name => format!("{name} {value}"),
+        });
+        words.collect::<Vec<_>>().join(" · ")
+    }
+}
+
 impl Versus {
     /// How many rows read how.
     pub(crate) fn tally(&self) -> Tally {

@@ -56,13 +56,13 @@ fn table(scenario: &Scenario<'_>, pairs: &[(&CaseView<'_>, &Pair)]) -> Markup {
                     th scope="col" { "metric" }
                     th.number scope="col" { "base" }
                     th.number scope="col" { "head" }
-                    th.number scope="col" { "head / base" }
+                    th.number.ratio scope="col" { "head / base" }
                     th scope="col" { "change" }
                 }
             }
             @for (case, pair) in pairs {
                 tbody {
-                    tr.case {
+                    tr.name {
                         th colspan="5" scope="rowgroup" {
                             a href=(address(&pair.case)) { (label(scenario, case)) }
                         }
@@ -83,14 +83,14 @@ fn label(scenario: &Scenario<'_>, case: &CaseView<'_>) -> Markup {
 }
 
 fn rows(comparison: &Comparison) -> Markup {
-    let said = |word: &str, class: &str, text: &str| {
-        html! { tr { td colspan="5" { strong class=(class) { (word) } " " (text) } } }
+    let said = |word: &str, class: Option<&str>, text: &str| {
+        html! { tr { td colspan="5" { strong class=[class] { (word) } " " (text) } } }
     };
     match comparison {
         Comparison::Rows(rows) => html! { @for measured in rows { (row(measured)) } },
-        Comparison::Broken(text) => said("broken:", "worse", text),
-        Comparison::Missing(text) => said("not compared:", "", text),
-        Comparison::Invalid(reasons) => said("not comparable:", "", &reasons.join("; ")),
+        Comparison::Broken(text) => said("broken:", Some("worse"), text),
+        Comparison::Missing(text) => said("not compared:", None, text),
+        Comparison::Invalid(reasons) => said("not comparable:", None, &reasons.join("; ")),
     }
 }
 
@@ -102,7 +102,7 @@ fn row(row: &Row) -> Markup {
             td { (metric.spec().label) }
             td.number { (value(metric, &row.base)) }
             td.number { (value(metric, &row.head)) }
-            td.number { @if ratio.is_finite() { (format!("{ratio:.3}")) } @else { "–" } }
+            td.number.ratio { @if ratio.is_finite() { (format!("{ratio:.3}")) } @else { "–" } }
             td {
                 @match row.change() {
                     Change::Worse => span.worse { "▲ " (percent(row.worsening())) " worse" },

@@ -43,8 +43,8 @@ fn compared(view: &View<'_>, versus: &Versus) -> Markup {
     let Tally { worse, better, about_equal, broken, uncompared } = versus.tally();
     html! {
         (subject(view, versus.head)) " against " (subject(view, 0)) ": "
-        span.worse[worse > 0] { (counted(worse, "row")) " worse" } ", "
-        span.better[better > 0] { (better) " better" } ", "
+        @if worse > 0 { span.worse { (counted(worse, "row")) " worse" } } @else { "no row worse" } ", "
+        @if better > 0 { span.better { (better) " better" } } @else { "none better" } ", "
         (about_equal) " about equal"
         @if broken > 0 { ", " span.worse { (counted(broken, "case")) " broken" } }
         @if uncompared > 0 { ", " (counted(uncompared, "case")) " not compared" }

@@ -1,4 +1,7 @@
 //! The table of the run: a row for each case and subject, a column for each metric.
+//!
+//! A phone has no room for columns: there each case is a block of named values. That is why every
+//! cell carries the name of its column.
 
 use maud::{Markup, html};
 use windtunnel_ledger::metric::{Better, Metric};
@@ -60,8 +63,8 @@ fn table(view: &View<'_>, scenario: &Scenario<'_>) -> Markup {
                 tbody id=(case.case.id) {
                     @for (i, result) in case.results.iter().enumerate() {
                         tr {
-                            @if i == 0 { (names(case)) }
-                            @if several { td { (mark(result.subject)) " " (name(view, result)) } }
+                            @if i == 0 { (names(scenario, case)) }
+                            @if several { td.subject data-label="subject" { (mark(result.subject)) " " (name(view, result)) } }
                             (cells(scenario, result))
                         }
                     }
@@ -71,14 +74,14 @@ fn table(view: &View<'_>, scenario: &Scenario<'_>) -> Markup {
     }
 }
 
-fn names(case: &CaseView<'_>) -> Markup {
+fn names(scenario: &Scenario<'_>, case: &CaseView<'_>) -> Markup {
     let rows = (case.results.len() > 1).then_some(case.results.len());
     html! {
-        @for (i, name) in case.values.iter().enumerate() {
+        @for (i, (name, value)) in scenario.varying.iter().zip(&case.values).enumerate() {
             @if i == 0 {
-                th scope="rowgroup" rowspan=[rows] title=(case.case.id) { (name) }
+                th scope="rowgroup" rowspan=[rows] title=(case.case.id) data-label=(name) { (value) }
             } @else {
-                td rowspan=[rows] { (name) }
+                td rowspan=[rows] data-label=(name) { (value) }
             }
         }
     }
@@ -95,14 +98,14 @@ fn cells(scenario: &Scenario<'_>, result: &SubjectResult<'_>) -> Markup {
         summary.metrics.iter().find(|(known, _)| *known == metric).map(|(_, location)| location)
     };
     html! {
-        td.number {
+        td.number data-label="rounds" {
             (rounds.unwrap_or(0))
             @if !summary.unmeasured.is_empty() {
                 " " span.spread { "of " (rounds.unwrap_or(0) + summary.unmeasured.len()) }
             }
         }
         @for metric in &scenario.metrics {
-            td.number {
+            td.number data-label={ (metric.spec().label) " " (arrow(*metric)) } {
                 @match of(*metric) {
                     Some(location) => (value(*metric, location)),
                     None => span.muted { "–" },

@@ -88,9 +88,9 @@ fn linear_ticks(metric: Metric, range: &Range<f64>, most: usize) -> Vec<f64> {
 }
 
 fn logarithmic_ticks(metric: Metric, range: &Range<f64>, most: usize) -> Vec<f64> {
-    let (base, parts): (f64, &[f64]) = match metric.spec().unit {
-        Unit::Bytes => (2.0, &[1.0]),
-        Unit::Nanoseconds | Unit::TokensPerSecond => (10.0, &[1.0, 2.0, 5.0]),
+    let (base, finer): (f64, &[&[f64]]) = match metric.spec().unit {
+        Unit::Bytes => (2.0, &[]),
+        Unit::Nanoseconds | Unit::TokensPerSecond => (10.0, &[&[1.0, 2.0, 5.0], &[1.0, 3.0]]),
     };
     let exponents = range.start.log(base).floor() as i32..=range.end.log(base).ceil() as i32;
     let within = |stride: usize, parts: &[f64]| -> Vec<f64> {
@@ -98,9 +98,9 @@ fn logarithmic_ticks(metric: Metric, range: &Range<f64>, most: usize) -> Vec<f64
         let ticks = powers.flat_map(|power| parts.iter().map(move |part| part * power));
         ticks.filter(|tick| range.contains(tick)).collect()
     };
-    let coarser = (1..).map(|stride| within(stride, &[1.0]));
-    std::iter::once(within(1, parts))
-        .chain(coarser)
+    let finer = finer.iter().map(|parts| within(1, parts));
+    finer
+        .chain((1..).map(|stride| within(stride, &[1.0])))
         .find(|ticks| ticks.len() <= most)
         .unwrap_or_default()
 }

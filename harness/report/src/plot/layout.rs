@@ -21,7 +21,7 @@ pub(super) const LINE: i32 = 16;
 /// Height of a lane.
 const LANE: i32 = 17;
 /// Between one strip and the next.
-const GAP: i32 = 7;
+const GAP: i32 = 9;
 /// Characters of a label that surely fit into the width.
 const LABEL: usize = 62;
 
@@ -62,9 +62,9 @@ impl Layout {
         let mut top = AXIS + GAP;
         for scenario in view.scenarios.iter().filter(|s| s.metrics.contains(&metric)) {
             layout.headings.push((shown(&scenario.name), top));
-            top += LINE + 2;
+            top += LINE + 4;
             for case in &scenario.cases {
-                let label = lines(&case.values.join(" · "));
+                let label = lines(&scenario.label(case));
                 let height = label.len() as i32 * LINE;
                 let lanes = lanes(case, metric, top + height);
                 if let Some(last) = lanes.last() {
