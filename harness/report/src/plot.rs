@@ -16,8 +16,8 @@ use plotters::element::{Circle, PathElement, Polygon, Text};
 use windtunnel_ledger::metric::Metric;
 
 use self::axis::Axis;
-pub(crate) use self::ink::SHAPES;
 use self::ink::Ink;
+pub(crate) use self::ink::SHAPES;
 use self::layout::{Lane, Layout, Strip};
 use crate::Error;
 use crate::view::View;

@@ -11,7 +11,11 @@ use crate::view::{CaseView, Scenario, Versus, View};
 /// The comparisons, if there is more than one subject.
 pub(super) fn section(view: &View<'_>) -> Option<Section> {
     let body = html! { @for versus in &view.versus { (against_base(view, versus)) } };
-    (!view.versus.is_empty()).then_some(Section { anchor: "comparison", heading: "Comparison", body })
+    (!view.versus.is_empty()).then_some(Section {
+        anchor: "comparison",
+        heading: "Comparison",
+        body,
+    })
 }
 
 fn against_base(view: &View<'_>, versus: &Versus) -> Markup {

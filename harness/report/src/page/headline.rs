@@ -79,7 +79,11 @@ pub(super) fn in_words(machine: &Machine) -> String {
     let cpu = if cpu.is_empty() { "an unknown processor" } else { cpu };
     let mut words = cpu.to_owned();
     if *threads > 0 {
-        words += &format!(", {} of {}", counted(*threads as usize, "thread"), counted(*cores as usize, "core"));
+        words += &format!(
+            ", {} of {}",
+            counted(*threads as usize, "thread"),
+            counted(*cores as usize, "core")
+        );
     }
     if *memory > Bytes(0) {
         words += &format!(", {memory}");

@@ -149,15 +149,31 @@ mod tests {
 
     #[test]
     fn ticks_are_round_numbers_of_the_unit_that_is_shown() {
-        check(Metric::DecodeRate, &[80.0, 100.0], &["80.0 tok/s", "85.0 tok/s", "90.0 tok/s", "95.0 tok/s", "100 tok/s"]);
-        check(Metric::TimeToFirstToken, &[1.2e6, 9e6], &["0 ns", "2.00 ms", "4.00 ms", "6.00 ms", "8.00 ms"]);
-        check(Metric::PeakRss, &[900.0 * 1048576.0, 1000.0 * 1048576.0], &["900 MiB", "950 MiB", "1000 MiB"]);
+        check(
+            Metric::DecodeRate,
+            &[80.0, 100.0],
+            &["80.0 tok/s", "85.0 tok/s", "90.0 tok/s", "95.0 tok/s", "100 tok/s"],
+        );
+        check(
+            Metric::TimeToFirstToken,
+            &[1.2e6, 9e6],
+            &["0 ns", "2.00 ms", "4.00 ms", "6.00 ms", "8.00 ms"],
+        );
+        check(
+            Metric::PeakRss,
+            &[900.0 * 1048576.0, 1000.0 * 1048576.0],
+            &["900 MiB", "950 MiB", "1000 MiB"],
+        );
     }
 
     #[test]
     fn values_far_apart_have_a_logarithmic_axis() {
         check(Metric::EndToEnd, &[1e6, 1e9], &["1.00 ms", "10.0 ms", "100 ms", "1.00 s"]);
-        check(Metric::KvBytes, &[1024.0, 1048576.0 * 64.0], &["4.00 KiB", "32.0 KiB", "256 KiB", "2.00 MiB", "16.0 MiB"]);
+        check(
+            Metric::KvBytes,
+            &[1024.0, 1048576.0 * 64.0],
+            &["4.00 KiB", "32.0 KiB", "256 KiB", "2.00 MiB", "16.0 MiB"],
+        );
     }
 
     #[test]
@@ -168,7 +184,9 @@ mod tests {
 
     #[test]
     fn strange_values_have_an_axis_too() {
-        for values in [&[][..], &[0.0], &[f64::NAN, f64::INFINITY], &[-5.0, 5.0], &[5e-324], &[1e308]] {
+        for values in
+            [&[][..], &[0.0], &[f64::NAN, f64::INFINITY], &[-5.0, 5.0], &[5e-324], &[1e308]]
+        {
             let axis = Axis::over(Metric::PeakRss, values.iter().copied(), 5);
             assert!(axis.range.start < axis.range.end, "{values:?}: {axis:?}");
             assert!(axis.ticks.len() <= 5, "{values:?}: {axis:?}");

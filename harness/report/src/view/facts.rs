@@ -21,9 +21,7 @@ pub(super) fn scenario(case: &Case) -> String {
 
 /// The facts that all `cases` share, the names of those that differ, and of each case the values of
 /// these. Where nothing differs the model's name stands for the case.
-pub(super) fn split(
-    cases: &[CaseView<'_>],
-) -> (Vec<Fact>, Vec<&'static str>, Vec<Vec<String>>) {
+pub(super) fn split(cases: &[CaseView<'_>]) -> (Vec<Fact>, Vec<&'static str>, Vec<Vec<String>>) {
     let all: Vec<Vec<Fact>> = cases.iter().map(facts).collect();
     let mut names: Vec<&'static str> = Vec::new();
     for (name, _) in all.iter().flatten() {
@@ -34,9 +32,8 @@ pub(super) fn split(
     let value = |facts: &[Fact], name: &str| {
         facts.iter().find(|(known, _)| *known == name).map_or("–".to_owned(), |(_, v)| v.clone())
     };
-    let differs = |name: &&str| {
-        all.windows(2).any(|pair| value(&pair[0], name) != value(&pair[1], name))
-    };
+    let differs =
+        |name: &&str| all.windows(2).any(|pair| value(&pair[0], name) != value(&pair[1], name));
     let (mut varying, mut same): (Vec<_>, Vec<_>) = names.into_iter().partition(differs);
     if varying.is_empty() {
         (varying, same) = same.into_iter().partition(|name| *name == "model");
@@ -96,10 +93,13 @@ fn facts(view: &CaseView<'_>) -> Vec<Fact> {
         ("warm-up", warmup.to_string()),
         ("iterations", iterations.to_string()),
         ("seed", seed.to_string()),
-        ("weights", match &model.source {
-            Source::Preset(name) => format!("random in the shapes of {name}"),
-            Source::Folder(path) => path.clone(),
-        }),
+        (
+            "weights",
+            match &model.source {
+                Source::Preset(name) => format!("random in the shapes of {name}"),
+                Source::Folder(path) => path.clone(),
+            },
+        ),
     ]);
     facts
 }

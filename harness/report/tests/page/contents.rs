@@ -43,12 +43,18 @@ pub(crate) fn begun(subjects: &[Subject], cases: &[Case], rounds: u32) -> Conten
 
 /// The run with every round of every case measured; a later subject is slower by `slowdown` for
 /// each place in the list.
-pub(crate) fn measured(subjects: &[Subject], cases: &[Case], rounds: u32, slowdown: f64) -> Contents {
+pub(crate) fn measured(
+    subjects: &[Subject],
+    cases: &[Case],
+    rounds: u32,
+    slowdown: f64,
+) -> Contents {
     let mut contents = begun(subjects, cases, rounds);
     for (i, case) in cases.iter().enumerate() {
         for round in 1..=rounds {
             for (j, subject) in subjects.iter().enumerate() {
-                let noise = 1.0 + 0.004 * (((i * 7 + j * 3 + round as usize * 5) % 11) as f64 - 5.0);
+                let noise =
+                    1.0 + 0.004 * (((i * 7 + j * 3 + round as usize * 5) % 11) as f64 - 5.0);
                 let cost = noise * (1.0 + slowdown * j as f64);
                 contents.records.push(record(subject, case, round, cost));
             }
@@ -127,7 +133,8 @@ pub(crate) fn gate(batches: &[u32], prompts: &[u64]) -> Vec<Case> {
     let mut cases = Vec::new();
     for name in ["decode", "prefill"] {
         for kv in ["contiguous", "paged-32"] {
-            for (&batch, &prompt) in batches.iter().flat_map(|b| prompts.iter().map(move |p| (b, p)))
+            for (&batch, &prompt) in
+                batches.iter().flat_map(|b| prompts.iter().map(move |p| (b, p)))
             {
                 let tokens = Tokens(prompt);
                 let workload = match name {
@@ -136,7 +143,12 @@ pub(crate) fn gate(batches: &[u32], prompts: &[u64]) -> Vec<Case> {
                 };
                 let axes = [("batch", batch.to_string()), ("prompt", prompt.to_string())];
                 let [batch, prompt] = axes.each_ref().map(|(axis, value)| (*axis, value.as_str()));
-                cases.push(case(&format!("gate/{name}"), workload, kv, &[batch, ("kv", kv), prompt]));
+                cases.push(case(
+                    &format!("gate/{name}"),
+                    workload,
+                    kv,
+                    &[batch, ("kv", kv), prompt],
+                ));
             }
         }
     }
@@ -159,7 +171,8 @@ pub(crate) fn spoil(contents: &mut Contents) {
         tail: "loading qwen2.5-0.5b\nthread 'main' has overflowed its stack\n".into(),
     });
     let deadline = Nanos::from_seconds(120.0);
-    contents.records[1].outcome = Outcome::Failed(Failure::TimedOut { deadline, tail: String::new() });
+    contents.records[1].outcome =
+        Outcome::Failed(Failure::TimedOut { deadline, tail: String::new() });
     contents.records[2].conditions.load_before = Some(9.5);
     if let Outcome::Measured(samples) = &mut contents.records[3].outcome {
         samples.iterations[0].digest = Digest::of_outputs([[9].as_slice()]);

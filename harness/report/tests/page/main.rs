@@ -29,7 +29,8 @@ fn page(name: &str, contents: &Contents) -> String {
 }
 
 fn svgs(page: &str) -> Vec<&str> {
-    let pieces = page.split_inclusive("</svg>").filter_map(|piece| Some(&piece[piece.find("<svg")?..]));
+    let pieces =
+        page.split_inclusive("</svg>").filter_map(|piece| Some(&piece[piece.find("<svg")?..]));
     pieces.collect()
 }
 
