@@ -101,7 +101,7 @@ fn legend(view: &View<'_>) -> Markup {
 /// A subject with its mark.
 fn subject(view: &View<'_>, index: usize) -> Markup {
     html! {
-        (mark(index)) " "
+        (mark(index)) "\u{a0}"
         @if let Some(subject) = view.subjects.get(index) { (subject.to_string()) }
     }
 }

@@ -12,7 +12,7 @@ use windtunnel_ledger::metric::Metric;
 
 /// Three runs: the second like the first, the third slower.
 fn three_runs() -> TempDir {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("a temporary directory");
     runs::write(dir.path(), 2, 'b', &[100.0, 101.0, 99.0]);
     runs::write(dir.path(), 1, 'a', &[100.0, 100.0, 100.0]);
     runs::write(dir.path(), 3, 'c', &[90.0]);
@@ -23,10 +23,10 @@ fn three_runs() -> TempDir {
 #[expect(clippy::disallowed_methods, reason = "the test runs the binary whole")]
 fn history(dir: &Path, args: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_windtunnel-history"));
-    let output = command.arg("--store").arg(dir).args(args).output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let output = command.arg("--store").arg(dir).args(args).output().expect("the binary starts");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
     let (out, err) = (text(output.stdout), text(output.stderr));
-    let code = output.status.code().unwrap();
+    let code = output.status.code().expect("it ends by itself");
     format!("{out}--- stderr\n{err}--- exit {code}").replace(&dir.display().to_string(), "DIR")
 }
 

@@ -16,7 +16,7 @@ use windtunnel_ledger::unit::{Bytes, Nanos, Tokens};
 /// Writes the run of day `day` into `dir`: decode at these rates, one a round, and a load.
 pub(crate) fn write(dir: &Path, day: u32, commit: char, rates: &[f64]) {
     let folder = dir.join(format!("2026-01-{day:02}"));
-    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::create_dir_all(&folder).expect("a writable directory");
     let subjects = vec![subject(commit)];
     let run = Run {
         id: id(day),
@@ -26,9 +26,9 @@ pub(crate) fn write(dir: &Path, day: u32, commit: char, rates: &[f64]) {
         cases: Vec::new(),
         skipped: Vec::new(),
     };
-    let mut store = Store::create(&folder.join("run.jsonl"), &run).unwrap();
+    let mut store = Store::create(&folder.join("run.jsonl"), &run).expect("a new file");
     for record in records(day, commit, rates) {
-        store.append(&record).unwrap();
+        store.append(&record).expect("a writable file");
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) fn section(view: &View<'_>) -> Option<Section> {
                 @for index in 0..view.subjects.len() { span.key { (subject(view, index)) } " " }
             }
         }
-        @for scenario in view.scenarios.iter().filter(|s| !s.metrics.is_empty()) {
+        @for scenario in view.scenarios.iter().filter(|scenario| begun(scenario)) {
             h3 { (scenario.name) }
             (shared(scenario))
             div.wide tabindex="0" role="region" aria-label={ "Results of " (scenario.name) } {
@@ -28,8 +28,13 @@ pub(super) fn section(view: &View<'_>) -> Option<Section> {
             }
         }
     };
-    let any = view.scenarios.iter().any(|scenario| !scenario.metrics.is_empty());
+    let any = view.scenarios.iter().any(begun);
     any.then_some(Section { anchor: "results", heading: "Results", body })
+}
+
+/// Whether any of its cases was run; one that was not has no row.
+fn begun(scenario: &Scenario<'_>) -> bool {
+    scenario.cases.iter().any(|case| !case.results.is_empty())
 }
 
 /// What all cases of a scenario have in common.

@@ -3,7 +3,7 @@
 //! The same thing said of many cases is said once, with the list of them.
 
 use windtunnel_ledger::case::CaseId;
-use windtunnel_ledger::summary::Unmeasured;
+use windtunnel_ledger::summary::{Summary, Unmeasured};
 
 use super::View;
 
@@ -74,14 +74,13 @@ impl View<'_> {
         }
         for case in self.cases().filter(|case| case.results.is_empty()) {
             let text = format!("The run ended before; go on with --resume {}", self.run.id.0);
-            put(&mut troubles, text, None, place(&case.case.id, None), None);
+            let place = Place { shown: false, ..place(&case.case.id, None) };
+            put(&mut troubles, text, None, place, None);
         }
         troubles
     }
 
-    fn summaries(
-        &self,
-    ) -> impl Iterator<Item = (&CaseId, usize, &windtunnel_ledger::summary::Summary)> {
+    fn summaries(&self) -> impl Iterator<Item = (&CaseId, usize, &Summary)> {
         self.cases().flat_map(|case| {
             case.results.iter().map(|result| (&case.case.id, result.subject, &result.summary))
         })

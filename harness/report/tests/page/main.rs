@@ -2,6 +2,7 @@
 
 mod contents;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use contents::{begun, case, gate, measured, record, spoil, subject};
@@ -13,11 +14,12 @@ use windtunnel_ledger::unit::Tokens;
 /// A page that must hold together whatever is on it.
 #[track_caller]
 fn page(name: &str, contents: &Contents) -> String {
-    let page = windtunnel_report::render(contents).unwrap();
+    let page = windtunnel_report::render(contents).expect("every page can be made");
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.html"));
-    std::fs::write(file, &page).unwrap();
+    std::fs::write(file, &page).expect("the target directory is writable");
 
-    assert_eq!(page, windtunnel_report::render(contents).unwrap(), "equal contents, equal bytes");
+    let again = windtunnel_report::render(contents).expect("every page can be made");
+    assert_eq!(page, again, "equal contents, equal bytes");
     for svg in svgs(&page) {
         roxmltree::Document::parse(svg).unwrap_or_else(|error| panic!("{error} in {svg}"));
     }
@@ -25,7 +27,17 @@ fn page(name: &str, contents: &Contents) -> String {
     for reference in ["http:", "https:", "<script", "<link", "src=", "url(", "@import"] {
         assert!(!foreign.contains(reference), "the page refers to something: {reference}");
     }
+    for link in between(&page, "href=\"#") {
+        assert!(page.contains(&format!("id=\"{link}\"")), "there is no `{link}` on the page");
+    }
+    let ids = between(&page, " id=\"");
+    assert_eq!(ids.len(), BTreeSet::from_iter(&ids).len(), "an anchor is there twice");
     page
+}
+
+/// The values of an attribute.
+fn between<'a>(page: &'a str, opening: &str) -> Vec<&'a str> {
+    page.split(opening).skip(1).filter_map(|piece| piece.split('"').next()).collect()
 }
 
 fn svgs(page: &str) -> Vec<&str> {
