@@ -123,3 +123,6 @@ pub fn choose(
     }
     Err(refusal)
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 /// What to load, and how to run it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct EngineConfig {
     /// Where configuration and weights come from.
     pub model: ModelSource,

@@ -9,6 +9,7 @@ use std::ops::Range;
 use candle_core::{Result, Storage, StorageRef, Tensor, WithDType, bail};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
+use rayon::prelude::*;
 
 /// Width of the inner loops: one AVX-512 register, two of AVX2, four of NEON.
 pub(crate) const LANES: usize = 16;
@@ -20,6 +21,16 @@ pub(crate) trait Element: WithDType {
 
     /// Rounds `from` into `to`, which must be as long.
     fn narrow(from: &[f32], to: &mut [Self]);
+
+    /// All of `from`, rounded on all cores.
+    fn narrowed(from: Vec<f32>) -> Vec<Self> {
+        /// Numbers a task.
+        const TASK: usize = 1 << 14;
+        let mut to = vec![Self::zero(); from.len()];
+        let tasks = to.par_chunks_mut(TASK).zip(from.par_chunks(TASK));
+        tasks.for_each(|(to, from)| Self::narrow(from, to));
+        to
+    }
 }
 
 impl Element for f32 {
@@ -31,6 +42,10 @@ impl Element for f32 {
     #[inline]
     fn narrow(from: &[f32], to: &mut [Self]) {
         to.copy_from_slice(from);
+    }
+
+    fn narrowed(from: Vec<f32>) -> Vec<Self> {
+        from
     }
 }
 
@@ -60,7 +75,13 @@ impl Element for bf16 {
 
     #[inline]
     fn narrow(from: &[f32], to: &mut [Self]) {
-        to.convert_from_f32_slice(from);
+        for (to, from) in to.iter_mut().zip(from) {
+            // To nearest, ties to even. A NaN keeps a bit that does not round away.
+            let bits = from.to_bits();
+            let rounded = bits.wrapping_add(0x7FFF + ((bits >> 16) & 1));
+            let kept = if from.is_nan() { bits | 0x40_0000 } else { rounded };
+            *to = Self::from_bits((kept >> 16) as u16);
+        }
     }
 }
 
@@ -113,25 +134,18 @@ pub(crate) fn fma(a: f32, b: f32, c: f32) -> f32 {
     }
 }
 
-/// `sums[i][j][lane] += rows[i][lane…] · columns[j][lane…]` over whole lanes.
+/// `sums[i][lane] += rows[i][lane…] · x[lane…]` over the whole lanes of `x`.
 #[inline(always)]
-pub(crate) fn dot_tile<const R: usize, const C: usize>(
-    rows: [&[f32]; R],
-    columns: [&[f32]; C],
-    sums: &mut [[[f32; LANES]; C]; R],
-) {
-    let rows = rows.map(|row| row.as_chunks::<LANES>().0);
-    let columns = columns.map(|column| column.as_chunks::<LANES>().0);
-    let chunks = rows.iter().chain(&columns).map(|chunks| chunks.len()).min().unwrap_or(0);
-    // A local copy stays in registers; a reference would be stored in every turn.
+pub(crate) fn dot_rows<const R: usize>(rows: [&[f32]; R], x: &[f32], sums: &mut [[f32; LANES]; R]) {
+    let x = x.as_chunks::<LANES>().0;
+    // Equal lengths, stated once, free the loop of bounds checks.
+    let rows = rows.map(|row| &row.as_chunks::<LANES>().0[..x.len()]);
+    // A local copy stays in registers; through the reference it would be stored in every turn.
     let mut local = *sums;
-    for at in 0..chunks {
-        for i in 0..R {
-            for j in 0..C {
-                for lane in 0..LANES {
-                    local[i][j][lane] =
-                        fma(rows[i][at][lane], columns[j][at][lane], local[i][j][lane]);
-                }
+    for (at, x) in x.iter().enumerate() {
+        for (sum, row) in local.iter_mut().zip(rows) {
+            for lane in 0..LANES {
+                sum[lane] = fma(row[at][lane], x[lane], sum[lane]);
             }
         }
     }
@@ -173,6 +187,19 @@ pub(crate) fn exp(x: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn narrowing_rounds_as_half_does() {
+        let special = [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN_POSITIVE];
+        let spread = (0..200_000u32).map(|i| f32::from_bits(i.wrapping_mul(21_473)));
+        for x in special.into_iter().chain(spread) {
+            let (mut b, mut h) = ([bf16::ZERO], [f16::ZERO]);
+            bf16::narrow(&[x], &mut b);
+            f16::narrow(&[x], &mut h);
+            assert!(b[0] == bf16::from_f32(x) || x.is_nan() && b[0].is_nan(), "{x:e} is {}", b[0]);
+            assert!(h[0] == f16::from_f32(x) || x.is_nan() && h[0].is_nan(), "{x:e} is {}", h[0]);
+        }
+    }
 
     #[test]
     fn exp_is_as_good_as_an_f32_allows() {

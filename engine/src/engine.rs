@@ -354,21 +354,25 @@ fn plan(config: &EngineConfig, longest: usize) -> Result<KvShape> {
         );
         return refuse("max_step_tokens", config.max_step_tokens, problem);
     }
-    let block = match config.kv {
-        KvLayout::Contiguous => longest,
-        KvLayout::Paged { block } => block.get(),
+    let (block, smaller) = match config.kv {
+        KvLayout::Contiguous => (longest, "lower `max_sequence_length`"),
+        KvLayout::Paged { block } => (block.get(), "choose a smaller block"),
     };
     let blocks = config.kv_tokens / block;
     if blocks == 0 {
         let problem = format!(
-            "less than the {block} tokens of a single block of the {} cache; raise it or lower `max_sequence_length`",
+            "less than the {block} tokens of a single block of the {} cache; raise it or {smaller}",
             config.kv
         );
         return refuse("kv_tokens", config.kv_tokens, problem);
     }
     // Slots are addressed by u32 in gathers and on accelerators.
     if u32::try_from(config.kv_tokens).is_err() {
-        return refuse("kv_tokens", config.kv_tokens, format!("more than {} slots", u32::MAX));
+        return refuse(
+            "kv_tokens",
+            config.kv_tokens,
+            format!("more than {} slots can be addressed; lower it", u32::MAX),
+        );
     }
     Ok(KvShape { blocks, block })
 }

@@ -112,7 +112,9 @@ pub enum Error {
     #[error("`max_tokens` is 0; ask for at least one token")]
     NothingAsked,
     /// A prompt token outside the vocabulary.
-    #[error("prompt token {token} is outside the vocabulary of {vocabulary}")]
+    #[error(
+        "prompt token {token} is outside the vocabulary of {vocabulary}; ids are below that number"
+    )]
     UnknownToken {
         /// The offending id.
         token: u32,

@@ -249,3 +249,6 @@ impl Scheduler {
         self.pool.check_integrity(all.map(|sequence| &sequence.blocks[..]))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,3 +37,6 @@ impl Linear {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -135,3 +135,6 @@ fn llama3(plain: Vec<f64>, scaling: &Scaling) -> Result<Vec<f64>, String> {
 fn require(value: Option<f64>, kind: &str, key: &str) -> Result<f64, String> {
     value.ok_or_else(|| format!("rope scaling `{kind}` needs the key `{key}`"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,12 +10,14 @@
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
-use crate::cpu::{Element, LANES, Numbers, by_dtype, dot_tile, sum};
+use crate::cpu::{Element, LANES, Numbers, by_dtype, dot_rows, sum};
 
 /// Most rows that are streamed. Measured: beyond it `gemm` is faster (see `benches/linear.rs`).
 const STREAMED: usize = 16;
 /// Numbers of a weight row that are widened and multiplied at a time; whole lanes, fits L1.
 const CHUNK: usize = 1024;
+/// Weight rows that meet a row of `x` at once, to load it once for all of them.
+const TILE: usize = 4;
 /// Weight rows a task. Small enough to balance, large enough to hide the cost of a task.
 const TASK: usize = 32;
 /// Numbers of a weight panel that is widened for `gemm`: 4 MiB of f32, fits L2 and L3 together.
@@ -48,8 +50,7 @@ fn product<T: Element>(x: &Tensor, w: &Tensor) -> Result<Tensor> {
         panels(x_wide, w, k, &mut y);
     }
     drop((x_numbers, w_numbers));
-    let y = Tensor::from_vec(y, (m, n), x.device())?;
-    y.to_dtype(x.dtype())
+    Tensor::from_vec(T::narrowed(y), (m, n), x.device())
 }
 
 /// Reads each row of `w` once. `y`: `[m, n]`.
@@ -71,75 +72,63 @@ fn stream<T: Element>(x: &[f32], w: &[T], k: usize, m: usize, y: &mut [f32]) {
 
 /// A few rows of `w` against all of `x`. `y`: `[rows of w, m]`.
 fn stream_task<T: Element>(x: &[f32], w: &[T], k: usize, m: usize, y: &mut [f32]) {
-    const PAIR: usize = 2;
-    const QUAD: usize = 4;
-    let mut rows = w.chunks_exact(k);
-    let mut outputs = y.chunks_exact_mut(m);
-    // A single input has registers to spare for more weight rows at once.
-    if m == 1 {
-        while rows.len() >= QUAD {
-            let w: [&[T]; QUAD] = std::array::from_fn(|_| rows.next().unwrap_or_default());
-            let sums = stream_rows::<T, QUAD>(x, w, k, m);
-            for (row, y) in outputs.by_ref().take(QUAD).enumerate() {
-                y.copy_from_slice(&sums[row][..m]);
-            }
-        }
+    let mut scratch = Scratch::new();
+    let fours = w.len() / k / TILE * TILE;
+    let (w, w_rest) = w.split_at(fours * k);
+    let (y, y_rest) = y.split_at_mut(fours * m);
+    for (w, y) in w.chunks_exact(TILE * k).zip(y.chunks_exact_mut(TILE * m)) {
+        scratch.rows::<T, TILE>(x, w, k, y);
     }
-    while rows.len() >= PAIR {
-        let w: [&[T]; PAIR] = std::array::from_fn(|_| rows.next().unwrap_or_default());
-        let sums = stream_rows::<T, PAIR>(x, w, k, m);
-        for (row, y) in outputs.by_ref().take(PAIR).enumerate() {
-            y.copy_from_slice(&sums[row][..m]);
-        }
-    }
-    for (row, y) in rows.zip(outputs) {
-        let [sums] = stream_rows::<T, 1>(x, [row], k, m);
-        y.copy_from_slice(&sums[..m]);
+    for (w, y) in w_rest.chunks_exact(k).zip(y_rest.chunks_exact_mut(m)) {
+        scratch.rows::<T, 1>(x, w, k, y);
     }
 }
 
-/// `R` rows of `w` against all of `x`. Every sum has the same order, whatever `R` and `m`: lane
-/// by lane over the whole lanes of the row, then over the lanes, then the odd end.
-fn stream_rows<T: Element, const R: usize>(
-    x: &[f32],
-    w: [&[T]; R],
-    k: usize,
-    m: usize,
-) -> [[f32; STREAMED]; R] {
-    let mut lanes = [[[0.0f32; LANES]; R]; STREAMED];
-    let mut ends = [[0.0f32; R]; STREAMED];
-    let mut scratch = [[0.0f32; CHUNK]; R];
-    let whole = k / LANES * LANES;
-    for start in (0..k).step_by(CHUNK) {
-        let range = start..(start + CHUNK).min(k);
-        let mut scratch = scratch.iter_mut();
-        let w = w.map(|row| {
-            let scratch = scratch.next().map_or(&mut [][..], |scratch| &mut scratch[..range.len()]);
-            T::widened(&row[range.clone()], scratch)
-        });
-        let x_row = |row: usize| &x[row * k..][range.clone()];
-        let mut row = 0;
-        while row + 1 < m {
-            let mut sums = [lanes[row], lanes[row + 1]];
-            dot_tile([x_row(row), x_row(row + 1)], w, &mut sums);
-            [lanes[row], lanes[row + 1]] = sums;
-            row += 2;
-        }
-        if row < m {
-            let mut sums = [lanes[row]];
-            dot_tile([x_row(row)], w, &mut sums);
-            [lanes[row]] = sums;
-        }
-        if range.end == k && whole < k {
-            for (row, ends) in ends.iter_mut().enumerate().take(m) {
-                for (end, w) in ends.iter_mut().zip(w) {
-                    let products = x_row(row)[whole - start..].iter().zip(&w[whole - start..]);
-                    *end = products.map(|(x, w)| x * w).sum();
+/// What a task needs beside its inputs; made once, as clearing it takes as long as a short row.
+struct Scratch {
+    /// A chunk of each weight row as f32.
+    wide: [[f32; CHUNK]; TILE],
+    /// Sums by row of `x` and row of the tile.
+    lanes: [[[f32; LANES]; TILE]; STREAMED],
+}
+
+impl Scratch {
+    const fn new() -> Self {
+        Self { wide: [[0.0; CHUNK]; TILE], lanes: [[[0.0; LANES]; TILE]; STREAMED] }
+    }
+
+    /// The `R` rows of `w` against all of `x`. `y`: `[R, m]`. Every sum has the same order,
+    /// whatever `R` and `m`: by lanes along the row, then over the lanes, then the odd end.
+    fn rows<T: Element, const R: usize>(&mut self, x: &[f32], w: &[T], k: usize, y: &mut [f32]) {
+        let m = y.len() / R;
+        self.lanes[..m].as_flattened_mut().fill([0.0; LANES]);
+        y.fill(0.0);
+        let whole = k / LANES * LANES;
+        for start in (0..k).step_by(CHUNK) {
+            let range = start..(start + CHUNK).min(k);
+            let mut wide = self.wide.iter_mut();
+            let w: [&[f32]; R] = std::array::from_fn(|row| {
+                let wide = wide.next().map_or(&mut [][..], |wide| &mut wide[..range.len()]);
+                T::widened(&w[row * k..][range.clone()], wide)
+            });
+            for (row, lanes) in self.lanes.iter_mut().enumerate().take(m) {
+                let x = &x[row * k..][range.clone()];
+                if let Some(lanes) = lanes.first_chunk_mut::<R>() {
+                    dot_rows(w, x, lanes);
+                }
+                for at in whole.max(start)..range.end {
+                    for (of_tile, w) in w.iter().enumerate() {
+                        y[of_tile * m + row] += w[at - start] * x[at - start];
+                    }
                 }
             }
         }
+        for (row, lanes) in self.lanes.iter().enumerate().take(m) {
+            for (of_tile, lanes) in lanes.iter().enumerate().take(R) {
+                y[of_tile * m + row] += sum(*lanes);
+            }
+        }
     }
-    std::array::from_fn(|r| std::array::from_fn(|row| sum(lanes[row][r]) + ends[row][r]))
 }
 
 /// Multiplies panel by panel with `gemm`. `y`: `[m, n]`.

@@ -1,0 +1,173 @@
+//! Every backend against the oracle, on batches that mix prompts, chunks and decodes.
+
+use candle_core::{DType, Device, Tensor};
+
+use super::*;
+use crate::config::KvLayout;
+use crate::kv::{KvShape, KvStore, Run, Table, Tables};
+use crate::placement::Placement;
+use crate::weights::{Random, Source};
+
+/// `(queries, keys)` of the sequences of a step.
+type Lengths<'a> = &'a [(usize, usize)];
+
+const MIXED: Lengths<'static> = &[(1, 1), (17, 17), (1, 300), (5, 40), (2, 33), (40, 600)];
+
+fn heads(heads: usize, kv_heads: usize, dim: usize, softcap: Option<f32>) -> Heads {
+    let scale = (dim as f32).powf(-0.5);
+    Heads { heads, kv_heads, dim, scale, softcap, masks: vec![Mask::Causal] }
+}
+
+/// A step over a filled cache.
+struct Step {
+    kv: KvStore,
+    heads: Heads,
+    tables: Tables,
+    q: Tensor,
+}
+
+impl Step {
+    /// Blocks are dealt from the end of the pool, in turns, so that no table is in order.
+    fn new(heads: Heads, lengths: Lengths<'_>, block: usize, dtype: DType) -> Self {
+        let mut next = lengths.iter().map(|(_, keys)| keys.div_ceil(block)).sum::<usize>() as u32;
+        let shape = KvShape { blocks: next as usize, block };
+        let kv = KvStore::new(&heads, shape, dtype, &Placement::cpu()).unwrap();
+        let mut row = 0;
+        let mut sequences = Vec::new();
+        for (index, &(queries, keys)) in lengths.iter().enumerate() {
+            let blocks: Vec<u32> = (0..keys.div_ceil(block))
+                .map(|_| {
+                    next -= 1;
+                    next
+                })
+                .collect();
+            let runs: Vec<Run> = (0..keys)
+                .map(|token| {
+                    let slot = blocks[token / block] as usize * block + token % block;
+                    Run { token, slot, len: 1 }
+                })
+                .collect();
+            let new = |name: &str| {
+                let shape = [keys, heads.kv_heads, heads.dim];
+                let name = format!("{name}{index}");
+                let x = Random::new(5).tensor(&name, &shape, dtype, &Device::Cpu).unwrap();
+                // About 1 each, so that the softmax is neither flat nor a single spike.
+                (x * (heads.dim as f64).sqrt()).unwrap()
+            };
+            kv.write(0, &new("k"), &new("v"), &runs).unwrap();
+            sequences.push(Table { row, queries, keys, blocks });
+            row += queries;
+        }
+        let q = Random::new(6).tensor("q", &[row, heads.heads, heads.dim], dtype, &Device::Cpu);
+        let q = (q.unwrap() * (heads.dim as f64).sqrt()).unwrap();
+        Self { kv, heads, tables: Tables { block, sequences }, q }
+    }
+
+    fn attend(&self, backend: &dyn Attention, mask: Mask) -> Vec<f32> {
+        let view = self.kv.view(0, &self.heads, &self.tables);
+        let out = backend.attend(&self.q, &view, mask).unwrap();
+        assert_eq!((out.dims(), out.dtype()), (self.q.dims(), self.q.dtype()));
+        out.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    }
+}
+
+fn check(heads: Heads, lengths: Lengths<'_>, block: usize, mask: Mask, dtype: DType) {
+    let step = Step::new(heads, lengths, block, dtype);
+    let truth = step.attend(&Naive, mask);
+    // Both sum in f32 and round once.
+    let allowed = match dtype {
+        DType::F32 => 5e-6,
+        DType::F16 => 3e-3,
+        _ => 2e-2,
+    };
+    for backend in BACKENDS {
+        let found = step.attend(*backend, mask);
+        for (at, (found, truth)) in found.iter().zip(&truth).enumerate() {
+            assert!(
+                (found - truth).abs() <= allowed * truth.abs().max(1.0),
+                "{} {:?} {mask:?} block {block} {dtype:?}: {found} instead of {truth} at {at}",
+                backend.name(),
+                step.heads,
+            );
+        }
+    }
+}
+
+#[test]
+fn every_backend_agrees_with_naive_over_head_lengths_and_groups() {
+    for dim in [8, 24, 32, 64, 72, 80, 96, 128, 256] {
+        for (query_heads, kv_heads) in [(2, 2), (4, 1), (8, 1), (14, 2)] {
+            let heads = heads(query_heads, kv_heads, dim, None);
+            check(heads, MIXED, 16, Mask::Causal, DType::F32);
+        }
+    }
+}
+
+#[test]
+fn every_backend_agrees_with_naive_over_masks_and_softcaps() {
+    let windows = [1, 2, 31, 32, 33, 100, 1000].map(Mask::SlidingWindow);
+    for mask in [Mask::Causal, Mask::Bidirectional].into_iter().chain(windows) {
+        for softcap in [None, Some(3.0)] {
+            check(heads(4, 2, 16, softcap), MIXED, 16, mask, DType::F32);
+        }
+    }
+}
+
+#[test]
+fn every_backend_agrees_with_naive_over_blocks_and_lengths() {
+    for block in [1, 7, 16, 32, 1000] {
+        for length in [1, 2, 15, 16, 17, 31, 32, 33, 511, 512, 513, 1025] {
+            for queries in [1, 2, 17] {
+                let lengths = [(queries.min(length), length)];
+                check(heads(3, 1, 16, None), &lengths, block, Mask::Causal, DType::F32);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_backend_agrees_with_naive_over_dtypes() {
+    for dtype in [DType::F16, DType::BF16] {
+        for mask in [Mask::Causal, Mask::SlidingWindow(20)] {
+            check(heads(4, 2, 64, None), MIXED, 16, mask, dtype);
+        }
+    }
+}
+
+#[test]
+fn a_row_of_cpu_flash_does_not_depend_on_batch_or_blocks() {
+    let mask = Mask::SlidingWindow(700);
+    let whole = Step::new(heads(4, 2, 24, None), &[(1, 900), (40, 1100)], 16, DType::F32);
+    let alone = Step::new(heads(4, 2, 24, None), &[(1, 900)], 1000, DType::F32);
+    let alone = alone.attend(&CpuFlash, mask);
+    assert_eq!(whole.attend(&CpuFlash, mask)[..alone.len()], alone);
+}
+
+#[test]
+fn a_window_of_one_sees_only_itself() {
+    let step = Step::new(heads(1, 1, 8, None), &[(3, 3)], 4, DType::F32);
+    let (_, values) = step.kv.view(0, &step.heads, &step.tables).packed().unwrap();
+    let values: Vec<f32> = values.flatten_all().unwrap().to_vec1().unwrap();
+    for backend in BACKENDS {
+        assert_eq!(step.attend(*backend, Mask::SlidingWindow(1)), values, "{}", backend.name());
+    }
+}
+
+#[test]
+fn names_are_unique_and_auto_takes_the_first() {
+    let heads = heads(1, 1, 8, None);
+    let choose = |choice: &Choice| {
+        choose(choice, &heads, KvLayout::Contiguous, &Device::Cpu, DType::F32).map(Attention::name)
+    };
+    for backend in BACKENDS {
+        assert_eq!(choose(&Choice::Named(backend.name().into())).unwrap(), backend.name());
+    }
+    assert_eq!(choose(&Choice::Auto).unwrap(), BACKENDS[0].name());
+}
+
+#[test]
+fn a_dtype_that_a_kernel_lacks_is_refused_with_the_remedy() {
+    let heads = heads(1, 1, 8, None);
+    let refusal = CpuFlash.supports(&heads, KvLayout::Contiguous, &Device::Cpu, DType::F64);
+    insta::assert_snapshot!(refusal.unwrap_err(), @"cpu-flash cannot run f64; choose dtype `f32`, `f16` or `bf16`");
+}

@@ -1,0 +1,162 @@
+//! What must not change the output: who else is in the batch, how the cache is cut, how a prompt
+//! is chunked, which backend computes, and whether a sequence was preempted on the way.
+//!
+//! Each test runs the same requests in two ways, over every family and every backend, and
+//! compares token for token in f32.
+
+use std::collections::HashMap;
+
+use windtunnel_engine::attention::BACKENDS;
+use windtunnel_engine::models::MODELS;
+use windtunnel_engine::weights::presets;
+use windtunnel_engine::{
+    Choice, Dtype, Engine, EngineConfig, Eos, Event, Finish, ModelSource, Request, RequestId,
+    Sampling, Stats, Truncation,
+};
+
+const BLOCK: usize = 16;
+/// Prompt lengths around the borders of a block.
+const LENGTHS: [usize; 6] = [1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 3 * BLOCK + 5];
+const NEW: usize = 20;
+
+/// How the requests are run.
+#[derive(Clone, Copy)]
+struct Way {
+    backend: &'static str,
+    kv: &'static str,
+    kv_tokens: usize,
+    step_tokens: usize,
+    sequences: usize,
+    temperature: f32,
+}
+
+const PLAIN: Way = Way {
+    backend: "cpu-flash",
+    kv: "paged-16",
+    kv_tokens: 2048,
+    step_tokens: 1024,
+    sequences: LENGTHS.len(),
+    temperature: 0.0,
+};
+
+fn config(preset: &str, way: Way) -> EngineConfig {
+    EngineConfig {
+        model: ModelSource::Preset { name: preset.into(), seed: 11 },
+        dtype: Dtype::F32,
+        kv: way.kv.parse().unwrap(),
+        attention: Choice::Named(way.backend.into()),
+        kv_tokens: way.kv_tokens,
+        max_step_tokens: way.step_tokens,
+        max_sequences: way.sequences,
+        max_sequence_length: Some(128),
+    }
+}
+
+fn request(length: usize, temperature: f32) -> Request {
+    Request {
+        prompt: (0..length).map(|i| ((i * 37 + length * 11) % 1000) as u32).collect(),
+        max_tokens: Some(NEW),
+        sampling: Sampling { temperature, seed: length as u64 },
+        stop: Vec::new(),
+        eos: Eos::Ignore,
+        truncation: Truncation::Refuse,
+    }
+}
+
+/// The tokens of each request, and the statistics.
+fn run(preset: &str, way: Way) -> (Vec<Vec<u32>>, Stats) {
+    let mut engine = Engine::load(&config(preset, way)).unwrap();
+    let ids: Vec<_> =
+        LENGTHS.map(|length| engine.submit(request(length, way.temperature)).unwrap()).into();
+    let mut tokens: HashMap<RequestId, Vec<u32>> = HashMap::new();
+    while !engine.is_idle() {
+        for event in engine.step().events {
+            match event {
+                Event::Token { request, token } => tokens.entry(request).or_default().push(token),
+                Event::Finished { finish, .. } => assert_eq!(finish, Finish::Length),
+            }
+        }
+        engine.check_integrity().unwrap();
+    }
+    let stats = engine.stats();
+    assert_eq!((stats.blocks_used, stats.finished), (0, LENGTHS.len() as u64));
+    (ids.iter().map(|id| tokens.remove(id).unwrap()).collect(), stats)
+}
+
+/// Runs every family with every backend in both ways. Returns the statistics of the second.
+fn check(a: Way, b: Way) -> Vec<Stats> {
+    let mut all = Vec::new();
+    for preset in presets().iter().filter(|preset| preset.name.starts_with("tiny")) {
+        for backend in BACKENDS.iter().map(|backend| backend.name()) {
+            let (expected, _) = run(preset.name, Way { backend, ..a });
+            let (found, stats) = run(preset.name, Way { backend, ..b });
+            for ((length, expected), found) in LENGTHS.iter().zip(&expected).zip(&found) {
+                assert_eq!(expected, found, "{} {backend}, prompt of {length}", preset.name);
+                assert_eq!(found.len(), NEW);
+            }
+            all.push(stats);
+        }
+    }
+    assert_eq!(all.len(), MODELS.len() * BACKENDS.len());
+    all
+}
+
+#[test]
+fn a_batch_gives_what_its_requests_give_one_by_one() {
+    check(PLAIN, Way { sequences: 1, ..PLAIN });
+}
+
+#[test]
+fn a_paged_cache_gives_what_a_contiguous_one_gives() {
+    let contiguous = Way { kv: "contiguous", ..PLAIN };
+    for kv in ["paged-1", "paged-16", "paged-31"] {
+        check(contiguous, Way { kv, ..PLAIN });
+    }
+}
+
+#[test]
+fn a_prompt_in_chunks_gives_what_the_whole_gives() {
+    check(PLAIN, Way { step_tokens: 7, ..PLAIN });
+}
+
+#[test]
+fn a_preempted_sequence_gives_what_an_undisturbed_one_gives() {
+    for temperature in [0.0, 1.0] {
+        let plain = Way { temperature, ..PLAIN };
+        let cramped = Way { kv_tokens: 9 * BLOCK, ..plain };
+        for stats in check(plain, cramped) {
+            assert!(stats.preemptions > 0, "the pool was meant to be too small: {stats:?}");
+            assert!(stats.prefilled > stats.prompt_tokens);
+        }
+    }
+}
+
+#[test]
+fn ample_memory_computes_every_prompt_token_once() {
+    for stats in check(PLAIN, PLAIN) {
+        assert_eq!((stats.prefilled, stats.preemptions), (stats.prompt_tokens, 0));
+        assert_eq!(stats.decoded, (LENGTHS.len() * (NEW - 1)) as u64);
+    }
+}
+
+#[test]
+fn every_backend_gives_what_naive_gives() {
+    for preset in presets().iter().filter(|preset| preset.name.starts_with("tiny")) {
+        let (expected, _) = run(preset.name, Way { backend: "naive", ..PLAIN });
+        for backend in BACKENDS.iter().map(|backend| backend.name()) {
+            assert_eq!(run(preset.name, Way { backend, ..PLAIN }).0, expected, "{}", preset.name);
+        }
+    }
+}
+
+#[test]
+fn random_weights_give_texts_that_are_not_degenerate() {
+    for preset in presets().iter().filter(|preset| preset.name.starts_with("tiny")) {
+        let (texts, _) = run(preset.name, PLAIN);
+        let mut distinct: Vec<u32> = texts.concat();
+        distinct.sort_unstable();
+        distinct.dedup();
+        assert!(distinct.len() > 20, "{}: {} distinct tokens", preset.name, distinct.len());
+        assert!(texts[1..].iter().all(|text| *text != texts[0]), "{}", preset.name);
+    }
+}

@@ -1,0 +1,190 @@
+//! Every refusal, to the letter: what, where, and what to do next.
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use insta::assert_snapshot;
+use windtunnel_engine::{
+    Choice, Dtype, Engine, EngineConfig, Eos, Event, Finish, KvLayout, ModelSource, Request,
+    Sampling, Truncation,
+};
+
+fn config() -> EngineConfig {
+    EngineConfig {
+        model: ModelSource::Preset { name: "tiny-llama".into(), seed: 1 },
+        dtype: Dtype::F32,
+        kv: KvLayout::Paged { block: NonZeroUsize::new(16).unwrap() },
+        attention: Choice::Auto,
+        kv_tokens: 64,
+        max_step_tokens: 64,
+        max_sequences: 4,
+        max_sequence_length: Some(100),
+    }
+}
+
+fn request() -> Request {
+    Request {
+        prompt: vec![5, 6, 7],
+        max_tokens: Some(4),
+        sampling: Sampling::GREEDY,
+        stop: Vec::new(),
+        eos: Eos::Ignore,
+        truncation: Truncation::Refuse,
+    }
+}
+
+/// The message with which `config` is refused.
+fn refused(config: &EngineConfig) -> String {
+    match Engine::load(config) {
+        Ok(_) => panic!("{config:?} was meant to be refused"),
+        Err(refusal) => refusal.to_string(),
+    }
+}
+
+/// The message with which `request` is refused.
+fn declined(request: Request) -> String {
+    Engine::load(&config()).unwrap().submit(request).unwrap_err().to_string()
+}
+
+/// The message about a copy of the golden case `case` that `damage` has changed.
+fn damaged(case: &str, damage: impl FnOnce(&Path)) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(case);
+    for file in fs::read_dir(golden).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
+    }
+    damage(folder.path());
+    let model = ModelSource::Folder { path: folder.path().into() };
+    let message = refused(&EngineConfig { model, ..config() });
+    message.replace(&folder.path().display().to_string(), "MODEL")
+}
+
+/// As [`damaged`], with `from` replaced by `to` in `config.json`.
+fn configured(case: &str, from: &str, to: &str) -> String {
+    damaged(case, |folder| {
+        let path = folder.join("config.json");
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{text}");
+        fs::write(path, text.replace(from, to)).unwrap();
+    })
+}
+
+#[test]
+fn unknown_names_are_answered_with_the_known_ones() {
+    let model = ModelSource::Preset { name: "llama-9".into(), seed: 1 };
+    assert_snapshot!(refused(&EngineConfig { model, ..config() }), @"no preset `llama-9`; known are llama-3.2-1b, mistral-7b, qwen2.5-0.5b, qwen2.5-1.5b, qwen3-0.6b, tiny-llama, tiny-mistral, tiny-qwen2, tiny-qwen3");
+    let attention = Choice::Named("flash".into());
+    assert_snapshot!(refused(&EngineConfig { attention, ..config() }), @"no attention backend `flash`; known are cpu-flash, naive");
+    assert_snapshot!(configured("llama_gqa", "LlamaForCausalLM", "LlamaForAll"), @r#"`MODEL/config.json`: no loader for architectures ["LlamaForAll"]; known are LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM"#);
+    assert_snapshot!("paged-0".parse::<KvLayout>().unwrap_err(), @"`paged-0` is not a cache layout; write `contiguous` or `paged-N` with N of at least 1, such as `paged-16`");
+    assert_snapshot!("f64".parse::<Dtype>().unwrap_err(), @"`f64` is not a dtype; write `f32`, `f16` or `bf16`");
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused() {
+    assert_snapshot!(refused(&EngineConfig { kv_tokens: 15, ..config() }), @"`kv_tokens` is 15, less than the 16 tokens of a single block of the paged-16 cache; raise it or lower `max_sequence_length`");
+    let kv = KvLayout::Contiguous;
+    assert_snapshot!(refused(&EngineConfig { kv, ..config() }), @"`kv_tokens` is 64, less than the 100 tokens of a single block of the contiguous cache; raise it or lower `max_sequence_length`");
+    assert_snapshot!(refused(&EngineConfig { max_sequences: 0, ..config() }), @"`max_sequences` is 0, but nothing runs without at least 1");
+    assert_snapshot!(refused(&EngineConfig { max_step_tokens: 3, ..config() }), @"`max_step_tokens` is 3, less than `max_sequences` (4): some sequences would stand still while others decode; raise it or lower `max_sequences`");
+    assert_snapshot!(refused(&EngineConfig { max_sequence_length: Some(1), ..config() }), @"`max_sequence_length` is 1, but a prompt token and a new one make 2");
+    assert_snapshot!(refused(&EngineConfig { kv_tokens: 1 << 40, ..config() }), @"`kv_tokens` is 1099511627776, more than 4294967295 slots");
+}
+
+#[test]
+fn an_unknown_key_of_the_configuration_is_named() {
+    let mut json = serde_json::to_value(config()).unwrap();
+    json["kv_token"] = 3.into();
+    assert_snapshot!(serde_json::from_value::<EngineConfig>(json).unwrap_err(), @"unknown field `kv_token`, expected one of `model`, `dtype`, `kv`, `attention`, `kv_tokens`, `max_step_tokens`, `max_sequences`, `max_sequence_length`");
+}
+
+#[test]
+fn requests_that_cannot_be_answered_are_declined() {
+    assert_snapshot!(declined(Request { prompt: vec![], ..request() }), @"the prompt is empty; give it at least one token");
+    assert_snapshot!(declined(Request { prompt: vec![1, 1000], ..request() }), @"prompt token 1000 is outside the vocabulary of 1000");
+    assert_snapshot!(declined(Request { prompt: vec![1; 100], ..request() }), @"the prompt has 100 tokens, but at most 99 fit beside one new token; shorten it or ask for truncation");
+    assert_snapshot!(declined(Request { max_tokens: Some(0), ..request() }), @"`max_tokens` is 0; ask for at least one token");
+    assert_snapshot!(declined(Request { max_tokens: Some(80), ..request() }), @"the request needs 82 cached tokens (6 blocks of 16), but the cache has 4 blocks; lower `max_tokens` or raise `kv_tokens`");
+    for temperature in [-1.0, f32::NAN] {
+        let sampling = Sampling { temperature, seed: 1 };
+        assert!(declined(Request { sampling, ..request() }).starts_with("temperature"));
+    }
+}
+
+#[test]
+fn files_that_are_missing_or_damaged_are_named() {
+    let remove =
+        |name: &'static str| move |folder: &Path| fs::remove_file(folder.join(name)).unwrap();
+    assert_snapshot!(damaged("llama_gqa", remove("config.json")), @"cannot load `MODEL/config.json`: No such file or directory (os error 2)");
+    assert_snapshot!(damaged("llama_gqa", remove("model.safetensors")), @"cannot load `MODEL/model.safetensors`: No such file or directory (os error 2)");
+    assert_snapshot!(damaged("qwen2_untied_sharded", remove("model-00002-of-00002.safetensors")), @"cannot load `MODEL/model-00002-of-00002.safetensors`: No such file or directory (os error 2)");
+    let truncate = |folder: &Path| {
+        let path = folder.join("model.safetensors");
+        let bytes = fs::read(&path).unwrap();
+        fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+    };
+    assert_snapshot!(damaged("llama_gqa", truncate), @r#"cannot load `MODEL/model.safetensors`: not a complete safetensors file: path: "MODEL/model.safetensors" incomplete metadata, file not fully covered"#);
+    assert_snapshot!(configured("llama_gqa", "{", "["), @"`MODEL/config.json`: not valid JSON: expected `,` or `]` at line 2 column 17");
+    let index =
+        |folder: &Path| fs::write(folder.join("model.safetensors.index.json"), "{}").unwrap();
+    assert_snapshot!(damaged("qwen2_untied_sharded", index), @"cannot load `MODEL/model.safetensors.index.json`: missing field `weight_map` at line 1 column 2");
+}
+
+#[test]
+fn weights_that_do_not_fit_the_configuration_are_named() {
+    assert_snapshot!(configured("llama_gqa", "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3"), @"`MODEL` has no tensor `model.layers.2.input_layernorm.weight` (needed with shape [64]); check that `config.json` belongs to these weights");
+    assert_snapshot!(configured("llama_gqa", "\"intermediate_size\": 96", "\"intermediate_size\": 95"), @"`MODEL/model.safetensors`: tensor `model.layers.0.mlp.gate_proj.weight` has shape [96, 64], but `config.json` implies [95, 64]");
+    let integers = |folder: &Path| {
+        let path = folder.join("model.safetensors");
+        let device = candle_core::Device::Cpu;
+        let mut tensors = candle_core::safetensors::load(&path, &device).unwrap();
+        let norm = tensors["model.norm.weight"].to_dtype(candle_core::DType::U32).unwrap();
+        tensors.insert("model.norm.weight".into(), norm);
+        fs::remove_file(&path).unwrap();
+        candle_core::safetensors::save(&tensors, path).unwrap();
+    };
+    assert_snapshot!(damaged("llama_gqa", integers), @"`MODEL/model.safetensors`: tensor `model.norm.weight` has dtype U32, expected one of F64, F32, F16, BF16; convert the checkpoint first");
+}
+
+#[test]
+fn configurations_that_we_cannot_compute_are_refused() {
+    let llama = |from, to| configured("llama_gqa", from, to);
+    assert_snapshot!(llama("\"hidden_size\": 64,", ""), @"`MODEL/config.json`: missing field `hidden_size`");
+    assert_snapshot!(llama("\"hidden_size\": 64", "\"hidden_size\": \"64\""), @r#"`MODEL/config.json`: invalid type: string "64", expected usize"#);
+    assert_snapshot!(llama("\"vocab_size\": 256", "\"vocab_size\": 0"), @"`MODEL/config.json`: `vocab_size` is 0");
+    assert_snapshot!(llama("\"silu\"", "\"gelu\""), @"`MODEL/config.json`: `hidden_act` is `gelu`; implemented is `silu`");
+    assert_snapshot!(llama("\"num_key_value_heads\": 2", "\"num_key_value_heads\": 3"), @"`MODEL/config.json`: 4 attention heads cannot share 3 key-value heads evenly");
+    assert_snapshot!(llama("\"head_dim\": 16", "\"head_dim\": 15"), @"`MODEL/config.json`: heads of 15 cannot be rotated; the length must be even");
+    assert_snapshot!(llama("\"eos_token_id\": 2", "\"eos_token_id\": \"two\""), @"`MODEL/config.json`: `eos_token_id` is neither a token id nor a list of token ids");
+    assert_snapshot!(llama("\"rope_scaling\": null", "\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2.0}"), @"`MODEL/config.json`: rope scaling `dynamic` is not implemented (default, linear and llama3 are); without it long contexts would be wrong");
+    assert_snapshot!(llama("\"rope_scaling\": null", "\"rope_scaling\": {\"type\": \"linear\"}"), @"`MODEL/config.json`: rope scaling `linear` needs the key `factor`");
+    assert_snapshot!(llama("\"rope_theta\"", "\"layer_types\": [\"chunked_attention\"], \"rope_theta\""), @"`MODEL/config.json`: `layer_types` has `chunked_attention` for layer 0; known are `full_attention` and `sliding_attention`");
+    assert_snapshot!(configured("mistral_window8", "\"sliding_window\": 8", "\"sliding_window\": 0"), @"`MODEL/config.json`: `sliding_window` is 0; a token must see at least itself");
+}
+
+#[test]
+fn a_model_that_produces_no_numbers_ends_its_requests_and_the_engine_lives_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/llama_gqa");
+    fs::copy(golden.join("config.json"), folder.path().join("config.json")).unwrap();
+    let device = candle_core::Device::Cpu;
+    let mut tensors =
+        candle_core::safetensors::load(golden.join("model.safetensors"), &device).unwrap();
+    let head = tensors["lm_head.weight"].affine(0.0, f64::NAN).unwrap();
+    tensors.insert("lm_head.weight".into(), head);
+    candle_core::safetensors::save(&tensors, folder.path().join("model.safetensors")).unwrap();
+
+    let model = ModelSource::Folder { path: folder.path().into() };
+    let mut engine = Engine::load(&EngineConfig { model, ..config() }).unwrap();
+    for _ in 0..2 {
+        let id = engine.submit(request()).unwrap();
+        let finish = Finish::Error("the model produced logits that are not finite".into());
+        let end = Event::Finished { request: id, finish, prompt: 3, generated: 0 };
+        assert_eq!(engine.step().events, [end]);
+        assert!(engine.is_idle());
+        assert_eq!(engine.stats().blocks_used, 0);
+        engine.check_integrity().unwrap();
+    }
+}

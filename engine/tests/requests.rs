@@ -1,0 +1,144 @@
+//! What a caller sees of a request: ends, truncation, cancellation, and the engine's figures.
+
+use windtunnel_engine::{
+    Choice, Dtype, Engine, EngineConfig, Eos, Event, Finish, Footprint, KvLayout, ModelSource,
+    Request, RequestId, Sampling, Truncation,
+};
+
+const CONTEXT: usize = 24;
+
+fn engine() -> Engine {
+    Engine::load(&EngineConfig {
+        model: ModelSource::Preset { name: "tiny-qwen3".into(), seed: 1 },
+        dtype: Dtype::F32,
+        kv: KvLayout::Contiguous,
+        attention: Choice::Auto,
+        kv_tokens: 2 * CONTEXT,
+        max_step_tokens: 64,
+        max_sequences: 2,
+        max_sequence_length: Some(CONTEXT),
+    })
+    .unwrap()
+}
+
+fn request(prompt: usize, max_tokens: Option<usize>) -> Request {
+    Request {
+        prompt: (0..prompt as u32).map(|i| 10 + i % 900).collect(),
+        max_tokens,
+        sampling: Sampling::GREEDY,
+        stop: Vec::new(),
+        eos: Eos::Ignore,
+        truncation: Truncation::Refuse,
+    }
+}
+
+/// The tokens of the request, and its last event.
+fn run(engine: &mut Engine, id: RequestId) -> (Vec<u32>, Event) {
+    let mut tokens = Vec::new();
+    loop {
+        for event in engine.step().events {
+            match event {
+                Event::Token { request, token } if request == id => tokens.push(token),
+                Event::Finished { request, .. } if request == id => return (tokens, event),
+                _ => {}
+            }
+        }
+        assert!(!engine.is_idle(), "{id} never ended");
+    }
+}
+
+#[test]
+fn a_stop_token_ends_the_request_and_is_not_shown() {
+    let mut engine = engine();
+    let id = engine.submit(request(3, Some(8))).unwrap();
+    let (all, _) = run(&mut engine, id);
+    let stop = all[3];
+    let first = all.iter().position(|token| *token == stop).unwrap();
+    let id = engine.submit(Request { stop: vec![stop], ..request(3, Some(8)) }).unwrap();
+    let (tokens, end) = run(&mut engine, id);
+    assert_eq!(tokens, all[..first]);
+    let finish = Finish::Stop;
+    assert_eq!(end, Event::Finished { request: id, finish, prompt: 3, generated: first + 1 });
+}
+
+#[test]
+fn without_a_maximum_a_request_fills_the_longest_sequence() {
+    let mut engine = engine();
+    let id = engine.submit(request(3, None)).unwrap();
+    let (tokens, end) = run(&mut engine, id);
+    assert_eq!(tokens.len(), CONTEXT - 3);
+    assert!(matches!(end, Event::Finished { finish: Finish::Length, .. }));
+}
+
+#[test]
+fn truncation_keeps_the_tail_and_leaves_room_for_what_was_asked() {
+    // Prompt, `max_tokens`, then what is kept of the prompt and what is generated.
+    let table = [
+        (CONTEXT - 1, None, CONTEXT - 1, 1),
+        (CONTEXT, None, CONTEXT - 1, 1),
+        (10 * CONTEXT, None, CONTEXT - 1, 1),
+        (CONTEXT - 1, Some(1), CONTEXT - 1, 1),
+        (CONTEXT + 1, Some(1), CONTEXT - 1, 1),
+        (CONTEXT - 1, Some(5), CONTEXT - 5, 5),
+        (10 * CONTEXT, Some(5), CONTEXT - 5, 5),
+        (CONTEXT, Some(CONTEXT - 1), 1, CONTEXT - 1),
+        (CONTEXT, Some(CONTEXT), 1, CONTEXT - 1),
+        (10 * CONTEXT, Some(10 * CONTEXT), 1, CONTEXT - 1),
+        (4, Some(5), 4, 5),
+    ];
+    for (prompt, max_tokens, kept, new) in table {
+        let mut engine = engine();
+        let whole = request(prompt, max_tokens);
+        let tail = Request { prompt: whole.prompt[prompt - kept..].to_vec(), ..whole.clone() };
+        let truncated = Request { truncation: Truncation::KeepTail, ..whole };
+        let id = engine.submit(truncated).unwrap();
+        let (tokens, end) = run(&mut engine, id);
+        let finish = Finish::Length;
+        let expected = Event::Finished { request: id, finish, prompt: kept, generated: new };
+        assert_eq!(end, expected, "prompt {prompt}, max_tokens {max_tokens:?}");
+        let id = engine.submit(tail).unwrap();
+        assert_eq!(run(&mut engine, id).0, tokens, "prompt {prompt}, max_tokens {max_tokens:?}");
+    }
+}
+
+#[test]
+fn a_cancelled_request_gives_its_blocks_back_at_once() {
+    let mut engine = engine();
+    let ids = [0, 1, 2].map(|_| engine.submit(request(3, Some(8))).unwrap());
+    engine.step();
+    assert_eq!((engine.stats().running, engine.stats().waiting), (2, 1));
+    for id in ids {
+        let event = engine.cancel(id).unwrap();
+        assert!(matches!(event, Event::Finished { finish: Finish::Cancelled, .. }));
+        assert_eq!(engine.cancel(id), None);
+        engine.check_integrity().unwrap();
+    }
+    assert!(engine.is_idle());
+    assert_eq!(engine.stats().blocks_used, 0);
+    assert_eq!(engine.step().events, []);
+}
+
+#[test]
+fn a_step_reports_what_it_did() {
+    let mut engine = engine();
+    engine.submit(request(5, Some(3))).unwrap();
+    let first = engine.step().report;
+    assert_eq!((first.prefilled, first.decoded, first.running), (5, 0, 1));
+    assert_eq!((first.blocks_used, first.blocks_free), (1, 1));
+    assert!(!first.stages.forward.is_zero());
+    engine.submit(request(4, Some(1))).unwrap();
+    let second = engine.step().report;
+    assert_eq!((second.prefilled, second.decoded, second.running), (4, 1, 1));
+    assert_eq!(engine.stats().steps, 2);
+}
+
+#[test]
+fn the_footprint_is_exact() {
+    let engine = engine();
+    let sketch = windtunnel_engine::weights::Preset::named("tiny-qwen3").unwrap().sketch().unwrap();
+    // Keys and values of 4 layers with 4 heads of 48.
+    let kv = 2 * 4 * 4 * 48 * 4 * (2 * CONTEXT as u64);
+    assert_eq!(engine.footprint(), Footprint { weights: sketch.parameters * 4, kv });
+    assert_eq!((engine.attention(), engine.vocabulary()), ("cpu-flash", 1000));
+    assert_eq!(engine.devices().collect::<Vec<_>>(), ["cpu:0"]);
+}
