@@ -329,6 +329,29 @@ impl Case {
     }
 }
 
+impl Case {
+    /// The scenario that it belongs to: `gate/decode`.
+    #[must_use]
+    pub fn scenario(&self) -> &str {
+        self.split_id().0
+    }
+
+    /// The axes that its scenario names, with their values: `batch=8,dtype=f32`. Empty if none.
+    #[must_use]
+    pub fn axes(&self) -> &str {
+        self.split_id().1
+    }
+
+    fn split_id(&self) -> (&str, &str) {
+        let id = self.id.as_str();
+        let model = &self.model.name;
+        if let Some(scenario) = id.strip_suffix(model).and_then(|rest| rest.strip_suffix('/')) {
+            return (scenario, "");
+        }
+        id.split_once(&format!("/{model}/")).unwrap_or((id, ""))
+    }
+}
+
 impl fmt::Display for CaseHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
@@ -390,6 +413,17 @@ pub(crate) mod tests {
             change(&mut other);
             assert_ne!(original.hash(), other.hash(), "change {i} went unseen");
         }
+    }
+
+    #[test]
+    fn an_id_is_taken_apart_as_it_was_put_together() {
+        let mut split = case("gate/decode/tiny/batch=8,kv=paged-16");
+        assert_eq!((split.scenario(), split.axes()), ("gate/decode", "batch=8,kv=paged-16"));
+        split.id = CaseId("smoke/load/tiny".into());
+        assert_eq!((split.scenario(), split.axes()), ("smoke/load", ""));
+        split.model.name = "owner/tiny".into();
+        split.id = CaseId("a/owner/tiny/batch=8".into());
+        assert_eq!((split.scenario(), split.axes()), ("a", "batch=8"));
     }
 
     #[test]

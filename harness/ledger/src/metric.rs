@@ -159,9 +159,12 @@ impl Metric {
     }
 
     /// By how much `head` is worse than `base`, as a fraction of `base`: positive is worse, whatever
-    /// the metric's direction.
+    /// the metric's direction. Equal values have not changed, zeros included.
     #[must_use]
     pub fn worsening(self, base: f64, head: f64) -> f64 {
+        if base == head {
+            return 0.0;
+        }
         match self.spec().better {
             Better::Lower => head / base - 1.0,
             Better::Higher => base / head - 1.0,
@@ -212,5 +215,6 @@ mod tests {
         assert!(Metric::DecodeRate.worsening(100.0, 80.0) > 0.0);
         assert!(Metric::TimeToFirstToken.worsening(100.0, 80.0) < 0.0);
         assert_eq!(Metric::DecodeRate.worsening(100.0, 50.0), 1.0);
+        assert_eq!(Metric::KvBytes.worsening(0.0, 0.0), 0.0);
     }
 }

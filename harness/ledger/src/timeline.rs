@@ -27,7 +27,7 @@ pub type Values = BTreeMap<Metric, Vec<f64>>;
 #[must_use]
 pub fn metrics(requests: &[Timeline]) -> Values {
     let mut values = Values::new();
-    let mut put = |metric, value: f64| values.entry(metric).or_insert_with(Vec::new).push(value);
+    let mut put = |metric, value: f64| values.entry(metric).or_default().push(value);
 
     for request in requests {
         let (Some(first), Some(last)) = (request.tokens.first(), request.tokens.last()) else {

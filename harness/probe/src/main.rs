@@ -1,2 +1,70 @@
-//! Windtunnel.
-fn main() {}
+//! The process that is measured: runs one case on the engine and reports on stdout.
+//!
+//! It reads one [`Order`] from stdin and answers with [`Message`]s. What goes wrong in the engine is
+//! a message too; only what a probe cannot say (a crash, a hang, a kill) is left for the parent to
+//! see. With `--until-eof` it exits when its stdin ends, so that it never outlives its parent.
+
+mod machine;
+mod measure;
+mod prompt;
+
+use std::io::{BufRead, Read, Write};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use windtunnel_ledger::wire::{Message, Order, PROTOCOL};
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let order = read_order()?;
+    if std::env::args().skip(1).any(|argument| argument == "--until-eof") {
+        exit_at_eof();
+    }
+    say(&Message::Hello { protocol: PROTOCOL, build: machine::build() })?;
+    // The asker reads the number above and ends this; what follows might be misunderstood.
+    if order.protocol != PROTOCOL {
+        return Ok(());
+    }
+    let last = match measure::case(&order.case, &mut say) {
+        Ok(last) => last,
+        Err(error) => measure::verdict_on(&error),
+    };
+    say(&last)
+}
+
+fn read_order() -> Result<Order> {
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).context("cannot read stdin")?;
+    serde_json::from_str(&line).context(
+        "stdin does not hold the order of a case: `windtunnel run` starts this program, and its log shows how",
+    )
+}
+
+/// Ends this process when nobody holds the other end of stdin any more.
+fn exit_at_eof() {
+    std::thread::spawn(|| {
+        // Nothing more is expected; whatever comes is as good as nothing.
+        let _ = std::io::stdin().lock().read_to_end(&mut Vec::new());
+        std::process::exit(0);
+    });
+}
+
+fn say(message: &Message) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    let said = stdout.write_all(message.line().as_bytes()).and_then(|()| stdout.flush());
+    said.context("cannot write to stdout")
+}
+
+#[expect(clippy::print_stderr, reason = "this is where a probe tells people what went wrong")]
+fn complain(error: &anyhow::Error) {
+    eprintln!("error: {error:#}");
+}

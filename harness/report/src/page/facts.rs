@@ -35,14 +35,15 @@ fn commands(view: &View<'_>, scenario: &Scenario<'_>) -> Markup {
     }
 }
 
-/// A column for each place in which a subject ran, a row for each thing known of it.
+/// A column for each place in which a subject ran, a row for each thing known of it; what is the
+/// same everywhere is written once.
 pub(super) fn environment(view: &View<'_>) -> Option<Section> {
     let columns: Vec<Vec<(&str, String)>> =
         view.environments.iter().map(|(_, environment)| known(environment)).collect();
     let body = html! {
         div.wide tabindex="0" role="region" aria-label="Environment" {
             table.facts {
-                @if view.subjects.len() > 1 {
+                @if columns.len() > 1 {
                     thead {
                         tr {
                             td {}
@@ -54,7 +55,11 @@ pub(super) fn environment(view: &View<'_>) -> Option<Section> {
                     @for (i, (name, _)) in columns.iter().take(1).flatten().enumerate() {
                         tr {
                             th scope="row" { (name) }
-                            @for column in &columns { td { (column[i].1) } }
+                            @if columns.iter().all(|column| column[i] == columns[0][i]) {
+                                td colspan=(columns.len()) { (columns[0][i].1) }
+                            } @else {
+                                @for column in &columns { td { (column[i].1) } }
+                            }
                         }
                     }
                 }

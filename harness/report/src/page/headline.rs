@@ -17,11 +17,14 @@ pub(super) fn headline(view: &View<'_>) -> Markup {
             }
         }
         p.lead {
-            @match view.subjects.first() {
-                Some(_) if view.versus.is_empty() => { (subject(view, 0)) ", " }
-                _ => {}
+            @match view.environments.first() {
+                None => "Nothing was run yet. ",
+                Some(_) => {
+                    "Measured "
+                    @if view.versus.is_empty() { (subject(view, 0)) " " }
+                    "on " (machine(view)) ". "
+                }
             }
-            "on " (machine(view)) ". "
             @if !view.versus.is_empty() { (measured(&view.census())) }
         }
         @for further in view.versus.iter().skip(1) {
@@ -64,17 +67,15 @@ fn measured(census: &Census) -> Markup {
 }
 
 fn machine(view: &View<'_>) -> String {
-    let Some((_, first)) = view.environments.first() else {
-        return "no machine yet: nothing was run".to_owned();
-    };
-    match view.environments.iter().all(|(_, other)| other.machine == first.machine) {
-        true => in_words(&first.machine),
-        false => "several machines".to_owned(),
+    let mut machines = view.environments.iter().map(|(_, environment)| &environment.machine);
+    match machines.next() {
+        Some(first) if machines.all(|other| other == first) => in_words(first),
+        _ => "several machines".to_owned(),
     }
 }
 
 /// The machine as its owner would name it.
-pub(super) fn in_words(machine: &Machine) -> String {
+fn in_words(machine: &Machine) -> String {
     let Machine { cpu, cores, threads, memory, features: _, os, kernel: _, arch } = machine;
     let cpu = if cpu.is_empty() { "an unknown processor" } else { cpu };
     let mut words = cpu.to_owned();

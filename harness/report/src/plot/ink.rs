@@ -95,7 +95,7 @@ fn styled(size: f64, style: FontStyle, ink: Ink) -> TextStyle<'static> {
 /// The finished drawing, as an element of the page: in the page's colours, as wide as its place,
 /// and with a name for those who cannot see it.
 pub(super) fn themed(svg: &str, alt: &str) -> String {
-    let mut themed = svg.replace(r#"font-family="sans-serif""#, "");
+    let mut themed = svg.replace(r#" font-family="sans-serif""#, "").replace(r#" opacity="1""#, "");
     for ink in Ink::ALL {
         let RGBColor(r, g, b) = ink.colour();
         // With quotes: in text, the backend escapes them.

@@ -1,0 +1,108 @@
+//! Stands in for a probe: what it does is told by the case's attention backend, a word that the CLI
+//! passes on without knowing it. Its figures depend on nothing but the case.
+
+#![expect(clippy::print_stderr, reason = "real probes write there too")]
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, Read, Write};
+use std::time::Duration;
+
+use windtunnel_ledger::environment::Build;
+use windtunnel_ledger::record::{Digest, Iteration, IterationKind};
+use windtunnel_ledger::timeline::{self, Timeline};
+use windtunnel_ledger::wire::{Message, Order, PROTOCOL};
+use windtunnel_ledger::{Case, Metric, Nanos, Tokens};
+
+fn main() {
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).expect("the order is text");
+    if std::env::args().any(|arg| arg == "--until-eof") {
+        std::thread::spawn(|| {
+            let _ = std::io::stdin().lock().read_to_end(&mut Vec::new());
+            std::process::exit(0);
+        });
+    }
+    let order: Order = serde_json::from_str(&line).expect("the order is JSON");
+    let case = order.case;
+    eprintln!("fake-probe: {}", case.attention);
+
+    match case.attention.as_str() {
+        "other-protocol" => say(&Message::Hello { protocol: PROTOCOL + 1, build: build() }),
+        "mute" => (),
+        _ => say(&Message::Hello { protocol: PROTOCOL, build: build() }),
+    }
+    match case.attention.as_str() {
+        "unsupported" => {
+            let reason = "the fake runs f32 only; choose dtype = \"f32\"".into();
+            return say(&Message::Unsupported { reason });
+        }
+        "broken-engine" => {
+            let error = "cannot load `config.json`: no such file".into();
+            return say(&Message::Failed { error });
+        }
+        "early" => return say_iteration(&case, 1.0),
+        _ => (),
+    }
+    let once = [(Metric::LoadTime, 2e6), (Metric::WeightBytes, 4096.0), (Metric::KvBytes, 1024.0)];
+    say(&Message::Loaded { attention: "fake".into(), values: once.into_iter().collect() });
+
+    match case.attention.as_str() {
+        "hang" => std::thread::sleep(Duration::from_secs(3600)),
+        "crash" => {
+            eprintln!("something is very wrong");
+            std::process::exit(3);
+        }
+        "garbage" => return write("loading shard 1 of 2 ...\n"),
+        "partial" => return write("{\"iteration\":{\"kind\":\"ti"),
+        "slow" => std::thread::sleep(Duration::from_millis(150)),
+        "silent-end" => return,
+        _ => (),
+    }
+    for _ in 0..case.warmup + case.iterations.get() {
+        say_iteration(&case, if case.attention == "fast" { 0.8 } else { 1.0 });
+    }
+    let values: BTreeMap<Metric, f64> = [(Metric::PeakRss, 1e8)].into_iter().collect();
+    say(&Message::End { values });
+}
+
+fn say_iteration(case: &Case, factor: f64) {
+    let shape = case.workload.shape();
+    let ms = |ms: u64| Nanos((ms as f64 * 1e6 * factor) as u64);
+    let request = Timeline {
+        prompt: Tokens(shape.prompt.0),
+        submitted: Nanos(0),
+        tokens: (0..shape.output.0).map(|i| ms(20 + 10 * i)).collect(),
+    };
+    let output: Vec<u32> = match case.attention.as_str() {
+        "liar" => vec![std::process::id()],
+        "wrong" => vec![7],
+        _ => vec![1, 2, 3],
+    };
+    let mut values = timeline::metrics(&[request]);
+    values.retain(|metric, _| case.workload.metrics().contains(metric));
+    let digest = Digest::of_outputs([output.as_slice()]);
+    say(&Message::Iteration(Iteration { kind: IterationKind::Timed, digest, values }));
+}
+
+fn build() -> Build {
+    let text = |text: &str| text.to_owned();
+    Build {
+        engine: text("0.0.0"),
+        candle: text("0.0.0"),
+        rustc: text("1.0.0"),
+        profile: text("release"),
+        target: text("fake"),
+        target_features: Vec::new(),
+        features: Vec::new(),
+    }
+}
+
+fn say(message: &Message) {
+    write(&message.line());
+}
+
+fn write(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    // Whoever hung up needs no answer.
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}

@@ -1,0 +1,111 @@
+//! What a person types.
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::subject::Wanted;
+
+/// Measures LLM inference engines and shows what changed.
+#[derive(Debug, Parser)]
+#[command(name = "windtunnel", version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// Act as if started in this directory
+    #[arg(short = 'C', long, global = true, value_name = "DIR")]
+    pub(crate) directory: Option<PathBuf>,
+
+    /// Say nothing but results and errors
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show what a run would do, how long it would take and how much memory it needs
+    List(Selection),
+    /// Measure, print a table, keep the records, write a report
+    Run(RunArgs),
+    /// Put two subjects side by side: medians, ratio, spread
+    Compare(CompareArgs),
+    /// Write the HTML report of a run
+    Report(ReportArgs),
+    /// Show how a metric of a case developed over all kept runs
+    History(HistoryArgs),
+}
+
+/// Which cases.
+#[derive(Debug, Args)]
+pub(crate) struct Selection {
+    /// Scenarios (`gate/decode`), folders of them (`smoke`), or paths to scenario files
+    #[arg(default_value = "smoke")]
+    pub(crate) scenarios: Vec<String>,
+
+    /// Keep only cases whose id contains this; `*` stands for anything; several must all match
+    #[arg(short, long = "filter", value_name = "PATTERN")]
+    pub(crate) filters: Vec<String>,
+
+    /// Rounds per case and subject, instead of what the scenarios say
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(crate) rounds: Option<NonZeroU32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+
+    /// What to measure: `.` (the working tree), `rev:REVISION` or `probe:PATH`; several alternate
+    #[arg(short, long = "subject", value_name = "SUBJECT", conflicts_with = "probe")]
+    pub(crate) subjects: Vec<Wanted>,
+
+    /// Measure this ready probe and build nothing
+    #[arg(long, value_name = "PATH")]
+    pub(crate) probe: Option<PathBuf>,
+
+    /// Cargo features to build the subjects with
+    #[arg(long, value_name = "FEATURES", value_delimiter = ',', conflicts_with = "probe")]
+    pub(crate) features: Vec<String>,
+
+    /// The file for the records; log and report are written beside it
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Go on with an interrupted run: this one, or else the newest that is not finished
+    #[arg(
+        long,
+        value_name = "RUN",
+        num_args = 0..=1,
+        conflicts_with_all = ["scenarios", "filters", "rounds", "subjects", "probe", "features", "out"]
+    )]
+    pub(crate) resume: Option<Option<PathBuf>>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// The base: a run, or `RUN@SUBJECT` where a run holds several
+    pub(crate) base: String,
+
+    /// The head; left out, the first and the last subject of the base's run are compared
+    pub(crate) head: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// The run: its folder, its file or its name below `reports`; left out, the newest
+    pub(crate) run: Option<String>,
+
+    /// Where to write the page, instead of beside the records
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArgs {
+    /// Passed on to `windtunnel-history`; `--help` shows what it takes
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+    pub(crate) args: Vec<std::ffi::OsString>,
+}

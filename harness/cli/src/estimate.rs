@@ -1,0 +1,145 @@
+//! How long a case will take and how much memory it will need, before it is run.
+//!
+//! What was measured before on this machine is the best guess; where nothing was, a rough model of
+//! an ordinary machine is. Estimates are for people who wait: nothing is decided by them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use windtunnel_ledger::case::{Case, CaseHash, Source};
+use windtunnel_ledger::record::Outcome;
+use windtunnel_ledger::store;
+use windtunnel_ledger::unit::{Bytes, Nanos};
+
+use crate::scenario::KnownModel;
+
+/// What one round of a case is expected to need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Estimate {
+    /// How long it takes; none if nothing is known of the model.
+    pub(crate) time: Option<Nanos>,
+    /// Weights and KV pool; none if nothing is known of the model.
+    pub(crate) memory: Option<Bytes>,
+}
+
+/// How long rounds took before, on this machine.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Past(BTreeMap<CaseHash, Nanos>);
+
+/// How many of the newest runs are looked at.
+const RUNS: usize = 20;
+
+impl Past {
+    /// Reads the newest runs below `reports`. Runs that cannot be read are passed over: this is no
+    /// place to complain about them.
+    pub(crate) fn read(reports: &Path, machine: &str) -> Past {
+        let mut past = BTreeMap::new();
+        for path in newest_runs(reports).into_iter().take(RUNS) {
+            let records = store::read(&path).map(|contents| contents.records).unwrap_or_default();
+            for record in records.iter().filter(|r| r.environment.machine.key() == machine) {
+                if matches!(record.outcome, Outcome::Measured(_)) {
+                    past.entry(record.case.hash()).or_insert(record.conditions.wall);
+                }
+            }
+        }
+        Past(past)
+    }
+
+    /// What a round of `case` is expected to need.
+    pub(crate) fn estimate(&self, case: &Case, model: &KnownModel) -> Estimate {
+        let size = size(case, model);
+        let before = self.0.get(&case.hash()).copied();
+        Estimate {
+            time: before.or_else(|| size.map(|size| guess(case, model, size))),
+            memory: size.map(|(weights, kv)| Bytes(weights.0 + kv.0)),
+        }
+    }
+}
+
+/// The run files below `reports`, newest first: their folders are named by the time of the run.
+pub(crate) fn newest_runs(reports: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(reports).into_iter().flatten().flatten();
+    let mut runs: Vec<PathBuf> =
+        entries.map(|entry| entry.path().join("run.jsonl")).filter(|path| path.is_file()).collect();
+    runs.sort();
+    runs.reverse();
+    runs
+}
+
+/// Bytes of weights and of the KV pool.
+fn size(case: &Case, model: &KnownModel) -> Option<(Bytes, Bytes)> {
+    let weights = match &case.model.source {
+        Source::Preset(_) => model.parameters * case.dtype.bytes(),
+        Source::Folder(folder) => {
+            let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+            let weights =
+                entries.filter(|e| e.path().extension().is_some_and(|x| x == "safetensors"));
+            weights.filter_map(|entry| entry.metadata().ok()).map(|meta| meta.len()).sum()
+        }
+    };
+    let shape = case.workload.shape();
+    let kv = shape.length().0 * u64::from(shape.batch) * model.kv_width * case.dtype.bytes();
+    (weights > 0).then_some((Bytes(weights), Bytes(kv)))
+}
+
+/// A rough model of an ordinary machine: weights are made or read at 0.5 GB/s, a step reads them at
+/// 8 GB/s, and a prompt is worked off at 50 GFLOP/s.
+fn guess(case: &Case, model: &KnownModel, (weights, kv): (Bytes, Bytes)) -> Nanos {
+    const START: f64 = 0.1;
+    let shape = case.workload.shape();
+    let requests = f64::from(shape.batch);
+    let load = weights.0 as f64 / 0.5e9;
+    let prefill = 2.0 * model.parameters as f64 * shape.prompt.0 as f64 * requests / 50e9;
+    let decode = (shape.output.0 - 1) as f64 * (weights.0 + kv.0) as f64 / 8e9;
+    let iterations = f64::from(case.warmup + case.iterations.get());
+    Nanos::from_seconds(START + load + iterations * (prefill + decode))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::num::NonZeroU32;
+    use windtunnel_ledger::case::{CaseId, Dtype, KvLayout, Model, Workload};
+    use windtunnel_ledger::unit::Tokens;
+
+    fn case(source: Source) -> Case {
+        Case {
+            id: CaseId::new("a", "b", &BTreeMap::new()),
+            workload: Workload::Decode { depth: Tokens(99), output: Tokens(20), batch: 2 },
+            model: Model { name: "b".into(), source },
+            dtype: Dtype::Bf16,
+            kv: KvLayout::Contiguous,
+            attention: "auto".into(),
+            step_tokens: Tokens(512),
+            warmup: 1,
+            iterations: NonZeroU32::MIN,
+            seed: 1,
+            deadline: Nanos(1),
+        }
+    }
+
+    #[test]
+    fn memory_is_weights_and_the_tokens_of_all_sequences() {
+        let case = case(Source::Preset("x".into()));
+        let model = KnownModel { model: case.model.clone(), parameters: 1000, kv_width: 10 };
+        let estimate = Past::default().estimate(&case, &model);
+        assert_eq!(estimate.memory, Some(Bytes(2 * 1000 + 2 * 10 * 2 * (99 + 21))));
+        assert!(estimate.time.is_some());
+    }
+
+    #[test]
+    fn what_was_measured_before_is_the_better_guess() {
+        let case = case(Source::Preset("x".into()));
+        let model = KnownModel { model: case.model.clone(), parameters: 1000, kv_width: 10 };
+        let past = Past([(case.hash(), Nanos(42))].into_iter().collect());
+        assert_eq!(past.estimate(&case, &model).time, Some(Nanos(42)));
+    }
+
+    #[test]
+    fn nothing_is_made_up_for_a_model_of_which_nothing_is_known() {
+        let case = case(Source::Folder("no such folder".into()));
+        let model = KnownModel { model: case.model.clone(), parameters: 0, kv_width: 0 };
+        let estimate = Past::default().estimate(&case, &model);
+        assert_eq!(estimate, Estimate { time: None, memory: None });
+    }
+}

@@ -1,0 +1,12 @@
+//! The exit codes of `windtunnel`. The README explains them to users.
+
+/// All went well.
+pub(crate) const PASS: u8 = 0;
+/// A usage error, or input that cannot be read.
+pub(crate) const USAGE: u8 = 2;
+/// Nothing was measured or compared, or the sides must not be compared. Never green.
+pub(crate) const INVALID: u8 = 4;
+/// Wrong output, a crash, a hang, out of memory, or a subject that does not build.
+pub(crate) const BROKEN: u8 = 5;
+/// A bug of ours.
+pub(crate) const BUG: u8 = 70;

@@ -1,0 +1,209 @@
+//! Scenarios, expanded and filtered: the cases of a run, and what is left out and why.
+
+use std::collections::BTreeMap;
+
+use windtunnel_ledger::case::{Case, CaseId, Workload};
+use windtunnel_ledger::record::{Planned, Skipped};
+use windtunnel_ledger::unit::{Nanos, Tokens};
+
+use crate::scenario::{Axis, KnownModel, Matrix, Point, Scenario};
+
+/// What a run is to do.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Plan {
+    /// The cases to run.
+    pub(crate) cases: Vec<Planned>,
+    /// The model of each case, for estimates.
+    pub(crate) models: Vec<KnownModel>,
+    /// What the scenarios leave out.
+    pub(crate) skipped: Vec<Skipped>,
+    /// How many cases the filter left out.
+    pub(crate) filtered: usize,
+}
+
+/// Crosses every scenario's models with its matrix, and keeps the cases whose id matches all of
+/// `filters`. `rounds` overrides what the scenarios say.
+pub(crate) fn expand(scenarios: &[Scenario], filters: &[String], rounds: Option<u32>) -> Plan {
+    let mut plan = Plan::default();
+    for scenario in scenarios {
+        for model in &scenario.models {
+            for (point, axes) in points(&scenario.matrix, &scenario.defaults) {
+                let id = CaseId::new(&scenario.name, &model.model.name, &axes);
+                if !filters.iter().all(|filter| matches(id.as_str(), filter)) {
+                    plan.filtered += 1;
+                    continue;
+                }
+                if let Some(reason) = skip_reason(scenario, &model.model.name, &axes) {
+                    plan.skipped.push(Skipped { id, reason });
+                    continue;
+                }
+                let rounds = rounds.unwrap_or(scenario.rounds.get());
+                plan.cases.push(Planned { case: case(id, scenario, model, &point), rounds });
+                plan.models.push(model.clone());
+            }
+        }
+    }
+    plan
+}
+
+/// Whether `pattern` occurs in `id`; a `*` in it stands for anything.
+fn matches(id: &str, pattern: &str) -> bool {
+    let mut rest = id;
+    pattern.split('*').all(|piece| match rest.find(piece) {
+        Some(at) => {
+            rest = &rest[at + piece.len()..];
+            true
+        }
+        None => false,
+    })
+}
+
+/// One point of a matrix, with the axes that the scenario names as text.
+type Named = (Point, BTreeMap<String, String>);
+
+fn points(matrix: &Matrix, defaults: &Point) -> Vec<Named> {
+    let Matrix { dtype, kv, attention, step_tokens, prompt, depth, output, batch } = matrix;
+    let mut points = vec![(defaults.clone(), BTreeMap::new())];
+    cross(&mut points, "dtype", dtype.as_ref(), |point, value| point.dtype = value);
+    cross(&mut points, "kv", kv.as_ref(), |point, value| point.kv = value);
+    cross(&mut points, "attention", attention.as_ref(), |point, value| point.attention = value);
+    cross(&mut points, "step-tokens", step_tokens.as_ref(), |point, value| {
+        point.step_tokens = value
+    });
+    cross(&mut points, "prompt", prompt.as_ref(), |point, value| point.prompt = value);
+    cross(&mut points, "depth", depth.as_ref(), |point, value| point.depth = value);
+    cross(&mut points, "output", output.as_ref(), |point, value| point.output = value);
+    cross(&mut points, "batch", batch.as_ref(), |point, value| point.batch = value);
+    points
+}
+
+/// Replaces each point by one for each value of `axis`, if the scenario names it.
+fn cross<T: Clone + ToString>(
+    points: &mut Vec<Named>,
+    name: &str,
+    axis: Option<&Axis<T>>,
+    set: fn(&mut Point, T),
+) {
+    let Some(axis) = axis else { return };
+    *points = points
+        .iter()
+        .flat_map(|(point, axes)| {
+            axis.get_ref().iter().map(move |value| {
+                let (mut point, mut axes) = (point.clone(), axes.clone());
+                set(&mut point, value.clone());
+                axes.insert(name.to_owned(), value.to_string());
+                (point, axes)
+            })
+        })
+        .collect();
+}
+
+fn skip_reason(
+    scenario: &Scenario,
+    model: &str,
+    axes: &BTreeMap<String, String>,
+) -> Option<String> {
+    let holds = |(axis, values): (&String, &Vec<String>)| {
+        let value = if axis == "model" { Some(model) } else { axes.get(axis).map(String::as_str) };
+        value.is_some_and(|value| values.iter().any(|v| v == value))
+    };
+    scenario.skips.iter().find(|skip| skip.when.iter().all(holds)).map(|skip| skip.reason.clone())
+}
+
+fn case(id: CaseId, scenario: &Scenario, model: &KnownModel, point: &Point) -> Case {
+    let Point { dtype, kv, attention, step_tokens, prompt, depth, output, batch } = point;
+    let tokens = |n: &std::num::NonZeroU32| Tokens(u64::from(n.get()));
+    let (prompt, depth, output, batch) =
+        (tokens(prompt), tokens(depth), tokens(output), batch.get());
+    let workload = match scenario.workload.as_str() {
+        "prefill" => Workload::Prefill { prompt, batch },
+        "decode" => Workload::Decode { depth, output, batch },
+        "generate" => Workload::Generate { prompt, output, batch },
+        _ => Workload::Load,
+    };
+    // A process loads once.
+    let (warmup, iterations) = match workload {
+        Workload::Load => (0, std::num::NonZeroU32::MIN),
+        _ => (scenario.warmup, scenario.iterations),
+    };
+    Case {
+        id,
+        workload,
+        model: model.model.clone(),
+        dtype: *dtype,
+        kv: *kv,
+        attention: attention.clone(),
+        step_tokens: tokens(step_tokens),
+        warmup,
+        iterations,
+        seed: scenario.seed,
+        deadline: Nanos::from_seconds(scenario.deadline),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::load;
+    use crate::workspace::Workspace;
+
+    const SCENARIO: &str = r#"
+        workload = "decode"
+        models = ["tiny-qwen3", "tiny-llama"]
+        rounds = 2
+        matrix = { kv = ["contiguous", "paged-16"], batch = [1, 8] }
+        [[skip]]
+        when = { kv = "contiguous", batch = [8, 16], model = "tiny-llama" }
+        reason = "as an example"
+    "#;
+
+    fn plan(filters: &[&str], rounds: Option<u32>) -> Plan {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("scenarios/gate")).unwrap();
+        std::fs::write(dir.path().join("scenarios/gate/x.toml"), SCENARIO).unwrap();
+        let workspace = Workspace::around(dir.path()).unwrap();
+        let filters: Vec<String> = filters.iter().map(ToString::to_string).collect();
+        expand(&load(&workspace, &["gate".into()]).unwrap(), &filters, rounds)
+    }
+
+    fn ids(plan: &Plan) -> Vec<String> {
+        plan.cases.iter().map(|planned| planned.case.id.to_string()).collect()
+    }
+
+    #[test]
+    fn models_are_crossed_with_the_matrix_and_skips_are_stated() {
+        let plan = plan(&[], None);
+        assert_eq!(
+            ids(&plan),
+            [
+                "gate/x/tiny-qwen3/batch=1,kv=contiguous",
+                "gate/x/tiny-qwen3/batch=8,kv=contiguous",
+                "gate/x/tiny-qwen3/batch=1,kv=paged-16",
+                "gate/x/tiny-qwen3/batch=8,kv=paged-16",
+                "gate/x/tiny-llama/batch=1,kv=contiguous",
+                "gate/x/tiny-llama/batch=1,kv=paged-16",
+                "gate/x/tiny-llama/batch=8,kv=paged-16",
+            ]
+        );
+        assert_eq!(plan.skipped.len(), 1);
+        assert_eq!(plan.skipped[0].id.as_str(), "gate/x/tiny-llama/batch=8,kv=contiguous");
+        assert_eq!(plan.skipped[0].reason, "as an example");
+        assert!(plan.cases.iter().all(|planned| planned.rounds == 2));
+    }
+
+    #[test]
+    fn filters_must_all_match_and_what_they_drop_is_counted() {
+        let plan = plan(&["qwen3", "kv=paged"], Some(7));
+        assert_eq!(
+            ids(&plan),
+            ["gate/x/tiny-qwen3/batch=1,kv=paged-16", "gate/x/tiny-qwen3/batch=8,kv=paged-16"]
+        );
+        assert_eq!((plan.filtered, plan.cases[0].rounds), (6, 7));
+    }
+
+    #[test]
+    fn a_star_in_a_filter_stands_for_anything() {
+        assert!(matches("gate/x/tiny/batch=1,kv=paged-16", "tiny*kv=paged"));
+        assert!(!matches("gate/x/tiny/batch=1,kv=paged-16", "kv=paged*tiny"));
+    }
+}

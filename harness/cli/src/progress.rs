@@ -1,0 +1,171 @@
+//! How far a long work is: a bar on a terminal, a line for each finished piece elsewhere, nothing
+//! when told to be quiet. All of it on stderr.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use windtunnel_ledger::unit::Nanos;
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// As a bar that is drawn anew.
+    Bar,
+    /// As a line for each finished piece.
+    Lines,
+    /// Not at all.
+    Quiet,
+}
+
+/// Whether the user asked for silence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Voice {
+    /// Say what happens.
+    Normal,
+    /// Say nothing but results and errors.
+    Quiet,
+}
+
+impl Progress {
+    /// The way that fits the user's wish and the place where stdout and stderr go.
+    pub(crate) fn choose(voice: Voice) -> Progress {
+        let terminal = std::io::stderr().is_terminal() && std::io::stdout().is_terminal();
+        match voice {
+            Voice::Quiet => Progress::Quiet,
+            Voice::Normal if terminal => Progress::Bar,
+            Voice::Normal => Progress::Lines,
+        }
+    }
+
+    /// Begins a build of about `crates` crates.
+    pub(crate) fn build(self, what: &str, crates: Option<usize>) -> BuildBar {
+        self.line(&format!("building the probe of {what}"));
+        let bar = self.bar(crates.map_or(0, |n| n as u64));
+        bar.set_style(style("{spinner} building the probe of {prefix} {bar:24} {pos}/{len} crates, {elapsed} so far, about {eta} left: {wide_msg}"));
+        bar.set_prefix(what.to_owned());
+        bar.enable_steady_tick(TICK);
+        BuildBar { bar }
+    }
+
+    /// Begins a run of `rounds` child processes that will take about `time` together.
+    pub(crate) fn run(self, rounds: usize, time: Nanos) -> RunBar {
+        let bar = self.bar(time.0 / 1_000_000);
+        bar.set_style(style(
+            "{spinner} {bar:24} {percent}% {elapsed} so far, about {prefix} left: {wide_msg}",
+        ));
+        bar.enable_steady_tick(TICK);
+        RunBar {
+            progress: self,
+            bar,
+            rounds,
+            done: 0,
+            expected: Nanos(0),
+            took: Nanos(0),
+            left: time,
+        }
+    }
+
+    fn bar(self, length: u64) -> ProgressBar {
+        let target = match self {
+            Progress::Bar => ProgressDrawTarget::stderr(),
+            Progress::Lines | Progress::Quiet => ProgressDrawTarget::hidden(),
+        };
+        ProgressBar::with_draw_target(Some(length), target)
+    }
+
+    /// Says a line where lines are said.
+    #[expect(
+        clippy::print_stderr,
+        reason = "lines are how progress is told where bars cannot be drawn"
+    )]
+    fn line(self, text: &str) {
+        if self == Progress::Lines {
+            eprintln!("{text}");
+        }
+    }
+}
+
+const TICK: Duration = Duration::from_millis(200);
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("the template is a constant")
+}
+
+/// The progress of one build.
+pub(crate) struct BuildBar {
+    bar: ProgressBar,
+}
+
+impl BuildBar {
+    /// `done` crates are built, the last of them `name`.
+    pub(crate) fn crates_done(&self, done: usize, name: &str) {
+        self.bar.set_position(done as u64);
+        self.bar.set_message(name.to_owned());
+    }
+}
+
+impl Drop for BuildBar {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// The progress of one run.
+pub(crate) struct RunBar {
+    progress: Progress,
+    bar: ProgressBar,
+    rounds: usize,
+    done: usize,
+    /// What the finished rounds were expected to take, and what they took.
+    expected: Nanos,
+    took: Nanos,
+    left: Nanos,
+}
+
+impl RunBar {
+    /// A round begins.
+    pub(crate) fn begin(&self, what: &str) {
+        self.bar.set_prefix(self.time_left().to_string());
+        self.bar.set_message(what.to_owned());
+    }
+
+    /// A round that was expected to take `expected` has ended after `took`.
+    pub(crate) fn end(&mut self, what: &str, result: &str, expected: Nanos, took: Nanos) {
+        self.done += 1;
+        self.expected.0 += expected.0;
+        self.took.0 += took.0;
+        self.left = self.left.since(expected);
+        self.bar.set_position(self.expected.0 / 1_000_000);
+        self.progress.line(&format!("[{}/{}] {what}: {result} ({took})", self.done, self.rounds));
+    }
+
+    /// What is left, corrected by how wrong the estimates were so far.
+    fn time_left(&self) -> Nanos {
+        let correction = match self.expected.0 {
+            0 => 1.0,
+            expected => self.took.0 as f64 / expected as f64,
+        };
+        Nanos((self.left.0 as f64 * correction) as u64)
+    }
+}
+
+impl Drop for RunBar {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_left_learns_from_rounds_that_took_longer() {
+        let second = Nanos::from_seconds(1.0);
+        let mut bar = Progress::Quiet.run(3, Nanos(3 * second.0));
+        assert_eq!(bar.time_left(), Nanos(3 * second.0));
+        bar.end("a", "ok", second, Nanos(2 * second.0));
+        assert_eq!(bar.time_left(), Nanos(4 * second.0), "two rounds of two seconds each");
+    }
+}

@@ -1,0 +1,171 @@
+//! The measuring loop: one child process for each case, subject and round.
+//!
+//! Rounds are the outermost loop, so that a slow drift of the machine hits all cases alike and a
+//! run that is stopped half-way has something of everything. Within a round the subjects of a case
+//! run one after the other, and every second round in the opposite order. A record is on disk
+//! before the next child starts.
+
+use std::collections::BTreeSet;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use windtunnel_ledger::case::{Case, CaseId};
+use windtunnel_ledger::environment::{Environment, Machine};
+use windtunnel_ledger::metric::Metric;
+use windtunnel_ledger::record::{Conditions, Failure, Outcome, Record, Run, Subject};
+use windtunnel_ledger::stats;
+use windtunnel_ledger::store::Store;
+use windtunnel_ledger::unit::Nanos;
+
+use crate::machine;
+use crate::progress::Progress;
+use crate::spawn::{self, Left};
+use crate::subject::Built;
+
+/// What is expected of a case whose time cannot be guessed.
+const UNKNOWN_TIME: Nanos = Nanos(5_000_000_000);
+
+/// Measures what is left of `run`: all of it but what `records` holds. Appends each new record to
+/// `store` and to `records`. `times` holds the expected time of one round of each case.
+pub(crate) fn measure(
+    run: &Run,
+    built: &[Built],
+    times: &[Option<Nanos>],
+    store: &mut Store,
+    records: &mut Vec<Record>,
+    log: &Path,
+    progress: Progress,
+) -> Result<()> {
+    let machine = machine::read();
+    let mut log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(log)
+        .with_context(|| format!("cannot write log `{}`", log.display()))?;
+    let time = |case: usize| times.get(case).copied().flatten().unwrap_or(UNKNOWN_TIME);
+    let mut over = Over::from(records.as_slice());
+    let due: Vec<Due<'_>> = schedule(run, built).filter(|due| !over.contains(due)).collect();
+    let total = Nanos(due.iter().map(|due| time(due.case_index).0).sum());
+    let mut bar = progress.run(due.len(), total);
+
+    for due in due {
+        // A round that failed since then has ended the case for its subject.
+        if over.contains(&due) {
+            continue;
+        }
+        let what = match built.len() {
+            1 => format!("round {} of {}", due.round, due.case.id),
+            _ => format!("round {} of {} on {}", due.round, due.case.id, due.built.subject.name),
+        };
+        bar.begin(&what);
+        let record = one_round(run, &due, &machine);
+        store.append(&record)?;
+        let result = headline(&record.outcome, due.case);
+        bar.end(&what, &result, time(due.case_index), record.conditions.wall);
+        writeln!(
+            log,
+            "{} {what}: {result} ({})\n  {}",
+            record.at, record.conditions.wall, record.command
+        )
+        .context("cannot write the log of the run")?;
+        over.add(&record);
+        records.push(record);
+    }
+    Ok(())
+}
+
+/// One child process that is to run.
+struct Due<'a> {
+    round: u32,
+    case_index: usize,
+    case: &'a Case,
+    built: &'a Built,
+}
+
+/// All rounds of a run, in the order in which they are measured.
+fn schedule<'a>(run: &'a Run, built: &'a [Built]) -> impl Iterator<Item = Due<'a>> {
+    let most = run.cases.iter().map(|planned| planned.rounds).max().unwrap_or(0);
+    (1..=most).flat_map(move |round| {
+        let cases =
+            run.cases.iter().enumerate().filter(move |(_, planned)| planned.rounds >= round);
+        cases.flat_map(move |(case_index, planned)| {
+            let mut subjects: Vec<&Built> = built.iter().collect();
+            if round % 2 == 0 {
+                subjects.reverse();
+            }
+            let due = move |built| Due { round, case_index, case: &planned.case, built };
+            subjects.into_iter().map(due)
+        })
+    })
+}
+
+/// What needs no measuring any more: rounds that were measured, and all rounds of a case that
+/// failed or cannot be run, because more of the same would tell nothing new.
+#[derive(Default)]
+struct Over {
+    rounds: BTreeSet<(Subject, CaseId, u32)>,
+    cases: BTreeSet<(Subject, CaseId)>,
+}
+
+impl Over {
+    fn from(records: &[Record]) -> Over {
+        let mut over = Over::default();
+        records.iter().for_each(|record| over.add(record));
+        over
+    }
+
+    fn add(&mut self, record: &Record) {
+        let (subject, case) = (record.subject.clone(), record.case.id.clone());
+        match record.outcome {
+            Outcome::Measured(_) => drop(self.rounds.insert((subject, case, record.round))),
+            Outcome::Failed(_) | Outcome::Skipped(_) => drop(self.cases.insert((subject, case))),
+        }
+    }
+
+    fn contains(&self, due: &Due<'_>) -> bool {
+        let (subject, case) = (due.built.subject.clone(), due.case.id.clone());
+        self.cases.contains(&(subject.clone(), case.clone()))
+            || self.rounds.contains(&(subject, case, due.round))
+    }
+}
+
+fn one_round(run: &Run, due: &Due<'_>, machine: &Machine) -> Record {
+    let at = Timestamp::now();
+    let load_before = machine::load_average();
+    let (left, command) = match &due.built.probe {
+        Ok(probe) => (spawn::run(probe, due.case), spawn::shell_line(probe, due.case)),
+        Err(failure) => (not_built(failure), String::new()),
+    };
+    Record {
+        run: run.id.clone(),
+        round: due.round,
+        at: at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
+        subject: due.built.subject.clone(),
+        case: due.case.clone(),
+        environment: Environment { machine: machine.clone(), build: left.build },
+        conditions: Conditions { load_before, wall: left.wall },
+        command,
+        outcome: left.outcome,
+    }
+}
+
+fn not_built(failure: &Failure) -> Left {
+    Left { build: None, outcome: Outcome::Failed(failure.clone()), wall: Nanos(0) }
+}
+
+/// One line about a round: the first metric of its workload, or what went wrong.
+fn headline(outcome: &Outcome, case: &Case) -> String {
+    match outcome {
+        Outcome::Measured(samples) => {
+            let metric = case.workload.metrics().first().copied().unwrap_or(Metric::LoadTime);
+            let value = stats::median(&samples.of(metric));
+            let value = value.map_or_else(|| "absent".to_owned(), |value| metric.show(value));
+            format!("{} {value}", metric.spec().label)
+        }
+        Outcome::Failed(failure) => format!("failed: {failure}"),
+        Outcome::Skipped(reason) => format!("skipped: {reason}"),
+    }
+}

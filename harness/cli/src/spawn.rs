@@ -1,0 +1,254 @@
+//! One child process: started, fed with its case, listened to, and never left behind.
+//!
+//! Whatever the child does (answer, crash, hang, babble) becomes an [`Outcome`].
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use windtunnel_ledger::case::Case;
+use windtunnel_ledger::environment::Build;
+use windtunnel_ledger::record::{Failure, Outcome, Samples};
+use windtunnel_ledger::unit::Nanos;
+use windtunnel_ledger::wire::{Message, Order, PROTOCOL};
+
+use crate::machine;
+
+/// What a child left.
+pub(crate) struct Left {
+    /// How it was built; none if it never said.
+    pub(crate) build: Option<Build>,
+    /// What became of it.
+    pub(crate) outcome: Outcome,
+    /// From its start to its end.
+    pub(crate) wall: Nanos,
+}
+
+/// The argument that makes a probe exit when its stdin ends, so that it does not outlive us.
+const UNTIL_EOF: &str = "--until-eof";
+/// A line longer than this is no message.
+const LONGEST_LINE: u64 = 64 << 20;
+/// How long a child that has said everything may take to exit.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Runs `case` on `probe` to its end or to its deadline.
+#[expect(clippy::disallowed_methods, reason = "starting probes is what this file is for")]
+pub(crate) fn run(probe: &Path, case: &Case) -> Left {
+    let start = Instant::now();
+    let kills = machine::out_of_memory_kills();
+    let mut command = Command::new(probe);
+    command.arg(UNTIL_EOF).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let left =
+        |build, outcome| Left { build, outcome, wall: Nanos(start.elapsed().as_nanos() as u64) };
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            let error = format!("`{}`: {error}", probe.display());
+            return left(None, Outcome::Failed(Failure::Start { error }));
+        }
+    };
+
+    let tail = keep_tail(child.stderr.take());
+    let lines = read_lines(child.stdout.take());
+    // A child that does not read its case fails in ways that are seen below. Its stdin stays open.
+    let mut stdin = child.stdin.take();
+    if let Some(stdin) = &mut stdin {
+        let _ = stdin.write_all(order(case).as_bytes());
+    }
+
+    let deadline = start + Duration::from_nanos(case.deadline.0);
+    let mut said = Said::default();
+    let end = said.listen(&lines, deadline);
+    let status = match end {
+        Heard::Garbage(_) | Heard::Protocol(_) | Heard::Deadline => None,
+        _ => wait(&mut child, deadline.min(Instant::now() + GRACE)),
+    };
+    // Killing a child that has ended is no error, and leaves nothing to reap twice.
+    let _ = child.kill();
+    let _ = child.wait();
+    drop(stdin);
+    let tail = tail.join().unwrap_or_default();
+
+    let outcome = match (end, status) {
+        (Heard::Garbage(line), _) => Outcome::Failed(Failure::Garbage { line, tail }),
+        (Heard::Protocol(found), _) => {
+            Outcome::Failed(Failure::Protocol { found, expected: PROTOCOL })
+        }
+        (Heard::Failed(error), _) => Outcome::Failed(Failure::Engine { error }),
+        (Heard::Unsupported(reason), _) => Outcome::Skipped(reason),
+        (Heard::Deadline, _) | (_, None) => {
+            Outcome::Failed(Failure::TimedOut { deadline: case.deadline, tail })
+        }
+        (Heard::End(samples), Some(status)) if status.success() => Outcome::Measured(samples),
+        (Heard::End(_) | Heard::Silence, Some(status)) => {
+            let killed = machine::out_of_memory_kills() > kills;
+            Outcome::Failed(crashed(status, killed, tail))
+        }
+    };
+    left(said.build, outcome)
+}
+
+/// Waits until `child` has ended or `deadline` has passed.
+fn wait(child: &mut Child, deadline: Instant) -> Option<ExitStatus> {
+    const PAUSE: Duration = Duration::from_millis(2);
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Some(status),
+            Ok(None) if Instant::now() < deadline => std::thread::sleep(PAUSE),
+            Ok(None) | Err(_) => return None,
+        }
+    }
+}
+
+/// The failure of a child that ended by itself before it had said all.
+fn crashed(status: ExitStatus, kernel_killed: bool, tail: String) -> Failure {
+    #[cfg(unix)]
+    let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+    #[cfg(not(unix))]
+    let signal: Option<i32> = None;
+    const SIGKILL: i32 = 9;
+    match (signal, status.code()) {
+        (Some(SIGKILL), _) if kernel_killed => Failure::OutOfMemory { tail },
+        (Some(signal), _) => Failure::Crashed { status: format!("signal {signal}"), tail },
+        (None, Some(0)) => {
+            Failure::Crashed { status: "it ended in the middle of its answer".into(), tail }
+        }
+        (None, code) => {
+            let code = code.map_or_else(|| "unknown".to_owned(), |code| code.to_string());
+            Failure::Crashed { status: format!("exit code {code}"), tail }
+        }
+    }
+}
+
+/// Keeps the last lines of what the child writes to stderr.
+fn keep_tail(stderr: Option<impl Read + Send + 'static>) -> JoinHandle<String> {
+    const LINES: usize = 20;
+    std::thread::spawn(move || {
+        let mut tail = VecDeque::with_capacity(LINES);
+        let mut reader = stderr.map(BufReader::new);
+        while let Some(line) = reader.as_mut().and_then(next_line) {
+            if tail.len() == LINES {
+                tail.pop_front();
+            }
+            tail.push_back(cut(&line));
+        }
+        Vec::from(tail).join("\n")
+    })
+}
+
+/// Passes on the lines of the child's stdout as they come, each with its line feed if it has one.
+fn read_lines(stdout: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        let mut reader = stdout.map(BufReader::new);
+        while let Some(line) = reader.as_mut().and_then(next_line) {
+            // Nobody listens to a child that is about to be killed.
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}
+
+/// The next line, with its line feed if it has one, and cut where it is endless.
+fn next_line(reader: &mut impl BufRead) -> Option<Vec<u8>> {
+    let mut line = Vec::new();
+    let read = reader.take(LONGEST_LINE).read_until(b'\n', &mut line);
+    (read.is_ok_and(|bytes| bytes > 0)).then_some(line)
+}
+
+/// A line as a person can read it.
+fn cut(line: &[u8]) -> String {
+    const LENGTH: usize = 200;
+    let line = String::from_utf8_lossy(line);
+    let line = line.trim_end();
+    let mut short: String = line.chars().take(LENGTH).collect();
+    if short.len() < line.len() {
+        short.push('…');
+    }
+    short
+}
+
+/// What a child has said so far.
+#[derive(Default)]
+struct Said {
+    build: Option<Build>,
+    samples: Option<Samples>,
+}
+
+/// How a child stopped talking.
+enum Heard {
+    /// It said all.
+    End(Samples),
+    /// It closed its stdout before that.
+    Silence,
+    /// It says that the engine cannot do this.
+    Unsupported(String),
+    /// It says that the engine failed.
+    Failed(String),
+    /// It said something that is no message, or not its turn.
+    Garbage(String),
+    /// It speaks another protocol.
+    Protocol(u32),
+    /// It had not said all at the deadline.
+    Deadline,
+}
+
+impl Said {
+    fn listen(&mut self, lines: &Receiver<Vec<u8>>, deadline: Instant) -> Heard {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = match lines.recv_timeout(left) {
+                Ok(line) => line,
+                Err(RecvTimeoutError::Timeout) => return Heard::Deadline,
+                Err(RecvTimeoutError::Disconnected) => return Heard::Silence,
+            };
+            let message = match serde_json::from_slice(&line) {
+                Ok(message) => message,
+                // A child that dies in the middle of a line is a crash and no babbler.
+                Err(_) if !line.ends_with(b"\n") && (line.len() as u64) < LONGEST_LINE => {
+                    return Heard::Silence;
+                }
+                Err(_) => return Heard::Garbage(cut(&line)),
+            };
+            match (message, &mut self.samples) {
+                (Message::Hello { protocol: PROTOCOL, build }, None) => self.build = Some(build),
+                (Message::Hello { protocol, .. }, None) => return Heard::Protocol(protocol),
+                (Message::Loaded { attention, values }, samples @ None) if self.build.is_some() => {
+                    *samples = Some(Samples { attention, once: values, iterations: Vec::new() });
+                }
+                (Message::Iteration(iteration), Some(samples)) => {
+                    samples.iterations.push(iteration)
+                }
+                (Message::End { values }, Some(_)) => {
+                    let mut samples = self.samples.take().expect("matched above");
+                    samples.once.extend(values);
+                    return Heard::End(samples);
+                }
+                (Message::Unsupported { reason }, _) => return Heard::Unsupported(reason),
+                (Message::Failed { error }, _) => return Heard::Failed(error),
+                _ => return Heard::Garbage(cut(&line)),
+            }
+        }
+    }
+}
+
+/// The line that a probe reads from its stdin.
+fn order(case: &Case) -> String {
+    let order = Order { protocol: PROTOCOL, case: case.clone() };
+    serde_json::to_string(&order).expect("a case is plain data") + "\n"
+}
+
+/// A line for a shell that runs `case` on `probe` once more.
+pub(crate) fn shell_line(probe: &Path, case: &Case) -> String {
+    let order = order(case);
+    let quoted = |text: &str| {
+        shlex::try_quote(text).map_or_else(|_| format!("{text:?}"), std::borrow::Cow::into_owned)
+    };
+    format!("echo {} | {}", quoted(order.trim_end()), quoted(&probe.display().to_string()))
+}

@@ -1,0 +1,360 @@
+//! What is measured: named by the user, built by cargo, kept by the hash of its executable.
+//!
+//! Every probe is copied to a file that is named by its contents, so that nothing that is built
+//! during a run can change what the run measures, and an interrupted run goes on with exactly what
+//! it began with.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+use windtunnel_ledger::record::{Failure, Outcome, Record, Subject};
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::progress::Progress;
+use crate::workspace::{Workspace, cargo};
+
+/// A subject as the user names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// `.`: the working tree.
+    Tree,
+    /// `rev:REV`: a git revision.
+    Revision(String),
+    /// `probe:PATH`: a ready executable.
+    Probe(PathBuf),
+}
+
+/// A subject and its probe, or why there is none.
+#[derive(Clone, Debug)]
+pub(crate) struct Built {
+    /// What it is.
+    pub(crate) subject: Subject,
+    /// The executable, or the failure of its build.
+    pub(crate) probe: Result<PathBuf, Failure>,
+}
+
+impl std::str::FromStr for Wanted {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            _ if text == "." => Ok(Wanted::Tree),
+            Some(("rev", revision)) if !revision.is_empty() => {
+                Ok(Wanted::Revision(revision.into()))
+            }
+            Some(("probe", path)) if !path.is_empty() => Ok(Wanted::Probe(path.into())),
+            _ => Err("a subject is `.` (the working tree), `rev:REVISION` or `probe:PATH`".into()),
+        }
+    }
+}
+
+impl std::fmt::Display for Wanted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Wanted::Tree => f.write_str("."),
+            Wanted::Revision(revision) => write!(f, "rev:{revision}"),
+            Wanted::Probe(path) => write!(f, "probe:{}", path.display()),
+        }
+    }
+}
+
+/// Finds out what `wanted` is and builds it. A build that fails is a finding; that there is nothing
+/// to build is an error.
+pub(crate) fn build(
+    workspace: &Workspace,
+    wanted: &Wanted,
+    features: &[String],
+    progress: Progress,
+) -> Result<Built> {
+    let named = |commit, dirty, features: &[String]| Subject {
+        name: wanted.to_string(),
+        commit,
+        dirty,
+        features: features.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect(),
+        binary: String::new(),
+    };
+    match wanted {
+        Wanted::Tree => {
+            ensure!(
+                workspace.has_sources(),
+                "there is no probe to build in `{}`: change to the workspace with `-C DIR`, or name a ready probe with `--probe PATH`",
+                workspace.root().display()
+            );
+            let commit = git(workspace.root(), &["rev-parse", "HEAD"]).ok();
+            let dirty = git(workspace.root(), &["status", "--porcelain"])
+                .is_ok_and(|text| !text.is_empty());
+            let built = cargo_build(workspace.root(), None, features, "working tree", progress)?;
+            keep(workspace, named(commit, dirty, features), built)
+        }
+        Wanted::Revision(revision) => {
+            let commit = git(
+                workspace.root(),
+                &["rev-parse", "--verify", "--end-of-options", &format!("{revision}^{{commit}}")],
+            )
+            .with_context(|| {
+                format!("`{revision}` is no revision of `{}`", workspace.root().display())
+            })?;
+            let subject = named(Some(commit.clone()), false, features);
+            let mark = workspace.scratch().join("revisions").join(mark(&commit, &subject.features));
+            if let Ok(binary) = std::fs::read_to_string(&mark) {
+                let probe = kept(workspace, &binary);
+                if probe.is_file() {
+                    return Ok(Built { subject: Subject { binary, ..subject }, probe: Ok(probe) });
+                }
+            }
+            let built = build_revision(workspace, &commit, features, progress)?;
+            let built = keep(workspace, subject, built)?;
+            if built.probe.is_ok() {
+                create_dir(mark.parent().unwrap_or(&mark))?;
+                std::fs::write(&mark, &built.subject.binary)
+                    .with_context(|| format!("cannot write `{}`", mark.display()))?;
+            }
+            Ok(built)
+        }
+        Wanted::Probe(path) => {
+            ensure!(path.is_file(), "there is no probe at `{}`", path.display());
+            keep(workspace, named(None, false, &[]), Ok(path.clone()))
+        }
+    }
+}
+
+/// Finds what an interrupted run began with: exactly that executable, or the failure of its build.
+pub(crate) fn again(workspace: &Workspace, subject: &Subject, records: &[Record]) -> Result<Built> {
+    let failed =
+        records.iter().filter(|record| record.subject == *subject).find_map(|record| match &record
+            .outcome
+        {
+            Outcome::Failed(failure @ Failure::Build { .. }) => Some(failure.clone()),
+            _ => None,
+        });
+    if let Some(failure) = failed {
+        return Ok(Built { subject: subject.clone(), probe: Err(failure) });
+    }
+    let probe = kept(workspace, &subject.binary);
+    if subject.binary.is_empty() || !probe.is_file() {
+        bail!(
+            "the probe of subject `{subject}` is gone from `{}`, and another build might measure something else: start a new run",
+            workspace.scratch().display()
+        );
+    }
+    Ok(Built { subject: subject.clone(), probe: Ok(probe) })
+}
+
+/// Copies a probe to the file that is named by its contents.
+fn keep(workspace: &Workspace, subject: Subject, built: Result<PathBuf, Failure>) -> Result<Built> {
+    let path = match built {
+        Ok(path) => path,
+        Err(failure) => return Ok(Built { subject, probe: Err(failure) }),
+    };
+    let bytes =
+        std::fs::read(&path).with_context(|| format!("cannot read probe `{}`", path.display()))?;
+    let binary = format!("{:032x}", xxh3_128(&bytes));
+    let probe = kept(workspace, &binary);
+    if !probe.is_file() {
+        create_dir(probe.parent().unwrap_or(&probe))?;
+        // Copied beside and renamed: a kill in between leaves no half of a probe under its name.
+        let partial = probe.with_extension("partial");
+        std::fs::copy(&path, &partial)
+            .and_then(|_| std::fs::rename(&partial, &probe))
+            .with_context(|| format!("cannot copy the probe to `{}`", probe.display()))?;
+    }
+    Ok(Built { subject: Subject { binary, ..subject }, probe: Ok(probe) })
+}
+
+fn kept(workspace: &Workspace, binary: &str) -> PathBuf {
+    workspace.scratch().join("probes").join(binary).join("windtunnel-probe")
+}
+
+fn mark(commit: &str, features: &[String]) -> String {
+    if features.is_empty() { commit.to_owned() } else { format!("{commit}+{}", features.join("+")) }
+}
+
+/// Builds a revision in a worktree and a target directory of its own. All revisions share them one
+/// after the other, so that only what differs between revisions is built again.
+fn build_revision(
+    workspace: &Workspace,
+    commit: &str,
+    features: &[String],
+    progress: Progress,
+) -> Result<Result<PathBuf, Failure>> {
+    let tree = workspace.scratch().join("worktree");
+    let target = workspace.scratch().join("build");
+    create_dir(&workspace.scratch())?;
+    let tree_text = tree.display().to_string();
+    // A worktree that a kill left behind is in nobody's way.
+    let _ = git(workspace.root(), &["worktree", "remove", "--force", &tree_text]);
+    let _ = git(workspace.root(), &["worktree", "prune"]);
+    git(workspace.root(), &["worktree", "add", "--detach", "--force", &tree_text, commit])
+        .with_context(|| format!("cannot check out `{commit}` to build it"))?;
+    let built =
+        cargo_build(&tree, Some(&target), features, &commit[..commit.len().min(9)], progress);
+    let _ = git(workspace.root(), &["worktree", "remove", "--force", &tree_text]);
+    built
+}
+
+/// One line of `cargo build --message-format=json`.
+#[derive(Deserialize)]
+#[serde(tag = "reason", rename_all = "kebab-case")]
+enum CargoMessage {
+    CompilerArtifact {
+        package_id: String,
+        target: CargoTarget,
+        executable: Option<PathBuf>,
+    },
+    CompilerMessage {
+        message: CargoDiagnostic,
+    },
+    #[serde(other)]
+    Other,
+}
+
+#[derive(Deserialize)]
+struct CargoTarget {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct CargoDiagnostic {
+    rendered: Option<String>,
+    level: String,
+}
+
+/// Builds the probe of the workspace in `dir`.
+#[expect(clippy::disallowed_methods, reason = "building subjects is what this file is for")]
+fn cargo_build(
+    dir: &Path,
+    target: Option<&Path>,
+    features: &[String],
+    what: &str,
+    progress: Progress,
+) -> Result<Result<PathBuf, Failure>> {
+    let mut command = Command::new(cargo());
+    command.current_dir(dir).args([
+        "build",
+        "--release",
+        "--locked",
+        "--package",
+        "windtunnel-probe",
+        "--message-format=json",
+    ]);
+    if !features.is_empty() {
+        command.args(["--features", &features.join(",")]);
+    }
+    if let Some(target) = target {
+        command.arg("--target-dir").arg(target);
+    }
+    let crates = crates_of_probe(dir);
+    let bar = progress.build(what, crates);
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot start cargo: install Rust, or name a ready probe with `--probe PATH`")?;
+    let stderr = child.stderr.take();
+    let stderr = std::thread::spawn(move || {
+        let mut text = String::new();
+        if let Some(mut stderr) = stderr {
+            let _ = stderr.read_to_string(&mut text);
+        }
+        text
+    });
+
+    let mut done = BTreeSet::new();
+    let mut errors = String::new();
+    let mut executable = None;
+    for line in child.stdout.take().map(BufReader::new).into_iter().flat_map(BufRead::lines) {
+        match serde_json::from_str(&line.context("cannot read what cargo says")?) {
+            Ok(CargoMessage::CompilerArtifact { package_id, target, executable: path }) => {
+                if target.name == "windtunnel-probe" {
+                    executable = path.or(executable);
+                }
+                done.insert(package_id);
+                bar.crates_done(done.len(), &target.name);
+            }
+            Ok(CargoMessage::CompilerMessage { message }) if message.level == "error" => {
+                errors.push_str(&message.rendered.unwrap_or_default());
+            }
+            Ok(_) | Err(_) => (),
+        }
+    }
+    let status = child.wait().context("cannot wait for cargo")?;
+    let stderr = stderr.join().unwrap_or_default();
+    match executable {
+        Some(path) if status.success() => Ok(Ok(path)),
+        _ => Ok(Err(Failure::Build { tail: last_lines(&(errors + &stderr)) })),
+    }
+}
+
+/// How many crates the probe is made of; none if cargo cannot tell.
+#[expect(clippy::disallowed_methods, reason = "building subjects is what this file is for")]
+fn crates_of_probe(dir: &Path) -> Option<usize> {
+    let mut command = Command::new(cargo());
+    command.current_dir(dir).args([
+        "tree",
+        "--locked",
+        "--package",
+        "windtunnel-probe",
+        "--edges",
+        "normal,build",
+        "--prefix",
+        "none",
+        "--format",
+        "{p}",
+    ]);
+    let output =
+        command.stdin(Stdio::null()).output().ok().filter(|output| output.status.success())?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let crates: BTreeSet<&str> = text.lines().map(|line| line.trim_end_matches(" (*)")).collect();
+    Some(crates.len())
+}
+
+fn last_lines(text: &str) -> String {
+    const LINES: usize = 30;
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LINES)..].join("\n")
+}
+
+fn create_dir(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path).with_context(|| format!("cannot create `{}`", path.display()))
+}
+
+/// What git says, without the line feed at its end.
+#[expect(clippy::disallowed_methods, reason = "revisions are git's")]
+fn git(dir: &Path, args: &[&str]) -> Result<String> {
+    let output = Command::new("git")
+        .current_dir(dir)
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot start git")?;
+    if !output.status.success() {
+        bail!("git {}: {}", args[0], String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subjects_are_read_as_they_are_written() {
+        for text in [".", "rev:HEAD~1", "probe:./a b"] {
+            assert_eq!(text.parse::<Wanted>().unwrap().to_string(), text);
+        }
+        for text in ["", "HEAD", "rev:", "probe:", "commit:x"] {
+            assert!(text.parse::<Wanted>().unwrap_err().contains("`rev:REVISION`"));
+        }
+    }
+
+    #[test]
+    fn a_build_of_other_features_is_another_build() {
+        assert_eq!(mark("abc", &[]), "abc");
+        assert_eq!(mark("abc", &["cuda".into(), "flash-attn".into()]), "abc+cuda+flash-attn");
+    }
+}

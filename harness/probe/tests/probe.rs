@@ -1,0 +1,183 @@
+//! The probe as the CLI uses it: an order on stdin, messages on stdout.
+
+#![expect(clippy::disallowed_methods, reason = "these tests start the program that they test")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use windtunnel_engine::weights::presets;
+use windtunnel_ledger::case::{Case, CaseId, Dtype, KvLayout, Model, Source, Workload};
+use windtunnel_ledger::record::{Iteration, IterationKind};
+use windtunnel_ledger::wire::{Message, Order, PROTOCOL};
+use windtunnel_ledger::{Metric, Nanos, Tokens};
+
+fn case(workload: Workload) -> Case {
+    Case {
+        id: CaseId::new("test", "tiny-qwen3", &BTreeMap::new()),
+        workload,
+        model: Model { name: "tiny-qwen3".into(), source: Source::Preset("tiny-qwen3".into()) },
+        dtype: Dtype::F32,
+        kv: KvLayout::Paged(NonZeroU32::new(16).unwrap()),
+        attention: "auto".into(),
+        step_tokens: Tokens(32),
+        warmup: 1,
+        iterations: NonZeroU32::new(2).unwrap(),
+        seed: 1,
+        deadline: Nanos::from_seconds(60.0),
+    }
+}
+
+const DECODE: Workload = Workload::Decode { depth: Tokens(40), output: Tokens(8), batch: 3 };
+
+/// Starts the probe, writes `input` to its stdin and closes it.
+fn probe(input: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_windtunnel-probe"));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn order(protocol: u32, case: &Case) -> String {
+    serde_json::to_string(&Order { protocol, case: case.clone() }).unwrap() + "\n"
+}
+
+fn messages(case: &Case) -> Vec<Message> {
+    let output = probe(&order(PROTOCOL, case));
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn iterations(messages: &[Message]) -> Vec<&Iteration> {
+    let iteration = |message| match message {
+        &Message::Iteration(ref iteration) => Some(iteration),
+        _ => None,
+    };
+    messages.iter().filter_map(iteration).collect()
+}
+
+/// The iterations of `case` and what is known once a round.
+fn measured(case: &Case) -> (Vec<Iteration>, BTreeMap<Metric, f64>) {
+    let messages = messages(case);
+    let [
+        Message::Hello { protocol: PROTOCOL, build },
+        Message::Loaded { attention, values },
+        ..,
+        Message::End { values: last },
+    ] = messages.as_slice()
+    else {
+        panic!("{messages:?}")
+    };
+    assert!(!build.rustc.is_empty() && !attention.is_empty());
+    let mut once = values.clone();
+    once.extend(last);
+    (iterations(&messages).into_iter().cloned().collect(), once)
+}
+
+#[test]
+fn a_decode_case_gives_its_metrics_for_every_sequence() {
+    let (iterations, once) = measured(&case(DECODE));
+    let kinds: Vec<IterationKind> = iterations.iter().map(|iteration| iteration.kind).collect();
+    assert_eq!(kinds, [IterationKind::WarmUp, IterationKind::Timed, IterationKind::Timed]);
+    for iteration in &iterations {
+        let metrics: Vec<Metric> = iteration.values.keys().copied().collect();
+        assert_eq!(metrics, [Metric::DecodeRate, Metric::TimePerOutputToken, Metric::InterToken]);
+        assert_eq!(iteration.values[&Metric::InterToken].len(), 3 * 8);
+        assert_eq!(iteration.values[&Metric::TimePerOutputToken].len(), 3);
+    }
+    assert_ne!(
+        iterations[1].digest, iterations[2].digest,
+        "every iteration has prompts of its own"
+    );
+
+    let known: Vec<Metric> = once.keys().copied().collect();
+    assert_eq!(known, [Metric::LoadTime, Metric::PeakRss, Metric::WeightBytes, Metric::KvBytes]);
+    let parameters =
+        presets().iter().find(|p| p.name == "tiny-qwen3").unwrap().sketch().unwrap().parameters;
+    assert_eq!(once[&Metric::WeightBytes], parameters as f64 * 4.0);
+    assert!(once[&Metric::PeakRss] > once[&Metric::WeightBytes]);
+}
+
+#[test]
+fn the_same_case_gives_the_same_tokens_and_another_seed_others() {
+    let digests = |case: &Case| -> Vec<String> {
+        measured(case).0.iter().map(|iteration| iteration.digest.to_string()).collect()
+    };
+    let original = case(DECODE);
+    assert_eq!(digests(&original), digests(&original));
+    assert_ne!(digests(&original), digests(&Case { seed: 2, ..original.clone() }));
+    let contiguous =
+        Case { kv: KvLayout::Contiguous, attention: "naive".into(), ..original.clone() };
+    assert_eq!(digests(&original), digests(&contiguous), "the layout changes no token");
+}
+
+#[test]
+fn every_workload_gives_the_metrics_that_it_is_run_for() {
+    let workloads = [
+        Workload::Load,
+        Workload::Prefill { prompt: Tokens(40), batch: 2 },
+        DECODE,
+        Workload::Generate { prompt: Tokens(8), output: Tokens(4), batch: 1 },
+    ];
+    for workload in workloads {
+        let (iterations, _) = measured(&case(workload));
+        let metrics: Vec<Metric> = iterations[0].values.keys().copied().collect();
+        assert_eq!(metrics, workload.metrics(), "{workload:?}");
+    }
+}
+
+#[test]
+fn what_the_engine_cannot_do_is_told_and_no_crash() {
+    let last = |case: &Case| messages(case).pop().unwrap();
+    let unknown = Case { attention: "magic".into(), ..case(DECODE) };
+    let Message::Failed { error } = last(&unknown) else { panic!("{:?}", last(&unknown)) };
+    insta::assert_snapshot!(error, @"no attention backend `magic`; known are cpu-flash, naive");
+
+    let mut nowhere = case(DECODE);
+    nowhere.model.source = Source::Folder("no such folder".into());
+    let Message::Failed { error } = last(&nowhere) else { panic!("{:?}", last(&nowhere)) };
+    insta::assert_snapshot!(error, @"");
+
+    let endless = case(Workload::Prefill { prompt: Tokens(1_000_000), batch: 1 });
+    let Message::Failed { error } = last(&endless) else { panic!("{:?}", last(&endless)) };
+    insta::assert_snapshot!(error, @"");
+}
+
+#[test]
+fn another_protocol_is_answered_with_our_number_alone() {
+    let output = probe(&order(PROTOCOL + 1, &case(DECODE)));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.contains(&format!("\"protocol\":{PROTOCOL}")), "{text}");
+}
+
+#[test]
+fn somebody_who_starts_the_probe_by_hand_is_told_what_it_wants() {
+    let output = probe("hello\n");
+    assert_eq!(output.status.code(), Some(2));
+    insta::assert_snapshot!(String::from_utf8(output.stderr).unwrap(), @"error: stdin does not hold the order of a case: `windtunnel run` starts this program, and its log shows how: expected value at line 1 column 1");
+}
+
+/// The CLI estimates from these numbers and links no engine that could correct it.
+#[test]
+fn the_models_of_the_scenarios_have_the_numbers_of_the_presets() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios/models.toml");
+    let models: toml::Table = toml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let number = |model: &toml::Value, key: &str| model.get(key).and_then(toml::Value::as_integer);
+    for preset in presets() {
+        let sketch = preset.sketch().unwrap();
+        let heads = &sketch.heads;
+        let kv_width = 2 * heads.masks.len() * heads.kv_heads * heads.dim;
+        let model = models
+            .get(preset.name)
+            .unwrap_or_else(|| panic!("no `{}` in models.toml", preset.name));
+        let found = (number(model, "parameters"), number(model, "kv-width"));
+        let expected = (Some(sketch.parameters as i64), Some(kv_width as i64));
+        assert_eq!(found, expected, "{}", preset.name);
+    }
+}
