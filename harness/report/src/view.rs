@@ -52,6 +52,8 @@ pub(crate) struct Scenario<'a> {
 pub(crate) struct CaseView<'a> {
     /// What it means.
     pub(crate) case: &'a Case,
+    /// Rounds of it that each subject was to run; 0 if the plan does not know it.
+    pub(crate) rounds: usize,
     /// What tells it from the others of its scenario, in the order of [`Scenario::varying`].
     pub(crate) values: Vec<String>,
     /// What each subject gave; nothing if it was never run.
@@ -109,12 +111,18 @@ impl<'a> View<'a> {
     pub(crate) fn of(contents: &'a Contents) -> View<'a> {
         let Contents { run, records, torn } = contents;
         let mut subjects: Vec<&Subject> = run.subjects.iter().collect();
-        let mut environments = Vec::new();
+        let mut environments: Vec<(usize, &Environment)> = Vec::new();
         for record in records {
             let subject = position(&mut subjects, &record.subject);
             position(&mut environments, (subject, &record.environment));
         }
         environments.sort_by_key(|(subject, _)| *subject);
+        // A probe that never spoke left its build unknown: that is no other place.
+        let told = environments.clone();
+        environments.retain(|(subject, environment)| {
+            environment.build.is_some()
+                || !told.iter().any(|(other, told)| other == subject && told.build.is_some())
+        });
 
         let scenarios = scenarios(run, records, &subjects);
         let versus = versus(records, &subjects);
@@ -192,10 +200,10 @@ fn scenarios<'a>(
 ) -> Vec<Scenario<'a>> {
     let mut cases: Vec<CaseView<'a>> = Vec::new();
     let mut index: BTreeMap<&CaseId, usize> = BTreeMap::new();
-    let planned = run.cases.iter().map(|planned| &planned.case);
-    for case in planned.chain(records.iter().map(|record| &record.case)) {
+    let planned = run.cases.iter().map(|planned| (&planned.case, planned.rounds as usize));
+    for (case, rounds) in planned.chain(records.iter().map(|record| (&record.case, 0))) {
         index.entry(&case.id).or_insert_with(|| {
-            cases.push(CaseView { case, values: Vec::new(), results: Vec::new() });
+            cases.push(CaseView { case, rounds, values: Vec::new(), results: Vec::new() });
             cases.len() - 1
         });
     }

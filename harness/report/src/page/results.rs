@@ -70,7 +70,7 @@ fn table(view: &View<'_>, scenario: &Scenario<'_>) -> Markup {
                         tr {
                             @if i == 0 { (names(scenario, case)) }
                             @if several { td.subject data-label="subject" { (mark(result.subject)) " " (name(view, result)) } }
-                            (cells(scenario, result))
+                            (cells(scenario, case, result))
                         }
                     }
                 }
@@ -96,18 +96,18 @@ fn name<'a>(view: &View<'a>, result: &SubjectResult<'_>) -> &'a str {
     view.subjects.get(result.subject).map_or("", |subject| &subject.name)
 }
 
-fn cells(scenario: &Scenario<'_>, result: &SubjectResult<'_>) -> Markup {
+fn cells(scenario: &Scenario<'_>, case: &CaseView<'_>, result: &SubjectResult<'_>) -> Markup {
     let summary = &result.summary;
     let rounds = summary.metrics.iter().map(|(_, location)| location.rounds.len()).max();
+    let rounds = rounds.unwrap_or(0);
+    let all = case.rounds.max(rounds + summary.unmeasured.len());
     let of = |metric: Metric| -> Option<&Location> {
         summary.metrics.iter().find(|(known, _)| *known == metric).map(|(_, location)| location)
     };
     html! {
         td.number data-label="rounds" {
-            (rounds.unwrap_or(0))
-            @if !summary.unmeasured.is_empty() {
-                " " span.spread { "of " (rounds.unwrap_or(0) + summary.unmeasured.len()) }
-            }
+            (rounds)
+            @if all > rounds { " " span.spread { "of " (all) } }
         }
         @for metric in &scenario.metrics {
             td.number data-label={ (metric.spec().label) " " (arrow(*metric)) } {

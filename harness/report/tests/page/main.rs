@@ -104,6 +104,20 @@ fn nothing_was_measured() {
 }
 
 #[test]
+fn an_interrupted_run_says_how_far_it_came() {
+    let mut contents = measured(&one(), &gate(&[1], &[128]), 5, 0.0);
+    contents.records.truncate(13);
+    contents.torn = true;
+    contents.records[0].environment.build = None;
+    let page = page("interrupted", &contents);
+    assert!(page.contains("3 cases measured, none failed, "));
+    assert!(page.contains("2 not run yet"));
+    assert!(page.contains("of 5"));
+    assert!(page.contains("cut short"));
+    assert_eq!(page.matches("amd-epyc-7763").count(), 1, "an unknown build is no second machine");
+}
+
+#[test]
 fn a_build_that_failed_is_told_once() {
     let mut contents = measured(&one(), &gate(&[1, 2], &[128]), 2, 0.0);
     for record in &mut contents.records {
