@@ -74,6 +74,6 @@ fn place(view: &View<'_>, place: &Place) -> Markup {
 fn sentence(text: &str) -> String {
     let mut rest = text.chars();
     let first = rest.next().into_iter().flat_map(char::to_uppercase);
-    let end = if text.ends_with(['.', '`', '!', '?']) { "" } else { "." };
+    let end = if text.ends_with(['.', '!', '?']) { "" } else { "." };
     first.chain(rest).collect::<String>() + end
 }

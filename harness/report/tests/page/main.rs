@@ -2,11 +2,12 @@
 
 mod contents;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use contents::{begun, case, gate, measured, record, spoil, subject};
-use windtunnel_ledger::case::Workload;
+use windtunnel_ledger::case::{CaseId, Workload};
+use windtunnel_ledger::metric::Metric;
 use windtunnel_ledger::record::{Failure, Outcome, Skipped, Subject};
 use windtunnel_ledger::store::Contents;
 use windtunnel_ledger::unit::Tokens;
@@ -93,6 +94,21 @@ fn sixty_cases_and_four_subjects() {
     assert!(cases.len() > 60);
     let page = page("sixty", &measured(&subjects, &cases, 3, 0.02));
     assert_eq!(page.matches(" against ").count(), 3);
+}
+
+#[test]
+fn every_metric_of_several_models() {
+    let workload = Workload::Generate { prompt: Tokens(512), output: Tokens(128), batch: 4 };
+    let axes = [("attention", "cpu-flash"), ("kv", "paged-32")];
+    let cases = ["qwen2.5-0.5b", "llama-3.2-1b", "mistral-7b-instruct-v0.3"].map(|model| {
+        let mut case = case("nightly/generate", workload, "paged-32", &axes);
+        case.id = CaseId::new("nightly/generate", model, &BTreeMap::new());
+        case.model.name = model.into();
+        case
+    });
+    let page = page("models", &measured(&two(), &cases, 2, -0.03));
+    assert_eq!(svgs(&page).len(), Metric::ALL.len());
+    assert!(page.contains("Only 2 rounds"));
 }
 
 #[test]
