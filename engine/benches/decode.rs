@@ -1,14 +1,15 @@
 //! The bare loop over [`Engine::step`]: what a rate measured through the probe is held against.
 //!
 //! `cargo bench -p windtunnel-engine --bench decode`. Each iteration is one decode step of a
-//! whole batch at a fixed depth; divide the batch by the time to get tokens per second.
+//! whole batch at about `DEPTH`; the throughput is in tokens per second.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use windtunnel_engine::{
-    Choice, Dtype, Engine, EngineConfig, Eos, KvLayout, ModelSource, Request, Sampling, Truncation,
+    Choice, Dtype, Engine, EngineConfig, Eos, KvLayout, ModelSource, Request, RequestId, Sampling,
+    Truncation,
 };
 
 /// Tokens in the cache when measuring begins.
@@ -31,8 +32,9 @@ fn load(preset: &str, dtype: Dtype, batch: usize) -> Engine {
     .expect("presets load")
 }
 
-/// Fresh sequences at `DEPTH`, all of them decoding.
-fn fill(engine: &mut Engine, batch: usize, round: u32) {
+/// Fresh sequences at `DEPTH`, all of them decoding; the last of them.
+fn fill(engine: &mut Engine, batch: usize, round: u32) -> RequestId {
+    let mut last = RequestId(0);
     for sequence in 0..batch as u32 {
         let salt = round * 31 + sequence * 7;
         let request = Request {
@@ -43,9 +45,10 @@ fn fill(engine: &mut Engine, batch: usize, round: u32) {
             eos: Eos::Ignore,
             truncation: Truncation::Refuse,
         };
-        engine.submit(request).expect("the cache holds the batch");
+        last = engine.submit(request).expect("the cache holds the batch");
     }
     engine.step();
+    last
 }
 
 fn decode(c: &mut Criterion) {
@@ -80,5 +83,24 @@ fn decode(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, decode);
+/// One step that computes a whole prompt.
+fn prefill(c: &mut Criterion) {
+    let mut group = c.benchmark_group("prefill");
+    group.sample_size(10).measurement_time(Duration::from_secs(10));
+    for (preset, dtype) in [("qwen2.5-0.5b", Dtype::F32), ("qwen2.5-0.5b", Dtype::Bf16)] {
+        let mut engine = load(preset, dtype, 1);
+        let mut round = 0;
+        group.throughput(Throughput::Elements(DEPTH as u64));
+        group.bench_function(BenchmarkId::new(preset, format!("{dtype}/{DEPTH}")), |b| {
+            b.iter(|| {
+                let id = fill(&mut engine, 1, round);
+                round += 1;
+                black_box(engine.cancel(id));
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, decode, prefill);
 criterion_main!(benches);

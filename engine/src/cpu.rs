@@ -1,7 +1,6 @@
 //! What our CPU kernels share: typed slices of tensors, widening to f32, and inner loops.
 //!
-//! The loops work on arrays of [`LANES`] numbers, which the compiler turns into vector code. The
-//! order of every sum is fixed by the code and never by the number of rows, threads or
+//! The order of every sum is fixed by the code and never by the number of rows, threads or
 //! neighbours, so that a result does not depend on what else is in the batch.
 
 use std::ops::Range;
@@ -11,8 +10,9 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-/// Width of the inner loops: one AVX-512 register, two of AVX2, four of NEON.
-pub(crate) const LANES: usize = 16;
+mod lanes;
+
+pub(crate) use lanes::{LANES, Lanes};
 
 /// A float type of weights and activations.
 pub(crate) trait Element: WithDType {
@@ -134,35 +134,21 @@ pub(crate) fn fma(a: f32, b: f32, c: f32) -> f32 {
     }
 }
 
-/// `sums[i][lane] += rows[i][lane…] · x[lane…]` over the whole lanes of `x`.
+/// `sums[i] += rows[i] · x`, lane by lane, over the whole lanes of `x`.
 #[inline(always)]
-pub(crate) fn dot_rows<const R: usize>(rows: [&[f32]; R], x: &[f32], sums: &mut [[f32; LANES]; R]) {
+pub(crate) fn dot_rows<const R: usize>(rows: [&[f32]; R], x: &[f32], sums: &mut [Lanes; R]) {
     let x = x.as_chunks::<LANES>().0;
     // Equal lengths, stated once, free the loop of bounds checks.
     let rows = rows.map(|row| &row.as_chunks::<LANES>().0[..x.len()]);
     // A local copy stays in registers; through the reference it would be stored in every turn.
     let mut local = *sums;
     for (at, x) in x.iter().enumerate() {
+        let x = Lanes::load(x);
         for (sum, row) in local.iter_mut().zip(rows) {
-            for lane in 0..LANES {
-                sum[lane] = fma(row[at][lane], x[lane], sum[lane]);
-            }
+            *sum = Lanes::load(&row[at]).fma(x, *sum);
         }
     }
     *sums = local;
-}
-
-/// Sum of the lanes, pairwise.
-#[inline(always)]
-pub(crate) fn sum(mut lanes: [f32; LANES]) -> f32 {
-    let mut width = LANES;
-    while width > 1 {
-        width /= 2;
-        for lane in 0..width {
-            lanes[lane] += lanes[lane + width];
-        }
-    }
-    lanes[0]
 }
 
 /// eˣ without a branch and without a call, within 2·10⁻⁷ of the true value, relative. Below
@@ -172,7 +158,8 @@ pub(crate) fn exp(x: f32) -> f32 {
     let x = x.clamp(-87.0, 88.0);
     // x = n·ln 2 + r with |r| ≤ ln 2 / 2; adding and subtracting 1.5·2²³ rounds to an integer.
     const ROUND: f32 = 12_582_912.0;
-    let n = fma(x, std::f32::consts::LOG2_E, ROUND) - ROUND;
+    let rounded = fma(x, std::f32::consts::LOG2_E, ROUND);
+    let n = rounded - ROUND;
     // ln 2 in two parts: the first has few bits, so that n times it is exact.
     let r = fma(n, -0.693_359_4, x);
     let r = fma(n, 2.121_944_4e-4, r);
@@ -181,7 +168,8 @@ pub(crate) fn exp(x: f32) -> f32 {
     for coefficient in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
         p = fma(p, r, coefficient);
     }
-    p * f32::from_bits(((n as i32 + 127) << 23) as u32)
+    // The low bits of `rounded` are n; shifted into the exponent they make 2ⁿ.
+    p * f32::from_bits((rounded.to_bits() << 23).wrapping_add(127 << 23))
 }
 
 #[cfg(test)]

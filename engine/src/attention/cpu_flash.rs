@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 use super::{Attention, Heads, Mask};
 use crate::config::KvLayout;
-use crate::cpu::{Element, LANES, Numbers, by_dtype, exp, fma};
+use crate::cpu::{Element, LANES, Lanes, Numbers, by_dtype, exp, fma};
 use crate::error::Unsupported;
 use crate::kv::{KvView, Table, Tables};
 
@@ -25,8 +25,8 @@ const TILE: usize = 32;
 const SPAN: usize = 16 * TILE;
 /// Query rows (tokens times heads) that share a tile.
 const ROWS: usize = 32;
-/// Dims of the weighted sum that stay in registers.
-const DIMS: usize = 4 * LANES;
+/// Lanes of dims whose weighted sum stays in registers.
+const WIDE: usize = 4;
 
 /// See the head of the file.
 #[derive(Debug)]
@@ -220,11 +220,16 @@ impl<T: Element> Inputs<'_, T> {
 /// Scores of one query (`[dim]`) against a tile of keys (`[dim, TILE]`).
 #[inline(always)]
 fn scores(query: &[f32], keys: &[[f32; TILE]]) -> [f32; TILE] {
-    let mut scores = [0.0; TILE];
+    let mut sums = [Lanes::splat(0.0); TILE / LANES];
     for (q, keys) in query.iter().zip(keys) {
-        for (score, key) in scores.iter_mut().zip(keys) {
-            *score = fma(*q, *key, *score);
+        let q = Lanes::splat(*q);
+        for (sum, keys) in sums.iter_mut().zip(keys.as_chunks().0) {
+            *sum = Lanes::load(keys).fma(q, *sum);
         }
+    }
+    let mut scores = [0.0; TILE];
+    for (sum, scores) in sums.into_iter().zip(scores.as_chunks_mut().0) {
+        sum.store(scores);
     }
     scores
 }
@@ -258,14 +263,16 @@ impl Partial {
         self.total[row] = fma(self.total[row], rescale, weights.iter().sum());
         let sums = &mut self.sums[row * dim..(row + 1) * dim];
         let mut at = 0;
-        let (blocks, rest) = sums.as_chunks_mut::<DIMS>();
-        for sums in blocks {
-            weighted_sum(sums, rescale, weights, &values[seen.start * dim + at..], dim);
-            at += DIMS;
+        let (wide, rest) = sums.as_chunks_mut::<{ WIDE * LANES }>();
+        for sums in wide {
+            let values = &values[seen.start * dim + at..];
+            weighted_sum::<WIDE>(sums, rescale, weights, values, dim);
+            at += WIDE * LANES;
         }
-        let (blocks, rest) = rest.as_chunks_mut::<LANES>();
-        for sums in blocks {
-            weighted_sum(sums, rescale, weights, &values[seen.start * dim + at..], dim);
+        let (narrow, rest) = rest.as_chunks_mut::<LANES>();
+        for sums in narrow {
+            let values = &values[seen.start * dim + at..];
+            weighted_sum::<1>(sums, rescale, weights, values, dim);
             at += LANES;
         }
         for sum in rest {
@@ -303,21 +310,27 @@ impl Partial {
     }
 }
 
-/// `sums = sums · rescale + Σ weights[j] · values[j · dim…]`.
+/// `sums = sums · rescale + Σ weights[j] · values[j · dim…]` for `N` lanes of dims.
 #[inline(always)]
 fn weighted_sum<const N: usize>(
-    sums: &mut [f32; N],
+    sums: &mut [f32],
     rescale: f32,
     weights: &[f32],
     values: &[f32],
     dim: usize,
 ) {
-    let mut local = sums.map(|sum| sum * rescale);
-    for (weight, value) in weights.iter().zip(values.chunks(dim)) {
-        let Some(value) = value.first_chunk::<N>() else { continue };
-        for (sum, value) in local.iter_mut().zip(value) {
-            *sum = fma(*weight, *value, *sum);
+    let sums = sums.as_chunks_mut::<LANES>().0;
+    let mut local = [Lanes::splat(0.0); N];
+    for (local, sums) in local.iter_mut().zip(&*sums) {
+        *local = Lanes::load(sums).times(Lanes::splat(rescale));
+    }
+    for (weight, values) in weights.iter().zip(values.chunks(dim)) {
+        let weight = Lanes::splat(*weight);
+        for (local, values) in local.iter_mut().zip(values.as_chunks().0) {
+            *local = Lanes::load(values).fma(weight, *local);
         }
     }
-    *sums = local;
+    for (local, sums) in local.iter().zip(sums) {
+        local.store(sums);
+    }
 }

@@ -10,7 +10,7 @@
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
-use crate::cpu::{Element, LANES, Numbers, by_dtype, dot_rows, sum};
+use crate::cpu::{Element, LANES, Lanes, Numbers, by_dtype, dot_rows};
 
 /// Most rows that are streamed. Measured: beyond it `gemm` is faster (see `benches/linear.rs`).
 const STREAMED: usize = 16;
@@ -89,19 +89,19 @@ struct Scratch {
     /// A chunk of each weight row as f32.
     wide: [[f32; CHUNK]; TILE],
     /// Sums by row of `x` and row of the tile.
-    lanes: [[[f32; LANES]; TILE]; STREAMED],
+    lanes: [[Lanes; TILE]; STREAMED],
 }
 
 impl Scratch {
-    const fn new() -> Self {
-        Self { wide: [[0.0; CHUNK]; TILE], lanes: [[[0.0; LANES]; TILE]; STREAMED] }
+    fn new() -> Self {
+        Self { wide: [[0.0; CHUNK]; TILE], lanes: [[Lanes::splat(0.0); TILE]; STREAMED] }
     }
 
     /// The `R` rows of `w` against all of `x`. `y`: `[R, m]`. Every sum has the same order,
     /// whatever `R` and `m`: by lanes along the row, then over the lanes, then the odd end.
     fn rows<T: Element, const R: usize>(&mut self, x: &[f32], w: &[T], k: usize, y: &mut [f32]) {
         let m = y.len() / R;
-        self.lanes[..m].as_flattened_mut().fill([0.0; LANES]);
+        self.lanes[..m].as_flattened_mut().fill(Lanes::splat(0.0));
         y.fill(0.0);
         let whole = k / LANES * LANES;
         for start in (0..k).step_by(CHUNK) {
@@ -125,7 +125,7 @@ impl Scratch {
         }
         for (row, lanes) in self.lanes.iter().enumerate().take(m) {
             for (of_tile, lanes) in lanes.iter().enumerate().take(R) {
-                y[of_tile * m + row] += sum(*lanes);
+                y[of_tile * m + row] += lanes.sum();
             }
         }
     }

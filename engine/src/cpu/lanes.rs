@@ -1,0 +1,151 @@
+//! [`Lanes`]: sixteen f32 that are added and multiplied together.
+//!
+//! On x86 with AVX2 and FMA they are two registers; elsewhere an array that the compiler is
+//! trusted with. Left to the compiler on x86 too, products of whole tiles came out as scalar
+//! code and ten times slower.
+
+/// Numbers side by side.
+pub(crate) const LANES: usize = 16;
+
+pub(crate) use implementation::Lanes;
+
+#[cfg(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma"))]
+mod implementation {
+    use std::arch::x86_64::{
+        __m256, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_mul_ps, _mm256_set1_ps, _mm256_storeu_ps,
+    };
+
+    use super::LANES;
+
+    /// See the head of the file.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Lanes([__m256; 2]);
+
+    impl Lanes {
+        #[inline(always)]
+        pub(crate) fn splat(x: f32) -> Self {
+            // SAFETY: this module is compiled only for targets with AVX.
+            let x = unsafe { _mm256_set1_ps(x) };
+            Self([x, x])
+        }
+
+        #[inline(always)]
+        pub(crate) fn load(from: &[f32; LANES]) -> Self {
+            let (low, high) = from.split_at(LANES / 2);
+            // SAFETY: the target has AVX, and each half has the eight numbers that are read; the
+            // load asks for no alignment.
+            unsafe { Self([_mm256_loadu_ps(low.as_ptr()), _mm256_loadu_ps(high.as_ptr())]) }
+        }
+
+        #[inline(always)]
+        pub(crate) fn store(self, to: &mut [f32; LANES]) {
+            let (low, high) = to.split_at_mut(LANES / 2);
+            // SAFETY: the target has AVX, and each half has room for the eight numbers that are
+            // written; the store asks for no alignment.
+            unsafe {
+                _mm256_storeu_ps(low.as_mut_ptr(), self.0[0]);
+                _mm256_storeu_ps(high.as_mut_ptr(), self.0[1]);
+            }
+        }
+
+        /// `self · b + c`.
+        #[inline(always)]
+        pub(crate) fn fma(self, b: Self, c: Self) -> Self {
+            // SAFETY: this module is compiled only for targets with FMA.
+            unsafe {
+                Self([
+                    _mm256_fmadd_ps(self.0[0], b.0[0], c.0[0]),
+                    _mm256_fmadd_ps(self.0[1], b.0[1], c.0[1]),
+                ])
+            }
+        }
+
+        #[inline(always)]
+        pub(crate) fn times(self, b: Self) -> Self {
+            // SAFETY: this module is compiled only for targets with AVX.
+            unsafe { Self([_mm256_mul_ps(self.0[0], b.0[0]), _mm256_mul_ps(self.0[1], b.0[1])]) }
+        }
+    }
+}
+
+#[cfg(not(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma")))]
+mod implementation {
+    use super::LANES;
+
+    /// See the head of the file.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Lanes([f32; LANES]);
+
+    impl Lanes {
+        #[inline(always)]
+        pub(crate) fn splat(x: f32) -> Self {
+            Self([x; LANES])
+        }
+
+        #[inline(always)]
+        pub(crate) fn load(from: &[f32; LANES]) -> Self {
+            Self(*from)
+        }
+
+        #[inline(always)]
+        pub(crate) fn store(self, to: &mut [f32; LANES]) {
+            *to = self.0;
+        }
+
+        /// `self · b + c`.
+        #[inline(always)]
+        pub(crate) fn fma(self, b: Self, c: Self) -> Self {
+            Self(std::array::from_fn(|lane| super::super::fma(self.0[lane], b.0[lane], c.0[lane])))
+        }
+
+        #[inline(always)]
+        pub(crate) fn times(self, b: Self) -> Self {
+            Self(std::array::from_fn(|lane| self.0[lane] * b.0[lane]))
+        }
+    }
+}
+
+impl Lanes {
+    /// Sum of the lanes, pairwise.
+    #[inline(always)]
+    pub(crate) fn sum(self) -> f32 {
+        let mut lanes = [0.0; LANES];
+        self.store(&mut lanes);
+        let mut width = LANES;
+        while width > 1 {
+            width /= 2;
+            for lane in 0..width {
+                lanes[lane] += lanes[lane + width];
+            }
+        }
+        lanes[0]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(first: f32) -> [f32; LANES] {
+        std::array::from_fn(|lane| first + lane as f32 * 1.25)
+    }
+
+    #[test]
+    fn every_lane_is_computed_like_a_number_alone() {
+        let (a, b, c) = (numbers(0.3), numbers(-7.1), numbers(100.0));
+        let [x, y, z] = [a, b, c].map(|numbers| Lanes::load(&numbers));
+        let stored = |lanes: Lanes| {
+            let mut to = [0.0; LANES];
+            lanes.store(&mut to);
+            to
+        };
+        assert_eq!(stored(x), a);
+        assert_eq!(stored(Lanes::splat(3.5)), [3.5; LANES]);
+        assert_eq!(stored(x.times(y)), std::array::from_fn(|i| a[i] * b[i]));
+        assert_eq!(
+            stored(x.fma(y, z)),
+            std::array::from_fn(|i| super::super::fma(a[i], b[i], c[i]))
+        );
+        assert_eq!(Lanes::load(&[1.0; LANES]).sum(), LANES as f32);
+    }
+}
