@@ -4,6 +4,8 @@
 //! Each test runs the same requests in two ways, over every family and every backend, and
 //! compares token for token in f32.
 
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use std::collections::HashMap;
 
 use windtunnel_engine::attention::BACKENDS;

@@ -1,5 +1,7 @@
 //! Every refusal, to the letter: what, where, and what to do next.
 
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -84,13 +86,13 @@ fn unknown_names_are_answered_with_the_known_ones() {
 
 #[test]
 fn settings_that_contradict_each_other_are_refused() {
-    assert_snapshot!(refused(&EngineConfig { kv_tokens: 15, ..config() }), @"`kv_tokens` is 15, less than the 16 tokens of a single block of the paged-16 cache; raise it or lower `max_sequence_length`");
+    assert_snapshot!(refused(&EngineConfig { kv_tokens: 15, ..config() }), @"`kv_tokens` is 15, less than the 16 tokens of a single block of the paged-16 cache; raise it or choose a smaller block");
     let kv = KvLayout::Contiguous;
     assert_snapshot!(refused(&EngineConfig { kv, ..config() }), @"`kv_tokens` is 64, less than the 100 tokens of a single block of the contiguous cache; raise it or lower `max_sequence_length`");
     assert_snapshot!(refused(&EngineConfig { max_sequences: 0, ..config() }), @"`max_sequences` is 0, but nothing runs without at least 1");
     assert_snapshot!(refused(&EngineConfig { max_step_tokens: 3, ..config() }), @"`max_step_tokens` is 3, less than `max_sequences` (4): some sequences would stand still while others decode; raise it or lower `max_sequences`");
     assert_snapshot!(refused(&EngineConfig { max_sequence_length: Some(1), ..config() }), @"`max_sequence_length` is 1, but a prompt token and a new one make 2");
-    assert_snapshot!(refused(&EngineConfig { kv_tokens: 1 << 40, ..config() }), @"`kv_tokens` is 1099511627776, more than 4294967295 slots");
+    assert_snapshot!(refused(&EngineConfig { kv_tokens: 1 << 40, ..config() }), @"`kv_tokens` is 1099511627776, more than 4294967295 slots can be addressed; lower it");
 }
 
 #[test]
@@ -103,7 +105,7 @@ fn an_unknown_key_of_the_configuration_is_named() {
 #[test]
 fn requests_that_cannot_be_answered_are_declined() {
     assert_snapshot!(declined(Request { prompt: vec![], ..request() }), @"the prompt is empty; give it at least one token");
-    assert_snapshot!(declined(Request { prompt: vec![1, 1000], ..request() }), @"prompt token 1000 is outside the vocabulary of 1000");
+    assert_snapshot!(declined(Request { prompt: vec![1, 1000], ..request() }), @"prompt token 1000 is outside the vocabulary of 1000; ids are below that number");
     assert_snapshot!(declined(Request { prompt: vec![1; 100], ..request() }), @"the prompt has 100 tokens, but at most 99 fit beside one new token; shorten it or ask for truncation");
     assert_snapshot!(declined(Request { max_tokens: Some(0), ..request() }), @"`max_tokens` is 0; ask for at least one token");
     assert_snapshot!(declined(Request { max_tokens: Some(80), ..request() }), @"the request needs 82 cached tokens (6 blocks of 16), but the cache has 4 blocks; lower `max_tokens` or raise `kv_tokens`");

@@ -4,6 +4,8 @@
 //! and expected outputs, `golden.json` the tolerance of each. Logits are compared at every
 //! position, hidden states at four places, and greedy continuations token for token.
 
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 

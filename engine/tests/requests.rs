@@ -1,5 +1,7 @@
 //! What a caller sees of a request: ends, truncation, cancellation, and the engine's figures.
 
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use windtunnel_engine::{
     Choice, Dtype, Engine, EngineConfig, Eos, Event, Finish, Footprint, KvLayout, ModelSource,
     Request, RequestId, Sampling, Truncation,

@@ -255,10 +255,11 @@ fn a_block_stays_free_for_elders_that_grow() {
     assert_snapshot!(check("budget 16 slots 4 blocks 2 block 4
         submit a:4+4 b:4+1
         run"), @"
-    a 0..4* | b 0..4*  b ends after 1 (Length)  [1/3]
-    a 4..5*  [2/3]
-    a 5..6*  [2/3]
-    a 6..7*  a ends after 4 (Length)  [0/3]
+    a 0..4*  [1/2]
+    a 4..5*  [2/2]
+    a 5..6*  [2/2]
+    a 6..7*  a ends after 4 (Length)  [0/2]
+    b 0..4*  b ends after 1 (Length)  [0/2]
     ");
 }
 
