@@ -180,7 +180,10 @@ impl Engine {
         let counts = self.counts(&schedule);
         // Preempted sequences have left `running`, but each grant's index is still right: only
         // the youngest leave, and they are last.
-        let drawn = self.forward_and_sample(&schedule, observer, &mut stages, &mut watch);
+        // On a thread of the pool: entered from outside, each of the hundreds of parallel loops of
+        // a pass would wake a worker and wait for it.
+        let drawn =
+            rayon::scope(|_| self.forward_and_sample(&schedule, observer, &mut stages, &mut watch));
         let events = match drawn {
             Ok(drawn) => self.scheduler.commit(&schedule, drawn),
             Err(failure) => self.scheduler.fail(&schedule, &failure),

@@ -28,7 +28,7 @@ pub struct Pass<'a> {
 }
 
 /// Looks on while a pass runs: parity checks, perplexity.
-pub trait Observer {
+pub trait Observer: Send {
     /// `x` is `[tokens, …]` at `place`, one row for each packed token of `pass`.
     fn observe(&mut self, place: Place, x: &Tensor);
 }

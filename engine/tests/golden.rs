@@ -146,12 +146,14 @@ fn check(case: &str, setup: &Setup, tolerance: Tolerance) {
         for (offset, expected) in expected.iter().enumerate() {
             let found = &seen.0[&(request, place)][&(first + offset)];
             assert_eq!(found.len(), expected.len(), "{name}: width of {tensor}");
-            let worst = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert!(
-                worst <= atol,
-                "{name}: {tensor} at position {} is off by {worst:e}, allowed {atol:e}",
-                first + offset
-            );
+            for (column, (found, expected)) in found.iter().zip(expected).enumerate() {
+                // Written so that a NaN fails.
+                assert!(
+                    (found - expected).abs() <= atol,
+                    "{name}: {tensor} at position {}, column {column}: {found} instead of {expected}, allowed {atol:e}",
+                    first + offset
+                );
+            }
         }
     };
     compare("logits", golden.rows("logits", 0), main, Place::Logits, 0);
