@@ -1,0 +1,76 @@
+//! Subjects and runs side by side.
+
+use std::fs;
+
+use windtunnel_ledger::record::Outcome;
+use windtunnel_ledger::store::Contents;
+
+use crate::sandbox::{FAKE_PROBE, Sandbox, redacted};
+
+#[test]
+fn two_subjects_alternate_and_are_compared() {
+    let sandbox = Sandbox::new(&["fine"]);
+    let other = sandbox.path("other-probe");
+    fs::copy(FAKE_PROBE, &other).unwrap();
+    // Another file, the same program: as a new build of the same revision would be.
+    let mut bytes = fs::read(&other).unwrap();
+    bytes.push(0);
+    fs::write(&other, bytes).unwrap();
+    let base = format!("probe:{FAKE_PROBE}");
+    let args = [
+        "-q",
+        "run",
+        "test/fake",
+        "-s",
+        &base,
+        "-s",
+        "probe:other-probe",
+        "-n",
+        "3",
+        "-o",
+        "run.jsonl",
+    ];
+    let said = sandbox.run(&args);
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    let order: Vec<(u32, bool)> = sandbox
+        .contents()
+        .records
+        .iter()
+        .map(|record| (record.round, record.subject.name == base))
+        .collect();
+    assert_eq!(order, [(1, true), (1, false), (2, false), (2, true), (3, true), (3, false)]);
+
+    let said = sandbox.run(&["compare", "run.jsonl"]);
+    let _redacted = redacted(&sandbox);
+    insta::assert_snapshot!(said.out);
+    assert_eq!(said.code, 0);
+}
+
+#[test]
+fn runs_are_compared_and_a_faster_wrong_answer_is_broken() {
+    let sandbox = Sandbox::new(&["fine"]);
+    sandbox.measure();
+    // What `auto` runs may change between two builds: the case is the same, the work is not.
+    let text = fs::read_to_string(sandbox.path("run.jsonl")).unwrap();
+    let digest = |record: &Contents| match &record.records[0].outcome {
+        Outcome::Measured(samples) => samples.iterations[0].digest.to_string(),
+        other => panic!("{other:?}"),
+    };
+    let wrong = text.replace(&digest(&sandbox.contents()), "0123456789abcdef");
+    fs::write(sandbox.path("wrong.jsonl"), wrong).unwrap();
+
+    assert_eq!(sandbox.run(&["compare", "run.jsonl", "run.jsonl"]).code, 0);
+    let said = sandbox.run(&["compare", "run.jsonl", "wrong.jsonl"]);
+    assert!(
+        said.out.contains("broken: the output tokens differ between base and head"),
+        "{}",
+        said.out
+    );
+    assert_eq!(said.code, 5);
+
+    let elsewhere = text.replace("\"cores\":", "\"cores\":1");
+    fs::write(sandbox.path("elsewhere.jsonl"), elsewhere).unwrap();
+    let said = sandbox.run(&["compare", "run.jsonl", "elsewhere.jsonl"]);
+    assert!(said.out.contains("not comparable:\n    cores: "), "{}", said.out);
+    assert_eq!(said.code, 4);
+}

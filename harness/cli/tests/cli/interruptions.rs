@@ -1,0 +1,110 @@
+//! Runs that are killed, and how they go on.
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use crate::sandbox::{FAKE_PROBE, Sandbox, redacted};
+
+#[test]
+fn a_killed_run_is_resumed_without_loss_or_doubling() {
+    let sandbox = Sandbox::with(
+        "workload = \"decode\"\nmodels = [\"tiny-qwen3\", \"tiny-llama\"]\nrounds = 6\n\
+         matrix = { attention = [\"slow\"], batch = [1, 2] }\n",
+    );
+    let out = sandbox.path("run.jsonl");
+    let args = ["-q", "run", "test/fake", "--probe", FAKE_PROBE, "--out", "run.jsonl"];
+    let mut child = sandbox.command(&args).stdout(Stdio::null()).spawn().unwrap();
+    let patience = Instant::now() + Duration::from_secs(60);
+    let lines = |path: &Path| fs::read_to_string(path).unwrap_or_default().lines().count();
+    while lines(&out) < 6 && Instant::now() < patience {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let before = sandbox.contents().records;
+    assert!((5..24).contains(&before.len()), "{} records were there at the kill", before.len());
+
+    // The kill may also have come in the middle of a line.
+    let torn = fs::read_to_string(&out).unwrap() + "{\"schema\":1,\"reco";
+    fs::write(&out, torn).unwrap();
+    let said = sandbox.run(&["run", "--resume", "run.jsonl"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(said.err.contains("the last line was cut short"), "{}", said.err);
+
+    let after = sandbox.contents().records;
+    assert_eq!(after[..before.len()], before[..], "what was measured stays as it was");
+    let mut rounds: Vec<_> = after.iter().map(|r| (r.case.id.clone(), r.round)).collect();
+    rounds.sort();
+    rounds.dedup();
+    assert_eq!((after.len(), rounds.len()), (24, 24));
+}
+
+#[test]
+fn a_probe_does_not_outlive_a_killed_run() {
+    let sandbox = Sandbox::with(
+        "workload = \"decode\"\nmodels = [\"tiny-qwen3\"]\ndeadline = 600\n\
+         matrix = { attention = [\"hang\"] }\n",
+    );
+    let args = ["-q", "run", "test/fake", "--probe", FAKE_PROBE, "--out", "run.jsonl"];
+    let mut child = sandbox.command(&args).stdout(Stdio::null()).spawn().unwrap();
+    let patience = Instant::now() + Duration::from_secs(60);
+    while children_of(child.id()).is_empty() && Instant::now() < patience {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let probes = children_of(child.id());
+    assert_eq!(probes.len(), 1);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    while probes.iter().any(|pid| is_alive(*pid)) && Instant::now() < patience {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(!probes.iter().any(|pid| is_alive(*pid)), "the probe is still there");
+}
+
+/// The processes whose parent is `parent`.
+fn children_of(parent: u32) -> Vec<u32> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| state(*pid).is_some_and(|(_, ppid)| ppid == parent)).collect()
+}
+
+fn is_alive(pid: u32) -> bool {
+    state(pid).is_some_and(|(state, _)| state != 'Z')
+}
+
+/// State letter and parent of a process.
+fn state(pid: u32) -> Option<(char, u32)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let mut fields = rest.split(' ');
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+}
+
+#[test]
+fn an_unfinished_run_is_found_and_a_finished_one_is_left_alone() {
+    let sandbox = Sandbox::new(&["fine"]);
+    let run = ["-q", "run", "test/fake", "--probe", FAKE_PROBE];
+    assert_eq!(sandbox.run(&run).code, 0);
+    let said = sandbox.run(&["run", "--resume"]);
+    let _redacted = redacted(&sandbox);
+    insta::assert_snapshot!(said.err, @"
+    error: every run below `DIR/reports` is finished: there is nothing to resume
+    ");
+    assert_eq!(said.code, 2);
+}
+
+#[test]
+fn a_resumed_run_measures_with_the_same_executable_or_not_at_all() {
+    let sandbox = Sandbox::new(&["fine"]);
+    sandbox.measure();
+    let text = fs::read_to_string(sandbox.path("run.jsonl")).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    fs::write(sandbox.path("run.jsonl"), lines[..2].join("\n") + "\n").unwrap();
+    fs::remove_dir_all(sandbox.path("target")).unwrap();
+    let said = sandbox.run(&["run", "--resume", "run.jsonl"]);
+    let _redacted = redacted(&sandbox);
+    insta::assert_snapshot!(said.err, @"error: the probe of subject `probe:FAKE-PROBE` is gone from `DIR/target/windtunnel`, and another build might measure something else: start a new run");
+    assert_eq!(said.code, 2);
+}

@@ -1,0 +1,107 @@
+//! Plans and runs.
+
+use std::fs;
+use std::process::Command;
+
+use windtunnel_ledger::record::{Failure, Outcome};
+
+use crate::sandbox::{Sandbox, redacted};
+
+#[test]
+fn a_run_prints_a_table_and_keeps_records_log_and_report() {
+    let sandbox = Sandbox::new(&["fine", "fast"]);
+    let said = sandbox.measure();
+    let _redacted = redacted(&sandbox);
+    insta::assert_snapshot!(said.out);
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+
+    let contents = sandbox.contents();
+    assert_eq!(contents.records.len(), 4);
+    assert_eq!(contents.run.cases.len(), 2);
+    let log = fs::read_to_string(sandbox.path("run.log")).unwrap();
+    assert_eq!(log.matches("echo '{\"protocol\":").count(), 4, "{log}");
+    assert!(fs::read_to_string(sandbox.path("report.html")).unwrap().contains("tiny-qwen3"));
+}
+
+#[test]
+fn a_line_from_the_log_repeats_the_round_in_a_shell() {
+    let sandbox = Sandbox::new(&["fine"]);
+    sandbox.measure();
+    let command = &sandbox.contents().records[0].command;
+    let output = Command::new("sh").arg("-c").arg(command).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.lines().last().unwrap().starts_with("{\"end\":"), "{text}");
+}
+
+#[test]
+fn whatever_a_probe_does_the_run_goes_on_and_tells() {
+    let behaviours = [
+        "broken-engine",
+        "crash",
+        "early",
+        "garbage",
+        "hang",
+        "mute",
+        "other-protocol",
+        "partial",
+        "silent-end",
+        "unsupported",
+        "fine",
+    ];
+    let sandbox = Sandbox::new(&behaviours);
+    let said = sandbox.measure();
+    let _redacted = redacted(&sandbox);
+    insta::assert_snapshot!(said.out);
+    assert_eq!((said.code, said.err.as_str()), (5, ""));
+
+    let records = sandbox.contents().records;
+    let failed = records.iter().filter(|r| matches!(r.outcome, Outcome::Failed(_))).count();
+    assert_eq!(failed, 9, "a case that failed is not tried again");
+    assert!(records.iter().any(|r| matches!(r.outcome, Outcome::Failed(Failure::TimedOut { .. }))));
+}
+
+#[test]
+fn a_probe_that_cannot_be_started_is_a_failure_and_no_end() {
+    let sandbox = Sandbox::new(&["fine"]);
+    fs::write(sandbox.path("no-program"), "this is no program").unwrap();
+    let said =
+        sandbox.run(&["-q", "run", "test/fake", "--probe", "no-program", "--out", "run.jsonl"]);
+    assert_eq!(said.code, 5, "{}", said.err);
+    let failed = &sandbox.contents().records[0].outcome;
+    assert!(matches!(failed, Outcome::Failed(Failure::Start { .. })), "{failed:?}");
+}
+
+#[test]
+fn output_that_varies_between_rounds_is_told() {
+    let sandbox = Sandbox::new(&["liar"]);
+    assert!(sandbox.measure().out.contains("the output tokens differ between rounds"));
+}
+
+#[test]
+fn the_plan_is_listed_without_measuring() {
+    let sandbox = Sandbox::with(
+        "workload = \"prefill\"\nmodels = [\"tiny-qwen3\"]\nmatrix = { prompt = [64, 256], kv = [\"contiguous\", \"paged-16\"] }\n\
+         [[skip]]\nwhen = { prompt = 256, kv = \"contiguous\" }\nreason = \"as an example\"\n",
+    );
+    let said = sandbox.run(&["list", "test"]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    insta::assert_snapshot!(said.out, @"
+      case                                           rounds      time      memory
+    ───────────────────────────────────────────────────────────────────────────────
+      test/fake/tiny-qwen3/kv=contiguous,prompt=64        3   ~358 ms   ~4.44 MiB
+      test/fake/tiny-qwen3/kv=paged-16,prompt=64          3   ~358 ms   ~4.44 MiB
+      test/fake/tiny-qwen3/kv=paged-16,prompt=256         3   ~456 ms   ~5.56 MiB
+
+    skipped by the scenarios:
+      test/fake/tiny-qwen3/kv=contiguous,prompt=256: as an example
+
+    3 cases, 1 skipped, 0 left out by the filter. Time ~1.17 s, memory ~5.56 MiB at most.
+    ");
+    assert!(!sandbox.path("reports").exists());
+
+    let said = sandbox.run(&["list", "test", "--filter", "no such case"]);
+    assert_eq!(said.code, 4);
+    let said = sandbox.run(&["run", "test", "--filter", "no such case"]);
+    assert_eq!(said.code, 2);
+    insta::assert_snapshot!(said.err, @"error: nothing to measure: 0 skipped, 4 left out by the filter; `windtunnel list` shows the cases");
+}

@@ -1,0 +1,42 @@
+//! What is said when something cannot be done.
+
+use std::process::Command;
+
+use crate::sandbox::{FAKE_PROBE, Said, Sandbox, redacted};
+
+#[test]
+fn mistakes_are_answered_with_what_to_do() {
+    let sandbox = Sandbox::new(&["fine"]);
+    sandbox.measure();
+    let _redacted = redacted(&sandbox);
+    let complaint = |args: &[&str]| {
+        let said = sandbox.run(args);
+        assert_eq!((said.code, said.out.as_str()), (2, ""), "{args:?}");
+        said.err
+    };
+    insta::assert_snapshot!(complaint(&["run", "test/fake"]), @"error: there is no probe to build in `DIR`: change to the workspace with `-C DIR`, or name a ready probe with `--probe PATH`");
+    insta::assert_snapshot!(complaint(&["run", "tset"]), @"error: no scenario `tset` in `DIR/scenarios`, did you mean `test`?");
+    insta::assert_snapshot!(complaint(&["run", "test", "--probe", "nowhere"]), @"error: there is no probe at `nowhere`");
+    insta::assert_snapshot!(complaint(&["run", "test", "-s", "HEAD"]), @"
+    error: invalid value 'HEAD' for '--subject <SUBJECT>': a subject is `.` (the working tree), `rev:REVISION` or `probe:PATH`
+
+    For more information, try '--help'.
+    ");
+    insta::assert_snapshot!(complaint(&["run", "test", "-s", "rev:no-such-revision"]), @"error: `no-such-revision` is no revision of `DIR`: git rev-parse: fatal: not a git repository (or any of the parent directories): .git");
+    insta::assert_snapshot!(complaint(&["run", "test", "-s", ".", "-s", "."]), @"error: subject `.` is named twice");
+    insta::assert_snapshot!(complaint(&["run", "test", "--probe", FAKE_PROBE, "-o", "run.jsonl"]), @"error: `run.jsonl` exists already; continue it with `--resume run.jsonl`, or choose another `--out`");
+    insta::assert_snapshot!(complaint(&["compare", "run.jsonl"]), @"error: run `run.jsonl` has one subject only: name a second run to compare it with");
+    insta::assert_snapshot!(complaint(&["compare", "run.jsonl", "gone"]), @"error: there is no run `gone` here or below `DIR/reports`");
+    insta::assert_snapshot!(complaint(&["compare", "run.jsonl", "run.jsonl@rev:x"]), @"error: run `TIME-test-fake` has no subject `rev:x`; it has `probe:FAKE-PROBE`");
+    insta::assert_snapshot!(complaint(&["report", "gone"]), @"error: there is no run `gone` here or below `DIR/reports`");
+    insta::assert_snapshot!(complaint(&["history"]), @"error: `windtunnel-history` is neither beside `windtunnel` nor can it be built in `DIR`");
+}
+
+#[test]
+fn a_directory_that_does_not_exist_is_named() {
+    let command = ["-C", "no-such-dir", "list"];
+    let output = Command::new(env!("CARGO_BIN_EXE_windtunnel")).args(command).output().unwrap();
+    let said = Said::from(output);
+    insta::assert_snapshot!(said.err, @"error: cannot enter directory `no-such-dir`: No such file or directory (os error 2)");
+    assert_eq!(said.code, 2);
+}

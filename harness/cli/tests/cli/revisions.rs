@@ -1,0 +1,130 @@
+//! Subjects that are built: the working tree and revisions of a small repository whose probe needs
+//! no engine.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use windtunnel_ledger::record::{Failure, Outcome};
+
+use crate::sandbox::{Said, Sandbox};
+
+/// A probe that answers without reading its case; `@GAP` is the time between its tokens.
+const PROBE: &str = r##"fn main() {
+    println!("{}", r#"{"hello":{"protocol":1,"build":{"engine":"0","candle":"0","rustc":"0","profile":"release","target":"t","target_features":[],"features":[]}}}"#);
+    println!("{}", r#"{"loaded":{"attention":"fake","values":{"load-time":1.0}}}"#);
+    println!("{}", r#"{"iteration":{"kind":"timed","digest":"0","values":{"time-per-output-token":[@GAP]}}}"#);
+    println!("{}", r#"{"end":{"values":{}}}"#);
+}
+"##;
+
+/// A repository with a workspace in which `windtunnel` can build a probe.
+fn repository() -> Sandbox {
+    let sandbox = Sandbox::new(&["fine"]);
+    let write = |path: &str, text: &str| {
+        let path = sandbox.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write("Cargo.toml", "[workspace]\nresolver = \"3\"\nmembers = [\"harness/probe\"]\n");
+    write(
+        "harness/probe/Cargo.toml",
+        "[package]\nname = \"windtunnel-probe\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\
+         [features]\nextra = []\n",
+    );
+    write(
+        "Cargo.lock",
+        "version = 4\n\n[[package]]\nname = \"windtunnel-probe\"\nversion = \"0.0.0\"\n",
+    );
+    write(".gitignore", "/target\n/run*\n");
+    write("harness/probe/src/main.rs", &PROBE.replace("@GAP", "1000"));
+    git(sandbox.dir.path(), &["init", "--quiet"]);
+    commit(&sandbox, "first");
+    sandbox
+}
+
+fn git(dir: &Path, args: &[&str]) {
+    let identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"];
+    let status = Command::new("git").current_dir(dir).args(identity).args(args).status().unwrap();
+    assert!(status.success());
+}
+
+fn commit(sandbox: &Sandbox, message: &str) {
+    git(sandbox.dir.path(), &["add", "--all"]);
+    git(sandbox.dir.path(), &["commit", "--quiet", "--message", message]);
+}
+
+fn set_gap(sandbox: &Sandbox, gap: &str) {
+    fs::write(sandbox.path("harness/probe/src/main.rs"), PROBE.replace("@GAP", gap)).unwrap();
+}
+
+fn measure(sandbox: &Sandbox, subjects: &[&str]) -> Said {
+    let _ = fs::remove_file(sandbox.path("run.jsonl"));
+    let mut args = vec!["--quiet", "run", "test/fake", "--out", "run.jsonl"];
+    for subject in subjects {
+        args.extend(["--subject", subject]);
+    }
+    sandbox.run(&args)
+}
+
+#[test]
+fn a_revision_and_the_working_tree_are_built_apart_and_alternate() {
+    let sandbox = repository();
+    set_gap(&sandbox, "2000");
+    commit(&sandbox, "slower");
+    set_gap(&sandbox, "4000");
+    let said = measure(&sandbox, &["rev:HEAD~1", "rev:HEAD", "."]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+
+    let contents = sandbox.contents();
+    let told: Vec<(&str, bool, f64)> = contents
+        .records
+        .iter()
+        .map(|record| {
+            let Outcome::Measured(samples) = &record.outcome else { panic!("{record:?}") };
+            let gap = samples.of(windtunnel_ledger::Metric::TimePerOutputToken)[0];
+            (record.subject.name.as_str(), record.subject.dirty, gap)
+        })
+        .collect();
+    let round = [("rev:HEAD~1", false, 1e3), ("rev:HEAD", false, 2e3), (".", true, 4e3)];
+    let back: Vec<_> = round.iter().rev().copied().collect();
+    assert_eq!(told, [round.to_vec(), back].concat());
+    let commits: Vec<_> = contents.run.subjects.iter().map(|s| s.commit.clone().unwrap()).collect();
+    assert_eq!(commits[1], commits[2], "the working tree stands on the newest commit");
+    assert!(!sandbox.path("target/windtunnel/worktree").exists(), "the worktree is taken away");
+}
+
+#[test]
+fn a_revision_is_built_once_for_each_set_of_features() {
+    let sandbox = repository();
+    assert_eq!(measure(&sandbox, &["rev:HEAD"]).code, 0);
+    // A build would have to begin with the build folder.
+    fs::remove_dir_all(sandbox.path("target/windtunnel/build")).unwrap();
+    assert_eq!(measure(&sandbox, &["rev:HEAD"]).code, 0);
+    assert!(!sandbox.path("target/windtunnel/build").exists());
+
+    let args =
+        ["-q", "run", "test/fake", "-s", "rev:HEAD", "--features", "extra", "-o", "run2.jsonl"];
+    assert_eq!(sandbox.run(&args).code, 0);
+    assert!(sandbox.path("target/windtunnel/build").exists());
+}
+
+#[test]
+fn a_subject_that_does_not_build_is_a_finding_and_the_other_is_measured() {
+    let sandbox = repository();
+    set_gap(&sandbox, "this is no number");
+    fs::write(sandbox.path("harness/probe/src/main.rs"), "fn main() { unknown_function() }")
+        .unwrap();
+    let said = measure(&sandbox, &["rev:HEAD", "."]);
+    assert_eq!(said.code, 5);
+    assert!(said.out.contains("cannot find function `unknown_function`"), "{}", said.out);
+
+    let records = sandbox.contents().records;
+    let measured = records.iter().filter(|r| matches!(r.outcome, Outcome::Measured(_))).count();
+    let failed = |outcome: &Outcome| matches!(outcome, Outcome::Failed(Failure::Build { .. }));
+    assert_eq!((measured, records.iter().filter(|r| failed(&r.outcome)).count()), (2, 1));
+
+    let said = sandbox.run(&["-q", "run", "--resume", "run.jsonl"]);
+    assert_eq!(said.code, 5, "{}", said.err);
+    assert_eq!(sandbox.contents().records.len(), 3, "nothing was left to measure");
+}

@@ -1,0 +1,89 @@
+//! A directory of its own for each test, and what the command said in it.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use windtunnel_ledger::store::{self, Contents};
+
+pub(crate) const FAKE_PROBE: &str = env!("CARGO_BIN_EXE_fake-probe");
+
+/// A directory with one scenario, `test/fake`.
+pub(crate) struct Sandbox {
+    pub(crate) dir: tempfile::TempDir,
+}
+
+impl Sandbox {
+    /// A scenario whose cases behave as these words tell the fake probe.
+    pub(crate) fn new(behaviours: &[&str]) -> Sandbox {
+        Sandbox::with(&format!(
+            "workload = \"decode\"\nmodels = [\"tiny-qwen3\"]\nrounds = 2\ndeadline = 2.0\n\
+             matrix = {{ attention = {behaviours:?}, output = [4] }}\n"
+        ))
+    }
+
+    pub(crate) fn with(scenario: &str) -> Sandbox {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("scenarios/test")).unwrap();
+        fs::write(dir.path().join("scenarios/test/fake.toml"), scenario).unwrap();
+        Sandbox { dir }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_windtunnel"));
+        command.arg("-C").arg(self.dir.path()).args(args);
+        command
+    }
+
+    pub(crate) fn run(&self, args: &[&str]) -> Said {
+        Said::from(self.command(args).output().unwrap())
+    }
+
+    /// Measures `test/fake` with the fake probe into `run.jsonl`.
+    pub(crate) fn measure(&self) -> Said {
+        self.run(&["--quiet", "run", "test/fake", "--probe", FAKE_PROBE, "--out", "run.jsonl"])
+    }
+
+    pub(crate) fn contents(&self) -> Contents {
+        store::read(&self.path("run.jsonl")).unwrap()
+    }
+}
+
+/// What the command said.
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Said {
+        Said {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+/// Replaces what differs from machine to machine and run to run.
+pub(crate) fn redacted(sandbox: &Sandbox) -> insta::internals::SettingsBindDropGuard {
+    let mut settings = insta::Settings::clone_current();
+    let dir = sandbox.dir.path().canonicalize().unwrap();
+    settings.add_filter(&regex_escape(&dir.display().to_string()), "DIR");
+    settings.add_filter(&regex_escape(FAKE_PROBE), "FAKE-PROBE");
+    settings.add_filter(r"\d{8}T\d{9}Z", "TIME");
+    settings.add_filter(r"\n.*the machine was busy.*\n", "");
+    settings.add_filter(r"\(\d[\d.]* (ns|µs|ms|s)\)", "(WALL)");
+    settings.bind_to_scope()
+}
+
+fn regex_escape(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_alphanumeric() { c.to_string() } else { format!("\\{c}") })
+        .collect()
+}
