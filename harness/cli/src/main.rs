@@ -364,7 +364,7 @@ fn history(workspace: &Workspace, args: &HistoryArgs, voice: Voice) -> Result<u8
             command
         }
     };
-    let chosen = args.args.iter().any(|arg| arg == "--store");
+    let chosen = args.args.iter().any(|arg| arg.as_encoded_bytes().starts_with(b"--store"));
     let store: [OsString; 2] = ["--store".into(), workspace.reports().into()];
     command.args(if chosen { &[][..] } else { &store }).args(&args.args);
     let status = command.status().context("cannot start `windtunnel-history`")?;

@@ -6,6 +6,7 @@ use polars::prelude::{
     BooleanChunked, DataFrame, IntoLazy, NewChunkedArray, SortMultipleOptions, StringChunked, col,
     lit,
 };
+use windtunnel_ledger::case::matches;
 use windtunnel_ledger::compare::Row;
 use windtunnel_ledger::metric::Metric;
 use windtunnel_ledger::summary::Location;
@@ -60,20 +61,6 @@ impl Series {
             head: pair[1].location.clone(),
         })
     }
-}
-
-/// Whether `pattern` occurs in `case`; a `*` in it stands for anything. The empty pattern occurs
-/// everywhere.
-#[must_use]
-pub fn matches(case: &str, pattern: &str) -> bool {
-    let mut rest = case;
-    pattern.split('*').all(|piece| match rest.find(piece) {
-        Some(at) => {
-            rest = &rest[at + piece.len()..];
-            true
-        }
-        None => false,
-    })
 }
 
 /// The series of `metric` of every case in which `pattern` occurs, by case and machine.
@@ -154,20 +141,4 @@ fn cases(frame: &DataFrame, pattern: &str) -> Result<DataFrame, Error> {
 
 fn text<'a>(frame: &'a DataFrame, column: &'static str) -> Result<&'a StringChunked, Error> {
     frame.column(column).and_then(|column| column.str()).map_err(|_| Error::Column(column))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pattern_is_a_part_of_an_id_and_a_star_is_anything() {
-        let id = "gate/decode/qwen3-0.6b/batch=8,kv=paged-32";
-        for pattern in ["", "decode", "gate/*kv=paged", "*", "gate*batch=8*32"] {
-            assert!(matches(id, pattern), "{pattern}");
-        }
-        for pattern in ["prefill", "kv*gate", "batch=8,kv=paged-32*x"] {
-            assert!(!matches(id, pattern), "{pattern}");
-        }
-    }
 }

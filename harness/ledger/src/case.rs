@@ -293,6 +293,20 @@ impl CaseId {
     }
 }
 
+/// Whether `pattern` occurs in the text of a case id; a `*` in it stands for anything. The empty
+/// pattern occurs everywhere.
+#[must_use]
+pub fn matches(id: &str, pattern: &str) -> bool {
+    let mut rest = id;
+    pattern.split('*').all(|piece| match rest.find(piece) {
+        Some(at) => {
+            rest = &rest[at + piece.len()..];
+            true
+        }
+        None => false,
+    })
+}
+
 impl fmt::Display for CaseId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
@@ -424,6 +438,17 @@ pub(crate) mod tests {
         split.model.name = "owner/tiny".into();
         split.id = CaseId("a/owner/tiny/batch=8".into());
         assert_eq!((split.scenario(), split.axes()), ("a", "batch=8"));
+    }
+
+    #[test]
+    fn a_pattern_may_occur_anywhere_and_a_star_stands_for_anything() {
+        let id = "gate/x/tiny/batch=1,kv=paged-16";
+        for pattern in ["", "*", "gate", "paged-16", "tiny*kv=paged", "gate*", "*16"] {
+            assert!(matches(id, pattern), "{pattern}");
+        }
+        for pattern in ["smoke", "kv=paged*tiny", "batch=1*batch=1"] {
+            assert!(!matches(id, pattern), "{pattern}");
+        }
     }
 
     #[test]
