@@ -16,7 +16,7 @@ use windtunnel_ledger::record::{Failure, Outcome, Samples};
 use windtunnel_ledger::unit::Nanos;
 use windtunnel_ledger::wire::{Message, Order, PROTOCOL};
 
-use crate::machine;
+use crate::{machine, show};
 
 /// What a child left.
 pub(crate) struct Left {
@@ -244,11 +244,11 @@ fn order(case: &Case) -> String {
     serde_json::to_string(&order).expect("a case is plain data") + "\n"
 }
 
-/// A line for a shell that runs `case` on `probe` once more.
+/// A line for a shell that runs `case` on `probe` once more, from the current directory.
 pub(crate) fn shell_line(probe: &Path, case: &Case) -> String {
     let order = order(case);
     let quoted = |text: &str| {
         shlex::try_quote(text).map_or_else(|_| format!("{text:?}"), std::borrow::Cow::into_owned)
     };
-    format!("echo {} | {}", quoted(order.trim_end()), quoted(&probe.display().to_string()))
+    format!("echo {} | {}", quoted(order.trim_end()), quoted(&show::path(probe)))
 }
