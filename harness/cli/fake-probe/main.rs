@@ -66,7 +66,7 @@ fn main() {
 }
 
 fn say_iteration(case: &Case, factor: f64) {
-    let shape = case.workload.shape();
+    let shape = case.shape();
     let ms = |ms: u64| Nanos((ms as f64 * 1e6 * factor) as u64);
     let request = Timeline {
         prompt: Tokens(shape.prompt.0),

@@ -77,7 +77,7 @@ fn size(case: &Case, model: &KnownModel) -> Option<(Bytes, Bytes)> {
             weights.filter_map(|entry| entry.metadata().ok()).map(|meta| meta.len()).sum()
         }
     };
-    let shape = case.workload.shape();
+    let shape = case.shape();
     let kv = shape.length().0 * u64::from(shape.batch) * model.kv_width * case.dtype.bytes();
     (weights > 0).then_some((Bytes(weights), Bytes(kv)))
 }
@@ -86,7 +86,7 @@ fn size(case: &Case, model: &KnownModel) -> Option<(Bytes, Bytes)> {
 /// 8 GB/s, and a prompt is worked off at 50 GFLOP/s.
 fn guess(case: &Case, model: &KnownModel, (weights, kv): (Bytes, Bytes)) -> Nanos {
     const START: f64 = 0.1;
-    let shape = case.workload.shape();
+    let shape = case.shape();
     let requests = f64::from(shape.batch);
     let load = weights.0 as f64 / 0.5e9;
     let prefill = 2.0 * model.parameters as f64 * shape.prompt.0 as f64 * requests / 50e9;

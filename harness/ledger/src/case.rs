@@ -117,22 +117,6 @@ impl Workload {
             ],
         }
     }
-
-    /// The requests of one iteration.
-    ///
-    /// A decode at depth `d` is a prompt of `d` tokens whose first token is not counted: the rate
-    /// and the gaps begin after it, with `d` tokens in the cache.
-    #[must_use]
-    pub const fn shape(&self) -> Shape {
-        match *self {
-            Workload::Load => Shape { prompt: Tokens(8), output: Tokens(1), batch: 1 },
-            Workload::Prefill { prompt, batch } => Shape { prompt, output: Tokens(1), batch },
-            Workload::Decode { depth, output, batch } => {
-                Shape { prompt: depth, output: Tokens(output.0 + 1), batch }
-            }
-            Workload::Generate { prompt, output, batch } => Shape { prompt, output, batch },
-        }
-    }
 }
 
 impl Shape {
@@ -344,6 +328,27 @@ impl Case {
 }
 
 impl Case {
+    /// The requests of one iteration.
+    ///
+    /// A decode at depth `d` is a prompt of `d` tokens whose first output token is not counted. While
+    /// the prompts of a batch are worked off step by step, those that are through decode already: so
+    /// each request is given as many tokens more as there may be such steps, and what is counted is
+    /// the time in which all decode ([`timeline::together`](crate::timeline::together)).
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        match self.workload {
+            Workload::Load => Shape { prompt: Tokens(8), output: Tokens(1), batch: 1 },
+            Workload::Prefill { prompt, batch } => Shape { prompt, output: Tokens(1), batch },
+            Workload::Decode { depth, output, batch } => {
+                let budget = self.step_tokens.0.saturating_sub(u64::from(batch)).max(1);
+                let steps = (depth.0 * u64::from(batch)).div_ceil(budget);
+                let lead = if batch == 1 { 0 } else { steps };
+                Shape { prompt: depth, output: Tokens(output.0 + 1 + lead), batch }
+            }
+            Workload::Generate { prompt, output, batch } => Shape { prompt, output, batch },
+        }
+    }
+
     /// The scenario that it belongs to: `gate/decode`.
     #[must_use]
     pub fn scenario(&self) -> &str {
@@ -449,6 +454,18 @@ pub(crate) mod tests {
         for pattern in ["smoke", "kv=paged*tiny", "batch=1*batch=1"] {
             assert!(!matches(id, pattern), "{pattern}");
         }
+    }
+
+    #[test]
+    fn sequences_of_a_batch_get_tokens_for_the_steps_until_all_decode() {
+        let mut case = case("a");
+        case.step_tokens = Tokens(512);
+        let output = |case: &Case| case.shape().output.0;
+        assert_eq!(output(&case), 33, "one sequence waits for nobody");
+        case.workload = Workload::Decode { depth: Tokens(128), output: Tokens(32), batch: 8 };
+        assert_eq!(output(&case), 33 + 3, "1024 prompt tokens, 504 a step beside eight decodes");
+        case.step_tokens = Tokens(1);
+        assert_eq!(output(&case), 33 + 1024);
     }
 
     #[test]

@@ -52,6 +52,20 @@ pub fn metrics(requests: &[Timeline]) -> Values {
     values
 }
 
+/// The part of each request in which all of them decode: from the moment at which the last of them
+/// has its first token to the moment at which the first of them has its last.
+#[must_use]
+pub fn together(requests: &[Timeline]) -> Vec<Timeline> {
+    let begin = requests.iter().filter_map(|request| request.tokens.first()).max();
+    let end = requests.iter().filter_map(|request| request.tokens.last()).min();
+    let within = |moment: &&Nanos| begin <= Some(moment) && Some(*moment) <= end;
+    let part = |request: &Timeline| Timeline {
+        tokens: request.tokens.iter().filter(within).copied().collect(),
+        ..*request
+    };
+    requests.iter().map(part).collect()
+}
+
 /// Prompt tokens per second from the first submit to the last first token.
 fn prefill_rate(requests: &[Timeline]) -> Option<f64> {
     let begin = requests.iter().map(|request| request.submitted).min()?;
@@ -113,6 +127,17 @@ mod tests {
         let values =
             metrics(&[request(8, 0, &[10, 20, 30, 40, 50]), request(8, 0, &[20, 30, 40, 50, 60])]);
         assert_eq!(values[&Metric::DecodeRate], [200.0], "6 tokens between 20 ms and 50 ms");
+    }
+
+    #[test]
+    fn what_a_request_does_while_others_are_in_their_prompt_can_be_left_out() {
+        // The first request decodes once beside the prompt of the second, which takes 80 ms.
+        let requests = [request(8, 0, &[10, 90, 100, 110]), request(8, 0, &[90, 100, 110, 120])];
+        let values = metrics(&together(&requests));
+        assert_eq!(values[&Metric::InterToken], [10.0 * MS as f64; 4]);
+        assert_eq!(values[&Metric::TimePerOutputToken], [10.0 * MS as f64; 2]);
+        assert_eq!(values[&Metric::DecodeRate], metrics(&requests)[&Metric::DecodeRate]);
+        assert!(together(&[]).is_empty());
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! The clock is read before a request is submitted and after each step that gave tokens; nothing is
 //! written while an iteration runs. Every workload is requests of one shape
-//! ([`Workload::shape`](windtunnel_ledger::case::Workload::shape)) and the metrics that it is run
-//! for: so there is one loop and no special case.
+//! ([`Case::shape`](windtunnel_ledger::Case::shape)) and the metrics that it is run for: there is
+//! one loop for all.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use windtunnel_engine::{
     Choice, Dtype, Engine, EngineConfig, Eos, Error, Event, Finish, KvLayout, ModelSource, Request,
     RequestId, Sampling, Truncation,
 };
-use windtunnel_ledger::case::{self, Case, Shape, Source};
+use windtunnel_ledger::case::{self, Case, Shape, Source, Workload};
 use windtunnel_ledger::record::{Digest, Iteration, IterationKind};
 use windtunnel_ledger::timeline::{self, Timeline};
 use windtunnel_ledger::wire::Message;
@@ -40,6 +40,10 @@ pub(crate) fn case(case: &Case, say: &mut dyn FnMut(&Message) -> Result<()>) -> 
     for index in 0..case.warmup + case.iterations.get() {
         let kind = if index < case.warmup { IterationKind::WarmUp } else { IterationKind::Timed };
         let (timelines, outputs) = iteration(&mut engine, case, index, &clock)?;
+        let timelines = match case.workload {
+            Workload::Decode { .. } => timeline::together(&timelines),
+            Workload::Load | Workload::Prefill { .. } | Workload::Generate { .. } => timelines,
+        };
         let mut values = timeline::metrics(&timelines);
         values.retain(|metric, _| case.workload.metrics().contains(metric));
         let digest = Digest::of_outputs(outputs.iter().map(Vec::as_slice));
@@ -62,7 +66,7 @@ pub(crate) fn verdict_on(error: &anyhow::Error) -> Message {
 fn config(case: &Case) -> Result<EngineConfig> {
     let Case {
         id: _,
-        workload,
+        workload: _,
         model: case::Model { name: _, source },
         dtype,
         kv,
@@ -73,8 +77,9 @@ fn config(case: &Case) -> Result<EngineConfig> {
         seed,
         deadline: _,
     } = case;
-    let Shape { prompt: _, output: _, batch } = workload.shape();
-    let length = usize::try_from(workload.shape().length().0).context("requests are too long")?;
+    let shape = case.shape();
+    let Shape { prompt: _, output: _, batch } = shape;
+    let length = usize::try_from(shape.length().0).context("requests are too long")?;
     let sequences = batch as usize;
 
     let model = match source {
@@ -117,7 +122,7 @@ fn iteration(
     index: u32,
     clock: &Clock,
 ) -> Result<(Vec<Timeline>, Vec<Vec<u32>>)> {
-    let Shape { prompt: length, output, batch } = case.workload.shape();
+    let Shape { prompt: length, output, batch } = case.shape();
     let (length, output) = (length.0 as usize, output.0 as usize);
     let vocabulary = engine.vocabulary();
     let prompts: Vec<Vec<u32>> = (0..batch)

@@ -28,11 +28,8 @@ fn a_line_from_the_log_repeats_the_round_in_a_shell() {
     let sandbox = Sandbox::new(&["fine"]);
     sandbox.measure();
     let command = &sandbox.contents().records[0].command;
-    let output = Command::new("sh")
-        .arg("-c")
-        .arg(command)
-        .current_dir(sandbox.dir.path())
-        .output().unwrap();
+    let output =
+        Command::new("sh").arg("-c").arg(command).current_dir(sandbox.dir.path()).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.lines().last().unwrap().starts_with("{\"end\":"), "{text}");
 }

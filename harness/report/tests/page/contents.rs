@@ -65,7 +65,7 @@ pub(crate) fn measured(
 
 /// A round that took `cost` times as long as it should.
 pub(crate) fn record(subject: &Subject, case: &Case, round: u32, cost: f64) -> Record {
-    let shape = case.workload.shape();
+    let shape = case.shape();
     let batch = f64::from(shape.batch);
     let scaled = |metric: Metric, value: f64| match metric.spec().better {
         Better::Lower => (value * cost).round(),
