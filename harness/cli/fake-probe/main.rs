@@ -40,7 +40,7 @@ fn main() {
             let error = "cannot load `config.json`: no such file".into();
             return say(&Message::Failed { error });
         }
-        "early" => return say_iteration(&case, 1.0),
+        "early" => return say_iteration(&case, IterationKind::Timed),
         _ => (),
     }
     let once = [(Metric::LoadTime, 2e6), (Metric::WeightBytes, 4096.0), (Metric::KvBytes, 1024.0)];
@@ -58,14 +58,17 @@ fn main() {
         "silent-end" => return,
         _ => (),
     }
-    for _ in 0..case.warmup + case.iterations.get() {
-        say_iteration(&case, if case.attention == "fast" { 0.8 } else { 1.0 });
+    let kinds = std::iter::repeat_n(IterationKind::WarmUp, case.warmup as usize)
+        .chain(std::iter::repeat_n(IterationKind::Timed, case.iterations.get() as usize));
+    for kind in kinds.skip(usize::from(case.attention == "too-few")) {
+        say_iteration(&case, kind);
     }
     let values: BTreeMap<Metric, f64> = [(Metric::PeakRss, 1e8)].into_iter().collect();
     say(&Message::End { values });
 }
 
-fn say_iteration(case: &Case, factor: f64) {
+fn say_iteration(case: &Case, kind: IterationKind) {
+    let factor = if case.attention == "fast" { 0.8 } else { 1.0 };
     let shape = case.shape();
     let ms = |ms: u64| Nanos((ms as f64 * 1e6 * factor) as u64);
     let request = Timeline {
@@ -81,7 +84,7 @@ fn say_iteration(case: &Case, factor: f64) {
     let mut values = timeline::metrics(&[request]);
     values.retain(|metric, _| case.workload.metrics().contains(metric));
     let digest = Digest::of_outputs([output.as_slice()]);
-    say(&Message::Iteration(Iteration { kind: IterationKind::Timed, digest, values }));
+    say(&Message::Iteration(Iteration { kind, digest, values }));
 }
 
 fn build() -> Build {

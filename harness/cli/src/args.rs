@@ -34,6 +34,7 @@ pub(crate) enum Command {
     /// Write the HTML report of a run
     Report(ReportArgs),
     /// Show how a metric of a case developed over all kept runs
+    #[command(disable_help_flag = true)]
     History(HistoryArgs),
 }
 

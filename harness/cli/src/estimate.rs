@@ -4,6 +4,7 @@
 //! an ordinary machine is. Estimates are for people who wait: nothing is decided by them.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use windtunnel_ledger::case::{Case, CaseHash, Source};
@@ -51,16 +52,21 @@ impl Past {
         let before = self.0.get(&case.hash()).copied();
         Estimate {
             time: before.or_else(|| size.map(|size| guess(case, model, size))),
-            memory: size.map(|(weights, kv)| Bytes(weights.0 + kv.0)),
+            memory: size.map(|(weights, kv)| Bytes(weights.0.saturating_add(kv.0))),
         }
     }
 }
 
 /// The run files below `reports`, newest first: their folders are named by the time of the run.
+/// Folders with other names (an example, say) hold no runs of this machine.
 pub(crate) fn newest_runs(reports: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(reports).into_iter().flatten().flatten();
-    let mut runs: Vec<PathBuf> =
-        entries.map(|entry| entry.path().join("run.jsonl")).filter(|path| path.is_file()).collect();
+    let by_time = |name: &OsStr| name.as_encoded_bytes().first().is_some_and(u8::is_ascii_digit);
+    let mut runs: Vec<PathBuf> = entries
+        .filter(|entry| by_time(&entry.file_name()))
+        .map(|entry| entry.path().join("run.jsonl"))
+        .filter(|path| path.is_file())
+        .collect();
     runs.sort();
     runs.reverse();
     runs
@@ -69,7 +75,7 @@ pub(crate) fn newest_runs(reports: &Path) -> Vec<PathBuf> {
 /// Bytes of weights and of the KV pool.
 fn size(case: &Case, model: &KnownModel) -> Option<(Bytes, Bytes)> {
     let weights = match &case.model.source {
-        Source::Preset(_) => model.parameters * case.dtype.bytes(),
+        Source::Preset(_) => model.parameters.saturating_mul(case.dtype.bytes()),
         Source::Folder(folder) => {
             let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
             let weights =
@@ -78,7 +84,9 @@ fn size(case: &Case, model: &KnownModel) -> Option<(Bytes, Bytes)> {
         }
     };
     let shape = case.shape();
-    let kv = shape.length().0 * u64::from(shape.batch) * model.kv_width * case.dtype.bytes();
+    let kv = [u64::from(shape.batch), model.kv_width, case.dtype.bytes()]
+        .into_iter()
+        .fold(shape.length().0, u64::saturating_mul);
     (weights > 0).then_some((Bytes(weights), Bytes(kv)))
 }
 
@@ -90,8 +98,8 @@ fn guess(case: &Case, model: &KnownModel, (weights, kv): (Bytes, Bytes)) -> Nano
     let requests = f64::from(shape.batch);
     let load = weights.0 as f64 / 0.5e9;
     let prefill = 2.0 * model.parameters as f64 * shape.prompt.0 as f64 * requests / 50e9;
-    let decode = (shape.output.0 - 1) as f64 * (weights.0 + kv.0) as f64 / 8e9;
-    let iterations = f64::from(case.warmup + case.iterations.get());
+    let decode = (shape.output.0 - 1) as f64 * (weights.0 as f64 + kv.0 as f64) / 8e9;
+    let iterations = f64::from(case.warmup) + f64::from(case.iterations.get());
     Nanos::from_seconds(START + load + iterations * (prefill + decode))
 }
 
@@ -123,7 +131,7 @@ mod tests {
         let case = case(Source::Preset("x".into()));
         let model = KnownModel { model: case.model.clone(), parameters: 1000, kv_width: 10 };
         let estimate = Past::default().estimate(&case, &model);
-        assert_eq!(estimate.memory, Some(Bytes(2 * 1000 + 2 * 10 * 2 * (99 + 21))));
+        assert_eq!(estimate.memory, Some(Bytes(2 * 1000 + 2 * 10 * 2 * (99 + 22))));
         assert!(estimate.time.is_some());
     }
 

@@ -32,7 +32,7 @@ pub(crate) fn read() -> Machine {
     let cpuinfo = read_to_string("/proc/cpuinfo").unwrap_or_default();
     let threads = std::thread::available_parallelism().map_or(0, |n| n.get() as u32);
     Machine {
-        cpu: field(&cpuinfo, "model name").unwrap_or_default().to_owned(),
+        cpu: cpu(&cpuinfo).unwrap_or_default(),
         cores: cores(&cpuinfo).map_or(threads, |cores| cores.min(threads)),
         threads,
         memory: memory(),
@@ -62,6 +62,15 @@ pub(crate) fn out_of_memory_kills() -> u64 {
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let mut lines = text.lines().filter_map(|line| line.split_once(':'));
     lines.find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim())
+}
+
+/// The name of the processor; on ARM, which has none, its implementer and part.
+fn cpu(cpuinfo: &str) -> Option<String> {
+    let arm = || {
+        let implementer = field(cpuinfo, "CPU implementer")?;
+        Some(format!("ARM implementer {implementer} part {}", field(cpuinfo, "CPU part")?))
+    };
+    field(cpuinfo, "model name").map(str::to_owned).or_else(arm)
 }
 
 /// Distinct pairs of socket and core; none where the kernel does not tell them.
@@ -100,6 +109,14 @@ mod tests {
     fn siblings_of_a_core_are_one_core() {
         assert_eq!(cores(CPUINFO), Some(2));
         assert_eq!(cores("processor: 0\n"), None);
+    }
+
+    #[test]
+    fn a_processor_has_a_name_on_x86_and_on_arm() {
+        assert_eq!(cpu(CPUINFO).unwrap(), "Some CPU @ 3GHz");
+        let arm = "processor: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\n";
+        assert_eq!(cpu(arm).unwrap(), "ARM implementer 0x41 part 0xd0c");
+        assert_eq!(cpu(""), None);
     }
 
     #[test]

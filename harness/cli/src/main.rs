@@ -25,16 +25,17 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use jiff::Timestamp;
 use windtunnel_ledger::case::Case;
-use windtunnel_ledger::compare::{Comparison, compare};
+use windtunnel_ledger::compare::{Comparison, Pair, compare};
 use windtunnel_ledger::record::{Outcome, Record, Run, RunId};
-use windtunnel_ledger::store::{self, Contents, Store};
-use windtunnel_ledger::unit::Nanos;
+use windtunnel_ledger::store::{self, Contents, Store, StoreError};
+use windtunnel_ledger::summary::{Caveat, Summary, summarise};
 
 use args::{Cli, Command, CompareArgs, HistoryArgs, ReportArgs, RunArgs, Selection};
 use estimate::{Estimate, Past, newest_runs};
 use plan::Plan;
 use progress::{Progress, Voice};
-use subject::{Built, Wanted};
+use run::Session;
+use subject::Wanted;
 use workspace::{Workspace, cargo};
 
 fn main() -> ExitCode {
@@ -44,7 +45,8 @@ fn main() -> ExitCode {
         Ok(Ok(code)) => ExitCode::from(code),
         Ok(Err(error)) => {
             show::error(&error);
-            ExitCode::from(exit::USAGE)
+            let busy = matches!(error.downcast_ref(), Some(StoreError::Busy { .. }));
+            ExitCode::from(if busy { exit::BUSY } else { exit::USAGE })
         }
         Err(_) => ExitCode::from(exit::BUG),
     }
@@ -68,7 +70,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
 
 fn list(workspace: &Workspace, selection: &Selection) -> Result<u8> {
     let plan = expand(workspace, selection)?;
-    show::result(&show::plan(&plan, &estimates(workspace, &plan), 1));
+    show::result(&show::plan(&plan, &estimates(workspace, &plan)))?;
     Ok(if plan.cases.is_empty() { exit::INVALID } else { exit::PASS })
 }
 
@@ -83,45 +85,44 @@ fn estimates(workspace: &Workspace, plan: &Plan) -> Vec<Estimate> {
 }
 
 fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<u8> {
-    let began = match &args.resume {
+    let mut session = match &args.resume {
         Some(run) => resume(workspace, run.as_deref())?,
-        None => begin(workspace, args, progress)?,
+        None => {
+            let plan = expand(workspace, &args.selection)?;
+            if plan.cases.is_empty() {
+                show::note(&format!(
+                    "nothing to measure: {} skipped, {} left out by the filter; `windtunnel list` shows the cases",
+                    plan.skipped.len(),
+                    plan.filtered
+                ));
+                return Ok(exit::INVALID);
+            }
+            begin(workspace, args, plan, progress)?
+        }
     };
-    let Begun { path, run, built, times, mut store, mut records } = began;
     if progress != Progress::Quiet {
-        show::note(&format!(
-            "records: {} (if interrupted: windtunnel run --resume)",
-            show::path(&path)
-        ));
+        let path = show::path(&session.path);
+        show::note(&format!("records: {path} (if interrupted: windtunnel run --resume {path})"));
     }
-    let log = path.with_extension("log");
-    run::measure(&run, &built, &times, &mut store, &mut records, &log, progress)?;
+    run::measure(&mut session, workspace, progress)?;
 
-    show::result(&show::records(&run, &records));
-    let code = code_of(&records);
-    let page = write_report(&Contents { run, records, torn: false }, &page_of(&path))?;
-    show::result(&format!("\nreport: {}\n", show::path(&page)));
-    Ok(code)
+    let Session { run, records, path, .. } = session;
+    let contents = Contents { run, records, torn: false };
+    // The page first: nothing that happens to the reader of the table can cost it.
+    let page = write_report(&contents, &page_of(&path))?;
+    let table = show::records(&contents.run, &contents.records);
+    show::result(&format!("{table}\nreport: {}\n", show::path(&page)))?;
+    Ok(code_of(&contents))
 }
 
-/// A run that is about to be measured.
-struct Begun {
-    path: PathBuf,
-    run: Run,
-    built: Vec<Built>,
-    times: Vec<Option<Nanos>>,
-    store: Store,
-    records: Vec<Record>,
-}
-
-fn begin(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<Begun> {
-    let plan = expand(workspace, &args.selection)?;
-    ensure!(
-        !plan.cases.is_empty(),
-        "nothing to measure: {} skipped, {} left out by the filter; `windtunnel list` shows the cases",
-        plan.skipped.len(),
-        plan.filtered
-    );
+fn begin(workspace: &Workspace, args: &RunArgs, plan: Plan, progress: Progress) -> Result<Session> {
+    if let Some(out) = &args.out {
+        ensure!(
+            out.extension().is_some_and(|extension| extension == "jsonl"),
+            "`--out {}` does not end in `.jsonl`: log and report take the same name with endings of their own",
+            out.display()
+        );
+    }
     let times = estimates(workspace, &plan).into_iter().map(|estimate| estimate.time).collect();
     let wanted: Vec<Wanted> = match &args.probe {
         Some(path) => vec![Wanted::Probe(path.clone())],
@@ -154,12 +155,13 @@ fn begin(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<Be
         skipped: plan.skipped,
     };
     let store = Store::create(&path, &run)?;
-    Ok(Begun { path, run, built, times, store, records: Vec::new() })
+    Ok(Session { run, built, times, path, store, records: Vec::new() })
 }
 
 /// The words of the command that is running, for a shell.
 fn command_line() -> String {
-    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words = std::env::args_os().skip(1);
+    let words: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
     let words =
         shlex::try_join(words.iter().map(String::as_str)).unwrap_or_else(|_| words.join(" "));
     format!("windtunnel {words}")
@@ -173,12 +175,12 @@ fn file_word(name: &str) -> String {
     word.trim_matches(['-', '.']).to_owned()
 }
 
-fn resume(workspace: &Workspace, run: Option<&Path>) -> Result<Begun> {
+fn resume(workspace: &Workspace, run: Option<&Path>) -> Result<Session> {
     let path = match run {
         Some(path) => find_run(workspace, &path.display().to_string())?,
         None => newest_runs(&workspace.reports())
             .into_iter()
-            .find(|path| store::read(path).is_ok_and(|contents| !finished(&contents)))
+            .find(|path| store::read(path).is_ok_and(|c| !run::is_finished(&c.run, &c.records)))
             .with_context(|| {
                 format!(
                     "every run below `{}` is finished: there is nothing to resume",
@@ -196,26 +198,17 @@ fn resume(workspace: &Workspace, run: Option<&Path>) -> Result<Begun> {
         records.iter().find(|record| record.case.id == case.id).map(|record| record.conditions.wall)
     };
     let times = run.cases.iter().map(|planned| before(&planned.case)).collect();
-    Ok(Begun { path, run, built, times, store, records })
+    Ok(Session { run, built, times, path, store, records })
 }
 
-/// Whether every round of a run left a record, or needs none because its case is over.
-fn finished(contents: &Contents) -> bool {
-    contents.run.subjects.iter().all(|subject| {
-        contents.run.cases.iter().all(|planned| {
-            let of_case = |r: &&Record| r.subject == *subject && r.case.id == planned.case.id;
-            let records: Vec<&Record> = contents.records.iter().filter(of_case).collect();
-            let ended = records.iter().any(|r| !matches!(r.outcome, Outcome::Measured(_)));
-            ended || records.len() >= planned.rounds as usize
-        })
-    })
-}
-
-/// What the records of a run mean for whoever asked.
-fn code_of(records: &[Record]) -> u8 {
+/// What a run means for whoever asked for it.
+fn code_of(contents: &Contents) -> u8 {
+    let records = &contents.records;
     let any = |wanted: fn(&Outcome) -> bool| records.iter().any(|record| wanted(&record.outcome));
+    let varies = |summary: &Summary| summary.caveats.contains(&Caveat::OutputVaries);
     match () {
         () if any(|outcome| matches!(outcome, Outcome::Failed(_))) => exit::BROKEN,
+        () if summarise(records).iter().any(varies) => exit::BROKEN,
         () if !any(|outcome| matches!(outcome, Outcome::Measured(_))) => exit::INVALID,
         () => exit::PASS,
     }
@@ -236,12 +229,12 @@ fn side_by_side(workspace: &Workspace, args: &CompareArgs) -> Result<u8> {
         }
     };
     let pairs = compare(&base.records, &head.records);
-    show::result(&show::comparison(&base.name, &head.name, &pairs));
-    let any = |wanted: fn(&Comparison) -> bool| pairs.iter().any(|pair| wanted(&pair.comparison));
+    show::result(&show::comparison(&base.name, &head.name, &pairs))?;
+    let has_rows =
+        |pair: &Pair| matches!(&pair.comparison, Comparison::Rows(rows) if !rows.is_empty());
     Ok(match () {
-        () if any(|comparison| matches!(comparison, Comparison::Broken(_))) => exit::BROKEN,
-        () if any(|comparison| matches!(comparison, Comparison::Invalid(_))) => exit::INVALID,
-        () if !any(|comparison| matches!(comparison, Comparison::Rows(_))) => exit::INVALID,
+        () if pairs.iter().any(Pair::is_broken) => exit::BROKEN,
+        () if pairs.is_empty() || !pairs.iter().all(has_rows) => exit::INVALID,
         () => exit::PASS,
     })
 }
@@ -300,7 +293,7 @@ fn report(workspace: &Workspace, args: &ReportArgs) -> Result<u8> {
     };
     let page = args.out.clone().unwrap_or_else(|| page_of(&path));
     let page = write_report(&store::read(&path)?, &page)?;
-    show::result(&format!("report: {}\n", show::path(&page)));
+    show::result(&format!("report: {}\n", show::path(&page)))?;
     Ok(exit::PASS)
 }
 
@@ -339,30 +332,36 @@ fn find_run(workspace: &Workspace, name: &str) -> Result<PathBuf> {
     })
 }
 
-/// Hands over to `windtunnel-history`: the one beside this program, or else the workspace's, built
-/// when it is first asked for, because polars takes long to build and most users never need it.
+/// Hands over to `windtunnel-history`: the workspace's, built when it is first asked for, because
+/// polars takes long to build and most users never need it; or else the one beside this program.
 #[expect(clippy::disallowed_methods, reason = "another program does this command's work")]
 fn history(workspace: &Workspace, args: &HistoryArgs, voice: Voice) -> Result<u8> {
-    let beside = std::env::current_exe().ok().map(|exe| exe.with_file_name("windtunnel-history"));
-    let mut command = match beside.filter(|path| path.is_file()) {
-        Some(path) => std::process::Command::new(path),
-        None => {
-            ensure!(
-                workspace.has_sources(),
+    let mut command = if workspace.has_sources() {
+        if voice == Voice::Normal {
+            show::note("building windtunnel-history where needed; polars takes several minutes");
+        }
+        let mut command = std::process::Command::new(cargo());
+        let manifest = workspace.root().join("Cargo.toml");
+        command.args([
+            "run",
+            "--release",
+            "--locked",
+            "--quiet",
+            "--package",
+            "windtunnel-history",
+        ]);
+        command.arg("--manifest-path").arg(manifest).arg("--");
+        command
+    } else {
+        let beside =
+            std::env::current_exe().ok().map(|exe| exe.with_file_name("windtunnel-history"));
+        let beside = beside.filter(|path| path.is_file()).with_context(|| {
+            format!(
                 "`windtunnel-history` is neither beside `windtunnel` nor can it be built in `{}`",
                 workspace.root().display()
-            );
-            if voice == Voice::Normal {
-                show::note(
-                    "building windtunnel-history; with polars the first build takes several minutes",
-                );
-            }
-            let mut command = std::process::Command::new(cargo());
-            let manifest = workspace.root().join("Cargo.toml");
-            command.args(["run", "--release", "--quiet", "--package", "windtunnel-history"]);
-            command.arg("--manifest-path").arg(manifest).arg("--");
-            command
-        }
+            )
+        })?;
+        std::process::Command::new(beside)
     };
     let chosen = args.args.iter().any(|arg| arg.as_encoded_bytes().starts_with(b"--store"));
     let store: [OsString; 2] = ["--store".into(), workspace.reports().into()];

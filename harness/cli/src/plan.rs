@@ -141,7 +141,7 @@ mod tests {
         rounds = 2
         matrix = { kv = ["contiguous", "paged-16"], batch = [1, 8] }
         [[skip]]
-        when = { kv = "contiguous", batch = [8, 16], model = "tiny-llama" }
+        when = { kv = "contiguous", batch = [8], model = "tiny-llama" }
         reason = "as an example"
     "#;
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use windtunnel_ledger::unit::Nanos;
 
+use crate::show;
+
 /// How progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
@@ -75,13 +77,9 @@ impl Progress {
     }
 
     /// Says a line where lines are said.
-    #[expect(
-        clippy::print_stderr,
-        reason = "lines are how progress is told where bars cannot be drawn"
-    )]
     fn line(self, text: &str) {
         if self == Progress::Lines {
-            eprintln!("{text}");
+            show::note(text);
         }
     }
 }
@@ -124,6 +122,13 @@ pub(crate) struct RunBar {
 }
 
 impl RunBar {
+    /// A round that was expected to take `expected` need not run after all.
+    pub(crate) fn drop_round(&mut self, expected: Nanos) {
+        self.rounds -= 1;
+        self.left = self.left.since(expected);
+        self.bar.set_length(self.bar.length().unwrap_or(0).saturating_sub(expected.0 / 1_000_000));
+    }
+
     /// A round begins.
     pub(crate) fn begin(&self, what: &str) {
         self.bar.set_prefix(self.time_left().to_string());

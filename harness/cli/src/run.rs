@@ -6,11 +6,11 @@
 //! before the next child starts.
 
 use std::collections::BTreeSet;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use windtunnel_ledger::case::{Case, CaseId};
 use windtunnel_ledger::environment::{Environment, Machine};
@@ -24,36 +24,54 @@ use crate::machine;
 use crate::progress::Progress;
 use crate::spawn::{self, Left};
 use crate::subject::Built;
+use crate::workspace::Workspace;
 
 /// What is expected of a case whose time cannot be guessed.
 const UNKNOWN_TIME: Nanos = Nanos(5_000_000_000);
 
-/// Measures what is left of `run`: all of it but what `records` holds. Appends each new record to
-/// `store` and to `records`. `times` holds the expected time of one round of each case.
+/// A run that is being measured.
+pub(crate) struct Session {
+    /// What it set out to do.
+    pub(crate) run: Run,
+    /// Its subjects, in the same order.
+    pub(crate) built: Vec<Built>,
+    /// The expected time of one round of each case, where it can be guessed.
+    pub(crate) times: Vec<Option<Nanos>>,
+    /// Where its records are kept.
+    pub(crate) path: PathBuf,
+    /// The same, open.
+    pub(crate) store: Store,
+    /// What it has left so far.
+    pub(crate) records: Vec<Record>,
+}
+
+/// Measures what is left of a session: all of its run but what its records hold.
 pub(crate) fn measure(
-    run: &Run,
-    built: &[Built],
-    times: &[Option<Nanos>],
-    store: &mut Store,
-    records: &mut Vec<Record>,
-    log: &Path,
+    session: &mut Session,
+    workspace: &Workspace,
     progress: Progress,
 ) -> Result<()> {
+    let Session { run, built, times, path, store, records } = session;
     let machine = machine::read();
-    let mut log = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(log)
-        .with_context(|| format!("cannot write log `{}`", log.display()))?;
+    if let Some(other) = records.iter().find(|r| r.environment.machine.key() != machine.key()) {
+        bail!(
+            "this run was begun on another kind of machine (`{}`, this is `{}`): start a new one",
+            other.environment.machine.key(),
+            machine.key()
+        );
+    }
+    let mut log = Log::open(&path.with_extension("log"))?;
     let time = |case: usize| times.get(case).copied().flatten().unwrap_or(UNKNOWN_TIME);
     let mut over = Over::from(records.as_slice());
     let due: Vec<Due<'_>> = schedule(run, built).filter(|due| !over.contains(due)).collect();
-    let total = Nanos(due.iter().map(|due| time(due.case_index).0).sum());
-    let mut bar = progress.run(due.len(), total);
+    let total = due.iter().fold(0u64, |sum, due| sum.saturating_add(time(due.case_index).0));
+    let mut bar = progress.run(due.len(), Nanos(total));
 
     for due in due {
+        let expected = time(due.case_index);
         // A round that failed since then has ended the case for its subject.
         if over.contains(&due) {
+            bar.drop_round(expected);
             continue;
         }
         let what = match built.len() {
@@ -61,20 +79,41 @@ pub(crate) fn measure(
             _ => format!("round {} of {} on {}", due.round, due.case.id, due.built.subject.name),
         };
         bar.begin(&what);
-        let record = one_round(run, &due, &machine);
+        let command = due.command(workspace);
+        log.write(&format!("{what}\n  {command}"))?;
+        let record = one_round(run, &due, &machine, command);
         store.append(&record)?;
         let result = headline(&record.outcome, due.case);
-        bar.end(&what, &result, time(due.case_index), record.conditions.wall);
-        writeln!(
-            log,
-            "{} {what}: {result} ({})\n  {}",
-            record.at, record.conditions.wall, record.command
-        )
-        .context("cannot write the log of the run")?;
+        log.write(&format!("  {result} ({})", record.conditions.wall))?;
+        bar.end(&what, &result, expected, record.conditions.wall);
         over.add(&record);
         records.push(record);
     }
     Ok(())
+}
+
+/// Whether every round of a run left a record, or needs none because its case is over.
+pub(crate) fn is_finished(run: &Run, records: &[Record]) -> bool {
+    let over = Over::from(records);
+    run.subjects.iter().all(|subject| {
+        run.cases.iter().all(|planned| {
+            (1..=planned.rounds).all(|round| over.holds(subject, &planned.case.id, round))
+        })
+    })
+}
+
+/// The log of a run: what was started, how to start it again, and what came of it.
+struct Log(File);
+
+impl Log {
+    fn open(path: &Path) -> Result<Log> {
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        Ok(Log(file.with_context(|| format!("cannot write log `{}`", path.display()))?))
+    }
+
+    fn write(&mut self, line: &str) -> Result<()> {
+        writeln!(self.0, "{line}").context("cannot write the log of the run")
+    }
 }
 
 /// One child process that is to run.
@@ -83,6 +122,16 @@ struct Due<'a> {
     case_index: usize,
     case: &'a Case,
     built: &'a Built,
+}
+
+impl Due<'_> {
+    /// A line for a shell that repeats this from the root of the workspace; empty where there is
+    /// nothing to start.
+    fn command(&self, workspace: &Workspace) -> String {
+        let Ok(probe) = &self.built.probe else { return String::new() };
+        let probe = probe.strip_prefix(workspace.root()).unwrap_or(probe);
+        spawn::shell_line(probe, self.case)
+    }
 }
 
 /// All rounds of a run, in the order in which they are measured.
@@ -126,18 +175,22 @@ impl Over {
     }
 
     fn contains(&self, due: &Due<'_>) -> bool {
-        let (subject, case) = (due.built.subject.clone(), due.case.id.clone());
+        self.holds(&due.built.subject, &due.case.id, due.round)
+    }
+
+    fn holds(&self, subject: &Subject, case: &CaseId, round: u32) -> bool {
+        let (subject, case) = (subject.clone(), case.clone());
         self.cases.contains(&(subject.clone(), case.clone()))
-            || self.rounds.contains(&(subject, case, due.round))
+            || self.rounds.contains(&(subject, case, round))
     }
 }
 
-fn one_round(run: &Run, due: &Due<'_>, machine: &Machine) -> Record {
+fn one_round(run: &Run, due: &Due<'_>, machine: &Machine, command: String) -> Record {
     let at = Timestamp::now();
     let load_before = machine::load_average();
-    let (left, command) = match &due.built.probe {
-        Ok(probe) => (spawn::run(probe, due.case), spawn::shell_line(probe, due.case)),
-        Err(failure) => (not_built(failure), String::new()),
+    let left = match &due.built.probe {
+        Ok(probe) => spawn::run(probe, due.case),
+        Err(failure) => not_built(failure),
     };
     Record {
         run: run.id.clone(),

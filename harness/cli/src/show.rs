@@ -1,11 +1,11 @@
 //! All that is said to people: tables and results on stdout, everything else on stderr.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the file that prints")]
-
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
+use anyhow::{Context, Result};
 use comfy_table::{Cell, CellAlignment, LineStyle, Table, TableStyle};
 use windtunnel_ledger::case::Case;
 use windtunnel_ledger::compare::{Comparison, Pair};
@@ -17,30 +17,36 @@ use windtunnel_ledger::unit::{Bytes, Nanos};
 use crate::estimate::Estimate;
 use crate::plan::Plan;
 
-/// Prints a result.
-pub(crate) fn result(text: &str) {
-    print!("{text}");
+/// Prints a result. A reader who has closed the pipe has seen enough: that is no error.
+pub(crate) fn result(text: &str) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to stdout")
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
-/// Says something about the work.
+/// Says something about the work. That nobody can hear it stops no work.
 pub(crate) fn note(text: &str) {
-    eprintln!("{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
-/// Says what went wrong, with its causes, and what to do next where that is known.
+/// Says what went wrong, with its causes.
 pub(crate) fn error(error: &anyhow::Error) {
-    eprintln!("error: {error:#}");
+    note(&format!("error: {error:#}"));
 }
 
 /// A plan: its cases, what is left out, and what it would take.
-pub(crate) fn plan(plan: &Plan, estimates: &[Estimate], subjects: usize) -> String {
+pub(crate) fn plan(plan: &Plan, estimates: &[Estimate]) -> String {
     let mut table = table(vec![Cell::new("case"), right("rounds"), right("time"), right("memory")]);
     let mut time = Some(Nanos(0));
     let mut memory = Some(Bytes(0));
     for (planned, estimate) in plan.cases.iter().zip(estimates) {
-        let rounds = u64::from(planned.rounds) * subjects as u64;
-        let whole = estimate.time.map(|time| Nanos(time.0 * rounds));
-        time = time.zip(whole).map(|(sum, whole)| Nanos(sum.0 + whole.0));
+        let rounds = u64::from(planned.rounds);
+        let whole = estimate.time.map(|time| Nanos(time.0.saturating_mul(rounds)));
+        time = time.zip(whole).map(|(sum, whole)| Nanos(sum.0.saturating_add(whole.0)));
         memory = memory.zip(estimate.memory).map(|(most, this)| most.max(this));
         table.add_row([
             Cell::new(&planned.case.id),
@@ -237,7 +243,10 @@ pub(crate) fn comparison(base: &str, head: &str, pairs: &[Pair]) -> String {
             }
         }
         for difference in &pair.differences {
-            let _ = writeln!(text, "  note, {difference}");
+            let _ = writeln!(text, "  {difference}");
+        }
+        for note in &pair.notes {
+            let _ = writeln!(text, "  {note}");
         }
     }
     text.push_str(

@@ -7,16 +7,17 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use windtunnel_ledger::case::Case;
 use windtunnel_ledger::environment::Build;
-use windtunnel_ledger::record::{Failure, Outcome, Samples};
+use windtunnel_ledger::record::{Failure, IterationKind, Outcome, Samples};
 use windtunnel_ledger::unit::Nanos;
 use windtunnel_ledger::wire::{Message, Order, PROTOCOL};
 
-use crate::{machine, show};
+use crate::machine;
 
 /// What a child left.
 pub(crate) struct Left {
@@ -35,16 +36,18 @@ const LONGEST_LINE: u64 = 64 << 20;
 /// How long a child that has said everything may take to exit.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// How long nothing is done between two looks at a child.
+const PAUSE: Duration = Duration::from_millis(2);
+/// How long the end of a child's stderr is waited for once the child is gone.
+const TAIL_GRACE: Duration = Duration::from_secs(1);
+
 /// Runs `case` on `probe` to its end or to its deadline.
-#[expect(clippy::disallowed_methods, reason = "starting probes is what this file is for")]
 pub(crate) fn run(probe: &Path, case: &Case) -> Left {
     let start = Instant::now();
     let kills = machine::out_of_memory_kills();
-    let mut command = Command::new(probe);
-    command.arg(UNTIL_EOF).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let left =
         |build, outcome| Left { build, outcome, wall: Nanos(start.elapsed().as_nanos() as u64) };
-    let mut child = match command.spawn() {
+    let mut child = match command(probe).spawn() {
         Ok(child) => child,
         Err(error) => {
             let error = format!("`{}`: {error}", probe.display());
@@ -52,7 +55,7 @@ pub(crate) fn run(probe: &Path, case: &Case) -> Left {
         }
     };
 
-    let tail = keep_tail(child.stderr.take());
+    let tail = Tail::keep(child.stderr.take());
     let lines = read_lines(child.stdout.take());
     // A child that does not read its case fails in ways that are seen below. Its stdin stays open.
     let mut stdin = child.stdin.take();
@@ -65,13 +68,13 @@ pub(crate) fn run(probe: &Path, case: &Case) -> Left {
     let end = said.listen(&lines, deadline);
     let status = match end {
         Heard::Garbage(_) | Heard::Protocol(_) | Heard::Deadline => None,
-        _ => wait(&mut child, deadline.min(Instant::now() + GRACE)),
+        _ => wait(&mut child, Instant::now() + GRACE),
     };
-    // Killing a child that has ended is no error, and leaves nothing to reap twice.
-    let _ = child.kill();
+    kill_group(&child);
+    // Reaped above if it ended by itself, and here if it was killed.
     let _ = child.wait();
     drop(stdin);
-    let tail = tail.join().unwrap_or_default();
+    let tail = tail.text();
 
     let outcome = match (end, status) {
         (Heard::Garbage(line), _) => Outcome::Failed(Failure::Garbage { line, tail }),
@@ -80,10 +83,14 @@ pub(crate) fn run(probe: &Path, case: &Case) -> Left {
         }
         (Heard::Failed(error), _) => Outcome::Failed(Failure::Engine { error }),
         (Heard::Unsupported(reason), _) => Outcome::Skipped(reason),
-        (Heard::Deadline, _) | (_, None) => {
+        (Heard::Deadline, _) => {
             Outcome::Failed(Failure::TimedOut { deadline: case.deadline, tail })
         }
-        (Heard::End(samples), Some(status)) if status.success() => Outcome::Measured(samples),
+        (_, None) => {
+            let grace = Nanos(GRACE.as_nanos() as u64);
+            Outcome::Failed(Failure::Lingered { grace, tail })
+        }
+        (Heard::End(samples), Some(status)) if status.success() => complete(samples, case),
         (Heard::End(_) | Heard::Silence, Some(status)) => {
             let killed = machine::out_of_memory_kills() > kills;
             Outcome::Failed(crashed(status, killed, tail))
@@ -92,9 +99,40 @@ pub(crate) fn run(probe: &Path, case: &Case) -> Left {
     left(said.build, outcome)
 }
 
+/// A probe in a process group of its own, so that whatever it starts can be ended with it, and
+/// without variables that would change what it does: what changes a result belongs in the case.
+#[expect(clippy::disallowed_methods, reason = "starting probes is what this file is for")]
+fn command(probe: &Path) -> Command {
+    let mut command = Command::new(probe);
+    command.arg(UNTIL_EOF).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.env_remove("RAYON_NUM_THREADS").env_remove("RUST_BACKTRACE");
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    command
+}
+
+/// Kills a child and everything that it has started. A group that is gone already is no error.
+fn kill_group(child: &Child) {
+    #[cfg(unix)]
+    if let Some(group) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    }
+}
+
+/// The samples of a probe that called them all, if they are.
+fn complete(samples: Samples, case: &Case) -> Outcome {
+    let (warmup, timed) = (case.warmup as usize, case.iterations.get() as usize);
+    let found = samples.iterations.len();
+    let kind = |i: usize| if i < warmup { IterationKind::WarmUp } else { IterationKind::Timed };
+    let in_order = samples.iterations.iter().enumerate().all(|(i, it)| it.kind == kind(i));
+    match found == warmup + timed && in_order {
+        true => Outcome::Measured(samples),
+        false => Outcome::Failed(Failure::Incomplete { found, expected: warmup + timed }),
+    }
+}
+
 /// Waits until `child` has ended or `deadline` has passed.
 fn wait(child: &mut Child, deadline: Instant) -> Option<ExitStatus> {
-    const PAUSE: Duration = Duration::from_millis(2);
     loop {
         match child.try_wait() {
             Ok(Some(status)) => return Some(status),
@@ -124,20 +162,40 @@ fn crashed(status: ExitStatus, kernel_killed: bool, tail: String) -> Failure {
     }
 }
 
-/// Keeps the last lines of what the child writes to stderr.
-fn keep_tail(stderr: Option<impl Read + Send + 'static>) -> JoinHandle<String> {
-    const LINES: usize = 20;
-    std::thread::spawn(move || {
-        let mut tail = VecDeque::with_capacity(LINES);
-        let mut reader = stderr.map(BufReader::new);
-        while let Some(line) = reader.as_mut().and_then(next_line) {
-            if tail.len() == LINES {
-                tail.pop_front();
+/// The last lines of what a child writes to stderr.
+struct Tail {
+    lines: Arc<Mutex<VecDeque<String>>>,
+    reader: JoinHandle<()>,
+}
+
+impl Tail {
+    fn keep(stderr: Option<impl Read + Send + 'static>) -> Tail {
+        const LINES: usize = 20;
+        let lines = Arc::new(Mutex::new(VecDeque::with_capacity(LINES)));
+        let kept = Arc::clone(&lines);
+        let reader = std::thread::spawn(move || {
+            let mut reader = stderr.map(BufReader::new);
+            while let Some(line) = reader.as_mut().and_then(next_line) {
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                if kept.len() == LINES {
+                    kept.pop_front();
+                }
+                kept.push_back(cut(&line));
             }
-            tail.push_back(cut(&line));
+        });
+        Tail { lines, reader }
+    }
+
+    /// What was kept. A process that outlived the child may hold stderr open for as long as it
+    /// likes: it is not waited for.
+    fn text(self) -> String {
+        let patience = Instant::now() + TAIL_GRACE;
+        while !self.reader.is_finished() && Instant::now() < patience {
+            std::thread::sleep(PAUSE);
         }
-        Vec::from(tail).join("\n")
-    })
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        Vec::from(lines.clone()).join("\n")
+    }
 }
 
 /// Passes on the lines of the child's stdout as they come, each with its line feed if it has one.
@@ -244,11 +302,12 @@ fn order(case: &Case) -> String {
     serde_json::to_string(&order).expect("a case is plain data") + "\n"
 }
 
-/// A line for a shell that runs `case` on `probe` once more, from the current directory.
+/// A line for a shell that runs `case` on `probe` once more.
 pub(crate) fn shell_line(probe: &Path, case: &Case) -> String {
     let order = order(case);
     let quoted = |text: &str| {
         shlex::try_quote(text).map_or_else(|_| format!("{text:?}"), std::borrow::Cow::into_owned)
     };
-    format!("echo {} | {}", quoted(order.trim_end()), quoted(&show::path(probe)))
+    let probe = quoted(&probe.display().to_string());
+    format!("printf '%s\\n' {} | {probe}", quoted(order.trim_end()))
 }

@@ -5,6 +5,7 @@
 //! it began with.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -99,6 +100,7 @@ pub(crate) fn build(
                 format!("`{revision}` is no revision of `{}`", workspace.root().display())
             })?;
             let subject = named(Some(commit.clone()), false, features);
+            let _lock = lock_builds(workspace)?;
             let mark = workspace.scratch().join("revisions").join(mark(&commit, &subject.features));
             if let Ok(binary) = std::fs::read_to_string(&mark) {
                 let probe = kept(workspace, &binary);
@@ -157,7 +159,7 @@ fn keep(workspace: &Workspace, subject: Subject, built: Result<PathBuf, Failure>
     if !probe.is_file() {
         create_dir(probe.parent().unwrap_or(&probe))?;
         // Copied beside and renamed: a kill in between leaves no half of a probe under its name.
-        let partial = probe.with_extension("partial");
+        let partial = probe.with_extension(format!("{}.partial", std::process::id()));
         std::fs::copy(&path, &partial)
             .and_then(|_| std::fs::rename(&partial, &probe))
             .with_context(|| format!("cannot copy the probe to `{}`", probe.display()))?;
@@ -181,12 +183,11 @@ fn build_revision(
     features: &[String],
     progress: Progress,
 ) -> Result<Result<PathBuf, Failure>> {
-    let tree = workspace.scratch().join("worktree");
-    let target = workspace.scratch().join("build");
-    create_dir(&workspace.scratch())?;
+    let (tree, target) = (workspace.builds().join("worktree"), workspace.builds().join("target"));
     let tree_text = tree.display().to_string();
     // A worktree that a kill left behind is in nobody's way.
     let _ = git(workspace.root(), &["worktree", "remove", "--force", &tree_text]);
+    let _ = std::fs::remove_dir_all(&tree);
     let _ = git(workspace.root(), &["worktree", "prune"]);
     git(workspace.root(), &["worktree", "add", "--detach", "--force", &tree_text, commit])
         .with_context(|| format!("cannot check out `{commit}` to build it"))?;
@@ -194,6 +195,14 @@ fn build_revision(
         cargo_build(&tree, Some(&target), features, &commit[..commit.len().min(9)], progress);
     let _ = git(workspace.root(), &["worktree", "remove", "--force", &tree_text]);
     built
+}
+
+/// Waits until no other process builds revisions of this workspace. The lock ends with the file.
+fn lock_builds(workspace: &Workspace) -> Result<File> {
+    create_dir(&workspace.builds())?;
+    let path = workspace.builds().join("lock");
+    let locked = File::create(&path).and_then(|file| file.lock().map(|()| file));
+    locked.with_context(|| format!("cannot lock `{}`", path.display()))
 }
 
 /// One line of `cargo build --message-format=json`.

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// A directory with scenarios, reports and, unless `windtunnel` is used far from its source, the
 /// sources of the engine and the probe.
@@ -38,9 +39,19 @@ impl Workspace {
         self.root.join("reports")
     }
 
-    /// Where probes, worktrees and their builds are kept. Can be deleted at any time.
+    /// Where probes are kept. Can be deleted at any time; interrupted runs cannot go on then.
     pub(crate) fn scratch(&self) -> PathBuf {
         self.root.join("target").join("windtunnel")
+    }
+
+    /// Where revisions are checked out and built. Can be deleted at any time. It lies outside the
+    /// workspace, because cargo joins the configuration of all folders above: the working tree's
+    /// would decide how another revision is built.
+    pub(crate) fn builds(&self) -> PathBuf {
+        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+        let cache = cache.or_else(|| Some(std::env::home_dir()?.join(".cache")));
+        let root = xxh3_64(self.root.as_os_str().as_encoded_bytes());
+        cache.unwrap_or_else(std::env::temp_dir).join("windtunnel").join(format!("{root:016x}"))
     }
 
     /// Whether probes can be built here.

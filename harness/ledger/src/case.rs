@@ -123,7 +123,7 @@ impl Shape {
     /// Tokens of one request from the first of its prompt to the last of its output.
     #[must_use]
     pub const fn length(&self) -> Tokens {
-        Tokens(self.prompt.0 + self.output.0)
+        Tokens(self.prompt.0.saturating_add(self.output.0))
     }
 }
 
@@ -341,9 +341,13 @@ impl Case {
             Workload::Prefill { prompt, batch } => Shape { prompt, output: Tokens(1), batch },
             Workload::Decode { depth, output, batch } => {
                 let budget = self.step_tokens.0.saturating_sub(u64::from(batch)).max(1);
-                let steps = (depth.0 * u64::from(batch)).div_ceil(budget);
+                let steps = depth.0.saturating_mul(u64::from(batch)).div_ceil(budget);
                 let lead = if batch == 1 { 0 } else { steps };
-                Shape { prompt: depth, output: Tokens(output.0 + 1 + lead), batch }
+                Shape {
+                    prompt: depth,
+                    output: Tokens(output.0.saturating_add(lead).saturating_add(1)),
+                    batch,
+                }
             }
             Workload::Generate { prompt, output, batch } => Shape { prompt, output, batch },
         }

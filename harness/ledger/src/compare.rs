@@ -9,7 +9,7 @@ use crate::case::CaseId;
 use crate::environment::{Difference, comparable};
 use crate::metric::Metric;
 use crate::record::{Outcome, Record};
-use crate::summary::{Location, Summary, summarise};
+use crate::summary::{Caveat, Location, Summary, Unmeasured, summarise};
 
 /// What base and head say about one case.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +20,60 @@ pub struct Pair {
     pub comparison: Comparison,
     /// Differences between the environments that do not forbid it.
     pub differences: Vec<Difference>,
+    /// What a reader should know of either side: rounds that were not measured, and caveats.
+    pub notes: Vec<Note>,
+}
+
+/// What a reader should know of one side of a comparison.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Note {
+    /// Which side.
+    pub side: Side,
+    /// What it is.
+    pub about: About,
+}
+
+/// A side of a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// What is compared with.
+    Base,
+    /// What is compared.
+    Head,
+}
+
+/// What a note is about.
+#[derive(Clone, Debug, PartialEq)]
+pub enum About {
+    /// A round that was not measured.
+    Unmeasured(Unmeasured),
+    /// Something to know before believing the numbers.
+    Caveat(Caveat),
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let side = match self.side {
+            Side::Base => "base",
+            Side::Head => "head",
+        };
+        match &self.about {
+            About::Unmeasured(unmeasured) => write!(f, "{side}: {unmeasured}"),
+            About::Caveat(caveat) => write!(f, "{side}: {caveat}"),
+        }
+    }
+}
+
+impl Pair {
+    /// Whether the head is broken: a round of it failed, or its output is not the base's.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        let failed = |note: &Note| {
+            let about = matches!(note.about, About::Unmeasured(Unmeasured::Failed { .. }));
+            note.side == Side::Head && about
+        };
+        matches!(self.comparison, Comparison::Broken(_)) || self.notes.iter().any(failed)
+    }
 }
 
 /// What came of comparing one case.
@@ -107,15 +161,15 @@ pub fn compare(base: &[Record], head: &[Record]) -> Vec<Pair> {
 }
 
 /// The records and the summary of one case.
-struct Side<'a> {
+struct OneSide<'a> {
     records: Vec<&'a Record>,
     summary: Summary,
 }
 
-fn by_case(records: &[Record]) -> BTreeMap<CaseId, Side<'_>> {
-    let mut sides: BTreeMap<CaseId, Side<'_>> = summarise(records)
+fn by_case(records: &[Record]) -> BTreeMap<CaseId, OneSide<'_>> {
+    let mut sides: BTreeMap<CaseId, OneSide<'_>> = summarise(records)
         .into_iter()
-        .map(|summary| (summary.case.clone(), Side { records: Vec::new(), summary }))
+        .map(|summary| (summary.case.clone(), OneSide { records: Vec::new(), summary }))
         .collect();
     for record in records {
         if let Some(side) = sides.get_mut(&record.case.id) {
@@ -125,42 +179,57 @@ fn by_case(records: &[Record]) -> BTreeMap<CaseId, Side<'_>> {
     sides
 }
 
-fn pair(case: &CaseId, base: Option<&Side<'_>>, head: Option<&Side<'_>>) -> Pair {
-    let missing = |text: &str| Pair {
-        case: case.clone(),
-        comparison: Comparison::Missing(text.to_owned()),
-        differences: Vec::new(),
-    };
+fn pair(case: &CaseId, base: Option<&OneSide<'_>>, head: Option<&OneSide<'_>>) -> Pair {
+    let notes = notes(Side::Base, base).chain(notes(Side::Head, head)).collect();
+    let pair =
+        |comparison, differences| Pair { case: case.clone(), comparison, differences, notes };
+    let missing = |text: &str| Comparison::Missing(text.to_owned());
     let (Some(base), Some(head)) = (base, head) else {
-        return missing(if base.is_none() { "not in the base" } else { "not in the head" });
+        let side = if base.is_none() { "not in the base" } else { "not in the head" };
+        return pair(missing(side), Vec::new());
     };
-    let why = |side: &Side<'_>| {
-        side.summary.unmeasured.first().map_or(String::new(), |u| format!(": {u}"))
-    };
-    match (base.measured().next(), head.measured().next()) {
-        (None, None) => missing(&format!("not measured on either side{}", why(base))),
-        (None, _) => missing(&format!("not measured in the base{}", why(base))),
-        (_, None) => missing(&format!("not measured in the head{}", why(head))),
-        (Some(b), Some(h)) => {
-            let between = comparable(&b.environment, &h.environment);
-            let mut reasons: Vec<String> = between.hard.iter().map(Difference::to_string).collect();
-            if b.case.hash() != h.case.hash() {
-                reasons.push(
-                    "the case has another meaning (its defaults or its model changed)".into(),
-                );
-            }
-            let comparison = match reasons.is_empty() {
-                false => Comparison::Invalid(reasons),
-                true => {
-                    outputs_differ(base, head).unwrap_or_else(|| Comparison::Rows(rows(base, head)))
-                }
-            };
-            Pair { case: case.clone(), comparison, differences: between.soft }
-        }
+    let (bases, heads): (Vec<_>, Vec<_>) = (base.measured().collect(), head.measured().collect());
+    match (bases.is_empty(), heads.is_empty()) {
+        (true, true) => return pair(missing("not measured on either side"), Vec::new()),
+        (true, false) => return pair(missing("not measured in the base"), Vec::new()),
+        (false, true) => return pair(missing("not measured in the head"), Vec::new()),
+        (false, false) => (),
     }
+    let (reasons, soft) = differences(&bases, &heads);
+    let comparison = match reasons.is_empty() {
+        false => Comparison::Invalid(reasons),
+        true => outputs_differ(base, head).unwrap_or_else(|| Comparison::Rows(rows(base, head))),
+    };
+    pair(comparison, soft)
 }
 
-impl Side<'_> {
+fn notes(side: Side, of: Option<&OneSide<'_>>) -> impl Iterator<Item = Note> {
+    let summary = of.map(|side| side.summary.clone());
+    let (unmeasured, caveats) =
+        summary.map_or_else(Default::default, |s| (s.unmeasured, s.caveats));
+    let abouts = unmeasured.into_iter().map(About::Unmeasured);
+    abouts.chain(caveats.into_iter().map(About::Caveat)).map(move |about| Note { side, about })
+}
+
+/// All reasons against comparing these rounds, and the differences that are none. Every round
+/// counts: one that was measured elsewhere spoils its side.
+fn differences(bases: &[&Record], heads: &[&Record]) -> (Vec<String>, Vec<Difference>) {
+    let (mut reasons, mut soft): (Vec<String>, Vec<Difference>) = (Vec::new(), Vec::new());
+    let Some(first) = bases.first() else { return (reasons, soft) };
+    for record in bases.iter().chain(heads) {
+        let between = comparable(&first.environment, &record.environment);
+        let mut found: Vec<String> = between.hard.iter().map(Difference::to_string).collect();
+        if first.case.hash() != record.case.hash() {
+            found.push("the case has another meaning (its defaults or its model changed)".into());
+        }
+        found.retain(|reason| !reasons.contains(reason));
+        reasons.extend(found);
+        soft.extend(between.soft.into_iter().filter(|d| !soft.contains(d)).collect::<Vec<_>>());
+    }
+    (reasons, soft)
+}
+
+impl OneSide<'_> {
     fn measured(&self) -> impl Iterator<Item = &Record> {
         self.records.iter().copied().filter(|record| matches!(record.outcome, Outcome::Measured(_)))
     }
@@ -174,7 +243,7 @@ impl Side<'_> {
     }
 }
 
-fn outputs_differ(base: &Side<'_>, head: &Side<'_>) -> Option<Comparison> {
+fn outputs_differ(base: &OneSide<'_>, head: &OneSide<'_>) -> Option<Comparison> {
     let (b, h) = (base.digests(), head.digests());
     let text = match (b.len(), h.len()) {
         (1, 1) if b == h => return None,
@@ -185,7 +254,7 @@ fn outputs_differ(base: &Side<'_>, head: &Side<'_>) -> Option<Comparison> {
     Some(Comparison::Broken(text.to_owned()))
 }
 
-fn rows(base: &Side<'_>, head: &Side<'_>) -> Vec<Row> {
+fn rows(base: &OneSide<'_>, head: &OneSide<'_>) -> Vec<Row> {
     let of = |summary: &Summary, metric: Metric| {
         summary.metrics.iter().find(|(m, _)| *m == metric).map(|(_, location)| location.clone())
     };
@@ -252,6 +321,25 @@ mod tests {
     }
 
     #[test]
+    fn a_crash_of_the_head_in_one_of_three_rounds_is_not_forgotten() {
+        let rounds = |name: &str| [1, 2, 3].map(|round| record(name, "c", round, &[1.0]));
+        let (base, mut head) = (rounds("a"), rounds("b"));
+        assert!(!one(&base, &head).is_broken());
+        head[1].outcome = Outcome::Failed(Failure::Start { error: "gone".into() });
+        let pair = one(&base, &head);
+        assert!(matches!(pair.comparison, Comparison::Rows(_)) && pair.is_broken());
+    }
+
+    #[test]
+    fn one_round_from_elsewhere_spoils_its_side() {
+        let rounds = |name: &str| [1, 2, 3].map(|round| record(name, "c", round, &[1.0]));
+        let (base, mut head) = (rounds("a"), rounds("b"));
+        head[2].environment.machine.cores = 64;
+        let Comparison::Invalid(reasons) = one(&base, &head).comparison else { panic!() };
+        assert_eq!(reasons, ["cores: `2` in the base, `64` in the head"]);
+    }
+
+    #[test]
     fn a_side_that_is_missing_or_failed_says_so() {
         let mut failed = record("b", "c", 1, &[]);
         failed.outcome = Outcome::Failed(Failure::Start { error: "gone".into() });
@@ -262,9 +350,13 @@ mod tests {
         let measured = [record("a", "c", 1, &[1.0])];
         assert_eq!(text(one(&measured, &[])), "not in the head");
         assert_eq!(text(one(&[], &measured)), "not in the base");
+        let pair = one(&measured, &[failed]);
+        assert!(pair.is_broken());
+        let notes: Vec<String> = pair.notes.iter().map(ToString::to_string).collect();
         assert_eq!(
-            text(one(&measured, &[failed])),
-            "not measured in the head: round 1 failed: the probe could not be started: gone"
+            notes[1], "head: round 1 failed: the probe could not be started: gone",
+            "{notes:?}"
         );
+        assert_eq!(text(pair), "not measured in the head");
     }
 }

@@ -256,6 +256,22 @@ pub enum Failure {
         /// The end of its stderr.
         tail: String,
     },
+    /// The child said that it had done all, and had not.
+    #[error("the probe measured {found} of {expected} iterations and called that all")]
+    Incomplete {
+        /// Iterations that it sent.
+        found: usize,
+        /// Iterations of the case, warm-up included.
+        expected: usize,
+    },
+    /// The child said all, and then did not exit.
+    #[error("the probe had said all and did not exit within {grace}: killed")]
+    Lingered {
+        /// How long it was given.
+        grace: Nanos,
+        /// The end of its stderr.
+        tail: String,
+    },
     /// The child wrote something that is no message.
     #[error("the probe wrote a line that is no message: `{line}`")]
     Garbage {
@@ -275,8 +291,12 @@ impl Failure {
             | Failure::Crashed { tail, .. }
             | Failure::OutOfMemory { tail }
             | Failure::TimedOut { tail, .. }
+            | Failure::Lingered { tail, .. }
             | Failure::Garbage { tail, .. } => Some(tail.as_str()).filter(|tail| !tail.is_empty()),
-            Failure::Start { .. } | Failure::Protocol { .. } | Failure::Engine { .. } => None,
+            Failure::Start { .. }
+            | Failure::Protocol { .. }
+            | Failure::Engine { .. }
+            | Failure::Incomplete { .. } => None,
         }
     }
 }
@@ -346,6 +366,8 @@ pub(crate) mod tests {
             Failure::OutOfMemory { tail: String::new() },
             Failure::TimedOut { deadline: Nanos(1), tail: String::new() },
             Failure::Garbage { line: "x".into(), tail: String::new() },
+            Failure::Incomplete { found: 1, expected: 4 },
+            Failure::Lingered { grace: Nanos(1), tail: String::new() },
         ];
         let outcomes = failures.into_iter().map(Outcome::Failed);
         for outcome in outcomes.chain([Outcome::Skipped("r".into())]) {

@@ -5,8 +5,8 @@
 //! A line that a kill left unfinished is noticed when the file is read, and cut off when the file
 //! is opened to go on.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -47,7 +47,7 @@ pub struct Contents {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The system refused.
-    #[error("cannot {action} `{path}`: {source}")]
+    #[error("cannot {action} `{}`", path.display())]
     Io {
         /// What was tried.
         action: &'static str,
@@ -65,7 +65,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// A line is not what it should be.
-    #[error("`{path}`, line {line}: {reason}")]
+    #[error("`{}`, line {line}: {reason}", path.display())]
     Corrupt {
         /// The file.
         path: PathBuf,
@@ -76,7 +76,8 @@ pub enum StoreError {
     },
     /// A line was written by a newer version.
     #[error(
-        "`{path}`, line {line}: written in schema {schema}, this version reads up to {SCHEMA}; use a newer `windtunnel`"
+        "`{}`, line {line}: written in schema {schema}, this version reads up to {SCHEMA}; use a newer `windtunnel`",
+        path.display()
     )]
     Newer {
         /// The file.
@@ -86,8 +87,14 @@ pub enum StoreError {
         /// The schema of the line.
         schema: u32,
     },
+    /// Another process writes to the file.
+    #[error("another run is writing to `{}`: wait for its end", path.display())]
+    Busy {
+        /// The file.
+        path: PathBuf,
+    },
     /// There is not one whole line.
-    #[error("`{path}` is empty: no run was ever begun in it")]
+    #[error("no run was ever begun in `{}`: it can be deleted", path.display())]
     Empty {
         /// The file.
         path: PathBuf,
@@ -112,6 +119,7 @@ impl Store {
             io::ErrorKind::AlreadyExists => StoreError::Exists { path: path.to_owned() },
             _ => StoreError::Io { action: "create", path: path.to_owned(), source },
         })?;
+        lock(path, &file)?;
         let mut store = Store { path: path.to_owned(), file };
         store.write(&Line { schema: SCHEMA, run: Some(run.clone()), record: None })?;
         Ok(store)
@@ -122,15 +130,15 @@ impl Store {
     /// # Errors
     /// As [`read`]; or if the system refuses.
     pub fn resume(path: &Path) -> Result<(Store, Contents), StoreError> {
-        let contents = read(path)?;
         let io = |action| move |source| StoreError::Io { action, path: path.to_owned(), source };
-        let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(io("open"))?;
+        let file = OpenOptions::new().read(true).append(true).open(path).map_err(io("open"))?;
+        lock(path, &file)?;
+        let contents = read(path)?;
         if contents.torn {
             let text = std::fs::read(path).map_err(io("read"))?;
             let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
             file.set_len(whole as u64).map_err(io("repair"))?;
         }
-        file.seek(SeekFrom::End(0)).map_err(io("open"))?;
         Ok((Store { path: path.to_owned(), file }, contents))
     }
 
@@ -153,6 +161,16 @@ impl Store {
             source,
         })
     }
+}
+
+/// Keeps others from writing to `file` until it is closed.
+fn lock(path: &Path, file: &File) -> Result<(), StoreError> {
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => StoreError::Busy { path: path.to_owned() },
+        TryLockError::Error(source) => {
+            StoreError::Io { action: "lock", path: path.to_owned(), source }
+        }
+    })
 }
 
 /// Reads the file of a run.
@@ -277,15 +295,24 @@ mod tests {
     #[test]
     fn an_empty_file_and_a_missing_one_are_told_apart() {
         let (_dir, path) = after(|_| String::new());
-        assert_eq!(complaint(&path), "`DIR/run.jsonl` is empty: no run was ever begun in it");
+        assert_eq!(complaint(&path), "no run was ever begun in `DIR/run.jsonl`: it can be deleted");
         std::fs::remove_file(&path).unwrap();
-        assert!(complaint(&path).starts_with("cannot read `DIR/run.jsonl`: "));
+        assert_eq!(complaint(&path), "cannot read `DIR/run.jsonl`");
     }
 
     #[test]
     fn a_run_never_overwrites_another() {
         let (_dir, path) = after(|text| text);
         assert!(matches!(Store::create(&path, &run()), Err(StoreError::Exists { .. })));
+    }
+
+    #[test]
+    fn two_processes_cannot_write_to_one_run() {
+        let (_dir, path) = after(|text| text);
+        let (first, _) = Store::resume(&path).unwrap();
+        assert!(matches!(Store::resume(&path), Err(StoreError::Busy { .. })));
+        drop(first);
+        assert!(Store::resume(&path).is_ok());
     }
 
     #[test]

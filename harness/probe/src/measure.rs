@@ -37,7 +37,7 @@ pub(crate) fn case(case: &Case, say: &mut dyn FnMut(&Message) -> Result<()>) -> 
     let attention = engine.attention().to_owned();
     say(&Message::Loaded { attention, values: values.into_iter().collect() })?;
 
-    for index in 0..case.warmup + case.iterations.get() {
+    for index in 0..case.warmup.saturating_add(case.iterations.get()) {
         let kind = if index < case.warmup { IterationKind::WarmUp } else { IterationKind::Timed };
         let (timelines, outputs) = iteration(&mut engine, case, index, &clock)?;
         let timelines = match case.workload {
@@ -106,7 +106,7 @@ fn config(case: &Case) -> Result<EngineConfig> {
             "auto" => Choice::Auto,
             name => Choice::Named(name.to_owned()),
         },
-        kv_tokens: sequences * whole_blocks,
+        kv_tokens: sequences.saturating_mul(whole_blocks),
         max_step_tokens: usize::try_from(step_tokens.0)
             .context("steps are too long")?
             .max(sequences),

@@ -54,11 +54,11 @@ fn messages(case: &Case) -> Vec<Message> {
 }
 
 fn iterations(messages: &[Message]) -> Vec<&Iteration> {
-    let iteration = |message| match message {
-        &Message::Iteration(ref iteration) => Some(iteration),
+    let only_iterations = messages.iter().filter_map(|message| match message {
+        Message::Iteration(iteration) => Some(iteration),
         _ => None,
-    };
-    messages.iter().filter_map(iteration).collect()
+    });
+    only_iterations.collect()
 }
 
 /// The iterations of `case` and what is known once a round.

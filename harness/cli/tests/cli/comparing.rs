@@ -74,3 +74,31 @@ fn runs_are_compared_and_a_faster_wrong_answer_is_broken() {
     assert!(said.out.contains("not comparable:\n    cores: "), "{}", said.out);
     assert_eq!(said.code, 4);
 }
+
+#[test]
+fn a_head_that_crashed_is_broken_and_a_case_that_is_missing_is_not_green() {
+    let sandbox = Sandbox::new(&["fine", "fast"]);
+    sandbox.measure();
+    let text = fs::read_to_string(sandbox.path("run.jsonl")).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let write = |name: &str, lines: &[&str]| {
+        fs::write(sandbox.path(name), lines.join("\n") + "\n").unwrap();
+    };
+    let mut record: serde_json::Value = serde_json::from_str(lines[1]).unwrap();
+    record["record"]["outcome"] =
+        serde_json::json!({ "failed": { "crashed": { "status": "signal 11", "tail": "" } } });
+    let crashed = record.to_string();
+    write("crashed.jsonl", &[lines[0], &crashed, lines[2], lines[3], lines[4]]);
+    let said = sandbox.run(&["compare", "run.jsonl", "crashed.jsonl"]);
+    assert!(
+        said.out.contains("head: round 1 failed: the probe crashed (signal 11)"),
+        "{}",
+        said.out
+    );
+    assert_eq!(said.code, 5);
+
+    write("fewer.jsonl", &[lines[0], lines[1], lines[3]]);
+    let said = sandbox.run(&["compare", "run.jsonl", "fewer.jsonl"]);
+    assert!(said.out.contains("not compared: not in the head"), "{}", said.out);
+    assert_eq!(said.code, 4);
+}

@@ -108,3 +108,27 @@ fn a_resumed_run_measures_with_the_same_executable_or_not_at_all() {
     insta::assert_snapshot!(said.err, @"error: the probe of subject `probe:FAKE-PROBE` is gone from `DIR/target/windtunnel`, and another build might measure something else: start a new run");
     assert_eq!(said.code, 2);
 }
+
+#[test]
+fn a_file_that_another_run_writes_to_is_left_alone() {
+    let sandbox = Sandbox::new(&["fine"]);
+    sandbox.measure();
+    let other = fs::File::open(sandbox.path("run.jsonl")).unwrap();
+    other.lock().unwrap();
+    let said = sandbox.run(&["run", "--resume", "run.jsonl"]);
+    insta::assert_snapshot!(said.err, @"error: another run is writing to `run.jsonl`: wait for its end");
+    assert_eq!(said.code, 75);
+}
+
+#[test]
+fn a_run_is_not_continued_on_another_kind_of_machine() {
+    let sandbox = Sandbox::new(&["fine"]);
+    sandbox.measure();
+    let text = fs::read_to_string(sandbox.path("run.jsonl")).unwrap();
+    let lines: Vec<&str> = text.lines().take(2).collect();
+    let elsewhere = lines.join("\n").replace("\"cores\":", "\"cores\":1");
+    fs::write(sandbox.path("run.jsonl"), elsewhere + "\n").unwrap();
+    let said = sandbox.run(&["-q", "run", "--resume", "run.jsonl"]);
+    assert!(said.err.contains("was begun on another kind of machine"), "{}", said.err);
+    assert_eq!(said.code, 2);
+}

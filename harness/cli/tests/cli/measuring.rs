@@ -1,11 +1,11 @@
 //! Plans and runs.
 
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use windtunnel_ledger::record::{Failure, Outcome};
 
-use crate::sandbox::{Sandbox, redacted};
+use crate::sandbox::{FAKE_PROBE, Sandbox, redacted};
 
 #[test]
 fn a_run_prints_a_table_and_keeps_records_log_and_report() {
@@ -19,7 +19,7 @@ fn a_run_prints_a_table_and_keeps_records_log_and_report() {
     assert_eq!(contents.records.len(), 4);
     assert_eq!(contents.run.cases.len(), 2);
     let log = fs::read_to_string(sandbox.path("run.log")).unwrap();
-    assert_eq!(log.matches("echo '{\"protocol\":").count(), 4, "{log}");
+    assert_eq!(log.matches("printf '%s\\n' '{\"protocol\":").count(), 4, "{log}");
     assert!(fs::read_to_string(sandbox.path("report.html")).unwrap().contains("tiny-qwen3"));
 }
 
@@ -46,6 +46,7 @@ fn whatever_a_probe_does_the_run_goes_on_and_tells() {
         "other-protocol",
         "partial",
         "silent-end",
+        "too-few",
         "unsupported",
         "fine",
     ];
@@ -57,7 +58,7 @@ fn whatever_a_probe_does_the_run_goes_on_and_tells() {
 
     let records = sandbox.contents().records;
     let failed = records.iter().filter(|r| matches!(r.outcome, Outcome::Failed(_))).count();
-    assert_eq!(failed, 9, "a case that failed is not tried again");
+    assert_eq!(failed, 10, "a case that failed is not tried again");
     assert!(records.iter().any(|r| matches!(r.outcome, Outcome::Failed(Failure::TimedOut { .. }))));
 }
 
@@ -73,9 +74,35 @@ fn a_probe_that_cannot_be_started_is_a_failure_and_no_end() {
 }
 
 #[test]
-fn output_that_varies_between_rounds_is_told() {
+fn output_that_varies_between_rounds_is_broken() {
     let sandbox = Sandbox::new(&["liar"]);
-    assert!(sandbox.measure().out.contains("the output tokens differ between rounds"));
+    let said = sandbox.measure();
+    assert!(said.out.contains("the output tokens differ between rounds"), "{}", said.out);
+    assert_eq!(said.code, 5);
+}
+
+#[test]
+fn what_a_hanging_probe_has_started_ends_with_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let sandbox = Sandbox::new(&["hang"]);
+    let probe = sandbox.path("probe.sh");
+    fs::write(&probe, "#!/bin/sh\necho 'a word for people' >&2\nsleep 3600\n").unwrap();
+    fs::set_permissions(&probe, fs::Permissions::from_mode(0o755)).unwrap();
+    let said = sandbox.run(&["-q", "run", "test/fake", "--probe", "probe.sh", "-o", "run.jsonl"]);
+    assert_eq!(said.code, 5, "{}", said.err);
+    let failed = &sandbox.contents().records[0].outcome;
+    let Outcome::Failed(Failure::TimedOut { tail, .. }) = failed else { panic!("{failed:?}") };
+    assert_eq!(tail, "a word for people");
+}
+
+#[test]
+fn a_reader_who_has_seen_enough_is_no_error() {
+    let sandbox = Sandbox::new(&["fine"]);
+    let mut command = sandbox.command(&["-q", "run", "test/fake", "-o", "run.jsonl", "--probe"]);
+    let mut child = command.arg(FAKE_PROBE).stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(sandbox.path("report.html").is_file());
 }
 
 #[test]
@@ -103,6 +130,6 @@ fn the_plan_is_listed_without_measuring() {
     let said = sandbox.run(&["list", "test", "--filter", "no such case"]);
     assert_eq!(said.code, 4);
     let said = sandbox.run(&["run", "test", "--filter", "no such case"]);
-    assert_eq!(said.code, 2);
-    insta::assert_snapshot!(said.err, @"error: nothing to measure: 0 skipped, 4 left out by the filter; `windtunnel list` shows the cases");
+    assert_eq!(said.code, 4);
+    insta::assert_snapshot!(said.err, @"nothing to measure: 0 skipped, 4 left out by the filter; `windtunnel list` shows the cases");
 }

@@ -2,7 +2,7 @@
 //! no engine.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use windtunnel_ledger::record::{Failure, Outcome};
@@ -11,9 +11,12 @@ use crate::sandbox::{Said, Sandbox};
 
 /// A probe that answers without reading its case; `@GAP` is the time between its tokens.
 const PROBE: &str = r##"fn main() {
+    let iteration = r#"{"iteration":{"kind":"@KIND","digest":"0","values":{"time-per-output-token":[@GAP]}}}"#;
     println!("{}", r#"{"hello":{"protocol":1,"build":{"engine":"0","candle":"0","rustc":"0","profile":"release","target":"t","target_features":[],"features":[]}}}"#);
     println!("{}", r#"{"loaded":{"attention":"fake","values":{"load-time":1.0}}}"#);
-    println!("{}", r#"{"iteration":{"kind":"timed","digest":"0","values":{"time-per-output-token":[@GAP]}}}"#);
+    for kind in ["warm-up", "timed", "timed", "timed"] {
+        println!("{}", iteration.replace("@KIND", kind));
+    }
     println!("{}", r#"{"end":{"values":{}}}"#);
 }
 "##;
@@ -58,6 +61,12 @@ fn set_gap(sandbox: &Sandbox, gap: &str) {
     fs::write(sandbox.path("harness/probe/src/main.rs"), PROBE.replace("@GAP", gap)).unwrap();
 }
 
+/// Where revisions are built: the only folder of the cache.
+fn builds(sandbox: &Sandbox) -> PathBuf {
+    let mut folders = fs::read_dir(sandbox.cache.path().join("windtunnel")).unwrap();
+    folders.next().unwrap().unwrap().path()
+}
+
 fn measure(sandbox: &Sandbox, subjects: &[&str]) -> Said {
     let _ = fs::remove_file(sandbox.path("run.jsonl"));
     let mut args = vec!["--quiet", "run", "test/fake", "--out", "run.jsonl"];
@@ -91,7 +100,7 @@ fn a_revision_and_the_working_tree_are_built_apart_and_alternate() {
     assert_eq!(told, [round.to_vec(), back].concat());
     let commits: Vec<_> = contents.run.subjects.iter().map(|s| s.commit.clone().unwrap()).collect();
     assert_eq!(commits[1], commits[2], "the working tree stands on the newest commit");
-    assert!(!sandbox.path("target/windtunnel/worktree").exists(), "the worktree is taken away");
+    assert!(!builds(&sandbox).join("worktree").exists(), "the worktree is taken away");
 }
 
 #[test]
@@ -99,14 +108,14 @@ fn a_revision_is_built_once_for_each_set_of_features() {
     let sandbox = repository();
     assert_eq!(measure(&sandbox, &["rev:HEAD"]).code, 0);
     // A build would have to begin with the build folder.
-    fs::remove_dir_all(sandbox.path("target/windtunnel/build")).unwrap();
+    fs::remove_dir_all(builds(&sandbox).join("target")).unwrap();
     assert_eq!(measure(&sandbox, &["rev:HEAD"]).code, 0);
-    assert!(!sandbox.path("target/windtunnel/build").exists());
+    assert!(!builds(&sandbox).join("target").exists());
 
     let args =
         ["-q", "run", "test/fake", "-s", "rev:HEAD", "--features", "extra", "-o", "run2.jsonl"];
     assert_eq!(sandbox.run(&args).code, 0);
-    assert!(sandbox.path("target/windtunnel/build").exists());
+    assert!(builds(&sandbox).join("target").exists());
 }
 
 #[test]
@@ -127,4 +136,14 @@ fn a_subject_that_does_not_build_is_a_finding_and_the_other_is_measured() {
     let said = sandbox.run(&["-q", "run", "--resume", "run.jsonl"]);
     assert_eq!(said.code, 5, "{}", said.err);
     assert_eq!(sandbox.contents().records.len(), 3, "nothing was left to measure");
+}
+
+#[test]
+fn the_cargo_configuration_of_the_working_tree_does_not_reach_a_revision() {
+    let sandbox = repository();
+    fs::create_dir(sandbox.path(".cargo")).unwrap();
+    fs::write(sandbox.path(".cargo/config.toml"), "[build]\nrustc = \"no-such-compiler\"\n")
+        .unwrap();
+    let said = measure(&sandbox, &["rev:HEAD"]);
+    assert_eq!(said.code, 0, "{}", said.out);
 }

@@ -11,14 +11,21 @@ pub(crate) const FAKE_PROBE: &str = env!("CARGO_BIN_EXE_fake-probe");
 /// A directory with one scenario, `test/fake`.
 pub(crate) struct Sandbox {
     pub(crate) dir: tempfile::TempDir,
+    pub(crate) cache: tempfile::TempDir,
 }
 
 impl Sandbox {
     /// A scenario whose cases behave as these words tell the fake probe.
     pub(crate) fn new(behaviours: &[&str]) -> Sandbox {
+        let deadline = if behaviours.contains(&"hang") { 5.0 } else { 60.0 };
         Sandbox::with(&format!(
-            "workload = \"decode\"\nmodels = [\"tiny-qwen3\"]\nrounds = 2\ndeadline = 2.0\n\
-             matrix = {{ attention = {behaviours:?}, output = [4] }}\n"
+            "workload = \"decode\"
+models = [\"tiny-qwen3\"]
+rounds = 2
+deadline = {deadline:?}
+\
+             matrix = {{ attention = {behaviours:?}, output = [4] }}
+"
         ))
     }
 
@@ -26,7 +33,7 @@ impl Sandbox {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("scenarios/test")).unwrap();
         fs::write(dir.path().join("scenarios/test/fake.toml"), scenario).unwrap();
-        Sandbox { dir }
+        Sandbox { dir, cache: tempfile::tempdir().unwrap() }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -36,6 +43,7 @@ impl Sandbox {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_windtunnel"));
         command.arg("-C").arg(self.dir.path()).args(args);
+        command.env("XDG_CACHE_HOME", self.cache.path());
         command
     }
 
@@ -77,7 +85,8 @@ pub(crate) fn redacted(sandbox: &Sandbox) -> insta::internals::SettingsBindDropG
     settings.add_filter(&regex_escape(&dir.display().to_string()), "DIR");
     settings.add_filter(&regex_escape(FAKE_PROBE), "FAKE-PROBE");
     settings.add_filter(r"\d{8}T\d{9}Z", "TIME");
-    settings.add_filter(r"\n.*the machine was busy.*\n", "");
+    settings.add_filter(r"\n\n[^\n]*: the machine was busy[^\n]*\n", "\n");
+    settings.add_filter(r"(?m)^  (base|head): the machine was busy.*\n", "");
     settings.add_filter(r"\(\d[\d.]* (ns|µs|ms|s)\)", "(WALL)");
     settings.bind_to_scope()
 }
