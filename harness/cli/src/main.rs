@@ -110,9 +110,19 @@ fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<
     let contents = Contents { run, records, torn: false };
     // The page first: nothing that happens to the reader of the table can cost it.
     let page = write_report(&contents, &page_of(&path))?;
-    let table = show::records(&contents.run, &contents.records);
-    show::result(&format!("{table}\nreport: {}\n", show::path(&page)))?;
-    Ok(code_of(&contents))
+    show::result(&show::records(&contents.run, &contents.records))?;
+    let mut broken = false;
+    if let [base, heads @ ..] = contents.run.subjects.as_slice() {
+        let base = Side::of(&contents, &base.name)?;
+        for head in heads {
+            let head = Side::of(&contents, &head.name)?;
+            let pairs = compare(&base.records, &head.records);
+            show::result(&format!("\n{}", show::comparison(&base.name, &head.name, &pairs)))?;
+            broken |= pairs.iter().any(Pair::is_broken);
+        }
+    }
+    show::result(&format!("\nreport: {}\n", show::path(&page)))?;
+    Ok(if broken { exit::BROKEN } else { code_of(&contents) })
 }
 
 fn begin(workspace: &Workspace, args: &RunArgs, plan: Plan, progress: Progress) -> Result<Session> {

@@ -66,9 +66,10 @@ pub(crate) fn run(probe: &Path, case: &Case) -> Left {
     let deadline = start + Duration::from_nanos(case.deadline.0);
     let mut said = Said::default();
     let end = said.listen(&lines, deadline);
+    let grace = deadline.saturating_duration_since(Instant::now()).min(GRACE);
     let status = match end {
         Heard::Garbage(_) | Heard::Protocol(_) | Heard::Deadline => None,
-        _ => wait(&mut child, Instant::now() + GRACE),
+        _ => wait(&mut child, Instant::now() + grace),
     };
     kill_group(&child);
     // Reaped above if it ended by itself, and here if it was killed.
@@ -87,7 +88,7 @@ pub(crate) fn run(probe: &Path, case: &Case) -> Left {
             Outcome::Failed(Failure::TimedOut { deadline: case.deadline, tail })
         }
         (_, None) => {
-            let grace = Nanos(GRACE.as_nanos() as u64);
+            let grace = Nanos(grace.as_nanos() as u64);
             Outcome::Failed(Failure::Lingered { grace, tail })
         }
         (Heard::End(samples), Some(status)) if status.success() => complete(samples, case),

@@ -40,10 +40,11 @@ fn two_subjects_alternate_and_are_compared() {
         .collect();
     assert_eq!(order, [(1, true), (1, false), (2, false), (2, true), (3, true), (3, false)]);
 
-    let said = sandbox.run(&["compare", "run.jsonl"]);
+    let compared = sandbox.run(&["compare", "run.jsonl"]);
+    assert!(said.out.contains(&compared.out), "the run shows the comparison too: {}", said.out);
     let _redacted = redacted(&sandbox);
-    insta::assert_snapshot!(said.out);
-    assert_eq!(said.code, 0);
+    insta::assert_snapshot!(compared.out);
+    assert_eq!(compared.code, 0);
 }
 
 #[test]

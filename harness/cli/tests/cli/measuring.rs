@@ -82,6 +82,14 @@ fn output_that_varies_between_rounds_is_broken() {
 }
 
 #[test]
+fn a_probe_that_has_said_all_and_stays_is_a_failure_of_its_own() {
+    let sandbox = Sandbox::new(&["lingering"]);
+    assert_eq!(sandbox.measure().code, 5);
+    let failed = &sandbox.contents().records[0].outcome;
+    assert!(matches!(failed, Outcome::Failed(Failure::Lingered { .. })), "{failed:?}");
+}
+
+#[test]
 fn what_a_hanging_probe_has_started_ends_with_it() {
     use std::os::unix::fs::PermissionsExt;
     let sandbox = Sandbox::new(&["hang"]);

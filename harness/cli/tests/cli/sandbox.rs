@@ -17,7 +17,8 @@ pub(crate) struct Sandbox {
 impl Sandbox {
     /// A scenario whose cases behave as these words tell the fake probe.
     pub(crate) fn new(behaviours: &[&str]) -> Sandbox {
-        let deadline = if behaviours.contains(&"hang") { 5.0 } else { 60.0 };
+        let ends = |behaviour: &&str| !["hang", "lingering"].contains(behaviour);
+        let deadline = if behaviours.iter().all(ends) { 60.0 } else { 5.0 };
         Sandbox::with(&format!(
             "workload = \"decode\"
 models = [\"tiny-qwen3\"]
