@@ -4,15 +4,18 @@
 //! an ordinary machine is. Estimates are for people who wait: nothing is decided by them.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use windtunnel_ledger::case::{Case, CaseHash, Source};
 use windtunnel_ledger::record::Outcome;
 use windtunnel_ledger::store;
 use windtunnel_ledger::unit::{Bytes, Nanos};
 
+use crate::machine;
+use crate::plan::Plan;
+use crate::runs::newest_runs;
 use crate::scenario::KnownModel;
+use crate::workspace::Workspace;
 
 /// What one round of a case is expected to need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +32,12 @@ pub(crate) struct Past(BTreeMap<CaseHash, Nanos>);
 
 /// How many of the newest runs are looked at.
 const RUNS: usize = 20;
+
+/// What one round of each case of a plan is expected to need on this machine.
+pub(crate) fn of_plan(workspace: &Workspace, plan: &Plan) -> Vec<Estimate> {
+    let past = Past::read(&workspace.reports(), &machine::read().key());
+    plan.cases.iter().zip(&plan.models).map(|(p, model)| past.estimate(&p.case, model)).collect()
+}
 
 impl Past {
     /// Reads the newest runs below `reports`. Runs that cannot be read are passed over: this is no
@@ -55,21 +64,6 @@ impl Past {
             memory: size.map(|(weights, kv)| Bytes(weights.0.saturating_add(kv.0))),
         }
     }
-}
-
-/// The run files below `reports`, newest first: their folders are named by the time of the run.
-/// Folders with other names (an example, say) hold no runs of this machine.
-pub(crate) fn newest_runs(reports: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(reports).into_iter().flatten().flatten();
-    let by_time = |name: &OsStr| name.as_encoded_bytes().first().is_some_and(u8::is_ascii_digit);
-    let mut runs: Vec<PathBuf> = entries
-        .filter(|entry| by_time(&entry.file_name()))
-        .map(|entry| entry.path().join("run.jsonl"))
-        .filter(|path| path.is_file())
-        .collect();
-    runs.sort();
-    runs.reverse();
-    runs
 }
 
 /// Bytes of weights and of the KV pool.

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
@@ -17,33 +17,17 @@ use windtunnel_ledger::environment::{Environment, Machine};
 use windtunnel_ledger::metric::Metric;
 use windtunnel_ledger::record::{Conditions, Failure, Outcome, Record, Run, Subject};
 use windtunnel_ledger::stats;
-use windtunnel_ledger::store::Store;
 use windtunnel_ledger::unit::Nanos;
 
 use crate::machine;
 use crate::progress::Progress;
+use crate::session::Session;
 use crate::spawn::{self, Left};
 use crate::subject::Built;
 use crate::workspace::Workspace;
 
 /// What is expected of a case whose time cannot be guessed.
 const UNKNOWN_TIME: Nanos = Nanos(5_000_000_000);
-
-/// A run that is being measured.
-pub(crate) struct Session {
-    /// What it set out to do.
-    pub(crate) run: Run,
-    /// Its subjects, in the same order.
-    pub(crate) built: Vec<Built>,
-    /// The expected time of one round of each case, where it can be guessed.
-    pub(crate) times: Vec<Option<Nanos>>,
-    /// Where its records are kept.
-    pub(crate) path: PathBuf,
-    /// The same, open.
-    pub(crate) store: Store,
-    /// What it has left so far.
-    pub(crate) records: Vec<Record>,
-}
 
 /// Measures what is left of a session: all of its run but what its records hold.
 pub(crate) fn measure(

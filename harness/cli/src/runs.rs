@@ -1,0 +1,60 @@
+//! The runs that are kept below `reports`, and the page that belongs to each.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use windtunnel_ledger::store::Contents;
+
+use crate::workspace::Workspace;
+
+/// The file of a run that is named by its file, its folder, or its name below `reports`.
+pub(crate) fn find_run(workspace: &Workspace, name: &str) -> Result<PathBuf> {
+    let places = [
+        PathBuf::from(name),
+        Path::new(name).join("run.jsonl"),
+        workspace.reports().join(name).join("run.jsonl"),
+    ];
+    places.into_iter().find(|path| path.is_file()).with_context(|| {
+        let reports = workspace.reports();
+        let newest = newest_runs(&reports).into_iter().next().and_then(|path| {
+            path.parent()?.file_name().map(|name| format!("; the newest is `{}`", name.display()))
+        });
+        format!(
+            "there is no run `{name}` here or below `{}`{}",
+            reports.display(),
+            newest.unwrap_or_default()
+        )
+    })
+}
+
+/// The run files below `reports`, newest first: their folders are named by the time of the run.
+/// Folders with other names (an example, say) hold no runs of this machine.
+pub(crate) fn newest_runs(reports: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(reports).into_iter().flatten().flatten();
+    let by_time = |name: &OsStr| name.as_encoded_bytes().first().is_some_and(u8::is_ascii_digit);
+    let mut runs: Vec<PathBuf> = entries
+        .filter(|entry| by_time(&entry.file_name()))
+        .map(|entry| entry.path().join("run.jsonl"))
+        .filter(|path| path.is_file())
+        .collect();
+    runs.sort();
+    runs.reverse();
+    runs
+}
+
+/// The page that belongs to a file of records: `report.html` beside a `run.jsonl`.
+pub(crate) fn page_of(run: &Path) -> PathBuf {
+    match run.file_name() {
+        Some(name) if name == "run.jsonl" => run.with_file_name("report.html"),
+        _ => run.with_extension("html"),
+    }
+}
+
+/// Writes the page of a run.
+pub(crate) fn write_report(contents: &Contents, page: &Path) -> Result<PathBuf> {
+    let html = windtunnel_report::render(contents).context("cannot render the report")?;
+    std::fs::write(page, html)
+        .with_context(|| format!("cannot write report `{}`", page.display()))?;
+    Ok(page.to_owned())
+}

@@ -1,0 +1,129 @@
+//! A run that is about to be measured: begun anew, or taken up where it was interrupted.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use jiff::Timestamp;
+use windtunnel_ledger::case::Case;
+use windtunnel_ledger::record::{Record, Run, RunId};
+use windtunnel_ledger::store::{self, Contents, Store};
+use windtunnel_ledger::unit::Nanos;
+
+use crate::args::RunArgs;
+use crate::plan::Plan;
+use crate::progress::Progress;
+use crate::runs::{find_run, newest_runs};
+use crate::subject::{self, Built, Wanted};
+use crate::workspace::Workspace;
+use crate::{estimate, run, show};
+
+/// A run that is being measured.
+pub(crate) struct Session {
+    /// What it set out to do.
+    pub(crate) run: Run,
+    /// Its subjects, in the same order.
+    pub(crate) built: Vec<Built>,
+    /// The expected time of one round of each case, where it can be guessed.
+    pub(crate) times: Vec<Option<Nanos>>,
+    /// Where its records are kept.
+    pub(crate) path: PathBuf,
+    /// The same, open.
+    pub(crate) store: Store,
+    /// What it has left so far.
+    pub(crate) records: Vec<Record>,
+}
+
+/// Builds the subjects of a plan and begins the file of its run.
+pub(crate) fn begin(
+    workspace: &Workspace,
+    args: &RunArgs,
+    plan: Plan,
+    progress: Progress,
+) -> Result<Session> {
+    if let Some(out) = &args.out {
+        ensure!(
+            out.extension().is_some_and(|extension| extension == "jsonl"),
+            "`--out {}` does not end in `.jsonl`: log and report take the same name with endings of their own",
+            out.display()
+        );
+    }
+    let times =
+        estimate::of_plan(workspace, &plan).into_iter().map(|estimate| estimate.time).collect();
+    let wanted: Vec<Wanted> = match &args.probe {
+        Some(path) => vec![Wanted::Probe(path.clone())],
+        None if args.subjects.is_empty() => vec![Wanted::Tree],
+        None => args.subjects.clone(),
+    };
+    if let Some(twice) =
+        wanted.iter().enumerate().find(|(i, subject)| wanted[..*i].contains(subject))
+    {
+        bail!("subject `{}` is named twice", twice.1);
+    }
+    let build = |subject| subject::build(workspace, subject, &args.features, progress);
+    let built = wanted.iter().map(build).collect::<Result<Vec<_>>>()?;
+
+    let now = Timestamp::now();
+    let words: Vec<String> = args.selection.scenarios.iter().map(|name| file_word(name)).collect();
+    let id = RunId(format!("{}-{}", now.strftime("%Y%m%dT%H%M%S%3fZ"), words.join("+")));
+    let path =
+        args.out.clone().unwrap_or_else(|| workspace.reports().join(&id.0).join("run.jsonl"));
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        std::fs::create_dir_all(parent)
+            .with_context(|| format!("cannot create `{}`", parent.display()))?;
+    }
+    let run = Run {
+        id,
+        at: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        command: command_line(),
+        subjects: built.iter().map(|built| built.subject.clone()).collect(),
+        cases: plan.cases,
+        skipped: plan.skipped,
+    };
+    let store = Store::create(&path, &run)?;
+    Ok(Session { run, built, times, path, store, records: Vec::new() })
+}
+
+/// The words of the command that is running, for a shell.
+fn command_line() -> String {
+    let words = std::env::args_os().skip(1);
+    let words: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
+    let words =
+        shlex::try_join(words.iter().map(String::as_str)).unwrap_or_else(|_| words.join(" "));
+    format!("windtunnel {words}")
+}
+
+/// The name of a scenario as a part of a file name.
+fn file_word(name: &str) -> String {
+    let name = name.trim_end_matches(".toml");
+    let word: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
+    word.trim_matches(['-', '.']).to_owned()
+}
+
+/// Opens a run that was interrupted, with exactly the probes that it began with: the one that is
+/// named, or else the newest that is not finished.
+pub(crate) fn resume(workspace: &Workspace, run: Option<&Path>) -> Result<Session> {
+    let path = match run {
+        Some(path) => find_run(workspace, &path.display().to_string())?,
+        None => newest_runs(&workspace.reports())
+            .into_iter()
+            .find(|path| store::read(path).is_ok_and(|c| !run::is_finished(&c.run, &c.records)))
+            .with_context(|| {
+                format!(
+                    "every run below `{}` is finished: there is nothing to resume",
+                    workspace.reports().display()
+                )
+            })?,
+    };
+    let (store, Contents { run, records, torn }) = Store::resume(&path)?;
+    if torn {
+        show::note("the last line was cut short by the interruption; its round is measured again");
+    }
+    let again = |subject| subject::again(workspace, subject, &records);
+    let built = run.subjects.iter().map(again).collect::<Result<_>>()?;
+    let before = |case: &Case| {
+        records.iter().find(|record| record.case.id == case.id).map(|record| record.conditions.wall)
+    };
+    let times = run.cases.iter().map(|planned| before(&planned.case)).collect();
+    Ok(Session { run, built, times, path, store, records })
+}
