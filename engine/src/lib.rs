@@ -5,7 +5,7 @@
 //!
 //! 1. The request becomes a [`sequence`]: its tokens, and how many of them are computed.
 //! 2. The [`scheduler`] decides who runs in the next step and takes [`blocks`] of the cache for
-//!    them: continuous batching, chunked prefill, preemption by recomputation.
+//!    them: continuous batching, chunked prefill, preemption by recomputation, shared prefixes.
 //! 3. The [`batch`] packs the granted tokens side by side, without padding: prompt chunks and
 //!    decodes are the same thing.
 //! 4. The model runs a [`pass`] over them: [`layers`] that write keys and values to the [`kv`]
@@ -34,11 +34,12 @@ pub mod sampler;
 pub mod scheduler;
 pub mod sequence;
 pub mod telemetry;
+mod terms;
 pub mod weights;
 
-pub use config::{Choice, Dtype, EngineConfig, KvLayout, ModelSource};
+pub use config::{Choice, Dtype, EngineConfig, KvLayout, ModelSource, PrefixCache};
 pub use engine::{Engine, Step};
 pub use error::{Error, Result, Unsupported};
-pub use request::{Eos, Event, Finish, Request, RequestId, Truncation};
+pub use request::{Eos, Event, Finish, Request, RequestId, Truncation, Usage};
 pub use sampler::Sampling;
-pub use telemetry::{Footprint, Stages, Stats, StepReport};
+pub use telemetry::{Footprint, PrefixStats, Stages, Stats, StepReport};

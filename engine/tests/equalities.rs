@@ -12,8 +12,8 @@ use windtunnel_engine::attention::BACKENDS;
 use windtunnel_engine::models::MODELS;
 use windtunnel_engine::weights::presets;
 use windtunnel_engine::{
-    Choice, Dtype, Engine, EngineConfig, Eos, Event, Finish, ModelSource, Request, RequestId,
-    Sampling, Stats, Truncation,
+    Choice, Dtype, Engine, EngineConfig, Eos, Event, Finish, ModelSource, PrefixCache, Request,
+    RequestId, Sampling, Stats, Truncation,
 };
 
 const BLOCK: usize = 16;
@@ -47,6 +47,7 @@ fn config(preset: &str, way: Way) -> EngineConfig {
         dtype: Dtype::F32,
         kv: way.kv.parse().unwrap(),
         attention: Choice::Named(way.backend.into()),
+        prefix_cache: PrefixCache::Off,
         kv_tokens: way.kv_tokens,
         max_step_tokens: way.step_tokens,
         max_sequences: way.sequences,
@@ -62,6 +63,8 @@ fn request(length: usize, temperature: f32) -> Request {
         stop: Vec::new(),
         eos: Eos::Ignore,
         truncation: Truncation::Refuse,
+        choices: 1,
+        prefix_cache: PrefixCache::Off,
     }
 }
 
@@ -74,8 +77,11 @@ fn run(preset: &str, way: Way) -> (Vec<Vec<u32>>, Stats) {
     while !engine.is_idle() {
         for event in engine.step().events {
             match event {
-                Event::Token { request, token } => tokens.entry(request).or_default().push(token),
+                Event::Token { request, token, .. } => {
+                    tokens.entry(request).or_default().push(token);
+                }
                 Event::Finished { finish, .. } => assert_eq!(finish, Finish::Length),
+                Event::Queued { .. } | Event::PromptDone { .. } => {}
             }
         }
         engine.check_integrity().unwrap();
@@ -128,7 +134,7 @@ fn a_preempted_sequence_gives_what_an_undisturbed_one_gives() {
         let cramped = Way { kv_tokens: 9 * BLOCK, ..plain };
         for stats in check(plain, cramped) {
             assert!(stats.preemptions > 0, "the pool was meant to be too small: {stats:?}");
-            assert!(stats.prefilled > stats.prompt_tokens);
+            assert!(stats.prefill_amplification() > Some(1.0));
         }
     }
 }
@@ -136,7 +142,7 @@ fn a_preempted_sequence_gives_what_an_undisturbed_one_gives() {
 #[test]
 fn ample_memory_computes_every_prompt_token_once() {
     for stats in check(PLAIN, PLAIN) {
-        assert_eq!((stats.prefilled, stats.preemptions), (stats.prompt_tokens, 0));
+        assert_eq!((stats.prefill_amplification(), stats.preemptions), (Some(1.0), 0));
         assert_eq!(stats.decoded, (LENGTHS.len() * (NEW - 1)) as u64);
     }
 }
