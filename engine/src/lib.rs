@@ -14,7 +14,8 @@
 //! 6. The scheduler books it, and the caller reads it as an [`Event`], with a [`telemetry`]
 //!    report of what the step cost.
 //!
-//! The engine is a plain value with a synchronous [`step`](Engine::step). It reads no environment
+//! The engine is a plain value with a synchronous [`step`](Engine::step); a [`Runtime`] is the
+//! thread and the channels around it, for callers on many threads. It reads no environment
 //! variable, prints nothing, installs no logger, and does not panic on input.
 
 pub mod attention;
@@ -30,6 +31,7 @@ pub mod models;
 pub mod pass;
 pub mod placement;
 pub mod request;
+pub mod runtime;
 pub mod sampler;
 pub mod scheduler;
 pub mod sequence;
@@ -41,5 +43,6 @@ pub use config::{Choice, Dtype, EngineConfig, KvLayout, ModelSource, PrefixCache
 pub use engine::{Engine, Step};
 pub use error::{Error, Result, Unsupported};
 pub use request::{Eos, Event, Finish, Request, RequestId, Truncation, Usage};
+pub use runtime::{Canceller, Client, Pending, Response, Runtime, Stamped};
 pub use sampler::Sampling;
 pub use telemetry::{Footprint, PrefixStats, Stages, Stats, StepReport};
