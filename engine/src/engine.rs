@@ -8,10 +8,10 @@ use tracing::debug_span;
 
 use crate::attention::{Attention, Heads, choose};
 use crate::batch::Batch;
-use crate::blocks::{BlockPool, Capacity};
+use crate::blocks::BlockPool;
 use crate::config::{EngineConfig, KvLayout, PrefixCache};
 use crate::cpu::Numbers;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kv::{KvShape, KvStore};
 use crate::models::{self, Model, Sketch};
 use crate::pass::{Observer, Pass};
@@ -69,7 +69,7 @@ impl Engine {
         let placement = Placement::cpu();
         let attention = choose(&config.attention, &heads, config.kv, placement.first(), dtype)?;
         let longest = positions.min(config.max_sequence_length.unwrap_or(positions));
-        let shape = plan(config, longest)?;
+        let shape = KvShape::plan(config, longest)?;
 
         let tally = Tally::default();
         let root = Weights::new(&*source, &placement, dtype, &tally);
@@ -83,7 +83,7 @@ impl Engine {
         let terms = Terms {
             vocabulary,
             longest,
-            capacity: Capacity { blocks: shape.blocks, block: shape.block },
+            capacity: scheduler.pool().capacity(),
             eos,
             prefix_cache: match config.kv {
                 KvLayout::Contiguous => PrefixCache::Off,
@@ -337,48 +337,6 @@ impl Engine {
     pub fn check_integrity(&self) -> Result<(), String> {
         self.scheduler.check_integrity()
     }
-}
-
-/// Cuts the cache into blocks, and refuses settings that contradict each other.
-fn plan(config: &EngineConfig, longest: usize) -> Result<KvShape> {
-    let refuse = |setting, value: usize, problem: String| {
-        Err(Error::Setting { setting, value: value.to_string(), problem })
-    };
-    if longest < 2 {
-        let problem = "but a prompt token and a new one make 2".into();
-        return refuse("max_sequence_length", longest, problem);
-    }
-    if config.max_sequences == 0 {
-        return refuse("max_sequences", 0, "but nothing runs without at least 1".into());
-    }
-    if config.max_step_tokens < config.max_sequences {
-        let problem = format!(
-            "less than `max_sequences` ({}): some sequences would stand still while others decode; raise it or lower `max_sequences`",
-            config.max_sequences
-        );
-        return refuse("max_step_tokens", config.max_step_tokens, problem);
-    }
-    let (block, smaller) = match config.kv {
-        KvLayout::Contiguous => (longest, "lower `max_sequence_length`"),
-        KvLayout::Paged { block } => (block.get(), "choose a smaller block"),
-    };
-    let blocks = config.kv_tokens / block;
-    if blocks == 0 {
-        let problem = format!(
-            "less than the {block} tokens of a single block of the {} cache; raise it or {smaller}",
-            config.kv
-        );
-        return refuse("kv_tokens", config.kv_tokens, problem);
-    }
-    // Slots are addressed by u32 in gathers and on accelerators.
-    if u32::try_from(config.kv_tokens).is_err() {
-        return refuse(
-            "kv_tokens",
-            config.kv_tokens,
-            format!("more than {} slots can be addressed; lower it", u32::MAX),
-        );
-    }
-    Ok(KvShape { blocks, block })
 }
 
 #[cfg(test)]

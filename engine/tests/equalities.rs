@@ -168,3 +168,53 @@ fn random_weights_give_texts_that_are_not_degenerate() {
         assert!(texts[1..].iter().all(|text| *text != texts[0]), "{}", preset.name);
     }
 }
+
+#[test]
+fn cancelled_companions_change_nothing_for_those_who_stay() {
+    for preset in presets().iter().filter(|preset| preset.name.starts_with("tiny")) {
+        let (expected, _) = run(preset.name, PLAIN);
+        // Some steps with everybody, then one companion less after each step.
+        for (patience, kv_tokens) in [(0, PLAIN.kv_tokens), (3, PLAIN.kv_tokens), (5, 9 * BLOCK)] {
+            let way = Way { kv_tokens, step_tokens: 40, ..PLAIN };
+            let mut engine = Engine::load(&config(preset.name, way)).unwrap();
+            let ids = LENGTHS.map(|length| engine.submit(request(length, 0.0)).unwrap());
+            let mut leaving = ids.iter().copied().step_by(2).collect::<Vec<_>>();
+            let mut tokens: HashMap<RequestId, Vec<u32>> = HashMap::new();
+            let mut steps = 0;
+            while !engine.is_idle() {
+                for event in engine.step().events {
+                    if let Event::Token { request, token, .. } = event {
+                        tokens.entry(request).or_default().push(token);
+                    }
+                }
+                steps += 1;
+                if steps > patience
+                    && let Some(id) = leaving.pop()
+                {
+                    assert_eq!(engine.cancel(id).len(), 1);
+                }
+                engine.check_integrity().unwrap();
+            }
+            for (id, expected) in ids.iter().zip(&expected).skip(1).step_by(2) {
+                assert_eq!(&tokens[id], expected, "{}, {patience} steps", preset.name);
+            }
+            assert_eq!(engine.stats().blocks_used, 0);
+        }
+    }
+}
+
+#[test]
+fn as_many_sequences_run_as_there_are_slots() {
+    for slots in [1, 2, 5] {
+        let mut engine =
+            Engine::load(&config("tiny-llama", Way { sequences: slots, ..PLAIN })).unwrap();
+        for length in LENGTHS {
+            engine.submit(request(length, 0.0)).unwrap();
+        }
+        let report = engine.step().report;
+        assert_eq!((report.running, report.waiting), (slots, LENGTHS.len() - slots));
+        // All of them draw in the next step, and in every one after it.
+        let report = engine.step().report;
+        assert_eq!((report.decoded, report.prefilled), (slots, 0));
+    }
+}

@@ -4,6 +4,7 @@
 use super::*;
 use crate::engine::tests::{BLOCKS, Fault, engine, request};
 use crate::request::Usage;
+use crate::sampler::Rng;
 
 /// A runtime whose model takes a pass for each word that is sent, and runs freely when the sender
 /// is dropped.
@@ -149,48 +150,6 @@ fn all_choices_share_a_channel_that_closes_after_the_last_one() {
 }
 
 #[test]
-fn a_shutdown_answers_what_is_pending_and_gives_the_engine_back() {
-    let (runtime, gate) = gated();
-    let client = runtime.client();
-    let responses: Vec<_> =
-        (0..6).map(|text| client.submit(request(text, 5, 3)).unwrap()).collect();
-    drop(gate);
-    let engine = runtime.shutdown(Pending::Finish).unwrap();
-    assert!(engine.is_idle());
-    engine.check_integrity().unwrap();
-    for response in responses {
-        assert_eq!(read(response).1, [Finish::Length]);
-    }
-    assert!(matches!(client.submit(request(0, 5, 3)), Err(Error::Closed)));
-    assert!(matches!(client.stats(), Err(Error::Closed)));
-}
-
-#[test]
-fn a_shutdown_can_cancel_what_is_pending_and_so_does_dropping() {
-    for drops in [false, true] {
-        let (runtime, gate) = gated();
-        let client = runtime.client();
-        let responses: Vec<_> =
-            (0..6).map(|text| client.submit(request(text, 5, 9)).unwrap()).collect();
-        // The pass that runs is let through when the shutdown has been asked for.
-        let release = thread::spawn(move || {
-            while *client.shared.open() {
-                thread::yield_now();
-            }
-            drop(gate);
-        });
-        match drops {
-            true => drop(runtime),
-            false => drop(runtime.shutdown(Pending::Cancel).unwrap()),
-        }
-        release.join().unwrap();
-        for response in responses {
-            assert_eq!(read(response).1, [Finish::Cancelled]);
-        }
-    }
-}
-
-#[test]
 fn refusals_come_from_the_caller_s_own_thread() {
     let (runtime, gate) = gated();
     let client = runtime.client();
@@ -217,36 +176,36 @@ fn a_failed_pass_closes_its_channels_and_spares_later_requests() {
 }
 
 #[test]
-fn a_warm_up_leaves_nothing_behind_or_says_what_went_wrong() {
+fn nothing_is_left_of_many_requests_that_come_and_go() {
     let runtime = Runtime::start(engine(None)).unwrap();
-    let client = runtime.client();
-    client.warm_up(Duration::from_secs(3600)).unwrap();
-    let stats = client.stats().unwrap();
-    assert_eq!((stats.prefilled, stats.decoded, stats.finished), (1, 1, 1));
-    assert_eq!(stats.blocks_free, BLOCKS);
-
-    let runtime = Runtime::start(engine(Some(Fault::Error { pass: 0 }))).unwrap();
-    let failure = runtime.client().warm_up(Duration::from_secs(3600)).unwrap_err();
-    assert!(matches!(&failure, Error::WarmUpFailed(why) if why.contains("meant to fail")));
-
-    let (runtime, gate) = gated();
-    let client = runtime.client();
-    let failure = client.warm_up(Duration::from_millis(1)).unwrap_err();
-    assert_eq!(
-        failure.to_string(),
-        "the warm-up request was not answered within 1ms; allow more time or choose a smaller model"
-    );
-    drop(gate);
-    assert_eq!(read(client.submit(request(0, 5, 3)).unwrap()).1, [Finish::Length]);
-    assert_eq!(used(&client), (0, 0, 0));
+    thread::scope(|scope| {
+        for thread in 0..4u64 {
+            let client = runtime.client();
+            scope.spawn(move || {
+                let mut rng = Rng::new(thread);
+                for _ in 0..60 {
+                    let [text, prompt, new, choices, fate] =
+                        [8, 20, 12, 3, 4].map(|below| (rng.bits() % below) as u32);
+                    let asked = request(text, 1 + prompt, 1 + new as usize);
+                    let asked = Request { choices: 1 + choices as usize, ..asked };
+                    let mut response = client.submit(asked).unwrap();
+                    match fate {
+                        0 => drop(response),
+                        1 => response.canceller().cancel(),
+                        2 => drop(response.nth(3)),
+                        _ => assert_eq!(read(response).1.len(), 1 + choices as usize),
+                    }
+                }
+            });
+        }
+    });
+    let mut engine = runtime.shutdown(Pending::Finish).unwrap();
+    engine.check_integrity().unwrap();
+    let stats = engine.stats();
+    assert_eq!((stats.finished, stats.blocks_used), (stats.submitted, 0));
+    assert_eq!(stats.blocks_free + stats.blocks_cached, BLOCKS);
+    assert!(stats.prefix.hits > 0 && stats.prefix.evictions > 0, "{stats:?}");
+    assert_eq!(engine.step().events, []);
 }
 
-#[test]
-fn a_thread_that_dies_closes_every_channel() {
-    let runtime = Runtime::start(engine(Some(Fault::Panic))).unwrap();
-    let response = runtime.client().submit(request(0, 5, 3)).unwrap();
-    let events: Vec<_> = response.map(|stamped| stamped.event).collect();
-    assert!(matches!(events[..], [Event::Queued { .. }]), "{events:?}");
-    assert!(matches!(runtime.client().warm_up(Duration::MAX), Err(Error::Closed)));
-    assert!(matches!(runtime.shutdown(Pending::Finish), Err(Error::Closed)));
-}
+mod ends;

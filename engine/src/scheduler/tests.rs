@@ -3,7 +3,9 @@
 use insta::assert_snapshot;
 
 use super::*;
-use crate::sampler::{Rng, Sampling};
+use crate::error::Error;
+use crate::request::{Event, Finish};
+use crate::sampler::{NotFinite, Rng, Sampling};
 
 /// Runs a script and returns its trace.
 ///
