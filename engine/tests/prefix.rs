@@ -156,8 +156,7 @@ fn cached_prompts_give_what_computed_ones_give() {
 
 #[test]
 fn cached_prompts_in_chunks_one_by_one_and_under_pressure_give_the_same() {
-    check(Way { step_tokens: 11, ..AMPLE }, &turns);
-    check(Way { sequences: 1, ..AMPLE }, &turns);
+    check(Way { step_tokens: 11, sequences: 1, ..AMPLE }, &turns);
     for stats in check(Way { blocks: 9, step_tokens: 40, ..AMPLE }, &turns) {
         assert!(stats.prefix.evictions > 0 && stats.preemptions > 0, "{stats:?}");
     }
