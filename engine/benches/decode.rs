@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use windtunnel_engine::{
-    Choice, Dtype, Engine, EngineConfig, Eos, KvLayout, ModelSource, Request, RequestId, Sampling,
-    Truncation,
+    Choice, Dtype, Engine, EngineConfig, Eos, KvLayout, ModelSource, PrefixCache, Request,
+    RequestId, Sampling, Truncation,
 };
 
 /// Tokens in the cache when measuring begins.
@@ -24,6 +24,7 @@ fn load(preset: &str, dtype: Dtype, batch: usize) -> Engine {
         dtype,
         kv: KvLayout::Contiguous,
         attention: Choice::Auto,
+        prefix_cache: PrefixCache::Off,
         kv_tokens: batch * length,
         max_step_tokens: batch * DEPTH,
         max_sequences: batch,
@@ -44,6 +45,8 @@ fn fill(engine: &mut Engine, batch: usize, round: u32) -> RequestId {
             stop: Vec::new(),
             eos: Eos::Ignore,
             truncation: Truncation::Refuse,
+            choices: 1,
+            prefix_cache: PrefixCache::Off,
         };
         last = engine.submit(request).expect("the cache holds the batch");
     }

@@ -22,6 +22,9 @@ pub struct EngineConfig {
     pub kv: KvLayout,
     /// Which attention backend computes.
     pub attention: Choice,
+    /// Whether requests share the blocks of equal beginnings. Needs [`KvLayout::Paged`]: with one
+    /// block a sequence there is nothing to share, and this has no effect.
+    pub prefix_cache: PrefixCache,
     /// Capacity of the key-value cache in tokens, over all sequences. With
     /// [`KvLayout::Contiguous`] every sequence takes [`max_sequence_length`](crate::Engine::max_sequence_length)
     /// of them from the start.
@@ -142,6 +145,19 @@ impl FromStr for KvLayout {
             }),
         }
     }
+}
+
+/// Whether full blocks of the cache are found again by what is in them.
+///
+/// Layers with a sliding window keep all their keys and values in the blocks, as other layers do,
+/// so that a prefix can be shared whatever the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PrefixCache {
+    /// Full blocks are kept after their sequence has ended, until the pool needs them.
+    On,
+    /// Every token of every prompt is computed.
+    Off,
 }
 
 /// Which attention backend computes.

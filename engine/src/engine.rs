@@ -3,25 +3,24 @@
 //! A step is three verbs that pass values: schedule, forward and sample, commit. The engine is a
 //! plain value and does nothing between calls; threads and channels belong to whoever embeds it.
 
-use std::time::{Duration, Instant};
-
 use candle_core::{DType, Tensor};
+use tracing::debug_span;
 
 use crate::attention::{Attention, Heads, choose};
 use crate::batch::Batch;
 use crate::blocks::BlockPool;
-use crate::config::{EngineConfig, KvLayout};
+use crate::config::{EngineConfig, KvLayout, PrefixCache};
 use crate::cpu::Numbers;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kv::{KvShape, KvStore};
 use crate::models::{self, Model, Sketch};
 use crate::pass::{Observer, Pass};
 use crate::placement::Placement;
-use crate::request::{Eos, Event, Request, RequestId, Truncation};
-use crate::sampler::{NotFinite, Rng, sample};
+use crate::request::{Event, Request, RequestId};
+use crate::sampler::{NotFinite, sample};
 use crate::scheduler::{Grant, Limits, Schedule, Scheduler};
-use crate::sequence::Sequence;
-use crate::telemetry::{Footprint, Stages, Stats, StepReport};
+use crate::telemetry::{Footprint, Stages, Stats, StepReport, Stopwatch};
+use crate::terms::{Accepted, Terms};
 use crate::weights::{self, Checkpoint, Tally, Weights};
 
 /// A loaded model with its cache and its requests.
@@ -32,9 +31,10 @@ pub struct Engine {
     placement: Placement,
     kv: KvStore,
     scheduler: Scheduler,
-    eos: Vec<u32>,
-    max_sequence_length: usize,
+    terms: Terms,
     footprint: Footprint,
+    /// How many requests were accepted.
+    requests: u64,
     stats: Stats,
 }
 
@@ -68,8 +68,8 @@ impl Engine {
         let dtype = config.dtype.candle();
         let placement = Placement::cpu();
         let attention = choose(&config.attention, &heads, config.kv, placement.first(), dtype)?;
-        let max_sequence_length = positions.min(config.max_sequence_length.unwrap_or(positions));
-        let shape = plan(config, max_sequence_length)?;
+        let longest = positions.min(config.max_sequence_length.unwrap_or(positions));
+        let shape = KvShape::plan(config, longest)?;
 
         let tally = Tally::default();
         let root = Weights::new(&*source, &placement, dtype, &tally);
@@ -80,7 +80,16 @@ impl Engine {
         let limits =
             Limits { step_tokens: config.max_step_tokens, sequences: config.max_sequences };
         let scheduler = Scheduler::new(limits, BlockPool::new(shape.blocks as u32, shape.block));
-        let stats = Stats::default();
+        let terms = Terms {
+            vocabulary,
+            longest,
+            capacity: scheduler.pool().capacity(),
+            eos,
+            prefix_cache: match config.kv {
+                KvLayout::Contiguous => PrefixCache::Off,
+                KvLayout::Paged { .. } => config.prefix_cache,
+            },
+        };
         Ok(Self {
             model,
             heads,
@@ -88,73 +97,47 @@ impl Engine {
             placement,
             kv,
             scheduler,
-            eos,
-            max_sequence_length,
+            terms,
             footprint,
-            stats,
+            requests: 0,
+            stats: Stats::default(),
         })
     }
 
-    /// Accepts a request; its first token comes from a later [`step`](Self::step).
+    /// Accepts a request; its first token comes from a later [`step`](Self::step). Requests are
+    /// served in the order of arrival.
     ///
     /// # Errors
     ///
     /// When the request could never be answered: an empty, too long or foreign prompt, an
-    /// impossible temperature, or more cache than exists. The engine is unchanged then.
+    /// impossible temperature, no choice, or more cache than
+    /// exists. The engine is unchanged then.
     pub fn submit(&mut self, request: Request) -> Result<RequestId> {
-        let Request { mut prompt, max_tokens, sampling, mut stop, eos, truncation } = request;
-        if prompt.is_empty() {
-            return Err(Error::EmptyPrompt);
-        }
-        if max_tokens == Some(0) {
-            return Err(Error::NothingAsked);
-        }
-        if !(sampling.temperature >= 0.0 && sampling.temperature.is_finite()) {
-            return Err(Error::Temperature(sampling.temperature));
-        }
-        let vocabulary = self.model.vocabulary();
-        if let Some(&token) = prompt.iter().find(|&&token| token as usize >= vocabulary) {
-            return Err(Error::UnknownToken { token, vocabulary });
-        }
-        let limit = self.max_sequence_length;
-        match truncation {
-            Truncation::Refuse if prompt.len() >= limit => {
-                return Err(Error::TooLong { tokens: prompt.len(), limit: limit - 1 });
-            }
-            Truncation::Refuse => {}
-            Truncation::KeepTail => {
-                let reserve = max_tokens.unwrap_or(1).min(limit - 1);
-                let kept = limit - reserve;
-                prompt.drain(..prompt.len().saturating_sub(kept));
-            }
-        }
-        if eos == Eos::Stop {
-            stop.extend(&self.eos);
-        }
-        let limit = max_tokens.map_or(limit, |most| limit.min(prompt.len().saturating_add(most)));
-        let id = RequestId(self.stats.submitted);
-        let prompt_tokens = prompt.len();
-        self.scheduler.submit(Sequence {
-            id,
-            tokens: prompt,
-            prompt: prompt_tokens,
-            computed: 0,
-            blocks: Vec::new(),
-            limit,
-            stop,
-            sampling,
-            rng: Rng::new(sampling.seed),
-        })?;
-        self.stats.submitted += 1;
-        self.stats.prompt_tokens += prompt_tokens as u64;
-        Ok(id)
+        let accepted = self.terms.accept(request)?;
+        Ok(self.enqueue(accepted))
     }
 
-    /// Withdraws a request and frees its blocks at once. `None` when it has ended or never was.
-    pub fn cancel(&mut self, request: RequestId) -> Option<Event> {
-        let event = self.scheduler.cancel(request)?;
-        self.stats.finished += 1;
-        Some(event)
+    /// What a request must meet, for those who ask before they hand it over.
+    pub(crate) const fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// Takes a request that was accepted on this engine's [`terms`](Self::terms).
+    pub(crate) fn enqueue(&mut self, accepted: Accepted) -> RequestId {
+        let id = RequestId(self.requests);
+        self.requests += 1;
+        self.stats.submitted += accepted.choices() as u64;
+        self.stats.prompt_tokens += (accepted.choices() * accepted.prompt()) as u64;
+        accepted.sequences(id).for_each(|sequence| self.scheduler.submit(sequence));
+        id
+    }
+
+    /// Withdraws a request and frees its blocks at once. One event for each choice that had not
+    /// ended; none when the request has ended or never was.
+    pub fn cancel(&mut self, request: RequestId) -> Vec<Event> {
+        let events = self.scheduler.cancel(request);
+        self.stats.finished += events.len() as u64;
+        events
     }
 
     /// Computes one batch: every running sequence advances as far as the token budget allows.
@@ -170,9 +153,11 @@ impl Engine {
     }
 
     fn run(&mut self, observer: Option<&mut dyn StepObserver>) -> Step {
-        let mut watch = Stopwatch::new();
+        let span = debug_span!("step");
+        let _entered = span.enter();
+        let mut watch = Stopwatch::start();
         let mut stages = Stages::default();
-        let schedule = self.scheduler.schedule();
+        let schedule = debug_span!("schedule").in_scope(|| self.scheduler.schedule());
         stages.schedule = watch.lap();
         if schedule.grants.is_empty() {
             return self.close(Vec::new(), StepReport { stages, ..StepReport::default() });
@@ -182,12 +167,13 @@ impl Engine {
         // the youngest leave, and they are last.
         // On a thread of the pool: entered from outside, each of the hundreds of parallel loops of
         // a pass would wake a worker and wait for it.
-        let drawn =
-            rayon::scope(|_| self.forward_and_sample(&schedule, observer, &mut stages, &mut watch));
-        let events = match drawn {
+        let drawn = rayon::scope(|_| {
+            span.in_scope(|| self.forward_and_sample(&schedule, observer, &mut stages, &mut watch))
+        });
+        let events = debug_span!("commit").in_scope(|| match drawn {
             Ok(drawn) => self.scheduler.commit(&schedule, drawn),
             Err(failure) => self.scheduler.fail(&schedule, &failure),
-        };
+        });
         stages.commit = watch.lap();
         self.close(events, StepReport { stages, ..counts })
     }
@@ -201,7 +187,8 @@ impl Engine {
     ) -> Result<Vec<Result<u32, NotFinite>>> {
         let running = self.scheduler.running();
         let block = self.scheduler.pool().block();
-        let batch = Batch::new(schedule, running, block, self.placement.first())?;
+        let batch = debug_span!("batch")
+            .in_scope(|| Batch::new(schedule, running, block, self.placement.first()))?;
         stages.batch = watch.lap();
 
         let observed = observer.is_some();
@@ -217,14 +204,16 @@ impl Engine {
             placement: &self.placement,
             observer,
         };
-        let logits = self.model.forward(&mut pass)?;
+        let tokens = batch.positions.len();
+        let logits = debug_span!("forward", tokens, attention = self.attention.name())
+            .in_scope(|| self.model.forward(&mut pass))?;
         let logits = match observed {
             true => logits.index_select(&Tensor::new(&batch.drawn[..], logits.device())?, 0)?,
             false => logits,
         };
         stages.forward = watch.lap();
 
-        let drawn = self.sample(schedule, &logits);
+        let drawn = debug_span!("sample").in_scope(|| self.sample(schedule, &logits));
         stages.sample = watch.lap();
         drawn
     }
@@ -257,8 +246,14 @@ impl Engine {
                 false => prefilled += grant.tokens.len(),
             }
         }
-        let preemptions = schedule.preempted.len();
-        StepReport { prefilled, decoded, preemptions, ..StepReport::default() }
+        StepReport {
+            prefilled,
+            decoded,
+            reused: schedule.reused,
+            preemptions: schedule.preempted.len(),
+            attention: self.attention.name(),
+            ..StepReport::default()
+        }
     }
 
     /// Completes the report and adds it to the statistics.
@@ -269,15 +264,12 @@ impl Engine {
             waiting: self.scheduler.waiting(),
             blocks_used: pool.used(),
             blocks_free: pool.free(),
+            blocks_cached: pool.cached(),
             ..report
         };
         let finished = events.iter().filter(|event| matches!(event, Event::Finished { .. }));
         self.stats.finished += finished.count() as u64;
-        self.stats.steps += u64::from(report.prefilled + report.decoded > 0);
-        self.stats.prefilled += report.prefilled as u64;
-        self.stats.decoded += report.decoded as u64;
-        self.stats.preemptions += report.preemptions as u64;
-        self.stats.peak_blocks = self.stats.peak_blocks.max(pool.peak());
+        self.stats.add(&report);
         Step { events, report }
     }
 
@@ -286,7 +278,10 @@ impl Engine {
         let pool = self.scheduler.pool();
         Stats {
             blocks_used: pool.used(),
+            prefix: self.scheduler.prefix(),
+            peak_blocks: pool.peak(),
             blocks_free: pool.free(),
+            blocks_cached: pool.cached(),
             running: self.scheduler.running().len(),
             waiting: self.scheduler.waiting(),
             ..self.stats
@@ -300,22 +295,27 @@ impl Engine {
 
     /// Most tokens that one sequence may have, prompt and generated together.
     pub const fn max_sequence_length(&self) -> usize {
-        self.max_sequence_length
+        self.terms.longest
     }
 
     /// Number of token ids.
-    pub fn vocabulary(&self) -> usize {
-        self.model.vocabulary()
+    pub const fn vocabulary(&self) -> usize {
+        self.terms.vocabulary
     }
 
     /// Ids that end a sequence, as the model's files name them.
     pub fn eos(&self) -> &[u32] {
-        &self.eos
+        &self.terms.eos
     }
 
     /// Name of the attention backend that was chosen.
     pub fn attention(&self) -> &'static str {
         self.attention.name()
+    }
+
+    /// Whether requests can share blocks: what was configured, and never with a contiguous cache.
+    pub const fn prefix_cache(&self) -> PrefixCache {
+        self.terms.prefix_cache
     }
 
     /// Logical names of the devices in use.
@@ -328,7 +328,8 @@ impl Engine {
         self.footprint
     }
 
-    /// Compares the block pool with what the sequences hold.
+    /// Compares the block pool with what the sequences hold, and makes sure that no block that is
+    /// still to be written can be seen by two of them.
     ///
     /// # Errors
     ///
@@ -338,58 +339,5 @@ impl Engine {
     }
 }
 
-/// Cuts the cache into blocks, and refuses settings that contradict each other.
-fn plan(config: &EngineConfig, longest: usize) -> Result<KvShape> {
-    let refuse = |setting, value: usize, problem: String| {
-        Err(Error::Setting { setting, value: value.to_string(), problem })
-    };
-    if longest < 2 {
-        let problem = "but a prompt token and a new one make 2".into();
-        return refuse("max_sequence_length", longest, problem);
-    }
-    if config.max_sequences == 0 {
-        return refuse("max_sequences", 0, "but nothing runs without at least 1".into());
-    }
-    if config.max_step_tokens < config.max_sequences {
-        let problem = format!(
-            "less than `max_sequences` ({}): some sequences would stand still while others decode; raise it or lower `max_sequences`",
-            config.max_sequences
-        );
-        return refuse("max_step_tokens", config.max_step_tokens, problem);
-    }
-    let (block, smaller) = match config.kv {
-        KvLayout::Contiguous => (longest, "lower `max_sequence_length`"),
-        KvLayout::Paged { block } => (block.get(), "choose a smaller block"),
-    };
-    let blocks = config.kv_tokens / block;
-    if blocks == 0 {
-        let problem = format!(
-            "less than the {block} tokens of a single block of the {} cache; raise it or {smaller}",
-            config.kv
-        );
-        return refuse("kv_tokens", config.kv_tokens, problem);
-    }
-    // Slots are addressed by u32 in gathers and on accelerators.
-    if u32::try_from(config.kv_tokens).is_err() {
-        return refuse(
-            "kv_tokens",
-            config.kv_tokens,
-            format!("more than {} slots can be addressed; lower it", u32::MAX),
-        );
-    }
-    Ok(KvShape { blocks, block })
-}
-
-/// Laps between the stages of a step.
-struct Stopwatch(Instant);
-
-impl Stopwatch {
-    fn new() -> Self {
-        Self(Instant::now())
-    }
-
-    fn lap(&mut self) -> Duration {
-        let now = Instant::now();
-        now.duration_since(std::mem::replace(&mut self.0, now))
-    }
-}
+#[cfg(test)]
+pub(crate) mod tests;

@@ -111,6 +111,9 @@ pub enum Error {
     /// A request that may produce nothing.
     #[error("`max_tokens` is 0; ask for at least one token")]
     NothingAsked,
+    /// A request for no continuation.
+    #[error("`choices` is 0; ask for at least one")]
+    NoChoices,
     /// A prompt token outside the vocabulary.
     #[error(
         "prompt token {token} is outside the vocabulary of {vocabulary}; ids are below that number"
@@ -148,6 +151,23 @@ pub enum Error {
         /// Tokens a block.
         block: usize,
     },
+    /// The thread of a runtime could not be started.
+    #[error("cannot start the engine's thread: {0}")]
+    Thread(std::io::Error),
+    /// The runtime was shut down, or its thread has died.
+    #[error("the runtime has been shut down; start another one")]
+    Closed,
+    /// The first request was not answered in time.
+    #[error(
+        "the warm-up request was not answered within {deadline:?}; allow more time or choose a smaller model"
+    )]
+    WarmUpLate {
+        /// The time that was allowed.
+        deadline: std::time::Duration,
+    },
+    /// The first request was answered with a failure.
+    #[error("the warm-up request failed: {0}")]
+    WarmUpFailed(String),
     /// A tensor operation failed.
     #[error("tensor operation failed: {0}")]
     Tensor(#[from] candle_core::Error),

@@ -5,9 +5,11 @@
 //! contiguous cache is the same thing with one block a sequence. Which blocks belong to whom is
 //! known to [`blocks`](crate::blocks); this module moves the numbers.
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::{DType, Result as TensorResult, Tensor};
 
 use crate::attention::Heads;
+use crate::config::{EngineConfig, KvLayout};
+use crate::error::{Error, Result};
 use crate::placement::Placement;
 
 /// Keys and values of every layer.
@@ -31,6 +33,54 @@ pub struct KvShape {
     pub blocks: usize,
     /// Tokens a block.
     pub block: usize,
+}
+
+impl KvShape {
+    /// Cuts the cache into blocks, for sequences of up to `longest` tokens.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`] when settings contradict each other.
+    pub fn plan(config: &EngineConfig, longest: usize) -> Result<Self> {
+        let refuse = |setting, value: usize, problem: String| {
+            Err(Error::Setting { setting, value: value.to_string(), problem })
+        };
+        if longest < 2 {
+            let problem = "but a prompt token and a new one make 2".into();
+            return refuse("max_sequence_length", longest, problem);
+        }
+        if config.max_sequences == 0 {
+            return refuse("max_sequences", 0, "but nothing runs without at least 1".into());
+        }
+        if config.max_step_tokens < config.max_sequences {
+            let problem = format!(
+                "less than `max_sequences` ({}): some sequences would stand still while others decode; raise it or lower `max_sequences`",
+                config.max_sequences
+            );
+            return refuse("max_step_tokens", config.max_step_tokens, problem);
+        }
+        let (block, smaller) = match config.kv {
+            KvLayout::Contiguous => (longest, "lower `max_sequence_length`"),
+            KvLayout::Paged { block } => (block.get(), "choose a smaller block"),
+        };
+        let blocks = config.kv_tokens / block;
+        if blocks == 0 {
+            let problem = format!(
+                "less than the {block} tokens of a single block of the {} cache; raise it or {smaller}",
+                config.kv
+            );
+            return refuse("kv_tokens", config.kv_tokens, problem);
+        }
+        // Slots are addressed by u32 in gathers and on accelerators.
+        if u32::try_from(config.kv_tokens).is_err() {
+            return refuse(
+                "kv_tokens",
+                config.kv_tokens,
+                format!("more than {} slots can be addressed; lower it", u32::MAX),
+            );
+        }
+        Ok(Self { blocks, block })
+    }
 }
 
 /// A run of packed tokens that lie side by side in the pool.
@@ -86,14 +136,19 @@ impl KvStore {
     /// # Errors
     ///
     /// Whatever the device says when it has no room.
-    pub fn new(heads: &Heads, shape: KvShape, dtype: DType, placement: &Placement) -> Result<Self> {
+    pub fn new(
+        heads: &Heads,
+        shape: KvShape,
+        dtype: DType,
+        placement: &Placement,
+    ) -> TensorResult<Self> {
         let pool = |layer| {
             let dims = (shape.blocks, shape.block, heads.kv_heads, heads.dim);
             Tensor::zeros(dims, dtype, placement.layer(layer))
         };
         let layers = (0..heads.masks.len())
             .map(|layer| Ok(Layer { keys: pool(layer)?, values: pool(layer)? }))
-            .collect::<Result<_>>()?;
+            .collect::<TensorResult<_>>()?;
         Ok(Self { layers, bytes: Self::bytes_for(heads, shape, dtype) })
     }
 
@@ -113,7 +168,7 @@ impl KvStore {
     /// # Errors
     ///
     /// When shapes, dtypes or devices do not fit the pool.
-    pub fn write(&self, layer: usize, k: &Tensor, v: &Tensor, runs: &[Run]) -> Result<()> {
+    pub fn write(&self, layer: usize, k: &Tensor, v: &Tensor, runs: &[Run]) -> TensorResult<()> {
         let Layer { keys, values } = &self.layers[layer];
         for (pool, new) in [(keys, k), (values, v)] {
             let slots = pool.flatten(0, 1)?;
@@ -153,7 +208,7 @@ impl KvView<'_> {
     /// # Errors
     ///
     /// When the device has no room for the copies.
-    pub fn packed(&self) -> Result<(Tensor, Tensor)> {
+    pub fn packed(&self) -> TensorResult<(Tensor, Tensor)> {
         let slots: Vec<u32> = self
             .tables
             .sequences

@@ -5,7 +5,7 @@
 //!
 //! 1. The request becomes a [`sequence`]: its tokens, and how many of them are computed.
 //! 2. The [`scheduler`] decides who runs in the next step and takes [`blocks`] of the cache for
-//!    them: continuous batching, chunked prefill, preemption by recomputation.
+//!    them: continuous batching, chunked prefill, preemption by recomputation, shared prefixes.
 //! 3. The [`batch`] packs the granted tokens side by side, without padding: prompt chunks and
 //!    decodes are the same thing.
 //! 4. The model runs a [`pass`] over them: [`layers`] that write keys and values to the [`kv`]
@@ -14,7 +14,8 @@
 //! 6. The scheduler books it, and the caller reads it as an [`Event`], with a [`telemetry`]
 //!    report of what the step cost.
 //!
-//! The engine is a plain value with a synchronous [`step`](Engine::step). It reads no environment
+//! The engine is a plain value with a synchronous [`step`](Engine::step); a [`Runtime`] is the
+//! thread and the channels around it, for callers on many threads. It reads no environment
 //! variable, prints nothing, installs no logger, and does not panic on input.
 
 pub mod attention;
@@ -30,15 +31,18 @@ pub mod models;
 pub mod pass;
 pub mod placement;
 pub mod request;
+pub mod runtime;
 pub mod sampler;
 pub mod scheduler;
 pub mod sequence;
 pub mod telemetry;
+mod terms;
 pub mod weights;
 
-pub use config::{Choice, Dtype, EngineConfig, KvLayout, ModelSource};
+pub use config::{Choice, Dtype, EngineConfig, KvLayout, ModelSource, PrefixCache};
 pub use engine::{Engine, Step};
 pub use error::{Error, Result, Unsupported};
-pub use request::{Eos, Event, Finish, Request, RequestId, Truncation};
+pub use request::{Eos, Event, Finish, Request, RequestId, Truncation, Usage};
+pub use runtime::{Canceller, Client, Pending, Response, Runtime, Stamped};
 pub use sampler::Sampling;
-pub use telemetry::{Footprint, Stages, Stats, StepReport};
+pub use telemetry::{Footprint, PrefixStats, Stages, Stats, StepReport};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::config::PrefixCache;
 use crate::sampler::Sampling;
 
 /// One prompt and how to continue it.
@@ -19,6 +20,12 @@ pub struct Request {
     pub eos: Eos,
     /// What happens to a prompt that is too long.
     pub truncation: Truncation,
+    /// How many continuations to generate. They share the blocks of the prompt where the prefix
+    /// cache is on, and draw independently: the first with the seed itself, each other one with a
+    /// seed made of it. Greedy choices are all the same.
+    pub choices: usize,
+    /// Whether the request reuses what earlier ones computed, and lets later ones reuse it.
+    pub prefix_cache: PrefixCache,
 }
 
 /// What the model's own end-of-sequence ids do.
@@ -53,27 +60,67 @@ impl fmt::Display for RequestId {
 /// Something that a step, or a cancellation, did to one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
+    /// It was accepted and waits for its turn. Only a [`Runtime`](crate::Runtime) tells this: who
+    /// calls [`Engine::submit`](crate::Engine::submit) has the answer.
+    Queued {
+        /// Which.
+        request: RequestId,
+    },
+    /// All of its prompt is in the cache; its first token follows.
+    PromptDone {
+        /// Whose.
+        request: RequestId,
+        /// Which of the request's choices.
+        choice: usize,
+        /// Tokens of the prompt that did not have to be computed: they were in the cache already.
+        cached: usize,
+    },
     /// One more token; never a stop token.
     Token {
         /// Whose.
         request: RequestId,
+        /// Which of the request's choices.
+        choice: usize,
         /// Its id.
         token: u32,
     },
-    /// The last event of a request.
+    /// The last event of one choice of a request.
     Finished {
         /// Whose.
         request: RequestId,
+        /// Which of the request's choices.
+        choice: usize,
         /// Why.
         finish: Finish,
-        /// Tokens of the prompt, after truncation.
-        prompt: usize,
-        /// Tokens generated, a stop token included.
-        generated: usize,
+        /// What it took.
+        usage: Usage,
     },
 }
 
-/// Why a request ended.
+impl Event {
+    /// The request that it is about.
+    pub const fn request(&self) -> RequestId {
+        match *self {
+            Self::Queued { request }
+            | Self::PromptDone { request, .. }
+            | Self::Token { request, .. }
+            | Self::Finished { request, .. } => request,
+        }
+    }
+}
+
+/// What one choice of a request took, in tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens of the prompt, after truncation.
+    pub prompt: usize,
+    /// How many of them were found in the cache.
+    pub cached: usize,
+    /// Tokens generated, a stop token included.
+    pub generated: usize,
+}
+
+/// Why a choice of a request ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finish {
     /// It produced a stop token.

@@ -9,16 +9,22 @@
 //! blocks are freed, it returns to the head of the queue, and it is recomputed later. The oldest
 //! therefore always advances, and everything that fits into the pool on its own ends.
 //!
+//! With the prefix cache, a block becomes known the moment it is granted whole, so that sequences
+//! admitted later in the same step share it: a pass writes the keys and values of all its tokens
+//! before any of them attends. What a failed pass was to fill is forgotten.
+//!
 //! No tensors here: a [`Schedule`] goes out, tokens come in.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 
 use crate::blocks::BlockPool;
-use crate::error::Error;
-use crate::request::{Event, Finish, RequestId};
-use crate::sampler::NotFinite;
+use crate::config::PrefixCache;
+use crate::request::RequestId;
 use crate::sequence::Sequence;
+use crate::telemetry::PrefixStats;
+
+mod commit;
 
 /// What one step may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +44,7 @@ pub struct Scheduler {
     waiting: VecDeque<Sequence>,
     /// By arrival: the youngest is the last.
     running: Vec<Sequence>,
+    prefix: PrefixStats,
 }
 
 /// What the next forward pass computes. Valid until the scheduler changes.
@@ -47,6 +54,8 @@ pub struct Schedule {
     pub grants: Vec<Grant>,
     /// Sequences that lost their blocks to make this possible.
     pub preempted: Vec<RequestId>,
+    /// Tokens that admitted sequences found in the cache.
+    pub reused: usize,
 }
 
 /// One sequence's part of a step.
@@ -54,6 +63,8 @@ pub struct Schedule {
 pub struct Grant {
     /// Whose part.
     pub request: RequestId,
+    /// Which of the request's choices.
+    pub choice: usize,
     /// Its index in [`Scheduler::running`].
     pub sequence: usize,
     /// Positions of its tokens that are computed.
@@ -65,23 +76,16 @@ pub struct Grant {
 impl Scheduler {
     /// Nothing waits, nothing runs, `pool` is free.
     pub fn new(limits: Limits, pool: BlockPool) -> Self {
-        Self { limits, pool, waiting: VecDeque::new(), running: Vec::new() }
+        let (waiting, running) = (VecDeque::new(), Vec::new());
+        Self { limits, pool, waiting, running, prefix: PrefixStats::default() }
     }
 
-    /// Puts `sequence` at the end of the queue.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::PoolTooSmall`] when it could not end even alone.
-    pub fn submit(&mut self, sequence: Sequence) -> Result<(), Error> {
-        let tokens = sequence.cached_at_most();
-        let needed = self.pool.blocks_for(tokens);
-        if needed > self.pool.total() {
-            let (blocks, block) = (self.pool.total(), self.pool.block());
-            return Err(Error::PoolTooSmall { tokens, needed, blocks, block });
-        }
+    /// Puts `sequence` at the end of the queue. It must pass
+    /// [`Capacity::check`](crate::blocks::Capacity::check): one that cannot end even alone would
+    /// wait forever, and everything behind it.
+    pub fn submit(&mut self, sequence: Sequence) {
+        debug_assert!(self.pool.capacity().check(sequence.cached_at_most()).is_ok());
         self.waiting.push_back(sequence);
-        Ok(())
     }
 
     /// Decides the next step. Blocks for everything granted are taken; none are taken for
@@ -96,7 +100,7 @@ impl Scheduler {
                 index += 1;
             }
         }
-        while budget > 0 && self.admit() {
+        while budget > 0 && self.admit(&mut schedule.reused) {
             budget -= self.grant(self.running.len() - 1, budget, &mut schedule);
         }
         schedule
@@ -123,8 +127,9 @@ impl Scheduler {
         }
     }
 
-    /// Moves the head of the queue to the running sequences, with blocks for all its tokens.
-    fn admit(&mut self) -> bool {
+    /// Moves the head of the queue to the running sequences, with blocks for all its tokens: known
+    /// ones for its beginning, as many as there are.
+    fn admit(&mut self, reused: &mut usize) -> bool {
         if self.running.len() >= self.limits.sequences {
             return false;
         }
@@ -133,90 +138,53 @@ impl Scheduler {
         // be preempted again before its prompt has paid off.
         let grows = |s: &&Sequence| s.blocks.len() < self.pool.blocks_for(s.cached_at_most());
         let reserve = self.running.iter().filter(grows).count();
-        let needed = self.pool.blocks_for(next.tokens.len());
-        if needed + reserve > self.pool.free() || !self.pool.take(needed, &mut next.blocks) {
+        let shared = match next.prefix_cache {
+            PrefixCache::On => {
+                // One token is left to compute: the next one is drawn from its logits.
+                let full = (next.tokens.len() - 1) / self.pool.block();
+                self.pool.name(&next.tokens, full, &mut next.names);
+                self.pool.find(&next.tokens, &next.names[..full.min(next.names.len())])
+            }
+            PrefixCache::Off => Vec::new(),
+        };
+        let needed = self.pool.blocks_for(next.tokens.len()) - shared.len();
+        // Cached blocks that are shared cannot be evicted to make room.
+        if needed + self.pool.idle(&shared) + reserve > self.pool.available() {
             return false;
         }
+        self.pool.share(&shared);
+        next.computed = shared.len() * self.pool.block();
+        next.blocks = shared;
+        if !self.pool.take(needed, &mut next.blocks) {
+            return false;
+        }
+        if next.generated() == 0 {
+            next.cached = next.computed;
+        }
+        *reused += next.computed;
+        self.prefix.lookups += u64::from(next.prefix_cache == PrefixCache::On);
+        self.prefix.hits += u64::from(next.computed > 0);
+        self.prefix.tokens += next.computed as u64;
         self.running.extend(self.waiting.pop_front());
         true
     }
 
-    fn grant(&self, index: usize, budget: usize, schedule: &mut Schedule) -> usize {
-        let sequence = &self.running[index];
+    fn grant(&mut self, index: usize, budget: usize, schedule: &mut Schedule) -> usize {
+        let sequence = &mut self.running[index];
         let count = sequence.pending().min(budget);
         let tokens = sequence.computed..sequence.computed + count;
         let draws = tokens.end == sequence.tokens.len();
-        schedule.grants.push(Grant { request: sequence.id, sequence: index, tokens, draws });
-        count
-    }
-
-    /// Books what a step computed: `drawn` has one entry for each grant that draws, in order.
-    pub fn commit(
-        &mut self,
-        schedule: &Schedule,
-        drawn: impl IntoIterator<Item = Result<u32, NotFinite>>,
-    ) -> Vec<Event> {
-        let mut drawn = drawn.into_iter();
-        let mut events = Vec::new();
-        let mut finished = Vec::new();
-        for grant in &schedule.grants {
-            let sequence = &mut self.running[grant.sequence];
-            sequence.computed = grant.tokens.end;
-            if !grant.draws {
-                continue;
+        if sequence.prefix_cache == PrefixCache::On {
+            let Sequence { tokens: ids, blocks, names, .. } = sequence;
+            let full = whole_blocks(&tokens, self.pool.block());
+            self.pool.name(ids, full.end, names);
+            for at in full {
+                self.pool.publish(blocks[at], ids, &names[..=at]);
             }
-            let finish = match drawn.next() {
-                Some(Ok(token)) => {
-                    let finish = sequence.accept(token);
-                    if finish != Some(Finish::Stop) {
-                        events.push(Event::Token { request: sequence.id, token });
-                    }
-                    finish
-                }
-                Some(Err(failure)) => Some(Finish::Error(failure.to_string())),
-                None => Some(Finish::Error("the step ended without drawing a token".into())),
-            };
-            finished.extend(finish.map(|finish| (grant.sequence, finish)));
         }
-        events.extend(self.end(finished));
-        events
-    }
-
-    /// Ends every sequence of a step that failed.
-    pub fn fail(&mut self, schedule: &Schedule, why: &Error) -> Vec<Event> {
-        let finish = Finish::Error(why.to_string());
-        self.end(schedule.grants.iter().map(|grant| (grant.sequence, finish.clone())).collect())
-    }
-
-    /// Removes the running sequences at the given ascending indices.
-    fn end(&mut self, finished: Vec<(usize, Finish)>) -> Vec<Event> {
-        let mut events: Vec<_> = finished
-            .into_iter()
-            .rev()
-            .map(|(index, finish)| {
-                let sequence = self.running.remove(index);
-                self.retire(sequence, finish)
-            })
-            .collect();
-        events.reverse();
-        events
-    }
-
-    fn retire(&mut self, mut sequence: Sequence, finish: Finish) -> Event {
-        self.pool.release(sequence.blocks.drain(..));
-        let (prompt, generated) = (sequence.prompt, sequence.generated());
-        Event::Finished { request: sequence.id, finish, prompt, generated }
-    }
-
-    /// Withdraws a request, waiting or running; `None` when it has ended or never was.
-    pub fn cancel(&mut self, request: RequestId) -> Option<Event> {
-        let sequence = if let Some(at) = self.running.iter().position(|s| s.id == request) {
-            self.running.remove(at)
-        } else {
-            let at = self.waiting.iter().position(|s| s.id == request)?;
-            self.waiting.remove(at)?
-        };
-        Some(self.retire(sequence, Finish::Cancelled))
+        let (request, choice) = (sequence.id, sequence.choice);
+        schedule.grants.push(Grant { request, choice, sequence: index, tokens, draws });
+        count
     }
 
     /// Sequences that hold blocks, oldest first.
@@ -239,15 +207,32 @@ impl Scheduler {
         &self.pool
     }
 
-    /// Compares the block pool with what the sequences hold.
+    /// What the prefix cache did so far.
+    pub const fn prefix(&self) -> PrefixStats {
+        PrefixStats { evictions: self.pool.evictions(), ..self.prefix }
+    }
+
+    /// Compares the block pool with what the sequences hold, and makes sure that no block that is
+    /// still to be written can be seen by two of them. For use between steps.
     ///
     /// # Errors
     ///
     /// A sentence on the first contradiction.
     pub fn check_integrity(&self) -> Result<(), String> {
+        for Sequence { id, computed, blocks, .. } in &self.running {
+            let unfinished = blocks.iter().skip(computed / self.pool.block());
+            if let Some(block) = unfinished.copied().find(|&block| !self.pool.is_exclusive(block)) {
+                return Err(format!("{id} will write {block:?}, which others see"));
+            }
+        }
         let all = self.waiting.iter().chain(&self.running);
         self.pool.check_integrity(all.map(|sequence| &sequence.blocks[..]))
     }
+}
+
+/// The blocks that are full once the tokens at `computed` are, and were not before.
+fn whole_blocks(computed: &Range<usize>, block: usize) -> Range<usize> {
+    computed.start / block..computed.end / block
 }
 
 #[cfg(test)]

@@ -6,15 +6,18 @@
 
 use std::ops::Range;
 
-use crate::blocks::BlockId;
-use crate::request::{Finish, RequestId};
+use crate::blocks::{BlockId, Prefix};
+use crate::config::PrefixCache;
+use crate::request::{Finish, RequestId, Usage};
 use crate::sampler::{Rng, Sampling};
 
 /// One request while it waits or runs.
 #[derive(Debug)]
 pub struct Sequence {
-    /// Its number, in the order of arrival.
+    /// Its request's number, in the order of arrival.
     pub id: RequestId,
+    /// Which of the request's choices it is, from 0.
+    pub choice: usize,
     /// Prompt and generated tokens; never empty.
     pub tokens: Vec<u32>,
     /// How many of `tokens` are prompt.
@@ -23,6 +26,12 @@ pub struct Sequence {
     pub computed: usize,
     /// Its blocks in the order of its tokens.
     pub blocks: Vec<BlockId>,
+    /// The names of its first full blocks; kept when it loses them.
+    pub names: Vec<Prefix>,
+    /// Whether it shares full blocks with others.
+    pub prefix_cache: PrefixCache,
+    /// How many tokens of the prompt were found in the cache.
+    pub cached: usize,
     /// Length at which it ends.
     pub limit: usize,
     /// Ids that end it.
@@ -43,6 +52,11 @@ impl Sequence {
     /// Tokens generated so far.
     pub const fn generated(&self) -> usize {
         self.tokens.len() - self.prompt
+    }
+
+    /// What it took.
+    pub const fn usage(&self) -> Usage {
+        Usage { prompt: self.prompt, cached: self.cached, generated: self.generated() }
     }
 
     /// The most tokens that it will ever have in the cache: the last one drawn is never computed.

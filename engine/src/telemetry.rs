@@ -1,8 +1,10 @@
 //! What the engine tells about itself: durations of the stages of a step, and counts.
 //!
-//! A step reads the clock six times and writes a few integers; nothing is formatted or logged.
+//! A step reads the clock six times, writes a few integers, and enters `tracing` spans at debug
+//! level, which cost a comparison each as long as nobody listens. Nothing is formatted or logged,
+//! and no subscriber is installed. `benches/telemetry.rs` shows the sum beside a decode step.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What one step did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -17,12 +19,18 @@ pub struct StepReport {
     pub running: usize,
     /// Sequences that wait after the step.
     pub waiting: usize,
+    /// Tokens that admitted sequences found in the cache and need not compute.
+    pub reused: usize,
     /// Blocks in use after the step.
     pub blocks_used: usize,
     /// Free blocks after the step.
     pub blocks_free: usize,
+    /// Blocks that nobody uses and that are kept for their content, after the step.
+    pub blocks_cached: usize,
     /// Sequences that lost their blocks in this step.
     pub preemptions: usize,
+    /// Name of the attention backend that computed; empty when nothing was computed.
+    pub attention: &'static str,
 }
 
 /// Durations of the stages of a step.
@@ -45,12 +53,11 @@ pub struct Stages {
 pub struct Stats {
     /// Steps that computed something.
     pub steps: u64,
-    /// Requests accepted.
+    /// Sequences accepted: requests, each of their choices counted.
     pub submitted: u64,
-    /// Requests ended, for whatever reason.
+    /// Sequences ended, for whatever reason.
     pub finished: u64,
-    /// Prompt tokens accepted. `prefilled / prompt_tokens` is the prefill amplification: 1 with
-    /// ample memory, more after preemptions.
+    /// Prompt tokens accepted, those of each choice counted.
     pub prompt_tokens: u64,
     /// Tokens computed to catch up.
     pub prefilled: u64,
@@ -58,16 +65,66 @@ pub struct Stats {
     pub decoded: u64,
     /// Sequences that lost their blocks.
     pub preemptions: u64,
+    /// What the prefix cache did.
+    pub prefix: PrefixStats,
     /// Most blocks ever in use at once.
     pub peak_blocks: usize,
     /// Blocks in use.
     pub blocks_used: usize,
     /// Free blocks.
     pub blocks_free: usize,
+    /// Blocks that nobody uses and that are kept for their content.
+    pub blocks_cached: usize,
     /// Sequences that hold blocks.
     pub running: usize,
     /// Sequences that wait.
     pub waiting: usize,
+}
+
+impl Stats {
+    /// Tokens prefilled for each prompt token accepted: 1 with ample memory, more after
+    /// preemptions, less by what the prefix cache saves. `None` before the first prompt.
+    pub fn prefill_amplification(&self) -> Option<f64> {
+        (self.prompt_tokens > 0).then(|| self.prefilled as f64 / self.prompt_tokens as f64)
+    }
+
+    /// Adds what a step did. How things stand is left as it is.
+    pub fn add(&mut self, report: &StepReport) {
+        self.steps += u64::from(report.prefilled + report.decoded > 0);
+        self.prefilled += report.prefilled as u64;
+        self.decoded += report.decoded as u64;
+        self.preemptions += report.preemptions as u64;
+    }
+}
+
+/// What the prefix cache did. A sequence that returns after a preemption looks again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PrefixStats {
+    /// Admitted sequences that looked for the beginning of their tokens.
+    pub lookups: u64,
+    /// How many of them found at least one block.
+    pub hits: u64,
+    /// Tokens that they did not have to compute.
+    pub tokens: u64,
+    /// Cached blocks that were given up because blocks were needed.
+    pub evictions: u64,
+}
+
+/// Laps between the stages of a step.
+#[derive(Debug)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts the first lap.
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Ends a lap and starts the next one.
+    pub fn lap(&mut self) -> Duration {
+        let now = Instant::now();
+        now.duration_since(std::mem::replace(&mut self.0, now))
+    }
 }
 
 /// Bytes that the engine holds for good.

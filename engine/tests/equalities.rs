@@ -12,8 +12,8 @@ use windtunnel_engine::attention::BACKENDS;
 use windtunnel_engine::models::MODELS;
 use windtunnel_engine::weights::presets;
 use windtunnel_engine::{
-    Choice, Dtype, Engine, EngineConfig, Eos, Event, Finish, ModelSource, Request, RequestId,
-    Sampling, Stats, Truncation,
+    Choice, Dtype, Engine, EngineConfig, Eos, Event, Finish, ModelSource, PrefixCache, Request,
+    RequestId, Sampling, Stats, Truncation,
 };
 
 const BLOCK: usize = 16;
@@ -47,6 +47,7 @@ fn config(preset: &str, way: Way) -> EngineConfig {
         dtype: Dtype::F32,
         kv: way.kv.parse().unwrap(),
         attention: Choice::Named(way.backend.into()),
+        prefix_cache: PrefixCache::Off,
         kv_tokens: way.kv_tokens,
         max_step_tokens: way.step_tokens,
         max_sequences: way.sequences,
@@ -62,6 +63,8 @@ fn request(length: usize, temperature: f32) -> Request {
         stop: Vec::new(),
         eos: Eos::Ignore,
         truncation: Truncation::Refuse,
+        choices: 1,
+        prefix_cache: PrefixCache::Off,
     }
 }
 
@@ -74,8 +77,11 @@ fn run(preset: &str, way: Way) -> (Vec<Vec<u32>>, Stats) {
     while !engine.is_idle() {
         for event in engine.step().events {
             match event {
-                Event::Token { request, token } => tokens.entry(request).or_default().push(token),
+                Event::Token { request, token, .. } => {
+                    tokens.entry(request).or_default().push(token);
+                }
                 Event::Finished { finish, .. } => assert_eq!(finish, Finish::Length),
+                Event::Queued { .. } | Event::PromptDone { .. } => {}
             }
         }
         engine.check_integrity().unwrap();
@@ -128,7 +134,7 @@ fn a_preempted_sequence_gives_what_an_undisturbed_one_gives() {
         let cramped = Way { kv_tokens: 9 * BLOCK, ..plain };
         for stats in check(plain, cramped) {
             assert!(stats.preemptions > 0, "the pool was meant to be too small: {stats:?}");
-            assert!(stats.prefilled > stats.prompt_tokens);
+            assert!(stats.prefill_amplification() > Some(1.0));
         }
     }
 }
@@ -136,7 +142,7 @@ fn a_preempted_sequence_gives_what_an_undisturbed_one_gives() {
 #[test]
 fn ample_memory_computes_every_prompt_token_once() {
     for stats in check(PLAIN, PLAIN) {
-        assert_eq!((stats.prefilled, stats.preemptions), (stats.prompt_tokens, 0));
+        assert_eq!((stats.prefill_amplification(), stats.preemptions), (Some(1.0), 0));
         assert_eq!(stats.decoded, (LENGTHS.len() * (NEW - 1)) as u64);
     }
 }
@@ -160,5 +166,55 @@ fn random_weights_give_texts_that_are_not_degenerate() {
         distinct.dedup();
         assert!(distinct.len() > 20, "{}: {} distinct tokens", preset.name, distinct.len());
         assert!(texts[1..].iter().all(|text| *text != texts[0]), "{}", preset.name);
+    }
+}
+
+#[test]
+fn cancelled_companions_change_nothing_for_those_who_stay() {
+    for preset in presets().iter().filter(|preset| preset.name.starts_with("tiny")) {
+        let (expected, _) = run(preset.name, PLAIN);
+        // Some steps with everybody, then one companion less after each step.
+        for (patience, kv_tokens) in [(0, PLAIN.kv_tokens), (3, PLAIN.kv_tokens), (5, 9 * BLOCK)] {
+            let way = Way { kv_tokens, step_tokens: 40, ..PLAIN };
+            let mut engine = Engine::load(&config(preset.name, way)).unwrap();
+            let ids = LENGTHS.map(|length| engine.submit(request(length, 0.0)).unwrap());
+            let mut leaving = ids.iter().copied().step_by(2).collect::<Vec<_>>();
+            let mut tokens: HashMap<RequestId, Vec<u32>> = HashMap::new();
+            let mut steps = 0;
+            while !engine.is_idle() {
+                for event in engine.step().events {
+                    if let Event::Token { request, token, .. } = event {
+                        tokens.entry(request).or_default().push(token);
+                    }
+                }
+                steps += 1;
+                if steps > patience
+                    && let Some(id) = leaving.pop()
+                {
+                    assert_eq!(engine.cancel(id).len(), 1);
+                }
+                engine.check_integrity().unwrap();
+            }
+            for (id, expected) in ids.iter().zip(&expected).skip(1).step_by(2) {
+                assert_eq!(&tokens[id], expected, "{}, {patience} steps", preset.name);
+            }
+            assert_eq!(engine.stats().blocks_used, 0);
+        }
+    }
+}
+
+#[test]
+fn as_many_sequences_run_as_there_are_slots() {
+    for slots in [1, 2, 5] {
+        let mut engine =
+            Engine::load(&config("tiny-llama", Way { sequences: slots, ..PLAIN })).unwrap();
+        for length in LENGTHS {
+            engine.submit(request(length, 0.0)).unwrap();
+        }
+        let report = engine.step().report;
+        assert_eq!((report.running, report.waiting), (slots, LENGTHS.len() - slots));
+        // All of them draw in the next step, and in every one after it.
+        let report = engine.step().report;
+        assert_eq!((report.decoded, report.prefilled), (slots, 0));
     }
 }

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use insta::assert_snapshot;
 use windtunnel_engine::{
-    Choice, Dtype, Engine, EngineConfig, Eos, Event, Finish, KvLayout, ModelSource, Request,
-    Sampling, Truncation,
+    Choice, Dtype, Engine, EngineConfig, Eos, Event, Finish, KvLayout, ModelSource, PrefixCache,
+    Request, Sampling, Truncation, Usage,
 };
 
 fn config() -> EngineConfig {
@@ -18,6 +18,7 @@ fn config() -> EngineConfig {
         dtype: Dtype::F32,
         kv: KvLayout::Paged { block: NonZeroUsize::new(16).unwrap() },
         attention: Choice::Auto,
+        prefix_cache: PrefixCache::Off,
         kv_tokens: 64,
         max_step_tokens: 64,
         max_sequences: 4,
@@ -33,6 +34,8 @@ fn request() -> Request {
         stop: Vec::new(),
         eos: Eos::Ignore,
         truncation: Truncation::Refuse,
+        choices: 1,
+        prefix_cache: PrefixCache::Off,
     }
 }
 
@@ -99,7 +102,7 @@ fn settings_that_contradict_each_other_are_refused() {
 fn an_unknown_key_of_the_configuration_is_named() {
     let mut json = serde_json::to_value(config()).unwrap();
     json["kv_token"] = 3.into();
-    assert_snapshot!(serde_json::from_value::<EngineConfig>(json).unwrap_err(), @"unknown field `kv_token`, expected one of `model`, `dtype`, `kv`, `attention`, `kv_tokens`, `max_step_tokens`, `max_sequences`, `max_sequence_length`");
+    assert_snapshot!(serde_json::from_value::<EngineConfig>(json).unwrap_err(), @"unknown field `kv_token`, expected one of `model`, `dtype`, `kv`, `attention`, `prefix_cache`, `kv_tokens`, `max_step_tokens`, `max_sequences`, `max_sequence_length`");
 }
 
 #[test]
@@ -108,6 +111,7 @@ fn requests_that_cannot_be_answered_are_declined() {
     assert_snapshot!(declined(Request { prompt: vec![1, 1000], ..request() }), @"prompt token 1000 is outside the vocabulary of 1000; ids are below that number");
     assert_snapshot!(declined(Request { prompt: vec![1; 100], ..request() }), @"the prompt has 100 tokens, but at most 99 fit beside one new token; shorten it or ask for truncation");
     assert_snapshot!(declined(Request { max_tokens: Some(0), ..request() }), @"`max_tokens` is 0; ask for at least one token");
+    assert_snapshot!(declined(Request { choices: 0, ..request() }), @"`choices` is 0; ask for at least one");
     assert_snapshot!(declined(Request { max_tokens: Some(80), ..request() }), @"the request needs 82 cached tokens (6 blocks of 16), but the cache has 4 blocks; lower `max_tokens` or raise `kv_tokens`");
     for temperature in [-1.0, f32::NAN] {
         let sampling = Sampling { temperature, seed: 1 };
@@ -183,7 +187,8 @@ fn a_model_that_produces_no_numbers_ends_its_requests_and_the_engine_lives_on() 
     for _ in 0..2 {
         let id = engine.submit(request()).unwrap();
         let finish = Finish::Error("the model produced logits that are not finite".into());
-        let end = Event::Finished { request: id, finish, prompt: 3, generated: 0 };
+        let usage = Usage { prompt: 3, cached: 0, generated: 0 };
+        let end = Event::Finished { request: id, choice: 0, finish, usage };
         assert_eq!(engine.step().events, [end]);
         assert!(engine.is_idle());
         assert_eq!(engine.stats().blocks_used, 0);

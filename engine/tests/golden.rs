@@ -16,8 +16,8 @@ use windtunnel_engine::engine::StepObserver;
 use windtunnel_engine::pass::{Observer, Place};
 use windtunnel_engine::scheduler::Grant;
 use windtunnel_engine::{
-    Choice, Dtype, Engine, EngineConfig, Eos, Event, KvLayout, ModelSource, Request, RequestId,
-    Sampling, Truncation,
+    Choice, Dtype, Engine, EngineConfig, Eos, Event, KvLayout, ModelSource, PrefixCache, Request,
+    RequestId, Sampling, Truncation,
 };
 
 const CASES: &[&str] = &[
@@ -93,6 +93,7 @@ fn check(case: &str, setup: &Setup, tolerance: Tolerance) {
         dtype: setup.dtype,
         kv: setup.kv.parse().unwrap(),
         attention: Choice::Named(setup.backend.into()),
+        prefix_cache: PrefixCache::Off,
         kv_tokens: 3 * 64,
         max_step_tokens: setup.step_tokens,
         max_sequences: 3,
@@ -107,6 +108,8 @@ fn check(case: &str, setup: &Setup, tolerance: Tolerance) {
             stop: Vec::new(),
             eos: Eos::Ignore,
             truncation: Truncation::Refuse,
+            choices: 1,
+            prefix_cache: PrefixCache::Off,
         };
         engine.submit(request).unwrap()
     };
@@ -124,7 +127,7 @@ fn check(case: &str, setup: &Setup, tolerance: Tolerance) {
     while !engine.is_idle() {
         for event in engine.step_observed(&mut seen).events {
             match event {
-                Event::Token { request, token } if request == main => tokens.push(token),
+                Event::Token { request, token, .. } if request == main => tokens.push(token),
                 _ => {}
             }
         }

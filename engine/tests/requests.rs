@@ -4,7 +4,7 @@
 
 use windtunnel_engine::{
     Choice, Dtype, Engine, EngineConfig, Eos, Event, Finish, Footprint, KvLayout, ModelSource,
-    Request, RequestId, Sampling, Truncation,
+    PrefixCache, Request, RequestId, Sampling, Truncation, Usage,
 };
 
 const CONTEXT: usize = 24;
@@ -15,6 +15,7 @@ fn engine() -> Engine {
         dtype: Dtype::F32,
         kv: KvLayout::Contiguous,
         attention: Choice::Auto,
+        prefix_cache: PrefixCache::Off,
         kv_tokens: 2 * CONTEXT,
         max_step_tokens: 64,
         max_sequences: 2,
@@ -31,6 +32,8 @@ fn request(prompt: usize, max_tokens: Option<usize>) -> Request {
         stop: Vec::new(),
         eos: Eos::Ignore,
         truncation: Truncation::Refuse,
+        choices: 1,
+        prefix_cache: PrefixCache::Off,
     }
 }
 
@@ -40,13 +43,17 @@ fn run(engine: &mut Engine, id: RequestId) -> (Vec<u32>, Event) {
     loop {
         for event in engine.step().events {
             match event {
-                Event::Token { request, token } if request == id => tokens.push(token),
+                Event::Token { request, token, .. } if request == id => tokens.push(token),
                 Event::Finished { request, .. } if request == id => return (tokens, event),
                 _ => {}
             }
         }
         assert!(!engine.is_idle(), "{id} never ended");
     }
+}
+
+fn ended(request: RequestId, finish: Finish, prompt: usize, generated: usize) -> Event {
+    Event::Finished { request, choice: 0, finish, usage: Usage { prompt, cached: 0, generated } }
 }
 
 #[test]
@@ -59,8 +66,7 @@ fn a_stop_token_ends_the_request_and_is_not_shown() {
     let id = engine.submit(Request { stop: vec![stop], ..request(3, Some(8)) }).unwrap();
     let (tokens, end) = run(&mut engine, id);
     assert_eq!(tokens, all[..first]);
-    let finish = Finish::Stop;
-    assert_eq!(end, Event::Finished { request: id, finish, prompt: 3, generated: first + 1 });
+    assert_eq!(end, ended(id, Finish::Stop, 3, first + 1));
 }
 
 #[test]
@@ -77,15 +83,27 @@ fn truncation_keeps_the_tail_and_leaves_room_for_what_was_asked() {
     // Prompt, `max_tokens`, then what is kept of the prompt and what is generated.
     let table = [
         (CONTEXT - 1, None, CONTEXT - 1, 1),
-        (CONTEXT, None, CONTEXT - 1, 1),
-        (10 * CONTEXT, None, CONTEXT - 1, 1),
         (CONTEXT - 1, Some(1), CONTEXT - 1, 1),
-        (CONTEXT + 1, Some(1), CONTEXT - 1, 1),
-        (CONTEXT - 1, Some(5), CONTEXT - 5, 5),
-        (10 * CONTEXT, Some(5), CONTEXT - 5, 5),
+        (CONTEXT - 1, Some(CONTEXT - 1), 1, CONTEXT - 1),
+        (CONTEXT - 1, Some(CONTEXT), 1, CONTEXT - 1),
+        (CONTEXT - 1, Some(10 * CONTEXT), 1, CONTEXT - 1),
+        (CONTEXT, None, CONTEXT - 1, 1),
+        (CONTEXT, Some(1), CONTEXT - 1, 1),
         (CONTEXT, Some(CONTEXT - 1), 1, CONTEXT - 1),
         (CONTEXT, Some(CONTEXT), 1, CONTEXT - 1),
+        (CONTEXT, Some(10 * CONTEXT), 1, CONTEXT - 1),
+        (CONTEXT + 1, None, CONTEXT - 1, 1),
+        (CONTEXT + 1, Some(1), CONTEXT - 1, 1),
+        (CONTEXT + 1, Some(CONTEXT - 1), 1, CONTEXT - 1),
+        (CONTEXT + 1, Some(CONTEXT), 1, CONTEXT - 1),
+        (CONTEXT + 1, Some(10 * CONTEXT), 1, CONTEXT - 1),
+        (10 * CONTEXT, None, CONTEXT - 1, 1),
+        (10 * CONTEXT, Some(1), CONTEXT - 1, 1),
+        (10 * CONTEXT, Some(CONTEXT - 1), 1, CONTEXT - 1),
+        (10 * CONTEXT, Some(CONTEXT), 1, CONTEXT - 1),
         (10 * CONTEXT, Some(10 * CONTEXT), 1, CONTEXT - 1),
+        (CONTEXT - 1, Some(5), CONTEXT - 5, 5),
+        (10 * CONTEXT, Some(5), CONTEXT - 5, 5),
         (4, Some(5), 4, 5),
     ];
     for (prompt, max_tokens, kept, new) in table {
@@ -95,8 +113,7 @@ fn truncation_keeps_the_tail_and_leaves_room_for_what_was_asked() {
         let truncated = Request { truncation: Truncation::KeepTail, ..whole };
         let id = engine.submit(truncated).unwrap();
         let (tokens, end) = run(&mut engine, id);
-        let finish = Finish::Length;
-        let expected = Event::Finished { request: id, finish, prompt: kept, generated: new };
+        let expected = ended(id, Finish::Length, kept, new);
         assert_eq!(end, expected, "prompt {prompt}, max_tokens {max_tokens:?}");
         let id = engine.submit(tail).unwrap();
         assert_eq!(run(&mut engine, id).0, tokens, "prompt {prompt}, max_tokens {max_tokens:?}");
@@ -110,9 +127,9 @@ fn a_cancelled_request_gives_its_blocks_back_at_once() {
     engine.step();
     assert_eq!((engine.stats().running, engine.stats().waiting), (2, 1));
     for id in ids {
-        let event = engine.cancel(id).unwrap();
-        assert!(matches!(event, Event::Finished { finish: Finish::Cancelled, .. }));
-        assert_eq!(engine.cancel(id), None);
+        let events = engine.cancel(id);
+        assert!(matches!(events[..], [Event::Finished { finish: Finish::Cancelled, .. }]));
+        assert_eq!(engine.cancel(id), []);
         engine.check_integrity().unwrap();
     }
     assert!(engine.is_idle());
@@ -126,7 +143,8 @@ fn a_step_reports_what_it_did() {
     engine.submit(request(5, Some(3))).unwrap();
     let first = engine.step().report;
     assert_eq!((first.prefilled, first.decoded, first.running), (5, 0, 1));
-    assert_eq!((first.blocks_used, first.blocks_free), (1, 1));
+    assert_eq!((first.blocks_used, first.blocks_cached, first.blocks_free), (1, 0, 1));
+    assert_eq!(first.attention, "cpu-flash");
     assert!(!first.stages.forward.is_zero());
     engine.submit(request(4, Some(1))).unwrap();
     let second = engine.step().report;

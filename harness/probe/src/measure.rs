@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use windtunnel_engine::{
-    Choice, Dtype, Engine, EngineConfig, Eos, Error, Event, Finish, KvLayout, ModelSource, Request,
-    RequestId, Sampling, Truncation,
+    Choice, Dtype, Engine, EngineConfig, Eos, Error, Event, Finish, KvLayout, ModelSource,
+    PrefixCache, Request, RequestId, Sampling, Truncation,
 };
 use windtunnel_ledger::case::{self, Case, Shape, Source, Workload};
 use windtunnel_ledger::record::{Digest, Iteration, IterationKind};
@@ -106,6 +106,8 @@ fn config(case: &Case) -> Result<EngineConfig> {
             "auto" => Choice::Auto,
             name => Choice::Named(name.to_owned()),
         },
+        // Prompts share nothing, so that there is nothing to find.
+        prefix_cache: PrefixCache::Off,
         kv_tokens: sequences.saturating_mul(whole_blocks),
         max_step_tokens: usize::try_from(step_tokens.0)
             .context("steps are too long")?
@@ -142,6 +144,8 @@ fn iteration(
             stop: Vec::new(),
             eos: Eos::Ignore,
             truncation: Truncation::Refuse,
+            choices: 1,
+            prefix_cache: PrefixCache::Off,
         };
         places.insert(engine.submit(request)?, place);
     }
@@ -151,7 +155,7 @@ fn iteration(
         let now = clock.now();
         for event in step.events {
             match event {
-                Event::Token { request, token } => {
+                Event::Token { request, token, .. } => {
                     let place = places[&request];
                     timelines[place].tokens.push(now);
                     outputs[place].push(token);
@@ -159,7 +163,7 @@ fn iteration(
                 Event::Finished { finish: Finish::Error(error), .. } => {
                     return Err(anyhow::Error::msg(error).context("a step of the engine failed"));
                 }
-                Event::Finished { .. } => (),
+                Event::Queued { .. } | Event::PromptDone { .. } | Event::Finished { .. } => (),
             }
         }
     }

@@ -1,0 +1,142 @@
+//! [`PrefixIndex`]: which block holds which tokens, so that a prompt that begins like an earlier
+//! one finds its keys and values computed.
+//!
+//! A full block is named by a hash of its tokens and of its parent's name, so that a name stands
+//! for everything from the start of the sequence. The hash is keyed afresh in every process, and
+//! what is found is compared token by token: a collision costs a miss, not a wrong answer.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher, RandomState};
+
+use super::BlockId;
+
+/// The name of the content of a full block and of all blocks before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Prefix(u64);
+
+/// The full blocks whose content is known, held or not.
+#[derive(Debug, Default)]
+pub(super) struct PrefixIndex {
+    keys: RandomState,
+    entries: HashMap<Prefix, Entry>,
+    /// The entry of each block that has one.
+    names: HashMap<BlockId, Prefix>,
+    /// Blocks that nobody holds, by the time of their last release. A sequence releases its last
+    /// block first and its first block last, so that no block outlives the way to it.
+    idle: BTreeMap<u64, BlockId>,
+    /// Releases so far.
+    clock: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    block: BlockId,
+    parent: Option<Prefix>,
+    tokens: Box<[u32]>,
+    /// Its key in `idle`.
+    idle_since: Option<u64>,
+}
+
+impl PrefixIndex {
+    /// The name of a block of `tokens` that follows `parent`.
+    pub(super) fn name(&self, parent: Option<Prefix>, tokens: &[u32]) -> Prefix {
+        Prefix(self.keys.hash_one((parent, tokens)))
+    }
+
+    /// The block that holds exactly this.
+    pub(super) fn find(
+        &self,
+        name: Prefix,
+        parent: Option<Prefix>,
+        tokens: &[u32],
+    ) -> Option<BlockId> {
+        let entry = self.entries.get(&name)?;
+        (entry.parent == parent && *entry.tokens == *tokens).then_some(entry.block)
+    }
+
+    /// Makes `block`, which somebody holds, known under `name`. The first block of a name keeps
+    /// it: another one with the same content stays unknown and is free when it is released.
+    pub(super) fn insert(
+        &mut self,
+        name: Prefix,
+        parent: Option<Prefix>,
+        tokens: &[u32],
+        block: BlockId,
+    ) {
+        self.entries.entry(name).or_insert_with(|| {
+            self.names.insert(block, name);
+            Entry { block, parent, tokens: tokens.into(), idle_since: None }
+        });
+    }
+
+    /// Makes `block` unknown, because its content cannot be trusted. It must be held.
+    pub(super) fn forget(&mut self, block: BlockId) {
+        if let Some(name) = self.names.remove(&block) {
+            self.entries.remove(&name);
+        }
+    }
+
+    /// Keeps `block`, which nobody holds any more, until it is evicted. `false` when its content
+    /// is not known and it is of no use.
+    pub(super) fn park(&mut self, block: BlockId) -> bool {
+        let Some(entry) = self.names.get(&block).and_then(|name| self.entries.get_mut(name)) else {
+            return false;
+        };
+        self.clock += 1;
+        entry.idle_since = Some(self.clock);
+        self.idle.insert(self.clock, block);
+        true
+    }
+
+    /// Takes `block` out of the order of eviction, because somebody holds it again.
+    pub(super) fn unpark(&mut self, block: BlockId) {
+        let entry = self.names.get(&block).and_then(|name| self.entries.get_mut(name));
+        if let Some(since) = entry.and_then(|entry| entry.idle_since.take()) {
+            self.idle.remove(&since);
+        }
+    }
+
+    /// Gives up the block that was released longest ago.
+    pub(super) fn evict(&mut self) -> Option<BlockId> {
+        let (_, block) = self.idle.pop_first()?;
+        self.forget(block);
+        Some(block)
+    }
+
+    /// How many known blocks nobody holds.
+    pub(super) fn idle(&self) -> usize {
+        self.idle.len()
+    }
+
+    /// Whether `block` is found under a name.
+    pub(super) fn knows(&self, block: BlockId) -> bool {
+        self.names.contains_key(&block)
+    }
+
+    /// The known blocks that nobody holds, the next to be evicted first.
+    pub(super) fn idle_blocks(&self) -> impl Iterator<Item = BlockId> {
+        self.idle.values().copied()
+    }
+
+    /// Compares the three tables with each other.
+    pub(super) fn check_integrity(&self) -> Result<(), String> {
+        if self.names.len() != self.entries.len() {
+            let (names, entries) = (self.names.len(), self.entries.len());
+            return Err(format!("{names} blocks have names, but {entries} names have blocks"));
+        }
+        for (name, entry) in &self.entries {
+            let Entry { block, idle_since, .. } = entry;
+            if self.names.get(block) != Some(name) {
+                return Err(format!("{block:?} is found under a name that it does not have"));
+            }
+            if idle_since.is_some_and(|since| self.idle.get(&since) != Some(block)) {
+                return Err(format!("{block:?} is idle, but not in the order of eviction"));
+            }
+        }
+        let idle = self.entries.values().filter(|entry| entry.idle_since.is_some()).count();
+        if idle != self.idle.len() {
+            return Err(format!("{idle} blocks are idle, {} can be evicted", self.idle.len()));
+        }
+        Ok(())
+    }
+}

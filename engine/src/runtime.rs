@@ -1,0 +1,207 @@
+//! [`Runtime`]: a thread around an [`Engine`], for callers on other threads.
+//!
+//! While there is nothing to do, the thread sleeps in a blocking receive: no spinning, no polling.
+//! Everything that can concern it, work, cancellation, shutdown, comes through that one channel,
+//! so that nothing can happen while it sleeps without waking it.
+//!
+//! ```text
+//!   Client ──submit──► channel ──► Engine::step ──events, stamped──► Response
+//!   Response, dropped ──cancel──►                (closes after the last event)
+//! ```
+//!
+//! Times are put on events here and not by the engine: all events of a step become known when
+//! the step ends, so one reading of the clock says it all, and a step stays a function of what
+//! was submitted.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::config::PrefixCache;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::request::{Eos, Event, Finish, Request, Truncation};
+use crate::sampler::Sampling;
+use crate::telemetry::Stats;
+use crate::terms::Terms;
+
+mod response;
+mod server;
+
+use server::{Command, Server};
+
+pub use response::{Canceller, Response, Stamped};
+
+/// An engine on a thread of its own. Dropped, it cancels what is pending and waits for the step
+/// that runs.
+#[derive(Debug)]
+pub struct Runtime {
+    client: Client,
+    thread: Option<JoinHandle<Engine>>,
+}
+
+/// What hands requests to a [`Runtime`], from any thread.
+#[derive(Debug, Clone)]
+pub struct Client {
+    commands: Sender<Command>,
+    shared: Arc<Shared>,
+}
+
+/// What a shutdown does with requests that have not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pending {
+    /// They are answered to their end.
+    Finish,
+    /// They end at once with [`Finish::Cancelled`].
+    Cancel,
+}
+
+/// What clients and thread know of each other without a message.
+#[derive(Debug)]
+struct Shared {
+    terms: Terms,
+    /// Whether requests are taken. Held while one is sent, so that all of them are in the channel
+    /// before the shutdown is.
+    open: Mutex<bool>,
+    tickets: AtomicU64,
+    turns: AtomicU64,
+}
+
+impl Runtime {
+    /// Starts a thread that owns `engine`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Thread`] when the system gives none.
+    pub fn start(engine: Engine) -> Result<Self> {
+        let shared = Arc::new(Shared {
+            terms: engine.terms().clone(),
+            open: Mutex::new(true),
+            tickets: AtomicU64::new(0),
+            turns: AtomicU64::new(0),
+        });
+        let (commands, received) = channel();
+        let client = Client { commands, shared: Arc::clone(&shared) };
+        let server = Server::new(engine);
+        let thread = thread::Builder::new()
+            .name("windtunnel-engine".into())
+            .spawn(move || server.serve(&received, &shared.turns))
+            .map_err(Error::Thread)?;
+        Ok(Self { client, thread: Some(thread) })
+    }
+
+    /// A new client.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// Takes no more requests, deals with those that are `pending`, and gives the engine back,
+    /// idle. Every response has its last event, and its channel is closed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] when the thread has died.
+    pub fn shutdown(mut self, pending: Pending) -> Result<Engine> {
+        self.close(pending).ok_or(Error::Closed)
+    }
+
+    fn close(&mut self, pending: Pending) -> Option<Engine> {
+        let thread = self.thread.take()?;
+        let mut open = self.client.shared.open();
+        *open = false;
+        // A thread that has died needs no word; joining it tells.
+        let _ = self.client.commands.send(Command::Shutdown(pending));
+        drop(open);
+        thread.join().ok()
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.close(Pending::Cancel);
+    }
+}
+
+impl Client {
+    /// Hands over a request, to be served in the order of arrival. Does not wait for the engine:
+    /// whatever can be refused is refused by the caller's thread.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::submit`], and [`Error::Closed`] after a shutdown.
+    pub fn submit(&self, request: Request) -> Result<Response> {
+        let accepted = self.shared.terms.accept(request)?;
+        let ticket = self.shared.tickets.fetch_add(1, Ordering::Relaxed);
+        let (replies, events) = channel();
+        let open = self.shared.open();
+        if !*open {
+            return Err(Error::Closed);
+        }
+        let command = Command::Submit { ticket, accepted, replies };
+        self.commands.send(command).map_err(|_| Error::Closed)?;
+        Ok(Response::new(events, Canceller::new(ticket, self.commands.clone())))
+    }
+
+    /// Runs a prompt of one token for two steps, so that what happens once (pages touched for the
+    /// first time, threads started) is not paid by the first user.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WarmUpLate`] after `deadline`, when the request is withdrawn,
+    /// [`Error::WarmUpFailed`] when the model fails, and what [`submit`](Self::submit) can say.
+    pub fn warm_up(&self, deadline: Duration) -> Result<()> {
+        let start = Instant::now();
+        let mut response = self.submit(Request {
+            prompt: vec![0],
+            max_tokens: Some(2),
+            sampling: Sampling::GREEDY,
+            stop: Vec::new(),
+            eos: Eos::Ignore,
+            truncation: Truncation::Refuse,
+            choices: 1,
+            prefix_cache: PrefixCache::Off,
+        })?;
+        let mut result = Err(Error::Closed);
+        loop {
+            match response.recv_timeout(deadline.saturating_sub(start.elapsed())) {
+                Ok(Stamped { event: Event::Finished { finish, .. }, .. }) => match finish {
+                    Finish::Stop | Finish::Length => result = Ok(()),
+                    Finish::Error(why) => result = Err(Error::WarmUpFailed(why)),
+                    Finish::Cancelled => {}
+                },
+                Ok(_) => {}
+                Err(RecvTimeoutError::Timeout) => return Err(Error::WarmUpLate { deadline }),
+                Err(RecvTimeoutError::Disconnected) => return result,
+            }
+        }
+    }
+
+    /// The engine's statistics, after the step that runs.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] after a shutdown.
+    pub fn stats(&self) -> Result<Stats> {
+        let (reply, stats) = channel();
+        self.commands.send(Command::Stats(reply)).map_err(|_| Error::Closed)?;
+        stats.recv().map_err(|_| Error::Closed)
+    }
+
+    /// How often the thread went round its loop: once a step, once for each time that it was
+    /// woken, and never while there is nothing to do.
+    pub fn turns(&self) -> u64 {
+        self.shared.turns.load(Ordering::Relaxed)
+    }
+}
+
+impl Shared {
+    fn open(&self) -> std::sync::MutexGuard<'_, bool> {
+        // Nothing can panic while the lock is held, and a bool is never half written.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+//! [`Server`]: the loop on the engine's thread.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::Instant;
+
+use super::{Pending, Stamped};
+use crate::engine::Engine;
+use crate::request::{Event, RequestId};
+use crate::telemetry::Stats;
+use crate::terms::Accepted;
+
+/// What the thread is told.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Answer a request.
+    Submit { ticket: u64, accepted: Accepted, replies: Sender<Stamped> },
+    /// Withdraw the request with this ticket.
+    Cancel(u64),
+    /// Say how things stand.
+    Stats(Sender<Stats>),
+    /// End; no request follows.
+    Shutdown(Pending),
+}
+
+/// The engine and those who wait for its answers.
+pub(super) struct Server {
+    engine: Engine,
+    callers: HashMap<RequestId, Caller>,
+    closing: bool,
+}
+
+struct Caller {
+    ticket: u64,
+    replies: Sender<Stamped>,
+    /// Choices that have not ended.
+    open: usize,
+}
+
+impl Server {
+    pub(super) fn new(engine: Engine) -> Self {
+        Self { engine, callers: HashMap::new(), closing: false }
+    }
+
+    /// Works until it is told to end, and gives the engine back.
+    pub(super) fn serve(mut self, commands: &Receiver<Command>, turns: &AtomicU64) -> Engine {
+        loop {
+            let waker = match self.engine.is_idle() {
+                true if self.closing => break,
+                true => match commands.recv() {
+                    Ok(command) => Some(command),
+                    Err(_) => break,
+                },
+                false => None,
+            };
+            turns.fetch_add(1, Ordering::Relaxed);
+            for command in waker.into_iter().chain(commands.try_iter()) {
+                self.obey(command);
+            }
+            if !self.engine.is_idle() {
+                let step = self.engine.step();
+                self.tell(step.events);
+            }
+        }
+        self.engine
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Submit { ticket, accepted, replies } => {
+                let open = accepted.choices();
+                let request = self.engine.enqueue(accepted);
+                self.callers.insert(request, Caller { ticket, replies, open });
+                self.tell(vec![Event::Queued { request }]);
+            }
+            Command::Cancel(ticket) => {
+                let caller = self.callers.iter().find(|(_, caller)| caller.ticket == ticket);
+                if let Some(request) = caller.map(|(&request, _)| request) {
+                    let events = self.engine.cancel(request);
+                    self.tell(events);
+                }
+            }
+            // Who has stopped waiting for the answer does not miss it.
+            Command::Stats(reply) => drop(reply.send(self.engine.stats())),
+            Command::Shutdown(pending) => {
+                self.closing = true;
+                if pending == Pending::Cancel {
+                    let requests: Vec<_> = self.callers.keys().copied().collect();
+                    for request in requests {
+                        let events = self.engine.cancel(request);
+                        self.tell(events);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Passes events on, and closes the channel of each request that has ended.
+    fn tell(&mut self, events: Vec<Event>) {
+        let at = Instant::now();
+        for event in events {
+            let request = event.request();
+            let Some(caller) = self.callers.get_mut(&request) else { continue };
+            caller.open -= usize::from(matches!(event, Event::Finished { .. }));
+            let ended = caller.open == 0;
+            // A response that was dropped has sent its cancellation already.
+            let _ = caller.replies.send(Stamped { at, event });
+            if ended {
+                self.callers.remove(&request);
+            }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What the outcome of a step, or a cancellation, does to the sequences.
+
+use std::collections::VecDeque;
+
+use super::{Schedule, Scheduler, whole_blocks};
+use crate::error::Error;
+use crate::request::{Event, Finish, RequestId};
+use crate::sampler::NotFinite;
+use crate::sequence::Sequence;
+
+impl Scheduler {
+    /// Books what a step computed: `drawn` has one entry for each grant that draws, in order.
+    pub fn commit(
+        &mut self,
+        schedule: &Schedule,
+        drawn: impl IntoIterator<Item = Result<u32, NotFinite>>,
+    ) -> Vec<Event> {
+        let mut drawn = drawn.into_iter();
+        let mut events = Vec::new();
+        let mut finished = Vec::new();
+        for grant in &schedule.grants {
+            let sequence = &mut self.running[grant.sequence];
+            sequence.computed = grant.tokens.end;
+            if !grant.draws {
+                continue;
+            }
+            let failure = match drawn.next() {
+                Some(Ok(token)) => {
+                    let (request, choice) = (sequence.id, sequence.choice);
+                    if sequence.generated() == 0 {
+                        events.push(Event::PromptDone { request, choice, cached: sequence.cached });
+                    }
+                    let finish = sequence.accept(token);
+                    if finish != Some(Finish::Stop) {
+                        events.push(Event::Token { request, choice, token });
+                    }
+                    finished.extend(finish.map(|finish| (grant.sequence, finish)));
+                    continue;
+                }
+                Some(Err(failure)) => failure.to_string(),
+                None => "the step ended without drawing a token".into(),
+            };
+            // What gave no numbers for it would give none to those who share its blocks.
+            self.pool.forget(&sequence.blocks);
+            finished.push((grant.sequence, Finish::Error(failure)));
+        }
+        events.extend(self.end(finished));
+        events
+    }
+
+    /// Ends every sequence of a step that failed.
+    pub fn fail(&mut self, schedule: &Schedule, why: &Error) -> Vec<Event> {
+        for grant in &schedule.grants {
+            let full = whole_blocks(&grant.tokens, self.pool.block());
+            self.pool.forget(&self.running[grant.sequence].blocks[full]);
+        }
+        let finish = Finish::Error(why.to_string());
+        self.end(schedule.grants.iter().map(|grant| (grant.sequence, finish.clone())).collect())
+    }
+
+    /// Removes the running sequences at the given ascending indices.
+    fn end(&mut self, finished: Vec<(usize, Finish)>) -> Vec<Event> {
+        let mut events: Vec<_> = finished
+            .into_iter()
+            .rev()
+            .map(|(index, finish)| {
+                let sequence = self.running.remove(index);
+                self.retire(sequence, finish)
+            })
+            .collect();
+        events.reverse();
+        events
+    }
+
+    fn retire(&mut self, mut sequence: Sequence, finish: Finish) -> Event {
+        self.pool.release(sequence.blocks.drain(..));
+        let (request, choice, usage) = (sequence.id, sequence.choice, sequence.usage());
+        Event::Finished { request, choice, finish, usage }
+    }
+
+    /// Withdraws all choices of a request, waiting or running; no events when it has ended or
+    /// never was.
+    pub fn cancel(&mut self, request: RequestId) -> Vec<Event> {
+        let mut gone: Vec<_> = self.running.extract_if(.., |s| s.id == request).collect();
+        let (those, others) = self.waiting.drain(..).partition(|s| s.id == request);
+        self.waiting = others;
+        gone.extend::<VecDeque<_>>(those);
+        gone.into_iter().map(|sequence| self.retire(sequence, Finish::Cancelled)).collect()
+    }
+}

@@ -1,0 +1,196 @@
+//! [`Terms`]: what a request must meet, and what becomes of its prompt.
+//!
+//! Everything that can be refused is refused here, from a few numbers that never change: before
+//! the request reaches the engine, on whatever thread it comes from.
+
+use crate::blocks::Capacity;
+use crate::config::PrefixCache;
+use crate::error::{Error, Result};
+use crate::request::{Eos, Request, RequestId, Truncation};
+use crate::sampler::{Rng, Sampling, mix};
+use crate::sequence::Sequence;
+
+/// What a request must meet at one engine.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Terms {
+    /// Number of token ids.
+    pub(crate) vocabulary: usize,
+    /// Most tokens that one sequence may have, prompt and generated together; at least 2.
+    pub(crate) longest: usize,
+    /// Size of the key-value cache.
+    pub(crate) capacity: Capacity,
+    /// Ids that end a sequence, as the model's files name them.
+    pub(crate) eos: Vec<u32>,
+    /// Whether sequences can share blocks at all.
+    pub(crate) prefix_cache: PrefixCache,
+}
+
+/// A request that can be answered.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    prompt: Vec<u32>,
+    limit: usize,
+    stop: Vec<u32>,
+    sampling: Sampling,
+    prefix_cache: PrefixCache,
+    choices: usize,
+}
+
+impl Terms {
+    /// Accepts `request` with its prompt cut as it wishes, or says why it can never be answered.
+    pub(crate) fn accept(&self, request: Request) -> Result<Accepted> {
+        let Request {
+            mut prompt,
+            max_tokens,
+            sampling,
+            mut stop,
+            eos,
+            truncation,
+            choices,
+            prefix_cache,
+        } = request;
+        if prompt.is_empty() {
+            return Err(Error::EmptyPrompt);
+        }
+        if max_tokens == Some(0) {
+            return Err(Error::NothingAsked);
+        }
+        if choices == 0 {
+            return Err(Error::NoChoices);
+        }
+        if !(sampling.temperature >= 0.0 && sampling.temperature.is_finite()) {
+            return Err(Error::Temperature(sampling.temperature));
+        }
+        let vocabulary = self.vocabulary;
+        if let Some(&token) = prompt.iter().find(|&&token| token as usize >= vocabulary) {
+            return Err(Error::UnknownToken { token, vocabulary });
+        }
+        let longest = self.longest;
+        match truncation {
+            Truncation::Refuse if prompt.len() >= longest => {
+                return Err(Error::TooLong { tokens: prompt.len(), limit: longest - 1 });
+            }
+            Truncation::Refuse => {}
+            Truncation::KeepTail => {
+                let reserve = max_tokens.unwrap_or(1).min(longest - 1);
+                prompt.drain(..prompt.len().saturating_sub(longest - reserve));
+            }
+        }
+        if eos == Eos::Stop {
+            stop.extend(&self.eos);
+        }
+        let limit = max_tokens.map_or(longest, |new| longest.min(prompt.len().saturating_add(new)));
+        // The last token drawn is never computed.
+        self.capacity.check(limit - 1)?;
+        let prefix_cache = match self.prefix_cache {
+            PrefixCache::On => prefix_cache,
+            PrefixCache::Off => PrefixCache::Off,
+        };
+        Ok(Accepted { prompt, limit, stop, sampling, prefix_cache, choices })
+    }
+}
+
+impl Accepted {
+    /// Tokens of the prompt.
+    pub(crate) const fn prompt(&self) -> usize {
+        self.prompt.len()
+    }
+
+    /// How many sequences answer it.
+    pub(crate) const fn choices(&self) -> usize {
+        self.choices
+    }
+
+    /// The sequences that answer it, one for each choice.
+    pub(crate) fn sequences(self, id: RequestId) -> impl Iterator<Item = Sequence> {
+        let Self { prompt, limit, stop, sampling, prefix_cache, choices } = self;
+        (0..choices).map(move |choice| Sequence {
+            id,
+            choice,
+            tokens: prompt.clone(),
+            prompt: prompt.len(),
+            computed: 0,
+            blocks: Vec::new(),
+            names: Vec::new(),
+            prefix_cache,
+            cached: 0,
+            limit,
+            stop: stop.clone(),
+            sampling,
+            // 0 scrambled is 0: the first choice has the seed itself.
+            rng: Rng::new(sampling.seed ^ mix(choice as u64)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONGEST: usize = 24;
+
+    fn terms() -> Terms {
+        Terms {
+            vocabulary: 1000,
+            longest: LONGEST,
+            capacity: Capacity { blocks: 6, block: 4 },
+            eos: vec![2],
+            prefix_cache: PrefixCache::On,
+        }
+    }
+
+    fn request(prompt: usize, max_tokens: Option<usize>) -> Request {
+        Request {
+            prompt: (0..prompt as u32).collect(),
+            max_tokens,
+            sampling: Sampling::GREEDY,
+            stop: Vec::new(),
+            eos: Eos::Stop,
+            truncation: Truncation::KeepTail,
+            choices: 1,
+            prefix_cache: PrefixCache::On,
+        }
+    }
+
+    #[test]
+    fn truncation_keeps_the_tail_and_prompt_and_answer_never_exceed_the_longest_sequence() {
+        let asked = [None, Some(1), Some(LONGEST - 1), Some(LONGEST), Some(10 * LONGEST)];
+        for prompt in [LONGEST - 1, LONGEST, LONGEST + 1, 10 * LONGEST] {
+            for max_tokens in asked {
+                let place = format!("prompt {prompt}, max_tokens {max_tokens:?}");
+                let whole = request(prompt, max_tokens);
+                let Accepted { prompt: kept, limit, .. } = terms().accept(whole.clone()).unwrap();
+                let room = LONGEST - max_tokens.unwrap_or(1).min(LONGEST - 1);
+                assert_eq!(kept, whole.prompt[prompt - room.min(prompt)..], "{place}");
+                assert!(!kept.is_empty() && kept.len() < limit && limit <= LONGEST, "{place}");
+                let new = max_tokens.unwrap_or(LONGEST).min(LONGEST - kept.len());
+                assert_eq!(limit - kept.len(), new, "{place}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_fits_is_not_cut() {
+        let accepted = terms().accept(request(4, Some(5))).unwrap();
+        assert_eq!((accepted.prompt(), accepted.limit), (4, 9));
+    }
+
+    #[test]
+    fn a_prefix_cache_needs_the_consent_of_engine_and_request() {
+        let off = Terms { prefix_cache: PrefixCache::Off, ..terms() };
+        assert_eq!(off.accept(request(4, None)).unwrap().prefix_cache, PrefixCache::Off);
+        let declined = Request { prefix_cache: PrefixCache::Off, ..request(4, None) };
+        assert_eq!(terms().accept(declined).unwrap().prefix_cache, PrefixCache::Off);
+        assert_eq!(terms().accept(request(4, None)).unwrap().prefix_cache, PrefixCache::On);
+    }
+
+    #[test]
+    fn choices_draw_from_streams_of_their_own() {
+        let sampling = Sampling { temperature: 1.0, seed: 5 };
+        let request = Request { choices: 3, sampling, ..request(4, None) };
+        let sequences = terms().accept(request).unwrap().sequences(RequestId(0));
+        let streams: Vec<_> = sequences.map(|sequence| sequence.rng).collect();
+        assert_eq!(streams[0], Rng::new(5));
+        assert!(streams[0] != streams[1] && streams[1] != streams[2] && streams[0] != streams[2]);
+    }
+}

@@ -1,0 +1,74 @@
+//! A step can be followed by whoever installs a `tracing` subscriber, and by nobody else.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
+use windtunnel_engine::{
+    Choice, Dtype, Engine, EngineConfig, Eos, ModelSource, PrefixCache, Request, Sampling,
+    Truncation,
+};
+
+static SPANS: Mutex<Vec<(Level, &'static str)>> = Mutex::new(Vec::new());
+
+/// Writes down every span that is entered for the first time.
+#[derive(Default)]
+struct Listener {
+    ids: AtomicU64,
+}
+
+impl Subscriber for Listener {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("windtunnel")
+    }
+
+    fn new_span(&self, span: &Attributes<'_>) -> Id {
+        let metadata = span.metadata();
+        SPANS.lock().unwrap().push((*metadata.level(), metadata.name()));
+        Id::from_u64(1 + self.ids.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn event(&self, event: &Event<'_>) {
+        panic!("the engine tells spans and nothing else, but here is {event:?}");
+    }
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+#[test]
+fn a_step_is_a_span_with_its_stages_at_debug_level() {
+    let mut engine = Engine::load(&EngineConfig {
+        model: ModelSource::Preset { name: "tiny-llama".into(), seed: 1 },
+        dtype: Dtype::F32,
+        kv: "paged-16".parse().unwrap(),
+        attention: Choice::Auto,
+        prefix_cache: PrefixCache::On,
+        kv_tokens: 64,
+        max_step_tokens: 64,
+        max_sequences: 1,
+        max_sequence_length: Some(64),
+    })
+    .unwrap();
+    // Nobody else has installed one: the engine does not.
+    tracing::subscriber::set_global_default(Listener::default()).unwrap();
+    engine
+        .submit(Request {
+            prompt: vec![1, 2, 3],
+            max_tokens: Some(1),
+            sampling: Sampling::GREEDY,
+            stop: Vec::new(),
+            eos: Eos::Ignore,
+            truncation: Truncation::Refuse,
+            choices: 1,
+            prefix_cache: PrefixCache::On,
+        })
+        .unwrap();
+    engine.step();
+    let names = ["step", "schedule", "batch", "forward", "sample", "commit"];
+    assert_eq!(*SPANS.lock().unwrap(), names.map(|name| (Level::DEBUG, name)));
+}
