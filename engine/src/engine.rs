@@ -18,7 +18,7 @@ use crate::models::{self, Model, Sketch};
 use crate::pass::{Observer, Pass};
 use crate::placement::Placement;
 use crate::request::{Eos, Event, Request, RequestId, Truncation};
-use crate::sampler::{NotFinite, Rng, sample};
+use crate::sampler::{Drawn, NoToken, Sampler, Scratch};
 use crate::scheduler::{Grant, Limits, Schedule, Scheduler};
 use crate::sequence::Sequence;
 use crate::telemetry::{Footprint, Stages, Stats, StepReport};
@@ -32,6 +32,7 @@ pub struct Engine {
     placement: Placement,
     kv: KvStore,
     scheduler: Scheduler,
+    scratch: Scratch,
     eos: Vec<u32>,
     max_sequence_length: usize,
     footprint: Footprint,
@@ -39,7 +40,7 @@ pub struct Engine {
 }
 
 /// What one step did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Step {
     /// What happened to which request, in order; tokens come before the ends they cause.
     pub events: Vec<Event>,
@@ -88,6 +89,7 @@ impl Engine {
             placement,
             kv,
             scheduler,
+            scratch: Scratch::default(),
             eos,
             max_sequence_length,
             footprint,
@@ -100,7 +102,7 @@ impl Engine {
     /// # Errors
     ///
     /// When the request could never be answered: an empty, too long or foreign prompt, an
-    /// impossible temperature, or more cache than exists. The engine is unchanged then.
+    /// impossible way of sampling, or more cache than exists. The engine is unchanged then.
     pub fn submit(&mut self, request: Request) -> Result<RequestId> {
         let Request { mut prompt, max_tokens, sampling, mut stop, eos, truncation } = request;
         if prompt.is_empty() {
@@ -109,10 +111,8 @@ impl Engine {
         if max_tokens == Some(0) {
             return Err(Error::NothingAsked);
         }
-        if !(sampling.temperature >= 0.0 && sampling.temperature.is_finite()) {
-            return Err(Error::Temperature(sampling.temperature));
-        }
         let vocabulary = self.model.vocabulary();
+        sampling.check(vocabulary)?;
         if let Some(&token) = prompt.iter().find(|&&token| token as usize >= vocabulary) {
             return Err(Error::UnknownToken { token, vocabulary });
         }
@@ -142,8 +142,7 @@ impl Engine {
             blocks: Vec::new(),
             limit,
             stop,
-            sampling,
-            rng: Rng::new(sampling.seed),
+            sampler: Sampler::new(sampling),
         })?;
         self.stats.submitted += 1;
         self.stats.prompt_tokens += prompt_tokens as u64;
@@ -198,7 +197,7 @@ impl Engine {
         observer: Option<&mut dyn StepObserver>,
         stages: &mut Stages,
         watch: &mut Stopwatch,
-    ) -> Result<Vec<Result<u32, NotFinite>>> {
+    ) -> Result<Vec<Result<Drawn, NoToken>>> {
         let running = self.scheduler.running();
         let block = self.scheduler.pool().block();
         let batch = Batch::new(schedule, running, block, self.placement.first())?;
@@ -234,7 +233,7 @@ impl Engine {
         &mut self,
         schedule: &Schedule,
         logits: &Tensor,
-    ) -> Result<Vec<Result<u32, NotFinite>>> {
+    ) -> Result<Vec<Result<Drawn, NoToken>>> {
         let logits = logits.to_device(&candle_core::Device::Cpu)?.to_dtype(DType::F32)?;
         let numbers = Numbers::of(&logits)?;
         let rows = numbers.slice::<f32>()?.chunks(self.model.vocabulary());
@@ -243,7 +242,7 @@ impl Engine {
             .zip(rows)
             .map(|(grant, logits)| {
                 let sequence = self.scheduler.granted(grant);
-                sample(logits, &sequence.sampling, &mut sequence.rng)
+                sequence.sampler.sample(logits, &sequence.tokens, &mut self.scratch)
             })
             .collect())
     }

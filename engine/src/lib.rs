@@ -40,5 +40,5 @@ pub use config::{Choice, Dtype, EngineConfig, KvLayout, ModelSource};
 pub use engine::{Engine, Step};
 pub use error::{Error, Result, Unsupported};
 pub use request::{Eos, Event, Finish, Request, RequestId, Truncation};
-pub use sampler::Sampling;
+pub use sampler::{Dry, Logprobs, Sampling};
 pub use telemetry::{Footprint, Stages, Stats, StepReport};

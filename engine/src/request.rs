@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::sampler::Sampling;
+use crate::sampler::{Logprobs, Sampling};
 
 /// One prompt and how to continue it.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,7 +51,7 @@ impl fmt::Display for RequestId {
 }
 
 /// Something that a step, or a cancellation, did to one request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// One more token; never a stop token.
     Token {
@@ -59,6 +59,8 @@ pub enum Event {
         request: RequestId,
         /// Its id.
         token: u32,
+        /// How likely the model held it, if the request asked for that.
+        logprobs: Option<Logprobs>,
     },
     /// The last event of a request.
     Finished {

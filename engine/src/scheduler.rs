@@ -17,7 +17,7 @@ use std::ops::Range;
 use crate::blocks::BlockPool;
 use crate::error::Error;
 use crate::request::{Event, Finish, RequestId};
-use crate::sampler::NotFinite;
+use crate::sampler::{Drawn, NoToken};
 use crate::sequence::Sequence;
 
 /// What one step may take.
@@ -154,7 +154,7 @@ impl Scheduler {
     pub fn commit(
         &mut self,
         schedule: &Schedule,
-        drawn: impl IntoIterator<Item = Result<u32, NotFinite>>,
+        drawn: impl IntoIterator<Item = Result<Drawn, NoToken>>,
     ) -> Vec<Event> {
         let mut drawn = drawn.into_iter();
         let mut events = Vec::new();
@@ -166,10 +166,10 @@ impl Scheduler {
                 continue;
             }
             let finish = match drawn.next() {
-                Some(Ok(token)) => {
+                Some(Ok(Drawn { token, logprobs })) => {
                     let finish = sequence.accept(token);
                     if finish != Some(Finish::Stop) {
-                        events.push(Event::Token { request: sequence.id, token });
+                        events.push(Event::Token { request: sequence.id, token, logprobs });
                     }
                     finish
                 }

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use crate::blocks::BlockId;
 use crate::request::{Finish, RequestId};
-use crate::sampler::{Rng, Sampling};
+use crate::sampler::Sampler;
 
 /// One request while it waits or runs.
 #[derive(Debug)]
@@ -28,9 +28,7 @@ pub struct Sequence {
     /// Ids that end it.
     pub stop: Vec<u32>,
     /// How its next token is chosen.
-    pub sampling: Sampling,
-    /// Its own random numbers.
-    pub rng: Rng,
+    pub sampler: Sampler,
 }
 
 impl Sequence {

@@ -58,7 +58,7 @@ fn request(length: usize, temperature: f32) -> Request {
     Request {
         prompt: (0..length).map(|i| ((i * 37 + length * 11) % 1000) as u32).collect(),
         max_tokens: Some(NEW),
-        sampling: Sampling { temperature, seed: length as u64 },
+        sampling: Sampling { temperature, seed: length as u64, ..Sampling::GREEDY },
         stop: Vec::new(),
         eos: Eos::Ignore,
         truncation: Truncation::Refuse,
@@ -74,7 +74,9 @@ fn run(preset: &str, way: Way) -> (Vec<Vec<u32>>, Stats) {
     while !engine.is_idle() {
         for event in engine.step().events {
             match event {
-                Event::Token { request, token } => tokens.entry(request).or_default().push(token),
+                Event::Token { request, token, .. } => {
+                    tokens.entry(request).or_default().push(token)
+                }
                 Event::Finished { finish, .. } => assert_eq!(finish, Finish::Length),
             }
         }

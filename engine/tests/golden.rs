@@ -124,7 +124,7 @@ fn check(case: &str, setup: &Setup, tolerance: Tolerance) {
     while !engine.is_idle() {
         for event in engine.step_observed(&mut seen).events {
             match event {
-                Event::Token { request, token } if request == main => tokens.push(token),
+                Event::Token { request, token, .. } if request == main => tokens.push(token),
                 _ => {}
             }
         }

@@ -40,7 +40,7 @@ fn run(engine: &mut Engine, id: RequestId) -> (Vec<u32>, Event) {
     loop {
         for event in engine.step().events {
             match event {
-                Event::Token { request, token } if request == id => tokens.push(token),
+                Event::Token { request, token, .. } if request == id => tokens.push(token),
                 Event::Finished { request, .. } if request == id => return (tokens, event),
                 _ => {}
             }

@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 use proptest::prelude::*;
 
 use super::*;
-use crate::sampler::{Rng, Sampling};
+use crate::sampler::{Sampler, Sampling};
 
 /// Runs a script and returns its trace.
 ///
@@ -109,7 +109,10 @@ impl World {
                 let nan = self.nan.take();
                 let draws = schedule.grants.iter().filter(|grant| grant.draws);
                 let drawn: Vec<_> = draws
-                    .map(|grant| if Some(grant.request) == nan { Err(NotFinite) } else { Ok(7) })
+                    .map(|grant| match Some(grant.request) == nan {
+                        true => Err(NoToken::NotFinite),
+                        false => Ok(SEVEN),
+                    })
                     .collect();
                 self.scheduler.commit(&schedule, drawn)
             }
@@ -151,6 +154,9 @@ impl World {
     }
 }
 
+/// What is drawn where it does not matter.
+const SEVEN: Drawn = Drawn { token: 7, logprobs: None };
+
 fn sequence(id: RequestId, prompt: usize, new: usize) -> Sequence {
     Sequence {
         id,
@@ -160,8 +166,7 @@ fn sequence(id: RequestId, prompt: usize, new: usize) -> Sequence {
         blocks: Vec::new(),
         limit: prompt + new,
         stop: vec![0],
-        sampling: Sampling::GREEDY,
-        rng: Rng::new(0),
+        sampler: Sampler::new(Sampling::GREEDY),
     }
 }
 
@@ -400,7 +405,7 @@ impl Ledger {
             }
         }
         let draws = schedule.grants.iter().filter(|grant| grant.draws).count();
-        let events = scheduler.commit(&schedule, vec![Ok(7); draws]);
+        let events = scheduler.commit(&schedule, vec![Ok(SEVEN); draws]);
         for event in events {
             if let Event::Finished { finish, .. } = event {
                 prop_assert_eq!(finish, Finish::Length);
