@@ -62,10 +62,9 @@ impl Engine {
     /// When the model cannot be found, read or run with these settings, or a setting contradicts
     /// another one.
     pub fn load(config: &EngineConfig) -> Result<Self> {
-        let Checkpoint { config: file, source } = weights::open(&config.model)?;
+        let Checkpoint { config: file, source, eos } = weights::open(&config.model)?;
         let entry = models::find(&file)?;
         let Sketch { heads, vocabulary, positions, .. } = models::sketch(&file)?;
-        let eos = file.eos()?;
         let dtype = config.dtype.candle();
         let placement = Placement::cpu();
         let attention = choose(&config.attention, &heads, config.kv, placement.first(), dtype)?;

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::text::TextError;
+
 /// Shorthand for results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -131,6 +133,9 @@ pub enum Error {
         /// Why it cannot work, and what would.
         problem: String,
     },
+    /// Words that cannot become ids, or ids that cannot become words.
+    #[error(transparent)]
+    Text(#[from] TextError),
     /// A prompt that leaves no room for a single new token.
     #[error(
         "the prompt has {tokens} tokens, but at most {limit} fit beside one new token; shorten it or ask for truncation"

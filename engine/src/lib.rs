@@ -14,6 +14,8 @@
 //! 6. The scheduler books it, and the caller reads it as an [`Event`], with a [`telemetry`]
 //!    report of what the step cost.
 //!
+//! Words stay outside: [`text`] turns them into ids and back, beside the engine.
+//!
 //! The engine is a plain value with a synchronous [`step`](Engine::step). It reads no environment
 //! variable, prints nothing, installs no logger, and does not panic on input.
 
@@ -34,6 +36,7 @@ pub mod sampler;
 pub mod scheduler;
 pub mod sequence;
 pub mod telemetry;
+pub mod text;
 pub mod weights;
 
 pub use config::{Choice, Dtype, EngineConfig, KvLayout, ModelSource};
