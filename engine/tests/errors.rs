@@ -169,6 +169,8 @@ fn files_that_are_missing_or_damaged_are_named() {
         fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
     };
     assert_snapshot!(damaged("llama_gqa", truncate), @r#"cannot load `MODEL/model.safetensors`: not a complete safetensors file: path: "MODEL/model.safetensors" incomplete metadata, file not fully covered"#);
+    let generation = |folder: &Path| fs::write(folder.join("generation_config.json"), "{").unwrap();
+    assert_snapshot!(damaged("llama_gqa", generation), @"`MODEL/generation_config.json`: not valid JSON: EOF while parsing an object at line 1 column 1");
     assert_snapshot!(configured("llama_gqa", "{", "["), @"`MODEL/config.json`: not valid JSON: expected `,` or `]` at line 2 column 17");
     let index =
         |folder: &Path| fs::write(folder.join("model.safetensors.index.json"), "{}").unwrap();
