@@ -173,13 +173,13 @@ impl Sampler {
     }
 
     fn choose(&mut self, logits: &[f32], highest: f32, scratch: &mut Scratch) -> u32 {
-        let best = cut::first(logits, highest);
+        let best = || cut::first(logits, highest);
         if self.sampling.temperature == 0.0 {
-            return best;
+            return best();
         }
         let chance = self.rng.uniform();
         // Rounding can leave a crumb behind the last token; the likeliest one takes it.
-        candidates::draw(&self.sampling, logits, highest, chance, scratch).unwrap_or(best)
+        candidates::draw(&self.sampling, logits, highest, chance, scratch).unwrap_or_else(best)
     }
 }
 

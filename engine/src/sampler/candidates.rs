@@ -13,6 +13,8 @@ use crate::cpu::exp;
 const BLOCK: usize = 1024;
 /// Sums that grow side by side in a block.
 const LANES: usize = 16;
+/// How often the range of top-p's border is halved before candidates are gathered.
+const HALVINGS: usize = 6;
 /// Below this exponent a weight is 0.
 const LOWEST: f32 = -87.0;
 
@@ -73,30 +75,63 @@ pub(super) fn filter(
 ) -> Left {
     let &Sampling { temperature, top_k, top_p, min_p, .. } = sampling;
     let Scratch { weights, kept, pool, .. } = scratch;
-    let total = match top_k.filter(|count| *count < logits.len()) {
+    let share = f64::from(top_p);
+    // What top-p still wants, out of the tokens below `above`, which all stay.
+    let (wanted, above) = match top_k.filter(|count| *count < logits.len()) {
         Some(count) => {
             cut::largest(logits, count, pool).gather(logits, kept);
             kept.iter_mut().for_each(|c| c.value = weight((c.value - highest) / temperature));
-            kept.iter().map(|c| f64::from(c.value)).sum()
+            let total: f64 = kept.iter().map(|c| f64::from(c.value)).sum();
+            (share * total, f32::INFINITY)
         }
         None => {
             let total = weigh(logits, highest, temperature, weights);
             if top_p >= 1.0 && min_p <= 0.0 {
                 return Left::All { total };
             }
-            // All tokens below this weight together are less than what top-p leaves out.
-            let negligible = total * (1.0 - f64::from(top_p)) / logits.len() as f64;
-            Cut::at(min_p.max(negligible as f32)).gather(weights, kept);
-            total
+            let border = border(weights, share, total);
+            Cut::at(min_p.max(border.low)).gather(weights, kept);
+            (share * total - border.above, border.high)
         }
     };
     if top_p < 1.0 {
-        pool.clone_from(kept);
-        let cut = cut::nucleus(pool, f64::from(top_p) * total);
+        pool.clear();
+        pool.extend(kept.iter().filter(|c| c.value < above));
+        let cut = cut::nucleus(pool, wanted);
         kept.retain(|c| cut.admits(*c));
     }
     kept.retain(|c| c.value >= min_p);
     Left::Kept { total: kept.iter().map(|c| f64::from(c.value)).sum() }
+}
+
+/// Where the border of top-p is to be looked for.
+struct Border {
+    /// Tokens of at least this weight make the wanted share.
+    low: f32,
+    /// Tokens of at least this weight do not.
+    high: f32,
+    /// The sum of the latter.
+    above: f64,
+}
+
+/// A few sums over all weights, each of which halves the range of the border: cheaper than
+/// selecting among the many tokens of a long tail.
+fn border(weights: &[f32], share: f64, total: f64) -> Border {
+    // All tokens below this weight together are less than what top-p leaves out.
+    let negligible = total * (1.0 - share) / weights.len() as f64;
+    // No weight is above 1.
+    let mut border = Border { low: negligible as f32, high: 2.0, above: 0.0 };
+    let halvings = if border.low > 0.0 { HALVINGS } else { 0 };
+    for _ in 0..halvings {
+        let middle = (border.low * border.high).sqrt();
+        let above = weights.chunks(BLOCK).map(|block| sum_above(block, middle)).sum();
+        if above >= share * total {
+            border.low = middle;
+        } else {
+            border = Border { high: middle, above, ..border };
+        }
+    }
+    border
 }
 
 /// Fills `weights` with those of `logits`; their sum.
@@ -112,10 +147,17 @@ fn weight(exponent: f32) -> f32 {
 }
 
 fn sum(block: &[f32]) -> f64 {
+    sum_above(block, 0.0)
+}
+
+/// The sum of those weights of `block` that are at least `low`.
+fn sum_above(block: &[f32], low: f32) -> f64 {
     let (chunks, rest) = block.as_chunks::<LANES>();
+    let counts = |weight: f32| if weight >= low { weight } else { 0.0 };
     let mut sums = [0.0f32; LANES];
     for chunk in chunks {
-        sums.iter_mut().zip(chunk).for_each(|(sum, weight)| *sum += weight);
+        sums.iter_mut().zip(chunk).for_each(|(sum, &weight)| *sum += counts(weight));
     }
-    sums.iter().chain(rest).map(|&part| f64::from(part)).sum()
+    let rest = rest.iter().map(|&weight| counts(weight));
+    sums.iter().copied().chain(rest).map(f64::from).sum()
 }

@@ -124,21 +124,25 @@ pub(super) fn nucleus(pool: &mut [Candidate], mut wanted: f64) -> Cut {
 pub(super) fn highest(values: &[f32]) -> Option<f32> {
     let (chunks, rest) = values.as_chunks::<CHUNK>();
     let mut largest = [f32::NEG_INFINITY; CHUNK];
-    let mut nan = [false; CHUNK];
+    // As wide as the values, so that both stay in vectors.
+    let mut nan = [0u32; CHUNK];
     for chunk in chunks {
         for ((largest, nan), value) in largest.iter_mut().zip(&mut nan).zip(chunk) {
-            *nan |= value.is_nan();
+            *nan |= u32::from(value.is_nan());
             *largest = if *value > *largest { *value } else { *largest };
         }
     }
-    let nan = nan.contains(&true) || rest.iter().any(|value| value.is_nan());
+    let nan = nan.iter().any(|nan| *nan != 0) || rest.iter().any(|value| value.is_nan());
     let largest = largest.into_iter().chain(rest.iter().copied()).fold(f32::NEG_INFINITY, f32::max);
     (!nan && largest.is_finite()).then_some(largest)
 }
 
 /// The lowest id whose value is `value`; 0 if there is none.
 pub(super) fn first(values: &[f32], value: f32) -> u32 {
-    values.iter().position(|other| *other == value).unwrap_or(0) as u32
+    let holds = |chunk: &[f32]| chunk.iter().fold(false, |any, &other| any | (other == value));
+    let chunk = values.chunks(CHUNK).position(holds).unwrap_or(0) * CHUNK;
+    let within = values[chunk..].iter().position(|other| *other == value).unwrap_or(0);
+    (chunk + within) as u32
 }
 
 /// Shows `each` the tokens of those chunks of `values` that are `worth` a look.
