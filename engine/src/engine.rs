@@ -17,7 +17,7 @@ use crate::models::{self, Model, Sketch};
 use crate::pass::{Observer, Pass};
 use crate::placement::Placement;
 use crate::request::{Event, Request, RequestId};
-use crate::sampler::{NotFinite, sample};
+use crate::sampler::{Drawn, NoToken, Scratch};
 use crate::scheduler::{Grant, Limits, Schedule, Scheduler};
 use crate::telemetry::{Footprint, Stages, Stats, StepReport, Stopwatch};
 use crate::terms::{Accepted, Terms};
@@ -31,6 +31,7 @@ pub struct Engine {
     placement: Placement,
     kv: KvStore,
     scheduler: Scheduler,
+    scratch: Scratch,
     terms: Terms,
     footprint: Footprint,
     /// How many requests were accepted.
@@ -39,7 +40,7 @@ pub struct Engine {
 }
 
 /// What one step did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Step {
     /// What happened to which request, in order; tokens come before the ends they cause.
     pub events: Vec<Event>,
@@ -61,10 +62,9 @@ impl Engine {
     /// When the model cannot be found, read or run with these settings, or a setting contradicts
     /// another one.
     pub fn load(config: &EngineConfig) -> Result<Self> {
-        let Checkpoint { config: file, source } = weights::open(&config.model)?;
+        let Checkpoint { config: file, source, eos } = weights::open(&config.model)?;
         let entry = models::find(&file)?;
         let Sketch { heads, vocabulary, positions, .. } = models::sketch(&file)?;
-        let eos = file.eos()?;
         let dtype = config.dtype.candle();
         let placement = Placement::cpu();
         let attention = choose(&config.attention, &heads, config.kv, placement.first(), dtype)?;
@@ -97,6 +97,7 @@ impl Engine {
             placement,
             kv,
             scheduler,
+            scratch: Scratch::default(),
             terms,
             footprint,
             requests: 0,
@@ -110,8 +111,8 @@ impl Engine {
     /// # Errors
     ///
     /// When the request could never be answered: an empty, too long or foreign prompt, an
-    /// impossible temperature, no choice, or more cache than
-    /// exists. The engine is unchanged then.
+    /// impossible way of sampling, no choice, or more cache than exists. The engine is unchanged
+    /// then.
     pub fn submit(&mut self, request: Request) -> Result<RequestId> {
         let accepted = self.terms.accept(request)?;
         Ok(self.enqueue(accepted))
@@ -184,7 +185,7 @@ impl Engine {
         observer: Option<&mut dyn StepObserver>,
         stages: &mut Stages,
         watch: &mut Stopwatch,
-    ) -> Result<Vec<Result<u32, NotFinite>>> {
+    ) -> Result<Vec<Result<Drawn, NoToken>>> {
         let running = self.scheduler.running();
         let block = self.scheduler.pool().block();
         let batch = debug_span!("batch")
@@ -223,7 +224,7 @@ impl Engine {
         &mut self,
         schedule: &Schedule,
         logits: &Tensor,
-    ) -> Result<Vec<Result<u32, NotFinite>>> {
+    ) -> Result<Vec<Result<Drawn, NoToken>>> {
         let logits = logits.to_device(&candle_core::Device::Cpu)?.to_dtype(DType::F32)?;
         let numbers = Numbers::of(&logits)?;
         let rows = numbers.slice::<f32>()?.chunks(self.model.vocabulary());
@@ -232,7 +233,7 @@ impl Engine {
             .zip(rows)
             .map(|(grant, logits)| {
                 let sequence = self.scheduler.granted(grant);
-                sample(logits, &sequence.sampling, &mut sequence.rng)
+                sequence.sampler.sample(logits, &sequence.tokens, &mut self.scratch)
             })
             .collect())
     }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::text::TextError;
+
 /// Shorthand for results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -124,9 +126,19 @@ pub enum Error {
         /// Number of ids that exist.
         vocabulary: usize,
     },
-    /// A temperature that is negative or not a number.
-    #[error("temperature {0} is not a number of at least 0; use 0 for greedy decoding")]
-    Temperature(f32),
+    /// A value of [`Sampling`](crate::Sampling) without a meaning.
+    #[error("`{parameter}` is {value}, {problem}")]
+    Sampling {
+        /// The field.
+        parameter: &'static str,
+        /// The value given.
+        value: String,
+        /// Why it cannot work, and what would.
+        problem: String,
+    },
+    /// Words that cannot become ids, or ids that cannot become words.
+    #[error(transparent)]
+    Text(#[from] TextError),
     /// A prompt that leaves no room for a single new token.
     #[error(
         "the prompt has {tokens} tokens, but at most {limit} fit beside one new token; shorten it or ask for truncation"

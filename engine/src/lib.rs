@@ -14,6 +14,8 @@
 //! 6. The scheduler books it, and the caller reads it as an [`Event`], with a [`telemetry`]
 //!    report of what the step cost.
 //!
+//! Words stay outside: [`text`] turns them into ids and back, beside the engine.
+//!
 //! The engine is a plain value with a synchronous [`step`](Engine::step); a [`Runtime`] is the
 //! thread and the channels around it, for callers on many threads. It reads no environment
 //! variable, prints nothing, installs no logger, and does not panic on input.
@@ -37,6 +39,7 @@ pub mod scheduler;
 pub mod sequence;
 pub mod telemetry;
 mod terms;
+pub mod text;
 pub mod weights;
 
 pub use config::{Choice, Dtype, EngineConfig, KvLayout, ModelSource, PrefixCache};
@@ -44,5 +47,5 @@ pub use engine::{Engine, Step};
 pub use error::{Error, Result, Unsupported};
 pub use request::{Eos, Event, Finish, Request, RequestId, Truncation, Usage};
 pub use runtime::{Canceller, Client, Pending, Response, Runtime, Stamped};
-pub use sampler::Sampling;
+pub use sampler::{Dry, Logprobs, Sampling};
 pub use telemetry::{Footprint, PrefixStats, Stages, Stats, StepReport};

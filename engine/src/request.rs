@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::config::PrefixCache;
-use crate::sampler::Sampling;
+use crate::sampler::{Logprobs, Sampling};
 
 /// One prompt and how to continue it.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,7 +58,7 @@ impl fmt::Display for RequestId {
 }
 
 /// Something that a step, or a cancellation, did to one request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// It was accepted and waits for its turn. Only a [`Runtime`](crate::Runtime) tells this: who
     /// calls [`Engine::submit`](crate::Engine::submit) has the answer.
@@ -83,6 +83,8 @@ pub enum Event {
         choice: usize,
         /// Its id.
         token: u32,
+        /// How likely the model held it, if the request asked for that.
+        logprobs: Option<Logprobs>,
     },
     /// The last event of one choice of a request.
     Finished {

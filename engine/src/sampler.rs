@@ -1,139 +1,187 @@
 //! From a row of logits to one token id.
 //!
-//! Each sequence owns its random numbers, so that what it draws does not depend on its company.
+//! The chain, in this order: DRY, frequency and presence penalty, repetition penalty, logit bias
+//! — these shape the logits — then temperature, top-k, top-p, min-p — these choose candidates —
+//! and the draw. Each sequence owns its random numbers, so that what it draws does not depend on
+//! its company. Nothing here sorts the vocabulary: a filter answers with a [`cut`], and
+//! everything at or above it stays, in the order of the ids.
 
-/// How the next token is chosen.
-#[derive(Debug, Clone, Copy, PartialEq)]
+mod candidates;
+mod cut;
+mod dry;
+mod limits;
+mod logprobs;
+mod penalties;
+mod rng;
+
+pub use dry::Dry;
+pub use logprobs::Logprobs;
+pub use rng::Rng;
+pub(crate) use rng::mix;
+
+use cut::Candidate;
+use penalties::Counts;
+
+/// How the next token is chosen. Every part is off in [`GREEDY`](Self::GREEDY).
+///
+/// All penalties look at the whole context, prompt and output alike. For the repetition penalty
+/// this is the definition of Hugging Face; the formula of the frequency and presence penalty is
+/// that of OpenAI, with the prompt counted as text that exists already.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Sampling {
-    /// 0 takes the most likely token, larger values flatten the distribution.
+    /// Divides the logits: 0 takes the most likely token (the lowest id of equals), larger values
+    /// flatten the distribution.
     pub temperature: f32,
+    /// Only the `k` most likely tokens stay; of equals at the border, those with the lowest ids.
+    pub top_k: Option<usize>,
+    /// Only the smallest set of likeliest tokens stays that together has this probability, out of
+    /// what top-k left. In (0, 1]; 1 is off.
+    pub top_p: f32,
+    /// Only tokens with at least this share of the probability of the likeliest one stay. In
+    /// [0, 1]; 0 is off.
+    pub min_p: f32,
+    /// Taken from the logit of a token for each time that it occurs in the context; 0 is off.
+    pub frequency_penalty: f32,
+    /// Taken from the logit of each token that occurs in the context; 0 is off.
+    pub presence_penalty: f32,
+    /// Divides the logit of a token that occurs in the context if it is positive, and multiplies
+    /// it otherwise; above 0; 1 is off.
+    pub repetition_penalty: f32,
+    /// Penalty for going on with a repeat.
+    pub dry: Dry,
+    /// Added to the logits of these tokens; −∞ bans a token.
+    pub logit_bias: Vec<(u32, f32)>,
+    /// Whether log probabilities are told with each token, and of how many of the likeliest ones
+    /// beside it (0: of none).
+    pub logprobs: Option<usize>,
     /// Seed of the sequence's own random numbers.
     pub seed: u64,
 }
 
 impl Sampling {
     /// The most likely token, always.
-    pub const GREEDY: Self = Self { temperature: 0.0, seed: 0 };
+    pub const GREEDY: Self = Self {
+        temperature: 0.0,
+        top_k: None,
+        top_p: 1.0,
+        min_p: 0.0,
+        frequency_penalty: 0.0,
+        presence_penalty: 0.0,
+        repetition_penalty: 1.0,
+        dry: Dry::OFF,
+        logit_bias: Vec::new(),
+        logprobs: None,
+        seed: 0,
+    };
 }
 
-/// The logits of a sequence hold a NaN, or nothing but −∞.
+/// Why no token could be chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the model produced logits that are not finite")]
-pub struct NotFinite;
-
-/// Chooses a token from `logits` (`[vocabulary]`); ties of the greedy choice go to the lowest id.
-///
-/// # Errors
-///
-/// [`NotFinite`] when no token is more likely than −∞ or any of them is NaN.
-pub fn sample(logits: &[f32], sampling: &Sampling, rng: &mut Rng) -> Result<u32, NotFinite> {
-    let (best, max) = argmax(logits)?;
-    if sampling.temperature == 0.0 {
-        return Ok(best);
-    }
-    let weight = |logit: f32| f64::from((logit - max) / sampling.temperature).exp();
-    let total: f64 = logits.iter().map(|&logit| weight(logit)).sum();
-    let mut left = rng.uniform() * total;
-    for (id, &logit) in (0u32..).zip(logits) {
-        left -= weight(logit);
-        if left < 0.0 {
-            return Ok(id);
-        }
-    }
-    // Rounding can leave a crumb behind the last token; the likeliest one takes it.
-    Ok(best)
+pub enum NoToken {
+    /// The logits hold a NaN or +∞, or nothing but −∞.
+    #[error("the model produced logits that are not finite")]
+    NotFinite,
+    /// Penalties and bias left no token, or pushed one beyond the largest number.
+    #[error("penalties and bias leave no token to choose; weaken them")]
+    NoneLeft,
 }
 
-fn argmax(logits: &[f32]) -> Result<(u32, f32), NotFinite> {
-    let mut best = (0, f32::NEG_INFINITY);
-    for (id, &logit) in (0u32..).zip(logits) {
-        if logit.is_nan() {
-            return Err(NotFinite);
-        }
-        if logit > best.1 {
-            best = (id, logit);
-        }
-    }
-    if best.1.is_finite() { Ok(best) } else { Err(NotFinite) }
+/// One token, and what is told about it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Drawn {
+    /// Its id.
+    pub token: u32,
+    /// Its log probability and those of its rivals, where [`Sampling::logprobs`] asks for them.
+    pub logprobs: Option<Logprobs>,
 }
 
-/// A stream of random numbers (SplitMix64): one word of state, the same on every machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rng(u64);
-
-impl Rng {
-    /// The stream of `seed`.
-    pub const fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// The next 64 random bits.
-    pub const fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        mix(self.0)
-    }
-
-    /// A number in `[0, 1)`.
-    pub fn uniform(&mut self) -> f64 {
-        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
-    }
+/// The chain of one sequence, with what it remembers between two tokens.
+#[derive(Debug)]
+pub struct Sampler {
+    sampling: Sampling,
+    rng: Rng,
+    counts: Counts,
 }
 
-/// Scrambles 64 bits: every input bit reaches every output bit.
-pub(crate) const fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
+/// Buffers of the size of the vocabulary, shared by all sequences.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    logits: Vec<f32>,
+    weights: Vec<f32>,
+    kept: Vec<Candidate>,
+    pool: Vec<Candidate>,
+}
+
+impl Sampler {
+    /// The chain that `sampling` describes, at the start of its random numbers.
+    pub fn new(sampling: Sampling) -> Self {
+        let rng = Rng::new(sampling.seed);
+        Self { sampling, rng, counts: Counts::default() }
+    }
+
+    /// Chooses a token from `logits` (`[vocabulary]`) to follow `context`: all tokens so far,
+    /// which between two calls may only grow.
+    ///
+    /// # Errors
+    ///
+    /// [`NoToken`] when the logits, or what penalties and bias made of them, allow none.
+    pub fn sample(
+        &mut self,
+        logits: &[f32],
+        context: &[u32],
+        scratch: &mut Scratch,
+    ) -> Result<Drawn, NoToken> {
+        let highest = cut::highest(logits).ok_or(NoToken::NotFinite)?;
+        let token = if self.shape(logits, context, scratch) {
+            let shaped = std::mem::take(&mut scratch.logits);
+            let token = match cut::highest(&shaped) {
+                Some(highest) => Ok(self.choose(&shaped, highest, scratch)),
+                None => Err(NoToken::NoneLeft),
+            };
+            scratch.logits = shaped;
+            token?
+        } else {
+            self.choose(logits, highest, scratch)
+        };
+        let logprobs =
+            self.sampling.logprobs.map(|top| Logprobs::of(token, top, logits, highest, scratch));
+        Ok(Drawn { token, logprobs })
+    }
+
+    /// Writes the logits after penalties and bias to `scratch.logits`; `false`, with nothing
+    /// written, when all of them are off.
+    fn shape(&mut self, logits: &[f32], context: &[u32], scratch: &mut Scratch) -> bool {
+        let Sampling { dry, logit_bias, .. } = &self.sampling;
+        let penalised = penalties::any(&self.sampling);
+        if !penalised && dry.is_off() && logit_bias.is_empty() {
+            return false;
+        }
+        let shaped = &mut scratch.logits;
+        shaped.clear();
+        shaped.extend_from_slice(logits);
+        dry.apply(context, shaped);
+        if penalised {
+            self.counts.absorb(context);
+            self.counts.apply(&self.sampling, shaped);
+        }
+        for &(id, bias) in logit_bias {
+            if let Some(logit) = shaped.get_mut(id as usize) {
+                *logit += bias;
+            }
+        }
+        true
+    }
+
+    fn choose(&mut self, logits: &[f32], highest: f32, scratch: &mut Scratch) -> u32 {
+        let best = || cut::first(logits, highest);
+        if self.sampling.temperature == 0.0 {
+            return best();
+        }
+        let chance = self.rng.uniform();
+        // Rounding can leave a crumb behind the last token; the likeliest one takes it.
+        candidates::draw(&self.sampling, logits, highest, chance, scratch).unwrap_or_else(best)
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn greedy_ties_go_to_the_lowest_id() {
-        let drawn = sample(&[1.0, 3.0, 3.0], &Sampling::GREEDY, &mut Rng::new(1));
-        assert_eq!(drawn, Ok(1));
-    }
-
-    #[test]
-    fn logits_that_are_not_finite_are_refused() {
-        for logits in [&[f32::NAN, 1.0][..], &[1.0, f32::NAN], &[f32::NEG_INFINITY; 3], &[]] {
-            assert_eq!(sample(logits, &Sampling::GREEDY, &mut Rng::new(1)), Err(NotFinite));
-        }
-    }
-
-    #[test]
-    fn draws_follow_the_softmax() {
-        let logits = [0.0f32, 1.0, 2.0, -1.0, 0.5];
-        let temperature = 0.7;
-        let total: f64 = logits.iter().map(|l| f64::from(l / temperature).exp()).sum();
-        let draws = 10_000;
-        let mut counts = [0u32; 5];
-        let mut rng = Rng::new(7);
-        for _ in 0..draws {
-            let id = sample(&logits, &Sampling { temperature, seed: 7 }, &mut rng).unwrap();
-            counts[id as usize] += 1;
-        }
-        let chi2: f64 = logits
-            .iter()
-            .zip(counts)
-            .map(|(l, count)| {
-                let expected = f64::from(l / temperature).exp() / total * f64::from(draws);
-                (f64::from(count) - expected).powi(2) / expected
-            })
-            .sum();
-        assert!(chi2 < 18.5, "chi² of {chi2} is beyond the 0.1 % quantile of 4 degrees of freedom");
-    }
-
-    #[test]
-    fn a_seed_gives_the_same_draws_again() {
-        let draw = |seed| {
-            let mut rng = Rng::new(seed);
-            let sampling = Sampling { temperature: 1.0, seed };
-            (0..32).map(|_| sample(&[0.0; 50], &sampling, &mut rng).unwrap()).collect::<Vec<_>>()
-        };
-        assert_eq!(draw(3), draw(3));
-        assert_ne!(draw(3), draw(4));
-    }
-}
+mod tests;

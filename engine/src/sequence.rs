@@ -9,7 +9,7 @@ use std::ops::Range;
 use crate::blocks::{BlockId, Prefix};
 use crate::config::PrefixCache;
 use crate::request::{Finish, RequestId, Usage};
-use crate::sampler::{Rng, Sampling};
+use crate::sampler::Sampler;
 
 /// One request while it waits or runs.
 #[derive(Debug)]
@@ -37,9 +37,7 @@ pub struct Sequence {
     /// Ids that end it.
     pub stop: Vec<u32>,
     /// How its next token is chosen.
-    pub sampling: Sampling,
-    /// Its own random numbers.
-    pub rng: Rng,
+    pub sampler: Sampler,
 }
 
 impl Sequence {

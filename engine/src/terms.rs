@@ -7,7 +7,7 @@ use crate::blocks::Capacity;
 use crate::config::PrefixCache;
 use crate::error::{Error, Result};
 use crate::request::{Eos, Request, RequestId, Truncation};
-use crate::sampler::{Rng, Sampling, mix};
+use crate::sampler::{Sampler, Sampling, mix};
 use crate::sequence::Sequence;
 
 /// What a request must meet at one engine.
@@ -58,10 +58,8 @@ impl Terms {
         if choices == 0 {
             return Err(Error::NoChoices);
         }
-        if !(sampling.temperature >= 0.0 && sampling.temperature.is_finite()) {
-            return Err(Error::Temperature(sampling.temperature));
-        }
         let vocabulary = self.vocabulary;
+        sampling.check(vocabulary)?;
         if let Some(&token) = prompt.iter().find(|&&token| token as usize >= vocabulary) {
             return Err(Error::UnknownToken { token, vocabulary });
         }
@@ -116,9 +114,11 @@ impl Accepted {
             cached: 0,
             limit,
             stop: stop.clone(),
-            sampling,
             // 0 scrambled is 0: the first choice has the seed itself.
-            rng: Rng::new(sampling.seed ^ mix(choice as u64)),
+            sampler: Sampler::new(Sampling {
+                seed: sampling.seed ^ mix(choice as u64),
+                ..sampling.clone()
+            }),
         })
     }
 }
@@ -126,6 +126,7 @@ impl Accepted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sampler::Scratch;
 
     const LONGEST: usize = 24;
 
@@ -186,11 +187,14 @@ mod tests {
 
     #[test]
     fn choices_draw_from_streams_of_their_own() {
-        let sampling = Sampling { temperature: 1.0, seed: 5 };
-        let request = Request { choices: 3, sampling, ..request(4, None) };
+        let sampling = Sampling { temperature: 1.0, seed: 5, ..Sampling::GREEDY };
+        let draw = |mut sampler: Sampler| {
+            sampler.sample(&[0.0; 1000], &[1], &mut Scratch::default()).unwrap().token
+        };
+        let request = Request { choices: 3, sampling: sampling.clone(), ..request(4, None) };
         let sequences = terms().accept(request).unwrap().sequences(RequestId(0));
-        let streams: Vec<_> = sequences.map(|sequence| sequence.rng).collect();
-        assert_eq!(streams[0], Rng::new(5));
-        assert!(streams[0] != streams[1] && streams[1] != streams[2] && streams[0] != streams[2]);
+        let drawn: Vec<_> = sequences.map(|sequence| draw(sequence.sampler)).collect();
+        assert_eq!(drawn[0], draw(Sampler::new(sampling)));
+        assert!(drawn[0] != drawn[1] && drawn[1] != drawn[2] && drawn[0] != drawn[2], "{drawn:?}");
     }
 }

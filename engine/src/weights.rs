@@ -42,6 +42,8 @@ pub struct Checkpoint {
     pub config: ConfigFile,
     /// Its numbers.
     pub source: Box<dyn Source>,
+    /// Ids that end a sequence.
+    pub eos: Vec<u32>,
 }
 
 /// Opens `model` without reading a weight yet.
@@ -53,14 +55,37 @@ pub fn open(model: &ModelSource) -> Result<Checkpoint> {
     match model {
         ModelSource::Preset { name, seed } => {
             let config = Preset::named(name)?.config()?;
-            Ok(Checkpoint { config, source: Box::new(Random::new(*seed)) })
+            let eos = config.eos()?;
+            Ok(Checkpoint { config, source: Box::new(Random::new(*seed)), eos })
         }
         ModelSource::Folder { path } => {
-            let file = path.join("config.json");
-            let config = ConfigFile::parse(file.display().to_string(), &read(&file)?)?;
-            Ok(Checkpoint { config, source: Box::new(Safetensors::open(path)?) })
+            let config = config(&path.join("config.json"))?;
+            let source = Box::new(Safetensors::open(path)?);
+            Ok(Checkpoint { config, source, eos: eos(path)? })
         }
     }
+}
+
+/// Ids that end a sequence, as `generation_config.json`, if it exists, and `config.json` in
+/// `folder` name them. Models tuned for chats often name the end of a turn in the first alone.
+///
+/// # Errors
+///
+/// When one of the files is missing or damaged, or names something else than ids.
+pub fn eos(folder: &Path) -> Result<Vec<u32>> {
+    let generation = folder.join("generation_config.json");
+    let mut eos = if generation.exists() { config(&generation)?.eos()? } else { Vec::new() };
+    let also = config(&folder.join("config.json"))?.eos()?;
+    also.into_iter().for_each(|id| {
+        if !eos.contains(&id) {
+            eos.push(id)
+        }
+    });
+    Ok(eos)
+}
+
+fn config(path: &Path) -> Result<ConfigFile> {
+    ConfigFile::parse(path.display().to_string(), &read(path)?)
 }
 
 fn read(path: &Path) -> Result<String> {

@@ -12,8 +12,8 @@ use windtunnel_engine::attention::BACKENDS;
 use windtunnel_engine::models::MODELS;
 use windtunnel_engine::weights::presets;
 use windtunnel_engine::{
-    Choice, Dtype, Engine, EngineConfig, Eos, Event, Finish, ModelSource, PrefixCache, Request,
-    RequestId, Sampling, Stats, Truncation,
+    Choice, Dry, Dtype, Engine, EngineConfig, Eos, Event, Finish, ModelSource, PrefixCache,
+    Request, RequestId, Sampling, Stats, Truncation,
 };
 
 const BLOCK: usize = 16;
@@ -55,11 +55,31 @@ fn config(preset: &str, way: Way) -> EngineConfig {
     }
 }
 
+/// Greedy at temperature 0, and with every part of the chain above it.
+fn sampling(temperature: f32, seed: u64) -> Sampling {
+    if temperature == 0.0 {
+        return Sampling::GREEDY;
+    }
+    Sampling {
+        temperature,
+        top_k: Some(200),
+        top_p: 0.95,
+        min_p: 0.001,
+        frequency_penalty: 0.3,
+        presence_penalty: 0.2,
+        repetition_penalty: 1.2,
+        dry: Dry { multiplier: 0.8, ..Dry::OFF },
+        logit_bias: vec![(5, 1.0)],
+        logprobs: None,
+        seed,
+    }
+}
+
 fn request(length: usize, temperature: f32) -> Request {
     Request {
         prompt: (0..length).map(|i| ((i * 37 + length * 11) % 1000) as u32).collect(),
         max_tokens: Some(NEW),
-        sampling: Sampling { temperature, seed: length as u64 },
+        sampling: sampling(temperature, length as u64),
         stop: Vec::new(),
         eos: Eos::Ignore,
         truncation: Truncation::Refuse,

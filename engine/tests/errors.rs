@@ -8,8 +8,8 @@ use std::path::Path;
 
 use insta::assert_snapshot;
 use windtunnel_engine::{
-    Choice, Dtype, Engine, EngineConfig, Eos, Event, Finish, KvLayout, ModelSource, PrefixCache,
-    Request, Sampling, Truncation, Usage,
+    Choice, Dry, Dtype, Engine, EngineConfig, Eos, Event, Finish, KvLayout, ModelSource,
+    PrefixCache, Request, Sampling, Truncation, Usage,
 };
 
 fn config() -> EngineConfig {
@@ -113,10 +113,51 @@ fn requests_that_cannot_be_answered_are_declined() {
     assert_snapshot!(declined(Request { max_tokens: Some(0), ..request() }), @"`max_tokens` is 0; ask for at least one token");
     assert_snapshot!(declined(Request { choices: 0, ..request() }), @"`choices` is 0; ask for at least one");
     assert_snapshot!(declined(Request { max_tokens: Some(80), ..request() }), @"the request needs 82 cached tokens (6 blocks of 16), but the cache has 4 blocks; lower `max_tokens` or raise `kv_tokens`");
-    for temperature in [-1.0, f32::NAN] {
-        let sampling = Sampling { temperature, seed: 1 };
-        assert!(declined(Request { sampling, ..request() }).starts_with("temperature"));
+}
+
+#[test]
+fn sampling_without_a_meaning_is_declined() {
+    let declined = |sampling| declined(Request { sampling, ..request() });
+    let off = Sampling::GREEDY;
+    for temperature in [-1.0, f32::NAN, f32::INFINITY] {
+        assert!(declined(Sampling { temperature, ..off.clone() }).starts_with("`temperature`"));
     }
+    for top_p in [0.0, -0.1, 1.1, f32::NAN] {
+        assert!(declined(Sampling { top_p, ..off.clone() }).starts_with("`top_p`"));
+    }
+    for min_p in [-0.1, 1.1, f32::NAN] {
+        assert!(declined(Sampling { min_p, ..off.clone() }).starts_with("`min_p`"));
+    }
+    for penalty in [f32::NAN, f32::INFINITY] {
+        let sampling = Sampling { frequency_penalty: penalty, ..off.clone() };
+        assert!(declined(sampling).starts_with("`frequency_penalty`"));
+        let sampling = Sampling { repetition_penalty: penalty, ..off.clone() };
+        assert!(declined(sampling).starts_with("`repetition_penalty`"));
+    }
+    assert_snapshot!(declined(Sampling { temperature: -1.0, ..off.clone() }), @"`temperature` is -1, but must be a number of at least 0; use 0 for greedy decoding");
+    assert_snapshot!(declined(Sampling { top_k: Some(0), ..off.clone() }), @"`top_k` is 0, but one token must stay; leave it out");
+    assert_snapshot!(declined(Sampling { top_p: 0.0, ..off.clone() }), @"`top_p` is 0, but must be above 0 and at most 1; use 1 to turn it off");
+    assert_snapshot!(declined(Sampling { min_p: 2.0, ..off.clone() }), @"`min_p` is 2, but must be between 0 and 1; use 0 to turn it off");
+    assert_snapshot!(declined(Sampling { presence_penalty: f32::NAN, ..off.clone() }), @"`presence_penalty` is NaN, but must be a number; use 0 to turn it off");
+    assert_snapshot!(declined(Sampling { repetition_penalty: 0.0, ..off.clone() }), @"`repetition_penalty` is 0, but must be a number above 0; use 1 to turn it off");
+    assert_snapshot!(declined(Sampling { dry: Dry { multiplier: -1.0, ..Dry::OFF }, ..off.clone() }), @"`dry.multiplier` is -1, but must be a number of at least 0; use 0 to turn it off");
+    assert_snapshot!(declined(Sampling { dry: Dry { base: 0.5, ..Dry::OFF }, ..off.clone() }), @"`dry.base` is 0.5, but must be a number of at least 1; 1.75 is usual");
+    assert_snapshot!(declined(Sampling { dry: Dry { range: Some(0), ..Dry::OFF }, ..off.clone() }), @"`dry.range` is 0, but nothing repeats in no tokens; leave it out to search them all");
+    assert_snapshot!(declined(Sampling { logit_bias: vec![(1000, 1.0)], ..off.clone() }), @"`logit_bias` is 1 for token 1000, outside the vocabulary of 1000; ids are below that number");
+    assert_snapshot!(declined(Sampling { logit_bias: vec![(3, f32::INFINITY)], ..off }), @"`logit_bias` is inf for token 3, but must be a number; use -inf to ban a token");
+}
+
+#[test]
+fn a_bias_that_bans_every_token_ends_the_request() {
+    let mut engine = Engine::load(&config()).unwrap();
+    let logit_bias = (0..1000).map(|id| (id, f32::NEG_INFINITY)).collect();
+    let sampling = Sampling { logit_bias, ..Sampling::GREEDY };
+    engine.submit(Request { sampling, ..request() }).unwrap();
+    let events = engine.step().events;
+    let [Event::Finished { finish: Finish::Error(why), .. }] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert_snapshot!(why, @"penalties and bias leave no token to choose; weaken them");
 }
 
 #[test]
@@ -132,6 +173,8 @@ fn files_that_are_missing_or_damaged_are_named() {
         fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
     };
     assert_snapshot!(damaged("llama_gqa", truncate), @r#"cannot load `MODEL/model.safetensors`: not a complete safetensors file: path: "MODEL/model.safetensors" incomplete metadata, file not fully covered"#);
+    let generation = |folder: &Path| fs::write(folder.join("generation_config.json"), "{").unwrap();
+    assert_snapshot!(damaged("llama_gqa", generation), @"`MODEL/generation_config.json`: not valid JSON: EOF while parsing an object at line 1 column 1");
     assert_snapshot!(configured("llama_gqa", "{", "["), @"`MODEL/config.json`: not valid JSON: expected `,` or `]` at line 2 column 17");
     let index =
         |folder: &Path| fs::write(folder.join("model.safetensors.index.json"), "{}").unwrap();

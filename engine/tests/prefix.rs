@@ -49,7 +49,7 @@ fn request(prompt: &[u32]) -> Request {
     Request {
         prompt: prompt.into(),
         max_tokens: Some(NEW),
-        sampling: Sampling { temperature: 1.0, seed: prompt.len() as u64 },
+        sampling: Sampling { temperature: 1.0, seed: prompt.len() as u64, ..Sampling::GREEDY },
         stop: Vec::new(),
         eos: Eos::Ignore,
         truncation: Truncation::Refuse,
@@ -77,7 +77,7 @@ fn run(engine: &mut Engine, requests: Vec<Request>) -> Vec<(Vec<u32>, usize)> {
                 Event::PromptDone { request, choice, cached } => {
                     outputs.insert((request, choice), (Vec::new(), cached));
                 }
-                Event::Token { request, choice, token } => {
+                Event::Token { request, choice, token, .. } => {
                     outputs.get_mut(&(request, choice)).unwrap().0.push(token);
                 }
                 Event::Finished { request, choice, finish, usage } => {

@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+use std::fs;
+use std::path::Path;
+
 use windtunnel_engine::{
     Choice, Dtype, Engine, EngineConfig, Eos, Event, Finish, Footprint, KvLayout, ModelSource,
     PrefixCache, Request, RequestId, Sampling, Truncation, Usage,
@@ -9,8 +12,8 @@ use windtunnel_engine::{
 
 const CONTEXT: usize = 24;
 
-fn engine() -> Engine {
-    Engine::load(&EngineConfig {
+fn config() -> EngineConfig {
+    EngineConfig {
         model: ModelSource::Preset { name: "tiny-qwen3".into(), seed: 1 },
         dtype: Dtype::F32,
         kv: KvLayout::Contiguous,
@@ -20,8 +23,11 @@ fn engine() -> Engine {
         max_step_tokens: 64,
         max_sequences: 2,
         max_sequence_length: Some(CONTEXT),
-    })
-    .unwrap()
+    }
+}
+
+fn engine() -> Engine {
+    Engine::load(&config()).unwrap()
 }
 
 fn request(prompt: usize, max_tokens: Option<usize>) -> Request {
@@ -67,6 +73,69 @@ fn a_stop_token_ends_the_request_and_is_not_shown() {
     let (tokens, end) = run(&mut engine, id);
     assert_eq!(tokens, all[..first]);
     assert_eq!(end, ended(id, Finish::Stop, 3, first + 1));
+}
+
+#[test]
+fn log_probabilities_come_with_each_token_if_they_are_asked_for() {
+    let logprobs = |asked, sampling: Sampling| {
+        let mut engine = engine();
+        let sampling = Sampling { logprobs: asked, ..sampling };
+        engine.submit(Request { sampling, ..request(3, Some(6)) }).unwrap();
+        let mut all = Vec::new();
+        while !engine.is_idle() {
+            for event in engine.step().events {
+                if let Event::Token { token, logprobs, .. } = event {
+                    all.push((token, logprobs));
+                }
+            }
+        }
+        assert_eq!(all.len(), 6);
+        all
+    };
+    assert!(logprobs(None, Sampling::GREEDY).iter().all(|(_, logprobs)| logprobs.is_none()));
+    for (token, told) in logprobs(Some(3), Sampling::GREEDY) {
+        let told = told.unwrap();
+        assert_eq!((told.top[0], told.top.len()), ((token, told.chosen), 3));
+        assert!(told.top.is_sorted_by(|a, b| a.1 >= b.1) && told.chosen < 0.0, "{told:?}");
+    }
+    let hot = Sampling { temperature: 50.0, seed: 3, ..Sampling::GREEDY };
+    for (_, told) in logprobs(Some(0), hot) {
+        let told = told.unwrap();
+        assert!(told.top.is_empty() && told.chosen.is_finite() && told.chosen < 0.0);
+    }
+}
+
+#[test]
+fn penalties_count_the_prompt_and_what_follows() {
+    let mut engine = engine();
+    let sampling = Sampling { presence_penalty: 1e6, ..Sampling::GREEDY };
+    // Pushed up by the bias, a token of the prompt would come first, and again and again.
+    let logit_bias = vec![(10, 1e5)];
+    let biased = Sampling { logit_bias: logit_bias.clone(), ..Sampling::GREEDY };
+    let id = engine.submit(Request { sampling: biased, ..request(8, Some(8)) }).unwrap();
+    assert_eq!(run(&mut engine, id).0, [10; 8]);
+    let penalised = Sampling { logit_bias, ..sampling };
+    let id = engine.submit(Request { sampling: penalised, ..request(8, Some(8)) }).unwrap();
+    let (tokens, _) = run(&mut engine, id);
+    let mut all = [request(8, None).prompt, tokens].concat();
+    let count = all.len();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), count, "a token came twice");
+}
+
+#[test]
+fn ends_of_sequences_come_from_the_generation_config_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/llama_gqa");
+    for file in ["config.json", "model.safetensors"] {
+        fs::copy(golden.join(file), folder.path().join(file)).unwrap();
+    }
+    let ids = r#"{"eos_token_id": [9, 2]}"#;
+    fs::write(folder.path().join("generation_config.json"), ids).unwrap();
+    let model = ModelSource::Folder { path: folder.path().into() };
+    let engine = Engine::load(&EngineConfig { model, ..config() }).unwrap();
+    assert_eq!(engine.eos(), [9, 2]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::server::Command;
 use crate::request::Event;
 
 /// An event, and when it became known.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Stamped {
     /// When the engine had taken the request, or when the step that made the event had ended.
     pub at: Instant,

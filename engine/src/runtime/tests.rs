@@ -53,8 +53,8 @@ fn a_response_tells_everything_in_order_and_closes() {
         [
             Event::Queued { request },
             Event::PromptDone { request, choice: 0, cached: 0 },
-            Event::Token { request, choice: 0, token: a },
-            Event::Token { request, choice: 0, token: b },
+            Event::Token { request, choice: 0, token: a, logprobs: None },
+            Event::Token { request, choice: 0, token: b, logprobs: None },
             Event::Finished { request, choice: 0, finish: Finish::Length, usage },
         ]
     );

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::{Schedule, Scheduler, whole_blocks};
 use crate::error::Error;
 use crate::request::{Event, Finish, RequestId};
-use crate::sampler::NotFinite;
+use crate::sampler::{Drawn, NoToken};
 use crate::sequence::Sequence;
 
 impl Scheduler {
@@ -13,7 +13,7 @@ impl Scheduler {
     pub fn commit(
         &mut self,
         schedule: &Schedule,
-        drawn: impl IntoIterator<Item = Result<u32, NotFinite>>,
+        drawn: impl IntoIterator<Item = Result<Drawn, NoToken>>,
     ) -> Vec<Event> {
         let mut drawn = drawn.into_iter();
         let mut events = Vec::new();
@@ -25,14 +25,14 @@ impl Scheduler {
                 continue;
             }
             let failure = match drawn.next() {
-                Some(Ok(token)) => {
+                Some(Ok(Drawn { token, logprobs })) => {
                     let (request, choice) = (sequence.id, sequence.choice);
                     if sequence.generated() == 0 {
                         events.push(Event::PromptDone { request, choice, cached: sequence.cached });
                     }
                     let finish = sequence.accept(token);
                     if finish != Some(Finish::Stop) {
-                        events.push(Event::Token { request, choice, token });
+                        events.push(Event::Token { request, choice, token, logprobs });
                     }
                     finished.extend(finish.map(|finish| (grant.sequence, finish)));
                     continue;

@@ -5,7 +5,7 @@ use insta::assert_snapshot;
 use super::*;
 use crate::error::Error;
 use crate::request::{Event, Finish};
-use crate::sampler::{NotFinite, Rng, Sampling};
+use crate::sampler::{Drawn, NoToken, Sampler, Sampling};
 
 /// Runs a script and returns its trace.
 ///
@@ -121,8 +121,8 @@ impl World {
                 let draws = schedule.grants.iter().filter(|grant| grant.draws);
                 let drawn: Vec<_> = draws
                     .map(|grant| match Some(self.name(grant.request)) == nan.as_deref() {
-                        true => Err(NotFinite),
-                        false => Ok(7),
+                        true => Err(NoToken::NotFinite),
+                        false => Ok(SEVEN),
                     })
                     .collect();
                 self.scheduler.commit(&schedule, drawn)
@@ -170,6 +170,9 @@ impl World {
     }
 }
 
+/// What is drawn where it does not matter.
+const SEVEN: Drawn = Drawn { token: 7, logprobs: None };
+
 /// A sequence whose prompt is like that of all others up to `common`.
 fn sequence(
     id: RequestId,
@@ -191,8 +194,7 @@ fn sequence(
         cached: 0,
         limit: prompt + new,
         stop: vec![0],
-        sampling: Sampling::GREEDY,
-        rng: Rng::new(0),
+        sampler: Sampler::new(Sampling::GREEDY),
     }
 }
 
@@ -441,7 +443,7 @@ fn pressure_ends_everything_without_thrash() {
         let prompts = schedule.grants.iter().filter(|g| !running[g.sequence].is_decode(&g.tokens));
         prefilled += prompts.map(|grant| grant.tokens.len()).sum::<usize>();
         let draws = schedule.grants.iter().filter(|grant| grant.draws).count();
-        for event in scheduler.commit(&schedule, vec![Ok(7); draws]) {
+        for event in scheduler.commit(&schedule, vec![Ok(SEVEN); draws]) {
             if let Event::Finished { request, .. } = event {
                 ended.push(request);
             }

@@ -173,7 +173,7 @@ impl Ledger {
         }
         let draws = schedule.grants.iter().filter(|grant| grant.draws).count();
         let events = match forward {
-            Forward::Works => scheduler.commit(&schedule, vec![Ok(7); draws]),
+            Forward::Works => scheduler.commit(&schedule, vec![Ok(SEVEN); draws]),
             Forward::Fails => {
                 for grant in &schedule.grants {
                     let whole = whole_blocks(&grant.tokens, scheduler.pool.block());

@@ -1,0 +1,165 @@
+//! [`Chat`]: messages as applications have them.
+//!
+//! The shapes are those that OpenAI's interface made common; [`messages`] and [`tools`] read them
+//! from JSON.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::{Json, TextError};
+
+/// A conversation, and what its template should know beside it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Chat {
+    /// What was said, in order.
+    pub messages: Vec<Message>,
+    /// Functions that the model may call, as JSON schemas. Without any, the template sees none.
+    pub tools: Vec<Json>,
+    /// What comes after the last message.
+    pub ending: Ending,
+    /// Further variables of the template, such as `enable_thinking`.
+    pub variables: BTreeMap<String, Json>,
+    /// What `strftime_now` takes for now, as universal time: some templates tell the date, and a
+    /// measurement wants the same prompt on every day.
+    pub now: SystemTime,
+}
+
+/// What comes after the last message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The beginning of the model's answer.
+    Answer,
+    /// Nothing.
+    Nothing,
+}
+
+/// One message.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "role", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Message {
+    /// What holds for the whole conversation.
+    System {
+        /// The words.
+        content: Content,
+    },
+    /// What a person says.
+    User {
+        /// The words.
+        content: Content,
+        /// Who it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+    },
+    /// What the model said.
+    Assistant {
+        /// The words; may be absent beside tool calls.
+        #[serde(default)]
+        content: Option<Content>,
+        /// Its thoughts, where they are kept apart from the words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reasoning_content: Option<String>,
+        /// The functions it called.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tool_calls: Vec<ToolCall>,
+    },
+    /// What a function returned.
+    Tool {
+        /// The result.
+        content: Content,
+        /// [`ToolCall::id`] of the call.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tool_call_id: Option<String>,
+        /// Name of the function.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+    },
+}
+
+/// What a message says.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(untagged)]
+pub enum Content {
+    /// Words.
+    Text(String),
+    /// Objects with a `type`. If all of them are of type `text`, the template sees their texts
+    /// joined; otherwise it sees the list.
+    Parts(Vec<Json>),
+}
+
+/// A call of a function.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToolCall {
+    /// What the result refers to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// `function`.
+    #[serde(default = "function")]
+    pub r#type: String,
+    /// What is called.
+    pub function: FunctionCall,
+}
+
+/// Which function is called with what.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FunctionCall {
+    /// Its name.
+    pub name: String,
+    /// An object; or its JSON in a string, of which the template sees the object.
+    #[serde(serialize_with = "as_object")]
+    pub arguments: Json,
+}
+
+/// Reads a JSON list of messages.
+///
+/// # Errors
+///
+/// [`TextError::Messages`] on an unknown role or key, or a value of the wrong type.
+pub fn messages(json: &str) -> Result<Vec<Message>, TextError> {
+    parse(json).map_err(TextError::Messages)
+}
+
+/// Reads a JSON list of tools.
+///
+/// # Errors
+///
+/// [`TextError::Tools`] when it is no list.
+pub fn tools(json: &str) -> Result<Vec<Json>, TextError> {
+    parse(json).map_err(TextError::Tools)
+}
+
+fn parse<T: DeserializeOwned>(json: &str) -> Result<T, String> {
+    serde_json::from_str(json).map_err(|e| e.to_string())
+}
+
+impl Serialize for Content {
+    /// As templates see it.
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let parts = match self {
+            Self::Text(text) => return to.serialize_str(text),
+            Self::Parts(parts) => parts,
+        };
+        match parts.iter().map(text).collect::<Option<Vec<_>>>() {
+            Some(texts) => to.serialize_str(&texts.concat()),
+            None => parts.serialize(to),
+        }
+    }
+}
+
+/// The text of a part of type `text`.
+fn text(Json(part): &Json) -> Option<String> {
+    let kind = part.get_attr("type").ok()?;
+    let text = part.get_attr("text").ok()?;
+    (kind.as_str() == Some("text")).then(|| text.as_str().map(str::to_owned))?
+}
+
+fn as_object<S: Serializer>(arguments: &Json, to: S) -> Result<S::Ok, S::Error> {
+    let parsed = arguments.0.as_str().and_then(|text| text.parse::<Json>().ok());
+    parsed.as_ref().unwrap_or(arguments).serialize(to)
+}
+
+fn function() -> String {
+    "function".into()
+}

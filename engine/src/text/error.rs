@@ -1,0 +1,63 @@
+//! [`TextError`]: what can go wrong between words and ids, and what to do then.
+
+/// Why something cannot be encoded, decoded or put into a chat.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TextError {
+    /// A model that knows ids alone.
+    #[error(
+        "{model} has no tokenizer; send token ids, or open a model folder that holds `tokenizer.json`"
+    )]
+    NoTokenizer {
+        /// The preset or the folder.
+        model: String,
+    },
+    /// The tokenizer failed on a text or on ids.
+    #[error("the tokenizer failed: {0}; check that `tokenizer.json` belongs to this model")]
+    Tokenizer(String),
+    /// A model that was not made for chats, or whose template is elsewhere.
+    #[error(
+        "`{folder}` has no chat template (`chat_template.jinja`, or `chat_template` in `tokenizer_config.json`); send the prompt as text, or choose a model that was tuned for chats"
+    )]
+    NoTemplate {
+        /// The model's folder.
+        folder: String,
+    },
+    /// Named templates, but none for this chat.
+    #[error(
+        "the chat templates are {known:?}, and none of them is `{wanted}`; send the prompt as text, or add that template to the model's folder"
+    )]
+    NoTemplateNamed {
+        /// The name that this chat needs.
+        wanted: &'static str,
+        /// The names that exist.
+        known: Vec<String>,
+    },
+    /// A template that is not Jinja as we know it.
+    #[error("the chat template `{name}` cannot be understood: {problem}; correct its file")]
+    BadTemplate {
+        /// Its name.
+        name: String,
+        /// What the parser said, with the line.
+        problem: String,
+    },
+    /// A template that failed on these messages.
+    #[error("the chat template fails on these messages: {0}; check their roles and contents")]
+    Render(String),
+    /// A template that raised an exception about these messages.
+    #[error("the chat template refuses these messages: {0}")]
+    Refused(String),
+    /// Messages that are no messages.
+    #[error(
+        "the messages cannot be read: {0}; each needs a `role` (`system`, `user`, `assistant` or `tool`) and a `content`"
+    )]
+    Messages(String),
+    /// Tools that are no list.
+    #[error("the tools cannot be read: {0}; give a list with one JSON schema for each")]
+    Tools(String),
+    /// A text that is not JSON.
+    #[error("not valid JSON: {0}")]
+    Json(String),
+    /// A stop string that every text contains.
+    #[error("a stop string is empty; leave it out")]
+    EmptyStop,
+}

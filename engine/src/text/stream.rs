@@ -1,0 +1,61 @@
+//! [`Stream`]: the text of one answer, as far as it is certain.
+
+use std::sync::Arc;
+
+use super::detokenizer::Detokenizer;
+use super::stop::Stops;
+use super::{TextError, Tokenizer};
+use crate::error::Result;
+
+/// Turns ids into text, one by one, and watches for stop strings.
+///
+/// The parts add up to exactly what [`Tokenizer::decode`] makes of all ids, or to what stands
+/// before the stop string. A part never ends inside a character, and never holds anything that
+/// could still become a stop string.
+pub struct Stream {
+    tokenizer: Arc<Tokenizer>,
+    detokenizer: Detokenizer,
+    stops: Stops,
+}
+
+/// What one id made certain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delta {
+    /// More text; often empty.
+    pub text: String,
+    /// Which of the stop strings, by its index, has ended the text. The request may be cancelled:
+    /// no more text will come.
+    pub stop: Option<usize>,
+}
+
+impl Stream {
+    pub(super) fn new(tokenizer: Arc<Tokenizer>, stop: &[String]) -> Result<Self> {
+        if stop.iter().any(String::is_empty) {
+            return Err(TextError::EmptyStop.into());
+        }
+        Ok(Self { tokenizer, detokenizer: Detokenizer::default(), stops: Stops::new(stop) })
+    }
+
+    /// Takes the next id of the answer.
+    ///
+    /// # Errors
+    ///
+    /// [`TextError::Tokenizer`] when it cannot be decoded.
+    pub fn push(&mut self, token: u32) -> Result<Delta> {
+        let part = self.detokenizer.push(token, &self.tokenizer)?;
+        let text = self.stops.push(&part);
+        Ok(Delta { text, stop: self.stops.hit() })
+    }
+
+    /// Ends the answer: what was held back is certain now.
+    ///
+    /// # Errors
+    ///
+    /// As [`push`](Self::push).
+    pub fn finish(mut self) -> Result<Delta> {
+        let part = self.detokenizer.finish(&self.tokenizer)?;
+        let mut text = self.stops.push(&part);
+        text += &self.stops.finish();
+        Ok(Delta { text, stop: self.stops.hit() })
+    }
+}

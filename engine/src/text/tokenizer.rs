@@ -1,0 +1,148 @@
+//! [`Tokenizer`]: `tokenizer.json`, with the names that `tokenizer_config.json` gives to tokens.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::{TextError, load, read};
+use crate::error::Result;
+
+/// The names that templates know special tokens by.
+const SPECIAL: [&str; 7] =
+    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+
+/// Between text and token ids.
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    special_ids: HashSet<u32>,
+    /// Text of a special token by its name in [`SPECIAL`].
+    special_tokens: BTreeMap<&'static str, String>,
+}
+
+/// A special token as files write it: alone, or with its flags.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Token {
+    Text(String),
+    Flagged { content: String },
+}
+
+impl Tokenizer {
+    /// Strings before which a repeat does not count, for [`breakers`](Self::breakers).
+    pub const BREAKERS: [&str; 4] = ["\n", ":", "\"", "*"];
+
+    /// Reads `tokenizer.json` and, if it exists, `tokenizer_config.json` in `folder`.
+    ///
+    /// # Errors
+    ///
+    /// [`TextError::NoTokenizer`] when the first is missing, [`Error::Load`](crate::Error::Load)
+    /// when one of them is damaged.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let path = folder.join("tokenizer.json");
+        let Some(json) = read(&path)? else {
+            let model = format!("`{}`", folder.display());
+            return Err(TextError::NoTokenizer { model }.into());
+        };
+        let mut inner =
+            tokenizers::Tokenizer::from_bytes(json.as_bytes()).map_err(|e| load(&path, e))?;
+        // Settings of the training, which would silently cut or lengthen prompts.
+        inner.with_truncation(None).map_err(|e| load(&path, e))?;
+        inner.with_padding(None);
+        let added = inner.get_added_tokens_decoder();
+        let special_ids = added.iter().filter(|(_, token)| token.special).map(|(id, _)| *id);
+        Ok(Self { special_ids: special_ids.collect(), special_tokens: names(folder)?, inner })
+    }
+
+    /// The ids of `text`, with the special tokens that the model expects around it. A
+    /// beginning-of-sequence token that the text spells out itself is not doubled.
+    ///
+    /// # Errors
+    ///
+    /// [`TextError::Tokenizer`] when the tokenizer fails.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self.inner.encode_fast(text, true).map_err(failed)?;
+        let mut ids = encoding.get_ids().to_vec();
+        if let ([first, second, ..], Some(bos)) = (&ids[..], self.id_of("bos_token"))
+            && (*first, *second) == (bos, bos)
+        {
+            ids.remove(0);
+        }
+        Ok(ids)
+    }
+
+    /// The ids of `text` alone. Special tokens that the text spells out are recognised.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Self::encode).
+    pub fn encode_bare(&self, text: &str) -> Result<Vec<u32>> {
+        Ok(self.inner.encode_fast(text, false).map_err(failed)?.get_ids().to_vec())
+    }
+
+    /// The text of `ids`, without special tokens. Bytes that are no UTF-8 become `�`.
+    ///
+    /// # Errors
+    ///
+    /// [`TextError::Tokenizer`] when the tokenizer fails.
+    pub fn decode(&self, ids: &[u32]) -> Result<String> {
+        Ok(self.inner.decode(ids, true).map_err(failed)?)
+    }
+
+    /// The ids of strings that break a repeat, for [`Dry::breakers`](crate::Dry::breakers): of
+    /// each, the last id when it follows a letter; none if it encodes to nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Self::encode).
+    pub fn breakers(&self, strings: &[&str]) -> Result<Vec<u32>> {
+        let alone = self.encode_bare("a")?;
+        let mut breakers = Vec::new();
+        for string in strings {
+            let ids = self.encode_bare(&format!("a{string}"))?;
+            breakers.extend(ids.last().filter(|_| ids != alone).copied());
+        }
+        breakers.sort_unstable();
+        breakers.dedup();
+        Ok(breakers)
+    }
+
+    /// What stands in the vocabulary for `id`; `None` for what a decode leaves out.
+    pub(super) fn piece(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id).filter(|_| !self.special_ids.contains(&id))
+    }
+
+    /// The id that the files call the end of a sequence.
+    pub(super) fn eos(&self) -> Option<u32> {
+        self.id_of("eos_token")
+    }
+
+    pub(super) const fn special_tokens(&self) -> &BTreeMap<&'static str, String> {
+        &self.special_tokens
+    }
+
+    fn id_of(&self, name: &str) -> Option<u32> {
+        self.inner.token_to_id(self.special_tokens.get(name)?)
+    }
+}
+
+/// The special tokens that `tokenizer_config.json` names.
+fn names(folder: &Path) -> Result<BTreeMap<&'static str, String>> {
+    let path = folder.join("tokenizer_config.json");
+    let Some(json) = read(&path)? else { return Ok(BTreeMap::new()) };
+    let file: serde_json::Value = serde_json::from_str(&json).map_err(|e| load(&path, e))?;
+    let mut tokens = BTreeMap::new();
+    for name in SPECIAL {
+        let Some(value) = file.get(name).filter(|value| !value.is_null()) else { continue };
+        let Ok(Token::Text(text) | Token::Flagged { content: text }) = Token::deserialize(value)
+        else {
+            return Err(load(&path, format!("`{name}` is no token")));
+        };
+        tokens.insert(name, text);
+    }
+    Ok(tokens)
+}
+
+fn failed(e: tokenizers::Error) -> TextError {
+    TextError::Tokenizer(e.to_string())
+}
