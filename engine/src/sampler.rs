@@ -3,7 +3,7 @@
 //! The chain, in this order: DRY, frequency and presence penalty, repetition penalty, logit bias
 //! — these shape the logits — then temperature, top-k, top-p, min-p — these choose candidates —
 //! and the draw. Each sequence owns its random numbers, so that what it draws does not depend on
-//! its company. Nothing here sorts the vocabulary: a filter answers with a [`cut`], and
+//! its company. Nothing here sorts the vocabulary: a filter answers with a border, and
 //! everything at or above it stays, in the order of the ids.
 
 mod candidates;

@@ -44,15 +44,12 @@ impl Cut {
     /// Fills `kept` with all that stays of `values`, by id.
     pub(super) fn gather(&self, values: &[f32], kept: &mut Vec<Candidate>) {
         kept.clear();
-        scan(
-            values,
-            |chunk| chunk.iter().fold(false, |any, &v| any | (v >= self.0.value)),
-            |c| {
-                if self.admits(c) {
-                    kept.push(c);
-                }
-            },
-        );
+        for (chunk, first) in values.chunks(CHUNK).zip((0u32..).step_by(CHUNK)) {
+            if any(chunk, |value| value >= self.0.value) {
+                let all = (first..).zip(chunk).map(|(id, &value)| Candidate { value, id });
+                kept.extend(all.filter(|candidate| self.admits(*candidate)));
+            }
+        }
     }
 }
 
@@ -66,7 +63,7 @@ pub(super) fn largest(values: &[f32], count: usize, pool: &mut Vec<Candidate>) -
     let mut border = f32::NEG_INFINITY;
     for (chunk, first) in values.chunks(CHUNK).zip((0u32..).step_by(CHUNK)) {
         // A later token needs more than the border: of equals, the earlier one stays.
-        if !chunk.iter().fold(false, |any, &value| any | (value > border)) {
+        if !any(chunk, |value| value > border) {
             continue;
         }
         let above = (first..).zip(chunk).filter(|(_, value)| **value > border);
@@ -139,18 +136,19 @@ pub(super) fn highest(values: &[f32]) -> Option<f32> {
 
 /// The lowest id whose value is `value`; 0 if there is none.
 pub(super) fn first(values: &[f32], value: f32) -> u32 {
-    let holds = |chunk: &[f32]| chunk.iter().fold(false, |any, &other| any | (other == value));
+    let holds = |chunk: &[f32]| any(chunk, |other| other == value);
     let chunk = values.chunks(CHUNK).position(holds).unwrap_or(0) * CHUNK;
     let within = values[chunk..].iter().position(|other| *other == value).unwrap_or(0);
     (chunk + within) as u32
 }
 
-/// Shows `each` the tokens of those chunks of `values` that are `worth` a look.
-fn scan(values: &[f32], worth: impl Fn(&[f32]) -> bool, mut each: impl FnMut(Candidate)) {
-    for (chunk, first) in values.chunks(CHUNK).zip((0u32..).step_by(CHUNK)) {
-        if worth(chunk) {
-            (first..).zip(chunk).for_each(|(id, &value)| each(Candidate { value, id }));
-        }
+/// Whether `test` holds for any value, without a branch for each: whole chunks in vectors.
+#[inline(always)]
+fn any(chunk: &[f32], test: impl Fn(f32) -> bool) -> bool {
+    let count = |values: &[f32]| values.iter().fold(0, |any, &v| any | u32::from(test(v))) != 0;
+    match chunk.as_array::<CHUNK>() {
+        Some(whole) => count(whole),
+        None => count(chunk),
     }
 }
 
