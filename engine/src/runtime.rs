@@ -132,7 +132,7 @@ impl Client {
     ///
     /// As [`Engine::submit`], and [`Error::Closed`] after a shutdown.
     pub fn submit(&self, request: Request) -> Result<Response> {
-        let accepted = self.shared.terms.accept(request)?;
+        let accepted = Box::new(self.shared.terms.accept(request)?);
         let ticket = self.shared.tickets.fetch_add(1, Ordering::Relaxed);
         let (replies, events) = channel();
         let open = self.shared.open();

@@ -15,7 +15,7 @@ use crate::terms::Accepted;
 #[derive(Debug)]
 pub(super) enum Command {
     /// Answer a request.
-    Submit { ticket: u64, accepted: Accepted, replies: Sender<Stamped> },
+    Submit { ticket: u64, accepted: Box<Accepted>, replies: Sender<Stamped> },
     /// Withdraw the request with this ticket.
     Cancel(u64),
     /// Say how things stand.
@@ -70,7 +70,7 @@ impl Server {
         match command {
             Command::Submit { ticket, accepted, replies } => {
                 let open = accepted.choices();
-                let request = self.engine.enqueue(accepted);
+                let request = self.engine.enqueue(*accepted);
                 self.callers.insert(request, Caller { ticket, replies, open });
                 self.tell(vec![Event::Queued { request }]);
             }

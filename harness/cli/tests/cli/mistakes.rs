@@ -30,7 +30,6 @@ fn mistakes_are_answered_with_what_to_do() {
     insta::assert_snapshot!(complaint(&["compare", "run.jsonl", "gone"]), @"error: there is no run `gone` here or below `DIR/reports`");
     insta::assert_snapshot!(complaint(&["compare", "run.jsonl", "run.jsonl@rev:x"]), @"error: run `TIME-test-fake` has no subject `rev:x`; it has `probe:FAKE-PROBE`");
     insta::assert_snapshot!(complaint(&["report", "gone"]), @"error: there is no run `gone` here or below `DIR/reports`");
-    insta::assert_snapshot!(complaint(&["history"]), @"error: `windtunnel-history` is neither beside `windtunnel` nor can it be built in `DIR`");
 }
 
 #[test]
@@ -40,4 +39,29 @@ fn a_directory_that_does_not_exist_is_named() {
     let said = Said::from(output);
     insta::assert_snapshot!(said.err, @"error: cannot enter directory `no-such-dir`: No such file or directory (os error 2)");
     assert_eq!(said.code, 2);
+}
+
+#[test]
+fn history_is_told_by_the_program_beside_this_one_or_not_at_all() {
+    use std::os::unix::fs::PermissionsExt;
+    let sandbox = Sandbox::new(&["fine"]);
+    let here = sandbox.path("windtunnel");
+    std::fs::copy(env!("CARGO_BIN_EXE_windtunnel"), &here).unwrap();
+    let history = |args: &[&str]| {
+        let mut command = Command::new(&here);
+        command.current_dir(sandbox.dir.path()).arg("history").args(args);
+        Said::from(command.output().unwrap())
+    };
+    let _redacted = redacted(&sandbox);
+    let said = history(&[]);
+    insta::assert_snapshot!(said.err, @"error: `windtunnel-history` is neither beside `windtunnel` nor can it be built in `DIR`");
+    assert_eq!(said.code, 2);
+
+    let beside = sandbox.path("windtunnel-history");
+    std::fs::write(&beside, "#!/bin/sh\necho \"$@\"\nexit 2\n").unwrap();
+    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let said = history(&["--case", "decode"]);
+    insta::assert_snapshot!(said.out, @"--store DIR/reports --case decode");
+    assert_eq!(said.code, 2, "its code is passed on");
+    assert_eq!(history(&["--store=x"]).out, "--store=x\n");
 }
