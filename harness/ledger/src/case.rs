@@ -11,6 +11,10 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::metric::Metric;
 use crate::unit::{Nanos, Tokens};
 
+mod traffic;
+
+pub use traffic::{Arrival, Lengths, RequestRate, Slo};
+
 /// What one child process runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,6 +33,13 @@ pub struct Case {
     pub attention: String,
     /// Most tokens that the engine computes in one step: longer prompts are split into chunks.
     pub step_tokens: Tokens,
+    /// Whether requests share the blocks of prompts that begin alike.
+    #[serde(default, skip_serializing_if = "PrefixCache::is_off")]
+    pub prefix_cache: PrefixCache,
+    /// Size of the KV pool, in per cent of what all sequences need that run at once; never less than
+    /// one of them needs.
+    #[serde(default = "whole", skip_serializing_if = "is_whole")]
+    pub kv_share: NonZeroU32,
     /// Iterations of the measured shape that are run first and kept apart.
     pub warmup: u32,
     /// Iterations that are measured.
@@ -70,22 +81,71 @@ pub enum Workload {
         /// Requests submitted at once.
         batch: u32,
     },
+    /// What a longer context costs: the same decode twice, with little in the cache and with much.
+    Context {
+        /// Tokens in the cache of the first decode.
+        shallow: Tokens,
+        /// Tokens in the cache of the second one.
+        depth: Tokens,
+        /// Tokens to generate in each.
+        output: Tokens,
+    },
+    /// What a service does: requests come one after another, and are answered together.
+    Serve {
+        /// When they come.
+        arrival: Arrival,
+        /// Most of them that run at once.
+        batch: u32,
+        /// How many come.
+        requests: u32,
+        /// Lengths of their prompts.
+        prompt: Lengths,
+        /// Tokens to generate for each.
+        output: Lengths,
+        /// Per cent of each prompt, from its first token on, that all prompts have in common.
+        shared: u32,
+        /// Which answers are good ones.
+        slo: Slo,
+    },
+    /// What a service costs that nobody asks anything: a while of silence, then single requests.
+    Idle {
+        /// How long nobody asks.
+        duration: Nanos,
+        /// How many single requests follow, each after a pause.
+        requests: u32,
+    },
+    /// Requests without end, a quarter of them cancelled: does anything grow?
+    Soak {
+        /// How long.
+        duration: Nanos,
+        /// Requests that are under way at any time.
+        batch: u32,
+        /// Lengths of their prompts.
+        prompt: Lengths,
+        /// Tokens to generate for each.
+        output: Lengths,
+        /// Per cent of each prompt, from its first token on, that all prompts have in common.
+        shared: u32,
+    },
 }
 
-/// The length and number of the requests of one iteration.
+/// The size and number of the requests of one iteration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
-    /// Length of each prompt.
+    /// Length of the longest prompt.
     pub prompt: Tokens,
-    /// Tokens to generate for each request, at least 1.
+    /// Most tokens to generate for a request, at least 1.
     pub output: Tokens,
-    /// Requests submitted at once.
+    /// Requests that run at once.
     pub batch: u32,
+    /// Requests in all.
+    pub requests: u64,
 }
 
 impl Workload {
     /// The names of all workloads, as scenarios write them.
-    pub const NAMES: [&'static str; 4] = ["load", "prefill", "decode", "generate"];
+    pub const NAMES: [&'static str; 8] =
+        ["load", "prefill", "decode", "generate", "context", "serve", "idle", "soak"];
 
     /// The name of this workload, as scenarios write it.
     #[must_use]
@@ -95,6 +155,10 @@ impl Workload {
             Workload::Prefill { .. } => "prefill",
             Workload::Decode { .. } => "decode",
             Workload::Generate { .. } => "generate",
+            Workload::Context { .. } => "context",
+            Workload::Serve { .. } => "serve",
+            Workload::Idle { .. } => "idle",
+            Workload::Soak { .. } => "soak",
         }
     }
 
@@ -115,7 +179,38 @@ impl Workload {
                 Metric::TimeToFirstToken,
                 Metric::EndToEnd,
             ],
+            Workload::Context { .. } => &[Metric::ContextSlope, Metric::InterToken],
+            Workload::Serve { .. } => &[
+                Metric::SystemRate,
+                Metric::RequestRate,
+                Metric::Goodput,
+                Metric::TimeToFirstToken,
+                Metric::TimePerOutputToken,
+                Metric::InterToken,
+                Metric::EndToEnd,
+                Metric::QueueTime,
+                Metric::PrefixHitRate,
+                Metric::PrefillAmplification,
+                Metric::Preemptions,
+                Metric::PeakBlocks,
+            ],
+            Workload::Idle { .. } => &[Metric::CpuShare, Metric::WakeUp],
+            Workload::Soak { .. } => &[
+                Metric::SystemRate,
+                Metric::RequestRate,
+                Metric::LeakedBlocks,
+                Metric::RssGrowth,
+                Metric::ThreadGrowth,
+                Metric::FileGrowth,
+            ],
         }
+    }
+
+    /// Whether a process runs this once, whatever its scenario says of iterations: what is measured
+    /// happens once in a process, or fills it.
+    #[must_use]
+    pub const fn runs_once(&self) -> bool {
+        matches!(self, Workload::Load | Workload::Idle { .. } | Workload::Soak { .. })
     }
 }
 
@@ -145,6 +240,47 @@ pub enum Source {
     Preset(String),
     /// A folder with `config.json` and safetensors.
     Folder(String),
+}
+
+/// Whether requests share the blocks of prompts that begin alike.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum PrefixCache {
+    /// Each computes all of its prompt.
+    #[default]
+    Off,
+    /// They do.
+    On,
+}
+
+impl PrefixCache {
+    /// For serde: what records did not say before there was a choice.
+    const fn is_off(&self) -> bool {
+        matches!(self, PrefixCache::Off)
+    }
+}
+
+impl fmt::Display for PrefixCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            PrefixCache::Off => "off",
+            PrefixCache::On => "on",
+        })
+    }
+}
+
+/// A KV pool that holds all sequences, as a share of itself.
+const WHOLE: NonZeroU32 = NonZeroU32::new(100).expect("100 is not 0");
+
+/// For serde: what records did not say before there was a choice.
+const fn whole() -> NonZeroU32 {
+    WHOLE
+}
+
+const fn is_whole(share: &NonZeroU32) -> bool {
+    share.get() == WHOLE.get()
 }
 
 /// A number format.
@@ -316,12 +452,14 @@ impl Case {
             kv,
             attention,
             step_tokens,
+            prefix_cache,
+            kv_share,
             warmup,
             iterations,
             seed,
         } = self;
-        let meaning =
-            (workload, model, dtype, kv, attention, step_tokens, warmup, iterations, seed);
+        let engine = (model, dtype, kv, attention, step_tokens, prefix_cache, kv_share);
+        let meaning = (workload, engine, warmup, iterations, seed);
         let json = serde_json::to_vec(&meaning).expect("a case is plain data");
         CaseHash(format!("{:032x}", xxh3_128(&json)))
     }
@@ -336,20 +474,37 @@ impl Case {
     /// the time in which all decode ([`timeline::together`](crate::timeline::together)).
     #[must_use]
     pub fn shape(&self) -> Shape {
+        let at_once = |prompt, output, batch| Shape {
+            prompt,
+            output,
+            batch,
+            requests: u64::from(batch),
+        };
         match self.workload {
-            Workload::Load => Shape { prompt: Tokens(8), output: Tokens(1), batch: 1 },
-            Workload::Prefill { prompt, batch } => Shape { prompt, output: Tokens(1), batch },
+            Workload::Load => at_once(Tokens(8), Tokens(1), 1),
+            Workload::Idle { requests, .. } => {
+                let requests = u64::from(requests);
+                Shape { requests, ..at_once(Tokens(8), Tokens(1), 1) }
+            }
+            Workload::Prefill { prompt, batch } => at_once(prompt, Tokens(1), batch),
             Workload::Decode { depth, output, batch } => {
                 let budget = self.step_tokens.0.saturating_sub(u64::from(batch)).max(1);
                 let steps = depth.0.saturating_mul(u64::from(batch)).div_ceil(budget);
                 let lead = if batch == 1 { 0 } else { steps };
-                Shape {
-                    prompt: depth,
-                    output: Tokens(output.0.saturating_add(lead).saturating_add(1)),
-                    batch,
-                }
+                at_once(depth, Tokens(output.0.saturating_add(lead).saturating_add(1)), batch)
             }
-            Workload::Generate { prompt, output, batch } => Shape { prompt, output, batch },
+            Workload::Generate { prompt, output, batch } => at_once(prompt, output, batch),
+            Workload::Context { shallow, depth, output } => {
+                let output = Tokens(output.0.saturating_add(1));
+                Shape { requests: 2, ..at_once(shallow.max(depth), output, 1) }
+            }
+            Workload::Serve { batch, requests, prompt, output, .. } => {
+                let requests = u64::from(requests);
+                Shape { requests, ..at_once(prompt.most(), output.most(), batch) }
+            }
+            Workload::Soak { batch, prompt, output, .. } => {
+                at_once(prompt.most(), output.most(), batch)
+            }
         }
     }
 
@@ -394,6 +549,8 @@ pub(crate) mod tests {
             kv: KvLayout::Paged(NonZeroU32::new(16).unwrap()),
             attention: "auto".into(),
             step_tokens: Tokens(512),
+            prefix_cache: PrefixCache::Off,
+            kv_share: WHOLE,
             warmup: 1,
             iterations: NonZeroU32::new(3).unwrap(),
             seed: 1,
@@ -420,13 +577,15 @@ pub(crate) mod tests {
         other.deadline = Nanos(1);
         assert_eq!(original.hash(), other.hash(), "name and deadline change no result");
 
-        let changes: [fn(&mut Case); 9] = [
+        let changes: [fn(&mut Case); 11] = [
             |case| case.workload = Workload::Load,
             |case| case.model.name = "other".into(),
             |case| case.dtype = Dtype::Bf16,
             |case| case.kv = KvLayout::Contiguous,
             |case| case.attention = "naive".into(),
             |case| case.step_tokens = Tokens(64),
+            |case| case.prefix_cache = PrefixCache::On,
+            |case| case.kv_share = NonZeroU32::MIN,
             |case| case.warmup = 0,
             |case| case.iterations = NonZeroU32::MIN,
             |case| case.seed = 2,

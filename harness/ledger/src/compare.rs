@@ -1,4 +1,4 @@
-//! Two subjects side by side: medians, ratio and spread of each case and metric.
+//! Two subjects side by side: medians, ratio and spread of each case and series.
 //!
 //! It shows; it does not judge. What must not be compared is refused with every reason.
 
@@ -7,8 +7,8 @@ use std::fmt;
 
 use crate::case::CaseId;
 use crate::environment::{Difference, comparable};
-use crate::metric::Metric;
 use crate::record::{Outcome, Record};
+use crate::series::Series;
 use crate::summary::{Caveat, Location, Summary, Unmeasured, summarise};
 
 /// What base and head say about one case.
@@ -79,7 +79,7 @@ impl Pair {
 /// What came of comparing one case.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Comparison {
-    /// Each metric that both sides measured.
+    /// Each series that both sides measured.
     Rows(Vec<Row>),
     /// The outputs differ: the numbers belong to different work.
     Broken(String),
@@ -89,11 +89,11 @@ pub enum Comparison {
     Missing(String),
 }
 
-/// One metric, side by side.
+/// One series, side by side.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
-    /// The metric.
-    pub metric: Metric,
+    /// The series.
+    pub series: Series,
     /// Its rounds in the base.
     pub base: Location,
     /// Its rounds in the head.
@@ -101,23 +101,23 @@ pub struct Row {
 }
 
 impl Row {
-    /// head / base.
+    /// head / base; none where the base is zero.
     #[must_use]
-    pub fn ratio(&self) -> f64 {
-        self.head.median / self.base.median
+    pub fn ratio(&self) -> Option<f64> {
+        (self.base.median != 0.0).then(|| self.head.median / self.base.median)
     }
 
     /// By how much the head is worse, as a fraction; negative is better.
     #[must_use]
     pub fn worsening(&self) -> f64 {
-        self.metric.worsening(self.base.median, self.head.median)
+        self.series.metric.worsening(self.base.median, self.head.median)
     }
 
     /// How the change reads.
     #[must_use]
     pub fn change(&self) -> Change {
         let worse = self.worsening();
-        match worse.abs() <= self.metric.spec().noise_floor / 100.0 {
+        match worse.abs() <= self.series.metric.spec().noise_floor / 100.0 {
             true => Change::AboutEqual,
             false if worse > 0.0 => Change::Worse,
             false => Change::Better,
@@ -255,18 +255,19 @@ fn outputs_differ(base: &OneSide<'_>, head: &OneSide<'_>) -> Option<Comparison> 
 }
 
 fn rows(base: &OneSide<'_>, head: &OneSide<'_>) -> Vec<Row> {
-    let of = |summary: &Summary, metric: Metric| {
-        summary.metrics.iter().find(|(m, _)| *m == metric).map(|(_, location)| location.clone())
+    let of = |summary: &Summary, series: Series| {
+        summary.series.iter().find(|(s, _)| *s == series).map(|(_, location)| location.clone())
     };
-    let row = |metric| {
-        Some(Row { metric, base: of(&base.summary, metric)?, head: of(&head.summary, metric)? })
+    let row = |series| {
+        Some(Row { series, base: of(&base.summary, series)?, head: of(&head.summary, series)? })
     };
-    Metric::ALL.into_iter().filter_map(row).collect()
+    Series::all().filter_map(row).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metric::Metric;
     use crate::record::tests::record;
     use crate::record::{Digest, Failure};
 
@@ -282,8 +283,19 @@ mod tests {
         let head = [record("b", "c", 1, &[80.0]), record("b", "c", 2, &[81.6])];
         let Comparison::Rows(rows) = one(&base, &head).comparison else { panic!() };
         assert_eq!(rows.len(), 1);
-        assert!((rows[0].ratio() - 0.8).abs() < 1e-9);
+        assert!((rows[0].ratio().unwrap() - 0.8).abs() < 1e-9);
         assert_eq!(rows[0].change(), Change::Worse);
+    }
+
+    #[test]
+    fn nothing_is_a_multiple_of_zero_but_more_than_it_is_worse() {
+        let row = |head: f64| Row {
+            series: Series::median(Metric::Preemptions),
+            base: Location::of(vec![0.0]).unwrap(),
+            head: Location::of(vec![head]).unwrap(),
+        };
+        assert_eq!((row(0.0).ratio(), row(0.0).change()), (None, Change::AboutEqual));
+        assert_eq!((row(2.0).ratio(), row(2.0).change()), (None, Change::Worse));
     }
 
     #[test]

@@ -11,7 +11,8 @@
 //! 3. [`timeline`]: when each token came, and the [`metric`]s that follow from it;
 //! 4. [`record`]: what one round left, with its [`environment`];
 //! 5. [`store`]: the file in which records are appended, one JSON line each;
-//! 6. [`summary`]: the rounds of one case and subject, reduced by [`stats`];
+//! 6. [`summary`]: the rounds of one case and subject, reduced by [`stats`] to one number for each
+//!    [`series`];
 //! 7. [`compare`]: two subjects, side by side.
 
 pub mod case;
@@ -19,6 +20,7 @@ pub mod compare;
 pub mod environment;
 pub mod metric;
 pub mod record;
+pub mod series;
 pub mod stats;
 pub mod store;
 pub mod summary;
@@ -30,4 +32,5 @@ pub use case::{Case, CaseHash, CaseId};
 pub use environment::Environment;
 pub use metric::Metric;
 pub use record::{Digest, Outcome, Record, Samples, Subject};
+pub use series::Series;
 pub use unit::{Bytes, Nanos, Rate, Tokens};

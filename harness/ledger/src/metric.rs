@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::unit::{Bytes, Nanos, Rate};
+use crate::unit::{Bytes, Nanos, Rate, three_digits};
 
 /// One kind of measured value. Values are stored as `f64` in the metric's [`Unit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -28,6 +28,39 @@ pub enum Metric {
     TimeToFirstToken,
     /// Last token − submit, of one request.
     EndToEnd,
+    /// Output tokens of all requests per second, from the first submit to the last token.
+    SystemRate,
+    /// Requests answered per second, from the first submit to the last token.
+    RequestRate,
+    /// Requests answered per second whose answer met the objectives of the scenario (its SLO).
+    Goodput,
+    /// From the submit of one request to the step that began to compute it.
+    QueueTime,
+    /// Prompt tokens found in the cache, as a share of all prompt tokens.
+    PrefixHitRate,
+    /// Tokens computed to catch up (prompts, and what preemptions lost) for each prompt token: 1
+    /// with ample memory and no prefix cache.
+    PrefillAmplification,
+    /// Sequences that lost their blocks to others and were computed again.
+    Preemptions,
+    /// Most blocks of the KV pool that were in use at once since the load.
+    PeakBlocks,
+    /// How much longer a token takes for each 1,000 tokens more in the cache: the difference of the
+    /// median gaps of a deep and a shallow decode in one process, over the difference of their
+    /// depths.
+    ContextSlope,
+    /// Time on processors of the whole process while it has nothing to do, as a share of one core.
+    CpuShare,
+    /// First token − submit, of a single request after a pause.
+    WakeUp,
+    /// Blocks of the KV pool in use when no request is left.
+    LeakedBlocks,
+    /// Resident set at the end, over what it was after the first tenth of the time.
+    RssGrowth,
+    /// Threads at the end, over what there were after the first tenth of the time.
+    ThreadGrowth,
+    /// Open files at the end, over what there were after the first tenth of the time.
+    FileGrowth,
     /// From the call that loads the model to an engine that accepts requests.
     LoadTime,
     /// The highest resident set of the probe process over its life, as the kernel counted it.
@@ -54,6 +87,8 @@ pub struct Spec {
     /// The smallest relative change that could be real on a quiet machine, in per cent. Smaller
     /// ones are shown as "about equal".
     pub noise_floor: f64,
+    /// Whether its tails are of interest.
+    pub tails: Tails,
 }
 
 /// The unit in which a metric's values are stored.
@@ -65,6 +100,14 @@ pub enum Unit {
     Bytes,
     /// Tokens per second.
     TokensPerSecond,
+    /// Requests per second.
+    RequestsPerSecond,
+    /// A part of a whole, 1 for all of it.
+    Share,
+    /// How many times something is another thing.
+    Ratio,
+    /// A number of things.
+    Count,
 }
 
 /// Which direction of a metric is good.
@@ -89,17 +132,47 @@ pub enum Class {
     ResidentMemory,
     /// How long it takes until the engine can serve.
     Load,
+    /// What users of a busy service feel.
+    Serving,
+    /// What the engine counts of itself: the same for the same work.
+    Account,
+    /// What a service does while it has nothing to do.
+    Idle,
+}
+
+/// Whether the tails of a metric are of interest, beside its median.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tails {
+    /// Users meet the slow ones.
+    Matter,
+    /// One number says it.
+    Silent,
 }
 
 impl Metric {
     /// Every metric, in the order in which tables show them.
-    pub const ALL: [Metric; 10] = [
+    pub const ALL: [Metric; 25] = [
+        Metric::SystemRate,
+        Metric::RequestRate,
+        Metric::Goodput,
         Metric::DecodeRate,
         Metric::TimePerOutputToken,
         Metric::InterToken,
+        Metric::ContextSlope,
         Metric::PrefillRate,
         Metric::TimeToFirstToken,
         Metric::EndToEnd,
+        Metric::QueueTime,
+        Metric::PrefixHitRate,
+        Metric::PrefillAmplification,
+        Metric::Preemptions,
+        Metric::PeakBlocks,
+        Metric::CpuShare,
+        Metric::WakeUp,
+        Metric::LeakedBlocks,
+        Metric::RssGrowth,
+        Metric::ThreadGrowth,
+        Metric::FileGrowth,
         Metric::LoadTime,
         Metric::PeakRss,
         Metric::WeightBytes,
@@ -110,7 +183,7 @@ impl Metric {
     #[must_use]
     pub const fn spec(self) -> Spec {
         use Better::{Higher, Lower};
-        use Unit::{Nanoseconds, TokensPerSecond};
+        use Unit::{Count, Nanoseconds, Ratio, RequestsPerSecond, Share, TokensPerSecond};
         let (name, label, unit, better, class, noise_floor) = match self {
             Metric::DecodeRate => {
                 ("decode-rate", "decode", TokensPerSecond, Higher, Class::Decode, 1.0)
@@ -130,6 +203,41 @@ impl Metric {
             Metric::EndToEnd => {
                 ("end-to-end", "end to end", Nanoseconds, Lower, Class::Decode, 1.0)
             }
+            Metric::SystemRate => {
+                ("system-rate", "output", TokensPerSecond, Higher, Class::Serving, 1.0)
+            }
+            Metric::RequestRate => {
+                ("request-rate", "requests", RequestsPerSecond, Higher, Class::Serving, 1.0)
+            }
+            Metric::Goodput => {
+                ("goodput", "goodput", RequestsPerSecond, Higher, Class::Serving, 1.0)
+            }
+            Metric::QueueTime => ("queue-time", "queue", Nanoseconds, Lower, Class::Serving, 5.0),
+            Metric::PrefixHitRate => {
+                ("prefix-hit-rate", "prefix hits", Share, Higher, Class::Account, 0.0)
+            }
+            Metric::PrefillAmplification => {
+                ("prefill-amplification", "prefill ×", Ratio, Lower, Class::Account, 0.0)
+            }
+            Metric::Preemptions => {
+                ("preemptions", "preemptions", Count, Lower, Class::Account, 0.0)
+            }
+            Metric::PeakBlocks => ("peak-blocks", "peak blocks", Count, Lower, Class::Account, 0.0),
+            Metric::ContextSlope => {
+                ("context-slope", "per 1k context", Nanoseconds, Lower, Class::Decode, 5.0)
+            }
+            Metric::CpuShare => ("cpu-share", "CPU", Share, Lower, Class::Idle, 5.0),
+            Metric::WakeUp => ("wake-up", "wake-up", Nanoseconds, Lower, Class::Idle, 5.0),
+            Metric::LeakedBlocks => {
+                ("leaked-blocks", "leaked blocks", Count, Lower, Class::Account, 0.0)
+            }
+            Metric::RssGrowth => {
+                ("rss-growth", "RSS growth", Unit::Bytes, Lower, Class::ResidentMemory, 1.0)
+            }
+            Metric::ThreadGrowth => {
+                ("thread-growth", "more threads", Count, Lower, Class::Account, 0.0)
+            }
+            Metric::FileGrowth => ("file-growth", "more files", Count, Lower, Class::Account, 0.0),
             Metric::LoadTime => ("load-time", "load", Nanoseconds, Lower, Class::Load, 5.0),
             Metric::PeakRss => {
                 ("peak-rss", "peak RSS", Unit::Bytes, Lower, Class::ResidentMemory, 1.0)
@@ -139,7 +247,15 @@ impl Metric {
             }
             Metric::KvBytes => ("kv-bytes", "KV pool", Unit::Bytes, Lower, Class::Memory, 0.0),
         };
-        Spec { name, label, unit, better, class, noise_floor }
+        let tails = match self {
+            Metric::InterToken
+            | Metric::TimeToFirstToken
+            | Metric::EndToEnd
+            | Metric::QueueTime
+            | Metric::WakeUp => Tails::Matter,
+            _ => Tails::Silent,
+        };
+        Spec { name, label, unit, better, class, noise_floor, tails }
     }
 
     /// The metric of this [`name`](Spec::name).
@@ -155,6 +271,11 @@ impl Metric {
             Unit::Nanoseconds => Nanos(value.round() as u64).to_string(),
             Unit::Bytes => Bytes(value.round() as u64).to_string(),
             Unit::TokensPerSecond => Rate(value).to_string(),
+            Unit::RequestsPerSecond => format!("{} req/s", three_digits(value)),
+            Unit::Share => format!("{} %", three_digits(value * 100.0)),
+            Unit::Ratio => three_digits(value),
+            Unit::Count if value.fract() == 0.0 => format!("{value:.0}"),
+            Unit::Count => three_digits(value),
         }
     }
 

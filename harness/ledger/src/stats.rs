@@ -21,6 +21,15 @@ pub fn mad(values: &[f64]) -> Option<f64> {
     Some(1.4826 * median(&distances)?)
 }
 
+/// The smallest of `values` that at least the share `level` of them do not exceed (the nearest-rank
+/// percentile); none of nothing.
+#[must_use]
+pub fn percentile(values: &[f64], level: f64) -> Option<f64> {
+    let sorted = sorted(values);
+    let rank = (level * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.max(1) - 1).copied()
+}
+
 fn sorted(values: &[f64]) -> Vec<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -37,6 +46,15 @@ mod tests {
         assert_eq!(median(&[3.0]), Some(3.0));
         assert_eq!(median(&[4.0, 1.0]), Some(2.5));
         assert_eq!(median(&[9.0, 1.0, 5.0]), Some(5.0));
+    }
+
+    #[test]
+    fn a_percentile_is_one_of_the_values() {
+        let hundred: Vec<f64> = (1..=100).rev().map(f64::from).collect();
+        assert_eq!(percentile(&hundred, 0.95), Some(95.0));
+        assert_eq!(percentile(&hundred, 1.0), Some(100.0));
+        assert_eq!(percentile(&hundred, 0.0), Some(1.0));
+        assert_eq!(percentile(&[], 0.5), None);
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::case::CaseId;
-use crate::metric::Metric;
 use crate::record::{Failure, Outcome, Record, Subject};
+use crate::series::Series;
 use crate::stats;
 
 /// What the rounds of one case and subject gave.
@@ -17,8 +17,8 @@ pub struct Summary {
     pub subject: Subject,
     /// The attention backend that ran, where a round was measured.
     pub attention: Option<String>,
-    /// Metrics of the measured rounds, in the order of [`Metric::ALL`].
-    pub metrics: Vec<(Metric, Location)>,
+    /// What the measured rounds gave, in the order of [`Series::all`].
+    pub series: Vec<(Series, Location)>,
     /// What became of the rounds that were not measured, in order.
     pub unmeasured: Vec<Unmeasured>,
     /// What a reader should know before believing the numbers.
@@ -53,8 +53,8 @@ impl fmt::Display for Unmeasured {
     }
 }
 
-/// Where the rounds of one metric lie. A round counts as one number: the median of its samples,
-/// because samples of one process share that process's luck.
+/// Where the rounds of one series lie. A round counts as one number, because samples of one process
+/// share that process's luck.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Location {
     /// The number of each round, in order.
@@ -130,7 +130,7 @@ pub fn summarise(records: &[Record]) -> Vec<Summary> {
 /// The summary of the rounds of one case and subject.
 fn summary(records: &[&Record]) -> Summary {
     let first = records[0];
-    let mut rounds: BTreeMap<Metric, Vec<f64>> = BTreeMap::new();
+    let mut rounds: BTreeMap<Series, Vec<f64>> = BTreeMap::new();
     let mut unmeasured = Vec::new();
     let mut attention = None;
     let mut digests = Vec::new();
@@ -140,9 +140,9 @@ fn summary(records: &[&Record]) -> Summary {
             Outcome::Measured(samples) => {
                 attention = Some(samples.attention.clone());
                 digests.push(samples.digests());
-                for metric in Metric::ALL {
-                    if let Some(value) = stats::median(&samples.of(metric)) {
-                        rounds.entry(metric).or_default().push(value);
+                for series in Series::all() {
+                    if let Some(value) = series.of_round(samples) {
+                        rounds.entry(series).or_default().push(value);
                     }
                 }
             }
@@ -169,12 +169,12 @@ fn summary(records: &[&Record]) -> Summary {
         caveats.push(Caveat::Busy { load, threads });
     }
 
-    let located = |metric| Some((metric, Location::of(rounds.remove(&metric)?)?));
+    let located = |series| Some((series, Location::of(rounds.remove(&series)?)?));
     Summary {
         case: first.case.id.clone(),
         subject: first.subject.clone(),
         attention,
-        metrics: Metric::ALL.into_iter().filter_map(located).collect(),
+        series: Series::all().filter_map(located).collect(),
         unmeasured,
         caveats,
     }
@@ -183,6 +183,7 @@ fn summary(records: &[&Record]) -> Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metric::Metric;
     use crate::record::Digest;
     use crate::record::tests::record;
 
@@ -194,8 +195,8 @@ mod tests {
             record(".", "a", 3, &[3.0, 3.0, 3.0]),
         ];
         let [summary] = &summarise(&records)[..] else { panic!("one case, one subject") };
-        let (metric, location) = &summary.metrics[0];
-        assert_eq!(*metric, Metric::DecodeRate);
+        let (series, location) = &summary.series[0];
+        assert_eq!(*series, Series::median(Metric::DecodeRate));
         assert_eq!(location.rounds, [2.0, 4.0, 3.0]);
         assert_eq!(location.median, 3.0);
         assert_eq!(location.spread, Some(1.4826 / 3.0));
@@ -226,8 +227,8 @@ mod tests {
         records[1].outcome = Outcome::Failed(Failure::Start { error: "no such file".into() });
         records[2].outcome = Outcome::Skipped("naive runs f32 only".into());
         let summary = summarise(&records).remove(0);
-        assert_eq!(summary.metrics[0].1.rounds, [1.0]);
-        assert_eq!(summary.metrics[0].1.spread, None);
+        assert_eq!(summary.series[0].1.rounds, [1.0]);
+        assert_eq!(summary.series[0].1.spread, None);
         let told: Vec<String> = summary.unmeasured.iter().map(Unmeasured::to_string).collect();
         assert_eq!(
             told,

@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::case::Slo;
 use crate::metric::Metric;
+use crate::stats;
 use crate::unit::{Nanos, Tokens};
 
 /// When one request was submitted and when each of its tokens came, on one monotonic clock.
@@ -13,8 +15,12 @@ use crate::unit::{Nanos, Tokens};
 pub struct Timeline {
     /// Length of the prompt.
     pub prompt: Tokens,
-    /// The moment before the request was handed to the engine.
+    /// The moment before the request was handed to the engine; in an open loop, the moment at which
+    /// it was due.
     pub submitted: Nanos,
+    /// The moment at which the engine began the step that first computed a part of it, where that is
+    /// known.
+    pub started: Option<Nanos>,
     /// The moment at which each output token was seen, in order.
     pub tokens: Vec<Nanos>,
 }
@@ -35,6 +41,9 @@ pub fn metrics(requests: &[Timeline]) -> Values {
         };
         put(Metric::TimeToFirstToken, first.since(request.submitted).0 as f64);
         put(Metric::EndToEnd, last.since(request.submitted).0 as f64);
+        if let Some(started) = request.started {
+            put(Metric::QueueTime, started.since(request.submitted).0 as f64);
+        }
         for pair in request.tokens.windows(2) {
             put(Metric::InterToken, pair[1].since(pair[0]).0 as f64);
         }
@@ -50,6 +59,54 @@ pub fn metrics(requests: &[Timeline]) -> Values {
         put(Metric::DecodeRate, rate);
     }
     values
+}
+
+/// What a service did with the requests of one iteration, beside what [`metrics`] says of each:
+/// requests and output tokens per second, and requests per second that met `slo`. Requests without
+/// tokens were not answered.
+#[must_use]
+pub fn service(requests: &[Timeline], slo: &Slo) -> Values {
+    let begin = requests.iter().map(|request| request.submitted).min();
+    let end = requests.iter().filter_map(|request| request.tokens.last()).max();
+    let Some(time) = begin.zip(end).map(|(begin, end)| end.since(begin).seconds()) else {
+        return Values::new();
+    };
+    let answered = requests.iter().filter(|request| !request.tokens.is_empty());
+    let tokens: usize = requests.iter().map(|request| request.tokens.len()).sum();
+    let good = answered.clone().filter(|request| request.meets(slo)).count();
+    let rates = [
+        (Metric::SystemRate, tokens),
+        (Metric::RequestRate, answered.count()),
+        (Metric::Goodput, good),
+    ];
+    let rates = rates.map(|(metric, count)| (metric, count as f64 / time));
+    rates.into_iter().filter(|(_, r)| r.is_finite()).map(|(m, r)| (m, vec![r])).collect()
+}
+
+/// How much longer a token takes for each 1,000 tokens more in the cache, from a decode at the depth
+/// of its prompt and one at another depth: the difference of their median gaps.
+#[must_use]
+pub fn context_slope(shallow: &Timeline, deep: &Timeline) -> Option<f64> {
+    let gap = |request: &Timeline| {
+        let gaps = request.tokens.windows(2).map(|pair| pair[1].since(pair[0]).0 as f64);
+        stats::median(&gaps.collect::<Vec<_>>())
+    };
+    let distance = deep.prompt.0 as f64 - shallow.prompt.0 as f64;
+    Some((gap(deep)? - gap(shallow)?) / distance * 1000.0).filter(|slope| slope.is_finite())
+}
+
+impl Timeline {
+    /// Whether the answer came as fast as `slo` asks.
+    #[must_use]
+    pub fn meets(&self, slo: &Slo) -> bool {
+        let (Some(first), Some(last)) = (self.tokens.first(), self.tokens.last()) else {
+            return false;
+        };
+        let intervals = (self.tokens.len() as u64 - 1).max(1);
+        first.since(self.submitted) <= slo.time_to_first_token
+            && Nanos(last.since(*first).0 / intervals) <= slo.time_per_output_token
+            && last.since(self.submitted) <= slo.end_to_end
+    }
 }
 
 /// The part of each request in which all of them decode: from the moment at which the last of them
@@ -107,6 +164,7 @@ mod tests {
         Timeline {
             prompt: Tokens(prompt),
             submitted: Nanos(submitted * MS),
+            started: None,
             tokens: tokens.iter().map(|t| Nanos(t * MS)).collect(),
         }
     }
@@ -153,6 +211,46 @@ mod tests {
         assert!(!values.contains_key(&Metric::TimePerOutputToken));
         assert!(!values.contains_key(&Metric::InterToken));
         assert!(!values.contains_key(&Metric::DecodeRate));
+    }
+
+    #[test]
+    fn a_request_waits_until_a_step_takes_it() {
+        let waited = Timeline { started: Some(Nanos(30 * MS)), ..request(8, 10, &[50, 60]) };
+        assert_eq!(metrics(&[waited])[&Metric::QueueTime], [20.0 * MS as f64]);
+        assert!(!metrics(&[request(8, 10, &[50])]).contains_key(&Metric::QueueTime));
+    }
+
+    const SLO: Slo = Slo {
+        time_to_first_token: Nanos(100 * MS),
+        time_per_output_token: Nanos(10 * MS),
+        end_to_end: Nanos(150 * MS),
+    };
+
+    #[test]
+    fn a_service_is_judged_by_all_that_it_answered() {
+        let requests = [
+            request(8, 0, &[100, 110, 120]),     // Good, with nothing to spare.
+            request(8, 100, &[201, 202, 203]),   // Its first token is late.
+            request(8, 300, &[310, 330, 350]),   // Its tokens are far apart.
+            request(8, 849, &[949, 955, 960, 970, 980, 990, 1000]), // All is well but the end.
+            request(8, 900, &[]),                // Never answered.
+        ];
+        let values = service(&requests, &SLO);
+        assert_eq!(values[&Metric::SystemRate], [16.0]);
+        assert_eq!(values[&Metric::RequestRate], [4.0]);
+        assert_eq!(values[&Metric::Goodput], [1.0]);
+        assert!(service(&[], &SLO).is_empty());
+        assert!(service(&[request(8, 0, &[])], &SLO).is_empty());
+    }
+
+    #[test]
+    fn the_slope_is_the_difference_of_the_median_gaps_for_a_thousand_tokens() {
+        let (shallow, deep) =
+            (request(500, 0, &[10, 20, 30, 90]), request(2500, 0, &[50, 64, 78, 92]));
+        assert_eq!(context_slope(&shallow, &deep), Some(2.0 * MS as f64));
+        assert_eq!(context_slope(&deep, &shallow), Some(2.0 * MS as f64));
+        assert_eq!(context_slope(&shallow, &shallow), None);
+        assert_eq!(context_slope(&shallow, &request(9, 0, &[1])), None);
     }
 
     #[test]

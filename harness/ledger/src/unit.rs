@@ -97,7 +97,7 @@ impl fmt::Display for Rate {
 }
 
 /// At least three significant digits, and never a fraction that a reader cannot use.
-fn three_digits(value: f64) -> String {
+pub(crate) fn three_digits(value: f64) -> String {
     match value.abs() {
         v if v == 0.0 || !v.is_finite() || v >= 99.95 => format!("{value:.0}"),
         v if v >= 9.995 => format!("{value:.1}"),

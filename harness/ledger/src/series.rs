@@ -1,0 +1,137 @@
+//! A series: one metric at one quantile. It is what tables show a column of, plots a strip of, and
+//! what a judge decides about.
+//!
+//! A round gives one number for each series. Tails need samples: a 95th percentile of twenty values
+//! is their maximum, and no more than that.
+
+use std::fmt;
+
+use crate::metric::{Metric, Tails};
+use crate::record::Samples;
+use crate::stats;
+
+/// One metric at one quantile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Series {
+    /// Of what.
+    pub metric: Metric,
+    /// Which of a round's samples stands for all.
+    pub quantile: Quantile,
+}
+
+/// Which of a round's samples stands for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Quantile {
+    /// Half of them are above it.
+    Median,
+    /// One in twenty is above it.
+    P95,
+    /// One in a hundred is above it.
+    P99,
+}
+
+impl Quantile {
+    /// Every quantile.
+    pub const ALL: [Quantile; 3] = [Quantile::Median, Quantile::P95, Quantile::P99];
+
+    /// Fewest samples of a round for which it is told.
+    #[must_use]
+    pub const fn needs(self) -> usize {
+        match self {
+            Quantile::Median => 1,
+            Quantile::P95 => 100,
+            Quantile::P99 => 1000,
+        }
+    }
+
+    /// Its place among `samples`; none of too few.
+    #[must_use]
+    pub fn of(self, samples: &[f64]) -> Option<f64> {
+        if samples.len() < self.needs() {
+            return None;
+        }
+        match self {
+            Quantile::Median => stats::median(samples),
+            Quantile::P95 => stats::percentile(samples, 0.95),
+            Quantile::P99 => stats::percentile(samples, 0.99),
+        }
+    }
+}
+
+impl Series {
+    /// The median of `metric`.
+    #[must_use]
+    pub const fn median(metric: Metric) -> Series {
+        Series { metric, quantile: Quantile::Median }
+    }
+
+    /// Every series of `metric`.
+    pub fn of(metric: Metric) -> impl Iterator<Item = Series> {
+        let quantiles = match metric.spec().tails {
+            Tails::Matter => Quantile::ALL.len(),
+            Tails::Silent => 1,
+        };
+        Quantile::ALL.into_iter().take(quantiles).map(move |quantile| Series { metric, quantile })
+    }
+
+    /// Every series there is, in the order of [`Metric::ALL`].
+    pub fn all() -> impl Iterator<Item = Series> {
+        Metric::ALL.into_iter().flat_map(Series::of)
+    }
+
+    /// The number that a round gives; none if it has too few samples.
+    #[must_use]
+    pub fn of_round(self, samples: &Samples) -> Option<f64> {
+        self.quantile.of(&samples.of(self.metric))
+    }
+
+    /// How it is written above a column or a plot: `TTFT`, `TTFT p95`.
+    #[must_use]
+    pub fn label(self) -> String {
+        let label = self.metric.spec().label;
+        match self.quantile {
+            Quantile::Median => label.to_owned(),
+            Quantile::P95 => format!("{label} p95"),
+            Quantile::P99 => format!("{label} p99"),
+        }
+    }
+}
+
+/// How it is written in files: `inter-token`, `inter-token-p99`.
+impl fmt::Display for Series {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.metric.spec().name;
+        match self.quantile {
+            Quantile::Median => f.pad(name),
+            Quantile::P95 => f.pad(&format!("{name}-p95")),
+            Quantile::P99 => f.pad(&format!("{name}-p99")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tails_are_told_of_enough_samples_only() {
+        let samples: Vec<f64> = (1..=1000).map(f64::from).collect();
+        let tails = |n: usize| Quantile::ALL.map(|quantile| quantile.of(&samples[..n]));
+        assert_eq!(tails(0), [None, None, None]);
+        assert_eq!(tails(99), [Some(50.0), None, None]);
+        assert_eq!(tails(100), [Some(50.5), Some(95.0), None]);
+        assert_eq!(tails(1000), [Some(500.5), Some(950.0), Some(990.0)]);
+    }
+
+    #[test]
+    fn names_and_labels_are_unique() {
+        let all: Vec<Series> = Series::all().collect();
+        assert!(all.len() > Metric::ALL.len());
+        for (i, a) in all.iter().enumerate() {
+            for b in &all[i + 1..] {
+                assert_ne!(a.to_string(), b.to_string());
+                assert_ne!(a.label(), b.label());
+            }
+        }
+    }
+}
