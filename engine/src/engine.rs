@@ -42,6 +42,9 @@ pub struct Engine {
 /// What one step did.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Step {
+    /// Requests that left the queue to be computed in this step, some of them again: a preempted
+    /// one goes back into the queue.
+    pub started: Vec<RequestId>,
     /// What happened to which request, in order; tokens come before the ends they cause.
     pub events: Vec<Event>,
     /// What it cost.
@@ -161,7 +164,8 @@ impl Engine {
         let schedule = debug_span!("schedule").in_scope(|| self.scheduler.schedule());
         stages.schedule = watch.lap();
         if schedule.grants.is_empty() {
-            return self.close(Vec::new(), StepReport { stages, ..StepReport::default() });
+            let report = StepReport { stages, ..StepReport::default() };
+            return self.close(Vec::new(), Vec::new(), report);
         }
         let counts = self.counts(&schedule);
         // Preempted sequences have left `running`, but each grant's index is still right: only
@@ -176,7 +180,7 @@ impl Engine {
             Err(failure) => self.scheduler.fail(&schedule, &failure),
         });
         stages.commit = watch.lap();
-        self.close(events, StepReport { stages, ..counts })
+        self.close(schedule.admitted, events, StepReport { stages, ..counts })
     }
 
     fn forward_and_sample(
@@ -258,7 +262,7 @@ impl Engine {
     }
 
     /// Completes the report and adds it to the statistics.
-    fn close(&mut self, events: Vec<Event>, report: StepReport) -> Step {
+    fn close(&mut self, started: Vec<RequestId>, events: Vec<Event>, report: StepReport) -> Step {
         let pool = self.scheduler.pool();
         let report = StepReport {
             running: self.scheduler.running().len(),
@@ -271,7 +275,7 @@ impl Engine {
         let finished = events.iter().filter(|event| matches!(event, Event::Finished { .. }));
         self.stats.finished += finished.count() as u64;
         self.stats.add(&report);
-        Step { events, report }
+        Step { started, events, report }
     }
 
     /// What happened since the load, and how things stand.

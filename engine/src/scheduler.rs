@@ -52,6 +52,8 @@ pub struct Scheduler {
 pub struct Schedule {
     /// One entry for each sequence that takes part, oldest first; none is empty.
     pub grants: Vec<Grant>,
+    /// Requests of which a sequence left the queue, to be computed for the first time or again.
+    pub admitted: Vec<RequestId>,
     /// Sequences that lost their blocks to make this possible.
     pub preempted: Vec<RequestId>,
     /// Tokens that admitted sequences found in the cache.
@@ -100,7 +102,7 @@ impl Scheduler {
                 index += 1;
             }
         }
-        while budget > 0 && self.admit(&mut schedule.reused) {
+        while budget > 0 && self.admit(&mut schedule) {
             budget -= self.grant(self.running.len() - 1, budget, &mut schedule);
         }
         schedule
@@ -129,7 +131,7 @@ impl Scheduler {
 
     /// Moves the head of the queue to the running sequences, with blocks for all its tokens: known
     /// ones for its beginning, as many as there are.
-    fn admit(&mut self, reused: &mut usize) -> bool {
+    fn admit(&mut self, schedule: &mut Schedule) -> bool {
         if self.running.len() >= self.limits.sequences {
             return false;
         }
@@ -161,7 +163,8 @@ impl Scheduler {
         if next.generated() == 0 {
             next.cached = next.computed;
         }
-        *reused += next.computed;
+        schedule.reused += next.computed;
+        schedule.admitted.push(next.id);
         self.prefix.lookups += u64::from(next.prefix_cache == PrefixCache::On);
         self.prefix.hits += u64::from(next.computed > 0);
         self.prefix.tokens += next.computed as u64;

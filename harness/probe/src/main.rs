@@ -4,15 +4,12 @@
 //! a message too; only what a probe cannot say (a crash, a hang, a kill) is left for the parent to
 //! see. With `--until-eof` it exits when its stdin ends, so that it never outlives its parent.
 
-mod machine;
-mod measure;
-mod prompt;
-
 use std::io::{BufRead, Read, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use windtunnel_ledger::wire::{Message, Order, PROTOCOL};
+use windtunnel_probe::{measure, process};
 
 fn main() -> ExitCode {
     match run() {
@@ -29,7 +26,7 @@ fn run() -> Result<()> {
     if std::env::args().skip(1).any(|argument| argument == "--until-eof") {
         exit_at_eof();
     }
-    say(&Message::Hello { protocol: PROTOCOL, build: machine::build() })?;
+    say(&Message::Hello { protocol: PROTOCOL, build: process::build() })?;
     // The asker reads the number above and ends this; what follows might be misunderstood.
     if order.protocol != PROTOCOL {
         return Ok(());

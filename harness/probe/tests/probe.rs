@@ -3,14 +3,16 @@
 #![expect(clippy::disallowed_methods, reason = "these tests start the program that they test")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use windtunnel_engine::weights::presets;
-use windtunnel_ledger::case::{Case, CaseId, Dtype, KvLayout, Model, Source, Workload};
+use windtunnel_ledger::case::{
+    Arrival, Case, CaseId, Dtype, KvLayout, Lengths, Model, PrefixCache, Slo, Source, Workload,
+};
 use windtunnel_ledger::record::{Iteration, IterationKind};
 use windtunnel_ledger::wire::{Message, Order, PROTOCOL};
 use windtunnel_ledger::{Metric, Nanos, Tokens};
@@ -24,6 +26,8 @@ fn case(workload: Workload) -> Case {
         kv: KvLayout::Paged(NonZeroU32::new(16).unwrap()),
         attention: "auto".into(),
         step_tokens: Tokens(32),
+        prefix_cache: PrefixCache::Off,
+        kv_share: NonZeroU32::new(100).unwrap(),
         warmup: 1,
         iterations: NonZeroU32::new(2).unwrap(),
         seed: 1,
@@ -117,18 +121,121 @@ fn the_same_case_gives_the_same_tokens_and_another_seed_others() {
     assert_eq!(digests(&original), digests(&contiguous), "the layout changes no token");
 }
 
+/// A small service with this traffic.
+fn serve(arrival: &str, prompt: &str, shared: u32) -> Workload {
+    let arrival = arrival.parse().unwrap();
+    let (prompt, output) = (prompt.parse().unwrap(), "uniform-2-6".parse().unwrap());
+    let hour = Nanos::from_seconds(3600.0);
+    let slo = Slo { time_to_first_token: hour, time_per_output_token: hour, end_to_end: hour };
+    Workload::Serve { arrival, batch: 4, requests: 12, prompt, output, shared, slo }
+}
+
 #[test]
 fn every_workload_gives_the_metrics_that_it_is_run_for() {
+    let (length, second) = (Lengths::Fixed(Tokens(8)), Nanos::from_seconds(1.0));
     let workloads = [
         Workload::Load,
         Workload::Prefill { prompt: Tokens(40), batch: 2 },
         DECODE,
         Workload::Generate { prompt: Tokens(8), output: Tokens(4), batch: 1 },
+        Workload::Context { shallow: Tokens(16), depth: Tokens(80), output: Tokens(4) },
+        serve("closed", "mixed-5-40", 0),
+        Workload::Idle { duration: second, requests: 3 },
+        Workload::Soak { duration: second, batch: 4, prompt: length, output: length, shared: 50 },
     ];
+    assert_eq!(workloads.map(|workload| workload.name()), Workload::NAMES);
     for workload in workloads {
         let (iterations, _) = measured(&case(workload));
-        let metrics: Vec<Metric> = iterations[0].values.keys().copied().collect();
-        assert_eq!(metrics, workload.metrics(), "{workload:?}");
+        let metrics: BTreeSet<Metric> = iterations[0].values.keys().copied().collect();
+        let expected: BTreeSet<Metric> = workload.metrics().iter().copied().collect();
+        assert_eq!(metrics, expected, "{workload:?}");
+    }
+}
+
+/// The only value of `metric` in the last iteration of `case`.
+fn value(case: &Case, metric: Metric) -> f64 {
+    let (iterations, _) = measured(case);
+    let [value] = iterations.last().unwrap().values[&metric][..] else { panic!("{metric}") };
+    value
+}
+
+#[test]
+fn a_service_gives_the_same_answers_whenever_its_requests_come_and_however_many_run() {
+    let digests = |workload| -> Vec<String> {
+        let (iterations, _) = measured(&case(workload));
+        iterations.iter().map(|iteration| iteration.digest.to_string()).collect()
+    };
+    let closed = serve("closed", "lognormal-12-40", 0);
+    let Workload::Serve { arrival, requests, prompt, output, shared, slo, .. } = closed else {
+        unreachable!()
+    };
+    let one = Workload::Serve { batch: 1, arrival, requests, prompt, output, shared, slo };
+    assert_eq!(digests(closed), digests(one));
+    assert_eq!(digests(closed), digests(serve("poisson-200", "lognormal-12-40", 0)));
+    assert_eq!(digests(closed), digests(serve("fixed-200", "lognormal-12-40", 0)));
+}
+
+#[test]
+fn an_open_loop_is_no_faster_than_its_requests_come() {
+    let slow = case(Workload::Serve {
+        arrival: Arrival::Fixed("20".parse().unwrap()),
+        batch: 4,
+        requests: 5,
+        prompt: Lengths::Fixed(Tokens(4)),
+        output: Lengths::Fixed(Tokens(1)),
+        shared: 0,
+        slo: Slo {
+            time_to_first_token: Nanos(0),
+            time_per_output_token: Nanos(0),
+            end_to_end: Nanos(0),
+        },
+    });
+    // The last request is due after a fifth of a second.
+    let rate = value(&slow, Metric::RequestRate);
+    assert!(rate <= 25.0, "{rate} requests a second");
+    assert_eq!(value(&slow, Metric::Goodput), 0.0, "nothing takes no time");
+}
+
+#[test]
+fn the_prefix_cache_finds_what_prompts_share_and_nothing_of_other_iterations() {
+    let hits = |shared, prefix_cache| {
+        let case = Case { prefix_cache, ..case(serve("closed", "64", shared)) };
+        value(&case, Metric::PrefixHitRate)
+    };
+    assert_eq!(hits(100, PrefixCache::Off), 0.0);
+    assert_eq!(hits(0, PrefixCache::On), 0.0);
+    // Blocks have 16 tokens; of a whole prompt one token is computed all the same.
+    assert_eq!(hits(50, PrefixCache::On), 11.0 * 32.0 / (12.0 * 64.0));
+    assert_eq!(hits(100, PrefixCache::On), 11.0 * 48.0 / (12.0 * 64.0));
+}
+
+#[test]
+fn a_small_pool_preempts_and_changes_no_token() {
+    let ample = case(serve("closed", "uniform-30-60", 0));
+    let tight = Case { kv_share: NonZeroU32::new(30).unwrap(), ..ample.clone() };
+    assert_eq!(value(&ample, Metric::PrefillAmplification), 1.0);
+    assert_eq!(value(&ample, Metric::Preemptions), 0.0);
+    assert!(value(&tight, Metric::PeakBlocks) < value(&ample, Metric::PeakBlocks));
+    let digests = |case: &Case| -> Vec<String> {
+        measured(case).0.iter().map(|iteration| iteration.digest.to_string()).collect()
+    };
+    assert_eq!(digests(&ample), digests(&tight));
+}
+
+#[test]
+fn a_soak_leaves_nothing_behind() {
+    let soak = case(Workload::Soak {
+        duration: Nanos::from_seconds(1.0),
+        batch: 4,
+        prompt: "uniform-1-40".parse().unwrap(),
+        output: "uniform-2-12".parse().unwrap(),
+        shared: 50,
+    });
+    for prefix_cache in [PrefixCache::Off, PrefixCache::On] {
+        let soak = Case { prefix_cache, ..soak.clone() };
+        assert_eq!(value(&soak, Metric::LeakedBlocks), 0.0);
+        assert_eq!(value(&soak, Metric::ThreadGrowth), 0.0);
+        assert_eq!(value(&soak, Metric::FileGrowth), 0.0);
     }
 }
 

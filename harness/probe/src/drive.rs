@@ -1,0 +1,152 @@
+//! [`Drive`]: steps an engine through requests and notes when each token came.
+//!
+//! The clock is read when a request is submitted and once after each step, and nothing is written
+//! meanwhile.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Error, Result, ensure};
+use windtunnel_engine::{
+    Engine, Eos, Event, Finish, PrefixCache, Request, RequestId, Sampling, Truncation,
+};
+use windtunnel_ledger::record::Digest;
+use windtunnel_ledger::timeline::Timeline;
+use windtunnel_ledger::{Nanos, Tokens};
+
+use crate::clock::Clock;
+
+/// An engine under way with requests.
+pub struct Drive<'a> {
+    engine: &'a mut Engine,
+    clock: &'a Clock,
+    answers: Vec<Answer>,
+    places: BTreeMap<RequestId, usize>,
+    under_way: usize,
+}
+
+/// What came of one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// When its tokens came.
+    pub timeline: Timeline,
+    /// Its tokens.
+    pub tokens: Vec<u32>,
+    /// How many were asked for.
+    asked: usize,
+}
+
+/// A request for exactly `output` tokens, each the likeliest one: what is measured must be the same
+/// work every time.
+#[must_use]
+pub fn request(prompt: Vec<u32>, output: usize, prefix_cache: PrefixCache) -> Request {
+    Request {
+        prompt,
+        max_tokens: Some(output),
+        sampling: Sampling::GREEDY,
+        stop: Vec::new(),
+        eos: Eos::Ignore,
+        truncation: Truncation::Refuse,
+        choices: 1,
+        prefix_cache,
+    }
+}
+
+/// The digest of all `answers`.
+#[must_use]
+pub fn digest(answers: &[Answer]) -> Digest {
+    Digest::of_outputs(answers.iter().map(|answer| answer.tokens.as_slice()))
+}
+
+/// The timelines of all `answers`.
+#[must_use]
+pub fn timelines(answers: &[Answer]) -> Vec<Timeline> {
+    answers.iter().map(|answer| answer.timeline.clone()).collect()
+}
+
+impl<'a> Drive<'a> {
+    /// An engine without requests.
+    pub fn new(engine: &'a mut Engine, clock: &'a Clock) -> Drive<'a> {
+        Drive { engine, clock, answers: Vec::new(), places: BTreeMap::new(), under_way: 0 }
+    }
+
+    /// Hands over a request for `output` tokens; `due` is when its user wanted to, if not now.
+    ///
+    /// # Errors
+    ///
+    /// When the engine refuses it.
+    pub fn submit(
+        &mut self,
+        prompt: Vec<u32>,
+        output: usize,
+        prefix_cache: PrefixCache,
+        due: Option<Nanos>,
+    ) -> Result<()> {
+        let timeline = Timeline {
+            prompt: Tokens(prompt.len() as u64),
+            submitted: due.unwrap_or_else(|| self.clock.now()),
+            started: None,
+            tokens: Vec::with_capacity(output),
+        };
+        let tokens = Vec::with_capacity(output);
+        let id = self.engine.submit(request(prompt, output, prefix_cache))?;
+        self.places.insert(id, self.answers.len());
+        self.answers.push(Answer { timeline, tokens, asked: output });
+        self.under_way += 1;
+        Ok(())
+    }
+
+    /// Requests that have not ended.
+    #[must_use]
+    pub fn under_way(&self) -> usize {
+        self.under_way
+    }
+
+    /// One step of the engine.
+    ///
+    /// # Errors
+    ///
+    /// When the model failed on a request.
+    pub fn step(&mut self) -> Result<()> {
+        let begun = self.clock.now();
+        let step = self.engine.step();
+        let now = self.clock.now();
+        for id in step.started {
+            // Only the first time ends the wait; it comes again after a preemption.
+            self.answers[self.places[&id]].timeline.started.get_or_insert(begun);
+        }
+        for event in step.events {
+            let answer = &mut self.answers[self.places[&event.request()]];
+            match event {
+                Event::Token { token, .. } => {
+                    answer.timeline.tokens.push(now);
+                    answer.tokens.push(token);
+                }
+                Event::Finished { finish: Finish::Error(error), .. } => {
+                    return Err(Error::msg(error).context("a step of the engine failed"));
+                }
+                Event::Finished { .. } => self.under_way -= 1,
+                Event::Queued { .. } | Event::PromptDone { .. } => (),
+            }
+        }
+        Ok(())
+    }
+
+    /// Steps until every request has ended, and gives what came of them, in the order of submission.
+    ///
+    /// # Errors
+    ///
+    /// When the model failed, or called a request finished that was not.
+    pub fn finish(mut self) -> Result<Vec<Answer>> {
+        while self.under_way > 0 {
+            self.step()?;
+        }
+        for Answer { tokens, asked, .. } in &self.answers {
+            ensure!(
+                tokens.len() == *asked,
+                "the engine gave {} of {asked} tokens and called that finished",
+                tokens.len()
+            );
+        }
+        Ok(self.answers)
+    }
+}

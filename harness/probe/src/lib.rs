@@ -1,0 +1,19 @@
+//! Runs one case on the engine and says what it measured.
+//!
+//! The program around it (`main.rs`) reads an order from stdin and writes messages to stdout. This
+//! is a library so that its bench can hold the loop that measures against a bare one.
+//!
+//! - [`measure`] turns a case into the engine's configuration and runs its iterations;
+//! - [`workload`] has a file for each kind of work;
+//! - [`drive`] steps the engine and notes when each token came; nothing else reads the clock while
+//!   an iteration runs;
+//! - [`traffic`] makes the requests, all of them drawn from the seed of the case;
+//! - [`process`] asks the system about this process.
+
+pub mod clock;
+mod draw;
+pub mod drive;
+pub mod measure;
+pub mod process;
+pub mod traffic;
+pub mod workload;

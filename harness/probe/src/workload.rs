@@ -1,0 +1,7 @@
+//! What is done in an iteration: a file for each kind of work.
+
+pub mod context;
+pub mod idle;
+pub mod serve;
+pub mod soak;
+pub mod together;

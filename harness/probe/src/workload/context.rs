@@ -1,0 +1,44 @@
+//! Two decodes, one with little in the cache and one with much, of the same engine within seconds of
+//! each other: what differs is the context.
+
+use anyhow::Result;
+use windtunnel_engine::{Engine, PrefixCache};
+use windtunnel_ledger::case::Case;
+use windtunnel_ledger::timeline::{self, Values};
+use windtunnel_ledger::{Metric, Tokens};
+
+use crate::clock::Clock;
+use crate::drive::{Answer, Drive};
+use crate::traffic;
+
+/// Decodes `output` tokens at each of `depths`, the shallow one first, and says what the context
+/// costs.
+///
+/// # Errors
+///
+/// When the engine refuses a request, or fails on one.
+pub fn iteration(
+    engine: &mut Engine,
+    case: &Case,
+    depths: [Tokens; 2],
+    output: Tokens,
+    index: u32,
+    clock: &Clock,
+) -> Result<(Vec<Answer>, Values)> {
+    let vocabulary = engine.vocabulary();
+    let mut answers = Vec::with_capacity(depths.len());
+    for (request, depth) in (0..).zip(depths) {
+        let prompt = traffic::words(case.seed, index, request, depth.0 as usize, vocabulary);
+        let mut drive = Drive::new(engine, clock);
+        // The first token of the output is the prompt's: it shows no gap.
+        drive.submit(prompt, output.0 as usize + 1, PrefixCache::Off, None)?;
+        answers.extend(drive.finish()?);
+    }
+    let timelines = crate::drive::timelines(&answers);
+    let [shallow, deep] = &timelines[..] else { return Ok((answers, Values::new())) };
+    let mut values = timeline::metrics(std::slice::from_ref(deep));
+    if let Some(slope) = timeline::context_slope(shallow, deep) {
+        values.insert(Metric::ContextSlope, vec![slope]);
+    }
+    Ok((answers, values))
+}

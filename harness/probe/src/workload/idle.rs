@@ -1,0 +1,67 @@
+//! Silence, then single requests: what the thread around an engine costs while nobody asks, and how
+//! fast it is there when somebody does.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use windtunnel_engine::{Engine, Event, PrefixCache, Runtime, runtime::Pending};
+use windtunnel_ledger::case::Case;
+use windtunnel_ledger::record::Digest;
+use windtunnel_ledger::timeline::Values;
+use windtunnel_ledger::{Metric, Nanos};
+
+use crate::drive::request;
+use crate::{process, traffic};
+
+/// Silence before a single request: long enough for every thread to have gone to sleep.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How long the first request may take, which pays what happens once.
+const WARM_UP: Duration = Duration::from_secs(60);
+
+/// Leaves an engine alone for `duration`, then asks it `requests` times, and says what it did.
+///
+/// # Errors
+///
+/// When the engine cannot be started, refuses a request, or fails on one.
+pub fn iteration(
+    engine: Engine,
+    case: &Case,
+    duration: Nanos,
+    requests: u32,
+) -> Result<(Digest, Values)> {
+    let vocabulary = engine.vocabulary();
+    let shape = case.shape();
+    let runtime = Runtime::start(engine)?;
+    let client = runtime.client();
+    client.warm_up(WARM_UP)?;
+
+    thread::sleep(PAUSE);
+    let (begun, spent) = (Instant::now(), process::cpu_time());
+    thread::sleep(Duration::from_nanos(duration.0));
+    let spent = process::cpu_time().since(spent);
+    let share = spent.seconds() / begun.elapsed().as_secs_f64();
+
+    let mut latencies = Vec::new();
+    let mut outputs = Vec::new();
+    for index in 0..requests {
+        let prompt = traffic::words(case.seed, 0, index, shape.prompt.0 as usize, vocabulary);
+        let request = request(prompt, shape.output.0 as usize, PrefixCache::Off);
+        thread::sleep(PAUSE);
+        let asked = Instant::now();
+        let mut response = client.submit(request)?;
+        let taken = response.next().context("the engine's thread has died")?;
+        let Event::Queued { .. } = taken.event else {
+            bail!("a request began with another event than that it is queued");
+        };
+        latencies.push(taken.at.saturating_duration_since(asked).as_nanos() as f64);
+        let tokens = response.filter_map(|stamped| match stamped.event {
+            Event::Token { token, .. } => Some(token),
+            _ => None,
+        });
+        outputs.push(tokens.collect::<Vec<u32>>());
+    }
+    runtime.shutdown(Pending::Finish)?;
+    let values = [(Metric::CpuShare, vec![share]), (Metric::WakeUp, latencies)];
+    Ok((Digest::of_outputs(outputs.iter().map(Vec::as_slice)), values.into_iter().collect()))
+}

@@ -1,0 +1,93 @@
+//! Requests that come one after another, in a closed or an open loop.
+//!
+//! In an open loop a request counts from the moment at which it was due: when the engine is busy
+//! with a step meanwhile, its user waits all the same.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Result;
+use windtunnel_engine::{Engine, PrefixCache, Stats};
+use windtunnel_ledger::case::{Case, Slo};
+use windtunnel_ledger::timeline::{self, Values};
+use windtunnel_ledger::{Metric, Nanos};
+
+use crate::clock::Clock;
+use crate::drive::{Answer, Drive, timelines};
+use crate::traffic::{Coming, Traffic, coming};
+
+/// How a service is used.
+#[derive(Clone, Copy, Debug)]
+pub struct Usage {
+    /// What the requests have in common.
+    pub traffic: Traffic,
+    /// How many come.
+    pub requests: u32,
+    /// Most that are under way in a closed loop.
+    pub batch: u32,
+    /// Whether they share the blocks of prompts that begin alike.
+    pub prefix_cache: PrefixCache,
+    /// Which answers are good ones.
+    pub slo: Slo,
+}
+
+/// Serves the requests of one iteration of `case` to their end, and says how that went.
+///
+/// # Errors
+///
+/// When the engine refuses a request, or fails on one.
+pub fn iteration(
+    engine: &mut Engine,
+    case: &Case,
+    usage: &Usage,
+    index: u32,
+    clock: &Clock,
+) -> Result<(Vec<Answer>, Values)> {
+    let Usage { traffic, requests, batch, prefix_cache, slo } = *usage;
+    let coming: Vec<Coming> =
+        coming(traffic, case.seed, index, engine.vocabulary()).take(requests as usize).collect();
+    let before = engine.stats();
+    let mut drive = Drive::new(engine, clock);
+    let start = clock.now();
+    for Coming { due, prompt, output } in coming {
+        let due = due.map(|due| Nanos(start.0.saturating_add(due.0)));
+        match due {
+            None => {
+                while drive.under_way() >= batch as usize {
+                    drive.step()?;
+                }
+            }
+            Some(due) => {
+                while drive.under_way() > 0 && clock.now() < due {
+                    drive.step()?;
+                }
+                thread::sleep(Duration::from_nanos(due.since(clock.now()).0));
+            }
+        }
+        drive.submit(prompt, output, prefix_cache, due)?;
+    }
+    let answers = drive.finish()?;
+    let timelines = timelines(&answers);
+    let mut values = timeline::metrics(&timelines);
+    values.extend(timeline::service(&timelines, &slo));
+    values.extend(account(&before, &engine.stats()));
+    Ok((answers, values))
+}
+
+/// What the engine counted between two readings of its statistics.
+fn account(before: &Stats, after: &Stats) -> Values {
+    let prompt = (after.prompt_tokens - before.prompt_tokens) as f64;
+    let prefilled = (after.prefilled - before.prefilled) as f64;
+    let found = (after.prefix.tokens - before.prefix.tokens) as f64;
+    let preemptions = (after.preemptions - before.preemptions) as f64;
+    [
+        (Metric::PrefixHitRate, found / prompt),
+        (Metric::PrefillAmplification, prefilled / prompt),
+        (Metric::Preemptions, preemptions),
+        (Metric::PeakBlocks, after.peak_blocks as f64),
+    ]
+    .into_iter()
+    .filter(|(_, value)| value.is_finite())
+    .map(|(metric, value)| (metric, vec![value]))
+    .collect()
+}

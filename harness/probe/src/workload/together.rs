@@ -1,0 +1,35 @@
+//! Requests of one shape, all submitted at once: load, prefill, decode and generate differ by the
+//! shape and by what is read off it.
+
+use anyhow::Result;
+use windtunnel_engine::{Engine, PrefixCache};
+use windtunnel_ledger::case::{Case, Shape};
+
+use crate::clock::Clock;
+use crate::drive::{Answer, Drive};
+use crate::traffic;
+
+/// Runs the requests of one iteration of `case` to their end.
+///
+/// # Errors
+///
+/// When the engine refuses a request, or fails on one.
+pub fn iteration(
+    engine: &mut Engine,
+    case: &Case,
+    index: u32,
+    clock: &Clock,
+) -> Result<Vec<Answer>> {
+    let Shape { prompt, output, batch, requests: _ } = case.shape();
+    let (prompt, output) = (prompt.0 as usize, output.0 as usize);
+    let vocabulary = engine.vocabulary();
+    let prompts: Vec<Vec<u32>> = (0..batch)
+        .map(|request| traffic::words(case.seed, index, request, prompt, vocabulary))
+        .collect();
+    let mut drive = Drive::new(engine, clock);
+    for prompt in prompts {
+        // The prompts share nothing, so that there is nothing to find.
+        drive.submit(prompt, output, PrefixCache::Off, None)?;
+    }
+    drive.finish()
+}
