@@ -180,6 +180,9 @@ pub enum Error {
     /// The first request was answered with a failure.
     #[error("the warm-up request failed: {0}")]
     WarmUpFailed(String),
+    /// The model failed on a text whose logits were asked for.
+    #[error("the model failed on this text: {0}")]
+    Scoring(String),
     /// A tensor operation failed.
     #[error("tensor operation failed: {0}")]
     Tensor(#[from] candle_core::Error),

@@ -14,7 +14,8 @@
 //! 6. The scheduler books it, and the caller reads it as an [`Event`], with a [`telemetry`]
 //!    report of what the step cost.
 //!
-//! Words stay outside: [`text`] turns them into ids and back, beside the engine.
+//! [`score`] runs a request the same way and shows the logits of every position, for whoever
+//! compares models. Words stay outside: [`text`] turns them into ids and back, beside the engine.
 //!
 //! The engine is a plain value with a synchronous [`step`](Engine::step); a [`Runtime`] is the
 //! thread and the channels around it, for callers on many threads. It reads no environment
@@ -36,6 +37,7 @@ pub mod request;
 pub mod runtime;
 pub mod sampler;
 pub mod scheduler;
+pub mod score;
 pub mod sequence;
 pub mod telemetry;
 mod terms;
@@ -48,4 +50,5 @@ pub use error::{Error, Result, Unsupported};
 pub use request::{Eos, Event, Finish, Request, RequestId, Truncation, Usage};
 pub use runtime::{Canceller, Client, Pending, Response, Runtime, Stamped};
 pub use sampler::{Dry, Logprobs, Sampling};
+pub use score::score;
 pub use telemetry::{Footprint, PrefixStats, Stages, Stats, StepReport};

@@ -1,0 +1,93 @@
+//! What a model thinks of a text: its logits at every position.
+//!
+//! Serving needs the last row of a prompt alone. Whoever compares a model with a reference, or asks
+//! how surprised it is by a text, needs all of them; [`score`] runs a request as any other one, on
+//! the same kernels and the same cache, and shows each row as it comes by.
+
+use candle_core::{DType, Tensor};
+
+use crate::config::PrefixCache;
+use crate::engine::{Engine, StepObserver};
+use crate::error::{Error, Result};
+use crate::pass::{Observer, Place};
+use crate::request::{Eos, Event, Finish, Request, RequestId, Truncation};
+use crate::sampler::Sampling;
+use crate::scheduler::Grant;
+
+/// Continues `prompt` by the `output` likeliest tokens, at least one, and gives them. `look` is
+/// shown the logits `[vocabulary]` of each position of prompt and continuation, in order; those of
+/// the last token are never computed.
+///
+/// # Errors
+///
+/// As [`Engine::submit`], and [`Error::Scoring`] when the model fails.
+pub fn score(
+    engine: &mut Engine,
+    prompt: Vec<u32>,
+    output: usize,
+    look: &mut (dyn FnMut(usize, &[f32]) + Send),
+) -> Result<Vec<u32>> {
+    let request = engine.submit(Request {
+        prompt,
+        max_tokens: Some(output),
+        sampling: Sampling::GREEDY,
+        stop: Vec::new(),
+        eos: Eos::Ignore,
+        truncation: Truncation::Refuse,
+        choices: 1,
+        // What is found in the cache is not computed, and has no logits.
+        prefix_cache: PrefixCache::Off,
+    })?;
+    let mut onlooker = Onlooker { request, places: Vec::new(), look, failure: None };
+    let mut tokens = Vec::with_capacity(output);
+    loop {
+        for event in engine.step_observed(&mut onlooker).events {
+            match event {
+                Event::Token { request: of, token, .. } if of == request => tokens.push(token),
+                Event::Finished { request: of, finish, .. } if of == request => {
+                    return match (finish, onlooker.failure) {
+                        (Finish::Error(why), _) => Err(Error::Scoring(why)),
+                        (_, Some(failure)) => Err(failure.into()),
+                        _ => Ok(tokens),
+                    };
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Shows the logits of one request.
+struct Onlooker<'a> {
+    request: RequestId,
+    /// For each packed row, the position that it has in the request, if it belongs to it.
+    places: Vec<Option<usize>>,
+    look: &'a mut (dyn FnMut(usize, &[f32]) + Send),
+    failure: Option<candle_core::Error>,
+}
+
+impl StepObserver for Onlooker<'_> {
+    fn rows(&mut self, grants: &[Grant]) {
+        let place = |grant: &Grant, position| (grant.request == self.request).then_some(position);
+        let places = grants.iter().flat_map(|grant| grant.tokens.clone().map(|p| place(grant, p)));
+        self.places = places.collect();
+    }
+}
+
+impl Observer for Onlooker<'_> {
+    fn observe(&mut self, place: Place, x: &Tensor) {
+        if place != Place::Logits || self.places.iter().all(Option::is_none) {
+            return;
+        }
+        match x.to_dtype(DType::F32).and_then(|x| x.to_vec2::<f32>()) {
+            Ok(rows) => {
+                for (position, row) in self.places.iter().zip(&rows) {
+                    if let Some(position) = position {
+                        (self.look)(*position, row);
+                    }
+                }
+            }
+            Err(failure) => self.failure = Some(failure),
+        }
+    }
+}

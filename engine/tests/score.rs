@@ -1,0 +1,67 @@
+//! Logits at every position: the same whatever the steps, and those that tokens are drawn from.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use windtunnel_engine::weights::presets;
+use windtunnel_engine::{
+    Choice, Dtype, Engine, EngineConfig, Error, KvLayout, ModelSource, PrefixCache, score,
+};
+
+fn engine(preset: &str, step_tokens: usize) -> Engine {
+    Engine::load(&EngineConfig {
+        model: ModelSource::Preset { name: preset.into(), seed: 1 },
+        dtype: Dtype::F32,
+        kv: KvLayout::Paged { block: 16.try_into().unwrap() },
+        attention: Choice::Auto,
+        prefix_cache: PrefixCache::On,
+        kv_tokens: 64,
+        max_step_tokens: step_tokens,
+        max_sequences: 2,
+        max_sequence_length: Some(64),
+    })
+    .unwrap()
+}
+
+/// Tokens and rows of a text of 20 tokens and a continuation of 5.
+fn scored(engine: &mut Engine) -> (Vec<u32>, Vec<Vec<f32>>) {
+    let mut rows = Vec::new();
+    let prompt: Vec<u32> = (0..20).map(|i| i * 7 % 50).collect();
+    let tokens = score(engine, prompt, 5, &mut |position, row| {
+        assert_eq!(position, rows.len(), "every position comes once and in order");
+        rows.push(row.to_vec());
+    });
+    (tokens.unwrap(), rows)
+}
+
+#[test]
+fn every_position_is_shown_and_tokens_are_the_likeliest_of_their_rows() {
+    for preset in presets().iter().filter(|preset| preset.name.starts_with("tiny")) {
+        let mut engine = engine(preset.name, 64);
+        let (tokens, rows) = scored(&mut engine);
+        assert_eq!((tokens.len(), rows.len()), (5, 24), "{}", preset.name);
+        for (token, row) in tokens.iter().zip(&rows[19..]) {
+            assert_eq!(row.len(), engine.vocabulary());
+            assert!(row.iter().all(|logit| *logit <= row[*token as usize]), "{}", preset.name);
+        }
+        // Nothing is found in the cache the second time: its logits would be missing.
+        assert_eq!(scored(&mut engine), (tokens, rows), "{}", preset.name);
+    }
+}
+
+#[test]
+fn a_prompt_cut_into_chunks_has_the_logits_of_a_whole_one() {
+    let (tokens, rows) = scored(&mut engine("tiny-llama", 64));
+    let (cut_tokens, cut_rows) = scored(&mut engine("tiny-llama", 3));
+    assert_eq!(tokens, cut_tokens);
+    for (row, cut) in rows.iter().flatten().zip(cut_rows.iter().flatten()) {
+        assert!((row - cut).abs() < 1e-4);
+    }
+}
+
+#[test]
+fn what_cannot_be_submitted_cannot_be_scored() {
+    let mut engine = engine("tiny-llama", 64);
+    let refused = score(&mut engine, Vec::new(), 1, &mut |_, _| {});
+    assert!(matches!(refused, Err(Error::EmptyPrompt)));
+    assert!(engine.is_idle());
+}
