@@ -116,6 +116,14 @@ pub enum Error {
     /// A request for no continuation.
     #[error("`choices` is 0; ask for at least one")]
     NoChoices,
+    /// A request for more continuations than anybody reads.
+    #[error("`choices` is {choices}, but a request has at most {limit}; send several requests")]
+    TooManyChoices {
+        /// The number asked for.
+        choices: usize,
+        /// The most that are accepted.
+        limit: usize,
+    },
     /// A prompt token outside the vocabulary.
     #[error(
         "prompt token {token} is outside the vocabulary of {vocabulary}; ids are below that number"

@@ -14,11 +14,14 @@
 //! 6. The scheduler books it, and the caller reads it as an [`Event`], with a [`telemetry`]
 //!    report of what the step cost.
 //!
-//! Words stay outside: [`text`] turns them into ids and back, beside the engine.
+//! The engine is a plain value with a synchronous [`step`](Engine::step). Two layers around it
+//! make it what an application embeds, and each can be left out:
 //!
-//! The engine is a plain value with a synchronous [`step`](Engine::step); a [`Runtime`] is the
-//! thread and the channels around it, for callers on many threads. It reads no environment
-//! variable, prints nothing, installs no logger, and does not panic on input.
+//! - a [`Runtime`] is a thread that owns the engine; a [`Client`] hands it requests from any other
+//!   thread, and a [`Response`] tells their events as they happen;
+//! - a [`TextClient`] speaks [`text`] to it: words or chats in, words out, stop strings watched.
+//!
+//! Nothing here reads an environment variable, prints, installs a logger, or panics on input.
 
 pub mod attention;
 pub mod batch;
@@ -40,6 +43,7 @@ pub mod sequence;
 pub mod telemetry;
 mod terms;
 pub mod text;
+pub mod text_client;
 pub mod weights;
 
 pub use config::{Choice, Dtype, EngineConfig, KvLayout, ModelSource, PrefixCache};
@@ -49,3 +53,4 @@ pub use request::{Eos, Event, Finish, Request, RequestId, Truncation, Usage};
 pub use runtime::{Canceller, Client, Pending, Response, Runtime, Stamped};
 pub use sampler::{Dry, Logprobs, Sampling};
 pub use telemetry::{Footprint, PrefixStats, Stages, Stats, StepReport};
+pub use text_client::{Answer, Completion, TextClient, TextEvent, TextRequest};

@@ -12,6 +12,7 @@ use crate::error::Result;
 /// The parts add up to exactly what [`Tokenizer::decode`] makes of all ids, or to what stands
 /// before the stop string. A part never ends inside a character, and never holds anything that
 /// could still become a stop string.
+#[derive(Clone)]
 pub struct Stream {
     tokenizer: Arc<Tokenizer>,
     detokenizer: Detokenizer,
