@@ -141,24 +141,6 @@ impl Told {
     }
 }
 
-/// The tokens of a request, and why it ended.
-fn run(engine: &mut Engine, id: RequestId) -> (Vec<u32>, Finish) {
-    let mut tokens = Vec::new();
-    loop {
-        for event in engine.step().events {
-            match event {
-                Event::Token { request, token, .. } if request == id => tokens.push(token),
-                Event::Finished { request, finish, .. } if request == id => {
-                    return (tokens, finish);
-                }
-                _ => {}
-            }
-        }
-        engine.check_integrity().unwrap();
-        assert!(!engine.is_idle(), "{id} never ended");
-    }
-}
-
 #[test]
 fn a_whole_block_is_shared_and_what_follows_it_is_not_written_by_two() {
     let mut engine = engine(None);

@@ -24,8 +24,8 @@ pub struct Stream {
 pub struct Delta {
     /// More text; often empty.
     pub text: String,
-    /// Which of the stop strings, by its index, has ended the text. The request may be cancelled:
-    /// no more text will come.
+    /// Which of the stop strings, by its index, has ended the text. The choice may be cancelled: no
+    /// more text will come.
     pub stop: Option<usize>,
 }
 

@@ -1,6 +1,42 @@
 //! How answers end: stop strings, stop tokens, cancellation, failures.
 
+use proptest::prelude::*;
+
 use super::*;
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_choice_ends_before_the_first_stop_string_of_its_text(
+        seed in any::<u64>(),
+        choices in 1..4usize,
+        stop_strings in proptest::collection::vec("[a-j]{1,4}", 0..4),
+    ) {
+        let (_runtime, client) = start(None);
+        let logit_bias = vec![(EOS, f32::NEG_INFINITY)];
+        let sampling = Sampling { temperature: 1.0, seed, logit_bias, ..Sampling::GREEDY };
+        let asked = TextRequest { sampling, choices, ..request(words()) };
+        let whole = completions(&client, asked.clone());
+        let stops = stop_strings.clone();
+        let stopped = completions(&client, TextRequest { stop_strings, ..asked });
+        for (whole, stopped) in whole.iter().zip(&stopped) {
+            let found = (1..=whole.text.len()).find_map(|end| {
+                let ending = stops.iter().filter(|stop| whole.text[..end].ends_with(*stop));
+                Some((end, ending.map(String::len).max()?))
+            });
+            let (end, length) = found.unwrap_or((whole.text.len(), 0));
+            let tokens = end.div_ceil(3);
+            prop_assert_eq!(&stopped.text, &whole.text[..end - length]);
+            prop_assert_eq!(&stopped.tokens, &whole.tokens[..tokens]);
+            prop_assert_eq!(stopped.usage.generated, tokens);
+            let finish = if found.is_some() { Finish::Stop } else { Finish::Length };
+            prop_assert_eq!(&stopped.finish, &finish);
+            let text = stopped.stop_string.map(|stop| stops[stop].len());
+            prop_assert_eq!(text, found.map(|(_, length)| length));
+        }
+    }
+}
 
 #[test]
 fn a_stop_string_ends_its_choice_and_no_other() {
@@ -9,8 +45,7 @@ fn a_stop_string_ends_its_choice_and_no_other() {
     let whole = completions(&client, asked.clone());
     // The end of one token and the beginning of the next: of these three texts, one holds it.
     let stop = whole[1].text[11..15].to_owned();
-    let others: Vec<_> = [0, 2].map(|choice| whole[choice].text.contains(&stop)).into();
-    assert_eq!(others, [false, false]);
+    assert!([0, 2].iter().all(|choice| !whole[*choice].text.contains(&stop)));
     let stop_strings = vec!["!".into(), stop];
     let stopped = completions(&client, TextRequest { stop_strings, ..asked });
     assert_eq!(stopped[1].text, whole[1].text[..11]);
