@@ -144,6 +144,14 @@ impl Engine {
         events
     }
 
+    /// Withdraws one choice of a request and frees its blocks at once; the others go on. No event
+    /// when the choice has ended or never was.
+    pub fn cancel_choice(&mut self, request: RequestId, choice: usize) -> Option<Event> {
+        let event = self.scheduler.cancel_choice(request, choice);
+        self.stats.finished += u64::from(event.is_some());
+        event
+    }
+
     /// Computes one batch: every running sequence advances as far as the token budget allows.
     /// Without work it returns at once. When the model fails, the sequences of the batch end with
     /// [`Finish::Error`](crate::Finish::Error) and the engine lives on.

@@ -116,6 +116,14 @@ pub enum Error {
     /// A request for no continuation.
     #[error("`choices` is 0; ask for at least one")]
     NoChoices,
+    /// A request for more continuations than anybody reads.
+    #[error("`choices` is {choices}, but a request has at most {limit}; send several requests")]
+    TooManyChoices {
+        /// The number asked for.
+        choices: usize,
+        /// The most that are accepted.
+        limit: usize,
+    },
     /// A prompt token outside the vocabulary.
     #[error(
         "prompt token {token} is outside the vocabulary of {vocabulary}; ids are below that number"
@@ -185,7 +193,18 @@ pub enum Error {
     Scoring(String),
     /// A tensor operation failed.
     #[error("tensor operation failed: {0}")]
-    Tensor(#[from] candle_core::Error),
+    Tensor(#[source] candle_core::Error),
+}
+
+impl From<candle_core::Error> for Error {
+    /// Leaves out the backtrace that candle collects where the environment asks for one: messages
+    /// are for people, and records must not depend on a variable.
+    fn from(mut error: candle_core::Error) -> Self {
+        while let candle_core::Error::WithBacktrace { inner, .. } = error {
+            error = *inner;
+        }
+        Self::Tensor(error)
+    }
 }
 
 /// Why something that exists cannot be used here, and what can be used instead.
@@ -198,4 +217,17 @@ pub struct Unsupported {
     pub which: String,
     /// What to choose instead.
     pub remedy: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_sentence_whatever_the_environment_asks_for() {
+        let inner = Box::new(candle_core::Error::Msg("no such layer".into()));
+        let backtrace = Box::new(std::backtrace::Backtrace::force_capture());
+        let error = Error::from(candle_core::Error::WithBacktrace { inner, backtrace });
+        assert_eq!(error.to_string(), "tensor operation failed: no such layer");
+    }
 }

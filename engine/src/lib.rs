@@ -15,11 +15,16 @@
 //!    report of what the step cost.
 //!
 //! [`score`] runs a request the same way and shows the logits of every position, for whoever
-//! compares models. Words stay outside: [`text`] turns them into ids and back, beside the engine.
+//! compares models.
 //!
-//! The engine is a plain value with a synchronous [`step`](Engine::step); a [`Runtime`] is the
-//! thread and the channels around it, for callers on many threads. It reads no environment
-//! variable, prints nothing, installs no logger, and does not panic on input.
+//! The engine is a plain value with a synchronous [`step`](Engine::step). Two layers around it
+//! make it what an application embeds, and each can be left out:
+//!
+//! - a [`Runtime`] is a thread that owns the engine; a [`Client`] hands it requests from any other
+//!   thread, and a [`Response`] tells their events as they happen;
+//! - a [`TextClient`] speaks [`text`] to it: words or chats in, words out, stop strings watched.
+//!
+//! Nothing here reads an environment variable, prints, installs a logger, or panics on input.
 
 pub mod attention;
 pub mod batch;
@@ -42,6 +47,7 @@ pub mod sequence;
 pub mod telemetry;
 mod terms;
 pub mod text;
+pub mod text_client;
 pub mod weights;
 
 pub use config::{Choice, Dtype, EngineConfig, KvLayout, ModelSource, PrefixCache};
@@ -52,3 +58,4 @@ pub use runtime::{Canceller, Client, Pending, Response, Runtime, Stamped};
 pub use sampler::{Dry, Logprobs, Sampling};
 pub use score::score;
 pub use telemetry::{Footprint, PrefixStats, Stages, Stats, StepReport};
+pub use text_client::{Answer, Completion, TextClient, TextEvent, TextRequest};

@@ -20,9 +20,9 @@ pub struct Request {
     pub eos: Eos,
     /// What happens to a prompt that is too long.
     pub truncation: Truncation,
-    /// How many continuations to generate. They share the blocks of the prompt where the prefix
-    /// cache is on, and draw independently: the first with the seed itself, each other one with a
-    /// seed made of it. Greedy choices are all the same.
+    /// How many continuations to generate, at most 128. They share the blocks of the prompt where
+    /// the prefix cache is on, and draw independently: the first with the seed itself, each other
+    /// one with a seed made of it. Greedy choices are all the same.
     pub choices: usize,
     /// Whether the request reuses what earlier ones computed, and lets later ones reuse it.
     pub prefix_cache: PrefixCache,

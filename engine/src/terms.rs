@@ -10,6 +10,9 @@ use crate::request::{Eos, Request, RequestId, Truncation};
 use crate::sampler::{Sampler, Sampling, mix};
 use crate::sequence::Sequence;
 
+/// Most choices of one request: each is a sequence from the start, with the whole prompt.
+const MAX_CHOICES: usize = 128;
+
 /// What a request must meet at one engine.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Terms {
@@ -57,6 +60,9 @@ impl Terms {
         }
         if choices == 0 {
             return Err(Error::NoChoices);
+        }
+        if choices > MAX_CHOICES {
+            return Err(Error::TooManyChoices { choices, limit: MAX_CHOICES });
         }
         let vocabulary = self.vocabulary;
         sampling.check(vocabulary)?;

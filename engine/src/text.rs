@@ -1,25 +1,10 @@
 //! Text beside the engine: what stands between an application's words and token ids.
 //!
-//! The engine takes and gives ids. A caller that wants text opens a [`Text`] from the same model:
-//! it encodes a prompt or a [`Chat`], and opens a [`Stream`] for each request, which turns the
-//! ids that come back into text and watches for stop strings. Nothing here knows a tensor or a
-//! request, and the engine does not know this module.
-//!
-//! ```no_run
-//! use windtunnel_engine::ModelSource;
-//! use windtunnel_engine::text::Text;
-//!
-//! # fn main() -> windtunnel_engine::Result<()> {
-//! let text = Text::open(&ModelSource::Folder { path: "models/qwen3".into() })?;
-//! let prompt = text.tokenizer().encode("Once upon a time")?;
-//! let mut stream = text.stream(&["\n\n".into()])?;
-//! for token in [11, 12] { // out of `Event::Token`
-//!     let delta = stream.push(token)?;
-//!     // Show `delta.text`; with `delta.stop`, cancel the request.
-//! }
-//! let rest = stream.finish()?;
-//! # Ok(()) }
-//! ```
+//! The engine takes and gives ids. A [`Text`] is opened from the same model: it turns a [`Prompt`]
+//! into ids, and opens a [`Stream`] for each choice of an answer, which turns the ids that come
+//! back into text and watches for stop strings. Nothing here knows a tensor or a request, and the
+//! engine does not know this module; a [`TextClient`](crate::TextClient) joins the two, on the
+//! thread of whoever asks.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -44,6 +29,17 @@ pub use stream::{Delta, Stream};
 pub use tokenizer::Tokenizer;
 
 use template::Templates;
+
+/// What a request begins with.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Prompt {
+    /// Token ids, taken as they are.
+    Ids(Vec<u32>),
+    /// Words, to be continued. The special tokens that the model expects are put around them.
+    Text(String),
+    /// A conversation, written down by the model's template.
+    Chat(Chat),
+}
 
 /// What a model's folder says about text.
 pub struct Text {
@@ -86,8 +82,8 @@ impl Text {
     }
 
     /// Ids that end an answer: those of `generation_config.json`, `config.json` and the
-    /// tokenizer together. The engine knows the first two; give all of them as
-    /// [`Request::stop`](crate::Request::stop).
+    /// tokenizer together. The engine knows the first two; a [`TextClient`](crate::TextClient)
+    /// tells it all of them.
     pub fn eos(&self) -> &[u32] {
         &self.eos
     }
@@ -96,23 +92,30 @@ impl Text {
     ///
     /// # Errors
     ///
-    /// [`TextError`] when there is no template, when it cannot be understood, or when it fails on
-    /// or refuses these messages.
+    /// [`TextError`] when there is no template, when it cannot be understood, when it fails on
+    /// or refuses these messages, and when there are none or they hold anything but text.
     pub fn render(&self, chat: &Chat) -> Result<String> {
+        chat.check()?;
         match &self.templates {
             Ok(templates) => Ok(templates.render(chat)?),
             Err(refusal) => Err(refusal.clone().into()),
         }
     }
 
-    /// The ids of `chat`: of what its template wrote, and nothing else. Templates write the
-    /// beginning-of-sequence token themselves.
+    /// The ids of `prompt`. Those of a chat are of what its template wrote, and nothing else:
+    /// templates write the beginning-of-sequence token themselves.
     ///
     /// # Errors
     ///
-    /// As [`render`](Self::render), and when the tokenizer fails.
-    pub fn prompt(&self, chat: &Chat) -> Result<Vec<u32>> {
-        self.tokenizer.encode_bare(&self.render(chat)?)
+    /// [`TextError::EmptyText`], when the tokenizer fails, and for a chat as
+    /// [`render`](Self::render).
+    pub fn encode(&self, prompt: Prompt) -> Result<Vec<u32>> {
+        match prompt {
+            Prompt::Ids(ids) => Ok(ids),
+            Prompt::Text(text) if text.is_empty() => Err(TextError::EmptyText.into()),
+            Prompt::Text(text) => self.tokenizer.encode(&text),
+            Prompt::Chat(chat) => self.tokenizer.encode_bare(&self.render(&chat)?),
+        }
     }
 
     /// Turns the ids of one answer into text, up to the first of the `stop` strings.

@@ -112,6 +112,7 @@ fn requests_that_cannot_be_answered_are_declined() {
     assert_snapshot!(declined(Request { prompt: vec![1; 100], ..request() }), @"the prompt has 100 tokens, but at most 99 fit beside one new token; shorten it or ask for truncation");
     assert_snapshot!(declined(Request { max_tokens: Some(0), ..request() }), @"`max_tokens` is 0; ask for at least one token");
     assert_snapshot!(declined(Request { choices: 0, ..request() }), @"`choices` is 0; ask for at least one");
+    assert_snapshot!(declined(Request { choices: usize::MAX, ..request() }), @"`choices` is 18446744073709551615, but a request has at most 128; send several requests");
     assert_snapshot!(declined(Request { max_tokens: Some(80), ..request() }), @"the request needs 82 cached tokens (6 blocks of 16), but the cache has 4 blocks; lower `max_tokens` or raise `kv_tokens`");
 }
 

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use windtunnel_engine::text::chat::{Content, Ending, Message};
-use windtunnel_engine::text::{Chat, Text, Tokenizer};
+use windtunnel_engine::text::{Chat, Prompt, Text, Tokenizer};
 use windtunnel_engine::{Error, ModelSource};
 
 /// The letter that stands for each byte in byte-level vocabularies.
@@ -236,7 +236,7 @@ fn a_chat_is_encoded_as_its_template_wrote_it() {
     };
     assert_eq!(text.render(&chat).unwrap(), "<s>he</s>");
     let he = text.tokenizer().encode_bare("he").unwrap();
-    assert_eq!(text.prompt(&chat).unwrap(), [&[0], &he[..], &[1]].concat());
+    assert_eq!(text.encode(Prompt::Chat(chat.clone())).unwrap(), [&[0], &he[..], &[1]].concat());
 
     // The same from the older place, under a name.
     fs::remove_file(folder.path().join("chat_template.jinja")).unwrap();
@@ -246,7 +246,7 @@ fn a_chat_is_encoded_as_its_template_wrote_it() {
     assert_eq!(open(&folder).unwrap().render(&chat).unwrap(), "x");
 
     write(folder.path(), "tokenizer_config.json", &json!({}));
-    let refusal = open(&folder).unwrap().prompt(&chat).unwrap_err().to_string();
+    let refusal = open(&folder).unwrap().encode(Prompt::Chat(chat)).unwrap_err().to_string();
     assert_snapshot!(refusal.replace(&folder.path().display().to_string(), "MODEL"), @"`MODEL` has no chat template (`chat_template.jinja`, or `chat_template` in `tokenizer_config.json`); send the prompt as text, or choose a model that was tuned for chats");
 }
 

@@ -1,6 +1,8 @@
-//! The engine with a model that fails on command.
+//! The engine with a model that fails on command, computing real tensors up to then.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::ops::Range;
 
 use candle_core::{Result as TensorResult, Tensor, bail};
 
@@ -13,11 +15,12 @@ pub(crate) const BLOCK: usize = 4;
 pub(crate) const BLOCKS: usize = 16;
 
 /// What goes wrong, counting passes from 0.
+#[derive(Debug)]
 pub(crate) enum Fault {
     /// The pass fails as a whole.
     Error { pass: usize },
-    /// One row of logits has no numbers.
-    Nan { pass: usize, row: usize },
+    /// These rows of logits have no numbers.
+    Nan { pass: usize, rows: Range<usize> },
     /// Every pass waits for a word, and goes on without one when nobody can give it any more.
     Gate(std::sync::mpsc::Receiver<()>),
     /// The first pass brings its thread down.
@@ -53,10 +56,10 @@ impl Model for Faulty {
             _ => {}
         }
         let logits = self.inner.forward(pass)?;
-        match self.fault {
-            Fault::Nan { pass, row } if pass == now => {
-                let factors: Vec<f32> =
-                    (0..logits.dim(0)?).map(|at| if at == row { f32::NAN } else { 1.0 }).collect();
+        match &self.fault {
+            Fault::Nan { pass, rows } if *pass == now => {
+                let factor = |at| if rows.contains(&at) { f32::NAN } else { 1.0 };
+                let factors: Vec<f32> = (0..logits.dim(0)?).map(factor).collect();
                 logits.broadcast_mul(&Tensor::new(factors, logits.device())?.unsqueeze(1)?)
             }
             _ => Ok(logits),
@@ -66,6 +69,11 @@ impl Model for Faulty {
 
 /// A small engine with the prefix cache on, and perhaps a fault.
 pub(crate) fn engine(fault: Option<Fault>) -> Engine {
+    engine_of(64, fault)
+}
+
+/// As [`engine`], with at most `step_tokens` tokens a step.
+fn engine_of(step_tokens: usize, fault: Option<Fault>) -> Engine {
     let mut engine = Engine::load(&EngineConfig {
         model: ModelSource::Preset { name: "tiny-qwen3".into(), seed: 1 },
         dtype: Dtype::F32,
@@ -73,7 +81,7 @@ pub(crate) fn engine(fault: Option<Fault>) -> Engine {
         attention: Choice::Auto,
         prefix_cache: PrefixCache::On,
         kv_tokens: BLOCKS * BLOCK,
-        max_step_tokens: 64,
+        max_step_tokens: step_tokens,
         max_sequences: 4,
         max_sequence_length: Some(BLOCKS * BLOCK),
     })
@@ -99,79 +107,38 @@ pub(crate) fn request(text: u32, prompt: u32, new: usize) -> Request {
     }
 }
 
-/// The tokens of a request, and why it ended.
-fn run(engine: &mut Engine, id: RequestId) -> (Vec<u32>, Finish) {
-    let mut tokens = Vec::new();
-    loop {
-        for event in engine.step().events {
+/// What was told of each choice of each request: its tokens, and why it ended.
+#[derive(Debug, Default)]
+struct Told(BTreeMap<(RequestId, usize), (Vec<u32>, Option<Finish>)>);
+
+impl Told {
+    fn add(&mut self, events: impl IntoIterator<Item = Event>) {
+        for event in events {
             match event {
-                Event::Token { request, token, .. } if request == id => tokens.push(token),
-                Event::Finished { request, finish, .. } if request == id => {
-                    return (tokens, finish);
+                Event::Token { request, choice, token, .. } => {
+                    self.0.entry((request, choice)).or_default().0.push(token);
                 }
-                _ => {}
+                Event::Finished { request, choice, finish, .. } => {
+                    let end = &mut self.0.entry((request, choice)).or_default().1;
+                    assert_eq!(*end, None, "{request} ended twice");
+                    *end = Some(finish);
+                }
+                Event::Queued { .. } | Event::PromptDone { .. } => {}
             }
         }
-        engine.check_integrity().unwrap();
-        assert!(!engine.is_idle(), "{id} never ended");
     }
-}
 
-#[test]
-fn a_failed_pass_answers_its_sequences_and_the_engine_goes_on() {
-    let mut healthy = engine(None);
-    let id = healthy.submit(request(1, 9, 4)).unwrap();
-    let expected = run(&mut healthy, id);
-    for pass in 0..3 {
-        let mut engine = engine(Some(Fault::Error { pass }));
-        let ids = [0, 1].map(|text| engine.submit(request(text, 9, 4)).unwrap());
-        let mut ended = Vec::new();
+    fn step(&mut self, engine: &mut Engine) {
+        self.add(engine.step().events);
+        engine.check_integrity().unwrap();
+    }
+
+    fn run(&mut self, engine: &mut Engine) {
         while !engine.is_idle() {
-            for event in engine.step().events {
-                let Event::Finished { request, finish, usage, .. } = event else { continue };
-                // A backtrace may follow.
-                let expected = format!("tensor operation failed: pass {pass} was meant to fail");
-                let Finish::Error(why) = finish else { panic!("{finish:?}") };
-                assert!(why.starts_with(&expected), "{why}");
-                assert_eq!(usage, Usage { prompt: 9, cached: 0, generated: pass });
-                ended.push(request);
-            }
-            engine.check_integrity().unwrap();
+            self.step(engine);
         }
-        assert_eq!(ended, ids);
         assert_eq!(engine.stats().blocks_used, 0);
-        // What the failed pass was to fill is not found, whatever it had filled before.
-        let id = engine.submit(request(1, 9, 4)).unwrap();
-        assert_eq!(run(&mut engine, id), expected);
-        let found = if pass == 0 { 0 } else { 8 };
-        assert_eq!(engine.stats().prefix.tokens, found);
     }
-}
-
-#[test]
-fn logits_without_numbers_end_one_sequence_and_poison_no_other() {
-    let mut healthy = engine(None);
-    let id = healthy.submit(request(1, 9, 4)).unwrap();
-    let expected = run(&mut healthy, id);
-    let mut engine = engine(Some(Fault::Nan { pass: 1, row: 1 }));
-    let ids = [0, 1, 2].map(|text| engine.submit(request(text, 9, 4)).unwrap());
-    let mut finishes = Vec::new();
-    while !engine.is_idle() {
-        for event in engine.step().events {
-            if let Event::Finished { request, finish, .. } = event {
-                finishes.push((request, finish));
-            }
-        }
-        engine.check_integrity().unwrap();
-    }
-    let failure = Finish::Error("the model produced logits that are not finite".into());
-    let [a, b, c] = ids;
-    assert_eq!(finishes, [(b, failure), (a, Finish::Length), (c, Finish::Length)]);
-    let cached = engine.stats().blocks_cached;
-    let id = engine.submit(request(1, 9, 4)).unwrap();
-    assert_eq!(run(&mut engine, id), expected);
-    assert_eq!(engine.stats().prefix.tokens, 0, "its blocks were found");
-    assert!(engine.stats().blocks_cached > cached);
 }
 
 #[test]
@@ -187,3 +154,28 @@ fn a_whole_block_is_shared_and_what_follows_it_is_not_written_by_two() {
     assert_eq!((engine.stats().blocks_used, engine.stats().prefix.hits), (4, 1));
     engine.check_integrity().unwrap();
 }
+
+#[test]
+fn a_cancelled_choice_gives_its_blocks_back_and_the_others_go_on() {
+    let sampling = Sampling { temperature: 1.0, seed: 9, ..Sampling::GREEDY };
+    let asked = Request { choices: 3, sampling, ..request(0, 9, 12) };
+    let [mut undisturbed, mut engine] = [engine(None), engine(None)];
+    let [mut expected, mut told] = [Told::default(), Told::default()];
+    undisturbed.submit(asked.clone()).unwrap();
+    expected.run(&mut undisturbed);
+    let id = engine.submit(asked).unwrap();
+    told.step(&mut engine);
+    let used = engine.stats().blocks_used;
+    told.add(engine.cancel_choice(id, 1));
+    // Its last block: those of the prompt are shared with the others.
+    assert_eq!(engine.stats().blocks_used, used - 1);
+    assert_eq!((engine.cancel_choice(id, 1), engine.cancel_choice(id, 3)), (None, None));
+    told.run(&mut engine);
+    let cancelled = expected.0.get_mut(&(id, 1)).unwrap();
+    *cancelled = (cancelled.0[..1].into(), Some(Finish::Cancelled));
+    assert_eq!(told.0, expected.0);
+    assert_eq!(engine.stats().finished, 3);
+}
+
+mod faults;
+mod property;

@@ -8,11 +8,11 @@ use crate::request::Event;
 
 /// An event, and when it became known.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Stamped {
+pub struct Stamped<E = Event> {
     /// When the engine had taken the request, or when the step that made the event had ended.
     pub at: Instant,
     /// What happened.
-    pub event: Event,
+    pub event: E,
 }
 
 /// What happens to one request, as it happens: an iterator that ends after the last event. Dropped
@@ -27,7 +27,7 @@ pub struct Response {
     ended: bool,
 }
 
-/// Cancels one request, from any thread.
+/// Cancels one request or one of its choices, from any thread.
 #[derive(Debug, Clone)]
 pub struct Canceller {
     ticket: u64,
@@ -84,5 +84,11 @@ impl Canceller {
     pub fn cancel(&self) {
         // Without a thread there is nothing left to cancel.
         let _ = self.commands.send(Command::Cancel(self.ticket));
+    }
+
+    /// Ends one choice of the request before the next step, and spares the others. Nothing happens
+    /// when it has ended already.
+    pub fn cancel_choice(&self, choice: usize) {
+        let _ = self.commands.send(Command::CancelChoice(self.ticket, choice));
     }
 }

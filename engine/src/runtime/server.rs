@@ -18,6 +18,8 @@ pub(super) enum Command {
     Submit { ticket: u64, accepted: Box<Accepted>, replies: Sender<Stamped> },
     /// Withdraw the request with this ticket.
     Cancel(u64),
+    /// Withdraw one choice of the request with this ticket.
+    CancelChoice(u64, usize),
     /// Say how things stand.
     Stats(Sender<Stats>),
     /// End; no request follows.
@@ -75,11 +77,15 @@ impl Server {
                 self.tell(vec![Event::Queued { request }]);
             }
             Command::Cancel(ticket) => {
-                let caller = self.callers.iter().find(|(_, caller)| caller.ticket == ticket);
-                if let Some(request) = caller.map(|(&request, _)| request) {
+                if let Some(request) = self.find(ticket) {
                     let events = self.engine.cancel(request);
                     self.tell(events);
                 }
+            }
+            Command::CancelChoice(ticket, choice) => {
+                let request = self.find(ticket);
+                let event = request.and_then(|id| self.engine.cancel_choice(id, choice));
+                self.tell(event.into_iter().collect());
             }
             // Who has stopped waiting for the answer does not miss it.
             Command::Stats(reply) => drop(reply.send(self.engine.stats())),
@@ -94,6 +100,12 @@ impl Server {
                 }
             }
         }
+    }
+
+    /// The request with this ticket, unless it has ended.
+    fn find(&self, ticket: u64) -> Option<RequestId> {
+        let caller = self.callers.iter().find(|(_, caller)| caller.ticket == ticket);
+        caller.map(|(&request, _)| request)
     }
 
     /// Passes events on, and closes the channel of each request that has ended.

@@ -150,6 +150,23 @@ fn all_choices_share_a_channel_that_closes_after_the_last_one() {
 }
 
 #[test]
+fn one_choice_can_be_cancelled_while_the_others_go_on() {
+    let (runtime, gate) = gated();
+    let client = runtime.client();
+    let asked = Request { choices: 3, ..request(0, 9, 12) };
+    let response = client.submit(asked).unwrap();
+    // One that is there, one that has gone, one that never was.
+    for choice in [1, 1, 3] {
+        response.canceller().cancel_choice(choice);
+    }
+    drop(gate);
+    let (tokens, finishes) = read(response);
+    assert_eq!(finishes, [Finish::Cancelled, Finish::Length, Finish::Length]);
+    assert!((24..=25).contains(&tokens.len()), "{} tokens", tokens.len());
+    assert_eq!(used(&client), (0, 0, 0));
+}
+
+#[test]
 fn refusals_come_from_the_caller_s_own_thread() {
     let (runtime, gate) = gated();
     let client = runtime.client();

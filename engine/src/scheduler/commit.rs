@@ -81,8 +81,18 @@ impl Scheduler {
     /// Withdraws all choices of a request, waiting or running; no events when it has ended or
     /// never was.
     pub fn cancel(&mut self, request: RequestId) -> Vec<Event> {
-        let mut gone: Vec<_> = self.running.extract_if(.., |s| s.id == request).collect();
-        let (those, others) = self.waiting.drain(..).partition(|s| s.id == request);
+        self.withdraw(|sequence| sequence.id == request)
+    }
+
+    /// Withdraws one choice of a request, waiting or running; the others go on. No event when it
+    /// has ended or never was.
+    pub fn cancel_choice(&mut self, request: RequestId, choice: usize) -> Option<Event> {
+        self.withdraw(|sequence| (sequence.id, sequence.choice) == (request, choice)).pop()
+    }
+
+    fn withdraw(&mut self, leaves: impl Fn(&Sequence) -> bool) -> Vec<Event> {
+        let mut gone: Vec<_> = self.running.extract_if(.., |s| leaves(s)).collect();
+        let (those, others) = self.waiting.drain(..).partition(|s| leaves(s));
         self.waiting = others;
         gone.extend::<VecDeque<_>>(those);
         gone.into_iter().map(|sequence| self.retire(sequence, Finish::Cancelled)).collect()

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Json, TextError};
 
+/// The type of parts that hold words.
+const TEXT: &str = "text";
+
 /// A conversation, and what its template should know beside it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chat {
@@ -85,7 +88,7 @@ pub enum Content {
     /// Words.
     Text(String),
     /// Objects with a `type`. If all of them are of type `text`, the template sees their texts
-    /// joined; otherwise it sees the list.
+    /// joined; otherwise it sees the list, which is refused where a model reads text alone.
     Parts(Vec<Json>),
 }
 
@@ -134,6 +137,35 @@ fn parse<T: DeserializeOwned>(json: &str) -> Result<T, String> {
     serde_json::from_str(json).map_err(|e| e.to_string())
 }
 
+impl Chat {
+    /// Refuses what a model that reads text alone cannot be shown.
+    pub(super) fn check(&self) -> Result<(), TextError> {
+        if self.messages.is_empty() {
+            return Err(TextError::NoMessages);
+        }
+        for (message, said) in (1..).zip(&self.messages) {
+            let Some(Content::Parts(parts)) = said.content() else { continue };
+            let Some(part) = parts.iter().find(|part| text(part).is_none()) else { continue };
+            return Err(match kind(part) {
+                Some(kind) if kind != TEXT => TextError::NotText { message, kind },
+                _ => TextError::BadPart { message },
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Message {
+    const fn content(&self) -> Option<&Content> {
+        match self {
+            Self::System { content } | Self::User { content, .. } | Self::Tool { content, .. } => {
+                Some(content)
+            }
+            Self::Assistant { content, .. } => content.as_ref(),
+        }
+    }
+}
+
 impl Serialize for Content {
     /// As templates see it.
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
@@ -149,10 +181,17 @@ impl Serialize for Content {
 }
 
 /// The text of a part of type `text`.
-fn text(Json(part): &Json) -> Option<String> {
-    let kind = part.get_attr("type").ok()?;
-    let text = part.get_attr("text").ok()?;
-    (kind.as_str() == Some("text")).then(|| text.as_str().map(str::to_owned))?
+fn text(part: &Json) -> Option<String> {
+    (kind(part)? == TEXT).then(|| attribute(part, "text"))?
+}
+
+/// The type of a part.
+fn kind(part: &Json) -> Option<String> {
+    attribute(part, "type")
+}
+
+fn attribute(Json(part): &Json, name: &str) -> Option<String> {
+    part.get_attr(name).ok()?.as_str().map(str::to_owned)
 }
 
 fn as_object<S: Serializer>(arguments: &Json, to: S) -> Result<S::Ok, S::Error> {

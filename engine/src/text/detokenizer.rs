@@ -17,7 +17,7 @@ use super::Tokenizer;
 use crate::error::Result;
 
 /// What is known of one text.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Detokenizer {
     window: Vec<u32>,
     /// How many ids of the window are shown.

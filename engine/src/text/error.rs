@@ -46,6 +46,30 @@ pub enum TextError {
     /// A template that raised an exception about these messages.
     #[error("the chat template refuses these messages: {0}")]
     Refused(String),
+    /// A prompt that says nothing.
+    #[error("the prompt is an empty text; write at least one character")]
+    EmptyText,
+    /// A chat in which nobody has said anything.
+    #[error("the chat has no messages; give it at least one")]
+    NoMessages,
+    /// A picture, a sound, or something else that is no text.
+    #[error(
+        "message {message} has a part of type `{kind}`, but this model reads text alone; leave the part out, or say in words what it shows"
+    )]
+    NotText {
+        /// Which message, counting from 1.
+        message: usize,
+        /// The part's type.
+        kind: String,
+    },
+    /// A part of a message that says nothing.
+    #[error(
+        "message {message} has a part that cannot be read; each needs a `type`, and one of type `text` needs its `text`"
+    )]
+    BadPart {
+        /// Which message, counting from 1.
+        message: usize,
+    },
     /// Messages that are no messages.
     #[error(
         "the messages cannot be read: {0}; each needs a `role` (`system`, `user`, `assistant` or `tool`) and a `content`"

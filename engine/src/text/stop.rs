@@ -5,7 +5,7 @@
 //! What could still become a stop string is held back, and nothing else is.
 
 /// Watches one text.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Stops {
     stops: Vec<Stop>,
     held: String,
@@ -13,7 +13,7 @@ pub(super) struct Stops {
 }
 
 /// One stop string, and how much of it the text ends with.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Stop {
     text: Vec<u8>,
     /// For each number of matched bytes, at index `n − 1`: how many still match when the next

@@ -12,6 +12,7 @@ use crate::error::Result;
 /// The parts add up to exactly what [`Tokenizer::decode`] makes of all ids, or to what stands
 /// before the stop string. A part never ends inside a character, and never holds anything that
 /// could still become a stop string.
+#[derive(Clone)]
 pub struct Stream {
     tokenizer: Arc<Tokenizer>,
     detokenizer: Detokenizer,
@@ -23,8 +24,8 @@ pub struct Stream {
 pub struct Delta {
     /// More text; often empty.
     pub text: String,
-    /// Which of the stop strings, by its index, has ended the text. The request may be cancelled:
-    /// no more text will come.
+    /// Which of the stop strings, by its index, has ended the text. The choice may be cancelled: no
+    /// more text will come.
     pub stop: Option<usize>,
 }
 

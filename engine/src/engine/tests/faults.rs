@@ -1,0 +1,86 @@
+//! Passes that fail, and logits without numbers.
+
+use super::*;
+
+/// What `engine` answers to `request` when it has nothing else to do.
+fn answer(engine: &mut Engine, request: Request) -> (Vec<u32>, Option<Finish>) {
+    let mut told = Told::default();
+    let id = engine.submit(request).unwrap();
+    told.run(engine);
+    told.0.remove(&(id, 0)).unwrap()
+}
+
+#[test]
+fn a_failed_pass_answers_its_sequences_and_the_engine_goes_on() {
+    let expected = answer(&mut engine(None), request(1, 9, 4));
+    for pass in 0..3 {
+        let mut engine = engine(Some(Fault::Error { pass }));
+        let ids = [0, 1].map(|text| engine.submit(request(text, 9, 4)).unwrap());
+        let mut ended = Vec::new();
+        while !engine.is_idle() {
+            for event in engine.step().events {
+                let Event::Finished { request, finish, usage, .. } = event else { continue };
+                let why = format!("tensor operation failed: pass {pass} was meant to fail");
+                assert_eq!(finish, Finish::Error(why));
+                assert_eq!(usage, Usage { prompt: 9, cached: 0, generated: pass });
+                ended.push(request);
+            }
+            engine.check_integrity().unwrap();
+        }
+        assert_eq!(ended, ids);
+        assert_eq!(engine.stats().blocks_used, 0);
+        // What the failed pass was to fill is not found, whatever it had filled before.
+        assert_eq!(answer(&mut engine, request(1, 9, 4)), expected);
+        let found = if pass == 0 { 0 } else { 8 };
+        assert_eq!(engine.stats().prefix.tokens, found);
+    }
+}
+
+#[test]
+fn logits_without_numbers_end_one_sequence_and_poison_no_other() {
+    let expected = answer(&mut engine(None), request(1, 9, 4));
+    let mut engine = engine(Some(Fault::Nan { pass: 1, rows: 1..2 }));
+    let ids = [0, 1, 2].map(|text| engine.submit(request(text, 9, 4)).unwrap());
+    let mut finishes = Vec::new();
+    while !engine.is_idle() {
+        for event in engine.step().events {
+            if let Event::Finished { request, finish, .. } = event {
+                finishes.push((request, finish));
+            }
+        }
+        engine.check_integrity().unwrap();
+    }
+    let failure = Finish::Error("the model produced logits that are not finite".into());
+    let [a, b, c] = ids;
+    assert_eq!(finishes, [(b, failure), (a, Finish::Length), (c, Finish::Length)]);
+    let cached = engine.stats().blocks_cached;
+    assert_eq!(answer(&mut engine, request(1, 9, 4)), expected);
+    assert_eq!(engine.stats().prefix.tokens, 0, "its blocks were found");
+    assert!(engine.stats().blocks_cached > cached);
+}
+
+#[test]
+fn a_pass_without_any_numbers_ends_all_who_draw_and_spares_the_rest() {
+    // The third is in the middle of its prompt, the fourth waits.
+    let texts = [(0, 5), (1, 5), (2, 20), (3, 5)];
+    let submit = |engine: &mut Engine| {
+        texts.map(|(text, prompt)| engine.submit(request(text, prompt, 4)).unwrap())
+    };
+    let (mut healthy, mut expected) = (engine_of(16, None), Told::default());
+    submit(&mut healthy);
+    expected.run(&mut healthy);
+    let mut engine = engine_of(16, Some(Fault::Nan { pass: 1, rows: 0..2 }));
+    let [a, b, c, d] = submit(&mut engine);
+    let mut told = Told::default();
+    told.step(&mut engine);
+    assert_eq!((engine.stats().running, engine.stats().waiting), (3, 1));
+    told.run(&mut engine);
+    let failure = Finish::Error("the model produced logits that are not finite".into());
+    for id in [a, b] {
+        let (tokens, _) = &expected.0[&(id, 0)];
+        assert_eq!(told.0[&(id, 0)], (tokens[..1].into(), Some(failure.clone())));
+    }
+    for id in [c, d] {
+        assert_eq!(told.0[&(id, 0)], expected.0[&(id, 0)]);
+    }
+}
