@@ -474,12 +474,8 @@ impl Case {
     /// the time in which all decode ([`timeline::together`](crate::timeline::together)).
     #[must_use]
     pub fn shape(&self) -> Shape {
-        let at_once = |prompt, output, batch| Shape {
-            prompt,
-            output,
-            batch,
-            requests: u64::from(batch),
-        };
+        let at_once =
+            |prompt, output, batch| Shape { prompt, output, batch, requests: u64::from(batch) };
         match self.workload {
             Workload::Load => at_once(Tokens(8), Tokens(1), 1),
             Workload::Idle { requests, .. } => {

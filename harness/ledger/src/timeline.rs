@@ -229,11 +229,11 @@ mod tests {
     #[test]
     fn a_service_is_judged_by_all_that_it_answered() {
         let requests = [
-            request(8, 0, &[100, 110, 120]),     // Good, with nothing to spare.
-            request(8, 100, &[201, 202, 203]),   // Its first token is late.
-            request(8, 300, &[310, 330, 350]),   // Its tokens are far apart.
+            request(8, 0, &[100, 110, 120]),   // Good, with nothing to spare.
+            request(8, 100, &[201, 202, 203]), // Its first token is late.
+            request(8, 300, &[310, 330, 350]), // Its tokens are far apart.
             request(8, 849, &[949, 955, 960, 970, 980, 990, 1000]), // All is well but the end.
-            request(8, 900, &[]),                // Never answered.
+            request(8, 900, &[]),              // Never answered.
         ];
         let values = service(&requests, &SLO);
         assert_eq!(values[&Metric::SystemRate], [16.0]);

@@ -242,7 +242,8 @@ mod tests {
         for text in ["", "open", "poisson-", "poisson-0", "fixed--1", "fixed-1e3", "fixed-1.2345"] {
             assert!(text.parse::<Arrival>().is_err(), "{text}");
         }
-        for text in ["", "0", "-1", "uniform-16", "uniform-9-9", "lognormal-9-1", "mixed-0-5", "1.5"]
+        for text in
+            ["", "0", "-1", "uniform-16", "uniform-9-9", "lognormal-9-1", "mixed-0-5", "1.5"]
         {
             assert!(text.parse::<Lengths>().is_err(), "{text}");
         }
