@@ -268,6 +268,8 @@ impl Metric {
     #[must_use]
     pub fn show(self, value: f64) -> String {
         match self.spec().unit {
+            // What grows may shrink: the difference of two times or sizes has a sign.
+            Unit::Nanoseconds | Unit::Bytes if value <= -0.5 => format!("-{}", self.show(-value)),
             Unit::Nanoseconds => Nanos(value.round() as u64).to_string(),
             Unit::Bytes => Bytes(value.round() as u64).to_string(),
             Unit::TokensPerSecond => Rate(value).to_string(),
@@ -279,16 +281,17 @@ impl Metric {
         }
     }
 
-    /// By how much `head` is worse than `base`, as a fraction of `base`: positive is worse, whatever
-    /// the metric's direction. Equal values have not changed, zeros included.
+    /// By how much `head` is worse than `base`: positive is worse, whatever the metric's direction and
+    /// the signs. It is a fraction of `base` where less is better, and of `head` where more is. Equal
+    /// values have not changed, zeros included.
     #[must_use]
     pub fn worsening(self, base: f64, head: f64) -> f64 {
         if base == head {
             return 0.0;
         }
         match self.spec().better {
-            Better::Lower => head / base - 1.0,
-            Better::Higher => base / head - 1.0,
+            Better::Lower => (head - base) / base.abs(),
+            Better::Higher => (base - head) / head.abs(),
         }
     }
 }
@@ -337,5 +340,14 @@ mod tests {
         assert!(Metric::TimeToFirstToken.worsening(100.0, 80.0) < 0.0);
         assert_eq!(Metric::DecodeRate.worsening(100.0, 50.0), 1.0);
         assert_eq!(Metric::KvBytes.worsening(0.0, 0.0), 0.0);
+    }
+
+    #[test]
+    fn what_shrinks_has_a_sign_and_what_grows_from_below_zero_is_worse() {
+        assert_eq!(Metric::RssGrowth.show(-2048.0), "-2.00 KiB");
+        assert_eq!(Metric::ContextSlope.show(-1.5e6), "-1.50 ms");
+        assert_eq!(Metric::RssGrowth.show(-0.2), "0 B");
+        assert!(Metric::RssGrowth.worsening(-100.0, 100.0) > 0.0);
+        assert!(Metric::RssGrowth.worsening(100.0, -100.0) < 0.0);
     }
 }
