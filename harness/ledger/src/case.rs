@@ -11,8 +11,10 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::metric::Metric;
 use crate::unit::{Nanos, Tokens};
 
+mod tolerance;
 mod traffic;
 
+pub use tolerance::Tolerance;
 pub use traffic::{Arrival, Lengths, RequestRate, Slo};
 
 /// What one child process runs.
@@ -114,6 +116,12 @@ pub enum Workload {
         /// How many single requests follow, each after a pause.
         requests: u32,
     },
+    /// The numbers of a reference, computed again: `golden.safetensors` in the model's folder has
+    /// them.
+    Parity {
+        /// How wrong a logit may be.
+        tolerance: Tolerance,
+    },
     /// Requests without end, a quarter of them cancelled: does anything grow?
     Soak {
         /// How long.
@@ -144,8 +152,8 @@ pub struct Shape {
 
 impl Workload {
     /// The names of all workloads, as scenarios write them.
-    pub const NAMES: [&'static str; 8] =
-        ["load", "prefill", "decode", "generate", "context", "serve", "idle", "soak"];
+    pub const NAMES: [&'static str; 9] =
+        ["load", "prefill", "decode", "generate", "context", "serve", "idle", "soak", "parity"];
 
     /// The name of this workload, as scenarios write it.
     #[must_use]
@@ -159,6 +167,7 @@ impl Workload {
             Workload::Serve { .. } => "serve",
             Workload::Idle { .. } => "idle",
             Workload::Soak { .. } => "soak",
+            Workload::Parity { .. } => "parity",
         }
     }
 
@@ -203,14 +212,27 @@ impl Workload {
                 Metric::ThreadGrowth,
                 Metric::FileGrowth,
             ],
+            Workload::Parity { .. } => {
+                &[Metric::LogitError, Metric::Divergence, Metric::TopAgreement, Metric::SameTokens]
+            }
         }
     }
 
     /// Whether a process runs this once, whatever its scenario says of iterations: what is measured
-    /// happens once in a process, or fills it.
+    /// happens once in a process, fills it, or is the same every time.
     #[must_use]
     pub const fn runs_once(&self) -> bool {
-        matches!(self, Workload::Load | Workload::Idle { .. } | Workload::Soak { .. })
+        match self {
+            Workload::Load
+            | Workload::Idle { .. }
+            | Workload::Soak { .. }
+            | Workload::Parity { .. } => true,
+            Workload::Prefill { .. }
+            | Workload::Decode { .. }
+            | Workload::Generate { .. }
+            | Workload::Context { .. }
+            | Workload::Serve { .. } => false,
+        }
     }
 }
 
@@ -498,6 +520,7 @@ impl Case {
                 let requests = u64::from(requests);
                 Shape { requests, ..at_once(prompt.most(), output.most(), batch) }
             }
+            Workload::Parity { .. } => at_once(Tokens(896), Tokens(128), 1),
             Workload::Soak { batch, prompt, output, .. } => {
                 at_once(prompt.most(), output.most(), batch)
             }

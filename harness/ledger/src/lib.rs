@@ -8,7 +8,8 @@
 //!
 //! 1. [`case`]: what is to be measured, fully resolved;
 //! 2. [`wire`]: how the CLI tells it to a probe, and what the probe answers;
-//! 3. [`timeline`]: when each token came, and the [`metric`]s that follow from it;
+//! 3. [`timeline`]: when each token came, and the [`metric`]s that follow from it; [`fidelity`]: how
+//!    near the logits are to a reference;
 //! 4. [`record`]: what one round left, with its [`environment`];
 //! 5. [`store`]: the file in which records are appended, one JSON line each;
 //! 6. [`summary`]: the rounds of one case and subject, reduced by [`stats`] to one number for each
@@ -18,6 +19,7 @@
 pub mod case;
 pub mod compare;
 pub mod environment;
+pub mod fidelity;
 pub mod metric;
 pub mod record;
 pub mod series;

@@ -61,6 +61,15 @@ pub enum Metric {
     ThreadGrowth,
     /// Open files at the end, over what there were after the first tenth of the time.
     FileGrowth,
+    /// Largest error of a logit at any position, as a share of the largest logit of the reference.
+    LogitError,
+    /// How far the distribution of the next token is from the reference's: the Kullback–Leibler
+    /// divergence in nats, averaged over all positions.
+    Divergence,
+    /// Positions at which the likeliest token is the reference's, as a share of all.
+    TopAgreement,
+    /// Tokens of the greedy continuation before it leaves the reference's.
+    SameTokens,
     /// From the call that loads the model to an engine that accepts requests.
     LoadTime,
     /// The highest resident set of the probe process over its life, as the kernel counted it.
@@ -108,6 +117,8 @@ pub enum Unit {
     Ratio,
     /// A number of things.
     Count,
+    /// Information, in units of log₂ e bits.
+    Nats,
 }
 
 /// Which direction of a metric is good.
@@ -138,6 +149,8 @@ pub enum Class {
     Account,
     /// What a service does while it has nothing to do.
     Idle,
+    /// How near the numbers are to those of a reference.
+    Fidelity,
 }
 
 /// Whether the tails of a metric are of interest, beside its median.
@@ -151,7 +164,7 @@ pub enum Tails {
 
 impl Metric {
     /// Every metric, in the order in which tables show them.
-    pub const ALL: [Metric; 25] = [
+    pub const ALL: [Metric; 29] = [
         Metric::SystemRate,
         Metric::RequestRate,
         Metric::Goodput,
@@ -173,6 +186,10 @@ impl Metric {
         Metric::RssGrowth,
         Metric::ThreadGrowth,
         Metric::FileGrowth,
+        Metric::LogitError,
+        Metric::Divergence,
+        Metric::TopAgreement,
+        Metric::SameTokens,
         Metric::LoadTime,
         Metric::PeakRss,
         Metric::WeightBytes,
@@ -238,6 +255,18 @@ impl Metric {
                 ("thread-growth", "more threads", Count, Lower, Class::Account, 0.0)
             }
             Metric::FileGrowth => ("file-growth", "more files", Count, Lower, Class::Account, 0.0),
+            Metric::LogitError => {
+                ("logit-error", "logit error", Share, Lower, Class::Fidelity, 0.0)
+            }
+            Metric::Divergence => {
+                ("divergence", "KL divergence", Unit::Nats, Lower, Class::Fidelity, 0.0)
+            }
+            Metric::TopAgreement => {
+                ("top-agreement", "same top-1", Share, Higher, Class::Fidelity, 0.0)
+            }
+            Metric::SameTokens => {
+                ("same-tokens", "same tokens", Count, Higher, Class::Fidelity, 0.0)
+            }
             Metric::LoadTime => ("load-time", "load", Nanoseconds, Lower, Class::Load, 5.0),
             Metric::PeakRss => {
                 ("peak-rss", "peak RSS", Unit::Bytes, Lower, Class::ResidentMemory, 1.0)
@@ -274,10 +303,13 @@ impl Metric {
             Unit::Bytes => Bytes(value.round() as u64).to_string(),
             Unit::TokensPerSecond => Rate(value).to_string(),
             Unit::RequestsPerSecond => format!("{} req/s", three_digits(value)),
+            Unit::Share if value > 0.0 && value < 1e-4 => format!("{:.1e} %", value * 100.0),
             Unit::Share => format!("{} %", three_digits(value * 100.0)),
             Unit::Ratio => three_digits(value),
             Unit::Count if value.fract() == 0.0 => format!("{value:.0}"),
             Unit::Count => three_digits(value),
+            Unit::Nats if value < 0.01 => format!("{value:.1e} nat"),
+            Unit::Nats => format!("{} nat", three_digits(value)),
         }
     }
 

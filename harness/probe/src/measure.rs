@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::drive::{digest, timelines};
 use crate::process;
 use crate::traffic::Traffic;
-use crate::workload::{context, idle, serve, soak, together};
+use crate::workload::{context, idle, parity, serve, soak, together};
 
 /// Runs `case`, says what it measured as soon as it has it, and returns the last thing to say.
 ///
@@ -41,6 +41,11 @@ pub fn case(case: &Case, say: &mut dyn FnMut(&Message) -> Result<()>) -> Result<
     match case.workload {
         Workload::Idle { duration, requests } => {
             tell(IterationKind::Timed, idle::iteration(engine, case, duration, requests)?)?;
+        }
+        Workload::Parity { tolerance } => {
+            let source = &case.model.source;
+            let done = parity::iteration(&mut engine, source, case.dtype, tolerance)?;
+            tell(IterationKind::Timed, done)?;
         }
         Workload::Soak { duration, batch, prompt, output, shared } => {
             let traffic = Traffic { arrival: Arrival::Closed, prompt, output, shared };

@@ -2,6 +2,7 @@
 
 pub mod context;
 pub mod idle;
+pub mod parity;
 pub mod serve;
 pub mod soak;
 pub mod together;

@@ -11,7 +11,8 @@ use std::process::{Command, Output, Stdio};
 
 use windtunnel_engine::weights::presets;
 use windtunnel_ledger::case::{
-    Arrival, Case, CaseId, Dtype, KvLayout, Lengths, Model, PrefixCache, Slo, Source, Workload,
+    Arrival, Case, CaseId, Dtype, KvLayout, Lengths, Model, PrefixCache, Slo, Source, Tolerance,
+    Workload,
 };
 use windtunnel_ledger::record::{Iteration, IterationKind};
 use windtunnel_ledger::wire::{Message, Order, PROTOCOL};
@@ -142,14 +143,76 @@ fn every_workload_gives_the_metrics_that_it_is_run_for() {
         serve("closed", "mixed-5-40", 0),
         Workload::Idle { duration: second, requests: 3 },
         Workload::Soak { duration: second, batch: 4, prompt: length, output: length, shared: 50 },
+        parity(1e-4),
     ];
     assert_eq!(workloads.map(|workload| workload.name()), Workload::NAMES);
     for workload in workloads {
-        let (iterations, _) = measured(&case(workload));
+        let case = match workload {
+            Workload::Parity { .. } => Case { model: golden("llama_gqa"), ..case(workload) },
+            _ => case(workload),
+        };
+        let (iterations, _) = measured(&case);
         let metrics: BTreeSet<Metric> = iterations[0].values.keys().copied().collect();
         let expected: BTreeSet<Metric> = workload.metrics().iter().copied().collect();
         assert_eq!(metrics, expected, "{workload:?}");
     }
+}
+
+fn parity(tolerance: f64) -> Workload {
+    Workload::Parity { tolerance: Tolerance::new(tolerance).unwrap() }
+}
+
+/// A model with a reference, out of the engine's tests.
+fn golden(name: &str) -> Model {
+    let folder = format!("{}/../../engine/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
+    Model { name: name.into(), source: Source::Folder(folder) }
+}
+
+#[test]
+fn an_engine_that_computes_what_the_reference_did_passes_in_any_precision() {
+    for (dtype, tolerance) in [(Dtype::F32, 1e-4), (Dtype::F16, 0.02), (Dtype::Bf16, 0.1)] {
+        let case = Case { model: golden("qwen3_tied"), dtype, ..case(parity(tolerance)) };
+        let found = |metric| value(&case, metric);
+        assert!(found(Metric::LogitError) <= tolerance);
+        assert!(found(Metric::Divergence) < tolerance);
+        assert!(found(Metric::TopAgreement) > 0.8);
+        if dtype == Dtype::F32 {
+            assert_eq!((found(Metric::TopAgreement), found(Metric::SameTokens)), (1.0, 16.0));
+        }
+    }
+}
+
+#[test]
+fn a_logit_beyond_the_tolerance_fails_the_round_and_names_its_place() {
+    let strict = Case { model: golden("qwen3_tied"), dtype: Dtype::Bf16, ..case(parity(1e-6)) };
+    let Some(Message::Failed { error }) = messages(&strict).pop() else { panic!() };
+    assert!(error.starts_with("a logit at position "), "{error}");
+    assert!(error.contains(" of the largest one, 1.0e-4 % is allowed; "), "{error}");
+}
+
+#[test]
+fn a_model_without_a_reference_is_told_how_to_make_one() {
+    let said = |case: &Case| {
+        let Some(Message::Failed { error }) = messages(case).pop() else { panic!() };
+        error.replace(env!("CARGO_MANIFEST_DIR"), "[probe]")
+    };
+    insta::assert_snapshot!(said(&case(parity(1e-4))), @"`tiny-qwen3` has random weights, which no other implementation has run: name a model with a folder");
+
+    let folder = tempfile::tempdir().unwrap();
+    let Source::Folder(from) = golden("llama_gqa").source else { unreachable!() };
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(Path::new(&from).join(file), folder.path().join(file)).unwrap();
+    }
+    let model =
+        Model { name: "mine".into(), source: Source::Folder(folder.path().display().to_string()) };
+    let mine = Case { model, ..case(parity(1e-4)) };
+    let said = |case: &Case| said(case).replace(&folder.path().display().to_string(), "[folder]");
+    insta::assert_snapshot!(said(&mine), @"cannot read the reference `[folder]/golden.safetensors`; `tools/dump_reference.py` makes one: No such file or directory (os error 2)");
+    let reference = folder.path().join("golden.safetensors");
+    std::fs::copy(folder.path().join("model.safetensors"), &reference).unwrap();
+    insta::assert_snapshot!(said(&mine), @"`[folder]/golden.safetensors` is no reference: tensor `input_ids` not found");
+    std::fs::write(&reference, "no tensors").unwrap();
+    insta::assert_snapshot!(said(&mine), @"`[folder]/golden.safetensors` is no reference: header too large");
 }
 
 /// The only value of `metric` in the last iteration of `case`.

@@ -90,7 +90,7 @@ pub fn iteration(
         (Metric::LeakedBlocks, vec![leaked as f64]),
     ]);
     if let (Some(settled), Some(last)) = (settled, last) {
-        let growth = |from: u64, to: u64| vec![to.saturating_sub(from) as f64];
+        let growth = |from: u64, to: u64| vec![to as f64 - from as f64];
         values.insert(Metric::RssGrowth, growth(settled.rss.0, last.rss.0));
         values.insert(Metric::ThreadGrowth, growth(settled.threads, last.threads));
         values.insert(Metric::FileGrowth, growth(settled.files, last.files));

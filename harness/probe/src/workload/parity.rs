@@ -1,0 +1,147 @@
+//! The numbers of a reference, computed again by the engine.
+//!
+//! A folder with a model and `golden.safetensors` is a reference: `input_ids` `[1, tokens]`, the
+//! `logits` `[1, tokens, vocabulary]` that another implementation had for them, and, if it has them,
+//! `greedy_ids` `[new]`, its likeliest continuation. `tools/dump_reference.py` makes such folders.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+use windtunnel_engine::{Engine, score};
+use windtunnel_ledger::Metric;
+use windtunnel_ledger::case::{Dtype as Precision, Source, Tolerance};
+use windtunnel_ledger::fidelity::Fidelity;
+use windtunnel_ledger::record::Digest;
+use windtunnel_ledger::timeline::Values;
+
+/// The name of the file in the model's folder.
+const FILE: &str = "golden.safetensors";
+
+/// What another implementation computed.
+struct Reference {
+    path: PathBuf,
+    prompt: Vec<u32>,
+    /// One row for each token of the prompt.
+    logits: Vec<Vec<f32>>,
+    /// Its likeliest continuation; empty if it is not known.
+    continuation: Vec<u32>,
+}
+
+/// Computes the logits of the reference in the folder of `source` again and says how near they are.
+///
+/// # Errors
+///
+/// When there is no reference, when the engine fails on it, and when a logit is wronger than
+/// `tolerance`. In f32 the continuation must be the reference's too: there is nothing in it that
+/// rounding could change.
+pub fn iteration(
+    engine: &mut Engine,
+    source: &Source,
+    precision: Precision,
+    tolerance: Tolerance,
+) -> Result<(Digest, Values)> {
+    let reference = match source {
+        Source::Folder(folder) => Reference::read(Path::new(folder))?,
+        Source::Preset(name) => bail!(
+            "`{name}` has random weights, which no other implementation has run: name a model with a folder"
+        ),
+    };
+    let mut fidelity = Fidelity::default();
+    let output = reference.continuation.len().max(1);
+    let tokens = score(engine, reference.prompt.clone(), output, &mut |position, found| {
+        if let Some(expected) = reference.logits.get(position) {
+            fidelity.add(found, expected);
+        }
+    })?;
+    let expected = reference.continuation.iter();
+    let same =
+        tokens.iter().zip(expected).take_while(|(found, expected)| found == expected).count();
+
+    let (error, position) = fidelity.worst();
+    let place = reference.path.display();
+    ensure!(
+        fidelity.positions() == reference.logits.len(),
+        "the engine showed the logits of {} of {} positions of `{place}`",
+        fidelity.positions(),
+        reference.logits.len()
+    );
+    // Written so that an error that is no number fails.
+    ensure!(
+        error <= tolerance.share(),
+        "a logit at position {position} of `{place}` is off by {} of the largest one, {} is \
+         allowed; {} of {} tokens of the continuation are the same",
+        Metric::LogitError.show(error),
+        Metric::LogitError.show(tolerance.share()),
+        same,
+        reference.continuation.len(),
+    );
+    ensure!(
+        precision != Precision::F32 || same == reference.continuation.len(),
+        "the continuation leaves that of `{place}` at token {same}, though every logit of the \
+         prompt is near enough"
+    );
+    let mut values = fidelity.values();
+    values.insert(Metric::SameTokens, vec![same as f64]);
+    Ok((Digest::of_outputs([tokens.as_slice()]), values))
+}
+
+impl Reference {
+    fn read(folder: &Path) -> Result<Reference> {
+        let path = folder.join(FILE);
+        let bytes = std::fs::read(&path).with_context(|| {
+            format!(
+                "cannot read the reference `{}`; `tools/dump_reference.py` makes one",
+                path.display()
+            )
+        })?;
+        let place = || format!("`{}` is no reference", path.display());
+        let file = SafeTensors::deserialize(&bytes).with_context(place)?;
+        let prompt =
+            ids(&file.tensor("input_ids").with_context(place)?, "input_ids").with_context(place)?;
+        let logits =
+            rows(&file.tensor("logits").with_context(place)?, prompt.len()).with_context(place)?;
+        let continuation = match file.tensor("greedy_ids") {
+            Ok(tensor) => ids(&tensor, "greedy_ids").with_context(place)?,
+            Err(_) => Vec::new(),
+        };
+        Ok(Reference { path, prompt, logits, continuation })
+    }
+}
+
+/// The token ids of a tensor `[n]` or `[1, n]`.
+fn ids(tensor: &TensorView<'_>, name: &str) -> Result<Vec<u32>> {
+    let shape = tensor.shape();
+    let Some((&length, [] | [1])) = shape.split_last() else {
+        bail!("`{name}` has shape {shape:?}, expected [n] or [1, n]");
+    };
+    let bytes = tensor.data();
+    let ids: Option<Vec<u32>> = match tensor.dtype() {
+        Dtype::I64 => {
+            let (words, _) = bytes.as_chunks();
+            words.iter().map(|word| u32::try_from(i64::from_le_bytes(*word)).ok()).collect()
+        }
+        Dtype::I32 | Dtype::U32 => {
+            let (words, _) = bytes.as_chunks();
+            Some(words.iter().map(|word| u32::from_le_bytes(*word)).collect())
+        }
+        other => bail!("`{name}` has dtype {other:?}, expected I64, I32 or U32"),
+    };
+    let ids = ids.with_context(|| format!("`{name}` holds a number that is no token id"))?;
+    ensure!(ids.len() == length, "`{name}` is cut short");
+    Ok(ids)
+}
+
+/// The rows of a tensor `[tokens, width]` or `[1, tokens, width]`.
+fn rows(tensor: &TensorView<'_>, tokens: usize) -> Result<Vec<Vec<f32>>> {
+    let shape = tensor.shape();
+    let width = match *shape {
+        [n, width] | [1, n, width] if n == tokens && width > 0 => width,
+        _ => bail!("`logits` has shape {shape:?}, expected [1, {tokens}, vocabulary]"),
+    };
+    ensure!(tensor.dtype() == Dtype::F32, "`logits` has dtype {:?}, expected F32", tensor.dtype());
+    let (words, _) = tensor.data().as_chunks();
+    let logits: Vec<f32> = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
+    Ok(logits.chunks(width).map(<[f32]>::to_vec).collect())
+}
