@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, Read, Write};
 use std::time::Duration;
 
+use windtunnel_ledger::case::Workload;
 use windtunnel_ledger::environment::Build;
 use windtunnel_ledger::record::{Digest, Iteration, IterationKind};
 use windtunnel_ledger::timeline::{self, Timeline};
 use windtunnel_ledger::wire::{Message, Order, PROTOCOL};
-use windtunnel_ledger::{Case, Metric, Nanos, Tokens};
+use windtunnel_ledger::{Case, Metric, Nanos};
 
 fn main() {
     let mut line = String::new();
@@ -74,18 +75,26 @@ fn say_iteration(case: &Case, kind: IterationKind) {
     let factor = if case.attention == "fast" { 0.8 } else { 1.0 };
     let shape = case.shape();
     let ms = |ms: u64| Nanos((ms as f64 * 1e6 * factor) as u64);
-    let request = Timeline {
-        prompt: Tokens(shape.prompt.0),
-        submitted: Nanos(0),
-        tokens: (0..shape.output.0).map(|i| ms(20 + 10 * i)).collect(),
+    let request = |i: u64| Timeline {
+        prompt: shape.prompt,
+        submitted: ms(100 * i),
+        started: Some(ms(100 * i + 5)),
+        tokens: (0..shape.output.0).map(|token| ms(100 * i + 20 + 10 * token)).collect(),
     };
+    let requests: Vec<Timeline> = (0..shape.requests).map(request).collect();
     let output: Vec<u32> = match case.attention.as_str() {
         "liar" => vec![std::process::id()],
         "wrong" => vec![7],
         _ => vec![1, 2, 3],
     };
-    let mut values = timeline::metrics(&[request]);
+    let mut values = timeline::metrics(&requests);
+    if let Workload::Serve { slo, .. } = case.workload {
+        values.extend(timeline::service(&requests, &slo));
+    }
     values.retain(|metric, _| case.workload.metrics().contains(metric));
+    for metric in case.workload.metrics() {
+        values.entry(*metric).or_insert_with(|| vec![1.0]);
+    }
     let digest = Digest::of_outputs([output.as_slice()]);
     say(&Message::Iteration(Iteration { kind, digest, values }));
 }

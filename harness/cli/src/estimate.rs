@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use windtunnel_ledger::case::{Case, CaseHash, Source};
+use windtunnel_ledger::case::{Arrival, Case, CaseHash, Source, Workload};
 use windtunnel_ledger::record::Outcome;
 use windtunnel_ledger::store;
 use windtunnel_ledger::unit::{Bytes, Nanos};
@@ -78,30 +78,47 @@ fn size(case: &Case, model: &KnownModel) -> Option<(Bytes, Bytes)> {
         }
     };
     let shape = case.shape();
-    let kv = [u64::from(shape.batch), model.kv_width, case.dtype.bytes()]
+    let one = [model.kv_width, case.dtype.bytes()]
         .into_iter()
         .fold(shape.length().0, u64::saturating_mul);
-    (weights > 0).then_some((Bytes(weights), Bytes(kv)))
+    let all = one.saturating_mul(shape.batch.into());
+    let pool = u128::from(all) * u128::from(case.kv_share.get()) / 100;
+    let pool = u64::try_from(pool).unwrap_or(u64::MAX).max(one);
+    (weights > 0).then_some((Bytes(weights), Bytes(pool)))
 }
 
-/// A rough model of an ordinary machine: weights are made or read at 0.5 GB/s, a step reads them at
-/// 8 GB/s, and a prompt is worked off at 50 GFLOP/s.
+/// A rough model of an ordinary machine: weights are made or read at 0.5 GB/s, a step reads them and
+/// the KV pool at 20 GB/s, and tokens are computed at 120 GFLOP/s. A token is set against the keys
+/// and values of those before it, which about four heads share.
 fn guess(case: &Case, model: &KnownModel, (weights, kv): (Bytes, Bytes)) -> Nanos {
     const START: f64 = 0.1;
     let shape = case.shape();
-    let requests = f64::from(shape.batch);
     let load = weights.0 as f64 / 0.5e9;
-    let prefill = 2.0 * model.parameters as f64 * shape.prompt.0 as f64 * requests / 50e9;
-    let decode = (shape.output.0 - 1) as f64 * (weights.0 as f64 + kv.0 as f64) / 8e9;
+    let token = 2.0 * model.parameters as f64 / 120e9;
+    let requests = shape.requests as f64;
+    // As many steps as there are when always as many requests run as may.
+    let steps = (shape.output.0 - 1) as f64 * (requests / f64::from(shape.batch)).ceil();
+    let length = (shape.prompt.0 + shape.output.0 - 1) as f64;
+    let before = 2.0 * 4.0 * model.kv_width as f64 * length / 2.0 / 120e9;
+    let work =
+        length * requests * (token + before) + steps * (weights.0 as f64 + kv.0 as f64) / 20e9;
+    let once = match case.workload {
+        Workload::Soak { duration, .. } => duration.seconds(),
+        Workload::Idle { duration, .. } => duration.seconds() + work,
+        Workload::Serve { arrival: Arrival::Poisson(rate) | Arrival::Fixed(rate), .. } => {
+            work.max(rate.interval().seconds() * requests)
+        }
+        _ => work,
+    };
     let iterations = f64::from(case.warmup) + f64::from(case.iterations.get());
-    Nanos::from_seconds(START + load + iterations * (prefill + decode))
+    Nanos::from_seconds(START + load + iterations * once)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::num::NonZeroU32;
-    use windtunnel_ledger::case::{CaseId, Dtype, KvLayout, Model, Workload};
+    use windtunnel_ledger::case::{CaseId, Dtype, KvLayout, Lengths, Model, PrefixCache, Slo};
     use windtunnel_ledger::unit::Tokens;
 
     fn case(source: Source) -> Case {
@@ -113,6 +130,8 @@ mod tests {
             kv: KvLayout::Contiguous,
             attention: "auto".into(),
             step_tokens: Tokens(512),
+            prefix_cache: PrefixCache::Off,
+            kv_share: NonZeroU32::new(100).unwrap(),
             warmup: 1,
             iterations: NonZeroU32::MIN,
             seed: 1,
@@ -127,6 +146,49 @@ mod tests {
         let estimate = Past::default().estimate(&case, &model);
         assert_eq!(estimate.memory, Some(Bytes(2 * 1000 + 2 * 10 * 2 * (99 + 22))));
         assert!(estimate.time.is_some());
+    }
+
+    /// A service of eight requests, two at once, on a model whose work costs almost nothing.
+    fn service(arrival: &str) -> (Case, KnownModel) {
+        let second = Nanos::from_seconds(1.0);
+        let slo =
+            Slo { time_to_first_token: second, time_per_output_token: second, end_to_end: second };
+        let workload = Workload::Serve {
+            arrival: arrival.parse().unwrap(),
+            batch: 2,
+            requests: 8,
+            prompt: Lengths::Uniform(Tokens(1), Tokens(60)),
+            output: Lengths::Fixed(Tokens(40)),
+            shared: 0,
+            slo,
+        };
+        let case = Case { workload, ..case(Source::Preset("x".into())) };
+        let model = KnownModel { model: case.model.clone(), parameters: 1000, kv_width: 10 };
+        (case, model)
+    }
+
+    #[test]
+    fn a_service_holds_what_runs_at_once_or_a_share_of_it_and_never_less_than_one() {
+        let (mut case, model) = service("closed");
+        let mut pool = |share| {
+            case.kv_share = NonZeroU32::new(share).unwrap();
+            size(&case, &model).unwrap().1.0
+        };
+        let one = 2 * 10 * (60 + 40);
+        assert_eq!([100, 50, 75, 1].map(&mut pool), [2 * one, one, one + one / 2, one]);
+    }
+
+    #[test]
+    fn what_has_its_own_time_takes_it() {
+        let (mut open, model) = service("fixed-0.5");
+        let seconds = |case: &Case| Past::default().estimate(case, &model).time.unwrap().seconds();
+        assert_eq!(seconds(&open).round(), 32.0, "a warm-up and one iteration of 16 s each");
+        let duration = Nanos::from_seconds(30.0);
+        open.workload = Workload::Idle { duration, requests: 1 };
+        open.warmup = 0;
+        assert_eq!(seconds(&open).round(), 30.0);
+        let (closed, _) = service("closed");
+        assert!(seconds(&closed) < 1.0);
     }
 
     #[test]

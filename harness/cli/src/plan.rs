@@ -1,12 +1,13 @@
 //! Scenarios, expanded and filtered: the cases of a run, and what is left out and why.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
-use windtunnel_ledger::case::{Case, CaseId, Workload, matches};
+use windtunnel_ledger::case::{Case, CaseId, matches};
 use windtunnel_ledger::record::{Planned, Skipped};
-use windtunnel_ledger::unit::{Nanos, Tokens};
+use windtunnel_ledger::unit::Tokens;
 
-use crate::scenario::{Axis, KnownModel, Matrix, Point, Scenario};
+use crate::scenario::{KnownModel, Point, Scenario};
 
 /// What a run is to do.
 #[derive(Clone, Debug, Default)]
@@ -27,7 +28,7 @@ pub(crate) fn expand(scenarios: &[Scenario], filters: &[String], rounds: Option<
     let mut plan = Plan::default();
     for scenario in scenarios {
         for model in &scenario.models {
-            for (point, axes) in points(&scenario.matrix, &scenario.defaults) {
+            for (point, axes) in scenario.matrix.points(&scenario.defaults) {
                 let id = CaseId::new(&scenario.name, &model.model.name, &axes);
                 if !filters.iter().all(|filter| matches(id.as_str(), filter)) {
                     plan.filtered += 1;
@@ -46,46 +47,6 @@ pub(crate) fn expand(scenarios: &[Scenario], filters: &[String], rounds: Option<
     plan
 }
 
-/// One point of a matrix, with the axes that the scenario names as text.
-type Named = (Point, BTreeMap<String, String>);
-
-fn points(matrix: &Matrix, defaults: &Point) -> Vec<Named> {
-    let Matrix { dtype, kv, attention, step_tokens, prompt, depth, output, batch } = matrix;
-    let mut points = vec![(defaults.clone(), BTreeMap::new())];
-    cross(&mut points, "dtype", dtype.as_ref(), |point, value| point.dtype = value);
-    cross(&mut points, "kv", kv.as_ref(), |point, value| point.kv = value);
-    cross(&mut points, "attention", attention.as_ref(), |point, value| point.attention = value);
-    cross(&mut points, "step-tokens", step_tokens.as_ref(), |point, value| {
-        point.step_tokens = value
-    });
-    cross(&mut points, "prompt", prompt.as_ref(), |point, value| point.prompt = value);
-    cross(&mut points, "depth", depth.as_ref(), |point, value| point.depth = value);
-    cross(&mut points, "output", output.as_ref(), |point, value| point.output = value);
-    cross(&mut points, "batch", batch.as_ref(), |point, value| point.batch = value);
-    points
-}
-
-/// Replaces each point by one for each value of `axis`, if the scenario names it.
-fn cross<T: Clone + ToString>(
-    points: &mut Vec<Named>,
-    name: &str,
-    axis: Option<&Axis<T>>,
-    set: fn(&mut Point, T),
-) {
-    let Some(axis) = axis else { return };
-    *points = points
-        .iter()
-        .flat_map(|(point, axes)| {
-            axis.get_ref().iter().map(move |value| {
-                let (mut point, mut axes) = (point.clone(), axes.clone());
-                set(&mut point, value.clone());
-                axes.insert(name.to_owned(), value.to_string());
-                (point, axes)
-            })
-        })
-        .collect();
-}
-
 fn skip_reason(
     scenario: &Scenario,
     model: &str,
@@ -99,33 +60,25 @@ fn skip_reason(
 }
 
 fn case(id: CaseId, scenario: &Scenario, model: &KnownModel, point: &Point) -> Case {
-    let Point { dtype, kv, attention, step_tokens, prompt, depth, output, batch } = point;
-    let tokens = |n: &std::num::NonZeroU32| Tokens(u64::from(n.get()));
-    let (prompt, depth, output, batch) =
-        (tokens(prompt), tokens(depth), tokens(output), batch.get());
-    let workload = match scenario.workload.as_str() {
-        "prefill" => Workload::Prefill { prompt, batch },
-        "decode" => Workload::Decode { depth, output, batch },
-        "generate" => Workload::Generate { prompt, output, batch },
-        _ => Workload::Load,
-    };
-    // A process loads once.
-    let (warmup, iterations) = match workload {
-        Workload::Load => (0, std::num::NonZeroU32::MIN),
-        _ => (scenario.warmup, scenario.iterations),
+    let workload = (scenario.kind.at)(point, scenario.slo);
+    let (warmup, iterations) = match workload.runs_once() {
+        true => (0, NonZeroU32::MIN),
+        false => (scenario.warmup, scenario.iterations),
     };
     Case {
         id,
         workload,
         model: model.model.clone(),
-        dtype: *dtype,
-        kv: *kv,
-        attention: attention.clone(),
-        step_tokens: tokens(step_tokens),
+        dtype: point.dtype,
+        kv: point.kv,
+        attention: point.attention.clone(),
+        step_tokens: Tokens(point.step_tokens.get().into()),
+        prefix_cache: point.prefix_cache.0,
+        kv_share: point.kv_share,
         warmup,
         iterations,
         seed: scenario.seed,
-        deadline: Nanos::from_seconds(scenario.deadline),
+        deadline: scenario.deadline,
     }
 }
 

@@ -1,21 +1,22 @@
 //! All that is said to people: tables and results on stdout, everything else on stderr.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use comfy_table::{Cell, CellAlignment, LineStyle, Table, TableStyle};
-use windtunnel_ledger::case::Case;
-use windtunnel_ledger::compare::{Comparison, Pair};
-use windtunnel_ledger::metric::Metric;
-use windtunnel_ledger::record::{Record, Run};
-use windtunnel_ledger::summary::{Location, Summary, Unmeasured, summarise};
+use windtunnel_ledger::compare::{Comparison, Pair, Row};
+use windtunnel_ledger::series::Series;
+use windtunnel_ledger::summary::Location;
 use windtunnel_ledger::unit::{Bytes, Nanos};
 
 use crate::estimate::Estimate;
 use crate::plan::Plan;
+
+mod results;
+
+pub(crate) use results::records;
 
 /// Prints a result. A reader who has closed the pipe has seen enough: that is no error.
 pub(crate) fn result(text: &str) -> Result<()> {
@@ -81,131 +82,6 @@ fn about(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "unknown".to_owned(), |value| format!("~{}", value.to_string()))
 }
 
-/// The records of a run: a table for each scenario, then what a reader should know.
-pub(crate) fn records(run: &Run, records: &[Record]) -> String {
-    let cases: BTreeMap<_, &Case> = records.iter().map(|r| (&r.case.id, &r.case)).collect();
-    let summaries = summarise(records);
-    let mut scenarios: Vec<(&str, Vec<(&Case, &Summary)>)> = Vec::new();
-    for summary in &summaries {
-        let Some(case) = cases.get(&summary.case) else { continue };
-        match scenarios.iter_mut().find(|(name, _)| *name == case.scenario()) {
-            Some((_, rows)) => rows.push((case, summary)),
-            None => scenarios.push((case.scenario(), vec![(case, summary)])),
-        }
-    }
-    let mut text = String::new();
-    for (name, rows) in scenarios {
-        text.push_str(&scenario_table(run, name, &rows));
-    }
-
-    let mut notes: Vec<(String, Vec<String>)> = Vec::new();
-    for summary in &summaries {
-        let unmeasured =
-            summary.unmeasured.iter().map(|unmeasured| (unmeasured.to_string(), tail(unmeasured)));
-        let caveats = summary.caveats.iter().map(|caveat| (caveat.to_string(), None));
-        for (note, tail) in unmeasured.chain(caveats) {
-            let note = tail.into_iter().fold(note, |note, tail| note + "\n" + &tail);
-            let place = match run.subjects.len() {
-                0 | 1 => summary.case.to_string(),
-                _ => format!("{} on {}", summary.case, summary.subject.name),
-            };
-            match notes.iter_mut().find(|(known, _)| *known == note) {
-                Some((_, places)) => places.push(place),
-                None => notes.push((note, vec![place])),
-            }
-        }
-    }
-    notes.extend(
-        run.skipped.iter().map(|s| (format!("skipped: {}", s.reason), vec![s.id.to_string()])),
-    );
-    for (note, places) in notes {
-        let places = match places.as_slice() {
-            all if all.len() == summaries.len() && all.len() > 1 => "every case".to_owned(),
-            [place] => place.clone(),
-            [first, rest @ ..] => format!("{first} and {} more", rest.len()),
-            [] => continue,
-        };
-        let _ = writeln!(text, "\n{places}: {note}");
-    }
-    text
-}
-
-fn tail(unmeasured: &Unmeasured) -> Option<String> {
-    let Unmeasured::Failed { failure, .. } = unmeasured else { return None };
-    let lines = failure.tail()?.lines().map(|line| format!("  | {line}"));
-    Some(lines.collect::<Vec<_>>().join("\n"))
-}
-
-/// The table of one scenario, under a heading that holds what all its cases share.
-fn scenario_table(run: &Run, scenario: &str, rows: &[(&Case, &Summary)]) -> String {
-    let axes_of = |case: &Case| -> Vec<(String, String)> {
-        let pairs = case.axes().split(',').filter_map(|axis| axis.split_once('='));
-        pairs.map(|(axis, value)| (axis.to_owned(), value.to_owned())).collect()
-    };
-    let Some((first, _)) = rows.first() else { return String::new() };
-    let (shared, varied): (Vec<_>, Vec<_>) = axes_of(first)
-        .into_iter()
-        .partition(|axis| rows.iter().all(|(case, _)| axes_of(case).contains(axis)));
-    let metrics = columns(first);
-    let several = run.subjects.len() > 1;
-
-    let mut header = vec![Cell::new("model")];
-    header.extend(varied.iter().map(|(axis, _)| Cell::new(axis)));
-    if several {
-        header.push(Cell::new("subject"));
-    }
-    header.extend(metrics.iter().map(|metric| right(metric.spec().label)));
-    let mut table = table(header);
-    for (case, summary) in rows {
-        let mut row = vec![Cell::new(&case.model.name)];
-        let values = axes_of(case);
-        let value_of =
-            |axis: &str| values.iter().find(|(a, _)| a == axis).map_or("", |(_, value)| value);
-        row.extend(varied.iter().map(|(axis, _)| Cell::new(value_of(axis))));
-        if several {
-            row.push(Cell::new(&summary.subject.name));
-        }
-        let mut absent = match summary.unmeasured.first() {
-            Some(Unmeasured::Failed { .. }) => "failed",
-            Some(Unmeasured::Skipped { .. }) => "skipped",
-            None => "",
-        };
-        for metric in &metrics {
-            let found = summary.metrics.iter().find(|(m, _)| m == metric);
-            row.push(match found {
-                Some((_, location)) => right(located(*metric, location)),
-                // Said once in a row.
-                None => right(std::mem::take(&mut absent)),
-            });
-        }
-        table.add_row(row);
-    }
-    let mut text = format!("\n{scenario}");
-    for (axis, value) in shared {
-        let _ = write!(text, "  {axis}={value}");
-    }
-    text.push('\n');
-    push(&mut text, &table);
-    text
-}
-
-/// The metrics for the sake of which a case is run.
-fn columns(case: &Case) -> Vec<Metric> {
-    let memory = [Metric::PeakRss];
-    match case.workload.metrics() {
-        [] => [Metric::LoadTime, Metric::PeakRss, Metric::WeightBytes, Metric::KvBytes].to_vec(),
-        metrics => metrics.iter().copied().chain(memory).collect(),
-    }
-}
-
-fn located(metric: Metric, location: &Location) -> String {
-    let value = metric.show(location.median);
-    match location.spread {
-        Some(spread) => format!("{value} ±{}", per_cent(spread)),
-        None => value,
-    }
-}
-
 /// Two subjects side by side.
 pub(crate) fn comparison(base: &str, head: &str, pairs: &[Pair]) -> String {
     let mut text = format!("base {base}\nhead {head}\n");
@@ -221,10 +97,10 @@ pub(crate) fn comparison(base: &str, head: &str, pairs: &[Pair]) -> String {
                 ]);
                 for row in rows {
                     table.add_row([
-                        Cell::new(row.metric.spec().label),
-                        right(located(row.metric, &row.base)),
-                        right(located(row.metric, &row.head)),
-                        right(format!("{:.3} {:11}", row.ratio(), row.change())),
+                        Cell::new(row.series.label()),
+                        right(located(row.series, &row.base)),
+                        right(located(row.series, &row.head)),
+                        right(format!("{} {:11}", ratio(row), row.change())),
                     ]);
                 }
                 push(&mut text, &table);
@@ -253,6 +129,19 @@ pub(crate) fn comparison(base: &str, head: &str, pairs: &[Pair]) -> String {
         "\nThis shows medians and the scaled median deviation of rounds. It is no verdict.\n",
     );
     text
+}
+
+fn located(series: Series, location: &Location) -> String {
+    let value = series.metric.show(location.median);
+    match location.spread {
+        Some(spread) => format!("{value} ±{}", per_cent(spread)),
+        None => value,
+    }
+}
+
+/// head / base; nothing is a multiple of zero.
+fn ratio(row: &Row) -> String {
+    row.ratio().map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.3}"))
 }
 
 /// `1 case`, `2 cases`.

@@ -1,4 +1,5 @@
-//! How one metric of one case developed on one machine: a point for each run and subject.
+//! How the median of one metric of one case developed on one machine: a point for each run and
+//! subject.
 //!
 //! Values of different machines are never in one series. Whether a change is real is not asked here.
 
@@ -56,7 +57,7 @@ impl Series {
     /// Each point but the first, set against the one before it.
     pub fn changes(&self) -> impl Iterator<Item = Row> {
         self.points.windows(2).map(|pair| Row {
-            metric: self.metric,
+            series: windtunnel_ledger::Series::median(self.metric),
             base: pair[0].location.clone(),
             head: pair[1].location.clone(),
         })

@@ -293,6 +293,18 @@ impl fmt::Display for PrefixCache {
     }
 }
 
+impl FromStr for PrefixCache {
+    type Err = NotOneOf;
+
+    fn from_str(text: &str) -> Result<Self, NotOneOf> {
+        match text {
+            "off" => Ok(PrefixCache::Off),
+            "on" => Ok(PrefixCache::On),
+            _ => Err(NotOneOf { found: text.to_owned(), expected: "off, on" }),
+        }
+    }
+}
+
 /// A KV pool that holds all sequences, as a share of itself.
 const WHOLE: NonZeroU32 = NonZeroU32::new(100).expect("100 is not 0");
 

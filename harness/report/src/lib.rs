@@ -3,7 +3,7 @@
 //! In the order in which a page is made:
 //!
 //! 1. [`view`]: what there is to show, as plain values, grouped and counted;
-//! 2. [`plot`]: one SVG for each metric;
+//! 2. [`plot`]: one SVG for each series, and for each service its latency over its throughput;
 //! 3. [`page`]: the markup around both.
 //!
 //! The page shows and does not judge. Nothing is measured, read or written here: the contents of a
@@ -13,7 +13,7 @@ mod page;
 mod plot;
 mod view;
 
-use windtunnel_ledger::metric::Metric;
+use windtunnel_ledger::series::Series;
 use windtunnel_ledger::store::Contents;
 
 use crate::view::View;
@@ -22,10 +22,10 @@ use crate::view::View;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The plotting library refused.
-    #[error("cannot draw the plot of `{metric}`: {source}")]
+    #[error("cannot draw the plot of `{series}`: {source}")]
     Plot {
-        /// The metric whose plot it was.
-        metric: Metric,
+        /// The series whose plot it was.
+        series: Series,
         /// What the library said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -42,5 +42,6 @@ pub enum Error {
 pub fn render(contents: &Contents) -> Result<String, Error> {
     let view = View::of(contents);
     let plots = plot::plots(&view)?;
-    Ok(page::page(&view, &plots).into_string())
+    let services = plot::services(&view)?;
+    Ok(page::page(&view, &plots, &services).into_string())
 }

@@ -5,13 +5,14 @@ mod facts;
 mod headline;
 mod notes;
 mod results;
+mod service;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use windtunnel_ledger::case::CaseId;
 use windtunnel_ledger::metric::{Better, Metric};
 use windtunnel_ledger::summary::Location;
 
-use crate::plot::{self, Plot};
+use crate::plot::{self, Plot, ServicePlot};
 use crate::view::View;
 
 const STYLE: &str = include_str!("page/style.css");
@@ -24,10 +25,11 @@ struct Section {
 }
 
 /// The whole document.
-pub(crate) fn page(view: &View<'_>, plots: &[Plot]) -> Markup {
+pub(crate) fn page(view: &View<'_>, plots: &[Plot], services: &[ServicePlot]) -> Markup {
     let sections: Vec<Section> = [
         comparison::section(view),
         results::section(view),
+        service::section(view, services),
         plots_section(view, plots),
         notes::caveats(view),
         notes::failures(view),
@@ -82,7 +84,7 @@ fn plots_section(view: &View<'_>, plots: &[Plot]) -> Option<Section> {
         div.plots {
             @for plot in plots {
                 figure {
-                    figcaption { strong { (plot.metric.spec().label) } " " span.muted { (better(plot.metric)) } }
+                    figcaption { strong { (plot.series.label()) } " " span.muted { (better(plot.series.metric)) } }
                     (PreEscaped(&plot.svg))
                 }
             }

@@ -1,4 +1,4 @@
-//! One dot plot for each metric: a strip for each case, a lane for each subject, a dot for each
+//! One dot plot for each series: a strip for each case, a lane for each subject, a dot for each
 //! round, a bar at the median.
 //!
 //! Subjects differ by the shape of their dots and by colour, so that either alone is enough. All
@@ -7,25 +7,27 @@
 mod axis;
 mod ink;
 mod layout;
+mod service;
 
 use plotters::backend::SVGBackend;
 use plotters::chart::ChartBuilder;
 use plotters::coord::Shift;
 use plotters::drawing::{DrawingArea, DrawingAreaErrorKind, IntoDrawingArea};
 use plotters::element::{Circle, PathElement, Polygon, Text};
-use windtunnel_ledger::metric::Metric;
+use windtunnel_ledger::series::Series;
 
 use self::axis::Axis;
 use self::ink::Ink;
 pub(crate) use self::ink::SHAPES;
-use self::layout::{Lane, Layout, Strip};
+use self::layout::{Layout, Strip};
+pub(crate) use self::service::{ServicePlot, services};
 use crate::Error;
 use crate::view::View;
 
-/// The plot of one metric.
+/// The plot of one series.
 pub(crate) struct Plot {
-    /// Which metric.
-    pub(crate) metric: Metric,
+    /// Which series.
+    pub(crate) series: Series,
     /// The drawing, an `svg` element that says what it shows to those who cannot see it.
     pub(crate) svg: String,
 }
@@ -46,24 +48,25 @@ const DOT: i32 = 4;
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
-/// One plot for each metric that occurs, in the order of [`Metric::ALL`].
+/// One plot for each series that occurs, in the order of [`Series::all`].
 pub(crate) fn plots(view: &View<'_>) -> Result<Vec<Plot>, Error> {
-    let occurs = |metric: &Metric| view.scenarios.iter().any(|s| s.metrics.contains(metric));
-    Metric::ALL.into_iter().filter(occurs).map(|metric| plot(view, metric)).collect()
+    let occurs = |series: &Series| view.scenarios.iter().any(|s| s.series.contains(series));
+    Series::all().filter(occurs).map(|series| plot(view, series)).collect()
 }
 
-fn plot(view: &View<'_>, metric: Metric) -> Result<Plot, Error> {
-    let layout = Layout::of(view, metric);
+fn plot(view: &View<'_>, series: Series) -> Result<Plot, Error> {
+    let layout = Layout::of(view, series);
     let values = layout.lanes().flat_map(|lane| lane.location.rounds.iter().copied());
-    let axis = Axis::over(metric, values, TICKS);
+    let axis = Axis::over(series.metric, values, TICKS);
     let mut svg = String::new();
     draw(&mut svg, &layout, axis)
-        .map_err(|source| Error::Plot { metric, source: Box::new(source) })?;
-    Ok(Plot { metric, svg: ink::themed(&svg, &alt(&layout, metric)) })
+        .map_err(|source| Error::Plot { series, source: Box::new(source) })?;
+    Ok(Plot { series, svg: ink::themed(&svg, &alt(&layout)) })
 }
 
 /// What someone hears who cannot see the plot; the numbers are in the table.
-fn alt(layout: &Layout, metric: Metric) -> String {
+fn alt(layout: &Layout) -> String {
+    let Series { metric, .. } = layout.series;
     let medians: Vec<f64> = layout.lanes().map(|lane| lane.location.median).collect();
     let low = medians.iter().copied().fold(f64::INFINITY, f64::min);
     let high = medians.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -74,11 +77,11 @@ fn alt(layout: &Layout, metric: Metric) -> String {
     match low < high {
         true => format!(
             "{} of {cases}: medians from {} to {}.",
-            metric.spec().label,
+            layout.series.label(),
             metric.show(low),
             metric.show(high)
         ),
-        false => format!("{} of {cases}: {}.", metric.spec().label, metric.show(high)),
+        false => format!("{} of {cases}: {}.", layout.series.label(), metric.show(high)),
     }
 }
 
@@ -121,12 +124,12 @@ fn draw_strip(area: &Area<'_>, strip: &Strip, layout: &Layout, at: &dyn Fn(f64) 
         let y = lane.middle;
         area.draw(&PathElement::new([(LEFT, y), (RIGHT, y)], Ink::Grid.colour()))?;
         for round in &lane.location.rounds {
-            draw_dot(area, lane, (at(*round), y))?;
+            draw_dot(area, lane.subject, (at(*round), y))?;
         }
         let median = at(lane.location.median);
         let bar = [(median, y - DOT - 3), (median, y + DOT + 3)];
         area.draw(&PathElement::new(bar, ink.stroke(2)))?;
-        let value = layout.metric.show(lane.location.median);
+        let value = layout.series.metric.show(lane.location.median);
         let right = (WIDTH as i32 - TEXT, y - 1);
         area.draw(&Text::new(value, right, ink::value(12.0, ink)))?;
     }
@@ -134,18 +137,18 @@ fn draw_strip(area: &Area<'_>, strip: &Strip, layout: &Layout, at: &dyn Fn(f64) 
 }
 
 /// Dots are open, so that several at one place are seen to be several.
-fn draw_dot(area: &Area<'_>, lane: &Lane, (x, y): (i32, i32)) -> Drawn {
-    let style = Ink::subject(lane.subject).stroke(1);
+fn draw_dot(area: &Area<'_>, subject: usize, (x, y): (i32, i32)) -> Drawn {
+    let style = Ink::subject(subject).stroke(1);
     let closed = |corners: &[(i32, i32)]| {
         let points = corners.iter().chain(corners.first()).map(|(dx, dy)| (x + dx, y + dy));
         area.draw(&PathElement::new(points.collect::<Vec<_>>(), style))
     };
-    match lane.subject % ink::SHAPES.len() {
+    match subject % ink::SHAPES.len() {
         0 => area.draw(&Circle::new((x, y), DOT, style)),
         1 => {
             let corners = [(0, -DOT - 1), (DOT + 1, 0), (0, DOT + 1), (-DOT - 1, 0)];
             let points = corners.map(|(dx, dy)| (x + dx, y + dy));
-            area.draw(&Polygon::new(points, Ink::subject(lane.subject).faint()))?;
+            area.draw(&Polygon::new(points, Ink::subject(subject).faint()))?;
             closed(&corners)
         }
         2 => closed(&[(0, -DOT), (DOT, DOT), (-DOT, DOT)]),

@@ -4,19 +4,21 @@
 
 mod facts;
 mod notes;
+mod service;
 
 use std::collections::BTreeMap;
 
 use windtunnel_ledger::case::{Case, CaseId};
 use windtunnel_ledger::compare::{Change, Comparison, Pair, compare};
 use windtunnel_ledger::environment::Environment;
-use windtunnel_ledger::metric::Metric;
 use windtunnel_ledger::record::{Record, Run, Subject};
+use windtunnel_ledger::series::Series;
 use windtunnel_ledger::store::Contents;
-use windtunnel_ledger::summary::{Summary, Unmeasured, summarise};
+use windtunnel_ledger::summary::{Location, Summary, Unmeasured, summarise};
 
 pub(crate) use facts::Fact;
 pub(crate) use notes::{Place, Trouble};
+pub(crate) use service::{Curve, LEVELS, Tail};
 
 /// Everything that the page shows.
 pub(crate) struct View<'a> {
@@ -42,8 +44,8 @@ pub(crate) struct Scenario<'a> {
     pub(crate) shared: Vec<Fact>,
     /// Names of the facts that tell its cases apart; at least one.
     pub(crate) varying: Vec<&'static str>,
-    /// Metrics that any of its cases has, in the order of [`Metric::ALL`].
-    pub(crate) metrics: Vec<Metric>,
+    /// Series that any of its cases has, in the order of [`Series::all`].
+    pub(crate) series: Vec<Series>,
     /// Its cases, in the order of the plan.
     pub(crate) cases: Vec<CaseView<'a>>,
 }
@@ -66,6 +68,8 @@ pub(crate) struct SubjectResult<'a> {
     pub(crate) subject: usize,
     /// Its rounds.
     pub(crate) summary: Summary,
+    /// Where all samples of a service lie; empty for other workloads.
+    pub(crate) tails: Vec<Tail>,
     /// The shell line that repeats its first round.
     pub(crate) command: &'a str,
 }
@@ -138,7 +142,7 @@ impl<'a> View<'a> {
     pub(crate) fn census(&self) -> Census {
         let mut census = Census { skipped: self.run.skipped.len(), ..Census::default() };
         for case in self.cases() {
-            let measured = case.results.iter().any(|result| !result.summary.metrics.is_empty());
+            let measured = case.results.iter().any(|result| !result.summary.series.is_empty());
             let failed = |u: &Unmeasured| matches!(u, Unmeasured::Failed { .. });
             let failed = case.results.iter().any(|r| r.summary.unmeasured.iter().any(failed));
             census.measured += usize::from(measured);
@@ -159,6 +163,14 @@ impl Scenario<'_> {
             name => format!("{name} {value}"),
         });
         words.collect::<Vec<_>>().join(" · ")
+    }
+}
+
+impl SubjectResult<'_> {
+    /// Where the rounds of `series` lie; none if no round has it.
+    pub(crate) fn location(&self, series: Series) -> Option<&Location> {
+        let mut known = self.summary.series.iter();
+        known.find(|(known, _)| *known == series).map(|(_, location)| location)
     }
 }
 
@@ -219,7 +231,8 @@ fn scenarios<'a>(
             commands.get(&(&summary.case, &summary.subject)),
         );
         if let (Some(&case), Some(subject), Some(&command)) = known {
-            cases[case].results.push(SubjectResult { subject, summary, command });
+            let tails = service::tails(cases[case].case, &summary.subject, records);
+            cases[case].results.push(SubjectResult { subject, summary, tails, command });
         }
     }
 
@@ -240,12 +253,12 @@ fn scenario(name: String, mut cases: Vec<CaseView<'_>>) -> Scenario<'_> {
     for (case, values) in cases.iter_mut().zip(values) {
         case.values = values;
     }
-    let has = |metric: &Metric| {
+    let has = |series: &Series| {
         let mut results = cases.iter().flat_map(|case| &case.results);
-        results.any(|result| result.summary.metrics.iter().any(|(known, _)| known == metric))
+        results.any(|result| result.location(*series).is_some())
     };
-    let metrics = Metric::ALL.into_iter().filter(has).collect();
-    Scenario { name, shared, varying, metrics, cases }
+    let series = Series::all().filter(has).collect();
+    Scenario { name, shared, varying, series, cases }
 }
 
 fn versus(records: &[Record], subjects: &[&Subject]) -> Vec<Versus> {

@@ -24,6 +24,37 @@ fn a_run_prints_a_table_and_keeps_records_log_and_report() {
 }
 
 #[test]
+fn the_table_of_a_service_shows_what_matters_first_and_fits_a_terminal() {
+    let sandbox = Sandbox::with(
+        "workload = \"serve\"\nmodels = [\"qwen2.5-0.5b\"]\niterations = 1\nslo = { end-to-end = 0.3 }\n\
+         [matrix]\narrival = [\"closed\", \"poisson-2.5\"]\nprompt = [\"mixed-16-64\"]\noutput = [17]\n\
+         requests = [128]\nbatch = [1, 32]\n",
+    );
+    let said = sandbox.measure();
+    let widest = said.out.lines().map(|line| line.chars().count()).max();
+    assert!(widest <= Some(120), "{}", said.out);
+    let _redacted = redacted(&sandbox);
+    insta::assert_snapshot!(said.out);
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    let log = fs::read_to_string(sandbox.path("run.log")).unwrap();
+    assert!(log.contains("\n  output "), "{log}");
+}
+
+#[test]
+fn silence_a_soak_and_a_growing_context_have_tables_of_their_own() {
+    let mut tables = String::new();
+    for workload in ["idle", "soak", "context"] {
+        let sandbox =
+            Sandbox::with(&format!("workload = \"{workload}\"\nmodels = [\"tiny-qwen3\"]\n"));
+        let said = sandbox.measure();
+        assert_eq!((said.code, said.err.as_str()), (0, ""));
+        tables += said.out.split("\n\n").next().unwrap_or_default();
+        tables.push('\n');
+    }
+    insta::assert_snapshot!(tables);
+}
+
+#[test]
 fn a_line_from_the_log_repeats_the_round_in_a_shell() {
     let sandbox = Sandbox::new(&["fine"]);
     sandbox.measure();
@@ -124,14 +155,14 @@ fn the_plan_is_listed_without_measuring() {
     insta::assert_snapshot!(said.out, @"
       case                                           rounds      time      memory
     ───────────────────────────────────────────────────────────────────────────────
-      test/fake/tiny-qwen3/kv=contiguous,prompt=64        3   ~358 ms   ~4.44 MiB
-      test/fake/tiny-qwen3/kv=paged-16,prompt=64          3   ~358 ms   ~4.44 MiB
-      test/fake/tiny-qwen3/kv=paged-16,prompt=256         3   ~456 ms   ~5.56 MiB
+      test/fake/tiny-qwen3/kv=contiguous,prompt=64        3   ~342 ms   ~4.44 MiB
+      test/fake/tiny-qwen3/kv=paged-16,prompt=64          3   ~342 ms   ~4.44 MiB
+      test/fake/tiny-qwen3/kv=paged-16,prompt=256         3   ~420 ms   ~5.56 MiB
 
     skipped by the scenarios:
       test/fake/tiny-qwen3/kv=contiguous,prompt=256: as an example
 
-    3 cases, 1 skipped, 0 left out by the filter. Time ~1.17 s, memory ~5.56 MiB at most.
+    3 cases, 1 skipped, 0 left out by the filter. Time ~1.10 s, memory ~5.56 MiB at most.
     ");
     assert!(!sandbox.path("reports").exists());
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::Path;
 
-use windtunnel_ledger::case::{Case, CaseId, Dtype, KvLayout, Model, Source, Workload};
+use windtunnel_ledger::case::{
+    Case, CaseId, Dtype, KvLayout, Model, PrefixCache, Source, Workload,
+};
 use windtunnel_ledger::environment::{Environment, Machine};
 use windtunnel_ledger::metric::Metric;
 use windtunnel_ledger::record::{
@@ -69,6 +71,8 @@ fn record(
             kv: KvLayout::Contiguous,
             attention: "auto".into(),
             step_tokens: Tokens(512),
+            prefix_cache: PrefixCache::Off,
+            kv_share: NonZeroU32::new(100).expect("100 is not 0"),
             warmup: 1,
             iterations: NonZeroU32::MIN,
             seed: 1,

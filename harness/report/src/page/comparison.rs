@@ -99,14 +99,13 @@ fn rows(comparison: &Comparison) -> Markup {
 }
 
 fn row(row: &Row) -> Markup {
-    let metric = row.metric;
-    let ratio = row.ratio();
+    let metric = row.series.metric;
     html! {
         tr {
-            td { (metric.spec().label) }
+            td { (row.series.label()) }
             td.number { (value(metric, &row.base)) }
             td.number { (value(metric, &row.head)) }
-            td.number.ratio { @if ratio.is_finite() { (format!("{ratio:.3}")) } @else { "–" } }
+            td.number.ratio { @if let Some(ratio) = row.ratio() { (format!("{ratio:.3}")) } @else { "–" } }
             td {
                 @match row.change() {
                     Change::Worse => span.worse { "▲ " (percent(row.worsening())) " worse" },

@@ -1,11 +1,11 @@
-//! The table of the run: a row for each case and subject, a column for each metric.
+//! The table of the run: a row for each case and subject, a column for each series.
 //!
 //! A phone has no room for columns: there each case is a block of named values. That is why every
 //! cell carries the name of its column.
 
 use maud::{Markup, html};
-use windtunnel_ledger::metric::{Better, Metric};
-use windtunnel_ledger::summary::Location;
+use windtunnel_ledger::metric::Better;
+use windtunnel_ledger::series::{Quantile, Series};
 
 use super::{Section, better, mark, subject, value};
 use crate::view::{CaseView, Scenario, SubjectResult, View};
@@ -21,10 +21,11 @@ pub(super) fn section(view: &View<'_>) -> Option<Section> {
             }
         }
         @for scenario in view.scenarios.iter().filter(|scenario| begun(scenario)) {
+            @let (same, columns) = columns(scenario);
             h3 { (scenario.name) }
-            (shared(scenario))
+            (shared(scenario, &same))
             div.wide tabindex="0" role="region" aria-label={ "Results of " (scenario.name) } {
-                (table(view, scenario))
+                (table(view, scenario, &columns))
             }
         }
     };
@@ -37,18 +38,55 @@ fn begun(scenario: &Scenario<'_>) -> bool {
     scenario.cases.iter().any(|case| !case.results.is_empty())
 }
 
-/// What all cases of a scenario have in common.
-fn shared(scenario: &Scenario<'_>) -> Markup {
+/// A series that gave the same in every round of every case, with what it gave.
+type Same = (Series, String);
+
+/// The series of a scenario: those that need no column, and those that get one.
+///
+/// Tails of a service have a table of their own.
+fn columns(scenario: &Scenario<'_>) -> (Vec<Same>, Vec<Series>) {
+    let (mut same, mut columns) = (Vec::new(), Vec::new());
+    let is_service = scenario.services().next().is_some();
+    for series in scenario.series.iter().copied() {
+        match everywhere(scenario, series) {
+            _ if is_service && series.quantile != Quantile::Median => (),
+            Some(value) => same.push((series, series.metric.show(value))),
+            None => columns.push(series),
+        }
+    }
+    (same, columns)
+}
+
+/// What every round of every one of several cases gave, if it is the same.
+fn everywhere(scenario: &Scenario<'_>, series: Series) -> Option<f64> {
+    let results: Vec<_> = scenario.cases.iter().flat_map(|case| &case.results).collect();
+    let rounds: Option<Vec<&[f64]>> =
+        results.iter().map(|result| Some(result.location(series)?.rounds.as_slice())).collect();
+    let first = *rounds.as_ref()?.first()?.first()?;
+    let is_same = rounds?.concat().iter().all(|round| *round == first);
+    (is_same && results.len() > 1).then_some(first)
+}
+
+/// What all cases of a scenario have in common, settings first.
+fn shared(scenario: &Scenario<'_>, same: &[Same]) -> Markup {
     html! {
         p.shared {
             @for (name, value) in &scenario.shared {
                 span.fact { span.muted { (name) } " " (value) } " "
             }
         }
+        @if !same.is_empty() {
+            p.shared {
+                "The same in every round: "
+                @for (series, value) in same {
+                    span.fact { span.muted { (series.label()) } " " (value) } " "
+                }
+            }
+        }
     }
 }
 
-fn table(view: &View<'_>, scenario: &Scenario<'_>) -> Markup {
+fn table(view: &View<'_>, scenario: &Scenario<'_>, columns: &[Series]) -> Markup {
     let several = view.subjects.len() > 1;
     html! {
         table.results {
@@ -57,10 +95,8 @@ fn table(view: &View<'_>, scenario: &Scenario<'_>) -> Markup {
                     @for name in &scenario.varying { th scope="col" { (name) } }
                     @if several { th scope="col" { "subject" } }
                     th.number scope="col" { "rounds" }
-                    @for metric in &scenario.metrics {
-                        th.number scope="col" title=(better(*metric)) {
-                            (metric.spec().label) " " (arrow(*metric))
-                        }
+                    @for series in columns {
+                        th.number scope="col" title=(better(series.metric)) { (heading(*series)) }
                     }
                 }
             }
@@ -70,7 +106,7 @@ fn table(view: &View<'_>, scenario: &Scenario<'_>) -> Markup {
                         tr {
                             @if i == 0 { (names(scenario, case)) }
                             @if several { td.subject data-label="subject" { (mark(result.subject)) " " (name(view, result)) } }
-                            (cells(scenario, case, result))
+                            (cells(columns, case, result))
                         }
                     }
                 }
@@ -96,23 +132,20 @@ fn name<'a>(view: &View<'a>, result: &SubjectResult<'_>) -> &'a str {
     view.subjects.get(result.subject).map_or("", |subject| &subject.name)
 }
 
-fn cells(scenario: &Scenario<'_>, case: &CaseView<'_>, result: &SubjectResult<'_>) -> Markup {
+fn cells(columns: &[Series], case: &CaseView<'_>, result: &SubjectResult<'_>) -> Markup {
     let summary = &result.summary;
-    let rounds = summary.metrics.iter().map(|(_, location)| location.rounds.len()).max();
+    let rounds = summary.series.iter().map(|(_, location)| location.rounds.len()).max();
     let rounds = rounds.unwrap_or(0);
     let all = case.rounds.max(rounds + summary.unmeasured.len());
-    let of = |metric: Metric| -> Option<&Location> {
-        summary.metrics.iter().find(|(known, _)| *known == metric).map(|(_, location)| location)
-    };
     html! {
         td.number data-label="rounds" {
             (rounds)
             @if all > rounds { " " span.spread { "of " (all) } }
         }
-        @for metric in &scenario.metrics {
-            td.number data-label={ (metric.spec().label) " " (arrow(*metric)) } {
-                @match of(*metric) {
-                    Some(location) => (value(*metric, location)),
+        @for series in columns {
+            td.number data-label=(heading(*series)) {
+                @match result.location(*series) {
+                    Some(location) => (value(series.metric, location)),
                     None => span.muted { "–" },
                 }
             }
@@ -120,9 +153,11 @@ fn cells(scenario: &Scenario<'_>, case: &CaseView<'_>, result: &SubjectResult<'_
     }
 }
 
-fn arrow(metric: Metric) -> &'static str {
-    match metric.spec().better {
+/// The name of a column, and which direction is good.
+fn heading(series: Series) -> String {
+    let arrow = match series.metric.spec().better {
         Better::Higher => "↑",
         Better::Lower => "↓",
-    }
+    };
+    format!("{} {arrow}", series.label())
 }

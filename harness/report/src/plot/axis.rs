@@ -54,8 +54,11 @@ impl Axis {
     }
 }
 
-/// From zero if the values reach down to half of the highest; else around them.
+/// From zero if the values reach down to half of the highest or are zero; else around them.
 fn linear(low: f64, high: f64) -> Range<f64> {
+    if low == 0.0 && high == 0.0 {
+        return 0.0..1.0;
+    }
     if low >= 0.0 && low < high / 2.0 {
         return 0.0..high * (1.0 + MARGIN);
     }
@@ -70,7 +73,12 @@ fn linear(low: f64, high: f64) -> Range<f64> {
 /// What one step of a unit is called another name for: 1000 ns are a µs, 1024 B are a KiB.
 fn step(metric: Metric) -> f64 {
     match metric.spec().unit {
-        Unit::Nanoseconds | Unit::TokensPerSecond => 1000.0,
+        Unit::Nanoseconds
+        | Unit::TokensPerSecond
+        | Unit::RequestsPerSecond
+        | Unit::Share
+        | Unit::Ratio
+        | Unit::Count => 1000.0,
         Unit::Bytes => 1024.0,
     }
 }
@@ -78,7 +86,9 @@ fn step(metric: Metric) -> f64 {
 fn linear_ticks(metric: Metric, range: &Range<f64>, most: usize) -> Vec<f64> {
     let step = step(metric);
     let scale = step.powf(range.end.abs().max(1.0).log(step).floor());
-    let rough = (range.end - range.start) / most as f64 / scale;
+    // Half a thing has no name.
+    let least = if metric.spec().unit == Unit::Count { 1.0 } else { 0.0 };
+    let rough = ((range.end - range.start) / most as f64).max(least) / scale;
     let decade = 10f64.powf(rough.log10().floor());
     // One of these is at least `rough`, and no more than 2.5 times it.
     let nice = [1.0, 2.0, 5.0, 10.0].map(|nice| nice * decade);
@@ -90,7 +100,12 @@ fn linear_ticks(metric: Metric, range: &Range<f64>, most: usize) -> Vec<f64> {
 fn logarithmic_ticks(metric: Metric, range: &Range<f64>, most: usize) -> Vec<f64> {
     let (base, finer): (f64, &[&[f64]]) = match metric.spec().unit {
         Unit::Bytes => (2.0, &[]),
-        Unit::Nanoseconds | Unit::TokensPerSecond => (10.0, &[&[1.0, 2.0, 5.0], &[1.0, 3.0]]),
+        Unit::Nanoseconds
+        | Unit::TokensPerSecond
+        | Unit::RequestsPerSecond
+        | Unit::Share
+        | Unit::Ratio
+        | Unit::Count => (10.0, &[&[1.0, 2.0, 5.0], &[1.0, 3.0]]),
     };
     let exponents = range.start.log(base).floor() as i32..=range.end.log(base).ceil() as i32;
     let within = |stride: usize, parts: &[f64]| -> Vec<f64> {

@@ -1,4 +1,4 @@
-//! Where in a plot every case and subject has its place, from top to bottom.
+//! Where in a plot of a series every case and subject has its place, from top to bottom.
 //!
 //! ```text
 //!       ticks
@@ -9,7 +9,7 @@
 //!       ticks
 //! ```
 
-use windtunnel_ledger::metric::Metric;
+use windtunnel_ledger::series::Series;
 use windtunnel_ledger::summary::Location;
 
 use crate::view::{CaseView, View};
@@ -25,10 +25,10 @@ const GAP: i32 = 9;
 /// Characters of a label that surely fit into the width.
 const LABEL: usize = 62;
 
-/// The places of one metric's plot.
+/// The places of one series' plot.
 pub(super) struct Layout {
-    /// Which metric.
-    pub(super) metric: Metric,
+    /// Which series.
+    pub(super) series: Series,
     /// Scenarios, each with the top of its heading.
     pub(super) headings: Vec<(String, i32)>,
     /// Cases, from top to bottom.
@@ -56,17 +56,17 @@ pub(super) struct Lane {
 }
 
 impl Layout {
-    /// The places of all cases that have `metric`.
-    pub(super) fn of(view: &View<'_>, metric: Metric) -> Layout {
-        let mut layout = Layout { metric, headings: Vec::new(), strips: Vec::new() };
+    /// The places of all cases that have `series`.
+    pub(super) fn of(view: &View<'_>, series: Series) -> Layout {
+        let mut layout = Layout { series, headings: Vec::new(), strips: Vec::new() };
         let mut top = AXIS + GAP;
-        for scenario in view.scenarios.iter().filter(|s| s.metrics.contains(&metric)) {
+        for scenario in view.scenarios.iter().filter(|s| s.series.contains(&series)) {
             layout.headings.push((shown(&scenario.name), top));
             top += LINE + 4;
             for case in &scenario.cases {
                 let label = lines(&scenario.label(case));
                 let height = label.len() as i32 * LINE;
-                let lanes = lanes(case, metric, top + height);
+                let lanes = lanes(case, series, top + height);
                 if let Some(last) = lanes.last() {
                     let bottom = last.middle + LANE / 2;
                     layout.strips.push(Strip { label, top, lanes });
@@ -90,10 +90,9 @@ impl Layout {
     }
 }
 
-fn lanes(case: &CaseView<'_>, metric: Metric, top: i32) -> Vec<Lane> {
+fn lanes(case: &CaseView<'_>, series: Series, top: i32) -> Vec<Lane> {
     let located = case.results.iter().filter_map(|result| {
-        let (_, location) = result.summary.metrics.iter().find(|(known, _)| *known == metric)?;
-        Some((result.subject, location.clone()))
+        result.location(series).map(|location| (result.subject, location.clone()))
     });
     let lane = |(i, (subject, location))| {
         let middle = top + LANE * i as i32 + LANE / 2;

@@ -2,7 +2,7 @@
 //!
 //! A reader of sixty cases wants to see what tells them apart and to read the rest once.
 
-use windtunnel_ledger::case::{Case, Source, Workload};
+use windtunnel_ledger::case::{Case, Slo, Source, Workload};
 
 use super::CaseView;
 
@@ -57,6 +57,8 @@ fn facts(view: &CaseView<'_>) -> Vec<Fact> {
         kv,
         attention,
         step_tokens,
+        prefix_cache,
+        kv_share,
         warmup,
         iterations,
         seed,
@@ -78,6 +80,38 @@ fn facts(view: &CaseView<'_>) -> Vec<Fact> {
             ("prompt", prompt.to_string()),
             ("output", output.to_string()),
         ]),
+        Workload::Context { shallow, depth, output } => facts.extend([
+            ("shallow", shallow.to_string()),
+            ("depth", depth.to_string()),
+            ("output", output.to_string()),
+        ]),
+        Workload::Serve { arrival, batch, requests, prompt, output, shared, slo } => {
+            facts.extend([
+                ("arrival", arrival.to_string()),
+                ("batch", batch.to_string()),
+                ("requests", requests.to_string()),
+                ("prompt", format!("{prompt} tok")),
+                ("output", format!("{output} tok")),
+                ("shared", format!("{shared} %")),
+                ("objectives", objectives(slo)),
+            ]);
+        }
+        Workload::Idle { duration, requests } => {
+            facts.extend([("duration", duration.to_string()), ("requests", requests.to_string())]);
+        }
+        Workload::Soak { duration, batch, prompt, output, shared } => facts.extend([
+            ("duration", duration.to_string()),
+            ("batch", batch.to_string()),
+            ("prompt", format!("{prompt} tok")),
+            ("output", format!("{output} tok")),
+            ("shared", format!("{shared} %")),
+        ]),
+    }
+    if let Workload::Serve { .. } | Workload::Soak { .. } = workload {
+        facts.extend([
+            ("prefix cache", prefix_cache.to_string()),
+            ("KV share", format!("{kv_share} %")),
+        ]);
     }
     // `auto` says what was asked; the backend that ran says what was measured.
     let ran = view.results.iter().find_map(|result| result.summary.attention.as_deref());
@@ -102,4 +136,12 @@ fn facts(view: &CaseView<'_>) -> Vec<Fact> {
         ),
     ]);
     facts
+}
+
+/// What a good answer is.
+fn objectives(slo: &Slo) -> String {
+    let Slo { time_to_first_token, time_per_output_token, end_to_end } = slo;
+    format!(
+        "TTFT ≤ {time_to_first_token}, TPOT ≤ {time_per_output_token}, end to end ≤ {end_to_end}"
+    )
 }

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
-use windtunnel_ledger::case::{Case, CaseId, Dtype, KvLayout, Model, Source, Workload};
+use windtunnel_ledger::case::{
+    Arrival, Case, CaseId, Dtype, KvLayout, Lengths, Model, PrefixCache, Slo, Source, Workload,
+};
 use windtunnel_ledger::environment::{Build, Environment, Machine};
-use windtunnel_ledger::metric::{Better, Metric};
+use windtunnel_ledger::metric::{Better, Metric, Unit};
 use windtunnel_ledger::record::{
     Conditions, Digest, Failure, Iteration, IterationKind, Outcome, Planned, Record, Run, RunId,
     Samples, Skipped, Subject,
@@ -68,6 +70,7 @@ pub(crate) fn record(subject: &Subject, case: &Case, round: u32, cost: f64) -> R
     let shape = case.shape();
     let batch = f64::from(shape.batch);
     let scaled = |metric: Metric, value: f64| match metric.spec().better {
+        Better::Lower if metric.spec().unit == Unit::Share => value * cost,
         Better::Lower => (value * cost).round(),
         Better::Higher => value / cost,
     };
@@ -77,9 +80,22 @@ pub(crate) fn record(subject: &Subject, case: &Case, round: u32, cost: f64) -> R
             Metric::PrefillRate => 820.0 * batch.powf(0.1),
             Metric::TimeToFirstToken => 1.2e6 * shape.prompt.0 as f64 * batch,
             Metric::EndToEnd => 1.2e6 * shape.prompt.0 as f64 + 24e6 * shape.output.0 as f64,
+            Metric::SystemRate => 38.0 * load(case).powf(0.6),
+            Metric::RequestRate => 1.2 * load(case).powf(0.6),
+            Metric::Goodput => 1.1 * load(case).powf(0.4),
+            Metric::QueueTime => 3e6 * load(case),
+            Metric::PrefixHitRate => 0.42,
+            Metric::PrefillAmplification => 1.0,
+            Metric::PeakBlocks => (shape.length().0 * u64::from(shape.batch)).div_ceil(16) as f64,
+            Metric::Preemptions | Metric::LeakedBlocks => 0.0,
+            Metric::ThreadGrowth | Metric::FileGrowth => 0.0,
+            Metric::ContextSlope => 0.9e6,
+            Metric::CpuShare => 0.003,
+            Metric::WakeUp => 2.1e6,
+            Metric::RssGrowth => 1.5e6,
             _ => 24.4e6 * batch.powf(0.3),
         };
-        (metric, vec![scaled(metric, value)])
+        (metric, samples(case, scaled(metric, value), metric))
     });
     let iteration = Iteration {
         kind: IterationKind::Timed,
@@ -110,6 +126,84 @@ pub(crate) fn record(subject: &Subject, case: &Case, round: u32, cost: f64) -> R
     }
 }
 
+/// What makes a service work: requests at once, or the fourfold of those that arrive in a second.
+fn load(case: &Case) -> f64 {
+    match case.workload {
+        Workload::Serve { arrival: Arrival::Closed, batch, .. } => f64::from(batch),
+        Workload::Serve { arrival: Arrival::Poisson(rate) | Arrival::Fixed(rate), .. } => {
+            4.0 / rate.interval().seconds()
+        }
+        _ => 1.0,
+    }
+}
+
+/// One value, or for the latencies of a service one for each request or gap: most near the middle, a
+/// few far above.
+fn samples(case: &Case, middle: f64, metric: Metric) -> Vec<f64> {
+    let requests = match case.workload {
+        Workload::Serve { requests, .. } => requests,
+        _ => return vec![middle],
+    };
+    let count = match metric {
+        Metric::InterToken => requests * 31,
+        _ if metric.spec().unit == Unit::Nanoseconds => requests,
+        _ => return vec![middle],
+    };
+    let sample = |i| 0.9 + 0.2 * f64::from(i % 10) / 9.0 + 2.0 * f64::from(u32::from(i % 25 == 24));
+    (0..count).map(|i| (middle * sample(i)).round()).collect()
+}
+
+/// Each of the workloads of a service, as its scenario would have it.
+pub(crate) fn services() -> Vec<Case> {
+    let second = Nanos(1_000_000_000);
+    let slo = Slo {
+        time_to_first_token: Nanos(2 * second.0),
+        time_per_output_token: Nanos(second.0 / 5),
+        end_to_end: Nanos(60 * second.0),
+    };
+    let lengths = |text: &str| text.parse::<Lengths>().expect("lengths");
+    let mut cases = Vec::new();
+    let traffic = ["closed", "poisson-0.5", "poisson-1", "poisson-2"];
+    for (prompt, arrival) in
+        ["48", "mixed-16-64"].into_iter().flat_map(|p| traffic.map(|arrival| (p, arrival)))
+    {
+        let batches: &[u32] = if arrival == "closed" { &[1, 2, 8, 32] } else { &[8] };
+        for &batch in batches {
+            let serve = Workload::Serve {
+                arrival: arrival.parse().expect("an arrival"),
+                batch,
+                requests: 32,
+                prompt: lengths(prompt),
+                output: lengths("16"),
+                shared: 0,
+                slo,
+            };
+            let batch = batch.to_string();
+            let axes = [("arrival", arrival), ("batch", &batch), ("prompt", prompt)];
+            cases.push(case("gate/serve", serve, "paged-16", &axes));
+        }
+    }
+    for kv in ["contiguous", "paged-16"] {
+        for depth in [2048, 8192] {
+            let (shallow, output) = (Tokens(512), Tokens(32));
+            let context = Workload::Context { shallow, depth: Tokens(depth), output };
+            let axes = [("depth", &*depth.to_string()), ("kv", kv)];
+            cases.push(case("gate/long-context", context, kv, &axes));
+        }
+    }
+    let idle = Workload::Idle { duration: Nanos(10 * second.0), requests: 8 };
+    cases.push(case("guards/idle", idle, "paged-16", &[]));
+    let soak = Workload::Soak {
+        duration: Nanos(300 * second.0),
+        batch: 8,
+        prompt: lengths("uniform-8-64"),
+        output: lengths("uniform-4-32"),
+        shared: 25,
+    };
+    cases.push(case("nightly/soak", soak, "paged-16", &[]));
+    cases
+}
+
 /// A case of `scenario` with these axes in its id.
 pub(crate) fn case(scenario: &str, workload: Workload, kv: &str, axes: &[(&str, &str)]) -> Case {
     let axes = axes.iter().map(|(axis, value)| ((*axis).to_owned(), (*value).to_owned()));
@@ -121,6 +215,8 @@ pub(crate) fn case(scenario: &str, workload: Workload, kv: &str, axes: &[(&str, 
         kv: kv.parse::<KvLayout>().expect("a layout"),
         attention: "auto".into(),
         step_tokens: Tokens(512),
+        prefix_cache: PrefixCache::Off,
+        kv_share: NonZeroU32::new(100).expect("100 is not 0"),
         warmup: 1,
         iterations: NonZeroU32::MIN,
         seed: 1,

@@ -5,7 +5,7 @@ mod contents;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use contents::{begun, case, gate, measured, record, spoil, subject};
+use contents::{begun, case, gate, measured, record, services, spoil, subject};
 use windtunnel_ledger::case::{CaseId, Workload};
 use windtunnel_ledger::metric::Metric;
 use windtunnel_ledger::record::{Failure, Outcome, Skipped, Subject};
@@ -97,6 +97,27 @@ fn sixty_cases_and_four_subjects() {
 }
 
 #[test]
+fn a_service_shows_how_latency_grows_with_throughput_and_where_its_tails_are() {
+    let page = page("service", &measured(&one(), &services(), 3, 0.0));
+    let section = page.split("<section id=\"service\">").nth(1).unwrap();
+    let section = section.split("</section>").next().unwrap();
+    assert_eq!(
+        svgs(section).len(),
+        2,
+        "first token and gaps; the scenarios without a service have none"
+    );
+    let table = section.split("<table>").nth(1).unwrap();
+    let (first, _) = table.split_once("</table>").unwrap();
+    insta::assert_snapshot!(first.replace("><", ">\n<"));
+}
+
+#[test]
+fn two_services_side_by_side() {
+    let page = page("services", &measured(&two(), &services(), 2, 0.08));
+    assert!(page.contains("closed · prompt mixed-16-64 tok · rev:HEAD~1"), "{page}");
+}
+
+#[test]
 fn every_metric_of_several_models() {
     let workload = Workload::Generate { prompt: Tokens(512), output: Tokens(128), batch: 4 };
     let axes = [("attention", "cpu-flash"), ("kv", "paged-32")];
@@ -107,7 +128,8 @@ fn every_metric_of_several_models() {
         case
     });
     let page = page("models", &measured(&two(), &cases, 2, -0.03));
-    assert_eq!(svgs(&page).len(), Metric::ALL.len());
+    let memory = [Metric::LoadTime, Metric::PeakRss, Metric::WeightBytes, Metric::KvBytes];
+    assert_eq!(svgs(&page).len(), workload.metrics().len() + memory.len());
     assert!(page.contains("Only 2 rounds"));
 }
 

@@ -1,0 +1,198 @@
+//! The axes of a matrix: their names, what they hold, and the workloads to which each means
+//! something.
+//!
+//! One line of the table below makes an axis: it can be typed, defaulted, crossed and left out. A
+//! value that no workload reads is a warning of the compiler, and a test holds every line against the
+//! cases that come of it.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::ops::Range;
+
+use serde::Deserialize;
+use toml::Spanned;
+use windtunnel_ledger::case::{Arrival, Dtype, KvLayout, Lengths, PrefixCache, Workload};
+
+use super::ScenarioError;
+use super::text::SourceText;
+use super::values::{PerCent, Typed};
+
+/// The values of one axis, and where in the file they stand.
+pub(crate) type Axis<T> = Spanned<Vec<T>>;
+
+/// One point of a matrix, with the axes that the scenario names as text.
+pub(crate) type Named = (Point, BTreeMap<String, String>);
+
+/// Of an axis that means something everywhere.
+const ALL: &[&str] = &Workload::NAMES;
+
+macro_rules! axes {
+    ($($name:literal $field:ident: $kind:ty => $workloads:expr;)+) => {
+        /// One value for every axis.
+        #[derive(Clone, Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub(crate) struct Point {
+            $(#[serde(rename = $name)] pub(crate) $field: $kind,)+
+        }
+
+        /// The values of the axes that a scenario names.
+        #[derive(Clone, Debug, Default, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub(crate) struct Matrix {
+            $(#[serde(rename = $name)] pub(crate) $field: Option<Axis<$kind>>,)+
+        }
+
+        /// The axes, and the workloads to which each means something.
+        pub(crate) const AXES: &[(&str, &[&str])] = &[$(($name, $workloads)),+];
+
+        impl Matrix {
+            /// The axes that are named, in the order of [`AXES`].
+            fn written(&self) -> Vec<Option<Written>> {
+                vec![$(self.$field.as_ref().map(Written::of)),+]
+            }
+
+            /// Where `axis` stands, if it is named.
+            pub(super) fn span(&self, axis: &str) -> Option<Range<usize>> {
+                let mut axes = AXES.iter().zip(self.written());
+                axes.find(|((name, _), _)| *name == axis)?.1.map(|written| written.span)
+            }
+
+            /// Every point, from the values of this matrix and `defaults` for the axes that it does
+            /// not name. The last axis varies fastest.
+            pub(crate) fn points(&self, defaults: &Point) -> Vec<Named> {
+                let mut points = vec![(defaults.clone(), BTreeMap::new())];
+                $(cross(&mut points, $name, self.$field.as_ref(), |p, value| p.$field = value);)+
+                points
+            }
+        }
+    };
+}
+
+axes! {
+    "dtype"        dtype: Dtype               => ALL;
+    "kv"           kv: KvLayout               => ALL;
+    "attention"    attention: String          => ALL;
+    "step-tokens"  step_tokens: NonZeroU32    => ALL;
+    "prefix-cache" prefix_cache: Typed<PrefixCache> => &["serve", "soak"];
+    "kv-share"     kv_share: NonZeroU32       => &["serve", "soak"];
+    "arrival"      arrival: Typed<Arrival>    => &["serve"];
+    "shared"       shared: Typed<PerCent>     => &["serve", "soak"];
+    "prompt"       prompt: Typed<Lengths>     => &["prefill", "generate", "serve", "soak"];
+    "shallow"      shallow: NonZeroU32        => &["context"];
+    "depth"        depth: NonZeroU32          => &["decode", "context"];
+    "output"       output: Typed<Lengths>     => &["decode", "generate", "context", "serve", "soak"];
+    "duration"     duration: NonZeroU32       => &["idle", "soak"];
+    "requests"     requests: NonZeroU32       => &["serve", "idle"];
+    "batch"        batch: NonZeroU32          => &["prefill", "decode", "generate", "serve", "soak"];
+}
+
+/// The workloads whose requests may differ in length.
+const OF_ANY_LENGTH: [&str; 2] = ["serve", "soak"];
+
+/// An axis as it is typed: where it stands, and its values as text.
+struct Written {
+    span: Range<usize>,
+    values: Vec<String>,
+}
+
+impl Written {
+    fn of<T: ToString>(axis: &Axis<T>) -> Written {
+        Written { span: axis.span(), values: axis.get_ref().iter().map(T::to_string).collect() }
+    }
+}
+
+/// Checks the axes of a matrix, and returns those that it names with their values as text.
+pub(super) fn check(
+    workload: &str,
+    matrix: &Matrix,
+    source: &SourceText<'_>,
+) -> Result<BTreeMap<&'static str, Vec<String>>, ScenarioError> {
+    let mut all = BTreeMap::new();
+    for ((axis, workloads), written) in AXES.iter().zip(matrix.written()) {
+        let Some(Written { span, values }) = written else { continue };
+        let fault = if !workloads.contains(&workload) {
+            format!(
+                "axis `{axis}` means nothing to workload `{workload}`, which takes: {}",
+                taken(workload).join(", ")
+            )
+        } else if values.is_empty() {
+            format!(
+                "axis `{axis}` is empty, so there would be no case at all: give it a value or remove it"
+            )
+        } else if let Some(twice) =
+            values.iter().enumerate().find(|(i, v)| values[..*i].contains(v))
+        {
+            format!("axis `{axis}` lists `{}` twice", twice.1)
+        } else {
+            all.insert(*axis, values);
+            continue;
+        };
+        return Err(source.error(span, fault));
+    }
+    if !OF_ANY_LENGTH.contains(&workload) {
+        for (axis, lengths) in [("prompt", &matrix.prompt), ("output", &matrix.output)] {
+            let Some(lengths) = lengths else { continue };
+            if let Some(varied) = lengths.get_ref().iter().find(|lengths| varies(lengths)) {
+                let fault = one_length(axis, &format!("workload `{workload}`"), varied);
+                return Err(source.error(lengths.span(), fault));
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Checks the values of axes that are not named.
+pub(super) fn check_defaults(
+    defaults: &Spanned<Point>,
+    source: &SourceText<'_>,
+) -> Result<(), ScenarioError> {
+    let Point { prompt, output, .. } = defaults.get_ref();
+    match [("prompt", prompt), ("output", output)].into_iter().find(|(_, l)| varies(l)) {
+        None => Ok(()),
+        Some((axis, varied)) => {
+            Err(source.error(defaults.span(), one_length(axis, "the defaults", varied)))
+        }
+    }
+}
+
+fn varies(lengths: &Typed<Lengths>) -> bool {
+    !matches!(lengths.0, Lengths::Fixed(_))
+}
+
+/// The complaint that `whose` requests are all of one length.
+fn one_length(axis: &str, whose: &str, found: &Typed<Lengths>) -> String {
+    let [one, other] = OF_ANY_LENGTH;
+    format!(
+        "axis `{axis}` of {whose} takes a number of tokens, not `{found}`: \
+         only scenarios of `{one}` and `{other}` have requests of different lengths"
+    )
+}
+
+/// The axes that `workload` takes, in alphabetical order.
+fn taken(workload: &str) -> Vec<&'static str> {
+    let takes = AXES.iter().filter(|(_, workloads)| workloads.contains(&workload));
+    let mut takes: Vec<&str> = takes.map(|(axis, _)| *axis).collect();
+    takes.sort_unstable();
+    takes
+}
+
+/// Replaces each point by one for each value of `axis`, if the scenario names it.
+fn cross<T: Clone + ToString>(
+    points: &mut Vec<Named>,
+    name: &str,
+    axis: Option<&Axis<T>>,
+    set: fn(&mut Point, T),
+) {
+    let Some(axis) = axis else { return };
+    *points = points
+        .iter()
+        .flat_map(|(point, axes)| {
+            axis.get_ref().iter().map(move |value| {
+                let (mut point, mut axes) = (point.clone(), axes.clone());
+                set(&mut point, value.clone());
+                axes.insert(name.to_owned(), value.to_string());
+                (point, axes)
+            })
+        })
+        .collect();
+}

@@ -1,0 +1,91 @@
+//! The kinds of workload by their names, and how a point of a matrix makes one of each.
+
+use std::num::NonZeroU32;
+
+use windtunnel_ledger::case::{Slo, Workload};
+use windtunnel_ledger::unit::{Nanos, Tokens};
+
+use super::axes::Point;
+
+/// A workload without its numbers.
+#[derive(Debug)]
+pub(crate) struct Kind {
+    /// Its name, one of [`Workload::NAMES`].
+    pub(crate) name: &'static str,
+    /// The workload at one point of a matrix.
+    pub(crate) at: fn(&Point, Slo) -> Workload,
+}
+
+/// Every kind. Where requests have one length, scenarios have been held to that.
+static KINDS: [Kind; Workload::NAMES.len()] = [
+    Kind { name: "load", at: |_, _| Workload::Load },
+    Kind {
+        name: "prefill",
+        at: |p, _| Workload::Prefill { prompt: p.prompt.0.most(), batch: p.batch.get() },
+    },
+    Kind {
+        name: "decode",
+        at: |p, _| Workload::Decode {
+            depth: tokens(p.depth),
+            output: p.output.0.most(),
+            batch: p.batch.get(),
+        },
+    },
+    Kind {
+        name: "generate",
+        at: |p, _| Workload::Generate {
+            prompt: p.prompt.0.most(),
+            output: p.output.0.most(),
+            batch: p.batch.get(),
+        },
+    },
+    Kind {
+        name: "context",
+        at: |p, _| Workload::Context {
+            shallow: tokens(p.shallow),
+            depth: tokens(p.depth),
+            output: p.output.0.most(),
+        },
+    },
+    Kind {
+        name: "serve",
+        at: |p, slo| Workload::Serve {
+            arrival: p.arrival.0,
+            batch: p.batch.get(),
+            requests: p.requests.get(),
+            prompt: p.prompt.0,
+            output: p.output.0,
+            shared: p.shared.0.0,
+            slo,
+        },
+    },
+    Kind {
+        name: "idle",
+        at: |p, _| Workload::Idle { duration: seconds(p.duration), requests: p.requests.get() },
+    },
+    Kind {
+        name: "soak",
+        at: |p, _| Workload::Soak {
+            duration: seconds(p.duration),
+            batch: p.batch.get(),
+            prompt: p.prompt.0,
+            output: p.output.0,
+            shared: p.shared.0.0,
+        },
+    },
+];
+
+impl Kind {
+    /// The kind of this name.
+    pub(crate) fn named(name: &str) -> Option<&'static Kind> {
+        KINDS.iter().find(|kind| kind.name == name)
+    }
+}
+
+fn tokens(count: NonZeroU32) -> Tokens {
+    Tokens(count.get().into())
+}
+
+fn seconds(count: NonZeroU32) -> Nanos {
+    Nanos(u64::from(count.get()) * 1_000_000_000)
+}

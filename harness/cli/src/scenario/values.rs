@@ -1,0 +1,63 @@
+//! Values as they are typed: what a type of the ledger or of serde would read too strictly, or
+//! complain about in words that help nobody.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer};
+use windtunnel_ledger::unit::Nanos;
+
+/// A value that is read from its text, or from a number that is written without quotes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Typed<T>(pub(crate) T);
+
+impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Typed<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = match toml::Value::deserialize(deserializer)? {
+            toml::Value::String(text) => text,
+            other => other.to_string(),
+        };
+        text.parse().map(Typed).map_err(serde::de::Error::custom)
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for Typed<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A part of a whole, in per cent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PerCent(pub(crate) u32);
+
+impl FromStr for PerCent {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<PerCent, String> {
+        let share = text.parse().ok().filter(|share| *share <= 100).map(PerCent);
+        share.ok_or_else(|| format!("`{text}` is no whole number of per cent from 0 to 100"))
+    }
+}
+
+impl fmt::Display for PerCent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A span of time that is typed in seconds, above zero.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "f64")]
+pub(crate) struct Seconds(pub(crate) Nanos);
+
+impl TryFrom<f64> for Seconds {
+    type Error = String;
+
+    fn try_from(seconds: f64) -> Result<Seconds, String> {
+        match Nanos::from_seconds(seconds) {
+            time if seconds.is_finite() && time > Nanos(0) => Ok(Seconds(time)),
+            _ => Err(format!("`{seconds}` is no positive number of seconds")),
+        }
+    }
+}

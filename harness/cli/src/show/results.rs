@@ -1,0 +1,175 @@
+//! What a run gave: a table for each scenario, then what a reader should know.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use comfy_table::Cell;
+use windtunnel_ledger::case::{Case, Workload};
+use windtunnel_ledger::metric::Metric;
+use windtunnel_ledger::record::{Record, Run};
+use windtunnel_ledger::series::{Quantile, Series};
+use windtunnel_ledger::summary::{Summary, Unmeasured, summarise};
+
+use super::{located, push, right, table};
+
+/// The records of a run: a table for each scenario, then what a reader should know.
+pub(crate) fn records(run: &Run, records: &[Record]) -> String {
+    let cases: BTreeMap<_, &Case> = records.iter().map(|r| (&r.case.id, &r.case)).collect();
+    let summaries = summarise(records);
+    let mut scenarios: Vec<(&str, Vec<(&Case, &Summary)>)> = Vec::new();
+    for summary in &summaries {
+        let Some(case) = cases.get(&summary.case) else { continue };
+        match scenarios.iter_mut().find(|(name, _)| *name == case.scenario()) {
+            Some((_, rows)) => rows.push((case, summary)),
+            None => scenarios.push((case.scenario(), vec![(case, summary)])),
+        }
+    }
+    let mut text = String::new();
+    for (name, rows) in scenarios {
+        text.push_str(&scenario_table(run, name, &rows));
+    }
+
+    let mut notes: Vec<(String, Vec<String>)> = Vec::new();
+    for summary in &summaries {
+        let unmeasured =
+            summary.unmeasured.iter().map(|unmeasured| (unmeasured.to_string(), tail(unmeasured)));
+        let caveats = summary.caveats.iter().map(|caveat| (caveat.to_string(), None));
+        for (note, tail) in unmeasured.chain(caveats) {
+            let note = tail.into_iter().fold(note, |note, tail| note + "\n" + &tail);
+            let place = match run.subjects.len() {
+                0 | 1 => summary.case.to_string(),
+                _ => format!("{} on {}", summary.case, summary.subject.name),
+            };
+            match notes.iter_mut().find(|(known, _)| *known == note) {
+                Some((_, places)) => places.push(place),
+                None => notes.push((note, vec![place])),
+            }
+        }
+    }
+    notes.extend(
+        run.skipped.iter().map(|s| (format!("skipped: {}", s.reason), vec![s.id.to_string()])),
+    );
+    for (note, places) in notes {
+        let places = match places.as_slice() {
+            all if all.len() == summaries.len() && all.len() > 1 => "every case".to_owned(),
+            [place] => place.clone(),
+            [first, rest @ ..] => format!("{first} and {} more", rest.len()),
+            [] => continue,
+        };
+        let _ = writeln!(text, "\n{places}: {note}");
+    }
+    text
+}
+
+fn tail(unmeasured: &Unmeasured) -> Option<String> {
+    let Unmeasured::Failed { failure, .. } = unmeasured else { return None };
+    let lines = failure.tail()?.lines().map(|line| format!("  | {line}"));
+    Some(lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// The table of one scenario, under a heading that holds what all its cases share.
+fn scenario_table(run: &Run, scenario: &str, rows: &[(&Case, &Summary)]) -> String {
+    let axes_of = |case: &Case| -> Vec<(String, String)> {
+        let pairs = case.axes().split(',').filter_map(|axis| axis.split_once('='));
+        pairs.map(|(axis, value)| (axis.to_owned(), value.to_owned())).collect()
+    };
+    let Some((first, _)) = rows.first() else { return String::new() };
+    let (shared, varied): (Vec<_>, Vec<_>) = axes_of(first)
+        .into_iter()
+        .partition(|axis| rows.iter().all(|(case, _)| axes_of(case).contains(axis)));
+    let columns = columns(first, rows);
+    let wide = columns.len() > ROOMY;
+    let several = run.subjects.len() > 1;
+    let one_model = rows.iter().all(|(case, _)| case.model.name == first.model.name);
+    let model_above = wide && one_model && !varied.is_empty();
+
+    let mut header = Vec::new();
+    if !model_above {
+        header.push(Cell::new("model"));
+    }
+    header.extend(varied.iter().map(|(axis, _)| Cell::new(axis)));
+    if several {
+        header.push(Cell::new("subject"));
+    }
+    header.extend(columns.iter().map(|series| right(series.label())));
+    let mut table = table(header);
+    for (case, summary) in rows {
+        let mut row = Vec::new();
+        if !model_above {
+            row.push(Cell::new(&case.model.name));
+        }
+        let values = axes_of(case);
+        let value_of =
+            |axis: &str| values.iter().find(|(a, _)| a == axis).map_or("", |(_, value)| value);
+        row.extend(varied.iter().map(|(axis, _)| Cell::new(value_of(axis))));
+        if several {
+            row.push(Cell::new(&summary.subject.name));
+        }
+        let mut absent = match summary.unmeasured.first() {
+            Some(Unmeasured::Failed { .. }) => "failed",
+            Some(Unmeasured::Skipped { .. }) => "skipped",
+            None => "",
+        };
+        for series in &columns {
+            let found = summary.series.iter().find(|(known, _)| known == series);
+            row.push(match found {
+                Some((_, location)) if wide => right(series.metric.show(location.median)),
+                Some((_, location)) => right(located(*series, location)),
+                // Said once in a row.
+                None => right(std::mem::take(&mut absent)),
+            });
+        }
+        table.add_row(row);
+    }
+    let mut text = format!("\n{scenario}");
+    if model_above {
+        let _ = write!(text, "  {}", first.model.name);
+    }
+    for (axis, value) in shared {
+        let _ = write!(text, "  {axis}={value}");
+    }
+    text.push('\n');
+    push(&mut text, &table);
+    text
+}
+
+/// Columns up to which there is room for the spread of the rounds, and for the model of a scenario
+/// that has one only. A terminal is 120 characters wide; the report has everything.
+const ROOMY: usize = 4;
+
+/// The series for the sake of which a case like `case` is run, the first ones first: those that any
+/// of `rows` has.
+fn columns(case: &Case, rows: &[(&Case, &Summary)]) -> Vec<Series> {
+    let memory = [Metric::PeakRss].map(Series::median);
+    let chosen: Vec<Series> = match case.workload {
+        Workload::Load => {
+            let once = [Metric::LoadTime, Metric::PeakRss, Metric::WeightBytes, Metric::KvBytes];
+            once.map(Series::median).to_vec()
+        }
+        Workload::Serve { .. } => [
+            (Metric::SystemRate, Quantile::Median),
+            (Metric::RequestRate, Quantile::Median),
+            (Metric::Goodput, Quantile::Median),
+            (Metric::TimeToFirstToken, Quantile::Median),
+            (Metric::TimeToFirstToken, Quantile::P95),
+            (Metric::TimePerOutputToken, Quantile::Median),
+            (Metric::InterToken, Quantile::P99),
+            (Metric::QueueTime, Quantile::Median),
+        ]
+        .map(|(metric, quantile)| Series { metric, quantile })
+        .to_vec(),
+        Workload::Soak { .. } => {
+            case.workload.metrics().iter().copied().map(Series::median).collect()
+        }
+        _ => {
+            let metrics = case.workload.metrics().iter().copied();
+            metrics.map(Series::median).chain(memory).collect()
+        }
+    };
+    let occurs = |series: &Series| {
+        rows.iter().any(|(_, summary)| summary.series.iter().any(|(known, _)| known == series))
+    };
+    let occurring: Vec<Series> = chosen.iter().copied().filter(occurs).collect();
+    // Where nothing was measured one column says so.
+    if occurring.is_empty() { chosen.into_iter().take(1).collect() } else { occurring }
+}
