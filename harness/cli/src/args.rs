@@ -45,6 +45,11 @@ pub(crate) struct Selection {
     #[arg(default_value = "smoke")]
     pub(crate) scenarios: Vec<String>,
 
+    /// Run on these models instead of the scenarios' own: names from `models.toml`, folders, or
+    /// `FOLDER/*` for all models in one
+    #[arg(short, long, value_name = "MODEL", num_args = 1..)]
+    pub(crate) models: Vec<String>,
+
     /// Keep only cases whose id contains this; `*` stands for anything; several must all match
     #[arg(short, long = "filter", value_name = "PATTERN")]
     pub(crate) filters: Vec<String>,
@@ -80,7 +85,7 @@ pub(crate) struct RunArgs {
         long,
         value_name = "RUN",
         num_args = 0..=1,
-        conflicts_with_all = ["scenarios", "filters", "rounds", "subjects", "probe", "features", "out"]
+        conflicts_with_all = ["scenarios", "models", "filters", "rounds", "subjects", "probe", "features", "out"]
     )]
     pub(crate) resume: Option<Option<PathBuf>>,
 }

@@ -74,7 +74,7 @@ fn list(workspace: &Workspace, selection: &Selection) -> Result<u8> {
 }
 
 fn expand(workspace: &Workspace, selection: &Selection) -> Result<Plan> {
-    let scenarios = scenario::load(workspace, &selection.scenarios)?;
+    let scenarios = scenario::load(workspace, &selection.scenarios, &selection.models)?;
     Ok(plan::expand(&scenarios, &selection.filters, selection.rounds.map(Into::into)))
 }
 

@@ -60,7 +60,7 @@ fn skip_reason(
 }
 
 fn case(id: CaseId, scenario: &Scenario, model: &KnownModel, point: &Point) -> Case {
-    let workload = (scenario.kind.at)(point, scenario.slo);
+    let workload = (scenario.kind.at)(point, &scenario.bounds);
     let (warmup, iterations) = match workload.runs_once() {
         true => (0, NonZeroU32::MIN),
         false => (scenario.warmup, scenario.iterations),
@@ -104,7 +104,7 @@ mod tests {
         std::fs::write(dir.path().join("scenarios/gate/x.toml"), SCENARIO).unwrap();
         let workspace = Workspace::around(dir.path()).unwrap();
         let filters: Vec<String> = filters.iter().map(ToString::to_string).collect();
-        expand(&load(&workspace, &["gate".into()]).unwrap(), &filters, rounds)
+        expand(&load(&workspace, &["gate".into()], &[]).unwrap(), &filters, rounds)
     }
 
     fn ids(plan: &Plan) -> Vec<String> {

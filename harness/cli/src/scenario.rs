@@ -4,18 +4,18 @@
 //! and layered over the defaults into a [`Scenario`] in which nothing is. Whatever is wrong with a
 //! file is told with its name, the line, and the word that was probably meant.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use serde::Deserialize;
 use toml::Spanned;
-use windtunnel_ledger::case::{Arrival, Slo, Workload};
+use windtunnel_ledger::case::{Arrival, Workload};
 use windtunnel_ledger::unit::Nanos;
 
 use crate::workspace::Workspace;
 
 mod axes;
+mod bounds;
 mod files;
 mod kind;
 mod models;
@@ -24,10 +24,13 @@ mod text;
 mod values;
 
 pub(crate) use axes::{Matrix, Point};
+pub(crate) use bounds::Bounds;
 pub(crate) use kind::Kind;
 pub(crate) use models::KnownModel;
 pub(crate) use skip::Skip;
 
+use bounds::{BoundsFile, DefaultSlo, DefaultTolerance, SloFile, ToleranceFile};
+use models::Models;
 use skip::SkipFile;
 use text::{SourceText, parse, unknown};
 use values::Seconds;
@@ -53,8 +56,8 @@ pub(crate) struct Scenario {
     pub(crate) seed: u64,
     /// How long until a child is killed.
     pub(crate) deadline: Nanos,
-    /// Which answers of a service are good ones.
-    pub(crate) slo: Slo,
+    /// What it allows.
+    pub(crate) bounds: Bounds,
     /// The axes that the scenario names, each with its values.
     pub(crate) matrix: Matrix,
     /// The value of every axis that it does not name.
@@ -75,19 +78,11 @@ struct ScenarioFile {
     seed: Option<u64>,
     deadline: Option<Seconds>,
     slo: Option<Spanned<SloFile>>,
+    tolerance: Option<Spanned<ToleranceFile>>,
     #[serde(default)]
     matrix: Matrix,
     #[serde(default)]
     skip: Vec<SkipFile>,
-}
-
-/// The objectives of a service as a scenario types them.
-#[derive(Clone, Copy, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct SloFile {
-    time_to_first_token: Option<Seconds>,
-    time_per_output_token: Option<Seconds>,
-    end_to_end: Option<Seconds>,
 }
 
 /// `defaults.toml` as it is typed: nothing may be left out.
@@ -101,15 +96,7 @@ struct DefaultsFile {
     deadline: Seconds,
     matrix: Spanned<Point>,
     slo: DefaultSlo,
-}
-
-/// The objectives of a service where a scenario says nothing.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct DefaultSlo {
-    time_to_first_token: Seconds,
-    time_per_output_token: Seconds,
-    end_to_end: Seconds,
+    tolerance: DefaultTolerance,
 }
 
 /// Why scenarios cannot be had.
@@ -121,6 +108,8 @@ pub(crate) enum ScenarioError {
     Unknown { wanted: String, dir: PathBuf, near: Option<String>, known: Vec<String> },
     #[error("`{}`, line {line}: {message}\n{excerpt}", path.display())]
     Invalid { path: PathBuf, line: usize, message: String, excerpt: String },
+    #[error("`--models {wanted}`: {problem}")]
+    NoModel { wanted: String, problem: String },
     #[error("`{}` and `{}` are both called `{name}`: rename one", first.display(), second.display())]
     SameName { name: String, first: PathBuf, second: PathBuf },
 }
@@ -136,12 +125,14 @@ fn hint(near: Option<&str>, known: &[String]) -> String {
 }
 
 /// Loads the scenarios that `wanted` names: a scenario (`gate/decode`), a folder of them (`gate`),
-/// or a path to a file.
+/// or a path to a file. They run on `own` models, if any are named, instead of theirs.
 pub(crate) fn load(
     workspace: &Workspace,
     wanted: &[String],
+    own: &[String],
 ) -> Result<Vec<Scenario>, ScenarioError> {
-    let models = models::models(workspace)?;
+    let models = Models::read(workspace)?;
+    let own = models.named(own)?;
     let defaults = defaults(workspace)?;
     let mut files: Vec<(String, PathBuf)> = Vec::new();
     for word in wanted {
@@ -162,7 +153,7 @@ pub(crate) fn load(
             let text = files::read(&path)?;
             let shown = path.strip_prefix(workspace.root()).unwrap_or(&path);
             let source = SourceText { path: shown, text: &text };
-            resolve(name, parse(shown, &text)?, &defaults, &models, &source)
+            resolve(name, parse(shown, &text)?, &defaults, &models, &own, &source)
         })
         .collect()
 }
@@ -175,12 +166,14 @@ fn defaults(workspace: &Workspace) -> Result<DefaultsFile, ScenarioError> {
     Ok(defaults)
 }
 
-/// Layers a file over the defaults and checks what no type can.
+/// Layers a file over the defaults and checks what no type can. `own` models of the user replace
+/// those of the file, if there are any.
 fn resolve(
     name: String,
     file: ScenarioFile,
     defaults: &DefaultsFile,
-    models: &BTreeMap<String, KnownModel>,
+    models: &Models,
+    own: &[KnownModel],
     source: &SourceText<'_>,
 ) -> Result<Scenario, ScenarioError> {
     let Some(kind) = Kind::named(file.workload.get_ref()) else {
@@ -188,14 +181,18 @@ fn resolve(
         return Err(source.error(file.workload.span(), message));
     };
     let mut named = axes::check(kind.name, &file.matrix, source)?;
-    let models = choose_models(&file.models, models, source)?;
+    let models = match own {
+        [] => models.choose(&file.models, source)?,
+        own => own.to_vec(),
+    };
     named.insert("model", models.iter().map(|known| known.model.name.clone()).collect());
-    let slo = layered(file.slo.as_ref(), &defaults.slo, kind, source)?;
+    let bounds = BoundsFile { slo: file.slo, tolerance: file.tolerance };
+    let bounds = bounds::layered(&bounds, defaults.slo, defaults.tolerance, kind, source)?;
     let point = defaults.matrix.get_ref();
     let repeats =
         [file.warmup.as_ref().map(Spanned::span), file.iterations.as_ref().map(Spanned::span)];
     if let (Some(span), true) =
-        (repeats.into_iter().flatten().next(), (kind.at)(point, slo).runs_once())
+        (repeats.into_iter().flatten().next(), (kind.at)(point, &bounds).runs_once())
     {
         let message =
             format!("workload `{}` runs once in a process: raise `rounds` instead", kind.name);
@@ -203,7 +200,7 @@ fn resolve(
     }
     let deadline = file.deadline.unwrap_or(defaults.deadline).0;
     for (point, _) in file.matrix.points(point) {
-        if let Some((axes, message)) = impossible(&(kind.at)(&point, slo), deadline) {
+        if let Some((axes, message)) = impossible(&(kind.at)(&point, &bounds), deadline) {
             let span = axes.iter().find_map(|axis| file.matrix.span(axis));
             let span = span.unwrap_or_else(|| file.workload.span());
             return Err(source.error(span, message));
@@ -219,60 +216,11 @@ fn resolve(
         iterations: file.iterations.map_or(defaults.iterations, Spanned::into_inner),
         seed: file.seed.unwrap_or(defaults.seed),
         deadline,
-        slo,
+        bounds,
         matrix: file.matrix,
         defaults: point.clone(),
         kind,
         name,
-    })
-}
-
-/// The models that a scenario names.
-fn choose_models(
-    wanted: &Spanned<Vec<Spanned<String>>>,
-    models: &BTreeMap<String, KnownModel>,
-    source: &SourceText<'_>,
-) -> Result<Vec<KnownModel>, ScenarioError> {
-    let names = wanted.get_ref();
-    if names.is_empty() {
-        return Err(source.error(wanted.span(), "no model is named".into()));
-    }
-    let twice = |(i, name): &(usize, &Spanned<String>)| {
-        names[..*i].iter().any(|earlier| earlier.get_ref() == name.get_ref())
-    };
-    if let Some((_, name)) = names.iter().enumerate().find(twice) {
-        let message = format!("model `{}` is named twice", name.get_ref());
-        return Err(source.error(name.span(), message));
-    }
-    let known = |wanted: &Spanned<String>| {
-        models.get(wanted.get_ref()).cloned().ok_or_else(|| {
-            let message = unknown("model", wanted.get_ref(), models.keys().map(String::as_str));
-            source.error(wanted.span(), message + " Models are described in `models.toml`.")
-        })
-    };
-    names.iter().map(known).collect()
-}
-
-/// The objectives of a service: those that the file names, and the defaults for the others.
-fn layered(
-    file: Option<&Spanned<SloFile>>,
-    defaults: &DefaultSlo,
-    kind: &Kind,
-    source: &SourceText<'_>,
-) -> Result<Slo, ScenarioError> {
-    if let (Some(slo), false) = (file, kind.name == "serve") {
-        let message = format!(
-            "`slo` means nothing to workload `{}`: only `serve` judges its answers",
-            kind.name
-        );
-        return Err(source.error(slo.span(), message));
-    }
-    let file = file.map(|slo| *slo.get_ref()).unwrap_or_default();
-    let or = |own: Option<Seconds>, default: Seconds| own.unwrap_or(default).0;
-    Ok(Slo {
-        time_to_first_token: or(file.time_to_first_token, defaults.time_to_first_token),
-        time_per_output_token: or(file.time_per_output_token, defaults.time_per_output_token),
-        end_to_end: or(file.end_to_end, defaults.end_to_end),
     })
 }
 

@@ -135,6 +135,7 @@ fn unit(metric: Metric) -> &'static str {
         Unit::Bytes => "B",
         Unit::TokensPerSecond => "tok/s",
         Unit::RequestsPerSecond => "req/s",
+        Unit::Nats => "nat",
         Unit::Share | Unit::Ratio | Unit::Count => "1",
     }
 }

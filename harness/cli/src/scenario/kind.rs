@@ -2,18 +2,19 @@
 
 use std::num::NonZeroU32;
 
-use windtunnel_ledger::case::{Slo, Workload};
+use windtunnel_ledger::case::Workload;
 use windtunnel_ledger::unit::{Nanos, Tokens};
 
 use super::axes::Point;
+use super::bounds::Bounds;
 
 /// A workload without its numbers.
 #[derive(Debug)]
 pub(crate) struct Kind {
     /// Its name, one of [`Workload::NAMES`].
     pub(crate) name: &'static str,
-    /// The workload at one point of a matrix.
-    pub(crate) at: fn(&Point, Slo) -> Workload,
+    /// The workload at one point of a matrix, within the bounds of its scenario.
+    pub(crate) at: fn(&Point, &Bounds) -> Workload,
 }
 
 /// Every kind. Where requests have one length, scenarios have been held to that.
@@ -49,14 +50,14 @@ static KINDS: [Kind; Workload::NAMES.len()] = [
     },
     Kind {
         name: "serve",
-        at: |p, slo| Workload::Serve {
+        at: |p, bounds| Workload::Serve {
             arrival: p.arrival.0,
             batch: p.batch.get(),
             requests: p.requests.get(),
             prompt: p.prompt.0,
             output: p.output.0,
             shared: p.shared.0.0,
-            slo,
+            slo: bounds.slo,
         },
     },
     Kind {
@@ -72,6 +73,10 @@ static KINDS: [Kind; Workload::NAMES.len()] = [
             output: p.output.0,
             shared: p.shared.0.0,
         },
+    },
+    Kind {
+        name: "parity",
+        at: |p, bounds| Workload::Parity { tolerance: bounds.tolerance(p.dtype) },
     },
 ];
 

@@ -1,13 +1,13 @@
 //! The models that scenarios may name.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::Spanned;
 use windtunnel_ledger::case::{Model, Source};
 
-use super::text::{SourceText, parse};
+use super::text::{SourceText, parse, unknown};
 use super::{ScenarioError, files};
 use crate::workspace::Workspace;
 
@@ -36,26 +36,111 @@ struct ModelFile {
     kv_width: u64,
 }
 
-/// Every model, by its name.
-pub(super) fn models(workspace: &Workspace) -> Result<BTreeMap<String, KnownModel>, ScenarioError> {
-    let (path, text) = files::own_or(workspace, "models.toml", MODELS)?;
-    let source = SourceText { path: &path, text: &text };
-    let entries: BTreeMap<Spanned<String>, ModelFile> = parse(&path, &text)?;
-    let known = entries.into_iter().map(|(name, entry)| {
-        let origin = match (entry.preset, entry.folder) {
-            (Some(preset), None) => Source::Preset(preset),
-            (None, Some(folder)) => {
-                Source::Folder(workspace.root().join(folder).display().to_string())
+/// The models that scenarios and users may name.
+pub(super) struct Models {
+    described: BTreeMap<String, KnownModel>,
+    /// Where paths begin.
+    root: PathBuf,
+}
+
+impl Models {
+    /// Reads `models.toml`.
+    pub(super) fn read(workspace: &Workspace) -> Result<Models, ScenarioError> {
+        let (path, text) = files::own_or(workspace, "models.toml", MODELS)?;
+        let source = SourceText { path: &path, text: &text };
+        let entries: BTreeMap<Spanned<String>, ModelFile> = parse(&path, &text)?;
+        let root = workspace.root().to_owned();
+        let described = entries.into_iter().map(|(name, entry)| {
+            let origin = match (entry.preset, entry.folder) {
+                (Some(preset), None) => Source::Preset(preset),
+                (None, Some(folder)) => Source::Folder(root.join(folder).display().to_string()),
+                _ => {
+                    let message =
+                        format!("model `{}` needs either `preset` or `folder`", name.get_ref());
+                    return Err(source.error(name.span(), message));
+                }
+            };
+            let name = name.into_inner();
+            let model = Model { name: name.clone(), source: origin };
+            let ModelFile { parameters, kv_width, .. } = entry;
+            Ok((name, KnownModel { model, parameters, kv_width }))
+        });
+        Ok(Models { described: described.collect::<Result<_, _>>()?, root })
+    }
+
+    /// The models that a scenario names.
+    pub(super) fn choose(
+        &self,
+        wanted: &Spanned<Vec<Spanned<String>>>,
+        source: &SourceText<'_>,
+    ) -> Result<Vec<KnownModel>, ScenarioError> {
+        if wanted.get_ref().is_empty() {
+            return Err(source.error(wanted.span(), "no model is named".into()));
+        }
+        let mut chosen: Vec<KnownModel> = Vec::new();
+        for word in wanted.get_ref() {
+            let found = self.find(word.get_ref()).map_err(|e| source.error(word.span(), e))?;
+            for found in found {
+                if chosen.iter().any(|known| known.model.name == found.model.name) {
+                    let message = format!("model `{}` is named twice", found.model.name);
+                    return Err(source.error(word.span(), message));
+                }
+                chosen.push(found);
             }
-            _ => {
-                let message =
-                    format!("model `{}` needs either `preset` or `folder`", name.get_ref());
-                return Err(source.error(name.span(), message));
+        }
+        Ok(chosen)
+    }
+
+    /// The models that a user names.
+    pub(super) fn named(&self, wanted: &[String]) -> Result<Vec<KnownModel>, ScenarioError> {
+        let mut chosen: Vec<KnownModel> = Vec::new();
+        for word in wanted {
+            let complaint = |problem| ScenarioError::NoModel { wanted: word.clone(), problem };
+            for found in self.find(word).map_err(complaint)? {
+                if !chosen.iter().any(|known| known.model.name == found.model.name) {
+                    chosen.push(found);
+                }
             }
-        };
-        let name = name.into_inner();
-        let model = Model { name: name.clone(), source: origin };
-        Ok((name, KnownModel { model, parameters: entry.parameters, kv_width: entry.kv_width }))
-    });
-    known.collect()
+        }
+        Ok(chosen)
+    }
+
+    /// What one word names: a model of `models.toml`, a folder, or with `/*` at its end the folders
+    /// of models in one.
+    fn find(&self, word: &str) -> Result<Vec<KnownModel>, String> {
+        if let Some(known) = self.described.get(word) {
+            return Ok(vec![known.clone()]);
+        }
+        if let Some(parent) = word.strip_suffix("/*") {
+            let parent = self.root.join(parent);
+            let entries = std::fs::read_dir(&parent)
+                .map_err(|e| format!("cannot read the folder `{}`: {e}", parent.display()))?;
+            let mut folders: Vec<PathBuf> = entries
+                .filter_map(|entry| Some(entry.ok()?.path()))
+                .filter(|path| path.join("config.json").is_file())
+                .collect();
+            folders.sort();
+            return match folders.is_empty() {
+                true => Err(format!("no folder in `{}` has a `config.json`", parent.display())),
+                false => Ok(folders.iter().map(|folder| in_folder(folder)).collect()),
+            };
+        }
+        let folder = self.root.join(word);
+        if folder.join("config.json").is_file() {
+            return Ok(vec![in_folder(&folder)]);
+        }
+        let known = self.described.keys().map(String::as_str);
+        Err(match word.contains('/') {
+            true => format!("there is no `{}`", folder.join("config.json").display()),
+            false => unknown("model", word, known) + " Models are described in `models.toml`.",
+        })
+    }
+}
+
+/// The model in `folder`, named like it.
+fn in_folder(folder: &Path) -> KnownModel {
+    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    let name = folder.file_name().unwrap_or_default().display().to_string();
+    let source = Source::Folder(folder.display().to_string());
+    KnownModel { model: Model { name, source }, parameters: 0, kv_width: 0 }
 }

@@ -15,7 +15,7 @@ fn complaint(text: &str) -> String {
     std::fs::create_dir_all(dir.path().join("scenarios/gate")).unwrap();
     std::fs::write(dir.path().join("scenarios/gate/x.toml"), text).unwrap();
     let workspace = Workspace::around(dir.path()).unwrap();
-    let error = load(&workspace, &["gate/x".into()]).unwrap_err().to_string();
+    let error = load(&workspace, &["gate/x".into()], &[]).unwrap_err().to_string();
     error.replace(&workspace.root().display().to_string(), "ROOT")
 }
 
@@ -25,7 +25,8 @@ fn cases(text: &str) -> Vec<Case> {
     std::fs::create_dir_all(dir.path().join("scenarios/gate")).unwrap();
     std::fs::write(dir.path().join("scenarios/gate/x.toml"), text).unwrap();
     let workspace = Workspace::around(dir.path()).unwrap();
-    let scenarios = load(&workspace, &["gate/x".into()]).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    let scenarios =
+        load(&workspace, &["gate/x".into()], &[]).unwrap_or_else(|e| panic!("{e}\n{text}"));
     expand(&scenarios, &[], None).cases.into_iter().map(|planned| planned.case).collect()
 }
 
@@ -424,7 +425,7 @@ fn defaults_have_one_length_for_all_workloads() {
     std::fs::write(dir.path().join("scenarios/defaults.toml"), defaults).unwrap();
     std::fs::write(dir.path().join("scenarios/gate/x.toml"), of("serve", "")).unwrap();
     let workspace = Workspace::around(dir.path()).unwrap();
-    let error = load(&workspace, &["gate/x".into()]).unwrap_err().to_string();
+    let error = load(&workspace, &["gate/x".into()], &[]).unwrap_err().to_string();
     assert!(error.contains("axis `prompt` of the defaults takes a number of tokens"), "{error}");
 }
 
@@ -438,8 +439,8 @@ fn files_of_one_name_are_told_apart_from_one_file_named_twice() {
     }
     let workspace = Workspace::around(dir.path()).unwrap();
     let path = |name: &str| workspace.root().join(name).display().to_string();
-    assert_eq!(load(&workspace, &["a".into(), path("scenarios/a/s.toml")]).unwrap().len(), 1);
-    let error = load(&workspace, &[path("x/s.toml"), path("y/s.toml")]).unwrap_err();
+    assert_eq!(load(&workspace, &["a".into(), path("scenarios/a/s.toml")], &[]).unwrap().len(), 1);
+    let error = load(&workspace, &[path("x/s.toml"), path("y/s.toml")], &[]).unwrap_err();
     assert!(error.to_string().contains("are both called `s`: rename one"), "{error}");
 }
 
@@ -450,7 +451,7 @@ fn a_scenario_that_does_not_exist_is_told_with_the_nearest() {
     std::fs::write(dir.path().join("scenarios/gate/decode.toml"), "").unwrap();
     let workspace = Workspace::around(dir.path()).unwrap();
     let complaint = |wanted: &str| {
-        let error = load(&workspace, &[wanted.into()]).unwrap_err().to_string();
+        let error = load(&workspace, &[wanted.into()], &[]).unwrap_err().to_string();
         error.replace(&workspace.root().display().to_string(), "ROOT")
     };
     insta::assert_snapshot!(complaint("gate/decod"), @"no scenario `gate/decod` in `ROOT/scenarios`, did you mean `gate/decode`?");
@@ -464,6 +465,60 @@ fn every_scenario_of_the_workspace_can_be_read() {
     let names: Vec<String> =
         files::all(&workspace.scenarios()).into_iter().map(|(name, _)| name).collect();
     assert!(names.contains(&"gate/decode".to_owned()), "{names:?}");
-    let scenarios = load(&workspace, &names).unwrap();
+    let scenarios = load(&workspace, &names, &[]).unwrap();
     assert_eq!(scenarios.len(), names.len());
+}
+
+#[test]
+fn a_folder_is_a_model_and_a_folder_of_folders_is_many() {
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["scenarios/gate/x.toml", "models/b/config.json", "models/a/config.json"] {
+        let path = dir.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, of("load", "")).unwrap();
+    }
+    std::fs::create_dir(dir.path().join("models/empty")).unwrap();
+    let workspace = Workspace::around(dir.path()).unwrap();
+    let names = |own: &[&str]| -> Result<Vec<String>, String> {
+        let own: Vec<String> = own.iter().map(ToString::to_string).collect();
+        let scenarios = load(&workspace, &["gate/x".into()], &own).map_err(|e| e.to_string())?;
+        Ok(scenarios[0].models.iter().map(|known| known.model.name.clone()).collect())
+    };
+    assert_eq!(names(&[]).unwrap(), ["tiny-qwen3"]);
+    assert_eq!(names(&["models/b"]).unwrap(), ["b"]);
+    assert_eq!(names(&["tiny-llama", "models/*", "models/b"]).unwrap(), ["tiny-llama", "a", "b"]);
+
+    let complaint = |own: &str| {
+        let root = workspace.root().display().to_string();
+        names(&[own]).unwrap_err().replace(&root, "ROOT")
+    };
+    insta::assert_snapshot!(complaint("models/c"), @"`--models models/c`: there is no `ROOT/models/c/config.json`");
+    insta::assert_snapshot!(complaint("models/empty/*"), @"`--models models/empty/*`: no folder in `ROOT/models/empty` has a `config.json`");
+    insta::assert_snapshot!(complaint("nowhere/*"), @"`--models nowhere/*`: cannot read the folder `ROOT/nowhere`: No such file or directory (os error 2)");
+    insta::assert_snapshot!(complaint("tiny-lama"), @"`--models tiny-lama`: unknown model `tiny-lama`, did you mean `tiny-llama`? Models are described in `models.toml`.");
+}
+
+#[test]
+fn a_tolerance_belongs_to_its_number_format() {
+    let text = of("parity", "tolerance = { bf16 = 0.5 }\nmatrix = { dtype = [\"f32\", \"bf16\"] }");
+    let found: Vec<f64> = cases(&text)
+        .iter()
+        .map(|case| match case.workload {
+            Workload::Parity { tolerance } => tolerance.share(),
+            _ => panic!("{case:?}"),
+        })
+        .collect();
+    assert_eq!(found, [1e-4, 0.5]);
+    insta::assert_snapshot!(complaint(&of("parity", "[tolerance]\nf32 = 0")), @"
+    `scenarios/gate/x.toml`, line 4: `0` is no share from 0.000001 to 1
+      |
+    4 | f32 = 0
+      |       ^
+    ");
+    insta::assert_snapshot!(complaint(&of("decode", "[tolerance]\nf32 = 0.1")), @"
+    `scenarios/gate/x.toml`, line 3: `tolerance` means nothing to workload `decode`: only `parity` has a reference
+      |
+    3 | [tolerance]
+      | ^^^^^^^^^^^
+    ");
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
+use windtunnel_ledger::case::Tolerance;
 use windtunnel_ledger::unit::Nanos;
 
 /// A value that is read from its text, or from a number that is written without quotes.
@@ -59,5 +60,19 @@ impl TryFrom<f64> for Seconds {
             time if seconds.is_finite() && time > Nanos(0) => Ok(Seconds(time)),
             _ => Err(format!("`{seconds}` is no positive number of seconds")),
         }
+    }
+}
+
+/// How wrong a number may be, as a share of the largest one.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "f64")]
+pub(crate) struct Wrong(pub(crate) Tolerance);
+
+impl TryFrom<f64> for Wrong {
+    type Error = String;
+
+    fn try_from(share: f64) -> Result<Wrong, String> {
+        let tolerance = Tolerance::new(share).map(Wrong);
+        tolerance.ok_or_else(|| format!("`{share}` is no share from 0.000001 to 1"))
     }
 }

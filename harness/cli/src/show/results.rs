@@ -158,7 +158,7 @@ fn columns(case: &Case, rows: &[(&Case, &Summary)]) -> Vec<Series> {
         ]
         .map(|(metric, quantile)| Series { metric, quantile })
         .to_vec(),
-        Workload::Soak { .. } => {
+        Workload::Soak { .. } | Workload::Parity { .. } => {
             case.workload.metrics().iter().copied().map(Series::median).collect()
         }
         _ => {

@@ -78,7 +78,8 @@ fn step(metric: Metric) -> f64 {
         | Unit::RequestsPerSecond
         | Unit::Share
         | Unit::Ratio
-        | Unit::Count => 1000.0,
+        | Unit::Count
+        | Unit::Nats => 1000.0,
         Unit::Bytes => 1024.0,
     }
 }
@@ -105,7 +106,8 @@ fn logarithmic_ticks(metric: Metric, range: &Range<f64>, most: usize) -> Vec<f64
         | Unit::RequestsPerSecond
         | Unit::Share
         | Unit::Ratio
-        | Unit::Count => (10.0, &[&[1.0, 2.0, 5.0], &[1.0, 3.0]]),
+        | Unit::Count
+        | Unit::Nats => (10.0, &[&[1.0, 2.0, 5.0], &[1.0, 3.0]]),
     };
     let exponents = range.start.log(base).floor() as i32..=range.end.log(base).ceil() as i32;
     let within = |stride: usize, parts: &[f64]| -> Vec<f64> {

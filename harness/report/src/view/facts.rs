@@ -2,6 +2,7 @@
 //!
 //! A reader of sixty cases wants to see what tells them apart and to read the rest once.
 
+use windtunnel_ledger::Metric;
 use windtunnel_ledger::case::{Case, Slo, Source, Workload};
 
 use super::CaseView;
@@ -106,6 +107,9 @@ fn facts(view: &CaseView<'_>) -> Vec<Fact> {
             ("output", format!("{output} tok")),
             ("shared", format!("{shared} %")),
         ]),
+        Workload::Parity { tolerance } => {
+            facts.push(("tolerance", Metric::LogitError.show(tolerance.share())));
+        }
     }
     if let Workload::Serve { .. } | Workload::Soak { .. } = workload {
         facts.extend([
