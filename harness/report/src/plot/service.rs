@@ -117,7 +117,7 @@ fn draw(svg: &mut String, y: Series, curves: &[Curve]) -> Drawn {
         for (point, (x, y)) in curve.points.iter().zip(places) {
             draw_dot(&area, i, (x, y))?;
             let place = (x + LABEL.0, y + LABEL.1);
-            area.draw(&Text::new(point.load.clone(), place, ink::text(11.0, ink)))?;
+            area.draw(&Text::new(point.load.to_string(), place, ink::text(11.0, ink)))?;
         }
     }
     area.present()

@@ -3,6 +3,8 @@
 //! Elsewhere a round is one number. Here the samples of all rounds stand together, because a user
 //! meets requests and no rounds.
 
+use std::fmt;
+
 use windtunnel_ledger::case::{Arrival, Case, Workload};
 use windtunnel_ledger::metric::Metric;
 use windtunnel_ledger::record::{Outcome, Record, Subject};
@@ -46,10 +48,17 @@ pub(crate) struct Curve {
 
 /// One case on a curve.
 pub(crate) struct Point {
-    /// The load: how many requests are under way at any time, or how many arrive in a second.
-    pub(crate) load: String,
+    /// How hard it worked.
+    pub(crate) load: Load,
     /// The median of the series of either axis.
     pub(crate) at: (f64, f64),
+}
+
+/// What makes a service work harder: first more arrivals, then more of them at once.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Load {
+    arrival: Arrival,
+    batch: u32,
 }
 
 /// The tails of what `subject` did in `case`, if that is a service.
@@ -91,31 +100,29 @@ impl<'a> Scenario<'a> {
 
     /// `y` over `x` for each service, through its loads.
     pub(crate) fn curves(&self, x: Series, y: Series) -> Vec<Curve> {
-        let mut measured: Vec<(Load, Curve)> = Vec::new();
+        let mut curves: Vec<Curve> = Vec::new();
         for (case, result) in self.services() {
             let both = result.location(x).zip(result.location(y));
             let Some((load, (x, y))) = Load::of(case.case).zip(both) else { continue };
-            let point = Point { load: load.shown(), at: (x.median, y.median) };
-            let name = self.service_name(case, load);
-            measured.push((load, Curve { subject: result.subject, name, points: vec![point] }));
-        }
-        // The first case of a curve decides where it stands.
-        let mut curves: Vec<Curve> = measured.iter().map(|(_, curve)| curve.emptied()).collect();
-        measured.sort_by_key(|(load, _)| *load);
-        for (_, point) in measured {
-            if let Some(curve) = curves.iter_mut().find(|curve| curve.is_same(&point)) {
-                curve.points.extend(point.points);
+            let point = Point { load, at: (x.median, y.median) };
+            let (subject, name) = (result.subject, self.service_name(case, load));
+            match curves.iter_mut().find(|c| c.subject == subject && c.name == name) {
+                Some(curve) => curve.points.push(point),
+                None => curves.push(Curve { subject, name, points: vec![point] }),
             }
         }
-        curves.retain(|curve| !curve.points.is_empty());
+        for curve in &mut curves {
+            curve.points.sort_by_key(|point| point.load);
+        }
         curves
     }
 
-    /// What tells the service of a case from the others, whatever its load.
+    /// What tells the service of a case from the others, whatever its load and how long it lasts.
     fn service_name(&self, case: &CaseView<'_>, load: Load) -> String {
         let closed = load.arrival == Arrival::Closed;
         let named = self.varying.iter().zip(&case.values);
-        let words = named.filter(|(name, _)| !(closed && **name == "batch"));
+        let words =
+            named.filter(|(name, _)| !(**name == "requests" || closed && **name == "batch"));
         let words = words.map(|(name, value)| match *name {
             "model" => value.clone(),
             "arrival" => value.split('-').next().unwrap_or_default().to_owned(),
@@ -125,23 +132,6 @@ impl<'a> Scenario<'a> {
     }
 }
 
-impl Curve {
-    fn emptied(&self) -> Curve {
-        Curve { subject: self.subject, name: self.name.clone(), points: Vec::new() }
-    }
-
-    fn is_same(&self, other: &Curve) -> bool {
-        self.subject == other.subject && self.name == other.name
-    }
-}
-
-/// What makes a service work harder: first more arrivals, then more of them at once.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Load {
-    arrival: Arrival,
-    batch: u32,
-}
-
 impl Load {
     fn of(case: &Case) -> Option<Load> {
         match case.workload {
@@ -149,12 +139,14 @@ impl Load {
             _ => None,
         }
     }
+}
 
-    /// Requests at once in a closed loop, requests a second in an open one.
-    fn shown(self) -> String {
+/// Requests at once in a closed loop, requests a second in an open one.
+impl fmt::Display for Load {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.arrival {
-            Arrival::Closed => self.batch.to_string(),
-            Arrival::Poisson(rate) | Arrival::Fixed(rate) => format!("{rate}/s"),
+            Arrival::Closed => write!(f, "{}", self.batch),
+            Arrival::Poisson(rate) | Arrival::Fixed(rate) => write!(f, "{rate}/s"),
         }
     }
 }
