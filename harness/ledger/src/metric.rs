@@ -51,7 +51,8 @@ pub enum Metric {
     ContextSlope,
     /// Time on processors of the whole process while it has nothing to do, as a share of one core.
     CpuShare,
-    /// First token − submit, of a single request after a pause.
+    /// From the submit of a single request after a pause to the moment at which the thread around the
+    /// engine has taken it.
     WakeUp,
     /// Blocks of the KV pool in use when no request is left.
     LeakedBlocks,
