@@ -13,7 +13,7 @@ use crate::config::{EngineConfig, KvLayout, PrefixCache};
 use crate::cpu::Numbers;
 use crate::error::Result;
 use crate::kv::{KvShape, KvStore};
-use crate::models::{self, Model, Sketch};
+use crate::models::{self, Model, Sharing, Sketch};
 use crate::pass::{Observer, Pass};
 use crate::placement::Placement;
 use crate::request::{Event, Request, RequestId};
@@ -85,9 +85,9 @@ impl Engine {
             longest,
             capacity: scheduler.pool().capacity(),
             eos,
-            prefix_cache: match config.kv {
-                KvLayout::Contiguous => PrefixCache::Off,
-                KvLayout::Paged { .. } => config.prefix_cache,
+            prefix_cache: match (config.kv, model.sharing()) {
+                (KvLayout::Paged { .. }, Sharing::Allowed) => config.prefix_cache,
+                (KvLayout::Contiguous, _) | (_, Sharing::Forbidden) => PrefixCache::Off,
             },
         };
         Ok(Self {
@@ -314,7 +314,8 @@ impl Engine {
         self.attention.name()
     }
 
-    /// Whether requests can share blocks: what was configured, and never with a contiguous cache.
+    /// Whether requests can share blocks: what was configured, and never with a contiguous cache
+    /// or a model that forbids it.
     pub const fn prefix_cache(&self) -> PrefixCache {
         self.terms.prefix_cache
     }

@@ -30,12 +30,26 @@ pub trait Model: Send {
     /// Longest sequence that the model was made for.
     fn positions(&self) -> usize;
 
+    /// Whether sequences that begin alike may share what the cache holds of their beginning.
+    fn sharing(&self) -> Sharing {
+        Sharing::Allowed
+    }
+
     /// Logits, `[rows, vocabulary]`, of the rows that [`Pass::last`] keeps.
     ///
     /// # Errors
     ///
     /// When a tensor operation fails.
     fn forward(&self, pass: &mut Pass<'_>) -> TensorResult<Tensor>;
+}
+
+/// Whether sequences that begin alike may share keys and values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// Equal tokens at equal positions have equal keys.
+    Allowed,
+    /// Keys also depend on how long their sequence may become.
+    Forbidden,
 }
 
 /// A family in the registry.

@@ -20,14 +20,6 @@ use windtunnel_engine::{
     RequestId, Sampling, Truncation,
 };
 
-const CASES: &[&str] = &[
-    "llama_gqa",
-    "llama_rope_llama3",
-    "mistral_window8",
-    "qwen2_tied_window8",
-    "qwen2_untied_sharded",
-    "qwen3_tied",
-];
 const LAYOUTS: &[&str] = &["contiguous", "paged-1", "paged-16", "paged-32"];
 
 /// How a case is run.
@@ -51,7 +43,7 @@ enum Company {
 #[test]
 fn every_backend_and_layout_gives_the_reference_logits_in_f32() {
     for setup in setups(Dtype::F32) {
-        for case in CASES {
+        for case in &cases() {
             check(case, &setup, Tolerance::Stated);
         }
     }
@@ -61,11 +53,22 @@ fn every_backend_and_layout_gives_the_reference_logits_in_f32() {
 fn half_precision_stays_within_the_reference_error_of_bf16() {
     for dtype in [Dtype::F16, Dtype::Bf16] {
         for setup in setups(dtype).filter(|setup| setup.kv == "paged-16") {
-            for case in CASES {
+            for case in &cases() {
                 check(case, &setup, Tolerance::OfBf16);
             }
         }
     }
+}
+
+/// Every folder that holds a model with its expected outputs.
+fn cases() -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let cases = entries.filter(|entry| entry.path().join("golden.json").exists());
+    let mut cases: Vec<_> = cases.map(|case| case.file_name().into_string().unwrap()).collect();
+    assert!(!cases.is_empty());
+    cases.sort();
+    cases
 }
 
 fn setups(dtype: Dtype) -> impl Iterator<Item = Setup> {
@@ -176,15 +179,10 @@ fn check(case: &str, setup: &Setup, tolerance: Tolerance) {
         Place::Logits,
         prompt.len() - 1,
     );
-    let layers = seen.0.keys().filter(|(_, place)| matches!(place, Place::Layer(_)));
-    let last = layers.map(|(_, place)| *place).max_by_key(|place| match place {
-        Place::Layer(layer) => *layer,
-        _ => 0,
-    });
     for (tensor, place) in [
         ("hidden_embed", Place::Embedding),
         ("hidden_layer0", Place::Layer(0)),
-        ("hidden_last", last.unwrap()),
+        ("hidden_last", Place::BeforeNorm),
         ("hidden_norm", Place::Norm),
     ] {
         compare(tensor, golden.rows(tensor, 0), main, place, 0);
@@ -217,10 +215,15 @@ impl Golden {
         }
     }
 
-    /// Row `batch` of a tensor `[batch, positions, width]`, or a tensor `[positions, width]`.
+    /// Row `batch` of a tensor `[batch, positions, width]`, a tensor `[positions, width]`, or the
+    /// streams of a tensor `[streams, 1, positions, width]` side by side.
     fn rows(&self, tensor: &str, batch: usize) -> Vec<Vec<f32>> {
         let tensor = &self.tensors[tensor];
-        let tensor = if tensor.rank() == 3 { tensor.get(batch).unwrap() } else { tensor.clone() };
+        let tensor = match tensor.rank() {
+            4 => tensor.squeeze(1).unwrap().transpose(0, 1).unwrap().flatten_from(1).unwrap(),
+            3 => tensor.get(batch).unwrap(),
+            _ => tensor.clone(),
+        };
         tensor.to_vec2().unwrap()
     }
 

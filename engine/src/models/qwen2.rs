@@ -7,6 +7,7 @@ use super::config::{ConfigFile, DecoderKeys};
 use crate::attention::Mask;
 use crate::error::Result;
 use crate::layers::decoder::{Decoder, DecoderConfig};
+use crate::layers::self_attention::Projections;
 use crate::weights::{Bias, Weights};
 
 #[derive(Deserialize)]
@@ -20,7 +21,9 @@ struct Keys {
 pub(super) fn load(file: &ConfigFile, weights: &Weights<'_>) -> Result<Box<dyn Model>> {
     let keys: DecoderKeys = file.keys()?;
     let masks = masks(file, &keys)?;
-    let config = DecoderConfig { qkv_bias: Bias::Present, ..keys.decoder(file, masks)? };
+    let plain = keys.decoder(file, masks)?;
+    let projections = Projections { qkv_bias: Bias::Present, ..plain.projections };
+    let config = DecoderConfig { projections, ..plain };
     Ok(Box::new(Decoder::load(config, weights)?))
 }
 
