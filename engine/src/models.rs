@@ -16,6 +16,7 @@ mod llama;
 mod mistral;
 mod qwen2;
 mod qwen3;
+mod qwen3_moe;
 
 use config::ConfigFile;
 
@@ -67,6 +68,7 @@ pub const MODELS: &[Entry] = &[
     Entry { architecture: "MistralForCausalLM", load: mistral::load },
     Entry { architecture: "Qwen2ForCausalLM", load: qwen2::load },
     Entry { architecture: "Qwen3ForCausalLM", load: qwen3::load },
+    Entry { architecture: "Qwen3MoeForCausalLM", load: qwen3_moe::load },
 ];
 
 /// The registry's entry for what `config` lists under `architectures`.

@@ -31,6 +31,7 @@ const PRESETS: &[Preset] = presets![
     "tiny-mistral",
     "tiny-qwen2",
     "tiny-qwen3",
+    "tiny-qwen3-moe",
 ];
 
 /// Every preset, by name.
