@@ -12,6 +12,7 @@ use crate::placement::Placement;
 use crate::weights::{Outline, Tally, Weights};
 
 pub mod config;
+mod gemma2;
 mod llama;
 mod mistral;
 mod qwen2;
@@ -64,6 +65,7 @@ pub struct Entry {
 
 /// Every family.
 pub const MODELS: &[Entry] = &[
+    Entry { architecture: "Gemma2ForCausalLM", load: gemma2::load },
     Entry { architecture: "LlamaForCausalLM", load: llama::load },
     Entry { architecture: "MistralForCausalLM", load: mistral::load },
     Entry { architecture: "Qwen2ForCausalLM", load: qwen2::load },
