@@ -13,6 +13,7 @@ use crate::weights::{Outline, Tally, Weights};
 
 pub mod config;
 mod gemma2;
+mod gemma3;
 mod llama;
 mod mistral;
 mod qwen2;
@@ -66,6 +67,7 @@ pub struct Entry {
 /// Every family.
 pub const MODELS: &[Entry] = &[
     Entry { architecture: "Gemma2ForCausalLM", load: gemma2::load },
+    Entry { architecture: "Gemma3ForCausalLM", load: gemma3::load },
     Entry { architecture: "LlamaForCausalLM", load: llama::load },
     Entry { architecture: "MistralForCausalLM", load: mistral::load },
     Entry { architecture: "Qwen2ForCausalLM", load: qwen2::load },

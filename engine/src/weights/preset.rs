@@ -28,6 +28,7 @@ const PRESETS: &[Preset] = presets![
     "qwen2.5-1.5b",
     "qwen3-0.6b",
     "tiny-gemma2",
+    "tiny-gemma3",
     "tiny-llama",
     "tiny-mistral",
     "tiny-qwen2",
