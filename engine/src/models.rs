@@ -16,6 +16,7 @@ mod gemma2;
 mod gemma3;
 mod llama;
 mod mistral;
+mod phi3;
 mod qwen2;
 mod qwen3;
 mod qwen3_moe;
@@ -70,6 +71,7 @@ pub const MODELS: &[Entry] = &[
     Entry { architecture: "Gemma3ForCausalLM", load: gemma3::load },
     Entry { architecture: "LlamaForCausalLM", load: llama::load },
     Entry { architecture: "MistralForCausalLM", load: mistral::load },
+    Entry { architecture: "Phi3ForCausalLM", load: phi3::load },
     Entry { architecture: "Qwen2ForCausalLM", load: qwen2::load },
     Entry { architecture: "Qwen3ForCausalLM", load: qwen3::load },
     Entry { architecture: "Qwen3MoeForCausalLM", load: qwen3_moe::load },

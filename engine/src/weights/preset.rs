@@ -31,6 +31,7 @@ const PRESETS: &[Preset] = presets![
     "tiny-gemma3",
     "tiny-llama",
     "tiny-mistral",
+    "tiny-phi3",
     "tiny-qwen2",
     "tiny-qwen3",
     "tiny-qwen3-moe",
