@@ -14,6 +14,7 @@ use crate::weights::{Outline, Tally, Weights};
 pub mod config;
 mod gemma2;
 mod gemma3;
+mod gemma3n;
 mod llama;
 mod mistral;
 mod phi3;
@@ -69,6 +70,7 @@ pub struct Entry {
 pub const MODELS: &[Entry] = &[
     Entry { architecture: "Gemma2ForCausalLM", load: gemma2::load },
     Entry { architecture: "Gemma3ForCausalLM", load: gemma3::load },
+    Entry { architecture: "Gemma3nForCausalLM", load: gemma3n::load },
     Entry { architecture: "LlamaForCausalLM", load: llama::load },
     Entry { architecture: "MistralForCausalLM", load: mistral::load },
     Entry { architecture: "Phi3ForCausalLM", load: phi3::load },

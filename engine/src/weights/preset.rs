@@ -29,6 +29,7 @@ const PRESETS: &[Preset] = presets![
     "qwen3-0.6b",
     "tiny-gemma2",
     "tiny-gemma3",
+    "tiny-gemma3n",
     "tiny-llama",
     "tiny-mistral",
     "tiny-phi3",
