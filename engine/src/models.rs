@@ -17,6 +17,7 @@ mod gemma3;
 mod gemma3n;
 mod llama;
 mod mistral;
+mod mixtral;
 mod phi3;
 mod qwen2;
 mod qwen3;
@@ -73,6 +74,7 @@ pub const MODELS: &[Entry] = &[
     Entry { architecture: "Gemma3nForCausalLM", load: gemma3n::load },
     Entry { architecture: "LlamaForCausalLM", load: llama::load },
     Entry { architecture: "MistralForCausalLM", load: mistral::load },
+    Entry { architecture: "MixtralForCausalLM", load: mixtral::load },
     Entry { architecture: "Phi3ForCausalLM", load: phi3::load },
     Entry { architecture: "Qwen2ForCausalLM", load: qwen2::load },
     Entry { architecture: "Qwen3ForCausalLM", load: qwen3::load },

@@ -32,6 +32,7 @@ const PRESETS: &[Preset] = presets![
     "tiny-gemma3n",
     "tiny-llama",
     "tiny-mistral",
+    "tiny-mixtral",
     "tiny-phi3",
     "tiny-qwen2",
     "tiny-qwen3",
