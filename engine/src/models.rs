@@ -18,6 +18,7 @@ mod gemma3n;
 mod llama;
 mod mistral;
 mod mixtral;
+mod olmo2;
 mod phi3;
 mod qwen2;
 mod qwen3;
@@ -75,6 +76,7 @@ pub const MODELS: &[Entry] = &[
     Entry { architecture: "LlamaForCausalLM", load: llama::load },
     Entry { architecture: "MistralForCausalLM", load: mistral::load },
     Entry { architecture: "MixtralForCausalLM", load: mixtral::load },
+    Entry { architecture: "Olmo2ForCausalLM", load: olmo2::load },
     Entry { architecture: "Phi3ForCausalLM", load: phi3::load },
     Entry { architecture: "Qwen2ForCausalLM", load: qwen2::load },
     Entry { architecture: "Qwen3ForCausalLM", load: qwen3::load },

@@ -30,6 +30,7 @@ const SEED: u64 = 11;
 type Definition = fn(&Model, &[u32]) -> Rows;
 const DEFINITIONS: &[(&str, Definition)] = &[
     ("tiny-mixtral", mixtral),
+    ("tiny-olmo2", olmo2),
 ];
 
 /// Rows of numbers, one for each token.
@@ -61,6 +62,26 @@ fn mixtral(m: &Model, tokens: &[u32]) -> Rows {
             sum
         });
         add(&x, &fed.collect())
+    });
+    m.own_head(&m.rms("model.norm", &out))
+}
+
+/// OLMo 2 (Team OLMo 2024): blocks read the stream as it is and are normalised before they are
+/// added; queries and keys are normalised over all heads together.
+fn olmo2(m: &Model, tokens: &[u32]) -> Rows {
+    let [heads, kv_heads, dim] = m.heads();
+    let out = stack(m, tokens, 1.0, |at, _, x| {
+        let projected =
+            |name: &str, heads| m.linear(&format!("{at}.self_attn.{name}"), &x, heads * dim);
+        let q = m.rms(&format!("{at}.self_attn.q_norm"), &projected("q_proj", heads));
+        let k = m.rms(&format!("{at}.self_attn.k_norm"), &projected("k_proj", kv_heads));
+        let turn = |x: &Rows| rotate(x, dim, dim, m.number("rope_theta"), halves);
+        let scale = (dim as f64).powf(-0.5);
+        let seen =
+            attend(&turn(&q), &turn(&k), &projected("v_proj", kv_heads), m.heads(), scale, None);
+        let seen = m.linear(&format!("{at}.self_attn.o_proj"), &seen, m.size("hidden_size"));
+        let x = add(&x, &m.rms(&format!("{at}.post_attention_layernorm"), &seen));
+        add(&x, &m.rms(&format!("{at}.post_feedforward_layernorm"), &gated(m, at, &x)))
     });
     m.own_head(&m.rms("model.norm", &out))
 }

@@ -33,6 +33,7 @@ const PRESETS: &[Preset] = presets![
     "tiny-llama",
     "tiny-mistral",
     "tiny-mixtral",
+    "tiny-olmo2",
     "tiny-phi3",
     "tiny-qwen2",
     "tiny-qwen3",
