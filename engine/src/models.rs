@@ -23,6 +23,7 @@ mod phi3;
 mod qwen2;
 mod qwen3;
 mod qwen3_moe;
+mod smollm3;
 
 use config::ConfigFile;
 
@@ -81,6 +82,7 @@ pub const MODELS: &[Entry] = &[
     Entry { architecture: "Qwen2ForCausalLM", load: qwen2::load },
     Entry { architecture: "Qwen3ForCausalLM", load: qwen3::load },
     Entry { architecture: "Qwen3MoeForCausalLM", load: qwen3_moe::load },
+    Entry { architecture: "SmolLM3ForCausalLM", load: smollm3::load },
 ];
 
 /// The registry's entry for what `config` lists under `architectures`.

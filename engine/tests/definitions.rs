@@ -31,6 +31,7 @@ type Definition = fn(&Model, &[u32]) -> Rows;
 const DEFINITIONS: &[(&str, Definition)] = &[
     ("tiny-mixtral", mixtral),
     ("tiny-olmo2", olmo2),
+    ("tiny-smollm3", smollm3),
 ];
 
 /// Rows of numbers, one for each token.
@@ -84,6 +85,20 @@ fn olmo2(m: &Model, tokens: &[u32]) -> Rows {
         add(&x, &m.rms(&format!("{at}.post_feedforward_layernorm"), &gated(m, at, &x)))
     });
     m.own_head(&m.rms("model.norm", &out))
+}
+
+/// SmolLM 3 (Hugging Face 2025): Llama, but layers marked 0 do not rotate queries and keys.
+fn smollm3(m: &Model, tokens: &[u32]) -> Rows {
+    let out = stack(m, tokens, 1.0, |at, layer, x| {
+        let normed = m.rms(&format!("{at}.input_layernorm"), &x);
+        let attended = match m.keys["no_rope_layers"][layer].as_u64().unwrap() {
+            0 => projected_attention(m, at, &normed, Rows::clone),
+            _ => self_attention(m, at, &normed),
+        };
+        let x = add(&x, &attended);
+        add(&x, &gated(m, at, &m.rms(&format!("{at}.post_attention_layernorm"), &x)))
+    });
+    m.tied_head(&m.rms("model.norm", &out))
 }
 
 /// What Llama and its kin have before the first residual sum.

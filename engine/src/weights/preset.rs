@@ -38,6 +38,7 @@ const PRESETS: &[Preset] = presets![
     "tiny-qwen2",
     "tiny-qwen3",
     "tiny-qwen3-moe",
+    "tiny-smollm3",
 ];
 
 /// Every preset, by name.
