@@ -15,6 +15,7 @@ pub mod config;
 mod gemma2;
 mod gemma3;
 mod gemma3n;
+mod granite;
 mod llama;
 mod mistral;
 mod mixtral;
@@ -74,6 +75,7 @@ pub const MODELS: &[Entry] = &[
     Entry { architecture: "Gemma2ForCausalLM", load: gemma2::load },
     Entry { architecture: "Gemma3ForCausalLM", load: gemma3::load },
     Entry { architecture: "Gemma3nForCausalLM", load: gemma3n::load },
+    Entry { architecture: "GraniteForCausalLM", load: granite::load },
     Entry { architecture: "LlamaForCausalLM", load: llama::load },
     Entry { architecture: "MistralForCausalLM", load: mistral::load },
     Entry { architecture: "MixtralForCausalLM", load: mixtral::load },

@@ -29,6 +29,7 @@ const SEED: u64 = 11;
 /// Logits of every position, by preset.
 type Definition = fn(&Model, &[u32]) -> Rows;
 const DEFINITIONS: &[(&str, Definition)] = &[
+    ("tiny-granite", granite),
     ("tiny-mixtral", mixtral),
     ("tiny-olmo2", olmo2),
     ("tiny-smollm3", smollm3),
@@ -99,6 +100,34 @@ fn smollm3(m: &Model, tokens: &[u32]) -> Rows {
         add(&x, &gated(m, at, &m.rms(&format!("{at}.post_attention_layernorm"), &x)))
     });
     m.tied_head(&m.rms("model.norm", &out))
+}
+
+/// Granite 3 (IBM 2024): Llama with a factor on the embeddings, on the scores, on what each block
+/// adds, and a divisor of the logits.
+fn granite(m: &Model, tokens: &[u32]) -> Rows {
+    let factor = m.number("residual_multiplier");
+    let [heads, kv_heads, dim] = m.heads();
+    let out = stack(m, tokens, m.number("embedding_multiplier"), |at, _, x| {
+        let normed = m.rms(&format!("{at}.input_layernorm"), &x);
+        let projected =
+            |name: &str, heads| m.linear(&format!("{at}.self_attn.{name}"), &normed, heads * dim);
+        let turn = |x: Rows| rotate(&x, dim, dim, m.number("rope_theta"), halves);
+        let (q, k) = (turn(projected("q_proj", heads)), turn(projected("k_proj", kv_heads)));
+        let v = projected("v_proj", kv_heads);
+        let seen = attend(&q, &k, &v, m.heads(), m.number("attention_multiplier"), None);
+        let seen = m.linear(&format!("{at}.self_attn.o_proj"), &seen, m.size("hidden_size"));
+        let x = add(&x, &map(&seen, |number| factor * number));
+        let normed = m.rms(&format!("{at}.post_attention_layernorm"), &x);
+        let wide = |name: &str| {
+            let name = format!("{at}.mlp.{name}");
+            m.biased(&name, &normed, m.size("intermediate_size"))
+        };
+        let inside = times(&map(&wide("gate_proj"), silu), &wide("up_proj"));
+        let fed = m.biased(&format!("{at}.mlp.down_proj"), &inside, m.size("hidden_size"));
+        add(&x, &map(&fed, |number| factor * number))
+    });
+    let logits = m.own_head(&m.rms("model.norm", &out));
+    map(&logits, |logit| logit / m.number("logits_scaling"))
 }
 
 /// What Llama and its kin have before the first residual sum.
