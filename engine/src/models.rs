@@ -25,6 +25,7 @@ mod qwen2;
 mod qwen3;
 mod qwen3_moe;
 mod smollm3;
+mod starcoder2;
 
 use config::ConfigFile;
 
@@ -85,6 +86,7 @@ pub const MODELS: &[Entry] = &[
     Entry { architecture: "Qwen3ForCausalLM", load: qwen3::load },
     Entry { architecture: "Qwen3MoeForCausalLM", load: qwen3_moe::load },
     Entry { architecture: "SmolLM3ForCausalLM", load: smollm3::load },
+    Entry { architecture: "Starcoder2ForCausalLM", load: starcoder2::load },
 ];
 
 /// The registry's entry for what `config` lists under `architectures`.

@@ -33,6 +33,7 @@ const DEFINITIONS: &[(&str, Definition)] = &[
     ("tiny-mixtral", mixtral),
     ("tiny-olmo2", olmo2),
     ("tiny-smollm3", smollm3),
+    ("tiny-starcoder2", starcoder2),
 ];
 
 /// Rows of numbers, one for each token.
@@ -128,6 +129,27 @@ fn granite(m: &Model, tokens: &[u32]) -> Rows {
     });
     let logits = m.own_head(&m.rms("model.norm", &out));
     map(&logits, |logit| logit / m.number("logits_scaling"))
+}
+
+/// StarCoder 2 (Lozhkov et al. 2024): layer norms, biases everywhere, a window in every layer, and
+/// a feed-forward block of two matrices with gelu between them.
+fn starcoder2(m: &Model, tokens: &[u32]) -> Rows {
+    let [heads, kv_heads, dim] = m.heads();
+    let hidden = m.size("hidden_size");
+    let out = stack(m, tokens, 1.0, |at, _, x| {
+        let normed = m.layer_norm(&format!("{at}.input_layernorm"), &x);
+        let projected =
+            |name: &str, heads| m.biased(&format!("{at}.self_attn.{name}"), &normed, heads * dim);
+        let turn = |x: Rows| rotate(&x, dim, dim, m.number("rope_theta"), halves);
+        let (q, k) = (turn(projected("q_proj", heads)), turn(projected("k_proj", kv_heads)));
+        let (v, scale) = (projected("v_proj", kv_heads), (dim as f64).powf(-0.5));
+        let seen = attend(&q, &k, &v, m.heads(), scale, Some(m.size("sliding_window")));
+        let x = add(&x, &m.biased(&format!("{at}.self_attn.o_proj"), &seen, hidden));
+        let normed = m.layer_norm(&format!("{at}.post_attention_layernorm"), &x);
+        let wide = m.biased(&format!("{at}.mlp.c_fc"), &normed, m.size("intermediate_size"));
+        add(&x, &m.biased(&format!("{at}.mlp.c_proj"), &map(&wide, gelu), hidden))
+    });
+    m.own_head(&m.layer_norm("model.norm", &out))
 }
 
 /// What Llama and its kin have before the first residual sum.

@@ -40,6 +40,7 @@ const PRESETS: &[Preset] = presets![
     "tiny-qwen3",
     "tiny-qwen3-moe",
     "tiny-smollm3",
+    "tiny-starcoder2",
 ];
 
 /// Every preset, by name.
