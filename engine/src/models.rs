@@ -15,6 +15,7 @@ pub mod config;
 mod gemma2;
 mod gemma3;
 mod gemma3n;
+mod glm4;
 mod granite;
 mod llama;
 mod mistral;
@@ -76,6 +77,7 @@ pub const MODELS: &[Entry] = &[
     Entry { architecture: "Gemma2ForCausalLM", load: gemma2::load },
     Entry { architecture: "Gemma3ForCausalLM", load: gemma3::load },
     Entry { architecture: "Gemma3nForCausalLM", load: gemma3n::load },
+    Entry { architecture: "Glm4ForCausalLM", load: glm4::load },
     Entry { architecture: "GraniteForCausalLM", load: granite::load },
     Entry { architecture: "LlamaForCausalLM", load: llama::load },
     Entry { architecture: "MistralForCausalLM", load: mistral::load },

@@ -29,6 +29,7 @@ const SEED: u64 = 11;
 /// Logits of every position, by preset.
 type Definition = fn(&Model, &[u32]) -> Rows;
 const DEFINITIONS: &[(&str, Definition)] = &[
+    ("tiny-glm4", glm4),
     ("tiny-granite", granite),
     ("tiny-mixtral", mixtral),
     ("tiny-olmo2", olmo2),
@@ -150,6 +151,34 @@ fn starcoder2(m: &Model, tokens: &[u32]) -> Rows {
         add(&x, &m.biased(&format!("{at}.mlp.c_proj"), &map(&wide, gelu), hidden))
     });
     m.own_head(&m.layer_norm("model.norm", &out))
+}
+
+/// GLM 4 (GLM team 2025, the 0414 models): half of each head rotates, neighbouring dims together;
+/// a norm before each block and one on what it adds; gate and up are one matrix.
+fn glm4(m: &Model, tokens: &[u32]) -> Rows {
+    let [heads, kv_heads, dim] = m.heads();
+    let (hidden, width) = (m.size("hidden_size"), m.size("intermediate_size"));
+    let out = stack(m, tokens, 1.0, |at, _, x| {
+        let normed = m.rms(&format!("{at}.input_layernorm"), &x);
+        let projected =
+            |name: &str, heads| m.biased(&format!("{at}.self_attn.{name}"), &normed, heads * dim);
+        let turn =
+            |x: Rows| rotate(&x, dim, dim / 2, m.number("rope_theta"), |i, _| (2 * i, 2 * i + 1));
+        let (q, k) = (turn(projected("q_proj", heads)), turn(projected("k_proj", kv_heads)));
+        let (v, scale) = (projected("v_proj", kv_heads), (dim as f64).powf(-0.5));
+        let seen = attend(&q, &k, &v, m.heads(), scale, None);
+        let seen = m.linear(&format!("{at}.self_attn.o_proj"), &seen, hidden);
+        let x = add(&x, &m.rms(&format!("{at}.post_self_attn_layernorm"), &seen));
+        let normed = m.rms(&format!("{at}.post_attention_layernorm"), &x);
+        let both = m.linear(&format!("{at}.mlp.gate_up_proj"), &normed, 2 * width);
+        let inside = both.iter().map(|row| {
+            let (gate, up) = row.split_at(width);
+            gate.iter().zip(up).map(|(gate, up)| silu(*gate) * up).collect()
+        });
+        let fed = m.linear(&format!("{at}.mlp.down_proj"), &inside.collect(), hidden);
+        add(&x, &m.rms(&format!("{at}.post_mlp_layernorm"), &fed))
+    });
+    m.own_head(&m.rms("model.norm", &out))
 }
 
 /// What Llama and its kin have before the first residual sum.

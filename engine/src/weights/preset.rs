@@ -30,6 +30,7 @@ const PRESETS: &[Preset] = presets![
     "tiny-gemma2",
     "tiny-gemma3",
     "tiny-gemma3n",
+    "tiny-glm4",
     "tiny-granite",
     "tiny-llama",
     "tiny-mistral",
