@@ -29,8 +29,8 @@ pub struct Batch {
 pub struct Position {
     /// Its position in its sequence.
     pub at: u32,
-    /// Most tokens that its sequence may come to have.
-    pub limit: u32,
+    /// Tokens that its sequence has, computed or not.
+    pub length: u32,
 }
 
 impl Batch {
@@ -55,8 +55,8 @@ impl Batch {
             let row = tokens.len();
             let range = grant.tokens.clone();
             tokens.extend_from_slice(&sequence.tokens[range.clone()]);
-            let limit = sequence.limit as u32;
-            positions.extend(range.clone().map(|at| Position { at: at as u32, limit }));
+            let length = sequence.tokens.len() as u32;
+            positions.extend(range.clone().map(|at| Position { at: at as u32, length }));
             let blocks = &sequence.blocks[..range.end.div_ceil(block)];
             let table = Table {
                 row,

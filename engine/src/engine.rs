@@ -13,7 +13,7 @@ use crate::config::{EngineConfig, KvLayout, PrefixCache};
 use crate::cpu::Numbers;
 use crate::error::Result;
 use crate::kv::{KvShape, KvStore};
-use crate::models::{self, Model, Sharing, Sketch};
+use crate::models::{self, Model, Sketch};
 use crate::pass::{Observer, Pass};
 use crate::placement::Placement;
 use crate::request::{Event, Request, RequestId};
@@ -85,9 +85,9 @@ impl Engine {
             longest,
             capacity: scheduler.pool().capacity(),
             eos,
-            prefix_cache: match (config.kv, model.sharing()) {
-                (KvLayout::Paged { .. }, Sharing::Allowed) => config.prefix_cache,
-                (KvLayout::Contiguous, _) | (_, Sharing::Forbidden) => PrefixCache::Off,
+            prefix_cache: match (config.kv, model.border()) {
+                (KvLayout::Paged { .. }, None) => config.prefix_cache,
+                (KvLayout::Contiguous, _) | (_, Some(_)) => PrefixCache::Off,
             },
         };
         Ok(Self {
@@ -129,7 +129,8 @@ impl Engine {
         self.requests += 1;
         self.stats.submitted += accepted.choices() as u64;
         self.stats.prompt_tokens += (accepted.choices() * accepted.prompt()) as u64;
-        accepted.sequences(id).for_each(|sequence| self.scheduler.submit(sequence));
+        let sequences = accepted.sequences(id, self.model.border());
+        sequences.for_each(|sequence| self.scheduler.submit(sequence));
         id
     }
 
@@ -315,7 +316,7 @@ impl Engine {
     }
 
     /// Whether requests can share blocks: what was configured, and never with a contiguous cache
-    /// or a model that forbids it.
+    /// or a model whose keys depend on the length of a sequence.
     pub const fn prefix_cache(&self) -> PrefixCache {
         self.terms.prefix_cache
     }

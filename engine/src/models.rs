@@ -41,9 +41,10 @@ pub trait Model: Send {
     /// Longest sequence that the model was made for.
     fn positions(&self) -> usize;
 
-    /// Whether sequences that begin alike may share what the cache holds of their beginning.
-    fn sharing(&self) -> Sharing {
-        Sharing::Allowed
+    /// Length beyond which a sequence has other keys from its start on, if there is one. It is
+    /// computed anew when it gets there, and beginnings cannot be shared.
+    fn border(&self) -> Option<usize> {
+        None
     }
 
     /// Logits, `[rows, vocabulary]`, of the rows that [`Pass::last`] keeps.
@@ -52,15 +53,6 @@ pub trait Model: Send {
     ///
     /// When a tensor operation fails.
     fn forward(&self, pass: &mut Pass<'_>) -> TensorResult<Tensor>;
-}
-
-/// Whether sequences that begin alike may share keys and values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sharing {
-    /// Equal tokens at equal positions have equal keys.
-    Allowed,
-    /// Keys also depend on how long their sequence may become.
-    Forbidden,
 }
 
 /// A family in the registry.

@@ -220,6 +220,19 @@ fn configurations_that_we_cannot_compute_are_refused() {
 }
 
 #[test]
+fn configurations_of_families_that_make_no_sense_are_refused() {
+    let gemma3n = |from, to| configured("gemma3n_text", from, to);
+    assert_snapshot!(gemma3n("\"laurel_rank\": 8", "\"laurel_rank\": 0"), @"`MODEL/config.json`: `laurel_rank` is 0");
+    assert_snapshot!(gemma3n("\"altup_active_idx\": 0", "\"altup_active_idx\": 4"), @"`MODEL/config.json`: `altup_active_idx` is 4, but there are 4 streams");
+    assert_snapshot!(gemma3n("\"num_kv_shared_layers\": 2", "\"num_kv_shared_layers\": 5"), @"`MODEL/config.json`: `num_kv_shared_layers` is 5, which leaves none of 5 layers");
+    assert_snapshot!(gemma3n("\"num_kv_shared_layers\": 2", "\"num_kv_shared_layers\": 3"), @"`MODEL/config.json`: layer 2 reads the keys of a lower layer, but none is like it");
+    assert_snapshot!(gemma3n("  0.9,\n", "  1.5,\n"), @"`MODEL/config.json`: `activation_sparsity_pattern` is [1.5, 0.5, 0.0, 0.0, 0.0]; expected a part below 1 for each of 5 layers");
+    assert_snapshot!(configured("gemma3_text", "\"attention_bias\"", "\"use_bidirectional_attention\": true, \"attention_bias\""), @"`MODEL/config.json`: `use_bidirectional_attention` is set: this model embeds texts and cannot continue them");
+    assert_snapshot!(configured("qwen3_moe", "\"num_experts_per_tok\": 2", "\"num_experts_per_tok\": 9"), @"`MODEL/config.json`: a token cannot ask 9 of 8 experts");
+    assert_snapshot!(configured("phi3_longrope", "  1.7\n", "  1.7, 1.8\n"), @"`MODEL/config.json`: `short_factor` has 7 numbers for 6 frequencies");
+}
+
+#[test]
 fn a_model_that_produces_no_numbers_ends_its_requests_and_the_engine_lives_on() {
     let folder = tempfile::tempdir().unwrap();
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/llama_gqa");

@@ -89,9 +89,8 @@ enum Tolerance {
     OfBf16,
 }
 
-fn check(case: &str, setup: &Setup, tolerance: Tolerance) {
-    let golden = Golden::read(case);
-    let mut engine = Engine::load(&EngineConfig {
+fn engine(golden: &Golden, setup: &Setup) -> Engine {
+    Engine::load(&EngineConfig {
         model: ModelSource::Folder { path: golden.folder.clone() },
         dtype: setup.dtype,
         kv: setup.kv.parse().unwrap(),
@@ -102,20 +101,27 @@ fn check(case: &str, setup: &Setup, tolerance: Tolerance) {
         max_sequences: 3,
         max_sequence_length: Some(64),
     })
-    .unwrap();
-    let mut submit = |prompt: &[u32], max_tokens| {
-        let request = Request {
-            prompt: prompt.to_vec(),
-            max_tokens: Some(max_tokens),
-            sampling: Sampling::GREEDY,
-            stop: Vec::new(),
-            eos: Eos::Ignore,
-            truncation: Truncation::Refuse,
-            choices: 1,
-            prefix_cache: PrefixCache::Off,
-        };
-        engine.submit(request).unwrap()
-    };
+    .unwrap()
+}
+
+fn request(prompt: &[u32], max_tokens: usize) -> Request {
+    Request {
+        prompt: prompt.to_vec(),
+        max_tokens: Some(max_tokens),
+        sampling: Sampling::GREEDY,
+        stop: Vec::new(),
+        eos: Eos::Ignore,
+        truncation: Truncation::Refuse,
+        choices: 1,
+        prefix_cache: PrefixCache::Off,
+    }
+}
+
+fn check(case: &str, setup: &Setup, tolerance: Tolerance) {
+    let golden = Golden::read(case);
+    let mut engine = engine(&golden, setup);
+    let mut submit =
+        |prompt: &[u32], max_tokens| engine.submit(request(prompt, max_tokens)).unwrap();
     let prompt = golden.prompt();
     let main = submit(&prompt, 16);
     let company: Vec<_> = match setup.company {
@@ -273,6 +279,42 @@ impl StepObserver for Seen {
             grant.tokens.clone().map(|position| (grant.request, position)).collect::<Vec<_>>()
         };
         self.1 = grants.iter().flat_map(row).collect();
+    }
+}
+
+/// Longrope turns the whole sequence otherwise once it is longer than the original context.
+#[test]
+fn a_sequence_that_crosses_the_border_of_longrope_goes_on_like_a_prompt_of_its_length() {
+    let golden = Golden::read("phi3_longrope");
+    let run = |prompt: &[u32], max_tokens, step_tokens| -> Vec<u32> {
+        let setup = Setup {
+            backend: "cpu-flash",
+            kv: "paged-16",
+            dtype: Dtype::F32,
+            step_tokens,
+            company: Company::Alone,
+        };
+        let mut engine = engine(&golden, &setup);
+        engine.submit(request(prompt, max_tokens)).unwrap();
+        let mut tokens = Vec::new();
+        while !engine.is_idle() {
+            for event in engine.step().events {
+                if let Event::Token { token, .. } = event {
+                    tokens.push(token);
+                }
+            }
+            engine.check_integrity().unwrap();
+        }
+        tokens
+    };
+    // The border is at 32.
+    let prompt = &golden.prompt()[..27];
+    for step_tokens in [7, 512] {
+        let tokens = run(prompt, 12, step_tokens);
+        for (new, token) in tokens.iter().enumerate() {
+            let known = [prompt, &tokens[..new]].concat();
+            assert_eq!(run(&known, 1, 512), [*token], "{} tokens", known.len());
+        }
     }
 }
 

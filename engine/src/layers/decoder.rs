@@ -13,7 +13,7 @@ use crate::layers::moe::{Moe, MoeConfig};
 use crate::layers::norm::{Norm, NormKind};
 use crate::layers::rope::{Angles, Ropes};
 use crate::layers::self_attention::{Projections, SelfAttention};
-use crate::models::{Model, Sharing};
+use crate::models::Model;
 use crate::pass::{Pass, Place};
 use crate::weights::{Bias, Weights};
 
@@ -240,8 +240,8 @@ impl Model for Decoder {
         self.config.positions
     }
 
-    fn sharing(&self) -> Sharing {
-        self.config.ropes.sharing()
+    fn border(&self) -> Option<usize> {
+        self.config.ropes.border()
     }
 
     fn forward(&self, pass: &mut Pass<'_>) -> TensorResult<Tensor> {

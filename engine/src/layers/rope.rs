@@ -4,7 +4,6 @@
 
 use candle_core::{D, DType, Device, Result as TensorResult, Tensor};
 
-use crate::models::Sharing;
 use crate::pass::{Pass, Position};
 
 mod scaling;
@@ -23,11 +22,10 @@ pub struct Rope {
     pairing: Pairing,
 }
 
-/// Frequencies of the sequences that may become longer than `border` tokens.
+/// Frequencies of the sequences of more than `border` tokens.
 ///
-/// transformers asks how long a sequence is now, and computes all of its keys again when it
-/// crosses the border. We ask once how long it may become, so that no key is ever computed twice
-/// and none depends on how the prompt was cut.
+/// What counts is how long a sequence is, not how much of it a step computes: no key depends on
+/// how the prompt was cut. A sequence that crosses the border is computed anew.
 #[derive(Debug, Clone, PartialEq)]
 struct Long {
     border: u32,
@@ -59,10 +57,10 @@ impl Rope {
         Self { pairing, ..self }
     }
 
-    /// Angle per position in a sequence that may come to have `limit` tokens.
-    fn frequencies(&self, limit: u32) -> &[f32] {
+    /// Angle per position in a sequence of `length` tokens.
+    fn frequencies(&self, length: u32) -> &[f32] {
         match &self.long {
-            Some(long) if limit > long.border => &long.frequencies,
+            Some(long) if length > long.border => &long.frequencies,
             _ => &self.frequencies,
         }
     }
@@ -80,7 +78,7 @@ impl Rope {
     ) -> TensorResult<Angles> {
         // In f64: at position 100,000 an f32 angle is off by a hundredth.
         let angles = positions.iter().flat_map(|position| {
-            let frequencies = self.frequencies(position.limit).iter();
+            let frequencies = self.frequencies(position.length).iter();
             frequencies.map(|&f| f64::from(position.at) * f64::from(f))
         });
         let magnitude = f64::from(self.magnitude);
@@ -142,12 +140,10 @@ impl Ropes {
         Self::new(vec![rope], vec![Some(0); layers])
     }
 
-    /// Whether sequences that begin alike have the same keys.
-    pub fn sharing(&self) -> Sharing {
-        match self.kinds.iter().any(|rope| rope.long.is_some()) {
-            true => Sharing::Forbidden,
-            false => Sharing::Allowed,
-        }
+    /// Length beyond which a sequence rotates otherwise, from its start on. A configuration has
+    /// one at most.
+    pub fn border(&self) -> Option<usize> {
+        self.kinds.iter().find_map(|rope| Some(rope.long.as_ref()?.border as usize))
     }
 
     /// The angles of this step, each kind computed once, on the first device.

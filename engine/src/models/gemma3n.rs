@@ -76,6 +76,16 @@ impl Config {
     fn read(file: &ConfigFile) -> Result<Self> {
         let (keys, own): (DecoderKeys, Keys) = (file.keys()?, file.keys()?);
         let layers = keys.num_hidden_layers;
+        for (key, size) in [
+            ("altup_num_inputs", own.altup_num_inputs),
+            ("laurel_rank", own.laurel_rank),
+            ("hidden_size_per_layer_input", own.hidden_size_per_layer_input),
+            ("vocab_size_per_layer_input", own.vocab_size_per_layer_input),
+        ] {
+            if size == 0 {
+                return Err(file.error(format!("`{key}` is 0")));
+            }
+        }
         let masks = keys.masks(file, own.sliding_window, |layer| !(layer + 1).is_multiple_of(5))?;
         let sources = sources(&masks, own.num_kv_shared_layers).map_err(|e| file.error(e))?;
         let cached = layers - own.num_kv_shared_layers;
@@ -182,6 +192,10 @@ impl Model for Gemma3n {
 
     fn positions(&self) -> usize {
         self.config.positions
+    }
+
+    fn border(&self) -> Option<usize> {
+        self.config.ropes.border()
     }
 
     fn forward(&self, pass: &mut Pass<'_>) -> TensorResult<Tensor> {

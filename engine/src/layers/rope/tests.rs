@@ -34,14 +34,14 @@ fn numbers(value: &Value) -> Vec<f32> {
 
 fn check(case: &Value, golden: &Value) {
     let dim = case["head_dim"].as_u64().unwrap() as usize;
-    let limit = case["seq_len"].as_u64().unwrap_or(1) as u32;
+    let length = case["seq_len"].as_u64().unwrap_or(1) as u32;
     let positions = numbers(&case["positions"]).into_iter();
-    let positions: Vec<_> = positions.map(|at| Position { at: at as u32, limit }).collect();
+    let positions: Vec<_> = positions.map(|at| Position { at: at as u32, length }).collect();
     for keys in spellings(case) {
         let rope = Rope::from_config(&keys, dim, 1.0).unwrap();
         let rtol = golden["rtol_inv_freq"].as_f64().unwrap() as f32;
         assert_eq!(rope.magnitude, case["attention_factor"].as_f64().unwrap() as f32, "{keys:?}");
-        for (found, expected) in rope.frequencies(limit).iter().zip(numbers(&case["inv_freq"])) {
+        for (found, expected) in rope.frequencies(length).iter().zip(numbers(&case["inv_freq"])) {
             assert!((found / expected - 1.0).abs() <= rtol, "{keys:?}: {found}, {expected}");
         }
         let angles = rope.angles(&positions, DType::F32, &Device::Cpu).unwrap();
@@ -127,7 +127,7 @@ fn dims_beyond_the_rotated_part_stay() {
 
 /// A head at position 3.
 fn rotated(rope: &Rope, head: &[f32]) -> Vec<f32> {
-    let position = Position { at: 3, limit: 4 };
+    let position = Position { at: 3, length: 4 };
     let angles = rope.angles(&[position], DType::F32, &Device::Cpu).unwrap();
     let x = Tensor::new(head, &Device::Cpu).unwrap().reshape((1, 1, head.len())).unwrap();
     angles.rotate(&x).unwrap().flatten_all().unwrap().to_vec1().unwrap()
