@@ -23,6 +23,7 @@ mod mixtral;
 mod olmo2;
 mod phi3;
 mod qwen2;
+mod qwen2_moe;
 mod qwen3;
 mod qwen3_moe;
 mod smollm3;
@@ -77,6 +78,7 @@ pub const MODELS: &[Entry] = &[
     Entry { architecture: "Olmo2ForCausalLM", load: olmo2::load },
     Entry { architecture: "Phi3ForCausalLM", load: phi3::load },
     Entry { architecture: "Qwen2ForCausalLM", load: qwen2::load },
+    Entry { architecture: "Qwen2MoeForCausalLM", load: qwen2_moe::load },
     Entry { architecture: "Qwen3ForCausalLM", load: qwen3::load },
     Entry { architecture: "Qwen3MoeForCausalLM", load: qwen3_moe::load },
     Entry { architecture: "SmolLM3ForCausalLM", load: smollm3::load },

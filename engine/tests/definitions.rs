@@ -33,6 +33,7 @@ const DEFINITIONS: &[(&str, Definition)] = &[
     ("tiny-granite", granite),
     ("tiny-mixtral", mixtral),
     ("tiny-olmo2", olmo2),
+    ("tiny-qwen2-moe", qwen2_moe),
     ("tiny-smollm3", smollm3),
     ("tiny-starcoder2", starcoder2),
 ];
@@ -48,26 +49,73 @@ fn mixtral(m: &Model, tokens: &[u32]) -> Rows {
     let out = stack(m, tokens, 1.0, |at, _, x| {
         let x = add(&x, &self_attention(m, at, &m.rms(&format!("{at}.input_layernorm"), &x)));
         let normed = m.rms(&format!("{at}.post_attention_layernorm"), &x);
-        let scores = m.linear(&format!("{at}.block_sparse_moe.gate"), &normed, experts);
+        let at = format!("{at}.block_sparse_moe");
+        let scores = m.linear(&format!("{at}.gate"), &normed, experts);
         let fed = normed.iter().zip(&scores).map(|(row, scores)| {
-            let mut order: Vec<usize> = (0..experts).collect();
-            order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
-            let total: f64 = order[..asked].iter().map(|&expert| scores[expert].exp()).sum();
-            let mut sum = vec![0.0; row.len()];
-            for &expert in &order[..asked] {
-                let at = format!("{at}.block_sparse_moe.experts.{expert}");
-                let row = vec![row.clone()];
-                let gate = map(&m.linear(&format!("{at}.w1"), &row, width), silu);
-                let inside = times(&gate, &m.linear(&format!("{at}.w3"), &row, width));
-                let output = m.linear(&format!("{at}.w2"), &inside, sum.len());
-                let share = scores[expert].exp() / total;
-                sum.iter_mut().zip(&output[0]).for_each(|(sum, output)| *sum += share * output);
+            let best = largest(scores, asked);
+            let total: f64 = best.iter().map(|&expert| scores[expert].exp()).sum();
+            let mut sum = vec![vec![0.0; row.len()]];
+            for expert in best {
+                let at = format!("{at}.experts.{expert}");
+                let output = swiglu(m, &at, ["w1", "w3", "w2"], &vec![row.clone()], width);
+                sum = add(&sum, &map(&output, |y| scores[expert].exp() / total * y));
             }
-            sum
+            sum.remove(0)
         });
         add(&x, &fed.collect())
     });
     m.own_head(&m.rms("model.norm", &out))
+}
+
+/// Qwen 2 MoE (Qwen team 2024): the experts with the largest scores, weighted by the softmax over
+/// all scores, and a shared expert times the sigmoid of its own score; queries, keys and values
+/// have biases.
+fn qwen2_moe(m: &Model, tokens: &[u32]) -> Rows {
+    let [heads, kv_heads, dim] = m.heads();
+    let (experts, asked) = (m.size("num_experts"), m.size("num_experts_per_tok"));
+    let names = ["gate_proj", "up_proj", "down_proj"];
+    let out = stack(m, tokens, 1.0, |at, layer, x| {
+        let normed = m.rms(&format!("{at}.input_layernorm"), &x);
+        let projected =
+            |name: &str, heads| m.biased(&format!("{at}.self_attn.{name}"), &normed, heads * dim);
+        let turn = |x: Rows| rotate(&x, dim, dim, m.number("rope_theta"), halves);
+        let (q, k) = (turn(projected("q_proj", heads)), turn(projected("k_proj", kv_heads)));
+        let (v, scale) = (projected("v_proj", kv_heads), (dim as f64).powf(-0.5));
+        let seen = attend(&q, &k, &v, m.heads(), scale, None);
+        let seen = m.linear(&format!("{at}.self_attn.o_proj"), &seen, m.size("hidden_size"));
+        let x = add(&x, &seen);
+        let normed = m.rms(&format!("{at}.post_attention_layernorm"), &x);
+        let dense = m.keys["mlp_only_layers"].as_array().unwrap();
+        if dense.iter().any(|dense| dense.as_u64() == Some(layer as u64)) {
+            return add(&x, &gated(m, at, &normed));
+        }
+        let at = format!("{at}.mlp");
+        let scores = m.linear(&format!("{at}.gate"), &normed, experts);
+        let shared = m.linear(&format!("{at}.shared_expert_gate"), &normed, 1);
+        let fed = normed.iter().zip(scores.iter().zip(&shared)).map(|(row, (scores, shared))| {
+            let row = vec![row.clone()];
+            let total: f64 = scores.iter().map(|score| score.exp()).sum();
+            let width = m.size("shared_expert_intermediate_size");
+            let output = swiglu(m, &format!("{at}.shared_expert"), names, &row, width);
+            let mut sum = map(&output, |y| y / (1.0 + (-shared[0]).exp()));
+            for expert in largest(scores, asked) {
+                let at = format!("{at}.experts.{expert}");
+                let output = swiglu(m, &at, names, &row, m.size("moe_intermediate_size"));
+                sum = add(&sum, &map(&output, |y| scores[expert].exp() / total * y));
+            }
+            sum.remove(0)
+        });
+        add(&x, &fed.collect())
+    });
+    m.own_head(&m.rms("model.norm", &out))
+}
+
+/// The places of the `count` largest numbers.
+fn largest(numbers: &[f64], count: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..numbers.len()).collect();
+    order.sort_by(|&a, &b| numbers[b].total_cmp(&numbers[a]));
+    order.truncate(count);
+    order
 }
 
 /// OLMo 2 (Team OLMo 2024): blocks read the stream as it is and are normalised before they are
@@ -196,11 +244,17 @@ fn projected_attention(m: &Model, at: &str, x: &Rows, turn: impl Fn(&Rows) -> Ro
     m.linear(&format!("{at}.self_attn.o_proj"), &seen, x[0].len())
 }
 
-/// `down(silu(gate(x)) · up(x))`.
+/// What Llama and its kin have before the second residual sum.
 fn gated(m: &Model, at: &str, x: &Rows) -> Rows {
-    let wide = |name: &str| m.linear(&format!("{at}.mlp.{name}"), x, m.size("intermediate_size"));
-    let inside = times(&map(&wide("gate_proj"), silu), &wide("up_proj"));
-    m.linear(&format!("{at}.mlp.down_proj"), &inside, x[0].len())
+    let names = ["gate_proj", "up_proj", "down_proj"];
+    swiglu(m, &format!("{at}.mlp"), names, x, m.size("intermediate_size"))
+}
+
+/// `down(silu(gate(x)) · up(x))`.
+fn swiglu(m: &Model, at: &str, [gate, up, down]: [&str; 3], x: &Rows, width: usize) -> Rows {
+    let wide = |name: &str| m.linear(&format!("{at}.{name}"), x, width);
+    let inside = times(&map(&wide(gate), silu), &wide(up));
+    m.linear(&format!("{at}.{down}"), &inside, x[0].len())
 }
 
 /// The embeddings times `scale`, through `layer(name, index, stream)` of each layer.

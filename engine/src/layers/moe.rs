@@ -22,6 +22,8 @@ pub struct MoeConfig {
     pub shares: Shares,
     /// What each of them is.
     pub expert: MlpConfig,
+    /// One more that every token asks, with a share of its own between 0 and 1.
+    pub shared: Option<MlpConfig>,
 }
 
 impl MoeConfig {
@@ -55,6 +57,8 @@ pub struct Moe {
     experts: Vec<Mlp>,
     asked: usize,
     shares: Shares,
+    /// The expert that every token asks, and `[hidden]` to `[1]`, its share before the sigmoid.
+    shared: Option<(Mlp, Linear)>,
 }
 
 /// A token's way to one of its experts.
@@ -66,20 +70,26 @@ struct Way {
 }
 
 impl Moe {
-    /// Reads `gate` and `experts.{n}`, for rows of `hidden`.
+    /// Reads `gate` and `experts.{n}`, `shared_expert` and `shared_expert_gate`, for rows of
+    /// `hidden`.
     ///
     /// # Errors
     ///
     /// When a tensor is missing or has another shape.
     pub fn load(config: &MoeConfig, hidden: usize, weights: &Weights<'_>) -> Result<Self> {
-        let MoeConfig { experts, asked, shares, expert } = config;
+        let MoeConfig { experts, asked, shares, expert, shared } = config;
         let at = weights.pp("experts");
         let mlp = |index: usize| Mlp::load(expert, hidden, &at.pp(&index.to_string()));
+        let shared_of = |config| -> Result<_> {
+            let mlp = Mlp::load(config, hidden, &weights.pp("shared_expert"))?;
+            Ok((mlp, weights.linear("shared_expert_gate", hidden, 1, Bias::Absent)?))
+        };
         Ok(Self {
             router: weights.linear("gate", hidden, *experts, Bias::Absent)?,
             experts: (0..*experts).map(mlp).collect::<Result<_>>()?,
             asked: *asked,
             shares: *shares,
+            shared: shared.as_ref().map(shared_of).transpose()?,
         })
     }
 
@@ -113,7 +123,14 @@ impl Moe {
         let shares: Vec<f32> = ways.iter().map(|way| way.share).collect();
         let shares = Tensor::from_vec(shares, (ways.len(), 1), x.device())?.to_dtype(x.dtype())?;
         let outputs = outputs.index_select(&indices(places)?, 0)?.broadcast_mul(&shares)?;
-        outputs.reshape((tokens, self.asked, hidden))?.sum(1)
+        let sum = outputs.reshape((tokens, self.asked, hidden))?.sum(1)?;
+        match &self.shared {
+            None => Ok(sum),
+            Some((expert, gate)) => {
+                let share = candle_nn::ops::sigmoid(&gate.forward(x)?)?;
+                sum + expert.forward(x)?.broadcast_mul(&share)?
+            }
+        }
     }
 
     /// The ways of every token, token by token, a token's ways in the order of the experts.
@@ -159,7 +176,12 @@ mod tests {
             activation: Activation::Silu,
             bias: Bias::Absent,
         };
-        Moe::load(&MoeConfig { experts: EXPERTS, asked, shares, expert }, HIDDEN, &weights).unwrap()
+        Moe::load(
+            &MoeConfig { experts: EXPERTS, asked, shares, expert, shared: None },
+            HIDDEN,
+            &weights,
+        )
+        .unwrap()
     }
 
     fn rows(x: &Tensor) -> Vec<Vec<f32>> {

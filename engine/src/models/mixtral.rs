@@ -33,6 +33,7 @@ pub(super) fn load(file: &ConfigFile, weights: &Weights<'_>) -> Result<Box<dyn M
             activation: keys.activation(file, Activation::Silu)?,
             bias: Bias::Absent,
         },
+        shared: None,
     };
     moe.check().map_err(|e| file.error(e))?;
     let layers = keys.num_hidden_layers;

@@ -38,6 +38,7 @@ const PRESETS: &[Preset] = presets![
     "tiny-olmo2",
     "tiny-phi3",
     "tiny-qwen2",
+    "tiny-qwen2-moe",
     "tiny-qwen3",
     "tiny-qwen3-moe",
     "tiny-smollm3",
