@@ -63,6 +63,8 @@ pub struct Heads {
     pub softcap: Option<f32>,
     /// What a token may see, for each layer.
     pub masks: Vec<Mask>,
+    /// How many layers have keys and values of their own: the first ones. The others read theirs.
+    pub cached: usize,
 }
 
 impl Heads {

@@ -14,14 +14,23 @@ use crate::sequence::Sequence;
 pub struct Batch {
     /// `[tokens]`, u32, on the first device.
     pub tokens: Tensor,
-    /// Position of each token in its sequence.
-    pub positions: Vec<u32>,
+    /// Where each token stands in its sequence.
+    pub positions: Vec<Position>,
     /// Where keys and values of the tokens go.
     pub runs: Vec<Run>,
     /// Where each sequence has its queries and keys.
     pub tables: Tables,
     /// The rows that a token is drawn from, ascending.
     pub drawn: Vec<u32>,
+}
+
+/// Where a token stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// Its position in its sequence.
+    pub at: u32,
+    /// Tokens that its sequence has, computed or not.
+    pub length: u32,
 }
 
 impl Batch {
@@ -46,7 +55,8 @@ impl Batch {
             let row = tokens.len();
             let range = grant.tokens.clone();
             tokens.extend_from_slice(&sequence.tokens[range.clone()]);
-            positions.extend((range.start as u32)..(range.end as u32));
+            let length = sequence.tokens.len() as u32;
+            positions.extend(range.clone().map(|at| Position { at: at as u32, length }));
             let blocks = &sequence.blocks[..range.end.div_ceil(block)];
             let table = Table {
                 row,

@@ -150,7 +150,8 @@ impl FromStr for KvLayout {
 /// Whether full blocks of the cache are found again by what is in them.
 ///
 /// Layers with a sliding window keep all their keys and values in the blocks, as other layers do,
-/// so that a prefix can be shared whatever the model.
+/// so that a prefix can be shared. Only a model whose keys depend on how long their sequence is
+/// (longrope) shares nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PrefixCache {

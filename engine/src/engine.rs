@@ -88,9 +88,9 @@ impl Engine {
             longest,
             capacity: scheduler.pool().capacity(),
             eos,
-            prefix_cache: match config.kv {
-                KvLayout::Contiguous => PrefixCache::Off,
-                KvLayout::Paged { .. } => config.prefix_cache,
+            prefix_cache: match (config.kv, model.border()) {
+                (KvLayout::Paged { .. }, None) => config.prefix_cache,
+                (KvLayout::Contiguous, _) | (_, Some(_)) => PrefixCache::Off,
             },
         };
         Ok(Self {
@@ -132,7 +132,8 @@ impl Engine {
         self.requests += 1;
         self.stats.submitted += accepted.choices() as u64;
         self.stats.prompt_tokens += (accepted.choices() * accepted.prompt()) as u64;
-        accepted.sequences(id).for_each(|sequence| self.scheduler.submit(sequence));
+        let sequences = accepted.sequences(id, self.model.border());
+        sequences.for_each(|sequence| self.scheduler.submit(sequence));
         id
     }
 
@@ -326,7 +327,8 @@ impl Engine {
         self.attention.name()
     }
 
-    /// Whether requests can share blocks: what was configured, and never with a contiguous cache.
+    /// Whether requests can share blocks: what was configured, and never with a contiguous cache
+    /// or a model whose keys depend on the length of a sequence.
     pub const fn prefix_cache(&self) -> PrefixCache {
         self.terms.prefix_cache
     }

@@ -1,7 +1,7 @@
 //! [`KvStore`]: where keys and values live.
 //!
 //! One pool a layer for keys and one for values, `[blocks, block, kv_heads, dim]` on the layer's
-//! device. Token `p` of a sequence lies in slot `table[p / block] · block + p % block`. A
+//! device; layers that read the keys of another one have none. Token `p` of a sequence lies in slot `table[p / block] · block + p % block`. A
 //! contiguous cache is the same thing with one block a sequence. Which blocks belong to whom is
 //! known to [`blocks`](crate::blocks); this module moves the numbers.
 
@@ -12,7 +12,7 @@ use crate::config::{EngineConfig, KvLayout};
 use crate::error::{Error, Result};
 use crate::placement::Placement;
 
-/// Keys and values of every layer.
+/// Keys and values of every layer that keeps them.
 #[derive(Debug)]
 pub struct KvStore {
     layers: Vec<Layer>,
@@ -131,7 +131,7 @@ impl Table {
 }
 
 impl KvStore {
-    /// An empty cache with a pool for every layer of `heads`.
+    /// An empty cache with a pool for every layer of `heads` that keeps keys.
     ///
     /// # Errors
     ///
@@ -146,7 +146,7 @@ impl KvStore {
             let dims = (shape.blocks, shape.block, heads.kv_heads, heads.dim);
             Tensor::zeros(dims, dtype, placement.layer(layer))
         };
-        let layers = (0..heads.masks.len())
+        let layers = (0..heads.cached)
             .map(|layer| Ok(Layer { keys: pool(layer)?, values: pool(layer)? }))
             .collect::<TensorResult<_>>()?;
         Ok(Self { layers, bytes: Self::bytes_for(heads, shape, dtype) })
@@ -155,7 +155,7 @@ impl KvStore {
     /// Bytes that a cache of this shape takes.
     pub fn bytes_for(heads: &Heads, shape: KvShape, dtype: DType) -> u64 {
         let token = 2 * heads.kv_heads * heads.dim * dtype.size_in_bytes();
-        (heads.masks.len() * shape.blocks * shape.block * token) as u64
+        (heads.cached * shape.blocks * shape.block * token) as u64
     }
 
     /// Bytes that the pools take.

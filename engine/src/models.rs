@@ -12,10 +12,22 @@ use crate::placement::Placement;
 use crate::weights::{Outline, Tally, Weights};
 
 pub mod config;
+mod gemma2;
+mod gemma3;
+mod gemma3n;
+mod glm4;
+mod granite;
 mod llama;
 mod mistral;
+mod mixtral;
+mod olmo2;
+mod phi3;
 mod qwen2;
+mod qwen2_moe;
 mod qwen3;
+mod qwen3_moe;
+mod smollm3;
+mod starcoder2;
 
 use config::ConfigFile;
 
@@ -29,6 +41,12 @@ pub trait Model: Send {
 
     /// Longest sequence that the model was made for.
     fn positions(&self) -> usize;
+
+    /// Length beyond which a sequence has other keys from its start on, if there is one. It is
+    /// computed anew when it gets there, and beginnings cannot be shared.
+    fn border(&self) -> Option<usize> {
+        None
+    }
 
     /// Logits, `[rows, vocabulary]`, of the rows that [`Pass::last`] keeps.
     ///
@@ -49,10 +67,22 @@ pub struct Entry {
 
 /// Every family.
 pub const MODELS: &[Entry] = &[
+    Entry { architecture: "Gemma2ForCausalLM", load: gemma2::load },
+    Entry { architecture: "Gemma3ForCausalLM", load: gemma3::load },
+    Entry { architecture: "Gemma3nForCausalLM", load: gemma3n::load },
+    Entry { architecture: "Glm4ForCausalLM", load: glm4::load },
+    Entry { architecture: "GraniteForCausalLM", load: granite::load },
     Entry { architecture: "LlamaForCausalLM", load: llama::load },
     Entry { architecture: "MistralForCausalLM", load: mistral::load },
+    Entry { architecture: "MixtralForCausalLM", load: mixtral::load },
+    Entry { architecture: "Olmo2ForCausalLM", load: olmo2::load },
+    Entry { architecture: "Phi3ForCausalLM", load: phi3::load },
     Entry { architecture: "Qwen2ForCausalLM", load: qwen2::load },
+    Entry { architecture: "Qwen2MoeForCausalLM", load: qwen2_moe::load },
     Entry { architecture: "Qwen3ForCausalLM", load: qwen3::load },
+    Entry { architecture: "Qwen3MoeForCausalLM", load: qwen3_moe::load },
+    Entry { architecture: "SmolLM3ForCausalLM", load: smollm3::load },
+    Entry { architecture: "Starcoder2ForCausalLM", load: starcoder2::load },
 ];
 
 /// The registry's entry for what `config` lists under `architectures`.

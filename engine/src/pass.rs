@@ -11,6 +11,8 @@ use crate::batch::Batch;
 use crate::kv::KvStore;
 use crate::placement::Placement;
 
+pub use crate::batch::Position;
+
 /// One forward pass over a [`Batch`].
 pub struct Pass<'a> {
     /// The packed tokens.
@@ -40,6 +42,8 @@ pub enum Place {
     Embedding,
     /// What leaves layer `n`, `[tokens, hidden]`.
     Layer(usize),
+    /// What enters the final norm, `[tokens, hidden]`.
+    BeforeNorm,
     /// What leaves the final norm, `[tokens, hidden]`.
     Norm,
     /// The logits, `[tokens, vocabulary]`.
@@ -52,8 +56,8 @@ impl Pass<'_> {
         &self.batch.tokens
     }
 
-    /// Position of each packed token in its sequence.
-    pub fn positions(&self) -> &[u32] {
+    /// Where each packed token stands in its sequence.
+    pub fn positions(&self) -> &[Position] {
         &self.batch.positions
     }
 
@@ -76,6 +80,19 @@ impl Pass<'_> {
         self.kv.write(layer, k, v, &self.batch.runs)?;
         let view = self.kv.view(layer, self.heads, &self.batch.tables);
         self.attention.attend(q, &view, self.heads.masks[layer])
+    }
+
+    /// Lets `q` (`[tokens, heads, dim]`) of layer `layer` attend to what `source`, an earlier layer
+    /// of this pass, has stored; same shape and device as `q`.
+    ///
+    /// # Errors
+    ///
+    /// When shapes or dtypes do not fit the cache, or the kernel fails.
+    pub fn attend_to(&mut self, source: usize, layer: usize, q: &Tensor) -> Result<Tensor> {
+        let view = self.kv.view(source, self.heads, &self.batch.tables);
+        let attended =
+            self.attention.attend(&self.at(source, q)?, &view, self.heads.masks[layer])?;
+        self.at(layer, &attended)
     }
 
     /// The rows of `x` whose logits are wanted: those that a token is drawn from, or all of them

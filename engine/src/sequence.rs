@@ -34,6 +34,8 @@ pub struct Sequence {
     pub cached: usize,
     /// Length at which it ends.
     pub limit: usize,
+    /// Length beyond which all of its keys are other ones, if there is one.
+    pub border: Option<usize>,
     /// Ids that end it.
     pub stop: Vec<u32>,
     /// How its next token is chosen.
@@ -67,9 +69,13 @@ impl Sequence {
         range.start >= self.prompt && range.start + 1 == self.tokens.len()
     }
 
-    /// Takes the next token, and says whether it was the last one.
+    /// Takes the next token, and says whether it was the last one. When it crosses the border,
+    /// everything has to be computed anew, into the blocks that it has.
     pub fn accept(&mut self, token: u32) -> Option<Finish> {
         self.tokens.push(token);
+        if self.border.is_some_and(|border| self.tokens.len() == border + 1) {
+            self.computed = 0;
+        }
         if self.stop.contains(&token) {
             Some(Finish::Stop)
         } else if self.tokens.len() >= self.limit {

@@ -106,7 +106,11 @@ impl Accepted {
     }
 
     /// The sequences that answer it, one for each choice.
-    pub(crate) fn sequences(self, id: RequestId) -> impl Iterator<Item = Sequence> {
+    pub(crate) fn sequences(
+        self,
+        id: RequestId,
+        border: Option<usize>,
+    ) -> impl Iterator<Item = Sequence> {
         let Self { prompt, limit, stop, sampling, prefix_cache, choices } = self;
         (0..choices).map(move |choice| Sequence {
             id,
@@ -119,6 +123,7 @@ impl Accepted {
             prefix_cache,
             cached: 0,
             limit,
+            border,
             stop: stop.clone(),
             // 0 scrambled is 0: the first choice has the seed itself.
             sampler: Sampler::new(Sampling {
@@ -198,7 +203,7 @@ mod tests {
             sampler.sample(&[0.0; 1000], &[1], &mut Scratch::default()).unwrap().token
         };
         let request = Request { choices: 3, sampling: sampling.clone(), ..request(4, None) };
-        let sequences = terms().accept(request).unwrap().sequences(RequestId(0));
+        let sequences = terms().accept(request).unwrap().sequences(RequestId(0), None);
         let drawn: Vec<_> = sequences.map(|sequence| draw(sequence.sampler)).collect();
         assert_eq!(drawn[0], draw(Sampler::new(sampling)));
         assert!(drawn[0] != drawn[1] && drawn[1] != drawn[2] && drawn[0] != drawn[2], "{drawn:?}");

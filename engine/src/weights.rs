@@ -12,7 +12,7 @@ use candle_core::{DType, Device, Tensor};
 use crate::config::ModelSource;
 use crate::error::{Error, Result};
 use crate::layers::linear::Linear;
-use crate::layers::norm::RmsNorm;
+use crate::layers::norm::{Norm, NormKind};
 use crate::models::config::ConfigFile;
 use crate::placement::Placement;
 
@@ -177,10 +177,15 @@ impl<'a> Weights<'a> {
     ///
     /// As [`Source::tensor`].
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        let tensor = self.source.tensor(&self.path(name), shape, self.dtype, self.device)?;
+        self.tensor_as(self.dtype, name, shape)
+    }
+
+    /// As [`tensor`](Self::tensor), in `dtype` whatever the others have.
+    fn tensor_as(&self, dtype: DType, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let tensor = self.source.tensor(&self.path(name), shape, dtype, self.device)?;
         let count = tensor.elem_count() as u64;
         self.tally.parameters.set(self.tally.parameters() + count);
-        self.tally.bytes.set(self.tally.bytes() + count * self.dtype.size_in_bytes() as u64);
+        self.tally.bytes.set(self.tally.bytes() + count * dtype.size_in_bytes() as u64);
         Ok(tensor)
     }
 
@@ -200,12 +205,39 @@ impl<'a> Weights<'a> {
         Ok(Linear::new(weight, bias))
     }
 
-    /// The norm `name`: `{name}.weight`, `[dim]`.
+    /// The layers that share the matrix `{name}.weight`, `[Σ outputs, inputs]`, and the bias
+    /// `{name}.bias`, `[Σ outputs]`, one below the other.
     ///
     /// # Errors
     ///
     /// As [`Source::tensor`].
-    pub fn norm(&self, name: &str, dim: usize, eps: f32) -> Result<RmsNorm> {
-        Ok(RmsNorm::new(self.pp(name).tensor("weight", &[dim])?, eps))
+    pub fn fused<const N: usize>(
+        &self,
+        name: &str,
+        inputs: usize,
+        outputs: [usize; N],
+        bias: Bias,
+    ) -> Result<[Linear; N]> {
+        let whole = self.linear(name, inputs, outputs.iter().sum(), bias)?;
+        Ok(whole.split(outputs)?)
+    }
+
+    /// The norm `name`: `{name}.weight`, `[dim]`, and for a layer norm `{name}.bias`, `[dim]`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Source::tensor`].
+    pub fn norm(&self, name: &str, dim: usize, kind: NormKind) -> Result<Norm> {
+        let at = self.pp(name);
+        Ok(match kind {
+            NormKind::Rms(eps) => Norm::rms(at.tensor("weight", &[dim])?, eps),
+            // In f32, because 1 + w has more digits than a half can hold.
+            NormKind::RmsPlusOne(eps) => {
+                Norm::rms((at.tensor_as(DType::F32, "weight", &[dim])? + 1.0)?, eps)
+            }
+            NormKind::Layer(eps) => {
+                Norm::layer(at.tensor("weight", &[dim])?, at.tensor("bias", &[dim])?, eps)
+            }
+        })
     }
 }

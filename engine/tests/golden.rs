@@ -20,14 +20,6 @@ use windtunnel_engine::{
     RequestId, Sampling, Truncation,
 };
 
-const CASES: &[&str] = &[
-    "llama_gqa",
-    "llama_rope_llama3",
-    "mistral_window8",
-    "qwen2_tied_window8",
-    "qwen2_untied_sharded",
-    "qwen3_tied",
-];
 const LAYOUTS: &[&str] = &["contiguous", "paged-1", "paged-16", "paged-32"];
 
 /// How a case is run.
@@ -51,7 +43,7 @@ enum Company {
 #[test]
 fn every_backend_and_layout_gives_the_reference_logits_in_f32() {
     for setup in setups(Dtype::F32) {
-        for case in CASES {
+        for case in &cases() {
             check(case, &setup, Tolerance::Stated);
         }
     }
@@ -61,11 +53,22 @@ fn every_backend_and_layout_gives_the_reference_logits_in_f32() {
 fn half_precision_stays_within_the_reference_error_of_bf16() {
     for dtype in [Dtype::F16, Dtype::Bf16] {
         for setup in setups(dtype).filter(|setup| setup.kv == "paged-16") {
-            for case in CASES {
+            for case in &cases() {
                 check(case, &setup, Tolerance::OfBf16);
             }
         }
     }
+}
+
+/// Every folder that holds a model with its expected outputs.
+fn cases() -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let cases = entries.filter(|entry| entry.path().join("golden.json").exists());
+    let mut cases: Vec<_> = cases.map(|case| case.file_name().into_string().unwrap()).collect();
+    assert!(!cases.is_empty());
+    cases.sort();
+    cases
 }
 
 fn setups(dtype: Dtype) -> impl Iterator<Item = Setup> {
@@ -86,9 +89,8 @@ enum Tolerance {
     OfBf16,
 }
 
-fn check(case: &str, setup: &Setup, tolerance: Tolerance) {
-    let golden = Golden::read(case);
-    let mut engine = Engine::load(&EngineConfig {
+fn engine(golden: &Golden, setup: &Setup) -> Engine {
+    Engine::load(&EngineConfig {
         model: ModelSource::Folder { path: golden.folder.clone() },
         dtype: setup.dtype,
         kv: setup.kv.parse().unwrap(),
@@ -99,20 +101,27 @@ fn check(case: &str, setup: &Setup, tolerance: Tolerance) {
         max_sequences: 3,
         max_sequence_length: Some(64),
     })
-    .unwrap();
-    let mut submit = |prompt: &[u32], max_tokens| {
-        let request = Request {
-            prompt: prompt.to_vec(),
-            max_tokens: Some(max_tokens),
-            sampling: Sampling::GREEDY,
-            stop: Vec::new(),
-            eos: Eos::Ignore,
-            truncation: Truncation::Refuse,
-            choices: 1,
-            prefix_cache: PrefixCache::Off,
-        };
-        engine.submit(request).unwrap()
-    };
+    .unwrap()
+}
+
+fn request(prompt: &[u32], max_tokens: usize) -> Request {
+    Request {
+        prompt: prompt.to_vec(),
+        max_tokens: Some(max_tokens),
+        sampling: Sampling::GREEDY,
+        stop: Vec::new(),
+        eos: Eos::Ignore,
+        truncation: Truncation::Refuse,
+        choices: 1,
+        prefix_cache: PrefixCache::Off,
+    }
+}
+
+fn check(case: &str, setup: &Setup, tolerance: Tolerance) {
+    let golden = Golden::read(case);
+    let mut engine = engine(&golden, setup);
+    let mut submit =
+        |prompt: &[u32], max_tokens| engine.submit(request(prompt, max_tokens)).unwrap();
     let prompt = golden.prompt();
     let main = submit(&prompt, 16);
     let company: Vec<_> = match setup.company {
@@ -176,15 +185,10 @@ fn check(case: &str, setup: &Setup, tolerance: Tolerance) {
         Place::Logits,
         prompt.len() - 1,
     );
-    let layers = seen.0.keys().filter(|(_, place)| matches!(place, Place::Layer(_)));
-    let last = layers.map(|(_, place)| *place).max_by_key(|place| match place {
-        Place::Layer(layer) => *layer,
-        _ => 0,
-    });
     for (tensor, place) in [
         ("hidden_embed", Place::Embedding),
         ("hidden_layer0", Place::Layer(0)),
-        ("hidden_last", last.unwrap()),
+        ("hidden_last", Place::BeforeNorm),
         ("hidden_norm", Place::Norm),
     ] {
         compare(tensor, golden.rows(tensor, 0), main, place, 0);
@@ -217,10 +221,15 @@ impl Golden {
         }
     }
 
-    /// Row `batch` of a tensor `[batch, positions, width]`, or a tensor `[positions, width]`.
+    /// Row `batch` of a tensor `[batch, positions, width]`, a tensor `[positions, width]`, or the
+    /// streams of a tensor `[streams, 1, positions, width]` side by side.
     fn rows(&self, tensor: &str, batch: usize) -> Vec<Vec<f32>> {
         let tensor = &self.tensors[tensor];
-        let tensor = if tensor.rank() == 3 { tensor.get(batch).unwrap() } else { tensor.clone() };
+        let tensor = match tensor.rank() {
+            4 => tensor.squeeze(1).unwrap().transpose(0, 1).unwrap().flatten_from(1).unwrap(),
+            3 => tensor.get(batch).unwrap(),
+            _ => tensor.clone(),
+        };
         tensor.to_vec2().unwrap()
     }
 
@@ -270,6 +279,42 @@ impl StepObserver for Seen {
             grant.tokens.clone().map(|position| (grant.request, position)).collect::<Vec<_>>()
         };
         self.1 = grants.iter().flat_map(row).collect();
+    }
+}
+
+/// Longrope turns the whole sequence otherwise once it is longer than the original context.
+#[test]
+fn a_sequence_that_crosses_the_border_of_longrope_goes_on_like_a_prompt_of_its_length() {
+    let golden = Golden::read("phi3_longrope");
+    let run = |prompt: &[u32], max_tokens, step_tokens| -> Vec<u32> {
+        let setup = Setup {
+            backend: "cpu-flash",
+            kv: "paged-16",
+            dtype: Dtype::F32,
+            step_tokens,
+            company: Company::Alone,
+        };
+        let mut engine = engine(&golden, &setup);
+        engine.submit(request(prompt, max_tokens)).unwrap();
+        let mut tokens = Vec::new();
+        while !engine.is_idle() {
+            for event in engine.step().events {
+                if let Event::Token { token, .. } = event {
+                    tokens.push(token);
+                }
+            }
+            engine.check_integrity().unwrap();
+        }
+        tokens
+    };
+    // The border is at 32.
+    let prompt = &golden.prompt()[..27];
+    for step_tokens in [7, 512] {
+        let tokens = run(prompt, 12, step_tokens);
+        for (new, token) in tokens.iter().enumerate() {
+            let known = [prompt, &tokens[..new]].concat();
+            assert_eq!(run(&known, 1, 512), [*token], "{} tokens", known.len());
+        }
     }
 }
 

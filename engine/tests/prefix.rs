@@ -35,7 +35,11 @@ struct Way {
 const AMPLE: Way = Way { backend: "cpu-flash", blocks: 256, step_tokens: 1024, sequences: 8 };
 
 fn engine(preset: &str, way: Way, kv: &str, prefix_cache: PrefixCache) -> Engine {
-    Engine::load(&EngineConfig {
+    Engine::load(&config(preset, way, kv, prefix_cache)).unwrap()
+}
+
+fn config(preset: &str, way: Way, kv: &str, prefix_cache: PrefixCache) -> EngineConfig {
+    EngineConfig {
         model: ModelSource::Preset { name: preset.into(), seed: 11 },
         dtype: Dtype::F32,
         kv: kv.parse().unwrap(),
@@ -45,8 +49,7 @@ fn engine(preset: &str, way: Way, kv: &str, prefix_cache: PrefixCache) -> Engine
         max_step_tokens: way.step_tokens,
         max_sequences: way.sequences,
         max_sequence_length: Some(128),
-    })
-    .unwrap()
+    }
 }
 
 fn request(prompt: &[u32]) -> Request {
@@ -248,4 +251,14 @@ fn equal_prompts_that_arrive_together_are_computed_once() {
     let outputs = run(&mut engine, vec![same(), same(), same(), same()]);
     assert!(outputs.iter().all(|(tokens, _)| *tokens == outputs[0].0));
     assert_eq!(engine.stats().prefilled, (2 * BLOCK + 1 + 3) as u64);
+}
+
+#[test]
+fn keys_that_depend_on_the_length_of_a_sequence_are_not_shared() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/phi3_longrope");
+    let engine = Engine::load(&EngineConfig {
+        model: ModelSource::Folder { path: folder.into() },
+        ..config("tiny-phi3", AMPLE, "paged-16", PrefixCache::On)
+    });
+    assert_eq!(engine.unwrap().prefix_cache(), PrefixCache::Off);
 }

@@ -15,7 +15,7 @@ const MIXED: Lengths<'static> = &[(1, 1), (17, 17), (1, 300), (5, 40), (2, 33), 
 
 fn heads(heads: usize, kv_heads: usize, dim: usize, softcap: Option<f32>) -> Heads {
     let scale = (dim as f32).powf(-0.5);
-    Heads { heads, kv_heads, dim, scale, softcap, masks: vec![Mask::Causal] }
+    Heads { heads, kv_heads, dim, scale, softcap, masks: vec![Mask::Causal], cached: 1 }
 }
 
 /// A step over a filled cache.

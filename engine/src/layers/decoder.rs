@@ -1,16 +1,18 @@
-//! [`Decoder`]: the decoder stack that llama, mistral, qwen2 and qwen3 share.
+//! [`Decoder`]: the decoder stack that most families share.
 //!
-//! Families differ in a few fields of [`DecoderConfig`]; reading those out of `config.json` is
-//! the business of the family's file.
+//! Families differ in the fields of [`DecoderConfig`]; reading those out of `config.json` is the
+//! business of the family's file.
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Result as TensorResult, Tensor};
 
 use crate::attention::Heads;
 use crate::error::Result;
 use crate::layers::linear::Linear;
-use crate::layers::mlp::Mlp;
-use crate::layers::norm::RmsNorm;
-use crate::layers::rope::{Angles, Rope};
+use crate::layers::mlp::{Mlp, MlpConfig};
+use crate::layers::moe::{Moe, MoeConfig};
+use crate::layers::norm::{Norm, NormKind};
+use crate::layers::rope::{Angles, Ropes};
+use crate::layers::self_attention::{Projections, SelfAttention};
 use crate::models::Model;
 use crate::pass::{Pass, Place};
 use crate::weights::{Bias, Weights};
@@ -22,35 +24,74 @@ pub struct DecoderConfig {
     pub heads: Heads,
     /// Width of the residual stream.
     pub hidden: usize,
-    /// Width inside the feed-forward block.
-    pub intermediate: usize,
     /// Number of token ids.
     pub vocabulary: usize,
     /// Longest sequence that the model was made for.
     pub positions: usize,
-    /// Epsilon of the norms.
-    pub eps: f32,
-    /// Position embedding.
-    pub rope: Rope,
-    /// Bias of the query, key and value projections.
-    pub qkv_bias: Bias,
-    /// Bias of the output projection.
-    pub output_bias: Bias,
-    /// Bias of the feed-forward projections.
-    pub mlp_bias: Bias,
-    /// Norms on queries and keys, head by head.
-    pub qk_norm: QkNorm,
+    /// How the residual stream is normalised.
+    pub norm: NormKind,
+    /// Where each layer normalises.
+    pub norms: LayerNorms,
+    /// Position embedding of each layer.
+    pub ropes: Ropes,
+    /// The projections of every layer.
+    pub projections: Projections,
+    /// The feed-forward block of each layer.
+    pub feed_forward: Vec<FeedForwardConfig>,
+    /// Constant factors.
+    pub scales: Scales,
+    /// Logits become `softcap · tanh(logit / softcap)`.
+    pub softcap: Option<f64>,
     /// Where the output matrix comes from.
     pub head: Head,
 }
 
-/// Norms on queries and keys before they are rotated.
+/// The norms of a layer by name; one that has no name does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum QkNorm {
+pub struct LayerNorms {
+    /// On what enters attention.
+    pub before_attention: Option<&'static str>,
+    /// On what attention adds to the stream.
+    pub after_attention: Option<&'static str>,
+    /// On what enters the feed-forward block.
+    pub before_feed_forward: Option<&'static str>,
+    /// On what the feed-forward block adds to the stream.
+    pub after_feed_forward: Option<&'static str>,
+}
+
+impl LayerNorms {
+    /// What most families have: one norm before each block.
+    pub const BEFORE: Self = Self {
+        before_attention: Some("input_layernorm"),
+        after_attention: None,
+        before_feed_forward: Some("post_attention_layernorm"),
+        after_feed_forward: None,
+    };
+}
+
+/// A feed-forward block, fully described.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FeedForwardConfig {
+    /// All weights for every token, under `mlp`.
+    Dense(MlpConfig),
+    /// A few experts for each token, under the name given.
+    Experts(&'static str, MoeConfig),
+}
+
+/// Constant factors; 1 where a family has none.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scales {
+    /// On the embeddings.
+    pub embedding: f64,
+    /// On what each block adds to the stream.
+    pub residual: f64,
+    /// On the logits.
+    pub logits: f64,
+}
+
+impl Scales {
     /// None.
-    Absent,
-    /// One weight a layer for all query heads, one for all key heads.
-    PerHead,
+    pub const NONE: Self = Self { embedding: 1.0, residual: 1.0, logits: 1.0 };
 }
 
 /// Where the output matrix comes from.
@@ -70,20 +111,25 @@ pub struct Decoder {
     /// `[vocabulary, hidden]`.
     embedding: Tensor,
     layers: Vec<Layer>,
-    norm: RmsNorm,
+    norm: Norm,
     head: Linear,
 }
 
 #[derive(Debug)]
 struct Layer {
-    attention_norm: RmsNorm,
-    q: Linear,
-    k: Linear,
-    v: Linear,
-    qk_norm: Option<(RmsNorm, RmsNorm)>,
-    output: Linear,
-    mlp_norm: RmsNorm,
-    mlp: Mlp,
+    before_attention: Option<Norm>,
+    attention: SelfAttention,
+    after_attention: Option<Norm>,
+    before_feed_forward: Option<Norm>,
+    feed_forward: FeedForward,
+    after_feed_forward: Option<Norm>,
+    residual_scale: f64,
+}
+
+#[derive(Debug)]
+enum FeedForward {
+    Dense(Mlp),
+    Experts(Moe),
 }
 
 impl Decoder {
@@ -93,48 +139,35 @@ impl Decoder {
     ///
     /// When a tensor is missing or has another shape.
     pub fn load(config: DecoderConfig, weights: &Weights<'_>) -> Result<Self> {
+        let DecoderConfig { hidden, vocabulary, norm, .. } = config;
         let model = weights.pp("model");
-        let shape = [config.vocabulary, config.hidden];
-        let embedding = model.pp("embed_tokens").tensor("weight", &shape)?;
+        let embedding = model.pp("embed_tokens").tensor("weight", &[vocabulary, hidden])?;
         let layers = (0..config.heads.masks.len())
-            .map(|i| Layer::load(&config, &model.layer(i)))
+            .map(|index| Layer::load(index, &config, &model.layer(index)))
             .collect::<Result<_>>()?;
-        let norm = model.norm("norm", config.hidden, config.eps)?;
+        let norm = model.norm("norm", hidden, norm)?;
         let head = match config.head {
             Head::Tied => Linear::new(embedding.clone(), None),
-            Head::Own => {
-                weights.linear("lm_head", config.hidden, config.vocabulary, Bias::Absent)?
-            }
+            Head::Own => weights.linear("lm_head", hidden, vocabulary, Bias::Absent)?,
         };
         Ok(Self { config, dtype: weights.dtype(), embedding, layers, norm, head })
     }
 }
 
 impl Layer {
-    fn load(config: &DecoderConfig, weights: &Weights<'_>) -> Result<Self> {
-        let DecoderConfig { hidden, intermediate, eps, qkv_bias, mlp_bias, .. } = *config;
-        let Heads { heads, kv_heads, dim, .. } = config.heads;
-        let attention = weights.pp("self_attn");
-        let mlp = weights.pp("mlp");
-        let qk_norm = match config.qk_norm {
-            QkNorm::Absent => None,
-            QkNorm::PerHead => {
-                Some((attention.norm("q_norm", dim, eps)?, attention.norm("k_norm", dim, eps)?))
-            }
+    fn load(index: usize, config: &DecoderConfig, weights: &Weights<'_>) -> Result<Self> {
+        let DecoderConfig { heads, hidden, norms, projections, .. } = config;
+        let norm = |name: Option<&str>| {
+            name.map(|name| weights.norm(name, *hidden, config.norm)).transpose()
         };
         Ok(Self {
-            attention_norm: weights.norm("input_layernorm", hidden, eps)?,
-            q: attention.linear("q_proj", hidden, heads * dim, qkv_bias)?,
-            k: attention.linear("k_proj", hidden, kv_heads * dim, qkv_bias)?,
-            v: attention.linear("v_proj", hidden, kv_heads * dim, qkv_bias)?,
-            qk_norm,
-            output: attention.linear("o_proj", heads * dim, hidden, config.output_bias)?,
-            mlp_norm: weights.norm("post_attention_layernorm", hidden, eps)?,
-            mlp: Mlp {
-                gate: mlp.linear("gate_proj", hidden, intermediate, mlp_bias)?,
-                up: mlp.linear("up_proj", hidden, intermediate, mlp_bias)?,
-                down: mlp.linear("down_proj", intermediate, hidden, mlp_bias)?,
-            },
+            before_attention: norm(norms.before_attention)?,
+            attention: SelfAttention::load(projections, heads, *hidden, &weights.pp("self_attn"))?,
+            after_attention: norm(norms.after_attention)?,
+            before_feed_forward: norm(norms.before_feed_forward)?,
+            feed_forward: FeedForward::load(&config.feed_forward[index], *hidden, weights)?,
+            after_feed_forward: norm(norms.after_feed_forward)?,
+            residual_scale: config.scales.residual,
         })
     }
 
@@ -143,25 +176,55 @@ impl Layer {
         &self,
         index: usize,
         x: &Tensor,
-        angles: &Angles,
-        heads: &Heads,
+        angles: Option<&Angles>,
         pass: &mut Pass<'_>,
-    ) -> candle_core::Result<Tensor> {
-        let tokens = x.dim(0)?;
-        let normed = self.attention_norm.forward(x)?;
-        let mut q = self.q.forward(&normed)?.reshape((tokens, heads.heads, heads.dim))?;
-        let mut k = self.k.forward(&normed)?.reshape((tokens, heads.kv_heads, heads.dim))?;
-        let v = self.v.forward(&normed)?.reshape((tokens, heads.kv_heads, heads.dim))?;
-        if let Some((q_norm, k_norm)) = &self.qk_norm {
-            q = q_norm.forward(&q)?;
-            k = k_norm.forward(&k)?;
-        }
-        let attended = pass.attend(index, &angles.rotate(&q)?, &angles.rotate(&k)?, &v)?;
-        let attended = attended.reshape((tokens, heads.heads * heads.dim))?;
-        let x = (x + self.output.forward(&attended)?)?;
-        let normed = self.mlp_norm.forward(&x)?;
-        &x + self.mlp.forward(&normed)?
+    ) -> TensorResult<Tensor> {
+        let normed = apply(&self.before_attention, x)?;
+        let attended = self.attention.forward(index, &normed, angles, pass)?;
+        let x = self.add(x, &apply(&self.after_attention, &attended)?)?;
+        let normed = apply(&self.before_feed_forward, &x)?;
+        let fed = self.feed_forward.forward(&normed)?;
+        self.add(&x, &apply(&self.after_feed_forward, &fed)?)
     }
+
+    fn add(&self, stream: &Tensor, block: &Tensor) -> TensorResult<Tensor> {
+        stream + scaled(block, self.residual_scale)?
+    }
+}
+
+impl FeedForward {
+    fn load(config: &FeedForwardConfig, hidden: usize, weights: &Weights<'_>) -> Result<Self> {
+        Ok(match config {
+            FeedForwardConfig::Dense(mlp) => {
+                Self::Dense(Mlp::load(mlp, hidden, &weights.pp("mlp"))?)
+            }
+            FeedForwardConfig::Experts(name, moe) => {
+                Self::Experts(Moe::load(moe, hidden, &weights.pp(name))?)
+            }
+        })
+    }
+
+    /// `x`: `[tokens, hidden]`, same shape out.
+    fn forward(&self, x: &Tensor) -> TensorResult<Tensor> {
+        match self {
+            Self::Dense(mlp) => mlp.forward(x),
+            Self::Experts(moe) => moe.forward(x),
+        }
+    }
+}
+
+fn apply(norm: &Option<Norm>, x: &Tensor) -> TensorResult<Tensor> {
+    norm.as_ref().map_or_else(|| Ok(x.clone()), |norm| norm.forward(x))
+}
+
+/// `factor · x`; free when the factor is 1.
+pub(crate) fn scaled(x: &Tensor, factor: f64) -> TensorResult<Tensor> {
+    if factor == 1.0 { Ok(x.clone()) } else { x * factor }
+}
+
+/// `cap · tanh(x / cap)`; free without a cap.
+pub(crate) fn softcapped(x: &Tensor, cap: Option<f64>) -> TensorResult<Tensor> {
+    cap.map_or_else(|| Ok(x.clone()), |cap| (x / cap)?.tanh()? * cap)
 }
 
 impl Model for Decoder {
@@ -177,20 +240,26 @@ impl Model for Decoder {
         self.config.positions
     }
 
-    fn forward(&self, pass: &mut Pass<'_>) -> candle_core::Result<Tensor> {
-        let mut x = self.embedding.index_select(pass.tokens(), 0)?;
+    fn border(&self) -> Option<usize> {
+        self.config.ropes.border()
+    }
+
+    fn forward(&self, pass: &mut Pass<'_>) -> TensorResult<Tensor> {
+        let Scales { embedding, logits, .. } = self.config.scales;
+        let mut x = scaled(&self.embedding.index_select(pass.tokens(), 0)?, embedding)?;
         pass.show(Place::Embedding, &x);
-        let mut angles = self.config.rope.angles(pass.positions(), self.dtype, x.device())?;
+        let mut angles = self.config.ropes.angles(pass, self.dtype)?;
         for (index, layer) in self.layers.iter().enumerate() {
             x = pass.at(index, &x)?;
-            angles =
-                Angles { cos: pass.at(index, &angles.cos)?, sin: pass.at(index, &angles.sin)? };
-            x = layer.forward(index, &x, &angles, &self.config.heads, pass)?;
+            x = layer.forward(index, &x, angles.at(index, pass)?, pass)?;
             pass.show(Place::Layer(index), &x);
         }
-        let x = self.norm.forward(&pass.last(&x)?)?;
+        let x = pass.last(&x)?;
+        pass.show(Place::BeforeNorm, &x);
+        let x = self.norm.forward(&x)?;
         pass.show(Place::Norm, &x);
-        let logits = self.head.forward(&x)?;
+        let logits = scaled(&self.head.forward(&x)?, logits)?;
+        let logits = softcapped(&logits, self.config.softcap)?;
         pass.show(Place::Logits, &logits);
         Ok(logits)
     }

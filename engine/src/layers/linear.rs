@@ -21,6 +21,22 @@ impl Linear {
         Self { weight, bias }
     }
 
+    /// The layers of `outputs` that lie one below the other in this one. They share its memory.
+    ///
+    /// # Errors
+    ///
+    /// When this one has less outputs.
+    pub fn split<const N: usize>(&self, outputs: [usize; N]) -> Result<[Self; N]> {
+        let mut parts = std::array::from_fn(|_| self.clone());
+        let mut first = 0;
+        for (part, rows) in parts.iter_mut().zip(outputs) {
+            part.weight = self.weight.narrow(0, first, rows)?;
+            part.bias = self.bias.as_ref().map(|bias| bias.narrow(0, first, rows)).transpose()?;
+            first += rows;
+        }
+        Ok(parts)
+    }
+
     /// `x`: `[tokens, in]` to `[tokens, out]`, in the dtype of `x`.
     ///
     /// # Errors

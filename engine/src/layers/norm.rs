@@ -1,19 +1,51 @@
-//! [`RmsNorm`]: each row divided by its root mean square, times a weight.
+//! [`Norm`]: brings each row to unit size.
 
 use candle_core::{Result, Tensor};
 
-/// Root-mean-square norm over the last axis.
+/// A norm over the last axis.
 #[derive(Debug, Clone)]
-pub struct RmsNorm {
-    /// `[dim]`.
+pub struct Norm {
+    /// `[dim]`. In f32 where a sum went into it, so that nothing is lost by rounding.
     weight: Tensor,
+    /// `[dim]`; a norm that has one also takes the mean away.
+    bias: Option<Tensor>,
     eps: f32,
 }
 
-impl RmsNorm {
-    /// From `weight`, `[dim]`.
-    pub const fn new(weight: Tensor, eps: f32) -> Self {
-        Self { weight, eps }
+/// How a family normalises; the number is the epsilon.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum NormKind {
+    /// `x / rms(x) · w`.
+    Rms(f32),
+    /// `x / rms(x) · (1 + w)`.
+    RmsPlusOne(f32),
+    /// `(x − mean(x)) / deviation(x) · w + b`.
+    Layer(f32),
+}
+
+impl Norm {
+    /// Root-mean-square norm of `weight`, `[dim]`.
+    pub const fn rms(weight: Tensor, eps: f32) -> Self {
+        Self { weight, bias: None, eps }
+    }
+
+    /// Norm around the mean, of `weight` and `bias`, both `[dim]`.
+    pub const fn layer(weight: Tensor, bias: Tensor, eps: f32) -> Self {
+        Self { weight, bias: Some(bias), eps }
+    }
+
+    /// The same without a weight.
+    ///
+    /// # Errors
+    ///
+    /// When the device has no room.
+    pub fn unweighted(&self) -> Result<Self> {
+        Ok(Self::rms(self.weight.ones_like()?, self.eps))
+    }
+
+    /// Length of a row.
+    pub fn dim(&self) -> usize {
+        self.weight.elem_count()
     }
 
     /// `x`: `[…, dim]`, same shape and dtype out; sums are f32.
@@ -22,6 +54,11 @@ impl RmsNorm {
     ///
     /// When the last axis of `x` has another length than the weight.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        candle_nn::ops::rms_norm(&x.contiguous()?, &self.weight, self.eps)
+        let wide = x.contiguous()?.to_dtype(self.weight.dtype())?;
+        let normed = match &self.bias {
+            None => candle_nn::ops::rms_norm(&wide, &self.weight, self.eps)?,
+            Some(bias) => candle_nn::ops::layer_norm(&wide, &self.weight, bias, self.eps)?,
+        };
+        normed.to_dtype(x.dtype())
     }
 }

@@ -1,88 +1,68 @@
-//! Rotary position embeddings: frequencies from the configuration, angles once a step.
+//! Rotary position embeddings: angles once a step, then the rotation of queries and keys.
 //!
-//! Both spellings of the configuration are read: `rope_theta` beside `rope_scaling`, and the
-//! newer `rope_parameters` with everything inside. A scaling type that is not implemented is an
-//! error; ignored, it would give text that is wrong only far into a context.
+//! What the configuration says about them is read in `rope/scaling.rs`.
 
-use std::f64::consts::PI;
+use candle_core::{D, DType, Device, Result as TensorResult, Tensor};
 
-use candle_core::{DType, Device, Result as TensorResult, Tensor};
-use serde::Deserialize;
-use serde_json::Value;
+use crate::pass::{Pass, Position};
 
-/// Frequencies of a rotary embedding.
+mod scaling;
+
+pub use scaling::RopeKeys;
+
+/// A rotary embedding.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rope {
-    /// Angle per position, `[dim / 2]`.
+    /// Angle per position, `[rotated / 2]`; a head's first `rotated` dims turn, the others stay.
     frequencies: Vec<f32>,
+    /// What replaces them in long sequences.
+    long: Option<Long>,
+    /// Factor on cosines and sines.
+    magnitude: f32,
+    pairing: Pairing,
+}
+
+/// Frequencies of the sequences of more than `border` tokens.
+///
+/// What counts is how long a sequence is, not how much of it a step computes: no key depends on
+/// how the prompt was cut. A sequence that crosses the border is computed anew.
+#[derive(Debug, Clone, PartialEq)]
+struct Long {
+    border: u32,
+    frequencies: Vec<f32>,
+}
+
+/// Which dims of a head turn together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pairing {
+    /// Dim `i` with dim `i + rotated / 2`.
+    Halves,
+    /// Dim `2i` with dim `2i + 1`.
+    Neighbours,
 }
 
 /// Cosines and sines of a step's positions.
 #[derive(Debug, Clone)]
 pub struct Angles {
-    /// `[tokens, dim / 2]`.
+    /// `[tokens, rotated / 2]`.
     pub cos: Tensor,
-    /// `[tokens, dim / 2]`.
+    /// `[tokens, rotated / 2]`.
     pub sin: Tensor,
-}
-
-/// The keys of `config.json` that say how positions rotate.
-#[derive(Debug, Clone, Default, Deserialize)]
-pub struct RopeKeys {
-    rope_theta: Option<f64>,
-    rope_scaling: Option<Value>,
-    rope_parameters: Option<Value>,
-}
-
-/// What stands in `rope_scaling` or `rope_parameters`.
-#[derive(Debug, Deserialize)]
-struct Scaling {
-    rope_theta: Option<f64>,
-    #[serde(alias = "type")]
-    rope_type: Option<String>,
-    factor: Option<f64>,
-    low_freq_factor: Option<f64>,
-    high_freq_factor: Option<f64>,
-    original_max_position_embeddings: Option<f64>,
+    pairing: Pairing,
 }
 
 impl Rope {
-    /// Plain frequencies, `theta^(−2i / dim)`.
-    fn plain(dim: usize, theta: f64) -> Vec<f64> {
-        (0..dim / 2).map(|i| theta.powf(-2.0 * i as f64 / dim as f64)).collect()
+    /// The same with dims that turn together as `pairing` says.
+    pub fn with_pairing(self, pairing: Pairing) -> Self {
+        Self { pairing, ..self }
     }
 
-    /// From the configuration, for heads of `dim`; `theta` where it names none.
-    ///
-    /// # Errors
-    ///
-    /// A sentence on the key that is missing, or on the type that is unknown.
-    pub fn from_config(keys: &RopeKeys, dim: usize, theta: f64) -> Result<Self, String> {
-        let place = keys.rope_parameters.as_ref().or(keys.rope_scaling.as_ref());
-        let scaling: Option<Scaling> = place
-            .map(|value| serde_json::from_value(value.clone()))
-            .transpose()
-            .map_err(|e| format!("the rope scaling cannot be read: {e}"))?;
-        let theta =
-            scaling.as_ref().and_then(|s| s.rope_theta).or(keys.rope_theta).unwrap_or(theta);
-        let plain = Self::plain(dim, theta);
-        let frequencies = match &scaling {
-            None => plain,
-            Some(scaling) => match scaling.rope_type.as_deref() {
-                None | Some("default") => plain,
-                Some("linear") => {
-                    let factor = require(scaling.factor, "linear", "factor")?;
-                    plain.into_iter().map(|f| f / factor).collect()
-                }
-                Some("llama3") => llama3(plain, scaling)?,
-                Some(other) => {
-                    return Err(format!(
-                        "rope scaling `{other}` is not implemented (default, linear and llama3 are); without it long contexts would be wrong"
-                    ));
-                }
-            },
-        };
-        Ok(Self { frequencies: frequencies.into_iter().map(|f| f as f32).collect() })
+    /// Angle per position in a sequence of `length` tokens.
+    fn frequencies(&self, length: u32) -> &[f32] {
+        match &self.long {
+            Some(long) if length > long.border => &long.frequencies,
+            _ => &self.frequencies,
+        }
     }
 
     /// Cosines and sines at `positions`.
@@ -90,50 +70,115 @@ impl Rope {
     /// # Errors
     ///
     /// When they cannot be brought to `device`.
-    pub fn angles(&self, positions: &[u32], dtype: DType, device: &Device) -> TensorResult<Angles> {
+    pub fn angles(
+        &self,
+        positions: &[Position],
+        dtype: DType,
+        device: &Device,
+    ) -> TensorResult<Angles> {
         // In f64: at position 100,000 an f32 angle is off by a hundredth.
-        let angles = positions.iter().flat_map(|&position| {
-            self.frequencies.iter().map(move |&f| f64::from(position) * f64::from(f))
+        let angles = positions.iter().flat_map(|position| {
+            let frequencies = self.frequencies(position.length).iter();
+            frequencies.map(|&f| f64::from(position.at) * f64::from(f))
         });
-        let (sin, cos): (Vec<f32>, Vec<f32>) =
-            angles.map(|angle| (angle.sin() as f32, angle.cos() as f32)).unzip();
+        let magnitude = f64::from(self.magnitude);
+        let (sin, cos): (Vec<f32>, Vec<f32>) = angles
+            .map(|angle| ((angle.sin() * magnitude) as f32, (angle.cos() * magnitude) as f32))
+            .unzip();
         let shape = (positions.len(), self.frequencies.len());
         let tensor = |numbers| Tensor::from_vec(numbers, shape, device)?.to_dtype(dtype);
-        Ok(Angles { cos: tensor(cos)?, sin: tensor(sin)? })
+        Ok(Angles { cos: tensor(cos)?, sin: tensor(sin)?, pairing: self.pairing })
     }
 }
 
 impl Angles {
-    /// Rotates the heads of `x`, `[tokens, heads, dim]`: dim `i` with dim `i + dim / 2`.
+    /// Rotates the heads of `x`, `[tokens, heads, dim]`; same shape out.
+    ///
+    /// Neighbours come out sorted into halves. As that happens to queries and keys alike, no
+    /// score changes by it.
     ///
     /// # Errors
     ///
-    /// When `x` has another dtype, another number of tokens, or heads of another length.
+    /// When `x` has another dtype, another number of tokens, or heads that are too short.
     pub fn rotate(&self, x: &Tensor) -> TensorResult<Tensor> {
-        let x = x.contiguous()?.unsqueeze(0)?;
-        candle_nn::rotary_emb::rope_thd(&x, &self.cos, &self.sin)?.squeeze(0)
+        let (tokens, heads, dim) = x.dims3()?;
+        let half = self.cos.dim(1)?;
+        let turning = x.narrow(2, 0, 2 * half)?;
+        let turning = match self.pairing {
+            Pairing::Halves => turning.contiguous()?,
+            Pairing::Neighbours => turning
+                .reshape((tokens, heads, half, 2))?
+                .transpose(2, 3)?
+                .contiguous()?
+                .reshape((tokens, heads, 2 * half))?,
+        };
+        let turned = candle_nn::rotary_emb::rope_thd(&turning.unsqueeze(0)?, &self.cos, &self.sin)?;
+        let turned = turned.squeeze(0)?;
+        if 2 * half == dim {
+            return Ok(turned);
+        }
+        Tensor::cat(&[turned, x.narrow(2, 2 * half, dim - 2 * half)?], D::Minus1)
     }
 }
 
-/// Low frequencies are divided by the factor, high ones kept, those between blended.
-fn llama3(plain: Vec<f64>, scaling: &Scaling) -> Result<Vec<f64>, String> {
-    let factor = require(scaling.factor, "llama3", "factor")?;
-    let low = require(scaling.low_freq_factor, "llama3", "low_freq_factor")?;
-    let high = require(scaling.high_freq_factor, "llama3", "high_freq_factor")?;
-    let context = scaling.original_max_position_embeddings;
-    let context = require(context, "llama3", "original_max_position_embeddings")?;
-    Ok(plain
-        .into_iter()
-        .map(|frequency| {
-            let turns = context * frequency / (2.0 * PI);
-            let keep = ((turns - low) / (high - low)).clamp(0.0, 1.0);
-            frequency * (keep + (1.0 - keep) / factor)
-        })
-        .collect())
+/// The rotary embeddings of a stack, and which layer has which.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ropes {
+    kinds: Vec<Rope>,
+    /// Index into `kinds` by layer; `None` where positions do not matter.
+    layers: Vec<Option<usize>>,
 }
 
-fn require(value: Option<f64>, kind: &str, key: &str) -> Result<f64, String> {
-    value.ok_or_else(|| format!("rope scaling `{kind}` needs the key `{key}`"))
+impl Ropes {
+    /// `kinds`, and the index of its kind for each layer that has one.
+    pub const fn new(kinds: Vec<Rope>, layers: Vec<Option<usize>>) -> Self {
+        Self { kinds, layers }
+    }
+
+    /// The same in all `layers`.
+    pub fn everywhere(rope: Rope, layers: usize) -> Self {
+        Self::new(vec![rope], vec![Some(0); layers])
+    }
+
+    /// Length beyond which a sequence rotates otherwise, from its start on. A configuration has
+    /// one at most.
+    pub fn border(&self) -> Option<usize> {
+        self.kinds.iter().find_map(|rope| Some(rope.long.as_ref()?.border as usize))
+    }
+
+    /// The angles of this step, each kind computed once, on the first device.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be brought to the device.
+    pub fn angles(&self, pass: &Pass<'_>, dtype: DType) -> TensorResult<StepAngles<'_>> {
+        let device = pass.tokens().device();
+        let angles = |rope: &Rope| rope.angles(pass.positions(), dtype, device);
+        let kinds = self.kinds.iter().map(angles).collect::<TensorResult<_>>()?;
+        Ok(StepAngles { kinds, layers: &self.layers })
+    }
+}
+
+/// The angles of one step.
+#[derive(Debug)]
+pub struct StepAngles<'a> {
+    kinds: Vec<Angles>,
+    layers: &'a [Option<usize>],
+}
+
+impl StepAngles<'_> {
+    /// Those of layer `layer`, on its device.
+    ///
+    /// # Errors
+    ///
+    /// When the transfer fails.
+    pub fn at(&mut self, layer: usize, pass: &Pass<'_>) -> TensorResult<Option<&Angles>> {
+        let Some(kind) = self.layers[layer] else { return Ok(None) };
+        let angles = &mut self.kinds[kind];
+        angles.cos = pass.at(layer, &angles.cos)?;
+        angles.sin = pass.at(layer, &angles.sin)?;
+        Ok(Some(angles))
+    }
 }
 
 #[cfg(test)]

@@ -9,8 +9,12 @@ use serde_json::Value;
 
 use crate::attention::{Heads, Mask};
 use crate::error::{Error, Result};
-use crate::layers::decoder::{DecoderConfig, Head, QkNorm};
-use crate::layers::rope::{Rope, RopeKeys};
+use crate::layers::activation::Activation;
+use crate::layers::decoder::{DecoderConfig, FeedForwardConfig, Head, LayerNorms, Scales};
+use crate::layers::mlp::{MlpConfig, MlpForm};
+use crate::layers::norm::NormKind;
+use crate::layers::rope::{Rope, Ropes};
+use crate::layers::self_attention::{Projections, QkNorm, Qkv};
 use crate::weights::Bias;
 
 /// A model's configuration in the layout of the hub.
@@ -103,21 +107,28 @@ impl ConfigFile {
 /// The keys that most decoders share.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct DecoderKeys {
-    hidden_size: usize,
-    intermediate_size: usize,
+    pub(super) hidden_size: usize,
+    intermediate_size: Widths,
     pub(super) num_hidden_layers: usize,
     num_attention_heads: usize,
     num_key_value_heads: Option<usize>,
     head_dim: Option<usize>,
-    vocab_size: usize,
-    max_position_embeddings: usize,
-    rms_norm_eps: f64,
+    pub(super) vocab_size: usize,
+    pub(super) max_position_embeddings: usize,
+    #[serde(alias = "norm_epsilon")]
+    rms_norm_eps: f32,
     hidden_act: Option<String>,
-    #[serde(default)]
-    tie_word_embeddings: bool,
-    #[serde(flatten)]
-    rope: RopeKeys,
-    layer_types: Option<Vec<String>>,
+    hidden_activation: Option<String>,
+    tie_word_embeddings: Option<bool>,
+    pub(super) layer_types: Option<Vec<String>>,
+}
+
+/// Width inside the feed-forward blocks.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum Widths {
+    Same(usize),
+    ByLayer(Vec<usize>),
 }
 
 impl DecoderKeys {
@@ -160,11 +171,36 @@ impl DecoderKeys {
         (0..self.num_hidden_layers).map(mask).collect()
     }
 
-    /// The stack that these keys describe, without biases and without norms on queries and keys.
+    /// The plain stack that these keys describe: one root-mean-square norm before each block,
+    /// gated feed-forward blocks through silu, no biases, nothing scaled. A family names what it
+    /// does otherwise.
     pub(super) fn decoder(&self, file: &ConfigFile, masks: Vec<Mask>) -> Result<DecoderConfig> {
+        let heads = self.heads(file, masks)?;
+        Ok(DecoderConfig {
+            hidden: self.hidden_size,
+            vocabulary: self.vocab_size,
+            positions: self.max_position_embeddings,
+            norm: NormKind::Rms(self.rms_norm_eps),
+            norms: LayerNorms::BEFORE,
+            ropes: Ropes::everywhere(self.rope(file, heads.dim, 10_000.0)?, self.num_hidden_layers),
+            projections: Projections {
+                qkv: Qkv::Split,
+                qkv_bias: Bias::Absent,
+                output_bias: Bias::Absent,
+                qk_norm: QkNorm::Absent,
+            },
+            feed_forward: self.dense(file, MlpForm::GATED, Activation::Silu, Bias::Absent)?,
+            scales: Scales::NONE,
+            softcap: None,
+            head: self.head(Head::Own),
+            heads,
+        })
+    }
+
+    /// The head geometry, with scores divided by the root of a head's length.
+    pub(super) fn heads(&self, file: &ConfigFile, masks: Vec<Mask>) -> Result<Heads> {
         let sizes = [
             ("hidden_size", self.hidden_size),
-            ("intermediate_size", self.intermediate_size),
             ("num_hidden_layers", self.num_hidden_layers),
             ("num_attention_heads", self.num_attention_heads),
             ("num_key_value_heads", self.num_key_value_heads.unwrap_or(1)),
@@ -192,28 +228,65 @@ impl DecoderKeys {
                 )));
             }
         };
-        if !dim.is_multiple_of(2) {
-            return Err(
-                file.error(format!("heads of {dim} cannot be rotated; the length must be even"))
-            );
-        }
-        if let Some(other) = self.hidden_act.as_deref().filter(|act| *act != "silu") {
-            return Err(file.error(format!("`hidden_act` is `{other}`; implemented is `silu`")));
-        }
         let scale = (dim as f64).powf(-0.5) as f32;
-        Ok(DecoderConfig {
-            heads: Heads { heads, kv_heads, dim, scale, softcap: None, masks },
-            hidden: self.hidden_size,
-            intermediate: self.intermediate_size,
-            vocabulary: self.vocab_size,
-            positions: self.max_position_embeddings,
-            eps: self.rms_norm_eps as f32,
-            rope: Rope::from_config(&self.rope, dim, 10_000.0).map_err(|e| file.error(e))?,
-            qkv_bias: Bias::Absent,
-            output_bias: Bias::Absent,
-            mlp_bias: Bias::Absent,
-            qk_norm: QkNorm::Absent,
-            head: if self.tie_word_embeddings { Head::Tied } else { Head::Own },
-        })
+        Ok(Heads { heads, kv_heads, dim, scale, softcap: None, cached: masks.len(), masks })
+    }
+
+    /// The rotary embedding of heads of `dim`; `theta` where the file names no base.
+    pub(super) fn rope(&self, file: &ConfigFile, dim: usize, theta: f64) -> Result<Rope> {
+        Rope::from_config(&file.keys()?, dim, theta).map_err(|e| file.error(e))
+    }
+
+    /// A dense block in every layer; with `activation` where the file names none.
+    pub(super) fn dense(
+        &self,
+        file: &ConfigFile,
+        form: MlpForm,
+        activation: Activation,
+        bias: Bias,
+    ) -> Result<Vec<FeedForwardConfig>> {
+        let activation = self.activation(file, activation)?;
+        let block = |layer| {
+            let intermediate = self.intermediate(file, layer)?;
+            Ok(FeedForwardConfig::Dense(MlpConfig { form, intermediate, activation, bias }))
+        };
+        (0..self.num_hidden_layers).map(block).collect()
+    }
+
+    /// The nonlinear function of the feed-forward blocks; `default` where the file names none.
+    pub(super) fn activation(&self, file: &ConfigFile, default: Activation) -> Result<Activation> {
+        let named = |(key, name): (&str, &String)| {
+            Activation::named(name).map_err(|e| file.error(format!("`{key}` is {e}")))
+        };
+        let old = || Some(("hidden_act", self.hidden_act.as_ref()?));
+        let new = self.hidden_activation.as_ref().map(|name| ("hidden_activation", name));
+        new.or_else(old).map_or(Ok(default), named)
+    }
+
+    /// Width inside the feed-forward block of `layer`.
+    pub(super) fn intermediate(&self, file: &ConfigFile, layer: usize) -> Result<usize> {
+        let width = match &self.intermediate_size {
+            Widths::Same(width) => Some(width),
+            Widths::ByLayer(widths) => widths.get(layer),
+        };
+        match width {
+            Some(0) => Err(file.error("`intermediate_size` is 0")),
+            Some(width) => Ok(*width),
+            None => Err(file.error(format!("`intermediate_size` has none for layer {layer}"))),
+        }
+    }
+
+    /// Epsilon of the norms.
+    pub(super) const fn eps(&self) -> f32 {
+        self.rms_norm_eps
+    }
+
+    /// Where the output matrix comes from; `default` where the file says nothing.
+    pub(super) fn head(&self, default: Head) -> Head {
+        match self.tie_word_embeddings {
+            Some(true) => Head::Tied,
+            Some(false) => Head::Own,
+            None => default,
+        }
     }
 }

@@ -5,7 +5,10 @@ use serde::Deserialize;
 use super::Model;
 use super::config::{ConfigFile, DecoderKeys};
 use crate::error::Result;
+use crate::layers::activation::Activation;
 use crate::layers::decoder::{Decoder, DecoderConfig};
+use crate::layers::mlp::MlpForm;
+use crate::layers::self_attention::Projections;
 use crate::weights::{Bias, Weights};
 
 #[derive(Deserialize)]
@@ -17,13 +20,24 @@ struct Keys {
 }
 
 pub(super) fn load(file: &ConfigFile, weights: &Weights<'_>) -> Result<Box<dyn Model>> {
-    let (keys, own): (DecoderKeys, Keys) = (file.keys()?, file.keys()?);
+    let keys: DecoderKeys = file.keys()?;
     let masks = keys.masks(file, None, |_| false)?;
-    let config = DecoderConfig {
-        qkv_bias: Bias::from_key(own.attention_bias),
-        output_bias: Bias::from_key(own.attention_bias),
-        mlp_bias: Bias::from_key(own.mlp_bias),
-        ..keys.decoder(file, masks)?
-    };
-    Ok(Box::new(Decoder::load(config, weights)?))
+    let plain = keys.decoder(file, masks)?;
+    Ok(Box::new(Decoder::load(with_biases(file, &keys, plain)?, weights)?))
+}
+
+/// `config` with the biases that `attention_bias` and `mlp_bias` ask for.
+pub(super) fn with_biases(
+    file: &ConfigFile,
+    keys: &DecoderKeys,
+    config: DecoderConfig,
+) -> Result<DecoderConfig> {
+    let own: Keys = file.keys()?;
+    let bias = Bias::from_key(own.attention_bias);
+    let mlp_bias = Bias::from_key(own.mlp_bias);
+    Ok(DecoderConfig {
+        projections: Projections { qkv_bias: bias, output_bias: bias, ..config.projections },
+        feed_forward: keys.dense(file, MlpForm::GATED, Activation::Silu, mlp_bias)?,
+        ..config
+    })
 }

@@ -7,6 +7,7 @@ use super::config::{ConfigFile, DecoderKeys};
 use crate::attention::Mask;
 use crate::error::Result;
 use crate::layers::decoder::{Decoder, DecoderConfig};
+use crate::layers::self_attention::Projections;
 use crate::weights::{Bias, Weights};
 
 #[derive(Deserialize)]
@@ -19,9 +20,14 @@ struct Keys {
 
 pub(super) fn load(file: &ConfigFile, weights: &Weights<'_>) -> Result<Box<dyn Model>> {
     let keys: DecoderKeys = file.keys()?;
-    let masks = masks(file, &keys)?;
-    let config = DecoderConfig { qkv_bias: Bias::Present, ..keys.decoder(file, masks)? };
-    Ok(Box::new(Decoder::load(config, weights)?))
+    Ok(Box::new(Decoder::load(decoder(file, &keys)?, weights)?))
+}
+
+/// The stack of Qwen 2, with a dense block in every layer.
+pub(super) fn decoder(file: &ConfigFile, keys: &DecoderKeys) -> Result<DecoderConfig> {
+    let plain = keys.decoder(file, masks(file, keys)?)?;
+    let projections = Projections { qkv_bias: Bias::Present, ..plain.projections };
+    Ok(DecoderConfig { projections, ..plain })
 }
 
 /// The rule of Qwen 2 and 3. Despite its name, `max_window_layers` is the number of lower layers

@@ -5,8 +5,10 @@ use serde::Deserialize;
 use super::Model;
 use super::config::{ConfigFile, DecoderKeys};
 use super::qwen2;
+use crate::attention::Mask;
 use crate::error::Result;
-use crate::layers::decoder::{Decoder, DecoderConfig, QkNorm};
+use crate::layers::decoder::{Decoder, DecoderConfig};
+use crate::layers::self_attention::{Projections, QkNorm};
 use crate::weights::{Bias, Weights};
 
 #[derive(Deserialize)]
@@ -16,13 +18,25 @@ struct Keys {
 }
 
 pub(super) fn load(file: &ConfigFile, weights: &Weights<'_>) -> Result<Box<dyn Model>> {
-    let (keys, own): (DecoderKeys, Keys) = (file.keys()?, file.keys()?);
+    let keys: DecoderKeys = file.keys()?;
     let masks = qwen2::masks(file, &keys)?;
-    let config = DecoderConfig {
-        qkv_bias: Bias::from_key(own.attention_bias),
-        output_bias: Bias::from_key(own.attention_bias),
-        qk_norm: QkNorm::PerHead,
-        ..keys.decoder(file, masks)?
+    Ok(Box::new(Decoder::load(decoder(file, &keys, masks)?, weights)?))
+}
+
+/// The stack of Qwen 3, with a dense block in every layer.
+pub(super) fn decoder(
+    file: &ConfigFile,
+    keys: &DecoderKeys,
+    masks: Vec<Mask>,
+) -> Result<DecoderConfig> {
+    let own: Keys = file.keys()?;
+    let bias = Bias::from_key(own.attention_bias);
+    let plain = keys.decoder(file, masks)?;
+    let projections = Projections {
+        qkv_bias: bias,
+        output_bias: bias,
+        qk_norm: QkNorm::PerHead(plain.norm),
+        ..plain.projections
     };
-    Ok(Box::new(Decoder::load(config, weights)?))
+    Ok(DecoderConfig { projections, ..plain })
 }

@@ -193,6 +193,7 @@ fn sequence(
         prefix_cache,
         cached: 0,
         limit: prompt + new,
+        border: None,
         stop: vec![0],
         sampler: Sampler::new(Sampling::GREEDY),
     }

@@ -29,10 +29,22 @@ const PRESETS: &[Preset] = presets![
     "qwen2.5-1.5b",
     "qwen3-0.6b",
     "small-llama",
+    "tiny-gemma2",
+    "tiny-gemma3",
+    "tiny-gemma3n",
+    "tiny-glm4",
+    "tiny-granite",
     "tiny-llama",
     "tiny-mistral",
+    "tiny-mixtral",
+    "tiny-olmo2",
+    "tiny-phi3",
     "tiny-qwen2",
+    "tiny-qwen2-moe",
     "tiny-qwen3",
+    "tiny-qwen3-moe",
+    "tiny-smollm3",
+    "tiny-starcoder2",
 ];
 
 /// Every preset, by name.

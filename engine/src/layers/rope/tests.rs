@@ -1,6 +1,9 @@
 //! Frequencies and angles against those of transformers (`tests/golden/rope.json`).
 
-use serde_json::json;
+use std::collections::BTreeMap;
+
+use insta::assert_snapshot;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -13,11 +16,15 @@ fn cases() -> (Value, Vec<Value>) {
 
 /// The case's parameters in both spellings.
 fn spellings(case: &Value) -> [RopeKeys; 2] {
+    let longest = &case["max_position_embeddings"];
+    let theta = &case["rope_theta"];
     let mut inside = case["params"].clone();
     inside["rope_type"] = case["rope_type"].clone();
-    let old = json!({ "rope_theta": case["rope_theta"], "rope_scaling": inside });
-    inside["rope_theta"] = case["rope_theta"].clone();
-    let new = json!({ "rope_parameters": inside });
+    let old = json!({
+        "rope_theta": theta, "rope_scaling": inside, "max_position_embeddings": longest
+    });
+    inside["rope_theta"] = theta.clone();
+    let new = json!({ "rope_parameters": inside, "max_position_embeddings": longest });
     [old, new].map(|keys| serde_json::from_value(keys).unwrap())
 }
 
@@ -27,11 +34,14 @@ fn numbers(value: &Value) -> Vec<f32> {
 
 fn check(case: &Value, golden: &Value) {
     let dim = case["head_dim"].as_u64().unwrap() as usize;
-    let positions: Vec<u32> = numbers(&case["positions"]).iter().map(|p| *p as u32).collect();
+    let length = case["seq_len"].as_u64().unwrap_or(1) as u32;
+    let positions = numbers(&case["positions"]).into_iter();
+    let positions: Vec<_> = positions.map(|at| Position { at: at as u32, length }).collect();
     for keys in spellings(case) {
         let rope = Rope::from_config(&keys, dim, 1.0).unwrap();
         let rtol = golden["rtol_inv_freq"].as_f64().unwrap() as f32;
-        for (found, expected) in rope.frequencies.iter().zip(numbers(&case["inv_freq"])) {
+        assert_eq!(rope.magnitude, case["attention_factor"].as_f64().unwrap() as f32, "{keys:?}");
+        for (found, expected) in rope.frequencies(length).iter().zip(numbers(&case["inv_freq"])) {
             assert!((found / expected - 1.0).abs() <= rtol, "{keys:?}: {found}, {expected}");
         }
         let angles = rope.angles(&positions, DType::F32, &Device::Cpu).unwrap();
@@ -49,33 +59,76 @@ fn check(case: &Value, golden: &Value) {
 #[test]
 fn implemented_scalings_agree_with_transformers_and_others_are_refused() {
     let (golden, cases) = cases();
-    let mut checked = Vec::new();
+    let mut checked = BTreeMap::new();
     for case in &cases {
         let kind = case["rope_type"].as_str().unwrap();
-        if ["default", "linear", "llama3"].contains(&kind) {
+        if ["default", "linear", "llama3", "yarn", "longrope"].contains(&kind) {
             check(case, &golden);
-            checked.push(kind);
+            *checked.entry(kind).or_insert(0) += 1;
         } else {
             let dim = case["head_dim"].as_u64().unwrap() as usize;
             let refusal = Rope::from_config(&spellings(case)[0], dim, 1.0).unwrap_err();
             assert!(refusal.contains(&format!("`{kind}` is not implemented")), "{refusal}");
         }
     }
-    assert_eq!(checked, ["default", "linear", "llama3"]);
+    let counts = [("default", 1), ("linear", 1), ("llama3", 1), ("longrope", 2), ("yarn", 4)];
+    assert_eq!(checked, BTreeMap::from(counts));
 }
 
 #[test]
 fn a_key_that_a_scaling_needs_is_asked_for() {
-    let keys = serde_json::from_value(json!({ "rope_scaling": { "type": "llama3", "factor": 8 } }));
-    let refusal = Rope::from_config(&keys.unwrap(), 64, 1e4).unwrap_err();
-    insta::assert_snapshot!(refusal, @"rope scaling `llama3` needs the key `low_freq_factor`");
+    let refusal = |scaling: Value| {
+        let keys = json!({ "rope_scaling": scaling, "max_position_embeddings": 100 });
+        Rope::from_config(&serde_json::from_value(keys).unwrap(), 8, 1e4).unwrap_err()
+    };
+    assert_snapshot!(refusal(json!({ "type": "llama3", "factor": 8 })), @"rope scaling `llama3` needs the key `low_freq_factor`");
+    assert_snapshot!(refusal(json!({ "type": "longrope" })), @"rope scaling `longrope` needs the key `short_factor`");
+    assert_snapshot!(refusal(json!({ "type": "longrope", "short_factor": [1, 2] })), @"`short_factor` has 2 numbers for 4 frequencies");
+    assert_snapshot!(refusal(json!({ "partial_rotary_factor": 0.4 })), @"3 of 8 dims cannot be rotated; the number must be even and fit a head");
+}
+
+#[test]
+fn each_kind_of_layers_may_have_its_own_parameters() {
+    let keys: RopeKeys = serde_json::from_value(json!({ "rope_parameters": {
+        "full_attention": { "rope_type": "linear", "factor": 8.0, "rope_theta": 1e6 },
+        "sliding_attention": { "rope_type": "default", "rope_theta": 1e4 },
+    }}))
+    .unwrap();
+    let of_kind = |kind| Rope::from_config(&keys.of_kind(kind).unwrap(), 4, 1.0).unwrap();
+    assert_eq!(of_kind("full_attention").frequencies, [0.125, 1.25e-4]);
+    assert_eq!(of_kind("sliding_attention").frequencies, [1.0, 1e-2]);
+    assert!(keys.of_kind("chunked_attention").is_none());
 }
 
 #[test]
 fn rotation_turns_a_dim_with_its_partner_half_a_head_away() {
     let rope = Rope::from_config(&RopeKeys::default(), 4, 1e4).unwrap();
-    let angles = rope.angles(&[3], DType::F32, &Device::Cpu).unwrap();
-    let x = Tensor::new(&[[[1f32, 0.0, 0.0, 0.0]]], &Device::Cpu).unwrap();
-    let y: Vec<f32> = angles.rotate(&x).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+    let y = rotated(&rope, &[1.0, 0.0, 0.0, 0.0]);
     assert!((y[0] - 3f32.cos()).abs() < 1e-6 && (y[2] - 3f32.sin()).abs() < 1e-6, "{y:?}");
+}
+
+#[test]
+fn neighbours_turn_together_and_come_out_sorted_into_halves() {
+    let rope = Rope::from_config(&RopeKeys::default(), 4, 1e4).unwrap();
+    let neighbours = rope.clone().with_pairing(Pairing::Neighbours);
+    let turned = rotated(&neighbours, &[1.0, 2.0, 3.0, 4.0]);
+    assert_eq!(turned, rotated(&rope, &[1.0, 3.0, 2.0, 4.0]));
+}
+
+#[test]
+fn dims_beyond_the_rotated_part_stay() {
+    let keys = RopeKeys::default().with_part(0.5);
+    let rope = Rope::from_config(&keys, 8, 1e4).unwrap();
+    let whole = Rope::from_config(&RopeKeys::default(), 4, 1e4).unwrap();
+    let x = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0];
+    let expected = [rotated(&whole, &x[..4]), x[4..].to_vec()].concat();
+    assert_eq!(rotated(&rope, &x), expected);
+}
+
+/// A head at position 3.
+fn rotated(rope: &Rope, head: &[f32]) -> Vec<f32> {
+    let position = Position { at: 3, length: 4 };
+    let angles = rope.angles(&[position], DType::F32, &Device::Cpu).unwrap();
+    let x = Tensor::new(head, &Device::Cpu).unwrap().reshape((1, 1, head.len())).unwrap();
+    angles.rotate(&x).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }

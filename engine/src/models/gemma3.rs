@@ -1,0 +1,75 @@
+//! Gemma 3, text alone: as Gemma 2, with norms on queries and keys, and a rotary embedding each
+//! for the layers with a window and for those without.
+
+use serde::Deserialize;
+
+use super::config::{ConfigFile, DecoderKeys};
+use super::{Model, gemma2};
+use crate::attention::{Heads, Mask};
+use crate::error::Result;
+use crate::layers::decoder::{Decoder, DecoderConfig};
+use crate::layers::rope::{Rope, RopeKeys, Ropes};
+use crate::layers::self_attention::{Projections, QkNorm};
+use crate::weights::Weights;
+
+#[derive(Deserialize)]
+#[serde(default)]
+struct Keys {
+    sliding_window: Option<usize>,
+    /// Every layer of this number sees everything.
+    sliding_window_pattern: usize,
+    rope_local_base_freq: f64,
+    attn_logit_softcapping: Option<f32>,
+    final_logit_softcapping: Option<f64>,
+    use_bidirectional_attention: Option<bool>,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self {
+            sliding_window: Some(4096),
+            sliding_window_pattern: 6,
+            rope_local_base_freq: 10_000.0,
+            attn_logit_softcapping: None,
+            final_logit_softcapping: None,
+            use_bidirectional_attention: None,
+        }
+    }
+}
+
+pub(super) fn load(file: &ConfigFile, weights: &Weights<'_>) -> Result<Box<dyn Model>> {
+    let (keys, own): (DecoderKeys, Keys) = (file.keys()?, file.keys()?);
+    if own.use_bidirectional_attention == Some(true) {
+        return Err(file.error(
+            "`use_bidirectional_attention` is set: this model embeds texts and cannot continue them",
+        ));
+    }
+    let pattern = own.sliding_window_pattern.max(1);
+    let masks =
+        keys.masks(file, own.sliding_window, |layer| !(layer + 1).is_multiple_of(pattern))?;
+    let gemma = gemma2::decoder(file, &keys, keys.decoder(file, masks)?)?;
+    let config = DecoderConfig {
+        ropes: ropes(file, &gemma.heads)?,
+        projections: Projections { qk_norm: QkNorm::PerHead(gemma.norm), ..gemma.projections },
+        heads: Heads { softcap: own.attn_logit_softcapping, ..gemma.heads },
+        softcap: own.final_logit_softcapping,
+        ..gemma
+    };
+    Ok(Box::new(Decoder::load(config, weights)?))
+}
+
+/// One rotary embedding for the layers without a window, to which `rope_scaling` belongs, and one
+/// for those with it.
+pub(super) fn ropes(file: &ConfigFile, heads: &Heads) -> Result<Ropes> {
+    let own: Keys = file.keys()?;
+    let rope_keys: RopeKeys = file.keys()?;
+    let local = rope_keys.of_kind("sliding_attention");
+    let local = local.unwrap_or_else(|| RopeKeys::plain(own.rope_local_base_freq));
+    let global = rope_keys.of_kind("full_attention").unwrap_or(rope_keys);
+    let rope = |rope_keys, theta| {
+        Rope::from_config(rope_keys, heads.dim, theta).map_err(|e| file.error(e))
+    };
+    let kinds = vec![rope(&global, 1e6)?, rope(&local, own.rope_local_base_freq)?];
+    let layers = heads.masks.iter().map(|mask| Some(usize::from(*mask != Mask::Causal)));
+    Ok(Ropes::new(kinds, layers.collect()))
+}

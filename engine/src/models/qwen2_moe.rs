@@ -1,0 +1,64 @@
+//! Qwen 1.5 and 2 with experts: the attention of Qwen 2; in most layers experts to feed forward,
+//! and one that all tokens share.
+
+use serde::Deserialize;
+
+use super::config::{ConfigFile, DecoderKeys};
+use super::{Model, qwen2};
+use crate::error::Result;
+use crate::layers::activation::Activation;
+use crate::layers::decoder::{Decoder, DecoderConfig, FeedForwardConfig};
+use crate::layers::mlp::{MlpConfig, MlpForm};
+use crate::layers::moe::{MoeConfig, Shares};
+use crate::weights::{Bias, Weights};
+
+#[derive(Deserialize)]
+struct Keys {
+    num_experts: usize,
+    num_experts_per_tok: usize,
+    moe_intermediate_size: usize,
+    shared_expert_intermediate_size: Option<usize>,
+    #[serde(default)]
+    norm_topk_prob: bool,
+    /// Every layer of this number has experts.
+    decoder_sparse_step: Option<usize>,
+    #[serde(default)]
+    mlp_only_layers: Vec<usize>,
+}
+
+pub(super) fn load(file: &ConfigFile, weights: &Weights<'_>) -> Result<Box<dyn Model>> {
+    let keys: DecoderKeys = file.keys()?;
+    let config = with_experts(file, &keys, qwen2::decoder(file, &keys)?)?;
+    Ok(Box::new(Decoder::load(config, weights)?))
+}
+
+/// `config` with experts in the layers that have them.
+pub(super) fn with_experts(
+    file: &ConfigFile,
+    keys: &DecoderKeys,
+    mut config: DecoderConfig,
+) -> Result<DecoderConfig> {
+    let own: Keys = file.keys()?;
+    let activation = keys.activation(file, Activation::Silu)?;
+    let mlp = |intermediate| MlpConfig {
+        form: MlpForm::GATED,
+        intermediate,
+        activation,
+        bias: Bias::Absent,
+    };
+    let moe = MoeConfig {
+        experts: own.num_experts,
+        asked: own.num_experts_per_tok,
+        shares: if own.norm_topk_prob { Shares::OfAsked } else { Shares::OfAll },
+        expert: mlp(own.moe_intermediate_size),
+        shared: own.shared_expert_intermediate_size.map(mlp),
+    };
+    moe.check().map_err(|e| file.error(e))?;
+    let step = own.decoder_sparse_step.unwrap_or(1).max(1);
+    for (layer, block) in config.feed_forward.iter_mut().enumerate() {
+        if (layer + 1).is_multiple_of(step) && !own.mlp_only_layers.contains(&layer) {
+            *block = FeedForwardConfig::Experts("mlp", moe);
+        }
+    }
+    Ok(config)
+}

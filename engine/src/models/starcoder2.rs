@@ -1,0 +1,35 @@
+//! StarCoder 2: norms around the mean, plain feed-forward blocks, biases everywhere.
+
+use serde::Deserialize;
+
+use super::Model;
+use super::config::{ConfigFile, DecoderKeys};
+use crate::error::Result;
+use crate::layers::activation::Activation;
+use crate::layers::decoder::{Decoder, DecoderConfig, Head};
+use crate::layers::mlp::MlpForm;
+use crate::layers::norm::NormKind;
+use crate::layers::self_attention::Projections;
+use crate::weights::{Bias, Weights};
+
+#[derive(Deserialize)]
+struct Keys {
+    sliding_window: Option<usize>,
+    use_bias: Option<bool>,
+}
+
+pub(super) fn load(file: &ConfigFile, weights: &Weights<'_>) -> Result<Box<dyn Model>> {
+    let (keys, own): (DecoderKeys, Keys) = (file.keys()?, file.keys()?);
+    let masks = keys.masks(file, own.sliding_window, |_| true)?;
+    let plain = keys.decoder(file, masks)?;
+    let bias = Bias::from_key(own.use_bias.unwrap_or(true));
+    let form = MlpForm::Plain { up: "c_fc", down: "c_proj" };
+    let config = DecoderConfig {
+        norm: NormKind::Layer(keys.eps()),
+        projections: Projections { qkv_bias: bias, output_bias: bias, ..plain.projections },
+        feed_forward: keys.dense(file, form, Activation::GeluTanh, bias)?,
+        head: keys.head(Head::Tied),
+        ..plain
+    };
+    Ok(Box::new(Decoder::load(config, weights)?))
+}
