@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+"""Makes a folder that `windtunnel run guards/parity --models FOLDER` holds the engine to.
+
+The folder has the model (config.json, model.safetensors, tokenizer if there is one) and
+golden.safetensors: the prompt, the logits that Hugging Face transformers has for every token of it,
+and the greedy continuation. Everything is computed in f32 on the CPU with eager attention.
+
+    pip install torch transformers safetensors
+    tools/dump_reference.py Qwen/Qwen3-0.6B /tmp/qwen3-0.6b
+    tools/dump_reference.py --config config.json /tmp/mine        # random weights for these shapes
+    windtunnel run guards/parity --models /tmp/mine
+
+Weights are stored as the checkpoint has them, so that the engine reads what it would read; the
+reference computes with them in f32.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+
+import torch
+from safetensors.torch import save_file
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+TEXT = (
+    "A wind tunnel shows what the air does to a thing that stands still. "
+    "Nothing is proven by one run: the same wing is measured again, and again tomorrow."
+)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", nargs="?", help="a hub id or a local folder")
+    parser.add_argument("out", type=pathlib.Path, help="the folder to make")
+    parser.add_argument("--config", type=pathlib.Path, help="a config.json; weights are random")
+    parser.add_argument("--revision", help="a branch, tag or commit of the hub repository")
+    parser.add_argument("--text", default=TEXT, help="the prompt, where there is a tokenizer")
+    parser.add_argument("--tokens", type=int, default=64, help="most tokens of the prompt")
+    parser.add_argument("--new", type=int, default=16, help="tokens of the continuation")
+    parser.add_argument("--seed", type=int, default=1, help="of random weights and prompts")
+    chosen = parser.parse_args()
+    if (chosen.model is None) == (chosen.config is None):
+        parser.error("name either a model or --config")
+    return chosen
+
+
+def load(chosen):
+    """The model in f32, and its tokenizer or None."""
+    if chosen.config is not None:
+        config = AutoConfig.for_model(**json.loads(chosen.config.read_text()))
+        model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+        spread(model)
+        return model.float().eval(), None
+    model = AutoModelForCausalLM.from_pretrained(
+        chosen.model, revision=chosen.revision, dtype="auto", attn_implementation="eager"
+    )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(chosen.model, revision=chosen.revision)
+    except (OSError, ValueError) as error:
+        print(f"no tokenizer ({error}): the prompt is random", file=sys.stderr)
+        tokenizer = None
+    return model.eval(), tokenizer
+
+
+def spread(model):
+    """Widens random weights: those of a fresh model give logits so flat that nothing shows."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() >= 2:
+                parameter.normal_(std=1.6 / parameter.shape[-1] ** 0.5)
+            else:
+                parameter.add_(torch.randn_like(parameter) * 0.2)
+
+
+def prompt(chosen, model, tokenizer):
+    if tokenizer is not None:
+        return tokenizer(chosen.text, return_tensors="pt").input_ids[:, : chosen.tokens]
+    # The first few ids are often special ones.
+    low = min(4, model.config.get_text_config().vocab_size - 1)
+    return torch.randint(low, model.config.get_text_config().vocab_size, (1, chosen.tokens))
+
+
+def continuation(model, ids, new):
+    """Greedy, one whole pass a token: no cache that could be wrong."""
+    start = ids.shape[1]
+    for _ in range(new):
+        logits = model(ids, use_cache=False).logits[:, -1]
+        ids = torch.cat([ids, logits.argmax(-1, keepdim=True)], dim=1)
+    return ids[0, start:]
+
+
+@torch.no_grad()
+def main():
+    chosen = arguments()
+    torch.manual_seed(chosen.seed)
+    model, tokenizer = load(chosen)
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(chosen.out, safe_serialization=True)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(chosen.out)
+    model = model.float()
+    ids = prompt(chosen, model, tokenizer)
+    tensors = {
+        "input_ids": ids,
+        "logits": model(ids, use_cache=False).logits.float(),
+        "greedy_ids": continuation(model, ids, chosen.new),
+    }
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    save_file(tensors, chosen.out / "golden.safetensors")
+    print(f"{chosen.out}: {ids.shape[1]} tokens, then {chosen.new} more")
+
+
+if __name__ == "__main__":
+    main()
