@@ -1,6 +1,5 @@
 //! Scenarios, expanded and filtered: the cases of a run, and what is left out and why.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use windtunnel_ledger::case::{Case, CaseId, matches};
@@ -34,8 +33,8 @@ pub(crate) fn expand(scenarios: &[Scenario], filters: &[String], rounds: Option<
                     plan.filtered += 1;
                     continue;
                 }
-                if let Some(reason) = skip_reason(scenario, &model.model.name, &axes) {
-                    plan.skipped.push(Skipped { id, reason });
+                if let Some(reason) = scenario.left_out(&model.model.name, &axes) {
+                    plan.skipped.push(Skipped { id, reason: reason.to_owned() });
                     continue;
                 }
                 let rounds = rounds.unwrap_or(scenario.rounds.get());
@@ -45,18 +44,6 @@ pub(crate) fn expand(scenarios: &[Scenario], filters: &[String], rounds: Option<
         }
     }
     plan
-}
-
-fn skip_reason(
-    scenario: &Scenario,
-    model: &str,
-    axes: &BTreeMap<String, String>,
-) -> Option<String> {
-    let holds = |(axis, values): (&String, &Vec<String>)| {
-        let value = if axis == "model" { Some(model) } else { axes.get(axis).map(String::as_str) };
-        value.is_some_and(|value| values.iter().any(|v| v == value))
-    };
-    scenario.skips.iter().find(|skip| skip.when.iter().all(holds)).map(|skip| skip.reason.clone())
 }
 
 fn case(id: CaseId, scenario: &Scenario, model: &KnownModel, point: &Point) -> Case {

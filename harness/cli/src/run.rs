@@ -65,7 +65,7 @@ pub(crate) fn measure(
         bar.begin(&what);
         let command = due.command(workspace);
         log.write(&format!("{what}\n  {command}"))?;
-        let record = one_round(run, &due, &machine, command);
+        let record = one_round(run, &due, workspace.root(), &machine, command);
         store.append(&record)?;
         let result = headline(&record.outcome, due.case);
         log.write(&format!("  {result} ({})", record.conditions.wall))?;
@@ -169,11 +169,11 @@ impl Over {
     }
 }
 
-fn one_round(run: &Run, due: &Due<'_>, machine: &Machine, command: String) -> Record {
+fn one_round(run: &Run, due: &Due<'_>, root: &Path, machine: &Machine, command: String) -> Record {
     let at = Timestamp::now();
     let load_before = machine::load_average();
     let left = match &due.built.probe {
-        Ok(probe) => spawn::run(probe, due.case),
+        Ok(probe) => spawn::run(probe, root, due.case),
         Err(failure) => not_built(failure),
     };
     Record {

@@ -4,12 +4,13 @@
 //! and layered over the defaults into a [`Scenario`] in which nothing is. Whatever is wrong with a
 //! file is told with its name, the line, and the word that was probably meant.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use serde::Deserialize;
 use toml::Spanned;
-use windtunnel_ledger::case::{Arrival, Workload};
+use windtunnel_ledger::case::Workload;
 use windtunnel_ledger::unit::Nanos;
 
 use crate::workspace::Workspace;
@@ -22,6 +23,7 @@ mod models;
 mod skip;
 mod text;
 mod values;
+mod wishes;
 
 pub(crate) use axes::{Matrix, Point};
 pub(crate) use bounds::Bounds;
@@ -181,11 +183,11 @@ fn resolve(
         return Err(source.error(file.workload.span(), message));
     };
     let mut named = axes::check(kind.name, &file.matrix, source)?;
-    let models = match own {
-        [] => models.choose(&file.models, source)?,
-        own => own.to_vec(),
-    };
-    named.insert("model", models.iter().map(|known| known.model.name.clone()).collect());
+    let theirs = models.choose(&file.models, source)?;
+    // A skip may name a model that the user has replaced: it is no mistake, and leaves nothing out.
+    let known = theirs.iter().chain(own).map(|known| known.model.name.clone());
+    named.insert("model", known.collect());
+    let models = if own.is_empty() { theirs } else { own.to_vec() };
     let bounds = BoundsFile { slo: file.slo, tolerance: file.tolerance };
     let bounds = bounds::layered(&bounds, defaults.slo, defaults.tolerance, kind, source)?;
     let point = defaults.matrix.get_ref();
@@ -199,16 +201,8 @@ fn resolve(
         return Err(source.error(span, message));
     }
     let deadline = file.deadline.unwrap_or(defaults.deadline).0;
-    for (point, _) in file.matrix.points(point) {
-        if let Some((axes, message)) = impossible(&(kind.at)(&point, &bounds), deadline) {
-            let span = axes.iter().find_map(|axis| file.matrix.span(axis));
-            let span = span.unwrap_or_else(|| file.workload.span());
-            return Err(source.error(span, message));
-        }
-    }
-
     let skips = file.skip.into_iter().map(|skip| skip::resolve(skip, &named, source));
-    Ok(Scenario {
+    let scenario = Scenario {
         skips: skips.collect::<Result<_, _>>()?,
         models,
         rounds: file.rounds.unwrap_or(defaults.rounds),
@@ -221,40 +215,31 @@ fn resolve(
         defaults: point.clone(),
         kind,
         name,
-    })
+    };
+    for (point, axes) in scenario.matrix.points(point) {
+        let left_out = |known: &KnownModel| scenario.left_out(&known.model.name, &axes).is_some();
+        if scenario.models.iter().all(left_out) {
+            continue;
+        }
+        if let Some((axes, message)) = wishes::impossible(&scenario, &point) {
+            let span = axes.iter().find_map(|axis| scenario.matrix.span(axis));
+            let span = span.unwrap_or_else(|| file.workload.span());
+            return Err(source.error(span, message));
+        }
+    }
+    Ok(scenario)
 }
 
-/// Why a workload cannot give what it is run for, and the axes to look at.
-fn impossible(workload: &Workload, deadline: Nanos) -> Option<(&'static [&'static str], String)> {
-    match workload {
-        Workload::Context { shallow, depth, .. } if depth <= shallow => {
-            let message = format!(
-                "a `depth` of {depth} is not deeper than a `shallow` of {shallow}: \
-                 what context costs is the difference between the two"
-            );
-            Some((&["depth", "shallow"], message))
-        }
-        Workload::Idle { duration, .. } | Workload::Soak { duration, .. }
-            if *duration >= deadline =>
-        {
-            let message = format!(
-                "a `duration` of {duration} does not end before the `deadline` of {deadline}: \
-                 raise `deadline`"
-            );
-            Some((&["duration"], message))
-        }
-        Workload::Serve {
-            arrival: Arrival::Poisson(rate) | Arrival::Fixed(rate),
-            requests,
-            ..
-        } if rate.interval().0.saturating_mul(u64::from(*requests)) >= deadline.0 => {
-            let message = format!(
-                "{requests} `requests` at {rate} a second do not all arrive before the `deadline` \
-                 of {deadline}: raise `deadline`"
-            );
-            Some((&["arrival", "requests"], message))
-        }
-        _ => None,
+impl Scenario {
+    /// Why the point `axes` of the matrix is left out for `model`, if it is.
+    pub(crate) fn left_out(&self, model: &str, axes: &BTreeMap<String, String>) -> Option<&str> {
+        let holds = |(axis, values): (&String, &Vec<String>)| {
+            let value =
+                if axis == "model" { Some(model) } else { axes.get(axis).map(String::as_str) };
+            value.is_some_and(|value| values.iter().any(|v| v == value))
+        };
+        let skip = self.skips.iter().find(|skip| skip.when.iter().all(holds));
+        skip.map(|skip| skip.reason.as_str())
     }
 }
 

@@ -41,13 +41,14 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// How long the end of a child's stderr is waited for once the child is gone.
 const TAIL_GRACE: Duration = Duration::from_secs(1);
 
-/// Runs `case` on `probe` to its end or to its deadline.
-pub(crate) fn run(probe: &Path, case: &Case) -> Left {
+/// Runs `case` on `probe` to its end or to its deadline, in the folder `root`: where the paths in
+/// cases begin.
+pub(crate) fn run(probe: &Path, root: &Path, case: &Case) -> Left {
     let start = Instant::now();
     let kills = machine::out_of_memory_kills();
     let left =
         |build, outcome| Left { build, outcome, wall: Nanos(start.elapsed().as_nanos() as u64) };
-    let mut child = match command(probe).spawn() {
+    let mut child = match command(probe, root).spawn() {
         Ok(child) => child,
         Err(error) => {
             let error = format!("`{}`: {error}", probe.display());
@@ -103,8 +104,10 @@ pub(crate) fn run(probe: &Path, case: &Case) -> Left {
 /// A probe in a process group of its own, so that whatever it starts can be ended with it, and
 /// without variables that would change what it does: what changes a result belongs in the case.
 #[expect(clippy::disallowed_methods, reason = "starting probes is what this file is for")]
-fn command(probe: &Path) -> Command {
-    let mut command = Command::new(probe);
+fn command(probe: &Path, root: &Path) -> Command {
+    // Begun elsewhere, a relative path would lead elsewhere.
+    let mut command = Command::new(std::path::absolute(probe).unwrap_or_else(|_| probe.to_owned()));
+    command.current_dir(root);
     command.arg(UNTIL_EOF).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.env_remove("RAYON_NUM_THREADS").env_remove("RUST_BACKTRACE");
     #[cfg(unix)]

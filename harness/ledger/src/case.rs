@@ -218,6 +218,22 @@ impl Workload {
         }
     }
 
+    /// Whether what is measured is the same every time, however busy the machine is.
+    #[must_use]
+    pub const fn is_exact(&self) -> bool {
+        matches!(self, Workload::Parity { .. })
+    }
+
+    /// Whether the moments at which requests come decide which of them are computed together.
+    #[must_use]
+    pub const fn depends_on_time(&self) -> bool {
+        matches!(
+            self,
+            Workload::Soak { .. }
+                | Workload::Serve { arrival: Arrival::Poisson(_) | Arrival::Fixed(_), .. }
+        )
+    }
+
     /// Whether a process runs this once, whatever its scenario says of iterations: what is measured
     /// happens once in a process, fills it, or is the same every time.
     #[must_use]
@@ -532,7 +548,8 @@ impl Case {
                 let requests = u64::from(requests);
                 Shape { requests, ..at_once(prompt.most(), output.most(), batch) }
             }
-            Workload::Parity { .. } => at_once(Tokens(896), Tokens(128), 1),
+            // What a reference usually has; the probe asks it.
+            Workload::Parity { .. } => at_once(Tokens(64), Tokens(16), 1),
             Workload::Soak { batch, prompt, output, .. } => {
                 at_once(prompt.most(), output.most(), batch)
             }
@@ -557,7 +574,8 @@ impl Case {
         if let Some(scenario) = id.strip_suffix(model).and_then(|rest| rest.strip_suffix('/')) {
             return (scenario, "");
         }
-        id.split_once(&format!("/{model}/")).unwrap_or((id, ""))
+        // A folder of scenarios may be called like the model: the model's name is the last one.
+        id.rsplit_once(&format!("/{model}/")).unwrap_or((id, ""))
     }
 }
 
@@ -634,6 +652,9 @@ pub(crate) mod tests {
         assert_eq!((split.scenario(), split.axes()), ("gate/decode", "batch=8,kv=paged-16"));
         split.id = CaseId("smoke/load/tiny".into());
         assert_eq!((split.scenario(), split.axes()), ("smoke/load", ""));
+        split.model.name = "parity".into();
+        split.id = CaseId("guards/parity/parity/kv=contiguous".into());
+        assert_eq!((split.scenario(), split.axes()), ("guards/parity", "kv=contiguous"));
         split.model.name = "owner/tiny".into();
         split.id = CaseId("a/owner/tiny/batch=8".into());
         assert_eq!((split.scenario(), split.axes()), ("a", "batch=8"));

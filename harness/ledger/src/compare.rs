@@ -101,10 +101,11 @@ pub struct Row {
 }
 
 impl Row {
-    /// head / base; none where the base is zero.
+    /// head / base; none unless both are above zero.
     #[must_use]
     pub fn ratio(&self) -> Option<f64> {
-        (self.base.median != 0.0).then(|| self.head.median / self.base.median)
+        let (base, head) = (self.base.median, self.head.median);
+        (base > 0.0 && head > 0.0).then(|| head / base)
     }
 
     /// By how much the head is worse, as a fraction; negative is better.
@@ -117,7 +118,9 @@ impl Row {
     #[must_use]
     pub fn change(&self) -> Change {
         let worse = self.worsening();
-        match worse.abs() <= self.series.metric.spec().noise_floor / 100.0 {
+        let spec = self.series.metric.spec();
+        let little = (self.head.median - self.base.median).abs() <= spec.least;
+        match little || worse.abs() <= spec.noise_floor / 100.0 {
             true => Change::AboutEqual,
             false if worse > 0.0 => Change::Worse,
             false => Change::Better,
@@ -296,6 +299,18 @@ mod tests {
         };
         assert_eq!((row(0.0).ratio(), row(0.0).change()), (None, Change::AboutEqual));
         assert_eq!((row(2.0).ratio(), row(2.0).change()), (None, Change::Worse));
+    }
+
+    #[test]
+    fn what_lies_around_zero_does_not_double_for_nothing() {
+        let row = |base: f64, head: f64| Row {
+            series: Series::median(Metric::RssGrowth),
+            base: Location::of(vec![base]).unwrap(),
+            head: Location::of(vec![head]).unwrap(),
+        };
+        assert_eq!(row(4096.0, 102_400.0).change(), Change::AboutEqual);
+        assert_eq!(row(4096.0, 8e6).change(), Change::Worse);
+        assert_eq!(row(-1e6, 8e6).ratio(), None);
     }
 
     #[test]

@@ -45,6 +45,12 @@ impl Fidelity {
         self.positions
     }
 
+    /// The largest logit of the reference, by its absolute value.
+    #[must_use]
+    pub const fn scale(&self) -> f64 {
+        self.scale
+    }
+
     /// The largest error as a share of the largest logit of the reference, and its position.
     #[must_use]
     pub fn worst(&self) -> (f64, usize) {
@@ -67,7 +73,8 @@ impl Fidelity {
 }
 
 /// The index of the largest logit; the first of equals.
-fn likeliest(logits: &[f32]) -> Option<usize> {
+#[must_use]
+pub fn likeliest(logits: &[f32]) -> Option<usize> {
     let mut best: Option<(usize, f32)> = None;
     for (i, logit) in logits.iter().copied().enumerate() {
         if best.is_none_or(|(_, most)| logit > most) {

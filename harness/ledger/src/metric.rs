@@ -30,13 +30,14 @@ pub enum Metric {
     EndToEnd,
     /// Output tokens of all requests per second, from the first submit to the last token.
     SystemRate,
-    /// Requests answered per second, from the first submit to the last token.
+    /// Requests answered to their end per second, from the first submit to the last token.
     RequestRate,
     /// Requests answered per second whose answer met the objectives of the scenario (its SLO).
     Goodput,
     /// From the submit of one request to the step that began to compute it.
     QueueTime,
-    /// Prompt tokens found in the cache, as a share of all prompt tokens.
+    /// Prompt tokens that were found in the cache when their request was first computed, as a share
+    /// of all prompt tokens.
     PrefixHitRate,
     /// Tokens computed to catch up (prompts, and what preemptions lost) for each prompt token: 1
     /// with ample memory and no prefix cache.
@@ -97,6 +98,9 @@ pub struct Spec {
     /// The smallest relative change that could be real on a quiet machine, in per cent. Smaller
     /// ones are shown as "about equal".
     pub noise_floor: f64,
+    /// The smallest change that could matter, in the metric's unit, whatever it is a share of: what
+    /// lies around zero doubles for nothing.
+    pub least: f64,
     /// Whether its tails are of interest.
     pub tails: Tails,
 }
@@ -285,7 +289,14 @@ impl Metric {
             | Metric::WakeUp => Tails::Matter,
             _ => Tails::Silent,
         };
-        Spec { name, label, unit, better, class, noise_floor, tails }
+        let least = match self {
+            Metric::RssGrowth => 1024.0 * 1024.0,
+            Metric::ContextSlope => 1e3,
+            Metric::WakeUp | Metric::QueueTime => 50e3,
+            Metric::CpuShare => 1e-3,
+            _ => 0.0,
+        };
+        Spec { name, label, unit, better, class, noise_floor, least, tails }
     }
 
     /// The metric of this [`name`](Spec::name).
@@ -309,6 +320,7 @@ impl Metric {
             Unit::Ratio => three_digits(value),
             Unit::Count if value.fract() == 0.0 => format!("{value:.0}"),
             Unit::Count => three_digits(value),
+            Unit::Nats if value == 0.0 => "0 nat".to_owned(),
             Unit::Nats if value < 0.01 => format!("{value:.1e} nat"),
             Unit::Nats => format!("{} nat", three_digits(value)),
         }

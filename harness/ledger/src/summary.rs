@@ -159,13 +159,14 @@ fn summary(records: &[&Record]) -> Summary {
     if digests.windows(2).any(|pair| pair[0] != pair[1]) {
         caveats.push(Caveat::OutputVaries);
     }
-    if (1..FEW_ROUNDS).contains(&digests.len()) {
+    let exact = first.case.workload.is_exact();
+    if !exact && (1..FEW_ROUNDS).contains(&digests.len()) {
         caveats.push(Caveat::FewRounds(digests.len()));
     }
     let threads = first.environment.machine.threads;
     let load =
         records.iter().filter_map(|record| record.conditions.load_before).fold(0.0, f64::max);
-    if load > BUSY * f64::from(threads.max(1)) {
+    if !exact && load > BUSY * f64::from(threads.max(1)) {
         caveats.push(Caveat::Busy { load, threads });
     }
 
@@ -183,6 +184,7 @@ fn summary(records: &[&Record]) -> Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::case::{Tolerance, Workload};
     use crate::metric::Metric;
     use crate::record::Digest;
     use crate::record::tests::record;
@@ -238,6 +240,15 @@ mod tests {
             ]
         );
         assert_eq!(summary.caveats, [Caveat::FewRounds(1)]);
+    }
+
+    #[test]
+    fn what_is_exact_needs_no_second_round_and_no_quiet_machine() {
+        let mut record = record(".", "a", 1, &[1.0]);
+        record.conditions.load_before = Some(7.0);
+        let tolerance = Tolerance::new(0.1).unwrap();
+        record.case.workload = Workload::Parity { tolerance };
+        assert_eq!(summarise(&[record])[0].caveats, []);
     }
 
     #[test]

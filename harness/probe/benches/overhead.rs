@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use windtunnel_engine::{Engine, PrefixCache};
 use windtunnel_ledger::case::{self, Case, CaseId, KvLayout, Model, Source, Workload};
-use windtunnel_ledger::{Metric, Nanos, Tokens, stats, timeline};
+use windtunnel_ledger::{Metric, Nanos, Tokens, stats};
 use windtunnel_probe::clock::Clock;
-use windtunnel_probe::drive::{request, timelines};
+use windtunnel_probe::drive::request;
 use windtunnel_probe::measure;
 use windtunnel_probe::traffic::words;
 use windtunnel_probe::workload::together;
@@ -63,8 +63,7 @@ fn bare(engine: &mut Engine, case: &Case, index: u32) -> Result<f64> {
 
 /// Nanoseconds for one token, as the probe measures it.
 fn probed(engine: &mut Engine, case: &Case, index: u32, clock: &Clock) -> Result<f64> {
-    let answers = together::iteration(engine, case, index, clock)?;
-    let values = timeline::metrics(&timelines(&answers));
+    let (_, values) = together::iteration(engine, case, index, clock)?;
     values[&Metric::TimePerOutputToken].first().copied().context("no time per output token")
 }
 
@@ -72,7 +71,7 @@ fn probed(engine: &mut Engine, case: &Case, index: u32, clock: &Clock) -> Result
 fn main() -> Result<()> {
     let pairs = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(PAIRS);
     let case = decode();
-    let mut engine = Engine::load(&measure::config(&case)?)?;
+    let mut engine = Engine::load(&measure::config(&case, None)?)?;
     let clock = Clock::start();
     bare(&mut engine, &case, 0)?;
     let (mut bares, mut ratios) = (Vec::new(), Vec::new());

@@ -1,6 +1,6 @@
 //! [`Drive`]: steps an engine through requests and notes when each token came.
 //!
-//! The clock is read when a request is submitted and once after each step, and nothing is written
+//! The clock is read when a request is submitted, and before and after each step; nothing is written
 //! meanwhile.
 
 use std::collections::BTreeMap;
@@ -9,7 +9,6 @@ use anyhow::{Error, Result, ensure};
 use windtunnel_engine::{
     Engine, Eos, Event, Finish, PrefixCache, Request, RequestId, Sampling, Truncation,
 };
-use windtunnel_ledger::record::Digest;
 use windtunnel_ledger::timeline::Timeline;
 use windtunnel_ledger::{Nanos, Tokens};
 
@@ -31,6 +30,8 @@ pub struct Answer {
     pub timeline: Timeline,
     /// Its tokens.
     pub tokens: Vec<u32>,
+    /// Tokens of its prompt that were in the cache already.
+    pub cached: usize,
     /// How many were asked for.
     asked: usize,
 }
@@ -51,10 +52,10 @@ pub fn request(prompt: Vec<u32>, output: usize, prefix_cache: PrefixCache) -> Re
     }
 }
 
-/// The digest of all `answers`.
+/// The tokens of all `answers`.
 #[must_use]
-pub fn digest(answers: &[Answer]) -> Digest {
-    Digest::of_outputs(answers.iter().map(|answer| answer.tokens.as_slice()))
+pub fn outputs(answers: &[Answer]) -> Vec<Vec<u32>> {
+    answers.iter().map(|answer| answer.tokens.clone()).collect()
 }
 
 /// The timelines of all `answers`.
@@ -90,7 +91,7 @@ impl<'a> Drive<'a> {
         let tokens = Vec::with_capacity(output);
         let id = self.engine.submit(request(prompt, output, prefix_cache))?;
         self.places.insert(id, self.answers.len());
-        self.answers.push(Answer { timeline, tokens, asked: output });
+        self.answers.push(Answer { timeline, tokens, cached: 0, asked: output });
         self.under_way += 1;
         Ok(())
     }
@@ -125,7 +126,8 @@ impl<'a> Drive<'a> {
                     return Err(Error::msg(error).context("a step of the engine failed"));
                 }
                 Event::Finished { .. } => self.under_way -= 1,
-                Event::Queued { .. } | Event::PromptDone { .. } => (),
+                Event::PromptDone { cached, .. } => answer.cached = cached,
+                Event::Queued { .. } => (),
             }
         }
         Ok(())

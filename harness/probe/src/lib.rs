@@ -5,11 +5,12 @@
 //!
 //! - [`measure`] turns a case into the engine's configuration and runs its iterations;
 //! - [`workload`] has a file for each kind of work;
-//! - [`drive`] steps the engine and notes when each token came; nothing else reads the clock while
-//!   an iteration runs;
+//! - [`drive`] steps an engine and notes when each token came; [`caller`] reads what one on a thread
+//!   of its own answers;
 //! - [`traffic`] makes the requests, all of them drawn from the seed of the case;
 //! - [`process`] asks the system about this process.
 
+pub mod caller;
 pub mod clock;
 mod draw;
 pub mod drive;

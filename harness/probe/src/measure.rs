@@ -5,14 +5,15 @@ use windtunnel_engine::{Choice, Dtype, Engine, EngineConfig, Error, KvLayout, Mo
 use windtunnel_ledger::Metric;
 use windtunnel_ledger::case::{self, Arrival, Case, Shape, Source, Workload};
 use windtunnel_ledger::record::{Digest, Iteration, IterationKind};
-use windtunnel_ledger::timeline::{self, Values};
+use windtunnel_ledger::timeline::Values;
 use windtunnel_ledger::wire::Message;
 
 use crate::clock::Clock;
-use crate::drive::{digest, timelines};
+use crate::drive::outputs;
 use crate::process;
 use crate::traffic::Traffic;
-use crate::workload::{context, idle, parity, serve, soak, together};
+use crate::workload::parity::{self, Reference};
+use crate::workload::{context, idle, serve, soak, together};
 
 /// Runs `case`, says what it measured as soon as it has it, and returns the last thing to say.
 ///
@@ -20,10 +21,19 @@ use crate::workload::{context, idle, parity, serve, soak, together};
 ///
 /// When the engine cannot do it, or `say` fails.
 pub fn case(case: &Case, say: &mut dyn FnMut(&Message) -> Result<()>) -> Result<Message> {
-    let config = config(case)?;
+    let reference = match case.workload {
+        Workload::Parity { .. } => Some(Reference::of(&case.model.source)?),
+        _ => None,
+    };
+    let config = config(case, reference.as_ref().map(Reference::length))?;
     let clock = Clock::start();
     let mut engine = Engine::load(&config)?;
     let load_time = clock.now();
+    if config.prefix_cache != engine.prefix_cache() {
+        let reason =
+            "this model or its cache can share no beginnings; choose prefix-cache = \"off\"";
+        return Ok(Message::Unsupported { reason: reason.to_owned() });
+    }
 
     let footprint = engine.footprint();
     let values = [
@@ -34,30 +44,47 @@ pub fn case(case: &Case, say: &mut dyn FnMut(&Message) -> Result<()>) -> Result<
     let attention = engine.attention().to_owned();
     say(&Message::Loaded { attention, values: values.into_iter().collect() })?;
 
-    let mut tell = |kind, (digest, mut values): (Digest, Values)| {
+    let mut tell = |kind, (outputs, mut values): (Vec<Vec<u32>>, Values)| {
         values.retain(|metric, _| case.workload.metrics().contains(metric));
-        say(&Message::Iteration(Iteration { kind, digest, values }))
+        say(&Message::Iteration(Iteration { kind, digest: digest(case, &outputs), values }))
     };
+    let prefix_cache = config.prefix_cache;
     match case.workload {
         Workload::Idle { duration, requests } => {
             tell(IterationKind::Timed, idle::iteration(engine, case, duration, requests)?)?;
         }
-        Workload::Parity { tolerance } => {
-            let source = &case.model.source;
-            let done = parity::iteration(&mut engine, source, case.dtype, tolerance)?;
-            tell(IterationKind::Timed, done)?;
-        }
-        Workload::Soak { duration, batch, prompt, output, shared } => {
+        Workload::Soak { duration, batch: _, prompt, output, shared } => {
             let traffic = Traffic { arrival: Arrival::Closed, prompt, output, shared };
-            let sharing = config.prefix_cache;
-            let done = soak::iteration(engine, case, traffic, batch, duration, sharing)?;
+            let done = soak::iteration(engine, case, traffic, duration, prefix_cache)?;
             tell(IterationKind::Timed, done)?;
         }
-        _ => {
+        Workload::Parity { tolerance } => {
+            let reference = reference.context("no reference was read")?;
+            let (tokens, values) = parity::iteration(&mut engine, &reference, tolerance)?;
+            tell(IterationKind::Timed, (vec![tokens], values))?;
+        }
+        Workload::Load
+        | Workload::Prefill { .. }
+        | Workload::Decode { .. }
+        | Workload::Generate { .. }
+        | Workload::Context { .. }
+        | Workload::Serve { .. } => {
             for index in 0..case.warmup.saturating_add(case.iterations.get()) {
                 let warm = index < case.warmup;
                 let kind = if warm { IterationKind::WarmUp } else { IterationKind::Timed };
-                tell(kind, iteration(&mut engine, &config, case, index, &clock)?)?;
+                let engine = &mut engine;
+                let (answers, values) = match case.workload {
+                    Workload::Context { shallow, depth, output } => {
+                        context::iteration(engine, case, [shallow, depth], output, index, &clock)?
+                    }
+                    Workload::Serve { arrival, batch, requests, prompt, output, shared, slo } => {
+                        let traffic = Traffic { arrival, prompt, output, shared };
+                        let usage = serve::Usage { traffic, requests, batch, prefix_cache, slo };
+                        serve::iteration(engine, case, &usage, index, &clock)?
+                    }
+                    _ => together::iteration(engine, case, index, &clock)?,
+                };
+                tell(kind, (outputs(&answers), values))?;
             }
         }
     }
@@ -65,36 +92,19 @@ pub fn case(case: &Case, say: &mut dyn FnMut(&Message) -> Result<()>) -> Result<
     Ok(Message::End { values: peak.into_iter().collect() })
 }
 
-/// One iteration of a workload that has several in one process.
-fn iteration(
-    engine: &mut Engine,
-    config: &EngineConfig,
-    case: &Case,
-    index: u32,
-    clock: &Clock,
-) -> Result<(Digest, Values)> {
-    let (answers, values) = match case.workload {
-        Workload::Context { shallow, depth, output } => {
-            context::iteration(engine, case, [shallow, depth], output, index, clock)?
+/// The digest of `outputs`.
+///
+/// Where time decides what is computed together, half precision can round a token into another one:
+/// kernels sum small and large batches in another order. Then only the lengths are compared.
+fn digest(case: &Case, outputs: &[Vec<u32>]) -> Digest {
+    let half = matches!(case.dtype, case::Dtype::F16 | case::Dtype::Bf16);
+    match case.workload.depends_on_time() && half {
+        false => Digest::of_outputs(outputs.iter().map(Vec::as_slice)),
+        true => {
+            let lengths: Vec<u32> = outputs.iter().map(|output| output.len() as u32).collect();
+            Digest::of_outputs([lengths.as_slice()])
         }
-        Workload::Serve { arrival, batch, requests, prompt, output, shared, slo } => {
-            let traffic = Traffic { arrival, prompt, output, shared };
-            let prefix_cache = config.prefix_cache;
-            let usage = serve::Usage { traffic, requests, batch, prefix_cache, slo };
-            serve::iteration(engine, case, &usage, index, clock)?
-        }
-        Workload::Decode { .. } => {
-            let answers = together::iteration(engine, case, index, clock)?;
-            let values = timeline::metrics(&timeline::together(&timelines(&answers)));
-            (answers, values)
-        }
-        _ => {
-            let answers = together::iteration(engine, case, index, clock)?;
-            let values = timeline::metrics(&timelines(&answers));
-            (answers, values)
-        }
-    };
-    Ok((digest(&answers), values))
+    }
 }
 
 /// What to say of an error: that the engine cannot do this by design, or that it failed.
@@ -106,13 +116,14 @@ pub fn verdict_on(error: &anyhow::Error) -> Message {
     }
 }
 
-/// Translates a case into the engine's configuration. Both sides are taken apart whole: a new knob
-/// on either side does not compile until it is carried over here.
+/// Translates a case into the engine's configuration, for sequences of `longest` tokens, or of as
+/// many as the case says itself. Both sides are taken apart whole: a new knob on either side does not
+/// compile until it is carried over here.
 ///
 /// # Errors
 ///
 /// When a number of the case does not fit into this machine's.
-pub fn config(case: &Case) -> Result<EngineConfig> {
+pub fn config(case: &Case, longest: Option<usize>) -> Result<EngineConfig> {
     let Case {
         id: _,
         workload: _,
@@ -130,7 +141,10 @@ pub fn config(case: &Case) -> Result<EngineConfig> {
     } = case;
     let shape = case.shape();
     let Shape { prompt: _, output: _, batch, requests: _ } = shape;
-    let length = usize::try_from(shape.length().0).context("requests are too long")?;
+    let length = match longest {
+        Some(longest) => longest,
+        None => usize::try_from(shape.length().0).context("requests are too long")?,
+    };
     let sequences = batch as usize;
 
     let model = match source {

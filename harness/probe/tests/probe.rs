@@ -273,6 +273,57 @@ fn the_prefix_cache_finds_what_prompts_share_and_nothing_of_other_iterations() {
 }
 
 #[test]
+fn what_a_preempted_request_finds_again_is_no_hit() {
+    let tight = Case {
+        prefix_cache: PrefixCache::On,
+        kv_share: NonZeroU32::new(30).unwrap(),
+        ..case(serve("closed", "uniform-30-60", 0))
+    };
+    assert_eq!(value(&tight, Metric::PrefixHitRate), 0.0, "its prompts share nothing");
+}
+
+#[test]
+fn a_prefix_cache_that_cannot_be_is_no_silence() {
+    let case = Case {
+        prefix_cache: PrefixCache::On,
+        kv: KvLayout::Contiguous,
+        ..case(serve("closed", "8", 0))
+    };
+    let Some(Message::Unsupported { reason }) = messages(&case).pop() else { panic!() };
+    insta::assert_snapshot!(reason, @r#"this model or its cache can share no beginnings; choose prefix-cache = "off""#);
+}
+
+#[test]
+fn a_case_that_the_probe_does_not_know_is_told_and_no_crash() {
+    let order = order(PROTOCOL, &case(DECODE)).replace("decode", "dance");
+    let output = probe(&order);
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let Message::Failed { error } = serde_json::from_str(text.lines().last().unwrap()).unwrap()
+    else {
+        panic!("{text}")
+    };
+    assert!(error.starts_with("this probe does not know such a case: unknown variant"), "{error}");
+}
+
+#[test]
+fn a_soak_that_shows_nothing_says_so() {
+    let soak = |seconds, output| Workload::Soak {
+        duration: Nanos::from_seconds(seconds),
+        batch: 2,
+        prompt: Lengths::Fixed(Tokens(4)),
+        output: Lengths::Fixed(Tokens(output)),
+        shared: 0,
+    };
+    let said = |workload| match messages(&case(workload)).pop() {
+        Some(Message::Failed { error }) => error,
+        other => panic!("{other:?}"),
+    };
+    let short = said(soak(1e-9, 4));
+    assert!(short.ends_with("of which 32 are compared: raise `duration`"), "{short}");
+}
+
+#[test]
 fn a_small_pool_preempts_and_changes_no_token() {
     let ample = case(serve("closed", "uniform-30-60", 0));
     let tight = Case { kv_share: NonZeroU32::new(30).unwrap(), ..ample.clone() };

@@ -239,7 +239,7 @@ fn scenarios<'a>(
     let mut groups: Vec<(String, Vec<CaseView<'a>>)> = Vec::new();
     for mut case in cases {
         case.results.sort_by_key(|result| result.subject);
-        let name = facts::scenario(case.case);
+        let name = case.case.scenario().to_owned();
         match groups.iter_mut().find(|(known, _)| *known == name) {
             Some((_, group)) => group.push(case),
             None => groups.push((name, vec![case])),

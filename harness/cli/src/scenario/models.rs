@@ -11,6 +11,8 @@ use super::text::{SourceText, parse, unknown};
 use super::{ScenarioError, files};
 use crate::workspace::Workspace;
 
+/// What a reference is called, which lies beside weights and is none.
+const REFERENCE: &str = "golden.safetensors";
 const MODELS: &str = include_str!("../../../../scenarios/models.toml");
 
 /// A model as `models.toml` describes it.
@@ -22,6 +24,8 @@ pub(crate) struct KnownModel {
     pub(crate) parameters: u64,
     /// Numbers that the KV cache holds for one token over all layers, for estimates.
     pub(crate) kv_width: u64,
+    /// Bytes of the weights in its folder; 0 where it has none.
+    pub(crate) stored: u64,
 }
 
 /// One entry of `models.toml` as it is typed.
@@ -51,9 +55,12 @@ impl Models {
         let entries: BTreeMap<Spanned<String>, ModelFile> = parse(&path, &text)?;
         let root = workspace.root().to_owned();
         let described = entries.into_iter().map(|(name, entry)| {
-            let origin = match (entry.preset, entry.folder) {
-                (Some(preset), None) => Source::Preset(preset),
-                (None, Some(folder)) => Source::Folder(root.join(folder).display().to_string()),
+            let (origin, stored) = match (entry.preset, entry.folder) {
+                (Some(preset), None) => (Source::Preset(preset), 0),
+                (None, Some(folder)) => {
+                    let folder = root.join(folder);
+                    (Source::Folder(shown(&folder, &root)), stored(&folder))
+                }
                 _ => {
                     let message =
                         format!("model `{}` needs either `preset` or `folder`", name.get_ref());
@@ -63,7 +70,7 @@ impl Models {
             let name = name.into_inner();
             let model = Model { name: name.clone(), source: origin };
             let ModelFile { parameters, kv_width, .. } = entry;
-            Ok((name, KnownModel { model, parameters, kv_width }))
+            Ok((name, KnownModel { model, parameters, kv_width, stored }))
         });
         Ok(Models { described: described.collect::<Result<_, _>>()?, root })
     }
@@ -97,8 +104,15 @@ impl Models {
         for word in wanted {
             let complaint = |problem| ScenarioError::NoModel { wanted: word.clone(), problem };
             for found in self.find(word).map_err(complaint)? {
-                if !chosen.iter().any(|known| known.model.name == found.model.name) {
-                    chosen.push(found);
+                match chosen.iter().find(|known| known.model.name == found.model.name) {
+                    None => chosen.push(found),
+                    Some(known) if known.model.source == found.model.source => (),
+                    Some(_) => {
+                        let name = &found.model.name;
+                        return Err(complaint(format!(
+                            "another model is called `{name}` too: rename a folder"
+                        )));
+                    }
                 }
             }
         }
@@ -106,13 +120,18 @@ impl Models {
     }
 
     /// What one word names: a model of `models.toml`, a folder, or with `/*` at its end the folders
-    /// of models in one.
+    /// of models in one. Paths begin in the current folder or, where that has none, in the
+    /// workspace.
     fn find(&self, word: &str) -> Result<Vec<KnownModel>, String> {
         if let Some(known) = self.described.get(word) {
             return Ok(vec![known.clone()]);
         }
+        let place = |path: &str| match Path::new(path) {
+            here if here.is_dir() => here.to_owned(),
+            there => self.root.join(there),
+        };
         if let Some(parent) = word.strip_suffix("/*") {
-            let parent = self.root.join(parent);
+            let parent = place(parent);
             let entries = std::fs::read_dir(&parent)
                 .map_err(|e| format!("cannot read the folder `{}`: {e}", parent.display()))?;
             let mut folders: Vec<PathBuf> = entries
@@ -122,25 +141,43 @@ impl Models {
             folders.sort();
             return match folders.is_empty() {
                 true => Err(format!("no folder in `{}` has a `config.json`", parent.display())),
-                false => Ok(folders.iter().map(|folder| in_folder(folder)).collect()),
+                false => Ok(folders.iter().map(|folder| self.in_folder(folder)).collect()),
             };
         }
-        let folder = self.root.join(word);
-        if folder.join("config.json").is_file() {
-            return Ok(vec![in_folder(&folder)]);
+        let folder = place(word);
+        let config = folder.join("config.json");
+        if config.is_file() {
+            return Ok(vec![self.in_folder(&folder)]);
         }
         let known = self.described.keys().map(String::as_str);
-        Err(match word.contains('/') {
-            true => format!("there is no `{}`", folder.join("config.json").display()),
+        Err(match folder.is_dir() || word.contains('/') {
+            true => format!("there is no `{}`", config.display()),
             false => unknown("model", word, known) + " Models are described in `models.toml`.",
         })
     }
+
+    /// The model in `folder`, named like it.
+    fn in_folder(&self, folder: &Path) -> KnownModel {
+        let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+        let name = folder.file_name().unwrap_or_default().display().to_string();
+        let source = Source::Folder(shown(&folder, &self.root));
+        let model = Model { name, source };
+        KnownModel { model, parameters: 0, kv_width: 0, stored: stored(&folder) }
+    }
 }
 
-/// The model in `folder`, named like it.
-fn in_folder(folder: &Path) -> KnownModel {
-    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-    let name = folder.file_name().unwrap_or_default().display().to_string();
-    let source = Source::Folder(folder.display().to_string());
-    KnownModel { model: Model { name, source }, parameters: 0, kv_width: 0 }
+/// A folder as cases name it: from the workspace's root on, if it is in there. So the same case has
+/// the same name and hash in every checkout.
+fn shown(folder: &Path, root: &Path) -> String {
+    folder.strip_prefix(root).unwrap_or(folder).display().to_string()
+}
+
+/// Bytes of the weights in a folder.
+fn stored(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let weights = entries.filter(|entry| {
+        let path = entry.path();
+        path.extension().is_some_and(|x| x == "safetensors") && !path.ends_with(REFERENCE)
+    });
+    weights.filter_map(|entry| entry.metadata().ok()).map(|meta| meta.len()).sum()
 }

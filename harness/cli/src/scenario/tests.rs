@@ -522,3 +522,50 @@ fn a_tolerance_belongs_to_its_number_format() {
       | ^^^^^^^^^^^
     ");
 }
+
+#[test]
+fn two_folders_of_one_name_are_no_two_models() {
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["scenarios/gate/x.toml", "a/final/config.json", "b/final/config.json"] {
+        let path = dir.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, of("load", "")).unwrap();
+    }
+    let workspace = Workspace::around(dir.path()).unwrap();
+    let own = ["a/final".to_owned(), "b/final".to_owned()];
+    let error = load(&workspace, &["gate/x".into()], &own).unwrap_err().to_string();
+    insta::assert_snapshot!(error, @"`--models b/final`: another model is called `final` too: rename a folder");
+}
+
+#[test]
+fn a_skip_of_a_model_that_the_user_has_replaced_leaves_nothing_out() {
+    let skip = "matrix = { batch = [1, 2] }\n\
+                skip = [{ when = { model = \"tiny-qwen3\", batch = 2 }, reason = \"r\" }]";
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join("scenarios/gate")).unwrap();
+    std::fs::write(dir.path().join("scenarios/gate/x.toml"), of("prefill", skip)).unwrap();
+    let workspace = Workspace::around(dir.path()).unwrap();
+    let cases = |own: &[String]| {
+        expand(&load(&workspace, &["gate/x".into()], own).unwrap(), &[], None).cases.len()
+    };
+    assert_eq!((cases(&[]), cases(&["tiny-llama".into()])), (1, 2));
+}
+
+#[test]
+fn a_point_that_is_left_out_may_be_impossible() {
+    let lines = "matrix = { shallow = [16, 64], depth = [32, 128] }";
+    assert!(complaint(&of("context", lines)).contains("is not deeper than"));
+    let skip = "skip = [{ when = { shallow = 64, depth = 32 }, reason = \"too shallow\" }]";
+    assert_eq!(cases(&of("context", &format!("{lines}\n{skip}"))).len(), 3);
+}
+
+#[test]
+fn what_takes_longer_than_a_child_may_live_is_refused() {
+    let line = |workload: &str, lines: &str| {
+        let complaint = complaint(&of(workload, lines));
+        complaint.lines().next().unwrap_or_default().to_owned()
+    };
+    insta::assert_snapshot!(line("serve", "matrix = { arrival = [\"fixed-1\"], requests = [200] }"), @"`scenarios/gate/x.toml`, line 3: 200 `requests` at 1 a second, in 4 iterations, do not all arrive before the `deadline` of 600 s: raise `deadline`");
+    insta::assert_snapshot!(line("idle", "matrix = { requests = [3000] }"), @"`scenarios/gate/x.toml`, line 3: a `duration` of 10.0 s and the pauses between 3000 `requests` do not end before the `deadline` of 600 s: raise `deadline`");
+    insta::assert_snapshot!(line("serve", "matrix = { prefix-cache = [\"on\"], kv = [\"contiguous\"] }"), @"`scenarios/gate/x.toml`, line 3: a `prefix-cache` that is `on` needs blocks to share, and a `contiguous` `kv` has none: choose a `paged` one");
+}

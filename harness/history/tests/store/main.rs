@@ -105,7 +105,9 @@ fn what_is_not_there_is_answered_with_what_is() {
         &["--metric", "decode-rat"],
     ];
     let answers: Vec<String> = asked.into_iter().map(|args| history(dir.path(), args)).collect();
-    insta::assert_snapshot!(answers.join("\n\n"));
+    // Their list grows with the metrics.
+    let names = windtunnel_ledger::Metric::ALL.map(|metric| metric.spec().name).join(", ");
+    insta::assert_snapshot!(answers.join("\n\n").replace(&names, "[every metric]"));
 }
 
 #[test]

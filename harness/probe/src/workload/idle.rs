@@ -4,13 +4,13 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use windtunnel_engine::{Engine, Event, PrefixCache, Runtime, runtime::Pending};
 use windtunnel_ledger::case::Case;
-use windtunnel_ledger::record::Digest;
 use windtunnel_ledger::timeline::Values;
 use windtunnel_ledger::{Metric, Nanos};
 
+use crate::caller::{End, Read, read};
 use crate::drive::request;
 use crate::{process, traffic};
 
@@ -19,7 +19,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// How long the first request may take, which pays what happens once.
 const WARM_UP: Duration = Duration::from_secs(60);
 
-/// Leaves an engine alone for `duration`, then asks it `requests` times, and says what it did.
+/// Leaves an engine alone for `duration`, then asks it `requests` times. Gives its answers, and says
+/// what it did.
 ///
 /// # Errors
 ///
@@ -29,7 +30,7 @@ pub fn iteration(
     case: &Case,
     duration: Nanos,
     requests: u32,
-) -> Result<(Digest, Values)> {
+) -> Result<(Vec<Vec<u32>>, Values)> {
     let vocabulary = engine.vocabulary();
     let shape = case.shape();
     let runtime = Runtime::start(engine)?;
@@ -55,13 +56,16 @@ pub fn iteration(
             bail!("a request began with another event than that it is queued");
         };
         latencies.push(taken.at.saturating_duration_since(asked).as_nanos() as f64);
-        let tokens = response.filter_map(|stamped| match stamped.event {
-            Event::Token { token, .. } => Some(token),
-            _ => None,
-        });
-        outputs.push(tokens.collect::<Vec<u32>>());
+        let Read { tokens, end } = read(&mut response, usize::MAX)?;
+        ensure!(
+            end == End::Complete && tokens.len() as u64 == shape.output.0,
+            "the engine gave {} of {} tokens and called that finished",
+            tokens.len(),
+            shape.output.0
+        );
+        outputs.push(tokens);
     }
     runtime.shutdown(Pending::Finish)?;
     let values = [(Metric::CpuShare, vec![share]), (Metric::WakeUp, latencies)];
-    Ok((Digest::of_outputs(outputs.iter().map(Vec::as_slice)), values.into_iter().collect()))
+    Ok((outputs, values.into_iter().collect()))
 }

@@ -11,16 +11,16 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use windtunnel_engine::{Engine, score};
 use windtunnel_ledger::Metric;
-use windtunnel_ledger::case::{Dtype as Precision, Source, Tolerance};
-use windtunnel_ledger::fidelity::Fidelity;
-use windtunnel_ledger::record::Digest;
+use windtunnel_ledger::case::{Source, Tolerance};
+use windtunnel_ledger::fidelity::{Fidelity, likeliest};
 use windtunnel_ledger::timeline::Values;
 
 /// The name of the file in the model's folder.
 const FILE: &str = "golden.safetensors";
 
 /// What another implementation computed.
-struct Reference {
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reference {
     path: PathBuf,
     prompt: Vec<u32>,
     /// One row for each token of the prompt.
@@ -29,65 +29,92 @@ struct Reference {
     continuation: Vec<u32>,
 }
 
-/// Computes the logits of the reference in the folder of `source` again and says how near they are.
+/// Computes the logits of `reference` again, gives the continuation, and says how near all that is.
 ///
 /// # Errors
 ///
-/// When there is no reference, when the engine fails on it, and when a logit is wronger than
-/// `tolerance`. In f32 the continuation must be the reference's too: there is nothing in it that
-/// rounding could change.
+/// When the engine fails on it, when a logit is wronger than `tolerance`, and when the continuation
+/// takes another token than the reference's that was not as likely within the tolerance.
 pub fn iteration(
     engine: &mut Engine,
-    source: &Source,
-    precision: Precision,
+    reference: &Reference,
     tolerance: Tolerance,
-) -> Result<(Digest, Values)> {
-    let reference = match source {
-        Source::Folder(folder) => Reference::read(Path::new(folder))?,
-        Source::Preset(name) => bail!(
-            "`{name}` has random weights, which no other implementation has run: name a model with a folder"
-        ),
-    };
+) -> Result<(Vec<u32>, Values)> {
+    let Reference { path, prompt, logits, continuation } = reference;
+    let place = path.display();
     let mut fidelity = Fidelity::default();
-    let output = reference.continuation.len().max(1);
-    let tokens = score(engine, reference.prompt.clone(), output, &mut |position, found| {
-        if let Some(expected) = reference.logits.get(position) {
+    // By how much the engine held another token for likelier where it first left the reference.
+    let mut parting = None;
+    let output = continuation.len().max(1);
+    let tokens = score(engine, prompt.clone(), output, &mut |position, found| {
+        // What is computed anew is shown again.
+        if position == fidelity.positions()
+            && let Some(expected) = logits.get(position)
+        {
             fidelity.add(found, expected);
         }
+        let theirs = (position + 1).checked_sub(prompt.len()).and_then(|at| continuation.get(at));
+        if let (Some(theirs), Some(ours), None) = (theirs, likeliest(found), parting)
+            && ours != *theirs as usize
+        {
+            let logit = |token: usize| found.get(token).copied().unwrap_or(f32::NAN);
+            parting = Some(f64::from(logit(ours) - logit(*theirs as usize)));
+        }
     })?;
-    let expected = reference.continuation.iter();
-    let same =
-        tokens.iter().zip(expected).take_while(|(found, expected)| found == expected).count();
+    let same = tokens.iter().zip(continuation).take_while(|(ours, theirs)| ours == theirs).count();
 
     let (error, position) = fidelity.worst();
-    let place = reference.path.display();
     ensure!(
-        fidelity.positions() == reference.logits.len(),
-        "the engine showed the logits of {} of {} positions of `{place}`",
+        fidelity.positions() == logits.len() && tokens.len() == output,
+        "the engine showed {} of {} positions of `{place}` and gave {} of {output} tokens",
         fidelity.positions(),
-        reference.logits.len()
+        logits.len(),
+        tokens.len(),
     );
     // Written so that an error that is no number fails.
     ensure!(
         error <= tolerance.share(),
         "a logit at position {position} of `{place}` is off by {} of the largest one, {} is \
-         allowed; {} of {} tokens of the continuation are the same",
+         allowed; {same} of {} tokens of the continuation are the same",
         Metric::LogitError.show(error),
         Metric::LogitError.show(tolerance.share()),
-        same,
-        reference.continuation.len(),
+        continuation.len(),
     );
+    // Each of two logits may be off by the tolerance.
+    let tie = 2.0 * tolerance.share() * fidelity.scale();
     ensure!(
-        precision != Precision::F32 || same == reference.continuation.len(),
-        "the continuation leaves that of `{place}` at token {same}, though every logit of the \
-         prompt is near enough"
+        parting.is_none_or(|gap| gap <= tie),
+        "the continuation leaves that of `{place}` at token {same}, for one that is likelier by more \
+         than both may be off"
     );
     let mut values = fidelity.values();
-    values.insert(Metric::SameTokens, vec![same as f64]);
-    Ok((Digest::of_outputs([tokens.as_slice()]), values))
+    if !continuation.is_empty() {
+        values.insert(Metric::SameTokens, vec![same as f64]);
+    }
+    Ok((tokens, values))
 }
 
 impl Reference {
+    /// The reference in the folder of `model`.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or it is not what a reference is.
+    pub fn of(model: &Source) -> Result<Reference> {
+        match model {
+            Source::Folder(folder) => Reference::read(Path::new(folder)),
+            Source::Preset(name) => bail!(
+                "`{name}` has random weights, which no other implementation has run: name a model with a folder"
+            ),
+        }
+    }
+
+    /// Tokens of prompt and continuation.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.prompt.len() + self.continuation.len().max(1)
+    }
+
     fn read(folder: &Path) -> Result<Reference> {
         let path = folder.join(FILE);
         let bytes = std::fs::read(&path).with_context(|| {

@@ -70,18 +70,19 @@ pub fn iteration(
     let timelines = timelines(&answers);
     let mut values = timeline::metrics(&timelines);
     values.extend(timeline::service(&timelines, &slo));
-    values.extend(account(&before, &engine.stats()));
+    let cached = answers.iter().map(|answer| answer.cached).sum();
+    values.extend(account(&before, &engine.stats(), cached));
     Ok((answers, values))
 }
 
-/// What the engine counted between two readings of its statistics.
-fn account(before: &Stats, after: &Stats) -> Values {
+/// What the engine counted between two readings of its statistics, and how much of it `cached`
+/// tokens of prompts were.
+fn account(before: &Stats, after: &Stats, cached: usize) -> Values {
     let prompt = (after.prompt_tokens - before.prompt_tokens) as f64;
     let prefilled = (after.prefilled - before.prefilled) as f64;
-    let found = (after.prefix.tokens - before.prefix.tokens) as f64;
     let preemptions = (after.preemptions - before.preemptions) as f64;
     [
-        (Metric::PrefixHitRate, found / prompt),
+        (Metric::PrefixHitRate, cached as f64 / prompt),
         (Metric::PrefillAmplification, prefilled / prompt),
         (Metric::Preemptions, preemptions),
         (Metric::PeakBlocks, after.peak_blocks as f64),

@@ -1,31 +1,30 @@
 //! Minutes of requests, a quarter of them given up half-way: what is left behind?
+//!
+//! Each caller is a thread that asks, reads and asks again, so that who gives up does so while the
+//! engine works for him. After a tenth of the time all callers go home and everything is counted for
+//! the first time; then they come back. What grows from then on to the end grows without end.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Error, Result, bail};
+use anyhow::{Context, Error, Result, ensure};
 use windtunnel_engine::runtime::Pending;
-use windtunnel_engine::{Client, Engine, Event, Finish, PrefixCache, Response, Runtime};
-use windtunnel_ledger::case::Case;
-use windtunnel_ledger::record::Digest;
+use windtunnel_engine::{Client, Engine, PrefixCache, Runtime};
+use windtunnel_ledger::case::{Case, Shape};
 use windtunnel_ledger::timeline::Values;
 use windtunnel_ledger::{Metric, Nanos};
 
+use crate::caller::{End, read};
 use crate::drive::request;
 use crate::process::{self, Holdings};
 use crate::traffic::{Coming, Traffic, coming};
 
-/// Requests whose tokens make the digest: every machine gets as far.
+/// Requests whose tokens make the digest.
 const DIGESTED: usize = 32;
 /// Of so many requests one is given up.
 const GIVEN_UP: usize = 4;
-
-/// One request under way.
-struct UnderWay {
-    response: Response,
-    /// How many of its tokens are waited for.
-    patience: Patience,
-}
 
 /// How long a caller stays.
 #[derive(Clone, Copy)]
@@ -38,108 +37,150 @@ enum Patience {
     Vanishes(usize),
 }
 
-/// Keeps `batch` requests under way for `duration`, and says what that gave and what is left.
+/// What all callers share.
+struct Desk<'a, I> {
+    client: Client,
+    prefix_cache: PrefixCache,
+    open: Mutex<Book<I>>,
+    case: &'a Case,
+}
+
+/// What is written down of the requests.
+struct Book<I> {
+    coming: I,
+    /// Requests answered to their end.
+    completed: u64,
+    /// Tokens read.
+    tokens: u64,
+    /// Requests that were given up aloud, and those of them that had not ended by then.
+    cancelled: (u64, u64),
+    /// What was read of the first requests, by their number.
+    first: BTreeMap<usize, Vec<u32>>,
+}
+
+/// Keeps the case's batch of requests under way for `duration`. Gives what was read of the first
+/// requests, and says what the whole gave and what is left of it.
 ///
 /// # Errors
 ///
-/// When the engine cannot be started, refuses a request, fails on one, or contradicts itself at the
-/// end.
+/// When the engine cannot be started, refuses a request, fails on one or contradicts itself at the
+/// end; and when the time was too short for what is to be shown.
 pub fn iteration(
     engine: Engine,
     case: &Case,
     traffic: Traffic,
-    batch: u32,
     duration: Nanos,
     prefix_cache: PrefixCache,
-) -> Result<(Digest, Values)> {
-    let mut coming = coming(traffic, case.seed, 0, engine.vocabulary()).enumerate();
+) -> Result<(Vec<Vec<u32>>, Values)> {
+    let coming = coming(traffic, case.seed, 0, engine.vocabulary()).enumerate();
     let runtime = Runtime::start(engine)?;
-    let client = runtime.client();
+    let book = Book { coming, completed: 0, tokens: 0, cancelled: (0, 0), first: BTreeMap::new() };
+    let desk = Desk { client: runtime.client(), prefix_cache, open: Mutex::new(book), case };
     let duration = Duration::from_nanos(duration.0);
-    let start = Instant::now();
 
-    let mut under_way = VecDeque::with_capacity(batch as usize);
-    let mut digested: Vec<Vec<u32>> = Vec::with_capacity(DIGESTED);
-    let mut settled: Option<Holdings> = None;
-    let (mut answered, mut tokens) = (0_u64, 0_u64);
-    loop {
-        while under_way.len() < batch as usize && start.elapsed() < duration {
-            let Some((index, coming)) = coming.next() else { break };
-            under_way.push_back(ask(&client, index, coming, prefix_cache)?);
-        }
-        let Some(next) = under_way.pop_front() else { break };
-        let output = next.read()?;
-        answered += 1;
-        tokens += output.len() as u64;
-        if digested.len() < DIGESTED {
-            digested.push(output);
-        }
-        if settled.is_none() && start.elapsed() >= duration / 10 {
-            settled = process::holdings();
-        }
-    }
-    let time = start.elapsed().as_secs_f64();
+    let start = Instant::now();
+    desk.serve_until(start + duration / 10)?;
+    let settled = process::holdings();
+    desk.serve_until(start + duration)?;
     let last = process::holdings();
-    let leaked = client.stats()?.blocks_used;
+    let time = start.elapsed().as_secs_f64();
+
+    let leaked = desk.client.stats()?.blocks_used;
+    let book = desk.open.into_inner().unwrap_or_else(PoisonError::into_inner);
     let engine = runtime.shutdown(Pending::Finish)?;
     engine.check_integrity().map_err(Error::msg).context("the block pool contradicts itself")?;
+    ensure!(
+        book.first.len() == DIGESTED,
+        "only {} requests were answered, of which {DIGESTED} are compared: raise `duration`",
+        book.first.len()
+    );
+    let (given_up, early) = book.cancelled;
+    ensure!(
+        given_up < GIVEN_UP as u64 || early > 0,
+        "none of {given_up} cancellations came before the end of its answer: raise `output`"
+    );
 
     let mut values = Values::from([
-        (Metric::SystemRate, vec![tokens as f64 / time]),
-        (Metric::RequestRate, vec![answered as f64 / time]),
+        (Metric::SystemRate, vec![book.tokens as f64 / time]),
+        (Metric::RequestRate, vec![book.completed as f64 / time]),
         (Metric::LeakedBlocks, vec![leaked as f64]),
     ]);
     if let (Some(settled), Some(last)) = (settled, last) {
-        let growth = |from: u64, to: u64| vec![to as f64 - from as f64];
-        values.insert(Metric::RssGrowth, growth(settled.rss.0, last.rss.0));
-        values.insert(Metric::ThreadGrowth, growth(settled.threads, last.threads));
-        values.insert(Metric::FileGrowth, growth(settled.files, last.files));
+        values.extend(growth(settled, last));
     }
-    Ok((Digest::of_outputs(digested.iter().map(Vec::as_slice)), values))
+    Ok((book.first.into_values().collect(), values))
 }
 
-fn ask(
-    client: &Client,
-    index: usize,
-    coming: Coming,
-    prefix_cache: PrefixCache,
-) -> Result<UnderWay> {
-    let half = coming.output / 2;
-    let patience = match index % (2 * GIVEN_UP) {
-        n if n == GIVEN_UP - 1 => Patience::Cancels(half),
-        n if n == 2 * GIVEN_UP - 1 => Patience::Vanishes(half),
-        _ => Patience::Endless,
-    };
-    let response = client.submit(request(coming.prompt, coming.output, prefix_cache))?;
-    Ok(UnderWay { response, patience })
+fn growth(from: Holdings, to: Holdings) -> Values {
+    let more = |from: u64, to: u64| vec![to as f64 - from as f64];
+    Values::from([
+        (Metric::RssGrowth, more(from.rss.0, to.rss.0)),
+        (Metric::ThreadGrowth, more(from.threads, to.threads)),
+        (Metric::FileGrowth, more(from.files, to.files)),
+    ])
 }
 
-impl UnderWay {
-    /// Reads the tokens that are waited for.
-    fn read(self) -> Result<Vec<u32>> {
-        let UnderWay { mut response, patience } = self;
-        let mut output = Vec::new();
-        let most = match patience {
-            Patience::Endless => usize::MAX,
-            Patience::Cancels(tokens) | Patience::Vanishes(tokens) => tokens,
-        };
-        while output.len() < most {
-            let Some(stamped) = response.next() else { break };
-            match stamped.event {
-                Event::Token { token, .. } => output.push(token),
-                Event::Finished { finish: Finish::Error(error), .. } => {
-                    return Err(Error::msg(error).context("a step of the engine failed"));
+impl<I: Iterator<Item = (usize, Coming)> + Send> Desk<'_, I> {
+    /// Lets all callers ask until `end`, and waits until they have gone home.
+    fn serve_until(&self, end: Instant) -> Result<()> {
+        let Shape { batch, .. } = self.case.shape();
+        thread::scope(|scope| {
+            let callers: Vec<_> = (0..batch).map(|_| scope.spawn(|| self.call(end))).collect();
+            let results = callers.into_iter().map(|caller| match caller.join() {
+                Ok(result) => result,
+                Err(_) => Err(Error::msg("a caller's thread has died")),
+            });
+            results.collect()
+        })
+    }
+
+    /// One caller: asks and reads, again and again.
+    fn call(&self, end: Instant) -> Result<()> {
+        while Instant::now() < end {
+            let Some((index, Coming { prompt, output, .. })) = self.book().coming.next() else {
+                break;
+            };
+            let half = output / 2;
+            let patience = match index % (2 * GIVEN_UP) {
+                n if n == GIVEN_UP - 1 => Patience::Cancels(half),
+                n if n == 2 * GIVEN_UP - 1 => Patience::Vanishes(half),
+                _ => Patience::Endless,
+            };
+            let mut response = self.client.submit(request(prompt, output, self.prefix_cache))?;
+            let heard = match patience {
+                Patience::Endless => {
+                    let heard = read(&mut response, usize::MAX)?;
+                    ensure!(
+                        heard.tokens.len() == output,
+                        "the engine gave {} of {output} tokens and called that finished",
+                        heard.tokens.len()
+                    );
+                    heard
                 }
-                _ => (),
+                Patience::Vanishes(tokens) => read(&mut response, tokens)?,
+                Patience::Cancels(tokens) => {
+                    let heard = read(&mut response, tokens)?;
+                    response.canceller().cancel();
+                    let rest = read(&mut response, usize::MAX)?;
+                    let mut book = self.book();
+                    book.cancelled.0 += 1;
+                    book.cancelled.1 += u64::from(rest.end == End::Cancelled);
+                    heard
+                }
+            };
+            drop(response);
+            let mut book = self.book();
+            book.completed += u64::from(matches!(patience, Patience::Endless));
+            book.tokens += heard.tokens.len() as u64;
+            if index < DIGESTED {
+                book.first.insert(index, heard.tokens);
             }
         }
-        if let Patience::Cancels(_) = patience {
-            response.canceller().cancel();
-            let last = response.last();
-            let Some(Event::Finished { .. }) = last.map(|stamped| stamped.event) else {
-                bail!("a cancelled request was never told that it has ended");
-            };
-        }
-        Ok(output)
+        Ok(())
+    }
+
+    fn book(&self) -> std::sync::MutexGuard<'_, Book<I>> {
+        // Each entry is a number or a list of its own: half a visit leaves nothing half written.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

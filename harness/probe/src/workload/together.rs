@@ -3,13 +3,15 @@
 
 use anyhow::Result;
 use windtunnel_engine::{Engine, PrefixCache};
-use windtunnel_ledger::case::{Case, Shape};
+use windtunnel_ledger::case::{Case, Shape, Workload};
+use windtunnel_ledger::timeline::{self, Values};
 
 use crate::clock::Clock;
-use crate::drive::{Answer, Drive};
+use crate::drive::{Answer, Drive, timelines};
 use crate::traffic;
 
-/// Runs the requests of one iteration of `case` to their end.
+/// Runs the requests of one iteration of `case` to their end, and says how that went: of a decode,
+/// in the time in which all of them decoded.
 ///
 /// # Errors
 ///
@@ -19,7 +21,7 @@ pub fn iteration(
     case: &Case,
     index: u32,
     clock: &Clock,
-) -> Result<Vec<Answer>> {
+) -> Result<(Vec<Answer>, Values)> {
     let Shape { prompt, output, batch, requests: _ } = case.shape();
     let (prompt, output) = (prompt.0 as usize, output.0 as usize);
     let vocabulary = engine.vocabulary();
@@ -31,5 +33,11 @@ pub fn iteration(
         // The prompts share nothing, so that there is nothing to find.
         drive.submit(prompt, output, PrefixCache::Off, None)?;
     }
-    drive.finish()
+    let answers = drive.finish()?;
+    let timelines = timelines(&answers);
+    let values = match case.workload {
+        Workload::Decode { .. } => timeline::metrics(&timeline::together(&timelines)),
+        _ => timeline::metrics(&timelines),
+    };
+    Ok((answers, values))
 }

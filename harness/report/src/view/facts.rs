@@ -10,16 +10,6 @@ use super::CaseView;
 /// One setting of a case: its name and its value as a person reads it.
 pub(crate) type Fact = (&'static str, String);
 
-/// The path of the scenario that a case belongs to: its id up to the model. An id of another shape
-/// is a scenario of its own.
-pub(super) fn scenario(case: &Case) -> String {
-    let (id, model) = (case.id.as_str(), format!("/{}", case.model.name));
-    let scenario = id
-        .strip_suffix(model.as_str())
-        .or_else(|| id.rsplit_once(&format!("{model}/")).map(|(scenario, _)| scenario));
-    scenario.unwrap_or(id).to_owned()
-}
-
 /// The facts that all `cases` share, the names of those that differ, and of each case the values of
 /// these. Where nothing differs the model's name stands for the case.
 pub(super) fn split(cases: &[CaseView<'_>]) -> (Vec<Fact>, Vec<&'static str>, Vec<Vec<String>>) {
@@ -36,6 +26,10 @@ pub(super) fn split(cases: &[CaseView<'_>]) -> (Vec<Fact>, Vec<&'static str>, Ve
     let differs =
         |name: &&str| all.windows(2).any(|pair| value(&pair[0], name) != value(&pair[1], name));
     let (mut varying, mut same): (Vec<_>, Vec<_>) = names.into_iter().partition(differs);
+    // Where models differ their weights do, and the name says it.
+    if varying.contains(&"model") {
+        varying.retain(|name| *name != "weights");
+    }
     if varying.is_empty() {
         (varying, same) = same.into_iter().partition(|name| *name == "model");
     }
