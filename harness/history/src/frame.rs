@@ -11,7 +11,7 @@
 //! | `metric` | str | the metric's name |
 //! | `round` | u32 | which round |
 //! | `value` | f64 | the median of the round's samples, in `unit` |
-//! | `unit` | str | `ns`, `B`, `tok/s`, `req/s`, or `1` for a share, a ratio or a count |
+//! | `unit` | str | `ns`, `B`, `tok/s`, `req/s`, `nat`, or `1` for a share, a ratio or a count |
 //!
 //! Rounds that failed or were skipped have no value and no row.
 //!

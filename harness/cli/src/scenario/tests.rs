@@ -272,7 +272,7 @@ fn a_wish_that_cannot_come_true_is_refused() {
         "serve",
         "matrix = { arrival = [\"fixed-0.5\"], requests = [300] }"
     )), @r#"
-    `scenarios/gate/x.toml`, line 3: 300 `requests` at 0.5 a second do not all arrive before the `deadline` of 600 s: raise `deadline`
+    `scenarios/gate/x.toml`, line 3: 300 `requests` at 0.5 a second, in 4 iterations, do not all arrive before the `deadline` of 600 s: raise `deadline`
       |
     3 | matrix = { arrival = ["fixed-0.5"], requests = [300] }
       |                      ^^^^^^^^^^^^^
