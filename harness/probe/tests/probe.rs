@@ -182,6 +182,21 @@ fn an_engine_that_computes_what_the_reference_did_passes_in_any_precision() {
     }
 }
 
+/// They are made by `tools/dump_reference.py`, which nothing else reads.
+#[test]
+fn the_families_without_golden_data_compute_what_their_references_did() {
+    let folder = format!("{}/../../engine/tests/references", env!("CARGO_MANIFEST_DIR"));
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let references: Vec<_> = entries.filter(|path| path.is_dir()).collect();
+    assert!(references.len() >= 7);
+    for path in references {
+        let name = path.file_name().unwrap().display().to_string();
+        let source = Source::Folder(path.display().to_string());
+        let case = Case { model: Model { name: name.clone(), source }, ..case(parity(1e-4)) };
+        assert_eq!(value(&case, Metric::TopAgreement), 1.0, "{name}");
+    }
+}
+
 #[test]
 fn a_logit_beyond_the_tolerance_fails_the_round_and_names_its_place() {
     let strict = Case { model: golden("qwen3_tied"), dtype: Dtype::Bf16, ..case(parity(1e-6)) };
