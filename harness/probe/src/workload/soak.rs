@@ -80,10 +80,10 @@ pub fn iteration(
 
     let start = Instant::now();
     desk.serve_until(start + duration / 10)?;
-    let settled = process::holdings();
+    let settled = count();
     desk.serve_until(start + duration)?;
-    let last = process::holdings();
     let time = start.elapsed().as_secs_f64();
+    let last = count();
 
     let leaked = desk.client.stats()?.blocks_used;
     let book = desk.open.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -109,6 +109,13 @@ pub fn iteration(
         values.extend(growth(settled, last));
     }
     Ok((book.first.into_values().collect(), values))
+}
+
+/// What the process holds while nobody asks. The kernel lists a thread for a moment after it was
+/// joined.
+fn count() -> Option<Holdings> {
+    thread::sleep(Duration::from_millis(50));
+    process::holdings()
 }
 
 fn growth(from: Holdings, to: Holdings) -> Values {
