@@ -14,6 +14,9 @@
 //! 6. The scheduler books it, and the caller reads it as an [`Event`], with a [`telemetry`]
 //!    report of what the step cost.
 //!
+//! A model that makes vectors of texts instead runs in an [`Embedder`]: the same packed batches and
+//! layers, without a cache, and [`embedding`] where the sampler was.
+//!
 //! Words stay outside: [`text`] turns them into ids and back, beside the engine.
 //!
 //! The engine is a plain value with a synchronous [`step`](Engine::step); a [`Runtime`] is the
@@ -25,6 +28,7 @@ pub mod batch;
 pub mod blocks;
 pub mod config;
 mod cpu;
+pub mod embedding;
 pub mod engine;
 pub mod error;
 pub mod kv;
@@ -43,9 +47,10 @@ pub mod text;
 pub mod weights;
 
 pub use config::{Choice, Dtype, EngineConfig, KvLayout, ModelSource, PrefixCache};
+pub use embedding::{EmbedRequest, Embedder, EmbedderConfig, Embeddings, InputError, Overlong};
 pub use engine::{Engine, Step};
 pub use error::{Error, Result, Unsupported};
 pub use request::{Eos, Event, Finish, Request, RequestId, Truncation, Usage};
 pub use runtime::{Canceller, Client, Pending, Response, Runtime, Stamped};
 pub use sampler::{Dry, Logprobs, Sampling};
-pub use telemetry::{Footprint, PrefixStats, Stages, Stats, StepReport};
+pub use telemetry::{EmbedReport, Footprint, PrefixStats, Stages, Stats, StepReport};
