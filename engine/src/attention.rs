@@ -83,6 +83,8 @@ pub enum Mask {
     SlidingWindow(usize),
     /// Everything.
     Bidirectional,
+    /// What is near on both sides: `i` sees `|i − j| < window`.
+    BidirectionalWindow(usize),
 }
 
 impl Mask {
@@ -92,6 +94,9 @@ impl Mask {
             Self::Causal => 0..position + 1,
             Self::SlidingWindow(window) => (position + 1).saturating_sub(window)..position + 1,
             Self::Bidirectional => 0..keys,
+            Self::BidirectionalWindow(window) => {
+                (position + 1).saturating_sub(window)..keys.min(position.saturating_add(window))
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ pub struct Batch {
     pub tokens: Tensor,
     /// Where each token stands in its sequence.
     pub positions: Vec<Position>,
-    /// Where keys and values of the tokens go.
+    /// Where keys and values of the tokens go; nowhere when the pass keeps none.
     pub runs: Vec<Run>,
     /// Where each sequence has its queries and keys.
     pub tables: Tables,
@@ -73,6 +73,33 @@ impl Batch {
         let tokens = Tensor::new(tokens, device)?;
         Ok(Self { tokens, positions, runs, tables: Tables { block, sequences }, drawn })
     }
+
+    /// Packs whole `sequences` for a pass that keeps nothing: token `n` of the pass is block `n`.
+    ///
+    /// # Errors
+    ///
+    /// When the tokens cannot be brought to `device`.
+    pub fn whole(sequences: &[&[u32]], device: &Device) -> Result<Self> {
+        let mut row = 0;
+        let table = |sequence: &&[u32]| {
+            let (first, tokens) = (row, sequence.len());
+            row += tokens;
+            let blocks = (first as u32..row as u32).collect();
+            Table { row: first, queries: tokens, keys: tokens, blocks }
+        };
+        let tables = Tables { block: 1, sequences: sequences.iter().map(table).collect() };
+        let positions = |sequence: &&[u32]| {
+            let length = sequence.len() as u32;
+            (0..length).map(move |at| Position { at, length })
+        };
+        Ok(Self {
+            tokens: Tensor::new(sequences.concat(), device)?,
+            positions: sequences.iter().flat_map(positions).collect(),
+            runs: Vec::new(),
+            tables,
+            drawn: Vec::new(),
+        })
+    }
 }
 
 /// Cuts a sequence's new tokens where its blocks end.
@@ -98,6 +125,17 @@ mod tests {
         let runs: Vec<_> = runs_of(&table, 4).collect();
         let run = |token, slot, len| Run { token, slot, len };
         assert_eq!(runs, [run(5, 31, 1), run(6, 8, 4), run(10, 16, 1)]);
+    }
+
+    #[test]
+    fn tokens_of_whole_sequences_are_the_blocks_of_their_pool() {
+        let batch = Batch::whole(&[&[7, 8, 9], &[5, 6]], &Device::Cpu).unwrap();
+        assert_eq!(batch.tokens.to_vec1::<u32>().unwrap(), [7, 8, 9, 5, 6]);
+        let positions: Vec<_> = batch.positions.iter().map(|p| (p.at, p.length)).collect();
+        assert_eq!(positions, [(0, 3), (1, 3), (2, 3), (0, 2), (1, 2)]);
+        let table = |row, tokens, blocks| Table { row, queries: tokens, keys: tokens, blocks };
+        let sequences = vec![table(0, 3, vec![0, 1, 2]), table(3, 2, vec![3, 4])];
+        assert_eq!(batch.tables, Tables { block: 1, sequences });
     }
 
     #[test]

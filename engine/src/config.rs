@@ -10,6 +10,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::sampler::mix;
+
 /// What to load, and how to run it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -53,6 +55,38 @@ pub enum ModelSource {
         /// The folder that holds `config.json` and the safetensors files.
         path: PathBuf,
     },
+}
+
+impl ModelSource {
+    /// The part of the model that lies in the folder `path` of it; itself without a path.
+    pub(crate) fn within(&self, path: &str) -> Self {
+        match self {
+            _ if path.is_empty() => self.clone(),
+            Self::Folder { path: folder } => Self::Folder { path: folder.join(path) },
+            // A seed of its own, so that parts with the same names have other numbers.
+            Self::Preset { name, seed } => {
+                let seed = path.bytes().fold(*seed, |seed, byte| mix(seed ^ u64::from(byte)));
+                Self::Preset { name: name.clone(), seed }
+            }
+        }
+    }
+
+    /// Its file `name` as messages call it.
+    pub(crate) fn file(&self, name: &str) -> String {
+        match self {
+            Self::Folder { path } => path.join(name).display().to_string(),
+            Self::Preset { name, .. } => format!("preset {name}"),
+        }
+    }
+}
+
+impl fmt::Display for ModelSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Preset { name, .. } => write!(f, "preset `{name}`"),
+            Self::Folder { path } => write!(f, "`{}`", path.display()),
+        }
+    }
 }
 
 /// Element type of weights, activations and cache.

@@ -13,8 +13,8 @@ use crate::config::{EngineConfig, KvLayout, PrefixCache};
 use crate::cpu::Numbers;
 use crate::error::Result;
 use crate::kv::{KvShape, KvStore};
-use crate::models::{self, Model, Sketch};
-use crate::pass::{Observer, Pass};
+use crate::models::{self, MODELS, Model, Purpose, Sketch};
+use crate::pass::{Kv, Observer, Pass};
 use crate::placement::Placement;
 use crate::request::{Event, Request, RequestId};
 use crate::sampler::{Drawn, NoToken, Scratch};
@@ -65,8 +65,9 @@ impl Engine {
     /// When the model cannot be found, read or run with these settings, or a setting contradicts
     /// another one.
     pub fn load(config: &EngineConfig) -> Result<Self> {
+        Purpose::Continuing.require(&config.model)?;
         let Checkpoint { config: file, source, eos } = weights::open(&config.model)?;
-        let entry = models::find(&file)?;
+        let entry = models::find(MODELS, &file)?;
         let Sketch { heads, vocabulary, positions, .. } = models::sketch(&file)?;
         let dtype = config.dtype.candle();
         let placement = Placement::cpu();
@@ -212,7 +213,7 @@ impl Engine {
         });
         let mut pass = Pass {
             batch: &batch,
-            kv: &self.kv,
+            kv: Kv::Cached(&self.kv),
             attention: self.attention,
             heads: &self.heads,
             placement: &self.placement,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::embedding::InputError;
 use crate::text::TextError;
 
 /// Shorthand for results of this crate.
@@ -77,6 +78,22 @@ pub enum Error {
         found: Vec<String>,
         /// What the registry holds.
         known: Vec<&'static str>,
+    },
+    /// An embedding model where one that continues texts is needed.
+    #[error(
+        "{model} embeds texts and does not continue them; load it as an embedder, or choose a model whose folder holds no files of sentence-transformers"
+    )]
+    Embeds {
+        /// The folder or the preset.
+        model: String,
+    },
+    /// A model that continues texts where an embedding model is needed.
+    #[error(
+        "{model} continues texts and does not embed them; load it as an engine, or choose a model whose folder holds a `modules.json`"
+    )]
+    Continues {
+        /// The folder or the preset.
+        model: String,
     },
     /// A preset name that does not exist.
     #[error("no preset `{name}`; known are {}", known.join(", "))]
@@ -170,6 +187,24 @@ pub enum Error {
         blocks: usize,
         /// Tokens a block.
         block: usize,
+    },
+    /// A request that cannot be embedded.
+    #[error("input {index}: {problem}")]
+    Input {
+        /// Which request of the batch, counted from 0.
+        index: usize,
+        /// What is wrong with it.
+        problem: InputError,
+    },
+    /// A prompt name that the model's files do not know.
+    #[error(
+        "no prompt `{name}` in `config_sentence_transformers.json`; known are {known:?}, or use none"
+    )]
+    UnknownPrompt {
+        /// The name asked for.
+        name: String,
+        /// The names that exist.
+        known: Vec<String>,
     },
     /// The thread of a runtime could not be started.
     #[error("cannot start the engine's thread: {0}")]

@@ -17,6 +17,9 @@
 //! [`score`] runs a request the same way and shows the logits of every position, for whoever
 //! compares models.
 //!
+//! A model that makes vectors of texts instead runs in an [`Embedder`]: the same packed batches and
+//! layers, without a cache, and [`embedding`] where the sampler was.
+//!
 //! The engine is a plain value with a synchronous [`step`](Engine::step). Two layers around it
 //! make it what an application embeds, and each can be left out:
 //!
@@ -31,6 +34,7 @@ pub mod batch;
 pub mod blocks;
 pub mod config;
 mod cpu;
+pub mod embedding;
 pub mod engine;
 pub mod error;
 pub mod kv;
@@ -51,11 +55,12 @@ pub mod text_client;
 pub mod weights;
 
 pub use config::{Choice, Dtype, EngineConfig, KvLayout, ModelSource, PrefixCache};
+pub use embedding::{EmbedRequest, Embedder, EmbedderConfig, Embeddings, InputError, Overlong};
 pub use engine::{Engine, Step};
 pub use error::{Error, Result, Unsupported};
 pub use request::{Eos, Event, Finish, Request, RequestId, Truncation, Usage};
 pub use runtime::{Canceller, Client, Pending, Response, Runtime, Stamped};
 pub use sampler::{Dry, Logprobs, Sampling};
 pub use score::score;
-pub use telemetry::{Footprint, PrefixStats, Stages, Stats, StepReport};
+pub use telemetry::{EmbedReport, Footprint, PrefixStats, Stages, Stats, StepReport};
 pub use text_client::{Answer, Completion, TextClient, TextEvent, TextRequest};

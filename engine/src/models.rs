@@ -1,7 +1,8 @@
-//! The seam between the engine and the model families, and the registry of the families.
+//! The seam between the engine and the model families, and the registries of the families.
 //!
-//! A family is one file under `models/` and one line in [`MODELS`]. A model holds weights and
-//! never state; it learns what to compute from the [`Pass`].
+//! A family is one file under `models/` and one line in [`MODELS`], if it continues texts, or in
+//! [`EMBEDDERS`], if it turns them into vectors. A model holds weights and never state; it learns
+//! what to compute from the [`Pass`].
 
 use candle_core::{Result as TensorResult, Tensor};
 
@@ -22,6 +23,7 @@ mod mistral;
 mod mixtral;
 mod olmo2;
 mod phi3;
+mod purpose;
 mod qwen2;
 mod qwen2_moe;
 mod qwen3;
@@ -29,9 +31,11 @@ mod qwen3_moe;
 mod smollm3;
 mod starcoder2;
 
+pub use purpose::Purpose;
+
 use config::ConfigFile;
 
-/// A loaded model.
+/// A loaded model that continues texts.
 pub trait Model: Send {
     /// What the cache and the kernels need to know.
     fn heads(&self) -> &Heads;
@@ -56,17 +60,39 @@ pub trait Model: Send {
     fn forward(&self, pass: &mut Pass<'_>) -> TensorResult<Tensor>;
 }
 
-/// A family in the registry.
-#[derive(Debug)]
-pub struct Entry {
+/// A loaded model without an output matrix: what it makes of a text is still to be pooled.
+pub trait Body: Send + Sync {
+    /// What the kernels need to know.
+    fn heads(&self) -> &Heads;
+
+    /// Number of token ids.
+    fn vocabulary(&self) -> usize;
+
+    /// Longest sequence that the model was made for.
+    fn positions(&self) -> usize;
+
+    /// Width of its hidden states.
+    fn hidden(&self) -> usize;
+
+    /// Hidden states of all tokens of `pass` after the final norm, `[tokens, hidden]`, on the first
+    /// device.
+    ///
+    /// # Errors
+    ///
+    /// When a tensor operation fails.
+    fn forward(&self, pass: &mut Pass<'_>) -> TensorResult<Tensor>;
+}
+
+/// A family in a registry, which loads as `M`.
+pub struct Entry<M: ?Sized> {
     /// The name in `architectures` of `config.json`.
     pub architecture: &'static str,
     /// Reads the configuration, then the weights that it implies.
-    pub load: fn(&ConfigFile, &Weights<'_>) -> Result<Box<dyn Model>>,
+    pub load: fn(&ConfigFile, &Weights<'_>) -> Result<Box<M>>,
 }
 
-/// Every family.
-pub const MODELS: &[Entry] = &[
+/// Every family that continues texts.
+pub const MODELS: &[Entry<dyn Model>] = &[
     Entry { architecture: "Gemma2ForCausalLM", load: gemma2::load },
     Entry { architecture: "Gemma3ForCausalLM", load: gemma3::load },
     Entry { architecture: "Gemma3nForCausalLM", load: gemma3n::load },
@@ -85,21 +111,30 @@ pub const MODELS: &[Entry] = &[
     Entry { architecture: "Starcoder2ForCausalLM", load: starcoder2::load },
 ];
 
-/// The registry's entry for what `config` lists under `architectures`.
+/// Every family that embeds texts.
+pub const EMBEDDERS: &[Entry<dyn Body>] = &[
+    Entry { architecture: "Gemma3TextModel", load: gemma3::body },
+    Entry { architecture: "Qwen3ForCausalLM", load: qwen3::body },
+];
+
+/// The entry of `registry` for what `config` lists under `architectures`.
 ///
 /// # Errors
 ///
 /// [`Error::UnknownArchitecture`] unless exactly one is listed and it is known.
-pub fn find(config: &ConfigFile) -> Result<&'static Entry> {
+pub fn find<M: ?Sized>(
+    registry: &'static [Entry<M>],
+    config: &ConfigFile,
+) -> Result<&'static Entry<M>> {
     let found = config.architectures()?;
     let entry = match &found[..] {
-        [one] => MODELS.iter().find(|entry| entry.architecture == one),
+        [one] => registry.iter().find(|entry| entry.architecture == one),
         _ => None,
     };
     entry.ok_or_else(|| Error::UnknownArchitecture {
         file: config.name().into(),
         found,
-        known: MODELS.iter().map(|entry| entry.architecture).collect(),
+        known: registry.iter().map(|entry| entry.architecture).collect(),
     })
 }
 
@@ -116,20 +151,26 @@ pub struct Sketch {
     pub parameters: u64,
 }
 
-/// Loads the model that `config` describes from a source without numbers, so that what cannot
-/// work is refused before gigabytes are read.
+/// What `config` implies for a model that continues texts.
 ///
 /// # Errors
 ///
 /// As loading it, as far as the configuration is at fault.
 pub fn sketch(config: &ConfigFile) -> Result<Sketch> {
-    let (placement, tally) = (Placement::cpu(), Tally::default());
-    let weights = Weights::new(&Outline, &placement, candle_core::DType::F32, &tally);
-    let model = (find(config)?.load)(config, &weights)?;
+    let (model, parameters) = outline(find(MODELS, config)?, config)?;
     Ok(Sketch {
         heads: model.heads().clone(),
         vocabulary: model.vocabulary(),
         positions: model.positions(),
-        parameters: tally.parameters(),
+        parameters,
     })
+}
+
+/// Loads the model that `config` describes from a source without numbers, so that what cannot
+/// work is refused before gigabytes are read; and the number of its weights.
+pub(crate) fn outline<M: ?Sized>(entry: &Entry<M>, config: &ConfigFile) -> Result<(Box<M>, u64)> {
+    let (placement, tally) = (Placement::cpu(), Tally::default());
+    let weights = Weights::new(&Outline, &placement, candle_core::DType::F32, &tally);
+    let model = (entry.load)(config, &weights)?;
+    Ok((model, tally.parameters()))
 }

@@ -4,11 +4,11 @@
 //! and keeps the rows that matter. How the cache is cut, who runs beside whom, and which kernel
 //! attends stay hidden from it.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, bail};
 
 use crate::attention::{Attention, Heads};
 use crate::batch::Batch;
-use crate::kv::KvStore;
+use crate::kv::{KvStore, KvView};
 use crate::placement::Placement;
 
 pub use crate::batch::Position;
@@ -17,8 +17,8 @@ pub use crate::batch::Position;
 pub struct Pass<'a> {
     /// The packed tokens.
     pub batch: &'a Batch,
-    /// The cache of every layer.
-    pub kv: &'a KvStore,
+    /// Where keys and values are.
+    pub kv: Kv<'a>,
     /// The kernel.
     pub attention: &'a dyn Attention,
     /// The model's head geometry.
@@ -29,9 +29,19 @@ pub struct Pass<'a> {
     pub observer: Option<&'a mut dyn Observer>,
 }
 
+/// Where a pass finds the keys and values that it attends to.
+#[derive(Debug, Clone, Copy)]
+pub enum Kv<'a> {
+    /// In the cache, where it also puts its own.
+    Cached(&'a KvStore),
+    /// In itself: its sequences are whole, and nothing is kept.
+    Passing,
+}
+
 /// Looks on while a pass runs: parity checks, perplexity.
 pub trait Observer: Send {
-    /// `x` is `[tokens, …]` at `place`, one row for each packed token of `pass`.
+    /// `x` is `[tokens, …]` at `place`, one row for each packed token of `pass`; after pooling, one
+    /// for each sequence.
     fn observe(&mut self, place: Place, x: &Tensor);
 }
 
@@ -48,6 +58,10 @@ pub enum Place {
     Norm,
     /// The logits, `[tokens, vocabulary]`.
     Logits,
+    /// What pooling leaves of each sequence, `[sequences, hidden]`.
+    Pooled,
+    /// What leaves the module `n` that follows the pooling, from 0 on, `[sequences, width]`.
+    Module(usize),
 }
 
 impl Pass<'_> {
@@ -70,16 +84,28 @@ impl Pass<'_> {
         x.to_device(self.placement.layer(layer))
     }
 
-    /// Stores `k` and `v` (`[tokens, kv_heads, dim]`) of layer `layer`, then lets `q`
-    /// (`[tokens, heads, dim]`) attend to everything its sequence may see; same shape as `q`.
+    /// Stores `k` and `v` (`[tokens, kv_heads, dim]`) of layer `layer` in the cache, if there is
+    /// one, then lets `q` (`[tokens, heads, dim]`) attend to everything its sequence may see; same
+    /// shape as `q`.
     ///
     /// # Errors
     ///
     /// When shapes or dtypes do not fit the cache, or the kernel fails.
     pub fn attend(&mut self, layer: usize, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
-        self.kv.write(layer, k, v, &self.batch.runs)?;
-        let view = self.kv.view(layer, self.heads, &self.batch.tables);
-        self.attention.attend(q, &view, self.heads.masks[layer])
+        let Batch { runs, tables, .. } = self.batch;
+        let mask = self.heads.masks[layer];
+        match self.kv {
+            Kv::Cached(store) => {
+                store.write(layer, k, v, runs)?;
+                self.attention.attend(q, &store.view(layer, self.heads, tables), mask)
+            }
+            Kv::Passing => {
+                // A pool of blocks of one token, in the order of the packed tokens.
+                let pool = |x: &Tensor| x.contiguous()?.unsqueeze(1);
+                let (keys, values) = (&pool(k)?, &pool(v)?);
+                self.attention.attend(q, &KvView { keys, values, heads: self.heads, tables }, mask)
+            }
+        }
     }
 
     /// Lets `q` (`[tokens, heads, dim]`) of layer `layer` attend to what `source`, an earlier layer
@@ -87,9 +113,12 @@ impl Pass<'_> {
     ///
     /// # Errors
     ///
-    /// When shapes or dtypes do not fit the cache, or the kernel fails.
+    /// When shapes or dtypes do not fit the cache, there is none, or the kernel fails.
     pub fn attend_to(&mut self, source: usize, layer: usize, q: &Tensor) -> Result<Tensor> {
-        let view = self.kv.view(source, self.heads, &self.batch.tables);
+        let Kv::Cached(store) = self.kv else {
+            bail!("layer {layer} reads the keys of layer {source}, but this pass keeps none")
+        };
+        let view = store.view(source, self.heads, &self.batch.tables);
         let attended =
             self.attention.attend(&self.at(source, q)?, &view, self.heads.masks[layer])?;
         self.at(layer, &attended)

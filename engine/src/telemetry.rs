@@ -110,6 +110,23 @@ pub struct PrefixStats {
     pub evictions: u64,
 }
 
+/// What it took to embed a batch of requests.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EmbedReport {
+    /// Tokens computed.
+    pub tokens: usize,
+    /// Forward passes that the batch was cut into.
+    pub passes: usize,
+    /// Packing tokens and tables.
+    pub batch: Duration,
+    /// The model.
+    pub forward: Duration,
+    /// Pooling, and the modules after it.
+    pub pool: Duration,
+    /// Name of the attention backend that computed.
+    pub attention: &'static str,
+}
+
 /// Laps between the stages of a step.
 #[derive(Debug)]
 pub struct Stopwatch(Instant);
@@ -132,6 +149,6 @@ impl Stopwatch {
 pub struct Footprint {
     /// Weights; a tied matrix counts once.
     pub weights: u64,
-    /// Key-value cache.
+    /// Key-value cache; an embedder has none.
     pub kv: u64,
 }

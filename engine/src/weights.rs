@@ -22,7 +22,7 @@ mod random;
 mod safetensors;
 
 pub use outline::Outline;
-pub use preset::{Preset, presets};
+pub use preset::{Preset, embedder_presets, presets};
 pub use random::Random;
 pub use safetensors::Safetensors;
 
@@ -34,6 +34,9 @@ pub trait Source: Send + Sync {
     ///
     /// When there is none, or it has another shape, or it is stored in a type that is no float.
     fn tensor(&self, name: &str, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor>;
+
+    /// Whether there is a tensor `name`.
+    fn has(&self, name: &str) -> bool;
 }
 
 /// A model as found: its configuration and its numbers.
@@ -52,18 +55,27 @@ pub struct Checkpoint {
 ///
 /// When the preset does not exist, or a file of the folder is missing or damaged.
 pub fn open(model: &ModelSource) -> Result<Checkpoint> {
-    match model {
-        ModelSource::Preset { name, seed } => {
+    let (config, eos) = match model {
+        ModelSource::Preset { name, .. } => {
             let config = Preset::named(name)?.config()?;
             let eos = config.eos()?;
-            Ok(Checkpoint { config, source: Box::new(Random::new(*seed)), eos })
+            (config, eos)
         }
-        ModelSource::Folder { path } => {
-            let config = config(&path.join("config.json"))?;
-            let source = Box::new(Safetensors::open(path)?);
-            Ok(Checkpoint { config, source, eos: eos(path)? })
-        }
-    }
+        ModelSource::Folder { path } => (config(&path.join("config.json"))?, eos(path)?),
+    };
+    Ok(Checkpoint { config, source: source(model)?, eos })
+}
+
+/// The numbers of `model` alone.
+///
+/// # Errors
+///
+/// When a file of the folder is missing or damaged.
+pub fn source(model: &ModelSource) -> Result<Box<dyn Source>> {
+    Ok(match model {
+        ModelSource::Preset { seed, .. } => Box::new(Random::new(*seed)),
+        ModelSource::Folder { path } => Box::new(Safetensors::open(path)?),
+    })
 }
 
 /// Ids that end a sequence, as `generation_config.json`, if it exists, and `config.json` in
@@ -84,7 +96,8 @@ pub fn eos(folder: &Path) -> Result<Vec<u32>> {
     Ok(eos)
 }
 
-fn config(path: &Path) -> Result<ConfigFile> {
+/// The configuration in the file `path`.
+pub(crate) fn config(path: &Path) -> Result<ConfigFile> {
     ConfigFile::parse(path.display().to_string(), &read(path)?)
 }
 
@@ -159,6 +172,12 @@ impl<'a> Weights<'a> {
     /// One level down, into `name`.
     pub fn pp(&self, name: &str) -> Self {
         Self { prefix: self.path(name), ..self.clone() }
+    }
+
+    /// Where a stack without a head lies: at `model`, or here, if its files leave that out.
+    pub fn stack(&self) -> Self {
+        let named = self.pp("model");
+        if self.source.has(&named.path("embed_tokens.weight")) { named } else { self.clone() }
     }
 
     /// Into `layers.{index}`, on the device of that layer.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use insta::assert_snapshot;
 use windtunnel_engine::models::MODELS;
-use windtunnel_engine::weights::presets;
+use windtunnel_engine::weights::{embedder_presets, presets};
 use windtunnel_engine::{
     Choice, Dry, Dtype, Engine, EngineConfig, Eos, Event, Finish, KvLayout, ModelSource,
     PrefixCache, Request, Sampling, Truncation, Usage,
@@ -81,7 +81,8 @@ fn configured(case: &str, from: &str, to: &str) -> String {
 #[test]
 fn unknown_names_are_answered_with_the_known_ones() {
     // The registries are named whole; a new entry changes no test.
-    let presets: Vec<_> = presets().iter().map(|preset| preset.name).collect();
+    let presets = presets().iter().chain(embedder_presets());
+    let presets: Vec<_> = presets.map(|preset| preset.name).collect();
     let families: Vec<_> = MODELS.iter().map(|entry| entry.architecture).collect();
     let named = |message: String, known: &[&str]| message.replace(&known.join(", "), "ALL");
     let model = ModelSource::Preset { name: "llama-9".into(), seed: 1 };

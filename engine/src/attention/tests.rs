@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
+use super::Mask::{Bidirectional, BidirectionalWindow, Causal, SlidingWindow};
 use super::*;
 use crate::config::KvLayout;
 use crate::kv::{KvShape, KvStore, Run, Table, Tables};
@@ -15,7 +16,7 @@ const MIXED: Lengths<'static> = &[(1, 1), (17, 17), (1, 300), (5, 40), (2, 33), 
 
 fn heads(heads: usize, kv_heads: usize, dim: usize, softcap: Option<f32>) -> Heads {
     let scale = (dim as f32).powf(-0.5);
-    Heads { heads, kv_heads, dim, scale, softcap, masks: vec![Mask::Causal], cached: 1 }
+    Heads { heads, kv_heads, dim, scale, softcap, masks: vec![Causal], cached: 1 }
 }
 
 /// A step over a filled cache.
@@ -98,15 +99,16 @@ fn every_backend_agrees_with_naive_over_head_lengths_and_groups() {
     for dim in [8, 24, 32, 64, 72, 80, 96, 128, 256] {
         for (query_heads, kv_heads) in [(2, 2), (4, 1), (8, 1), (14, 2)] {
             let heads = heads(query_heads, kv_heads, dim, None);
-            check(heads, MIXED, 16, Mask::Causal, DType::F32);
+            check(heads, MIXED, 16, Causal, DType::F32);
         }
     }
 }
 
 #[test]
 fn every_backend_agrees_with_naive_over_masks_and_softcaps() {
-    let windows = [1, 2, 31, 32, 33, 100, 1000].map(Mask::SlidingWindow);
-    for mask in [Mask::Causal, Mask::Bidirectional].into_iter().chain(windows) {
+    let windows = [1, 2, 31, 32, 33, 100, 1000];
+    let windows = windows.iter().flat_map(|w| [SlidingWindow(*w), BidirectionalWindow(*w)]);
+    for mask in [Causal, Bidirectional].into_iter().chain(windows) {
         for softcap in [None, Some(3.0)] {
             check(heads(4, 2, 16, softcap), MIXED, 16, mask, DType::F32);
         }
@@ -119,7 +121,7 @@ fn every_backend_agrees_with_naive_over_blocks_and_lengths() {
         for length in [1, 2, 15, 16, 17, 31, 32, 33, 511, 512, 513, 1025] {
             for queries in [1, 2, 17] {
                 let lengths = [(queries.min(length), length)];
-                check(heads(3, 1, 16, None), &lengths, block, Mask::Causal, DType::F32);
+                check(heads(3, 1, 16, None), &lengths, block, Causal, DType::F32);
             }
         }
     }
@@ -128,7 +130,7 @@ fn every_backend_agrees_with_naive_over_blocks_and_lengths() {
 #[test]
 fn every_backend_agrees_with_naive_over_dtypes() {
     for dtype in [DType::F16, DType::BF16] {
-        for mask in [Mask::Causal, Mask::SlidingWindow(20)] {
+        for mask in [Causal, SlidingWindow(20), Bidirectional, BidirectionalWindow(20)] {
             check(heads(4, 2, 64, None), MIXED, 16, mask, dtype);
         }
     }
@@ -136,7 +138,7 @@ fn every_backend_agrees_with_naive_over_dtypes() {
 
 #[test]
 fn a_row_of_cpu_flash_does_not_depend_on_batch_or_blocks() {
-    let mask = Mask::SlidingWindow(700);
+    let mask = SlidingWindow(700);
     let whole = Step::new(heads(4, 2, 24, None), &[(1, 900), (40, 1100)], 16, DType::F32);
     let alone = Step::new(heads(4, 2, 24, None), &[(1, 900)], 1000, DType::F32);
     let alone = alone.attend(&CpuFlash, mask);
@@ -149,7 +151,24 @@ fn a_window_of_one_sees_only_itself() {
     let (_, values) = step.kv.view(0, &step.heads, &step.tables).packed().unwrap();
     let values: Vec<f32> = values.flatten_all().unwrap().to_vec1().unwrap();
     for backend in BACKENDS {
-        assert_eq!(step.attend(*backend, Mask::SlidingWindow(1)), values, "{}", backend.name());
+        for mask in [SlidingWindow(1), BidirectionalWindow(1)] {
+            assert_eq!(step.attend(*backend, mask), values, "{} {mask:?}", backend.name());
+        }
+    }
+}
+
+#[test]
+fn a_mask_is_the_rule_in_its_documentation() {
+    for mask in [Causal, Bidirectional, SlidingWindow(3), BidirectionalWindow(3)] {
+        for (i, j) in (0..8).flat_map(|i| (0..8).map(move |j| (i, j))) {
+            let sees = match mask {
+                Causal => j <= i,
+                Bidirectional => true,
+                SlidingWindow(window) => j <= i && i < j + window,
+                BidirectionalWindow(window) => i.abs_diff(j) < window,
+            };
+            assert_eq!(mask.visible(i, 8).contains(&j), sees, "{mask:?}: {i} sees {j}");
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! [`Decoder`]: the decoder stack that most families share.
+//! [`Decoder`]: the decoder that most families share, a [`Stack`] with a head.
 //!
 //! Families differ in the fields of [`DecoderConfig`]; reading those out of `config.json` is the
 //! business of the family's file.
@@ -13,11 +13,11 @@ use crate::layers::moe::{Moe, MoeConfig};
 use crate::layers::norm::{Norm, NormKind};
 use crate::layers::rope::{Angles, Ropes};
 use crate::layers::self_attention::{Projections, SelfAttention};
-use crate::models::Model;
+use crate::models::{Body, Model};
 use crate::pass::{Pass, Place};
 use crate::weights::{Bias, Weights};
 
-/// A decoder stack, fully described.
+/// A decoder, fully described.
 #[derive(Debug, Clone)]
 pub struct DecoderConfig {
     /// Heads, and the mask of each layer.
@@ -103,16 +103,22 @@ pub enum Head {
     Own,
 }
 
-/// A decoder stack with its weights.
+/// A decoder with its weights.
 #[derive(Debug)]
 pub struct Decoder {
+    stack: Stack,
+    head: Linear,
+}
+
+/// A decoder with its weights up to the final norm.
+#[derive(Debug)]
+pub struct Stack {
     config: DecoderConfig,
     dtype: DType,
     /// `[vocabulary, hidden]`.
     embedding: Tensor,
     layers: Vec<Layer>,
     norm: Norm,
-    head: Linear,
 }
 
 #[derive(Debug)]
@@ -139,18 +145,52 @@ impl Decoder {
     ///
     /// When a tensor is missing or has another shape.
     pub fn load(config: DecoderConfig, weights: &Weights<'_>) -> Result<Self> {
-        let DecoderConfig { hidden, vocabulary, norm, .. } = config;
-        let model = weights.pp("model");
-        let embedding = model.pp("embed_tokens").tensor("weight", &[vocabulary, hidden])?;
-        let layers = (0..config.heads.masks.len())
-            .map(|index| Layer::load(index, &config, &model.layer(index)))
-            .collect::<Result<_>>()?;
-        let norm = model.norm("norm", hidden, norm)?;
-        let head = match config.head {
-            Head::Tied => Linear::new(embedding.clone(), None),
+        let DecoderConfig { hidden, vocabulary, head, .. } = config;
+        let stack = Stack::load(config, &weights.pp("model"))?;
+        let head = match head {
+            Head::Tied => Linear::new(stack.embedding.clone(), None),
             Head::Own => weights.linear("lm_head", hidden, vocabulary, Bias::Absent)?,
         };
-        Ok(Self { config, dtype: weights.dtype(), embedding, layers, norm, head })
+        Ok(Self { stack, head })
+    }
+}
+
+impl Stack {
+    /// Reads the weights that `config` implies, less those of a head, which it does not have.
+    ///
+    /// # Errors
+    ///
+    /// When a tensor is missing or has another shape.
+    pub fn load(config: DecoderConfig, weights: &Weights<'_>) -> Result<Self> {
+        let DecoderConfig { hidden, vocabulary, norm, .. } = config;
+        let embedding = weights.pp("embed_tokens").tensor("weight", &[vocabulary, hidden])?;
+        let layers = (0..config.heads.masks.len())
+            .map(|index| Layer::load(index, &config, &weights.layer(index)))
+            .collect::<Result<_>>()?;
+        let norm = weights.norm("norm", hidden, norm)?;
+        Ok(Self { config, dtype: weights.dtype(), embedding, layers, norm })
+    }
+
+    /// What leaves the last layer, `[tokens, hidden]`.
+    fn stream(&self, pass: &mut Pass<'_>) -> TensorResult<Tensor> {
+        let factor = self.config.scales.embedding;
+        let mut x = scaled(&self.embedding.index_select(pass.tokens(), 0)?, factor)?;
+        pass.show(Place::Embedding, &x);
+        let mut angles = self.config.ropes.angles(pass, self.dtype)?;
+        for (index, layer) in self.layers.iter().enumerate() {
+            x = pass.at(index, &x)?;
+            x = layer.forward(index, &x, angles.at(index, pass)?, pass)?;
+            pass.show(Place::Layer(index), &x);
+        }
+        Ok(x)
+    }
+
+    /// The final norm of `x`, `[rows, hidden]`; same shape out.
+    fn normed(&self, x: &Tensor, pass: &mut Pass<'_>) -> TensorResult<Tensor> {
+        pass.show(Place::BeforeNorm, x);
+        let x = self.norm.forward(x)?;
+        pass.show(Place::Norm, &x);
+        Ok(x)
     }
 }
 
@@ -227,7 +267,7 @@ pub(crate) fn softcapped(x: &Tensor, cap: Option<f64>) -> TensorResult<Tensor> {
     cap.map_or_else(|| Ok(x.clone()), |cap| (x / cap)?.tanh()? * cap)
 }
 
-impl Model for Decoder {
+impl Body for Stack {
     fn heads(&self) -> &Heads {
         &self.config.heads
     }
@@ -240,26 +280,39 @@ impl Model for Decoder {
         self.config.positions
     }
 
-    fn border(&self) -> Option<usize> {
-        self.config.ropes.border()
+    fn hidden(&self) -> usize {
+        self.config.hidden
     }
 
     fn forward(&self, pass: &mut Pass<'_>) -> TensorResult<Tensor> {
-        let Scales { embedding, logits, .. } = self.config.scales;
-        let mut x = scaled(&self.embedding.index_select(pass.tokens(), 0)?, embedding)?;
-        pass.show(Place::Embedding, &x);
-        let mut angles = self.config.ropes.angles(pass, self.dtype)?;
-        for (index, layer) in self.layers.iter().enumerate() {
-            x = pass.at(index, &x)?;
-            x = layer.forward(index, &x, angles.at(index, pass)?, pass)?;
-            pass.show(Place::Layer(index), &x);
-        }
-        let x = pass.last(&x)?;
-        pass.show(Place::BeforeNorm, &x);
-        let x = self.norm.forward(&x)?;
-        pass.show(Place::Norm, &x);
-        let logits = scaled(&self.head.forward(&x)?, logits)?;
-        let logits = softcapped(&logits, self.config.softcap)?;
+        let x = self.stream(pass)?.to_device(pass.placement.first())?;
+        self.normed(&x, pass)
+    }
+}
+
+impl Model for Decoder {
+    fn heads(&self) -> &Heads {
+        &self.stack.config.heads
+    }
+
+    fn vocabulary(&self) -> usize {
+        self.stack.config.vocabulary
+    }
+
+    fn positions(&self) -> usize {
+        self.stack.config.positions
+    }
+
+    fn border(&self) -> Option<usize> {
+        self.stack.config.ropes.border()
+    }
+
+    fn forward(&self, pass: &mut Pass<'_>) -> TensorResult<Tensor> {
+        let DecoderConfig { scales, softcap, .. } = &self.stack.config;
+        let x = self.stack.stream(pass)?;
+        let x = self.stack.normed(&pass.last(&x)?, pass)?;
+        let logits = scaled(&self.head.forward(&x)?, scales.logits)?;
+        let logits = softcapped(&logits, *softcap)?;
         pass.show(Place::Logits, &logits);
         Ok(logits)
     }

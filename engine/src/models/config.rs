@@ -59,6 +59,21 @@ impl ConfigFile {
         T::deserialize(&self.value).map_err(|e| self.error(e.to_string()))
     }
 
+    /// What the key says that turns something on; without it the thing is off.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ModelConfig`] when it is neither true nor false.
+    pub fn flag(&self, key: &str) -> Result<bool> {
+        match self.value.get(key) {
+            None | Some(Value::Null) => Ok(false),
+            Some(Value::Bool(on)) => Ok(*on),
+            Some(other) => {
+                Err(self.error(format!("`{key}` is {other}; expected `true` or `false`")))
+            }
+        }
+    }
+
     /// Whether the file has this key, be it null.
     pub fn has(&self, key: &str) -> bool {
         self.value.get(key).is_some()

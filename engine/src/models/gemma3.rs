@@ -1,13 +1,14 @@
 //! Gemma 3, text alone: as Gemma 2, with norms on queries and keys, and a rotary embedding each
-//! for the layers with a window and for those without.
+//! for the layers with a window and for those without. EmbeddingGemma is the same stack, looking
+//! both ways.
 
 use serde::Deserialize;
 
 use super::config::{ConfigFile, DecoderKeys};
-use super::{Model, gemma2};
+use super::{Body, Model, gemma2};
 use crate::attention::{Heads, Mask};
 use crate::error::Result;
-use crate::layers::decoder::{Decoder, DecoderConfig};
+use crate::layers::decoder::{Decoder, DecoderConfig, Stack};
 use crate::layers::rope::{Rope, RopeKeys, Ropes};
 use crate::layers::self_attention::{Projections, QkNorm};
 use crate::weights::Weights;
@@ -38,24 +39,48 @@ impl Default for Keys {
 }
 
 pub(super) fn load(file: &ConfigFile, weights: &Weights<'_>) -> Result<Box<dyn Model>> {
-    let (keys, own): (DecoderKeys, Keys) = (file.keys()?, file.keys()?);
+    let own: Keys = file.keys()?;
     if own.use_bidirectional_attention == Some(true) {
         return Err(file.error(
             "`use_bidirectional_attention` is set: this model embeds texts and cannot continue them",
         ));
     }
+    Ok(Box::new(Decoder::load(decoder(file)?, weights)?))
+}
+
+/// The stack without a head.
+pub(super) fn body(file: &ConfigFile, weights: &Weights<'_>) -> Result<Box<dyn Body>> {
+    let own: Keys = file.keys()?;
+    let mut config = decoder(file)?;
+    if own.use_bidirectional_attention == Some(true) {
+        config.heads.masks.iter_mut().for_each(|mask| *mask = both_ways(*mask));
+    }
+    Ok(Box::new(Stack::load(config, &weights.stack())?))
+}
+
+/// What is behind a token, mirrored ahead of it: half of a window lies on each side.
+const fn both_ways(mask: Mask) -> Mask {
+    match mask {
+        Mask::Causal => Mask::Bidirectional,
+        Mask::SlidingWindow(window) => Mask::BidirectionalWindow(window / 2 + 1),
+        symmetric => symmetric,
+    }
+}
+
+/// The stack of Gemma 3, looking back.
+fn decoder(file: &ConfigFile) -> Result<DecoderConfig> {
+    let (keys, own): (DecoderKeys, Keys) = (file.keys()?, file.keys()?);
     let pattern = own.sliding_window_pattern.max(1);
     let masks =
         keys.masks(file, own.sliding_window, |layer| !(layer + 1).is_multiple_of(pattern))?;
     let gemma = gemma2::decoder(file, &keys, keys.decoder(file, masks)?)?;
-    let config = DecoderConfig {
+    Ok(DecoderConfig {
         ropes: ropes(file, &gemma.heads)?,
         projections: Projections { qk_norm: QkNorm::PerHead(gemma.norm), ..gemma.projections },
         heads: Heads { softcap: own.attn_logit_softcapping, ..gemma.heads },
         softcap: own.final_logit_softcapping,
         ..gemma
-    };
-    Ok(Box::new(Decoder::load(config, weights)?))
+    })
 }
 
 /// One rotary embedding for the layers without a window, to which `rope_scaling` belongs, and one

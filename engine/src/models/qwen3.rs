@@ -1,13 +1,12 @@
-//! Qwen 3: norms on queries and keys instead of biases.
+//! Qwen 3: norms on queries and keys instead of biases. Qwen 3 Embedding is the same stack.
 
 use serde::Deserialize;
 
-use super::Model;
 use super::config::{ConfigFile, DecoderKeys};
-use super::qwen2;
+use super::{Body, Model, qwen2};
 use crate::attention::Mask;
 use crate::error::Result;
-use crate::layers::decoder::{Decoder, DecoderConfig};
+use crate::layers::decoder::{Decoder, DecoderConfig, Stack};
 use crate::layers::self_attention::{Projections, QkNorm};
 use crate::weights::{Bias, Weights};
 
@@ -21,6 +20,13 @@ pub(super) fn load(file: &ConfigFile, weights: &Weights<'_>) -> Result<Box<dyn M
     let keys: DecoderKeys = file.keys()?;
     let masks = qwen2::masks(file, &keys)?;
     Ok(Box::new(Decoder::load(decoder(file, &keys, masks)?, weights)?))
+}
+
+/// The stack without a head.
+pub(super) fn body(file: &ConfigFile, weights: &Weights<'_>) -> Result<Box<dyn Body>> {
+    let keys: DecoderKeys = file.keys()?;
+    let masks = qwen2::masks(file, &keys)?;
+    Ok(Box::new(Stack::load(decoder(file, &keys, masks)?, &weights.stack())?))
 }
 
 /// The stack of Qwen 3, with a dense block in every layer.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use serde::Deserialize;
+use tokenizers::{Encoding, PostProcessor, TruncationDirection};
 
 use super::{TextError, load, read};
 use crate::error::Result;
@@ -62,13 +63,34 @@ impl Tokenizer {
     /// [`TextError::Tokenizer`] when the tokenizer fails.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         let encoding = self.inner.encode_fast(text, true).map_err(failed)?;
-        let mut ids = encoding.get_ids().to_vec();
-        if let ([first, second, ..], Some(bos)) = (&ids[..], self.id_of("bos_token"))
-            && (*first, *second) == (bos, bos)
-        {
-            ids.remove(0);
-        }
+        Ok(self.with_one_bos(&encoding))
+    }
+
+    /// As [`encode`](Self::encode), with `text` cut at its end so that there are at most `limit`
+    /// ids. The special tokens around it stay, as long as there is room for them.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Self::encode).
+    pub fn encode_head(&self, text: &str, limit: usize) -> Result<Vec<u32>> {
+        let special = self.inner.get_post_processor().map_or(0, |p| p.added_tokens(false));
+        let mut encoding = self.inner.encode_fast(text, false).map_err(failed)?;
+        encoding.truncate(limit.saturating_sub(special), 0, TruncationDirection::Right);
+        // What was cut off would be completed as well.
+        encoding.take_overflowing();
+        let encoding = self.inner.post_process(encoding, None, true).map_err(failed)?;
+        let mut ids = self.with_one_bos(&encoding);
+        ids.truncate(limit);
         Ok(ids)
+    }
+
+    fn with_one_bos(&self, encoding: &Encoding) -> Vec<u32> {
+        match (encoding.get_ids(), self.id_of("bos_token")) {
+            ([first, rest @ ..], Some(bos)) if *first == bos && rest.first() == Some(&bos) => {
+                rest.to_vec()
+            }
+            (ids, _) => ids.to_vec(),
+        }
     }
 
     /// The ids of `text` alone. Special tokens that the text spells out are recognised.

@@ -4,9 +4,11 @@
 //! measurement on random weights costs what the real model costs. Two kinds are nobody's: tiny ones,
 //! one for each family, and a small one with a long context, where the cost of the context shows.
 
+use crate::embedding::{DenseActivation, DenseConfig, ModuleConfig, Pooling, Recipe};
 use crate::error::{Error, Result};
 use crate::models::config::ConfigFile;
-use crate::models::{Sketch, find, sketch};
+use crate::models::{EMBEDDERS, MODELS, Sketch, find, sketch};
+use crate::weights::Bias;
 
 /// A named configuration.
 #[derive(Debug)]
@@ -14,12 +16,17 @@ pub struct Preset {
     /// The name that configurations use.
     pub name: &'static str,
     json: &'static str,
+    /// What an embedding model has beside its configuration.
+    recipe: Option<fn() -> Recipe>,
 }
 
 macro_rules! presets {
-    ($($name:literal),+ $(,)?) => {
-        &[$(Preset { name: $name, json: include_str!(concat!("presets/", $name, ".json")) }),+]
-    };
+    ($($name:literal),+ $(,)?) => { presets![$($name => None),+] };
+    ($($name:literal => $recipe:expr),+ $(,)?) => { &[$(Preset {
+        name: $name,
+        json: include_str!(concat!("presets/", $name, ".json")),
+        recipe: $recipe,
+    }),+] };
 }
 
 const PRESETS: &[Preset] = presets![
@@ -47,9 +54,52 @@ const PRESETS: &[Preset] = presets![
     "tiny-starcoder2",
 ];
 
-/// Every preset, by name.
+const EMBEDDER_PRESETS: &[Preset] = presets![
+    "embeddinggemma-300m" => Some(|| embedding_gemma(768, 3072)),
+    "qwen3-embedding-0.6b" => Some(qwen3_embedding),
+    "tiny-embeddinggemma" => Some(|| embedding_gemma(64, 128)),
+    "tiny-qwen3-embedding" => Some(qwen3_embedding),
+];
+
+/// Every preset that continues texts, by name.
 pub const fn presets() -> &'static [Preset] {
     PRESETS
+}
+
+/// Every preset that embeds texts, by name.
+pub const fn embedder_presets() -> &'static [Preset] {
+    EMBEDDER_PRESETS
+}
+
+fn embedding_gemma(hidden: usize, wide: usize) -> Recipe {
+    let dense = |path: &str, inputs, outputs| ModuleConfig::Dense {
+        path: path.into(),
+        config: DenseConfig {
+            inputs,
+            outputs,
+            bias: Bias::Absent,
+            activation: DenseActivation::Identity,
+        },
+    };
+    Recipe {
+        transformer: String::new(),
+        longest: None,
+        pooling: Pooling::Mean,
+        modules: vec![
+            dense("2_Dense", hidden, wide),
+            dense("3_Dense", wide, hidden),
+            ModuleConfig::Normalize,
+        ],
+    }
+}
+
+fn qwen3_embedding() -> Recipe {
+    Recipe {
+        transformer: String::new(),
+        longest: None,
+        pooling: Pooling::LastToken,
+        modules: vec![ModuleConfig::Normalize],
+    }
 }
 
 impl Preset {
@@ -59,9 +109,10 @@ impl Preset {
     ///
     /// [`Error::UnknownPreset`] with the names that exist.
     pub fn named(name: &str) -> Result<&'static Self> {
-        PRESETS.iter().find(|preset| preset.name == name).ok_or_else(|| Error::UnknownPreset {
+        let all = PRESETS.iter().chain(EMBEDDER_PRESETS);
+        all.clone().find(|preset| preset.name == name).ok_or_else(|| Error::UnknownPreset {
             name: name.into(),
-            known: PRESETS.iter().map(|preset| preset.name).collect(),
+            known: all.map(|preset| preset.name).collect(),
         })
     }
 
@@ -80,22 +131,35 @@ impl Preset {
     ///
     /// As [`config`](Self::config).
     pub fn architecture(&self) -> Result<&'static str> {
-        Ok(find(&self.config()?)?.architecture)
+        let config = self.config()?;
+        Ok(match self.recipe {
+            None => find(MODELS, &config)?.architecture,
+            Some(_) => find(EMBEDDERS, &config)?.architecture,
+        })
     }
 
-    /// Its geometry and its number of parameters.
+    /// What becomes of its hidden states, if it embeds texts.
+    pub fn recipe(&self) -> Option<Recipe> {
+        self.recipe.map(|recipe| recipe())
+    }
+
+    /// Geometry and number of parameters of a preset that continues texts.
     ///
     /// # Errors
     ///
-    /// As [`config`](Self::config).
+    /// As [`config`](Self::config), and for presets that embed texts.
     pub fn sketch(&self) -> Result<Sketch> {
-        sketch(&self.config()?)
+        match self.recipe {
+            None => sketch(&self.config()?),
+            Some(_) => Err(Error::Embeds { model: format!("preset `{}`", self.name) }),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::outline;
 
     #[test]
     fn presets_have_the_published_number_of_parameters() {
@@ -114,6 +178,34 @@ mod tests {
                 ("qwen3-0.6b", 596_049_920),
             ]
         );
+    }
+
+    #[test]
+    fn embedders_have_the_published_number_of_parameters_before_pooling() {
+        let counts: Vec<_> = embedder_presets()
+            .iter()
+            .filter(|preset| !preset.name.starts_with("tiny"))
+            .map(|preset| {
+                let config = preset.config().unwrap();
+                let (_, parameters) = outline(find(EMBEDDERS, &config).unwrap(), &config).unwrap();
+                (preset.name, parameters)
+            })
+            .collect();
+        assert_eq!(
+            counts,
+            [("embeddinggemma-300m", 302_863_104), ("qwen3-embedding-0.6b", 595_776_512)]
+        );
+    }
+
+    #[test]
+    fn every_embedder_has_a_tiny_preset() {
+        for entry in EMBEDDERS {
+            let is_tiny = |preset: &&Preset| {
+                preset.name.starts_with("tiny")
+                    && preset.architecture().unwrap() == entry.architecture
+            };
+            assert!(embedder_presets().iter().any(|p| is_tiny(&p)), "{}", entry.architecture);
+        }
     }
 
     #[test]

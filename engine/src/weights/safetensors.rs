@@ -101,4 +101,8 @@ impl Source for Safetensors {
             }),
         }
     }
+
+    fn has(&self, name: &str) -> bool {
+        self.places.contains_key(name)
+    }
 }

@@ -116,6 +116,15 @@ pub enum Workload {
         /// How many single requests follow, each after a pause.
         requests: u32,
     },
+    /// Texts to vectors, with a model made for that.
+    Embed {
+        /// Texts handed over at once.
+        batch: u32,
+        /// How many in all.
+        requests: u32,
+        /// Their lengths.
+        prompt: Lengths,
+    },
     /// The numbers of a reference, computed again: `golden.safetensors` in the model's folder has
     /// them.
     Parity {
@@ -152,8 +161,10 @@ pub struct Shape {
 
 impl Workload {
     /// The names of all workloads, as scenarios write them.
-    pub const NAMES: [&'static str; 9] =
-        ["load", "prefill", "decode", "generate", "context", "serve", "idle", "soak", "parity"];
+    pub const NAMES: [&'static str; 10] = [
+        "load", "prefill", "decode", "generate", "context", "serve", "idle", "soak", "parity",
+        "embed",
+    ];
 
     /// The name of this workload, as scenarios write it.
     #[must_use]
@@ -168,6 +179,7 @@ impl Workload {
             Workload::Idle { .. } => "idle",
             Workload::Soak { .. } => "soak",
             Workload::Parity { .. } => "parity",
+            Workload::Embed { .. } => "embed",
         }
     }
 
@@ -212,6 +224,7 @@ impl Workload {
                 Metric::ThreadGrowth,
                 Metric::FileGrowth,
             ],
+            Workload::Embed { .. } => &[Metric::RequestRate, Metric::EmbedRate, Metric::EndToEnd],
             Workload::Parity { .. } => {
                 &[Metric::LogitError, Metric::Divergence, Metric::TopAgreement, Metric::SameTokens]
             }
@@ -247,7 +260,8 @@ impl Workload {
             | Workload::Decode { .. }
             | Workload::Generate { .. }
             | Workload::Context { .. }
-            | Workload::Serve { .. } => false,
+            | Workload::Serve { .. }
+            | Workload::Embed { .. } => false,
         }
     }
 }
@@ -547,6 +561,10 @@ impl Case {
             Workload::Serve { batch, requests, prompt, output, .. } => {
                 let requests = u64::from(requests);
                 Shape { requests, ..at_once(prompt.most(), output.most(), batch) }
+            }
+            Workload::Embed { batch, requests, prompt } => {
+                let requests = u64::from(requests);
+                Shape { requests, ..at_once(prompt.most(), Tokens(1), batch) }
             }
             // What a reference usually has; the probe asks it.
             Workload::Parity { .. } => at_once(Tokens(64), Tokens(16), 1),

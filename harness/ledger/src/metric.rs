@@ -24,9 +24,12 @@ pub enum Metric {
     InterToken,
     /// Prompt tokens of all requests per second, from the first submit to the last first token.
     PrefillRate,
+    /// Tokens read by an embedding model per second, from the first text to the last vector.
+    EmbedRate,
     /// First token − submit, of one request.
     TimeToFirstToken,
-    /// Last token − submit, of one request.
+    /// Last token − submit, of one request; of an embedding model, from a batch of texts to its
+    /// vectors.
     EndToEnd,
     /// Output tokens of all requests per second, from the first submit to the last token.
     SystemRate,
@@ -169,7 +172,7 @@ pub enum Tails {
 
 impl Metric {
     /// Every metric, in the order in which tables show them.
-    pub const ALL: [Metric; 29] = [
+    pub const ALL: [Metric; 30] = [
         Metric::SystemRate,
         Metric::RequestRate,
         Metric::Goodput,
@@ -178,6 +181,7 @@ impl Metric {
         Metric::InterToken,
         Metric::ContextSlope,
         Metric::PrefillRate,
+        Metric::EmbedRate,
         Metric::TimeToFirstToken,
         Metric::EndToEnd,
         Metric::QueueTime,
@@ -218,6 +222,9 @@ impl Metric {
             }
             Metric::PrefillRate => {
                 ("prefill-rate", "prefill", TokensPerSecond, Higher, Class::Prefill, 1.0)
+            }
+            Metric::EmbedRate => {
+                ("embed-rate", "embed", TokensPerSecond, Higher, Class::Prefill, 1.0)
             }
             Metric::TimeToFirstToken => {
                 ("time-to-first-token", "TTFT", Nanoseconds, Lower, Class::Prefill, 1.0)

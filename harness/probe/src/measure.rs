@@ -1,26 +1,67 @@
 //! From a case to the engine's configuration, and from its iterations to messages.
 
 use anyhow::{Context, Result};
-use windtunnel_engine::{Choice, Dtype, Engine, EngineConfig, Error, KvLayout, ModelSource};
-use windtunnel_ledger::Metric;
-use windtunnel_ledger::case::{self, Arrival, Case, Shape, Source, Workload};
+use windtunnel_engine::{
+    Choice, Dtype, Embedder, EmbedderConfig, Engine, EngineConfig, Error, Footprint, KvLayout,
+    ModelSource,
+};
+use windtunnel_ledger::case::{self, Arrival, Case, Lengths, Shape, Source, Workload};
 use windtunnel_ledger::record::{Digest, Iteration, IterationKind};
 use windtunnel_ledger::timeline::Values;
 use windtunnel_ledger::wire::Message;
+use windtunnel_ledger::{Metric, Nanos};
 
 use crate::clock::Clock;
 use crate::drive::outputs;
 use crate::process;
 use crate::traffic::Traffic;
 use crate::workload::parity::{self, Reference};
-use crate::workload::{context, idle, serve, soak, together};
+use crate::workload::{context, embed, idle, serve, soak, together};
+
+/// Says something while a case runs.
+pub type Say<'a> = dyn FnMut(&Message) -> Result<()> + 'a;
 
 /// Runs `case`, says what it measured as soon as it has it, and returns the last thing to say.
 ///
 /// # Errors
 ///
 /// When the engine cannot do it, or `say` fails.
-pub fn case(case: &Case, say: &mut dyn FnMut(&Message) -> Result<()>) -> Result<Message> {
+pub fn case(case: &Case, say: &mut Say<'_>) -> Result<Message> {
+    let unsupported = match case.workload {
+        Workload::Embed { batch, requests, prompt } => {
+            embed(case, [requests, batch], prompt, say)?;
+            None
+        }
+        _ => generate(case, say)?,
+    };
+    if let Some(reason) = unsupported {
+        return Ok(Message::Unsupported { reason });
+    }
+    let peak = process::peak_rss().map(|bytes| (Metric::PeakRss, bytes.0 as f64));
+    Ok(Message::End { values: peak.into_iter().collect() })
+}
+
+/// Runs a case of a model that makes vectors of texts.
+fn embed(case: &Case, counts: [u32; 2], prompt: Lengths, say: &mut Say<'_>) -> Result<()> {
+    let clock = Clock::start();
+    let embedder = Embedder::load(&EmbedderConfig {
+        model: model(case),
+        dtype: dtype(case),
+        attention: attention(case),
+        max_pass_tokens: usize::try_from(case.step_tokens.0).context("steps are too long")?,
+        max_sequence_length: None,
+    })?;
+    loaded(clock.now(), embedder.footprint(), embedder.attention(), say)?;
+    for (index, kind) in iterations(case) {
+        let done = embed::iteration(&embedder, case, counts, prompt, index, &clock)?;
+        tell(case, kind, done, say)?;
+    }
+    Ok(())
+}
+
+/// Runs a case of a model that continues texts. Gives the reason if the engine cannot do it by
+/// design.
+fn generate(case: &Case, say: &mut Say<'_>) -> Result<Option<String>> {
     let reference = match case.workload {
         Workload::Parity { .. } => Some(Reference::of(&case.model.source)?),
         _ => None,
@@ -29,49 +70,37 @@ pub fn case(case: &Case, say: &mut dyn FnMut(&Message) -> Result<()>) -> Result<
     let clock = Clock::start();
     let mut engine = Engine::load(&config)?;
     let load_time = clock.now();
-    if config.prefix_cache != engine.prefix_cache() {
+    let prefix_cache = config.prefix_cache;
+    if prefix_cache != engine.prefix_cache() {
         let reason =
             "this model or its cache can share no beginnings; choose prefix-cache = \"off\"";
-        return Ok(Message::Unsupported { reason: reason.to_owned() });
+        return Ok(Some(reason.to_owned()));
     }
+    loaded(load_time, engine.footprint(), engine.attention(), say)?;
 
-    let footprint = engine.footprint();
-    let values = [
-        (Metric::LoadTime, load_time.0 as f64),
-        (Metric::WeightBytes, footprint.weights as f64),
-        (Metric::KvBytes, footprint.kv as f64),
-    ];
-    let attention = engine.attention().to_owned();
-    say(&Message::Loaded { attention, values: values.into_iter().collect() })?;
-
-    let mut tell = |kind, (outputs, mut values): (Vec<Vec<u32>>, Values)| {
-        values.retain(|metric, _| case.workload.metrics().contains(metric));
-        say(&Message::Iteration(Iteration { kind, digest: digest(case, &outputs), values }))
-    };
-    let prefix_cache = config.prefix_cache;
     match case.workload {
         Workload::Idle { duration, requests } => {
-            tell(IterationKind::Timed, idle::iteration(engine, case, duration, requests)?)?;
+            let (outputs, values) = idle::iteration(engine, case, duration, requests)?;
+            tell(case, IterationKind::Timed, (digest(case, &outputs), values), say)?;
         }
         Workload::Soak { duration, batch: _, prompt, output, shared } => {
             let traffic = Traffic { arrival: Arrival::Closed, prompt, output, shared };
-            let done = soak::iteration(engine, case, traffic, duration, prefix_cache)?;
-            tell(IterationKind::Timed, done)?;
+            let (outputs, values) = soak::iteration(engine, case, traffic, duration, prefix_cache)?;
+            tell(case, IterationKind::Timed, (digest(case, &outputs), values), say)?;
         }
         Workload::Parity { tolerance } => {
             let reference = reference.context("no reference was read")?;
             let (tokens, values) = parity::iteration(&mut engine, &reference, tolerance)?;
-            tell(IterationKind::Timed, (vec![tokens], values))?;
+            tell(case, IterationKind::Timed, (digest(case, &[tokens]), values), say)?;
         }
         Workload::Load
         | Workload::Prefill { .. }
         | Workload::Decode { .. }
         | Workload::Generate { .. }
         | Workload::Context { .. }
-        | Workload::Serve { .. } => {
-            for index in 0..case.warmup.saturating_add(case.iterations.get()) {
-                let warm = index < case.warmup;
-                let kind = if warm { IterationKind::WarmUp } else { IterationKind::Timed };
+        | Workload::Serve { .. }
+        | Workload::Embed { .. } => {
+            for (index, kind) in iterations(case) {
                 let engine = &mut engine;
                 let (answers, values) = match case.workload {
                     Workload::Context { shallow, depth, output } => {
@@ -84,12 +113,42 @@ pub fn case(case: &Case, say: &mut dyn FnMut(&Message) -> Result<()>) -> Result<
                     }
                     _ => together::iteration(engine, case, index, &clock)?,
                 };
-                tell(kind, (outputs(&answers), values))?;
+                tell(case, kind, (digest(case, &outputs(&answers)), values), say)?;
             }
         }
     }
-    let peak = process::peak_rss().map(|bytes| (Metric::PeakRss, bytes.0 as f64));
-    Ok(Message::End { values: peak.into_iter().collect() })
+    Ok(None)
+}
+
+/// The iterations of `case`, with what each is for.
+fn iterations(case: &Case) -> impl Iterator<Item = (u32, IterationKind)> {
+    let warmup = case.warmup;
+    (0..warmup.saturating_add(case.iterations.get())).map(move |index| match index < warmup {
+        true => (index, IterationKind::WarmUp),
+        false => (index, IterationKind::Timed),
+    })
+}
+
+/// Says that the model is loaded.
+fn loaded(time: Nanos, footprint: Footprint, attention: &str, say: &mut Say<'_>) -> Result<()> {
+    let values = [
+        (Metric::LoadTime, time.0 as f64),
+        (Metric::WeightBytes, footprint.weights as f64),
+        (Metric::KvBytes, footprint.kv as f64),
+    ];
+    let attention = attention.to_owned();
+    say(&Message::Loaded { attention, values: values.into_iter().collect() })
+}
+
+/// Says what one iteration gave, as far as the case is run for it.
+fn tell(
+    case: &Case,
+    kind: IterationKind,
+    (digest, mut values): (Digest, Values),
+    say: &mut Say<'_>,
+) -> Result<()> {
+    values.retain(|metric, _| case.workload.metrics().contains(metric));
+    say(&Message::Iteration(Iteration { kind, digest, values }))
 }
 
 /// The digest of `outputs`.
@@ -127,16 +186,16 @@ pub fn config(case: &Case, longest: Option<usize>) -> Result<EngineConfig> {
     let Case {
         id: _,
         workload: _,
-        model: case::Model { name: _, source },
-        dtype,
+        model: _,
+        dtype: _,
         kv,
-        attention,
+        attention: _,
         step_tokens,
         prefix_cache,
         kv_share,
         warmup: _,
         iterations: _,
-        seed,
+        seed: _,
         deadline: _,
     } = case;
     let shape = case.shape();
@@ -147,15 +206,6 @@ pub fn config(case: &Case, longest: Option<usize>) -> Result<EngineConfig> {
     };
     let sequences = batch as usize;
 
-    let model = match source {
-        Source::Preset(name) => ModelSource::Preset { name: name.clone(), seed: *seed },
-        Source::Folder(path) => ModelSource::Folder { path: path.into() },
-    };
-    let dtype = match dtype {
-        case::Dtype::F32 => Dtype::F32,
-        case::Dtype::F16 => Dtype::F16,
-        case::Dtype::Bf16 => Dtype::Bf16,
-    };
     // What one sequence needs, and the unit in which the pool is divided.
     let (kv, one, unit) = match kv {
         case::KvLayout::Contiguous => (KvLayout::Contiguous, length, length),
@@ -169,13 +219,10 @@ pub fn config(case: &Case, longest: Option<usize>) -> Result<EngineConfig> {
     let pool = (all / 100).saturating_mul(kv_share.get() as usize)
         + (all % 100).saturating_mul(kv_share.get() as usize) / 100;
     Ok(EngineConfig {
-        model,
-        dtype,
+        model: model(case),
+        dtype: dtype(case),
         kv,
-        attention: match attention.as_str() {
-            "auto" => Choice::Auto,
-            name => Choice::Named(name.to_owned()),
-        },
+        attention: attention(case),
         prefix_cache: match prefix_cache {
             case::PrefixCache::Off => windtunnel_engine::PrefixCache::Off,
             case::PrefixCache::On => windtunnel_engine::PrefixCache::On,
@@ -187,4 +234,26 @@ pub fn config(case: &Case, longest: Option<usize>) -> Result<EngineConfig> {
         max_sequences: sequences,
         max_sequence_length: Some(length),
     })
+}
+
+fn model(case: &Case) -> ModelSource {
+    match &case.model.source {
+        Source::Preset(name) => ModelSource::Preset { name: name.clone(), seed: case.seed },
+        Source::Folder(path) => ModelSource::Folder { path: path.into() },
+    }
+}
+
+fn dtype(case: &Case) -> Dtype {
+    match case.dtype {
+        case::Dtype::F32 => Dtype::F32,
+        case::Dtype::F16 => Dtype::F16,
+        case::Dtype::Bf16 => Dtype::Bf16,
+    }
+}
+
+fn attention(case: &Case) -> Choice {
+    match case.attention.as_str() {
+        "auto" => Choice::Auto,
+        name => Choice::Named(name.to_owned()),
+    }
 }

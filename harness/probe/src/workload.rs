@@ -1,6 +1,7 @@
 //! What is done in an iteration: a file for each kind of work.
 
 pub mod context;
+pub mod embed;
 pub mod idle;
 pub mod parity;
 pub mod serve;

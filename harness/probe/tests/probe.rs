@@ -144,11 +144,13 @@ fn every_workload_gives_the_metrics_that_it_is_run_for() {
         Workload::Idle { duration: second, requests: 3 },
         Workload::Soak { duration: second, batch: 4, prompt: length, output: length, shared: 50 },
         parity(1e-4),
+        EMBED,
     ];
     assert_eq!(workloads.map(|workload| workload.name()), Workload::NAMES);
     for workload in workloads {
         let case = match workload {
             Workload::Parity { .. } => Case { model: golden("llama_gqa"), ..case(workload) },
+            Workload::Embed { .. } => Case { model: embedder(), ..case(workload) },
             _ => case(workload),
         };
         let (iterations, _) = measured(&case);
@@ -156,6 +158,39 @@ fn every_workload_gives_the_metrics_that_it_is_run_for() {
         let expected: BTreeSet<Metric> = workload.metrics().iter().copied().collect();
         assert_eq!(metrics, expected, "{workload:?}");
     }
+}
+
+const EMBED: Workload =
+    Workload::Embed { batch: 4, requests: 6, prompt: Lengths::Mixed(Tokens(3), Tokens(20)) };
+
+fn embedder() -> Model {
+    let name = "tiny-embeddinggemma";
+    Model { name: name.into(), source: Source::Preset(name.into()) }
+}
+
+#[test]
+fn texts_have_the_same_vectors_whoever_is_beside_them_and_whatever_computes() {
+    let digests = |case: &Case| -> Vec<String> {
+        measured(case).0.iter().map(|iteration| iteration.digest.to_string()).collect()
+    };
+    let original = Case { model: embedder(), ..case(EMBED) };
+    let alone = Workload::Embed { batch: 1, requests: 6, prompt: "mixed-3-20".parse().unwrap() };
+    assert_eq!(digests(&original), digests(&Case { workload: alone, ..original.clone() }));
+    assert_eq!(
+        digests(&original),
+        digests(&Case { attention: "naive".into(), ..original.clone() })
+    );
+    assert_ne!(digests(&original), digests(&Case { seed: 2, ..original.clone() }));
+}
+
+#[test]
+fn models_are_asked_for_what_they_were_made_for() {
+    let error = |case: &Case| match messages(case).pop() {
+        Some(Message::Failed { error }) => error,
+        other => panic!("{other:?}"),
+    };
+    insta::assert_snapshot!(error(&case(EMBED)), @"");
+    insta::assert_snapshot!(error(&Case { model: embedder(), ..case(DECODE) }), @"");
 }
 
 fn parity(tolerance: f64) -> Workload {

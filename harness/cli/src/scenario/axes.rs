@@ -26,6 +26,10 @@ pub(crate) type Named = (Point, BTreeMap<String, String>);
 /// Of an axis that means something everywhere.
 const ALL: &[&str] = &Workload::NAMES;
 
+/// Of an axis of the cache, which embedding models do without.
+const CACHED: &[&str] =
+    &["load", "prefill", "decode", "generate", "context", "serve", "idle", "soak", "parity"];
+
 macro_rules! axes {
     ($($name:literal $field:ident: $kind:ty => $workloads:expr;)+) => {
         /// One value for every axis.
@@ -70,24 +74,24 @@ macro_rules! axes {
 
 axes! {
     "dtype"        dtype: Dtype               => ALL;
-    "kv"           kv: KvLayout               => ALL;
+    "kv"           kv: KvLayout               => CACHED;
     "attention"    attention: String          => ALL;
     "step-tokens"  step_tokens: NonZeroU32    => ALL;
     "prefix-cache" prefix_cache: Typed<PrefixCache> => &["serve", "soak"];
     "kv-share"     kv_share: NonZeroU32       => &["serve", "soak"];
     "arrival"      arrival: Typed<Arrival>    => &["serve"];
     "shared"       shared: Typed<PerCent>     => &["serve", "soak"];
-    "prompt"       prompt: Typed<Lengths>     => &["prefill", "generate", "serve", "soak"];
+    "prompt"       prompt: Typed<Lengths>     => &["prefill", "generate", "serve", "soak", "embed"];
     "shallow"      shallow: NonZeroU32        => &["context"];
     "depth"        depth: NonZeroU32          => &["decode", "context"];
     "output"       output: Typed<Lengths>     => &["decode", "generate", "context", "serve", "soak"];
     "duration"     duration: NonZeroU32       => &["idle", "soak"];
-    "requests"     requests: NonZeroU32       => &["serve", "idle"];
-    "batch"        batch: NonZeroU32          => &["prefill", "decode", "generate", "serve", "soak"];
+    "requests"     requests: NonZeroU32       => &["serve", "idle", "embed"];
+    "batch"        batch: NonZeroU32          => &["prefill", "decode", "generate", "serve", "soak", "embed"];
 }
 
 /// The workloads whose requests may differ in length.
-const OF_ANY_LENGTH: [&str; 2] = ["serve", "soak"];
+const OF_ANY_LENGTH: [&str; 3] = ["serve", "soak", "embed"];
 
 /// An axis as it is typed: where it stands, and its values as text.
 struct Written {
@@ -161,10 +165,10 @@ fn varies(lengths: &Typed<Lengths>) -> bool {
 
 /// The complaint that `whose` requests are all of one length.
 fn one_length(axis: &str, whose: &str, found: &Typed<Lengths>) -> String {
-    let [one, other] = OF_ANY_LENGTH;
+    let [one, other, last] = OF_ANY_LENGTH;
     format!(
-        "axis `{axis}` of {whose} takes a number of tokens, not `{found}`: \
-         only scenarios of `{one}` and `{other}` have requests of different lengths"
+        "axis `{axis}` of {whose} takes a number of tokens, not `{found}`: only scenarios of \
+         `{one}`, `{other}` and `{last}` have requests of different lengths"
     )
 }
 

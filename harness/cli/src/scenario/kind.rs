@@ -75,6 +75,14 @@ static KINDS: [Kind; Workload::NAMES.len()] = [
         },
     },
     Kind {
+        name: "embed",
+        at: |p, _| Workload::Embed {
+            batch: p.batch.get(),
+            requests: p.requests.get(),
+            prompt: p.prompt.0,
+        },
+    },
+    Kind {
         name: "parity",
         at: |p, bounds| Workload::Parity { tolerance: bounds.tolerance(p.dtype) },
     },

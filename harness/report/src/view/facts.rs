@@ -101,6 +101,11 @@ fn facts(view: &CaseView<'_>) -> Vec<Fact> {
             ("output", format!("{output} tok")),
             ("shared", format!("{shared} %")),
         ]),
+        Workload::Embed { batch, requests, prompt } => facts.extend([
+            ("batch", batch.to_string()),
+            ("requests", requests.to_string()),
+            ("prompt", format!("{prompt} tok")),
+        ]),
         Workload::Parity { tolerance } => {
             facts.push(("tolerance", Metric::LogitError.show(tolerance.share())));
         }

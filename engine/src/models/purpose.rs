@@ -1,0 +1,46 @@
+//! [`Purpose`]: what a model was made for.
+//!
+//! The same architecture may continue texts or embed them (`Qwen3ForCausalLM` does both). What
+//! decides are the files of sentence-transformers beside the configuration.
+
+use crate::config::ModelSource;
+use crate::error::{Error, Result};
+use crate::weights::Preset;
+
+/// Files that make a folder an embedding model.
+const SIGNS: [&str; 2] = ["modules.json", "config_sentence_transformers.json"];
+
+/// What a model was made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// It continues texts; an [`Engine`](crate::Engine) runs it.
+    Continuing,
+    /// It turns texts into vectors; an [`Embedder`](crate::Embedder) runs it.
+    Embedding,
+}
+
+impl Purpose {
+    /// What `model` was made for. A folder that does not exist embeds nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownPreset`].
+    pub fn of(model: &ModelSource) -> Result<Self> {
+        let embeds = match model {
+            ModelSource::Preset { name, .. } => Preset::named(name)?.recipe().is_some(),
+            ModelSource::Folder { path } => SIGNS.iter().any(|sign| path.join(sign).exists()),
+        };
+        Ok(if embeds { Self::Embedding } else { Self::Continuing })
+    }
+
+    /// Refuses a `model` that was made for something else.
+    pub(crate) fn require(self, model: &ModelSource) -> Result<()> {
+        match (self, Self::of(model)?) {
+            (Self::Continuing, Self::Embedding) => Err(Error::Embeds { model: model.to_string() }),
+            (Self::Embedding, Self::Continuing) => {
+                Err(Error::Continues { model: model.to_string() })
+            }
+            _ => Ok(()),
+        }
+    }
+}
