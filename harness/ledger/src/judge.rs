@@ -279,3 +279,69 @@ fn worse_upwards(rounds: &[f64], better: Better) -> Result<Vec<f64>, Lack> {
     };
     rounds.iter().map(log).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn question(nature: Nature, evidence: Evidence) -> Question {
+        let margin = Margin::new(0.03, 0.0).unwrap();
+        Question { better: Better::Lower, nature, margin, bias: 0.0, evidence }
+    }
+
+    /// Pairs whose rounds differ by `change` and about a per cent of noise.
+    fn pairs(pairs: usize, change: f64) -> Evidence {
+        let noise = |place: usize| 1.0 + 0.01 * ((place * 7 % 11) as f64 / 11.0 - 0.5);
+        let base: Vec<f64> = (0..pairs).map(noise).collect();
+        let head = (0..pairs).map(|place| noise(place + 5) * change).collect();
+        Evidence::Interleaved { base, head, budget: 30 }
+    }
+
+    #[test]
+    fn what_was_decided_early_stays_decided_when_more_rounds_come() {
+        for change in [0.9, 1.0, 1.1] {
+            let judged = |n| judge(&[question(Nature::Timed, pairs(n, change))], 60).remove(0);
+            let (early, late) = (judged(6), judged(30));
+            assert_ne!(early.verdict, Verdict::Inconclusive);
+            assert_eq!(early, late);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_judged_lacks_what_it_says_and_belongs_to_its_family() {
+        let missing = question(Nature::Timed, Evidence::Missing(Lack::Samples { needs: 100 }));
+        let judgement = judge(&[missing], 0).remove(0);
+        assert_eq!(judgement.verdict, Verdict::Inconclusive);
+        assert_eq!(judgement.lack, Some(Lack::Samples { needs: 100 }));
+        assert_eq!(judgement.finding, None);
+        assert_eq!(judge(&[], 0), []);
+    }
+
+    #[test]
+    fn bytes_that_repeat_are_compared_as_they_are_and_times_never() {
+        let evidence =
+            || Evidence::Interleaved { base: vec![5.0; 3], head: vec![6.0; 3], budget: 30 };
+        let judged = |nature| judge(&[question(nature, evidence())], 1).remove(0);
+        assert_eq!(judged(Nature::Counted).rule, Rule::Quantised);
+        assert_eq!(judged(Nature::Counted).verdict, Verdict::Regressed);
+        assert_eq!(judged(Nature::Timed).lack, Some(Lack::Rounds { found: 3, needs: 6 }));
+    }
+
+    #[test]
+    fn no_number_makes_the_judge_panic_and_none_that_is_no_amount_is_judged() {
+        let odd = [0.0, -1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX, 5e-324];
+        for (a, b) in odd.into_iter().flat_map(|a| odd.map(|b| (a, b))) {
+            let mixed = |n: usize| (0..n).map(|i| if i % 3 == 0 { b } else { a }).collect();
+            for nature in [Nature::Timed, Nature::Counted] {
+                let interleaved =
+                    Evidence::Interleaved { base: mixed(12), head: mixed(11), budget: 30 };
+                let sessions = vec![mixed(6), mixed(0), mixed(9)];
+                let stored = Evidence::Stored { sessions, session_sd: Some(a), head: mixed(8) };
+                for evidence in [interleaved, stored] {
+                    let judgement = judge(&[question(nature, evidence)], 60).remove(0);
+                    assert!(judgement.verdict == Verdict::Inconclusive || (a >= 0.0 && b >= 0.0));
+                }
+            }
+        }
+    }
+}
