@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::subject::Wanted;
 
@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Put two subjects side by side: medians, ratio, spread
     Compare(CompareArgs),
+    /// Tell whether samples of any benchmark regressed, improved or did neither
+    Judge(JudgeArgs),
     /// Write the HTML report of a run
     Report(ReportArgs),
     /// Show how a metric of a case developed over all kept runs
@@ -97,6 +99,57 @@ pub(crate) struct CompareArgs {
 
     /// The head; left out, the first and the last subject of the base's run are compared
     pub(crate) head: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Each file is one series: rounds of a baseline and of a candidate, each with its samples. Files with \
+the same `run` are judged as one family.
+
+  {
+    \"run\": \"monday\",                       left out: one run with all others that leave it out
+    \"kind\": \"time\",                        or throughput, bytes, count
+    \"unit\": \"ms\",
+    \"mode\": \"paired\",                      or stored: the baseline is of other days
+    \"quantile\": 0.5,                       or 0.95, 0.99
+    \"theta\": 0.03,                         the margin: 3 %
+    \"baseline\":  { \"p00\": [9.8, 9.9], \"p01\": [9.7, 9.9], … },
+    \"candidate\": { \"p00\": [9.9, 9.7], \"p01\": [9.8, 9.6], … }
+  }
+
+`ci/judge.md` explains every key and how the verdict comes about.
+
+Exit codes: 0 pass or improved, 1 regressed, 2 a file that cannot be read, 3 inconclusive.")]
+pub(crate) struct JudgeArgs {
+    /// Files of samples, one series each; a folder stands for the files `case_*.json` in it
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// How to print the verdicts
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+
+    /// What a series that could not be decided does to the exit code
+    #[arg(long, value_name = "EFFECT", value_enum, default_value_t = Undecided::Blocks)]
+    pub(crate) inconclusive: Undecided,
+}
+
+/// How to print verdicts.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Table,
+    /// For programs: an object with one entry for each series
+    Json,
+}
+
+/// What a series that could not be decided does to the exit code.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Undecided {
+    /// Exit code 3
+    Blocks,
+    /// None: exit code 0
+    Warns,
 }
 
 #[derive(Debug, Args)]

@@ -2,8 +2,12 @@
 
 /// All went well.
 pub(crate) const PASS: u8 = 0;
+/// Something is worse by at least its margin.
+pub(crate) const REGRESSED: u8 = 1;
 /// A usage error, or input that cannot be read.
 pub(crate) const USAGE: u8 = 2;
+/// Something could not be decided, and is not allowed to be.
+pub(crate) const INCONCLUSIVE: u8 = 3;
 /// Nothing was measured or compared, or the sides must not be compared. Never green.
 pub(crate) const INVALID: u8 = 4;
 /// Wrong output, a crash, a hang, out of memory, or a subject that does not build.

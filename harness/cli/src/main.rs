@@ -9,6 +9,7 @@ mod compare;
 mod estimate;
 mod exit;
 mod history;
+mod judge;
 mod machine;
 mod plan;
 mod progress;
@@ -62,6 +63,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Command::List(selection) => list(&workspace, &selection),
         Command::Run(args) => measure(&workspace, &args, Progress::choose(voice)),
         Command::Compare(args) => compare::side_by_side(&workspace, &args),
+        Command::Judge(args) => judge::samples_of(&args),
         Command::Report(args) => report(&workspace, &args),
         Command::History(args) => history::history(&workspace, &args, voice),
     }

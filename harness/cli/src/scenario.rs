@@ -30,6 +30,7 @@ pub(crate) use bounds::Bounds;
 pub(crate) use kind::Kind;
 pub(crate) use models::KnownModel;
 pub(crate) use skip::Skip;
+pub(crate) use text::reworded;
 
 use bounds::{BoundsFile, DefaultSlo, DefaultTolerance, SloFile, ToleranceFile};
 use models::Models;

@@ -15,8 +15,10 @@ use crate::estimate::Estimate;
 use crate::plan::Plan;
 
 mod results;
+mod verdicts;
 
 pub(crate) use results::records;
+pub(crate) use verdicts::verdicts;
 
 /// Prints a result. A reader who has closed the pipe has seen enough: that is no error.
 pub(crate) fn result(text: &str) -> Result<()> {

@@ -14,13 +14,19 @@
 //! 5. [`store`]: the file in which records are appended, one JSON line each;
 //! 6. [`summary`]: the rounds of one case and subject, reduced by [`stats`] to one number for each
 //!    [`series`];
-//! 7. [`compare`]: two subjects, side by side.
+//! 7. [`compare`]: two subjects, side by side;
+//! 8. [`judge`]: whether a series changed by more than its [`margin`], which the [`policy`] says;
+//! 9. [`verdict`]: what that comes to, for a series, a case and a run.
 
 pub mod case;
 pub mod compare;
 pub mod environment;
 pub mod fidelity;
+pub mod judge;
+pub mod margin;
 pub mod metric;
+pub mod policy;
+pub mod proportion;
 pub mod record;
 pub mod series;
 pub mod stats;
@@ -28,6 +34,7 @@ pub mod store;
 pub mod summary;
 pub mod timeline;
 pub mod unit;
+pub mod verdict;
 pub mod wire;
 
 pub use case::{Case, CaseHash, CaseId};

@@ -40,19 +40,23 @@ pub(super) fn parse<T: for<'de> Deserialize<'de>>(
 ) -> Result<T, ScenarioError> {
     toml::from_str(text).map_err(|error: toml::de::Error| {
         let span = error.span().unwrap_or(0..0);
-        // serde says: unknown field `x`, expected one of `a`, `b`
-        let words: Vec<&str> = error.message().split('`').skip(1).step_by(2).collect();
-        let message = match words.split_first() {
-            Some((found, expected)) if error.message().starts_with("unknown field") => {
-                unknown("key", found, expected.iter().copied())
-            }
-            Some((found, expected)) if error.message().starts_with("unknown variant") => {
-                unknown("value", found, expected.iter().copied())
-            }
-            _ => error.message().to_owned(),
-        };
-        SourceText { path, text }.error(span, message)
+        SourceText { path, text }.error(span, reworded(error.message()))
     })
+}
+
+/// serde's complaint in our words: what was probably meant instead of what is not known.
+pub(crate) fn reworded(complaint: &str) -> String {
+    // serde says: unknown field `x`, expected one of `a`, `b`
+    let words: Vec<&str> = complaint.split('`').skip(1).step_by(2).collect();
+    match words.split_first() {
+        Some((found, expected)) if complaint.starts_with("unknown field") => {
+            unknown("key", found, expected.iter().copied())
+        }
+        Some((found, expected)) if complaint.starts_with("unknown variant") => {
+            unknown("value", found, expected.iter().copied())
+        }
+        _ => complaint.to_owned(),
+    }
 }
 
 /// The complaint that `found` is none of `known`.

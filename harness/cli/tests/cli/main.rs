@@ -5,6 +5,7 @@
 
 mod comparing;
 mod interruptions;
+mod judging;
 mod measuring;
 mod mistakes;
 mod revisions;

@@ -1,0 +1,106 @@
+//! Verdicts on series: a table for each run, then what decided and what is missing.
+
+use std::fmt::Write as _;
+
+use comfy_table::Cell;
+use windtunnel_ledger::judge::{Finding, Mode};
+use windtunnel_ledger::verdict::Verdict;
+
+use crate::judge::{Family, Judged, side_name};
+
+use super::{push, right, table};
+
+/// The verdicts of each run.
+pub(crate) fn verdicts(families: &[Family]) -> String {
+    let mut text = String::new();
+    for (place, family) in families.iter().enumerate() {
+        if place > 0 {
+            text.push('\n');
+        }
+        if !family.run.is_empty() {
+            let _ = writeln!(text, "{}", family.run);
+        }
+        text.push_str(&of_family(family));
+    }
+    text
+}
+
+fn of_family(family: &Family) -> String {
+    let mut table = table(vec![
+        Cell::new("series"),
+        Cell::new("verdict"),
+        right("worse by"),
+        right("interval"),
+        right("margin"),
+        right("MDE"),
+        right("rounds"),
+        Cell::new("rule"),
+    ]);
+    for judged in &family.series {
+        table.add_row(row(judged));
+    }
+    let mut text = String::new();
+    push(&mut text, &table);
+    for judged in &family.series {
+        text.push_str(&notes(judged));
+    }
+    let counts = Verdict::ALL.into_iter().filter_map(|verdict| {
+        let of = |judged: &&Judged| judged.judgement.verdict == verdict;
+        let count = family.series.iter().filter(of).count();
+        (count > 0).then(|| format!("{count} {verdict}"))
+    });
+    let counts: Vec<String> = counts.collect();
+    let (judged, size) = (family.series.len(), family.size);
+    let _ = writeln!(text, "{judged} judged in a family of {size}: {}", counts.join(", "));
+    text
+}
+
+/// What is missing for a decision, and what a reader should know of the rounds.
+fn notes(judged: &Judged) -> String {
+    let Judged { id, unit, judgement } = judged;
+    let mut text = String::new();
+    if let Some(lack) = judgement.lack {
+        let _ = writeln!(text, "{id} lacks {lack}");
+    }
+    let mode = |mode: &Mode| {
+        let value = format!("{} {unit}", digits(mode.value));
+        format!("{} in {:.0}%", value.trim_end(), mode.share * 100.0)
+    };
+    for (side, modes) in &judgement.modes {
+        let (side, low, high) = (side_name(*side), mode(&modes.low), mode(&modes.high));
+        let _ = writeln!(text, "{id}: the {side} has two modes, {low} and {high} of its rounds");
+    }
+    text
+}
+
+fn row(judged: &Judged) -> Vec<Cell> {
+    let judgement = &judged.judgement;
+    let finding = |show: fn(&Finding) -> String| {
+        right(judgement.finding.as_ref().map_or_else(|| "–".to_owned(), show))
+    };
+    vec![
+        Cell::new(&judged.id),
+        Cell::new(judgement.verdict),
+        finding(|finding| signed(finding.effect)),
+        finding(|finding| format!("{} to {}", signed(finding.low), signed(finding.high))),
+        finding(|finding| share(finding.margin)),
+        finding(|finding| share(finding.mde)),
+        finding(|finding| finding.rounds.to_string()),
+        Cell::new(judgement.rule),
+    ]
+}
+
+fn signed(share: f64) -> String {
+    let text = format!("{:+.1}%", share * 100.0);
+    if text == "-0.0%" { "+0.0%".to_owned() } else { text }
+}
+
+fn share(share: f64) -> String {
+    format!("{:.1}%", share * 100.0)
+}
+
+/// Four significant digits.
+fn digits(value: f64) -> String {
+    let whole = value.abs().log10().floor().max(0.0) as usize;
+    format!("{value:.*}", 3_usize.saturating_sub(whole))
+}

@@ -1,0 +1,347 @@
+//! The judge: has a series become worse by at least its margin, and how sure is that?
+//!
+//! A [`Question`] holds the rounds of one series on both sides, one number each; [`judge`] answers
+//! all questions of a run together, because a run of many series has many chances of a false
+//! alarm. It is a pure function: the same questions get the same judgements.
+//!
+//! Three rules, in the order in which they apply:
+//!
+//! 1. bytes and counts that hardly vary are compared as they are, without any statistics
+//!    (`quantised`);
+//! 2. rounds of base and head that alternate are judged by the differences within their pairs, at
+//!    planned looks, so that a clear case ends early ([`interleaved`]);
+//! 3. rounds of a head beside sessions of other days carry the noise between days (`stored`).
+//!
+//! The last two work on logarithms, turned so that larger is worse, and share one decision
+//! (`family`). What is broken or incomparable never comes here.
+
+use std::fmt;
+
+use crate::compare::Side;
+use crate::margin::Margin;
+use crate::metric::Better;
+use crate::verdict::Verdict;
+
+mod family;
+pub mod interleaved;
+mod location;
+mod modes;
+mod quantised;
+mod stored;
+mod student;
+
+pub use modes::{Mode, Modes};
+
+/// How probable it may be that a run calls any of its unchanged series regressed; and likewise
+/// improved.
+pub const ALPHA: f64 = 0.05;
+/// How probable it may be that a series passes although it is worse by the margin.
+pub const BETA: f64 = 0.05;
+
+/// What a verdict is asked on: one series of one case, as both sides measured it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Question {
+    /// Which direction is good.
+    pub better: Better,
+    /// Whether the values can be expected to repeat exactly.
+    pub nature: Nature,
+    /// The smallest change that matters.
+    pub margin: Margin,
+    /// The bias floor δ₀ of machine and case: by how much unchanged code was seen to differ from
+    /// itself, on the log scale; 0 until that was calibrated.
+    pub bias: f64,
+    /// The rounds.
+    pub evidence: Evidence,
+}
+
+/// Whether values can be expected to repeat exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nature {
+    /// Times and rates: they never do.
+    Timed,
+    /// Bytes and counts: they mostly do.
+    Counted,
+}
+
+/// The rounds of both sides. A round is one number, in the unit of its metric.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Evidence {
+    /// Base and head alternated. Their rounds of the same place in the order are a pair.
+    Interleaved {
+        /// The rounds of the base.
+        base: Vec<f64>,
+        /// The rounds of the head.
+        head: Vec<f64>,
+        /// Most pairs that are to be measured. It fixes the planned looks and thereby the strictness
+        /// of each, so it must not follow from what was seen.
+        budget: usize,
+    },
+    /// The base was measured on other days.
+    Stored {
+        /// Each earlier session's rounds of the base, the newest last.
+        sessions: Vec<Vec<f64>>,
+        /// The standard deviation between sessions of unchanged code on this machine, on the log
+        /// scale, from calibration; none until that was done.
+        session_sd: Option<f64>,
+        /// The rounds of the head.
+        head: Vec<f64>,
+    },
+    /// There is nothing to judge. The question still belongs to its family.
+    Missing(Lack),
+}
+
+/// The answer to a [`Question`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judgement {
+    /// The verdict: improved, pass, regressed or inconclusive.
+    pub verdict: Verdict,
+    /// The rule that led to it.
+    pub rule: Rule,
+    /// What was seen; none where there was too little to see anything.
+    pub finding: Option<Finding>,
+    /// What it would take to decide; only of what is inconclusive.
+    pub lack: Option<Lack>,
+    /// The sides whose rounds fall into two modes. The mean of two modes is a number that no round
+    /// ever showed: read it with both beside it.
+    pub modes: Vec<(Side, Modes)>,
+}
+
+/// What the rounds of both sides say about a change. All effects are shares of the base, and
+/// positive where the head is worse.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Finding {
+    /// By how much the head is worse.
+    pub effect: f64,
+    /// At least that much worse, with the confidence that an alarm needs.
+    pub low: f64,
+    /// At most that much worse, with the confidence that a pass needs.
+    pub high: f64,
+    /// The margin, with its absolute part.
+    pub margin: f64,
+    /// The minimum detectable effect: a change that would have been seen nine times in ten.
+    pub mde: f64,
+    /// How many pairs of rounds were looked at, or rounds of the head beside a stored base.
+    pub rounds: usize,
+}
+
+/// By which rule a question was judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// Pairs of alternating rounds.
+    Interleaved,
+    /// A base of other days.
+    Stored,
+    /// Values that hardly vary.
+    Quantised,
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Rule::Interleaved => "interleaved",
+            Rule::Stored => "stored",
+            Rule::Quantised => "quantised",
+        })
+    }
+}
+
+/// What is missing for a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// About this many pairs more would decide, at the present noise.
+    Pairs(u32),
+    /// There are too few rounds to look at all.
+    Rounds {
+        /// Rounds of the side that has fewer.
+        found: usize,
+        /// Fewest rounds.
+        needs: usize,
+    },
+    /// The quantile needs more samples in each round.
+    Samples {
+        /// Fewest samples.
+        needs: usize,
+    },
+    /// The noise between days is not known.
+    Sessions {
+        /// Earlier sessions of the base that have rounds enough.
+        found: usize,
+        /// Fewest sessions that tell the noise by themselves.
+        needs: usize,
+    },
+    /// The noise between days hides a change of this size.
+    SameDay,
+    /// The rounds lie on either side of the margin.
+    Agreement,
+    /// A value is not above zero, and has no logarithm.
+    Positive,
+}
+
+/// The number of pairs above which nobody would wait for them.
+const OUT_OF_REACH: u32 = 1000;
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Lack::Pairs(1) => f.write_str("about 1 more pair of rounds"),
+            Lack::Pairs(n) if *n > OUT_OF_REACH => {
+                write!(f, "over {OUT_OF_REACH} more pairs of rounds: the effect is at the margin, or the noise far above it")
+            }
+            Lack::Pairs(n) => write!(f, "about {n} more pairs of rounds"),
+            Lack::Rounds { found, needs } => {
+                write!(f, "{needs} rounds of each side at least; there are {found}")
+            }
+            Lack::Samples { needs } => {
+                write!(f, "{needs} samples in each round at least, for this quantile")
+            }
+            Lack::Sessions { found, needs } => write!(
+                f,
+                "the noise between days: calibrate this machine, or store {needs} sessions of the base (there are {found}), or measure the base beside the head"
+            ),
+            Lack::SameDay => f.write_str(
+                "a base of the same day: the noise between days hides this; measure the base beside the head",
+            ),
+            Lack::Agreement => f.write_str("rounds that agree: some are beyond the margin, some are not"),
+            Lack::Positive => f.write_str("values above zero: only those can be compared as shares"),
+        }
+    }
+}
+
+/// A question, as far as it can be answered without the rest of its family.
+enum Prepared {
+    Answered(Judgement),
+    Open(Rule, Vec<family::Look>),
+}
+
+/// Judges the questions of one run, each in its place.
+///
+/// `family` is how many series the run judges in all, where some of them are not among
+/// `questions`; it is never taken to be less than their number.
+#[must_use]
+pub fn judge(questions: &[Question], family: usize) -> Vec<Judgement> {
+    let prepared: Vec<Prepared> = questions.iter().map(prepare).collect();
+    let looks: Vec<&[family::Look]> = prepared
+        .iter()
+        .map(|prepared| match prepared {
+            Prepared::Answered(_) => &[],
+            Prepared::Open(_, looks) => looks.as_slice(),
+        })
+        .collect();
+    let size = family.max(questions.len());
+    let standings = family::decide(&looks, size);
+
+    let answers = questions.iter().zip(prepared).zip(standings);
+    answers
+        .map(|((question, prepared), standing)| {
+            let judgement = match prepared {
+                Prepared::Answered(judgement) => judgement,
+                Prepared::Open(rule, _) => standing.judgement(rule, size),
+            };
+            Judgement { modes: modes::of(question), ..judgement }
+        })
+        .collect()
+}
+
+fn prepare(question: &Question) -> Prepared {
+    if let Some(judgement) = quantised::judge(question) {
+        return Prepared::Answered(judgement);
+    }
+    let (rule, looks) = match &question.evidence {
+        Evidence::Interleaved { base, head, budget } => {
+            (Rule::Interleaved, interleaved::looks(question, base, head, *budget))
+        }
+        Evidence::Stored { sessions, session_sd, head } => (
+            Rule::Stored,
+            stored::look(question, sessions, *session_sd, head).map(|look| vec![look]),
+        ),
+        Evidence::Missing(lack) => (Rule::Interleaved, Err(*lack)),
+    };
+    match looks {
+        Ok(looks) => Prepared::Open(rule, looks),
+        Err(lack) => Prepared::Answered(Judgement {
+            verdict: Verdict::Inconclusive,
+            rule,
+            finding: None,
+            lack: Some(lack),
+            modes: Vec::new(),
+        }),
+    }
+}
+
+/// The logarithms of `rounds`, turned so that larger is worse.
+fn worse_upwards(rounds: &[f64], better: Better) -> Result<Vec<f64>, Lack> {
+    let sign = match better {
+        Better::Lower => 1.0,
+        Better::Higher => -1.0,
+    };
+    let log = |value: &f64| {
+        (value.is_finite() && *value > 0.0).then(|| sign * value.ln()).ok_or(Lack::Positive)
+    };
+    rounds.iter().map(log).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn question(nature: Nature, evidence: Evidence) -> Question {
+        let margin = Margin::new(0.03, 0.0).unwrap();
+        Question { better: Better::Lower, nature, margin, bias: 0.0, evidence }
+    }
+
+    /// Pairs whose rounds differ by `change` and about a per cent of noise.
+    fn pairs(pairs: usize, change: f64) -> Evidence {
+        let noise = |place: usize| 1.0 + 0.01 * ((place * 7 % 11) as f64 / 11.0 - 0.5);
+        let base: Vec<f64> = (0..pairs).map(noise).collect();
+        let head = (0..pairs).map(|place| noise(place + 5) * change).collect();
+        Evidence::Interleaved { base, head, budget: 30 }
+    }
+
+    #[test]
+    fn what_was_decided_early_stays_decided_when_more_rounds_come() {
+        for change in [0.9, 1.0, 1.1] {
+            let judged = |n| judge(&[question(Nature::Timed, pairs(n, change))], 60).remove(0);
+            let (early, late) = (judged(6), judged(30));
+            assert_ne!(early.verdict, Verdict::Inconclusive);
+            assert_eq!(early, late);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_judged_lacks_what_it_says_and_belongs_to_its_family() {
+        let missing = question(Nature::Timed, Evidence::Missing(Lack::Samples { needs: 100 }));
+        let judgement = judge(&[missing], 0).remove(0);
+        assert_eq!(judgement.verdict, Verdict::Inconclusive);
+        assert_eq!(judgement.lack, Some(Lack::Samples { needs: 100 }));
+        assert_eq!(judgement.finding, None);
+        assert_eq!(judge(&[], 0), []);
+    }
+
+    #[test]
+    fn bytes_that_repeat_are_compared_as_they_are_and_times_never() {
+        let evidence =
+            || Evidence::Interleaved { base: vec![5.0; 3], head: vec![6.0; 3], budget: 30 };
+        let judged = |nature| judge(&[question(nature, evidence())], 1).remove(0);
+        assert_eq!(judged(Nature::Counted).rule, Rule::Quantised);
+        assert_eq!(judged(Nature::Counted).verdict, Verdict::Regressed);
+        assert_eq!(judged(Nature::Timed).lack, Some(Lack::Rounds { found: 3, needs: 6 }));
+    }
+
+    #[test]
+    fn no_number_makes_the_judge_panic_and_none_that_is_no_amount_is_judged() {
+        let odd = [0.0, -1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX, 5e-324];
+        for (a, b) in odd.into_iter().flat_map(|a| odd.map(|b| (a, b))) {
+            let mixed = |n: usize| (0..n).map(|i| if i % 3 == 0 { b } else { a }).collect();
+            for nature in [Nature::Timed, Nature::Counted] {
+                let interleaved =
+                    Evidence::Interleaved { base: mixed(12), head: mixed(11), budget: 30 };
+                let sessions = vec![mixed(6), mixed(0), mixed(9)];
+                let stored = Evidence::Stored { sessions, session_sd: Some(a), head: mixed(8) };
+                for evidence in [interleaved, stored] {
+                    let judgement = judge(&[question(nature, evidence)], 60).remove(0);
+                    assert!(judgement.verdict == Verdict::Inconclusive || (a >= 0.0 && b >= 0.0));
+                }
+            }
+        }
+    }
+}

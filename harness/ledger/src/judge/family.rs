@@ -1,0 +1,258 @@
+//! The series of one run, decided together at planned looks.
+//!
+//! At each look the whole family is stepped through: Holm's procedure (1979) keeps the probability
+//! of any false alarm in the run below [`ALPHA`], however many series it has, and each of the
+//! planned looks has an equal share of it (Bonferroni). A pass errs for its own series only, so it
+//! needs no such care.
+
+use crate::judge::location::Location;
+use crate::judge::student::{quantile, tail};
+use crate::judge::{ALPHA, BETA, Finding, Judgement, Lack, OUT_OF_REACH, Rule};
+use crate::verdict::Verdict;
+
+/// What is seen of one series at one look.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Look {
+    /// Rounds of a side that it takes in.
+    pub(super) rounds: usize,
+    /// The worsening on the log scale.
+    pub(super) location: Location,
+    /// The share of the errors allowed that this look may spend.
+    pub(super) share: f64,
+    /// The margin, as a share of the base.
+    pub(super) margin: f64,
+    /// The bias floor, on the log scale.
+    pub(super) bias: f64,
+}
+
+/// A direction in which a series can have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    Worse,
+    Better,
+}
+
+/// The chance, for the MDE, that a change of this size would not have been seen.
+const UNSEEN: f64 = 0.1;
+
+impl Look {
+    /// θ: the margin on the log scale.
+    fn theta(&self) -> f64 {
+        self.margin.ln_1p()
+    }
+
+    /// By how much the series changed in this direction.
+    fn effect(&self, change: Change) -> f64 {
+        match change {
+            Change::Worse => self.location.centre,
+            Change::Better => -self.location.centre,
+        }
+    }
+
+    /// How improbable such an effect is for unchanged code, over the share of this look.
+    fn p(&self, change: Change) -> f64 {
+        tail((self.effect(change) - self.bias) / self.location.se, self.location.df) / self.share
+    }
+
+    /// Whether a worsening by the margin is improbable.
+    fn passes(&self) -> bool {
+        self.location.centre + self.reach(BETA) < self.theta()
+    }
+
+    /// How far, on the log scale, a bound lies from the centre that errs with probability `error`.
+    fn reach(&self, error: f64) -> f64 {
+        quantile(error * self.share, self.location.df) * self.location.se
+    }
+
+    fn finding(&self, size: usize) -> Finding {
+        let alarm = self.reach(ALPHA / size as f64);
+        let unseen = quantile(UNSEEN, self.location.df) * self.location.se;
+        Finding {
+            effect: self.location.centre.exp_m1(),
+            low: (self.location.centre - alarm).exp_m1(),
+            high: (self.location.centre + self.reach(BETA)).exp_m1(),
+            margin: self.margin,
+            mde: (alarm + unseen).exp_m1(),
+            rounds: self.rounds,
+        }
+    }
+
+    /// About how many more pairs would decide, if they are as noisy as these: the standard error
+    /// must shrink until a bound no longer reaches what it has to stay clear of.
+    fn lacks(&self, size: usize) -> Lack {
+        let (reach, room) = match self.location.centre {
+            centre if centre < self.theta() => (self.reach(BETA), self.theta() - centre),
+            centre => (self.reach(ALPHA / size as f64), centre - self.bias),
+        };
+        let all = self.rounds as f64 * (reach / room).powi(2);
+        match (all - self.rounds as f64).ceil() {
+            more if room > 0.0 && more <= f64::from(OUT_OF_REACH) => {
+                Lack::Pairs(more.max(1.0) as u32)
+            }
+            _ => Lack::Pairs(OUT_OF_REACH + 1),
+        }
+    }
+}
+
+/// How far a series has come.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Standing {
+    /// The last look.
+    look: Option<Look>,
+    /// The smallest p of being worse over the looks so far.
+    worse: f64,
+    /// The smallest p of being better over the looks so far.
+    better: f64,
+    /// The verdict, once there is one. It stands whatever later looks would show.
+    verdict: Option<Verdict>,
+}
+
+impl Standing {
+    const NEW: Standing = Standing { look: None, worse: 1.0, better: 1.0, verdict: None };
+
+    fn see(&mut self, look: Look) {
+        self.worse = self.worse.min(look.p(Change::Worse));
+        self.better = self.better.min(look.p(Change::Better));
+        self.look = Some(look);
+    }
+
+    /// The judgement as it stands.
+    pub(super) fn judgement(self, rule: Rule, size: usize) -> Judgement {
+        let lack = |look: Look| match rule {
+            Rule::Stored => Lack::SameDay,
+            Rule::Interleaved | Rule::Quantised => look.lacks(size),
+        };
+        Judgement {
+            verdict: self.verdict.unwrap_or(Verdict::Inconclusive),
+            rule,
+            finding: self.look.map(|look| look.finding(size)),
+            lack: self.look.filter(|_| self.verdict.is_none()).map(lack),
+            modes: Vec::new(),
+        }
+    }
+}
+
+/// Steps through the looks of each series, in a family of `size` of them.
+pub(super) fn decide(series: &[&[Look]], size: usize) -> Vec<Standing> {
+    let mut standings = vec![Standing::NEW; series.len()];
+    let most = series.iter().map(|looks| looks.len()).max().unwrap_or(0);
+    for step in 0..most {
+        let open = |standing: &Standing| standing.verdict.is_none();
+        for (standing, looks) in standings.iter_mut().zip(series) {
+            if let Some(look) = looks.get(step).filter(|_| open(standing)) {
+                standing.see(*look);
+            }
+        }
+        alarm(&mut standings, size, Change::Worse);
+        alarm(&mut standings, size, Change::Better);
+        for (standing, looks) in standings.iter_mut().zip(series) {
+            if looks.get(step).is_some_and(|look| open(standing) && look.passes()) {
+                standing.verdict = Some(Verdict::Pass);
+            }
+        }
+    }
+    standings
+}
+
+/// Decides every open series whose change is both improbable by chance, among all of the family,
+/// and at least the margin.
+fn alarm(standings: &mut [Standing], size: usize, change: Change) {
+    let (verdict, p): (Verdict, fn(&Standing) -> f64) = match change {
+        Change::Worse => (Verdict::Regressed, |standing| standing.worse),
+        Change::Better => (Verdict::Improved, |standing| standing.better),
+    };
+    let p: Vec<f64> = standings.iter().map(p).collect();
+    for place in rejected(&p, size) {
+        let standing = &mut standings[place];
+        let open = standing.look.filter(|_| standing.verdict.is_none());
+        if open.is_some_and(|look| look.effect(change) >= look.theta()) {
+            standing.verdict = Some(verdict);
+        }
+    }
+}
+
+/// The places of the p values that Holm's procedure rejects in a family of `size`.
+fn rejected(p: &[f64], size: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..p.len()).collect();
+    order.sort_by(|a, b| p[*a].total_cmp(&p[*b]));
+    let ranked = order.into_iter().enumerate();
+    let stands = |(rank, place): &(usize, usize)| p[*place] <= ALPHA / (size - rank) as f64;
+    ranked.take_while(stands).map(|(_, place)| place).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(centre: f64, se: f64) -> Look {
+        let location = Location { centre, se, df: 9.0 };
+        Look { rounds: 10, location, share: 1.0, margin: 0.03, bias: 0.0 }
+    }
+
+    fn verdict(looks: &[Look], size: usize) -> Option<Verdict> {
+        decide(&[looks], size)[0].verdict
+    }
+
+    #[test]
+    fn holm_steps_down_until_the_first_that_stands() {
+        assert_eq!(rejected(&[0.2, 0.01, 0.02], 3), [1, 2]);
+        assert_eq!(rejected(&[0.2, 0.01, 0.03], 3), [1]);
+        assert_eq!(rejected(&[0.2, 0.02, 0.01], 60), [0; 0]);
+        assert_eq!(rejected(&[], 0), [0; 0]);
+    }
+
+    #[test]
+    fn a_clear_change_is_seen_in_either_direction() {
+        assert_eq!(verdict(&[look(0.06, 0.001)], 60), Some(Verdict::Regressed));
+        assert_eq!(verdict(&[look(-0.06, 0.001)], 60), Some(Verdict::Improved));
+        assert_eq!(verdict(&[look(0.0, 0.001)], 60), Some(Verdict::Pass));
+        assert_eq!(verdict(&[look(0.0, 0.1)], 60), None);
+    }
+
+    #[test]
+    fn a_certain_change_below_the_margin_passes() {
+        assert_eq!(verdict(&[look(0.02, 0.0001)], 1), Some(Verdict::Pass));
+        assert_eq!(verdict(&[look(-0.02, 0.0001)], 1), Some(Verdict::Pass));
+    }
+
+    #[test]
+    fn a_large_family_asks_for_more() {
+        let noisy = [look(0.06, 0.015)];
+        assert_eq!(verdict(&noisy, 1), Some(Verdict::Regressed));
+        assert_eq!(verdict(&noisy, 60), None);
+    }
+
+    #[test]
+    fn what_unchanged_code_was_seen_to_differ_by_is_no_alarm() {
+        let biased = Look { bias: 0.05, ..look(0.06, 0.01) };
+        assert_eq!(verdict(&[biased], 1), None);
+        assert_eq!(verdict(&[look(0.06, 0.01)], 1), Some(Verdict::Regressed));
+    }
+
+    #[test]
+    fn a_verdict_stands_whatever_later_looks_show() {
+        assert_eq!(verdict(&[look(0.0, 0.001), look(0.09, 0.001)], 1), Some(Verdict::Pass));
+        let standing = decide(&[&[look(0.0, 0.001), look(0.09, 0.001)]], 1)[0];
+        assert_eq!(standing.look, Some(look(0.0, 0.001)), "nor are they seen");
+    }
+
+    #[test]
+    fn what_is_undecided_says_how_many_more_pairs_it_takes() {
+        let lack = |look: Look| decide(&[&[look]], 1)[0].judgement(Rule::Interleaved, 1).lack;
+        // To pass, 1.833 · se must shrink to ln 1.03: to a square of (2.9559 / 1.833)² of it.
+        assert_eq!(lack(look(0.0, 0.02)), Some(Lack::Pairs(6)));
+        assert_eq!(lack(look(0.0, 0.5)), Some(Lack::Pairs(1001)));
+        assert_eq!(lack(look(0.0, 0.001)), None);
+        let biased = Look { bias: 0.2, ..look(0.06, 0.01) };
+        assert_eq!(lack(biased), Some(Lack::Pairs(1001)), "more of the same never will");
+        let stored = decide(&[&[look(0.0, 0.02)]], 1)[0].judgement(Rule::Stored, 1).lack;
+        assert_eq!(stored, Some(Lack::SameDay));
+    }
+
+    #[test]
+    fn the_mde_is_what_would_have_been_seen() {
+        let finding = look(0.0, 0.01).finding(1);
+        // t(0.05, 9) + t(0.1, 9) = 1.8331 + 1.3830.
+        assert!((finding.mde - (0.01_f64 * 3.2161).exp_m1()).abs() < 1e-5, "{finding:?}");
+    }
+}

@@ -1,0 +1,253 @@
+//! The policy: which change of which series matters, and what then happens.
+//!
+//! The shape is that of `ci/gate.toml`; whoever reads the file hands it in. Nothing has a default
+//! here, so that the file says all, and a policy is known by its [`hash`](Policy::hash): verdicts
+//! under different policies are different statements.
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::case::{CaseId, matches};
+use crate::margin::Margin;
+use crate::metric::{Class, Metric};
+use crate::series::{Quantile, Series};
+
+/// Which change of which series matters, and what then happens.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Policy {
+    /// What a series that could not be decided does.
+    pub inconclusive: Weight,
+    /// How long to measure.
+    pub budget: Budget,
+    /// The margin of each class of metrics.
+    pub margins: Margins,
+    /// The least margin of tails, whatever the class: a tail is noisier than its median.
+    pub tails: TailMargins,
+    /// Exceptions; of several that fit, the last one holds.
+    #[serde(default)]
+    pub exceptions: Vec<Exception>,
+}
+
+/// Whether something can stop a merge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Weight {
+    /// It does.
+    Blocks,
+    /// It is shown, and stops nothing.
+    Warns,
+}
+
+/// How long to measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Budget {
+    /// Most pairs of rounds of a case.
+    pub pairs: u32,
+    /// Most minutes of a run.
+    pub minutes: u32,
+}
+
+/// The margin of each class of metrics. There is one for every [`Class`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Margins {
+    /// How fast tokens come once they come.
+    pub decode: Terms,
+    /// How fast a prompt is worked off.
+    pub prefill: Terms,
+    /// Bytes that the engine accounts for exactly.
+    pub memory: Terms,
+    /// Bytes as the kernel sees them.
+    pub resident_memory: Terms,
+    /// How long it takes until the engine can serve.
+    pub load: Terms,
+    /// What users of a busy service feel.
+    pub serving: Terms,
+    /// What the engine counts of itself.
+    pub account: Terms,
+    /// What a service does while it has nothing to do.
+    pub idle: Terms,
+    /// How near the numbers are to those of a reference.
+    pub fidelity: Terms,
+}
+
+/// What holds for a class of metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Terms {
+    /// The smallest change that matters.
+    pub margin: Margin,
+    /// What a regression does.
+    pub weight: Weight,
+}
+
+/// The least margin of tails.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct TailMargins {
+    /// Of 95th percentiles.
+    pub p95: Margin,
+    /// Of 99th percentiles.
+    pub p99: Margin,
+}
+
+/// What holds for some cases or metrics instead.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Exception {
+    /// The cases whose id contains this; `*` stands for anything.
+    pub cases: String,
+    /// The metrics; none named are all.
+    #[serde(default)]
+    pub metrics: Vec<Metric>,
+    /// What a regression does.
+    pub weight: Weight,
+    /// Why.
+    pub reason: String,
+}
+
+/// What a policy means, as a number. Comments, order and layout of its file do not change it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PolicyHash(String);
+
+impl std::fmt::Display for PolicyHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl Policy {
+    /// The smallest change of `series` that matters.
+    #[must_use]
+    pub fn margin(&self, series: Series) -> Margin {
+        let margin = self.margins.of(series.metric.spec().class).margin;
+        match series.quantile {
+            Quantile::Median => margin,
+            Quantile::P95 => margin.or_larger(self.tails.p95),
+            Quantile::P99 => margin.or_larger(self.tails.p99),
+        }
+    }
+
+    /// What a regression of `metric` in `case` does.
+    #[must_use]
+    pub fn weight(&self, case: &CaseId, metric: Metric) -> Weight {
+        let exception = self.exceptions.iter().rev().find(|exception| exception.fits(case, metric));
+        match exception {
+            Some(exception) => exception.weight,
+            None => self.margins.of(metric.spec().class).weight,
+        }
+    }
+
+    /// The hash of all that it says.
+    #[must_use]
+    pub fn hash(&self) -> PolicyHash {
+        let json = serde_json::to_vec(self).expect("a policy is plain data");
+        PolicyHash(format!("{:032x}", xxh3_128(&json)))
+    }
+}
+
+impl Margins {
+    fn of(&self, class: Class) -> Terms {
+        match class {
+            Class::Decode => self.decode,
+            Class::Prefill => self.prefill,
+            Class::Memory => self.memory,
+            Class::ResidentMemory => self.resident_memory,
+            Class::Load => self.load,
+            Class::Serving => self.serving,
+            Class::Account => self.account,
+            Class::Idle => self.idle,
+            Class::Fidelity => self.fidelity,
+        }
+    }
+}
+
+impl Exception {
+    fn fits(&self, case: &CaseId, metric: Metric) -> bool {
+        let metrics = self.metrics.is_empty() || self.metrics.contains(&metric);
+        metrics && matches(case.as_str(), &self.cases)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::tests::case;
+
+    const FILE: &str = include_str!("../../../ci/gate.toml");
+
+    fn policy(text: &str) -> Result<Policy, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    fn complaint(from: &str, to: &str) -> String {
+        assert!(FILE.contains(from), "{from}");
+        policy(&FILE.replacen(from, to, 1)).unwrap_err().message().to_owned()
+    }
+
+    #[test]
+    fn the_policy_that_is_kept_has_these_margins() {
+        let policy = policy(FILE).unwrap();
+        let mib_64 = f64::from(64 << 20);
+        let table = [
+            (Metric::DecodeRate, [(0.03, 0.0); 3]),
+            (Metric::TimePerOutputToken, [(0.03, 0.0); 3]),
+            (Metric::InterToken, [(0.03, 0.0), (0.05, 0.0), (0.10, 0.0)]),
+            (Metric::PrefillRate, [(0.05, 0.0); 3]),
+            (Metric::TimeToFirstToken, [(0.05, 0.0), (0.05, 0.0), (0.10, 0.0)]),
+            (Metric::WeightBytes, [(0.02, mib_64); 3]),
+            (Metric::KvBytes, [(0.02, mib_64); 3]),
+            (Metric::PeakRss, [(0.05, mib_64); 3]),
+            (Metric::LoadTime, [(0.10, 0.0); 3]),
+        ];
+        for (metric, margins) in table {
+            for (series, (relative, absolute)) in Series::of(metric).zip(margins) {
+                let expected = Margin::new(relative, absolute).unwrap();
+                assert_eq!(policy.margin(series), expected, "{series}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_time_of_loading_warns_only_and_an_exception_says_otherwise() {
+        let mut policy = policy(FILE).unwrap();
+        let case = case("gate/decode/tiny/batch=8").id;
+        assert_eq!(policy.weight(&case, Metric::LoadTime), Weight::Warns);
+        assert_eq!(policy.weight(&case, Metric::DecodeRate), Weight::Blocks);
+        let exception = |cases: &str, metrics: &[Metric], weight| Exception {
+            cases: cases.into(),
+            metrics: metrics.into(),
+            weight,
+            reason: "as an example".into(),
+        };
+        policy.exceptions = vec![
+            exception("gate/decode*batch=8", &[], Weight::Warns),
+            exception("", &[Metric::LoadTime], Weight::Blocks),
+            exception("elsewhere", &[], Weight::Warns),
+        ];
+        assert_eq!(policy.weight(&case, Metric::DecodeRate), Weight::Warns);
+        assert_eq!(policy.weight(&case, Metric::LoadTime), Weight::Blocks);
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        let unknown = complaint("weight = \"warns\"", "wieght = \"warns\"");
+        assert_eq!(unknown, "unknown field `wieght`, expected `margin` or `weight`");
+        let value = complaint("\"warns\"", "\"whines\"");
+        assert_eq!(value, "unknown variant `whines`, expected `blocks` or `warns`");
+        let margin = complaint("relative = 0.03", "relative = 30");
+        assert!(margin.starts_with("a relative margin of `30`"), "{margin}");
+        assert!(complaint("[budget]", "[bugdet]").contains("unknown field `bugdet`"));
+    }
+
+    #[test]
+    fn the_hash_is_that_of_the_meaning() {
+        let hash = |text: &str| policy(text).unwrap().hash();
+        assert_eq!(hash(FILE), hash(&FILE.replacen("0.03", "0.030", 1).replace("#", "# so: ")));
+        assert_ne!(hash(FILE), hash(&FILE.replacen("0.03", "0.04", 1)));
+        assert_eq!(hash(FILE).to_string().len(), 32);
+    }
+}
