@@ -21,7 +21,7 @@ pub struct DenseConfig {
     pub activation: DenseActivation,
 }
 
-/// What a [`Dense`] does to each number at its end.
+/// What a dense module does to each number at its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DenseActivation {
     /// Nothing.

@@ -164,13 +164,13 @@ fn a_distribution_is_refused_where_requests_have_one_length() {
         "generate",
         "[matrix]\nprompt = [128, \"mixed-16-64\"]"
     )), @r#"
-    `scenarios/gate/x.toml`, line 4: axis `prompt` of workload `generate` takes a number of tokens, not `mixed-16-64`: only scenarios of `serve` and `soak` have requests of different lengths
+    `scenarios/gate/x.toml`, line 4: axis `prompt` of workload `generate` takes a number of tokens, not `mixed-16-64`: only scenarios of `serve`, `soak` and `embed` have requests of different lengths
       |
     4 | prompt = [128, "mixed-16-64"]
       |          ^^^^^^^^^^^^^^^^^^^^
     "#);
     insta::assert_snapshot!(complaint(&of("context", "[matrix]\noutput = [\"uniform-1-2\"]")), @r#"
-    `scenarios/gate/x.toml`, line 4: axis `output` of workload `context` takes a number of tokens, not `uniform-1-2`: only scenarios of `serve` and `soak` have requests of different lengths
+    `scenarios/gate/x.toml`, line 4: axis `output` of workload `context` takes a number of tokens, not `uniform-1-2`: only scenarios of `serve`, `soak` and `embed` have requests of different lengths
       |
     4 | output = ["uniform-1-2"]
       |          ^^^^^^^^^^^^^^^
