@@ -115,12 +115,38 @@ pub(super) struct DecoderKeys {
     head_dim: Option<usize>,
     pub(super) vocab_size: usize,
     pub(super) max_position_embeddings: usize,
-    #[serde(alias = "norm_epsilon")]
-    rms_norm_eps: f32,
+    #[serde(flatten)]
+    epsilon: Epsilon,
     hidden_act: Option<String>,
     hidden_activation: Option<String>,
     tie_word_embeddings: Option<bool>,
     pub(super) layer_types: Option<Vec<String>>,
+}
+
+/// Epsilon of the norms, from whichever key has it.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "EpsilonKeys")]
+struct Epsilon(f32);
+
+#[derive(Deserialize)]
+struct EpsilonKeys {
+    rms_norm_eps: Option<f32>,
+    norm_epsilon: Option<f32>,
+}
+
+impl TryFrom<EpsilonKeys> for Epsilon {
+    type Error = String;
+
+    fn try_from(keys: EpsilonKeys) -> Result<Self, String> {
+        match (keys.rms_norm_eps, keys.norm_epsilon) {
+            (Some(rms), Some(other)) if rms != other => Err(format!(
+                "`rms_norm_eps` is {rms} and `norm_epsilon` {other}; remove the wrong one"
+            )),
+            (rms, other) => {
+                rms.or(other).map(Self).ok_or_else(|| "missing field `rms_norm_eps`".into())
+            }
+        }
+    }
 }
 
 /// Width inside the feed-forward blocks.
@@ -144,29 +170,29 @@ impl DecoderKeys {
             return Err(file.error("`sliding_window` is 0; a token must see at least itself"));
         }
         let sliding = |layer: usize| {
-            match &self.layer_types {
-            None => Ok(windowed(layer)),
-            Some(types) => match types.get(layer).map(String::as_str) {
+            let Some(types) = &self.layer_types else { return Ok(windowed(layer)) };
+            match types.get(layer).map(String::as_str) {
                 Some("full_attention") => Ok(false),
                 Some("sliding_attention") => Ok(true),
                 Some(other) => Err(file.error(format!(
-                    "`layer_types` has `{other}` for layer {layer}; known are `full_attention` and `sliding_attention`"
+                    "`layer_types` has `{other}` for layer {layer}; \
+                     known are `full_attention` and `sliding_attention`"
                 ))),
                 None => Err(file.error(format!(
-                    "`layer_types` has {} entries for {} layers", types.len(), self.num_hidden_layers
+                    "`layer_types` has {} entries for {} layers",
+                    types.len(),
+                    self.num_hidden_layers
                 ))),
-            },
-        }
+            }
         };
-        let mask = |layer| {
-            match (sliding(layer)?, window) {
+        let mask = |layer| match (sliding(layer)?, window) {
             (false, _) => Ok(Mask::Causal),
             (true, Some(window)) => Ok(Mask::SlidingWindow(window)),
             (true, None) if self.layer_types.is_some() => Err(file.error(format!(
-                "`layer_types` has `sliding_attention` for layer {layer}, but no `sliding_window` is set"
+                "`layer_types` has `sliding_attention` for layer {layer}, \
+                 but no `sliding_window` is set"
             ))),
             (true, None) => Ok(Mask::Causal),
-        }
         };
         (0..self.num_hidden_layers).map(mask).collect()
     }
@@ -180,7 +206,7 @@ impl DecoderKeys {
             hidden: self.hidden_size,
             vocabulary: self.vocab_size,
             positions: self.max_position_embeddings,
-            norm: NormKind::Rms(self.rms_norm_eps),
+            norm: NormKind::Rms(self.eps()),
             norms: LayerNorms::BEFORE,
             ropes: Ropes::everywhere(self.rope(file, heads.dim, 10_000.0)?, self.num_hidden_layers),
             projections: Projections {
@@ -278,7 +304,7 @@ impl DecoderKeys {
 
     /// Epsilon of the norms.
     pub(super) const fn eps(&self) -> f32 {
-        self.rms_norm_eps
+        self.epsilon.0
     }
 
     /// Where the output matrix comes from; `default` where the file says nothing.

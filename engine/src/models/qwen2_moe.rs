@@ -17,7 +17,6 @@ struct Keys {
     num_experts: usize,
     num_experts_per_tok: usize,
     moe_intermediate_size: usize,
-    shared_expert_intermediate_size: Option<usize>,
     #[serde(default)]
     norm_topk_prob: bool,
     /// Every layer of this number has experts.
@@ -26,17 +25,33 @@ struct Keys {
     mlp_only_layers: Vec<usize>,
 }
 
+/// Width of the expert that all tokens share; 0 where there is none.
+#[derive(Deserialize)]
+struct SharedKeys {
+    #[serde(default = "usual")]
+    shared_expert_intermediate_size: usize,
+}
+
+/// What a missing key means in the reference.
+const fn usual() -> usize {
+    5632
+}
+
 pub(super) fn load(file: &ConfigFile, weights: &Weights<'_>) -> Result<Box<dyn Model>> {
     let keys: DecoderKeys = file.keys()?;
-    let config = with_experts(file, &keys, qwen2::decoder(file, &keys)?)?;
+    let SharedKeys { shared_expert_intermediate_size: shared } = file.keys()?;
+    let shared = (shared > 0).then_some(shared);
+    let config = with_experts(file, &keys, qwen2::decoder(file, &keys)?, shared)?;
     Ok(Box::new(Decoder::load(config, weights)?))
 }
 
-/// `config` with experts in the layers that have them.
+/// `config` with experts in the layers that have them, beside one of width `shared` that all
+/// tokens ask.
 pub(super) fn with_experts(
     file: &ConfigFile,
     keys: &DecoderKeys,
     mut config: DecoderConfig,
+    shared: Option<usize>,
 ) -> Result<DecoderConfig> {
     let own: Keys = file.keys()?;
     let activation = keys.activation(file, Activation::Silu)?;
@@ -51,7 +66,7 @@ pub(super) fn with_experts(
         asked: own.num_experts_per_tok,
         shares: if own.norm_topk_prob { Shares::OfAsked } else { Shares::OfAll },
         expert: mlp(own.moe_intermediate_size),
-        shared: own.shared_expert_intermediate_size.map(mlp),
+        shared: shared.map(mlp),
     };
     moe.check().map_err(|e| file.error(e))?;
     let step = own.decoder_sparse_step.unwrap_or(1).max(1);
