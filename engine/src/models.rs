@@ -1,5 +1,8 @@
 //! The seam between the engine and the model families, and the registry of the families.
 //!
+//! Of models that also see or hear, such as Gemma 3 from 4B on and Gemma 3n, only exports of the
+//! language model alone can be loaded.
+//!
 //! A family is one file under `models/` and one line in [`MODELS`]. A model holds weights and
 //! never state; it learns what to compute from the [`Pass`].
 
@@ -89,9 +92,17 @@ pub const MODELS: &[Entry] = &[
 ///
 /// # Errors
 ///
-/// [`Error::UnknownArchitecture`] unless exactly one is listed and it is known.
+/// [`Error::UnknownArchitecture`] unless exactly one is listed and it is known, and
+/// [`Error::ModelConfig`] when it is a part of something else, or a size makes no sense.
 pub fn find(config: &ConfigFile) -> Result<&'static Entry> {
     let found = config.architectures()?;
+    config.check_sizes()?;
+    if let ([whole], true) = (&found[..], config.has("text_config")) {
+        return Err(config.error(format!(
+            "`{whole}` keeps its language model in `text_config`, beside parts that see or hear; \
+             export that model alone and load the export"
+        )));
+    }
     let entry = match &found[..] {
         [one] => MODELS.iter().find(|entry| entry.architecture == one),
         _ => None,

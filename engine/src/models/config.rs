@@ -17,6 +17,32 @@ use crate::layers::rope::{Rope, Ropes};
 use crate::layers::self_attention::{Projections, QkNorm, Qkv};
 use crate::weights::Bias;
 
+/// Most of what a key may say. Products of three of these fit a machine word, so that whoever reads
+/// a size may calculate with it.
+const MOST: &[(&str, u64)] = &[
+    ("altup_num_inputs", 1 << 8),
+    ("decoder_sparse_step", 1 << 12),
+    ("head_dim", 1 << 16),
+    ("hidden_size", 1 << 20),
+    ("hidden_size_per_layer_input", 1 << 16),
+    ("intermediate_size", 1 << 20),
+    ("laurel_rank", 1 << 20),
+    ("max_position_embeddings", 1 << 30),
+    ("moe_intermediate_size", 1 << 20),
+    ("no_rope_layer_interval", 1 << 12),
+    ("num_attention_heads", 1 << 12),
+    ("num_experts", 1 << 12),
+    ("num_hidden_layers", 1 << 12),
+    ("num_key_value_heads", 1 << 12),
+    ("num_local_experts", 1 << 12),
+    ("sliding_window_pattern", 1 << 12),
+    ("vocab_size", 1 << 24),
+    ("vocab_size_per_layer_input", 1 << 24),
+];
+
+/// As [`MOST`], of keys that may be 0.
+const MOST_OR_NONE: &[(&str, u64)] = &[("shared_expert_intermediate_size", 1 << 20)];
+
 /// A model's configuration in the layout of the hub.
 #[derive(Debug, Clone)]
 pub struct ConfigFile {
@@ -62,6 +88,32 @@ impl ConfigFile {
     /// Whether the file has this key, be it null.
     pub fn has(&self, key: &str) -> bool {
         self.value.get(key).is_some()
+    }
+
+    /// Makes sure that no size is 0 or beyond all reason. What is no number is left to whoever
+    /// reads the key.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ModelConfig`] that names the key.
+    pub(super) fn check_sizes(&self) -> Result<()> {
+        let some = MOST.iter().map(|&(key, most)| (key, 1, most));
+        let none = MOST_OR_NONE.iter().map(|&(key, most)| (key, 0, most));
+        for (key, least, most) in some.chain(none) {
+            let value = self.value.get(key).unwrap_or(&Value::Null);
+            let each = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+            for size in each.iter().filter_map(Value::as_u64) {
+                if size < least {
+                    return Err(self.error(format!("`{key}` is {size}")));
+                }
+                if size > most {
+                    return Err(self.error(format!(
+                        "`{key}` is {size}, but at most {most} is believed; check the file"
+                    )));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// What it lists under `architectures`.
@@ -225,18 +277,6 @@ impl DecoderKeys {
 
     /// The head geometry, with scores divided by the root of a head's length.
     pub(super) fn heads(&self, file: &ConfigFile, masks: Vec<Mask>) -> Result<Heads> {
-        let sizes = [
-            ("hidden_size", self.hidden_size),
-            ("num_hidden_layers", self.num_hidden_layers),
-            ("num_attention_heads", self.num_attention_heads),
-            ("num_key_value_heads", self.num_key_value_heads.unwrap_or(1)),
-            ("head_dim", self.head_dim.unwrap_or(2)),
-            ("vocab_size", self.vocab_size),
-            ("max_position_embeddings", self.max_position_embeddings),
-        ];
-        if let Some((key, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return Err(file.error(format!("`{key}` is 0")));
-        }
         let heads = self.num_attention_heads;
         let kv_heads = self.num_key_value_heads.unwrap_or(heads);
         if !heads.is_multiple_of(kv_heads) {
@@ -296,7 +336,6 @@ impl DecoderKeys {
             Widths::ByLayer(widths) => widths.get(layer),
         };
         match width {
-            Some(0) => Err(file.error("`intermediate_size` is 0")),
             Some(width) => Ok(*width),
             None => Err(file.error(format!("`intermediate_size` has none for layer {layer}"))),
         }

@@ -44,7 +44,7 @@ pub(super) fn load(file: &ConfigFile, weights: &Weights<'_>) -> Result<Box<dyn M
             "`use_bidirectional_attention` is set: this model embeds texts and cannot continue them",
         ));
     }
-    let pattern = own.sliding_window_pattern.max(1);
+    let pattern = own.sliding_window_pattern;
     let masks =
         keys.masks(file, own.sliding_window, |layer| !(layer + 1).is_multiple_of(pattern))?;
     let gemma = gemma2::decoder(file, &keys, keys.decoder(file, masks)?)?;

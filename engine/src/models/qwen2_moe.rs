@@ -10,6 +10,7 @@ use crate::layers::activation::Activation;
 use crate::layers::decoder::{Decoder, DecoderConfig, FeedForwardConfig};
 use crate::layers::mlp::{MlpConfig, MlpForm};
 use crate::layers::moe::{MoeConfig, Shares};
+use crate::layers::self_attention::Projections;
 use crate::weights::{Bias, Weights};
 
 #[derive(Deserialize)]
@@ -25,23 +26,29 @@ struct Keys {
     mlp_only_layers: Vec<usize>,
 }
 
-/// Width of the expert that all tokens share; 0 where there is none.
+/// What Qwen 3 has no more. Missing keys mean what they mean in the reference.
 #[derive(Deserialize)]
-struct SharedKeys {
-    #[serde(default = "usual")]
+#[serde(default)]
+struct OldKeys {
+    /// Width of the expert that all tokens share; 0 where there is none.
     shared_expert_intermediate_size: usize,
+    qkv_bias: bool,
 }
 
-/// What a missing key means in the reference.
-const fn usual() -> usize {
-    5632
+impl Default for OldKeys {
+    fn default() -> Self {
+        Self { shared_expert_intermediate_size: 5632, qkv_bias: true }
+    }
 }
 
 pub(super) fn load(file: &ConfigFile, weights: &Weights<'_>) -> Result<Box<dyn Model>> {
     let keys: DecoderKeys = file.keys()?;
-    let SharedKeys { shared_expert_intermediate_size: shared } = file.keys()?;
-    let shared = (shared > 0).then_some(shared);
-    let config = with_experts(file, &keys, qwen2::decoder(file, &keys)?, shared)?;
+    let old: OldKeys = file.keys()?;
+    let shared = Some(old.shared_expert_intermediate_size).filter(|width| *width > 0);
+    let plain = qwen2::decoder(file, &keys)?;
+    let qkv_bias = Bias::from_key(old.qkv_bias);
+    let projections = Projections { qkv_bias, ..plain.projections };
+    let config = with_experts(file, &keys, DecoderConfig { projections, ..plain }, shared)?;
     Ok(Box::new(Decoder::load(config, weights)?))
 }
 
@@ -69,7 +76,7 @@ pub(super) fn with_experts(
         shared: shared.map(mlp),
     };
     moe.check().map_err(|e| file.error(e))?;
-    let step = own.decoder_sparse_step.unwrap_or(1).max(1);
+    let step = own.decoder_sparse_step.unwrap_or(1);
     for (layer, block) in config.feed_forward.iter_mut().enumerate() {
         if (layer + 1).is_multiple_of(step) && !own.mlp_only_layers.contains(&layer) {
             *block = FeedForwardConfig::Experts("mlp", moe);
