@@ -93,25 +93,27 @@ pub const MODELS: &[Entry] = &[
 /// # Errors
 ///
 /// [`Error::UnknownArchitecture`] unless exactly one is listed and it is known, and
-/// [`Error::ModelConfig`] when it is a part of something else, or a size makes no sense.
+/// [`Error::ModelConfig`] when a language model is part of something else, or a size makes no
+/// sense.
 pub fn find(config: &ConfigFile) -> Result<&'static Entry> {
     let found = config.architectures()?;
     config.check_sizes()?;
-    if let ([whole], true) = (&found[..], config.has("text_config")) {
-        return Err(config.error(format!(
-            "`{whole}` keeps its language model in `text_config`, beside parts that see or hear; \
-             export that model alone and load the export"
-        )));
-    }
     let entry = match &found[..] {
         [one] => MODELS.iter().find(|entry| entry.architecture == one),
         _ => None,
     };
-    entry.ok_or_else(|| Error::UnknownArchitecture {
-        file: config.name().into(),
-        found,
-        known: MODELS.iter().map(|entry| entry.architecture).collect(),
-    })
+    match (entry, &found[..]) {
+        (Some(entry), _) => Ok(entry),
+        (None, [whole]) if config.has("text_config") => Err(config.error(format!(
+            "`{whole}` keeps its language model in `text_config`, beside parts that see or hear; \
+             export that model alone and load the export"
+        ))),
+        (None, _) => Err(Error::UnknownArchitecture {
+            file: config.name().into(),
+            found,
+            known: MODELS.iter().map(|entry| entry.architecture).collect(),
+        }),
+    }
 }
 
 /// What a configuration implies, learnt without reading a single weight.
