@@ -5,7 +5,10 @@
 
 use std::ops::Range;
 
-use candle_core::{Result, Storage, StorageRef, Tensor, WithDType, bail};
+use candle_core::backend::BackendStorage;
+use candle_core::{
+    CpuStorage, CustomOp1, Layout, Result, Shape, Storage, StorageRef, Tensor, WithDType, bail,
+};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use rayon::prelude::*;
@@ -121,6 +124,48 @@ impl<'a> Numbers<'a> {
             _ => bail!("a CPU kernel needs a tensor on the CPU"),
         }
     }
+}
+
+/// `f` of each number of a contiguous CPU tensor, computed in f32, in one sweep and on all cores.
+pub(crate) fn mapped(x: &Tensor, f: impl Fn(f32) -> f32 + Sync) -> Result<Tensor> {
+    x.apply_op1_no_bwd(&Map(f))
+}
+
+struct Map<F>(F);
+
+impl<F: Fn(f32) -> f32 + Sync> CustomOp1 for Map<F> {
+    fn name(&self) -> &'static str {
+        "map"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let Some((start, end)) = layout.contiguous_offsets() else {
+            bail!("a CPU kernel needs a contiguous tensor, got {layout:?}")
+        };
+        let y = by_dtype!(x.dtype(), map(x, start..end, &self.0))?;
+        Ok((y, layout.shape().clone()))
+    }
+}
+
+fn map<T: Element>(
+    x: &CpuStorage,
+    range: Range<usize>,
+    f: &(impl Fn(f32) -> f32 + Sync),
+) -> Result<CpuStorage> {
+    /// Numbers a task.
+    const TASK: usize = 64 * LANES;
+    let x = &x.as_slice::<T>()?[range];
+    let mut out = vec![T::zero(); x.len()];
+    out.par_chunks_mut(TASK).zip(x.par_chunks(TASK)).for_each(|(out, x)| {
+        let (mut wide, mut y) = ([0.0; TASK], [0.0; TASK]);
+        let x = T::widened(x, &mut wide[..x.len()]);
+        let y = &mut y[..x.len()];
+        for (y, x) in y.iter_mut().zip(x) {
+            *y = f(*x);
+        }
+        T::narrow(y, out);
+    });
+    Ok(T::to_cpu_storage_owned(out))
 }
 
 /// `a · b + c`, in one instruction where the machine has it.

@@ -84,12 +84,15 @@ impl Engine {
         let limits =
             Limits { step_tokens: config.max_step_tokens, sequences: config.max_sequences };
         let scheduler = Scheduler::new(limits, BlockPool::new(shape.blocks as u32, shape.block));
+        // One that no sequence can cross changes nothing.
+        let border = model.border().filter(|border| *border < longest);
         let terms = Terms {
             vocabulary,
             longest,
+            border,
             capacity: scheduler.pool().capacity(),
             eos,
-            prefix_cache: match (config.kv, model.border()) {
+            prefix_cache: match (config.kv, border) {
                 (KvLayout::Paged { .. }, None) => config.prefix_cache,
                 (KvLayout::Contiguous, _) | (_, Some(_)) => PrefixCache::Off,
             },
@@ -133,7 +136,7 @@ impl Engine {
         self.requests += 1;
         self.stats.submitted += accepted.choices() as u64;
         self.stats.prompt_tokens += (accepted.choices() * accepted.prompt()) as u64;
-        let sequences = accepted.sequences(id, self.model.border());
+        let sequences = accepted.sequences(id, self.terms.border);
         sequences.for_each(|sequence| self.scheduler.submit(sequence));
         id
     }
@@ -329,7 +332,7 @@ impl Engine {
     }
 
     /// Whether requests can share blocks: what was configured, and never with a contiguous cache
-    /// or a model whose keys depend on the length of a sequence.
+    /// or where the keys of a sequence depend on its length.
     pub const fn prefix_cache(&self) -> PrefixCache {
         self.terms.prefix_cache
     }

@@ -223,6 +223,9 @@ pub enum Error {
     /// The first request was answered with a failure.
     #[error("the warm-up request failed: {0}")]
     WarmUpFailed(String),
+    /// A text was to be scored while requests wait or run.
+    #[error("the engine has requests that have not ended; finish or cancel them before scoring")]
+    Busy,
     /// The model failed on a text whose logits were asked for.
     #[error("the model failed on this text: {0}")]
     Scoring(String),

@@ -1,9 +1,10 @@
 //! [`KvStore`]: where keys and values live.
 //!
 //! One pool a layer for keys and one for values, `[blocks, block, kv_heads, dim]` on the layer's
-//! device; layers that read the keys of another one have none. Token `p` of a sequence lies in slot `table[p / block] · block + p % block`. A
-//! contiguous cache is the same thing with one block a sequence. Which blocks belong to whom is
-//! known to [`blocks`](crate::blocks); this module moves the numbers.
+//! device; layers that read the keys of another one have none. Token `p` of a sequence lies in slot
+//! `table[p / block] · block + p % block`. A contiguous cache is the same thing with one block a
+//! sequence. Which blocks belong to whom is known to [`blocks`](crate::blocks); this module moves
+//! the numbers.
 
 use candle_core::{DType, Result as TensorResult, Tensor};
 

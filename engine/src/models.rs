@@ -1,5 +1,8 @@
 //! The seam between the engine and the model families, and the registries of the families.
 //!
+//! Of models that also see or hear, such as Gemma 3 from 4B on and Gemma 3n, only exports of the
+//! language model alone can be loaded.
+//!
 //! A family is one file under `models/` and one line in [`MODELS`], if it continues texts, or in
 //! [`EMBEDDERS`], if it turns them into vectors. A model holds weights and never state; it learns
 //! what to compute from the [`Pass`].
@@ -121,21 +124,31 @@ pub const EMBEDDERS: &[Entry<dyn Body>] = &[
 ///
 /// # Errors
 ///
-/// [`Error::UnknownArchitecture`] unless exactly one is listed and it is known.
+/// [`Error::UnknownArchitecture`] unless exactly one is listed and it is known, and
+/// [`Error::ModelConfig`] when a language model is part of something else, or a size makes no
+/// sense.
 pub fn find<M: ?Sized>(
     registry: &'static [Entry<M>],
     config: &ConfigFile,
 ) -> Result<&'static Entry<M>> {
     let found = config.architectures()?;
+    config.check_sizes()?;
     let entry = match &found[..] {
         [one] => registry.iter().find(|entry| entry.architecture == one),
         _ => None,
     };
-    entry.ok_or_else(|| Error::UnknownArchitecture {
-        file: config.name().into(),
-        found,
-        known: registry.iter().map(|entry| entry.architecture).collect(),
-    })
+    match (entry, &found[..]) {
+        (Some(entry), _) => Ok(entry),
+        (None, [whole]) if config.has("text_config") => Err(config.error(format!(
+            "`{whole}` keeps its language model in `text_config`, beside parts that see or hear; \
+             export that model alone and load the export"
+        ))),
+        (None, _) => Err(Error::UnknownArchitecture {
+            file: config.name().into(),
+            found,
+            known: registry.iter().map(|entry| entry.architecture).collect(),
+        }),
+    }
 }
 
 /// What a configuration implies, learnt without reading a single weight.

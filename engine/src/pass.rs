@@ -45,7 +45,8 @@ pub trait Observer: Send {
     fn observe(&mut self, place: Place, x: &Tensor);
 }
 
-/// A place in a forward pass.
+/// A place in a forward pass. A model with several residual streams shows them side by side up to
+/// its last layer: `hidden` is then that of all streams together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Place {
     /// What enters the first layer, `[tokens, hidden]`.

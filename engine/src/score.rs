@@ -10,24 +10,29 @@ use crate::config::PrefixCache;
 use crate::engine::{Engine, StepObserver};
 use crate::error::{Error, Result};
 use crate::pass::{Observer, Place};
-use crate::request::{Eos, Event, Finish, Request, RequestId, Truncation};
+use crate::request::{Eos, Event, Finish, Request, Truncation};
 use crate::sampler::Sampling;
 use crate::scheduler::Grant;
 
 /// Continues `prompt` by the `output` likeliest tokens, at least one, and gives them. `look` is
 /// shown the logits `[vocabulary]` of each position of prompt and continuation, in order; those of
-/// the last token are never computed.
+/// the last token are never computed. A position that is computed anew, because the text crosses
+/// a length from which on its keys are others, is shown again: the last row is the one that counts.
 ///
 /// # Errors
 ///
-/// As [`Engine::submit`], and [`Error::Scoring`] when the model fails.
+/// [`Error::Busy`] while other requests are in the engine, whose events nobody would see; as
+/// [`Engine::submit`]; and [`Error::Scoring`] when the model fails.
 pub fn score(
     engine: &mut Engine,
     prompt: Vec<u32>,
     output: usize,
     look: &mut (dyn FnMut(usize, &[f32]) + Send),
 ) -> Result<Vec<u32>> {
-    let request = engine.submit(Request {
+    if !engine.is_idle() {
+        return Err(Error::Busy);
+    }
+    engine.submit(Request {
         prompt,
         max_tokens: Some(output),
         sampling: Sampling::GREEDY,
@@ -38,53 +43,48 @@ pub fn score(
         // What is found in the cache is not computed, and has no logits.
         prefix_cache: PrefixCache::Off,
     })?;
-    let mut onlooker = Onlooker { request, places: Vec::new(), look, failure: None };
+    let mut onlooker = Onlooker { positions: Vec::new(), look, failure: None };
     let mut tokens = Vec::with_capacity(output);
     loop {
         for event in engine.step_observed(&mut onlooker).events {
             match event {
-                Event::Token { request: of, token, .. } if of == request => tokens.push(token),
-                Event::Finished { request: of, finish, .. } if of == request => {
+                Event::Token { token, .. } => tokens.push(token),
+                Event::Finished { finish, .. } => {
                     return match (finish, onlooker.failure) {
                         (Finish::Error(why), _) => Err(Error::Scoring(why)),
                         (_, Some(failure)) => Err(failure.into()),
                         _ => Ok(tokens),
                     };
                 }
-                _ => {}
+                Event::Queued { .. } | Event::PromptDone { .. } => {}
             }
         }
     }
 }
 
-/// Shows the logits of one request.
+/// Shows the logits of the only request.
 struct Onlooker<'a> {
-    request: RequestId,
-    /// For each packed row, the position that it has in the request, if it belongs to it.
-    places: Vec<Option<usize>>,
+    /// Of each packed row.
+    positions: Vec<usize>,
     look: &'a mut (dyn FnMut(usize, &[f32]) + Send),
     failure: Option<candle_core::Error>,
 }
 
 impl StepObserver for Onlooker<'_> {
     fn rows(&mut self, grants: &[Grant]) {
-        let place = |grant: &Grant, position| (grant.request == self.request).then_some(position);
-        let places = grants.iter().flat_map(|grant| grant.tokens.clone().map(|p| place(grant, p)));
-        self.places = places.collect();
+        self.positions = grants.iter().flat_map(|grant| grant.tokens.clone()).collect();
     }
 }
 
 impl Observer for Onlooker<'_> {
     fn observe(&mut self, place: Place, x: &Tensor) {
-        if place != Place::Logits || self.places.iter().all(Option::is_none) {
+        if place != Place::Logits {
             return;
         }
         match x.to_dtype(DType::F32).and_then(|x| x.to_vec2::<f32>()) {
             Ok(rows) => {
-                for (position, row) in self.places.iter().zip(&rows) {
-                    if let Some(position) = position {
-                        (self.look)(*position, row);
-                    }
+                for (position, row) in self.positions.iter().zip(&rows) {
+                    (self.look)(*position, row);
                 }
             }
             Err(failure) => self.failure = Some(failure),

@@ -82,8 +82,9 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Tokens prefilled for each prompt token accepted: 1 with ample memory, more after
-    /// preemptions, less by what the prefix cache saves. `None` before the first prompt.
+    /// Tokens prefilled for each prompt token accepted: 1 with ample memory, more after preemptions
+    /// and where a sequence crosses the model's border and is computed anew, less by what the
+    /// prefix cache saves. `None` before the first prompt.
     pub fn prefill_amplification(&self) -> Option<f64> {
         (self.prompt_tokens > 0).then(|| self.prefilled as f64 / self.prompt_tokens as f64)
     }

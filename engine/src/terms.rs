@@ -20,6 +20,8 @@ pub(crate) struct Terms {
     pub(crate) vocabulary: usize,
     /// Most tokens that one sequence may have, prompt and generated together; at least 2.
     pub(crate) longest: usize,
+    /// Length beyond which a sequence is computed anew, if any can get there.
+    pub(crate) border: Option<usize>,
     /// Size of the key-value cache.
     pub(crate) capacity: Capacity,
     /// Ids that end a sequence, as the model's files name them.
@@ -145,6 +147,7 @@ mod tests {
         Terms {
             vocabulary: 1000,
             longest: LONGEST,
+            border: None,
             capacity: Capacity { blocks: 6, block: 4 },
             eos: vec![2],
             prefix_cache: PrefixCache::On,

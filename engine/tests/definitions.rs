@@ -354,6 +354,8 @@ fn times(a: &Rows, b: &Rows) -> Rows {
 /// The weights and the configuration of a preset.
 struct Model {
     weights: Random,
+    /// To which the weights are rounded.
+    dtype: DType,
     keys: Value,
 }
 
@@ -377,7 +379,7 @@ impl Model {
     }
 
     fn numbers(&self, name: &str, shape: &[usize]) -> Vec<f64> {
-        let tensor = self.weights.tensor(name, shape, DType::F32, &Device::Cpu).unwrap();
+        let tensor = self.weights.tensor(name, shape, self.dtype, &Device::Cpu).unwrap();
         tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
     }
 
@@ -437,10 +439,16 @@ fn product(w: &[f64], x: &Rows) -> Rows {
 
 /// What the engine computes for `prompt` and eight tokens more: all tokens, and the logits of all
 /// positions but the last.
-fn engine(preset: &str, backend: &str, step_tokens: usize, prompt: &[u32]) -> (Vec<u32>, Rows) {
+fn engine(
+    preset: &str,
+    dtype: Dtype,
+    backend: &str,
+    step_tokens: usize,
+    prompt: &[u32],
+) -> (Vec<u32>, Rows) {
     let mut engine = Engine::load(&EngineConfig {
         model: ModelSource::Preset { name: preset.into(), seed: SEED },
-        dtype: Dtype::F32,
+        dtype,
         kv: "paged-16".parse().unwrap(),
         attention: Choice::Named(backend.into()),
         prefix_cache: PrefixCache::Off,
@@ -494,10 +502,10 @@ fn families_without_reference_data_compute_their_definitions() {
     let prompt: Vec<u32> = (0..45).map(|at| (at * 37 + 5) % 1000).collect();
     for (preset, definition) in DEFINITIONS {
         let keys = Preset::named(preset).unwrap().config().unwrap().keys().unwrap();
-        let model = Model { weights: Random::new(SEED), keys };
+        let model = Model { weights: Random::new(SEED), dtype: DType::F32, keys };
         for backend in BACKENDS.iter().map(|backend| backend.name()) {
             for step_tokens in [7, 512] {
-                let (tokens, found) = engine(preset, backend, step_tokens, &prompt);
+                let (tokens, found) = engine(preset, Dtype::F32, backend, step_tokens, &prompt);
                 let expected = definition(&model, &tokens[..tokens.len() - 1]);
                 assert_eq!(found.len(), expected.len(), "{preset}");
                 let largest = expected.iter().flatten().fold(0.0, |max: f64, x| max.max(x.abs()));
@@ -512,6 +520,27 @@ fn families_without_reference_data_compute_their_definitions() {
                     }
                 }
             }
+        }
+    }
+}
+
+/// Halves round every sum, and a rounded score may choose another expert: what is held is the size
+/// of all differences together, over that of all logits.
+#[test]
+fn halves_compute_the_definitions_as_well_as_their_digits_allow() {
+    let prompt: Vec<u32> = (0..45).map(|at| (at * 37 + 5) % 1000).collect();
+    for (dtype, halves, allowed) in
+        [(Dtype::F16, DType::F16, 1e-2), (Dtype::Bf16, DType::BF16, 1e-1)]
+    {
+        for (preset, definition) in DEFINITIONS {
+            let keys = Preset::named(preset).unwrap().config().unwrap().keys().unwrap();
+            let model = Model { weights: Random::new(SEED), dtype: halves, keys };
+            let (tokens, found) = engine(preset, dtype, BACKENDS[0].name(), 512, &prompt);
+            let expected = definition(&model, &tokens[..tokens.len() - 1]);
+            let size = |x: &Rows| x.iter().flatten().map(|x| x * x).sum::<f64>().sqrt();
+            let error = size(&zip(&found, &expected, |a, b| a - b)) / size(&expected);
+            // Written so that a NaN fails.
+            assert!(error <= allowed, "{preset} {halves:?}: {error}");
         }
     }
 }

@@ -256,9 +256,15 @@ fn equal_prompts_that_arrive_together_are_computed_once() {
 #[test]
 fn keys_that_depend_on_the_length_of_a_sequence_are_not_shared() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/phi3_longrope");
-    let engine = Engine::load(&EngineConfig {
-        model: ModelSource::Folder { path: folder.into() },
-        ..config("tiny-phi3", AMPLE, "paged-16", PrefixCache::On)
-    });
-    assert_eq!(engine.unwrap().prefix_cache(), PrefixCache::Off);
+    let found = |max_sequence_length| {
+        let engine = Engine::load(&EngineConfig {
+            model: ModelSource::Folder { path: folder.into() },
+            max_sequence_length: Some(max_sequence_length),
+            ..config("tiny-phi3", AMPLE, "paged-16", PrefixCache::On)
+        });
+        engine.unwrap().prefix_cache()
+    };
+    assert_eq!(found(33), PrefixCache::Off);
+    // No sequence can get beyond the border.
+    assert_eq!(found(32), PrefixCache::On);
 }

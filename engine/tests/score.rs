@@ -4,7 +4,8 @@
 
 use windtunnel_engine::weights::presets;
 use windtunnel_engine::{
-    Choice, Dtype, Engine, EngineConfig, Error, KvLayout, ModelSource, PrefixCache, score,
+    Choice, Dtype, Engine, EngineConfig, Eos, Error, KvLayout, ModelSource, PrefixCache, Request,
+    Sampling, Truncation, score,
 };
 
 fn engine(preset: &str, step_tokens: usize) -> Engine {
@@ -20,6 +21,19 @@ fn engine(preset: &str, step_tokens: usize) -> Engine {
         max_sequence_length: Some(64),
     })
     .unwrap()
+}
+
+fn request(prompt: Vec<u32>) -> Request {
+    Request {
+        prompt,
+        max_tokens: Some(4),
+        sampling: Sampling::GREEDY,
+        stop: Vec::new(),
+        eos: Eos::Ignore,
+        truncation: Truncation::Refuse,
+        choices: 1,
+        prefix_cache: PrefixCache::Off,
+    }
 }
 
 /// Tokens and rows of a text of 20 tokens and a continuation of 5.
@@ -64,4 +78,14 @@ fn what_cannot_be_submitted_cannot_be_scored() {
     let refused = score(&mut engine, Vec::new(), 1, &mut |_, _| {});
     assert!(matches!(refused, Err(Error::EmptyPrompt)));
     assert!(engine.is_idle());
+}
+
+#[test]
+fn a_text_is_scored_by_an_idle_engine_alone() {
+    let mut engine = engine("tiny-llama", 64);
+    let waiting = engine.submit(request(vec![5, 6, 7])).unwrap();
+    let refused = score(&mut engine, vec![1, 2], 1, &mut |_, _| panic!("nothing is computed"));
+    assert!(matches!(refused, Err(Error::Busy)));
+    assert_eq!(engine.cancel(waiting).len(), 1);
+    score(&mut engine, vec![1, 2], 1, &mut |_, _| {}).unwrap();
 }

@@ -6,6 +6,7 @@
 use candle_core::{DType, Result as TensorResult, Tensor};
 
 use crate::attention::Heads;
+use crate::cpu::mapped;
 use crate::error::Result;
 use crate::layers::linear::Linear;
 use crate::layers::mlp::{Mlp, MlpConfig};
@@ -228,7 +229,7 @@ impl Layer {
     }
 
     fn add(&self, stream: &Tensor, block: &Tensor) -> TensorResult<Tensor> {
-        stream + scaled(block, self.residual_scale)?
+        stream + scaled_in_f32(block, self.residual_scale)?
     }
 }
 
@@ -257,14 +258,34 @@ fn apply(norm: &Option<Norm>, x: &Tensor) -> TensorResult<Tensor> {
     norm.as_ref().map_or_else(|| Ok(x.clone()), |norm| norm.forward(x))
 }
 
-/// `factor · x`; free when the factor is 1.
+/// `factor · x`, the factor rounded to the dtype of `x`, as the references of the Gemmas do; free
+/// when it is 1.
 pub(crate) fn scaled(x: &Tensor, factor: f64) -> TensorResult<Tensor> {
     if factor == 1.0 { Ok(x.clone()) } else { x * factor }
 }
 
-/// `cap · tanh(x / cap)`; free without a cap.
+/// `factor · x`, rounded once; free when the factor is 1.
+fn scaled_in_f32(x: &Tensor, factor: f64) -> TensorResult<Tensor> {
+    if factor == 1.0 { Ok(x.clone()) } else { in_f32(x, |x| factor as f32 * x, |x| x * factor) }
+}
+
+/// `cap · tanh(x / cap)`, rounded once; free without a cap.
 pub(crate) fn softcapped(x: &Tensor, cap: Option<f64>) -> TensorResult<Tensor> {
-    cap.map_or_else(|| Ok(x.clone()), |cap| (x / cap)?.tanh()? * cap)
+    let Some(cap) = cap else { return Ok(x.clone()) };
+    let narrow = cap as f32;
+    in_f32(x, |x| narrow * (x / narrow).tanh(), |x| (x / cap)?.tanh()? * cap)
+}
+
+/// One definition twice: `each` of a number in a sweep on the CPU, `whole` of a tensor elsewhere.
+fn in_f32(
+    x: &Tensor,
+    each: impl Fn(f32) -> f32 + Sync,
+    whole: impl FnOnce(Tensor) -> TensorResult<Tensor>,
+) -> TensorResult<Tensor> {
+    match x.device().is_cpu() {
+        true => mapped(x, each),
+        false => whole(x.to_dtype(DType::F32)?)?.to_dtype(x.dtype()),
+    }
 }
 
 impl Body for Stack {
@@ -311,9 +332,33 @@ impl Model for Decoder {
         let DecoderConfig { scales, softcap, .. } = &self.stack.config;
         let x = self.stack.stream(pass)?;
         let x = self.stack.normed(&pass.last(&x)?, pass)?;
-        let logits = scaled(&self.head.forward(&x)?, scales.logits)?;
+        let logits = scaled_in_f32(&self.head.forward(&x)?, scales.logits)?;
         let logits = softcapped(&logits, *softcap)?;
         pass.show(Place::Logits, &logits);
         Ok(logits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    #[test]
+    fn factors_and_caps_are_not_rounded_to_halves() {
+        let numbers: Vec<f32> = (-500..500).map(|i| i as f32 / 4.0).collect();
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            let x = Tensor::new(&numbers[..], &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+            let wide = |x: &Tensor| x.to_dtype(DType::F32).unwrap().to_vec1::<f32>().unwrap();
+            let check = |found: Tensor, define: &dyn Fn(f32) -> f32| {
+                let truth: Vec<f32> = wide(&x).into_iter().map(define).collect();
+                let truth = Tensor::new(truth, &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+                assert_eq!(found.dtype(), dtype);
+                assert_eq!(wide(&found), wide(&truth), "{dtype:?}");
+            };
+            check(scaled_in_f32(&x, 0.22).unwrap(), &|x| 0.22 * x);
+            check(softcapped(&x, Some(30.0)).unwrap(), &|x| 30.0 * (x / 30.0).tanh());
+        }
     }
 }

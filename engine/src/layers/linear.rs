@@ -25,7 +25,7 @@ impl Linear {
     ///
     /// # Errors
     ///
-    /// When this one has less outputs.
+    /// When this one has fewer outputs.
     pub fn split<const N: usize>(&self, outputs: [usize; N]) -> Result<[Self; N]> {
         let mut parts = std::array::from_fn(|_| self.clone());
         let mut first = 0;

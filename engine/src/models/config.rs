@@ -17,6 +17,32 @@ use crate::layers::rope::{Rope, Ropes};
 use crate::layers::self_attention::{Projections, QkNorm, Qkv};
 use crate::weights::Bias;
 
+/// Most of what a key may say. Products of three of these fit a machine word, so that whoever reads
+/// a size may calculate with it.
+const MOST: &[(&str, u64)] = &[
+    ("altup_num_inputs", 1 << 8),
+    ("decoder_sparse_step", 1 << 12),
+    ("head_dim", 1 << 16),
+    ("hidden_size", 1 << 20),
+    ("hidden_size_per_layer_input", 1 << 16),
+    ("intermediate_size", 1 << 20),
+    ("laurel_rank", 1 << 20),
+    ("max_position_embeddings", 1 << 30),
+    ("moe_intermediate_size", 1 << 20),
+    ("no_rope_layer_interval", 1 << 12),
+    ("num_attention_heads", 1 << 12),
+    ("num_experts", 1 << 12),
+    ("num_hidden_layers", 1 << 12),
+    ("num_key_value_heads", 1 << 12),
+    ("num_local_experts", 1 << 12),
+    ("sliding_window_pattern", 1 << 12),
+    ("vocab_size", 1 << 24),
+    ("vocab_size_per_layer_input", 1 << 24),
+];
+
+/// As [`MOST`], of keys that may be 0.
+const MOST_OR_NONE: &[(&str, u64)] = &[("shared_expert_intermediate_size", 1 << 20)];
+
 /// A model's configuration in the layout of the hub.
 #[derive(Debug, Clone)]
 pub struct ConfigFile {
@@ -79,6 +105,32 @@ impl ConfigFile {
         self.value.get(key).is_some()
     }
 
+    /// Makes sure that no size is 0 or beyond all reason. What is no number is left to whoever
+    /// reads the key.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ModelConfig`] that names the key.
+    pub(super) fn check_sizes(&self) -> Result<()> {
+        let some = MOST.iter().map(|&(key, most)| (key, 1, most));
+        let none = MOST_OR_NONE.iter().map(|&(key, most)| (key, 0, most));
+        for (key, least, most) in some.chain(none) {
+            let value = self.value.get(key).unwrap_or(&Value::Null);
+            let each = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+            for size in each.iter().filter_map(Value::as_u64) {
+                if size < least {
+                    return Err(self.error(format!("`{key}` is {size}")));
+                }
+                if size > most {
+                    return Err(self.error(format!(
+                        "`{key}` is {size}, but at most {most} is believed; check the file"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// What it lists under `architectures`.
     ///
     /// # Errors
@@ -130,12 +182,38 @@ pub(super) struct DecoderKeys {
     head_dim: Option<usize>,
     pub(super) vocab_size: usize,
     pub(super) max_position_embeddings: usize,
-    #[serde(alias = "norm_epsilon")]
-    rms_norm_eps: f32,
+    #[serde(flatten)]
+    epsilon: Epsilon,
     hidden_act: Option<String>,
     hidden_activation: Option<String>,
     tie_word_embeddings: Option<bool>,
     pub(super) layer_types: Option<Vec<String>>,
+}
+
+/// Epsilon of the norms, from whichever key has it.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "EpsilonKeys")]
+struct Epsilon(f32);
+
+#[derive(Deserialize)]
+struct EpsilonKeys {
+    rms_norm_eps: Option<f32>,
+    norm_epsilon: Option<f32>,
+}
+
+impl TryFrom<EpsilonKeys> for Epsilon {
+    type Error = String;
+
+    fn try_from(keys: EpsilonKeys) -> Result<Self, String> {
+        match (keys.rms_norm_eps, keys.norm_epsilon) {
+            (Some(rms), Some(other)) if rms != other => Err(format!(
+                "`rms_norm_eps` is {rms} and `norm_epsilon` {other}; remove the wrong one"
+            )),
+            (rms, other) => {
+                rms.or(other).map(Self).ok_or_else(|| "missing field `rms_norm_eps`".into())
+            }
+        }
+    }
 }
 
 /// Width inside the feed-forward blocks.
@@ -159,29 +237,29 @@ impl DecoderKeys {
             return Err(file.error("`sliding_window` is 0; a token must see at least itself"));
         }
         let sliding = |layer: usize| {
-            match &self.layer_types {
-            None => Ok(windowed(layer)),
-            Some(types) => match types.get(layer).map(String::as_str) {
+            let Some(types) = &self.layer_types else { return Ok(windowed(layer)) };
+            match types.get(layer).map(String::as_str) {
                 Some("full_attention") => Ok(false),
                 Some("sliding_attention") => Ok(true),
                 Some(other) => Err(file.error(format!(
-                    "`layer_types` has `{other}` for layer {layer}; known are `full_attention` and `sliding_attention`"
+                    "`layer_types` has `{other}` for layer {layer}; \
+                     known are `full_attention` and `sliding_attention`"
                 ))),
                 None => Err(file.error(format!(
-                    "`layer_types` has {} entries for {} layers", types.len(), self.num_hidden_layers
+                    "`layer_types` has {} entries for {} layers",
+                    types.len(),
+                    self.num_hidden_layers
                 ))),
-            },
-        }
+            }
         };
-        let mask = |layer| {
-            match (sliding(layer)?, window) {
+        let mask = |layer| match (sliding(layer)?, window) {
             (false, _) => Ok(Mask::Causal),
             (true, Some(window)) => Ok(Mask::SlidingWindow(window)),
             (true, None) if self.layer_types.is_some() => Err(file.error(format!(
-                "`layer_types` has `sliding_attention` for layer {layer}, but no `sliding_window` is set"
+                "`layer_types` has `sliding_attention` for layer {layer}, \
+                 but no `sliding_window` is set"
             ))),
             (true, None) => Ok(Mask::Causal),
-        }
         };
         (0..self.num_hidden_layers).map(mask).collect()
     }
@@ -195,7 +273,7 @@ impl DecoderKeys {
             hidden: self.hidden_size,
             vocabulary: self.vocab_size,
             positions: self.max_position_embeddings,
-            norm: NormKind::Rms(self.rms_norm_eps),
+            norm: NormKind::Rms(self.eps()),
             norms: LayerNorms::BEFORE,
             ropes: Ropes::everywhere(self.rope(file, heads.dim, 10_000.0)?, self.num_hidden_layers),
             projections: Projections {
@@ -214,18 +292,6 @@ impl DecoderKeys {
 
     /// The head geometry, with scores divided by the root of a head's length.
     pub(super) fn heads(&self, file: &ConfigFile, masks: Vec<Mask>) -> Result<Heads> {
-        let sizes = [
-            ("hidden_size", self.hidden_size),
-            ("num_hidden_layers", self.num_hidden_layers),
-            ("num_attention_heads", self.num_attention_heads),
-            ("num_key_value_heads", self.num_key_value_heads.unwrap_or(1)),
-            ("head_dim", self.head_dim.unwrap_or(2)),
-            ("vocab_size", self.vocab_size),
-            ("max_position_embeddings", self.max_position_embeddings),
-        ];
-        if let Some((key, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return Err(file.error(format!("`{key}` is 0")));
-        }
         let heads = self.num_attention_heads;
         let kv_heads = self.num_key_value_heads.unwrap_or(heads);
         if !heads.is_multiple_of(kv_heads) {
@@ -285,7 +351,6 @@ impl DecoderKeys {
             Widths::ByLayer(widths) => widths.get(layer),
         };
         match width {
-            Some(0) => Err(file.error("`intermediate_size` is 0")),
             Some(width) => Ok(*width),
             None => Err(file.error(format!("`intermediate_size` has none for layer {layer}"))),
         }
@@ -293,7 +358,7 @@ impl DecoderKeys {
 
     /// Epsilon of the norms.
     pub(super) const fn eps(&self) -> f32 {
-        self.rms_norm_eps
+        self.epsilon.0
     }
 
     /// Where the output matrix comes from; `default` where the file says nothing.

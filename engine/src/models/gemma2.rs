@@ -11,6 +11,7 @@ use crate::layers::activation::Activation;
 use crate::layers::decoder::{Decoder, DecoderConfig, Head, LayerNorms, Scales};
 use crate::layers::mlp::MlpForm;
 use crate::layers::norm::NormKind;
+use crate::layers::self_attention::Projections;
 use crate::weights::{Bias, Weights};
 
 /// Missing keys mean what they mean in the reference; `null` turns a thing off.
@@ -55,13 +56,17 @@ pub(super) fn decoder(
     struct Keys {
         #[serde(default = "usual")]
         query_pre_attn_scalar: f64,
+        #[serde(default)]
+        attention_bias: bool,
     }
     fn usual() -> f64 {
         256.0
     }
     let own: Keys = file.keys()?;
+    let bias = Bias::from_key(own.attention_bias);
     Ok(DecoderConfig {
         heads: Heads { scale: own.query_pre_attn_scalar.powf(-0.5) as f32, ..plain.heads },
+        projections: Projections { qkv_bias: bias, output_bias: bias, ..plain.projections },
         norm: NormKind::RmsPlusOne(keys.eps()),
         norms: LayerNorms {
             before_attention: Some("input_layernorm"),

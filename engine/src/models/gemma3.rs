@@ -70,7 +70,7 @@ const fn both_ways(mask: Mask) -> Mask {
 /// The stack of Gemma 3, looking back.
 fn decoder(file: &ConfigFile) -> Result<DecoderConfig> {
     let (keys, own): (DecoderKeys, Keys) = (file.keys()?, file.keys()?);
-    let pattern = own.sliding_window_pattern.max(1);
+    let pattern = own.sliding_window_pattern;
     let masks =
         keys.masks(file, own.sliding_window, |layer| !(layer + 1).is_multiple_of(pattern))?;
     let gemma = gemma2::decoder(file, &keys, keys.decoder(file, masks)?)?;

@@ -25,10 +25,14 @@ mod layer;
 use altup::Streams;
 use layer::Layer;
 
+/// Missing keys mean what they mean in the reference; `null` turns a thing off.
 #[derive(Deserialize)]
 struct Keys {
+    #[serde(default = "usual_window")]
     sliding_window: Option<usize>,
     num_kv_shared_layers: usize,
+    #[serde(default)]
+    attention_bias: bool,
     altup_num_inputs: usize,
     altup_active_idx: usize,
     altup_correct_scale: bool,
@@ -36,7 +40,16 @@ struct Keys {
     hidden_size_per_layer_input: usize,
     vocab_size_per_layer_input: usize,
     activation_sparsity_pattern: Option<Vec<f64>>,
+    #[serde(default = "usual_softcap")]
     final_logit_softcapping: Option<f64>,
+}
+
+const fn usual_window() -> Option<usize> {
+    Some(512)
+}
+
+const fn usual_softcap() -> Option<f64> {
+    Some(30.0)
 }
 
 /// The model, fully described.
@@ -76,15 +89,8 @@ impl Config {
     fn read(file: &ConfigFile) -> Result<Self> {
         let (keys, own): (DecoderKeys, Keys) = (file.keys()?, file.keys()?);
         let layers = keys.num_hidden_layers;
-        for (key, size) in [
-            ("altup_num_inputs", own.altup_num_inputs),
-            ("laurel_rank", own.laurel_rank),
-            ("hidden_size_per_layer_input", own.hidden_size_per_layer_input),
-            ("vocab_size_per_layer_input", own.vocab_size_per_layer_input),
-        ] {
-            if size == 0 {
-                return Err(file.error(format!("`{key}` is 0")));
-            }
+        if own.attention_bias {
+            return Err(file.error("`attention_bias` is set, which is not implemented here"));
         }
         let masks = keys.masks(file, own.sliding_window, |layer| !(layer + 1).is_multiple_of(5))?;
         let sources = sources(&masks, own.num_kv_shared_layers).map_err(|e| file.error(e))?;

@@ -10,6 +10,7 @@ use crate::layers::activation::Activation;
 use crate::layers::decoder::{Decoder, DecoderConfig, FeedForwardConfig};
 use crate::layers::mlp::{MlpConfig, MlpForm};
 use crate::layers::moe::{MoeConfig, Shares};
+use crate::layers::self_attention::Projections;
 use crate::weights::{Bias, Weights};
 
 #[derive(Deserialize)]
@@ -17,7 +18,6 @@ struct Keys {
     num_experts: usize,
     num_experts_per_tok: usize,
     moe_intermediate_size: usize,
-    shared_expert_intermediate_size: Option<usize>,
     #[serde(default)]
     norm_topk_prob: bool,
     /// Every layer of this number has experts.
@@ -26,17 +26,39 @@ struct Keys {
     mlp_only_layers: Vec<usize>,
 }
 
+/// What Qwen 3 has no more. Missing keys mean what they mean in the reference.
+#[derive(Deserialize)]
+#[serde(default)]
+struct OldKeys {
+    /// Width of the expert that all tokens share; 0 where there is none.
+    shared_expert_intermediate_size: usize,
+    qkv_bias: bool,
+}
+
+impl Default for OldKeys {
+    fn default() -> Self {
+        Self { shared_expert_intermediate_size: 5632, qkv_bias: true }
+    }
+}
+
 pub(super) fn load(file: &ConfigFile, weights: &Weights<'_>) -> Result<Box<dyn Model>> {
     let keys: DecoderKeys = file.keys()?;
-    let config = with_experts(file, &keys, qwen2::decoder(file, &keys)?)?;
+    let old: OldKeys = file.keys()?;
+    let shared = Some(old.shared_expert_intermediate_size).filter(|width| *width > 0);
+    let plain = qwen2::decoder(file, &keys)?;
+    let qkv_bias = Bias::from_key(old.qkv_bias);
+    let projections = Projections { qkv_bias, ..plain.projections };
+    let config = with_experts(file, &keys, DecoderConfig { projections, ..plain }, shared)?;
     Ok(Box::new(Decoder::load(config, weights)?))
 }
 
-/// `config` with experts in the layers that have them.
+/// `config` with experts in the layers that have them, beside one of width `shared` that all
+/// tokens ask.
 pub(super) fn with_experts(
     file: &ConfigFile,
     keys: &DecoderKeys,
     mut config: DecoderConfig,
+    shared: Option<usize>,
 ) -> Result<DecoderConfig> {
     let own: Keys = file.keys()?;
     let activation = keys.activation(file, Activation::Silu)?;
@@ -51,10 +73,10 @@ pub(super) fn with_experts(
         asked: own.num_experts_per_tok,
         shares: if own.norm_topk_prob { Shares::OfAsked } else { Shares::OfAll },
         expert: mlp(own.moe_intermediate_size),
-        shared: own.shared_expert_intermediate_size.map(mlp),
+        shared: shared.map(mlp),
     };
     moe.check().map_err(|e| file.error(e))?;
-    let step = own.decoder_sparse_step.unwrap_or(1).max(1);
+    let step = own.decoder_sparse_step.unwrap_or(1);
     for (layer, block) in config.feed_forward.iter_mut().enumerate() {
         if (layer + 1).is_multiple_of(step) && !own.mlp_only_layers.contains(&layer) {
             *block = FeedForwardConfig::Experts("mlp", moe);

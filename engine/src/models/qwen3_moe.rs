@@ -19,6 +19,7 @@ pub(super) fn load(file: &ConfigFile, weights: &Weights<'_>) -> Result<Box<dyn M
     let (keys, own): (DecoderKeys, Keys) = (file.keys()?, file.keys()?);
     let window = own.sliding_window.filter(|_| own.use_sliding_window);
     let dense = qwen3::decoder(file, &keys, keys.masks(file, window, |_| true)?)?;
-    let config = qwen2_moe::with_experts(file, &keys, dense)?;
+    // Some of these models publish a width of a shared expert, but none has one.
+    let config = qwen2_moe::with_experts(file, &keys, dense, None)?;
     Ok(Box::new(Decoder::load(config, weights)?))
 }

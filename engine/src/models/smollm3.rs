@@ -31,7 +31,7 @@ pub(super) fn load(file: &ConfigFile, weights: &Weights<'_>) -> Result<Box<dyn M
         }
         Some(marks) => marks.iter().map(|mark| *mark != 0).collect(),
         None => {
-            let interval = own.no_rope_layer_interval.unwrap_or(4).max(1);
+            let interval = own.no_rope_layer_interval.unwrap_or(4);
             (1..=layers).map(|layer| !layer.is_multiple_of(interval)).collect()
         }
     };

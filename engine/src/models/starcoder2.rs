@@ -16,10 +16,19 @@ use crate::weights::{Bias, Weights};
 struct Keys {
     sliding_window: Option<usize>,
     use_bias: Option<bool>,
+    mlp_type: Option<String>,
+    norm_type: Option<String>,
 }
 
 pub(super) fn load(file: &ConfigFile, weights: &Weights<'_>) -> Result<Box<dyn Model>> {
     let (keys, own): (DecoderKeys, Keys) = (file.keys()?, file.keys()?);
+    for (key, kind, known) in
+        [("mlp_type", &own.mlp_type, "default"), ("norm_type", &own.norm_type, "layer_norm")]
+    {
+        if let Some(other) = kind.as_ref().filter(|kind| *kind != known) {
+            return Err(file.error(format!("`{key}` is `{other}`; implemented is `{known}`")));
+        }
+    }
     let masks = keys.masks(file, own.sliding_window, |_| true)?;
     let plain = keys.decoder(file, masks)?;
     let bias = Bias::from_key(own.use_bias.unwrap_or(true));

@@ -30,12 +30,22 @@ macro_rules! presets {
 }
 
 const PRESETS: &[Preset] = presets![
+    "gemma-2-2b",
+    "gemma-3-1b",
+    "glm-4-9b-0414",
+    "granite-3.3-2b",
     "llama-3.2-1b",
     "mistral-7b",
+    "mixtral-8x7b",
+    "olmo-2-7b",
+    "phi-3-mini-4k",
     "qwen2.5-0.5b",
     "qwen2.5-1.5b",
     "qwen3-0.6b",
+    "qwen3-30b-a3b",
     "small-llama",
+    "smollm3-3b",
+    "starcoder2-3b",
     "tiny-gemma2",
     "tiny-gemma3",
     "tiny-gemma3n",
@@ -171,11 +181,21 @@ mod tests {
         assert_eq!(
             counts,
             [
+                ("gemma-2-2b", 2_614_341_888),
+                ("gemma-3-1b", 999_885_952),
+                ("glm-4-9b-0414", 9_400_279_040),
+                ("granite-3.3-2b", 2_533_539_840),
                 ("llama-3.2-1b", 1_235_814_400),
                 ("mistral-7b", 7_241_732_096),
+                ("mixtral-8x7b", 46_702_792_704),
+                ("olmo-2-7b", 7_298_617_344),
+                ("phi-3-mini-4k", 3_821_079_552),
                 ("qwen2.5-0.5b", 494_032_768),
                 ("qwen2.5-1.5b", 1_543_714_304),
                 ("qwen3-0.6b", 596_049_920),
+                ("qwen3-30b-a3b", 30_532_122_624),
+                ("smollm3-3b", 3_075_098_624),
+                ("starcoder2-3b", 3_030_371_328),
             ]
         );
     }

@@ -26,8 +26,10 @@ pub struct RopeKeys {
 #[derive(Debug, Default, Deserialize)]
 struct Scaling {
     rope_theta: Option<f64>,
-    #[serde(alias = "type")]
     rope_type: Option<String>,
+    /// The older name of `rope_type`; transformers writes both.
+    #[serde(rename = "type")]
+    old_type: Option<String>,
     partial_rotary_factor: Option<f64>,
     factor: Option<f64>,
     attention_factor: Option<f64>,
@@ -41,6 +43,26 @@ struct Scaling {
     mscale_all_dim: Option<f64>,
     short_factor: Option<Vec<f64>>,
     long_factor: Option<Vec<f64>>,
+}
+
+impl Scaling {
+    /// The name of the scaling, from whichever key has it.
+    fn kind(&self) -> Result<Option<&str>, String> {
+        match (kind(&self.rope_type), kind(&self.old_type)) {
+            (Some(new), Some(old)) if new != old => Err(format!(
+                "the rope scaling has `rope_type` `{new}` and `type` `{old}`; remove the wrong one"
+            )),
+            (new, old) => Ok(new.or(old)),
+        }
+    }
+}
+
+/// What a scaling is called today.
+fn kind(name: &Option<String>) -> Option<&str> {
+    match name.as_deref() {
+        Some("su") => Some("longrope"),
+        other => other,
+    }
 }
 
 impl RopeKeys {
@@ -83,7 +105,7 @@ impl Rope {
             ));
         }
         let plain = Plain { theta, frequencies: plain(rotated, theta) };
-        match scaling.rope_type.as_deref() {
+        match scaling.kind()? {
             None | Some("default") => Ok(Self::of(plain.frequencies, 1.0)),
             Some("linear") => {
                 let factor = require(scaling.factor, "linear", "factor")?;
@@ -91,7 +113,7 @@ impl Rope {
             }
             Some("llama3") => llama3(plain, &scaling),
             Some("yarn") => yarn(plain, &scaling, keys),
-            Some("longrope" | "su") => longrope(plain, &scaling, keys),
+            Some("longrope") => longrope(plain, &scaling, keys),
             Some(other) => Err(format!(
                 "rope scaling `{other}` is not implemented (default, linear, llama3, yarn and longrope are); without it long contexts would be wrong"
             )),
