@@ -6,9 +6,9 @@ golden.safetensors: the prompt, the logits that Hugging Face transformers has fo
 and the greedy continuation. Everything is computed in f32 on the CPU with eager attention.
 
     pip install torch transformers safetensors
-    tools/dump_reference.py Qwen/Qwen3-0.6B /tmp/qwen3-0.6b
-    tools/dump_reference.py --config config.json /tmp/mine        # random weights for these shapes
-    windtunnel run guards/parity --models /tmp/mine
+    tools/dump_reference.py Qwen/Qwen3-0.6B references/qwen3-0.6b
+    tools/dump_reference.py --config config.json references/mine        # random weights for these shapes
+    windtunnel run guards/parity --models references/mine
 
 Weights are stored as the checkpoint has them, so that the engine reads what it would read; the
 reference computes with them in f32.

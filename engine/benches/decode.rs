@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use windtunnel_engine::{
-    Choice, Dtype, Engine, EngineConfig, Eos, KvLayout, ModelSource, PrefixCache, Request,
-    RequestId, Sampling, Truncation,
+    Choice, Dtype, Engine, EngineConfig, KvLayout, ModelSource, PrefixCache, Request, RequestId,
 };
 
 /// Tokens in the cache when measuring begins.
@@ -38,16 +37,8 @@ fn fill(engine: &mut Engine, batch: usize, round: u32) -> RequestId {
     let mut last = RequestId(0);
     for sequence in 0..batch as u32 {
         let salt = round * 31 + sequence * 7;
-        let request = Request {
-            prompt: (0..DEPTH as u32).map(|i| (i * 13 + salt) % 997).collect(),
-            max_tokens: Some(STEPS + 1),
-            sampling: Sampling::GREEDY,
-            stop: Vec::new(),
-            eos: Eos::Ignore,
-            truncation: Truncation::Refuse,
-            choices: 1,
-            prefix_cache: PrefixCache::Off,
-        };
+        let request =
+            Request::exactly((0..DEPTH as u32).map(|i| (i * 13 + salt) % 997).collect(), STEPS + 1);
         last = engine.submit(request).expect("the cache holds the batch");
     }
     engine.step();

@@ -8,10 +8,7 @@
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use windtunnel_engine::{
-    Choice, Dtype, Engine, EngineConfig, Eos, ModelSource, PrefixCache, Request, Sampling,
-    Truncation,
-};
+use windtunnel_engine::{Choice, Dtype, Engine, EngineConfig, ModelSource, PrefixCache, Request};
 
 /// Sequences that decode.
 const DECODES: usize = 4;
@@ -38,16 +35,7 @@ fn load(step_tokens: usize) -> Engine {
 }
 
 fn request(prompt: usize, max_tokens: usize) -> Request {
-    Request {
-        prompt: (0..prompt as u32).map(|at| at * 13 % 997).collect(),
-        max_tokens: Some(max_tokens),
-        sampling: Sampling::GREEDY,
-        stop: Vec::new(),
-        eos: Eos::Ignore,
-        truncation: Truncation::Refuse,
-        choices: 1,
-        prefix_cache: PrefixCache::Off,
-    }
+    Request::exactly((0..prompt as u32).map(|at| at * 13 % 997).collect(), max_tokens)
 }
 
 /// The worst gap between tokens of the decodes while `prompt` arrives, over as many steps as its

@@ -28,6 +28,23 @@ pub struct Request {
     pub prefix_cache: PrefixCache,
 }
 
+impl Request {
+    /// Asks for exactly `tokens` tokens after `prompt`, each the likeliest, with nothing shared: the
+    /// same work every time, as measurements and checks need it.
+    pub const fn exactly(prompt: Vec<u32>, tokens: usize) -> Self {
+        Self {
+            prompt,
+            max_tokens: Some(tokens),
+            sampling: Sampling::GREEDY,
+            stop: Vec::new(),
+            eos: Eos::Ignore,
+            truncation: Truncation::Refuse,
+            choices: 1,
+            prefix_cache: PrefixCache::Off,
+        }
+    }
+}
+
 /// What the model's own end-of-sequence ids do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Eos {

@@ -19,11 +19,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::config::PrefixCache;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::request::{Eos, Event, Finish, Request, Truncation};
-use crate::sampler::Sampling;
+use crate::request::{Event, Finish, Request};
 use crate::telemetry::Stats;
 use crate::terms::Terms;
 
@@ -153,16 +151,7 @@ impl Client {
     /// [`Error::WarmUpFailed`] when the model fails, and what [`submit`](Self::submit) can say.
     pub fn warm_up(&self, deadline: Duration) -> Result<()> {
         let start = Instant::now();
-        let mut response = self.submit(Request {
-            prompt: vec![0],
-            max_tokens: Some(2),
-            sampling: Sampling::GREEDY,
-            stop: Vec::new(),
-            eos: Eos::Ignore,
-            truncation: Truncation::Refuse,
-            choices: 1,
-            prefix_cache: PrefixCache::Off,
-        })?;
+        let mut response = self.submit(Request::exactly(vec![0], 2))?;
         let mut result = Err(Error::Closed);
         loop {
             match response.recv_timeout(deadline.saturating_sub(start.elapsed())) {

@@ -6,12 +6,10 @@
 
 use candle_core::{DType, Tensor};
 
-use crate::config::PrefixCache;
 use crate::engine::{Engine, StepObserver};
 use crate::error::{Error, Result};
 use crate::pass::{Observer, Place};
-use crate::request::{Eos, Event, Finish, Request, Truncation};
-use crate::sampler::Sampling;
+use crate::request::{Event, Finish, Request};
 use crate::scheduler::Grant;
 
 /// Continues `prompt` by the `output` likeliest tokens, at least one, and gives them. `look` is
@@ -32,17 +30,7 @@ pub fn score(
     if !engine.is_idle() {
         return Err(Error::Busy);
     }
-    engine.submit(Request {
-        prompt,
-        max_tokens: Some(output),
-        sampling: Sampling::GREEDY,
-        stop: Vec::new(),
-        eos: Eos::Ignore,
-        truncation: Truncation::Refuse,
-        choices: 1,
-        // What is found in the cache is not computed, and has no logits.
-        prefix_cache: PrefixCache::Off,
-    })?;
+    engine.submit(Request::exactly(prompt, output))?;
     let mut onlooker = Onlooker { positions: Vec::new(), look, failure: None };
     let mut tokens = Vec::with_capacity(output);
     loop {

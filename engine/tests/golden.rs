@@ -16,8 +16,8 @@ use windtunnel_engine::engine::StepObserver;
 use windtunnel_engine::pass::{Observer, Place};
 use windtunnel_engine::scheduler::Grant;
 use windtunnel_engine::{
-    Choice, Dtype, Engine, EngineConfig, Eos, Event, KvLayout, ModelSource, PrefixCache, Request,
-    RequestId, Sampling, Truncation,
+    Choice, Dtype, Engine, EngineConfig, Event, KvLayout, ModelSource, PrefixCache, Request,
+    RequestId,
 };
 
 const LAYOUTS: &[&str] = &["contiguous", "paged-1", "paged-16", "paged-32"];
@@ -105,16 +105,7 @@ fn engine(golden: &Golden, setup: &Setup) -> Engine {
 }
 
 fn request(prompt: &[u32], max_tokens: usize) -> Request {
-    Request {
-        prompt: prompt.to_vec(),
-        max_tokens: Some(max_tokens),
-        sampling: Sampling::GREEDY,
-        stop: Vec::new(),
-        eos: Eos::Ignore,
-        truncation: Truncation::Refuse,
-        choices: 1,
-        prefix_cache: PrefixCache::Off,
-    }
+    Request::exactly(prompt.to_vec(), max_tokens)
 }
 
 fn check(case: &str, setup: &Setup, tolerance: Tolerance) {

@@ -6,9 +6,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Error, Result, ensure};
-use windtunnel_engine::{
-    Engine, Eos, Event, Finish, PrefixCache, Request, RequestId, Sampling, Truncation,
-};
+use windtunnel_engine::{Engine, Event, Finish, PrefixCache, Request, RequestId};
 use windtunnel_ledger::timeline::Timeline;
 use windtunnel_ledger::{Nanos, Tokens};
 
@@ -40,16 +38,7 @@ pub struct Answer {
 /// work every time.
 #[must_use]
 pub fn request(prompt: Vec<u32>, output: usize, prefix_cache: PrefixCache) -> Request {
-    Request {
-        prompt,
-        max_tokens: Some(output),
-        sampling: Sampling::GREEDY,
-        stop: Vec::new(),
-        eos: Eos::Ignore,
-        truncation: Truncation::Refuse,
-        choices: 1,
-        prefix_cache,
-    }
+    Request { prefix_cache, ..Request::exactly(prompt, output) }
 }
 
 /// The tokens of all `answers`.

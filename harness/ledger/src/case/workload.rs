@@ -1,0 +1,229 @@
+//! [`Workload`]: what is done in one iteration, with how many tokens, and the metrics for its sake.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Arrival, Lengths, Slo, Tolerance};
+use crate::metric::Metric;
+use crate::unit::{Nanos, Tokens};
+
+/// What is done in one iteration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Workload {
+    /// Load the model, and generate one token to show that it works.
+    Load,
+    /// Work off `batch` prompts at once, to the first token of each.
+    Prefill {
+        /// Length of each prompt.
+        prompt: Tokens,
+        /// Requests submitted at once.
+        batch: u32,
+    },
+    /// Generate with a cache that already holds `depth` tokens of each sequence.
+    Decode {
+        /// Tokens in the cache of each sequence when decoding begins.
+        depth: Tokens,
+        /// Tokens to generate for each sequence.
+        output: Tokens,
+        /// Sequences that decode together.
+        batch: u32,
+    },
+    /// What a user sees: prompt in, output out.
+    Generate {
+        /// Length of each prompt.
+        prompt: Tokens,
+        /// Tokens to generate for each request.
+        output: Tokens,
+        /// Requests submitted at once.
+        batch: u32,
+    },
+    /// What a longer context costs: the same decode twice, with little in the cache and with much.
+    Context {
+        /// Tokens in the cache of the first decode.
+        shallow: Tokens,
+        /// Tokens in the cache of the second one.
+        depth: Tokens,
+        /// Tokens to generate in each.
+        output: Tokens,
+    },
+    /// What a service does: requests come one after another, and are answered together.
+    Serve {
+        /// When they come.
+        arrival: Arrival,
+        /// Most of them that run at once.
+        batch: u32,
+        /// How many come.
+        requests: u32,
+        /// Lengths of their prompts.
+        prompt: Lengths,
+        /// Tokens to generate for each.
+        output: Lengths,
+        /// Per cent of each prompt, from its first token on, that all prompts have in common.
+        shared: u32,
+        /// Which answers are good ones.
+        slo: Slo,
+    },
+    /// What a service costs that nobody asks anything: a while of silence, then single requests.
+    Idle {
+        /// How long nobody asks.
+        duration: Nanos,
+        /// How many single requests follow, each after a pause.
+        requests: u32,
+    },
+    /// Texts to vectors, with a model made for that.
+    Embed {
+        /// Texts handed over at once.
+        batch: u32,
+        /// How many in all.
+        requests: u32,
+        /// Their lengths.
+        prompt: Lengths,
+    },
+    /// The numbers of a reference, computed again: `golden.safetensors` in the model's folder has
+    /// them.
+    Parity {
+        /// How wrong a logit may be.
+        tolerance: Tolerance,
+    },
+    /// Requests without end, a quarter of them cancelled: does anything grow?
+    Soak {
+        /// How long.
+        duration: Nanos,
+        /// Requests that are under way at any time.
+        batch: u32,
+        /// Lengths of their prompts.
+        prompt: Lengths,
+        /// Tokens to generate for each.
+        output: Lengths,
+        /// Per cent of each prompt, from its first token on, that all prompts have in common.
+        shared: u32,
+    },
+}
+
+/// The size and number of the requests of one iteration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Length of the longest prompt.
+    pub prompt: Tokens,
+    /// Most tokens to generate for a request, at least 1.
+    pub output: Tokens,
+    /// Requests that run at once.
+    pub batch: u32,
+    /// Requests in all.
+    pub requests: u64,
+}
+
+impl Workload {
+    /// The names of all workloads, as scenarios write them.
+    pub const NAMES: [&'static str; 10] = [
+        "load", "prefill", "decode", "generate", "context", "serve", "idle", "soak", "parity",
+        "embed",
+    ];
+
+    /// The name of this workload, as scenarios write it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Workload::Load => "load",
+            Workload::Prefill { .. } => "prefill",
+            Workload::Decode { .. } => "decode",
+            Workload::Generate { .. } => "generate",
+            Workload::Context { .. } => "context",
+            Workload::Serve { .. } => "serve",
+            Workload::Idle { .. } => "idle",
+            Workload::Soak { .. } => "soak",
+            Workload::Parity { .. } => "parity",
+            Workload::Embed { .. } => "embed",
+        }
+    }
+
+    /// The metrics for the sake of which this is run, beside those known once a round.
+    #[must_use]
+    pub const fn metrics(&self) -> &'static [Metric] {
+        match self {
+            Workload::Load => &[],
+            Workload::Prefill { .. } => &[Metric::PrefillRate, Metric::TimeToFirstToken],
+            Workload::Decode { .. } => {
+                &[Metric::DecodeRate, Metric::TimePerOutputToken, Metric::InterToken]
+            }
+            Workload::Generate { .. } => &[
+                Metric::DecodeRate,
+                Metric::TimePerOutputToken,
+                Metric::InterToken,
+                Metric::PrefillRate,
+                Metric::TimeToFirstToken,
+                Metric::EndToEnd,
+            ],
+            Workload::Context { .. } => &[Metric::ContextSlope, Metric::InterToken],
+            Workload::Serve { .. } => &[
+                Metric::SystemRate,
+                Metric::RequestRate,
+                Metric::Goodput,
+                Metric::TimeToFirstToken,
+                Metric::TimePerOutputToken,
+                Metric::InterToken,
+                Metric::EndToEnd,
+                Metric::QueueTime,
+                Metric::PrefixHitRate,
+                Metric::PrefillAmplification,
+                Metric::Preemptions,
+                Metric::PeakBlocks,
+            ],
+            Workload::Idle { .. } => &[Metric::CpuShare, Metric::WakeUp],
+            Workload::Soak { .. } => &[
+                Metric::SystemRate,
+                Metric::RequestRate,
+                Metric::LeakedBlocks,
+                Metric::RssGrowth,
+                Metric::ThreadGrowth,
+                Metric::FileGrowth,
+            ],
+            Workload::Embed { .. } => &[Metric::RequestRate, Metric::EmbedRate, Metric::EndToEnd],
+            Workload::Parity { .. } => {
+                &[Metric::LogitError, Metric::Divergence, Metric::TopAgreement, Metric::SameTokens]
+            }
+        }
+    }
+
+    /// Whether what is measured is the same every time, however busy the machine is.
+    #[must_use]
+    pub const fn is_exact(&self) -> bool {
+        matches!(self, Workload::Parity { .. })
+    }
+
+    /// Whether the moments at which requests come decide which of them are computed together.
+    #[must_use]
+    pub const fn depends_on_time(&self) -> bool {
+        matches!(
+            self,
+            Workload::Soak { .. }
+                | Workload::Serve { arrival: Arrival::Poisson(_) | Arrival::Fixed(_), .. }
+        )
+    }
+
+    /// Whether a process runs this once, whatever its scenario says of iterations: what is measured
+    /// happens once in a process, fills it, or is the same every time.
+    #[must_use]
+    pub const fn runs_once(&self) -> bool {
+        match self {
+            Workload::Load
+            | Workload::Idle { .. }
+            | Workload::Soak { .. }
+            | Workload::Parity { .. } => true,
+            Workload::Prefill { .. }
+            | Workload::Decode { .. }
+            | Workload::Generate { .. }
+            | Workload::Context { .. }
+            | Workload::Serve { .. }
+            | Workload::Embed { .. } => false,
+        }
+    }
+}
+
+impl Shape {
+    /// Tokens of one request from the first of its prompt to the last of its output.
+    #[must_use]
+    pub const fn length(&self) -> Tokens {
+        Tokens(self.prompt.0.saturating_add(self.output.0))
+    }
+}
