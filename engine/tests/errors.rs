@@ -11,13 +11,14 @@ use windtunnel_engine::models::MODELS;
 use windtunnel_engine::weights::{embedder_presets, presets};
 use windtunnel_engine::{
     Choice, Dry, Dtype, Engine, EngineConfig, Eos, Event, Finish, KvLayout, ModelSource,
-    PrefixCache, Request, Sampling, Truncation, Usage,
+    PrefixCache, QuantPlan, Request, Sampling, Truncation, Usage,
 };
 
 fn config() -> EngineConfig {
     EngineConfig {
         model: ModelSource::Preset { name: "tiny-llama".into(), seed: 1 },
         dtype: Dtype::F32,
+        quant: QuantPlan::DENSE,
         kv: KvLayout::Paged { block: NonZeroUsize::new(16).unwrap() },
         attention: Choice::Auto,
         prefix_cache: PrefixCache::Off,
