@@ -36,7 +36,7 @@ use crate::error::{Error, Result};
 use crate::models::{self, Body, EMBEDDERS, Purpose};
 use crate::pass::{Kv, Observer, Pass};
 use crate::placement::Placement;
-use crate::telemetry::{EmbedReport, Footprint, Stopwatch};
+use crate::telemetry::{EmbedReport, Footprint, Stage, Stopwatch};
 use crate::weights::{self, Checkpoint, Tally, Weights};
 
 mod dense;
@@ -210,8 +210,7 @@ impl Embedder {
     ) -> Result<()> {
         let mut watch = Stopwatch::start();
         let Embeddings { vectors, report } = embeddings;
-        let batch =
-            debug_span!("batch").in_scope(|| Batch::whole(sequences, self.placement.first()))?;
+        let batch = Stage::Batch.of(|| Batch::whole(sequences, self.placement.first()))?;
         report.batch += watch.lap();
 
         let mut pass = Pass {
@@ -227,7 +226,7 @@ impl Embedder {
             .in_scope(|| self.body.forward(&mut pass))?;
         report.forward += watch.lap();
 
-        let pooled = debug_span!("pool").in_scope(|| self.modules.forward(&hidden, &mut pass))?;
+        let pooled = Stage::Pool.of(|| self.modules.forward(&hidden, &mut pass))?;
         let rows: Vec<Vec<f32>> =
             pooled.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.to_vec2()?;
         for row in rows {

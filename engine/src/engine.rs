@@ -5,6 +5,7 @@
 
 use candle_core::{DType, Tensor};
 use tracing::debug_span;
+use tracing::field::Empty;
 
 use crate::attention::{Attention, Heads, choose};
 use crate::batch::Batch;
@@ -18,7 +19,7 @@ use crate::placement::Placement;
 use crate::request::{Event, Request, RequestId};
 use crate::sampler::{Drawn, NoToken, Scratch};
 use crate::scheduler::{Grant, Limits, Schedule, Scheduler};
-use crate::telemetry::{Footprint, PoolStats, Stages, Stats, StepReport, Stopwatch};
+use crate::telemetry::{Footprint, PoolStats, Stage, Stages, Stats, StepReport, Stopwatch};
 use crate::terms::{Accepted, Terms};
 use crate::weights::{self, Checkpoint, Tally, Weights};
 
@@ -164,17 +165,18 @@ impl Engine {
     }
 
     fn run(&mut self, observer: Option<&mut dyn StepObserver>) -> Step {
-        let span = debug_span!("step");
+        let span = debug_span!("step", prefilled = Empty);
         let _entered = span.enter();
         let mut watch = Stopwatch::start();
         let mut stages = Stages::default();
-        let schedule = debug_span!("schedule").in_scope(|| self.scheduler.schedule());
+        let schedule = Stage::Schedule.of(|| self.scheduler.schedule());
         stages.schedule = watch.lap();
         if schedule.grants.is_empty() {
             let report = StepReport { stages, ..StepReport::default() };
             return self.close(Vec::new(), Vec::new(), report);
         }
         let counts = self.counts(&schedule);
+        span.record("prefilled", counts.prefilled);
         // Preempted sequences have left `running`, but each grant's index is still right: only
         // the youngest leave, and they are last.
         // On a thread of the pool: entered from outside, each of the hundreds of parallel loops of
@@ -182,7 +184,7 @@ impl Engine {
         let drawn = rayon::scope(|_| {
             span.in_scope(|| self.forward_and_sample(&schedule, observer, &mut stages, &mut watch))
         });
-        let events = debug_span!("commit").in_scope(|| match drawn {
+        let events = Stage::Commit.of(|| match drawn {
             Ok(drawn) => self.scheduler.commit(&schedule, drawn),
             Err(failure) => self.scheduler.fail(&schedule, &failure),
         });
@@ -199,8 +201,8 @@ impl Engine {
     ) -> Result<Vec<Result<Drawn, NoToken>>> {
         let running = self.scheduler.running();
         let pools = self.scheduler.pools();
-        let batch = debug_span!("batch")
-            .in_scope(|| Batch::new(schedule, running, pools, self.placement.first()))?;
+        let batch =
+            Stage::Batch.of(|| Batch::new(schedule, running, pools, self.placement.first()))?;
         stages.batch = watch.lap();
 
         let observed = observer.is_some();
@@ -225,7 +227,7 @@ impl Engine {
         };
         stages.forward = watch.lap();
 
-        let drawn = debug_span!("sample").in_scope(|| self.sample(schedule, &logits));
+        let drawn = Stage::Sample.of(|| self.sample(schedule, &logits));
         stages.sample = watch.lap();
         drawn
     }

@@ -10,6 +10,7 @@ use crate::attention::{Attention, Heads};
 use crate::batch::Batch;
 use crate::kv::{KvStore, KvView};
 use crate::placement::Placement;
+use crate::telemetry::Stage;
 
 pub use crate::batch::Position;
 
@@ -82,7 +83,7 @@ impl Pass<'_> {
     ///
     /// When the transfer fails.
     pub fn at(&self, layer: usize, x: &Tensor) -> Result<Tensor> {
-        x.to_device(self.placement.layer(layer))
+        Stage::Transfer.of(|| x.to_device(self.placement.layer(layer)))
     }
 
     /// Stores `k` and `v` (`[tokens, kv_heads, dim]`) of layer `layer` in the cache, if there is
@@ -98,15 +99,16 @@ impl Pass<'_> {
         match self.kv {
             Kv::Cached(store) => {
                 let tables = store.tables(layer, tables);
-                store.write(layer, k, v, &tables.runs)?;
-                self.attention.attend(q, &store.view(layer, self.heads, tables), mask)
+                Stage::Store.of(|| store.write(layer, k, v, &tables.runs))?;
+                let view = store.view(layer, self.heads, tables);
+                Stage::Attention.of(|| self.attention.attend(q, &view, mask))
             }
             Kv::Passing => {
                 // A pool of blocks of one token, in the order of the packed tokens.
                 let pool = |x: &Tensor| x.contiguous()?.unsqueeze(1);
                 let (keys, values) = (&pool(k)?, &pool(v)?);
-                let (heads, tables) = (self.heads, &tables[0]);
-                self.attention.attend(q, &KvView { keys, values, heads, tables }, mask)
+                let view = KvView { keys, values, heads: self.heads, tables: &tables[0] };
+                Stage::Attention.of(|| self.attention.attend(q, &view, mask))
             }
         }
     }
@@ -123,8 +125,8 @@ impl Pass<'_> {
         };
         let tables = store.tables(source, &self.batch.tables);
         let view = store.view(source, self.heads, tables);
-        let attended =
-            self.attention.attend(&self.at(source, q)?, &view, self.heads.masks[layer])?;
+        let (q, mask) = (self.at(source, q)?, self.heads.masks[layer]);
+        let attended = Stage::Attention.of(|| self.attention.attend(&q, &view, mask))?;
         self.at(layer, &attended)
     }
 
@@ -135,11 +137,11 @@ impl Pass<'_> {
     ///
     /// When the selection fails.
     pub fn last(&self, x: &Tensor) -> Result<Tensor> {
-        let x = x.to_device(self.placement.first())?;
+        let x = Stage::Transfer.of(|| x.to_device(self.placement.first()))?;
         if self.observer.is_some() || self.batch.drawn.len() == x.dim(0)? {
             return Ok(x);
         }
-        x.index_select(&Tensor::new(&self.batch.drawn[..], x.device())?, 0)
+        Stage::Head.of(|| x.index_select(&Tensor::new(&self.batch.drawn[..], x.device())?, 0))
     }
 
     /// Shows `x` to the onlooker; free when there is none.

@@ -1,12 +1,20 @@
 //! What the engine tells about itself: durations of the stages of a step, and counts.
 //!
-//! A step reads the clock six times, writes a few integers, and enters `tracing` spans at debug
-//! level, which cost a comparison each as long as nobody listens. Nothing is formatted or logged,
-//! and no subscriber is installed. `benches/telemetry.rs` shows the sum beside a decode step.
+//! A step reads the clock six times, writes a few integers, and enters `tracing` spans, which cost a
+//! comparison each as long as nobody listens: one for each verb at debug level, and one for each
+//! [`Stage`] of what a layer does at trace level. Nothing is formatted or logged, and no subscriber
+//! is installed. `benches/telemetry.rs` shows the sum beside a decode step. Whoever wants to know
+//! where the time goes installs an [`Attribution`].
 
 use std::time::{Duration, Instant};
 
 use crate::blocks::Reach;
+
+mod attribution;
+mod stage;
+
+pub use attribution::{Account, Attribution, StageTimes, Work};
+pub use stage::Stage;
 
 /// What one step did. Blocks are counted over all pools.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 use windtunnel_engine::{
     Choice, Dtype, Engine, EngineConfig, Eos, ModelSource, PrefixCache, QuantPlan, Request,
-    Sampling, Truncation,
+    Sampling, Stage, Truncation,
 };
 
 static SPANS: Mutex<Vec<(Level, &'static str)>> = Mutex::new(Vec::new());
@@ -41,7 +41,7 @@ impl Subscriber for Listener {
 }
 
 #[test]
-fn a_step_is_a_span_with_its_stages_at_debug_level() {
+fn a_step_is_a_span_with_its_verbs_at_debug_level_and_what_layers_do_at_trace_level() {
     let mut engine = Engine::load(&EngineConfig {
         model: ModelSource::Preset { name: "tiny-llama".into(), seed: 1 },
         dtype: Dtype::F32,
@@ -70,6 +70,13 @@ fn a_step_is_a_span_with_its_stages_at_debug_level() {
         })
         .unwrap();
     engine.step();
-    let names = ["step", "schedule", "batch", "forward", "sample", "commit"];
-    assert_eq!(*SPANS.lock().unwrap(), names.map(|name| (Level::DEBUG, name)));
+    let spans = SPANS.lock().unwrap();
+    let names = |level| spans.iter().filter(move |span| span.0 == level).map(|span| span.1);
+    let verbs = ["step", "schedule", "batch", "forward", "sample", "commit"];
+    assert_eq!(names(Level::DEBUG).collect::<Vec<_>>(), verbs);
+    // What a layer does, once a layer: seven matrices, and one more for the logits.
+    let count = |name| names(Level::TRACE).filter(|other| *other == name).count();
+    assert_eq!((count("attention"), count("linear"), count("norm")), (4, 4 * 7 + 1, 4 * 2 + 1));
+    let stages: Vec<_> = Stage::ALL.iter().map(|stage| stage.name()).collect();
+    assert!(names(Level::TRACE).all(|name| stages.contains(&name)));
 }

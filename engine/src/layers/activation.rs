@@ -7,6 +7,7 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use crate::cpu::{Element, LANES, by_dtype, exp, mapped};
+use crate::telemetry::Stage;
 
 /// A nonlinear function, number by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,12 +38,12 @@ impl Activation {
     ///
     /// When `x` is not contiguous, or the device has no room.
     pub fn of(self, x: &Tensor) -> Result<Tensor> {
-        match (self, x.device().is_cpu()) {
+        Stage::Elementwise.of(|| match (self, x.device().is_cpu()) {
             (Self::Silu, true) => mapped(x, silu),
             (Self::GeluTanh, true) => mapped(x, gelu_tanh),
             (Self::Silu, false) => x.silu(),
             (Self::GeluTanh, false) => x.gelu(),
-        }
+        })
     }
 
     /// `f(a) · b`, both of the same shape.
@@ -51,10 +52,10 @@ impl Activation {
     ///
     /// When shapes or dtypes differ.
     pub fn times(self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-        match a.device().is_cpu() {
+        Stage::Elementwise.of(|| match a.device().is_cpu() {
             true => a.apply_op2_no_bwd(b, &Times(self)),
             false => self.of(a)? * b,
-        }
+        })
     }
 }
 

@@ -17,6 +17,7 @@ use crate::layers::self_attention::{Projections, SelfAttention};
 use crate::layers::table::Table;
 use crate::models::{Body, Model};
 use crate::pass::{Pass, Place};
+use crate::telemetry::Stage;
 use crate::weights::{Ties, Weights};
 
 /// A decoder, fully described.
@@ -234,7 +235,7 @@ impl Layer {
     }
 
     fn add(&self, stream: &Tensor, block: &Tensor) -> TensorResult<Tensor> {
-        stream + scaled_in_f32(block, self.residual_scale)?
+        Stage::Elementwise.of(|| stream + scaled_in_f32(block, self.residual_scale)?)
     }
 }
 
@@ -337,8 +338,8 @@ impl Model for Decoder {
         let DecoderConfig { scales, softcap, .. } = &self.stack.config;
         let x = self.stack.stream(pass)?;
         let x = self.stack.normed(&pass.last(&x)?, pass)?;
-        let logits = scaled_in_f32(&self.head.forward(&x)?, scales.logits)?;
-        let logits = softcapped(&logits, *softcap)?;
+        let logits = Stage::Head
+            .of(|| softcapped(&scaled_in_f32(&self.head.forward(&x)?, scales.logits)?, *softcap))?;
         pass.show(Place::Logits, &logits);
         Ok(logits)
     }

@@ -5,6 +5,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 
 use crate::quant::Quantised;
+use crate::telemetry::Stage;
 
 mod cpu;
 
@@ -83,6 +84,10 @@ impl Linear {
     ///
     /// When shapes, dtypes or devices of `x` and the weight differ.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        Stage::Linear.of(|| self.multiplied(x))
+    }
+
+    fn multiplied(&self, x: &Tensor) -> Result<Tensor> {
         let y = self.weight.times(x)?;
         match &self.bias {
             Some(bias) => y.broadcast_add(bias),

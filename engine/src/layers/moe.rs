@@ -9,6 +9,7 @@ use candle_core::{D, DType, Result as TensorResult, Tensor};
 use crate::error::Result;
 use crate::layers::linear::Linear;
 use crate::layers::mlp::{Mlp, MlpConfig};
+use crate::telemetry::Stage;
 use crate::weights::Weights;
 
 /// A block of experts, fully described.
@@ -99,6 +100,10 @@ impl Moe {
     ///
     /// When shapes or dtypes differ from the weights'.
     pub fn forward(&self, x: &Tensor) -> TensorResult<Tensor> {
+        Stage::Experts.of(|| self.answered(x))
+    }
+
+    fn answered(&self, x: &Tensor) -> TensorResult<Tensor> {
         let (tokens, hidden) = x.dims2()?;
         let ways = self.ways(x)?;
         let indices = |ids: Vec<u32>| Tensor::new(ids, x.device());

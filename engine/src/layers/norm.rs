@@ -2,6 +2,8 @@
 
 use candle_core::{Result, Tensor};
 
+use crate::telemetry::Stage;
+
 /// A norm over the last axis.
 #[derive(Debug, Clone)]
 pub struct Norm {
@@ -54,6 +56,10 @@ impl Norm {
     ///
     /// When the last axis of `x` has another length than the weight.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        Stage::Norm.of(|| self.normed(x))
+    }
+
+    fn normed(&self, x: &Tensor) -> Result<Tensor> {
         let wide = x.contiguous()?.to_dtype(self.weight.dtype())?;
         let normed = match &self.bias {
             None => candle_nn::ops::rms_norm(&wide, &self.weight, self.eps)?,

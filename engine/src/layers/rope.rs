@@ -5,6 +5,7 @@
 use candle_core::{D, DType, Device, Result as TensorResult, Tensor};
 
 use crate::pass::{Pass, Position};
+use crate::telemetry::Stage;
 
 mod scaling;
 
@@ -101,6 +102,10 @@ impl Angles {
     ///
     /// When `x` has another dtype, another number of tokens, or heads that are too short.
     pub fn rotate(&self, x: &Tensor) -> TensorResult<Tensor> {
+        Stage::Rope.of(|| self.rotated(x))
+    }
+
+    fn rotated(&self, x: &Tensor) -> TensorResult<Tensor> {
         let (tokens, heads, dim) = x.dims3()?;
         let half = self.cos.dim(1)?;
         let turning = x.narrow(2, 0, 2 * half)?;
@@ -154,7 +159,8 @@ impl Ropes {
     pub fn angles(&self, pass: &Pass<'_>, dtype: DType) -> TensorResult<StepAngles<'_>> {
         let device = pass.tokens().device();
         let angles = |rope: &Rope| rope.angles(pass.positions(), dtype, device);
-        let kinds = self.kinds.iter().map(angles).collect::<TensorResult<_>>()?;
+        let kinds =
+            Stage::Rope.of(|| self.kinds.iter().map(angles).collect::<TensorResult<_>>())?;
         Ok(StepAngles { kinds, layers: &self.layers })
     }
 }

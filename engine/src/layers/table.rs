@@ -3,6 +3,7 @@
 use candle_core::{DType, Result, Tensor};
 
 use crate::layers::linear::{Linear, Matrix};
+use crate::telemetry::Stage;
 
 /// A vector for each token, `[tokens, width]`.
 #[derive(Debug, Clone)]
@@ -25,10 +26,10 @@ impl Table {
     ///
     /// When an id is not below the number of rows.
     pub fn look_up(&self, ids: &Tensor) -> Result<Tensor> {
-        match &self.rows {
+        Stage::Embedding.of(|| match &self.rows {
             Matrix::Dense(rows) => rows.index_select(ids, 0),
             Matrix::Quantised(rows) => rows.select(ids)?.to_dtype(self.dtype),
-        }
+        })
     }
 
     /// The same matrix, shared, as the layer that turns hidden states into logits.

@@ -18,6 +18,7 @@ use crate::layers::norm::{Norm, NormKind};
 use crate::layers::rope::Ropes;
 use crate::layers::table::Table;
 use crate::pass::{Pass, Place};
+use crate::telemetry::Stage;
 use crate::weights::{Bias, Ties, Weights};
 
 mod altup;
@@ -208,8 +209,9 @@ impl Model for Gemma3n {
     fn forward(&self, pass: &mut Pass<'_>) -> TensorResult<Tensor> {
         let scale = (self.config.hidden as f64).sqrt();
         let embedded = scaled(&self.embedding.look_up(pass.tokens())?, scale)?;
-        let per_layer = self.per_layer.forward(pass.tokens(), &embedded)?;
-        let mut x = self.streams.spread(&embedded)?;
+        let sums = Stage::Elementwise;
+        let per_layer = sums.of(|| self.per_layer.forward(pass.tokens(), &embedded))?;
+        let mut x = sums.of(|| self.streams.spread(&embedded))?;
         pass.show(Place::Embedding, &x.flatten_from(1)?);
         let mut angles = self.config.ropes.angles(pass, self.dtype)?;
         for (index, layer) in self.layers.iter().enumerate() {
@@ -218,11 +220,12 @@ impl Model for Gemma3n {
             x = layer.forward(&x, &own, angles.at(index, pass)?, pass)?;
             pass.show(Place::Layer(index), &x.flatten_from(1)?);
         }
-        let x = self.streams.merge(&pass.last(&x)?)?;
+        let x = pass.last(&x)?;
+        let x = Stage::Elementwise.of(|| self.streams.merge(&x))?;
         pass.show(Place::BeforeNorm, &x);
         let x = self.norm.forward(&x)?;
         pass.show(Place::Norm, &x);
-        let logits = softcapped(&self.head.forward(&x)?, self.config.softcap)?;
+        let logits = Stage::Head.of(|| softcapped(&self.head.forward(&x)?, self.config.softcap))?;
         pass.show(Place::Logits, &logits);
         Ok(logits)
     }

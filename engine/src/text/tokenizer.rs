@@ -8,6 +8,7 @@ use tokenizers::{Encoding, PostProcessor, TruncationDirection};
 
 use super::{TextError, load, read};
 use crate::error::Result;
+use crate::telemetry::Stage;
 
 /// The names that templates know special tokens by.
 const SPECIAL: [&str; 7] =
@@ -62,8 +63,10 @@ impl Tokenizer {
     ///
     /// [`TextError::Tokenizer`] when the tokenizer fails.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self.inner.encode_fast(text, true).map_err(failed)?;
-        Ok(self.with_one_bos(&encoding))
+        Stage::Tokenise.of(|| {
+            let encoding = self.inner.encode_fast(text, true).map_err(failed)?;
+            Ok(self.with_one_bos(&encoding))
+        })
     }
 
     /// As [`encode`](Self::encode), with `text` cut at its end so that there are at most `limit`
@@ -99,7 +102,8 @@ impl Tokenizer {
     ///
     /// As [`encode`](Self::encode).
     pub fn encode_bare(&self, text: &str) -> Result<Vec<u32>> {
-        Ok(self.inner.encode_fast(text, false).map_err(failed)?.get_ids().to_vec())
+        Stage::Tokenise
+            .of(|| Ok(self.inner.encode_fast(text, false).map_err(failed)?.get_ids().to_vec()))
     }
 
     /// The text of `ids`, without special tokens. Bytes that are no UTF-8 become `�`.
@@ -108,7 +112,7 @@ impl Tokenizer {
     ///
     /// [`TextError::Tokenizer`] when the tokenizer fails.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        Ok(self.inner.decode(ids, true).map_err(failed)?)
+        Stage::Detokenise.of(|| Ok(self.inner.decode(ids, true).map_err(failed)?))
     }
 
     /// The ids of strings that break a repeat, for [`Dry::breakers`](crate::Dry::breakers): of

@@ -14,6 +14,7 @@ use crate::layers::linear::Linear;
 use crate::layers::norm::Norm;
 use crate::layers::rope::Angles;
 use crate::pass::Pass;
+use crate::telemetry::Stage;
 use crate::weights::{Bias, Weights};
 
 pub(super) struct Layer {
@@ -52,20 +53,23 @@ impl Layer {
         angles: Option<&Angles>,
         pass: &mut Pass<'_>,
     ) -> TensorResult<Tensor> {
-        let predicted = self.altup.predict(x)?;
-        let active = self.altup.active(&predicted)?;
+        let sums = Stage::Elementwise;
+        let predicted = sums.of(|| self.altup.predict(x))?;
+        let active = sums.of(|| self.altup.active(&predicted))?;
         let normed = self.before_attention.forward(&active)?;
         let attended = self.attention.forward(&normed, angles, pass)?;
-        let attended = (active + self.after_attention.forward(&attended)?)?;
-        let both = ((attended + self.laurel.forward(&normed)?)? * 0.5f64.sqrt())?;
+        let attended = sums.of(|| active + self.after_attention.forward(&attended)?)?;
+        let both = sums.of(|| (attended + self.laurel.forward(&normed)?)? * 0.5f64.sqrt())?;
         let fed = self.feed_forward.forward(&self.before_feed_forward.forward(&both)?)?;
-        let computed = (both + self.after_feed_forward.forward(&fed)?)?;
-        let corrected = self.altup.correct(&predicted, &computed)?;
-        let own = self.own.forward(&self.altup.outgoing(&corrected)?, own)?;
-        // The first stream goes on as it is, whichever is the active one.
-        let first = corrected.narrow(1, 0, 1)?;
-        let others = corrected.narrow(1, 1, corrected.dim(1)? - 1)?;
-        Tensor::cat(&[first, others.broadcast_add(&own.unsqueeze(1)?)?], 1)
+        let computed = sums.of(|| both + self.after_feed_forward.forward(&fed)?)?;
+        sums.of(|| {
+            let corrected = self.altup.correct(&predicted, &computed)?;
+            let own = self.own.forward(&self.altup.outgoing(&corrected)?, own)?;
+            // The first stream goes on as it is, whichever is the active one.
+            let first = corrected.narrow(1, 0, 1)?;
+            let others = corrected.narrow(1, 1, corrected.dim(1)? - 1)?;
+            Tensor::cat(&[first, others.broadcast_add(&own.unsqueeze(1)?)?], 1)
+        })
     }
 }
 
@@ -179,7 +183,8 @@ impl FeedForward {
 
     fn forward(&self, x: &Tensor) -> TensorResult<Tensor> {
         let gate = self.gate.forward(x)?;
-        let gate = self.cut.map_or_else(|| Ok(gate.clone()), |cut| above(&gate, cut))?;
+        let gate = Stage::Elementwise
+            .of(|| self.cut.map_or_else(|| Ok(gate.clone()), |cut| above(&gate, cut)))?;
         self.down.forward(&self.activation.times(&gate, &self.up.forward(x)?)?)
     }
 }
