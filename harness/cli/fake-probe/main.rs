@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, Read, Write};
 use std::time::Duration;
 
+use windtunnel_ledger::attribution::Work;
 use windtunnel_ledger::case::Workload;
 use windtunnel_ledger::environment::Build;
 use windtunnel_ledger::record::{Digest, Iteration, IterationKind};
 use windtunnel_ledger::timeline::{self, Timeline};
-use windtunnel_ledger::wire::{Message, Order, PROTOCOL};
+use windtunnel_ledger::wire::{Message, Order, PROTOCOL, Purpose};
 use windtunnel_ledger::{Case, Metric, Nanos};
 
 fn main() {
@@ -59,6 +60,10 @@ fn main() {
         "silent-end" => return,
         _ => (),
     }
+    if order.purpose == Purpose::Attribute && case.attention != "older" {
+        say(&attributed());
+        return say(&Message::End { values: BTreeMap::new() });
+    }
     let kinds = std::iter::repeat_n(IterationKind::WarmUp, case.warmup as usize)
         .chain(std::iter::repeat_n(IterationKind::Timed, case.iterations.get() as usize));
     for kind in kinds.skip(usize::from(case.attention == "too-few")) {
@@ -97,6 +102,15 @@ fn say_iteration(case: &Case, kind: IterationKind) {
     }
     let digest = Digest::of_outputs([output.as_slice()]);
     say(&Message::Iteration(Iteration { kind, digest, values }));
+}
+
+/// Ten steps.
+fn attributed() -> Message {
+    let stages = [("linear", 60_000_000), ("attention", 30_000_000), ("other", 1_000_000)];
+    let stages = stages.map(|(stage, time)| (stage.to_owned(), Nanos(time)));
+    let work = Work { count: 10, tokens: 10, stages: stages.into_iter().collect() };
+    let wall = Nanos(work.total().0 + 5_000_000);
+    Message::Attributed { wall, work: [("decode".to_owned(), work)].into_iter().collect() }
 }
 
 fn build() -> Build {

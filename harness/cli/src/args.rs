@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Put two subjects side by side: medians, ratio, spread
     Compare(CompareArgs),
+    /// Show where the time of a case went, in one subject or in two side by side
+    Explain(ExplainArgs),
     /// Tell whether samples of any benchmark regressed, improved or did neither
     Judge(JudgeArgs),
     /// Write the HTML report of a run
@@ -70,6 +72,11 @@ pub(crate) struct RunArgs {
     #[arg(short, long = "subject", value_name = "SUBJECT", conflicts_with = "probe")]
     pub(crate) subjects: Vec<Wanted>,
 
+    /// After all rounds, run each case once more to learn where its time goes; `windtunnel explain`
+    /// shows it
+    #[arg(long)]
+    pub(crate) attribute: bool,
+
     /// Measure this ready probe and build nothing
     #[arg(long, value_name = "PATH")]
     pub(crate) probe: Option<PathBuf>,
@@ -87,7 +94,7 @@ pub(crate) struct RunArgs {
         long,
         value_name = "RUN",
         num_args = 0..=1,
-        conflicts_with_all = ["scenarios", "models", "filters", "rounds", "subjects", "probe", "features", "out"]
+        conflicts_with_all = ["scenarios", "models", "filters", "rounds", "subjects", "attribute", "probe", "features", "out"]
     )]
     pub(crate) resume: Option<Option<PathBuf>>,
 }
@@ -98,6 +105,19 @@ pub(crate) struct CompareArgs {
     pub(crate) base: String,
 
     /// The head; left out, the first and the last subject of the base's run are compared
+    pub(crate) head: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// The cases: text that their ids contain; `*` stands for anything
+    pub(crate) case: String,
+
+    /// A run that was made with `--attribute`, or `RUN@SUBJECT`; left out, the newest, and of several
+    /// subjects the first and the last
+    pub(crate) base: Option<String>,
+
+    /// Another one, to be shown beside it
     pub(crate) head: Option<String>,
 }
 

@@ -51,14 +51,16 @@ pub(crate) fn subjects(contents: &Contents) -> Result<bool> {
 }
 
 /// One side of a comparison.
-struct Side {
-    name: String,
-    records: Vec<Record>,
+pub(crate) struct Side {
+    /// The subject and its run.
+    pub(crate) name: String,
+    /// What it left.
+    pub(crate) records: Vec<Record>,
 }
 
 impl Side {
     /// Reads `RUN` or `RUN@SUBJECT`.
-    fn read(workspace: &Workspace, text: &str) -> Result<Side> {
+    pub(crate) fn read(workspace: &Workspace, text: &str) -> Result<Side> {
         let (run, subject) = match text.split_once('@') {
             Some((run, subject)) if find_run(workspace, text).is_err() => (run, Some(subject)),
             _ => (text, None),
@@ -76,7 +78,8 @@ impl Side {
         Side::of(&contents, &subject)
     }
 
-    fn of(contents: &Contents, name: &str) -> Result<Side> {
+    /// The subject `name` of a run.
+    pub(crate) fn of(contents: &Contents, name: &str) -> Result<Side> {
         let subjects = &contents.run.subjects;
         let subject = subjects.iter().find(|subject| subject.name == name).with_context(|| {
             let names: Vec<String> = subjects.iter().map(|s| format!("`{}`", s.name)).collect();

@@ -8,6 +8,7 @@ mod args;
 mod compare;
 mod estimate;
 mod exit;
+mod explain;
 mod history;
 mod judge;
 mod machine;
@@ -63,6 +64,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Command::List(selection) => list(&workspace, &selection),
         Command::Run(args) => measure(&workspace, &args, Progress::choose(voice)),
         Command::Compare(args) => compare::side_by_side(&workspace, &args),
+        Command::Explain(args) => explain::explain(&workspace, &args),
         Command::Judge(args) => judge::samples_of(&args),
         Command::Report(args) => report(&workspace, &args),
         Command::History(args) => history::history(&workspace, &args, voice),

@@ -38,7 +38,8 @@ pub(crate) fn expand(scenarios: &[Scenario], filters: &[String], rounds: Option<
                     continue;
                 }
                 let rounds = rounds.unwrap_or(scenario.rounds.get());
-                plan.cases.push(Planned { case: case(id, scenario, model, &point), rounds });
+                let case = case(id, scenario, model, &point);
+                plan.cases.push(Planned { case, rounds, attributions: 0 });
                 plan.models.push(model.clone());
             }
         }

@@ -15,9 +15,10 @@ use jiff::Timestamp;
 use windtunnel_ledger::case::{Case, CaseId};
 use windtunnel_ledger::environment::{Environment, Machine};
 use windtunnel_ledger::metric::Metric;
-use windtunnel_ledger::record::{Conditions, Failure, Outcome, Record, Run, Subject};
+use windtunnel_ledger::record::{Conditions, Failure, Outcome, Planned, Record, Run, Subject};
 use windtunnel_ledger::stats;
 use windtunnel_ledger::unit::Nanos;
+use windtunnel_ledger::wire::Purpose;
 
 use crate::machine;
 use crate::progress::Progress;
@@ -58,10 +59,7 @@ pub(crate) fn measure(
             bar.drop_round(expected);
             continue;
         }
-        let what = match built.len() {
-            1 => format!("round {} of {}", due.round, due.case.id),
-            _ => format!("round {} of {} on {}", due.round, due.case.id, due.built.subject.name),
-        };
+        let what = due.name(built.len());
         bar.begin(&what);
         let command = due.command(workspace);
         log.write(&format!("{what}\n  {command}"))?;
@@ -81,7 +79,10 @@ pub(crate) fn is_finished(run: &Run, records: &[Record]) -> bool {
     let over = Over::from(records);
     run.subjects.iter().all(|subject| {
         run.cases.iter().all(|planned| {
-            (1..=planned.rounds).all(|round| over.holds(subject, &planned.case.id, round))
+            let all = |rounds, purpose| {
+                (1..=rounds).all(|round| over.holds(subject, &planned.case.id, round, purpose))
+            };
+            all(planned.rounds, Purpose::Measure) && all(planned.attributions, Purpose::Attribute)
         })
     })
 }
@@ -103,33 +104,60 @@ impl Log {
 /// One child process that is to run.
 struct Due<'a> {
     round: u32,
+    purpose: Purpose,
     case_index: usize,
     case: &'a Case,
     built: &'a Built,
 }
 
 impl Due<'_> {
+    /// What it is called, when there are so many subjects.
+    fn name(&self, subjects: usize) -> String {
+        let Due { round, purpose, case, built, .. } = self;
+        let round = match purpose {
+            Purpose::Measure => format!("round {round}"),
+            Purpose::Attribute => "attribution".to_owned(),
+        };
+        match subjects {
+            1 => format!("{round} of {}", case.id),
+            _ => format!("{round} of {} on {}", case.id, built.subject.name),
+        }
+    }
+
     /// A line for a shell that repeats this from the root of the workspace; empty where there is
     /// nothing to start.
     fn command(&self, workspace: &Workspace) -> String {
         let Ok(probe) = &self.built.probe else { return String::new() };
         let probe = probe.strip_prefix(workspace.root()).unwrap_or(probe);
-        spawn::shell_line(probe, self.case)
+        spawn::shell_line(probe, self.case, self.purpose)
     }
 }
 
-/// All rounds of a run, in the order in which they are measured.
+/// All rounds of a run, in the order in which they are run: those that tell where the time goes
+/// after all that measure it.
 fn schedule<'a>(run: &'a Run, built: &'a [Built]) -> impl Iterator<Item = Due<'a>> {
-    let most = run.cases.iter().map(|planned| planned.rounds).max().unwrap_or(0);
+    let measured = rounds(run, built, Purpose::Measure, |planned| planned.rounds);
+    let attributed = rounds(run, built, Purpose::Attribute, |planned| planned.attributions);
+    measured.chain(attributed)
+}
+
+fn rounds<'a>(
+    run: &'a Run,
+    built: &'a [Built],
+    purpose: Purpose,
+    count: fn(&Planned) -> u32,
+) -> impl Iterator<Item = Due<'a>> {
+    let most = run.cases.iter().map(count).max().unwrap_or(0);
     (1..=most).flat_map(move |round| {
         let cases =
-            run.cases.iter().enumerate().filter(move |(_, planned)| planned.rounds >= round);
+            run.cases.iter().enumerate().filter(move |(_, planned)| count(planned) >= round);
         cases.flat_map(move |(case_index, planned)| {
             let mut subjects: Vec<&Built> = built.iter().collect();
             if round % 2 == 0 {
                 subjects.reverse();
             }
-            let due = move |built| Due { round, case_index, case: &planned.case, built };
+            let case = &planned.case;
+            let due = move |built| Due { round, purpose, case_index, case, built };
             subjects.into_iter().map(due)
         })
     })
@@ -139,7 +167,7 @@ fn schedule<'a>(run: &'a Run, built: &'a [Built]) -> impl Iterator<Item = Due<'a
 /// failed or cannot be run, because more of the same would tell nothing new.
 #[derive(Default)]
 struct Over {
-    rounds: BTreeSet<(Subject, CaseId, u32)>,
+    rounds: BTreeSet<(Subject, CaseId, u32, Purpose)>,
     cases: BTreeSet<(Subject, CaseId)>,
 }
 
@@ -152,20 +180,24 @@ impl Over {
 
     fn add(&mut self, record: &Record) {
         let (subject, case) = (record.subject.clone(), record.case.id.clone());
+        let round = record.round;
         match record.outcome {
-            Outcome::Measured(_) => drop(self.rounds.insert((subject, case, record.round))),
-            Outcome::Failed(_) | Outcome::Skipped(_) => drop(self.cases.insert((subject, case))),
-        }
+            Outcome::Measured(_) => self.rounds.insert((subject, case, round, Purpose::Measure)),
+            Outcome::Attributed(_) => {
+                self.rounds.insert((subject, case, round, Purpose::Attribute))
+            }
+            Outcome::Failed(_) | Outcome::Skipped(_) => self.cases.insert((subject, case)),
+        };
     }
 
     fn contains(&self, due: &Due<'_>) -> bool {
-        self.holds(&due.built.subject, &due.case.id, due.round)
+        self.holds(&due.built.subject, &due.case.id, due.round, due.purpose)
     }
 
-    fn holds(&self, subject: &Subject, case: &CaseId, round: u32) -> bool {
+    fn holds(&self, subject: &Subject, case: &CaseId, round: u32, purpose: Purpose) -> bool {
         let (subject, case) = (subject.clone(), case.clone());
         self.cases.contains(&(subject.clone(), case.clone()))
-            || self.rounds.contains(&(subject, case, round))
+            || self.rounds.contains(&(subject, case, round, purpose))
     }
 }
 
@@ -173,7 +205,7 @@ fn one_round(run: &Run, due: &Due<'_>, root: &Path, machine: &Machine, command: 
     let at = Timestamp::now();
     let load_before = machine::load_average();
     let left = match &due.built.probe {
-        Ok(probe) => spawn::run(probe, root, due.case),
+        Ok(probe) => spawn::run(probe, root, due.case, due.purpose),
         Err(failure) => not_built(failure),
     };
     Record {
@@ -202,6 +234,7 @@ fn headline(outcome: &Outcome, case: &Case) -> String {
             let value = value.map_or_else(|| "absent".to_owned(), |value| metric.show(value));
             format!("{} {value}", metric.spec().label)
         }
+        Outcome::Attributed(_) => "`windtunnel explain` shows where the time went".to_owned(),
         Outcome::Failed(failure) => format!("failed: {failure}"),
         Outcome::Skipped(reason) => format!("skipped: {reason}"),
     }

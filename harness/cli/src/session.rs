@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use jiff::Timestamp;
 use windtunnel_ledger::case::Case;
-use windtunnel_ledger::record::{Record, Run, RunId};
+use windtunnel_ledger::record::{Planned, Record, Run, RunId};
 use windtunnel_ledger::store::{self, Contents, Store};
 use windtunnel_ledger::unit::Nanos;
 
@@ -71,12 +71,14 @@ pub(crate) fn begin(
         std::fs::create_dir_all(parent)
             .with_context(|| format!("cannot create `{}`", parent.display()))?;
     }
+    let attributions = u32::from(args.attribute);
+    let cases = plan.cases.into_iter().map(|planned| Planned { attributions, ..planned });
     let run = Run {
         id,
         at: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         command: command_line(),
         subjects: built.iter().map(|built| built.subject.clone()).collect(),
-        cases: plan.cases,
+        cases: cases.collect(),
         skipped: plan.skipped,
     };
     let store = Store::create(&path, &run)?;

@@ -15,9 +15,11 @@ use crate::estimate::Estimate;
 use crate::plan::Plan;
 
 mod results;
+mod stages;
 mod verdicts;
 
 pub(crate) use results::records;
+pub(crate) use stages::{stages, stages_of_two};
 pub(crate) use verdicts::verdicts;
 
 /// Prints a result. A reader who has closed the pipe has seen enough: that is no error.

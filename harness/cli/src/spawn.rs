@@ -2,7 +2,7 @@
 //!
 //! Whatever the child does (answer, crash, hang, babble) becomes an [`Outcome`].
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -11,11 +11,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use windtunnel_ledger::attribution::{Attribution, Work};
 use windtunnel_ledger::case::Case;
 use windtunnel_ledger::environment::Build;
 use windtunnel_ledger::record::{Failure, IterationKind, Outcome, Samples};
 use windtunnel_ledger::unit::Nanos;
-use windtunnel_ledger::wire::{Message, Order, PROTOCOL};
+use windtunnel_ledger::wire::{Message, Order, PROTOCOL, Purpose};
 
 use crate::machine;
 
@@ -41,9 +42,9 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// How long the end of a child's stderr is waited for once the child is gone.
 const TAIL_GRACE: Duration = Duration::from_secs(1);
 
-/// Runs `case` on `probe` to its end or to its deadline, in the folder `root`: where the paths in
-/// cases begin.
-pub(crate) fn run(probe: &Path, root: &Path, case: &Case) -> Left {
+/// Runs `case` on `probe` for `purpose`, to its end or to its deadline, in the folder `root`: where
+/// the paths in cases begin.
+pub(crate) fn run(probe: &Path, root: &Path, case: &Case, purpose: Purpose) -> Left {
     let start = Instant::now();
     let kills = machine::out_of_memory_kills();
     let left =
@@ -61,7 +62,7 @@ pub(crate) fn run(probe: &Path, root: &Path, case: &Case) -> Left {
     // A child that does not read its case fails in ways that are seen below. Its stdin stays open.
     let mut stdin = child.stdin.take();
     if let Some(stdin) = &mut stdin {
-        let _ = stdin.write_all(order(case).as_bytes());
+        let _ = stdin.write_all(order(case, purpose).as_bytes());
     }
 
     let deadline = start + Duration::from_nanos(case.deadline.0);
@@ -92,7 +93,10 @@ pub(crate) fn run(probe: &Path, root: &Path, case: &Case) -> Left {
             let grace = Nanos(grace.as_nanos() as u64);
             Outcome::Failed(Failure::Lingered { grace, tail })
         }
-        (Heard::End(samples), Some(status)) if status.success() => complete(samples, case),
+        (Heard::End(samples), Some(status)) if status.success() => match purpose {
+            Purpose::Measure => complete(samples, case),
+            Purpose::Attribute => attributed(samples, said.attributed),
+        },
         (Heard::End(_) | Heard::Silence, Some(status)) => {
             let killed = machine::out_of_memory_kills() > kills;
             Outcome::Failed(crashed(status, killed, tail))
@@ -132,6 +136,19 @@ fn complete(samples: Samples, case: &Case) -> Outcome {
     match found == warmup + timed && in_order {
         true => Outcome::Measured(samples),
         false => Outcome::Failed(Failure::Incomplete { found, expected: warmup + timed }),
+    }
+}
+
+/// Where the time went by what a probe said, if it did.
+fn attributed(samples: Samples, said: Option<(Nanos, BTreeMap<String, Work>)>) -> Outcome {
+    match said {
+        Some((wall, work)) => {
+            Outcome::Attributed(Attribution { attention: samples.attention, wall, work })
+        }
+        None => {
+            let error = "this probe does not know how to tell where the time goes: build it from a revision that does, or leave out `--attribute`";
+            Outcome::Failed(Failure::Engine { error: error.to_owned() })
+        }
     }
 }
 
@@ -241,6 +258,8 @@ fn cut(line: &[u8]) -> String {
 struct Said {
     build: Option<Build>,
     samples: Option<Samples>,
+    /// Where the time went, if it was asked.
+    attributed: Option<(Nanos, BTreeMap<String, Work>)>,
 }
 
 /// How a child stopped talking.
@@ -287,6 +306,9 @@ impl Said {
                 (Message::Iteration(iteration), Some(samples)) => {
                     samples.iterations.push(iteration)
                 }
+                (Message::Attributed { wall, work }, Some(_)) => {
+                    self.attributed = Some((wall, work));
+                }
                 (Message::End { values }, Some(_)) => {
                     let mut samples = self.samples.take().expect("matched above");
                     samples.once.extend(values);
@@ -301,14 +323,14 @@ impl Said {
 }
 
 /// The line that a probe reads from its stdin.
-fn order(case: &Case) -> String {
-    let order = Order { protocol: PROTOCOL, case: case.clone() };
+fn order(case: &Case, purpose: Purpose) -> String {
+    let order = Order { protocol: PROTOCOL, case: case.clone(), purpose };
     serde_json::to_string(&order).expect("a case is plain data") + "\n"
 }
 
-/// A line for a shell that runs `case` on `probe` once more.
-pub(crate) fn shell_line(probe: &Path, case: &Case) -> String {
-    let order = order(case);
+/// A line for a shell that runs `case` on `probe` for `purpose` once more.
+pub(crate) fn shell_line(probe: &Path, case: &Case, purpose: Purpose) -> String {
+    let order = order(case, purpose);
     let quoted = |text: &str| {
         shlex::try_quote(text).map_or_else(|_| format!("{text:?}"), std::borrow::Cow::into_owned)
     };

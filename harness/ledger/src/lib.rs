@@ -10,7 +10,8 @@
 //! 2. [`wire`]: how the CLI tells it to a probe, and what the probe answers;
 //! 3. [`timeline`]: when each token came, and the [`metric`]s that follow from it; [`fidelity`]: how
 //!    near the logits are to a reference;
-//! 4. [`record`]: what one round left, with its [`environment`];
+//! 4. [`record`]: what one round left, with its [`environment`], and [`attribution`]: where the time
+//!    of its steps went, if it was run to learn that;
 //! 5. [`store`]: the file in which records are appended, one JSON line each;
 //! 6. [`summary`]: the rounds of one case and subject, reduced by [`stats`] to one number for each
 //!    [`series`];
@@ -18,6 +19,7 @@
 //! 8. [`judge`]: whether a series changed by more than its [`margin`], which the [`policy`] says;
 //! 9. [`verdict`]: what that comes to, for a series, a case and a run.
 
+pub mod attribution;
 pub mod case;
 pub mod compare;
 pub mod environment;

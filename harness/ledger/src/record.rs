@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::attribution::Attribution;
 use crate::case::{Case, CaseId};
 use crate::environment::Environment;
 use crate::metric::Metric;
@@ -17,7 +18,7 @@ use crate::unit::Nanos;
 pub struct Record {
     /// Which run it belongs to.
     pub run: RunId,
-    /// Which round of its case and subject, from 1.
+    /// Which round of its case and subject, from 1. Attribution rounds are counted on their own.
     pub round: u32,
     /// When the child was started, RFC 3339 in UTC.
     pub at: String,
@@ -65,6 +66,14 @@ pub struct Planned {
     pub case: Case,
     /// Rounds of it for each subject.
     pub rounds: u32,
+    /// Rounds after those that tell where the time goes, and time nothing.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub attributions: u32,
+}
+
+/// Asked by serde, with a reference.
+const fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// A case that a scenario excludes.
@@ -120,6 +129,8 @@ pub struct Conditions {
 pub enum Outcome {
     /// It ran to its end.
     Measured(Samples),
+    /// It ran to its end, only to tell where the time goes.
+    Attributed(Attribution),
     /// It did not.
     Failed(Failure),
     /// The engine cannot do this, by design; the reason is the engine's.

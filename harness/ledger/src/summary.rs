@@ -146,6 +146,8 @@ fn summary(records: &[&Record]) -> Summary {
                     }
                 }
             }
+            // No sample, whatever it took.
+            Outcome::Attributed(_) => {}
             Outcome::Failed(failure) => {
                 unmeasured.push(Unmeasured::Failed { round, failure: failure.clone() });
             }

@@ -9,10 +9,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::attribution::Work;
 use crate::case::Case;
 use crate::environment::Build;
 use crate::metric::Metric;
 use crate::record::Iteration;
+use crate::unit::Nanos;
 
 /// The number of this protocol. A probe that speaks another one says so in its `hello` and the
 /// round fails with both numbers.
@@ -25,6 +27,28 @@ pub struct Order {
     pub protocol: u32,
     /// The case to run.
     pub case: Case,
+    /// What for.
+    #[serde(default, skip_serializing_if = "Purpose::is_measure")]
+    pub purpose: Purpose,
+}
+
+/// What a case is run for.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Purpose {
+    /// Samples.
+    #[default]
+    Measure,
+    /// Where the time goes. The answer has [`Message::Attributed`] in the place of iterations.
+    Attribute,
+}
+
+impl Purpose {
+    fn is_measure(&self) -> bool {
+        *self == Purpose::Measure
+    }
 }
 
 /// One line of a probe's answer.
@@ -47,6 +71,13 @@ pub enum Message {
     },
     /// One iteration is done.
     Iteration(Iteration),
+    /// All iterations of an attribution round are done.
+    Attributed {
+        /// Time of those that count.
+        wall: Nanos,
+        /// Where the engine's part of it went.
+        work: BTreeMap<String, Work>,
+    },
     /// All is done and everything was said.
     End {
         /// What is known once a round and only at its end.

@@ -4,12 +4,14 @@
 //! is a library so that its bench can hold the loop that measures against a bare one.
 //!
 //! - [`measure`] turns a case into the engine's configuration and runs its iterations;
+//! - [`attribute`] does the same to learn where the time goes;
 //! - [`workload`] has a file for each kind of work;
 //! - [`drive`] steps an engine and notes when each token came; [`caller`] reads what one on a thread
 //!   of its own answers;
 //! - [`traffic`] makes the requests, all of them drawn from the seed of the case;
 //! - [`process`] asks the system about this process.
 
+pub mod attribute;
 pub mod caller;
 pub mod clock;
 mod draw;

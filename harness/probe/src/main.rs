@@ -9,8 +9,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
-use windtunnel_ledger::wire::{Message, PROTOCOL};
-use windtunnel_probe::{measure, process};
+use windtunnel_ledger::wire::{Message, PROTOCOL, Purpose};
+use windtunnel_probe::{attribute, measure, process};
 
 fn main() -> ExitCode {
     match run() {
@@ -34,7 +34,10 @@ fn run() -> Result<()> {
     }
     // Which cases there are may differ though the protocol is the same.
     let case = serde_json::from_value(order.case).context("this probe does not know such a case");
-    let last = case.and_then(|case| measure::case(&case, &mut say));
+    let last = case.and_then(|case| match order.purpose {
+        Purpose::Measure => measure::case(&case, &mut say),
+        Purpose::Attribute => attribute::case(&case, &mut say),
+    });
     say(&last.unwrap_or_else(|error| measure::verdict_on(&error)))
 }
 
@@ -43,6 +46,8 @@ fn run() -> Result<()> {
 struct Asked {
     protocol: u32,
     case: serde_json::Value,
+    #[serde(default)]
+    purpose: Purpose,
 }
 
 /// Reads an [`Order`](windtunnel_ledger::wire::Order).

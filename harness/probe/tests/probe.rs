@@ -15,7 +15,7 @@ use windtunnel_ledger::case::{
     Workload,
 };
 use windtunnel_ledger::record::{Iteration, IterationKind};
-use windtunnel_ledger::wire::{Message, Order, PROTOCOL};
+use windtunnel_ledger::wire::{Message, Order, PROTOCOL, Purpose};
 use windtunnel_ledger::{Metric, Nanos, Tokens};
 
 fn case(workload: Workload) -> Case {
@@ -48,7 +48,8 @@ fn probe(input: &str) -> Output {
 }
 
 fn order(protocol: u32, case: &Case) -> String {
-    serde_json::to_string(&Order { protocol, case: case.clone() }).unwrap() + "\n"
+    let order = Order { protocol, case: case.clone(), purpose: Purpose::Measure };
+    serde_json::to_string(&order).unwrap() + "\n"
 }
 
 fn messages(case: &Case) -> Vec<Message> {
@@ -107,6 +108,33 @@ fn a_decode_case_gives_its_metrics_for_every_sequence() {
         presets().iter().find(|p| p.name == "tiny-qwen3").unwrap().sketch().unwrap().parameters;
     assert_eq!(once[&Metric::WeightBytes], parameters as f64 * 4.0);
     assert!(once[&Metric::PeakRss] > once[&Metric::WeightBytes]);
+}
+
+#[test]
+fn an_attribution_tells_where_the_time_of_counted_iterations_went_and_no_sample() {
+    let order = Order { protocol: PROTOCOL, case: case(DECODE), purpose: Purpose::Attribute };
+    let output = probe(&(serde_json::to_string(&order).unwrap() + "\n"));
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let messages: Vec<Message> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [
+        Message::Hello { .. },
+        Message::Loaded { .. },
+        Message::Attributed { wall, work },
+        Message::End { .. },
+    ] = messages.as_slice()
+    else {
+        panic!("{messages:?}")
+    };
+    // Two iterations of three prompts of 40 tokens and at least 8 new tokens each.
+    let (prefill, decode) = (&work["prefill"], &work["decode"]);
+    assert!(prefill.tokens >= 2 * 3 * 40 && decode.tokens >= 2 * 3 * 8, "{work:?}");
+    for stage in ["attention", "linear", "norm", "rope", "head", "sample", "schedule", "other"] {
+        assert!(decode.stages[stage] > Nanos(0) && prefill.stages[stage] > Nanos(0), "{stage}");
+    }
+    let steps: u64 = work.values().map(|work| work.total().0).sum();
+    assert!(steps > 0 && steps <= wall.0, "{steps} ns of steps in {wall}");
 }
 
 #[test]

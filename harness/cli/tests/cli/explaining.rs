@@ -1,0 +1,74 @@
+//! Where the time went: asked for, kept apart, shown.
+
+use std::fs;
+
+use windtunnel_ledger::record::Outcome;
+
+use crate::sandbox::{FAKE_PROBE, Said, Sandbox, redacted};
+
+/// Measures `test/fake` with an attribution round.
+fn attribute(sandbox: &Sandbox, out: &str) -> Said {
+    sandbox.run(&["-q", "run", "test/fake", "--probe", FAKE_PROBE, "-o", out, "--attribute"])
+}
+
+#[test]
+fn an_attribution_round_comes_after_the_measured_ones_and_is_no_sample() {
+    let sandbox = Sandbox::new(&["fine", "fast"]);
+    let attributed = attribute(&sandbox, "run.jsonl");
+    assert_eq!(attributed.code, 0, "{}", attributed.err);
+    let records = sandbox.contents().records;
+    let kinds: Vec<bool> =
+        records.iter().map(|record| matches!(record.outcome, Outcome::Attributed(_))).collect();
+    assert_eq!(kinds, [false, false, false, false, true, true]);
+    // The table is that of a run without it.
+    fs::remove_file(sandbox.path("run.jsonl")).unwrap();
+    let table = |text: &str| text.split("\n\n").next().unwrap().to_owned();
+    assert_eq!(table(&sandbox.measure().out), table(&attributed.out));
+}
+
+#[test]
+fn stages_are_shown_of_one_subject_and_of_two_side_by_side() {
+    let sandbox = Sandbox::new(&["fine"]);
+    assert_eq!(attribute(&sandbox, "base.jsonl").code, 0);
+    let _redacted = redacted(&sandbox);
+    insta::assert_snapshot!(sandbox.run(&["explain", "fake", "base.jsonl"]).out, @"");
+
+    // Another build, whose matrices take longer.
+    let text = fs::read_to_string(sandbox.path("base.jsonl")).unwrap();
+    let slower = text.replace("\"linear\":60000000", "\"linear\":90000000");
+    assert_ne!(slower, text);
+    fs::write(sandbox.path("head.jsonl"), slower).unwrap();
+    let said = sandbox.run(&["explain", "fake", "base.jsonl", "head.jsonl"]);
+    insta::assert_snapshot!(said.out, @"");
+    assert_eq!(said.code, 0);
+}
+
+#[test]
+fn what_was_not_attributed_is_said_with_the_way_to_it() {
+    let sandbox = Sandbox::new(&["fine"]);
+    sandbox.measure();
+    let _redacted = redacted(&sandbox);
+    let said = sandbox.run(&["explain", "fake", "run.jsonl"]);
+    insta::assert_snapshot!(said.err, @"");
+    assert_eq!(said.code, 2);
+    insta::assert_snapshot!(sandbox.run(&["explain", "fake"]).err, @"");
+
+    let older = Sandbox::new(&["older"]);
+    let said = attribute(&older, "run.jsonl");
+    assert!(said.out.contains("does not know how to tell where the time goes"), "{}", said.out);
+    assert_eq!(said.code, 5);
+}
+
+#[test]
+fn an_interrupted_run_is_resumed_with_its_attributions() {
+    let sandbox = Sandbox::new(&["fine"]);
+    assert_eq!(attribute(&sandbox, "run.jsonl").code, 0);
+    let text = fs::read_to_string(sandbox.path("run.jsonl")).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    fs::write(sandbox.path("run.jsonl"), lines[..lines.len() - 1].join("\n") + "\n").unwrap();
+    let said = sandbox.run(&["-q", "run", "--resume", "run.jsonl"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    let records = sandbox.contents().records;
+    assert_eq!(records.len(), lines.len() - 1);
+    assert!(matches!(records.last().unwrap().outcome, Outcome::Attributed(_)));
+}

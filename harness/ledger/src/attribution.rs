@@ -1,0 +1,147 @@
+//! Where the time of a case went: what an attribution round left, and two of them side by side.
+//!
+//! An attribution round is a child process of its own, in which the engine notes each moment at which
+//! a stage begins or ends. That costs time, so such a round times nothing else, and nothing of it is
+//! ever a sample.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::unit::Nanos;
+
+/// The stage of what no other stage claims.
+pub const OTHER: &str = "other";
+
+/// Where the time of a round went, summed over the iterations that count.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attribution {
+    /// The attention backend that ran.
+    pub attention: String,
+    /// Time of those iterations, in and beside the engine.
+    pub wall: Nanos,
+    /// What the engine did, by the engine's word for it: `prefill`, `decode`, `embed`.
+    pub work: BTreeMap<String, Work>,
+}
+
+/// One kind of work.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Work {
+    /// How often it was done: steps, for the most part.
+    pub count: u64,
+    /// Tokens that were computed.
+    pub tokens: u64,
+    /// The time of each stage that took any, by the engine's word for it. They are disjoint, and
+    /// their sum is all the time of this work.
+    pub stages: BTreeMap<String, Nanos>,
+}
+
+impl Work {
+    /// All of its time.
+    #[must_use]
+    pub fn total(&self) -> Nanos {
+        Nanos(self.stages.values().map(|time| time.0).sum())
+    }
+
+    /// The part of its time that stages with a name of their own claim; none without any time.
+    #[must_use]
+    pub fn claimed(&self) -> Option<f64> {
+        let other = self.stages.get(OTHER).map_or(0, |time| time.0);
+        let total = self.total().0;
+        (total > 0).then(|| (total - other) as f64 / total as f64)
+    }
+
+    /// The time of `stage` in one step, on average, in nanoseconds.
+    #[must_use]
+    pub fn each(&self, stage: &str) -> f64 {
+        let time = self.stages.get(stage).map_or(0, |time| time.0);
+        if self.count == 0 { 0.0 } else { time as f64 / self.count as f64 }
+    }
+
+    /// Adds what was done of the same kind.
+    pub fn add(&mut self, other: &Work) {
+        self.count += other.count;
+        self.tokens += other.tokens;
+        for (stage, time) in &other.stages {
+            self.stages.entry(stage.clone()).or_default().0 += time.0;
+        }
+    }
+}
+
+/// One stage of two subjects, in nanoseconds a step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// The stage.
+    pub stage: String,
+    /// What it takes of the first.
+    pub base: f64,
+    /// What it takes of the second.
+    pub head: f64,
+}
+
+impl Row {
+    /// By how much the second takes longer.
+    #[must_use]
+    pub fn change(&self) -> f64 {
+        self.head - self.base
+    }
+}
+
+/// The stages of two subjects at the same kind of work, the one that takes the longest first.
+#[must_use]
+pub fn side_by_side(base: &Work, head: &Work) -> Vec<Row> {
+    let stages: BTreeSet<&String> = base.stages.keys().chain(head.stages.keys()).collect();
+    let row = |stage: &String| Row {
+        stage: stage.clone(),
+        base: base.each(stage),
+        head: head.each(stage),
+    };
+    let mut rows: Vec<Row> = stages.into_iter().map(row).collect();
+    rows.sort_by(|a, b| b.base.max(b.head).total_cmp(&a.base.max(a.head)));
+    rows
+}
+
+/// The row that carries the difference: of those that changed in the direction of the whole, the one
+/// that changed the most. None where the whole did not change.
+#[must_use]
+pub fn carrier(rows: &[Row]) -> Option<&Row> {
+    let whole: f64 = rows.iter().map(Row::change).sum();
+    let along = rows.iter().filter(|row| row.change() * whole > 0.0);
+    along.max_by(|a, b| a.change().abs().total_cmp(&b.change().abs()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn work(count: u64, stages: &[(&str, u64)]) -> Work {
+        let stages = stages.iter().map(|(stage, time)| ((*stage).to_owned(), Nanos(*time)));
+        Work { count, tokens: count, stages: stages.collect() }
+    }
+
+    #[test]
+    fn what_is_claimed_and_what_is_left_are_the_whole() {
+        let decode = work(10, &[("linear", 900), ("attention", 80), (OTHER, 20)]);
+        assert_eq!((decode.total(), decode.claimed()), (Nanos(1000), Some(0.98)));
+        assert_eq!((decode.each("linear"), decode.each("norm")), (90.0, 0.0));
+        assert_eq!(Work::default().claimed(), None);
+        let mut sum = decode;
+        sum.add(&work(5, &[("linear", 100), ("norm", 1)]));
+        assert_eq!(sum.count, 15);
+        assert_eq!((sum.stages["linear"], sum.stages["norm"]), (Nanos(1000), Nanos(1)));
+    }
+
+    #[test]
+    fn the_stage_that_carries_the_difference_goes_the_way_of_the_whole() {
+        let base = work(10, &[("linear", 1000), ("attention", 500), ("norm", 100)]);
+        // Twice the steps: what counts is the time of one.
+        let head = work(20, &[("linear", 1000), ("attention", 2600), ("rope", 40)]);
+        let rows = side_by_side(&base, &head);
+        let stages: Vec<&str> = rows.iter().map(|row| row.stage.as_str()).collect();
+        assert_eq!(stages, ["attention", "linear", "norm", "rope"]);
+        let found = carrier(&rows).unwrap();
+        assert_eq!((found.stage.as_str(), found.change()), ("attention", 80.0));
+        assert_eq!(carrier(&side_by_side(&head, &base)).unwrap().stage, "attention");
+        assert_eq!(carrier(&side_by_side(&base, &base)), None);
+    }
+}

@@ -1,0 +1,64 @@
+//! Runs a case to learn where its time goes: the same iterations as for samples, with the engine
+//! listened to, and with nothing said of how long they took.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use windtunnel_engine::{Account, Attribution};
+use windtunnel_ledger::Nanos;
+use windtunnel_ledger::attribution::Work;
+use windtunnel_ledger::case::Case;
+use windtunnel_ledger::record::IterationKind;
+use windtunnel_ledger::wire::Message;
+
+use crate::clock::Clock;
+use crate::measure::{self, Say};
+
+/// Runs `case`, says where the time of its iterations went, and returns the last thing to say.
+///
+/// # Errors
+///
+/// When the engine cannot do it, somebody listens already, or `say` fails.
+pub fn case(case: &Case, say: &mut Say<'_>) -> Result<Message> {
+    let attribution = Attribution::default();
+    tracing::subscriber::set_global_default(attribution.clone())
+        .context("somebody else listens to the engine in this process")?;
+    let clock = Clock::start();
+    let mut begun = clock.now();
+    let mut wall = Nanos(0);
+    let mut work: BTreeMap<String, Work> = BTreeMap::new();
+    let last = measure::case(case, &mut |message| match message {
+        // Everything since the iteration before it was done.
+        Message::Iteration(iteration) => {
+            let (accounts, now) = (attribution.take(), clock.now());
+            if iteration.kind == IterationKind::Timed {
+                wall = Nanos(wall.0 + now.since(begun).0);
+                for (kind, account) in accounts {
+                    work.entry(kind.name().to_owned()).or_default().add(&told(&account));
+                }
+            }
+            begun = clock.now();
+            Ok(())
+        }
+        Message::Loaded { .. } => {
+            say(message)?;
+            attribution.take();
+            begun = clock.now();
+            Ok(())
+        }
+        _ => say(message),
+    })?;
+    if let Message::End { .. } = last {
+        say(&Message::Attributed { wall, work })?;
+    }
+    Ok(last)
+}
+
+/// An account in the words of records. Stages that took no time are left out.
+fn told(account: &Account) -> Work {
+    let Account { count, tokens, stages } = *account;
+    let taken = stages.iter().filter(|(_, time)| !time.is_zero());
+    let stages =
+        taken.map(|(stage, time)| (stage.name().to_owned(), Nanos(time.as_nanos() as u64)));
+    Work { count, tokens, stages: stages.collect() }
+}
