@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::embedding::InputError;
 use crate::text::TextError;
+use crate::weights::GgufError;
 
 /// Shorthand for results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -59,6 +60,9 @@ pub enum Error {
         /// The type in the file.
         found: String,
     },
+    /// A GGUF file that cannot be used.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
     /// `config.json` is understood, but says something impossible.
     #[error("`{file}`: {problem}")]
     ModelConfig {
