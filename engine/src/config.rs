@@ -10,6 +10,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::quant::QuantPlan;
 use crate::sampler::mix;
 
 /// What to load, and how to run it.
@@ -18,8 +19,10 @@ use crate::sampler::mix;
 pub struct EngineConfig {
     /// Where configuration and weights come from.
     pub model: ModelSource,
-    /// Element type of weights, activations and cache.
+    /// Element type of weights that are not quantised, activations and cache.
     pub dtype: Dtype,
+    /// Which matrices are quantised while they are read, and how.
+    pub quant: QuantPlan,
     /// How the key-value cache is cut into blocks.
     pub kv: KvLayout,
     /// Which attention backend computes.
@@ -29,7 +32,8 @@ pub struct EngineConfig {
     pub prefix_cache: PrefixCache,
     /// Capacity of the key-value cache in tokens, over all sequences. With
     /// [`KvLayout::Contiguous`] every sequence takes [`max_sequence_length`](crate::Engine::max_sequence_length)
-    /// of them from the start.
+    /// of them from the start. With [`KvLayout::Paged`], layers with a sliding window have room for
+    /// no more tokens than `max_sequences` can see, as long as no prefix cache needs it.
     pub kv_tokens: usize,
     /// Most tokens that one step computes, prompt chunks and decodes together.
     pub max_step_tokens: usize,
@@ -191,9 +195,11 @@ impl FromStr for KvLayout {
 
 /// Whether full blocks of the cache are found again by what is in them.
 ///
-/// Layers with a sliding window keep all their keys and values in the blocks, as other layers do,
-/// so that a prefix can be shared. Only a model whose keys depend on how long their sequence is
-/// (longrope) shares nothing.
+/// Behind a sliding window, a beginning is found where the blocks are left that the token after it
+/// sees. So that they are, layers with a window have as many blocks as other ones, and what has
+/// left a window is kept like what an ended sequence leaves: a prefix cache costs the memory that
+/// windows would save. Only a model whose keys depend on how long their sequence is (longrope)
+/// shares nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PrefixCache {
@@ -235,18 +241,20 @@ impl FromStr for Choice {
 /// Serde for types whose text is their `Display` and `FromStr`.
 macro_rules! serde_as_text {
     ($($type:ty),+) => { $(
-        impl Serialize for $type {
+        impl serde::Serialize for $type {
             fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
                 to.collect_str(self)
             }
         }
 
-        impl<'de> Deserialize<'de> for $type {
+        impl<'de> serde::Deserialize<'de> for $type {
             fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+                <String as serde::Deserialize>::deserialize(from)?.parse().map_err(serde::de::Error::custom)
             }
         }
     )+ };
 }
+
+pub(crate) use serde_as_text;
 
 serde_as_text!(KvLayout, Choice);

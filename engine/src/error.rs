@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::embedding::InputError;
+use crate::quant::QuantType;
 use crate::text::TextError;
 use crate::weights::GgufError;
 
@@ -63,6 +64,18 @@ pub enum Error {
     /// A GGUF file that cannot be used.
     #[error(transparent)]
     Gguf(#[from] GgufError),
+    /// A matrix that is stored in blocks was to be quantised.
+    #[error(
+        "tensor `{tensor}` is stored in {stored} already and is not quantised again, to {asked}; leave `quant` out, or load the model from floats"
+    )]
+    QuantisedTwice {
+        /// Full name of the tensor.
+        tensor: String,
+        /// Its format.
+        stored: QuantType,
+        /// The format that was asked for.
+        asked: QuantType,
+    },
     /// `config.json` is understood, but says something impossible.
     #[error("`{file}`: {problem}")]
     ModelConfig {

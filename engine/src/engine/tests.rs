@@ -8,6 +8,7 @@ use candle_core::{Result as TensorResult, Tensor, bail};
 
 use super::*;
 use crate::config::{Choice, Dtype, ModelSource};
+use crate::quant::QuantPlan;
 use crate::request::{Eos, Finish, Truncation, Usage};
 use crate::sampler::Sampling;
 
@@ -77,6 +78,7 @@ fn engine_of(step_tokens: usize, fault: Option<Fault>) -> Engine {
     let mut engine = Engine::load(&EngineConfig {
         model: ModelSource::Preset { name: "tiny-qwen3".into(), seed: 1 },
         dtype: Dtype::F32,
+        quant: QuantPlan::DENSE,
         kv: "paged-4".parse().unwrap(),
         attention: Choice::Auto,
         prefix_cache: PrefixCache::On,
@@ -149,8 +151,9 @@ fn a_whole_block_is_shared_and_what_follows_it_is_not_written_by_two() {
     }
     engine.step();
     let [a, b] = engine.scheduler.running() else { panic!("both run") };
-    assert_eq!(a.blocks[..2], b.blocks[..2]);
-    assert_ne!(a.blocks[2], b.blocks[2]);
+    let [a, b] = [a, b].map(|sequence| &sequence.held[0].blocks);
+    assert_eq!(a[..2], b[..2]);
+    assert_ne!(a[2], b[2]);
     assert_eq!((engine.stats().blocks_used, engine.stats().prefix.hits), (4, 1));
     engine.check_integrity().unwrap();
 }

@@ -9,6 +9,7 @@ use candle_core::quantized::GgmlDType;
 use candle_core::{DType, Device, Tensor};
 
 use super::Source;
+use crate::quant::{QuantType, Quantised};
 use crate::error::{Error, Result};
 use crate::models::config::ConfigFile;
 
@@ -139,6 +140,27 @@ impl Source for Gguf {
 
     fn has(&self, name: &str) -> bool {
         self.parts.has(&self.names.place(name).tensor)
+    }
+
+    fn quant(&self, name: &str) -> Option<QuantType> {
+        let (_, stored) = self.parts.tensor(&self.names.place(name).tensor)?;
+        QuantType::of_candle(stored.kind)
+    }
+
+    fn quantised(
+        &self,
+        name: &str,
+        shape: [usize; 2],
+        kind: QuantType,
+        device: &Device,
+    ) -> Result<Quantised> {
+        let place = self.names.place(name);
+        let found = self.find(&place, name, &shape)?;
+        if found.kind == kind.candle() && place.change != Change::PlusOne {
+            return Ok(Quantised::from_bytes(kind, shape, &found.bytes, device)?);
+        }
+        let numbers = self.tensor(name, &shape, DType::F32, &Device::Cpu)?;
+        Ok(Quantised::of(kind, &numbers, device)?)
     }
 }
 

@@ -2,12 +2,11 @@
 
 use std::cmp::Reverse;
 
-use ahash::AHashMap;
 use tokenizers::decoders::byte_fallback::ByteFallback;
 use tokenizers::decoders::fuse::Fuse;
 use tokenizers::decoders::sequence::Sequence as Decoders;
 use tokenizers::decoders::strip::Strip;
-use tokenizers::models::bpe::BPE;
+use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::normalizers::prepend::Prepend;
 use tokenizers::normalizers::replace::Replace;
 use tokenizers::normalizers::utils::Sequence as Normalizers;
@@ -25,7 +24,7 @@ pub(super) fn make(vocabulary: &Vocabulary<'_>) -> Result<Made, GgufError> {
     let scores: Vec<f64> = file.list(SCORES)?.ok_or_else(|| file.missing(SCORES))?;
     vocabulary.check_length(SCORES, scores.len())?;
     let failed = |e| vocabulary.failed(e);
-    let ids: AHashMap<String, u32> = vocabulary.ids().collect();
+    let ids: Vocab = vocabulary.ids().collect();
     let merges = merges(vocabulary, &scores, &ids);
     let mut bpe = BPE::builder()
         .vocab_and_merges(ids, merges)
@@ -54,7 +53,7 @@ pub(super) fn make(vocabulary: &Vocabulary<'_>) -> Result<Made, GgufError> {
 fn merges(
     vocabulary: &Vocabulary<'_>,
     scores: &[f64],
-    ids: &AHashMap<String, u32>,
+    ids: &Vocab,
 ) -> Vec<(String, String)> {
     let mut ranked = Vec::new();
     for (id, (piece, kind)) in (0..).zip(vocabulary.tokens.iter().zip(&vocabulary.kinds)) {
