@@ -59,6 +59,11 @@ pub enum ModelSource {
         /// The folder that holds `config.json` and the safetensors files.
         path: PathBuf,
     },
+    /// A GGUF file, which has everything in it.
+    Gguf {
+        /// The file, or any one of several over which a model is split.
+        path: PathBuf,
+    },
 }
 
 impl ModelSource {
@@ -72,6 +77,8 @@ impl ModelSource {
                 let seed = path.bytes().fold(*seed, |seed, byte| mix(seed ^ u64::from(byte)));
                 Self::Preset { name: name.clone(), seed }
             }
+            // Such a file has no folders in it.
+            Self::Gguf { path } => Self::Gguf { path: path.clone() },
         }
     }
 
@@ -80,6 +87,7 @@ impl ModelSource {
         match self {
             Self::Folder { path } => path.join(name).display().to_string(),
             Self::Preset { name, .. } => format!("preset {name}"),
+            Self::Gguf { path } => path.display().to_string(),
         }
     }
 }
@@ -88,7 +96,7 @@ impl fmt::Display for ModelSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Preset { name, .. } => write!(f, "preset `{name}`"),
-            Self::Folder { path } => write!(f, "`{}`", path.display()),
+            Self::Folder { path } | Self::Gguf { path } => write!(f, "`{}`", path.display()),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::embedding::InputError;
 use crate::quant::QuantType;
 use crate::text::TextError;
+use crate::weights::GgufError;
 
 /// Shorthand for results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -60,6 +61,9 @@ pub enum Error {
         /// The type in the file.
         found: String,
     },
+    /// A GGUF file that cannot be used.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
     /// A matrix that is stored in blocks was to be quantised.
     #[error(
         "tensor `{tensor}` is stored in {stored} already and is not quantised again, to {asked}; leave `quant` out, or load the model from floats"

@@ -16,6 +16,7 @@ use crate::weights;
 pub mod chat;
 mod detokenizer;
 mod error;
+mod gguf;
 mod json;
 mod stop;
 mod stream;
@@ -41,7 +42,7 @@ pub enum Prompt {
     Chat(Chat),
 }
 
-/// What a model's folder says about text.
+/// What a model's files say about text.
 pub struct Text {
     tokenizer: Arc<Tokenizer>,
     /// A model without a usable template can still read and write text.
@@ -55,12 +56,16 @@ impl Text {
     /// # Errors
     ///
     /// [`TextError::NoTokenizer`] for presets and for folders without `tokenizer.json`, and
-    /// [`Error::Load`] or [`Error::ModelConfig`] when a file is damaged. A missing or bad chat
+    /// [`Error::Load`], [`Error::ModelConfig`] or [`Error::Gguf`] when a file is damaged. A missing or bad chat
     /// template is no error before it is needed.
     pub fn open(model: &ModelSource) -> Result<Self> {
         let folder = match model {
             ModelSource::Preset { name, .. } => {
                 return Err(TextError::NoTokenizer { model: format!("preset {name}") }.into());
+            }
+            ModelSource::Gguf { path } => {
+                let (tokenizer, templates) = gguf::open(path)?;
+                return Ok(Self::new(tokenizer, templates, weights::Gguf::open(path)?.eos().into()));
             }
             ModelSource::Folder { path } => path,
         };
@@ -69,11 +74,18 @@ impl Text {
             Err(Error::Text(refusal)) => Err(refusal),
             other => Ok(other?),
         };
-        let mut eos = weights::eos(folder)?;
+        Ok(Self::new(tokenizer, templates, weights::eos(folder)?))
+    }
+
+    fn new(
+        tokenizer: Tokenizer,
+        templates: Result<Templates, TextError>,
+        mut eos: Vec<u32>,
+    ) -> Self {
         if let Some(id) = tokenizer.eos().filter(|id| !eos.contains(id)) {
             eos.push(id);
         }
-        Ok(Self { tokenizer: Arc::new(tokenizer), templates, eos })
+        Self { tokenizer: Arc::new(tokenizer), templates, eos }
     }
 
     /// Between text and ids.

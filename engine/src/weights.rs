@@ -18,11 +18,13 @@ use crate::models::config::ConfigFile;
 use crate::placement::Placement;
 use crate::quant::{Quant, QuantPlan, QuantType, Quantised, Role};
 
+pub(crate) mod gguf;
 mod outline;
 mod preset;
 mod random;
 mod safetensors;
 
+pub use gguf::{Gguf, GgufError};
 pub use outline::Outline;
 pub use preset::{Preset, embedder_presets, presets};
 pub use random::Random;
@@ -77,7 +79,7 @@ pub struct Checkpoint {
 ///
 /// # Errors
 ///
-/// When the preset does not exist, or a file of the folder is missing or damaged.
+/// When the preset does not exist, or a file is missing or damaged.
 pub fn open(model: &ModelSource) -> Result<Checkpoint> {
     let (config, eos) = match model {
         ModelSource::Preset { name, .. } => {
@@ -86,6 +88,11 @@ pub fn open(model: &ModelSource) -> Result<Checkpoint> {
             (config, eos)
         }
         ModelSource::Folder { path } => (config(&path.join("config.json"))?, eos(path)?),
+        ModelSource::Gguf { path } => {
+            let source = Gguf::open(path)?;
+            let (config, eos) = (source.config().clone(), source.eos().to_vec());
+            return Ok(Checkpoint { config, source: Box::new(source), eos });
+        }
     };
     Ok(Checkpoint { config, source: source(model)?, eos })
 }
@@ -94,11 +101,12 @@ pub fn open(model: &ModelSource) -> Result<Checkpoint> {
 ///
 /// # Errors
 ///
-/// When a file of the folder is missing or damaged.
+/// When a file is missing or damaged.
 pub fn source(model: &ModelSource) -> Result<Box<dyn Source>> {
     Ok(match model {
         ModelSource::Preset { seed, .. } => Box::new(Random::new(*seed)),
         ModelSource::Folder { path } => Box::new(Safetensors::open(path)?),
+        ModelSource::Gguf { path } => Box::new(Gguf::open(path)?),
     })
 }
 

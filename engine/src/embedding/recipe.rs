@@ -63,6 +63,7 @@ impl Recipe {
             ModelSource::Preset { name, .. } => Preset::named(name)?
                 .recipe()
                 .ok_or_else(|| Error::Continues { model: model.to_string() }),
+            ModelSource::Gguf { .. } => Err(Error::Continues { model: model.to_string() }),
         }
     }
 }

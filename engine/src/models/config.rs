@@ -66,6 +66,11 @@ impl ConfigFile {
         }
     }
 
+    /// What `value`, a JSON object, says; `name` is the file's name in messages.
+    pub(crate) fn new(name: impl Into<String>, value: Value) -> Self {
+        Self { name: name.into(), value }
+    }
+
     /// The file's name in messages.
     pub fn name(&self) -> &str {
         &self.name

@@ -28,6 +28,8 @@ impl Purpose {
     pub fn of(model: &ModelSource) -> Result<Self> {
         let embeds = match model {
             ModelSource::Preset { name, .. } => Preset::named(name)?.recipe().is_some(),
+            // Such files hold models that continue texts.
+            ModelSource::Gguf { .. } => false,
             ModelSource::Folder { path } => SIGNS.iter().any(|sign| path.join(sign).exists()),
         };
         Ok(if embeds { Self::Embedding } else { Self::Continuing })

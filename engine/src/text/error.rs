@@ -22,6 +22,14 @@ pub enum TextError {
         /// The model's folder.
         folder: String,
     },
+    /// A GGUF file of a model that was not made for chats.
+    #[error(
+        "`{file}` has no chat template (key `tokenizer.chat_template`); send the prompt as text, or choose a model that was tuned for chats"
+    )]
+    NoTemplateInFile {
+        /// The file.
+        file: String,
+    },
     /// Named templates, but none for this chat.
     #[error(
         "the chat templates are {known:?}, and none of them is `{wanted}`; send the prompt as text, or add that template to the model's folder"

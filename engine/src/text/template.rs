@@ -16,7 +16,7 @@ use super::{TextError, load, read};
 use crate::error::Result;
 
 /// The template that is used where no other is asked for.
-const DEFAULT: &str = "default";
+pub(super) const DEFAULT: &str = "default";
 /// The template for chats with tools.
 const TOOL_USE: &str = "tool_use";
 
@@ -56,7 +56,8 @@ impl Templates {
         Ok(Self::new(sources, special_tokens.clone())?)
     }
 
-    fn new(
+    /// Of `sources` by name.
+    pub(super) fn new(
         sources: Vec<(String, String)>,
         special_tokens: BTreeMap<&'static str, String>,
     ) -> Result<Self, TextError> {

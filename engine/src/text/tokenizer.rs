@@ -51,9 +51,17 @@ impl Tokenizer {
         // Settings of the training, which would silently cut or lengthen prompts.
         inner.with_truncation(None).map_err(|e| load(&path, e))?;
         inner.with_padding(None);
+        Ok(Self::new(inner, names(folder)?))
+    }
+
+    /// Of `inner`, with the texts of special tokens by their names in [`SPECIAL`].
+    pub(super) fn new(
+        inner: tokenizers::Tokenizer,
+        special_tokens: BTreeMap<&'static str, String>,
+    ) -> Self {
         let added = inner.get_added_tokens_decoder();
         let special_ids = added.iter().filter(|(_, token)| token.special).map(|(id, _)| *id);
-        Ok(Self { special_ids: special_ids.collect(), special_tokens: names(folder)?, inner })
+        Self { special_ids: special_ids.collect(), special_tokens, inner }
     }
 
     /// The ids of `text`, with the special tokens that the model expects around it. A

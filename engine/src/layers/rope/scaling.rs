@@ -43,6 +43,7 @@ struct Scaling {
     mscale_all_dim: Option<f64>,
     short_factor: Option<Vec<f64>>,
     long_factor: Option<Vec<f64>>,
+    divisors: Option<Vec<f64>>,
 }
 
 impl Scaling {
@@ -111,6 +112,11 @@ impl Rope {
                 let factor = require(scaling.factor, "linear", "factor")?;
                 Ok(Self::of(plain.frequencies.into_iter().map(|f| f / factor).collect(), 1.0))
             }
+            // What GGUF files have instead of `llama3`; the hub does not know it.
+            Some("divided") => {
+                let frequencies = plain.divided(scaling.divisors.as_ref(), "divided", "divisors")?;
+                Ok(Self::of(frequencies, 1.0))
+            }
             Some("llama3") => llama3(plain, &scaling),
             Some("yarn") => yarn(plain, &scaling, keys),
             Some("longrope") => longrope(plain, &scaling, keys),
@@ -130,6 +136,26 @@ impl Rope {
 struct Plain {
     theta: f64,
     frequencies: Vec<f64>,
+}
+
+impl Plain {
+    /// Each by the divisor of its own that `key` of the scaling `kind` says.
+    fn divided(
+        &self,
+        divisors: Option<&Vec<f64>>,
+        kind: &str,
+        key: &str,
+    ) -> Result<Vec<f64>, String> {
+        let divisors = require(divisors, kind, key)?;
+        if divisors.len() != self.frequencies.len() {
+            return Err(format!(
+                "`{key}` has {} numbers for {} frequencies",
+                divisors.len(),
+                self.frequencies.len()
+            ));
+        }
+        Ok(self.frequencies.iter().zip(divisors).map(|(f, divisor)| f / divisor).collect())
+    }
 }
 
 /// `theta^(−2i / dim)`.
@@ -192,19 +218,8 @@ fn yarn(plain: Plain, scaling: &Scaling, keys: &RopeKeys) -> Result<Rope, String
 /// sequences within the original context and one for longer ones.
 fn longrope(plain: Plain, scaling: &Scaling, keys: &RopeKeys) -> Result<Rope, String> {
     let stretch = Stretch::of(scaling, keys, "longrope")?;
-    let divided = |divisors: &Option<Vec<f64>>, key: &str| {
-        let divisors = require(divisors.as_ref(), "longrope", key)?;
-        if divisors.len() != plain.frequencies.len() {
-            return Err(format!(
-                "`{key}` has {} numbers for {} frequencies",
-                divisors.len(),
-                plain.frequencies.len()
-            ));
-        }
-        Ok(plain.frequencies.iter().zip(divisors).map(|(f, divisor)| f / divisor).collect())
-    };
-    let short: Vec<f64> = divided(&scaling.short_factor, "short_factor")?;
-    let long = divided(&scaling.long_factor, "long_factor")?;
+    let short = plain.divided(scaling.short_factor.as_ref(), "longrope", "short_factor")?;
+    let long = plain.divided(scaling.long_factor.as_ref(), "longrope", "long_factor")?;
     let magnitude = scaling.attention_factor.unwrap_or(match stretch.factor > 1.0 {
         true => (1.0 + stretch.factor.ln() / stretch.original.ln()).sqrt(),
         false => 1.0,

@@ -1,0 +1,234 @@
+//! The tokenizer and the chat templates that a GGUF file holds.
+//!
+//! Files say what a vocabulary is, not how `tokenizer.json` would put it. Two kinds are known:
+//!
+//! - `gpt2`: byte-level pairs with their merges, behind a pattern that cuts texts up first; which one
+//!   is told by name alone (see `gguf/pattern.rs`);
+//! - `llama`: the pieces of SentencePiece with their scores. Those of language models were trained by
+//!   merging pairs, and a score is the rank of a merge: neighbours merge in the order of the scores,
+//!   as in SentencePiece and llama.cpp. Read as probabilities of a unigram model they would cut
+//!   differently.
+//!
+//! All added tokens are handed over at once: each time, the automaton that finds them is built anew.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::json;
+use tokenizers::AddedToken;
+
+use super::Tokenizer;
+use super::template::{DEFAULT, Templates};
+use crate::error::Result;
+use crate::text::TextError;
+use crate::weights::gguf::{File, GgufError, Parts};
+
+mod pairs;
+mod pattern;
+mod pieces;
+
+/// The kinds of tokenizers that are known.
+const KINDS: &str = "`gpt2` and `llama`";
+
+/// What each token is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A part of words.
+    Normal,
+    /// What stands for everything else.
+    Unknown,
+    /// A mark that is no text.
+    Control,
+    /// Text that is never cut.
+    Added,
+    /// A place without a meaning.
+    Unused,
+    /// A byte.
+    Byte,
+}
+
+/// What files of every kind have.
+struct Vocabulary<'a> {
+    file: &'a File,
+    tokens: Vec<String>,
+    kinds: Vec<Kind>,
+}
+
+/// What a kind of tokenizer makes of its vocabulary.
+struct Made {
+    inner: tokenizers::Tokenizer,
+    /// Whether texts begin with the beginning-of-sequence token where the file does not say.
+    begins: bool,
+}
+
+/// The tokenizer and the templates of the model at `path`, and the ids of its file that end answers.
+pub(super) fn open(path: &Path) -> Result<(Tokenizer, Result<Templates, TextError>)> {
+    let parts = Parts::open(path)?;
+    let file = parts.head();
+    let tokenizer = tokenizer(file)?;
+    let templates = templates(file)?;
+    let templates = match templates.is_empty() {
+        true => Err(TextError::NoTemplateInFile { file: file.name().into() }),
+        false => Templates::new(templates, tokenizer.special_tokens().clone()),
+    };
+    Ok((tokenizer, templates))
+}
+
+/// The tokenizer in `file`.
+fn tokenizer(file: &File) -> Result<Tokenizer> {
+    let kind: String = file.need("tokenizer.ggml.model")?;
+    let vocabulary = Vocabulary::read(file)?;
+    let made = match &kind[..] {
+        "gpt2" => pairs::make(&vocabulary)?,
+        "llama" => pieces::make(&vocabulary)?,
+        other => {
+            let problem = format!("its tokenizer is of kind `{other}`; known are {KINDS}");
+            return Err(vocabulary.error(problem).into());
+        }
+    };
+    Ok(finished(&vocabulary, made)?)
+}
+
+impl<'a> Vocabulary<'a> {
+    fn read(file: &'a File) -> Result<Self, GgufError> {
+        let (list, types) = ("tokenizer.ggml.tokens", "tokenizer.ggml.token_type");
+        let tokens: Vec<String> = file.list(list)?.ok_or_else(|| file.missing(list))?;
+        let kinds = match file.list::<u64>(types)? {
+            None => vec![Kind::Normal; tokens.len()],
+            Some(numbers) => numbers.into_iter().map(Kind::numbered).collect(),
+        };
+        let vocabulary = Self { file, tokens, kinds };
+        vocabulary.check_length(types, vocabulary.kinds.len())?;
+        Ok(vocabulary)
+    }
+
+    /// Makes sure that the list `key` has one entry a token.
+    fn check_length(&self, key: &str, found: usize) -> Result<(), GgufError> {
+        match self.tokens.len() {
+            tokens if tokens == found => Ok(()),
+            tokens => {
+                let found = format!("a list of {found}");
+                Err(self.file.wrong(key, found, &format!("as long as the {tokens} tokens")))
+            }
+        }
+    }
+
+    fn error(&self, problem: impl Into<String>) -> GgufError {
+        GgufError::Tokenizer { file: self.file.name().into(), problem: problem.into() }
+    }
+
+    /// What a library said about this vocabulary.
+    fn failed(&self, e: tokenizers::Error) -> GgufError {
+        self.error(format!("its tokenizer cannot be built: {e}"))
+    }
+
+    /// The ids of all texts. Of several tokens with one text the first is used.
+    fn ids(&self) -> impl Iterator<Item = (String, u32)> {
+        // The first comes last, and stays.
+        self.tokens.iter().cloned().zip(0..).rev()
+    }
+
+    /// The text of the token that `key` names, with its id.
+    fn named(&self, key: &str) -> Result<Option<(u32, &str)>, GgufError> {
+        let key = format!("tokenizer.ggml.{key}_token_id");
+        let Some(id) = self.file.get::<u32>(&key)? else { return Ok(None) };
+        match self.tokens.get(id as usize) {
+            Some(text) => Ok(Some((id, text))),
+            // Some files name with this what they do not have.
+            None if id == u32::MAX => Ok(None),
+            None => {
+                let expected = format!("below {}, the number of tokens", self.tokens.len());
+                Err(self.file.wrong(&key, id, &expected))
+            }
+        }
+    }
+}
+
+impl Kind {
+    const fn numbered(number: u64) -> Self {
+        match number {
+            2 => Self::Unknown,
+            3 => Self::Control,
+            4 => Self::Added,
+            5 => Self::Unused,
+            6 => Self::Byte,
+            _ => Self::Normal,
+        }
+    }
+}
+
+/// The tokenizer with its added tokens, and with what it puts around texts.
+fn finished(vocabulary: &Vocabulary<'_>, made: Made) -> Result<Tokenizer, GgufError> {
+    let Made { mut inner, begins } = made;
+    let failed = |e| vocabulary.failed(e);
+    let mut special_tokens = BTreeMap::new();
+    let mut special = std::collections::HashSet::new();
+    for (name, key) in [
+        ("bos_token", "bos"),
+        ("eos_token", "eos"),
+        ("unk_token", "unknown"),
+        // So it is spelled in files.
+        ("sep_token", "seperator"),
+        ("pad_token", "padding"),
+        ("cls_token", "cls"),
+        ("mask_token", "mask"),
+    ] {
+        if let Some((id, text)) = vocabulary.named(key)? {
+            special_tokens.insert(name, text.to_owned());
+            special.insert(id);
+        }
+    }
+    let added = vocabulary.tokens.iter().zip(&vocabulary.kinds).zip(0..);
+    let added = added.filter_map(|((text, kind), id)| {
+        let special = match kind {
+            Kind::Control | Kind::Unknown => true,
+            Kind::Added => false,
+            Kind::Normal | Kind::Unused | Kind::Byte if special.contains(&id) => true,
+            Kind::Normal | Kind::Unused | Kind::Byte => return None,
+        };
+        Some(AddedToken::from(text.clone(), special).normalized(false))
+    });
+    inner.add_tokens(added.collect::<Vec<_>>()).map_err(failed)?;
+
+    let wants = |key: &str, usual| -> Result<bool, GgufError> {
+        Ok(vocabulary.file.get(&format!("tokenizer.ggml.add_{key}_token"))?.unwrap_or(usual))
+    };
+    let bos = vocabulary.named("bos")?.filter(|_| special_tokens.contains_key("bos_token"));
+    let bos = if wants("bos", begins)? { bos } else { None };
+    let eos = if wants("eos", false)? { vocabulary.named("eos")? } else { None };
+    if bos.is_some() || eos.is_some() {
+        let mark = |(_, text): (u32, &str)| json!({"SpecialToken": {"id": text, "type_id": 0}});
+        let text = json!({"Sequence": {"id": "A", "type_id": 0}});
+        let single: Vec<_> =
+            bos.map(mark).into_iter().chain([text.clone()]).chain(eos.map(mark)).collect();
+        let tokens = bos.into_iter().chain(eos);
+        let tokens: serde_json::Map<_, _> = tokens
+            .map(|(id, text)| (text.into(), json!({"id": text, "ids": [id], "tokens": [text]})))
+            .collect();
+        let pair = json!([text, {"Sequence": {"id": "B", "type_id": 1}}]);
+        let template = json!({
+            "type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": tokens,
+        });
+        let template: tokenizers::PostProcessorWrapper =
+            serde_json::from_value(template).map_err(|e| failed(e.into()))?;
+        inner.with_post_processor(Some(template));
+    }
+    Ok(Tokenizer::new(inner, special_tokens))
+}
+
+/// The chat templates in `file`, by name.
+fn templates(file: &File) -> Result<Vec<(String, String)>, GgufError> {
+    const KEY: &str = "tokenizer.chat_template";
+    let mut templates = Vec::new();
+    if let Some(source) = file.get::<String>(KEY)? {
+        templates.push((DEFAULT.to_owned(), source));
+    }
+    for name in file.list::<String>("tokenizer.chat_templates")?.unwrap_or_default() {
+        let source = file.need(&format!("{KEY}.{name}"))?;
+        templates.push((name, source));
+    }
+    Ok(templates)
+}
+
+#[cfg(test)]
+mod tests;

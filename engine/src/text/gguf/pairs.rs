@@ -1,0 +1,39 @@
+//! Byte-level pairs, whose merges the file lists.
+
+use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+
+use super::pattern::{Pattern, Words};
+use super::{Made, Vocabulary};
+use crate::weights::gguf::GgufError;
+
+const MERGES: &str = "tokenizer.ggml.merges";
+
+/// The tokenizer of `vocabulary`.
+pub(super) fn make(vocabulary: &Vocabulary<'_>) -> Result<Made, GgufError> {
+    let file = vocabulary.file;
+    let name: Option<String> = file.get("tokenizer.ggml.pre")?;
+    let pattern = Pattern::named(name.as_deref().unwrap_or("default"));
+    let pattern = pattern.map_err(|problem| vocabulary.error(problem))?;
+    let merges: Vec<String> = file.list(MERGES)?.ok_or_else(|| file.missing(MERGES))?;
+    let pair = |merge: &String| {
+        // The first letter may be a space itself.
+        let space = merge.char_indices().skip(1).find(|(_, letter)| *letter == ' ');
+        let (left, right) = space.map(|(at, _)| (&merge[..at], &merge[at + 1..])).unzip();
+        left.zip(right.filter(|right| !right.is_empty()))
+            .map(|(left, right)| (left.to_owned(), right.to_owned()))
+            .ok_or_else(|| file.wrong(MERGES, format!("a list with {merge:?}"), "a list of pairs"))
+    };
+    let merges = merges.iter().map(pair).collect::<Result<Vec<_>, _>>()?;
+    let failed = |e| vocabulary.failed(e);
+    let bpe = BPE::builder()
+        .vocab_and_merges(vocabulary.ids().collect::<Vocab>(), merges)
+        .ignore_merges(pattern.words == Words::Whole)
+        .build()
+        .map_err(failed)?;
+    let mut inner = tokenizers::Tokenizer::new(bpe);
+    inner.with_normalizer(pattern.normalizer()).map_err(failed)?;
+    inner.with_pre_tokenizer(Some(pattern.pre_tokenizer().map_err(failed)?));
+    inner.with_decoder(Some(ByteLevel::default()));
+    Ok(Made { inner, begins: pattern.begins })
+}

@@ -1,0 +1,61 @@
+//! From the bytes of a file to numbers, and the rows of heads back into their order.
+
+use std::borrow::Cow;
+use std::ops::Deref;
+
+use candle_core::quantized::{GgmlDType, QStorage, QTensor};
+use candle_core::{DType, Device, Result, Tensor};
+use memmap2::MmapMut;
+
+/// Bytes of a tensor: in the file, or put into another order.
+pub(super) enum Bytes<'a> {
+    InFile(&'a [u8]),
+    /// Memory of its own, which begins at a page: blocks must be aligned.
+    Moved(MmapMut),
+}
+
+impl Deref for Bytes<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::InFile(bytes) => bytes,
+            Self::Moved(bytes) => bytes,
+        }
+    }
+}
+
+/// Puts the rows of `heads` heads, which lie as pairs of neighbours, back into halves. `rows` is the
+/// number of them all; they may be quantised, as no block reaches from one into the next.
+///
+/// ```text
+///     file   0a 0b 1a 1b 2a 2b │ …      hub   0a 1a 2a 0b 1b 2b │ …
+/// ```
+pub(super) fn halves(bytes: &[u8], rows: usize, heads: usize) -> std::io::Result<Bytes<'static>> {
+    let width = bytes.len() / rows.max(1);
+    let dim = rows / heads.max(1);
+    let mut moved = MmapMut::map_anon(bytes.len())?;
+    for (row, to) in moved.chunks_exact_mut(width.max(1)).enumerate() {
+        let (head, within) = (row / dim, row % dim);
+        let (half, pair) = (within / (dim / 2), within % (dim / 2));
+        let from = head * dim + 2 * pair + half;
+        to.copy_from_slice(&bytes[from * width..][..width]);
+    }
+    Ok(Bytes::Moved(moved))
+}
+
+/// The numbers in `bytes`, as they are where they are floats, else in f32.
+pub(super) fn dense(bytes: &[u8], kind: GgmlDType, shape: &[usize]) -> Result<Tensor> {
+    let floats = |dtype| Tensor::from_raw_buffer(bytes, dtype, shape, &Device::Cpu);
+    match kind {
+        GgmlDType::F32 => floats(DType::F32),
+        GgmlDType::F16 => floats(DType::F16),
+        GgmlDType::BF16 => floats(DType::BF16),
+        _ => quantised(bytes, kind, shape)?.dequantize(&Device::Cpu),
+    }
+}
+
+/// The blocks in `bytes` as they are.
+pub(super) fn quantised(bytes: &[u8], kind: GgmlDType, shape: &[usize]) -> Result<QTensor> {
+    QTensor::new(QStorage::from_data(Cow::Borrowed(bytes), &Device::Cpu, kind)?, shape)
+}

@@ -1,0 +1,79 @@
+//! How positions are stretched, in the words of the hub's `rope_scaling`.
+
+use serde_json::{Value, json};
+
+use super::config::Keys;
+use super::parts::Parts;
+use super::{GgufError, numbers};
+use crate::error::Result;
+
+/// A divisor for each frequency.
+const DIVISORS: &str = "rope_freqs.weight";
+/// The same in sequences within the original context, and in longer ones.
+const SHORT: &str = "rope_factors_short.weight";
+const LONG: &str = "rope_factors_long.weight";
+
+/// What `rope_scaling` would say of the model in `parts`, if anything.
+pub(super) fn scaling(keys: &Keys<'_>, parts: &Parts) -> Result<Option<Value>> {
+    const TYPE: &str = "rope.scaling.type";
+    let number = |key: &str| keys.get::<f64>(&format!("rope.scaling.{key}"));
+    let kind: Option<String> = keys.get(TYPE)?;
+    let kind = kind.as_deref().filter(|kind| *kind != "none");
+    if parts.has(SHORT) || parts.has(LONG) {
+        return Ok(Some(json!({
+            "rope_type": "longrope",
+            "short_factor": divisors(parts, SHORT)?,
+            "long_factor": divisors(parts, LONG)?,
+            "original_max_position_embeddings": number("original_context_length")?,
+            "factor": number("factor")?,
+            "attention_factor": number("attn_factor")?,
+        })));
+    }
+    let divided = parts.has(DIVISORS);
+    Ok(match kind {
+        None if divided => {
+            Some(json!({ "rope_type": "divided", "divisors": divisors(parts, DIVISORS)? }))
+        }
+        None => match keys.get::<f64>("rope.scale_linear")? {
+            None | Some(1.0) => None,
+            Some(factor) => Some(json!({ "rope_type": "linear", "factor": factor })),
+        },
+        Some("linear") if !divided => {
+            Some(json!({ "rope_type": "linear", "factor": number("factor")? }))
+        }
+        Some("yarn") if !divided => Some(json!({
+            "rope_type": "yarn",
+            "factor": number("factor")?,
+            "original_max_position_embeddings": number("original_context_length")?,
+            "attention_factor": yarn_magnitude(number("factor")?, number("attn_factor")?),
+            "beta_fast": number("yarn_beta_fast")?,
+            "beta_slow": number("yarn_beta_slow")?,
+        })),
+        Some(other) => {
+            let expected = match divided {
+                true => "`none` beside the tensor `rope_freqs.weight`",
+                false => "`none`, `linear`, `yarn` or, with its tensors, `longrope`",
+            };
+            return Err(keys.wrong(TYPE, format!("`{other}`"), expected).into());
+        }
+    })
+}
+
+/// The factor on cosines and sines: what the file says multiplies what YaRN prescribes.
+fn yarn_magnitude(factor: Option<f64>, given: Option<f64>) -> Option<f64> {
+    let usual = factor.filter(|factor| *factor > 1.0).map_or(1.0, |f| 0.1 * f.ln() + 1.0);
+    given.map(|given| given * usual)
+}
+
+fn divisors(parts: &Parts, name: &str) -> Result<Vec<f32>> {
+    let Some((file, tensor)) = parts.tensor(name) else {
+        return Err(GgufError::MissingTensor {
+            file: parts.head().name().into(),
+            tensor: name.into(),
+            wanted: "rope_scaling".into(),
+            expected: Vec::new(),
+        }
+        .into());
+    };
+    Ok(numbers::dense(file.bytes(tensor), tensor.kind, &tensor.shape)?.flatten_all()?.to_vec1()?)
+}
