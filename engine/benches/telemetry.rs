@@ -12,7 +12,7 @@ use tracing::debug_span;
 use windtunnel_engine::telemetry::Stopwatch;
 use windtunnel_engine::{
     Choice, Dtype, Engine, EngineConfig, Eos, KvLayout, ModelSource, PrefixCache, QuantPlan,
-    Request, Sampling, Stages, Stats, StepReport, Truncation,
+    Request, Sampling, Stages, Stats, StepReport, Topology, Truncation,
 };
 
 /// Longest sequence.
@@ -23,6 +23,8 @@ fn step(c: &mut Criterion) {
         model: ModelSource::Preset { name: "tiny-llama".into(), seed: 1 },
         dtype: Dtype::F32,
         quant: QuantPlan::DENSE,
+        devices: "cpu:0".parse().expect("a device map"),
+        topology: Topology::NONE,
         kv: KvLayout::Contiguous,
         attention: Choice::Auto,
         prefix_cache: PrefixCache::Off,

@@ -17,7 +17,10 @@ use crate::layers::self_attention::{Projections, SelfAttention};
 use crate::layers::table::Table;
 use crate::models::{Body, Model};
 use crate::pass::{Pass, Place};
+use crate::placement::Widths;
 use crate::weights::{Ties, Weights};
+
+pub(crate) mod widths;
 
 /// A decoder, fully described.
 #[derive(Debug, Clone)]
@@ -311,8 +314,8 @@ impl Body for Stack {
     }
 
     fn forward(&self, pass: &mut Pass<'_>) -> TensorResult<Tensor> {
-        let x = self.stream(pass)?.to_device(pass.placement.first())?;
-        self.normed(&x, pass)
+        let x = self.stream(pass)?;
+        self.normed(&pass.home(&x)?, pass)
     }
 }
 
@@ -331,6 +334,10 @@ impl Model for Decoder {
 
     fn border(&self) -> Option<usize> {
         self.stack.config.ropes.border()
+    }
+
+    fn widths(&self) -> Widths {
+        self.stack.config.widths()
     }
 
     fn forward(&self, pass: &mut Pass<'_>) -> TensorResult<Tensor> {

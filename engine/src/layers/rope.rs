@@ -5,6 +5,7 @@
 use candle_core::{D, DType, Device, Result as TensorResult, Tensor};
 
 use crate::pass::{Pass, Position};
+use crate::placement::Spot;
 
 mod scaling;
 
@@ -155,7 +156,7 @@ impl Ropes {
         let device = pass.tokens().device();
         let angles = |rope: &Rope| rope.angles(pass.positions(), dtype, device);
         let kinds = self.kinds.iter().map(angles).collect::<TensorResult<_>>()?;
-        Ok(StepAngles { kinds, layers: &self.layers })
+        Ok(StepAngles { kinds, copies: Vec::new(), layers: &self.layers })
     }
 }
 
@@ -163,6 +164,8 @@ impl Ropes {
 #[derive(Debug)]
 pub struct StepAngles<'a> {
     kinds: Vec<Angles>,
+    /// Those that other devices than the first one have asked for, by kind and device.
+    copies: Vec<((usize, usize), Angles)>,
     layers: &'a [Option<usize>],
 }
 
@@ -174,10 +177,21 @@ impl StepAngles<'_> {
     /// When the transfer fails.
     pub fn at(&mut self, layer: usize, pass: &Pass<'_>) -> TensorResult<Option<&Angles>> {
         let Some(kind) = self.layers[layer] else { return Ok(None) };
-        let angles = &mut self.kinds[kind];
-        angles.cos = pass.at(layer, &angles.cos)?;
-        angles.sin = pass.at(layer, &angles.sin)?;
-        Ok(Some(angles))
+        let device = pass.placement.index(Spot::Layer(layer));
+        if device == pass.placement.index(Spot::Fixed) {
+            return Ok(Some(&self.kinds[kind]));
+        }
+        let known = self.copies.iter().position(|(place, _)| *place == (kind, device));
+        let copy = match known {
+            Some(copy) => copy,
+            None => {
+                let Angles { cos, sin, pairing } = &self.kinds[kind];
+                let (cos, sin) = (pass.lent(layer, cos)?, pass.lent(layer, sin)?);
+                self.copies.push(((kind, device), Angles { cos, sin, pairing: *pairing }));
+                self.copies.len() - 1
+            }
+        };
+        Ok(Some(&self.copies[copy].1))
     }
 }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::case::Case;
 use crate::environment::Build;
+use crate::holding::Holding;
 use crate::metric::Metric;
 use crate::record::Iteration;
 
@@ -42,6 +43,9 @@ pub enum Message {
     Loaded {
         /// The attention backend that will run.
         attention: String,
+        /// What each device holds, the first one first.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        holdings: Vec<Holding>,
         /// What is known once a round, each value in its metric's unit.
         values: BTreeMap<Metric, f64>,
     },
@@ -84,6 +88,7 @@ mod tests {
             Message::Hello { protocol: PROTOCOL, build: Build::default() },
             Message::Loaded {
                 attention: "naive".into(),
+                holdings: Vec::new(),
                 values: [(Metric::LoadTime, 1.5e9)].into_iter().collect(),
             },
             Message::Unsupported { reason: "two\nlines".into() },
