@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use windtunnel_engine::{
     Choice, Dtype, Engine, EngineConfig, KvLayout, ModelSource, PrefixCache, QuantPlan, Request,
-    RequestId,
+    RequestId, Topology,
 };
 
 /// Tokens in the cache when measuring begins.
@@ -23,6 +23,8 @@ fn load(preset: &str, dtype: Dtype, batch: usize) -> Engine {
         model: ModelSource::Preset { name: preset.into(), seed: 1 },
         dtype,
         quant: QuantPlan::DENSE,
+        devices: "cpu:0".parse().expect("a device map"),
+        topology: Topology::NONE,
         kv: KvLayout::Contiguous,
         attention: Choice::Auto,
         prefix_cache: PrefixCache::Off,

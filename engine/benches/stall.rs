@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use windtunnel_engine::{
-    Choice, Dtype, Engine, EngineConfig, ModelSource, PrefixCache, QuantPlan, Request,
+    Choice, Dtype, Engine, EngineConfig, ModelSource, PrefixCache, QuantPlan, Request, Topology,
 };
 
 /// Sequences that decode.
@@ -26,6 +26,8 @@ fn load(step_tokens: usize) -> Engine {
         model: ModelSource::Preset { name: "tiny-llama".into(), seed: 1 },
         dtype: Dtype::F32,
         quant: QuantPlan::DENSE,
+        devices: "cpu:0".parse().expect("a device map"),
+        topology: Topology::NONE,
         kv: "paged-32".parse().expect("a layout"),
         attention: Choice::Auto,
         prefix_cache: PrefixCache::Off,

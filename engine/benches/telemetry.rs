@@ -13,7 +13,7 @@ use tracing::{debug_span, trace_span};
 use windtunnel_engine::telemetry::Stopwatch;
 use windtunnel_engine::{
     Choice, Dtype, Engine, EngineConfig, Eos, KvLayout, ModelSource, PrefixCache, QuantPlan,
-    Request, Sampling, Stages, Stats, StepReport, Truncation,
+    Request, Sampling, Stages, Stats, StepReport, Topology, Truncation,
 };
 
 /// Spans of what the layers of tiny-llama do: 19 a layer, 6 beside them.
@@ -26,6 +26,8 @@ fn step(c: &mut Criterion) {
         model: ModelSource::Preset { name: "tiny-llama".into(), seed: 1 },
         dtype: Dtype::F32,
         quant: QuantPlan::DENSE,
+        devices: "cpu:0".parse().expect("a device map"),
+        topology: Topology::NONE,
         kv: KvLayout::Contiguous,
         attention: Choice::Auto,
         prefix_cache: PrefixCache::Off,

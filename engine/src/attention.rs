@@ -101,17 +101,17 @@ impl Mask {
     }
 }
 
-/// The backend that `choice` means for this model.
+/// The backend that `choice` means for this model on all of `devices`.
 ///
 /// # Errors
 ///
 /// [`Error::UnknownAttention`], or the [`Unsupported`] of the backend named; with
 /// [`Choice::Auto`] that of the last one asked.
-pub fn choose(
+pub fn choose<'a>(
     choice: &Choice,
     heads: &Heads,
     kv: KvLayout,
-    device: &Device,
+    devices: impl Iterator<Item = &'a Device> + Clone,
     dtype: DType,
 ) -> Result<&'static dyn Attention> {
     let wanted = |backend: &&&dyn Attention| match choice {
@@ -123,7 +123,8 @@ pub fn choose(
         known: BACKENDS.iter().map(|backend| backend.name()).collect(),
     };
     for &backend in BACKENDS.iter().filter(wanted) {
-        match backend.supports(heads, kv, device, dtype) {
+        let mut devices = devices.clone();
+        match devices.try_for_each(|device| backend.supports(heads, kv, device, dtype)) {
             Ok(()) => return Ok(backend),
             Err(unsupported) => refusal = unsupported.into(),
         }

@@ -10,6 +10,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::placement::{DeviceMap, Topology};
 use crate::quant::QuantPlan;
 use crate::sampler::mix;
 
@@ -23,6 +24,10 @@ pub struct EngineConfig {
     pub dtype: Dtype,
     /// Which matrices are quantised while they are read, and how.
     pub quant: QuantPlan,
+    /// Which layer lives where, with its share of the cache.
+    pub devices: DeviceMap,
+    /// What single layers and tensors get instead of their quantisation and their device.
+    pub topology: Topology,
     /// How the key-value cache is cut into blocks.
     pub kv: KvLayout,
     /// Which attention backend computes.
@@ -257,4 +262,4 @@ macro_rules! serde_as_text {
 
 pub(crate) use serde_as_text;
 
-serde_as_text!(KvLayout, Choice);
+serde_as_text!(KvLayout, Choice, DeviceMap);

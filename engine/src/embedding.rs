@@ -25,6 +25,8 @@
 //! # Ok(()) }
 //! ```
 
+use std::cell::Cell;
+
 use candle_core::{DType, Device};
 use serde::{Deserialize, Serialize};
 use tracing::debug_span;
@@ -35,9 +37,9 @@ use crate::config::{Choice, Dtype, KvLayout, ModelSource};
 use crate::error::{Error, Result};
 use crate::models::{self, Body, EMBEDDERS, Purpose};
 use crate::pass::{Kv, Observer, Pass};
-use crate::placement::Placement;
+use crate::placement::{DeviceName, Placement};
 use crate::telemetry::{EmbedReport, Footprint, Stage, Stopwatch};
-use crate::weights::{self, Checkpoint, Tally, Weights};
+use crate::weights::{self, Checkpoint, Formats, Outline, Tally, Weights};
 
 mod dense;
 mod modules;
@@ -128,11 +130,12 @@ impl Embedder {
         let transformer = model.within(&recipe.transformer);
         let Checkpoint { config: file, source, .. } = weights::open(&transformer)?;
         let entry = models::find(EMBEDDERS, &file)?;
-        let (outline, _) = models::outline(entry, &file)?;
         let (dtype, placement) = (dtype.candle(), Placement::cpu());
-        let device = placement.first();
+        let (outline, _) =
+            models::outline(entry, &file, Outline::default(), Formats::plain(dtype))?;
+        let devices = placement.devices();
         // A pass without a cache is read like one of contiguous sequences.
-        let attention = choose(attention, outline.heads(), KvLayout::Contiguous, device, dtype)?;
+        let attention = choose(attention, outline.heads(), KvLayout::Contiguous, devices, dtype)?;
         let caps = [recipe.longest, *max_sequence_length].into_iter().flatten();
         let limits = Limits {
             vocabulary: outline.vocabulary(),
@@ -219,6 +222,7 @@ impl Embedder {
             attention: self.attention,
             heads: self.body.heads(),
             placement: &self.placement,
+            transfers: Cell::default(),
             observer: observer.map(|observer| observer as &mut dyn Observer),
         };
         let tokens = batch.positions.len();
@@ -274,7 +278,7 @@ impl Embedder {
     }
 
     /// Logical names of the devices in use.
-    pub fn devices(&self) -> impl Iterator<Item = &str> {
+    pub fn devices(&self) -> impl Iterator<Item = DeviceName> {
         self.placement.names()
     }
 

@@ -3,6 +3,8 @@
 //! A step is three verbs that pass values: schedule, forward and sample, commit. The engine is a
 //! plain value and does nothing between calls; threads and channels belong to whoever embeds it.
 
+use std::cell::Cell;
+
 use candle_core::{DType, Tensor};
 use tracing::debug_span;
 use tracing::field::Empty;
@@ -13,15 +15,17 @@ use crate::config::{EngineConfig, KvLayout, PrefixCache};
 use crate::cpu::Numbers;
 use crate::error::Result;
 use crate::kv::{KvShape, KvStore};
-use crate::models::{self, MODELS, Model, Purpose, Sketch};
+use crate::models::{self, MODELS, Model, Purpose};
 use crate::pass::{Kv, Observer, Pass};
-use crate::placement::Placement;
+use crate::placement::{Estimate, Placement};
 use crate::request::{Event, Request, RequestId};
 use crate::sampler::{Drawn, NoToken, Scratch};
 use crate::scheduler::{Grant, Limits, Schedule, Scheduler};
-use crate::telemetry::{Footprint, PoolStats, Stage, Stages, Stats, StepReport, Stopwatch};
+use crate::telemetry::{
+    Footprint, Holding, PoolStats, Stage, Stages, Stats, StepReport, Stopwatch,
+};
 use crate::terms::{Accepted, Terms};
-use crate::weights::{self, Checkpoint, Tally, Weights};
+use crate::weights::{self, Checkpoint, Formats, Outline, Tally};
 
 /// A loaded model with its cache and its requests.
 pub struct Engine {
@@ -33,7 +37,7 @@ pub struct Engine {
     scheduler: Scheduler,
     scratch: Scratch,
     terms: Terms,
-    footprint: Footprint,
+    holdings: Vec<Holding>,
     /// How many requests were accepted.
     requests: u64,
     stats: Stats,
@@ -68,25 +72,31 @@ impl Engine {
         Purpose::Continuing.require(&config.model)?;
         let Checkpoint { config: file, source, eos } = weights::open(&config.model)?;
         let entry = models::find(MODELS, &file)?;
-        let Sketch { heads, vocabulary, positions, border, .. } = models::sketch(&file)?;
         let dtype = config.dtype.candle();
-        let placement = Placement::cpu();
-        let attention = choose(&config.attention, &heads, config.kv, placement.first(), dtype)?;
+        let formats = Formats { dtype, quant: &config.quant, topology: &config.topology };
+        let (outline, outlined) =
+            models::outline(entry, &file, Outline { of: Some(&*source) }, formats)?;
+        let (heads, vocabulary) = (outline.heads().clone(), outline.vocabulary());
+        let positions = outline.positions();
         let longest = positions.min(config.max_sequence_length.unwrap_or(positions));
         // One that no sequence can cross changes nothing.
-        let border = border.filter(|border| *border < longest);
+        let border = outline.border().filter(|border| *border < longest);
         let prefix_cache = match (config.kv, border) {
             (KvLayout::Paged { .. }, None) => config.prefix_cache,
             (KvLayout::Contiguous, _) | (_, Some(_)) => PrefixCache::Off,
         };
         let shape = KvShape::plan(config, longest, &heads, prefix_cache)?;
+        let estimate = Estimate::of(&outlined, &heads, outline.widths(), &shape, dtype, config);
+        let names = outlined.names();
+        let placement = Placement::plan(&config.devices, &config.topology, &estimate, &names)?;
+        let devices = placement.devices();
+        let attention = choose(&config.attention, &heads, config.kv, devices, dtype)?;
 
         let tally = Tally::default();
-        let root = Weights::new(&*source, &placement, dtype, &tally).quantised(&config.quant);
-        let model = (entry.load)(&file, &root)?;
+        let model = (entry.load)(&file, &formats.of(&*source, &placement, &tally))?;
         debug_assert_eq!((model.heads(), model.vocabulary()), (&heads, vocabulary));
         let kv = KvStore::new(&heads, &shape, dtype, &placement)?;
-        let footprint = Footprint { weights: tally.bytes(), kv: kv.bytes() };
+        let holdings = placement.holdings(&estimate, &tally, &kv);
         let limits =
             Limits { step_tokens: config.max_step_tokens, sequences: config.max_sequences };
         let capacity = shape.capacity;
@@ -101,7 +111,7 @@ impl Engine {
             scheduler: Scheduler::new(limits, capacity),
             scratch: Scratch::default(),
             terms,
-            footprint,
+            holdings,
             requests: 0,
             stats: Stats::default(),
         })
@@ -175,35 +185,35 @@ impl Engine {
             let report = StepReport { stages, ..StepReport::default() };
             return self.close(Vec::new(), Vec::new(), report);
         }
-        let counts = self.counts(&schedule);
-        span.record("prefilled", counts.prefilled);
+        let mut report = StepReport { stages, ..self.counts(&schedule) };
+        span.record("prefilled", report.prefilled);
         // Preempted sequences have left `running`, but each grant's index is still right: only
         // the youngest leave, and they are last.
         // On a thread of the pool: entered from outside, each of the hundreds of parallel loops of
         // a pass would wake a worker and wait for it.
         let drawn = rayon::scope(|_| {
-            span.in_scope(|| self.forward_and_sample(&schedule, observer, &mut stages, &mut watch))
+            span.in_scope(|| self.forward_and_sample(&schedule, observer, &mut report, &mut watch))
         });
         let events = Stage::Commit.of(|| match drawn {
             Ok(drawn) => self.scheduler.commit(&schedule, drawn),
             Err(failure) => self.scheduler.fail(&schedule, &failure),
         });
-        stages.commit = watch.lap();
-        self.close(schedule.admitted, events, StepReport { stages, ..counts })
+        report.stages.commit = watch.lap();
+        self.close(schedule.admitted, events, report)
     }
 
     fn forward_and_sample(
         &mut self,
         schedule: &Schedule,
         observer: Option<&mut dyn StepObserver>,
-        stages: &mut Stages,
+        report: &mut StepReport,
         watch: &mut Stopwatch,
     ) -> Result<Vec<Result<Drawn, NoToken>>> {
         let running = self.scheduler.running();
         let pools = self.scheduler.pools();
         let batch =
             Stage::Batch.of(|| Batch::new(schedule, running, pools, self.placement.first()))?;
-        stages.batch = watch.lap();
+        report.stages.batch = watch.lap();
 
         let observed = observer.is_some();
         let observer = observer.map(|observer| {
@@ -216,19 +226,22 @@ impl Engine {
             attention: self.attention,
             heads: &self.heads,
             placement: &self.placement,
+            transfers: Cell::default(),
             observer,
         };
         let tokens = batch.positions.len();
         let logits = debug_span!("forward", tokens, attention = self.attention.name())
-            .in_scope(|| self.model.forward(&mut pass))?;
+            .in_scope(|| self.model.forward(&mut pass));
+        report.transfers = pass.transfers.get();
+        let logits = logits?;
         let logits = match observed {
             true => logits.index_select(&Tensor::new(&batch.drawn[..], logits.device())?, 0)?,
             false => logits,
         };
-        stages.forward = watch.lap();
+        report.stages.forward = watch.lap();
 
         let drawn = Stage::Sample.of(|| self.sample(schedule, &logits));
-        stages.sample = watch.lap();
+        report.stages.sample = watch.lap();
         drawn
     }
 
@@ -347,14 +360,14 @@ impl Engine {
         self.terms.prefix_cache
     }
 
-    /// Logical names of the devices in use.
-    pub fn devices(&self) -> impl Iterator<Item = &str> {
-        self.placement.names()
+    /// The devices in use, the first one first: what each was expected to hold, and what it holds.
+    pub fn holdings(&self) -> &[Holding] {
+        &self.holdings
     }
 
-    /// Bytes of weights and cache.
-    pub const fn footprint(&self) -> Footprint {
-        self.footprint
+    /// Bytes of weights and cache on all devices.
+    pub fn footprint(&self) -> Footprint {
+        self.holdings.iter().map(|holding| holding.held).sum()
     }
 
     /// Compares the block pools with what the sequences hold, and makes sure that each holds what

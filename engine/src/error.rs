@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::embedding::InputError;
+use crate::placement::PlacementError;
 use crate::quant::QuantType;
 use crate::text::TextError;
 use crate::weights::GgufError;
@@ -131,6 +132,9 @@ pub enum Error {
     /// A combination that exists but cannot run here.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
+    /// Devices that do not exist, or on which the model does not fit.
+    #[error(transparent)]
+    Placement(#[from] PlacementError),
     /// A value of the engine's configuration contradicts another one or the model.
     #[error("`{setting}` is {value}, {problem}")]
     Setting {

@@ -20,7 +20,6 @@ use crate::placement::Placement;
 #[derive(Debug)]
 pub struct KvStore {
     layers: Vec<Layer>,
-    bytes: u64,
 }
 
 /// The cache of a layer.
@@ -197,20 +196,22 @@ impl KvStore {
             Ok(Layer { pool, keys: zeros()?, values: zeros()? })
         };
         let layers = layers.iter().enumerate().map(layer).collect::<TensorResult<_>>()?;
-        Ok(Self { layers, bytes: Self::bytes_for(heads, shape, dtype) })
+        Ok(Self { layers })
     }
 
-    /// Bytes that a cache of this shape takes.
-    pub fn bytes_for(heads: &Heads, shape: &KvShape, dtype: DType) -> u64 {
+    /// Bytes that layer `layer` will take in a cache of this shape; none where it reads the keys of
+    /// another one.
+    pub fn layer_bytes(heads: &Heads, layer: usize, shape: &KvShape, dtype: DType) -> u64 {
         let KvShape { capacity, layers } = shape;
-        let blocks: usize = layers.iter().map(|&pool| capacity.pools[pool].blocks).sum();
         let token = 2 * heads.kv_heads * heads.dim * dtype.size_in_bytes();
+        let blocks = layers.get(layer).map_or(0, |&pool| capacity.pools[pool].blocks);
         (blocks * capacity.block * token) as u64
     }
 
-    /// Bytes that it takes.
-    pub const fn bytes(&self) -> u64 {
-        self.bytes
+    /// Bytes that each layer takes, of those that keep keys.
+    pub fn bytes(&self) -> impl Iterator<Item = u64> {
+        let size = |pool: &Tensor| (pool.elem_count() * pool.dtype().size_in_bytes()) as u64;
+        self.layers.iter().map(move |layer| size(&layer.keys) + size(&layer.values))
     }
 
     /// How many layers keep their keys in the blocks of `pool`.

@@ -7,13 +7,13 @@
 //! [`EMBEDDERS`], if it turns them into vectors. A model holds weights and never state; it learns
 //! what to compute from the [`Pass`].
 
-use candle_core::{Result as TensorResult, Tensor};
+use candle_core::{DType, Result as TensorResult, Tensor};
 
 use crate::attention::Heads;
 use crate::error::{Error, Result};
 use crate::pass::Pass;
-use crate::placement::Placement;
-use crate::weights::{Outline, Tally, Weights};
+use crate::placement::{Placement, Widths};
+use crate::weights::{Formats, Outline, Tally, Weights};
 
 pub mod config;
 mod gemma2;
@@ -54,6 +54,9 @@ pub trait Model: Send {
     fn border(&self) -> Option<usize> {
         None
     }
+
+    /// How many numbers of a token a pass holds at once.
+    fn widths(&self) -> Widths;
 
     /// Logits, `[rows, vocabulary]`, of the rows that [`Pass::last`] keeps.
     ///
@@ -172,21 +175,26 @@ pub struct Sketch {
 ///
 /// As loading it, as far as the configuration is at fault.
 pub fn sketch(config: &ConfigFile) -> Result<Sketch> {
-    let (model, parameters) = outline(find(MODELS, config)?, config)?;
+    let (model, tally) =
+        outline(find(MODELS, config)?, config, Outline::default(), Formats::plain(DType::F32))?;
     Ok(Sketch {
         heads: model.heads().clone(),
         vocabulary: model.vocabulary(),
         positions: model.positions(),
         border: model.border(),
-        parameters,
+        parameters: tally.parameters(),
     })
 }
 
-/// Loads the model that `config` describes from a source without numbers, so that what cannot
-/// work is refused before gigabytes are read; and the number of its weights.
-pub(crate) fn outline<M: ?Sized>(entry: &Entry<M>, config: &ConfigFile) -> Result<(Box<M>, u64)> {
+/// Loads the model that `config` describes from a `source` without numbers, so that what cannot
+/// work is refused before gigabytes are read; and counts what `formats` makes of its weights.
+pub(crate) fn outline<M: ?Sized>(
+    entry: &Entry<M>,
+    config: &ConfigFile,
+    source: Outline<'_>,
+    formats: Formats<'_>,
+) -> Result<(Box<M>, Tally)> {
     let (placement, tally) = (Placement::cpu(), Tally::default());
-    let weights = Weights::new(&Outline, &placement, candle_core::DType::F32, &tally);
-    let model = (entry.load)(config, &weights)?;
-    Ok((model, tally.parameters()))
+    let model = (entry.load)(config, &formats.of(&source, &placement, &tally))?;
+    Ok((model, tally))
 }

@@ -4,13 +4,15 @@
 //! and keeps the rows that matter. How the cache is cut, who runs beside whom, and which kernel
 //! attends stay hidden from it.
 
+use std::cell::Cell;
+
 use candle_core::{Result, Tensor, bail};
 
 use crate::attention::{Attention, Heads};
 use crate::batch::Batch;
 use crate::kv::{KvStore, KvView};
-use crate::placement::Placement;
-use crate::telemetry::Stage;
+use crate::placement::{Placement, Spot};
+use crate::telemetry::{Stage, Transfers};
 
 pub use crate::batch::Position;
 
@@ -26,6 +28,8 @@ pub struct Pass<'a> {
     pub heads: &'a Heads,
     /// Which layer lives where.
     pub placement: &'a Placement,
+    /// What has moved between devices so far.
+    pub transfers: Cell<Transfers>,
     /// Who looks on, if anybody.
     pub observer: Option<&'a mut dyn Observer>,
 }
@@ -77,13 +81,54 @@ impl Pass<'_> {
         &self.batch.positions
     }
 
-    /// `x` on the device of layer `layer`; free when it is there already.
+    /// `x`, as the layer before left it, or for the first layer what belongs to none, on the device
+    /// of layer `layer`; free when it is there already.
     ///
     /// # Errors
     ///
     /// When the transfer fails.
     pub fn at(&self, layer: usize, x: &Tensor) -> Result<Tensor> {
-        Stage::Transfer.of(|| x.to_device(self.placement.layer(layer)))
+        let from = layer.checked_sub(1).map_or(Spot::Fixed, Spot::Layer);
+        self.moved(x, from, Spot::Layer(layer))
+    }
+
+    /// `x` of the first device on the device of layer `layer`; free when it is there already.
+    ///
+    /// # Errors
+    ///
+    /// When the transfer fails.
+    pub fn lent(&self, layer: usize, x: &Tensor) -> Result<Tensor> {
+        self.moved(x, Spot::Fixed, Spot::Layer(layer))
+    }
+
+    /// `x`, as the last layer left it, on the first device; free when it is there already.
+    ///
+    /// # Errors
+    ///
+    /// When the transfer fails.
+    pub fn home(&self, x: &Tensor) -> Result<Tensor> {
+        let last = self.heads.masks.len().checked_sub(1);
+        self.moved(x, last.map_or(Spot::Fixed, Spot::Layer), Spot::Fixed)
+    }
+
+    /// `x`, which is on the device of `from`, on that of `to`.
+    ///
+    /// Between two logical devices that are one real device it is copied all the same: what a
+    /// transfer costs is to be seen.
+    fn moved(&self, x: &Tensor, from: Spot, to: Spot) -> Result<Tensor> {
+        if self.placement.index(from) == self.placement.index(to) {
+            return Ok(x.clone());
+        }
+        let mut transfers = self.transfers.get();
+        transfers.count += 1;
+        transfers.bytes += (x.elem_count() * x.dtype().size_in_bytes()) as u64;
+        self.transfers.set(transfers);
+        let [from, to] = [from, to].map(|spot| self.placement.at(spot));
+        Stage::Transfer.of(|| match from.same_device(to) {
+            true => x.force_contiguous(),
+            // A part of a tensor is cut out first, lest all of it travels.
+            false => x.contiguous()?.to_device(to),
+        })
     }
 
     /// Stores `k` and `v` (`[tokens, kv_heads, dim]`) of layer `layer` in the cache, if there is
@@ -125,19 +170,21 @@ impl Pass<'_> {
         };
         let tables = store.tables(source, &self.batch.tables);
         let view = store.view(source, self.heads, tables);
-        let (q, mask) = (self.at(source, q)?, self.heads.masks[layer]);
+        let [there, here] = [source, layer].map(Spot::Layer);
+        let q = self.moved(q, here, there)?;
+        let mask = self.heads.masks[layer];
         let attended = Stage::Attention.of(|| self.attention.attend(&q, &view, mask))?;
-        self.at(layer, &attended)
+        self.moved(&attended, there, here)
     }
 
-    /// The rows of `x` whose logits are wanted: those that a token is drawn from, or all of them
-    /// when somebody looks on. On the first device.
+    /// The rows of `x`, as the last layer left it, whose logits are wanted: those that a token is
+    /// drawn from, or all of them when somebody looks on. On the first device.
     ///
     /// # Errors
     ///
     /// When the selection fails.
     pub fn last(&self, x: &Tensor) -> Result<Tensor> {
-        let x = Stage::Transfer.of(|| x.to_device(self.placement.first()))?;
+        let x = self.home(x)?;
         if self.observer.is_some() || self.batch.drawn.len() == x.dim(0)? {
             return Ok(x);
         }

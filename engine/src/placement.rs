@@ -1,37 +1,163 @@
 //! Which device holds what.
 //!
-//! Devices have logical names (`cpu:0`). A layer lives on one device; embedding, final norm and
-//! head live on the first one. Today the first is the only one.
+//! Devices have logical names: `cpu:0`, `cpu:1`, `cuda:0`. Several of them may be one real device,
+//! as all CPUs are; each still has weights, keys and values of its own, and what passes from one to
+//! another is copied and counted, so that maps can be tested and measured without accelerators.
+//!
+//! A layer lives whole on one device, with its keys and values. Embedding, final norm and head live
+//! on the first device. What a user writes is a [`DeviceMap`], from which a [`Topology`] may take
+//! single layers; [`Placement::plan`] makes a [`Placement`] of them, and where sizes decide, lets
+//! [`automatic`](automatic::place) weigh what an [`Estimate`] says.
 
 use candle_core::Device;
+
+pub mod automatic;
+mod device;
+mod error;
+mod estimate;
+mod map;
+mod topology;
+
+pub use device::DeviceName;
+pub use error::PlacementError;
+pub use estimate::{Estimate, Widths};
+pub use map::{Budget, DeviceMap, Share};
+pub use topology::Topology;
+
+use crate::error::Result;
+use crate::kv::KvStore;
+use crate::telemetry::{Footprint, Holding};
+use crate::weights::Tally;
 
 /// Where each layer lives.
 #[derive(Debug, Clone)]
 pub struct Placement {
-    devices: Vec<(String, Device)>,
+    devices: Vec<(DeviceName, Device)>,
     /// Index into `devices` by layer; a layer beyond its end lives on the first device.
     layers: Vec<usize>,
+}
+
+/// A place in a model, which has a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Spot {
+    /// What belongs to no layer: embedding, final norm, head.
+    Fixed,
+    /// Layer `n`.
+    Layer(usize),
+}
+
+impl Spot {
+    /// The layer, if it is one.
+    pub const fn layer(self) -> Option<usize> {
+        match self {
+            Self::Fixed => None,
+            Self::Layer(layer) => Some(layer),
+        }
+    }
 }
 
 impl Placement {
     /// Everything on the CPU.
     pub fn cpu() -> Self {
-        Self { devices: vec![("cpu:0".into(), Device::Cpu)], layers: Vec::new() }
+        Self { devices: vec![(DeviceName::Cpu(0), Device::Cpu)], layers: Vec::new() }
+    }
+
+    /// Where a model that takes what `estimate` says lives by `map`, but for the layers that have a
+    /// device by `topology`. `tensors` are the names of all of its tensors, with their places.
+    ///
+    /// # Errors
+    ///
+    /// When map or topology do not fit the model, the model does not fit the devices, or a device
+    /// does not exist or cannot be used by this build.
+    pub fn plan(
+        map: &DeviceMap,
+        topology: &Topology,
+        estimate: &Estimate,
+        tensors: &[(Spot, String)],
+    ) -> Result<Self> {
+        let (first, layers) = map.layers(estimate)?;
+        Self::new(first, &topology.devices(layers, tensors)?)
+    }
+
+    /// What belongs to no layer on `first`, each layer on the device that `layers` names for it.
+    ///
+    /// # Errors
+    ///
+    /// When a device does not exist or cannot be used by this build.
+    pub fn new(first: DeviceName, layers: &[DeviceName]) -> Result<Self> {
+        let mut names = vec![first];
+        for name in layers {
+            if !names.contains(name) {
+                names.push(*name);
+            }
+        }
+        let index = |name| names.iter().position(|known| known == name).unwrap_or(0);
+        let layers = layers.iter().map(index).collect();
+        let open = |name: &DeviceName| Ok((*name, name.open()?));
+        Ok(Self { devices: names.iter().map(open).collect::<Result<_>>()?, layers })
     }
 
     /// The device of embedding, final norm and head.
     pub fn first(&self) -> &Device {
-        &self.devices[0].1
+        self.at(Spot::Fixed)
     }
 
     /// The device of layer `layer`.
     pub fn layer(&self, layer: usize) -> &Device {
-        let device = self.layers.get(layer).copied().unwrap_or(0);
-        &self.devices[device].1
+        self.at(Spot::Layer(layer))
     }
 
-    /// Logical names of the devices, the first one first.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.devices.iter().map(|(name, _)| &name[..])
+    /// The device of `spot`.
+    pub fn at(&self, spot: Spot) -> &Device {
+        &self.devices[self.index(spot)].1
+    }
+
+    /// Which of the [`devices`](Self::devices) is that of `spot`, counted from 0.
+    pub fn index(&self, spot: Spot) -> usize {
+        match spot {
+            Spot::Fixed => 0,
+            Spot::Layer(layer) => self.layers.get(layer).copied().unwrap_or(0),
+        }
+    }
+
+    /// The devices, the first one first. None is without a layer, but perhaps the first.
+    pub fn devices(&self) -> impl Iterator<Item = &Device> + Clone {
+        self.devices.iter().map(|(_, device)| device)
+    }
+
+    /// What each device was expected to hold by `estimate`, and what it holds of the weights that
+    /// `tally` has counted and of `kv`.
+    pub(crate) fn holdings(
+        &self,
+        estimate: &Estimate,
+        tally: &Tally,
+        kv: &KvStore,
+    ) -> Vec<Holding> {
+        let empty = |device| Holding {
+            device,
+            layers: 0,
+            estimated: Footprint::default(),
+            held: Footprint::default(),
+        };
+        let mut holdings: Vec<Holding> = self.names().map(empty).collect();
+        holdings[0].estimated.weights += estimate.fixed;
+        holdings[0].held.weights += tally.bytes_at(Spot::Fixed);
+        for (layer, expected) in estimate.layers.iter().enumerate() {
+            let spot = Spot::Layer(layer);
+            let holding = &mut holdings[self.index(spot)];
+            holding.layers += 1;
+            holding.estimated.weights += expected.weights;
+            holding.estimated.kv += expected.kv;
+            holding.held.weights += tally.bytes_at(spot);
+        }
+        for (layer, bytes) in kv.bytes().enumerate() {
+            holdings[self.index(Spot::Layer(layer))].held.kv += bytes;
+        }
+        holdings
+    }
+
+    /// Their logical names.
+    pub fn names(&self) -> impl Iterator<Item = DeviceName> {
+        self.devices.iter().map(|(name, _)| *name)
     }
 }

@@ -6,9 +6,11 @@
 //! is installed. `benches/telemetry.rs` shows the sum beside a decode step. Whoever wants to know
 //! where the time goes installs an [`Attribution`].
 
+use std::iter::Sum;
 use std::time::{Duration, Instant};
 
 use crate::blocks::Reach;
+use crate::placement::DeviceName;
 
 mod attribution;
 mod stage;
@@ -39,8 +41,19 @@ pub struct StepReport {
     pub blocks_cached: usize,
     /// Sequences that lost their blocks in this step.
     pub preemptions: usize,
+    /// What moved between devices.
+    pub transfers: Transfers,
     /// Name of the attention backend that computed; empty when nothing was computed.
     pub attention: &'static str,
+}
+
+/// What moved between the devices of a map.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Transfers {
+    /// Tensors.
+    pub count: u64,
+    /// Bytes of them.
+    pub bytes: u64,
 }
 
 /// Durations of the stages of a step.
@@ -76,6 +89,8 @@ pub struct Stats {
     pub decoded: u64,
     /// Sequences that lost their blocks.
     pub preemptions: u64,
+    /// What moved between devices.
+    pub transfers: Transfers,
     /// What the prefix cache did.
     pub prefix: PrefixStats,
     /// Most blocks ever in use at once.
@@ -106,6 +121,8 @@ impl Stats {
         self.prefilled += report.prefilled as u64;
         self.decoded += report.decoded as u64;
         self.preemptions += report.preemptions as u64;
+        self.transfers.count += report.transfers.count;
+        self.transfers.bytes += report.transfers.bytes;
     }
 }
 
@@ -173,11 +190,33 @@ impl Stopwatch {
     }
 }
 
-/// Bytes that the engine holds for good.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Bytes that are held for good.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Footprint {
     /// Weights; a tied matrix counts once.
     pub weights: u64,
     /// Key-value cache; an embedder has none.
     pub kv: u64,
+}
+
+impl Sum for Footprint {
+    fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
+        parts.fold(Self::default(), |sum, part| Self {
+            weights: sum.weights + part.weights,
+            kv: sum.kv + part.kv,
+        })
+    }
+}
+
+/// What one device holds for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holding {
+    /// Its logical name.
+    pub device: DeviceName,
+    /// Layers that live on it.
+    pub layers: usize,
+    /// What was expected before anything was loaded.
+    pub estimated: Footprint,
+    /// What it holds.
+    pub held: Footprint,
 }

@@ -4,7 +4,7 @@
 //! names, knows dtype and device, and counts what was handed out. No model knows whether a
 //! number came from a file or from a seed.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
@@ -15,7 +15,7 @@ use crate::layers::linear::{Linear, Matrix};
 use crate::layers::norm::{Norm, NormKind};
 use crate::layers::table::Table;
 use crate::models::config::ConfigFile;
-use crate::placement::Placement;
+use crate::placement::{Placement, Spot, Topology};
 use crate::quant::{Quant, QuantPlan, QuantType, Quantised, Role};
 
 pub(crate) mod gguf;
@@ -163,27 +163,75 @@ pub enum Ties {
     Head,
 }
 
-/// Counts what was handed out.
+/// Counts what was handed out, and for which place in the model.
 #[derive(Debug, Default)]
 pub struct Tally {
-    parameters: Cell<u64>,
-    bytes: Cell<u64>,
+    handed: RefCell<Vec<Handed>>,
+}
+
+/// A tensor that was handed out.
+#[derive(Debug)]
+struct Handed {
+    spot: Spot,
+    name: String,
+    parameters: u64,
+    bytes: u64,
 }
 
 impl Tally {
-    fn add(&self, parameters: u64, bytes: u64) {
-        self.parameters.set(self.parameters.get() + parameters);
-        self.bytes.set(self.bytes.get() + bytes);
+    fn add(&self, spot: Spot, name: String, parameters: usize, bytes: u64) {
+        let parameters = parameters as u64;
+        self.handed.borrow_mut().push(Handed { spot, name, parameters, bytes });
     }
 
     /// Numbers handed out.
     pub fn parameters(&self) -> u64 {
-        self.parameters.get()
+        self.handed.borrow().iter().map(|handed| handed.parameters).sum()
     }
 
     /// Bytes of them.
     pub fn bytes(&self) -> u64 {
-        self.bytes.get()
+        self.handed.borrow().iter().map(|handed| handed.bytes).sum()
+    }
+
+    /// The full name of each tensor, with its place.
+    pub(crate) fn names(&self) -> Vec<(Spot, String)> {
+        self.handed.borrow().iter().map(|handed| (handed.spot, handed.name.clone())).collect()
+    }
+
+    /// Bytes of those for `spot`.
+    pub fn bytes_at(&self, spot: Spot) -> u64 {
+        let handed = self.handed.borrow();
+        handed.iter().filter(|handed| handed.spot == spot).map(|handed| handed.bytes).sum()
+    }
+}
+
+/// In which formats weights are handed out.
+#[derive(Debug, Clone, Copy)]
+pub struct Formats<'a> {
+    /// Of whatever is not quantised.
+    pub dtype: DType,
+    /// Which matrices are quantised, and how.
+    pub quant: &'a QuantPlan,
+    /// What single layers and tensors get instead.
+    pub topology: &'a Topology,
+}
+
+impl<'a> Formats<'a> {
+    /// Everything in `dtype`.
+    pub const fn plain(dtype: DType) -> Self {
+        Self { dtype, quant: QuantPlan::DENSE_REF, topology: Topology::NONE_REF }
+    }
+
+    /// The root of the tree of `source`, in these formats.
+    pub fn of(
+        self,
+        source: &'a dyn Source,
+        placement: &'a Placement,
+        tally: &'a Tally,
+    ) -> Weights<'a> {
+        let Self { dtype, quant, topology } = self;
+        Weights { quant, topology, ..Weights::new(source, placement, dtype, tally) }
     }
 }
 
@@ -194,8 +242,8 @@ pub struct Weights<'a> {
     placement: &'a Placement,
     dtype: DType,
     quant: &'a QuantPlan,
-    device: &'a Device,
-    layer: Option<usize>,
+    topology: &'a Topology,
+    spot: Spot,
     tally: &'a Tally,
     prefix: String,
 }
@@ -208,9 +256,9 @@ impl<'a> Weights<'a> {
         dtype: DType,
         tally: &'a Tally,
     ) -> Self {
-        let (device, quant) = (placement.first(), QuantPlan::DENSE_REF);
-        let (layer, prefix) = (None, String::new());
-        Self { source, placement, dtype, quant, device, layer, tally, prefix }
+        let (quant, topology) = (QuantPlan::DENSE_REF, Topology::NONE_REF);
+        let (spot, prefix) = (Spot::Fixed, String::new());
+        Self { source, placement, dtype, quant, topology, spot, tally, prefix }
     }
 
     /// The same place, with matrices quantised as `plan` says.
@@ -237,7 +285,7 @@ impl<'a> Weights<'a> {
     /// Into `layers.{index}`, on the device of that layer.
     pub fn layer(&self, index: usize) -> Self {
         let prefix = self.path(&format!("layers.{index}"));
-        Self { prefix, device: self.placement.layer(index), layer: Some(index), ..self.clone() }
+        Self { prefix, spot: Spot::Layer(index), ..self.clone() }
     }
 
     fn path(&self, name: &str) -> String {
@@ -255,9 +303,11 @@ impl<'a> Weights<'a> {
 
     /// As [`tensor`](Self::tensor), in `dtype` whatever the others have.
     fn tensor_as(&self, dtype: DType, name: &str, shape: &[usize]) -> Result<Tensor> {
-        let tensor = self.source.tensor(&self.path(name), shape, dtype, self.device)?;
-        let count = tensor.elem_count() as u64;
-        self.tally.add(count, count * dtype.size_in_bytes() as u64);
+        let device = self.placement.at(self.spot);
+        let path = self.path(name);
+        let tensor = self.source.tensor(&path, shape, dtype, device)?;
+        let count = tensor.elem_count();
+        self.tally.add(self.spot, path, count, (count * dtype.size_in_bytes()) as u64);
         Ok(tensor)
     }
 
@@ -265,7 +315,8 @@ impl<'a> Weights<'a> {
     /// says for its `role` and its layer.
     fn matrix(&self, name: &str, [outputs, inputs]: [usize; 2], role: Role) -> Result<Matrix> {
         let path = self.path(name);
-        let asked = self.quant.of(role, self.layer);
+        let own = self.topology.quant(self.spot, &path);
+        let asked = own.unwrap_or_else(|| self.quant.of(role, self.spot.layer()));
         let kind = match (self.source.quant(&path), asked) {
             (Some(stored), Quant::Dense) => Some(stored),
             (Some(stored), Quant::Blocks(asked)) => {
@@ -277,8 +328,9 @@ impl<'a> Weights<'a> {
         let Some(kind) = kind else {
             return Ok(Matrix::Dense(self.tensor(name, &[outputs, inputs])?));
         };
-        let matrix = self.source.quantised(&path, [outputs, inputs], kind, self.device)?;
-        self.tally.add((outputs * inputs) as u64, kind.bytes(outputs, inputs));
+        let device = self.placement.at(self.spot);
+        let matrix = self.source.quantised(&path, [outputs, inputs], kind, device)?;
+        self.tally.add(self.spot, path, outputs * inputs, kind.bytes(outputs, inputs));
         Ok(Matrix::Quantised(matrix))
     }
 

@@ -21,7 +21,7 @@ use windtunnel_engine::scheduler::Grant;
 use windtunnel_engine::weights::{Preset, Random, Source};
 use windtunnel_engine::{
     Choice, Dtype, Engine, EngineConfig, Eos, Event, ModelSource, PrefixCache, QuantPlan, Request,
-    Sampling, Truncation,
+    Sampling, Topology, Truncation,
 };
 
 const SEED: u64 = 11;
@@ -450,6 +450,8 @@ fn engine(
         model: ModelSource::Preset { name: preset.into(), seed: SEED },
         dtype,
         quant: QuantPlan::DENSE,
+        devices: "cpu:0".parse().unwrap(),
+        topology: Topology::NONE,
         kv: "paged-16".parse().unwrap(),
         attention: Choice::Named(backend.into()),
         prefix_cache: PrefixCache::Off,

@@ -10,7 +10,7 @@ use windtunnel_engine::embedding::Prompt;
 use windtunnel_engine::models::{EMBEDDERS, MODELS, Purpose};
 use windtunnel_engine::{
     Choice, Dtype, EmbedRequest, Embedder, EmbedderConfig, Engine, EngineConfig, KvLayout,
-    ModelSource, Overlong, PrefixCache, QuantPlan,
+    ModelSource, Overlong, PrefixCache, QuantPlan, Topology,
 };
 
 fn preset(name: &str) -> ModelSource {
@@ -41,6 +41,8 @@ fn engine_refuses(model: ModelSource) -> String {
         model,
         dtype: Dtype::F32,
         quant: QuantPlan::DENSE,
+        devices: "cpu:0".parse().unwrap(),
+        topology: Topology::NONE,
         kv: KvLayout::Contiguous,
         attention: Choice::Auto,
         prefix_cache: PrefixCache::Off,

@@ -17,7 +17,7 @@ use windtunnel_engine::pass::{Observer, Place};
 use windtunnel_engine::scheduler::Grant;
 use windtunnel_engine::{
     Choice, Dtype, Engine, EngineConfig, Event, KvLayout, ModelSource, PrefixCache, QuantPlan,
-    Request, RequestId,
+    Request, RequestId, Topology,
 };
 
 const LAYOUTS: &[&str] = &["contiguous", "paged-1", "paged-16", "paged-32"];
@@ -94,6 +94,8 @@ fn engine(golden: &Golden, setup: &Setup) -> Engine {
         model: ModelSource::Folder { path: golden.folder.clone() },
         dtype: setup.dtype,
         quant: QuantPlan::DENSE,
+        devices: "cpu:0".parse().unwrap(),
+        topology: Topology::NONE,
         kv: setup.kv.parse().unwrap(),
         attention: Choice::Named(setup.backend.into()),
         prefix_cache: PrefixCache::Off,

@@ -12,7 +12,7 @@ use windtunnel_engine::models::MODELS;
 use windtunnel_engine::weights::presets;
 use windtunnel_engine::{
     Choice, Dtype, Engine, EngineConfig, Eos, Event, Finish, ModelSource, PrefixCache, QuantPlan,
-    Request, RequestId, Sampling, Stats, Truncation,
+    Request, RequestId, Sampling, Stats, Topology, Truncation,
 };
 
 const BLOCK: usize = 16;
@@ -43,6 +43,8 @@ fn config(preset: &str, way: Way, kv: &str, prefix_cache: PrefixCache) -> Engine
         model: ModelSource::Preset { name: preset.into(), seed: 11 },
         dtype: Dtype::F32,
         quant: QuantPlan::DENSE,
+        devices: "cpu:0".parse().unwrap(),
+        topology: Topology::NONE,
         kv: kv.parse().unwrap(),
         attention: Choice::Named(way.backend.into()),
         prefix_cache,

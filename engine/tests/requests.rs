@@ -6,8 +6,8 @@ use std::fs;
 use std::path::Path;
 
 use windtunnel_engine::{
-    Choice, Dtype, Engine, EngineConfig, Eos, Event, Finish, Footprint, KvLayout, ModelSource,
-    PrefixCache, QuantPlan, Request, RequestId, Sampling, Truncation, Usage,
+    Choice, DeviceName, Dtype, Engine, EngineConfig, Eos, Event, Finish, Footprint, KvLayout,
+    ModelSource, PrefixCache, QuantPlan, Request, RequestId, Sampling, Topology, Truncation, Usage,
 };
 
 const CONTEXT: usize = 24;
@@ -17,6 +17,8 @@ fn config() -> EngineConfig {
         model: ModelSource::Preset { name: "tiny-qwen3".into(), seed: 1 },
         dtype: Dtype::F32,
         quant: QuantPlan::DENSE,
+        devices: "cpu:0".parse().unwrap(),
+        topology: Topology::NONE,
         kv: KvLayout::Contiguous,
         attention: Choice::Auto,
         prefix_cache: PrefixCache::Off,
@@ -230,5 +232,5 @@ fn the_footprint_is_exact() {
     let kv = 2 * 4 * 4 * 48 * 4 * (2 * CONTEXT as u64);
     assert_eq!(engine.footprint(), Footprint { weights: sketch.parameters * 4, kv });
     assert_eq!((engine.attention(), engine.vocabulary()), ("cpu-flash", 1000));
-    assert_eq!(engine.devices().collect::<Vec<_>>(), ["cpu:0"]);
+    assert_eq!(engine.holdings()[0].device, DeviceName::Cpu(0));
 }

@@ -5,7 +5,7 @@
 use windtunnel_engine::weights::presets;
 use windtunnel_engine::{
     Choice, Dtype, Engine, EngineConfig, Eos, Error, KvLayout, ModelSource, PrefixCache, QuantPlan,
-    Request, Sampling, Truncation, score,
+    Request, Sampling, Topology, Truncation, score,
 };
 
 fn engine(preset: &str, step_tokens: usize) -> Engine {
@@ -13,6 +13,8 @@ fn engine(preset: &str, step_tokens: usize) -> Engine {
         model: ModelSource::Preset { name: preset.into(), seed: 1 },
         dtype: Dtype::F32,
         quant: QuantPlan::DENSE,
+        devices: "cpu:0".parse().unwrap(),
+        topology: Topology::NONE,
         kv: KvLayout::Paged { block: 16.try_into().unwrap() },
         attention: Choice::Auto,
         prefix_cache: PrefixCache::On,

@@ -9,7 +9,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 use windtunnel_engine::{
     Choice, Dtype, Engine, EngineConfig, Eos, ModelSource, PrefixCache, QuantPlan, Request,
-    Sampling, Stage, Truncation,
+    Sampling, Stage, Topology, Truncation,
 };
 
 static SPANS: Mutex<Vec<(Level, &'static str)>> = Mutex::new(Vec::new());
@@ -46,6 +46,8 @@ fn a_step_is_a_span_with_its_verbs_at_debug_level_and_what_layers_do_at_trace_le
         model: ModelSource::Preset { name: "tiny-llama".into(), seed: 1 },
         dtype: Dtype::F32,
         quant: QuantPlan::DENSE,
+        devices: "cpu:0".parse().unwrap(),
+        topology: Topology::NONE,
         kv: "paged-16".parse().unwrap(),
         attention: Choice::Auto,
         prefix_cache: PrefixCache::On,

@@ -12,7 +12,7 @@ use windtunnel_engine::blocks::Reach;
 use windtunnel_engine::weights::{Preset, presets};
 use windtunnel_engine::{
     Choice, Dtype, Engine, EngineConfig, Event, ModelSource, PoolStats, PrefixCache, QuantPlan,
-    Request,
+    Request, Topology,
 };
 
 const LONGEST: usize = 512;
@@ -25,6 +25,8 @@ fn config(model: ModelSource, kv: &str) -> EngineConfig {
         model,
         dtype: Dtype::F32,
         quant: QuantPlan::DENSE,
+        devices: "cpu:0".parse().unwrap(),
+        topology: Topology::NONE,
         kv: kv.parse().unwrap(),
         attention: Choice::Auto,
         prefix_cache: PrefixCache::Off,

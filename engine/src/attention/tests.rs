@@ -179,7 +179,9 @@ fn a_mask_is_the_rule_in_its_documentation() {
 fn names_are_unique_and_auto_takes_the_first() {
     let heads = heads(1, 1, 8, None);
     let choose = |choice: &Choice| {
-        choose(choice, &heads, KvLayout::Contiguous, &Device::Cpu, DType::F32).map(Attention::name)
+        let devices = [Device::Cpu];
+        choose(choice, &heads, KvLayout::Contiguous, devices.iter(), DType::F32)
+            .map(Attention::name)
     };
     for backend in BACKENDS {
         assert_eq!(choose(&Choice::Named(backend.name().into())).unwrap(), backend.name());

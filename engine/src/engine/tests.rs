@@ -8,6 +8,7 @@ use candle_core::{Result as TensorResult, Tensor, bail};
 
 use super::*;
 use crate::config::{Choice, Dtype, ModelSource};
+use crate::placement::{Topology, Widths};
 use crate::quant::QuantPlan;
 use crate::request::{Eos, Finish, Truncation, Usage};
 use crate::sampler::Sampling;
@@ -48,6 +49,10 @@ impl Model for Faulty {
         self.inner.positions()
     }
 
+    fn widths(&self) -> Widths {
+        self.inner.widths()
+    }
+
     fn forward(&self, pass: &mut Pass<'_>) -> TensorResult<Tensor> {
         let now = self.passes.replace(self.passes.get() + 1);
         match &self.fault {
@@ -79,6 +84,8 @@ fn engine_of(step_tokens: usize, fault: Option<Fault>) -> Engine {
         model: ModelSource::Preset { name: "tiny-qwen3".into(), seed: 1 },
         dtype: Dtype::F32,
         quant: QuantPlan::DENSE,
+        devices: "cpu:0".parse().unwrap(),
+        topology: Topology::NONE,
         kv: "paged-4".parse().unwrap(),
         attention: Choice::Auto,
         prefix_cache: PrefixCache::On,

@@ -17,8 +17,11 @@ use crate::layers::self_attention::{Projections, SelfAttention};
 use crate::layers::table::Table;
 use crate::models::{Body, Model};
 use crate::pass::{Pass, Place};
+use crate::placement::Widths;
 use crate::telemetry::Stage;
 use crate::weights::{Ties, Weights};
+
+pub(crate) mod widths;
 
 /// A decoder, fully described.
 #[derive(Debug, Clone)]
@@ -312,8 +315,8 @@ impl Body for Stack {
     }
 
     fn forward(&self, pass: &mut Pass<'_>) -> TensorResult<Tensor> {
-        let x = self.stream(pass)?.to_device(pass.placement.first())?;
-        self.normed(&x, pass)
+        let x = self.stream(pass)?;
+        self.normed(&pass.home(&x)?, pass)
     }
 }
 
@@ -332,6 +335,10 @@ impl Model for Decoder {
 
     fn border(&self) -> Option<usize> {
         self.stack.config.ropes.border()
+    }
+
+    fn widths(&self) -> Widths {
+        self.stack.config.widths()
     }
 
     fn forward(&self, pass: &mut Pass<'_>) -> TensorResult<Tensor> {

@@ -5,6 +5,7 @@
 use candle_core::{D, DType, Device, Result as TensorResult, Tensor};
 
 use crate::pass::{Pass, Position};
+use crate::placement::Spot;
 use crate::telemetry::Stage;
 
 mod scaling;
@@ -161,7 +162,7 @@ impl Ropes {
         let angles = |rope: &Rope| rope.angles(pass.positions(), dtype, device);
         let kinds =
             Stage::Rope.of(|| self.kinds.iter().map(angles).collect::<TensorResult<_>>())?;
-        Ok(StepAngles { kinds, layers: &self.layers })
+        Ok(StepAngles { kinds, copies: Vec::new(), layers: &self.layers })
     }
 }
 
@@ -169,6 +170,8 @@ impl Ropes {
 #[derive(Debug)]
 pub struct StepAngles<'a> {
     kinds: Vec<Angles>,
+    /// Those that other devices than the first one have asked for, by kind and device.
+    copies: Vec<((usize, usize), Angles)>,
     layers: &'a [Option<usize>],
 }
 
@@ -180,10 +183,21 @@ impl StepAngles<'_> {
     /// When the transfer fails.
     pub fn at(&mut self, layer: usize, pass: &Pass<'_>) -> TensorResult<Option<&Angles>> {
         let Some(kind) = self.layers[layer] else { return Ok(None) };
-        let angles = &mut self.kinds[kind];
-        angles.cos = pass.at(layer, &angles.cos)?;
-        angles.sin = pass.at(layer, &angles.sin)?;
-        Ok(Some(angles))
+        let device = pass.placement.index(Spot::Layer(layer));
+        if device == pass.placement.index(Spot::Fixed) {
+            return Ok(Some(&self.kinds[kind]));
+        }
+        let known = self.copies.iter().position(|(place, _)| *place == (kind, device));
+        let copy = match known {
+            Some(copy) => copy,
+            None => {
+                let Angles { cos, sin, pairing } = &self.kinds[kind];
+                let (cos, sin) = (pass.lent(layer, cos)?, pass.lent(layer, sin)?);
+                self.copies.push(((kind, device), Angles { cos, sin, pairing: *pairing }));
+                self.copies.len() - 1
+            }
+        };
+        Ok(Some(&self.copies[copy].1))
     }
 }
 

@@ -12,12 +12,13 @@ use super::{Model, gemma3};
 use crate::attention::{Heads, Mask};
 use crate::error::Result;
 use crate::layers::activation::Activation;
-use crate::layers::decoder::{scaled, softcapped};
+use crate::layers::decoder::{scaled, softcapped, widths};
 use crate::layers::linear::Linear;
 use crate::layers::norm::{Norm, NormKind};
 use crate::layers::rope::Ropes;
 use crate::layers::table::Table;
 use crate::pass::{Pass, Place};
+use crate::placement::Widths;
 use crate::telemetry::Stage;
 use crate::weights::{Bias, Ties, Weights};
 
@@ -206,6 +207,21 @@ impl Model for Gemma3n {
         self.config.ropes.border()
     }
 
+    fn widths(&self) -> Widths {
+        let Config { heads, hidden, vocabulary, streams, per_layer, intermediate, .. } =
+            &self.config;
+        let blocks = intermediate.iter().map(|width| widths::dense(*width));
+        Widths {
+            // The streams as they enter, predicted, corrected and as they leave, once more while
+            // they are mixed; beside them the active one on its way through the blocks.
+            layer: 5 * streams * hidden
+                + 6 * hidden
+                + blocks.fold(widths::attention(heads), usize::max),
+            fixed: (2 * streams + 1) * hidden + 4 * heads.masks.len() * per_layer,
+            logits: *vocabulary,
+        }
+    }
+
     fn forward(&self, pass: &mut Pass<'_>) -> TensorResult<Tensor> {
         let scale = (self.config.hidden as f64).sqrt();
         let embedded = scaled(&self.embedding.look_up(pass.tokens())?, scale)?;
@@ -216,7 +232,7 @@ impl Model for Gemma3n {
         let mut angles = self.config.ropes.angles(pass, self.dtype)?;
         for (index, layer) in self.layers.iter().enumerate() {
             x = pass.at(index, &x)?;
-            let own = pass.at(index, &per_layer.narrow(1, index, 1)?.squeeze(1)?)?;
+            let own = pass.lent(index, &per_layer.narrow(1, index, 1)?.squeeze(1)?)?;
             x = layer.forward(&x, &own, angles.at(index, pass)?, pass)?;
             pass.show(Place::Layer(index), &x.flatten_from(1)?);
         }

@@ -8,16 +8,24 @@ use crate::quant::{QuantType, Quantised};
 
 /// Answers with tensors of the right shape that share a single zero and take no memory: a model
 /// loaded from it tells its geometry and its size.
-#[derive(Debug)]
-pub struct Outline;
+#[derive(Clone, Copy, Default)]
+pub struct Outline<'a> {
+    /// Whose names and block formats it has; without one it has every name, and nothing is stored
+    /// in blocks.
+    pub of: Option<&'a dyn Source>,
+}
 
-impl Source for Outline {
+impl Source for Outline<'_> {
     fn tensor(&self, _: &str, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
         Ok(Tensor::zeros((), dtype, device)?.broadcast_as(shape)?)
     }
 
-    fn has(&self, _: &str) -> bool {
-        true
+    fn has(&self, name: &str) -> bool {
+        self.of.is_none_or(|source| source.has(name))
+    }
+
+    fn quant(&self, name: &str) -> Option<QuantType> {
+        self.of?.quant(name)
     }
 
     fn quantised(

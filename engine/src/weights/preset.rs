@@ -170,6 +170,7 @@ impl Preset {
 mod tests {
     use super::*;
     use crate::models::outline;
+    use crate::weights::{Formats, Outline};
 
     #[test]
     fn presets_have_the_published_number_of_parameters() {
@@ -207,8 +208,10 @@ mod tests {
             .filter(|preset| !preset.name.starts_with("tiny"))
             .map(|preset| {
                 let config = preset.config().unwrap();
-                let (_, parameters) = outline(find(EMBEDDERS, &config).unwrap(), &config).unwrap();
-                (preset.name, parameters)
+                let entry = find(EMBEDDERS, &config).unwrap();
+                let formats = Formats::plain(candle_core::DType::F32);
+                let (_, tally) = outline(entry, &config, Outline::default(), formats).unwrap();
+                (preset.name, tally.parameters())
             })
             .collect();
         assert_eq!(

@@ -46,7 +46,8 @@ fn main() {
         _ => (),
     }
     let once = [(Metric::LoadTime, 2e6), (Metric::WeightBytes, 4096.0), (Metric::KvBytes, 1024.0)];
-    say(&Message::Loaded { attention: "fake".into(), values: once.into_iter().collect() });
+    let (attention, values) = ("fake".into(), once.into_iter().collect());
+    say(&Message::Loaded { attention, holdings: Vec::new(), values });
 
     match case.attention.as_str() {
         "hang" => std::thread::sleep(Duration::from_secs(3600)),

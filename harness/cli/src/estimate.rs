@@ -117,7 +117,9 @@ fn guess(case: &Case, model: &KnownModel, (weights, kv): (Bytes, Bytes)) -> Opti
 mod tests {
     use super::*;
     use std::num::NonZeroU32;
-    use windtunnel_ledger::case::{CaseId, Dtype, KvLayout, Lengths, Model, PrefixCache, Slo};
+    use windtunnel_ledger::case::{
+        CaseId, Dtype, KvLayout, Lengths, Model, Placement, PrefixCache, Slo,
+    };
     use windtunnel_ledger::unit::Tokens;
 
     fn case(source: Source) -> Case {
@@ -127,6 +129,7 @@ mod tests {
             model: Model { name: "b".into(), source },
             dtype: Dtype::Bf16,
             kv: KvLayout::Contiguous,
+            placement: Placement::default(),
             attention: "auto".into(),
             step_tokens: Tokens(512),
             prefix_cache: PrefixCache::Off,

@@ -118,7 +118,9 @@ fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<
 fn code_of(contents: &Contents) -> u8 {
     let records = &contents.records;
     let any = |wanted: fn(&Outcome) -> bool| records.iter().any(|record| wanted(&record.outcome));
-    let varies = |summary: &Summary| summary.caveats.contains(&Caveat::OutputVaries);
+    let wrong =
+        |caveat: &Caveat| matches!(caveat, Caveat::OutputVaries | Caveat::OutputMoves { .. });
+    let varies = |summary: &Summary| summary.caveats.iter().any(wrong);
     match () {
         () if any(|outcome| matches!(outcome, Outcome::Failed(_))) => exit::BROKEN,
         () if summarise(records).iter().any(varies) => exit::BROKEN,

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use windtunnel_ledger::case::{Case, CaseId, matches};
+use windtunnel_ledger::case::{Case, CaseId, Placement, matches};
 use windtunnel_ledger::record::{Planned, Skipped};
 use windtunnel_ledger::unit::Tokens;
 
@@ -59,6 +59,10 @@ fn case(id: CaseId, scenario: &Scenario, model: &KnownModel, point: &Point) -> C
         model: model.model.clone(),
         dtype: point.dtype,
         kv: point.kv,
+        placement: Placement {
+            devices: point.device_map.0.clone(),
+            topology: scenario.topology(point),
+        },
         attention: point.attention.clone(),
         step_tokens: Tokens(point.step_tokens.get().into()),
         prefix_cache: point.prefix_cache.0,

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 use toml::Spanned;
-use windtunnel_ledger::case::Workload;
+use windtunnel_ledger::case::{Topology, Workload};
 use windtunnel_ledger::unit::Nanos;
 
 use crate::workspace::Workspace;
@@ -22,6 +22,7 @@ mod kind;
 mod models;
 mod skip;
 mod text;
+mod topologies;
 mod values;
 mod wishes;
 
@@ -65,6 +66,8 @@ pub(crate) struct Scenario {
     pub(crate) matrix: Matrix,
     /// The value of every axis that it does not name.
     pub(crate) defaults: Point,
+    /// The topologies that its points name.
+    pub(crate) topologies: Vec<Topology>,
     /// Points to leave out.
     pub(crate) skips: Vec<Skip>,
 }
@@ -156,7 +159,7 @@ pub(crate) fn load(
             let text = files::read(&path)?;
             let shown = path.strip_prefix(workspace.root()).unwrap_or(&path);
             let source = SourceText { path: shown, text: &text };
-            resolve(name, parse(shown, &text)?, &defaults, &models, &own, &source)
+            resolve(name, parse(shown, &text)?, &defaults, &models, &own, (workspace, &source))
         })
         .collect()
 }
@@ -177,7 +180,7 @@ fn resolve(
     defaults: &DefaultsFile,
     models: &Models,
     own: &[KnownModel],
-    source: &SourceText<'_>,
+    (workspace, source): (&Workspace, &SourceText<'_>),
 ) -> Result<Scenario, ScenarioError> {
     let Some(kind) = Kind::named(file.workload.get_ref()) else {
         let message = unknown("workload", file.workload.get_ref(), Workload::NAMES.into_iter());
@@ -201,6 +204,10 @@ fn resolve(
             format!("workload `{}` runs once in a process: raise `rounds` instead", kind.name);
         return Err(source.error(span, message));
     }
+    let topologies = match &file.matrix.topology {
+        Some(axis) => topologies::read(workspace, axis.get_ref(), &axis.span(), source)?,
+        None => Vec::new(),
+    };
     let deadline = file.deadline.unwrap_or(defaults.deadline).0;
     let skips = file.skip.into_iter().map(|skip| skip::resolve(skip, &named, source));
     let scenario = Scenario {
@@ -214,6 +221,7 @@ fn resolve(
         bounds,
         matrix: file.matrix,
         defaults: point.clone(),
+        topologies,
         kind,
         name,
     };
@@ -232,6 +240,12 @@ fn resolve(
 }
 
 impl Scenario {
+    /// The topology that `point` names.
+    pub(crate) fn topology(&self, point: &Point) -> Topology {
+        let named = |topology: &&Topology| topology.name == point.topology;
+        self.topologies.iter().find(named).cloned().unwrap_or_default()
+    }
+
     /// Why the point `axes` of the matrix is left out for `model`, if it is.
     pub(crate) fn left_out(&self, model: &str, axes: &BTreeMap<String, String>) -> Option<&str> {
         let holds = |(axis, values): (&String, &Vec<String>)| {

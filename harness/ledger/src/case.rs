@@ -10,10 +10,12 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::unit::{Nanos, Tokens};
 
+mod placement;
 mod tolerance;
 mod traffic;
 mod workload;
 
+pub use placement::{DeviceMap, NoDeviceMap, Placement, Topology};
 pub use tolerance::Tolerance;
 pub use traffic::{Arrival, Lengths, RequestRate, Slo};
 pub use workload::{Shape, Workload};
@@ -32,6 +34,9 @@ pub struct Case {
     pub dtype: Dtype,
     /// How keys and values lie in memory.
     pub kv: KvLayout,
+    /// Which layer runs where.
+    #[serde(default, skip_serializing_if = "Placement::is_default")]
+    pub placement: Placement,
     /// Which attention backend runs, by its name in the engine; `auto` lets the engine choose.
     pub attention: String,
     /// Most tokens that the engine computes in one step: longer prompts are split into chunks.
@@ -293,6 +298,7 @@ impl Case {
             model,
             dtype,
             kv,
+            placement,
             attention,
             step_tokens,
             prefix_cache,
@@ -301,7 +307,7 @@ impl Case {
             iterations,
             seed,
         } = self;
-        let engine = (model, dtype, kv, attention, step_tokens, prefix_cache, kv_share);
+        let engine = (model, dtype, kv, placement, attention, step_tokens, prefix_cache, kv_share);
         let meaning = (workload, engine, warmup, iterations, seed);
         let json = serde_json::to_vec(&meaning).expect("a case is plain data");
         CaseHash(format!("{:032x}", xxh3_128(&json)))
@@ -393,6 +399,7 @@ pub(crate) mod tests {
             model: Model { name: "tiny".into(), source: Source::Preset("tiny-qwen3".into()) },
             dtype: Dtype::F32,
             kv: KvLayout::Paged(NonZeroU32::new(16).unwrap()),
+            placement: Placement::default(),
             attention: "auto".into(),
             step_tokens: Tokens(512),
             prefix_cache: PrefixCache::Off,
@@ -423,11 +430,13 @@ pub(crate) mod tests {
         other.deadline = Nanos(1);
         assert_eq!(original.hash(), other.hash(), "name and deadline change no result");
 
-        let changes: [fn(&mut Case); 11] = [
+        let changes: [fn(&mut Case); 13] = [
             |case| case.workload = Workload::Load,
             |case| case.model.name = "other".into(),
             |case| case.dtype = Dtype::Bf16,
             |case| case.kv = KvLayout::Contiguous,
+            |case| case.placement.devices = "cpu:0=1,cpu:1".parse().unwrap(),
+            |case| case.placement.topology.text = "0: { device: cpu }".into(),
             |case| case.attention = "naive".into(),
             |case| case.step_tokens = Tokens(64),
             |case| case.prefix_cache = PrefixCache::On,

@@ -24,6 +24,7 @@ pub mod case;
 pub mod compare;
 pub mod environment;
 pub mod fidelity;
+pub mod holding;
 pub mod judge;
 pub mod margin;
 pub mod metric;

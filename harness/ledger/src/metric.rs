@@ -49,6 +49,10 @@ pub enum Metric {
     Preemptions,
     /// Most blocks of the KV pool that were in use at once since the load.
     PeakBlocks,
+    /// Tensors that moved between the devices of a map, in a step on average.
+    Transfers,
+    /// Bytes of them, in a step on average.
+    TransferBytes,
     /// How much longer a token takes for each 1,000 tokens more in the cache: the difference of the
     /// median gaps of a deep and a shallow decode in one process, over the difference of their
     /// depths.
@@ -172,7 +176,7 @@ pub enum Tails {
 
 impl Metric {
     /// Every metric, in the order in which tables show them.
-    pub const ALL: [Metric; 30] = [
+    pub const ALL: [Metric; 32] = [
         Metric::SystemRate,
         Metric::RequestRate,
         Metric::Goodput,
@@ -189,6 +193,8 @@ impl Metric {
         Metric::PrefillAmplification,
         Metric::Preemptions,
         Metric::PeakBlocks,
+        Metric::Transfers,
+        Metric::TransferBytes,
         Metric::CpuShare,
         Metric::WakeUp,
         Metric::LeakedBlocks,
@@ -252,6 +258,10 @@ impl Metric {
                 ("preemptions", "preemptions", Count, Lower, Class::Account, 0.0)
             }
             Metric::PeakBlocks => ("peak-blocks", "peak blocks", Count, Lower, Class::Account, 0.0),
+            Metric::Transfers => ("transfers", "transfers", Count, Lower, Class::Account, 0.0),
+            Metric::TransferBytes => {
+                ("transfer-bytes", "moved", Unit::Bytes, Lower, Class::Account, 0.0)
+            }
             Metric::ContextSlope => {
                 ("context-slope", "per 1k context", Nanoseconds, Lower, Class::Decode, 5.0)
             }

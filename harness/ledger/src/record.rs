@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::attribution::Attribution;
 use crate::case::{Case, CaseId};
 use crate::environment::Environment;
+use crate::holding::Holding;
 use crate::metric::Metric;
 use crate::timeline::Values;
 use crate::unit::Nanos;
@@ -142,6 +143,9 @@ pub enum Outcome {
 pub struct Samples {
     /// The attention backend that ran.
     pub attention: String,
+    /// What each device held, the first one first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holdings: Vec<Holding>,
     /// What is known once a round.
     pub once: BTreeMap<Metric, f64>,
     /// What each iteration gave, in order, warm-up included.
@@ -360,6 +364,7 @@ pub(crate) mod tests {
             command: "true".into(),
             outcome: Outcome::Measured(Samples {
                 attention: "naive".into(),
+                holdings: Vec::new(),
                 once: BTreeMap::new(),
                 iterations: rates.iter().map(iteration).collect(),
             }),

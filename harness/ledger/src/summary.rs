@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::case::CaseId;
-use crate::record::{Failure, Outcome, Record, Subject};
+use crate::case::{CaseHash, CaseId, DeviceMap};
+use crate::holding::Holding;
+use crate::record::{Digest, Failure, Outcome, Record, Subject};
 use crate::series::Series;
 use crate::stats;
 
@@ -17,6 +18,8 @@ pub struct Summary {
     pub subject: Subject,
     /// The attention backend that ran, where a round was measured.
     pub attention: Option<String>,
+    /// What each device held in the last round that was measured, the first one first.
+    pub holdings: Vec<Holding>,
     /// What the measured rounds gave, in the order of [`Series::all`].
     pub series: Vec<(Series, Location)>,
     /// What became of the rounds that were not measured, in order.
@@ -82,6 +85,11 @@ pub enum Caveat {
     FewRounds(usize),
     /// The output tokens differ from round to round.
     OutputVaries,
+    /// The output tokens are not those of a case that differs in the device map alone.
+    OutputMoves {
+        /// That case.
+        other: CaseId,
+    },
     /// The machine was busy when a round began.
     Busy {
         /// The highest load average before a round.
@@ -97,6 +105,7 @@ impl fmt::Display for Caveat {
             Caveat::FewRounds(1) => f.write_str("one round only: its noise is unknown; use `--rounds 5`"),
             Caveat::FewRounds(n) => write!(f, "only {n} rounds: the spread is a guess; use `--rounds 5`"),
             Caveat::OutputVaries => f.write_str("the output tokens differ between rounds: do not trust this case before that is understood"),
+            Caveat::OutputMoves { other } => write!(f, "the output tokens are not those of `{other}`, from which only the device map differs: do not trust this case before that is understood"),
             Caveat::Busy { load, threads } => write!(
                 f,
                 "the machine was busy (load {load:.1} on {threads} threads before a round): close other programs and repeat"
@@ -124,7 +133,32 @@ pub fn summarise(records: &[Record]) -> Vec<Summary> {
         });
         groups.entry(key).or_default().push(record);
     }
-    order.into_iter().map(|key| summary(&groups[&key])).collect()
+    let mut summaries: Vec<Summary> = order.iter().map(|key| summary(&groups[key])).collect();
+    let outputs: Vec<_> = order.iter().map(|key| output_anywhere(&groups[key])).collect();
+    for (at, (rest, output)) in outputs.iter().enumerate() {
+        let same = |(other, (known, _)): &(usize, &(CaseHash, Option<_>))| {
+            known == rest && order[*other].1 == order[at].1
+        };
+        let earlier = outputs[..at].iter().enumerate().find(same);
+        if let Some((other, (_, Some(expected)))) = earlier
+            && output.as_ref().is_some_and(|output| output != expected)
+        {
+            let other = order[other].0.clone();
+            summaries[at].caveats.push(Caveat::OutputMoves { other });
+        }
+    }
+    summaries
+}
+
+/// What the case of `records` means wherever its layers live, and the output of its first round.
+fn output_anywhere<'a>(records: &[&'a Record]) -> (CaseHash, Option<Vec<&'a Digest>>) {
+    let mut case = records[0].case.clone();
+    case.placement.devices = DeviceMap::default();
+    let measured = records.iter().find_map(|record| match &record.outcome {
+        Outcome::Measured(samples) => Some(samples.digests()),
+        _ => None,
+    });
+    (case.hash(), measured)
 }
 
 /// The summary of the rounds of one case and subject.
@@ -133,12 +167,14 @@ fn summary(records: &[&Record]) -> Summary {
     let mut rounds: BTreeMap<Series, Vec<f64>> = BTreeMap::new();
     let mut unmeasured = Vec::new();
     let mut attention = None;
+    let mut holdings = Vec::new();
     let mut digests = Vec::new();
     for record in records {
         let round = record.round;
         match &record.outcome {
             Outcome::Measured(samples) => {
                 attention = Some(samples.attention.clone());
+                holdings.clone_from(&samples.holdings);
                 digests.push(samples.digests());
                 for series in Series::all() {
                     if let Some(value) = series.of_round(samples) {
@@ -177,6 +213,7 @@ fn summary(records: &[&Record]) -> Summary {
         case: first.case.id.clone(),
         subject: first.subject.clone(),
         attention,
+        holdings,
         series: Series::all().filter_map(located).collect(),
         unmeasured,
         caveats,
@@ -188,7 +225,6 @@ mod tests {
     use super::*;
     use crate::case::{Tolerance, Workload};
     use crate::metric::Metric;
-    use crate::record::Digest;
     use crate::record::tests::record;
 
     #[test]
@@ -251,6 +287,24 @@ mod tests {
         let tolerance = Tolerance::new(0.1).unwrap();
         record.case.workload = Workload::Parity { tolerance };
         assert_eq!(summarise(&[record])[0].caveats, []);
+    }
+
+    #[test]
+    fn output_that_depends_on_the_device_map_is_told() {
+        let mut records = ["one", "two", "three"].map(|id| record(".", id, 1, &[1.0]));
+        records[1].case.placement.devices = "cpu:0=1,cpu:1".parse().unwrap();
+        records[2].case.placement.devices = "cpu:1".parse().unwrap();
+        let told = |records: &[Record]| -> Vec<Caveat> {
+            let all = summarise(records).into_iter().flat_map(|summary| summary.caveats);
+            all.filter(|caveat| matches!(caveat, Caveat::OutputMoves { .. })).collect()
+        };
+        assert_eq!(told(&records), []);
+        let Outcome::Measured(samples) = &mut records[1].outcome else { unreachable!() };
+        samples.iterations[0].digest = Digest::of_outputs([[9].as_slice()]);
+        assert_eq!(told(&records), [Caveat::OutputMoves { other: records[0].case.id.clone() }]);
+        // Another seed has other outputs.
+        records[1].case.seed = 77;
+        assert_eq!(told(&records), []);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::attribution::Work;
 use crate::case::Case;
 use crate::environment::Build;
+use crate::holding::Holding;
 use crate::metric::Metric;
 use crate::record::Iteration;
 use crate::unit::Nanos;
@@ -66,6 +67,9 @@ pub enum Message {
     Loaded {
         /// The attention backend that will run.
         attention: String,
+        /// What each device holds, the first one first.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        holdings: Vec<Holding>,
         /// What is known once a round, each value in its metric's unit.
         values: BTreeMap<Metric, f64>,
     },
@@ -115,6 +119,7 @@ mod tests {
             Message::Hello { protocol: PROTOCOL, build: Build::default() },
             Message::Loaded {
                 attention: "naive".into(),
+                holdings: Vec::new(),
                 values: [(Metric::LoadTime, 1.5e9)].into_iter().collect(),
             },
             Message::Unsupported { reason: "two\nlines".into() },

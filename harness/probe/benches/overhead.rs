@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use windtunnel_engine::{Engine, PrefixCache};
-use windtunnel_ledger::case::{self, Case, CaseId, KvLayout, Model, Source, Workload};
+use windtunnel_ledger::case::{self, Case, CaseId, KvLayout, Model, Placement, Source, Workload};
 use windtunnel_ledger::{Metric, Nanos, Tokens, stats};
 use windtunnel_probe::clock::Clock;
 use windtunnel_probe::drive::request;
@@ -35,6 +35,7 @@ fn decode() -> Case {
         model: Model { name: "qwen2.5-0.5b".into(), source: Source::Preset("qwen2.5-0.5b".into()) },
         dtype: case::Dtype::F32,
         kv: KvLayout::Contiguous,
+        placement: Placement::default(),
         attention: "auto".into(),
         step_tokens: Tokens(512),
         prefix_cache: case::PrefixCache::Off,

@@ -1,15 +1,18 @@
 //! From a case to the engine's configuration, and from its iterations to messages.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
 use windtunnel_engine::{
-    Choice, Dtype, Embedder, EmbedderConfig, Engine, EngineConfig, Error, Footprint, KvLayout,
-    ModelSource, QuantPlan,
+    Choice, Dtype, Embedder, EmbedderConfig, Engine, EngineConfig, Error, Footprint, Holding,
+    KvLayout, ModelSource, QuantPlan, Stats, Topology,
 };
 use windtunnel_ledger::case::{self, Arrival, Case, Lengths, Shape, Source, Workload};
+use windtunnel_ledger::holding::{self, Held};
 use windtunnel_ledger::record::{Digest, Iteration, IterationKind};
 use windtunnel_ledger::timeline::Values;
 use windtunnel_ledger::wire::Message;
-use windtunnel_ledger::{Metric, Nanos};
+use windtunnel_ledger::{Bytes, Metric, Nanos};
 
 use crate::clock::Clock;
 use crate::drive::outputs;
@@ -27,22 +30,20 @@ pub type Say<'a> = dyn FnMut(&Message) -> Result<()> + 'a;
 ///
 /// When the engine cannot do it, or `say` fails.
 pub fn case(case: &Case, say: &mut Say<'_>) -> Result<Message> {
-    let unsupported = match case.workload {
-        Workload::Embed { batch, requests, prompt } => {
-            embed(case, [requests, batch], prompt, say)?;
-            None
-        }
-        _ => generate(case, say)?,
-    };
-    if let Some(reason) = unsupported {
-        return Ok(Message::Unsupported { reason });
+    match case.workload {
+        Workload::Embed { batch, requests, prompt } => embed(case, [requests, batch], prompt, say),
+        _ => generate(case, say),
     }
-    let peak = process::peak_rss().map(|bytes| (Metric::PeakRss, bytes.0 as f64));
-    Ok(Message::End { values: peak.into_iter().collect() })
+}
+
+/// The last message of a case that ran to its end, with `values` that are known only then.
+fn end(mut values: BTreeMap<Metric, f64>) -> Message {
+    values.extend(process::peak_rss().map(|bytes| (Metric::PeakRss, bytes.0 as f64)));
+    Message::End { values }
 }
 
 /// Runs a case of a model that makes vectors of texts.
-fn embed(case: &Case, counts: [u32; 2], prompt: Lengths, say: &mut Say<'_>) -> Result<()> {
+fn embed(case: &Case, counts: [u32; 2], prompt: Lengths, say: &mut Say<'_>) -> Result<Message> {
     let clock = Clock::start();
     let embedder = Embedder::load(&EmbedderConfig {
         model: model(case),
@@ -51,17 +52,16 @@ fn embed(case: &Case, counts: [u32; 2], prompt: Lengths, say: &mut Say<'_>) -> R
         max_pass_tokens: usize::try_from(case.step_tokens.0).context("steps are too long")?,
         max_sequence_length: None,
     })?;
-    loaded(clock.now(), embedder.footprint(), embedder.attention(), say)?;
+    loaded(clock.now(), embedder.footprint(), &[], embedder.attention(), say)?;
     for (index, kind) in iterations(case) {
         let done = embed::iteration(&embedder, case, counts, prompt, index, &clock)?;
         tell(case, kind, done, say)?;
     }
-    Ok(())
+    Ok(end(BTreeMap::new()))
 }
 
-/// Runs a case of a model that continues texts. Gives the reason if the engine cannot do it by
-/// design.
-fn generate(case: &Case, say: &mut Say<'_>) -> Result<Option<String>> {
+/// Runs a case of a model that continues texts.
+fn generate(case: &Case, say: &mut Say<'_>) -> Result<Message> {
     let reference = match case.workload {
         Workload::Parity { .. } => Some(Reference::of(&case.model.source)?),
         _ => None,
@@ -74,10 +74,11 @@ fn generate(case: &Case, say: &mut Say<'_>) -> Result<Option<String>> {
     if prefix_cache != engine.prefix_cache() {
         let reason =
             "this model or its cache can share no beginnings; choose prefix-cache = \"off\"";
-        return Ok(Some(reason.to_owned()));
+        return Ok(Message::Unsupported { reason: reason.to_owned() });
     }
-    loaded(load_time, engine.footprint(), engine.attention(), say)?;
+    loaded(load_time, engine.footprint(), engine.holdings(), engine.attention(), say)?;
 
+    let mut values = BTreeMap::new();
     match case.workload {
         Workload::Idle { duration, requests } => {
             let (outputs, values) = idle::iteration(engine, case, duration, requests)?;
@@ -115,9 +116,10 @@ fn generate(case: &Case, say: &mut Say<'_>) -> Result<Option<String>> {
                 };
                 tell(case, kind, (digest(case, &outputs(&answers)), values), say)?;
             }
+            values = moved(&engine);
         }
     }
-    Ok(None)
+    Ok(end(values))
 }
 
 /// The iterations of `case`, with what each is for.
@@ -130,14 +132,42 @@ fn iterations(case: &Case) -> impl Iterator<Item = (u32, IterationKind)> {
 }
 
 /// Says that the model is loaded.
-fn loaded(time: Nanos, footprint: Footprint, attention: &str, say: &mut Say<'_>) -> Result<()> {
+fn loaded(
+    time: Nanos,
+    footprint: Footprint,
+    holdings: &[Holding],
+    attention: &str,
+    say: &mut Say<'_>,
+) -> Result<()> {
     let values = [
         (Metric::LoadTime, time.0 as f64),
         (Metric::WeightBytes, footprint.weights as f64),
         (Metric::KvBytes, footprint.kv as f64),
     ];
-    let attention = attention.to_owned();
-    say(&Message::Loaded { attention, values: values.into_iter().collect() })
+    let held =
+        |footprint: Footprint| Held { weights: Bytes(footprint.weights), kv: Bytes(footprint.kv) };
+    let holdings = holdings.iter().map(|holding| holding::Holding {
+        device: holding.device.to_string(),
+        layers: holding.layers as u32,
+        estimated: held(holding.estimated),
+        held: held(holding.held),
+    });
+    say(&Message::Loaded {
+        attention: attention.to_owned(),
+        holdings: holdings.collect(),
+        values: values.into_iter().collect(),
+    })
+}
+
+/// What moved between the devices of a map, in a step on average; nothing where there is one.
+fn moved(engine: &Engine) -> BTreeMap<Metric, f64> {
+    let Stats { steps, transfers, .. } = engine.stats();
+    let a_step = |total: u64| total as f64 / steps.max(1) as f64;
+    let values = [(Metric::Transfers, transfers.count), (Metric::TransferBytes, transfers.bytes)];
+    match engine.holdings().len() {
+        0 | 1 => BTreeMap::new(),
+        _ => values.map(|(metric, total)| (metric, a_step(total))).into_iter().collect(),
+    }
 }
 
 /// Says what one iteration gave, as far as the case is run for it.
@@ -189,6 +219,7 @@ pub fn config(case: &Case, longest: Option<usize>) -> Result<EngineConfig> {
         model: _,
         dtype: _,
         kv,
+        placement: case::Placement { devices, topology },
         attention: _,
         step_tokens,
         prefix_cache,
@@ -222,6 +253,11 @@ pub fn config(case: &Case, longest: Option<usize>) -> Result<EngineConfig> {
         model: model(case),
         dtype: dtype(case),
         quant: QuantPlan::DENSE,
+        devices: devices.as_str().parse()?,
+        topology: match topology.is_none() {
+            true => Topology::NONE,
+            false => Topology::parse(&topology.name, &topology.text)?,
+        },
         kv,
         attention: attention(case),
         prefix_cache: match prefix_cache {

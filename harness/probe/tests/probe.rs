@@ -11,12 +11,13 @@ use std::process::{Command, Output, Stdio};
 
 use windtunnel_engine::weights::presets;
 use windtunnel_ledger::case::{
-    Arrival, Case, CaseId, Dtype, KvLayout, Lengths, Model, PrefixCache, Slo, Source, Tolerance,
-    Workload,
+    Arrival, Case, CaseId, DeviceMap, Dtype, KvLayout, Lengths, Model, Placement, PrefixCache, Slo,
+    Source, Tolerance, Topology, Workload,
 };
+use windtunnel_ledger::holding::Held;
 use windtunnel_ledger::record::{Iteration, IterationKind};
 use windtunnel_ledger::wire::{Message, Order, PROTOCOL, Purpose};
-use windtunnel_ledger::{Metric, Nanos, Tokens};
+use windtunnel_ledger::{Bytes, Metric, Nanos, Tokens};
 
 fn case(workload: Workload) -> Case {
     Case {
@@ -25,6 +26,7 @@ fn case(workload: Workload) -> Case {
         model: Model { name: "tiny-qwen3".into(), source: Source::Preset("tiny-qwen3".into()) },
         dtype: Dtype::F32,
         kv: KvLayout::Paged(NonZeroU32::new(16).unwrap()),
+        placement: Placement::default(),
         attention: "auto".into(),
         step_tokens: Tokens(32),
         prefix_cache: PrefixCache::Off,
@@ -72,7 +74,7 @@ fn measured(case: &Case) -> (Vec<Iteration>, BTreeMap<Metric, f64>) {
     let messages = messages(case);
     let [
         Message::Hello { protocol: PROTOCOL, build },
-        Message::Loaded { attention, values },
+        Message::Loaded { attention, values, holdings },
         ..,
         Message::End { values: last },
     ] = messages.as_slice()
@@ -80,6 +82,13 @@ fn measured(case: &Case) -> (Vec<Iteration>, BTreeMap<Metric, f64>) {
         panic!("{messages:?}")
     };
     assert!(!build.rustc.is_empty() && !attention.is_empty());
+    let sum = |part: fn(&Held) -> Bytes| {
+        holdings.iter().map(|holding| part(&holding.held).0 as f64).sum::<f64>()
+    };
+    if !holdings.is_empty() {
+        assert_eq!(sum(|held| held.weights), values[&Metric::WeightBytes]);
+        assert_eq!(sum(|held| held.kv), values[&Metric::KvBytes]);
+    }
     let mut once = values.clone();
     once.extend(last);
     (iterations(&messages).into_iter().cloned().collect(), once)
@@ -412,6 +421,34 @@ fn a_small_pool_preempts_and_changes_no_token() {
         measured(case).0.iter().map(|iteration| iteration.digest.to_string()).collect()
     };
     assert_eq!(digests(&ample), digests(&tight));
+}
+
+#[test]
+fn a_model_on_several_devices_says_what_moves_and_gives_the_same_tokens() {
+    let whole = case(DECODE);
+    let devices = "cpu:0=1,cpu:1".parse().unwrap();
+    let topology = Topology { name: "last".into(), text: "3: { device: \"cpu:2\" }".into() };
+    let split =
+        Case { placement: Placement { devices, topology: Topology::default() }, ..whole.clone() };
+    let ruled =
+        Case { placement: Placement { devices: DeviceMap::default(), topology }, ..whole.clone() };
+    let (expected, once) = measured(&whole);
+    assert_eq!(once.get(&Metric::Transfers), None);
+    for case in [split, ruled] {
+        let (iterations, once) = measured(&case);
+        // The stream there and back, cosines and sines.
+        assert_eq!(once[&Metric::Transfers], 4.0);
+        assert!(once[&Metric::TransferBytes] > 0.0);
+        let digests = |iterations: &[Iteration]| -> Vec<String> {
+            iterations.iter().map(|iteration| iteration.digest.to_string()).collect()
+        };
+        assert_eq!(digests(&iterations), digests(&expected));
+    }
+    let devices = "cuda:0".parse().unwrap();
+    let placement = Placement { devices, topology: Topology::default() };
+    let answer = messages(&Case { placement, ..whole });
+    let Some(Message::Unsupported { reason }) = answer.last() else { panic!("{answer:?}") };
+    assert!(reason.contains("which has no CUDA, cannot run anything on `cuda:0`"), "{reason}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The markup: one document with its style inside. Every text from a run is escaped by `maud`.
 
 mod comparison;
+mod devices;
 mod facts;
 mod headline;
 mod notes;
@@ -30,6 +31,7 @@ pub(crate) fn page(view: &View<'_>, plots: &[Plot], services: &[ServicePlot]) ->
         comparison::section(view),
         results::section(view),
         service::section(view, services),
+        devices::section(view),
         plots_section(view, plots),
         notes::caveats(view),
         notes::failures(view),
@@ -144,7 +146,7 @@ fn better(metric: Metric) -> &'static str {
 
 /// The address of a case on the page: its id, with what an address may not hold written as bytes.
 fn address(case: &CaseId) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/=,-._~".contains(&byte);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/=,-._~:+".contains(&byte);
     let mut address = "#".to_owned();
     for byte in case.as_str().bytes() {
         match plain(byte) {

@@ -11,7 +11,9 @@ use std::ops::Range;
 
 use serde::Deserialize;
 use toml::Spanned;
-use windtunnel_ledger::case::{Arrival, Dtype, KvLayout, Lengths, PrefixCache, Workload};
+use windtunnel_ledger::case::{
+    Arrival, DeviceMap, Dtype, KvLayout, Lengths, PrefixCache, Workload,
+};
 
 use super::ScenarioError;
 use super::text::SourceText;
@@ -75,6 +77,8 @@ macro_rules! axes {
 axes! {
     "dtype"        dtype: Dtype               => ALL;
     "kv"           kv: KvLayout               => CACHED;
+    "device-map"   device_map: Typed<DeviceMap> => CACHED;
+    "topology"     topology: String           => CACHED;
     "attention"    attention: String          => ALL;
     "step-tokens"  step_tokens: NonZeroU32    => ALL;
     "prefix-cache" prefix_cache: Typed<PrefixCache> => &["serve", "soak"];

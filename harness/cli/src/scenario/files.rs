@@ -61,6 +61,17 @@ pub(super) fn all(dir: &Path) -> Vec<(String, PathBuf)> {
     found
 }
 
+/// The topologies of `workspace`, sorted by name.
+pub(super) fn topologies(workspace: &Workspace) -> Vec<(String, PathBuf)> {
+    let entries = std::fs::read_dir(workspace.scenarios().join("topologies"));
+    let paths = entries.into_iter().flatten().flatten().map(|entry| entry.path());
+    let yaml = |path: &PathBuf| path.extension().is_some_and(|x| x == "yaml" || x == "yml");
+    let named = |path: PathBuf| Some((path.file_stem()?.to_str()?.to_owned(), path));
+    let mut found: Vec<_> = paths.filter(yaml).filter_map(named).collect();
+    found.sort();
+    found
+}
+
 /// Reads a file of the workspace, or else takes the one that this program was built with.
 pub(super) fn own_or(
     workspace: &Workspace,

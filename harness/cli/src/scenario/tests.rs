@@ -13,6 +13,8 @@ use crate::plan::expand;
 fn complaint(text: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(dir.path().join("scenarios/gate")).unwrap();
+    std::fs::create_dir_all(dir.path().join("scenarios/topologies")).unwrap();
+    std::fs::write(dir.path().join("scenarios/topologies/first-half.yaml"), "0: {}").unwrap();
     std::fs::write(dir.path().join("scenarios/gate/x.toml"), text).unwrap();
     let workspace = Workspace::around(dir.path()).unwrap();
     let error = load(&workspace, &["gate/x".into()], &[]).unwrap_err().to_string();
@@ -23,6 +25,9 @@ fn complaint(text: &str) -> String {
 fn cases(text: &str) -> Vec<Case> {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(dir.path().join("scenarios/gate")).unwrap();
+    let topologies = dir.path().join("scenarios/topologies");
+    std::fs::create_dir_all(&topologies).unwrap();
+    std::fs::write(topologies.join("first-half.yaml"), "0-2: { device: \"cpu:1\" }").unwrap();
     std::fs::write(dir.path().join("scenarios/gate/x.toml"), text).unwrap();
     let workspace = Workspace::around(dir.path()).unwrap();
     let scenarios =
@@ -40,6 +45,8 @@ fn every_axis_changes_the_cases_of_the_workloads_that_take_it() {
     let other = |axis: &str| match axis {
         "dtype" => "\"bf16\"",
         "kv" => "\"contiguous\"",
+        "device-map" => "\"cpu:1\"",
+        "topology" => "\"first-half\"",
         "attention" => "\"naive\"",
         "prefix-cache" => "\"on\"",
         "arrival" => "\"fixed-2\"",
@@ -56,6 +63,36 @@ fn every_axis_changes_the_cases_of_the_workloads_that_take_it() {
             assert_ne!(plain.hash(), changed.hash(), "{axis} of {workload}");
         }
     }
+}
+
+#[test]
+fn a_device_map_has_no_comma_in_an_id_and_a_topology_comes_with_what_is_in_it() {
+    let cases = cases(&of(
+        "load",
+        "matrix = { device-map = [\"cpu:0=1,cpu:1\"], topology = [\"first-half\", \"none\"] }",
+    ));
+    let [first, none] = &cases[..] else { panic!("{cases:?}") };
+    assert_eq!(first.id.as_str(), "gate/x/tiny-qwen3/device-map=cpu:0=1+cpu:1,topology=first-half");
+    assert_eq!(first.placement.devices.as_str(), "cpu:0=1+cpu:1");
+    assert_eq!(first.placement.topology.text, "0-2: { device: \"cpu:1\" }");
+    assert!(none.placement.topology.is_none());
+}
+
+#[test]
+fn a_place_that_cannot_be_is_refused() {
+    let load = |axis: &str| complaint(&of("load", &format!("matrix = {{ {axis} }}")));
+    insta::assert_snapshot!(load("topology = [\"first-hal\"]"), @r#"
+    `scenarios/gate/x.toml`, line 3: unknown topology `first-hal`, did you mean `first-half`? Topologies are YAML files in `scenarios/topologies`.
+      |
+    3 | matrix = { topology = ["first-hal"] }
+      |                       ^^^^^^^^^^^^^
+    "#);
+    insta::assert_snapshot!(load("device-map = [\"20\"]"), @r#"
+    `scenarios/gate/x.toml`, line 3: `20` is no device map: write `cpu:0`, layers for each device as in `cpu:0=12,cpu:1`, or `auto`
+      |
+    3 | matrix = { device-map = ["20"] }
+      |                         ^^^^^^
+    "#);
 }
 
 #[test]
@@ -180,31 +217,31 @@ fn a_distribution_is_refused_where_requests_have_one_length() {
 #[test]
 fn an_axis_is_refused_by_the_workloads_that_have_no_use_for_it() {
     insta::assert_snapshot!(complaint(&of("decode", "matrix = { arrival = [\"closed\"] }")), @r#"
-    `scenarios/gate/x.toml`, line 3: axis `arrival` means nothing to workload `decode`, which takes: attention, batch, depth, dtype, kv, output, step-tokens
+    `scenarios/gate/x.toml`, line 3: axis `arrival` means nothing to workload `decode`, which takes: attention, batch, depth, device-map, dtype, kv, output, step-tokens, topology
       |
     3 | matrix = { arrival = ["closed"] }
       |                      ^^^^^^^^^^
     "#);
     insta::assert_snapshot!(complaint(&of("context", "matrix = { batch = [8] }")), @"
-    `scenarios/gate/x.toml`, line 3: axis `batch` means nothing to workload `context`, which takes: attention, depth, dtype, kv, output, shallow, step-tokens
+    `scenarios/gate/x.toml`, line 3: axis `batch` means nothing to workload `context`, which takes: attention, depth, device-map, dtype, kv, output, shallow, step-tokens, topology
       |
     3 | matrix = { batch = [8] }
       |                    ^^^
     ");
     insta::assert_snapshot!(complaint(&of("idle", "matrix = { shared = [50] }")), @"
-    `scenarios/gate/x.toml`, line 3: axis `shared` means nothing to workload `idle`, which takes: attention, dtype, duration, kv, requests, step-tokens
+    `scenarios/gate/x.toml`, line 3: axis `shared` means nothing to workload `idle`, which takes: attention, device-map, dtype, duration, kv, requests, step-tokens, topology
       |
     3 | matrix = { shared = [50] }
       |                     ^^^^
     ");
     insta::assert_snapshot!(complaint(&of("soak", "matrix = { requests = [8] }")), @"
-    `scenarios/gate/x.toml`, line 3: axis `requests` means nothing to workload `soak`, which takes: attention, batch, dtype, duration, kv, kv-share, output, prefix-cache, prompt, shared, step-tokens
+    `scenarios/gate/x.toml`, line 3: axis `requests` means nothing to workload `soak`, which takes: attention, batch, device-map, dtype, duration, kv, kv-share, output, prefix-cache, prompt, shared, step-tokens, topology
       |
     3 | matrix = { requests = [8] }
       |                       ^^^
     ");
     insta::assert_snapshot!(complaint(&of("serve", "matrix = { duration = [8] }")), @"
-    `scenarios/gate/x.toml`, line 3: axis `duration` means nothing to workload `serve`, which takes: arrival, attention, batch, dtype, kv, kv-share, output, prefix-cache, prompt, requests, shared, step-tokens
+    `scenarios/gate/x.toml`, line 3: axis `duration` means nothing to workload `serve`, which takes: arrival, attention, batch, device-map, dtype, kv, kv-share, output, prefix-cache, prompt, requests, shared, step-tokens, topology
       |
     3 | matrix = { duration = [8] }
       |                       ^^^
@@ -288,7 +325,7 @@ fn an_unknown_key_is_named_with_the_one_that_was_meant() {
       | ^^^^^^
     ");
     insta::assert_snapshot!(complaint("workload = \"decode\"\nmodels = [\"tiny-qwen3\"]\n[matrix]\nquark = [1]\n"), @"
-    `scenarios/gate/x.toml`, line 4: unknown key `quark`; known: dtype, kv, attention, step-tokens, prefix-cache, kv-share, arrival, shared, prompt, shallow, depth, output, duration, requests, batch
+    `scenarios/gate/x.toml`, line 4: unknown key `quark`; known: dtype, kv, device-map, topology, attention, step-tokens, prefix-cache, kv-share, arrival, shared, prompt, shallow, depth, output, duration, requests, batch
       |
     4 | quark = [1]
       | ^^^^^
@@ -342,7 +379,7 @@ fn an_axis_without_values_or_without_meaning_is_refused() {
       |                 ^^
     ");
     insta::assert_snapshot!(complaint("workload = \"prefill\"\nmodels = [\"tiny-qwen3\"]\nmatrix = { depth = [8] }\n"), @"
-    `scenarios/gate/x.toml`, line 3: axis `depth` means nothing to workload `prefill`, which takes: attention, batch, dtype, kv, prompt, step-tokens
+    `scenarios/gate/x.toml`, line 3: axis `depth` means nothing to workload `prefill`, which takes: attention, batch, device-map, dtype, kv, prompt, step-tokens, topology
       |
     3 | matrix = { depth = [8] }
       |                    ^^^

@@ -140,6 +140,8 @@ const ROOMY: usize = 4;
 /// The series for the sake of which a case like `case` is run, the first ones first: those that any
 /// of `rows` has.
 fn columns(case: &Case, rows: &[(&Case, &Summary)]) -> Vec<Series> {
+    // Only where there are several devices.
+    let moved = [Metric::Transfers, Metric::TransferBytes].map(Series::median);
     let memory = [Metric::PeakRss].map(Series::median);
     let chosen: Vec<Series> = match case.workload {
         Workload::Load => {
@@ -163,7 +165,7 @@ fn columns(case: &Case, rows: &[(&Case, &Summary)]) -> Vec<Series> {
         }
         _ => {
             let metrics = case.workload.metrics().iter().copied();
-            metrics.map(Series::median).chain(memory).collect()
+            metrics.map(Series::median).chain(moved).chain(memory).collect()
         }
     };
     let occurs = |series: &Series| {

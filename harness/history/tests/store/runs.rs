@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::path::Path;
 
 use windtunnel_ledger::case::{
-    Case, CaseId, Dtype, KvLayout, Model, PrefixCache, Source, Workload,
+    Case, CaseId, Dtype, KvLayout, Model, Placement, PrefixCache, Source, Workload,
 };
 use windtunnel_ledger::environment::{Environment, Machine};
 use windtunnel_ledger::metric::Metric;
@@ -69,6 +69,7 @@ fn record(
             model: Model { name: "tiny".into(), source: Source::Preset("tiny-qwen3".into()) },
             dtype: Dtype::F32,
             kv: KvLayout::Contiguous,
+            placement: Placement::default(),
             attention: "auto".into(),
             step_tokens: Tokens(512),
             prefix_cache: PrefixCache::Off,
@@ -93,6 +94,7 @@ fn record(
         command: "true".into(),
         outcome: Outcome::Measured(Samples {
             attention: "naive".into(),
+            holdings: Vec::new(),
             once: BTreeMap::from([(Metric::LoadTime, 1.5e9)]),
             iterations: vec![Iteration {
                 kind: IterationKind::Timed,

@@ -3,7 +3,7 @@
 //! A reader of sixty cases wants to see what tells them apart and to read the rest once.
 
 use windtunnel_ledger::Metric;
-use windtunnel_ledger::case::{Case, Slo, Source, Workload};
+use windtunnel_ledger::case::{Case, Slo, Source, Topology, Workload};
 
 use super::CaseView;
 
@@ -50,6 +50,7 @@ fn facts(view: &CaseView<'_>) -> Vec<Fact> {
         model,
         dtype,
         kv,
+        placement,
         attention,
         step_tokens,
         prefix_cache,
@@ -125,6 +126,8 @@ fn facts(view: &CaseView<'_>) -> Vec<Fact> {
     facts.extend([
         ("dtype", dtype.to_string()),
         ("kv", kv.to_string()),
+        ("devices", placement.devices.to_string()),
+        ("topology", topology(&placement.topology)),
         ("attention", attention),
         ("step", step_tokens.to_string()),
         ("warm-up", warmup.to_string()),
@@ -139,6 +142,11 @@ fn facts(view: &CaseView<'_>) -> Vec<Fact> {
         ),
     ]);
     facts
+}
+
+/// What single layers get.
+fn topology(topology: &Topology) -> String {
+    if topology.is_none() { "none".into() } else { topology.name.clone() }
 }
 
 /// What a good answer is.

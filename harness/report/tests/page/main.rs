@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use contents::{begun, case, gate, measured, record, services, spoil, subject};
-use windtunnel_ledger::case::{CaseId, Workload};
+use windtunnel_ledger::case::{Case, CaseId, Placement, Workload};
+use windtunnel_ledger::holding::{Held, Holding};
 use windtunnel_ledger::metric::Metric;
 use windtunnel_ledger::record::{Failure, Outcome, Skipped, Subject};
 use windtunnel_ledger::store::Contents;
-use windtunnel_ledger::unit::Tokens;
+use windtunnel_ledger::unit::{Bytes, Tokens};
 
 /// A page that must hold together whatever is on it.
 #[track_caller]
@@ -109,6 +110,38 @@ fn a_service_shows_how_latency_grows_with_throughput_and_where_its_tails_are() {
     let table = section.split("<table>").nth(1).unwrap();
     let (first, _) = table.split_once("</table>").unwrap();
     insta::assert_snapshot!(first.replace("><", ">\n<"));
+}
+
+#[test]
+fn a_model_on_several_devices_shows_what_each_of_them_holds() {
+    let generate = Workload::Generate { prompt: Tokens(128), output: Tokens(16), batch: 1 };
+    let case = |map: &str| {
+        let case = case("gate/device-map", generate, "paged-16", &[("device-map", map)]);
+        let placement = Placement { devices: map.parse().unwrap(), ..Placement::default() };
+        Case { placement, ..case }
+    };
+    let mut contents = measured(&one(), &[case("cpu:0"), case("cpu:0=12+cpu:1")], 2, 0.0);
+    let held = |weights: u64, kv: u64| Held { weights: Bytes(weights << 20), kv: Bytes(kv << 20) };
+    let holding = |device: &str, estimated, held| Holding {
+        device: device.into(),
+        layers: 12,
+        estimated,
+        held,
+    };
+    for record in &mut contents.records {
+        let split = record.case.placement.devices.as_str().contains('+');
+        let Outcome::Measured(samples) = &mut record.outcome else { continue };
+        samples.holdings = vec![holding("cpu:0", held(600, 2), held(600, 2))];
+        if split {
+            samples.holdings.push(holding("cpu:1", held(342, 2), held(350, 2)));
+            samples.once.extend([(Metric::Transfers, 4.0), (Metric::TransferBytes, 20_480.0)]);
+        }
+    }
+    let page = page("devices", &contents);
+    let section = page.split("<section id=\"devices\">").nth(1).unwrap();
+    let section = section.split("</section>").next().unwrap();
+    let (_, table) = section.split_once("<table>").unwrap();
+    insta::assert_snapshot!(table.replace("><", ">\n<"));
 }
 
 #[test]
