@@ -36,7 +36,7 @@ use crate::error::{Error, Result};
 use crate::models::{self, Body, EMBEDDERS, Purpose};
 use crate::pass::{Kv, Observer, Pass};
 use crate::placement::Placement;
-use crate::telemetry::{EmbedReport, Footprint, Stopwatch};
+use crate::telemetry::{EmbedReport, Footprint, LoadStages, Loaded, Stopwatch};
 use crate::weights::{self, Checkpoint, Tally, Weights};
 
 mod dense;
@@ -98,6 +98,7 @@ pub struct Embedder {
     limits: Limits,
     max_pass_tokens: usize,
     footprint: Footprint,
+    loaded: Loaded,
     /// All of the model, and the part that holds body and tokenizer.
     sources: [ModelSource; 2],
 }
@@ -122,15 +123,18 @@ impl Embedder {
     pub fn load(config: &EmbedderConfig) -> Result<Self> {
         let EmbedderConfig { model, dtype, attention, max_pass_tokens, max_sequence_length } =
             config;
+        let mut watch = Stopwatch::start();
         config.refuse_zeros()?;
         Purpose::Embedding.require(model)?;
         let recipe = Recipe::of(model)?;
         let transformer = model.within(&recipe.transformer);
         let Checkpoint { config: file, source, .. } = weights::open(&transformer)?;
+        let open = watch.lap();
         let entry = models::find(EMBEDDERS, &file)?;
         let (outline, _) = models::outline(entry, &file)?;
-        let (dtype, placement) = (dtype.candle(), Placement::cpu());
+        let placement = Placement::cpu();
         let device = placement.first();
+        let dtype = dtype.on([device]);
         // A pass without a cache is read like one of contiguous sequences.
         let attention = choose(attention, outline.heads(), KvLayout::Contiguous, device, dtype)?;
         let caps = [recipe.longest, *max_sequence_length].into_iter().flatten();
@@ -150,6 +154,11 @@ impl Embedder {
             limits,
             max_pass_tokens: *max_pass_tokens,
             footprint: Footprint { weights: tally.bytes(), kv: 0 },
+            loaded: Loaded {
+                dtype,
+                formats: tally.formats(),
+                stages: LoadStages { open, ..source.stages() },
+            },
             sources: [model.clone(), transformer],
         })
     }
@@ -282,6 +291,11 @@ impl Embedder {
     /// Bytes of weights. There is no cache.
     pub const fn footprint(&self) -> Footprint {
         self.footprint
+    }
+
+    /// What became of dtype and weights, and where the time of loading went.
+    pub const fn loaded(&self) -> &Loaded {
+        &self.loaded
     }
 }
 

@@ -19,7 +19,7 @@ use crate::placement::Placement;
 use crate::request::{Event, Request, RequestId};
 use crate::sampler::{Drawn, NoToken, Scratch};
 use crate::scheduler::{Grant, Limits, Schedule, Scheduler};
-use crate::telemetry::{Footprint, Stages, Stats, StepReport, Stopwatch};
+use crate::telemetry::{Footprint, LoadStages, Loaded, Stages, Stats, StepReport, Stopwatch};
 use crate::terms::{Accepted, Terms};
 use crate::weights::{self, Checkpoint, Tally, Weights};
 
@@ -34,6 +34,7 @@ pub struct Engine {
     scratch: Scratch,
     terms: Terms,
     footprint: Footprint,
+    loaded: Loaded,
     /// How many requests were accepted.
     requests: u64,
     stats: Stats,
@@ -65,12 +66,14 @@ impl Engine {
     /// When the model cannot be found, read or run with these settings, or a setting contradicts
     /// another one.
     pub fn load(config: &EngineConfig) -> Result<Self> {
+        let mut watch = Stopwatch::start();
         Purpose::Continuing.require(&config.model)?;
         let Checkpoint { config: file, source, eos } = weights::open(&config.model)?;
+        let open = watch.lap();
         let entry = models::find(MODELS, &file)?;
         let Sketch { heads, vocabulary, positions, .. } = models::sketch(&file)?;
-        let dtype = config.dtype.candle();
         let placement = Placement::cpu();
+        let dtype = config.dtype.on([placement.first()]);
         let attention = choose(&config.attention, &heads, config.kv, placement.first(), dtype)?;
         let longest = positions.min(config.max_sequence_length.unwrap_or(positions));
         let shape = KvShape::plan(config, longest)?;
@@ -81,6 +84,8 @@ impl Engine {
         debug_assert_eq!((model.heads(), model.vocabulary()), (&heads, vocabulary));
         let kv = KvStore::new(&heads, shape, dtype, &placement)?;
         let footprint = Footprint { weights: tally.bytes(), kv: kv.bytes() };
+        let stages = LoadStages { open, ..source.stages() };
+        let loaded = Loaded { dtype, formats: tally.formats(), stages };
         let limits =
             Limits { step_tokens: config.max_step_tokens, sequences: config.max_sequences };
         let scheduler = Scheduler::new(limits, BlockPool::new(shape.blocks as u32, shape.block));
@@ -107,6 +112,7 @@ impl Engine {
             scratch: Scratch::default(),
             terms,
             footprint,
+            loaded,
             requests: 0,
             stats: Stats::default(),
         })
@@ -345,6 +351,11 @@ impl Engine {
     /// Bytes of weights and cache.
     pub const fn footprint(&self) -> Footprint {
         self.footprint
+    }
+
+    /// What became of dtype and weights, and where the time of loading went.
+    pub const fn loaded(&self) -> &Loaded {
+        &self.loaded
     }
 
     /// Compares the block pool with what the sequences hold, and makes sure that no block that is

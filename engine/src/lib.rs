@@ -59,10 +59,12 @@ pub use config::{Choice, Dtype, EngineConfig, KvLayout, ModelSource, PrefixCache
 pub use embedding::{EmbedRequest, Embedder, EmbedderConfig, Embeddings, InputError, Overlong};
 pub use engine::{Engine, Step};
 pub use error::{Error, Result, Unsupported};
-pub use quant::{LayerQuant, Quant, QuantPlan, QuantType};
+pub use quant::{Format, LayerQuant, Quant, QuantPlan, QuantType};
 pub use request::{Eos, Event, Finish, Request, RequestId, Truncation, Usage};
 pub use runtime::{Canceller, Client, Pending, Response, Runtime, Stamped};
 pub use sampler::{Dry, Logprobs, Sampling};
 pub use score::score;
-pub use telemetry::{EmbedReport, Footprint, PrefixStats, Stages, Stats, StepReport};
+pub use telemetry::{
+    EmbedReport, Footprint, LoadStages, Loaded, PrefixStats, Stages, Stats, StepReport, Stored,
+};
 pub use text_client::{Answer, Completion, TextClient, TextEvent, TextRequest};

@@ -4,7 +4,7 @@
 //! names, knows dtype and device, and counts what was handed out. No model knows whether a
 //! number came from a file or from a seed.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
@@ -16,17 +16,20 @@ use crate::layers::norm::{Norm, NormKind};
 use crate::layers::table::Table;
 use crate::models::config::ConfigFile;
 use crate::placement::Placement;
-use crate::quant::{Quant, QuantPlan, QuantType, Quantised, Role};
+use crate::quant::{Format, Quant, QuantPlan, QuantType, Quantised, Role};
+use crate::telemetry::{LoadStages, Stored};
 
 mod outline;
 mod preset;
 mod random;
 mod safetensors;
+mod stages;
 
 pub use outline::Outline;
 pub use preset::{Preset, embedder_presets, presets};
 pub use random::Random;
 pub use safetensors::Safetensors;
+pub(crate) use stages::LoadWatch;
 
 /// Answers with tensors by name.
 pub trait Source: Send + Sync {
@@ -60,6 +63,11 @@ pub trait Source: Send + Sync {
     ) -> Result<Quantised> {
         let numbers = self.tensor(name, &shape, DType::F32, &Device::Cpu)?;
         Ok(Quantised::of(kind, &numbers, device)?)
+    }
+
+    /// Where the time went until now; nowhere if it is not counted.
+    fn stages(&self) -> LoadStages {
+        LoadStages::default()
     }
 }
 
@@ -158,24 +166,57 @@ pub enum Ties {
 /// Counts what was handed out.
 #[derive(Debug, Default)]
 pub struct Tally {
-    parameters: Cell<u64>,
-    bytes: Cell<u64>,
+    handed: RefCell<Vec<Handed>>,
+}
+
+/// A tensor that was handed out.
+#[derive(Debug, Clone, Copy)]
+struct Handed {
+    format: Format,
+    /// What was asked for and does not fit.
+    instead_of: Option<QuantType>,
+    parameters: u64,
+    bytes: u64,
 }
 
 impl Tally {
-    fn add(&self, parameters: u64, bytes: u64) {
-        self.parameters.set(self.parameters.get() + parameters);
-        self.bytes.set(self.bytes.get() + bytes);
+    fn add(&self, handed: Handed) {
+        self.handed.borrow_mut().push(handed);
     }
 
     /// Numbers handed out.
     pub fn parameters(&self) -> u64 {
-        self.parameters.get()
+        self.handed.borrow().iter().map(|handed| handed.parameters).sum()
     }
 
     /// Bytes of them.
     pub fn bytes(&self) -> u64 {
-        self.bytes.get()
+        self.handed.borrow().iter().map(|handed| handed.bytes).sum()
+    }
+
+    /// The same by format, what has most bytes first.
+    pub fn formats(&self) -> Vec<Stored> {
+        let mut formats: Vec<Stored> = Vec::new();
+        for Handed { format, instead_of, parameters, bytes } in self.handed.borrow().iter() {
+            let same =
+                |known: &&mut Stored| known.format == *format && known.instead_of == *instead_of;
+            match formats.iter_mut().find(same) {
+                Some(known) => {
+                    known.tensors += 1;
+                    known.parameters += parameters;
+                    known.bytes += bytes;
+                }
+                None => formats.push(Stored {
+                    format: *format,
+                    instead_of: *instead_of,
+                    tensors: 1,
+                    parameters: *parameters,
+                    bytes: *bytes,
+                }),
+            }
+        }
+        formats.sort_by_key(|stored| std::cmp::Reverse(stored.bytes));
+        formats
     }
 }
 
@@ -247,9 +288,21 @@ impl<'a> Weights<'a> {
 
     /// As [`tensor`](Self::tensor), in `dtype` whatever the others have.
     fn tensor_as(&self, dtype: DType, name: &str, shape: &[usize]) -> Result<Tensor> {
+        self.floats(dtype, name, shape, None)
+    }
+
+    /// As [`tensor_as`](Self::tensor_as), perhaps because the blocks of `instead_of` do not fit.
+    fn floats(
+        &self,
+        dtype: DType,
+        name: &str,
+        shape: &[usize],
+        instead_of: Option<QuantType>,
+    ) -> Result<Tensor> {
         let tensor = self.source.tensor(&self.path(name), shape, dtype, self.device)?;
-        let count = tensor.elem_count() as u64;
-        self.tally.add(count, count * dtype.size_in_bytes() as u64);
+        let parameters = tensor.elem_count() as u64;
+        let bytes = parameters * dtype.size_in_bytes() as u64;
+        self.tally.add(Handed { format: Format::Floats(dtype), instead_of, parameters, bytes });
         Ok(tensor)
     }
 
@@ -258,19 +311,26 @@ impl<'a> Weights<'a> {
     fn matrix(&self, name: &str, [outputs, inputs]: [usize; 2], role: Role) -> Result<Matrix> {
         let path = self.path(name);
         let asked = self.quant.of(role, self.layer);
-        let kind = match (self.source.quant(&path), asked) {
-            (Some(stored), Quant::Dense) => Some(stored),
+        let (kind, asked) = match (self.source.quant(&path), asked) {
+            (Some(stored), Quant::Dense) => (Some(stored), None),
             (Some(stored), Quant::Blocks(asked)) => {
                 return Err(Error::QuantisedTwice { tensor: path, stored, asked });
             }
-            (None, Quant::Dense) => None,
-            (None, Quant::Blocks(asked)) => asked.fitting(inputs),
+            (None, Quant::Dense) => (None, None),
+            (None, Quant::Blocks(asked)) => (asked.fitting(inputs), Some(asked)),
         };
+        let instead_of = asked.filter(|asked| kind != Some(*asked));
         let Some(kind) = kind else {
-            return Ok(Matrix::Dense(self.tensor(name, &[outputs, inputs])?));
+            let floats = self.floats(self.dtype, name, &[outputs, inputs], instead_of)?;
+            return Ok(Matrix::Dense(floats));
         };
         let matrix = self.source.quantised(&path, [outputs, inputs], kind, self.device)?;
-        self.tally.add((outputs * inputs) as u64, kind.bytes(outputs, inputs));
+        self.tally.add(Handed {
+            format: Format::Blocks(kind),
+            instead_of,
+            parameters: (outputs * inputs) as u64,
+            bytes: kind.bytes(outputs, inputs),
+        });
         Ok(Matrix::Quantised(matrix))
     }
 

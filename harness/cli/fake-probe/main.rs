@@ -45,7 +45,12 @@ fn main() {
         _ => (),
     }
     let once = [(Metric::LoadTime, 2e6), (Metric::WeightBytes, 4096.0), (Metric::KvBytes, 1024.0)];
-    say(&Message::Loaded { attention: "fake".into(), values: once.into_iter().collect() });
+    say(&Message::Loaded {
+        attention: "fake".into(),
+        dtype: None,
+        formats: Vec::new(),
+        values: once.into_iter().collect(),
+    });
 
     match case.attention.as_str() {
         "hang" => std::thread::sleep(Duration::from_secs(3600)),

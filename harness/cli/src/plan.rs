@@ -57,6 +57,7 @@ fn case(id: CaseId, scenario: &Scenario, model: &KnownModel, point: &Point) -> C
         workload,
         model: model.model.clone(),
         dtype: point.dtype,
+        quant: point.quant.0,
         kv: point.kv,
         attention: point.attention.clone(),
         step_tokens: Tokens(point.step_tokens.get().into()),

@@ -281,8 +281,12 @@ impl Said {
             match (message, &mut self.samples) {
                 (Message::Hello { protocol: PROTOCOL, build }, None) => self.build = Some(build),
                 (Message::Hello { protocol, .. }, None) => return Heard::Protocol(protocol),
-                (Message::Loaded { attention, values }, samples @ None) if self.build.is_some() => {
-                    *samples = Some(Samples { attention, once: values, iterations: Vec::new() });
+                (Message::Loaded { attention, dtype, formats, values }, samples @ None)
+                    if self.build.is_some() =>
+                {
+                    let iterations = Vec::new();
+                    *samples =
+                        Some(Samples { attention, dtype, formats, once: values, iterations });
                 }
                 (Message::Iteration(iteration), Some(samples)) => {
                     samples.iterations.push(iteration)

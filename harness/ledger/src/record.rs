@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::case::{Case, CaseId};
+use crate::case::{Case, CaseId, Dtype};
 use crate::environment::Environment;
 use crate::metric::Metric;
 use crate::timeline::Values;
@@ -131,10 +131,30 @@ pub enum Outcome {
 pub struct Samples {
     /// The attention backend that ran.
     pub attention: String,
+    /// The number format of what is not quantised; none in records from before there was a choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dtype: Option<Dtype>,
+    /// In which formats the weights were held, those with most bytes first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub formats: Vec<Held>,
     /// What is known once a round.
     pub once: BTreeMap<Metric, f64>,
     /// What each iteration gave, in order, warm-up included.
     pub iterations: Vec<Iteration>,
+}
+
+/// The weights that are held in one format.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// Its name in the engine: `bf16`, `q4_1`.
+    pub format: String,
+    /// The format that was asked for, if it does not fit these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead_of: Option<String>,
+    /// Number of tensors.
+    pub tensors: u64,
+    /// Bytes of them.
+    pub bytes: u64,
 }
 
 /// What one iteration gave.
@@ -349,6 +369,8 @@ pub(crate) mod tests {
             command: "true".into(),
             outcome: Outcome::Measured(Samples {
                 attention: "naive".into(),
+                dtype: None,
+                formats: Vec::new(),
                 once: BTreeMap::new(),
                 iterations: rates.iter().map(iteration).collect(),
             }),

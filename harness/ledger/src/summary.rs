@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::case::CaseId;
-use crate::record::{Failure, Outcome, Record, Subject};
+use crate::case::{CaseId, Dtype};
+use crate::record::{Failure, Held, Outcome, Record, Subject};
 use crate::series::Series;
 use crate::stats;
 
@@ -17,6 +17,10 @@ pub struct Summary {
     pub subject: Subject,
     /// The attention backend that ran, where a round was measured.
     pub attention: Option<String>,
+    /// The number format of what is not quantised, where a round told it.
+    pub dtype: Option<Dtype>,
+    /// In which formats the weights were held, where a round told it.
+    pub formats: Vec<Held>,
     /// What the measured rounds gave, in the order of [`Series::all`].
     pub series: Vec<(Series, Location)>,
     /// What became of the rounds that were not measured, in order.
@@ -133,12 +137,14 @@ fn summary(records: &[&Record]) -> Summary {
     let mut rounds: BTreeMap<Series, Vec<f64>> = BTreeMap::new();
     let mut unmeasured = Vec::new();
     let mut attention = None;
+    let (mut dtype, mut formats) = (None, &[][..]);
     let mut digests = Vec::new();
     for record in records {
         let round = record.round;
         match &record.outcome {
             Outcome::Measured(samples) => {
                 attention = Some(samples.attention.clone());
+                (dtype, formats) = (samples.dtype, &samples.formats[..]);
                 digests.push(samples.digests());
                 for series in Series::all() {
                     if let Some(value) = series.of_round(samples) {
@@ -175,6 +181,8 @@ fn summary(records: &[&Record]) -> Summary {
         case: first.case.id.clone(),
         subject: first.subject.clone(),
         attention,
+        dtype,
+        formats: formats.to_vec(),
         series: Series::all().filter_map(located).collect(),
         unmeasured,
         caveats,

@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::case::Case;
+use crate::case::{Case, Dtype};
 use crate::environment::Build;
 use crate::metric::Metric;
-use crate::record::Iteration;
+use crate::record::{Held, Iteration};
 
 /// The number of this protocol. A probe that speaks another one says so in its `hello` and the
 /// round fails with both numbers.
@@ -42,6 +42,12 @@ pub enum Message {
     Loaded {
         /// The attention backend that will run.
         attention: String,
+        /// The number format of what is not quantised.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        dtype: Option<Dtype>,
+        /// In which formats the weights are held, those with most bytes first.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        formats: Vec<Held>,
         /// What is known once a round, each value in its metric's unit.
         values: BTreeMap<Metric, f64>,
     },
@@ -84,6 +90,13 @@ mod tests {
             Message::Hello { protocol: PROTOCOL, build: Build::default() },
             Message::Loaded {
                 attention: "naive".into(),
+                dtype: Some(Dtype::F32),
+                formats: vec![Held {
+                    format: "q4_1".into(),
+                    instead_of: Some("q4k".into()),
+                    tensors: 3,
+                    bytes: 60,
+                }],
                 values: [(Metric::LoadTime, 1.5e9)].into_iter().collect(),
             },
             Message::Unsupported { reason: "two\nlines".into() },

@@ -1,12 +1,14 @@
 //! From a case to the engine's configuration, and from its iterations to messages.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result};
 use windtunnel_engine::{
     Choice, Dtype, Embedder, EmbedderConfig, Engine, EngineConfig, Error, Footprint, KvLayout,
-    ModelSource, QuantPlan,
+    LoadStages, Loaded, ModelSource, QuantPlan, Stored,
 };
 use windtunnel_ledger::case::{self, Arrival, Case, Lengths, Shape, Source, Workload};
-use windtunnel_ledger::record::{Digest, Iteration, IterationKind};
+use windtunnel_ledger::record::{Digest, Held, Iteration, IterationKind};
 use windtunnel_ledger::timeline::Values;
 use windtunnel_ledger::wire::Message;
 use windtunnel_ledger::{Metric, Nanos};
@@ -51,7 +53,8 @@ fn embed(case: &Case, counts: [u32; 2], prompt: Lengths, say: &mut Say<'_>) -> R
         max_pass_tokens: usize::try_from(case.step_tokens.0).context("steps are too long")?,
         max_sequence_length: None,
     })?;
-    loaded(clock.now(), embedder.footprint(), embedder.attention(), say)?;
+    let time = clock.now();
+    loaded(case, time, embedder.footprint(), embedder.loaded(), embedder.attention(), say)?;
     for (index, kind) in iterations(case) {
         let done = embed::iteration(&embedder, case, counts, prompt, index, &clock)?;
         tell(case, kind, done, say)?;
@@ -76,7 +79,7 @@ fn generate(case: &Case, say: &mut Say<'_>) -> Result<Option<String>> {
             "this model or its cache can share no beginnings; choose prefix-cache = \"off\"";
         return Ok(Some(reason.to_owned()));
     }
-    loaded(load_time, engine.footprint(), engine.attention(), say)?;
+    loaded(case, load_time, engine.footprint(), engine.loaded(), engine.attention(), say)?;
 
     match case.workload {
         Workload::Idle { duration, requests } => {
@@ -129,15 +132,42 @@ fn iterations(case: &Case) -> impl Iterator<Item = (u32, IterationKind)> {
     })
 }
 
-/// Says that the model is loaded.
-fn loaded(time: Nanos, footprint: Footprint, attention: &str, say: &mut Say<'_>) -> Result<()> {
-    let values = [
+/// Says that the model is loaded; where `case` is run for that, in which parts of the time.
+fn loaded(
+    case: &Case,
+    time: Nanos,
+    footprint: Footprint,
+    loaded: &Loaded,
+    attention: &str,
+    say: &mut Say<'_>,
+) -> Result<()> {
+    let Loaded { dtype, formats, stages } = loaded;
+    let mut values = BTreeMap::from([
         (Metric::LoadTime, time.0 as f64),
         (Metric::WeightBytes, footprint.weights as f64),
         (Metric::KvBytes, footprint.kv as f64),
-    ];
-    let attention = attention.to_owned();
-    say(&Message::Loaded { attention, values: values.into_iter().collect() })
+    ]);
+    if case.workload == Workload::Load {
+        let LoadStages { open, read, convert, quantise } = stages;
+        values.extend([
+            (Metric::LoadOpen, open.as_nanos() as f64),
+            (Metric::LoadRead, read.as_nanos() as f64),
+            (Metric::LoadConvert, convert.as_nanos() as f64),
+            (Metric::LoadQuantise, quantise.as_nanos() as f64),
+        ]);
+    }
+    let held = |stored: &Stored| Held {
+        format: stored.format.to_string(),
+        instead_of: stored.instead_of.map(|asked| asked.to_string()),
+        tensors: stored.tensors as u64,
+        bytes: stored.bytes,
+    };
+    say(&Message::Loaded {
+        attention: attention.to_owned(),
+        dtype: dtype.as_str().parse().ok(),
+        formats: formats.iter().map(held).collect(),
+        values,
+    })
 }
 
 /// Says what one iteration gave, as far as the case is run for it.
@@ -156,7 +186,7 @@ fn tell(
 /// Where time decides what is computed together, half precision can round a token into another one:
 /// kernels sum small and large batches in another order. Then only the lengths are compared.
 fn digest(case: &Case, outputs: &[Vec<u32>]) -> Digest {
-    let half = matches!(case.dtype, case::Dtype::F16 | case::Dtype::Bf16);
+    let half = case.dtype != case::Dtype::F32;
     match case.workload.depends_on_time() && half {
         false => Digest::of_outputs(outputs.iter().map(Vec::as_slice)),
         true => {
@@ -188,6 +218,7 @@ pub fn config(case: &Case, longest: Option<usize>) -> Result<EngineConfig> {
         workload: _,
         model: _,
         dtype: _,
+        quant,
         kv,
         attention: _,
         step_tokens,
@@ -221,7 +252,7 @@ pub fn config(case: &Case, longest: Option<usize>) -> Result<EngineConfig> {
     Ok(EngineConfig {
         model: model(case),
         dtype: dtype(case),
-        quant: QuantPlan::DENSE,
+        quant: QuantPlan::uniform(quant.name().parse().context("the engine lacks a format")?),
         kv,
         attention: attention(case),
         prefix_cache: match prefix_cache {
@@ -246,6 +277,7 @@ fn model(case: &Case) -> ModelSource {
 
 fn dtype(case: &Case) -> Dtype {
     match case.dtype {
+        case::Dtype::Auto => Dtype::Auto,
         case::Dtype::F32 => Dtype::F32,
         case::Dtype::F16 => Dtype::F16,
         case::Dtype::Bf16 => Dtype::Bf16,

@@ -11,8 +11,8 @@ use std::process::{Command, Output, Stdio};
 
 use windtunnel_engine::weights::presets;
 use windtunnel_ledger::case::{
-    Arrival, Case, CaseId, Dtype, KvLayout, Lengths, Model, PrefixCache, Slo, Source, Tolerance,
-    Workload,
+    Arrival, Case, CaseId, Dtype, KvLayout, Lengths, Model, PrefixCache, Quant, Slo, Source,
+    Tolerance, Workload,
 };
 use windtunnel_ledger::record::{Iteration, IterationKind};
 use windtunnel_ledger::wire::{Message, Order, PROTOCOL};
@@ -24,6 +24,7 @@ fn case(workload: Workload) -> Case {
         workload,
         model: Model { name: "tiny-qwen3".into(), source: Source::Preset("tiny-qwen3".into()) },
         dtype: Dtype::F32,
+        quant: Quant::None,
         kv: KvLayout::Paged(NonZeroU32::new(16).unwrap()),
         attention: "auto".into(),
         step_tokens: Tokens(32),
@@ -71,7 +72,7 @@ fn measured(case: &Case) -> (Vec<Iteration>, BTreeMap<Metric, f64>) {
     let messages = messages(case);
     let [
         Message::Hello { protocol: PROTOCOL, build },
-        Message::Loaded { attention, values },
+        Message::Loaded { attention, dtype: Some(_), formats: _, values },
         ..,
         Message::End { values: last },
     ] = messages.as_slice()

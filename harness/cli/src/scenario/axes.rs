@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use serde::Deserialize;
 use toml::Spanned;
-use windtunnel_ledger::case::{Arrival, Dtype, KvLayout, Lengths, PrefixCache, Workload};
+use windtunnel_ledger::case::{Arrival, Dtype, KvLayout, Lengths, PrefixCache, Quant, Workload};
 
 use super::ScenarioError;
 use super::text::SourceText;
@@ -26,7 +26,7 @@ pub(crate) type Named = (Point, BTreeMap<String, String>);
 /// Of an axis that means something everywhere.
 const ALL: &[&str] = &Workload::NAMES;
 
-/// Of an axis of the cache, which embedding models do without.
+/// Of an axis of models that continue texts: embedding models have no cache, and stay dense.
 const CACHED: &[&str] =
     &["load", "prefill", "decode", "generate", "context", "serve", "idle", "soak", "parity"];
 
@@ -74,6 +74,7 @@ macro_rules! axes {
 
 axes! {
     "dtype"        dtype: Dtype               => ALL;
+    "quant"        quant: Typed<Quant>        => CACHED;
     "kv"           kv: KvLayout               => CACHED;
     "attention"    attention: String          => ALL;
     "step-tokens"  step_tokens: NonZeroU32    => ALL;

@@ -3,7 +3,8 @@
 //! A reader of sixty cases wants to see what tells them apart and to read the rest once.
 
 use windtunnel_ledger::Metric;
-use windtunnel_ledger::case::{Case, Slo, Source, Workload};
+use windtunnel_ledger::case::{Case, Quant, Slo, Source, Workload};
+use windtunnel_ledger::record::Held;
 
 use super::CaseView;
 
@@ -49,6 +50,7 @@ fn facts(view: &CaseView<'_>) -> Vec<Fact> {
         workload,
         model,
         dtype,
+        quant,
         kv,
         attention,
         step_tokens,
@@ -122,8 +124,17 @@ fn facts(view: &CaseView<'_>) -> Vec<Fact> {
         Some(ran) if ran != attention => format!("{attention} → {ran}"),
         _ => attention.clone(),
     };
+    // So it is with the dtype, and with blocks that do not fit every matrix.
+    let ran = view.results.iter().find_map(|result| result.summary.dtype);
+    let dtype = match ran {
+        Some(ran) if ran != *dtype => format!("{dtype} → {ran}"),
+        _ => dtype.to_string(),
+    };
+    let held = view.results.iter().map(|result| &result.summary.formats[..]);
+    let quant = quantised(*quant, held.max_by_key(|held| held.len()).unwrap_or_default());
     facts.extend([
-        ("dtype", dtype.to_string()),
+        ("dtype", dtype),
+        ("quant", quant),
         ("kv", kv.to_string()),
         ("attention", attention),
         ("step", step_tokens.to_string()),
@@ -139,6 +150,21 @@ fn facts(view: &CaseView<'_>) -> Vec<Fact> {
         ),
     ]);
     facts
+}
+
+/// What was asked for, and what became of it where that is something else too: which part of the
+/// weights is held in which format.
+fn quantised(asked: Quant, held: &[Held]) -> String {
+    if !held.iter().any(|held| held.instead_of.is_some()) {
+        return asked.to_string();
+    }
+    let total: u64 = held.iter().map(|held| held.bytes).sum();
+    let part = |held: &Held| {
+        let share = held.bytes as f64 / total.max(1) as f64 * 100.0;
+        (share >= 0.5).then(|| format!("{} {share:.0} %", held.format))
+    };
+    let parts: Vec<_> = held.iter().filter_map(part).collect();
+    format!("{asked} → {}", parts.join(", "))
 }
 
 /// What a good answer is.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use windtunnel_ledger::case::{
-    Arrival, Case, CaseId, Dtype, KvLayout, Lengths, Model, PrefixCache, Slo, Source, Workload,
+    Arrival, Case, CaseId, Dtype, KvLayout, Lengths, Model, PrefixCache, Quant, Slo, Source,
+    Workload,
 };
 use windtunnel_ledger::environment::{Build, Environment, Machine};
 use windtunnel_ledger::metric::{Better, Metric, Unit};
@@ -120,6 +121,8 @@ pub(crate) fn record(subject: &Subject, case: &Case, round: u32, cost: f64) -> R
         command: format!("echo '{{\"case\":\"{}\"}}' | target/release/windtunnel-probe", case.id),
         outcome: Outcome::Measured(Samples {
             attention: "cpu-flash".into(),
+            dtype: None,
+            formats: Vec::new(),
             once,
             iterations: vec![iteration],
         }),
@@ -212,6 +215,7 @@ pub(crate) fn case(scenario: &str, workload: Workload, kv: &str, axes: &[(&str, 
         workload,
         model: Model { name: "qwen2.5-0.5b".into(), source: Source::Preset("qwen2.5-0.5b".into()) },
         dtype: Dtype::F32,
+        quant: Quant::None,
         kv: kv.parse::<KvLayout>().expect("a layout"),
         attention: "auto".into(),
         step_tokens: Tokens(512),
