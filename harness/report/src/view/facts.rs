@@ -131,10 +131,12 @@ fn facts(view: &CaseView<'_>) -> Vec<Fact> {
         _ => dtype.to_string(),
     };
     let held = view.results.iter().map(|result| &result.summary.formats[..]);
-    let quant = quantised(*quant, held.max_by_key(|held| held.len()).unwrap_or_default());
+    let held = held.max_by_key(|held| held.len()).unwrap_or_default();
+    if *quant != Quant::None {
+        facts.push(("quant", quantised(*quant, held)));
+    }
     facts.extend([
         ("dtype", dtype),
-        ("quant", quant),
         ("kv", kv.to_string()),
         ("attention", attention),
         ("step", step_tokens.to_string()),
