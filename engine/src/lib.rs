@@ -65,6 +65,7 @@ pub use runtime::{Canceller, Client, Pending, Response, Runtime, Stamped};
 pub use sampler::{Dry, Logprobs, Sampling};
 pub use score::score;
 pub use telemetry::{
-    EmbedReport, Footprint, LoadStages, Loaded, PrefixStats, Stages, Stats, StepReport, Stored,
+    EmbedReport, Footprint, LoadStages, Loaded, PoolStats, PrefixStats, Stages, Stats, StepReport,
+    Stored,
 };
 pub use text_client::{Answer, Completion, TextClient, TextEvent, TextRequest};
