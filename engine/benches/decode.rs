@@ -17,12 +17,12 @@ const DEPTH: usize = 128;
 /// Decode steps before the sequences are replaced by fresh ones.
 const STEPS: usize = 64;
 
-fn load(preset: &str, dtype: Dtype, batch: usize) -> Engine {
+fn load(preset: &str, dtype: Dtype, quant: &str, batch: usize) -> Engine {
     let length = DEPTH + STEPS + 2;
     Engine::load(&EngineConfig {
         model: ModelSource::Preset { name: preset.into(), seed: 1 },
         dtype,
-        quant: QuantPlan::DENSE,
+        quant: QuantPlan::uniform(quant.parse().expect("a quantisation")),
         devices: "cpu:0".parse().expect("a device map"),
         topology: Topology::NONE,
         kv: KvLayout::Contiguous,
@@ -52,31 +52,39 @@ fn fill(engine: &mut Engine, batch: usize, round: u32) -> RequestId {
 fn decode(c: &mut Criterion) {
     let mut group = c.benchmark_group("decode");
     group.sample_size(10).measurement_time(Duration::from_secs(10));
-    for (preset, dtype, batch) in [
-        ("tiny-llama", Dtype::F32, 1),
-        ("tiny-llama", Dtype::F32, 8),
-        ("qwen2.5-0.5b", Dtype::F32, 1),
-        ("qwen2.5-0.5b", Dtype::F32, 8),
-        ("qwen2.5-0.5b", Dtype::Bf16, 1),
+    for (preset, dtype, quant, batch) in [
+        ("tiny-llama", Dtype::F32, "none", 1),
+        ("tiny-llama", Dtype::F32, "none", 8),
+        ("qwen2.5-0.5b", Dtype::F32, "none", 1),
+        ("qwen2.5-0.5b", Dtype::F32, "none", 8),
+        ("qwen2.5-0.5b", Dtype::Bf16, "none", 1),
+        ("qwen2.5-0.5b", Dtype::Bf16, "none", 8),
+        ("qwen2.5-0.5b", Dtype::F32, "q8_0", 1),
+        ("qwen2.5-0.5b", Dtype::F32, "q4k", 1),
+        ("qwen2.5-0.5b", Dtype::F32, "q4k", 8),
+        ("qwen2.5-0.5b", Dtype::Bf16, "q4k", 1),
     ] {
-        let mut engine = load(preset, dtype, batch);
+        let mut engine = load(preset, dtype, quant, batch);
         let mut round = 0;
         group.throughput(Throughput::Elements(batch as u64));
-        group.bench_function(BenchmarkId::new(preset, format!("{dtype}/batch-{batch}")), |b| {
-            b.iter_custom(|steps| {
-                let mut time = Duration::ZERO;
-                for _ in 0..steps {
-                    if engine.is_idle() {
-                        fill(&mut engine, batch, round);
-                        round += 1;
+        group.bench_function(
+            BenchmarkId::new(preset, format!("{dtype}/{quant}/batch-{batch}")),
+            |b| {
+                b.iter_custom(|steps| {
+                    let mut time = Duration::ZERO;
+                    for _ in 0..steps {
+                        if engine.is_idle() {
+                            fill(&mut engine, batch, round);
+                            round += 1;
+                        }
+                        let start = Instant::now();
+                        black_box(engine.step());
+                        time += start.elapsed();
                     }
-                    let start = Instant::now();
-                    black_box(engine.step());
-                    time += start.elapsed();
-                }
-                time
-            });
-        });
+                    time
+                });
+            },
+        );
     }
     group.finish();
 }
@@ -85,11 +93,14 @@ fn decode(c: &mut Criterion) {
 fn prefill(c: &mut Criterion) {
     let mut group = c.benchmark_group("prefill");
     group.sample_size(10).measurement_time(Duration::from_secs(10));
-    for (preset, dtype) in [("qwen2.5-0.5b", Dtype::F32), ("qwen2.5-0.5b", Dtype::Bf16)] {
-        let mut engine = load(preset, dtype, 1);
+    for (dtype, quant) in
+        [(Dtype::F32, "none"), (Dtype::Bf16, "none"), (Dtype::F32, "q8_0"), (Dtype::F32, "q4k")]
+    {
+        let preset = "qwen2.5-0.5b";
+        let mut engine = load(preset, dtype, quant, 1);
         let mut round = 0;
         group.throughput(Throughput::Elements(DEPTH as u64));
-        group.bench_function(BenchmarkId::new(preset, format!("{dtype}/{DEPTH}")), |b| {
+        group.bench_function(BenchmarkId::new(preset, format!("{dtype}/{quant}/{DEPTH}")), |b| {
             b.iter(|| {
                 let id = fill(&mut engine, 1, round);
                 round += 1;

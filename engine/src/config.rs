@@ -8,6 +8,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::placement::{DeviceMap, Topology};
@@ -106,10 +107,12 @@ impl fmt::Display for ModelSource {
     }
 }
 
-/// Element type of weights, activations and cache.
+/// Element type of weights that are not quantised, activations and cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dtype {
+    /// What the devices run well, by [`on`](Self::on).
+    Auto,
     /// IEEE single precision.
     F32,
     /// IEEE half precision.
@@ -119,22 +122,51 @@ pub enum Dtype {
 }
 
 impl Dtype {
-    /// Every dtype.
+    /// Every type that numbers can have.
     pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::Bf16];
 
-    /// The same type in candle's words.
-    pub const fn candle(self) -> candle_core::DType {
+    /// The type that numbers have on `devices`, in candle's words: this one, or for
+    /// [`Auto`](Self::Auto) the first of bf16, f16 and f32 that all of them run well.
+    pub fn on<'a>(self, devices: impl IntoIterator<Item = &'a Device>) -> DType {
         match self {
-            Self::F32 => candle_core::DType::F32,
-            Self::F16 => candle_core::DType::F16,
-            Self::Bf16 => candle_core::DType::BF16,
+            Self::F32 => DType::F32,
+            Self::F16 => DType::F16,
+            Self::Bf16 => DType::BF16,
+            Self::Auto => {
+                let devices: Vec<_> = devices.into_iter().collect();
+                let everywhere = |dtype: &DType| devices.iter().all(|on| runs_well(on, *dtype));
+                [DType::BF16, DType::F16].into_iter().find(everywhere).unwrap_or(DType::F32)
+            }
         }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+        }
+    }
+}
+
+/// Whether `device` computes in `dtype` as fast as it can, which an accelerator is asked by a small
+/// product: one that lacks the type refuses. Our CPU kernels compute in f32 whatever the weights
+/// are; halves save memory there and, as `benches/decode.rs` shows, cost neither decode nor prefill.
+fn runs_well(device: &Device, dtype: DType) -> bool {
+    let product = || {
+        let x = Tensor::ones((2, 2), dtype, device)?;
+        x.matmul(&x)?.to_dtype(DType::F32)?.to_vec2::<f32>()
+    };
+    match device {
+        Device::Cpu => dtype == DType::BF16,
+        _ => product().is_ok_and(|y| y == [[2.0; 2]; 2]),
     }
 }
 
 impl fmt::Display for Dtype {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.candle().as_str())
+        f.write_str(self.name())
     }
 }
 
@@ -154,8 +186,11 @@ impl FromStr for Dtype {
     type Err = UnknownWord;
 
     fn from_str(word: &str) -> Result<Self, UnknownWord> {
-        Self::ALL.into_iter().find(|dtype| dtype.candle().as_str() == word).ok_or_else(|| {
-            UnknownWord { word: word.into(), kind: "a dtype", accepted: "`f32`, `f16` or `bf16`" }
+        let known = [Self::Auto, Self::F32, Self::F16, Self::Bf16];
+        known.into_iter().find(|dtype| dtype.name() == word).ok_or_else(|| UnknownWord {
+            word: word.into(),
+            kind: "a dtype",
+            accepted: "`auto`, `f32`, `f16` or `bf16`",
         })
     }
 }

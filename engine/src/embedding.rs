@@ -38,7 +38,7 @@ use crate::error::{Error, Result};
 use crate::models::{self, Body, EMBEDDERS, Purpose};
 use crate::pass::{Kv, Observer, Pass};
 use crate::placement::{DeviceName, Placement};
-use crate::telemetry::{EmbedReport, Footprint, Stage, Stopwatch};
+use crate::telemetry::{EmbedReport, Footprint, LoadStages, Loaded, Stage, Stopwatch};
 use crate::weights::{self, Checkpoint, Formats, Outline, Tally, Weights};
 
 mod dense;
@@ -100,6 +100,7 @@ pub struct Embedder {
     limits: Limits,
     max_pass_tokens: usize,
     footprint: Footprint,
+    loaded: Loaded,
     /// All of the model, and the part that holds body and tokenizer.
     sources: [ModelSource; 2],
 }
@@ -124,16 +125,19 @@ impl Embedder {
     pub fn load(config: &EmbedderConfig) -> Result<Self> {
         let EmbedderConfig { model, dtype, attention, max_pass_tokens, max_sequence_length } =
             config;
+        let mut watch = Stopwatch::start();
         config.refuse_zeros()?;
         Purpose::Embedding.require(model)?;
         let recipe = Recipe::of(model)?;
         let transformer = model.within(&recipe.transformer);
         let Checkpoint { config: file, source, .. } = weights::open(&transformer)?;
+        let open = watch.lap();
         let entry = models::find(EMBEDDERS, &file)?;
-        let (dtype, placement) = (dtype.candle(), Placement::cpu());
+        let placement = Placement::cpu();
+        let devices = placement.devices();
+        let dtype = dtype.on(devices.clone());
         let (outline, _) =
             models::outline(entry, &file, Outline::default(), Formats::plain(dtype))?;
-        let devices = placement.devices();
         // A pass without a cache is read like one of contiguous sequences.
         let attention = choose(attention, outline.heads(), KvLayout::Contiguous, devices, dtype)?;
         let caps = [recipe.longest, *max_sequence_length].into_iter().flatten();
@@ -153,6 +157,11 @@ impl Embedder {
             limits,
             max_pass_tokens: *max_pass_tokens,
             footprint: Footprint { weights: tally.bytes(), kv: 0 },
+            loaded: Loaded {
+                dtype,
+                formats: tally.formats(),
+                stages: LoadStages { open, ..source.stages() },
+            },
             sources: [model.clone(), transformer],
         })
     }
@@ -285,6 +294,11 @@ impl Embedder {
     /// Bytes of weights. There is no cache.
     pub const fn footprint(&self) -> Footprint {
         self.footprint
+    }
+
+    /// What became of dtype and weights, and where the time of loading went.
+    pub const fn loaded(&self) -> &Loaded {
+        &self.loaded
     }
 }
 

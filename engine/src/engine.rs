@@ -22,7 +22,7 @@ use crate::request::{Event, Request, RequestId};
 use crate::sampler::{Drawn, NoToken, Scratch};
 use crate::scheduler::{Grant, Limits, Schedule, Scheduler};
 use crate::telemetry::{
-    Footprint, Holding, PoolStats, Stage, Stages, Stats, StepReport, Stopwatch,
+    Footprint, Holding, LoadStages, Loaded, PoolStats, Stage, Stages, Stats, StepReport, Stopwatch,
 };
 use crate::terms::{Accepted, Terms};
 use crate::weights::{self, Checkpoint, Formats, Outline, Tally};
@@ -38,6 +38,7 @@ pub struct Engine {
     scratch: Scratch,
     terms: Terms,
     holdings: Vec<Holding>,
+    loaded: Loaded,
     /// How many requests were accepted.
     requests: u64,
     stats: Stats,
@@ -69,10 +70,14 @@ impl Engine {
     /// When the model cannot be found, read or run with these settings, or a setting contradicts
     /// another one.
     pub fn load(config: &EngineConfig) -> Result<Self> {
+        let mut watch = Stopwatch::start();
         Purpose::Continuing.require(&config.model)?;
         let Checkpoint { config: file, source, eos } = weights::open(&config.model)?;
+        let open = watch.lap();
         let entry = models::find(MODELS, &file)?;
-        let dtype = config.dtype.candle();
+        // Whoever leaves the dtype to the devices gets what all of those in the map run well.
+        let candidates = Placement::candidates(&config.devices, &config.topology)?;
+        let dtype = config.dtype.on(&candidates);
         let formats = Formats { dtype, quant: &config.quant, topology: &config.topology };
         let (outline, outlined) =
             models::outline(entry, &file, Outline { of: Some(&*source) }, formats)?;
@@ -97,6 +102,8 @@ impl Engine {
         debug_assert_eq!((model.heads(), model.vocabulary()), (&heads, vocabulary));
         let kv = KvStore::new(&heads, &shape, dtype, &placement)?;
         let holdings = placement.holdings(&estimate, &tally, &kv);
+        let stages = LoadStages { open, ..source.stages() };
+        let loaded = Loaded { dtype, formats: tally.formats(), stages };
         let limits =
             Limits { step_tokens: config.max_step_tokens, sequences: config.max_sequences };
         let capacity = shape.capacity;
@@ -112,6 +119,7 @@ impl Engine {
             scratch: Scratch::default(),
             terms,
             holdings,
+            loaded,
             requests: 0,
             stats: Stats::default(),
         })
@@ -368,6 +376,11 @@ impl Engine {
     /// Bytes of weights and cache on all devices.
     pub fn footprint(&self) -> Footprint {
         self.holdings.iter().map(|holding| holding.held).sum()
+    }
+
+    /// What became of dtype and weights, and where the time of loading went.
+    pub const fn loaded(&self) -> &Loaded {
+        &self.loaded
     }
 
     /// Compares the block pools with what the sequences hold, and makes sure that each holds what

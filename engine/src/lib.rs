@@ -60,13 +60,13 @@ pub use embedding::{EmbedRequest, Embedder, EmbedderConfig, Embeddings, InputErr
 pub use engine::{Engine, Step};
 pub use error::{Error, Result, Unsupported};
 pub use placement::{DeviceMap, DeviceName, PlacementError, Topology};
-pub use quant::{LayerQuant, Quant, QuantPlan, QuantType};
+pub use quant::{Format, LayerQuant, Quant, QuantPlan, QuantType};
 pub use request::{Eos, Event, Finish, Request, RequestId, Truncation, Usage};
 pub use runtime::{Canceller, Client, Pending, Response, Runtime, Stamped};
 pub use sampler::{Dry, Logprobs, Sampling};
 pub use score::score;
 pub use telemetry::{
-    Account, Attribution, EmbedReport, Footprint, Holding, PoolStats, PrefixStats, Stage,
-    StageTimes, Stages, Stats, StepReport, Transfers, Work,
+    Account, Attribution, EmbedReport, Footprint, Holding, LoadStages, Loaded, PoolStats,
+    PrefixStats, Stage, StageTimes, Stages, Stats, StepReport, Stored, Transfers, Work,
 };
 pub use text_client::{Answer, Completion, TextClient, TextEvent, TextRequest};

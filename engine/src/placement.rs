@@ -79,6 +79,15 @@ impl Placement {
         Self::new(first, &topology.devices(layers, tensors)?)
     }
 
+    /// The devices on which `map` and `topology` may place something.
+    ///
+    /// # Errors
+    ///
+    /// When one does not exist or cannot be used by this build.
+    pub fn candidates(map: &DeviceMap, topology: &Topology) -> Result<Vec<Device>> {
+        map.names().chain(topology.names()).map(DeviceName::open).collect()
+    }
+
     /// What belongs to no layer on `first`, each layer on the device that `layers` names for it.
     ///
     /// # Errors

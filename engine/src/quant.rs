@@ -7,16 +7,18 @@
 use std::fmt;
 use std::str::FromStr;
 
+use candle_core::DType;
 use candle_core::quantized::GgmlDType;
 
 use crate::config::{UnknownWord, serde_as_text};
 
 mod matrix;
 mod plan;
+mod widen;
 
 pub use matrix::Quantised;
-pub(crate) use matrix::by_type;
 pub use plan::{LayerQuant, QuantPlan, Role};
+pub(crate) use widen::Widen;
 
 /// A block format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -142,6 +144,24 @@ impl QuantType {
 impl fmt::Display for QuantType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+/// How the numbers of a tensor are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// In floats.
+    Floats(DType),
+    /// In blocks.
+    Blocks(QuantType),
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Floats(dtype) => f.write_str(dtype.as_str()),
+            Self::Blocks(kind) => kind.fmt(f),
+        }
     }
 }
 

@@ -9,8 +9,11 @@
 use std::iter::Sum;
 use std::time::{Duration, Instant};
 
+use candle_core::DType;
+
 use crate::blocks::Reach;
 use crate::placement::DeviceName;
+use crate::quant::{Format, QuantType};
 
 mod attribution;
 mod stage;
@@ -188,6 +191,46 @@ impl Stopwatch {
         let now = Instant::now();
         now.duration_since(std::mem::replace(&mut self.0, now))
     }
+}
+
+/// What became of a model as it was loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// Element type of activations, cache, and weights that are not quantised.
+    pub dtype: DType,
+    /// How the weights are stored.
+    pub formats: Vec<Stored>,
+    /// Where the time went.
+    pub stages: LoadStages,
+}
+
+/// The weights that are stored in one format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// The format.
+    pub format: Format,
+    /// The format that was asked for and whose blocks do not divide the rows of these weights, if
+    /// that is why they have this one.
+    pub instead_of: Option<QuantType>,
+    /// Number of tensors.
+    pub tensors: usize,
+    /// Numbers in them.
+    pub parameters: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+}
+
+/// Where the time of loading a model went. What is left of it builds caches and tables.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LoadStages {
+    /// Opening files, and reading what they say of themselves.
+    pub open: Duration,
+    /// Bringing weights into memory; random ones are drawn.
+    pub read: Duration,
+    /// Turning them into the dtype that was asked for, by copying at least.
+    pub convert: Duration,
+    /// Turning them into blocks.
+    pub quantise: Duration,
 }
 
 /// Bytes that are held for good.

@@ -65,7 +65,11 @@ impl Text {
             }
             ModelSource::Gguf { path } => {
                 let (tokenizer, templates) = gguf::open(path)?;
-                return Ok(Self::new(tokenizer, templates, weights::Gguf::open(path)?.eos().into()));
+                return Ok(Self::new(
+                    tokenizer,
+                    templates,
+                    weights::Gguf::open(path)?.eos().into(),
+                ));
             }
             ModelSource::Folder { path } => path,
         };

@@ -16,19 +16,22 @@ use crate::layers::norm::{Norm, NormKind};
 use crate::layers::table::Table;
 use crate::models::config::ConfigFile;
 use crate::placement::{Placement, Spot, Topology};
-use crate::quant::{Quant, QuantPlan, QuantType, Quantised, Role};
+use crate::quant::{Format, Quant, QuantPlan, QuantType, Quantised, Role};
+use crate::telemetry::{LoadStages, Stored};
 
 pub(crate) mod gguf;
 mod outline;
 mod preset;
 mod random;
 mod safetensors;
+mod stages;
 
 pub use gguf::{Gguf, GgufError};
 pub use outline::Outline;
 pub use preset::{Preset, embedder_presets, presets};
 pub use random::Random;
 pub use safetensors::Safetensors;
+pub(crate) use stages::LoadWatch;
 
 /// Answers with tensors by name.
 pub trait Source: Send + Sync {
@@ -62,6 +65,11 @@ pub trait Source: Send + Sync {
     ) -> Result<Quantised> {
         let numbers = self.tensor(name, &shape, DType::F32, &Device::Cpu)?;
         Ok(Quantised::of(kind, &numbers, device)?)
+    }
+
+    /// Where the time went until now; nowhere if it is not counted.
+    fn stages(&self) -> LoadStages {
+        LoadStages::default()
     }
 }
 
@@ -174,14 +182,16 @@ pub struct Tally {
 struct Handed {
     spot: Spot,
     name: String,
+    format: Format,
+    /// What was asked for and does not fit.
+    instead_of: Option<QuantType>,
     parameters: u64,
     bytes: u64,
 }
 
 impl Tally {
-    fn add(&self, spot: Spot, name: String, parameters: usize, bytes: u64) {
-        let parameters = parameters as u64;
-        self.handed.borrow_mut().push(Handed { spot, name, parameters, bytes });
+    fn add(&self, handed: Handed) {
+        self.handed.borrow_mut().push(handed);
     }
 
     /// Numbers handed out.
@@ -203,6 +213,31 @@ impl Tally {
     pub fn bytes_at(&self, spot: Spot) -> u64 {
         let handed = self.handed.borrow();
         handed.iter().filter(|handed| handed.spot == spot).map(|handed| handed.bytes).sum()
+    }
+
+    /// The same by format, what has most bytes first.
+    pub fn formats(&self) -> Vec<Stored> {
+        let mut formats: Vec<Stored> = Vec::new();
+        for Handed { format, instead_of, parameters, bytes, .. } in self.handed.borrow().iter() {
+            let same =
+                |known: &&mut Stored| known.format == *format && known.instead_of == *instead_of;
+            match formats.iter_mut().find(same) {
+                Some(known) => {
+                    known.tensors += 1;
+                    known.parameters += parameters;
+                    known.bytes += bytes;
+                }
+                None => formats.push(Stored {
+                    format: *format,
+                    instead_of: *instead_of,
+                    tensors: 1,
+                    parameters: *parameters,
+                    bytes: *bytes,
+                }),
+            }
+        }
+        formats.sort_by_key(|stored| std::cmp::Reverse(stored.bytes));
+        formats
     }
 }
 
@@ -303,11 +338,23 @@ impl<'a> Weights<'a> {
 
     /// As [`tensor`](Self::tensor), in `dtype` whatever the others have.
     fn tensor_as(&self, dtype: DType, name: &str, shape: &[usize]) -> Result<Tensor> {
-        let device = self.placement.at(self.spot);
-        let path = self.path(name);
-        let tensor = self.source.tensor(&path, shape, dtype, device)?;
-        let count = tensor.elem_count();
-        self.tally.add(self.spot, path, count, (count * dtype.size_in_bytes()) as u64);
+        self.floats(dtype, name, shape, None)
+    }
+
+    /// As [`tensor_as`](Self::tensor_as), perhaps because the blocks of `instead_of` do not fit.
+    fn floats(
+        &self,
+        dtype: DType,
+        name: &str,
+        shape: &[usize],
+        instead_of: Option<QuantType>,
+    ) -> Result<Tensor> {
+        let name = self.path(name);
+        let tensor = self.source.tensor(&name, shape, dtype, self.placement.at(self.spot))?;
+        let parameters = tensor.elem_count() as u64;
+        let bytes = parameters * dtype.size_in_bytes() as u64;
+        let (spot, format) = (self.spot, Format::Floats(dtype));
+        self.tally.add(Handed { spot, name, format, instead_of, parameters, bytes });
         Ok(tensor)
     }
 
@@ -317,20 +364,29 @@ impl<'a> Weights<'a> {
         let path = self.path(name);
         let own = self.topology.quant(self.spot, &path);
         let asked = own.unwrap_or_else(|| self.quant.of(role, self.spot.layer()));
-        let kind = match (self.source.quant(&path), asked) {
-            (Some(stored), Quant::Dense) => Some(stored),
+        let (kind, asked) = match (self.source.quant(&path), asked) {
+            (Some(stored), Quant::Dense) => (Some(stored), None),
             (Some(stored), Quant::Blocks(asked)) => {
                 return Err(Error::QuantisedTwice { tensor: path, stored, asked });
             }
-            (None, Quant::Dense) => None,
-            (None, Quant::Blocks(asked)) => asked.fitting(inputs),
+            (None, Quant::Dense) => (None, None),
+            (None, Quant::Blocks(asked)) => (asked.fitting(inputs), Some(asked)),
         };
+        let instead_of = asked.filter(|asked| kind != Some(*asked));
         let Some(kind) = kind else {
-            return Ok(Matrix::Dense(self.tensor(name, &[outputs, inputs])?));
+            let floats = self.floats(self.dtype, name, &[outputs, inputs], instead_of)?;
+            return Ok(Matrix::Dense(floats));
         };
         let device = self.placement.at(self.spot);
         let matrix = self.source.quantised(&path, [outputs, inputs], kind, device)?;
-        self.tally.add(self.spot, path, outputs * inputs, kind.bytes(outputs, inputs));
+        self.tally.add(Handed {
+            spot: self.spot,
+            name: path,
+            format: Format::Blocks(kind),
+            instead_of,
+            parameters: (outputs * inputs) as u64,
+            bytes: kind.bytes(outputs, inputs),
+        });
         Ok(Matrix::Quantised(matrix))
     }
 

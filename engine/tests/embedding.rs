@@ -74,7 +74,7 @@ fn same(found: &[Vec<f32>], truth: &[Vec<f32>], dtype: Dtype, name: &str) {
     let allowed = match dtype {
         Dtype::F32 => 2e-6,
         Dtype::F16 => 2e-3,
-        Dtype::Bf16 => 2e-2,
+        Dtype::Auto | Dtype::Bf16 => 2e-2,
     };
     assert_eq!(found.len(), truth.len(), "{name}");
     for (row, (found, truth)) in found.iter().zip(truth).enumerate() {

@@ -94,7 +94,7 @@ fn unknown_names_are_answered_with_the_known_ones() {
     assert_snapshot!(refused(&EngineConfig { attention, ..config() }), @"no attention backend `flash`; known are cpu-flash, naive");
     assert_snapshot!(named(configured("llama_gqa", "LlamaForCausalLM", "LlamaForAll"), &families), @r#"`MODEL/config.json`: no loader for architectures ["LlamaForAll"]; known are ALL"#);
     assert_snapshot!("paged-0".parse::<KvLayout>().unwrap_err(), @"`paged-0` is not a cache layout; write `contiguous` or `paged-N` with N of at least 1, such as `paged-16`");
-    assert_snapshot!("f64".parse::<Dtype>().unwrap_err(), @"`f64` is not a dtype; write `f32`, `f16` or `bf16`");
+    assert_snapshot!("f64".parse::<Dtype>().unwrap_err(), @"`f64` is not a dtype; write `auto`, `f32`, `f16` or `bf16`");
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn files_that_are_missing_or_damaged_are_named() {
         let bytes = fs::read(&path).unwrap();
         fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
     };
-    assert_snapshot!(damaged("llama_gqa", truncate), @r#"cannot load `MODEL/model.safetensors`: not a complete safetensors file: path: "MODEL/model.safetensors" incomplete metadata, file not fully covered"#);
+    assert_snapshot!(damaged("llama_gqa", truncate), @"cannot load `MODEL/model.safetensors`: not a complete safetensors file: incomplete metadata, file not fully covered");
     let generation = |folder: &Path| fs::write(folder.join("generation_config.json"), "{").unwrap();
     assert_snapshot!(damaged("llama_gqa", generation), @"`MODEL/generation_config.json`: not valid JSON: EOF while parsing an object at line 1 column 1");
     assert_snapshot!(configured("llama_gqa", "{", "["), @"`MODEL/config.json`: not valid JSON: expected `,` or `]` at line 2 column 17");

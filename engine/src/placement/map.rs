@@ -47,6 +47,16 @@ impl DeviceMap {
         Self::Manual(vec![Share { device: DeviceName::Cpu(0), layers: None }])
     }
 
+    /// The devices that it names, or means without a name.
+    pub(super) fn names(&self) -> impl Iterator<Item = DeviceName> {
+        let named: Vec<DeviceName> = match self {
+            Self::Manual(shares) => shares.iter().map(|share| share.device).collect(),
+            Self::Automatic(budgets) if budgets.is_empty() => vec![DeviceName::Cpu(0)],
+            Self::Automatic(budgets) => budgets.iter().map(|budget| budget.device).collect(),
+        };
+        named.into_iter()
+    }
+
     /// The device of what belongs to no layer, and that of each layer, for a model that takes what
     /// `estimate` says.
     ///

@@ -89,6 +89,11 @@ impl Topology {
         winner(quantising, spot, tensor)?.quant
     }
 
+    /// The devices that its rules name.
+    pub(super) fn names(&self) -> impl Iterator<Item = DeviceName> {
+        self.rules.iter().filter_map(|rule| rule.device)
+    }
+
     /// The device of each layer: by its own rule, or the one of `defaults`. `tensors` are all of the
     /// model, each with its place.
     ///

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use super::QuantType;
 use crate::cpu::Numbers;
+use crate::weights::LoadWatch;
 
 /// A matrix `[rows, inputs]` of blocks; or some rows of one, sharing its memory.
 #[derive(Clone)]
@@ -28,20 +29,19 @@ macro_rules! by_type {
     ($kind:expr, $f:ident($($arg:expr),* $(,)?)) => {{
         use candle_core::quantized::k_quants as blocks;
         match $kind {
-            $crate::quant::QuantType::Q4_0 => $f::<blocks::BlockQ4_0>($($arg),*),
-            $crate::quant::QuantType::Q4_1 => $f::<blocks::BlockQ4_1>($($arg),*),
-            $crate::quant::QuantType::Q5_0 => $f::<blocks::BlockQ5_0>($($arg),*),
-            $crate::quant::QuantType::Q5_1 => $f::<blocks::BlockQ5_1>($($arg),*),
-            $crate::quant::QuantType::Q8_0 => $f::<blocks::BlockQ8_0>($($arg),*),
-            $crate::quant::QuantType::Q2K => $f::<blocks::BlockQ2K>($($arg),*),
-            $crate::quant::QuantType::Q3K => $f::<blocks::BlockQ3K>($($arg),*),
-            $crate::quant::QuantType::Q4K => $f::<blocks::BlockQ4K>($($arg),*),
-            $crate::quant::QuantType::Q5K => $f::<blocks::BlockQ5K>($($arg),*),
-            $crate::quant::QuantType::Q6K => $f::<blocks::BlockQ6K>($($arg),*),
+            QuantType::Q4_0 => $f::<blocks::BlockQ4_0>($($arg),*),
+            QuantType::Q4_1 => $f::<blocks::BlockQ4_1>($($arg),*),
+            QuantType::Q5_0 => $f::<blocks::BlockQ5_0>($($arg),*),
+            QuantType::Q5_1 => $f::<blocks::BlockQ5_1>($($arg),*),
+            QuantType::Q8_0 => $f::<blocks::BlockQ8_0>($($arg),*),
+            QuantType::Q2K => $f::<blocks::BlockQ2K>($($arg),*),
+            QuantType::Q3K => $f::<blocks::BlockQ3K>($($arg),*),
+            QuantType::Q4K => $f::<blocks::BlockQ4K>($($arg),*),
+            QuantType::Q5K => $f::<blocks::BlockQ5K>($($arg),*),
+            QuantType::Q6K => $f::<blocks::BlockQ6K>($($arg),*),
         }
     }};
 }
-pub(crate) use by_type;
 
 impl Quantised {
     /// From the bytes of blocks as GGML lays them out, row by row.
@@ -76,11 +76,31 @@ impl Quantised {
     ///
     /// When a row is no whole number of blocks, or the numbers are not on the CPU.
     pub fn of(kind: QuantType, numbers: &Tensor, device: &Device) -> Result<Self> {
-        let [rows, inputs] = [numbers.dim(0)?, numbers.dim(1)?];
-        check_inputs(kind, inputs)?;
+        let shape = [numbers.dim(0)?, numbers.dim(1)?];
         let wide = numbers.to_dtype(DType::F32)?.contiguous()?;
         let wide = Numbers::of(&wide)?;
-        let storage = by_type!(kind, quantised(wide.slice::<f32>()?, inputs));
+        let wide = wide.slice::<f32>()?;
+        let piece =
+            |first: usize, to: &mut [f32]| to.copy_from_slice(&wide[first..first + to.len()]);
+        Self::by_pieces(kind, shape, piece, &LoadWatch::default(), device)
+    }
+
+    /// Quantises a matrix of which `numbers` writes those from an index on, row by row, as many as
+    /// there is room for: they are never all in memory as floats. `watch` sees how long the rest
+    /// takes.
+    ///
+    /// # Errors
+    ///
+    /// When a row is no whole number of blocks.
+    pub(crate) fn by_pieces(
+        kind: QuantType,
+        [rows, inputs]: [usize; 2],
+        numbers: impl Fn(usize, &mut [f32]),
+        watch: &LoadWatch,
+        device: &Device,
+    ) -> Result<Self> {
+        check_inputs(kind, inputs)?;
+        let storage = by_type!(kind, quantised([rows, inputs], numbers, watch));
         let here = Self::new(kind, storage, [rows, inputs])?;
         match device {
             Device::Cpu => Ok(here),
@@ -156,23 +176,6 @@ impl Quantised {
         }
     }
 
-    /// The same as blocks, which must be those of its [`kind`](Self::kind).
-    ///
-    /// # Errors
-    ///
-    /// As [`bytes`](Self::bytes).
-    pub(crate) fn blocks<B: GgmlType>(&self) -> Result<&[B]> {
-        if B::DTYPE != self.kind.candle() {
-            bail!("a kernel for {:?} got a matrix in {}", B::DTYPE, self.kind);
-        }
-        let bytes = self.bytes()?;
-        // SAFETY: the memory was made as a vector of `B`, which is the block of this format, and
-        // rows begin and end where blocks do. The blocks live as long as the bytes.
-        Ok(unsafe {
-            std::slice::from_raw_parts(bytes.as_ptr().cast::<B>(), bytes.len() / size_of::<B>())
-        })
-    }
-
     /// The whole matrix for a device that is not a CPU, whose parts are never shared.
     pub(crate) fn whole(&self) -> &QTensor {
         &self.blocks
@@ -228,14 +231,25 @@ fn copied<B: GgmlType + 'static>(bytes: &[u8]) -> QStorage {
     QStorage::Cpu(Box::new(blocks))
 }
 
-/// `numbers`, in rows of `inputs`, as blocks.
-fn quantised<B: GgmlType + 'static>(numbers: &[f32], inputs: usize) -> QStorage {
-    /// Rows a task.
-    const TASK: usize = 8;
-    let mut blocks = vec![B::zeros(); numbers.len() / B::BLCK_SIZE];
-    let tasks = blocks.par_chunks_mut(TASK * (inputs / B::BLCK_SIZE).max(1));
-    tasks
-        .zip(numbers.par_chunks(TASK * inputs.max(1)))
-        .for_each(|(to, from)| B::from_float(from, to));
+/// The blocks of a matrix, made piece by piece of what `numbers` writes from an index on.
+fn quantised<B: GgmlType + 'static>(
+    [rows, inputs]: [usize; 2],
+    numbers: impl Fn(usize, &mut [f32]),
+    watch: &LoadWatch,
+) -> QStorage {
+    /// Numbers that are floats at a time: 16 MiB.
+    const PIECE: usize = 1 << 22;
+    /// Numbers a task: whole blocks.
+    const TASK: usize = 1 << 12;
+    let mut blocks = vec![B::zeros(); rows * inputs / B::BLCK_SIZE];
+    let mut floats = vec![0.0; PIECE.min(rows * inputs)];
+    for (index, blocks) in blocks.chunks_mut(PIECE / B::BLCK_SIZE).enumerate() {
+        let floats = &mut floats[..blocks.len() * B::BLCK_SIZE];
+        numbers(index * PIECE, floats);
+        watch.quantise(|| {
+            let tasks = blocks.par_chunks_mut(TASK / B::BLCK_SIZE).zip(floats.par_chunks(TASK));
+            tasks.for_each(|(to, from)| B::from_float(from, to));
+        });
+    }
     QStorage::Cpu(Box::new(blocks))
 }

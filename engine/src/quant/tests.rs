@@ -172,3 +172,19 @@ fn blocks_are_those_of_ggml() {
         assert!(unequal * 100 < bytes.len(), "{kind}: {unequal} of {} bytes", bytes.len());
     }
 }
+
+#[test]
+fn blocks_are_widened_to_the_numbers_that_candle_sees_in_them() {
+    for kind in QuantType::ALL {
+        let bytes = kind.bytes(8, 512) as usize;
+        // Any bytes make a block, as long as its factors are numbers.
+        let random = random("bytes", &[bytes]).affine(1e4, 0.0).unwrap().to_vec1::<f32>().unwrap();
+        let bytes: Vec<u8> = random.iter().map(|x| (*x as i64 & 127) as u8 & 0b101_1111).collect();
+        let matrix = Quantised::from_bytes(kind, &bytes, [8, 512], &Device::Cpu).unwrap();
+        let expected = rows(&matrix.dequantised().unwrap()).concat();
+        let mut found = vec![0.0; 8 * 512];
+        kind.widen()(&bytes, &mut found);
+        assert!(expected.iter().all(|x| x.is_finite()), "{kind}");
+        assert_eq!(found, expected, "{kind}");
+    }
+}

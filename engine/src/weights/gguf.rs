@@ -9,9 +9,9 @@ use candle_core::quantized::GgmlDType;
 use candle_core::{DType, Device, Tensor};
 
 use super::Source;
-use crate::quant::{QuantType, Quantised};
 use crate::error::{Error, Result};
 use crate::models::config::ConfigFile;
+use crate::quant::{QuantType, Quantised};
 
 mod architecture;
 mod config;
@@ -94,7 +94,12 @@ impl Gguf {
             GgufError::WrongShape {
                 file: file.name().into(),
                 tensor: place.tensor.clone(),
-                expected: place.expert.iter().map(|expert| expert + 1).chain(shape.to_vec()).collect(),
+                expected: place
+                    .expert
+                    .iter()
+                    .map(|expert| expert + 1)
+                    .chain(shape.to_vec())
+                    .collect(),
                 found: found.clone(),
             }
         })?;

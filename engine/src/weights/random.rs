@@ -9,10 +9,12 @@ use candle_core::{DType, Device, Tensor, WithDType};
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use super::Source;
+use super::{LoadWatch, Source};
 use crate::cpu::Element;
 use crate::error::Result;
+use crate::quant::{QuantType, Quantised};
 use crate::sampler::mix;
+use crate::telemetry::LoadStages;
 
 /// Numbers that one hash yields, 16 random bits each.
 const PER_HASH: usize = 4;
@@ -20,37 +22,59 @@ const PER_HASH: usize = 4;
 const TASK: usize = 1 << 14;
 
 /// See the head of the file.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Random {
     seed: u64,
+    watch: LoadWatch,
 }
 
 impl Random {
     /// The weights of `seed`.
-    pub const fn new(seed: u64) -> Self {
-        Self { seed }
+    pub fn new(seed: u64) -> Self {
+        Self { seed, watch: LoadWatch::default() }
     }
-}
 
-impl Source for Random {
-    fn tensor(&self, name: &str, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
+    /// The numbers of the tensor `name`.
+    fn draw(&self, name: &str, shape: &[usize]) -> Draw {
         let stream = name.bytes().fold(mix(self.seed), |hash, byte| mix(hash ^ u64::from(byte)));
         let (mean, deviation) = match *shape {
             [_] if name.ends_with("weight") => (1.0, 0.1),
             [_] => (0.0, 0.1),
             _ => (0.0, (shape.last().copied().unwrap_or(1).max(1) as f32).powf(-0.5)),
         };
-        let draw = Draw { stream, mean, deviation, count: shape.iter().product() };
-        let tensor = match dtype {
-            DType::BF16 => draw.tensor::<bf16>(shape)?,
-            DType::F16 => draw.tensor::<f16>(shape)?,
-            other => draw.tensor::<f32>(shape)?.to_dtype(other)?,
-        };
+        Draw { stream, mean, deviation }
+    }
+}
+
+impl Source for Random {
+    fn tensor(&self, name: &str, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
+        let draw = self.draw(name, shape);
+        let tensor = self.watch.read(|| match dtype {
+            DType::BF16 => draw.tensor::<bf16>(shape),
+            DType::F16 => draw.tensor::<f16>(shape),
+            other => Ok(draw.tensor::<f32>(shape)?.to_dtype(other)?),
+        })?;
         Ok(tensor.to_device(device)?)
     }
 
     fn has(&self, _: &str) -> bool {
         true
+    }
+
+    fn quantised(
+        &self,
+        name: &str,
+        shape: [usize; 2],
+        kind: QuantType,
+        device: &Device,
+    ) -> Result<Quantised> {
+        let draw = self.draw(name, &shape);
+        let numbers = |first: usize, to: &mut [f32]| self.watch.read(|| draw.fill(first, to));
+        Ok(Quantised::by_pieces(kind, shape, numbers, &self.watch, device)?)
+    }
+
+    fn stages(&self) -> LoadStages {
+        self.watch.stages()
     }
 }
 
@@ -59,22 +83,27 @@ struct Draw {
     stream: u64,
     mean: f32,
     deviation: f32,
-    count: usize,
 }
 
 impl Draw {
     fn tensor<T: Element + WithDType>(&self, shape: &[usize]) -> Result<Tensor> {
-        let mut numbers = vec![T::zero(); self.count];
-        numbers.par_chunks_mut(TASK).enumerate().for_each(|(task, to)| {
+        let mut numbers = vec![T::zero(); shape.iter().product()];
+        self.fill(0, &mut numbers);
+        Ok(Tensor::from_vec(numbers, shape, &Device::Cpu)?)
+    }
+
+    /// The numbers from `first` on, which must be a multiple of [`PER_HASH`], as many as there are
+    /// in `to`.
+    fn fill<T: Element>(&self, first: usize, to: &mut [T]) {
+        to.par_chunks_mut(TASK).enumerate().for_each(|(task, to)| {
             let mut wide = [0.0f32; TASK];
             let wide = &mut wide[..to.len()];
-            let first = (task * TASK / PER_HASH) as u64;
+            let first = ((first + task * TASK) / PER_HASH) as u64;
             for (hash, numbers) in (first..).zip(wide.chunks_mut(PER_HASH)) {
                 self.four(hash, numbers);
             }
             T::narrow(wide, to);
         });
-        Ok(Tensor::from_vec(numbers, shape, &Device::Cpu)?)
     }
 
     fn four(&self, hash: u64, to: &mut [f32]) {
@@ -104,6 +133,16 @@ mod tests {
             pool.install(|| numbers(1, "a.weight", &[37, 1001]))
         };
         assert_eq!(on(1), on(5));
+    }
+
+    #[test]
+    fn a_matrix_is_quantised_piece_by_piece_as_it_would_be_whole() {
+        // More numbers than a piece has.
+        let (source, shape) = (Random::new(1), [4097, 1056]);
+        let whole = source.tensor("a.weight", &shape, DType::F32, &Device::Cpu).unwrap();
+        let expected = Quantised::of(QuantType::Q8_0, &whole, &Device::Cpu).unwrap();
+        let found = source.quantised("a.weight", shape, QuantType::Q8_0, &Device::Cpu).unwrap();
+        assert!(found.bytes().unwrap() == expected.bytes().unwrap());
     }
 
     #[test]

@@ -46,8 +46,13 @@ fn main() {
         _ => (),
     }
     let once = [(Metric::LoadTime, 2e6), (Metric::WeightBytes, 4096.0), (Metric::KvBytes, 1024.0)];
-    let (attention, values) = ("fake".into(), once.into_iter().collect());
-    say(&Message::Loaded { attention, holdings: Vec::new(), values });
+    say(&Message::Loaded {
+        attention: "fake".into(),
+        dtype: None,
+        formats: Vec::new(),
+        holdings: Vec::new(),
+        values: once.into_iter().collect(),
+    });
 
     match case.attention.as_str() {
         "hang" => std::thread::sleep(Duration::from_secs(3600)),

@@ -69,7 +69,10 @@ impl Past {
 /// Bytes of weights and of the KV pool.
 fn size(case: &Case, model: &KnownModel) -> Option<(Bytes, Bytes)> {
     let weights = match &case.model.source {
-        Source::Preset(_) => model.parameters.saturating_mul(case.dtype.bytes()),
+        Source::Preset(_) => match case.quant.bits() {
+            Some(bits) => (model.parameters as f64 * bits / 8.0) as u64,
+            None => model.parameters.saturating_mul(case.dtype.bytes()),
+        },
         Source::Folder(_) => model.stored,
     };
     let shape = case.shape();
@@ -118,7 +121,7 @@ mod tests {
     use super::*;
     use std::num::NonZeroU32;
     use windtunnel_ledger::case::{
-        CaseId, Dtype, KvLayout, Lengths, Model, Placement, PrefixCache, Slo,
+        CaseId, Dtype, KvLayout, Lengths, Model, Placement, PrefixCache, Quant, Slo,
     };
     use windtunnel_ledger::unit::Tokens;
 
@@ -128,6 +131,7 @@ mod tests {
             workload: Workload::Decode { depth: Tokens(99), output: Tokens(20), batch: 2 },
             model: Model { name: "b".into(), source },
             dtype: Dtype::Bf16,
+            quant: Quant::None,
             kv: KvLayout::Contiguous,
             placement: Placement::default(),
             attention: "auto".into(),

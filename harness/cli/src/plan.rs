@@ -58,6 +58,7 @@ fn case(id: CaseId, scenario: &Scenario, model: &KnownModel, point: &Point) -> C
         workload,
         model: model.model.clone(),
         dtype: point.dtype,
+        quant: point.quant.0,
         kv: point.kv,
         placement: Placement {
             devices: point.device_map.0.clone(),

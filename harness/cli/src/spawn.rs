@@ -300,11 +300,18 @@ impl Said {
             match (message, &mut self.samples) {
                 (Message::Hello { protocol: PROTOCOL, build }, None) => self.build = Some(build),
                 (Message::Hello { protocol, .. }, None) => return Heard::Protocol(protocol),
-                (Message::Loaded { attention, holdings, values }, samples @ None)
-                    if self.build.is_some() =>
-                {
-                    let iterations = Vec::new();
-                    *samples = Some(Samples { attention, holdings, once: values, iterations });
+                (
+                    Message::Loaded { attention, dtype, formats, holdings, values },
+                    samples @ None,
+                ) if self.build.is_some() => {
+                    *samples = Some(Samples {
+                        attention,
+                        dtype,
+                        formats,
+                        holdings,
+                        once: values,
+                        iterations: Vec::new(),
+                    });
                 }
                 (Message::Iteration(iteration), Some(samples)) => {
                     samples.iterations.push(iteration)

@@ -11,11 +11,13 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::unit::{Nanos, Tokens};
 
 mod placement;
+mod quant;
 mod tolerance;
 mod traffic;
 mod workload;
 
 pub use placement::{DeviceMap, NoDeviceMap, Placement, Topology};
+pub use quant::Quant;
 pub use tolerance::Tolerance;
 pub use traffic::{Arrival, Lengths, RequestRate, Slo};
 pub use workload::{Shape, Workload};
@@ -30,8 +32,11 @@ pub struct Case {
     pub workload: Workload,
     /// On which model.
     pub model: Model,
-    /// In which number format weights, activations and KV are held.
+    /// In which number format weights that are not quantised, activations and KV are held.
     pub dtype: Dtype,
+    /// How the matrices of the model are quantised while they are read.
+    #[serde(default, skip_serializing_if = "Quant::is_none")]
+    pub quant: Quant,
     /// How keys and values lie in memory.
     pub kv: KvLayout,
     /// Which layer runs where.
@@ -135,6 +140,8 @@ const fn is_whole(share: &NonZeroU32) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dtype {
+    /// What the devices run well; the record says which.
+    Auto,
     /// IEEE single precision.
     F32,
     /// IEEE half precision.
@@ -144,12 +151,12 @@ pub enum Dtype {
 }
 
 impl Dtype {
-    /// Bytes of one number.
+    /// Bytes of one number, as far as they are known before it is measured.
     #[must_use]
     pub const fn bytes(self) -> u64 {
         match self {
             Dtype::F32 => 4,
-            Dtype::F16 | Dtype::Bf16 => 2,
+            Dtype::Auto | Dtype::F16 | Dtype::Bf16 => 2,
         }
     }
 }
@@ -157,6 +164,7 @@ impl Dtype {
 impl fmt::Display for Dtype {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
+            Dtype::Auto => "auto",
             Dtype::F32 => "f32",
             Dtype::F16 => "f16",
             Dtype::Bf16 => "bf16",
@@ -169,10 +177,11 @@ impl FromStr for Dtype {
 
     fn from_str(text: &str) -> Result<Self, NotOneOf> {
         match text {
+            "auto" => Ok(Dtype::Auto),
             "f32" => Ok(Dtype::F32),
             "f16" => Ok(Dtype::F16),
             "bf16" => Ok(Dtype::Bf16),
-            _ => Err(NotOneOf { found: text.to_owned(), expected: "f32, f16, bf16" }),
+            _ => Err(NotOneOf { found: text.to_owned(), expected: "auto, f32, f16, bf16" }),
         }
     }
 }
@@ -297,6 +306,7 @@ impl Case {
             workload,
             model,
             dtype,
+            quant,
             kv,
             placement,
             attention,
@@ -307,9 +317,16 @@ impl Case {
             iterations,
             seed,
         } = self;
-        let engine = (model, dtype, kv, placement, attention, step_tokens, prefix_cache, kv_share);
+        let engine = (model, dtype, kv, attention, step_tokens, prefix_cache, kv_share);
         let meaning = (workload, engine, warmup, iterations, seed);
-        let json = serde_json::to_vec(&meaning).expect("a case is plain data");
+        let mut json = serde_json::to_vec(&meaning).expect("a case is plain data");
+        // What came later is not hashed where it says what was so before: baselines stay.
+        if !quant.is_none() {
+            json.extend_from_slice(quant.name().as_bytes());
+        }
+        if !placement.is_default() {
+            json.extend(serde_json::to_vec(placement).expect("a placement is plain data"));
+        }
         CaseHash(format!("{:032x}", xxh3_128(&json)))
     }
 }
@@ -398,6 +415,7 @@ pub(crate) mod tests {
             workload: Workload::Decode { depth: Tokens(128), output: Tokens(32), batch: 1 },
             model: Model { name: "tiny".into(), source: Source::Preset("tiny-qwen3".into()) },
             dtype: Dtype::F32,
+            quant: Quant::None,
             kv: KvLayout::Paged(NonZeroU32::new(16).unwrap()),
             placement: Placement::default(),
             attention: "auto".into(),
@@ -430,10 +448,11 @@ pub(crate) mod tests {
         other.deadline = Nanos(1);
         assert_eq!(original.hash(), other.hash(), "name and deadline change no result");
 
-        let changes: [fn(&mut Case); 13] = [
+        let changes: [fn(&mut Case); 14] = [
             |case| case.workload = Workload::Load,
             |case| case.model.name = "other".into(),
             |case| case.dtype = Dtype::Bf16,
+            |case| case.quant = Quant::Q8_0,
             |case| case.kv = KvLayout::Contiguous,
             |case| case.placement.devices = "cpu:0=1,cpu:1".parse().unwrap(),
             |case| case.placement.topology.text = "0: { device: cpu }".into(),

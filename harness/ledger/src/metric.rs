@@ -81,6 +81,14 @@ pub enum Metric {
     SameTokens,
     /// From the call that loads the model to an engine that accepts requests.
     LoadTime,
+    /// The part of the load time in which files were opened and read for what they say of themselves.
+    LoadOpen,
+    /// The part in which weights were brought into memory; random ones are drawn.
+    LoadRead,
+    /// The part in which they were turned into the number format that was asked for.
+    LoadConvert,
+    /// The part in which they were quantised.
+    LoadQuantise,
     /// The highest resident set of the probe process over its life, as the kernel counted it.
     PeakRss,
     /// Bytes of the model's weights as the engine holds them, by the engine's own accounting.
@@ -176,7 +184,7 @@ pub enum Tails {
 
 impl Metric {
     /// Every metric, in the order in which tables show them.
-    pub const ALL: [Metric; 32] = [
+    pub const ALL: [Metric; 36] = [
         Metric::SystemRate,
         Metric::RequestRate,
         Metric::Goodput,
@@ -206,6 +214,10 @@ impl Metric {
         Metric::TopAgreement,
         Metric::SameTokens,
         Metric::LoadTime,
+        Metric::LoadOpen,
+        Metric::LoadRead,
+        Metric::LoadConvert,
+        Metric::LoadQuantise,
         Metric::PeakRss,
         Metric::WeightBytes,
         Metric::KvBytes,
@@ -290,6 +302,14 @@ impl Metric {
                 ("same-tokens", "same tokens", Count, Higher, Class::Fidelity, 0.0)
             }
             Metric::LoadTime => ("load-time", "load", Nanoseconds, Lower, Class::Load, 5.0),
+            Metric::LoadOpen => ("load-open", "open", Nanoseconds, Lower, Class::Load, 5.0),
+            Metric::LoadRead => ("load-read", "read", Nanoseconds, Lower, Class::Load, 5.0),
+            Metric::LoadConvert => {
+                ("load-convert", "convert", Nanoseconds, Lower, Class::Load, 5.0)
+            }
+            Metric::LoadQuantise => {
+                ("load-quantise", "quantise", Nanoseconds, Lower, Class::Load, 5.0)
+            }
             Metric::PeakRss => {
                 ("peak-rss", "peak RSS", Unit::Bytes, Lower, Class::ResidentMemory, 1.0)
             }
@@ -311,6 +331,8 @@ impl Metric {
             Metric::ContextSlope => 1e3,
             Metric::WakeUp | Metric::QueueTime => 50e3,
             Metric::CpuShare => 1e-3,
+            // A part that hardly takes time doubles for nothing.
+            Metric::LoadOpen | Metric::LoadRead | Metric::LoadConvert | Metric::LoadQuantise => 5e6,
             _ => 0.0,
         };
         Spec { name, label, unit, better, class, noise_floor, least, tails }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::attribution::Attribution;
-use crate::case::{Case, CaseId};
+use crate::case::{Case, CaseId, Dtype};
 use crate::environment::Environment;
 use crate::holding::Holding;
 use crate::metric::Metric;
@@ -143,6 +143,12 @@ pub enum Outcome {
 pub struct Samples {
     /// The attention backend that ran.
     pub attention: String,
+    /// The number format of what is not quantised; none in records from before there was a choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dtype: Option<Dtype>,
+    /// In which formats the weights were held, those with most bytes first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub formats: Vec<Stored>,
     /// What each device held, the first one first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holdings: Vec<Holding>,
@@ -150,6 +156,20 @@ pub struct Samples {
     pub once: BTreeMap<Metric, f64>,
     /// What each iteration gave, in order, warm-up included.
     pub iterations: Vec<Iteration>,
+}
+
+/// The weights that are held in one format.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stored {
+    /// Its name in the engine: `bf16`, `q4_1`.
+    pub format: String,
+    /// The format that was asked for, if it does not fit these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead_of: Option<String>,
+    /// Number of tensors.
+    pub tensors: u64,
+    /// Bytes of them.
+    pub bytes: u64,
 }
 
 /// What one iteration gave.
@@ -365,6 +385,8 @@ pub(crate) mod tests {
             outcome: Outcome::Measured(Samples {
                 attention: "naive".into(),
                 holdings: Vec::new(),
+                dtype: None,
+                formats: Vec::new(),
                 once: BTreeMap::new(),
                 iterations: rates.iter().map(iteration).collect(),
             }),

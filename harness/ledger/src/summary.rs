@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::case::{CaseHash, CaseId, DeviceMap};
+use crate::case::{CaseHash, CaseId, DeviceMap, Dtype};
 use crate::holding::Holding;
-use crate::record::{Digest, Failure, Outcome, Record, Subject};
+use crate::record::{Digest, Failure, Outcome, Record, Stored, Subject};
 use crate::series::Series;
 use crate::stats;
 
@@ -20,6 +20,10 @@ pub struct Summary {
     pub attention: Option<String>,
     /// What each device held in the last round that was measured, the first one first.
     pub holdings: Vec<Holding>,
+    /// The number format of what is not quantised, where a round told it.
+    pub dtype: Option<Dtype>,
+    /// In which formats the weights were held, where a round told it.
+    pub formats: Vec<Stored>,
     /// What the measured rounds gave, in the order of [`Series::all`].
     pub series: Vec<(Series, Location)>,
     /// What became of the rounds that were not measured, in order.
@@ -167,14 +171,15 @@ fn summary(records: &[&Record]) -> Summary {
     let mut rounds: BTreeMap<Series, Vec<f64>> = BTreeMap::new();
     let mut unmeasured = Vec::new();
     let mut attention = None;
-    let mut holdings = Vec::new();
+    let (mut dtype, mut formats, mut holdings) = (None, &[][..], &[][..]);
     let mut digests = Vec::new();
     for record in records {
         let round = record.round;
         match &record.outcome {
             Outcome::Measured(samples) => {
                 attention = Some(samples.attention.clone());
-                holdings.clone_from(&samples.holdings);
+                dtype = samples.dtype;
+                (formats, holdings) = (&samples.formats[..], &samples.holdings[..]);
                 digests.push(samples.digests());
                 for series in Series::all() {
                     if let Some(value) = series.of_round(samples) {
@@ -213,7 +218,9 @@ fn summary(records: &[&Record]) -> Summary {
         case: first.case.id.clone(),
         subject: first.subject.clone(),
         attention,
-        holdings,
+        dtype,
+        formats: formats.to_vec(),
+        holdings: holdings.to_vec(),
         series: Series::all().filter_map(located).collect(),
         unmeasured,
         caveats,

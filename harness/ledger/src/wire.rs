@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::attribution::Work;
-use crate::case::Case;
+use crate::case::{Case, Dtype};
 use crate::environment::Build;
 use crate::holding::Holding;
 use crate::metric::Metric;
-use crate::record::Iteration;
+use crate::record::{Iteration, Stored};
 use crate::unit::Nanos;
 
 /// The number of this protocol. A probe that speaks another one says so in its `hello` and the
@@ -70,6 +70,12 @@ pub enum Message {
         /// What each device holds, the first one first.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         holdings: Vec<Holding>,
+        /// The number format of what is not quantised.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        dtype: Option<Dtype>,
+        /// In which formats the weights are held, those with most bytes first.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        formats: Vec<Stored>,
         /// What is known once a round, each value in its metric's unit.
         values: BTreeMap<Metric, f64>,
     },
@@ -120,6 +126,13 @@ mod tests {
             Message::Loaded {
                 attention: "naive".into(),
                 holdings: Vec::new(),
+                dtype: Some(Dtype::F32),
+                formats: vec![Stored {
+                    format: "q4_1".into(),
+                    instead_of: Some("q4k".into()),
+                    tensors: 3,
+                    bytes: 60,
+                }],
                 values: [(Metric::LoadTime, 1.5e9)].into_iter().collect(),
             },
             Message::Unsupported { reason: "two\nlines".into() },

@@ -34,6 +34,7 @@ fn decode() -> Case {
         },
         model: Model { name: "qwen2.5-0.5b".into(), source: Source::Preset("qwen2.5-0.5b".into()) },
         dtype: case::Dtype::F32,
+        quant: case::Quant::None,
         kv: KvLayout::Contiguous,
         placement: Placement::default(),
         attention: "auto".into(),

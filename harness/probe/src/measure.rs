@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use windtunnel_engine::{
     Choice, Dtype, Embedder, EmbedderConfig, Engine, EngineConfig, Error, Footprint, Holding,
-    KvLayout, ModelSource, QuantPlan, Stats, Topology,
+    KvLayout, LoadStages, Loaded, ModelSource, QuantPlan, Stats, Stored, Topology,
 };
 use windtunnel_ledger::case::{self, Arrival, Case, Lengths, Shape, Source, Workload};
 use windtunnel_ledger::holding::{self, Held};
-use windtunnel_ledger::record::{Digest, Iteration, IterationKind};
+use windtunnel_ledger::record::{self, Digest, Iteration, IterationKind};
 use windtunnel_ledger::timeline::Values;
 use windtunnel_ledger::wire::Message;
 use windtunnel_ledger::{Bytes, Metric, Nanos};
@@ -52,7 +52,8 @@ fn embed(case: &Case, counts: [u32; 2], prompt: Lengths, say: &mut Say<'_>) -> R
         max_pass_tokens: usize::try_from(case.step_tokens.0).context("steps are too long")?,
         max_sequence_length: None,
     })?;
-    loaded(clock.now(), embedder.footprint(), &[], embedder.attention(), say)?;
+    let (time, attention) = (clock.now(), embedder.attention());
+    loaded(case, time, embedder.footprint(), &[], embedder.loaded(), attention, say)?;
     for (index, kind) in iterations(case) {
         let done = embed::iteration(&embedder, case, counts, prompt, index, &clock)?;
         tell(case, kind, done, say)?;
@@ -76,7 +77,8 @@ fn generate(case: &Case, say: &mut Say<'_>) -> Result<Message> {
             "this model or its cache can share no beginnings; choose prefix-cache = \"off\"";
         return Ok(Message::Unsupported { reason: reason.to_owned() });
     }
-    loaded(load_time, engine.footprint(), engine.holdings(), engine.attention(), say)?;
+    let (footprint, holdings) = (engine.footprint(), engine.holdings());
+    loaded(case, load_time, footprint, holdings, engine.loaded(), engine.attention(), say)?;
 
     let mut values = BTreeMap::new();
     match case.workload {
@@ -131,31 +133,51 @@ fn iterations(case: &Case) -> impl Iterator<Item = (u32, IterationKind)> {
     })
 }
 
-/// Says that the model is loaded.
+/// Says that the model is loaded; where `case` is run for that, in which parts of the time.
 fn loaded(
+    case: &Case,
     time: Nanos,
     footprint: Footprint,
     holdings: &[Holding],
+    loaded: &Loaded,
     attention: &str,
     say: &mut Say<'_>,
 ) -> Result<()> {
-    let values = [
+    let Loaded { dtype, formats, stages } = loaded;
+    let mut values = BTreeMap::from([
         (Metric::LoadTime, time.0 as f64),
         (Metric::WeightBytes, footprint.weights as f64),
         (Metric::KvBytes, footprint.kv as f64),
-    ];
+    ]);
+    if case.workload == Workload::Load {
+        let LoadStages { open, read, convert, quantise } = stages;
+        values.extend([
+            (Metric::LoadOpen, open.as_nanos() as f64),
+            (Metric::LoadRead, read.as_nanos() as f64),
+            (Metric::LoadConvert, convert.as_nanos() as f64),
+            (Metric::LoadQuantise, quantise.as_nanos() as f64),
+        ]);
+    }
+    let stored = |stored: &Stored| record::Stored {
+        format: stored.format.to_string(),
+        instead_of: stored.instead_of.map(|asked| asked.to_string()),
+        tensors: stored.tensors as u64,
+        bytes: stored.bytes,
+    };
     let held =
         |footprint: Footprint| Held { weights: Bytes(footprint.weights), kv: Bytes(footprint.kv) };
-    let holdings = holdings.iter().map(|holding| holding::Holding {
+    let holding = |holding: &Holding| holding::Holding {
         device: holding.device.to_string(),
         layers: holding.layers as u32,
         estimated: held(holding.estimated),
         held: held(holding.held),
-    });
+    };
     say(&Message::Loaded {
         attention: attention.to_owned(),
-        holdings: holdings.collect(),
-        values: values.into_iter().collect(),
+        dtype: dtype.as_str().parse().ok(),
+        formats: formats.iter().map(stored).collect(),
+        holdings: holdings.iter().map(holding).collect(),
+        values,
     })
 }
 
@@ -186,7 +208,7 @@ fn tell(
 /// Where time decides what is computed together, half precision can round a token into another one:
 /// kernels sum small and large batches in another order. Then only the lengths are compared.
 fn digest(case: &Case, outputs: &[Vec<u32>]) -> Digest {
-    let half = matches!(case.dtype, case::Dtype::F16 | case::Dtype::Bf16);
+    let half = case.dtype != case::Dtype::F32;
     match case.workload.depends_on_time() && half {
         false => Digest::of_outputs(outputs.iter().map(Vec::as_slice)),
         true => {
@@ -218,6 +240,7 @@ pub fn config(case: &Case, longest: Option<usize>) -> Result<EngineConfig> {
         workload: _,
         model: _,
         dtype: _,
+        quant,
         kv,
         placement: case::Placement { devices, topology },
         attention: _,
@@ -252,7 +275,7 @@ pub fn config(case: &Case, longest: Option<usize>) -> Result<EngineConfig> {
     Ok(EngineConfig {
         model: model(case),
         dtype: dtype(case),
-        quant: QuantPlan::DENSE,
+        quant: QuantPlan::uniform(quant.name().parse().context("the engine lacks a format")?),
         devices: devices.as_str().parse()?,
         topology: match topology.is_none() {
             true => Topology::NONE,
@@ -282,6 +305,7 @@ fn model(case: &Case) -> ModelSource {
 
 fn dtype(case: &Case) -> Dtype {
     match case.dtype {
+        case::Dtype::Auto => Dtype::Auto,
         case::Dtype::F32 => Dtype::F32,
         case::Dtype::F16 => Dtype::F16,
         case::Dtype::Bf16 => Dtype::Bf16,

@@ -11,8 +11,8 @@ use std::process::{Command, Output, Stdio};
 
 use windtunnel_engine::weights::presets;
 use windtunnel_ledger::case::{
-    Arrival, Case, CaseId, DeviceMap, Dtype, KvLayout, Lengths, Model, Placement, PrefixCache, Slo,
-    Source, Tolerance, Topology, Workload,
+    Arrival, Case, CaseId, DeviceMap, Dtype, KvLayout, Lengths, Model, Placement, PrefixCache,
+    Quant, Slo, Source, Tolerance, Topology, Workload,
 };
 use windtunnel_ledger::holding::Held;
 use windtunnel_ledger::record::{Iteration, IterationKind};
@@ -25,6 +25,7 @@ fn case(workload: Workload) -> Case {
         workload,
         model: Model { name: "tiny-qwen3".into(), source: Source::Preset("tiny-qwen3".into()) },
         dtype: Dtype::F32,
+        quant: Quant::None,
         kv: KvLayout::Paged(NonZeroU32::new(16).unwrap()),
         placement: Placement::default(),
         attention: "auto".into(),
@@ -74,7 +75,7 @@ fn measured(case: &Case) -> (Vec<Iteration>, BTreeMap<Metric, f64>) {
     let messages = messages(case);
     let [
         Message::Hello { protocol: PROTOCOL, build },
-        Message::Loaded { attention, values, holdings },
+        Message::Loaded { attention, dtype: Some(_), formats: _, values, holdings },
         ..,
         Message::End { values: last },
     ] = messages.as_slice()

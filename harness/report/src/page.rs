@@ -7,6 +7,7 @@ mod headline;
 mod notes;
 mod results;
 mod service;
+mod trade_off;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use windtunnel_ledger::case::CaseId;
@@ -30,6 +31,7 @@ pub(crate) fn page(view: &View<'_>, plots: &[Plot], services: &[ServicePlot]) ->
     let sections: Vec<Section> = [
         comparison::section(view),
         results::section(view),
+        trade_off::section(view),
         service::section(view, services),
         devices::section(view),
         plots_section(view, plots),

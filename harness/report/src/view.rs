@@ -5,6 +5,7 @@
 mod facts;
 mod notes;
 mod service;
+mod trade_off;
 
 use std::collections::BTreeMap;
 
@@ -19,6 +20,7 @@ use windtunnel_ledger::summary::{Location, Summary, Unmeasured, summarise};
 pub(crate) use facts::Fact;
 pub(crate) use notes::{Place, Trouble};
 pub(crate) use service::{Curve, LEVELS, Tail};
+pub(crate) use trade_off::{Column, TradeOff, Value};
 
 /// Everything that the page shows.
 pub(crate) struct View<'a> {
@@ -30,6 +32,8 @@ pub(crate) struct View<'a> {
     pub(crate) subjects: Vec<&'a Subject>,
     /// The scenarios, with their cases.
     pub(crate) scenarios: Vec<Scenario<'a>>,
+    /// What formats of weights cost and give.
+    pub(crate) trade_offs: Vec<TradeOff>,
     /// Each further subject against the base.
     pub(crate) versus: Vec<Versus>,
     /// Where each subject ran; more than one entry for a subject that ran in several places.
@@ -129,8 +133,9 @@ impl<'a> View<'a> {
         });
 
         let scenarios = scenarios(run, records, &subjects);
+        let trade_offs = trade_off::of(&scenarios);
         let versus = versus(records, &subjects);
-        View { run, torn: *torn, subjects, scenarios, versus, environments }
+        View { run, torn: *torn, subjects, scenarios, trade_offs, versus, environments }
     }
 
     /// Every case.

@@ -10,12 +10,11 @@
 
 use std::ops::Range;
 
-use candle_core::quantized::GgmlType;
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
 use crate::cpu::{Element, LANES, Lanes, Numbers, by_dtype, dot_rows};
-use crate::quant::{Quantised, by_type};
+use crate::quant::{Quantised, Widen};
 
 /// Most rows that are streamed. Measured: beyond it `gemm` is faster (see `benches/linear.rs`).
 const STREAMED: usize = 16;
@@ -41,17 +40,19 @@ fn dense<T: Element>(x: &Tensor, w: &Tensor) -> Result<Tensor> {
 
 /// `x`: `[m, k]`, `w`: `[n, k]`; `[m, n]` in the dtype of `x`.
 pub(super) fn matmul_quantised(x: &Tensor, w: &Quantised) -> Result<Tensor> {
-    by_type!(w.kind(), blocked(x, w))
-}
-
-fn blocked<B: GgmlType>(x: &Tensor, w: &Quantised) -> Result<Tensor> {
-    let blocks = w.blocks::<B>()?;
-    let rows = Blocks { blocks, n: w.rows(), k: w.inputs() };
+    let rows = Blocks {
+        bytes: w.bytes()?,
+        n: w.rows(),
+        k: w.inputs(),
+        numbers_a_block: w.kind().block(),
+        bytes_a_block: w.kind().bytes(1, w.kind().block()) as usize,
+        widen: w.kind().widen(),
+    };
     by_dtype!(x.dtype(), of_blocks(x, &rows))
 }
 
 /// [`product`] with its type parameters in the order that `by_dtype` needs.
-fn of_blocks<T: Element>(x: &Tensor, w: &impl Rows) -> Result<Tensor> {
+fn of_blocks<T: Element>(x: &Tensor, w: &Blocks<'_>) -> Result<Tensor> {
     product::<T>(x, w)
 }
 
@@ -98,13 +99,16 @@ impl<T: Element> Rows for Dense<'_, T> {
 }
 
 /// Rows of blocks.
-struct Blocks<'a, B> {
-    blocks: &'a [B],
+struct Blocks<'a> {
+    bytes: &'a [u8],
     n: usize,
     k: usize,
+    numbers_a_block: usize,
+    bytes_a_block: usize,
+    widen: Widen,
 }
 
-impl<B: GgmlType> Rows for Blocks<'_, B> {
+impl Rows for Blocks<'_> {
     fn n(&self) -> usize {
         self.n
     }
@@ -117,11 +121,11 @@ impl<B: GgmlType> Rows for Blocks<'_, B> {
         None
     }
 
-    #[inline(always)]
     fn widened<'a>(&'a self, row: usize, range: Range<usize>, scratch: &'a mut [f32]) -> &'a [f32] {
-        let first = row * (self.k / B::BLCK_SIZE);
-        let range = first + range.start / B::BLCK_SIZE..first + range.end / B::BLCK_SIZE;
-        B::to_float(&self.blocks[range], scratch);
+        let first = row * self.k;
+        let of_block = |number| (first + number) / self.numbers_a_block * self.bytes_a_block;
+        let bytes = &self.bytes[of_block(range.start)..of_block(range.end)];
+        (self.widen)(bytes, scratch);
         scratch
     }
 }

@@ -114,7 +114,8 @@ impl Rope {
             }
             // What GGUF files have instead of `llama3`; the hub does not know it.
             Some("divided") => {
-                let frequencies = plain.divided(scaling.divisors.as_ref(), "divided", "divisors")?;
+                let frequencies =
+                    plain.divided(scaling.divisors.as_ref(), "divided", "divisors")?;
                 Ok(Self::of(frequencies, 1.0))
             }
             Some("llama3") => llama3(plain, &scaling),

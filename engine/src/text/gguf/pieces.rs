@@ -50,11 +50,7 @@ pub(super) fn make(vocabulary: &Vocabulary<'_>) -> Result<Made, GgufError> {
 
 /// The pairs that make each piece, the piece with the best score first; of one piece, those of the
 /// better parts first.
-fn merges(
-    vocabulary: &Vocabulary<'_>,
-    scores: &[f64],
-    ids: &Vocab,
-) -> Vec<(String, String)> {
+fn merges(vocabulary: &Vocabulary<'_>, scores: &[f64], ids: &Vocab) -> Vec<(String, String)> {
     let mut ranked = Vec::new();
     for (id, (piece, kind)) in (0..).zip(vocabulary.tokens.iter().zip(&vocabulary.kinds)) {
         // Marks are found as they stand, and bytes are no characters.

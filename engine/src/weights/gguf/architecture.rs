@@ -110,11 +110,7 @@ fn gemma3(keys: &Keys<'_>, config: &mut Map<String, Value>) -> Result<&'static s
 
 /// What all Gemmas have in common. Files do not say by what the scores are divided: it is the width
 /// of a head, but for the largest models, which have so many `layers`.
-fn gemma(
-    keys: &Keys<'_>,
-    config: &mut Map<String, Value>,
-    layers: u64,
-) -> Result<(), GgufError> {
+fn gemma(keys: &Keys<'_>, config: &mut Map<String, Value>, layers: u64) -> Result<(), GgufError> {
     let scalar = match keys.get::<f64>("attention.scale")? {
         Some(scale) => scale.powi(-2),
         None if keys.need::<u64>("block_count")? == layers => {

@@ -213,7 +213,9 @@ impl<'a> Keys<'a> {
             Some(Many::All(every)) => {
                 Ok(Some(self.layers()?.map(|layer| name((layer + 1) % every != 0)).collect()))
             }
-            Some(Many::Each(each)) => Ok(Some(each.into_iter().map(|one| name(one != 0)).collect())),
+            Some(Many::Each(each)) => {
+                Ok(Some(each.into_iter().map(|one| name(one != 0)).collect()))
+            }
         }
     }
 

@@ -138,7 +138,9 @@ pub enum GgufError {
         missing: String,
     },
     /// Parts that do not belong together.
-    #[error("`{file}`: {problem}; put all files of one model into one folder, with their own names")]
+    #[error(
+        "`{file}`: {problem}; put all files of one model into one folder, with their own names"
+    )]
     Split {
         /// The file.
         file: String,

@@ -209,7 +209,8 @@ fn header(file: &str, bytes: &[u8], cursor: &mut Cursor<'_>) -> Result<(u64, u64
 fn alignment(cursor: &Cursor<'_>, metadata: &BTreeMap<String, Value>) -> Result<u64, GgufError> {
     let Some(value) = metadata.get("general.alignment") else { return Ok(ALIGNMENT) };
     // Blocks are read where they lie, and some have an f32 in them.
-    let sensible = |alignment: &u64| alignment.is_power_of_two() && (8..=1 << 20).contains(alignment);
+    let sensible =
+        |alignment: &u64| alignment.is_power_of_two() && (8..=1 << 20).contains(alignment);
     u64::from_value(value)
         .filter(sensible)
         .ok_or_else(|| cursor.damaged(format!("key `general.alignment` is {value}")))

@@ -37,11 +37,8 @@ pub(super) struct Names {
 }
 
 /// Outside of the layers.
-const TOP: &[(&str, &str)] = &[
-    ("model.embed_tokens", "token_embd"),
-    ("model.norm", "output_norm"),
-    ("lm_head", "output"),
-];
+const TOP: &[(&str, &str)] =
+    &[("model.embed_tokens", "token_embd"), ("model.norm", "output_norm"), ("lm_head", "output")];
 
 /// Inside of a layer, but for the norms.
 const LAYER: &[(&str, &str)] = &[

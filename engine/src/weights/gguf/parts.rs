@@ -78,7 +78,8 @@ fn siblings(path: &Path, named: &File, count: u64) -> Result<Vec<File>> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let ending = |part: u64| format!("-{:05}-of-{count:05}.gguf", part + 1);
     let own: u64 = named.need(NO)?;
-    let Some(stem) = name.strip_suffix(&ending(own)).filter(|_| own < count && count <= MOST) else {
+    let Some(stem) = name.strip_suffix(&ending(own)).filter(|_| own < count && count <= MOST)
+    else {
         let problem = format!(
             "`{NO}` is {own} and `{COUNT}` {count}, but its name does not end in `{}`",
             ending(own)

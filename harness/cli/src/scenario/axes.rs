@@ -12,7 +12,7 @@ use std::ops::Range;
 use serde::Deserialize;
 use toml::Spanned;
 use windtunnel_ledger::case::{
-    Arrival, DeviceMap, Dtype, KvLayout, Lengths, PrefixCache, Workload,
+    Arrival, DeviceMap, Dtype, KvLayout, Lengths, PrefixCache, Quant, Workload,
 };
 
 use super::ScenarioError;
@@ -28,7 +28,7 @@ pub(crate) type Named = (Point, BTreeMap<String, String>);
 /// Of an axis that means something everywhere.
 const ALL: &[&str] = &Workload::NAMES;
 
-/// Of an axis of the cache, which embedding models do without.
+/// Of an axis of models that continue texts: embedding models have no cache, and stay dense.
 const CACHED: &[&str] =
     &["load", "prefill", "decode", "generate", "context", "serve", "idle", "soak", "parity"];
 
@@ -76,6 +76,7 @@ macro_rules! axes {
 
 axes! {
     "dtype"        dtype: Dtype               => ALL;
+    "quant"        quant: Typed<Quant>        => CACHED;
     "kv"           kv: KvLayout               => CACHED;
     "device-map"   device_map: Typed<DeviceMap> => CACHED;
     "topology"     topology: String           => CACHED;

@@ -70,7 +70,8 @@ impl Bounds {
         match dtype {
             Dtype::F32 => self.f32,
             Dtype::F16 => self.f16,
-            Dtype::Bf16 => self.bf16,
+            // It may turn out as any of them.
+            Dtype::Auto | Dtype::Bf16 => self.bf16,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::path::Path;
 
 use windtunnel_ledger::case::{
-    Case, CaseId, Dtype, KvLayout, Model, Placement, PrefixCache, Source, Workload,
+    Case, CaseId, Dtype, KvLayout, Model, Placement, PrefixCache, Quant, Source, Workload,
 };
 use windtunnel_ledger::environment::{Environment, Machine};
 use windtunnel_ledger::metric::Metric;
@@ -68,6 +68,7 @@ fn record(
             workload,
             model: Model { name: "tiny".into(), source: Source::Preset("tiny-qwen3".into()) },
             dtype: Dtype::F32,
+            quant: Quant::None,
             kv: KvLayout::Contiguous,
             placement: Placement::default(),
             attention: "auto".into(),
@@ -95,6 +96,8 @@ fn record(
         outcome: Outcome::Measured(Samples {
             attention: "naive".into(),
             holdings: Vec::new(),
+            dtype: None,
+            formats: Vec::new(),
             once: BTreeMap::from([(Metric::LoadTime, 1.5e9)]),
             iterations: vec![Iteration {
                 kind: IterationKind::Timed,

@@ -3,7 +3,8 @@
 //! A reader of sixty cases wants to see what tells them apart and to read the rest once.
 
 use windtunnel_ledger::Metric;
-use windtunnel_ledger::case::{Case, Slo, Source, Topology, Workload};
+use windtunnel_ledger::case::{Case, Quant, Slo, Source, Topology, Workload};
+use windtunnel_ledger::record::Stored;
 
 use super::CaseView;
 
@@ -49,6 +50,7 @@ fn facts(view: &CaseView<'_>) -> Vec<Fact> {
         workload,
         model,
         dtype,
+        quant,
         kv,
         placement,
         attention,
@@ -123,8 +125,19 @@ fn facts(view: &CaseView<'_>) -> Vec<Fact> {
         Some(ran) if ran != attention => format!("{attention} → {ran}"),
         _ => attention.clone(),
     };
+    // So it is with the dtype, and with blocks that do not fit every matrix.
+    let ran = view.results.iter().find_map(|result| result.summary.dtype);
+    let dtype = match ran {
+        Some(ran) if ran != *dtype => format!("{dtype} → {ran}"),
+        _ => dtype.to_string(),
+    };
+    let held = view.results.iter().map(|result| &result.summary.formats[..]);
+    let held = held.max_by_key(|held| held.len()).unwrap_or_default();
+    if *quant != Quant::None {
+        facts.push(("quant", quantised(*quant, held)));
+    }
     facts.extend([
-        ("dtype", dtype.to_string()),
+        ("dtype", dtype),
         ("kv", kv.to_string()),
         ("devices", placement.devices.to_string()),
         ("topology", topology(&placement.topology)),
@@ -147,6 +160,21 @@ fn facts(view: &CaseView<'_>) -> Vec<Fact> {
 /// What single layers get.
 fn topology(topology: &Topology) -> String {
     if topology.is_none() { "none".into() } else { topology.name.clone() }
+}
+
+/// What was asked for, and what became of it where that is something else too: which part of the
+/// weights is held in which format.
+fn quantised(asked: Quant, held: &[Stored]) -> String {
+    if !held.iter().any(|held| held.instead_of.is_some()) {
+        return asked.to_string();
+    }
+    let total: u64 = held.iter().map(|held| held.bytes).sum();
+    let part = |held: &Stored| {
+        let share = held.bytes as f64 / total.max(1) as f64 * 100.0;
+        (share >= 0.5).then(|| format!("{} {share:.0} %", held.format))
+    };
+    let parts: Vec<_> = held.iter().filter_map(part).collect();
+    format!("{asked} → {}", parts.join(", "))
 }
 
 /// What a good answer is.

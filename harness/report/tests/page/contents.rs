@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use windtunnel_ledger::case::{
-    Arrival, Case, CaseId, Dtype, KvLayout, Lengths, Model, Placement, PrefixCache, Slo, Source,
-    Workload,
+    Arrival, Case, CaseId, Dtype, KvLayout, Lengths, Model, Placement, PrefixCache, Quant, Slo,
+    Source, Workload,
 };
 use windtunnel_ledger::environment::{Build, Environment, Machine};
 use windtunnel_ledger::metric::{Better, Metric, Unit};
@@ -122,6 +122,8 @@ pub(crate) fn record(subject: &Subject, case: &Case, round: u32, cost: f64) -> R
         outcome: Outcome::Measured(Samples {
             attention: "cpu-flash".into(),
             holdings: Vec::new(),
+            dtype: None,
+            formats: Vec::new(),
             once,
             iterations: vec![iteration],
         }),
@@ -214,6 +216,7 @@ pub(crate) fn case(scenario: &str, workload: Workload, kv: &str, axes: &[(&str, 
         workload,
         model: Model { name: "qwen2.5-0.5b".into(), source: Source::Preset("qwen2.5-0.5b".into()) },
         dtype: Dtype::F32,
+        quant: Quant::None,
         kv: kv.parse::<KvLayout>().expect("a layout"),
         placement: Placement::default(),
         attention: "auto".into(),

@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use contents::{begun, case, gate, measured, record, services, spoil, subject};
-use windtunnel_ledger::case::{Case, CaseId, Placement, Workload};
+use windtunnel_ledger::case::{Case, CaseId, Placement, Quant, Workload};
 use windtunnel_ledger::holding::{Held, Holding};
 use windtunnel_ledger::metric::Metric;
-use windtunnel_ledger::record::{Failure, Outcome, Skipped, Subject};
+use windtunnel_ledger::record::{Failure, Outcome, Skipped, Stored, Subject};
 use windtunnel_ledger::store::Contents;
 use windtunnel_ledger::unit::{Bytes, Tokens};
 
@@ -228,4 +228,45 @@ fn hostile_text_stays_text() {
     for svg in svgs(&page) {
         roxmltree::Document::parse(svg).unwrap();
     }
+}
+
+#[test]
+fn formats_of_weights_stand_side_by_side() {
+    let decode = Workload::Decode { depth: Tokens(128), output: Tokens(32), batch: 1 };
+    let cases: Vec<Case> = [Quant::Q4K, Quant::None, Quant::Q8_0]
+        .map(|quant| Case {
+            quant,
+            ..case("gate/quant", decode.clone(), "paged-16", &[("quant", quant.name())])
+        })
+        .to_vec();
+    let mut contents = measured(&one(), &cases, 3, 0.0);
+    for record in &mut contents.records {
+        let factor = record.case.quant.bits().unwrap_or(32.0) / 32.0;
+        if let Outcome::Measured(samples) = &mut record.outcome {
+            *samples.once.get_mut(&Metric::WeightBytes).unwrap() *= factor;
+            if record.case.quant == Quant::Q4K {
+                let part = |format: &str, instead_of: Option<&str>, bytes| Stored {
+                    format: format.into(),
+                    instead_of: instead_of.map(Into::into),
+                    tensors: 1,
+                    bytes,
+                };
+                samples.formats = vec![
+                    part("q4_1", Some("q4k"), 60),
+                    part("q4k", None, 39),
+                    part("f32", None, 1),
+                ];
+            }
+        }
+    }
+    let page = page("formats", &contents);
+    let (_, section) = page.split_once("id=\"formats\"").unwrap();
+    let (section, _) = section.split_once("</section>").unwrap();
+    let rows: Vec<&str> = between(section, "data-label=\"quant\"");
+    assert_eq!(rows.len(), 3);
+    let place = |text: &str| section.find(text).unwrap_or_else(|| panic!("no {text} in {section}"));
+    assert!(place(">none<") < place(">q8_0<") && place(">q8_0<") < place(">q4k<"));
+    assert!(section.contains("(0.27×)") && section.contains("(0.14×)"), "{section}");
+    assert!(section.contains(">decode<"), "{section}");
+    assert!(page.contains("q4k → q4_1 60 %, q4k 39 %, f32 1 %"));
 }

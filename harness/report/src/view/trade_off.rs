@@ -1,0 +1,143 @@
+//! What quantised weights cost and give: a table for each model, a row for each format.
+//!
+//! Speed is measured in one scenario, quality in another, memory in all: here they stand side by
+//! side, each as the multiple of what the model gives without blocks, if that was measured too.
+
+use windtunnel_ledger::case::{Case, CaseId, Quant};
+use windtunnel_ledger::metric::{Metric, Unit};
+use windtunnel_ledger::series::Series;
+
+use super::{CaseView, Scenario, SubjectResult};
+
+/// The formats of one model, as one subject held it.
+pub(crate) struct TradeOff {
+    /// The model.
+    pub(crate) model: String,
+    /// Which subject.
+    pub(crate) subject: usize,
+    /// What was measured: the series, and in which case; weights come first.
+    pub(crate) columns: Vec<Column>,
+    /// The formats, and what each gave, column by column.
+    pub(crate) rows: Vec<(Quant, Vec<Option<Value>>)>,
+}
+
+/// What one column holds.
+#[derive(Clone, PartialEq)]
+pub(crate) struct Column {
+    /// What was measured.
+    pub(crate) series: Series,
+    /// What tells the case from others of its scenario, beside format and model; perhaps nothing.
+    pub(crate) case: String,
+    /// The case but for its format and its name; none of weights, which are the same in all.
+    key: Option<Case>,
+}
+
+/// One value of a format.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) struct Value {
+    /// The median of the rounds.
+    pub(crate) median: f64,
+    /// How many times that of the model without blocks; none for those themselves.
+    pub(crate) ratio: Option<f64>,
+}
+
+/// A table for each model that was held in several formats.
+pub(super) fn of(scenarios: &[Scenario<'_>]) -> Vec<TradeOff> {
+    let mut tables: Vec<TradeOff> = Vec::new();
+    for scenario in scenarios {
+        for case in &scenario.cases {
+            for result in &case.results {
+                add(&mut tables, scenario, case, result);
+            }
+        }
+    }
+    tables.retain(|table| table.rows.len() > 1);
+    for table in &mut tables {
+        table.finish();
+    }
+    tables
+}
+
+fn add(
+    tables: &mut Vec<TradeOff>,
+    scenario: &Scenario<'_>,
+    case: &CaseView<'_>,
+    result: &SubjectResult<'_>,
+) {
+    let Case { model, quant, workload, .. } = case.case;
+    let known = tables
+        .iter()
+        .position(|table| table.model == model.name && table.subject == result.subject);
+    let table = known.unwrap_or_else(|| {
+        let (model, subject) = (model.name.clone(), result.subject);
+        tables.push(TradeOff { model, subject, columns: Vec::new(), rows: Vec::new() });
+        tables.len() - 1
+    });
+    let weights =
+        Column { series: Series::median(Metric::WeightBytes), case: String::new(), key: None };
+    let headline = headline(workload.metrics()).map(|metric| Column {
+        series: Series::median(metric),
+        case: distinction(scenario, case),
+        key: Some(Case {
+            id: CaseId::new("", "", &Default::default()),
+            quant: Quant::None,
+            ..case.case.clone()
+        }),
+    });
+    for column in std::iter::once(weights).chain(headline) {
+        if let Some(location) = result.location(column.series) {
+            tables[table].set(*quant, column, location.median);
+        }
+    }
+}
+
+/// What says most of a workload: how near its numbers are, or else how fast it is.
+fn headline(metrics: &[Metric]) -> impl Iterator<Item = Metric> {
+    let is = |unit: Unit| move |metric: &Metric| metric.spec().unit == unit;
+    let quality: Vec<Metric> = metrics.iter().copied().filter(is(Unit::Nats)).collect();
+    let speed = metrics.iter().copied().find(is(Unit::TokensPerSecond));
+    let speed = if quality.is_empty() { speed } else { None };
+    quality.into_iter().chain(speed)
+}
+
+/// What tells `case` from the others of its scenario, beside format and model.
+fn distinction(scenario: &Scenario<'_>, case: &CaseView<'_>) -> String {
+    let named = scenario.varying.iter().zip(&case.values);
+    let others = named.filter(|(name, _)| !["quant", "model"].contains(name));
+    others.map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
+}
+
+impl TradeOff {
+    fn set(&mut self, quant: Quant, column: Column, median: f64) {
+        let at = self.columns.iter().position(|known| *known == column).unwrap_or_else(|| {
+            self.columns.push(column);
+            self.columns.len() - 1
+        });
+        let row = self.rows.iter().position(|(known, _)| *known == quant).unwrap_or_else(|| {
+            self.rows.push((quant, Vec::new()));
+            self.rows.len() - 1
+        });
+        let cells = &mut self.rows[row].1;
+        cells.resize(cells.len().max(at + 1), None);
+        // The first scenario that measured it counts.
+        cells[at].get_or_insert(Value { median, ratio: None });
+    }
+
+    /// Fills the rows up, the largest first, and sets them against the one without blocks.
+    fn finish(&mut self) {
+        for (_, cells) in &mut self.rows {
+            cells.resize(self.columns.len(), None);
+        }
+        let bytes = |row: &(Quant, Vec<Option<Value>>)| row.1[0].map_or(0.0, |value| value.median);
+        self.rows.sort_by(|a, b| bytes(b).total_cmp(&bytes(a)));
+        let base = self.rows.iter().find(|(quant, _)| *quant == Quant::None);
+        let Some((_, base)) = base.cloned() else { return };
+        for (quant, cells) in &mut self.rows {
+            for (cell, base) in cells.iter_mut().zip(&base) {
+                if let (Some(cell), Some(base), true) = (cell, base, *quant != Quant::None) {
+                    cell.ratio = (base.median > 0.0).then(|| cell.median / base.median);
+                }
+            }
+        }
+    }
+}
