@@ -62,7 +62,7 @@ fn all_the_time_of_steps_is_in_stages() {
     let mut families = 0;
     for preset in tiny {
         let mut engine = Engine::load(&config(preset.name)).unwrap();
-        let prompt = |text| (0..40).map(|at| (at * 7 + text * 31) % 900).collect();
+        let prompt = |text: u32| (0..40).map(|at| (at * 7 + text * 31) % 900).collect();
         for text in 0..3 {
             engine.submit(Request::exactly(prompt(text), 8)).unwrap();
         }

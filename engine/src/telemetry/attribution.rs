@@ -110,7 +110,7 @@ impl StageTimes {
 }
 
 /// The stages under way, and what was counted so far. `T` tells threads apart.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Laps<T> {
     accounts: BTreeMap<Work, Account>,
     /// The step that is under way.
@@ -121,6 +121,19 @@ struct Laps<T> {
     since: Duration,
     /// Work on texts that is under way, with its thread and its beginning.
     texts: Vec<(Stage, T, Duration)>,
+}
+
+// Derived, it would ask the same of threads.
+impl<T> Default for Laps<T> {
+    fn default() -> Self {
+        Self {
+            accounts: BTreeMap::new(),
+            step: Step::default(),
+            under_way: Vec::new(),
+            since: Duration::ZERO,
+            texts: Vec::new(),
+        }
+    }
 }
 
 /// What is known of a step.
