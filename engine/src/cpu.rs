@@ -13,8 +13,10 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
+mod bytes;
 mod lanes;
 
+pub(crate) use bytes::Bytes;
 pub(crate) use lanes::{LANES, Lanes};
 
 /// A float type of weights and activations.

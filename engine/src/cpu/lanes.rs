@@ -23,6 +23,11 @@ mod implementation {
 
     impl Lanes {
         #[inline(always)]
+        pub(crate) const fn of(registers: [__m256; 2]) -> Self {
+            Self(registers)
+        }
+
+        #[inline(always)]
         pub(crate) fn splat(x: f32) -> Self {
             // SAFETY: this module is compiled only for targets with AVX.
             let x = unsafe { _mm256_set1_ps(x) };

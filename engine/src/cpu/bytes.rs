@@ -1,0 +1,132 @@
+//! [`Bytes`]: sixteen small integers that are shifted, masked and made [`Lanes`] together.
+//!
+//! As with lanes, a compiler that is left to itself makes scalar code of some of it, ten times
+//! slower: so on x86 with AVX2 they are a register.
+
+use super::lanes::Lanes;
+
+pub(crate) use implementation::Bytes;
+
+#[cfg(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma"))]
+mod implementation {
+    use std::arch::x86_64::{
+        __m128i, _mm_and_si128, _mm_cmpeq_epi8, _mm_cvtsi32_si128, _mm_loadu_si128, _mm_or_si128,
+        _mm_set1_epi8, _mm_set1_epi16, _mm_setr_epi8, _mm_shuffle_epi8, _mm_sll_epi16,
+        _mm_srl_epi16, _mm_srli_si128, _mm_xor_si128, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32,
+    };
+
+    use super::Lanes;
+
+    /// See the head of the file.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Bytes(__m128i);
+
+    // SAFETY, of every block here: this module is compiled only for targets with AVX2; the one load
+    // reads sixteen bytes from a reference to as many, and asks for no alignment.
+    impl Bytes {
+        #[inline(always)]
+        pub(crate) fn load(from: &[u8; 16]) -> Self {
+            // SAFETY: as above.
+            Self(unsafe { _mm_loadu_si128(from.as_ptr().cast()) })
+        }
+
+        /// The bits `shift..` of each, of which those of `mask` are kept.
+        #[inline(always)]
+        pub(crate) fn bits(self, shift: usize, mask: u8) -> Self {
+            // Bits that come in from a neighbour are masked away.
+            debug_assert!(shift < 8 && u32::from(mask) << shift < 256);
+            // SAFETY: as above.
+            unsafe {
+                let shifted = _mm_srl_epi16(self.0, _mm_cvtsi32_si128(shift as i32));
+                Self(_mm_and_si128(shifted, _mm_set1_epi8(mask as i8)))
+            }
+        }
+
+        /// Each with the bits of `other`, which have at most four, above its own four.
+        #[inline(always)]
+        pub(crate) fn under(self, other: Self) -> Self {
+            // SAFETY: as above.
+            unsafe {
+                let above = _mm_sll_epi16(other.0, _mm_cvtsi32_si128(4));
+                Self(_mm_or_si128(self.0, above))
+            }
+        }
+
+        /// One bit for each: 1 or 0.
+        #[inline(always)]
+        pub(crate) fn each_bit(bits: u16) -> Self {
+            // SAFETY: as above.
+            unsafe {
+                let spread = _mm_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+                let bit = _mm_setr_epi8(1, 2, 4, 8, 16, 32, 64, -128, 1, 2, 4, 8, 16, 32, 64, -128);
+                let bytes = _mm_shuffle_epi8(_mm_set1_epi16(bits as i16), spread);
+                let set = _mm_cmpeq_epi8(_mm_and_si128(bytes, bit), bit);
+                Self(_mm_and_si128(set, _mm_set1_epi8(1)))
+            }
+        }
+
+        /// Signed numbers as unsigned ones that are larger by 128.
+        #[inline(always)]
+        pub(crate) fn unsigned(self) -> Self {
+            // SAFETY: as above.
+            Self(unsafe { _mm_xor_si128(self.0, _mm_set1_epi8(-128)) })
+        }
+
+        /// Each as an f32.
+        #[inline(always)]
+        pub(crate) fn lanes(self) -> Lanes {
+            // SAFETY: as above.
+            unsafe {
+                let low = _mm256_cvtepu8_epi32(self.0);
+                let high = _mm256_cvtepu8_epi32(_mm_srli_si128::<8>(self.0));
+                Lanes::of([_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high)])
+            }
+        }
+    }
+}
+
+#[cfg(not(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma")))]
+mod implementation {
+    use super::Lanes;
+
+    /// See the head of the file.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Bytes([u8; 16]);
+
+    impl Bytes {
+        #[inline(always)]
+        pub(crate) fn load(from: &[u8; 16]) -> Self {
+            Self(*from)
+        }
+
+        /// The bits `shift..` of each, of which those of `mask` are kept.
+        #[inline(always)]
+        pub(crate) fn bits(self, shift: usize, mask: u8) -> Self {
+            Self(self.0.map(|byte| byte >> shift & mask))
+        }
+
+        /// Each with the bits of `other`, which have at most four, above its own four.
+        #[inline(always)]
+        pub(crate) fn under(self, other: Self) -> Self {
+            Self(std::array::from_fn(|i| self.0[i] | other.0[i] << 4))
+        }
+
+        /// One bit for each: 1 or 0.
+        #[inline(always)]
+        pub(crate) fn each_bit(bits: u16) -> Self {
+            Self(std::array::from_fn(|i| (bits >> i & 1) as u8))
+        }
+
+        /// Signed numbers as unsigned ones that are larger by 128.
+        #[inline(always)]
+        pub(crate) fn unsigned(self) -> Self {
+            Self(self.0.map(|byte| byte ^ 0x80))
+        }
+
+        /// Each as an f32.
+        #[inline(always)]
+        pub(crate) fn lanes(self) -> Lanes {
+            Lanes::load(&self.0.map(f32::from))
+        }
+    }
+}
