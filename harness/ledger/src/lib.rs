@@ -13,7 +13,7 @@
 //! 4. [`record`]: what one round left, with its [`environment`];
 //! 5. [`store`]: the file in which records are appended, one JSON line each;
 //! 6. [`summary`]: the rounds of one case and subject, reduced by [`stats`] to one number for each
-//!    [`series`];
+//!    [`series`], or all their samples to the percentiles of a [`tail`];
 //! 7. [`compare`]: two subjects, side by side;
 //! 8. [`judge`]: whether a series changed by more than its [`margin`], which the [`policy`] says;
 //! 9. [`verdict`]: what that comes to, for a series, a case and a run.
@@ -32,6 +32,7 @@ pub mod series;
 pub mod stats;
 pub mod store;
 pub mod summary;
+pub mod tail;
 pub mod timeline;
 pub mod unit;
 pub mod verdict;

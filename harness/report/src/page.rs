@@ -4,6 +4,7 @@ mod comparison;
 mod facts;
 mod headline;
 mod notes;
+mod percentiles;
 mod results;
 mod service;
 
@@ -30,6 +31,7 @@ pub(crate) fn page(view: &View<'_>, plots: &[Plot], services: &[ServicePlot]) ->
         comparison::section(view),
         results::section(view),
         service::section(view, services),
+        percentiles::section(view),
         plots_section(view, plots),
         notes::caveats(view),
         notes::failures(view),
