@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use windtunnel_ledger::case::{Arrival, Case, CaseHash, Source, Workload};
+use windtunnel_ledger::case::{Against, Arrival, Case, CaseHash, Source, Workload};
 use windtunnel_ledger::record::Outcome;
 use windtunnel_ledger::store;
 use windtunnel_ledger::unit::{Bytes, Nanos};
@@ -72,6 +72,13 @@ fn size(case: &Case, model: &KnownModel) -> Option<(Bytes, Bytes)> {
         Source::Preset(_) => model.parameters.saturating_mul(case.dtype.bytes()),
         Source::Folder(_) => model.stored,
     };
+    // The same weights in f32 follow, when those of the case are gone.
+    let weights = match case.workload {
+        Workload::Quality { against: Against::F32, .. } => {
+            weights.max(model.parameters.saturating_mul(4))
+        }
+        _ => weights,
+    };
     let shape = case.shape();
     let one = [model.kv_width, case.dtype.bytes()]
         .into_iter()
@@ -107,6 +114,7 @@ fn guess(case: &Case, model: &KnownModel, (weights, kv): (Bytes, Bytes)) -> Opti
         Workload::Serve { arrival: Arrival::Poisson(rate) | Arrival::Fixed(rate), .. } => {
             work.max(rate.interval().seconds() * requests)
         }
+        Workload::Quality { against: Against::F32, .. } => 2.0 * work + load,
         _ => work,
     };
     let iterations = f64::from(case.warmup) + f64::from(case.iterations.get());

@@ -10,10 +10,12 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::unit::{Nanos, Tokens};
 
+mod against;
 mod tolerance;
 mod traffic;
 mod workload;
 
+pub use against::Against;
 pub use tolerance::Tolerance;
 pub use traffic::{Arrival, Lengths, RequestRate, Slo};
 pub use workload::{Shape, Workload};
@@ -347,6 +349,10 @@ impl Case {
             }
             // What a reference usually has; the probe asks it.
             Workload::Parity { .. } => at_once(Tokens(64), Tokens(16), 1),
+            Workload::Quality { prompt, requests, .. } => {
+                let requests = u64::from(requests);
+                Shape { requests, ..at_once(prompt, Tokens(1), 1) }
+            }
             Workload::Soak { batch, prompt, output, .. } => {
                 at_once(prompt.most(), output.most(), batch)
             }

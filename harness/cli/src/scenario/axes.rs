@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use serde::Deserialize;
 use toml::Spanned;
-use windtunnel_ledger::case::{Arrival, Dtype, KvLayout, Lengths, PrefixCache, Workload};
+use windtunnel_ledger::case::{Against, Arrival, Dtype, KvLayout, Lengths, PrefixCache, Workload};
 
 use super::ScenarioError;
 use super::text::SourceText;
@@ -27,8 +27,10 @@ pub(crate) type Named = (Point, BTreeMap<String, String>);
 const ALL: &[&str] = &Workload::NAMES;
 
 /// Of an axis of the cache, which embedding models do without.
-const CACHED: &[&str] =
-    &["load", "prefill", "decode", "generate", "context", "serve", "idle", "soak", "parity"];
+const CACHED: &[&str] = &[
+    "load", "prefill", "decode", "generate", "context", "serve", "idle", "soak", "parity",
+    "quality",
+];
 
 macro_rules! axes {
     ($($name:literal $field:ident: $kind:ty => $workloads:expr;)+) => {
@@ -81,12 +83,13 @@ axes! {
     "kv-share"     kv_share: NonZeroU32       => &["serve", "soak"];
     "arrival"      arrival: Typed<Arrival>    => &["serve"];
     "shared"       shared: Typed<PerCent>     => &["serve", "soak"];
-    "prompt"       prompt: Typed<Lengths>     => &["prefill", "generate", "serve", "soak", "embed"];
+    "prompt"       prompt: Typed<Lengths>     => &["prefill", "generate", "serve", "soak", "embed", "quality"];
     "shallow"      shallow: NonZeroU32        => &["context"];
     "depth"        depth: NonZeroU32          => &["decode", "context"];
     "output"       output: Typed<Lengths>     => &["decode", "generate", "context", "serve", "soak"];
     "duration"     duration: NonZeroU32       => &["idle", "soak"];
-    "requests"     requests: NonZeroU32       => &["serve", "idle", "embed"];
+    "requests"     requests: NonZeroU32       => &["serve", "idle", "embed", "quality"];
+    "against"      against: Typed<Against>    => &["quality"];
     "batch"        batch: NonZeroU32          => &["prefill", "decode", "generate", "serve", "soak", "embed"];
 }
 
