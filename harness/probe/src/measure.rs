@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use windtunnel_engine::models::Purpose;
 use windtunnel_engine::{
     Choice, Dtype, Embedder, EmbedderConfig, Engine, EngineConfig, Error, Footprint, KvLayout,
-    ModelSource,
+    ModelSource, QuantPlan,
 };
 
 use windtunnel_ledger::case::{self, Arrival, Case, Shape, Source, Workload};
@@ -120,7 +120,10 @@ fn generate(case: &Case, say: &mut Say<'_>) -> Result<Option<String>> {
         }
         Workload::Quality { against, .. } => {
             let reading = reading.context("no text was read")?;
-            let in_f32 = || Ok(Engine::load(&self::config(&quality::in_f32(case), longest)?)?);
+            let in_f32 = || {
+                let dense = self::config(&quality::in_f32(case), longest)?;
+                Ok(Engine::load(&EngineConfig { quant: QuantPlan::DENSE, ..dense })?)
+            };
             let what = (case.seed, against);
             let (tokens, values) = quality::iteration(engine, &reading, what, in_f32)?;
             tell(case, IterationKind::Timed, (digest(case, &[tokens]), values), say)?;
@@ -253,6 +256,7 @@ pub fn config(case: &Case, longest: Option<usize>) -> Result<EngineConfig> {
     Ok(EngineConfig {
         model: model(case),
         dtype: dtype(case),
+        quant: QuantPlan::DENSE,
         kv,
         attention: attention(case),
         prefix_cache: match prefix_cache {
