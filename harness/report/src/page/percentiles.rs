@@ -4,8 +4,11 @@ use maud::{Markup, html};
 use windtunnel_ledger::metric::Metric;
 use windtunnel_ledger::tail::{CONFIDENCE, LEVELS, Percentile, Tail};
 
-use super::{Section, address, subject};
+use super::{Section, address, counted, subject};
 use crate::view::{CaseView, Scenario, SubjectResult, View};
+
+/// More tables than this are folded.
+const FOLD: usize = 12;
 
 /// The tails of every case that has any.
 pub(super) fn section(view: &View<'_>) -> Option<Section> {
@@ -18,19 +21,34 @@ pub(super) fn section(view: &View<'_>) -> Option<Section> {
             "A percentile that too few samples bound is not told: “needs” says how many it takes."
         }
         @for scenario in &scenarios {
+            @let all: Vec<_> = results(scenario).collect();
             h3 { (scenario.name) }
-            div.tails {
-                @for (case, result) in results(scenario) {
-                    table {
-                        caption { (name(view, scenario, case, result)) }
-                        (percentiles(&result.tails))
-                    }
-                }
+            @if all.len() > FOLD {
+                details { summary { (counted(all.len(), "table")) } (tables(view, scenario, &all)) }
+            } @else {
+                (tables(view, scenario, &all))
             }
         }
     };
     let found = !scenarios.is_empty();
     found.then_some(Section { anchor: "percentiles", heading: "Percentiles", body })
+}
+
+fn tables(
+    view: &View<'_>,
+    scenario: &Scenario<'_>,
+    all: &[(&CaseView<'_>, &SubjectResult<'_>)],
+) -> Markup {
+    html! {
+        div.tails {
+            @for (case, result) in all {
+                table {
+                    caption { (name(view, scenario, case, result)) }
+                    (percentiles(&result.tails))
+                }
+            }
+        }
+    }
 }
 
 fn results<'v, 'a>(
