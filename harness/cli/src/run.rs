@@ -171,7 +171,7 @@ impl Over {
 
 fn one_round(run: &Run, due: &Due<'_>, root: &Path, machine: &Machine, command: String) -> Record {
     let at = Timestamp::now();
-    let load_before = machine::load_average();
+    let load_before = machine::load_average(&machine::Root::here());
     let left = match &due.built.probe {
         Ok(probe) => spawn::run(probe, root, due.case),
         Err(failure) => not_built(failure),
