@@ -3,12 +3,19 @@
 
 The folder has the model (config.json, model.safetensors, tokenizer if there is one) and
 golden.safetensors: the prompt, the logits that Hugging Face transformers has for every token of it,
-and the greedy continuation. Everything is computed in f32 on the CPU with eager attention.
+hidden states, and the greedy continuation. Everything is computed in f32 on the CPU with eager
+attention.
 
     pip install torch transformers safetensors
     tools/dump_reference.py Qwen/Qwen3-0.6B references/qwen3-0.6b
     tools/dump_reference.py --config config.json references/mine        # random weights for these shapes
     windtunnel run guards/parity --models references/mine
+
+Of a model that embeds texts (--embeds) the file has a padded batch, and what sentence-transformers
+makes of it module by module:
+
+    pip install sentence-transformers
+    tools/dump_reference.py --embeds Qwen/Qwen3-Embedding-0.6B references/qwen3-embedding-0.6b
 
 Weights are stored as the checkpoint has them, so that the engine reads what it would read; the
 reference computes with them in f32.
@@ -36,6 +43,7 @@ def arguments():
     parser.add_argument("model", nargs="?", help="a hub id or a local folder")
     parser.add_argument("out", type=pathlib.Path, help="the folder to make")
     parser.add_argument("--config", type=pathlib.Path, help="a config.json; weights are random")
+    parser.add_argument("--embeds", action="store_true", help="the model embeds texts")
     parser.add_argument("--revision", help="a branch, tag or commit of the hub repository")
     parser.add_argument("--text", default=TEXT, help="the prompt, where there is a tokenizer")
     parser.add_argument("--tokens", type=int, default=64, help="most tokens of the prompt")
@@ -44,6 +52,8 @@ def arguments():
     chosen = parser.parse_args()
     if (chosen.model is None) == (chosen.config is None):
         parser.error("name either a model or --config")
+    if chosen.embeds and chosen.config is not None:
+        parser.error("--embeds needs a model: pooling and tokenizer are no part of a config.json")
     return chosen
 
 
@@ -92,10 +102,69 @@ def continuation(model, ids, new):
     return ids[0, start:]
 
 
+def hidden_states(model, ids):
+    """What enters the first layer, leaves it, and leaves the final norm."""
+    states = model(ids, use_cache=False, output_hidden_states=True).hidden_states
+    names = {"hidden_embed": 0, "hidden_norm": -1}
+    # The state after the last layer is shown behind the norm alone.
+    if len(states) > 2:
+        names["hidden_layer0"] = 1
+    return {name: states[index].float() for name, index in names.items()}
+
+
+def dump_embedding(chosen):
+    """A batch of texts of unequal length, and what becomes of it module by module."""
+    from sentence_transformers import SentenceTransformer
+
+    loaded = SentenceTransformer(
+        chosen.model,
+        revision=chosen.revision,
+        device="cpu",
+        model_kwargs={"dtype": "auto", "attn_implementation": "eager"},
+    )
+    loaded.save_pretrained(str(chosen.out), safe_serialization=True, create_model_card=False)
+    # Saved is the body alone, under a name of its own; the engine knows what was published.
+    published = AutoConfig.from_pretrained(chosen.model, revision=chosen.revision).architectures
+    path = chosen.out / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "architectures": published}, indent=2))
+    loaded = loaded.float().eval()
+    loaded.tokenizer.padding_side = "right"
+    words = chosen.text.split()
+    texts = [chosen.text, " ".join(words[: len(words) // 2]), words[0]]
+    # Older versions call it otherwise.
+    read = getattr(loaded, "preprocess", None) or loaded.tokenize
+    features = dict(read(texts))
+    tensors = {name: features[name] for name in ("input_ids", "attention_mask")}
+    dense = 0
+    for module in loaded:
+        features = module(features)
+        kind = type(module).__name__
+        if kind == "Transformer":
+            mask = features["attention_mask"].unsqueeze(-1)
+            tensors["last_hidden_state"] = features["token_embeddings"].float() * mask
+        elif kind == "Pooling":
+            tensors["pooled"] = features["sentence_embedding"]
+        elif kind == "Dense":
+            dense += 1
+            tensors[f"dense{dense}"] = features["sentence_embedding"]
+    tensors["embedding"] = features["sentence_embedding"]
+    save(chosen, tensors)
+    print(f"{chosen.out}: {len(texts)} texts, vectors of {tensors['embedding'].shape[1]}")
+
+
+def save(chosen, tensors):
+    # A copy of each, because some of them are one tensor under two names.
+    tensors = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
+    save_file(tensors, chosen.out / "golden.safetensors")
+
+
 @torch.no_grad()
 def main():
     chosen = arguments()
     torch.manual_seed(chosen.seed)
+    if chosen.embeds:
+        dump_embedding(chosen)
+        return
     model, tokenizer = load(chosen)
     chosen.out.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(chosen.out, safe_serialization=True)
@@ -107,9 +176,9 @@ def main():
         "input_ids": ids,
         "logits": model(ids, use_cache=False).logits.float(),
         "greedy_ids": continuation(model, ids, chosen.new),
+        **hidden_states(model, ids),
     }
-    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    save_file(tensors, chosen.out / "golden.safetensors")
+    save(chosen, tensors)
     print(f"{chosen.out}: {ids.shape[1]} tokens, then {chosen.new} more")
 
 

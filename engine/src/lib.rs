@@ -14,8 +14,8 @@
 //! 6. The scheduler books it, and the caller reads it as an [`Event`], with a [`telemetry`]
 //!    report of what the step cost.
 //!
-//! [`score`] runs a request the same way and shows the logits of every position, for whoever
-//! compares models.
+//! [`score`] runs a request the same way and shows the logits of every position, and [`score_at`]
+//! what led to them, for whoever compares models.
 //!
 //! A model that makes vectors of texts instead runs in an [`Embedder`]: the same packed batches and
 //! layers, without a cache, and [`embedding`] where the sampler was.
@@ -64,7 +64,7 @@ pub use quant::{Format, LayerQuant, Quant, QuantPlan, QuantType};
 pub use request::{Eos, Event, Finish, Request, RequestId, Truncation, Usage};
 pub use runtime::{Canceller, Client, Pending, Response, Runtime, Stamped};
 pub use sampler::{Dry, Logprobs, Sampling};
-pub use score::score;
+pub use score::{score, score_at};
 pub use telemetry::{
     Account, Attribution, EmbedReport, Footprint, Holding, LoadStages, Loaded, PoolStats,
     PrefixStats, Stage, StageTimes, Stages, Stats, StepReport, Stored, Transfers, Work,

@@ -5,8 +5,9 @@
 //! attends stay hidden from it.
 
 use std::cell::Cell;
+use std::collections::HashMap;
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 
 use crate::attention::{Attention, Heads};
 use crate::batch::Batch;
@@ -48,6 +49,43 @@ pub trait Observer: Send {
     /// `x` is `[tokens, …]` at `place`, one row for each packed token of `pass`; after pooling, one
     /// for each sequence.
     fn observe(&mut self, place: Place, x: &Tensor);
+}
+
+/// Keeps the rows of some places as plain numbers, those of one pass after those of the last.
+#[derive(Debug, Default)]
+pub struct Rows {
+    kept: HashMap<Place, Vec<Vec<f32>>>,
+    failure: Option<candle_core::Error>,
+}
+
+impl Rows {
+    /// Will keep the rows of `places`.
+    pub fn at(places: impl IntoIterator<Item = Place>) -> Self {
+        let kept = places.into_iter().map(|place| (place, Vec::new()));
+        Self { kept: kept.collect(), failure: None }
+    }
+
+    /// The rows of each place.
+    ///
+    /// # Errors
+    ///
+    /// When numbers could not be read off their device.
+    pub fn finish(self) -> crate::error::Result<HashMap<Place, Vec<Vec<f32>>>> {
+        match self.failure {
+            None => Ok(self.kept),
+            Some(failure) => Err(failure.into()),
+        }
+    }
+}
+
+impl Observer for Rows {
+    fn observe(&mut self, place: Place, x: &Tensor) {
+        let Some(kept) = self.kept.get_mut(&place) else { return };
+        match x.to_dtype(DType::F32).and_then(|x| x.to_vec2()) {
+            Ok(rows) => kept.extend(rows),
+            Err(failure) => self.failure = Some(failure),
+        }
+    }
 }
 
 /// A place in a forward pass. A model with several residual streams shows them side by side up to

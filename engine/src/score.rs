@@ -1,8 +1,9 @@
-//! What a model thinks of a text: its logits at every position.
+//! What a model thinks of a text: its logits at every position, and what led to them.
 //!
 //! Serving needs the last row of a prompt alone. Whoever compares a model with a reference, or asks
 //! how surprised it is by a text, needs all of them; [`score`] runs a request as any other one, on
-//! the same kernels and the same cache, and shows each row as it comes by.
+//! the same kernels and the same cache, and shows each row as it comes by. [`score_at`] shows those
+//! of other places as well.
 
 use candle_core::{DType, Tensor};
 
@@ -11,6 +12,9 @@ use crate::error::{Error, Result};
 use crate::pass::{Observer, Place};
 use crate::request::{Event, Finish, Request};
 use crate::scheduler::Grant;
+
+/// Who is shown the row of a position at a place.
+pub type Look<'a> = dyn FnMut(Place, usize, &[f32]) + Send + 'a;
 
 /// Continues `prompt` by the `output` likeliest tokens, at least one, and gives them. `look` is
 /// shown the logits `[vocabulary]` of each position of prompt and continuation, in order; those of
@@ -27,11 +31,27 @@ pub fn score(
     output: usize,
     look: &mut (dyn FnMut(usize, &[f32]) + Send),
 ) -> Result<Vec<u32>> {
+    score_at(engine, prompt, output, &[Place::Logits], &mut |_, position, row| look(position, row))
+}
+
+/// As [`score`], with the rows of each of `places` where [`score`] shows the logits. A place that
+/// the model does not have is never shown.
+///
+/// # Errors
+///
+/// As [`score`].
+pub fn score_at(
+    engine: &mut Engine,
+    prompt: Vec<u32>,
+    output: usize,
+    places: &[Place],
+    look: &mut Look<'_>,
+) -> Result<Vec<u32>> {
     if !engine.is_idle() {
         return Err(Error::Busy);
     }
     engine.submit(Request::exactly(prompt, output))?;
-    let mut onlooker = Onlooker { positions: Vec::new(), look, failure: None };
+    let mut onlooker = Onlooker { positions: Vec::new(), places, look, failure: None };
     let mut tokens = Vec::with_capacity(output);
     loop {
         for event in engine.step_observed(&mut onlooker).events {
@@ -50,29 +70,30 @@ pub fn score(
     }
 }
 
-/// Shows the logits of the only request.
-struct Onlooker<'a> {
+/// Shows what is computed of the only request.
+struct Onlooker<'a, 'l> {
     /// Of each packed row.
     positions: Vec<usize>,
-    look: &'a mut (dyn FnMut(usize, &[f32]) + Send),
+    places: &'a [Place],
+    look: &'a mut Look<'l>,
     failure: Option<candle_core::Error>,
 }
 
-impl StepObserver for Onlooker<'_> {
+impl StepObserver for Onlooker<'_, '_> {
     fn rows(&mut self, grants: &[Grant]) {
         self.positions = grants.iter().flat_map(|grant| grant.tokens.clone()).collect();
     }
 }
 
-impl Observer for Onlooker<'_> {
+impl Observer for Onlooker<'_, '_> {
     fn observe(&mut self, place: Place, x: &Tensor) {
-        if place != Place::Logits {
+        if !self.places.contains(&place) {
             return;
         }
         match x.to_dtype(DType::F32).and_then(|x| x.to_vec2::<f32>()) {
             Ok(rows) => {
                 for (position, row) in self.positions.iter().zip(&rows) {
-                    (self.look)(*position, row);
+                    (self.look)(place, *position, row);
                 }
             }
             Err(failure) => self.failure = Some(failure),

@@ -10,11 +10,11 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use serde_json::Value;
 use windtunnel_engine::attention::BACKENDS;
 use windtunnel_engine::models::EMBEDDERS;
-use windtunnel_engine::pass::{Observer, Place};
+use windtunnel_engine::pass::{Place, Rows};
 use windtunnel_engine::weights::embedder_presets;
 use windtunnel_engine::{
     Choice, Dtype, EmbedRequest, Embedder, EmbedderConfig, ModelSource, Overlong,
@@ -95,7 +95,9 @@ fn check(case: &str, backend: &str, budget: usize) {
     let golden = Golden::read(case);
     let embedder = golden.embedder(Dtype::F32, backend, budget);
     assert_eq!((embedder.attention(), embedder.footprint().kv), (backend, 0));
-    let mut seen = Seen::default();
+    let modules = ["dense1", "dense2"];
+    let places = [Place::Norm, Place::Pooled].into_iter();
+    let mut seen = Rows::at(places.chain((0..modules.len()).map(Place::Module)));
     let embeddings = embedder.embed_observed(&golden.requests(), &mut seen).unwrap();
     let name = format!("{case} {backend} budget={budget}");
     assert_eq!(embeddings.report.passes, if budget == 1 { 3 } else { 1 }, "{name}");
@@ -115,11 +117,12 @@ fn check(case: &str, backend: &str, budget: usize) {
             }
         }
     };
-    compare("last_hidden_state", &seen.0[&Place::Norm]);
-    compare("pooled", &seen.0[&Place::Pooled]);
-    for (module, tensor) in ["dense1", "dense2"].into_iter().enumerate() {
+    let seen = seen.finish().unwrap();
+    compare("last_hidden_state", &seen[&Place::Norm]);
+    compare("pooled", &seen[&Place::Pooled]);
+    for (module, tensor) in modules.into_iter().enumerate() {
         if golden.tensors.contains_key(tensor) {
-            compare(tensor, &seen.0[&Place::Module(module)]);
+            compare(tensor, &seen[&Place::Module(module)]);
         }
     }
     compare("embedding", &embeddings.vectors);
@@ -185,17 +188,6 @@ impl Golden {
                 rows.iter().zip(self.lengths()).flat_map(real).collect()
             }
         }
-    }
-}
-
-/// Everything that passed by, row by row.
-#[derive(Default)]
-struct Seen(HashMap<Place, Vec<Vec<f32>>>);
-
-impl Observer for Seen {
-    fn observe(&mut self, place: Place, x: &Tensor) {
-        let rows: Vec<Vec<f32>> = x.to_dtype(DType::F32).unwrap().to_vec2().unwrap();
-        self.0.entry(place).or_default().extend(rows);
     }
 }
 

@@ -2,10 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+use std::collections::HashMap;
+
+use windtunnel_engine::pass::Place;
 use windtunnel_engine::weights::presets;
 use windtunnel_engine::{
     Choice, Dtype, Engine, EngineConfig, Eos, Error, KvLayout, ModelSource, PrefixCache, QuantPlan,
-    Request, Sampling, Topology, Truncation, score,
+    Request, Sampling, Topology, Truncation, score, score_at,
 };
 
 fn engine(preset: &str, step_tokens: usize) -> Engine {
@@ -73,6 +76,27 @@ fn a_prompt_cut_into_chunks_has_the_logits_of_a_whole_one() {
     for (row, cut) in rows.iter().flatten().zip(cut_rows.iter().flatten()) {
         assert!((row - cut).abs() < 1e-4);
     }
+}
+
+#[test]
+fn other_places_are_shown_where_they_are_asked_for() {
+    let mut engine = engine("tiny-llama", 64);
+    let (_, logits) = scored(&mut engine);
+    let places = [Place::Embedding, Place::Layer(0), Place::Norm, Place::Logits, Place::Pooled];
+    let mut seen: HashMap<Place, Vec<Vec<f32>>> = HashMap::new();
+    let prompt: Vec<u32> = (0..20).map(|i| i * 7 % 50).collect();
+    score_at(&mut engine, prompt, 5, &places, &mut |place, position, row| {
+        let rows = seen.entry(place).or_default();
+        assert_eq!(position, rows.len(), "{place:?}");
+        rows.push(row.to_vec());
+    })
+    .unwrap();
+    assert_eq!(seen[&Place::Logits], logits);
+    for place in [Place::Embedding, Place::Layer(0), Place::Norm] {
+        assert_eq!(seen[&place].len(), 24, "{place:?}");
+    }
+    assert!(!seen.contains_key(&Place::Pooled), "a model that continues texts pools nothing");
+    assert!(!seen.contains_key(&Place::Layer(1)), "nobody asked for it");
 }
 
 #[test]

@@ -136,6 +136,34 @@ impl ConfigFile {
         Ok(())
     }
 
+    /// The same model with its first `layers` layers alone. Lists with an entry for each layer are
+    /// cut with it, and of layers that read the keys of others the same share is left.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ModelConfig`] when it has fewer layers than that, or would have none.
+    pub fn cut(mut self, layers: usize) -> Result<Self> {
+        const COUNT: &str = "num_hidden_layers";
+        const SHARED: &str = "num_kv_shared_layers";
+        let number = |key| self.value.get(key).and_then(Value::as_u64);
+        let (all, shared) = (number(COUNT).unwrap_or(0) as usize, number(SHARED));
+        if !(1..=all).contains(&layers) {
+            return Err(self.error(format!("it has {all} layers and cannot be cut to {layers}")));
+        }
+        for list in self.value.as_object_mut().into_iter().flatten().map(|(_, value)| value) {
+            if let Value::Array(entries) = list
+                && entries.len() == all
+            {
+                entries.truncate(layers);
+            }
+        }
+        self.value[COUNT] = layers.into();
+        if let Some(shared) = shared {
+            self.value[SHARED] = (shared as usize * layers / all).into();
+        }
+        Ok(self)
+    }
+
     /// What it lists under `architectures`.
     ///
     /// # Errors

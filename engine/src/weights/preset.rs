@@ -3,6 +3,9 @@
 //! Each is a `config.json` in `presets/`: exactly the shapes that are published, so that a
 //! measurement on random weights costs what the real model costs. Two kinds are nobody's: tiny ones,
 //! one for each family, and a small one with a long context, where the cost of the context shows.
+//!
+//! `NAME:N` is the preset `NAME` with its first `N` layers alone: a large model whose layers have
+//! their real shapes, on a machine that does not hold all of them.
 
 use crate::embedding::{DenseActivation, DenseConfig, ModuleConfig, Pooling, Recipe};
 use crate::error::{Error, Result};
@@ -11,13 +14,15 @@ use crate::models::{EMBEDDERS, MODELS, Sketch, find, sketch};
 use crate::weights::Bias;
 
 /// A named configuration.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Preset {
     /// The name that configurations use.
     pub name: &'static str,
     json: &'static str,
     /// What an embedding model has beside its configuration.
     recipe: Option<fn() -> Recipe>,
+    /// How many layers are left; all of them if none.
+    layers: Option<usize>,
 }
 
 macro_rules! presets {
@@ -26,12 +31,14 @@ macro_rules! presets {
         name: $name,
         json: include_str!(concat!("presets/", $name, ".json")),
         recipe: $recipe,
+        layers: None,
     }),+] };
 }
 
 const PRESETS: &[Preset] = presets![
     "gemma-2-2b",
     "gemma-3-1b",
+    "gemma-3n-e2b",
     "glm-4-9b-0414",
     "granite-3.3-2b",
     "llama-3.2-1b",
@@ -39,6 +46,7 @@ const PRESETS: &[Preset] = presets![
     "mixtral-8x7b",
     "olmo-2-7b",
     "phi-3-mini-4k",
+    "qwen1.5-moe-a2.7b",
     "qwen2.5-0.5b",
     "qwen2.5-1.5b",
     "qwen3-0.6b",
@@ -113,14 +121,20 @@ fn qwen3_embedding() -> Recipe {
 }
 
 impl Preset {
-    /// The preset `name`.
+    /// The preset `name`, or `NAME:N` for its first `N` layers.
     ///
     /// # Errors
     ///
     /// [`Error::UnknownPreset`] with the names that exist.
-    pub fn named(name: &str) -> Result<&'static Self> {
+    pub fn named(name: &str) -> Result<Self> {
+        let (whole, layers) = match name.rsplit_once(':') {
+            Some((whole, layers)) => (whole, layers.parse().ok()),
+            None => (name, None),
+        };
         let all = PRESETS.iter().chain(EMBEDDER_PRESETS);
-        all.clone().find(|preset| preset.name == name).ok_or_else(|| Error::UnknownPreset {
+        let known = all.clone().find(|preset| preset.name == whole);
+        let known = known.filter(|_| layers.is_some() || whole == name);
+        known.map(|preset| Self { layers, ..*preset }).ok_or_else(|| Error::UnknownPreset {
             name: name.into(),
             known: all.map(|preset| preset.name).collect(),
         })
@@ -130,9 +144,13 @@ impl Preset {
     ///
     /// # Errors
     ///
-    /// When the embedded file is not JSON, which a test rules out.
+    /// When it is to have more layers than there are, or none.
     pub fn config(&self) -> Result<ConfigFile> {
-        ConfigFile::parse(format!("preset {}", self.name), self.json)
+        let whole = ConfigFile::parse(format!("preset {}", self.name), self.json)?;
+        match self.layers {
+            Some(layers) => whole.cut(layers),
+            None => Ok(whole),
+        }
     }
 
     /// The family that it belongs to, as named by `architectures`.
@@ -184,6 +202,7 @@ mod tests {
             [
                 ("gemma-2-2b", 2_614_341_888),
                 ("gemma-3-1b", 999_885_952),
+                ("gemma-3n-e2b", 4_435_182_688),
                 ("glm-4-9b-0414", 9_400_279_040),
                 ("granite-3.3-2b", 2_533_539_840),
                 ("llama-3.2-1b", 1_235_814_400),
@@ -191,6 +210,7 @@ mod tests {
                 ("mixtral-8x7b", 46_702_792_704),
                 ("olmo-2-7b", 7_298_617_344),
                 ("phi-3-mini-4k", 3_821_079_552),
+                ("qwen1.5-moe-a2.7b", 14_315_784_192),
                 ("qwen2.5-0.5b", 494_032_768),
                 ("qwen2.5-1.5b", 1_543_714_304),
                 ("qwen3-0.6b", 596_049_920),
@@ -218,6 +238,45 @@ mod tests {
             counts,
             [("embeddinggemma-300m", 302_863_104), ("qwen3-embedding-0.6b", 595_776_512)]
         );
+    }
+
+    #[test]
+    fn a_preset_can_be_cut_to_its_first_layers() {
+        let masks = |name: &str| Preset::named(name).unwrap().sketch().unwrap().heads.masks;
+        for preset in presets() {
+            let (whole, cut) = (masks(preset.name), format!("{}:1", preset.name));
+            // Layers that read the keys of others need one of their kind below them.
+            assert_eq!(masks(&cut), whole[..1], "{cut}");
+        }
+        assert_eq!(masks("gemma-3-1b:7"), masks("gemma-3-1b")[..7]);
+        let parameters = |name| Preset::named(name).unwrap().sketch().unwrap().parameters;
+        let layer = parameters("mixtral-8x7b:2") - parameters("mixtral-8x7b:1");
+        assert_eq!(parameters("mixtral-8x7b:1") + 31 * layer, parameters("mixtral-8x7b"));
+        let shared = |name| {
+            let heads = Preset::named(name).unwrap().sketch().unwrap().heads;
+            (heads.cached, heads.masks.len())
+        };
+        assert_eq!(shared("gemma-3n-e2b"), (20, 30));
+        assert_eq!(shared("gemma-3n-e2b:7"), (5, 7));
+    }
+
+    #[test]
+    fn a_preset_is_cut_to_layers_that_it_has() {
+        let complaint = |name: &str| match Preset::named(name).and_then(|p| p.config()) {
+            Err(error) => error.to_string(),
+            Ok(_) => panic!("{name}"),
+        };
+        assert_eq!(
+            complaint("qwen2.5-0.5b:25"),
+            "`preset qwen2.5-0.5b`: it has 24 layers and cannot be cut to 25"
+        );
+        assert_eq!(
+            complaint("qwen2.5-0.5b:0"),
+            "`preset qwen2.5-0.5b`: it has 24 layers and cannot be cut to 0"
+        );
+        for nameless in ["qwen2.5-0.5b:", "qwen2.5-0.5b:two", "qwen9:2"] {
+            assert!(complaint(nameless).contains(nameless), "{nameless}");
+        }
     }
 
     #[test]

@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use windtunnel_ledger::case::{Arrival, Case, CaseHash, Source, Workload};
+use windtunnel_ledger::case::{Against, Arrival, Case, CaseHash, Source, Workload};
 use windtunnel_ledger::record::Outcome;
+use windtunnel_ledger::stats;
 use windtunnel_ledger::store;
 use windtunnel_ledger::unit::{Bytes, Nanos};
 
@@ -26,39 +27,71 @@ pub(crate) struct Estimate {
     pub(crate) memory: Option<Bytes>,
 }
 
-/// How long rounds took before, on this machine.
+/// How long the rounds of each case took before, on this machine, the newest run first.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Past(BTreeMap<CaseHash, Nanos>);
+pub(crate) struct Past(BTreeMap<CaseHash, Vec<Nanos>>);
 
 /// How many of the newest runs are looked at.
 const RUNS: usize = 20;
 
+/// A child is given this many times as long as its case ever took, but for one round in a hundred.
+const PATIENCE: u64 = 3;
+/// Below this nobody loses time by waiting: a busy machine must not kill what takes a second.
+const LEAST_DEADLINE: Nanos = Nanos(30_000_000_000);
+
 /// What one round of each case of a plan is expected to need on this machine.
 pub(crate) fn of_plan(workspace: &Workspace, plan: &Plan) -> Vec<Estimate> {
-    let past = Past::read(&workspace.reports(), &machine::read().key());
+    let past = Past::of(workspace);
     plan.cases.iter().zip(&plan.models).map(|(p, model)| past.estimate(&p.case, model)).collect()
 }
 
+/// Gives every case of a plan that has a history here no longer than that history suggests: what
+/// hangs is noticed in minutes. No deadline becomes later than its scenario says.
+pub(crate) fn tighten_deadlines(workspace: &Workspace, plan: &mut Plan) {
+    let past = Past::of(workspace);
+    for planned in &mut plan.cases {
+        planned.case.deadline = past.deadline(&planned.case);
+    }
+}
+
 impl Past {
+    /// That of a workspace on this machine.
+    fn of(workspace: &Workspace) -> Past {
+        Past::read(&workspace.reports(), &machine::read().key())
+    }
+
     /// Reads the newest runs below `reports`. Runs that cannot be read are passed over: this is no
     /// place to complain about them.
     pub(crate) fn read(reports: &Path, machine: &str) -> Past {
-        let mut past = BTreeMap::new();
+        let mut past: BTreeMap<CaseHash, Vec<Nanos>> = BTreeMap::new();
         for path in newest_runs(reports).into_iter().take(RUNS) {
             let records = store::read(&path).map(|contents| contents.records).unwrap_or_default();
             for record in records.iter().filter(|r| r.environment.machine.key() == machine) {
                 if matches!(record.outcome, Outcome::Measured(_)) {
-                    past.entry(record.case.hash()).or_insert(record.conditions.wall);
+                    past.entry(record.case.hash()).or_default().push(record.conditions.wall);
                 }
             }
         }
         Past(past)
     }
 
+    /// How long a round of `case` may take.
+    fn deadline(&self, case: &Case) -> Nanos {
+        let walls = self.0.get(&case.hash()).map(Vec::as_slice).unwrap_or_default();
+        let walls: Vec<f64> = walls.iter().map(|wall| wall.0 as f64).collect();
+        match stats::percentile(&walls, 0.99) {
+            None => case.deadline,
+            Some(usual) => {
+                let patient = Nanos((usual as u64).saturating_mul(PATIENCE));
+                patient.max(LEAST_DEADLINE).min(case.deadline)
+            }
+        }
+    }
+
     /// What a round of `case` is expected to need.
     pub(crate) fn estimate(&self, case: &Case, model: &KnownModel) -> Estimate {
         let size = size(case, model);
-        let before = self.0.get(&case.hash()).copied();
+        let before = self.0.get(&case.hash()).and_then(|walls| walls.first().copied());
         Estimate {
             time: before.or_else(|| guess(case, model, size?)),
             memory: size.map(|(weights, kv)| Bytes(weights.0.saturating_add(kv.0))),
@@ -74,6 +107,13 @@ fn size(case: &Case, model: &KnownModel) -> Option<(Bytes, Bytes)> {
             None => model.parameters.saturating_mul(case.dtype.bytes()),
         },
         Source::Folder(_) => model.stored,
+    };
+    // The same weights in f32 follow, when those of the case are gone.
+    let weights = match case.workload {
+        Workload::Quality { against: Against::F32, .. } => {
+            weights.max(model.parameters.saturating_mul(4))
+        }
+        _ => weights,
     };
     let shape = case.shape();
     let one = [model.kv_width, case.dtype.bytes()]
@@ -110,6 +150,7 @@ fn guess(case: &Case, model: &KnownModel, (weights, kv): (Bytes, Bytes)) -> Opti
         Workload::Serve { arrival: Arrival::Poisson(rate) | Arrival::Fixed(rate), .. } => {
             work.max(rate.interval().seconds() * requests)
         }
+        Workload::Quality { against: Against::F32, .. } => 2.0 * work + load,
         _ => work,
     };
     let iterations = f64::from(case.warmup) + f64::from(case.iterations.get());
@@ -204,8 +245,22 @@ mod tests {
         let case = case(Source::Preset("x".into()));
         let model =
             KnownModel { model: case.model.clone(), parameters: 1000, kv_width: 10, stored: 0 };
-        let past = Past([(case.hash(), Nanos(42))].into_iter().collect());
+        let past = Past([(case.hash(), vec![Nanos(42), Nanos(7)])].into_iter().collect());
         assert_eq!(past.estimate(&case, &model).time, Some(Nanos(42)));
+    }
+
+    #[test]
+    fn what_was_quick_before_is_not_waited_for_until_the_deadline_of_its_scenario() {
+        let second = 1_000_000_000;
+        let deadline = |walls: &[u64]| {
+            let case = Case { deadline: Nanos(600 * second), ..case(Source::Preset("x".into())) };
+            let walls = walls.iter().map(|seconds| Nanos(seconds * second)).collect();
+            Past([(case.hash(), walls)].into_iter().collect()).deadline(&case).0 / second
+        };
+        assert_eq!(deadline(&[]), 600, "nothing is known of it");
+        assert_eq!(deadline(&[20, 25, 22]), 75);
+        assert_eq!(deadline(&[1]), 30, "a busy machine takes longer for a while");
+        assert_eq!(deadline(&[300]), 600, "never later than the scenario says");
     }
 
     #[test]

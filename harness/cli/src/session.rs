@@ -37,7 +37,7 @@ pub(crate) struct Session {
 pub(crate) fn begin(
     workspace: &Workspace,
     args: &RunArgs,
-    plan: Plan,
+    mut plan: Plan,
     progress: Progress,
 ) -> Result<Session> {
     if let Some(out) = &args.out {
@@ -47,6 +47,7 @@ pub(crate) fn begin(
             out.display()
         );
     }
+    estimate::tighten_deadlines(workspace, &mut plan);
     let times =
         estimate::of_plan(workspace, &plan).into_iter().map(|estimate| estimate.time).collect();
     let wanted: Vec<Wanted> = match &args.probe {

@@ -14,6 +14,7 @@ use windtunnel_ledger::unit::{Bytes, Nanos};
 use crate::estimate::Estimate;
 use crate::plan::Plan;
 
+mod percentiles;
 mod results;
 mod stages;
 mod verdicts;

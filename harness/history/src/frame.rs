@@ -136,6 +136,6 @@ fn unit(metric: Metric) -> &'static str {
         Unit::TokensPerSecond => "tok/s",
         Unit::RequestsPerSecond => "req/s",
         Unit::Nats => "nat",
-        Unit::Share | Unit::Ratio | Unit::Count => "1",
+        Unit::Share | Unit::Ratio | Unit::Count | Unit::Number => "1",
     }
 }

@@ -10,12 +10,14 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::unit::{Nanos, Tokens};
 
+mod against;
 mod placement;
 mod quant;
 mod tolerance;
 mod traffic;
 mod workload;
 
+pub use against::Against;
 pub use placement::{DeviceMap, NoDeviceMap, Placement, Topology};
 pub use quant::Quant;
 pub use tolerance::Tolerance;
@@ -370,6 +372,10 @@ impl Case {
             }
             // What a reference usually has; the probe asks it.
             Workload::Parity { .. } => at_once(Tokens(64), Tokens(16), 1),
+            Workload::Quality { prompt, requests, .. } => {
+                let requests = u64::from(requests);
+                Shape { requests, ..at_once(prompt, Tokens(1), 1) }
+            }
             Workload::Soak { batch, prompt, output, .. } => {
                 at_once(prompt.most(), output.most(), batch)
             }

@@ -14,7 +14,7 @@
 //!    of its steps went, if it was run to learn that;
 //! 5. [`store`]: the file in which records are appended, one JSON line each;
 //! 6. [`summary`]: the rounds of one case and subject, reduced by [`stats`] to one number for each
-//!    [`series`];
+//!    [`series`], or all their samples to the percentiles of a [`tail`];
 //! 7. [`compare`]: two subjects, side by side;
 //! 8. [`judge`]: whether a series changed by more than its [`margin`], which the [`policy`] says;
 //! 9. [`verdict`]: what that comes to, for a series, a case and a run.
@@ -35,6 +35,7 @@ pub mod series;
 pub mod stats;
 pub mod store;
 pub mod summary;
+pub mod tail;
 pub mod timeline;
 pub mod unit;
 pub mod verdict;

@@ -70,8 +70,21 @@ pub enum Metric {
     ThreadGrowth,
     /// Open files at the end, over what there were after the first tenth of the time.
     FileGrowth,
+    /// How much a text surprises a model: the exponential of the mean negative log likelihood of its
+    /// tokens, which is the number of equally likely ones that would surprise as much.
+    Perplexity,
     /// Largest error of a logit at any position, as a share of the largest logit of the reference.
     LogitError,
+    /// Largest error of a component of a vector that was made of a text, as a share of the largest
+    /// component of the reference.
+    VectorError,
+    /// Largest error of what a model gives, logits or components of vectors, as it is.
+    LargestError,
+    /// Largest error of a number on the way there (hidden states, what pooling and matrices leave),
+    /// each as a share of the largest number of the reference in the same place.
+    HiddenError,
+    /// How far a vector points away from the reference's, at most: 1 − the cosine of their angle.
+    CosineDistance,
     /// How far the distribution of the next token is from the reference's: the Kullback–Leibler
     /// divergence in nats, averaged over all positions.
     Divergence,
@@ -139,6 +152,8 @@ pub enum Unit {
     Count,
     /// Information, in units of log₂ e bits.
     Nats,
+    /// A number that counts nothing and is no part of anything.
+    Number,
 }
 
 /// Which direction of a metric is good.
@@ -184,7 +199,7 @@ pub enum Tails {
 
 impl Metric {
     /// Every metric, in the order in which tables show them.
-    pub const ALL: [Metric; 36] = [
+    pub const ALL: [Metric; 41] = [
         Metric::SystemRate,
         Metric::RequestRate,
         Metric::Goodput,
@@ -209,7 +224,12 @@ impl Metric {
         Metric::RssGrowth,
         Metric::ThreadGrowth,
         Metric::FileGrowth,
+        Metric::Perplexity,
         Metric::LogitError,
+        Metric::VectorError,
+        Metric::LargestError,
+        Metric::HiddenError,
+        Metric::CosineDistance,
         Metric::Divergence,
         Metric::TopAgreement,
         Metric::SameTokens,
@@ -227,7 +247,7 @@ impl Metric {
     #[must_use]
     pub const fn spec(self) -> Spec {
         use Better::{Higher, Lower};
-        use Unit::{Count, Nanoseconds, Ratio, RequestsPerSecond, Share, TokensPerSecond};
+        use Unit::{Count, Nanoseconds, Number, Ratio, RequestsPerSecond, Share, TokensPerSecond};
         let (name, label, unit, better, class, noise_floor) = match self {
             Metric::DecodeRate => {
                 ("decode-rate", "decode", TokensPerSecond, Higher, Class::Decode, 1.0)
@@ -289,8 +309,21 @@ impl Metric {
                 ("thread-growth", "more threads", Count, Lower, Class::Account, 0.0)
             }
             Metric::FileGrowth => ("file-growth", "more files", Count, Lower, Class::Account, 0.0),
+            Metric::Perplexity => ("perplexity", "perplexity", Number, Lower, Class::Fidelity, 0.0),
             Metric::LogitError => {
                 ("logit-error", "logit error", Share, Lower, Class::Fidelity, 0.0)
+            }
+            Metric::VectorError => {
+                ("vector-error", "vector error", Share, Lower, Class::Fidelity, 0.0)
+            }
+            Metric::LargestError => {
+                ("largest-error", "largest error", Number, Lower, Class::Fidelity, 0.0)
+            }
+            Metric::HiddenError => {
+                ("hidden-error", "hidden error", Share, Lower, Class::Fidelity, 0.0)
+            }
+            Metric::CosineDistance => {
+                ("cosine-distance", "1 − cosine", Number, Lower, Class::Fidelity, 0.0)
             }
             Metric::Divergence => {
                 ("divergence", "KL divergence", Unit::Nats, Lower, Class::Fidelity, 0.0)
@@ -362,6 +395,10 @@ impl Metric {
             Unit::Nats if value == 0.0 => "0 nat".to_owned(),
             Unit::Nats if value < 0.01 => format!("{value:.1e} nat"),
             Unit::Nats => format!("{} nat", three_digits(value)),
+            Unit::Number if value == 0.0 => "0".to_owned(),
+            Unit::Number if value.abs() < 0.01 => format!("{value:.1e}"),
+            Unit::Number if value.abs() < 1000.0 => format!("{value:.3}"),
+            Unit::Number => format!("{value:.0}"),
         }
     }
 
@@ -431,6 +468,9 @@ mod tests {
         assert_eq!(Metric::RssGrowth.show(-2048.0), "-2.00 KiB");
         assert_eq!(Metric::ContextSlope.show(-1.5e6), "-1.50 ms");
         assert_eq!(Metric::RssGrowth.show(-0.2), "0 B");
+        assert_eq!(Metric::Perplexity.show(12.3456), "12.346");
+        assert_eq!(Metric::Perplexity.show(151_936.4), "151936");
+        assert_eq!(Metric::CosineDistance.show(2.13e-7), "2.1e-7");
         assert!(Metric::RssGrowth.worsening(-100.0, 100.0) > 0.0);
         assert!(Metric::RssGrowth.worsening(100.0, -100.0) < 0.0);
     }

@@ -5,7 +5,8 @@ use std::fmt;
 
 use crate::case::{CaseHash, CaseId, DeviceMap, Dtype};
 use crate::holding::Holding;
-use crate::record::{Digest, Failure, Outcome, Record, Stored, Subject};
+use crate::metric::Metric;
+use crate::record::{Digest, Failure, IterationKind, Outcome, Record, Stored, Subject};
 use crate::series::Series;
 use crate::stats;
 
@@ -94,6 +95,18 @@ pub enum Caveat {
         /// That case.
         other: CaseId,
     },
+    /// Rounds that stand apart from the others. They count like them.
+    Outliers {
+        /// Which rounds, from 1.
+        rounds: Vec<u32>,
+        /// In which series.
+        series: Series,
+    },
+    /// The first iteration that counts is not like those after it.
+    SlowStart {
+        /// How many times as long it took.
+        ratio: f64,
+    },
     /// The machine was busy when a round began.
     Busy {
         /// The highest load average before a round.
@@ -110,6 +123,20 @@ impl fmt::Display for Caveat {
             Caveat::FewRounds(n) => write!(f, "only {n} rounds: the spread is a guess; use `--rounds 5`"),
             Caveat::OutputVaries => f.write_str("the output tokens differ between rounds: do not trust this case before that is understood"),
             Caveat::OutputMoves { other } => write!(f, "the output tokens are not those of `{other}`, from which only the device map differs: do not trust this case before that is understood"),
+            Caveat::Outliers { rounds, series } => {
+                let rounds: Vec<String> = rounds.iter().map(ToString::to_string).collect();
+                let (noun, verb) = if rounds.len() == 1 { ("round", "stands") } else { ("rounds", "stand") };
+                write!(
+                    f,
+                    "{noun} {} {verb} apart in {}: kept like the others; look for what else the machine did then",
+                    rounds.join(", "),
+                    series.label()
+                )
+            }
+            Caveat::SlowStart { ratio } => write!(
+                f,
+                "the first iteration that counts took {ratio:.2} × the others: raise `warmup`"
+            ),
             Caveat::Busy { load, threads } => write!(
                 f,
                 "the machine was busy (load {load:.1} on {threads} threads before a round): close other programs and repeat"
@@ -123,6 +150,13 @@ const FEW_ROUNDS: usize = 3;
 /// Load per logical processor above which a machine is called busy. The previous round itself
 /// leaves up to one on each.
 const BUSY: f64 = 1.5;
+
+/// Scaled deviations from the median beyond which a round stands apart (Iglewicz and Hoaglin 1993).
+const APART: f64 = 3.5;
+/// Rounds below which nothing stands apart: the deviation itself would be a guess.
+const CROWD: usize = 5;
+/// How many times as long as the others a first iteration may take.
+const SLOW: f64 = 1.1;
 
 /// One summary for each case and subject, in the order in which they were first measured.
 #[must_use]
@@ -203,6 +237,11 @@ fn summary(records: &[&Record]) -> Summary {
         caveats.push(Caveat::OutputVaries);
     }
     let exact = first.case.workload.is_exact();
+    let metric = first.case.workload.metrics().first().copied();
+    if let Some(metric) = metric.filter(|_| !exact) {
+        caveats.extend(outliers(records, Series::median(metric)));
+        caveats.extend(slow_start(records, metric));
+    }
     if !exact && (1..FEW_ROUNDS).contains(&digests.len()) {
         caveats.push(Caveat::FewRounds(digests.len()));
     }
@@ -227,11 +266,44 @@ fn summary(records: &[&Record]) -> Summary {
     }
 }
 
+/// The rounds that stand apart in `series`, if any do.
+fn outliers(records: &[&Record], series: Series) -> Option<Caveat> {
+    let of_round = |record: &&Record| match &record.outcome {
+        Outcome::Measured(samples) => Some((record.round, series.of_round(samples)?)),
+        Outcome::Attributed(_) | Outcome::Failed(_) | Outcome::Skipped(_) => None,
+    };
+    let rounds: Vec<(u32, f64)> = records.iter().filter_map(of_round).collect();
+    let values: Vec<f64> = rounds.iter().map(|(_, value)| *value).collect();
+    let (median, mad) = stats::median(&values).zip(stats::mad(&values))?;
+    // What is within the noise floor of its metric is near, however near the others are.
+    let near = (APART * mad).max(median.abs() * series.metric.spec().noise_floor / 100.0);
+    let apart = rounds.iter().filter(|(_, value)| (value - median).abs() > near);
+    let rounds: Vec<u32> = apart.map(|(round, _)| *round).collect();
+    let any = values.len() >= CROWD && !rounds.is_empty();
+    any.then_some(Caveat::Outliers { rounds, series })
+}
+
+/// Whether the first iteration that counts was slower than those after it, in the middle of all
+/// rounds.
+fn slow_start(records: &[&Record], metric: Metric) -> Option<Caveat> {
+    let of_round = |record: &&Record| {
+        let Outcome::Measured(samples) = &record.outcome else { return None };
+        let timed = samples.iterations.iter().filter(|i| i.kind == IterationKind::Timed);
+        let medians: Option<Vec<f64>> =
+            timed.map(|i| stats::median(i.values.get(&metric)?)).collect();
+        let [first, rest @ ..] = &medians?[..] else { return None };
+        // With a positive sign where the first is worse, whichever direction is good.
+        Some(1.0 + metric.worsening(stats::median(rest)?, *first))
+    };
+    let ratios: Vec<f64> = records.iter().filter_map(of_round).collect();
+    let ratio = stats::median(&ratios).filter(|ratio| ratio.is_finite() && *ratio > SLOW)?;
+    Some(Caveat::SlowStart { ratio })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::case::{Tolerance, Workload};
-    use crate::metric::Metric;
     use crate::record::tests::record;
 
     #[test]
@@ -312,6 +384,35 @@ mod tests {
         // Another seed has other outputs.
         records[1].case.seed = 77;
         assert_eq!(told(&records), []);
+    }
+
+    #[test]
+    fn a_round_that_stands_apart_is_told_and_counted() {
+        let rates = [100.0, 101.0, 99.0, 60.0, 100.5, 99.5];
+        let caveats = |rates: &[f64]| {
+            let rounds = (1..).zip(rates);
+            let records: Vec<Record> =
+                rounds.map(|(n, rate)| record(".", "a", n, &[*rate])).collect();
+            let summary = summarise(&records).remove(0);
+            assert_eq!(summary.series[0].1.rounds, rates);
+            summary.caveats
+        };
+        let series = Series::median(Metric::DecodeRate);
+        assert_eq!(caveats(&rates), [Caveat::Outliers { rounds: vec![4], series }]);
+        assert_eq!(caveats(&rates[..4]), [], "four rounds are no crowd");
+        // All but equal: what is within the noise floor stands apart from nothing.
+        assert_eq!(caveats(&[100.0, 100.0, 100.0, 100.0, 100.0, 100.9]), []);
+    }
+
+    #[test]
+    fn a_first_iteration_that_is_slower_than_the_others_is_told() {
+        let caveats = |rates: [f64; 3]| {
+            let records: Vec<Record> = (1..=3).map(|n| record(".", "a", n, &rates)).collect();
+            summarise(&records).remove(0).caveats
+        };
+        assert_eq!(caveats([50.0, 100.0, 100.0]), [Caveat::SlowStart { ratio: 2.0 }]);
+        assert_eq!(caveats([95.0, 100.0, 100.0]), []);
+        assert_eq!(caveats([200.0, 100.0, 100.0]), []);
     }
 
     #[test]

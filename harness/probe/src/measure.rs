@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use windtunnel_engine::models::Purpose;
 use windtunnel_engine::{
     Choice, Dtype, Embedder, EmbedderConfig, Engine, EngineConfig, Error, Footprint, Holding,
     KvLayout, LoadStages, Loaded, ModelSource, QuantPlan, Stats, Stored, Topology,
 };
-use windtunnel_ledger::case::{self, Arrival, Case, Lengths, Shape, Source, Workload};
+use windtunnel_ledger::case::{self, Arrival, Case, Shape, Source, Workload};
 use windtunnel_ledger::holding::{self, Held};
 use windtunnel_ledger::record::{self, Digest, Iteration, IterationKind};
 use windtunnel_ledger::timeline::Values;
@@ -18,7 +19,8 @@ use crate::clock::Clock;
 use crate::drive::outputs;
 use crate::process;
 use crate::traffic::Traffic;
-use crate::workload::parity::{self, Reference};
+use crate::workload::parity::{self, Reference, vectors};
+use crate::workload::quality::{self, Reading};
 use crate::workload::{context, embed, idle, serve, soak, together};
 
 /// Says something while a case runs.
@@ -30,8 +32,10 @@ pub type Say<'a> = dyn FnMut(&Message) -> Result<()> + 'a;
 ///
 /// When the engine cannot do it, or `say` fails.
 pub fn case(case: &Case, say: &mut Say<'_>) -> Result<Message> {
+    let embeds = Purpose::of(&model(case))? == Purpose::Embedding;
     match case.workload {
-        Workload::Embed { batch, requests, prompt } => embed(case, [requests, batch], prompt, say),
+        Workload::Embed { .. } => embed(case, say),
+        Workload::Parity { .. } if embeds => embed(case, say),
         _ => generate(case, say),
     }
 }
@@ -43,7 +47,11 @@ fn end(mut values: BTreeMap<Metric, f64>) -> Message {
 }
 
 /// Runs a case of a model that makes vectors of texts.
-fn embed(case: &Case, counts: [u32; 2], prompt: Lengths, say: &mut Say<'_>) -> Result<Message> {
+fn embed(case: &Case, say: &mut Say<'_>) -> Result<Message> {
+    let reference = match case.workload {
+        Workload::Parity { .. } => Some(vectors::Reference::of(&case.model.source)?),
+        _ => None,
+    };
     let clock = Clock::start();
     let embedder = Embedder::load(&EmbedderConfig {
         model: model(case),
@@ -54,9 +62,20 @@ fn embed(case: &Case, counts: [u32; 2], prompt: Lengths, say: &mut Say<'_>) -> R
     })?;
     let (time, attention) = (clock.now(), embedder.attention());
     loaded(case, time, embedder.footprint(), &[], embedder.loaded(), attention, say)?;
-    for (index, kind) in iterations(case) {
-        let done = embed::iteration(&embedder, case, counts, prompt, index, &clock)?;
-        tell(case, kind, done, say)?;
+    match case.workload {
+        Workload::Embed { batch, requests, prompt } => {
+            for (index, kind) in iterations(case) {
+                let counts = [requests, batch];
+                let done = embed::iteration(&embedder, case, counts, prompt, index, &clock)?;
+                tell(case, kind, done, say)?;
+            }
+        }
+        Workload::Parity { tolerance } => {
+            let reference = reference.context("no reference was read")?;
+            let done = vectors::iteration(&embedder, &reference, tolerance)?;
+            tell(case, IterationKind::Timed, done, say)?;
+        }
+        _ => bail!("an embedder does no `{}`", case.workload.name()),
     }
     Ok(end(BTreeMap::new()))
 }
@@ -67,7 +86,15 @@ fn generate(case: &Case, say: &mut Say<'_>) -> Result<Message> {
         Workload::Parity { .. } => Some(Reference::of(&case.model.source)?),
         _ => None,
     };
-    let config = config(case, reference.as_ref().map(Reference::length))?;
+    let reading = match case.workload {
+        Workload::Quality { prompt, requests, .. } => {
+            Some(Reading::of(&model(case), prompt, requests)?)
+        }
+        _ => None,
+    };
+    let longest = reference.as_ref().map(Reference::length);
+    let longest = longest.or(reading.as_ref().map(Reading::longest));
+    let config = config(case, longest)?;
     let clock = Clock::start();
     let mut engine = Engine::load(&config)?;
     let load_time = clock.now();
@@ -94,6 +121,16 @@ fn generate(case: &Case, say: &mut Say<'_>) -> Result<Message> {
         Workload::Parity { tolerance } => {
             let reference = reference.context("no reference was read")?;
             let (tokens, values) = parity::iteration(&mut engine, &reference, tolerance)?;
+            tell(case, IterationKind::Timed, (digest(case, &[tokens]), values), say)?;
+        }
+        Workload::Quality { against, .. } => {
+            let reading = reading.context("no text was read")?;
+            let in_f32 = || {
+                let dense = self::config(&quality::in_f32(case), longest)?;
+                Ok(Engine::load(&EngineConfig { quant: QuantPlan::DENSE, ..dense })?)
+            };
+            let what = (case.seed, against);
+            let (tokens, values) = quality::iteration(engine, &reading, what, in_f32)?;
             tell(case, IterationKind::Timed, (digest(case, &[tokens]), values), say)?;
         }
         Workload::Load

@@ -9,10 +9,11 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use windtunnel_engine::weights::presets;
+use windtunnel_engine::models::{EMBEDDERS, MODELS};
+use windtunnel_engine::weights::{Preset, presets};
 use windtunnel_ledger::case::{
-    Arrival, Case, CaseId, DeviceMap, Dtype, KvLayout, Lengths, Model, Placement, PrefixCache,
-    Quant, Slo, Source, Tolerance, Topology, Workload,
+    Against, Arrival, Case, CaseId, DeviceMap, Dtype, KvLayout, Lengths, Model, Placement,
+    PrefixCache, Quant, Slo, Source, Tolerance, Topology, Workload,
 };
 use windtunnel_ledger::holding::Held;
 use windtunnel_ledger::record::{Iteration, IterationKind};
@@ -183,16 +184,21 @@ fn every_workload_gives_the_metrics_that_it_is_run_for() {
         Workload::Soak { duration: second, batch: 4, prompt: length, output: length, shared: 50 },
         parity(1e-4),
         EMBED,
+        quality(Against::F32),
     ];
     assert_eq!(workloads.map(|workload| workload.name()), Workload::NAMES);
     for workload in workloads {
-        let case = match workload {
-            Workload::Parity { .. } => Case { model: golden("llama_gqa"), ..case(workload) },
-            Workload::Embed { .. } => Case { model: embedder(), ..case(workload) },
-            _ => case(workload),
+        let models = match workload {
+            // Those that continue texts and those that embed them have numbers of their own.
+            Workload::Parity { .. } => vec![golden("llama_gqa"), golden_embedder("embeddinggemma")],
+            Workload::Embed { .. } => vec![embedder()],
+            _ => vec![case(workload).model],
         };
-        let (iterations, _) = measured(&case);
-        let metrics: BTreeSet<Metric> = iterations[0].values.keys().copied().collect();
+        let metrics = models.into_iter().flat_map(|model| {
+            let (iterations, _) = measured(&Case { model, ..case(workload) });
+            iterations[0].values.keys().copied().collect::<Vec<_>>()
+        });
+        let metrics: BTreeSet<Metric> = metrics.collect();
         let expected: BTreeSet<Metric> = workload.metrics().iter().copied().collect();
         assert_eq!(metrics, expected, "{workload:?}");
     }
@@ -241,6 +247,139 @@ fn golden(name: &str) -> Model {
     Model { name: name.into(), source: Source::Folder(folder) }
 }
 
+/// A model that embeds texts, with a reference, out of the engine's tests.
+fn golden_embedder(name: &str) -> Model {
+    let folder =
+        format!("{}/../../engine/tests/golden_embeddings/{name}", env!("CARGO_MANIFEST_DIR"));
+    Model { name: name.into(), source: Source::Folder(folder) }
+}
+
+const fn quality(against: Against) -> Workload {
+    Workload::Quality { prompt: Tokens(24), requests: 3, against }
+}
+
+#[test]
+fn an_embedder_that_computes_what_the_reference_did_passes_in_any_precision() {
+    for name in ["embeddinggemma", "qwen3_embedding"] {
+        for (dtype, tolerance) in [(Dtype::F32, 1e-4), (Dtype::F16, 0.02), (Dtype::Bf16, 0.2)] {
+            for attention in ["naive", "cpu-flash"] {
+                let case = Case {
+                    model: golden_embedder(name),
+                    dtype,
+                    attention: attention.into(),
+                    ..case(parity(tolerance))
+                };
+                let found = |metric| value(&case, metric);
+                assert!(found(Metric::VectorError) <= tolerance, "{name} {dtype} {attention}");
+                assert!(found(Metric::HiddenError) <= tolerance, "{name} {dtype} {attention}");
+                assert!(found(Metric::CosineDistance) <= tolerance, "{name} {dtype} {attention}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_vector_beyond_the_tolerance_fails_the_round_and_names_its_tensor() {
+    let strict =
+        Case { model: golden_embedder("embeddinggemma"), dtype: Dtype::Bf16, ..case(parity(1e-6)) };
+    let Some(Message::Failed { error }) = messages(&strict).pop() else { panic!() };
+    assert!(error.starts_with("`last_hidden_state` of `"), "{error}");
+    assert!(error.contains("; 1.0e-4 % is allowed"), "{error}");
+}
+
+#[test]
+fn hidden_states_are_held_to_the_reference_where_it_has_them() {
+    let hidden = |name: &str| {
+        let (iterations, _) = measured(&Case { model: golden(name), ..case(parity(1e-4)) });
+        iterations[0].values.get(&Metric::HiddenError).cloned()
+    };
+    // Several streams side by side, and one.
+    for name in ["gemma3n_text", "qwen3_tied"] {
+        let [error] = hidden(name).unwrap()[..] else { panic!("{name}") };
+        assert!(error > 0.0 && error < 1e-4, "{name}: {error}");
+    }
+}
+
+/// The perplexity of the definition, from logits that the engine shows for whole windows: each token
+/// is predicted once, from at least half a window.
+#[test]
+fn perplexity_is_that_of_every_token_from_the_window_that_knows_most() {
+    use windtunnel_engine::{
+        Choice, Engine, EngineConfig, KvLayout as EngineKv, ModelSource, PrefixCache as Prefixes,
+        score,
+    };
+    let mut engine = Engine::load(&EngineConfig {
+        model: ModelSource::Preset { name: "tiny-qwen3".into(), seed: 1 },
+        dtype: windtunnel_engine::Dtype::F32,
+        quant: windtunnel_engine::QuantPlan::DENSE,
+        kv: EngineKv::Contiguous,
+        attention: Choice::Named("naive".into()),
+        prefix_cache: Prefixes::Off,
+        kv_tokens: 64,
+        max_step_tokens: 64,
+        max_sequences: 1,
+        max_sequence_length: Some(64),
+    })
+    .unwrap();
+    let text = windtunnel_probe::traffic::words(1, 0, 0, 48, engine.vocabulary());
+    let mut nats = Vec::new();
+    for (window, counts) in [(0..24, 1..24), (12..36, 24..36), (24..48, 36..48)] {
+        let start = window.start;
+        score(&mut engine, text[window].to_vec(), 1, &mut |position, logits| {
+            let next = start + position + 1;
+            if counts.contains(&next) {
+                let most = logits.iter().copied().fold(f32::MIN, f32::max);
+                let sum: f64 = logits.iter().map(|x| f64::from(x - most).exp()).sum();
+                nats.push(sum.ln() + f64::from(most) - f64::from(logits[text[next] as usize]));
+            }
+        })
+        .unwrap();
+    }
+    assert_eq!(nats.len(), 47);
+    let expected = (nats.iter().sum::<f64>() / 47.0).exp();
+    let found = value(&case(quality(Against::Nothing)), Metric::Perplexity);
+    assert!((found / expected - 1.0).abs() < 1e-4, "{found} instead of {expected}");
+}
+
+#[test]
+fn less_precision_is_further_from_f32_and_f32_is_as_near_as_can_be() {
+    let divergence =
+        |dtype| value(&Case { dtype, ..case(quality(Against::F32)) }, Metric::Divergence);
+    let [exact, f16, bf16] = [Dtype::F32, Dtype::F16, Dtype::Bf16].map(divergence);
+    assert!(exact < 1e-9, "{exact}");
+    assert!(exact < f16 && f16 < bf16, "{f16} {bf16}");
+    let same = value(&case(quality(Against::F32)), Metric::TopAgreement);
+    assert_eq!(same, 1.0);
+}
+
+#[test]
+fn a_model_with_a_tokenizer_reads_words_and_is_told_when_they_run_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let Source::Folder(from) = golden("llama_gqa").source else { unreachable!() };
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(Path::new(&from).join(file), folder.path().join(file)).unwrap();
+    }
+    let source = Source::Folder(folder.path().display().to_string());
+    let model = Model { name: "mine".into(), source };
+    let digest = |workload| {
+        let (iterations, _) = measured(&Case { model: model.clone(), ..case(workload) });
+        iterations[0].digest.clone()
+    };
+    let drawn = digest(quality(Against::Nothing));
+    // Every word of the text is the same unknown one to this tokenizer.
+    let Source::Folder(with) = golden_embedder("qwen3_embedding").source else { unreachable!() };
+    for file in ["tokenizer.json", "tokenizer_config.json"] {
+        std::fs::copy(Path::new(&with).join(file), folder.path().join(file)).unwrap();
+    }
+    assert_ne!(digest(quality(Against::Nothing)), drawn);
+    let endless =
+        Workload::Quality { prompt: Tokens(100), requests: 90, against: Against::Nothing };
+    let Some(Message::Failed { error }) = messages(&Case { model, ..case(endless) }).pop() else {
+        panic!()
+    };
+    insta::assert_snapshot!(error, @"");
+}
+
 #[test]
 fn an_engine_that_computes_what_the_reference_did_passes_in_any_precision() {
     for (dtype, tolerance) in [(Dtype::F32, 1e-4), (Dtype::F16, 0.02), (Dtype::Bf16, 0.1)] {
@@ -271,11 +410,11 @@ fn the_families_without_golden_data_compute_what_their_references_did() {
 }
 
 #[test]
-fn a_logit_beyond_the_tolerance_fails_the_round_and_names_its_place() {
+fn a_number_beyond_the_tolerance_fails_the_round_and_names_its_place() {
     let strict = Case { model: golden("qwen3_tied"), dtype: Dtype::Bf16, ..case(parity(1e-6)) };
     let Some(Message::Failed { error }) = messages(&strict).pop() else { panic!() };
-    assert!(error.starts_with("a logit at position "), "{error}");
-    assert!(error.contains(" of the largest one, 1.0e-4 % is allowed; "), "{error}");
+    assert!(error.starts_with("`hidden_embed` of `"), "{error}");
+    assert!(error.ends_with("; 1.0e-4 % is allowed"), "{error}");
 }
 
 #[test]
@@ -501,22 +640,50 @@ fn somebody_who_starts_the_probe_by_hand_is_told_what_it_wants() {
     insta::assert_snapshot!(String::from_utf8(output.stderr).unwrap(), @"error: stdin does not hold the order of a case: `windtunnel run` starts this program, and its log shows how: expected value at line 1 column 1");
 }
 
+fn scenarios() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios")
+}
+
+fn toml(path: &str) -> toml::Table {
+    toml::from_str(&std::fs::read_to_string(scenarios().join(path)).unwrap()).unwrap()
+}
+
 /// The CLI estimates from these numbers and links no engine that could correct it.
 #[test]
 fn the_models_of_the_scenarios_have_the_numbers_of_the_presets() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios/models.toml");
-    let models: toml::Table = toml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let models = toml("models.toml");
     let number = |model: &toml::Value, key: &str| model.get(key).and_then(toml::Value::as_integer);
-    for preset in presets() {
-        let sketch = preset.sketch().unwrap();
+    let (mut found, mut expected) = (Vec::new(), Vec::new());
+    for (name, model) in &models {
+        let Some(preset) = model.get("preset").and_then(toml::Value::as_str) else { continue };
+        // Of one that embeds texts, the engine does not tell before it is loaded.
+        let Ok(sketch) = Preset::named(preset).unwrap().sketch() else { continue };
         let heads = &sketch.heads;
         // Layers that share keys keep none of their own.
         let kv_width = 2 * heads.cached * heads.kv_heads * heads.dim;
-        let model = models
-            .get(preset.name)
-            .unwrap_or_else(|| panic!("no `{}` in models.toml", preset.name));
-        let found = (number(model, "parameters"), number(model, "kv-width"));
-        let expected = (Some(sketch.parameters as i64), Some(kv_width as i64));
-        assert_eq!(found, expected, "{}", preset.name);
+        found.push((name, number(model, "parameters"), number(model, "kv-width")));
+        expected.push((name, Some(sketch.parameters as i64), Some(kv_width as i64)));
     }
+    assert_eq!(found, expected);
+    for preset in presets() {
+        assert!(models.contains_key(preset.name), "no `{}` in models.toml", preset.name);
+    }
+}
+
+#[test]
+fn every_family_is_measured_at_night_in_public_shapes() {
+    let models = toml("models.toml");
+    let families = |scenario: &str| -> BTreeSet<&'static str> {
+        let named = toml(scenario)["models"].as_array().unwrap().clone();
+        let architecture = |name: &toml::Value| {
+            let preset = models[name.as_str().unwrap()]["preset"].as_str().unwrap();
+            assert!(!preset.starts_with("tiny"), "{preset} is nobody's shape");
+            Preset::named(preset).unwrap().architecture().unwrap()
+        };
+        named.iter().map(architecture).collect()
+    };
+    let registered: BTreeSet<_> = MODELS.iter().map(|entry| entry.architecture).collect();
+    assert_eq!(families("nightly/families.toml"), registered);
+    let registered: BTreeSet<_> = EMBEDDERS.iter().map(|entry| entry.architecture).collect();
+    assert_eq!(families("nightly/families/embedders.toml"), registered);
 }

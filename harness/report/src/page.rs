@@ -5,6 +5,7 @@ mod devices;
 mod facts;
 mod headline;
 mod notes;
+mod percentiles;
 mod results;
 mod service;
 mod trade_off;
@@ -34,6 +35,7 @@ pub(crate) fn page(view: &View<'_>, plots: &[Plot], services: &[ServicePlot]) ->
         trade_off::section(view),
         service::section(view, services),
         devices::section(view),
+        percentiles::section(view),
         plots_section(view, plots),
         notes::caveats(view),
         notes::failures(view),

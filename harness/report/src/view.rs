@@ -12,14 +12,15 @@ use std::collections::BTreeMap;
 use windtunnel_ledger::case::{Case, CaseId};
 use windtunnel_ledger::compare::{Change, Comparison, Pair, compare};
 use windtunnel_ledger::environment::Environment;
-use windtunnel_ledger::record::{Record, Run, Subject};
+use windtunnel_ledger::record::{Outcome, Record, Run, Samples, Subject};
 use windtunnel_ledger::series::Series;
 use windtunnel_ledger::store::Contents;
 use windtunnel_ledger::summary::{Location, Summary, Unmeasured, summarise};
+use windtunnel_ledger::tail::{self, Tail};
 
 pub(crate) use facts::Fact;
 pub(crate) use notes::{Place, Trouble};
-pub(crate) use service::{Curve, LEVELS, Tail};
+pub(crate) use service::Curve;
 pub(crate) use trade_off::{Column, TradeOff, Value};
 
 /// Everything that the page shows.
@@ -72,7 +73,7 @@ pub(crate) struct SubjectResult<'a> {
     pub(crate) subject: usize,
     /// Its rounds.
     pub(crate) summary: Summary,
-    /// Where all samples of a service lie; empty for other workloads.
+    /// Where the samples of its latencies lie, those of all rounds together.
     pub(crate) tails: Vec<Tail>,
     /// The shell line that repeats its first round.
     pub(crate) command: &'a str,
@@ -226,8 +227,13 @@ fn scenarios<'a>(
     }
 
     let mut commands: BTreeMap<(&CaseId, &Subject), &str> = BTreeMap::new();
+    let mut samples: BTreeMap<(&CaseId, &Subject), Vec<&Samples>> = BTreeMap::new();
     for record in records {
-        commands.entry((&record.case.id, &record.subject)).or_insert(&record.command);
+        let key = (&record.case.id, &record.subject);
+        commands.entry(key).or_insert(&record.command);
+        if let Outcome::Measured(measured) = &record.outcome {
+            samples.entry(key).or_default().push(measured);
+        }
     }
     for summary in summarise(records) {
         let known = (
@@ -236,7 +242,8 @@ fn scenarios<'a>(
             commands.get(&(&summary.case, &summary.subject)),
         );
         if let (Some(&case), Some(subject), Some(&command)) = known {
-            let tails = service::tails(cases[case].case, &summary.subject, records);
+            let measured = samples.get(&(&summary.case, &summary.subject));
+            let tails = measured.map_or_else(Vec::new, |rounds| tail::tails(rounds));
             cases[case].results.push(SubjectResult { subject, summary, tails, command });
         }
     }

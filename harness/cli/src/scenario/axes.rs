@@ -12,7 +12,7 @@ use std::ops::Range;
 use serde::Deserialize;
 use toml::Spanned;
 use windtunnel_ledger::case::{
-    Arrival, DeviceMap, Dtype, KvLayout, Lengths, PrefixCache, Quant, Workload,
+    Against, Arrival, DeviceMap, Dtype, KvLayout, Lengths, PrefixCache, Quant, Workload,
 };
 
 use super::ScenarioError;
@@ -29,8 +29,10 @@ pub(crate) type Named = (Point, BTreeMap<String, String>);
 const ALL: &[&str] = &Workload::NAMES;
 
 /// Of an axis of models that continue texts: embedding models have no cache, and stay dense.
-const CACHED: &[&str] =
-    &["load", "prefill", "decode", "generate", "context", "serve", "idle", "soak", "parity"];
+const CACHED: &[&str] = &[
+    "load", "prefill", "decode", "generate", "context", "serve", "idle", "soak", "parity",
+    "quality",
+];
 
 macro_rules! axes {
     ($($name:literal $field:ident: $kind:ty => $workloads:expr;)+) => {
@@ -86,12 +88,13 @@ axes! {
     "kv-share"     kv_share: NonZeroU32       => &["serve", "soak"];
     "arrival"      arrival: Typed<Arrival>    => &["serve"];
     "shared"       shared: Typed<PerCent>     => &["serve", "soak"];
-    "prompt"       prompt: Typed<Lengths>     => &["prefill", "generate", "serve", "soak", "embed"];
+    "prompt"       prompt: Typed<Lengths>     => &["prefill", "generate", "serve", "soak", "embed", "quality"];
     "shallow"      shallow: NonZeroU32        => &["context"];
     "depth"        depth: NonZeroU32          => &["decode", "context"];
     "output"       output: Typed<Lengths>     => &["decode", "generate", "context", "serve", "soak"];
     "duration"     duration: NonZeroU32       => &["idle", "soak"];
-    "requests"     requests: NonZeroU32       => &["serve", "idle", "embed"];
+    "requests"     requests: NonZeroU32       => &["serve", "idle", "embed", "quality"];
+    "against"      against: Typed<Against>    => &["quality"];
     "batch"        batch: NonZeroU32          => &["prefill", "decode", "generate", "serve", "soak", "embed"];
 }
 

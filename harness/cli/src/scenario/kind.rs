@@ -86,6 +86,14 @@ static KINDS: [Kind; Workload::NAMES.len()] = [
         name: "parity",
         at: |p, bounds| Workload::Parity { tolerance: bounds.tolerance(p.dtype) },
     },
+    Kind {
+        name: "quality",
+        at: |p, _| Workload::Quality {
+            prompt: p.prompt.0.most(),
+            requests: p.requests.get(),
+            against: p.against.0,
+        },
+    },
 ];
 
 impl Kind {

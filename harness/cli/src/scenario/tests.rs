@@ -50,6 +50,7 @@ fn every_axis_changes_the_cases_of_the_workloads_that_take_it() {
         "attention" => "\"naive\"",
         "prefix-cache" => "\"on\"",
         "arrival" => "\"fixed-2\"",
+        "against" => "\"f32\"",
         "kv-share" | "shared" => "50",
         "shallow" => "16",
         _ => "200",
@@ -605,4 +606,6 @@ fn what_takes_longer_than_a_child_may_live_is_refused() {
     insta::assert_snapshot!(line("serve", "matrix = { arrival = [\"fixed-1\"], requests = [200] }"), @"`scenarios/gate/x.toml`, line 3: 200 `requests` at 1 a second, in 4 iterations, do not all arrive before the `deadline` of 600 s: raise `deadline`");
     insta::assert_snapshot!(line("idle", "matrix = { requests = [3000] }"), @"`scenarios/gate/x.toml`, line 3: a `duration` of 10.0 s and the pauses between 3000 `requests` do not end before the `deadline` of 600 s: raise `deadline`");
     insta::assert_snapshot!(line("serve", "matrix = { prefix-cache = [\"on\"], kv = [\"contiguous\"] }"), @"`scenarios/gate/x.toml`, line 3: a `prefix-cache` that is `on` needs blocks to share, and a `contiguous` `kv` has none: choose a `paged` one");
+    insta::assert_snapshot!(line("quality", "matrix = { prompt = [1] }"), @"`scenarios/gate/x.toml`, line 3: a `prompt` of 1 token is a window that predicts nothing: raise it");
+    insta::assert_snapshot!(line("quality", "matrix = { against = [\"f16\"] }"), @"`scenarios/gate/x.toml`, line 3: `f16` is none of: nothing, f32");
 }

@@ -1,7 +1,7 @@
 //! Wishes that cannot come true, found before hours are spent on them.
 
 use windtunnel_ledger::case::{Arrival, KvLayout, PrefixCache, Workload};
-use windtunnel_ledger::unit::Nanos;
+use windtunnel_ledger::unit::{Nanos, Tokens};
 
 use super::{Point, Scenario};
 
@@ -60,6 +60,10 @@ pub(super) fn impossible(
             );
             let late = rate.interval().0.saturating_mul(all) >= deadline.0;
             late.then_some((&["arrival", "requests"], message))
+        }
+        Workload::Quality { prompt: Tokens(..2), .. } => {
+            let message = "a `prompt` of 1 token is a window that predicts nothing: raise it";
+            Some((&["prompt"], message.to_owned()))
         }
         _ => None,
     }

@@ -10,7 +10,7 @@ use windtunnel_ledger::record::{Record, Run};
 use windtunnel_ledger::series::{Quantile, Series};
 use windtunnel_ledger::summary::{Summary, Unmeasured, summarise};
 
-use super::{located, push, right, table};
+use super::{located, percentiles, push, right, table};
 
 /// The records of a run: a table for each scenario, then what a reader should know.
 pub(crate) fn records(run: &Run, records: &[Record]) -> String {
@@ -25,8 +25,11 @@ pub(crate) fn records(run: &Run, records: &[Record]) -> String {
         }
     }
     let mut text = String::new();
-    for (name, rows) in scenarios {
-        text.push_str(&scenario_table(run, name, &rows));
+    for (name, rows) in &scenarios {
+        text.push_str(&scenario_table(run, name, rows));
+    }
+    for (name, rows) in &scenarios {
+        text.push_str(&percentiles::of_scenario(run, name, rows, records));
     }
 
     let mut notes: Vec<(String, Vec<String>)> = Vec::new();
@@ -160,7 +163,7 @@ fn columns(case: &Case, rows: &[(&Case, &Summary)]) -> Vec<Series> {
         ]
         .map(|(metric, quantile)| Series { metric, quantile })
         .to_vec(),
-        Workload::Soak { .. } | Workload::Parity { .. } => {
+        Workload::Soak { .. } | Workload::Parity { .. } | Workload::Quality { .. } => {
             case.workload.metrics().iter().copied().map(Series::median).collect()
         }
         _ => {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Arrival, Lengths, Slo, Tolerance};
+use super::{Against, Arrival, Lengths, Slo, Tolerance};
 use crate::metric::Metric;
 use crate::unit::{Nanos, Tokens};
 
@@ -85,6 +85,17 @@ pub enum Workload {
         /// How wrong a logit may be.
         tolerance: Tolerance,
     },
+    /// A text, predicted token by token: how much does it surprise the model, and how far are the
+    /// predictions from those of the same model in f32?
+    Quality {
+        /// Tokens of the text that the model sees at once: a window. Each begins half a window
+        /// after the last one.
+        prompt: Tokens,
+        /// How many windows.
+        requests: u32,
+        /// What the predictions are held to, beside the text.
+        against: Against,
+    },
     /// Requests without end, a quarter of them cancelled: does anything grow?
     Soak {
         /// How long.
@@ -115,9 +126,9 @@ pub struct Shape {
 
 impl Workload {
     /// The names of all workloads, as scenarios write them.
-    pub const NAMES: [&'static str; 10] = [
+    pub const NAMES: [&'static str; 11] = [
         "load", "prefill", "decode", "generate", "context", "serve", "idle", "soak", "parity",
-        "embed",
+        "embed", "quality",
     ];
 
     /// The name of this workload, as scenarios write it.
@@ -134,6 +145,7 @@ impl Workload {
             Workload::Soak { .. } => "soak",
             Workload::Parity { .. } => "parity",
             Workload::Embed { .. } => "embed",
+            Workload::Quality { .. } => "quality",
         }
     }
 
@@ -179,16 +191,31 @@ impl Workload {
                 Metric::FileGrowth,
             ],
             Workload::Embed { .. } => &[Metric::RequestRate, Metric::EmbedRate, Metric::EndToEnd],
-            Workload::Parity { .. } => {
-                &[Metric::LogitError, Metric::Divergence, Metric::TopAgreement, Metric::SameTokens]
-            }
+            Workload::Parity { .. } => &[
+                Metric::LogitError,
+                Metric::VectorError,
+                Metric::LargestError,
+                Metric::HiddenError,
+                Metric::CosineDistance,
+                Metric::Divergence,
+                Metric::TopAgreement,
+                Metric::SameTokens,
+            ],
+            Workload::Quality { against: Against::Nothing, .. } => &[Metric::Perplexity],
+            Workload::Quality { against: Against::F32, .. } => &[
+                Metric::Perplexity,
+                Metric::Divergence,
+                Metric::TopAgreement,
+                Metric::LogitError,
+                Metric::LargestError,
+            ],
         }
     }
 
     /// Whether what is measured is the same every time, however busy the machine is.
     #[must_use]
     pub const fn is_exact(&self) -> bool {
-        matches!(self, Workload::Parity { .. })
+        matches!(self, Workload::Parity { .. } | Workload::Quality { .. })
     }
 
     /// Whether the moments at which requests come decide which of them are computed together.
@@ -209,7 +236,8 @@ impl Workload {
             Workload::Load
             | Workload::Idle { .. }
             | Workload::Soak { .. }
-            | Workload::Parity { .. } => true,
+            | Workload::Parity { .. }
+            | Workload::Quality { .. } => true,
             Workload::Prefill { .. }
             | Workload::Decode { .. }
             | Workload::Generate { .. }

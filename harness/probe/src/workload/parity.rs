@@ -1,58 +1,82 @@
 //! The numbers of a reference, computed again by the engine.
 //!
-//! A folder with a model and `golden.safetensors` is a reference: `input_ids` `[1, tokens]`, the
-//! `logits` `[1, tokens, vocabulary]` that another implementation had for them, and, if it has them,
-//! `greedy_ids` `[new]`, its likeliest continuation. `tools/dump_reference.py` makes such folders.
+//! A folder with a model and `golden.safetensors` is a reference. Of a model that continues texts
+//! this file computes logits, hidden states and the continuation again; of one that embeds them
+//! [`vectors`] computes the vectors. [`golden`] reads the file, and `tools/dump_reference.py` makes
+//! such folders.
 
-use std::path::{Path, PathBuf};
-
-use anyhow::{Context, Result, bail, ensure};
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
-use windtunnel_engine::{Engine, score};
+use anyhow::{Context, Result, ensure};
+use windtunnel_engine::pass::Place;
+use windtunnel_engine::{Engine, score_at};
 use windtunnel_ledger::Metric;
 use windtunnel_ledger::case::{Source, Tolerance};
-use windtunnel_ledger::fidelity::{Fidelity, likeliest};
+use windtunnel_ledger::fidelity::{Errors, Fidelity, likeliest};
 use windtunnel_ledger::timeline::Values;
 
-/// The name of the file in the model's folder.
-const FILE: &str = "golden.safetensors";
+mod golden;
+pub mod vectors;
+
+use golden::Golden;
+
+/// What a reference may have beside the logits, and where the engine has it.
+const HIDDEN: [(&str, Place); 4] = [
+    ("hidden_embed", Place::Embedding),
+    ("hidden_layer0", Place::Layer(0)),
+    ("hidden_last", Place::BeforeNorm),
+    ("hidden_norm", Place::Norm),
+];
 
 /// What another implementation computed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reference {
-    path: PathBuf,
+    /// Its file, for messages.
+    place: String,
     prompt: Vec<u32>,
     /// One row for each token of the prompt.
     logits: Vec<Vec<f32>>,
+    /// What led to them, as far as it is known.
+    hidden: Vec<Hidden>,
     /// Its likeliest continuation; empty if it is not known.
     continuation: Vec<u32>,
 }
 
-/// Computes the logits of `reference` again, gives the continuation, and says how near all that is.
+/// Hidden states of the prompt at one place.
+#[derive(Clone, Debug, PartialEq)]
+struct Hidden {
+    name: &'static str,
+    place: Place,
+    /// One row for each token of the prompt.
+    rows: Vec<Vec<f32>>,
+}
+
+/// Computes the logits and hidden states of `reference` again, gives the continuation, and says how
+/// near all that is.
 ///
 /// # Errors
 ///
-/// When the engine fails on it, when a logit is wronger than `tolerance`, and when the continuation
+/// When the engine fails on it, when a number is wronger than `tolerance`, and when the continuation
 /// takes another token than the reference's that was not as likely within the tolerance.
 pub fn iteration(
     engine: &mut Engine,
     reference: &Reference,
     tolerance: Tolerance,
 ) -> Result<(Vec<u32>, Values)> {
-    let Reference { path, prompt, logits, continuation } = reference;
-    let place = path.display();
+    let Reference { place, prompt, logits, hidden, continuation } = reference;
     let mut fidelity = Fidelity::default();
+    let mut errors = vec![Errors::default(); hidden.len()];
     // By how much the engine held another token for likelier where it first left the reference.
     let mut parting = None;
     let output = continuation.len().max(1);
-    let tokens = score(engine, prompt.clone(), output, &mut |position, found| {
-        // What is computed anew is shown again.
-        if position == fidelity.positions()
-            && let Some(expected) = logits.get(position)
-        {
-            fidelity.add(found, expected);
+    let places: Vec<Place> =
+        hidden.iter().map(|hidden| hidden.place).chain([Place::Logits]).collect();
+    let tokens = score_at(engine, prompt.clone(), output, &places, &mut |at, position, found| {
+        if let Some(index) = hidden.iter().position(|hidden| hidden.place == at) {
+            let (errors, rows) = (&mut errors[index], &hidden[index].rows);
+            compare(errors.rows(), position, rows, |expected| errors.add(found, expected));
+            return;
         }
+        let known = fidelity.errors().rows();
+        compare(known, position, logits, |expected| fidelity.add(found, expected));
         let theirs = (position + 1).checked_sub(prompt.len()).and_then(|at| continuation.get(at));
         if let (Some(theirs), Some(ours), None) = (theirs, likeliest(found), parting)
             && ours != *theirs as usize
@@ -63,35 +87,59 @@ pub fn iteration(
     })?;
     let same = tokens.iter().zip(continuation).take_while(|(ours, theirs)| ours == theirs).count();
 
-    let (error, position) = fidelity.worst();
+    let mut worst = 0.0_f64;
+    for (Hidden { name, rows, .. }, errors) in hidden.iter().zip(&errors) {
+        hold(errors, rows.len(), name, place, tolerance)?;
+        worst = worst.max(errors.share());
+    }
+    hold(fidelity.errors(), logits.len(), "logits", place, tolerance)?;
     ensure!(
-        fidelity.positions() == logits.len() && tokens.len() == output,
-        "the engine showed {} of {} positions of `{place}` and gave {} of {output} tokens",
-        fidelity.positions(),
-        logits.len(),
-        tokens.len(),
-    );
-    // Written so that an error that is no number fails.
-    ensure!(
-        error <= tolerance.share(),
-        "a logit at position {position} of `{place}` is off by {} of the largest one, {} is \
-         allowed; {same} of {} tokens of the continuation are the same",
-        Metric::LogitError.show(error),
-        Metric::LogitError.show(tolerance.share()),
-        continuation.len(),
+        tokens.len() == output,
+        "the engine gave {} of the {output} tokens after `{place}`",
+        tokens.len()
     );
     // Each of two logits may be off by the tolerance.
-    let tie = 2.0 * tolerance.share() * fidelity.scale();
+    let tie = 2.0 * tolerance.share() * fidelity.errors().scale();
     ensure!(
         parting.is_none_or(|gap| gap <= tie),
         "the continuation leaves that of `{place}` at token {same}, for one that is likelier by more \
          than both may be off"
     );
     let mut values = fidelity.values();
+    if !hidden.is_empty() {
+        values.insert(Metric::HiddenError, vec![worst]);
+    }
     if !continuation.is_empty() {
         values.insert(Metric::SameTokens, vec![same as f64]);
     }
     Ok((tokens, values))
+}
+
+/// Hands the expected row of `position` to `add`, if it is the next one: what is computed anew is
+/// shown again, and the continuation has none.
+fn compare(known: usize, position: usize, rows: &[Vec<f32>], add: impl FnOnce(&[f32])) {
+    if let (true, Some(expected)) = (position == known, rows.get(position)) {
+        add(expected);
+    }
+}
+
+/// Fails if the numbers `name` of the reference at `place` are not all there, or wronger than
+/// `tolerance`.
+fn hold(errors: &Errors, rows: usize, name: &str, place: &str, tolerance: Tolerance) -> Result<()> {
+    ensure!(
+        errors.rows() == rows,
+        "the engine showed {} of the {rows} rows of `{name}` in `{place}`",
+        errors.rows()
+    );
+    // Written so that an error that is no number fails.
+    ensure!(
+        errors.share() <= tolerance.share(),
+        "`{name}` of `{place}` is off by {} of its largest number, in row {}; {} is allowed",
+        Metric::LogitError.show(errors.share()),
+        errors.row(),
+        Metric::LogitError.show(tolerance.share()),
+    );
+    Ok(())
 }
 
 impl Reference {
@@ -101,12 +149,9 @@ impl Reference {
     ///
     /// When there is none, or it is not what a reference is.
     pub fn of(model: &Source) -> Result<Reference> {
-        match model {
-            Source::Folder(folder) => Reference::read(Path::new(folder)),
-            Source::Preset(name) => bail!(
-                "`{name}` has random weights, which no other implementation has run: name a model with a folder"
-            ),
-        }
+        let golden = Golden::of(model)?;
+        Reference::read(&golden)
+            .with_context(|| format!("`{}` is no reference", golden.path().display()))
     }
 
     /// Tokens of prompt and continuation.
@@ -115,60 +160,23 @@ impl Reference {
         self.prompt.len() + self.continuation.len().max(1)
     }
 
-    fn read(folder: &Path) -> Result<Reference> {
-        let path = folder.join(FILE);
-        let bytes = std::fs::read(&path).with_context(|| {
-            format!(
-                "cannot read the reference `{}`; `tools/dump_reference.py` makes one",
-                path.display()
-            )
-        })?;
-        let place = || format!("`{}` is no reference", path.display());
-        let file = SafeTensors::deserialize(&bytes).with_context(place)?;
-        let prompt =
-            ids(&file.tensor("input_ids").with_context(place)?, "input_ids").with_context(place)?;
-        let logits =
-            rows(&file.tensor("logits").with_context(place)?, prompt.len()).with_context(place)?;
-        let continuation = match file.tensor("greedy_ids") {
-            Ok(tensor) => ids(&tensor, "greedy_ids").with_context(place)?,
-            Err(_) => Vec::new(),
+    fn read(golden: &Golden) -> Result<Reference> {
+        let prompt = golden.text("input_ids")?;
+        let rows = |name| golden.of_tokens(name, prompt.len());
+        let hidden = |(name, place): (&'static str, Place)| {
+            let present = golden.has(name);
+            present.then(|| Ok(Hidden { name, place, rows: rows(name)? }))
         };
-        Ok(Reference { path, prompt, logits, continuation })
+        let continuation = match golden.has("greedy_ids") {
+            true => golden.text("greedy_ids")?,
+            false => Vec::new(),
+        };
+        Ok(Reference {
+            place: golden.path().display().to_string(),
+            logits: rows("logits")?,
+            hidden: HIDDEN.into_iter().filter_map(hidden).collect::<Result<_>>()?,
+            continuation,
+            prompt,
+        })
     }
-}
-
-/// The token ids of a tensor `[n]` or `[1, n]`.
-fn ids(tensor: &TensorView<'_>, name: &str) -> Result<Vec<u32>> {
-    let shape = tensor.shape();
-    let Some((&length, [] | [1])) = shape.split_last() else {
-        bail!("`{name}` has shape {shape:?}, expected [n] or [1, n]");
-    };
-    let bytes = tensor.data();
-    let ids: Option<Vec<u32>> = match tensor.dtype() {
-        Dtype::I64 => {
-            let (words, _) = bytes.as_chunks();
-            words.iter().map(|word| u32::try_from(i64::from_le_bytes(*word)).ok()).collect()
-        }
-        Dtype::I32 | Dtype::U32 => {
-            let (words, _) = bytes.as_chunks();
-            Some(words.iter().map(|word| u32::from_le_bytes(*word)).collect())
-        }
-        other => bail!("`{name}` has dtype {other:?}, expected I64, I32 or U32"),
-    };
-    let ids = ids.with_context(|| format!("`{name}` holds a number that is no token id"))?;
-    ensure!(ids.len() == length, "`{name}` is cut short");
-    Ok(ids)
-}
-
-/// The rows of a tensor `[tokens, width]` or `[1, tokens, width]`.
-fn rows(tensor: &TensorView<'_>, tokens: usize) -> Result<Vec<Vec<f32>>> {
-    let shape = tensor.shape();
-    let width = match *shape {
-        [n, width] | [1, n, width] if n == tokens && width > 0 => width,
-        _ => bail!("`logits` has shape {shape:?}, expected [1, {tokens}, vocabulary]"),
-    };
-    ensure!(tensor.dtype() == Dtype::F32, "`logits` has dtype {:?}, expected F32", tensor.dtype());
-    let (words, _) = tensor.data().as_chunks();
-    let logits: Vec<f32> = words.iter().map(|word| f32::from_le_bytes(*word)).collect();
-    Ok(logits.chunks(width).map(<[f32]>::to_vec).collect())
 }

@@ -1,10 +1,10 @@
-//! Services: latency over throughput, and the tails of what their users felt.
+//! Services: latency over throughput.
 
 use maud::{Markup, PreEscaped, html};
 
-use super::{Section, address, better, mark, subject};
+use super::{Section, better, mark};
 use crate::plot::ServicePlot;
-use crate::view::{CaseView, LEVELS, Scenario, SubjectResult, Tail, View};
+use crate::view::{Scenario, View};
 
 /// Every scenario with a service that was measured.
 pub(super) fn section(view: &View<'_>, plots: &[ServicePlot]) -> Option<Section> {
@@ -12,21 +12,12 @@ pub(super) fn section(view: &View<'_>, plots: &[ServicePlot]) -> Option<Section>
     let scenarios: Vec<&Scenario<'_>> = view.scenarios.iter().filter(measured).collect();
     let body = html! {
         p.note {
-            "Every mark is the median of one case's rounds. The number beside it is its load: requests under way at once, or requests that arrive in a second. "
-            "Percentiles are of the samples of all rounds together; one is shown where at least one sample may lie above it."
+            "Every mark is the median of one case's rounds. The number beside it is its load: requests under way at once, or requests that arrive in a second."
         }
         @for scenario in &scenarios {
             h3 { (scenario.name) }
             div.plots {
                 @for plot in plots.iter().filter(|plot| plot.scenario == scenario.name) { (figure(view, plot)) }
-            }
-            div.tails {
-                @for (case, result) in scenario.services() {
-                    table {
-                        caption { (name(view, scenario, case, result)) }
-                        (percentiles(&result.tails))
-                    }
-                }
             }
         }
     };
@@ -53,52 +44,6 @@ fn figure(view: &View<'_>, plot: &ServicePlot) -> Markup {
                 }
             }
             (PreEscaped(&plot.svg))
-        }
-    }
-}
-
-fn percentiles(tails: &[Tail]) -> Markup {
-    html! {
-        thead {
-            tr {
-                th scope="col" { "metric" }
-                th.number scope="col" { "samples" }
-                @for (name, _) in LEVELS { th.number scope="col" { (name) } }
-            }
-        }
-        tbody { @for tail in tails { (row(tail)) } }
-    }
-}
-
-fn name(
-    view: &View<'_>,
-    scenario: &Scenario<'_>,
-    case: &CaseView<'_>,
-    result: &SubjectResult<'_>,
-) -> Markup {
-    html! {
-        a href=(address(&case.case.id)) {
-            @for (name, value) in scenario.varying.iter().zip(&case.values) {
-                span.fact { span.muted { (name) } " " (value) } " "
-            }
-        }
-        @if view.subjects.len() > 1 { (subject(view, result.subject)) }
-    }
-}
-
-fn row(tail: &Tail) -> Markup {
-    html! {
-        tr {
-            th scope="row" { (tail.metric.spec().label) }
-            td.number { (tail.samples) }
-            @for value in tail.at {
-                td.number {
-                    @match value {
-                        Some(value) => (tail.metric.show(value)),
-                        None => span.muted { "–" },
-                    }
-                }
-            }
         }
     }
 }

@@ -79,7 +79,8 @@ fn step(metric: Metric) -> f64 {
         | Unit::Share
         | Unit::Ratio
         | Unit::Count
-        | Unit::Nats => 1000.0,
+        | Unit::Nats
+        | Unit::Number => 1000.0,
         Unit::Bytes => 1024.0,
     }
 }
@@ -107,7 +108,8 @@ fn logarithmic_ticks(metric: Metric, range: &Range<f64>, most: usize) -> Vec<f64
         | Unit::Share
         | Unit::Ratio
         | Unit::Count
-        | Unit::Nats => (10.0, &[&[1.0, 2.0, 5.0], &[1.0, 3.0]]),
+        | Unit::Nats
+        | Unit::Number => (10.0, &[&[1.0, 2.0, 5.0], &[1.0, 3.0]]),
     };
     let exponents = range.start.log(base).floor() as i32..=range.end.log(base).ceil() as i32;
     let within = |stride: usize, parts: &[f64]| -> Vec<f64> {

@@ -109,6 +109,11 @@ fn facts(view: &CaseView<'_>) -> Vec<Fact> {
             ("requests", requests.to_string()),
             ("prompt", format!("{prompt} tok")),
         ]),
+        Workload::Quality { prompt, requests, against } => facts.extend([
+            ("window", prompt.to_string()),
+            ("windows", requests.to_string()),
+            ("against", against.to_string()),
+        ]),
         Workload::Parity { tolerance } => {
             facts.push(("tolerance", Metric::LogitError.show(tolerance.share())));
         }

@@ -107,6 +107,7 @@ fn a_service_shows_how_latency_grows_with_throughput_and_where_its_tails_are() {
         2,
         "first token and gaps; the scenarios without a service have none"
     );
+    let section = page.split("<section id=\"percentiles\">").nth(1).unwrap();
     let table = section.split("<table>").nth(1).unwrap();
     let (first, _) = table.split_once("</table>").unwrap();
     insta::assert_snapshot!(first.replace("><", ">\n<"));

@@ -1,0 +1,80 @@
+//! Percentiles of latencies, each with what bounds it.
+
+use comfy_table::Cell;
+use windtunnel_ledger::case::Case;
+use windtunnel_ledger::metric::Metric;
+use windtunnel_ledger::record::{Outcome, Record, Run, Samples};
+use windtunnel_ledger::summary::Summary;
+use windtunnel_ledger::tail::{CONFIDENCE, LEVELS, Percentile, tails};
+
+use super::{push, right, table};
+
+/// The percentiles of one scenario: a row for each case and latency. Nothing where no case has any.
+pub(super) fn of_scenario(
+    run: &Run,
+    scenario: &str,
+    rows: &[(&Case, &Summary)],
+    records: &[Record],
+) -> String {
+    let several = run.subjects.len() > 1;
+    let mut header = vec![Cell::new("case")];
+    if several {
+        header.push(Cell::new("subject"));
+    }
+    header.extend([Cell::new("latency"), right("samples")]);
+    header.extend(LEVELS.map(|(name, _)| right(name)));
+    let mut table = table(header);
+    let mut any = false;
+    for (case, summary) in rows {
+        for tail in tails(&measured(summary, records)) {
+            any = true;
+            let mut row = vec![Cell::new(short(case))];
+            if several {
+                row.push(Cell::new(&summary.subject.name));
+            }
+            row.extend([Cell::new(tail.metric.spec().label), right(tail.samples)]);
+            row.extend(tail.at.map(|percentile| right(shown(tail.metric, percentile))));
+            table.add_row(row);
+        }
+    }
+    if !any {
+        return String::new();
+    }
+    let mut text = format!(
+        "\n{scenario}: percentiles of all samples, from and to where the true one lies with {:.0} %\n",
+        CONFIDENCE * 100.0
+    );
+    push(&mut text, &table);
+    text
+}
+
+/// The rounds of one case and subject that were measured.
+fn measured<'a>(summary: &Summary, records: &'a [Record]) -> Vec<&'a Samples> {
+    let theirs =
+        records.iter().filter(|r| r.case.id == summary.case && r.subject == summary.subject);
+    let samples = theirs.filter_map(|record| match &record.outcome {
+        Outcome::Measured(samples) => Some(samples),
+        Outcome::Attributed(_) | Outcome::Failed(_) | Outcome::Skipped(_) => None,
+    });
+    samples.collect()
+}
+
+/// A case without its scenario.
+fn short(case: &Case) -> String {
+    match case.axes() {
+        "" => case.model.name.clone(),
+        axes => format!("{}/{axes}", case.model.name),
+    }
+}
+
+/// `12.3 ms -2/+5%`, or how many samples it takes.
+fn shown(metric: Metric, percentile: Percentile) -> String {
+    match percentile {
+        Percentile::Bounded { value, low, high } if value > 0.0 => {
+            let per_cent = |bound: f64| (bound / value - 1.0).abs() * 100.0;
+            format!("{} -{:.0}/+{:.0}%", metric.show(value), per_cent(low), per_cent(high))
+        }
+        Percentile::Bounded { value, .. } => metric.show(value),
+        Percentile::TooFew { needed } => format!("needs {needed}"),
+    }
+}

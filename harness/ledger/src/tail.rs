@@ -1,0 +1,191 @@
+//! [`Tail`]: where the samples of a latency lie, those of all rounds together, with what is known of
+//! each percentile.
+//!
+//! Elsewhere a round is one number. Here the samples stand together, because a user meets requests
+//! and no rounds. A percentile of a few samples is a guess that looks like a measurement: so each is
+//! told with the samples between which the true one lies with [`CONFIDENCE`], whatever the
+//! distribution is, and not at all where there are too few of them to bound it from both sides.
+
+use special::Beta;
+
+use crate::metric::Metric;
+use crate::record::Samples;
+
+/// The percentiles that are told, by name and level.
+pub const LEVELS: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99)];
+
+/// How often the true percentile lies between the bounds, at least, if the samples are independent.
+pub const CONFIDENCE: f64 = 0.95;
+
+/// Whose percentiles are told: what a user waits for.
+const LATENCIES: [Metric; 6] = [
+    Metric::TimeToFirstToken,
+    Metric::InterToken,
+    Metric::TimePerOutputToken,
+    Metric::EndToEnd,
+    Metric::QueueTime,
+    Metric::WakeUp,
+];
+
+/// Where the samples of one metric lie.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tail {
+    /// Which metric.
+    pub metric: Metric,
+    /// How many samples there are.
+    pub samples: usize,
+    /// Each of [`LEVELS`].
+    pub at: [Percentile; LEVELS.len()],
+    /// The largest one.
+    pub most: f64,
+}
+
+/// What is known of a percentile.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Percentile {
+    /// It is about this.
+    Bounded {
+        /// The percentile of the samples, by nearest rank.
+        value: f64,
+        /// The true one is at least this.
+        low: f64,
+        /// The true one is at most this.
+        high: f64,
+    },
+    /// There are too few samples to say.
+    TooFew {
+        /// How many it takes.
+        needed: usize,
+    },
+}
+
+/// The tails of every latency, over all samples of `rounds` that count.
+#[must_use]
+pub fn tails(rounds: &[&Samples]) -> Vec<Tail> {
+    let of = |metric| Tail::of(metric, rounds.iter().flat_map(|round| round.of(metric)).collect());
+    LATENCIES.into_iter().filter_map(of).collect()
+}
+
+impl Tail {
+    /// Where `samples` of `metric` lie; none of no sample.
+    #[must_use]
+    pub fn of(metric: Metric, mut samples: Vec<f64>) -> Option<Tail> {
+        samples.sort_by(f64::total_cmp);
+        let at = LEVELS.map(|(_, level)| percentile(&samples, level));
+        Some(Tail { metric, samples: samples.len(), at, most: *samples.last()? })
+    }
+}
+
+/// The percentile `level` of `sorted` samples, between two of them.
+///
+/// How many samples lie below the true percentile is binomially distributed, whatever they measure.
+/// The bounds are the innermost samples beyond which it lies with at most half of what
+/// [`CONFIDENCE`] leaves, on either side.
+fn percentile(sorted: &[f64], level: f64) -> Percentile {
+    let half = (1.0 - CONFIDENCE) / 2.0;
+    let n = sorted.len();
+    let needed = needed(level);
+    if n < needed {
+        return Percentile::TooFew { needed };
+    }
+    // Above the k-th sample lies the true one if at least k samples lie below it.
+    let low = (1..=n).rev().find(|k| below(n, level, *k) <= half);
+    let high = (1..=n).find(|k| 1.0 - below(n, level, *k) <= half);
+    let rank = ((level * n as f64).ceil() as usize).clamp(1, n);
+    let at = |rank: usize| sorted.get(rank - 1).copied();
+    match (at(rank), low.and_then(at), high.and_then(at)) {
+        (Some(value), Some(low), Some(high)) => Percentile::Bounded { value, low, high },
+        _ => Percentile::TooFew { needed },
+    }
+}
+
+/// How many samples it takes until one lies beyond the percentile `level` on either side, with the
+/// confidence asked for.
+fn needed(level: f64) -> usize {
+    let half = (1.0 - CONFIDENCE) / 2.0;
+    (half.ln() / level.max(1.0 - level).ln()).ceil() as usize
+}
+
+/// The probability that fewer than `k` of `n` samples, from 1 on, lie below the true percentile
+/// `level`: the sum of the binomial distribution, as an incomplete beta function.
+fn below(n: usize, level: f64, k: usize) -> f64 {
+    let (a, b) = ((n - k + 1) as f64, k as f64);
+    (1.0 - level).inc_beta(a, b, a.ln_beta(b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sorted(n: u32) -> Vec<f64> {
+        (1..=n).map(f64::from).collect()
+    }
+
+    #[test]
+    fn the_binomial_sum_is_the_sum() {
+        let choose = |n: u64, k: u64| (0..k).fold(1.0, |c, i| c * (n - i) as f64 / (i + 1) as f64);
+        let (n, p) = (12_u64, 0.9_f64);
+        for k in 1..=n {
+            let term = |i: u64| choose(n, i) * p.powi(i as i32) * (1.0 - p).powi((n - i) as i32);
+            let sum: f64 = (0..k).map(term).sum();
+            assert!((below(n as usize, p, k as usize) - sum).abs() < 1e-10, "{k}");
+        }
+    }
+
+    /// The limits for the median that textbooks of order statistics print: of 10 samples the 2nd and
+    /// the 9th, of 20 the 6th and the 15th, of 100 the 40th and the 61st.
+    #[test]
+    fn the_bounds_of_the_median_are_the_printed_ones() {
+        for (n, low, high) in [(6, 1.0, 6.0), (10, 2.0, 9.0), (20, 6.0, 15.0), (100, 40.0, 61.0)] {
+            let Percentile::Bounded { low: l, high: h, .. } = percentile(&sorted(n), 0.5) else {
+                panic!("{n}")
+            };
+            assert_eq!((l, h), (low, high), "{n} samples");
+        }
+    }
+
+    #[test]
+    fn a_percentile_that_nothing_bounds_is_not_told() {
+        for ((name, level), needed) in LEVELS.into_iter().zip([6, 36, 72, 368]) {
+            let found = percentile(&sorted(needed - 1), level);
+            assert_eq!(found, Percentile::TooFew { needed: needed as usize }, "{name}");
+            let Percentile::Bounded { value, low, high } = percentile(&sorted(needed), level)
+            else {
+                panic!("{name} of {needed}")
+            };
+            assert!(low < value && value <= high, "{name}: {low} {value} {high}");
+        }
+    }
+
+    /// The share of true percentiles between the bounds, over many draws of a skewed distribution.
+    #[test]
+    fn the_bounds_hold_as_often_as_they_promise() {
+        const DRAWS: usize = 2000;
+        let mut state = 1_u64;
+        let mut uniform = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 11) as f64 / (1_u64 << 53) as f64
+        };
+        for level in [0.5, 0.9, 0.95] {
+            let truth = -(1.0_f64 - level).ln();
+            let mut within = 0;
+            for _ in 0..DRAWS {
+                let mut samples: Vec<f64> = (0..150).map(|_| -(1.0 - uniform()).ln()).collect();
+                samples.sort_by(f64::total_cmp);
+                if let Percentile::Bounded { low, high, .. } = percentile(&samples, level) {
+                    within += usize::from(low <= truth && truth <= high);
+                }
+            }
+            let share = within as f64 / DRAWS as f64;
+            assert!(share > 0.94, "{level}: {share}");
+        }
+    }
+
+    #[test]
+    fn the_samples_of_all_rounds_stand_together() {
+        assert_eq!(Tail::of(Metric::EndToEnd, Vec::new()), None);
+        let tail = Tail::of(Metric::EndToEnd, vec![3.0, 1.0, 2.0]).unwrap();
+        assert_eq!((tail.samples, tail.most), (3, 3.0));
+        assert_eq!(tail.at[0], Percentile::TooFew { needed: 6 });
+    }
+}
