@@ -29,8 +29,12 @@ pub(crate) enum Command {
     List(Selection),
     /// Measure, print a table, keep the records, write a report
     Run(RunArgs),
-    /// Put two subjects side by side: medians, ratio, spread
+    /// Say whether a change made anything slower, bigger or wrong, and write it down for a merge
+    Gate(GateArgs),
+    /// Put two subjects side by side: medians, ratio, spread, verdicts
     Compare(CompareArgs),
+    /// Show the arithmetic behind a verdict of a gate
+    ExplainVerdict(ExplainArgs),
     /// Tell whether samples of any benchmark regressed, improved or did neither
     Judge(JudgeArgs),
     /// Write the HTML report of a run
@@ -93,7 +97,100 @@ pub(crate) struct RunArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_long_help = "\
+Base and head alternate, each round a fresh process, until every series is decided or the budget of \
+the policy ends. `ci/judge.md` explains how a verdict comes about.
+
+Exit codes: 0 pass or improved, 1 regressed, 2 usage error, 3 inconclusive where the policy says that \
+it blocks, 4 invalid or nothing compared, 5 broken. Where several hold, 2 comes before 5 before 1 \
+before 4 before 3.")]
+pub(crate) struct GateArgs {
+    /// Scenarios (`gate/decode`), folders of them (`gate`), or paths to scenario files
+    #[arg(default_value = "gate")]
+    pub(crate) scenarios: Vec<String>,
+
+    /// Run on these models instead of the scenarios' own
+    #[arg(short, long, value_name = "MODEL", num_args = 1..)]
+    pub(crate) models: Vec<String>,
+
+    /// Keep only cases whose id contains this; `*` stands for anything; several must all match
+    #[arg(short, long = "filter", value_name = "PATTERN")]
+    pub(crate) filters: Vec<String>,
+
+    /// What to compare with: a git revision, or a subject as `run` takes it
+    #[arg(short, long, value_name = "REV", default_value = "HEAD")]
+    pub(crate) base: Base,
+
+    /// What to judge: `.` (the working tree), `rev:REVISION` or `probe:PATH`
+    #[arg(short, long = "subject", value_name = "HEAD", default_value = ".")]
+    pub(crate) subject: Wanted,
+
+    /// Cargo features to build both with
+    #[arg(long, value_name = "FEATURES", value_delimiter = ',')]
+    pub(crate) features: Vec<String>,
+
+    /// The policy: margins, what blocks, and the budget
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+
+    /// Look at the quickest case of each scenario only; the others are told as not seen
+    #[arg(long)]
+    pub(crate) quick: bool,
+
+    /// Also print findings as annotations for this service
+    #[arg(long, value_name = "SERVICE", value_enum)]
+    pub(crate) annotate: Option<Service>,
+
+    /// The file for the records; everything else is written beside it
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Go on with an interrupted run: this one, or else the newest that is not finished
+    #[arg(
+        long,
+        value_name = "RUN",
+        num_args = 0..=1,
+        conflicts_with_all = ["scenarios", "models", "filters", "base", "subject", "features", "policy", "quick", "out"]
+    )]
+    pub(crate) resume: Option<Option<PathBuf>>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// Rows whose text `CASE SERIES` contains this; `*` stands for anything
+    pub(crate) row: String,
+
+    /// The gate's run; left out, the newest
+    #[arg(long, value_name = "RUN")]
+    pub(crate) run: Option<String>,
+}
+
+/// What a change is compared with, as it is typed: a subject, or the name of a revision.
+#[derive(Clone, Debug)]
+pub(crate) struct Base(pub(crate) Wanted);
+
+impl std::str::FromStr for Base {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let revision = || Wanted::Revision(text.to_owned());
+        Ok(Base(text.parse().unwrap_or_else(|_| revision())))
+    }
+}
+
+/// Who shows annotations beside the changed lines.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Service {
+    /// GitHub Actions: workflow commands on stdout
+    Github,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
+    /// The policy of the verdicts: margins, and what blocks
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+
     /// The base: a run, or `RUN@SUBJECT` where a run holds several
     pub(crate) base: String,
 

@@ -8,6 +8,8 @@ mod args;
 mod compare;
 mod estimate;
 mod exit;
+mod explain;
+mod gate;
 mod history;
 mod judge;
 mod machine;
@@ -62,7 +64,9 @@ fn dispatch(cli: Cli) -> Result<u8> {
     match cli.command {
         Command::List(selection) => list(&workspace, &selection),
         Command::Run(args) => measure(&workspace, &args, Progress::choose(voice)),
+        Command::Gate(args) => gate::gate(&workspace, &args, Progress::choose(voice)),
         Command::Compare(args) => compare::side_by_side(&workspace, &args),
+        Command::ExplainVerdict(args) => explain::verdict(&workspace, &args),
         Command::Judge(args) => judge::samples_of(&args),
         Command::Report(args) => report(&workspace, &args),
         Command::History(args) => history::history(&workspace, &args, voice),
@@ -96,10 +100,10 @@ fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<
             session::begin(workspace, args, plan, progress)?
         }
     };
-    if progress != Progress::Quiet {
-        let path = show::path(&session.path);
-        show::note(&format!("records: {path} (if interrupted: windtunnel run --resume {path})"));
+    if session.run.gate.is_some() {
+        return gate::conclude(workspace, session, progress);
     }
+    session.announce("run", progress);
     run::measure(&mut session, workspace, progress)?;
 
     let Session { run, records, path, .. } = session;

@@ -14,9 +14,15 @@ use windtunnel_ledger::unit::{Bytes, Nanos};
 use crate::estimate::Estimate;
 use crate::plan::Plan;
 
+mod explanation;
+mod gate;
 mod results;
 mod verdicts;
 
+pub(crate) use explanation::explanation;
+pub(crate) use gate::{
+    census, control, numbers, row_in_words, row_verdict, ruling, verdict_in_words, verdicts_of,
+};
 pub(crate) use results::records;
 pub(crate) use verdicts::verdicts;
 

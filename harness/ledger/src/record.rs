@@ -8,6 +8,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::case::{Case, CaseId};
 use crate::environment::Environment;
+use crate::gate::Terms;
 use crate::metric::Metric;
 use crate::timeline::Values;
 use crate::unit::Nanos;
@@ -41,7 +42,7 @@ pub struct Record {
 pub struct RunId(pub String);
 
 /// What a run set out to do: the first line of its file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Run {
     /// Its name.
     pub id: RunId,
@@ -55,6 +56,9 @@ pub struct Run {
     pub cases: Vec<Planned>,
     /// Cases that the scenarios exclude, each with its reason.
     pub skipped: Vec<Skipped>,
+    /// What its second subject is held to by its first; none for a run that only measures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<Terms>,
 }
 
 /// One case of a run.

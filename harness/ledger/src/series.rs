@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use serde::{Serialize, Serializer};
+
 use crate::metric::{Metric, Tails};
 use crate::record::Samples;
 use crate::stats;
@@ -106,6 +108,12 @@ impl fmt::Display for Series {
             Quantile::P95 => f.pad(&format!("{name}-p95")),
             Quantile::P99 => f.pad(&format!("{name}-p99")),
         }
+    }
+}
+
+impl Serialize for Series {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

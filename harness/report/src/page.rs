@@ -6,6 +6,7 @@ mod headline;
 mod notes;
 mod results;
 mod service;
+mod verdicts;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use windtunnel_ledger::case::CaseId;
@@ -27,6 +28,7 @@ struct Section {
 /// The whole document.
 pub(crate) fn page(view: &View<'_>, plots: &[Plot], services: &[ServicePlot]) -> Markup {
     let sections: Vec<Section> = [
+        verdicts::section(view),
         comparison::section(view),
         results::section(view),
         service::section(view, services),
