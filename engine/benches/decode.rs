@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use windtunnel_engine::{
-    Choice, Dtype, Engine, EngineConfig, KvLayout, ModelSource, PrefixCache, Request, RequestId,
+    Choice, Dtype, Engine, EngineConfig, KvLayout, ModelSource, PrefixCache, QuantPlan, Request,
+    RequestId,
 };
 
 /// Tokens in the cache when measuring begins.
@@ -21,6 +22,7 @@ fn load(preset: &str, dtype: Dtype, batch: usize) -> Engine {
     Engine::load(&EngineConfig {
         model: ModelSource::Preset { name: preset.into(), seed: 1 },
         dtype,
+        quant: QuantPlan::DENSE,
         kv: KvLayout::Contiguous,
         attention: Choice::Auto,
         prefix_cache: PrefixCache::Off,

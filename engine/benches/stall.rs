@@ -8,7 +8,9 @@
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use windtunnel_engine::{Choice, Dtype, Engine, EngineConfig, ModelSource, PrefixCache, Request};
+use windtunnel_engine::{
+    Choice, Dtype, Engine, EngineConfig, ModelSource, PrefixCache, QuantPlan, Request,
+};
 
 /// Sequences that decode.
 const DECODES: usize = 4;
@@ -23,6 +25,7 @@ fn load(step_tokens: usize) -> Engine {
     Engine::load(&EngineConfig {
         model: ModelSource::Preset { name: "tiny-llama".into(), seed: 1 },
         dtype: Dtype::F32,
+        quant: QuantPlan::DENSE,
         kv: "paged-32".parse().expect("a layout"),
         attention: Choice::Auto,
         prefix_cache: PrefixCache::Off,

@@ -11,8 +11,8 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use tracing::debug_span;
 use windtunnel_engine::telemetry::Stopwatch;
 use windtunnel_engine::{
-    Choice, Dtype, Engine, EngineConfig, Eos, KvLayout, ModelSource, PrefixCache, Request,
-    Sampling, Stages, Stats, StepReport, Truncation,
+    Choice, Dtype, Engine, EngineConfig, Eos, KvLayout, ModelSource, PrefixCache, QuantPlan,
+    Request, Sampling, Stages, Stats, StepReport, Truncation,
 };
 
 /// Longest sequence.
@@ -22,6 +22,7 @@ fn step(c: &mut Criterion) {
     let mut engine = Engine::load(&EngineConfig {
         model: ModelSource::Preset { name: "tiny-llama".into(), seed: 1 },
         dtype: Dtype::F32,
+        quant: QuantPlan::DENSE,
         kv: KvLayout::Contiguous,
         attention: Choice::Auto,
         prefix_cache: PrefixCache::Off,

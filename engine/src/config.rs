@@ -10,6 +10,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::quant::QuantPlan;
 use crate::sampler::mix;
 
 /// What to load, and how to run it.
@@ -18,8 +19,10 @@ use crate::sampler::mix;
 pub struct EngineConfig {
     /// Where configuration and weights come from.
     pub model: ModelSource,
-    /// Element type of weights, activations and cache.
+    /// Element type of weights that are not quantised, activations and cache.
     pub dtype: Dtype,
+    /// Which matrices are quantised while they are read, and how.
+    pub quant: QuantPlan,
     /// How the key-value cache is cut into blocks.
     pub kv: KvLayout,
     /// Which attention backend computes.
@@ -227,18 +230,20 @@ impl FromStr for Choice {
 /// Serde for types whose text is their `Display` and `FromStr`.
 macro_rules! serde_as_text {
     ($($type:ty),+) => { $(
-        impl Serialize for $type {
+        impl serde::Serialize for $type {
             fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
                 to.collect_str(self)
             }
         }
 
-        impl<'de> Deserialize<'de> for $type {
+        impl<'de> serde::Deserialize<'de> for $type {
             fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+                <String as serde::Deserialize>::deserialize(from)?.parse().map_err(serde::de::Error::custom)
             }
         }
     )+ };
 }
+
+pub(crate) use serde_as_text;
 
 serde_as_text!(KvLayout, Choice);

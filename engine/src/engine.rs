@@ -76,7 +76,7 @@ impl Engine {
         let shape = KvShape::plan(config, longest)?;
 
         let tally = Tally::default();
-        let root = Weights::new(&*source, &placement, dtype, &tally);
+        let root = Weights::new(&*source, &placement, dtype, &tally).quantised(&config.quant);
         let model = (entry.load)(&file, &root)?;
         debug_assert_eq!((model.heads(), model.vocabulary()), (&heads, vocabulary));
         let kv = KvStore::new(&heads, shape, dtype, &placement)?;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::embedding::InputError;
+use crate::quant::QuantType;
 use crate::text::TextError;
 
 /// Shorthand for results of this crate.
@@ -58,6 +59,18 @@ pub enum Error {
         expected: &'static str,
         /// The type in the file.
         found: String,
+    },
+    /// A matrix that is stored in blocks was to be quantised.
+    #[error(
+        "tensor `{tensor}` is stored in {stored} already and is not quantised again, to {asked}; leave `quant` out, or load the model from floats"
+    )]
+    QuantisedTwice {
+        /// Full name of the tensor.
+        tensor: String,
+        /// Its format.
+        stored: QuantType,
+        /// The format that was asked for.
+        asked: QuantType,
     },
     /// `config.json` is understood, but says something impossible.
     #[error("`{file}`: {problem}")]

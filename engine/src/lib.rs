@@ -42,6 +42,7 @@ pub mod layers;
 pub mod models;
 pub mod pass;
 pub mod placement;
+pub mod quant;
 pub mod request;
 pub mod runtime;
 pub mod sampler;
@@ -58,6 +59,7 @@ pub use config::{Choice, Dtype, EngineConfig, KvLayout, ModelSource, PrefixCache
 pub use embedding::{EmbedRequest, Embedder, EmbedderConfig, Embeddings, InputError, Overlong};
 pub use engine::{Engine, Step};
 pub use error::{Error, Result, Unsupported};
+pub use quant::{LayerQuant, Quant, QuantPlan, QuantType};
 pub use request::{Eos, Event, Finish, Request, RequestId, Truncation, Usage};
 pub use runtime::{Canceller, Client, Pending, Response, Runtime, Stamped};
 pub use sampler::{Dry, Logprobs, Sampling};

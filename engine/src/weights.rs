@@ -11,10 +11,12 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::config::ModelSource;
 use crate::error::{Error, Result};
-use crate::layers::linear::Linear;
+use crate::layers::linear::{Linear, Matrix};
 use crate::layers::norm::{Norm, NormKind};
+use crate::layers::table::Table;
 use crate::models::config::ConfigFile;
 use crate::placement::Placement;
+use crate::quant::{Quant, QuantPlan, QuantType, Quantised, Role};
 
 mod outline;
 mod preset;
@@ -37,6 +39,28 @@ pub trait Source: Send + Sync {
 
     /// Whether there is a tensor `name`.
     fn has(&self, name: &str) -> bool;
+
+    /// The format of the matrix `name`, if it is stored in blocks; `None` if in floats.
+    fn quant(&self, _name: &str) -> Option<QuantType> {
+        None
+    }
+
+    /// The matrix `name`, which must have `shape`, in blocks of `kind`: as they are stored if that
+    /// is how it is stored, else made of floats.
+    ///
+    /// # Errors
+    ///
+    /// As [`tensor`](Self::tensor), and when rows are no whole blocks.
+    fn quantised(
+        &self,
+        name: &str,
+        shape: [usize; 2],
+        kind: QuantType,
+        device: &Device,
+    ) -> Result<Quantised> {
+        let numbers = self.tensor(name, &shape, DType::F32, &Device::Cpu)?;
+        Ok(Quantised::of(kind, &numbers, device)?)
+    }
 }
 
 /// A model as found: its configuration and its numbers.
@@ -122,6 +146,15 @@ impl Bias {
     }
 }
 
+/// Whether a table is used for something else too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ties {
+    /// It is looked up alone.
+    None,
+    /// It also turns hidden states into logits.
+    Head,
+}
+
 /// Counts what was handed out.
 #[derive(Debug, Default)]
 pub struct Tally {
@@ -130,6 +163,11 @@ pub struct Tally {
 }
 
 impl Tally {
+    fn add(&self, parameters: u64, bytes: u64) {
+        self.parameters.set(self.parameters.get() + parameters);
+        self.bytes.set(self.bytes.get() + bytes);
+    }
+
     /// Numbers handed out.
     pub fn parameters(&self) -> u64 {
         self.parameters.get()
@@ -147,24 +185,32 @@ pub struct Weights<'a> {
     source: &'a dyn Source,
     placement: &'a Placement,
     dtype: DType,
+    quant: &'a QuantPlan,
     device: &'a Device,
+    layer: Option<usize>,
     tally: &'a Tally,
     prefix: String,
 }
 
 impl<'a> Weights<'a> {
-    /// The root of the tree, on the first device.
+    /// The root of the tree, on the first device; nothing is quantised that is not stored so.
     pub fn new(
         source: &'a dyn Source,
         placement: &'a Placement,
         dtype: DType,
         tally: &'a Tally,
     ) -> Self {
-        let device = placement.first();
-        Self { source, placement, dtype, device, tally, prefix: String::new() }
+        let (device, quant) = (placement.first(), QuantPlan::DENSE_REF);
+        let (layer, prefix) = (None, String::new());
+        Self { source, placement, dtype, quant, device, layer, tally, prefix }
     }
 
-    /// Element type of everything handed out.
+    /// The same place, with matrices quantised as `plan` says.
+    pub fn quantised(self, plan: &'a QuantPlan) -> Self {
+        Self { quant: plan, ..self }
+    }
+
+    /// Element type of everything handed out that is not quantised.
     pub const fn dtype(&self) -> DType {
         self.dtype
     }
@@ -183,7 +229,7 @@ impl<'a> Weights<'a> {
     /// Into `layers.{index}`, on the device of that layer.
     pub fn layer(&self, index: usize) -> Self {
         let prefix = self.path(&format!("layers.{index}"));
-        Self { prefix, device: self.placement.layer(index), ..self.clone() }
+        Self { prefix, device: self.placement.layer(index), layer: Some(index), ..self.clone() }
     }
 
     fn path(&self, name: &str) -> String {
@@ -203,9 +249,29 @@ impl<'a> Weights<'a> {
     fn tensor_as(&self, dtype: DType, name: &str, shape: &[usize]) -> Result<Tensor> {
         let tensor = self.source.tensor(&self.path(name), shape, dtype, self.device)?;
         let count = tensor.elem_count() as u64;
-        self.tally.parameters.set(self.tally.parameters() + count);
-        self.tally.bytes.set(self.tally.bytes() + count * dtype.size_in_bytes() as u64);
+        self.tally.add(count, count * dtype.size_in_bytes() as u64);
         Ok(tensor)
+    }
+
+    /// The matrix `name`, `[outputs, inputs]`: in the blocks in which it is stored, or as the plan
+    /// says for its `role` and its layer.
+    fn matrix(&self, name: &str, [outputs, inputs]: [usize; 2], role: Role) -> Result<Matrix> {
+        let path = self.path(name);
+        let asked = self.quant.of(role, self.layer);
+        let kind = match (self.source.quant(&path), asked) {
+            (Some(stored), Quant::Dense) => Some(stored),
+            (Some(stored), Quant::Blocks(asked)) => {
+                return Err(Error::QuantisedTwice { tensor: path, stored, asked });
+            }
+            (None, Quant::Dense) => None,
+            (None, Quant::Blocks(asked)) => asked.fitting(inputs),
+        };
+        let Some(kind) = kind else {
+            return Ok(Matrix::Dense(self.tensor(name, &[outputs, inputs])?));
+        };
+        let matrix = self.source.quantised(&path, [outputs, inputs], kind, self.device)?;
+        self.tally.add((outputs * inputs) as u64, kind.bytes(outputs, inputs));
+        Ok(Matrix::Quantised(matrix))
     }
 
     /// The layer `name` from `inputs` to `outputs`: `{name}.weight`, `[outputs, inputs]`, and
@@ -216,12 +282,48 @@ impl<'a> Weights<'a> {
     /// As [`Source::tensor`].
     pub fn linear(&self, name: &str, inputs: usize, outputs: usize, bias: Bias) -> Result<Linear> {
         let at = self.pp(name);
-        let weight = at.tensor("weight", &[outputs, inputs])?;
+        let weight = at.matrix("weight", [outputs, inputs], Role::Projection)?;
         let bias = match bias {
             Bias::Absent => None,
             Bias::Present => Some(at.tensor("bias", &[outputs])?),
         };
         Ok(Linear::new(weight, bias))
+    }
+
+    /// The layer `name` from `inputs` to `outputs`, without a bias, that decides who computes or how
+    /// much something counts: as [`linear`](Self::linear), and never quantised.
+    ///
+    /// # Errors
+    ///
+    /// As [`Source::tensor`].
+    pub fn router(&self, name: &str, inputs: usize, outputs: usize) -> Result<Linear> {
+        let weight = self.pp(name).tensor("weight", &[outputs, inputs])?;
+        Ok(Linear::new(Matrix::Dense(weight), None))
+    }
+
+    /// The layer `name` that turns `hidden` into logits of `vocabulary`, without a bias.
+    ///
+    /// # Errors
+    ///
+    /// As [`Source::tensor`].
+    pub fn head(&self, name: &str, hidden: usize, vocabulary: usize) -> Result<Linear> {
+        let weight = self.pp(name).matrix("weight", [vocabulary, hidden], Role::Head)?;
+        Ok(Linear::new(weight, None))
+    }
+
+    /// The table `name` of a vector of `width` for each of `tokens`: `{name}.weight`,
+    /// `[tokens, width]`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Source::tensor`].
+    pub fn table(&self, name: &str, tokens: usize, width: usize, ties: Ties) -> Result<Table> {
+        let role = match ties {
+            Ties::None => Role::Embedding,
+            Ties::Head => Role::Head,
+        };
+        let rows = self.pp(name).matrix("weight", [tokens, width], role)?;
+        Ok(Table::new(rows, self.dtype))
     }
 
     /// The layers that share the matrix `{name}.weight`, `[Σ outputs, inputs]`, and the bias

@@ -20,8 +20,8 @@ use windtunnel_engine::pass::{Observer, Place};
 use windtunnel_engine::scheduler::Grant;
 use windtunnel_engine::weights::{Preset, Random, Source};
 use windtunnel_engine::{
-    Choice, Dtype, Engine, EngineConfig, Eos, Event, ModelSource, PrefixCache, Request, Sampling,
-    Truncation,
+    Choice, Dtype, Engine, EngineConfig, Eos, Event, ModelSource, PrefixCache, QuantPlan, Request,
+    Sampling, Truncation,
 };
 
 const SEED: u64 = 11;
@@ -449,6 +449,7 @@ fn engine(
     let mut engine = Engine::load(&EngineConfig {
         model: ModelSource::Preset { name: preset.into(), seed: SEED },
         dtype,
+        quant: QuantPlan::DENSE,
         kv: "paged-16".parse().unwrap(),
         attention: Choice::Named(backend.into()),
         prefix_cache: PrefixCache::Off,

@@ -10,7 +10,7 @@ use windtunnel_engine::embedding::Prompt;
 use windtunnel_engine::models::{EMBEDDERS, MODELS, Purpose};
 use windtunnel_engine::{
     Choice, Dtype, EmbedRequest, Embedder, EmbedderConfig, Engine, EngineConfig, KvLayout,
-    ModelSource, Overlong, PrefixCache,
+    ModelSource, Overlong, PrefixCache, QuantPlan,
 };
 
 fn preset(name: &str) -> ModelSource {
@@ -40,6 +40,7 @@ fn engine_refuses(model: ModelSource) -> String {
     let config = EngineConfig {
         model,
         dtype: Dtype::F32,
+        quant: QuantPlan::DENSE,
         kv: KvLayout::Contiguous,
         attention: Choice::Auto,
         prefix_cache: PrefixCache::Off,

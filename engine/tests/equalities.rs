@@ -13,7 +13,7 @@ use windtunnel_engine::models::MODELS;
 use windtunnel_engine::weights::presets;
 use windtunnel_engine::{
     Choice, Dry, Dtype, Engine, EngineConfig, Eos, Event, Finish, ModelSource, PrefixCache,
-    Request, RequestId, Sampling, Stats, Truncation,
+    QuantPlan, Request, RequestId, Sampling, Stats, Truncation,
 };
 
 const BLOCK: usize = 16;
@@ -45,6 +45,7 @@ fn config(preset: &str, way: Way) -> EngineConfig {
     EngineConfig {
         model: ModelSource::Preset { name: preset.into(), seed: 11 },
         dtype: Dtype::F32,
+        quant: QuantPlan::DENSE,
         kv: way.kv.parse().unwrap(),
         attention: Choice::Named(way.backend.into()),
         prefix_cache: PrefixCache::Off,

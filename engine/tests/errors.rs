@@ -11,13 +11,14 @@ use windtunnel_engine::models::MODELS;
 use windtunnel_engine::weights::{embedder_presets, presets};
 use windtunnel_engine::{
     Choice, Dry, Dtype, Engine, EngineConfig, Eos, Event, Finish, KvLayout, ModelSource,
-    PrefixCache, Request, Sampling, Truncation, Usage,
+    PrefixCache, QuantPlan, Request, Sampling, Truncation, Usage,
 };
 
 fn config() -> EngineConfig {
     EngineConfig {
         model: ModelSource::Preset { name: "tiny-llama".into(), seed: 1 },
         dtype: Dtype::F32,
+        quant: QuantPlan::DENSE,
         kv: KvLayout::Paged { block: NonZeroUsize::new(16).unwrap() },
         attention: Choice::Auto,
         prefix_cache: PrefixCache::Off,
@@ -109,7 +110,7 @@ fn settings_that_contradict_each_other_are_refused() {
 fn an_unknown_key_of_the_configuration_is_named() {
     let mut json = serde_json::to_value(config()).unwrap();
     json["kv_token"] = 3.into();
-    assert_snapshot!(serde_json::from_value::<EngineConfig>(json).unwrap_err(), @"unknown field `kv_token`, expected one of `model`, `dtype`, `kv`, `attention`, `prefix_cache`, `kv_tokens`, `max_step_tokens`, `max_sequences`, `max_sequence_length`");
+    assert_snapshot!(serde_json::from_value::<EngineConfig>(json).unwrap_err(), @"unknown field `kv_token`, expected one of `model`, `dtype`, `quant`, `kv`, `attention`, `prefix_cache`, `kv_tokens`, `max_step_tokens`, `max_sequences`, `max_sequence_length`");
 }
 
 #[test]

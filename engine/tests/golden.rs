@@ -16,8 +16,8 @@ use windtunnel_engine::engine::StepObserver;
 use windtunnel_engine::pass::{Observer, Place};
 use windtunnel_engine::scheduler::Grant;
 use windtunnel_engine::{
-    Choice, Dtype, Engine, EngineConfig, Event, KvLayout, ModelSource, PrefixCache, Request,
-    RequestId,
+    Choice, Dtype, Engine, EngineConfig, Event, KvLayout, ModelSource, PrefixCache, QuantPlan,
+    Request, RequestId,
 };
 
 const LAYOUTS: &[&str] = &["contiguous", "paged-1", "paged-16", "paged-32"];
@@ -93,6 +93,7 @@ fn engine(golden: &Golden, setup: &Setup) -> Engine {
     Engine::load(&EngineConfig {
         model: ModelSource::Folder { path: golden.folder.clone() },
         dtype: setup.dtype,
+        quant: QuantPlan::DENSE,
         kv: setup.kv.parse().unwrap(),
         attention: Choice::Named(setup.backend.into()),
         prefix_cache: PrefixCache::Off,

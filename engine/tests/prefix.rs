@@ -11,8 +11,8 @@ use windtunnel_engine::attention::BACKENDS;
 use windtunnel_engine::models::MODELS;
 use windtunnel_engine::weights::presets;
 use windtunnel_engine::{
-    Choice, Dtype, Engine, EngineConfig, Eos, Event, Finish, ModelSource, PrefixCache, Request,
-    RequestId, Sampling, Stats, Truncation,
+    Choice, Dtype, Engine, EngineConfig, Eos, Event, Finish, ModelSource, PrefixCache, QuantPlan,
+    Request, RequestId, Sampling, Stats, Truncation,
 };
 
 const BLOCK: usize = 16;
@@ -42,6 +42,7 @@ fn config(preset: &str, way: Way, kv: &str, prefix_cache: PrefixCache) -> Engine
     EngineConfig {
         model: ModelSource::Preset { name: preset.into(), seed: 11 },
         dtype: Dtype::F32,
+        quant: QuantPlan::DENSE,
         kv: kv.parse().unwrap(),
         attention: Choice::Named(way.backend.into()),
         prefix_cache,

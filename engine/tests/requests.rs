@@ -7,7 +7,7 @@ use std::path::Path;
 
 use windtunnel_engine::{
     Choice, Dtype, Engine, EngineConfig, Eos, Event, Finish, Footprint, KvLayout, ModelSource,
-    PrefixCache, Request, RequestId, Sampling, Truncation, Usage,
+    PrefixCache, QuantPlan, Request, RequestId, Sampling, Truncation, Usage,
 };
 
 const CONTEXT: usize = 24;
@@ -16,6 +16,7 @@ fn config() -> EngineConfig {
     EngineConfig {
         model: ModelSource::Preset { name: "tiny-qwen3".into(), seed: 1 },
         dtype: Dtype::F32,
+        quant: QuantPlan::DENSE,
         kv: KvLayout::Contiguous,
         attention: Choice::Auto,
         prefix_cache: PrefixCache::Off,

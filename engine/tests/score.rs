@@ -4,14 +4,15 @@
 
 use windtunnel_engine::weights::presets;
 use windtunnel_engine::{
-    Choice, Dtype, Engine, EngineConfig, Eos, Error, KvLayout, ModelSource, PrefixCache, Request,
-    Sampling, Truncation, score,
+    Choice, Dtype, Engine, EngineConfig, Eos, Error, KvLayout, ModelSource, PrefixCache, QuantPlan,
+    Request, Sampling, Truncation, score,
 };
 
 fn engine(preset: &str, step_tokens: usize) -> Engine {
     Engine::load(&EngineConfig {
         model: ModelSource::Preset { name: preset.into(), seed: 1 },
         dtype: Dtype::F32,
+        quant: QuantPlan::DENSE,
         kv: KvLayout::Paged { block: 16.try_into().unwrap() },
         attention: Choice::Auto,
         prefix_cache: PrefixCache::On,

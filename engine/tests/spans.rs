@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 use windtunnel_engine::{
-    Choice, Dtype, Engine, EngineConfig, Eos, ModelSource, PrefixCache, Request, Sampling,
-    Truncation,
+    Choice, Dtype, Engine, EngineConfig, Eos, ModelSource, PrefixCache, QuantPlan, Request,
+    Sampling, Truncation,
 };
 
 static SPANS: Mutex<Vec<(Level, &'static str)>> = Mutex::new(Vec::new());
@@ -45,6 +45,7 @@ fn a_step_is_a_span_with_its_stages_at_debug_level() {
     let mut engine = Engine::load(&EngineConfig {
         model: ModelSource::Preset { name: "tiny-llama".into(), seed: 1 },
         dtype: Dtype::F32,
+        quant: QuantPlan::DENSE,
         kv: "paged-16".parse().unwrap(),
         attention: Choice::Auto,
         prefix_cache: PrefixCache::On,

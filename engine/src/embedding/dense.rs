@@ -140,6 +140,7 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
+    use crate::layers::linear::Matrix;
 
     #[test]
     fn activations_are_what_torch_calls_by_that_name() {
@@ -164,8 +165,8 @@ mod tests {
         let tensor = |numbers: &[f32], shape: &[usize]| {
             Tensor::from_slice(numbers, shape, &Device::Cpu).unwrap()
         };
-        let linear =
-            Linear::new(tensor(&[1.0, 2.0, -3.0, 4.0], &[2, 2]), Some(tensor(&[-4.0, 1.0], &[2])));
+        let weight = Matrix::Dense(tensor(&[1.0, 2.0, -3.0, 4.0], &[2, 2]));
+        let linear = Linear::new(weight, Some(tensor(&[-4.0, 1.0], &[2])));
         let dense = Dense { linear, activation: DenseActivation::Relu };
         let out = dense.forward(&tensor(&[1.0, 1.0], &[1, 2])).unwrap();
         assert_eq!(out.to_vec2::<f32>().unwrap(), [[0.0, 2.0]]);

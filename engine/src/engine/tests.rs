@@ -8,6 +8,7 @@ use candle_core::{Result as TensorResult, Tensor, bail};
 
 use super::*;
 use crate::config::{Choice, Dtype, ModelSource};
+use crate::quant::QuantPlan;
 use crate::request::{Eos, Finish, Truncation, Usage};
 use crate::sampler::Sampling;
 
@@ -77,6 +78,7 @@ fn engine_of(step_tokens: usize, fault: Option<Fault>) -> Engine {
     let mut engine = Engine::load(&EngineConfig {
         model: ModelSource::Preset { name: "tiny-qwen3".into(), seed: 1 },
         dtype: Dtype::F32,
+        quant: QuantPlan::DENSE,
         kv: "paged-4".parse().unwrap(),
         attention: Choice::Auto,
         prefix_cache: PrefixCache::On,

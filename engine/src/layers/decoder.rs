@@ -14,9 +14,10 @@ use crate::layers::moe::{Moe, MoeConfig};
 use crate::layers::norm::{Norm, NormKind};
 use crate::layers::rope::{Angles, Ropes};
 use crate::layers::self_attention::{Projections, SelfAttention};
+use crate::layers::table::Table;
 use crate::models::{Body, Model};
 use crate::pass::{Pass, Place};
-use crate::weights::{Bias, Weights};
+use crate::weights::{Ties, Weights};
 
 /// A decoder, fully described.
 #[derive(Debug, Clone)]
@@ -117,7 +118,7 @@ pub struct Stack {
     config: DecoderConfig,
     dtype: DType,
     /// `[vocabulary, hidden]`.
-    embedding: Tensor,
+    embedding: Table,
     layers: Vec<Layer>,
     norm: Norm,
 }
@@ -149,8 +150,8 @@ impl Decoder {
         let DecoderConfig { hidden, vocabulary, head, .. } = config;
         let stack = Stack::load(config, &weights.pp("model"))?;
         let head = match head {
-            Head::Tied => Linear::new(stack.embedding.clone(), None),
-            Head::Own => weights.linear("lm_head", hidden, vocabulary, Bias::Absent)?,
+            Head::Tied => stack.embedding.tied(),
+            Head::Own => weights.head("lm_head", hidden, vocabulary)?,
         };
         Ok(Self { stack, head })
     }
@@ -164,7 +165,11 @@ impl Stack {
     /// When a tensor is missing or has another shape.
     pub fn load(config: DecoderConfig, weights: &Weights<'_>) -> Result<Self> {
         let DecoderConfig { hidden, vocabulary, norm, .. } = config;
-        let embedding = weights.pp("embed_tokens").tensor("weight", &[vocabulary, hidden])?;
+        let ties = match config.head {
+            Head::Tied => Ties::Head,
+            Head::Own => Ties::None,
+        };
+        let embedding = weights.table("embed_tokens", vocabulary, hidden, ties)?;
         let layers = (0..config.heads.masks.len())
             .map(|index| Layer::load(index, &config, &weights.layer(index)))
             .collect::<Result<_>>()?;
@@ -175,7 +180,7 @@ impl Stack {
     /// What leaves the last layer, `[tokens, hidden]`.
     fn stream(&self, pass: &mut Pass<'_>) -> TensorResult<Tensor> {
         let factor = self.config.scales.embedding;
-        let mut x = scaled(&self.embedding.index_select(pass.tokens(), 0)?, factor)?;
+        let mut x = scaled(&self.embedding.look_up(pass.tokens())?, factor)?;
         pass.show(Place::Embedding, &x);
         let mut angles = self.config.ropes.angles(pass, self.dtype)?;
         for (index, layer) in self.layers.iter().enumerate() {

@@ -2,26 +2,66 @@
 //!
 //! The only place that knows how a matrix is stored and which kernel multiplies it.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
+
+use crate::quant::Quantised;
 
 mod cpu;
+
+/// A matrix `[out, in]`, however it is stored.
+#[derive(Debug, Clone)]
+pub enum Matrix {
+    /// In floats.
+    Dense(Tensor),
+    /// In blocks.
+    Quantised(Quantised),
+}
+
+impl Matrix {
+    /// Its rows from `first` on, `rows` of them. On the CPU they share its memory.
+    ///
+    /// # Errors
+    ///
+    /// When it has fewer rows.
+    pub fn narrow(&self, first: usize, rows: usize) -> Result<Self> {
+        Ok(match self {
+            Self::Dense(weight) => Self::Dense(weight.narrow(0, first, rows)?),
+            Self::Quantised(weight) => Self::Quantised(weight.narrow(first..first + rows)?),
+        })
+    }
+
+    /// `x · wᵀ`.
+    fn times(&self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Dense(weight) => match weight.device() {
+                Device::Cpu => cpu::matmul(x, weight),
+                _ => x.matmul(&weight.t()?),
+            },
+            Self::Quantised(weight) => match weight.device() {
+                Device::Cpu => cpu::matmul_quantised(x, weight),
+                // The kernels of candle take and give f32.
+                _ => x.to_dtype(DType::F32)?.apply_op1_no_bwd(weight.whole())?.to_dtype(x.dtype()),
+            },
+        }
+    }
+}
 
 /// A matrix, perhaps with a bias.
 #[derive(Debug, Clone)]
 pub struct Linear {
-    /// `[out, in]`.
-    weight: Tensor,
+    weight: Matrix,
     /// `[out]`.
     bias: Option<Tensor>,
 }
 
 impl Linear {
     /// From `weight`, `[out, in]`, and `bias`, `[out]`.
-    pub const fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
+    pub const fn new(weight: Matrix, bias: Option<Tensor>) -> Self {
         Self { weight, bias }
     }
 
-    /// The layers of `outputs` that lie one below the other in this one. They share its memory.
+    /// The layers of `outputs` that lie one below the other in this one. On the CPU they share its
+    /// memory.
     ///
     /// # Errors
     ///
@@ -30,7 +70,7 @@ impl Linear {
         let mut parts = std::array::from_fn(|_| self.clone());
         let mut first = 0;
         for (part, rows) in parts.iter_mut().zip(outputs) {
-            part.weight = self.weight.narrow(0, first, rows)?;
+            part.weight = self.weight.narrow(first, rows)?;
             part.bias = self.bias.as_ref().map(|bias| bias.narrow(0, first, rows)).transpose()?;
             first += rows;
         }
@@ -43,10 +83,7 @@ impl Linear {
     ///
     /// When shapes, dtypes or devices of `x` and the weight differ.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let y = match self.weight.device() {
-            Device::Cpu => cpu::matmul(x, &self.weight)?,
-            _ => x.matmul(&self.weight.t()?)?,
-        };
+        let y = self.weight.times(x)?;
         match &self.bias {
             Some(bias) => y.broadcast_add(bias),
             None => Ok(y),

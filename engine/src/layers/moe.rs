@@ -9,7 +9,7 @@ use candle_core::{D, DType, Result as TensorResult, Tensor};
 use crate::error::Result;
 use crate::layers::linear::Linear;
 use crate::layers::mlp::{Mlp, MlpConfig};
-use crate::weights::{Bias, Weights};
+use crate::weights::Weights;
 
 /// A block of experts, fully described.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,10 +82,10 @@ impl Moe {
         let mlp = |index: usize| Mlp::load(expert, hidden, &at.pp(&index.to_string()));
         let shared_of = |config| -> Result<_> {
             let mlp = Mlp::load(config, hidden, &weights.pp("shared_expert"))?;
-            Ok((mlp, weights.linear("shared_expert_gate", hidden, 1, Bias::Absent)?))
+            Ok((mlp, weights.router("shared_expert_gate", hidden, 1)?))
         };
         Ok(Self {
-            router: weights.linear("gate", hidden, *experts, Bias::Absent)?,
+            router: weights.router("gate", hidden, *experts)?,
             experts: (0..*experts).map(mlp).collect::<Result<_>>()?,
             asked: *asked,
             shares: *shares,
@@ -161,7 +161,7 @@ mod tests {
     use crate::layers::activation::Activation;
     use crate::layers::mlp::MlpForm;
     use crate::placement::Placement;
-    use crate::weights::{Random, Source, Tally};
+    use crate::weights::{Bias, Random, Source, Tally};
 
     const EXPERTS: usize = 6;
     const HIDDEN: usize = 12;

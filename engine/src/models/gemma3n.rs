@@ -16,8 +16,9 @@ use crate::layers::decoder::{scaled, softcapped};
 use crate::layers::linear::Linear;
 use crate::layers::norm::{Norm, NormKind};
 use crate::layers::rope::Ropes;
+use crate::layers::table::Table;
 use crate::pass::{Pass, Place};
-use crate::weights::{Bias, Weights};
+use crate::weights::{Bias, Ties, Weights};
 
 mod altup;
 mod layer;
@@ -158,7 +159,7 @@ struct Gemma3n {
     config: Config,
     dtype: DType,
     /// `[vocabulary, hidden]`, also the output matrix.
-    embedding: Tensor,
+    embedding: Table,
     per_layer: PerLayer,
     streams: Streams,
     layers: Vec<Layer>,
@@ -169,8 +170,8 @@ struct Gemma3n {
 impl Gemma3n {
     fn load(config: Config, weights: &Weights<'_>) -> Result<Self> {
         let model = weights.pp("model");
-        let shape = [config.vocabulary, config.hidden];
-        let embedding = model.pp("embed_tokens").tensor("weight", &shape)?;
+        let embedding =
+            model.table("embed_tokens", config.vocabulary, config.hidden, Ties::Head)?;
         let layers = (0..config.heads.masks.len())
             .map(|index| Layer::load(index, &config, &model.layer(index)))
             .collect::<Result<_>>()?;
@@ -180,7 +181,7 @@ impl Gemma3n {
             streams: Streams::load(&config, &model)?,
             layers,
             norm: model.norm("norm", config.hidden, config.norm)?,
-            head: Linear::new(embedding.clone(), None),
+            head: embedding.tied(),
             embedding,
             config,
         })
@@ -206,7 +207,7 @@ impl Model for Gemma3n {
 
     fn forward(&self, pass: &mut Pass<'_>) -> TensorResult<Tensor> {
         let scale = (self.config.hidden as f64).sqrt();
-        let embedded = scaled(&self.embedding.index_select(pass.tokens(), 0)?, scale)?;
+        let embedded = scaled(&self.embedding.look_up(pass.tokens())?, scale)?;
         let per_layer = self.per_layer.forward(pass.tokens(), &embedded)?;
         let mut x = self.streams.spread(&embedded)?;
         pass.show(Place::Embedding, &x.flatten_from(1)?);
@@ -230,7 +231,9 @@ impl Model for Gemma3n {
 /// What each layer is told about a token, beside the streams.
 struct PerLayer {
     /// `[per_layer_vocabulary, layers · per_layer]`.
-    embedding: Tensor,
+    embedding: Table,
+    /// Number of rows of it.
+    vocabulary: usize,
     /// `[hidden]` to `[layers · per_layer]`.
     projection: Linear,
     norm: Norm,
@@ -240,9 +243,10 @@ impl PerLayer {
     fn load(config: &Config, model: &Weights<'_>) -> Result<Self> {
         let Config { hidden, per_layer, per_layer_vocabulary, norm, .. } = *config;
         let width = config.heads.masks.len() * per_layer;
-        let embedding = model.pp("embed_tokens_per_layer");
+        let name = "embed_tokens_per_layer";
         Ok(Self {
-            embedding: embedding.tensor("weight", &[per_layer_vocabulary, width])?,
+            embedding: model.table(name, per_layer_vocabulary, width, Ties::None)?,
+            vocabulary: per_layer_vocabulary,
             projection: model.linear("per_layer_model_projection", hidden, width, Bias::Absent)?,
             norm: model.norm("per_layer_projection_norm", per_layer, norm)?,
         })
@@ -252,8 +256,8 @@ impl PerLayer {
     fn forward(&self, tokens: &Tensor, embedded: &Tensor) -> TensorResult<Tensor> {
         let per_layer = self.norm.dim();
         let shape = (tokens.elem_count(), (), per_layer);
-        let known = tokens.lt(self.embedding.dim(0)? as u32)?.to_dtype(DType::U32)?;
-        let table = self.embedding.index_select(&(tokens * known)?, 0)?.reshape(shape)?;
+        let known = tokens.lt(self.vocabulary as u32)?.to_dtype(DType::U32)?;
+        let table = self.embedding.look_up(&(tokens * known)?)?.reshape(shape)?;
         let projected = self.projection.forward(embedded)?.reshape(shape)?;
         let projected = scaled(&projected, (embedded.dim(1)? as f64).powf(-0.5))?;
         let sum = (self.norm.forward(&projected)? + (table * (per_layer as f64).sqrt())?)?;

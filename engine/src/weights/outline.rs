@@ -4,6 +4,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::Source;
 use crate::error::Result;
+use crate::quant::{QuantType, Quantised};
 
 /// Answers with tensors of the right shape that share a single zero and take no memory: a model
 /// loaded from it tells its geometry and its size.
@@ -17,5 +18,15 @@ impl Source for Outline {
 
     fn has(&self, _: &str) -> bool {
         true
+    }
+
+    fn quantised(
+        &self,
+        _: &str,
+        shape: [usize; 2],
+        kind: QuantType,
+        _: &Device,
+    ) -> Result<Quantised> {
+        Ok(Quantised::outline(kind, shape)?)
     }
 }

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use windtunnel_engine::{
     Choice, Dtype, Embedder, EmbedderConfig, Engine, EngineConfig, Error, Footprint, KvLayout,
-    ModelSource,
+    ModelSource, QuantPlan,
 };
 use windtunnel_ledger::case::{self, Arrival, Case, Lengths, Shape, Source, Workload};
 use windtunnel_ledger::record::{Digest, Iteration, IterationKind};
@@ -221,6 +221,7 @@ pub fn config(case: &Case, longest: Option<usize>) -> Result<EngineConfig> {
     Ok(EngineConfig {
         model: model(case),
         dtype: dtype(case),
+        quant: QuantPlan::DENSE,
         kv,
         attention: attention(case),
         prefix_cache: match prefix_cache {

@@ -1,16 +1,21 @@
 //! Matrix products on the CPU.
 //!
 //! With few rows (decoding) the weights are read once and the memory is what limits: each weight
-//! row is streamed from memory in its own dtype and meets all rows of `x` while it is in the
+//! row is streamed from memory as it is stored and meets all rows of `x` while it is in the
 //! cache. The sums run in f32 and in an order that does not depend on the number of rows, so a
 //! sequence gets the same numbers alone and in a batch. With many rows (prefill) the arithmetic
-//! limits, and the `gemm` crate multiplies in f32; halves are widened a panel at a time, never
-//! the whole matrix.
+//! limits, and the `gemm` crate multiplies in f32; halves and blocks are widened a panel at a time,
+//! never the whole matrix. What is quantised are the weights alone: a product with them differs
+//! from one with the same numbers in f32 by the order of its sum.
 
+use std::ops::Range;
+
+use candle_core::quantized::GgmlType;
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
 use crate::cpu::{Element, LANES, Lanes, Numbers, by_dtype, dot_rows};
+use crate::quant::{Quantised, by_type};
 
 /// Most rows that are streamed. Measured: beyond it `gemm` is faster (see `benches/linear.rs`).
 const STREAMED: usize = 16;
@@ -25,62 +30,153 @@ const PANEL: usize = 1 << 20;
 
 /// `x`: `[m, k]`, `w`: `[n, k]`; `[m, n]` in their common dtype.
 pub(super) fn matmul(x: &Tensor, w: &Tensor) -> Result<Tensor> {
-    by_dtype!(x.dtype(), product(x, w))
+    by_dtype!(x.dtype(), dense(x, w))
 }
 
-fn product<T: Element>(x: &Tensor, w: &Tensor) -> Result<Tensor> {
-    let ((m, k), (n, k_of_w)) = (x.dims2()?, w.dims2()?);
-    if k != k_of_w {
-        bail!("a linear layer of {k_of_w} inputs got {k}");
+fn dense<T: Element>(x: &Tensor, w: &Tensor) -> Result<Tensor> {
+    let (n, k) = w.dims2()?;
+    let numbers = Numbers::of(w)?;
+    product::<T>(x, &Dense { numbers: numbers.slice::<T>()?, n, k })
+}
+
+/// `x`: `[m, k]`, `w`: `[n, k]`; `[m, n]` in the dtype of `x`.
+pub(super) fn matmul_quantised(x: &Tensor, w: &Quantised) -> Result<Tensor> {
+    by_type!(w.kind(), blocked(x, w))
+}
+
+fn blocked<B: GgmlType>(x: &Tensor, w: &Quantised) -> Result<Tensor> {
+    let blocks = w.blocks::<B>()?;
+    let rows = Blocks { blocks, n: w.rows(), k: w.inputs() };
+    by_dtype!(x.dtype(), of_blocks(x, &rows))
+}
+
+/// [`product`] with its type parameters in the order that `by_dtype` needs.
+fn of_blocks<T: Element>(x: &Tensor, w: &impl Rows) -> Result<Tensor> {
+    product::<T>(x, w)
+}
+
+/// The rows of a matrix, however they are stored.
+trait Rows: Sync {
+    /// Number of rows.
+    fn n(&self) -> usize;
+
+    /// Numbers in each.
+    fn k(&self) -> usize;
+
+    /// All numbers, if they are f32.
+    fn wide(&self) -> Option<&[f32]>;
+
+    /// The numbers `range` of `row` as f32: themselves, or written to `scratch`, which must be as
+    /// long. A range begins at a multiple of [`CHUNK`] and ends at one or at the end of the row.
+    fn widened<'a>(&'a self, row: usize, range: Range<usize>, scratch: &'a mut [f32]) -> &'a [f32];
+}
+
+/// Rows of floats.
+struct Dense<'a, T> {
+    numbers: &'a [T],
+    n: usize,
+    k: usize,
+}
+
+impl<T: Element> Rows for Dense<'_, T> {
+    fn n(&self) -> usize {
+        self.n
+    }
+
+    fn k(&self) -> usize {
+        self.k
+    }
+
+    fn wide(&self) -> Option<&[f32]> {
+        (size_of::<T>() == 4).then(|| T::widened(self.numbers, &mut []))
+    }
+
+    #[inline(always)]
+    fn widened<'a>(&'a self, row: usize, range: Range<usize>, scratch: &'a mut [f32]) -> &'a [f32] {
+        T::widened(&self.numbers[row * self.k..][range], scratch)
+    }
+}
+
+/// Rows of blocks.
+struct Blocks<'a, B> {
+    blocks: &'a [B],
+    n: usize,
+    k: usize,
+}
+
+impl<B: GgmlType> Rows for Blocks<'_, B> {
+    fn n(&self) -> usize {
+        self.n
+    }
+
+    fn k(&self) -> usize {
+        self.k
+    }
+
+    fn wide(&self) -> Option<&[f32]> {
+        None
+    }
+
+    #[inline(always)]
+    fn widened<'a>(&'a self, row: usize, range: Range<usize>, scratch: &'a mut [f32]) -> &'a [f32] {
+        let first = row * (self.k / B::BLCK_SIZE);
+        let range = first + range.start / B::BLCK_SIZE..first + range.end / B::BLCK_SIZE;
+        B::to_float(&self.blocks[range], scratch);
+        scratch
+    }
+}
+
+fn product<T: Element>(x: &Tensor, w: &impl Rows) -> Result<Tensor> {
+    let ((m, k), n) = (x.dims2()?, w.n());
+    if k != w.k() {
+        bail!("a linear layer of {} inputs got {k}", w.k());
     }
     if m * n * k == 0 {
         return Tensor::zeros((m, n), x.dtype(), x.device());
     }
     let x = x.contiguous()?;
-    let (x_numbers, w_numbers) = (Numbers::of(&x)?, Numbers::of(w)?);
-    let w = w_numbers.slice::<T>()?;
-    let x_narrow = x_numbers.slice::<T>()?;
+    let numbers = Numbers::of(&x)?;
+    let narrow = numbers.slice::<T>()?;
     let mut scratch = vec![0.0; if size_of::<T>() == 4 { 0 } else { m * k }];
-    let x_wide = T::widened(x_narrow, &mut scratch);
+    let wide = T::widened(narrow, &mut scratch);
 
     let mut y = vec![0.0f32; m * n];
     if m <= STREAMED {
-        stream(x_wide, w, k, m, &mut y);
+        stream(wide, w, m, &mut y);
     } else {
-        panels(x_wide, w, k, &mut y);
+        panels(wide, w, &mut y);
     }
-    drop((x_numbers, w_numbers));
+    drop(numbers);
     Tensor::from_vec(T::narrowed(y), (m, n), x.device())
 }
 
 /// Reads each row of `w` once. `y`: `[m, n]`.
-fn stream<T: Element>(x: &[f32], w: &[T], k: usize, m: usize, y: &mut [f32]) {
+fn stream(x: &[f32], w: &impl Rows, m: usize, y: &mut [f32]) {
     if m == 1 {
-        let tasks = y.par_chunks_mut(TASK).zip(w.par_chunks(TASK * k));
-        return tasks.for_each(|(y, w)| stream_task(x, w, k, 1, y));
+        let tasks = y.par_chunks_mut(TASK).enumerate();
+        return tasks.for_each(|(task, y)| stream_task(x, w, task * TASK, 1, y));
     }
     // Tasks write whole rows of the transposed product, so that each owns its memory.
-    let n = w.len() / k;
+    let n = w.n();
     let mut transposed = vec![0.0f32; n * m];
-    let tasks = transposed.par_chunks_mut(TASK * m).zip(w.par_chunks(TASK * k));
-    tasks.for_each(|(y, w)| stream_task(x, w, k, m, y));
+    let tasks = transposed.par_chunks_mut(TASK * m).enumerate();
+    tasks.for_each(|(task, y)| stream_task(x, w, task * TASK, m, y));
     y.par_chunks_mut(n).enumerate().for_each(|(row, y)| {
         let column = transposed[row..].iter().step_by(m);
         y.iter_mut().zip(column).for_each(|(y, value)| *y = *value);
     });
 }
 
-/// A few rows of `w` against all of `x`. `y`: `[rows of w, m]`.
-fn stream_task<T: Element>(x: &[f32], w: &[T], k: usize, m: usize, y: &mut [f32]) {
+/// A few rows of `w`, from `first` on, against all of `x`. `y`: `[rows of w, m]`.
+fn stream_task(x: &[f32], w: &impl Rows, first: usize, m: usize, y: &mut [f32]) {
     let mut scratch = Scratch::new();
-    let fours = w.len() / k / TILE * TILE;
-    let (w, w_rest) = w.split_at(fours * k);
+    let fours = y.len() / m / TILE * TILE;
     let (y, y_rest) = y.split_at_mut(fours * m);
-    for (w, y) in w.chunks_exact(TILE * k).zip(y.chunks_exact_mut(TILE * m)) {
-        scratch.rows::<T, TILE>(x, w, k, y);
+    for (tile, y) in y.chunks_exact_mut(TILE * m).enumerate() {
+        scratch.rows::<TILE>(x, w, first + tile * TILE, y);
     }
-    for (w, y) in w_rest.chunks_exact(k).zip(y_rest.chunks_exact_mut(m)) {
-        scratch.rows::<T, 1>(x, w, k, y);
+    for (row, y) in y_rest.chunks_exact_mut(m).enumerate() {
+        scratch.rows::<1>(x, w, first + fours + row, y);
     }
 }
 
@@ -97,10 +193,10 @@ impl Scratch {
         Self { wide: [[0.0; CHUNK]; TILE], lanes: [[Lanes::splat(0.0); TILE]; STREAMED] }
     }
 
-    /// The `R` rows of `w` against all of `x`. `y`: `[R, m]`. Every sum has the same order,
-    /// whatever `R` and `m`: by lanes along the row, then over the lanes, then the odd end.
-    fn rows<T: Element, const R: usize>(&mut self, x: &[f32], w: &[T], k: usize, y: &mut [f32]) {
-        let m = y.len() / R;
+    /// The `R` rows of `w` from `first` on against all of `x`. `y`: `[R, m]`. Every sum has the same
+    /// order, whatever `R` and `m`: by lanes along the row, then over the lanes, then the odd end.
+    fn rows<const R: usize>(&mut self, x: &[f32], w: &impl Rows, first: usize, y: &mut [f32]) {
+        let (m, k) = (y.len() / R, w.k());
         self.lanes[..m].as_flattened_mut().fill(Lanes::splat(0.0));
         y.fill(0.0);
         let whole = k / LANES * LANES;
@@ -109,7 +205,7 @@ impl Scratch {
             let mut wide = self.wide.iter_mut();
             let w: [&[f32]; R] = std::array::from_fn(|row| {
                 let wide = wide.next().map_or(&mut [][..], |wide| &mut wide[..range.len()]);
-                T::widened(&w[row * k..][range.clone()], wide)
+                w.widened(first + row, range.clone(), wide)
             });
             for (row, lanes) in self.lanes.iter_mut().enumerate().take(m) {
                 let x = &x[row * k..][range.clone()];
@@ -132,24 +228,20 @@ impl Scratch {
 }
 
 /// Multiplies panel by panel with `gemm`. `y`: `[m, n]`.
-fn panels<T: Element>(x: &[f32], w: &[T], k: usize, y: &mut [f32]) {
-    let n = w.len() / k;
-    let panel = if size_of::<T>() == 4 { n } else { (PANEL / k).clamp(1, n) };
-    let mut scratch = vec![0.0f32; if size_of::<T>() == 4 { 0 } else { panel * k }];
+fn panels(x: &[f32], w: &impl Rows, y: &mut [f32]) {
+    let (n, k) = (w.n(), w.k());
+    if let Some(w) = w.wide() {
+        return multiply(x, w, k, y, n);
+    }
+    let panel = (PANEL / k).clamp(1, n);
+    let mut scratch = vec![0.0f32; panel * k];
     for first in (0..n).step_by(panel) {
         let rows = panel.min(n - first);
-        let w = &w[first * k..(first + rows) * k];
-        let w: &[f32] = if size_of::<T>() == 4 {
-            T::widened(w, &mut scratch)
-        } else {
-            let scratch = &mut scratch[..rows * k];
-            let rows = scratch.par_chunks_mut(k).zip(w.par_chunks(k));
-            rows.for_each(|(to, from)| {
-                T::widened(from, to);
-            });
-            scratch
-        };
-        multiply(x, w, k, &mut y[first..], n);
+        let scratch = &mut scratch[..rows * k];
+        scratch.par_chunks_mut(k).enumerate().for_each(|(row, to)| {
+            w.widened(first + row, 0..k, to);
+        });
+        multiply(x, scratch, k, &mut y[first..], n);
     }
 }
 

@@ -96,13 +96,12 @@ pub(super) struct AltUp {
 impl AltUp {
     pub(super) fn load(config: &Config, weights: &Weights<'_>) -> Result<Self> {
         let Config { hidden, streams, active, norm, .. } = *config;
-        let linear = |name, from, to| weights.linear(name, from, to, Bias::Absent);
         Ok(Self {
             active,
             router_norm: weights.norm("router_norm", hidden, norm)?,
-            router: linear("modality_router", hidden, streams)?,
-            prediction: linear("prediction_coefs", streams, streams * streams)?,
-            correction: linear("correction_coefs", streams, streams)?,
+            router: weights.router("modality_router", hidden, streams)?,
+            prediction: weights.router("prediction_coefs", streams, streams * streams)?,
+            correction: weights.router("correction_coefs", streams, streams)?,
             scale: match config.correction {
                 Correction::Plain => None,
                 Correction::Scaled => Some(weights.tensor("correct_output_scale", &[hidden])?),

@@ -1,0 +1,73 @@
+//! [`QuantPlan`]: which matrix is quantised how.
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use super::Quant;
+
+/// Which matrix is quantised how. Norms, biases, the routers of experts and whatever else only
+/// decides stay dense whatever the plan says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QuantPlan {
+    /// Every matrix of a layer, and what the others have where they say nothing.
+    pub weights: Quant,
+    /// The table that tokens are looked up in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedding: Option<Quant>,
+    /// The output matrix. One that is tied to the embedding is a single matrix and follows this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub head: Option<Quant>,
+    /// Layers with a quantisation of their own; of several that name a layer the last one counts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<LayerQuant>,
+}
+
+/// Layers with a quantisation of their own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LayerQuant {
+    /// From the first of them to the one after the last.
+    pub layers: Range<usize>,
+    /// What their matrices become.
+    pub quant: Quant,
+}
+
+/// What a matrix is for, as far as its quantisation depends on that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Looked up by token and nothing else.
+    Embedding,
+    /// Turns hidden states into logits; where it is tied, it is looked up too.
+    Head,
+    /// Everything else.
+    Projection,
+}
+
+impl QuantPlan {
+    /// Nothing is quantised.
+    pub const DENSE: Self =
+        Self { weights: Quant::Dense, embedding: None, head: None, layers: Vec::new() };
+
+    /// A reference to [`DENSE`](Self::DENSE) for whoever quantises nothing.
+    pub(crate) const DENSE_REF: &'static Self = &Self::DENSE;
+
+    /// The same for every matrix.
+    pub const fn uniform(quant: Quant) -> Self {
+        Self { weights: quant, embedding: None, head: None, layers: Vec::new() }
+    }
+
+    /// What becomes of a matrix that is used like this, in `layer` if it belongs to one.
+    pub fn of(&self, role: Role, layer: Option<usize>) -> Quant {
+        let own = layer.and_then(|layer| {
+            self.layers.iter().rev().find(|own| own.layers.contains(&layer)).map(|own| own.quant)
+        });
+        let apart = match role {
+            Role::Embedding => self.embedding,
+            Role::Head => self.head,
+            Role::Projection => own,
+        };
+        apart.unwrap_or(self.weights)
+    }
+}
