@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Say whether a change made anything slower, bigger or wrong, and write it down for a merge
     Gate(GateArgs),
+    /// Measure unchanged code against itself: the noise of this machine, and its false alarms
+    Calibrate(CalibrateArgs),
     /// Put two subjects side by side: medians, ratio, spread, verdicts
     Compare(CompareArgs),
     /// Show the arithmetic behind a verdict of a gate
@@ -153,6 +155,42 @@ pub(crate) struct GateArgs {
         conflicts_with_all = ["scenarios", "models", "filters", "base", "subject", "features", "policy", "quick", "out"]
     )]
     pub(crate) resume: Option<Option<PathBuf>>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+What it finds is added to `baselines/machines/MACHINE.json`, and every later gate on such a machine is \
+judged with it. Repeat it on other days: only then is it known how much days differ.
+
+Exit codes: 0 no false alarm, 4 unchanged code was called changed, or nothing could be judged.")]
+pub(crate) struct CalibrateArgs {
+    /// Scenarios (`gate/decode`), folders of them (`gate`), or paths to scenario files
+    #[arg(default_value = "gate")]
+    pub(crate) scenarios: Vec<String>,
+
+    /// Run on these models instead of the scenarios' own
+    #[arg(short, long, value_name = "MODEL", num_args = 1..)]
+    pub(crate) models: Vec<String>,
+
+    /// Keep only cases whose id contains this; `*` stands for anything; several must all match
+    #[arg(short, long = "filter", value_name = "PATTERN")]
+    pub(crate) filters: Vec<String>,
+
+    /// What to measure: `.` (the working tree), `rev:REVISION` or `probe:PATH`
+    #[arg(short, long = "subject", value_name = "SUBJECT", default_value = ".")]
+    pub(crate) subject: Wanted,
+
+    /// Cargo features to build it with
+    #[arg(long, value_name = "FEATURES", value_delimiter = ',')]
+    pub(crate) features: Vec<String>,
+
+    /// The policy: margins and the budget
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+
+    /// The file for the records; log and report are written beside it
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! `windtunnel compare`: two subjects, of one run or of two.
 
 use anyhow::{Context, Result, bail};
+use windtunnel_ledger::calibration::Floors;
 use windtunnel_ledger::compare::{Comparison, Pair, compare};
 use windtunnel_ledger::gate::{Setting, Terms};
 use windtunnel_ledger::record::Record;
@@ -10,7 +11,7 @@ use windtunnel_ledger::verdict::Verdict;
 use crate::args::CompareArgs;
 use crate::runs::find_run;
 use crate::workspace::Workspace;
-use crate::{exit, gate, show};
+use crate::{calibrate, exit, gate, show};
 
 /// Shows what the arguments name side by side.
 pub(crate) fn side_by_side(workspace: &Workspace, args: &CompareArgs) -> Result<u8> {
@@ -33,11 +34,11 @@ pub(crate) fn side_by_side(workspace: &Workspace, args: &CompareArgs) -> Result<
     let pairs = compare(&base.records, &head.records);
     show::result(&show::comparison(&base.name, &head.name, &pairs))?;
 
-    let terms = Terms {
-        policy: gate::read_policy(workspace, args.policy.as_deref())?,
-        setting: setting(&base, &head),
-        unseen: Vec::new(),
-    };
+    let policy = gate::read_policy(workspace, args.policy.as_deref())?;
+    let known = head.records.last().map(|record| record.environment.machine.key());
+    let floors =
+        known.map_or_else(|| Ok(Floors::default()), |key| calibrate::floors(workspace, &key))?;
+    let terms = Terms { floors, setting: setting(&base, &head), ..Terms::of(policy) };
     let report = windtunnel_ledger::gate::compare(&base.records, &head.records, &terms);
     show::result(&format!("\n{}", show::verdicts_of(&report)))?;
     let has_rows =

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use windtunnel_ledger::case::CaseId;
-use windtunnel_ledger::gate::{Report, Setting, Terms, report};
+use windtunnel_ledger::gate::{Report, Terms, report};
 use windtunnel_ledger::judge::interleaved::planned_looks;
 use windtunnel_ledger::policy::{Policy, Weight};
 use windtunnel_ledger::record::Subject;
@@ -18,7 +18,7 @@ use crate::runs::{page_of, write_report};
 use crate::session::{self, Session, Setup};
 use crate::subject::{self, Built};
 use crate::workspace::Workspace;
-use crate::{estimate, exit, run, scenario, show};
+use crate::{calibrate, estimate, exit, machine, run, scenario, show};
 
 mod annotations;
 mod document;
@@ -66,7 +66,8 @@ fn begin(workspace: &Workspace, args: &GateArgs, progress: Progress) -> Result<O
     }
     let base = subject::build(workspace, &args.base.0, &args.features, progress)?;
     let head = subject::build(workspace, &args.subject, &args.features, progress)?;
-    let terms = Terms { policy, setting: Setting::Alternating, unseen };
+    let floors = calibrate::floors(workspace, &machine::read().key())?;
+    let terms = Terms { floors, unseen, ..Terms::of(policy) };
     let setup = Setup {
         plan,
         built: arms(base, head),
@@ -78,7 +79,7 @@ fn begin(workspace: &Workspace, args: &GateArgs, progress: Progress) -> Result<O
 }
 
 /// Base, head and the base once more, under three names.
-fn arms(base: Built, head: Built) -> Vec<Built> {
+pub(crate) fn arms(base: Built, head: Built) -> Vec<Built> {
     let renamed = |built: &Built, suffix: &str| Built {
         subject: Subject {
             name: format!("{} ({suffix})", built.subject.name),

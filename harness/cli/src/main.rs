@@ -5,6 +5,7 @@
 //! nothing but the engine, and a machine without a GPU can read what one with a GPU recorded.
 
 mod args;
+mod calibrate;
 mod compare;
 mod estimate;
 mod exit;
@@ -65,6 +66,9 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Command::List(selection) => list(&workspace, &selection),
         Command::Run(args) => measure(&workspace, &args, Progress::choose(voice)),
         Command::Gate(args) => gate::gate(&workspace, &args, Progress::choose(voice)),
+        Command::Calibrate(args) => {
+            calibrate::calibrate(&workspace, &args, Progress::choose(voice))
+        }
         Command::Compare(args) => compare::side_by_side(&workspace, &args),
         Command::ExplainVerdict(args) => explain::verdict(&workspace, &args),
         Command::Judge(args) => judge::samples_of(&args),

@@ -14,11 +14,13 @@ use windtunnel_ledger::unit::{Bytes, Nanos};
 use crate::estimate::Estimate;
 use crate::plan::Plan;
 
+mod calibration;
 mod explanation;
 mod gate;
 mod results;
 mod verdicts;
 
+pub(crate) use calibration::calibration;
 pub(crate) use explanation::explanation;
 pub(crate) use gate::{
     census, control, numbers, row_in_words, row_verdict, ruling, verdict_in_words, verdicts_of,

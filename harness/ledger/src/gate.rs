@@ -14,6 +14,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::calibration::Floors;
 use crate::case::{Case, CaseId};
 use crate::judge::Question;
 use crate::policy::{Policy, PolicyHash, Weight};
@@ -37,12 +38,37 @@ pub use sides::Sides;
 pub struct Terms {
     /// The policy, whole: whatever becomes of its file, the run goes on with what it began with.
     pub policy: Policy,
+    /// What is known of the machine.
+    #[serde(default, skip_serializing_if = "Floors::are_unknown")]
+    pub floors: Floors,
+    /// Fewest pairs of every case, whatever is decided before; for calibration.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub least_pairs: u32,
     /// When the base is measured.
     #[serde(default, skip_serializing_if = "Setting::is_alternating")]
     pub setting: Setting,
     /// Cases that were left out so that the run is quick.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unseen: Vec<CaseId>,
+}
+
+/// For serde: what is not said.
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+impl Terms {
+    /// A policy on a machine of which nothing is known, with a base beside the head.
+    #[must_use]
+    pub fn of(policy: Policy) -> Terms {
+        Terms {
+            policy,
+            floors: Floors::default(),
+            least_pairs: 0,
+            setting: Setting::Alternating,
+            unseen: Vec::new(),
+        }
+    }
 }
 
 /// When the base of a comparison is measured.

@@ -280,7 +280,7 @@ fn prepare(question: &Question) -> Prepared {
 }
 
 /// The logarithms of `rounds`, turned so that larger is worse.
-fn worse_upwards(rounds: &[f64], better: Better) -> Result<Vec<f64>, Lack> {
+pub(crate) fn worse_upwards(rounds: &[f64], better: Better) -> Result<Vec<f64>, Lack> {
     let sign = match better {
         Better::Lower => 1.0,
         Better::Higher => -1.0,

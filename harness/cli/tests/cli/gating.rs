@@ -227,3 +227,34 @@ fn what_cannot_be_gated_is_told() {
     insta::assert_snapshot!(said.err, @"error: `run.jsonl` holds a run that only measures: go on with `windtunnel run --resume`");
     assert_eq!(said.code, 2);
 }
+
+#[test]
+fn a_machine_is_calibrated_by_unchanged_code_and_later_gates_know_it() {
+    let sandbox = Sandbox::with(&SCENARIO.replace("batch = [1, 2], ", ""));
+    let probe = sandbox.plant("quiet-probe", "noise=0.5 seed=3");
+    for (session, out) in ["one.jsonl", "two.jsonl"].into_iter().enumerate() {
+        let said = sandbox.run(&["-q", "calibrate", "test", "-s", &probe, "-o", out]);
+        assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+        let sessions = format!("in {} session", session + 1);
+        assert!(said.out.contains(&sessions), "{}", said.out);
+        assert!(said.out.contains("0 of "), "{}", said.out);
+    }
+    let machines = fs::read_dir(sandbox.path("baselines/machines")).unwrap();
+    let files: Vec<_> = machines.map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(files.len(), 1);
+
+    let gated = gate_in(&sandbox, "noise=0.5 seed=1", "noise=0.5 seed=2 decode=6", &[]);
+    assert_eq!(gated.code, 1, "{}", gated.out);
+    let terms = sandbox.contents().run.gate.unwrap();
+    assert_eq!(terms.floors.bias.len(), terms.floors.session_sd.len());
+    assert!(terms.floors.bias.values().all(|bias| *bias < 0.005), "{:?}", terms.floors);
+
+    fs::write(&files[0], "{}").unwrap();
+    let gated = sandbox.run(&["-q", "gate", "test", "-b", &probe, "-s", &probe]);
+    assert_eq!(gated.code, 2);
+    assert!(
+        gated.err.contains("is no calibration: delete it and calibrate again"),
+        "{}",
+        gated.err
+    );
+}

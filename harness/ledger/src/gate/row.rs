@@ -161,12 +161,13 @@ pub(super) fn opened(
 fn question(sides: &Sides<'_>, series: Series, terms: &Terms) -> Question {
     let (base, head) = (by_round(&sides.base, series), by_round(&sides.head, series));
     let all_told = base.iter().chain(&head).all(|(_, value)| value.is_some());
+    let class = series.metric.spec().class;
     let evidence = match terms.setting {
         _ if !all_told => Evidence::Missing(Lack::Samples { needs: series.quantile.needs() }),
         Setting::Alternating => alternating(&base, &head, terms.policy.budget.pairs as usize),
         Setting::Stored => Evidence::Stored {
             sessions: sessions(&sides.base, series),
-            session_sd: None,
+            session_sd: terms.floors.session_sd.get(&class).copied(),
             head: values(&sides.head, series),
         },
     };
@@ -174,7 +175,7 @@ fn question(sides: &Sides<'_>, series: Series, terms: &Terms) -> Question {
         better: series.metric.spec().better,
         nature: nature(series),
         margin: terms.policy.margin(series),
-        bias: 0.0,
+        bias: terms.floors.bias.get(&class).copied().unwrap_or(0.0),
         evidence,
     }
 }

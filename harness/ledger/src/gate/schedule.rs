@@ -147,7 +147,7 @@ fn target(
         // What is broken shows at once, and what a round takes is known after one.
         () if done == 0 => Some(1),
         () if stopped => None,
-        () if first || open => Some(look),
+        () if first || open || done < terms.least_pairs as usize => Some(look),
         () => None,
     }
 }

@@ -13,7 +13,7 @@ const SECOND: u64 = 1_000_000_000;
 
 fn terms() -> Terms {
     let policy = toml::from_str(include_str!("../../../../ci/gate.toml")).unwrap();
-    Terms { policy, setting: Setting::Alternating, unseen: Vec::new() }
+    Terms::of(policy)
 }
 
 fn run(cases: &[&str]) -> Run {
@@ -366,4 +366,27 @@ fn a_stored_base_is_sessions_and_the_head_is_measured_alone() {
     let report = report(&run, &terms, &records);
     let row = &report.cases[0].rows[0];
     assert_eq!((row.verdict, row.rule), (Verdict::Regressed, Some(crate::judge::Rule::Stored)));
+}
+
+#[test]
+fn a_calibration_measures_on_and_its_floor_keeps_what_is_bias_from_alarming() {
+    let (run, mut terms) = (run(&["a"]), terms());
+    terms.least_pairs = 20;
+    let still = |due: Due| at_rate(&run, due, 100.0 * noise(due));
+    let records = measure(&run, &terms, still);
+    assert_eq!(pairs(&records, "a"), 22);
+    let session = crate::calibration::session(&run, &terms, &records, &run.subjects[0]);
+    assert_eq!((session.judged, session.alarms, session.noise.len()), (1, 0, 1));
+    assert!(session.noise[0].effect.abs() < 0.002, "{session:?}");
+
+    let slow = |due: Due| {
+        let factor = if due.arm == Arm::Head { 0.95 } else { 1.0 };
+        at_rate(&run, due, 100.0 * noise(due) * factor)
+    };
+    let verdict = |bias: f64| {
+        let mut terms = self::terms();
+        terms.floors.bias.insert(crate::metric::Class::Decode, bias);
+        report(&run, &terms, &measure(&run, &terms, slow)).verdict
+    };
+    assert_eq!((verdict(0.002), verdict(0.06)), (Verdict::Regressed, Verdict::Inconclusive));
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use contents::{begun, case, gate, measured, record, services, spoil, subject};
 use windtunnel_ledger::case::{CaseId, Workload};
-use windtunnel_ledger::gate::{Setting, Terms};
+use windtunnel_ledger::gate::Terms;
 use windtunnel_ledger::metric::Metric;
 use windtunnel_ledger::record::{Failure, Outcome, Skipped, Subject};
 use windtunnel_ledger::store::Contents;
@@ -204,7 +204,7 @@ fn a_gate_shows_its_verdicts_worst_first_and_folds_what_passed() {
     let policy = include_str!("../../../../ci/gate.toml");
     let policy = toml::from_str(policy).unwrap();
     let unseen = vec![contents.run.cases.pop().unwrap().case.id];
-    contents.run.gate = Some(Terms { policy, setting: Setting::Alternating, unseen });
+    contents.run.gate = Some(Terms { unseen, ..Terms::of(policy) });
     let page = page("gate", &contents);
     assert!(page.contains("Verdicts</h2>") && page.contains(" series passed</summary>"));
     assert!(page.contains("not seen: left out so that it is quick"));
