@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::shard::Shard;
 use crate::subject::Wanted;
 
 /// Measures LLM inference engines and shows what changed.
@@ -39,6 +40,8 @@ pub(crate) enum Command {
     ExplainVerdict(ExplainArgs),
     /// Tell whether samples of any benchmark regressed, improved or did neither
     Judge(JudgeArgs),
+    /// Join runs that shared the cases of one plan, and judge them as one
+    Merge(MergeArgs),
     /// Write the HTML report of a run
     Report(ReportArgs),
     /// Show how a metric of a case developed over all kept runs
@@ -84,6 +87,10 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FEATURES", value_delimiter = ',', conflicts_with = "probe")]
     pub(crate) features: Vec<String>,
 
+    /// Measure one part of the cases, of several that take about as long: `2/3`
+    #[arg(long, value_name = "PART/OF")]
+    pub(crate) shard: Option<Shard>,
+
     /// The file for the records; log and report are written beside it
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
@@ -93,7 +100,7 @@ pub(crate) struct RunArgs {
         long,
         value_name = "RUN",
         num_args = 0..=1,
-        conflicts_with_all = ["scenarios", "models", "filters", "rounds", "subjects", "probe", "features", "out"]
+        conflicts_with_all = ["scenarios", "models", "filters", "rounds", "subjects", "probe", "features", "shard", "out"]
     )]
     pub(crate) resume: Option<Option<PathBuf>>,
 }
@@ -139,6 +146,10 @@ pub(crate) struct GateArgs {
     #[arg(long)]
     pub(crate) quick: bool,
 
+    /// Measure one part of the cases, of several that take about as long: `2/3`
+    #[arg(long, value_name = "PART/OF")]
+    pub(crate) shard: Option<Shard>,
+
     /// Also print findings as annotations for this service
     #[arg(long, value_name = "SERVICE", value_enum)]
     pub(crate) annotate: Option<Service>,
@@ -152,7 +163,7 @@ pub(crate) struct GateArgs {
         long,
         value_name = "RUN",
         num_args = 0..=1,
-        conflicts_with_all = ["scenarios", "models", "filters", "base", "subject", "features", "policy", "quick", "out"]
+        conflicts_with_all = ["scenarios", "models", "filters", "base", "subject", "features", "policy", "quick", "shard", "out"]
     )]
     pub(crate) resume: Option<Option<PathBuf>>,
 }
@@ -285,6 +296,17 @@ pub(crate) enum Undecided {
     Blocks,
     /// None: exit code 0
     Warns,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MergeArgs {
+    /// The runs: what `--shard` left of one plan, all of the same subjects
+    #[arg(required = true, value_name = "RUN")]
+    pub(crate) runs: Vec<String>,
+
+    /// The file for all records; everything else is written beside it
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -39,6 +39,12 @@ pub(crate) fn of_plan(workspace: &Workspace, plan: &Plan) -> Vec<Estimate> {
     plan.cases.iter().zip(&plan.models).map(|(p, model)| past.estimate(&p.case, model)).collect()
 }
 
+/// The time of one round of each case of a plan as it would be guessed on any machine.
+pub(crate) fn by_model(plan: &Plan) -> Vec<Option<Nanos>> {
+    let cases = plan.cases.iter().zip(&plan.models);
+    cases.map(|(p, model)| Past::default().estimate(&p.case, model).time).collect()
+}
+
 impl Past {
     /// Reads the newest runs below `reports`. Runs that cannot be read are passed over: this is no
     /// place to complain about them.

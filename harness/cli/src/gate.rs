@@ -55,6 +55,9 @@ fn begin(workspace: &Workspace, args: &GateArgs, progress: Progress) -> Result<O
     let policy = read_policy(workspace, args.policy.as_deref())?;
     let scenarios = scenario::load(workspace, &args.scenarios, &args.models)?;
     let mut plan = plan::expand(&scenarios, &args.filters, Some(policy.budget.pairs));
+    if let Some(shard) = args.shard {
+        shard.cut(&mut plan);
+    }
     let unseen = if args.quick { keep_quickest(workspace, &mut plan) } else { Vec::new() };
     if plan.cases.is_empty() {
         show::note(&format!(
@@ -155,16 +158,17 @@ pub(crate) fn conclude(
     run::measure_gate(&mut session, &terms, workspace, progress)?;
 
     let Session { run, records, path, .. } = session;
-    let report = report(&run, &terms, &records);
-    let contents = Contents { run, records, torn: false };
+    publish(&path, &Contents { run, records, torn: false }, &terms)
+}
+
+/// Judges a run, and writes what came of it beside its file.
+pub(crate) fn publish(path: &Path, contents: &Contents, terms: &Terms) -> Result<u8> {
+    let report = report(&contents.run, terms, &contents.records);
     // Files first: nothing that happens to the reader of the table can cost them.
-    let page = write_report(&contents, &page_of(&path))?;
-    write(
-        &path.with_file_name(named(&path, "summary.md")),
-        &summary::markdown(&contents, &report),
-    )?;
-    write(&path.with_file_name(named(&path, "junit.xml")), &junit::xml(&contents.run, &report))?;
-    write(&path.with_file_name(named(&path, "gate.json")), &document::json(&contents, &report)?)?;
+    let page = write_report(contents, &page_of(path))?;
+    write(&path.with_file_name(named(path, "summary.md")), &summary::markdown(contents, &report))?;
+    write(&path.with_file_name(named(path, "junit.xml")), &junit::xml(&contents.run, &report))?;
+    write(&path.with_file_name(named(path, "gate.json")), &document::json(contents, &report)?)?;
     show::result(&show::ruling(&contents.run, &report))?;
     show::result(&format!("report: {}\n", show::path(&page)))?;
     Ok(code_of(&report))

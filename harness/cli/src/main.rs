@@ -14,12 +14,14 @@ mod gate;
 mod history;
 mod judge;
 mod machine;
+mod merge;
 mod plan;
 mod progress;
 mod run;
 mod runs;
 mod scenario;
 mod session;
+mod shard;
 mod show;
 mod spawn;
 mod subject;
@@ -72,6 +74,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Command::Compare(args) => compare::side_by_side(&workspace, &args),
         Command::ExplainVerdict(args) => explain::verdict(&workspace, &args),
         Command::Judge(args) => judge::samples_of(&args),
+        Command::Merge(args) => merge::merge(&workspace, &args),
         Command::Report(args) => report(&workspace, &args),
         Command::History(args) => history::history(&workspace, &args, voice),
     }
@@ -92,7 +95,10 @@ fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<
     let mut session = match &args.resume {
         Some(run) => session::resume(workspace, run.as_deref())?,
         None => {
-            let plan = expand(workspace, &args.selection)?;
+            let mut plan = expand(workspace, &args.selection)?;
+            if let Some(shard) = args.shard {
+                shard.cut(&mut plan);
+            }
             if plan.cases.is_empty() {
                 show::note(&format!(
                     "nothing to measure: {} skipped, {} left out by the filter; `windtunnel list` shows the cases",

@@ -123,7 +123,7 @@ pub(crate) fn open(workspace: &Workspace, setup: Setup<'_>) -> Result<Session> {
 }
 
 /// The words of the command that is running, for a shell.
-fn command_line() -> String {
+pub(crate) fn command_line() -> String {
     let words = std::env::args_os().skip(1);
     let words: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
     let words =

@@ -21,7 +21,8 @@ pub(super) fn markdown(contents: &Contents, report: &Report) -> String {
     let _ = writeln!(text, "`{}` against `{}`.\n", name(Arm::Head), name(Arm::Base));
 
     let found = |case: &&CaseReport, row: &&Row| {
-        !row.finding.is_none_or(|_| row.verdict == Verdict::Pass) || case.verdict == Verdict::Broken
+        let judged = row.finding.is_some() && row.verdict != Verdict::Pass;
+        judged || case.verdict == Verdict::Broken
     };
     let rows = |wanted: bool| -> Vec<(&CaseReport, &Row)> {
         let all = report.cases.iter().flat_map(|case| case.rows.iter().map(move |row| (case, row)));

@@ -258,3 +258,33 @@ fn a_machine_is_calibrated_by_unchanged_code_and_later_gates_know_it() {
         gated.err
     );
 }
+
+#[test]
+fn shards_are_merged_into_the_run_that_they_share() {
+    let sandbox = Sandbox::with(SCENARIO);
+    let base = sandbox.plant("base-probe", "noise=0.5 seed=1");
+    let head = sandbox.plant("head-probe", "noise=0.5 seed=2 decode=6");
+    let mut cases = Vec::new();
+    for (shard, out) in [("1/2", "a.jsonl"), ("2/2", "b.jsonl")] {
+        let args = ["-q", "gate", "test", "-b", &base, "-s", &head, "--shard", shard, "-o", out];
+        let said = sandbox.run(&args);
+        assert_eq!(said.code, 1, "{}{}", said.out, said.err);
+        let run = windtunnel_ledger::store::read(&sandbox.path(out)).unwrap().run;
+        assert_eq!(run.cases.len(), 1);
+        cases.push(run.cases[0].case.id.clone());
+    }
+    assert_ne!(cases[0], cases[1]);
+    let said = sandbox.run(&["merge", "a.jsonl", "b.jsonl", "-o", "run.jsonl"]);
+    assert_eq!((said.code, said.err.as_str()), (1, ""), "{}", said.out);
+    assert!(said.out.contains("14 judged as one family"), "{}", said.out);
+    assert_eq!(sandbox.contents().run.cases.len(), 2);
+    assert_eq!(json(&sandbox)["family"], 14);
+
+    let twice = sandbox.run(&["merge", "a.jsonl", "a.jsonl", "-o", "twice.jsonl"]);
+    assert_eq!(twice.code, 2);
+    assert!(twice.err.contains("is in `a.jsonl` and in a run before it"), "{}", twice.err);
+    let other = ["-q", "gate", "test", "-b", &head, "-s", &base, "--shard", "2/2", "-o", "c.jsonl"];
+    assert_eq!(sandbox.run(&other).code, 0);
+    let said = sandbox.run(&["merge", "a.jsonl", "c.jsonl", "-o", "d.jsonl"]);
+    insta::assert_snapshot!(said.err, @"error: `c.jsonl` and `a.jsonl` measured other subjects: build once and give every shard the same probes");
+}

@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn every_number_of_an_explanation_leads_to_its_verdict() {
-        let questions = [question(1.0), question(1.1), question(1.029)];
+        let questions = [question(1.0), question(1.1), question(1.027)];
         for (place, steps) in [(0, 1), (1, 1)] {
             let told = explain(&questions, place).unwrap();
             assert_eq!((told.steps.len(), told.judgement.rule), (steps, Rule::Interleaved));
