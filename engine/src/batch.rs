@@ -1,10 +1,11 @@
-//! Turns one [`Schedule`] into tensors and tables: packed tokens, positions, cache runs.
+//! Turns one [`Schedule`] into tensors and tables: packed tokens, positions, places in the cache.
 //!
 //! Everything that a forward pass needs beside weights and cache is built here, once a step. No
 //! policy: who runs and for how many tokens was decided in [`scheduler`](crate::scheduler).
 
 use candle_core::{Device, Result, Tensor};
 
+use crate::blocks::{Held, Pools};
 use crate::kv::{Run, Table, Tables};
 use crate::scheduler::Schedule;
 use crate::sequence::Sequence;
@@ -16,10 +17,9 @@ pub struct Batch {
     pub tokens: Tensor,
     /// Where each token stands in its sequence.
     pub positions: Vec<Position>,
-    /// Where keys and values of the tokens go; nowhere when the pass keeps none.
-    pub runs: Vec<Run>,
-    /// Where each sequence has its queries and keys.
-    pub tables: Tables,
+    /// Where each sequence has its queries and keys, for each pool of the cache; a pass that keeps
+    /// nothing has one.
+    pub tables: Vec<Tables>,
     /// The rows that a token is drawn from, ascending.
     pub drawn: Vec<u32>,
 }
@@ -34,7 +34,7 @@ pub struct Position {
 }
 
 impl Batch {
-    /// Packs what `schedule` grants to `running`.
+    /// Packs what `schedule` grants to `running`, for each of `pools`.
     ///
     /// # Errors
     ///
@@ -42,13 +42,13 @@ impl Batch {
     pub fn new(
         schedule: &Schedule,
         running: &[Sequence],
-        block: usize,
+        pools: &Pools,
         device: &Device,
     ) -> Result<Self> {
         let mut tokens = Vec::new();
         let mut positions = Vec::new();
-        let mut runs = Vec::new();
-        let mut sequences = Vec::with_capacity(schedule.grants.len());
+        let block = pools.block();
+        let mut tables = vec![Tables { block, ..Tables::default() }; pools.iter().len()];
         let mut drawn = Vec::new();
         for grant in &schedule.grants {
             let sequence = &running[grant.sequence];
@@ -57,21 +57,24 @@ impl Batch {
             tokens.extend_from_slice(&sequence.tokens[range.clone()]);
             let length = sequence.tokens.len() as u32;
             positions.extend(range.clone().map(|at| Position { at: at as u32, length }));
-            let blocks = &sequence.blocks[..range.end.div_ceil(block)];
-            let table = Table {
-                row,
-                queries: range.len(),
-                keys: range.end,
-                blocks: blocks.iter().map(|id| id.0).collect(),
-            };
-            runs.extend(runs_of(&table, block));
-            sequences.push(table);
+            for (tables, Held { gone, blocks }) in tables.iter_mut().zip(&sequence.held) {
+                let blocks = &blocks[..range.end.div_ceil(block) - gone];
+                let table = Table {
+                    row,
+                    queries: range.len(),
+                    keys: range.end,
+                    gone: *gone,
+                    blocks: blocks.iter().map(|id| id.0).collect(),
+                };
+                tables.runs.extend(runs_of(&table, block));
+                tables.sequences.push(table);
+            }
             if grant.draws {
                 drawn.push(tokens.len() as u32 - 1);
             }
         }
         let tokens = Tensor::new(tokens, device)?;
-        Ok(Self { tokens, positions, runs, tables: Tables { block, sequences }, drawn })
+        Ok(Self { tokens, positions, tables, drawn })
     }
 
     /// Packs whole `sequences` for a pass that keeps nothing: token `n` of the pass is block `n`.
@@ -85,9 +88,9 @@ impl Batch {
             let (first, tokens) = (row, sequence.len());
             row += tokens;
             let blocks = (first as u32..row as u32).collect();
-            Table { row: first, queries: tokens, keys: tokens, blocks }
+            Table { row: first, queries: tokens, keys: tokens, gone: 0, blocks }
         };
-        let tables = Tables { block: 1, sequences: sequences.iter().map(table).collect() };
+        let tables = sequences.iter().map(table).collect();
         let positions = |sequence: &&[u32]| {
             let length = sequence.len() as u32;
             (0..length).map(move |at| Position { at, length })
@@ -95,8 +98,7 @@ impl Batch {
         Ok(Self {
             tokens: Tensor::new(sequences.concat(), device)?,
             positions: sequences.iter().flat_map(positions).collect(),
-            runs: Vec::new(),
-            tables,
+            tables: vec![Tables { block: 1, sequences: tables, runs: Vec::new() }],
             drawn: Vec::new(),
         })
     }
@@ -108,8 +110,8 @@ fn runs_of(table: &Table, block: usize) -> impl Iterator<Item = Run> {
     std::iter::from_fn(move || {
         let len = (block - position % block).min(table.keys - position);
         let token = table.row + position - table.first_position();
-        let slot =
-            table.blocks.get(position / block).map(|&id| id as usize * block + position % block);
+        let id = table.blocks.get(position / block - table.gone);
+        let slot = id.map(|&id| id as usize * block + position % block);
         position += len;
         slot.filter(|_| len > 0).map(|slot| Run { token, slot, len })
     })
@@ -121,10 +123,20 @@ mod tests {
 
     #[test]
     fn runs_end_where_blocks_end() {
-        let table = Table { row: 5, queries: 6, keys: 9, blocks: vec![7, 2, 4] };
+        let table = Table { row: 5, queries: 6, keys: 9, gone: 0, blocks: vec![7, 2, 4] };
         let runs: Vec<_> = runs_of(&table, 4).collect();
         let run = |token, slot, len| Run { token, slot, len };
         assert_eq!(runs, [run(5, 31, 1), run(6, 8, 4), run(10, 16, 1)]);
+    }
+
+    #[test]
+    fn blocks_that_are_gone_do_not_count() {
+        let table = Table { row: 0, queries: 2, keys: 17, gone: 3, blocks: vec![9, 5] };
+        let runs: Vec<_> = runs_of(&table, 4).collect();
+        assert_eq!(runs, [(0, 39), (1, 20)].map(|(token, slot)| Run { token, slot, len: 1 }));
+        let tables = Tables { block: 4, ..Tables::default() };
+        assert_eq!([15, 16].map(|at| tables.slot(&table, at)), [39, 20]);
+        assert_eq!(tables.present(&table), 12..17);
     }
 
     #[test]
@@ -133,14 +145,15 @@ mod tests {
         assert_eq!(batch.tokens.to_vec1::<u32>().unwrap(), [7, 8, 9, 5, 6]);
         let positions: Vec<_> = batch.positions.iter().map(|p| (p.at, p.length)).collect();
         assert_eq!(positions, [(0, 3), (1, 3), (2, 3), (0, 2), (1, 2)]);
-        let table = |row, tokens, blocks| Table { row, queries: tokens, keys: tokens, blocks };
+        let table =
+            |row, tokens, blocks| Table { row, queries: tokens, keys: tokens, gone: 0, blocks };
         let sequences = vec![table(0, 3, vec![0, 1, 2]), table(3, 2, vec![3, 4])];
-        assert_eq!(batch.tables, Tables { block: 1, sequences });
+        assert_eq!(batch.tables, [Tables { block: 1, sequences, runs: Vec::new() }]);
     }
 
     #[test]
     fn a_contiguous_sequence_is_one_run() {
-        let table = Table { row: 0, queries: 9, keys: 9, blocks: vec![1] };
+        let table = Table { row: 0, queries: 9, keys: 9, gone: 0, blocks: vec![1] };
         assert_eq!(runs_of(&table, 100).collect::<Vec<_>>(), [Run { token: 0, slot: 100, len: 9 }]);
     }
 }

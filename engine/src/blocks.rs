@@ -1,6 +1,7 @@
-//! [`BlockPool`]: who holds which block of the key-value cache, and which blocks can be reused.
+//! Who holds which block of the key-value cache, and which blocks can be reused.
 //!
-//! Numbers only. Where a block lies in memory and what is in it is the business of
+//! A [`BlockPool`] has the blocks of layers that look equally far back, and [`Pools`] has one of
+//! them for each [`Reach`]. Numbers only. Where a block lies in memory and what is in it is the business of
 //! [`kv`](crate::kv); who gets one is decided in [`scheduler`](crate::scheduler).
 //!
 //! ```text
@@ -14,46 +15,25 @@
 //! Only full blocks are published, and a full block is never written again: whoever shares one
 //! writes behind it. So a shared block needs no copy, ever.
 
-use crate::error::Error;
-
+mod capacity;
+mod pools;
 mod prefix;
 
-use prefix::PrefixIndex;
+use prefix::{Content, Namer, PrefixIndex};
 
+pub use capacity::{Capacity, PoolSize, Reach};
+pub use pools::{Held, Pools, Stride};
 pub use prefix::Prefix;
 
 /// A block's number: its place in the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlockId(pub u32);
 
-/// The size of a pool.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Capacity {
-    /// Blocks that exist.
-    pub blocks: usize,
-    /// Tokens a block.
-    pub block: usize,
-}
-
-impl Capacity {
-    /// Whether one sequence can have `tokens` cached tokens when it is alone.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::PoolTooSmall`] with the numbers.
-    pub const fn check(self, tokens: usize) -> Result<(), Error> {
-        let Self { blocks, block } = self;
-        let needed = tokens.div_ceil(block);
-        if needed > blocks {
-            return Err(Error::PoolTooSmall { tokens, needed, blocks, block });
-        }
-        Ok(())
-    }
-}
-
 /// A fixed number of blocks, each free, held, or cached.
 #[derive(Debug)]
 pub struct BlockPool {
+    /// How far back its layers look.
+    reach: Reach,
     /// Tokens a block.
     block: usize,
     /// How often each block is held; 0 is free or cached.
@@ -69,32 +49,29 @@ pub struct BlockPool {
 }
 
 impl BlockPool {
-    /// `blocks` free blocks of `block` tokens each.
-    pub fn new(blocks: u32, block: usize) -> Self {
+    /// Free blocks of `block` tokens each.
+    pub fn new(size: PoolSize, block: usize) -> Self {
+        let PoolSize { reach, blocks } = size;
         // Reversed, so that the first blocks go first and a fresh cache fills from its start.
         Self {
+            reach,
             block,
-            holders: vec![0; blocks as usize],
-            free: (0..blocks).rev().map(BlockId).collect(),
+            holders: vec![0; blocks],
+            free: (0..blocks as u32).rev().map(BlockId).collect(),
             index: PrefixIndex::default(),
             peak: 0,
             evictions: 0,
         }
     }
 
-    /// Tokens a block.
-    pub const fn block(&self) -> usize {
-        self.block
+    /// How far back its layers look.
+    pub const fn reach(&self) -> Reach {
+        self.reach
     }
 
     /// Blocks that exist: free, cached and used ones.
     pub const fn total(&self) -> usize {
         self.holders.len()
-    }
-
-    /// The size of the pool.
-    pub const fn capacity(&self) -> Capacity {
-        Capacity { blocks: self.total(), block: self.block }
     }
 
     /// Blocks that nobody holds and that hold nothing of use.
@@ -132,6 +109,32 @@ impl BlockPool {
         tokens.div_ceil(self.block)
     }
 
+    /// Blocks in front of the first one that a query at `computed` or later sees.
+    pub const fn first_needed(&self, computed: usize) -> usize {
+        self.reach.first_seen(computed) / self.block
+    }
+
+    /// Blocks that a sequence still lacks for a step. Where everything is kept, a sequence has
+    /// room for all its tokens from the start, so that it is not stuck in the middle of its prompt;
+    /// behind a window, that would keep what the window is there to save.
+    fn missing(&self, held: &Held, stride: Stride) -> usize {
+        let tokens = match self.reach {
+            Reach::Everything => stride.known,
+            Reach::Window(_) => stride.computed,
+        };
+        self.blocks_for(tokens).saturating_sub(held.end())
+    }
+
+    /// Blocks that must be available for a newcomer, so that it has what it needs for a step and can
+    /// go on in steps of that size until it has caught up.
+    fn room(&self, found: &Held, stride: Stride) -> usize {
+        let step_tokens = stride.computed - found.end() * self.block;
+        let most = self.reach.most_blocks(stride.known, step_tokens, self.block);
+        // Cached blocks that are shared cannot be evicted to make room.
+        self.missing(found, stride).max(most.saturating_sub(found.blocks.len()))
+            + self.idle(&found.blocks)
+    }
+
     /// Appends `count` blocks to `to`, free ones first and then the cached ones that were released
     /// longest ago, or leaves everything as it is and answers `false`.
     pub fn take(&mut self, count: usize, to: &mut Vec<BlockId>) -> bool {
@@ -166,19 +169,28 @@ impl BlockPool {
         }
     }
 
-    /// Extends `names` by the names of the full blocks of `tokens`, up to `blocks` of them.
-    pub fn name(&self, tokens: &[u32], blocks: usize, names: &mut Vec<Prefix>) {
-        for tokens in tokens.chunks_exact(self.block).take(blocks).skip(names.len()) {
-            names.push(self.index.name(names.last().copied(), tokens));
-        }
+    /// The known block that holds block `at` of `tokens`.
+    fn find(&self, tokens: &[u32], names: &[Prefix], at: usize) -> Option<BlockId> {
+        self.index.find(Content::of(at, tokens, names, self.block)?)
     }
 
-    /// The known blocks that hold the beginning of `tokens`, as far as `names` goes.
-    pub fn find(&self, tokens: &[u32], names: &[Prefix]) -> Vec<BlockId> {
-        let parents = std::iter::once(None).chain(names.iter().copied().map(Some));
-        let full = tokens.chunks_exact(self.block);
-        let found = names.iter().zip(parents).zip(full);
-        found.map_while(|((&name, parent), full)| self.index.find(name, parent, full)).collect()
+    /// The most blocks at the beginning of `tokens`, at most `limit`, behind which a sequence can
+    /// go on with what is known.
+    fn usable(&self, tokens: &[u32], names: &[Prefix], limit: usize) -> usize {
+        let known = |at: &usize| self.find(tokens, names, *at).is_some();
+        match self.reach {
+            Reach::Everything => (0..limit).take_while(known).count(),
+            Reach::Window(_) => {
+                let mut blocks = limit;
+                // Every length that sees an unknown block is passed over at once.
+                while let Some(unknown) =
+                    (self.first_needed(blocks * self.block)..blocks).rev().find(|at| !known(at))
+                {
+                    blocks = unknown;
+                }
+                blocks
+            }
+        }
     }
 
     /// How many of `blocks` nobody holds.
@@ -195,22 +207,16 @@ impl BlockPool {
         self.peak = self.peak.max(self.used());
     }
 
-    /// Lets others find `id`, which is full and is the last block that `names` has a name for;
-    /// `tokens` are those of the whole sequence. Nobody may write to it from now on.
-    pub fn publish(&mut self, id: BlockId, tokens: &[u32], names: &[Prefix]) {
-        let (Some((&name, parents)), Some(full)) =
-            (names.split_last(), tokens.chunks_exact(self.block).nth(names.len().wrapping_sub(1)))
-        else {
-            return;
-        };
-        self.index.insert(name, parents.last().copied(), full, id);
+    /// Lets others find `id`, which is block `at` of `tokens` and full.
+    fn publish(&mut self, id: BlockId, at: usize, tokens: &[u32], names: &[Prefix]) {
+        if let Some(content) = Content::of(at, tokens, names, self.block) {
+            self.index.insert(content, id);
+        }
     }
 
-    /// Lets nobody find `blocks`, which are held, any more: their content cannot be trusted.
-    pub fn forget(&mut self, blocks: &[BlockId]) {
-        for &id in blocks {
-            self.index.forget(id);
-        }
+    /// Lets nobody find what goes by one of `names` any more, held or not.
+    fn forget(&mut self, names: &[Prefix]) {
+        self.free.extend(names.iter().filter_map(|&name| self.index.forget(name)));
     }
 
     /// Whether `id` may be written: one sequence holds it, and nobody else can come to hold it.

@@ -32,7 +32,8 @@ pub struct EngineConfig {
     pub prefix_cache: PrefixCache,
     /// Capacity of the key-value cache in tokens, over all sequences. With
     /// [`KvLayout::Contiguous`] every sequence takes [`max_sequence_length`](crate::Engine::max_sequence_length)
-    /// of them from the start.
+    /// of them from the start. With [`KvLayout::Paged`], layers with a sliding window have room for
+    /// no more tokens than `max_sequences` can see, as long as no prefix cache needs it.
     pub kv_tokens: usize,
     /// Most tokens that one step computes, prompt chunks and decodes together.
     pub max_step_tokens: usize,
@@ -186,9 +187,11 @@ impl FromStr for KvLayout {
 
 /// Whether full blocks of the cache are found again by what is in them.
 ///
-/// Layers with a sliding window keep all their keys and values in the blocks, as other layers do,
-/// so that a prefix can be shared. Only a model whose keys depend on how long their sequence is
-/// (longrope) shares nothing.
+/// Behind a sliding window, a beginning is found where the blocks are left that the token after it
+/// sees. So that they are, layers with a window have as many blocks as other ones, and what has
+/// left a window is kept like what an ended sequence leaves: a prefix cache costs the memory that
+/// windows would save. Only a model whose keys depend on how long their sequence is (longrope)
+/// shares nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PrefixCache {

@@ -8,7 +8,6 @@ use tracing::debug_span;
 
 use crate::attention::{Attention, Heads, choose};
 use crate::batch::Batch;
-use crate::blocks::BlockPool;
 use crate::config::{EngineConfig, KvLayout, PrefixCache};
 use crate::cpu::Numbers;
 use crate::error::Result;
@@ -19,7 +18,7 @@ use crate::placement::Placement;
 use crate::request::{Event, Request, RequestId};
 use crate::sampler::{Drawn, NoToken, Scratch};
 use crate::scheduler::{Grant, Limits, Schedule, Scheduler};
-use crate::telemetry::{Footprint, Stages, Stats, StepReport, Stopwatch};
+use crate::telemetry::{Footprint, PoolStats, Stages, Stats, StepReport, Stopwatch};
 use crate::terms::{Accepted, Terms};
 use crate::weights::{self, Checkpoint, Tally, Weights};
 
@@ -68,42 +67,37 @@ impl Engine {
         Purpose::Continuing.require(&config.model)?;
         let Checkpoint { config: file, source, eos } = weights::open(&config.model)?;
         let entry = models::find(MODELS, &file)?;
-        let Sketch { heads, vocabulary, positions, .. } = models::sketch(&file)?;
+        let Sketch { heads, vocabulary, positions, border, .. } = models::sketch(&file)?;
         let dtype = config.dtype.candle();
         let placement = Placement::cpu();
         let attention = choose(&config.attention, &heads, config.kv, placement.first(), dtype)?;
         let longest = positions.min(config.max_sequence_length.unwrap_or(positions));
-        let shape = KvShape::plan(config, longest)?;
+        // One that no sequence can cross changes nothing.
+        let border = border.filter(|border| *border < longest);
+        let prefix_cache = match (config.kv, border) {
+            (KvLayout::Paged { .. }, None) => config.prefix_cache,
+            (KvLayout::Contiguous, _) | (_, Some(_)) => PrefixCache::Off,
+        };
+        let shape = KvShape::plan(config, longest, &heads, prefix_cache)?;
 
         let tally = Tally::default();
         let root = Weights::new(&*source, &placement, dtype, &tally).quantised(&config.quant);
         let model = (entry.load)(&file, &root)?;
         debug_assert_eq!((model.heads(), model.vocabulary()), (&heads, vocabulary));
-        let kv = KvStore::new(&heads, shape, dtype, &placement)?;
+        let kv = KvStore::new(&heads, &shape, dtype, &placement)?;
         let footprint = Footprint { weights: tally.bytes(), kv: kv.bytes() };
         let limits =
             Limits { step_tokens: config.max_step_tokens, sequences: config.max_sequences };
-        let scheduler = Scheduler::new(limits, BlockPool::new(shape.blocks as u32, shape.block));
-        // One that no sequence can cross changes nothing.
-        let border = model.border().filter(|border| *border < longest);
-        let terms = Terms {
-            vocabulary,
-            longest,
-            border,
-            capacity: scheduler.pool().capacity(),
-            eos,
-            prefix_cache: match (config.kv, border) {
-                (KvLayout::Paged { .. }, None) => config.prefix_cache,
-                (KvLayout::Contiguous, _) | (_, Some(_)) => PrefixCache::Off,
-            },
-        };
+        let capacity = shape.capacity;
+        let terms =
+            Terms { vocabulary, longest, border, capacity: capacity.clone(), eos, prefix_cache };
         Ok(Self {
             model,
             heads,
             attention,
             placement,
             kv,
-            scheduler,
+            scheduler: Scheduler::new(limits, capacity),
             scratch: Scratch::default(),
             terms,
             footprint,
@@ -204,9 +198,9 @@ impl Engine {
         watch: &mut Stopwatch,
     ) -> Result<Vec<Result<Drawn, NoToken>>> {
         let running = self.scheduler.running();
-        let block = self.scheduler.pool().block();
+        let pools = self.scheduler.pools();
         let batch = debug_span!("batch")
-            .in_scope(|| Batch::new(schedule, running, block, self.placement.first()))?;
+            .in_scope(|| Batch::new(schedule, running, pools, self.placement.first()))?;
         stages.batch = watch.lap();
 
         let observed = observer.is_some();
@@ -276,13 +270,13 @@ impl Engine {
 
     /// Completes the report and adds it to the statistics.
     fn close(&mut self, started: Vec<RequestId>, events: Vec<Event>, report: StepReport) -> Step {
-        let pool = self.scheduler.pool();
+        let pools = self.scheduler.pools();
         let report = StepReport {
             running: self.scheduler.running().len(),
             waiting: self.scheduler.waiting(),
-            blocks_used: pool.used(),
-            blocks_free: pool.free(),
-            blocks_cached: pool.cached(),
+            blocks_used: pools.used(),
+            blocks_free: pools.free(),
+            blocks_cached: pools.cached(),
             ..report
         };
         let finished = events.iter().filter(|event| matches!(event, Event::Finished { .. }));
@@ -293,17 +287,31 @@ impl Engine {
 
     /// What happened since the load, and how things stand.
     pub fn stats(&self) -> Stats {
-        let pool = self.scheduler.pool();
+        let pools = self.scheduler.pools();
         Stats {
-            blocks_used: pool.used(),
+            blocks_used: pools.used(),
             prefix: self.scheduler.prefix(),
-            peak_blocks: pool.peak(),
-            blocks_free: pool.free(),
-            blocks_cached: pool.cached(),
+            peak_blocks: pools.peak(),
+            blocks_free: pools.free(),
+            blocks_cached: pools.cached(),
             running: self.scheduler.running().len(),
             waiting: self.scheduler.waiting(),
             ..self.stats
         }
+    }
+
+    /// How each pool of blocks stands: one for each window that the model's layers have, and one
+    /// for those without.
+    pub fn pools(&self) -> impl ExactSizeIterator<Item = PoolStats> {
+        let pools = self.scheduler.pools();
+        pools.iter().enumerate().map(|(index, pool)| PoolStats {
+            reach: pool.reach(),
+            layers: self.kv.layers_in(index),
+            used: pool.used(),
+            peak: pool.peak(),
+            free: pool.free(),
+            cached: pool.cached(),
+        })
     }
 
     /// Whether no request waits or runs.
@@ -347,8 +355,9 @@ impl Engine {
         self.footprint
     }
 
-    /// Compares the block pool with what the sequences hold, and makes sure that no block that is
-    /// still to be written can be seen by two of them.
+    /// Compares the block pools with what the sequences hold, and makes sure that each holds what
+    /// its next token sees and nothing else, and that no block that is still to be written can be
+    /// seen by two of them.
     ///
     /// # Errors
     ///

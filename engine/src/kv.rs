@@ -1,15 +1,18 @@
 //! [`KvStore`]: where keys and values live.
 //!
-//! One pool a layer for keys and one for values, `[blocks, block, kv_heads, dim]` on the layer's
-//! device; layers that read the keys of another one have none. Token `p` of a sequence lies in slot
-//! `table[p / block] · block + p % block`. A contiguous cache is the same thing with one block a
-//! sequence. Which blocks belong to whom is known to [`blocks`](crate::blocks); this module moves
-//! the numbers.
+//! Each layer has two tensors, one for keys and one for values, `[blocks, block, kv_heads, dim]` on
+//! the layer's device; layers that read the keys of another one have none. Token `p` of a sequence
+//! lies in slot `table[p / block] · block + p % block`, and layers that look equally far back have
+//! the same tables. A contiguous cache is the same thing with one block a sequence. Which blocks
+//! belong to whom is known to [`blocks`](crate::blocks); this module moves the numbers.
+
+use std::ops::Range;
 
 use candle_core::{DType, Result as TensorResult, Tensor};
 
-use crate::attention::Heads;
-use crate::config::{EngineConfig, KvLayout};
+use crate::attention::{Heads, Mask};
+use crate::blocks::{Capacity, PoolSize, Reach};
+use crate::config::{EngineConfig, KvLayout, PrefixCache};
 use crate::error::{Error, Result};
 use crate::placement::Placement;
 
@@ -20,29 +23,42 @@ pub struct KvStore {
     bytes: u64,
 }
 
-/// The two pools of a layer, `[blocks, block, kv_heads, dim]`.
+/// The cache of a layer.
 #[derive(Debug)]
 struct Layer {
+    /// Whose blocks its tensors have.
+    pool: usize,
+    /// `[blocks, block, kv_heads, dim]`.
     keys: Tensor,
+    /// `[blocks, block, kv_heads, dim]`.
     values: Tensor,
 }
 
 /// The geometry of a cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KvShape {
-    /// Blocks in the pool.
-    pub blocks: usize,
-    /// Tokens a block.
-    pub block: usize,
+    /// The pools and their sizes.
+    pub capacity: Capacity,
+    /// The pool of each layer that keeps keys.
+    pub layers: Vec<usize>,
 }
 
 impl KvShape {
-    /// Cuts the cache into blocks, for sequences of up to `longest` tokens.
+    /// Cuts the cache into blocks, for sequences of up to `longest` tokens in the layers of `heads`.
+    ///
+    /// Layers with a window have a pool of their own, unless sequences do not get beyond it or have
+    /// a single block. It has no more blocks than running sequences can need, unless a prefix cache
+    /// is to find there what has left their windows.
     ///
     /// # Errors
     ///
     /// [`Error::Setting`] when settings contradict each other.
-    pub fn plan(config: &EngineConfig, longest: usize) -> Result<Self> {
+    pub fn plan(
+        config: &EngineConfig,
+        longest: usize,
+        heads: &Heads,
+        prefix_cache: PrefixCache,
+    ) -> Result<Self> {
         let refuse = |setting, value: usize, problem: String| {
             Err(Error::Setting { setting, value: value.to_string(), problem })
         };
@@ -80,7 +96,27 @@ impl KvShape {
                 format!("more than {} slots can be addressed; lower it", u32::MAX),
             );
         }
-        Ok(Self { blocks, block })
+        let EngineConfig { max_sequences, max_step_tokens: step_tokens, .. } = *config;
+        let mut pools: Vec<PoolSize> = Vec::new();
+        let layers = heads.masks[..heads.cached].iter().map(|mask| {
+            let reach = match (config.kv, mask) {
+                (KvLayout::Paged { .. }, &Mask::SlidingWindow(window)) if window < longest => {
+                    Reach::Window(window)
+                }
+                _ => Reach::Everything,
+            };
+            let known = pools.iter().position(|pool| pool.reach == reach);
+            known.unwrap_or_else(|| {
+                let blocks = match (prefix_cache, reach.ample(block, max_sequences, step_tokens)) {
+                    (PrefixCache::Off, Some(ample)) => blocks.min(ample),
+                    (PrefixCache::On, _) | (_, None) => blocks,
+                };
+                pools.push(PoolSize { reach, blocks });
+                pools.len() - 1
+            })
+        });
+        let layers = layers.collect();
+        Ok(Self { capacity: Capacity { block, step_tokens, pools }, layers })
     }
 }
 
@@ -95,13 +131,15 @@ pub struct Run {
     pub len: usize,
 }
 
-/// Where each sequence of a step has its queries and its keys.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Where each sequence of a step has its queries and its keys in one pool.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tables {
     /// Tokens a block.
     pub block: usize,
     /// Each sequence of the step.
     pub sequences: Vec<Table>,
+    /// Where the keys and values of the step's tokens go; nowhere when the pass keeps none.
+    pub runs: Vec<Run>,
 }
 
 /// One sequence's queries and keys.
@@ -111,16 +149,24 @@ pub struct Table {
     pub row: usize,
     /// Its tokens in this step. They are the last `queries` of its `keys`.
     pub queries: usize,
-    /// Its tokens in the cache, those of this step included.
+    /// Its tokens that are computed, those of this step included.
     pub keys: usize,
-    /// The blocks of its keys, in order.
+    /// How many of its first blocks are gone, because no query of this step sees what is in them.
+    pub gone: usize,
+    /// The blocks of its other keys, in order.
     pub blocks: Vec<u32>,
 }
 
 impl Tables {
     /// The slot of key `position` of sequence `table`.
     pub fn slot(&self, table: &Table, position: usize) -> usize {
-        table.blocks[position / self.block] as usize * self.block + position % self.block
+        let block = table.blocks[position / self.block - table.gone] as usize;
+        block * self.block + position % self.block
+    }
+
+    /// Positions of the keys of sequence `table` that are in the cache.
+    pub const fn present(&self, table: &Table) -> Range<usize> {
+        table.gone * self.block..table.keys
     }
 }
 
@@ -139,29 +185,42 @@ impl KvStore {
     /// Whatever the device says when it has no room.
     pub fn new(
         heads: &Heads,
-        shape: KvShape,
+        shape: &KvShape,
         dtype: DType,
         placement: &Placement,
     ) -> TensorResult<Self> {
-        let pool = |layer| {
-            let dims = (shape.blocks, shape.block, heads.kv_heads, heads.dim);
-            Tensor::zeros(dims, dtype, placement.layer(layer))
+        let KvShape { capacity, layers } = shape;
+        let layer = |(layer, &pool): (usize, &usize)| {
+            let blocks = capacity.pools[pool].blocks;
+            let dims = (blocks, capacity.block, heads.kv_heads, heads.dim);
+            let zeros = || Tensor::zeros(dims, dtype, placement.layer(layer));
+            Ok(Layer { pool, keys: zeros()?, values: zeros()? })
         };
-        let layers = (0..heads.cached)
-            .map(|layer| Ok(Layer { keys: pool(layer)?, values: pool(layer)? }))
-            .collect::<TensorResult<_>>()?;
+        let layers = layers.iter().enumerate().map(layer).collect::<TensorResult<_>>()?;
         Ok(Self { layers, bytes: Self::bytes_for(heads, shape, dtype) })
     }
 
     /// Bytes that a cache of this shape takes.
-    pub fn bytes_for(heads: &Heads, shape: KvShape, dtype: DType) -> u64 {
+    pub fn bytes_for(heads: &Heads, shape: &KvShape, dtype: DType) -> u64 {
+        let KvShape { capacity, layers } = shape;
+        let blocks: usize = layers.iter().map(|&pool| capacity.pools[pool].blocks).sum();
         let token = 2 * heads.kv_heads * heads.dim * dtype.size_in_bytes();
-        (heads.cached * shape.blocks * shape.block * token) as u64
+        (blocks * capacity.block * token) as u64
     }
 
-    /// Bytes that the pools take.
+    /// Bytes that it takes.
     pub const fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// How many layers keep their keys in the blocks of `pool`.
+    pub fn layers_in(&self, pool: usize) -> usize {
+        self.layers.iter().filter(|layer| layer.pool == pool).count()
+    }
+
+    /// The tables among those of a step that layer `layer` goes by.
+    pub fn tables<'a>(&self, layer: usize, tables: &'a [Tables]) -> &'a Tables {
+        &tables[self.layers[layer].pool]
     }
 
     /// Stores this step's `k` and `v`, `[tokens, kv_heads, dim]`, in layer `layer`.
@@ -170,7 +229,7 @@ impl KvStore {
     ///
     /// When shapes, dtypes or devices do not fit the pool.
     pub fn write(&self, layer: usize, k: &Tensor, v: &Tensor, runs: &[Run]) -> TensorResult<()> {
-        let Layer { keys, values } = &self.layers[layer];
+        let Layer { keys, values, .. } = &self.layers[layer];
         for (pool, new) in [(keys, k), (values, v)] {
             let slots = pool.flatten(0, 1)?;
             let new = new.contiguous()?;
@@ -183,7 +242,7 @@ impl KvStore {
 
     /// Layer `layer` as the sequences of `tables` see it.
     pub fn view<'a>(&'a self, layer: usize, heads: &'a Heads, tables: &'a Tables) -> KvView<'a> {
-        let Layer { keys, values } = &self.layers[layer];
+        let Layer { keys, values, .. } = &self.layers[layer];
         KvView { keys, values, heads, tables }
     }
 }
@@ -203,8 +262,8 @@ pub struct KvView<'a> {
 }
 
 impl KvView<'_> {
-    /// Copies of all keys and values of the step's sequences, one sequence after the other, each
-    /// `[total_keys, kv_heads, dim]`.
+    /// Copies of all keys and values of the step's sequences that are [`present`](Tables::present),
+    /// one sequence after the other, each `[total_keys, kv_heads, dim]`.
     ///
     /// # Errors
     ///
@@ -214,7 +273,7 @@ impl KvView<'_> {
             .tables
             .sequences
             .iter()
-            .flat_map(|table| (0..table.keys).map(|p| self.tables.slot(table, p) as u32))
+            .flat_map(|table| self.tables.present(table).map(|p| self.tables.slot(table, p) as u32))
             .collect();
         let slots = Tensor::new(slots, self.keys.device())?;
         let gather = |pool: &Tensor| pool.flatten(0, 1)?.index_select(&slots, 0);

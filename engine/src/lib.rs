@@ -64,5 +64,5 @@ pub use request::{Eos, Event, Finish, Request, RequestId, Truncation, Usage};
 pub use runtime::{Canceller, Client, Pending, Response, Runtime, Stamped};
 pub use sampler::{Dry, Logprobs, Sampling};
 pub use score::score;
-pub use telemetry::{EmbedReport, Footprint, PrefixStats, Stages, Stats, StepReport};
+pub use telemetry::{EmbedReport, Footprint, PoolStats, PrefixStats, Stages, Stats, StepReport};
 pub use text_client::{Answer, Completion, TextClient, TextEvent, TextRequest};

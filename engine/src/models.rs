@@ -160,6 +160,8 @@ pub struct Sketch {
     pub vocabulary: usize,
     /// Longest sequence that the model was made for.
     pub positions: usize,
+    /// Length beyond which a sequence has other keys from its start on, if there is one.
+    pub border: Option<usize>,
     /// Number of weights; a tied matrix counts once.
     pub parameters: u64,
 }
@@ -175,6 +177,7 @@ pub fn sketch(config: &ConfigFile) -> Result<Sketch> {
         heads: model.heads().clone(),
         vocabulary: model.vocabulary(),
         positions: model.positions(),
+        border: model.border(),
         parameters,
     })
 }

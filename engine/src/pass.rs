@@ -93,18 +93,20 @@ impl Pass<'_> {
     ///
     /// When shapes or dtypes do not fit the cache, or the kernel fails.
     pub fn attend(&mut self, layer: usize, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
-        let Batch { runs, tables, .. } = self.batch;
+        let Batch { tables, .. } = self.batch;
         let mask = self.heads.masks[layer];
         match self.kv {
             Kv::Cached(store) => {
-                store.write(layer, k, v, runs)?;
+                let tables = store.tables(layer, tables);
+                store.write(layer, k, v, &tables.runs)?;
                 self.attention.attend(q, &store.view(layer, self.heads, tables), mask)
             }
             Kv::Passing => {
                 // A pool of blocks of one token, in the order of the packed tokens.
                 let pool = |x: &Tensor| x.contiguous()?.unsqueeze(1);
                 let (keys, values) = (&pool(k)?, &pool(v)?);
-                self.attention.attend(q, &KvView { keys, values, heads: self.heads, tables }, mask)
+                let (heads, tables) = (self.heads, &tables[0]);
+                self.attention.attend(q, &KvView { keys, values, heads, tables }, mask)
             }
         }
     }
@@ -119,7 +121,8 @@ impl Pass<'_> {
         let Kv::Cached(store) = self.kv else {
             bail!("layer {layer} reads the keys of layer {source}, but this pass keeps none")
         };
-        let view = store.view(source, self.heads, &self.batch.tables);
+        let tables = store.tables(source, &self.batch.tables);
+        let view = store.view(source, self.heads, tables);
         let attended =
             self.attention.attend(&self.at(source, q)?, &view, self.heads.masks[layer])?;
         self.at(layer, &attended)

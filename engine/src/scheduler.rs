@@ -7,7 +7,11 @@
 //!
 //! When a sequence needs a block and none is free, the youngest running one is preempted: its
 //! blocks are freed, it returns to the head of the queue, and it is recomputed later. The oldest
-//! therefore always advances, and everything that fits into the pool on its own ends.
+//! therefore always advances, and everything that fits into the cache on its own ends.
+//!
+//! Blocks come from several [`Pools`], one for each window that the model's layers have: a
+//! sequence gets what it needs in all of them or in none. After each step it gives back what its
+//! next token, and so every later one, cannot see any more.
 //!
 //! With the prefix cache, a block becomes known the moment it is granted whole, so that sequences
 //! admitted later in the same step share it: a pass writes the keys and values of all its tokens
@@ -18,7 +22,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use crate::blocks::BlockPool;
+use crate::blocks::{BlockPool, Capacity, Held, Pools, Stride};
 use crate::config::PrefixCache;
 use crate::request::RequestId;
 use crate::sequence::Sequence;
@@ -39,7 +43,7 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct Scheduler {
     limits: Limits,
-    pool: BlockPool,
+    pools: Pools,
     /// By arrival; a preempted sequence is older than all that wait, so it goes to the front.
     waiting: VecDeque<Sequence>,
     /// By arrival: the youngest is the last.
@@ -76,18 +80,20 @@ pub struct Grant {
 }
 
 impl Scheduler {
-    /// Nothing waits, nothing runs, `pool` is free.
-    pub fn new(limits: Limits, pool: BlockPool) -> Self {
+    /// Nothing waits, nothing runs, all blocks are free.
+    pub fn new(limits: Limits, capacity: Capacity) -> Self {
+        debug_assert_eq!(limits.step_tokens, capacity.step_tokens);
         let (waiting, running) = (VecDeque::new(), Vec::new());
-        Self { limits, pool, waiting, running, prefix: PrefixStats::default() }
+        let pools = Pools::new(capacity);
+        Self { limits, pools, waiting, running, prefix: PrefixStats::default() }
     }
 
     /// Puts `sequence` at the end of the queue. It must pass
-    /// [`Capacity::check`](crate::blocks::Capacity::check): one that cannot end even alone would
-    /// wait forever, and everything behind it.
+    /// [`Capacity::check`]: one that cannot end even alone would wait forever, and everything behind
+    /// it.
     pub fn submit(&mut self, sequence: Sequence) {
-        debug_assert!(self.pool.capacity().check(sequence.cached_at_most()).is_ok());
-        self.waiting.push_back(sequence);
+        debug_assert!(self.pools.capacity().check(sequence.cached_at_most()).is_ok());
+        self.waiting.push_back(Sequence { held: self.pools.nothing(), ..sequence });
     }
 
     /// Decides the next step. Blocks for everything granted are taken; none are taken for
@@ -97,29 +103,34 @@ impl Scheduler {
         let mut budget = self.limits.step_tokens;
         let mut index = 0;
         while index < self.running.len() && budget > 0 {
-            if self.secure_blocks(index, &mut schedule.preempted) {
+            if self.secure_blocks(index, budget, &mut schedule.preempted) {
                 budget -= self.grant(index, budget, &mut schedule);
                 index += 1;
             }
         }
-        while budget > 0 && self.admit(&mut schedule) {
+        while budget > 0 && self.admit(budget, &mut schedule) {
             budget -= self.grant(self.running.len() - 1, budget, &mut schedule);
         }
         schedule
     }
 
-    /// Makes sure that the sequence at `index` has blocks for all its tokens, at the cost of
-    /// younger ones. `false` when it was the youngest itself and had to give way.
-    fn secure_blocks(&mut self, index: usize, preempted: &mut Vec<RequestId>) -> bool {
+    /// Makes sure that the sequence at `index` has the blocks for a step of at most `budget` tokens,
+    /// at the cost of younger ones. `false` when it was the youngest itself and had to give way.
+    fn secure_blocks(
+        &mut self,
+        index: usize,
+        budget: usize,
+        preempted: &mut Vec<RequestId>,
+    ) -> bool {
         loop {
             let sequence = &mut self.running[index];
-            let needed = self.pool.blocks_for(sequence.tokens.len()) - sequence.blocks.len();
-            if self.pool.take(needed, &mut sequence.blocks) {
+            let stride = stride(sequence, budget);
+            if self.pools.take(&mut sequence.held, stride) {
                 return true;
             }
             // Only sequences behind `index` have no grant yet, and the last is the youngest.
             let Some(mut youngest) = self.running.pop() else { return false };
-            self.pool.release(youngest.blocks.drain(..));
+            self.pools.release(&mut youngest.held);
             youngest.computed = 0;
             preempted.push(youngest.id);
             self.waiting.push_front(youngest);
@@ -129,35 +140,34 @@ impl Scheduler {
         }
     }
 
-    /// Moves the head of the queue to the running sequences, with blocks for all its tokens: known
-    /// ones for its beginning, as many as there are.
-    fn admit(&mut self, schedule: &mut Schedule) -> bool {
+    /// Moves the head of the queue to the running sequences, with the blocks for a step of at most
+    /// `budget` tokens: known ones for its beginning, as many as there are.
+    fn admit(&mut self, budget: usize, schedule: &mut Schedule) -> bool {
         if self.running.len() >= self.limits.sequences {
             return false;
         }
         let Some(next) = self.waiting.front_mut() else { return false };
-        // A block stays free for each elder that may still grow: without it the newcomer would
-        // be preempted again before its prompt has paid off.
-        let grows = |s: &&Sequence| s.blocks.len() < self.pool.blocks_for(s.cached_at_most());
-        let reserve = self.running.iter().filter(grows).count();
-        let shared = match next.prefix_cache {
+        let (found, held) = match next.prefix_cache {
             PrefixCache::On => {
                 // One token is left to compute: the next one is drawn from its logits.
-                let full = (next.tokens.len() - 1) / self.pool.block();
-                self.pool.name(&next.tokens, full, &mut next.names);
-                self.pool.find(&next.tokens, &next.names[..full.min(next.names.len())])
+                let full = (next.tokens.len() - 1) / self.pools.block();
+                self.pools.name(&next.tokens, full, &mut next.names);
+                self.pools.find(&next.tokens, &next.names[..full.min(next.names.len())])
             }
-            PrefixCache::Off => Vec::new(),
+            PrefixCache::Off => (0, self.pools.nothing()),
         };
-        let needed = self.pool.blocks_for(next.tokens.len()) - shared.len();
-        // Cached blocks that are shared cannot be evicted to make room.
-        if needed + self.pool.idle(&shared) + reserve > self.pool.available() {
-            return false;
-        }
-        self.pool.share(&shared);
-        next.computed = shared.len() * self.pool.block();
-        next.blocks = shared;
-        if !self.pool.take(needed, &mut next.blocks) {
+        next.held = held;
+        next.computed = found * self.pools.block();
+        // A block stays free for each elder that may still grow: without it the newcomer would
+        // be preempted again before its prompt has paid off.
+        let reserve = |index: usize, pool: &BlockPool| {
+            let grows = |s: &&Sequence| s.held[index].end() < pool.blocks_for(s.cached_at_most());
+            self.running.iter().filter(grows).count()
+        };
+        let stride = stride(next, budget);
+        if !self.pools.admit(&mut next.held, stride, reserve) {
+            next.held = self.pools.nothing();
+            next.computed = 0;
             return false;
         }
         if next.generated() == 0 {
@@ -178,11 +188,11 @@ impl Scheduler {
         let tokens = sequence.computed..sequence.computed + count;
         let draws = tokens.end == sequence.tokens.len();
         if sequence.prefix_cache == PrefixCache::On {
-            let Sequence { tokens: ids, blocks, names, .. } = sequence;
-            let full = whole_blocks(&tokens, self.pool.block());
-            self.pool.name(ids, full.end, names);
+            let Sequence { tokens: ids, held, names, .. } = sequence;
+            let full = whole_blocks(&tokens, self.pools.block());
+            self.pools.name(ids, full.end, names);
             for at in full {
-                self.pool.publish(blocks[at], ids, &names[..=at]);
+                self.pools.publish(held, at, ids, names);
             }
         }
         let (request, choice) = (sequence.id, sequence.choice);
@@ -206,31 +216,49 @@ impl Scheduler {
     }
 
     /// The blocks.
-    pub const fn pool(&self) -> &BlockPool {
-        &self.pool
+    pub const fn pools(&self) -> &Pools {
+        &self.pools
     }
 
     /// What the prefix cache did so far.
-    pub const fn prefix(&self) -> PrefixStats {
-        PrefixStats { evictions: self.pool.evictions(), ..self.prefix }
+    pub fn prefix(&self) -> PrefixStats {
+        PrefixStats { evictions: self.pools.evictions(), ..self.prefix }
     }
 
-    /// Compares the block pool with what the sequences hold, and makes sure that no block that is
-    /// still to be written can be seen by two of them. For use between steps.
+    /// Compares the block pools with what the sequences hold, and makes sure that each holds what
+    /// its next token sees and nothing else, and that no block that is still to be written can be
+    /// seen by two of them. For use between steps.
     ///
     /// # Errors
     ///
     /// A sentence on the first contradiction.
     pub fn check_integrity(&self) -> Result<(), String> {
-        for Sequence { id, computed, blocks, .. } in &self.running {
-            let unfinished = blocks.iter().skip(computed / self.pool.block());
-            if let Some(block) = unfinished.copied().find(|&block| !self.pool.is_exclusive(block)) {
-                return Err(format!("{id} will write {block:?}, which others see"));
+        let block = self.pools.block();
+        for Sequence { id, computed, held, .. } in &self.running {
+            for (pool, held) in self.pools.iter().zip(held) {
+                let first = pool.first_needed(*computed);
+                if held.gone != first || held.end() * block < *computed {
+                    let Held { gone, blocks } = held;
+                    return Err(format!(
+                        "{id} holds {} blocks from block {gone} on, but {computed} tokens of it are computed and the next one sees block {first}",
+                        blocks.len()
+                    ));
+                }
+                let unfinished = held.blocks.iter().skip(computed / block - first);
+                if let Some(block) = unfinished.copied().find(|&id| !pool.is_exclusive(id)) {
+                    return Err(format!("{id} will write {block:?}, which others see"));
+                }
             }
         }
         let all = self.waiting.iter().chain(&self.running);
-        self.pool.check_integrity(all.map(|sequence| &sequence.blocks[..]))
+        self.pools.check_integrity(&all.map(|sequence| &sequence.held[..]).collect::<Vec<_>>())
     }
+}
+
+/// A step of `sequence` that computes at most `budget` tokens.
+fn stride(sequence: &Sequence, budget: usize) -> Stride {
+    let computed = sequence.computed + sequence.pending().min(budget);
+    Stride { known: sequence.tokens.len(), computed }
 }
 
 /// The blocks that are full once the tokens at `computed` are, and were not before.

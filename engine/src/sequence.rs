@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::blocks::{BlockId, Prefix};
+use crate::blocks::{Held, Prefix};
 use crate::config::PrefixCache;
 use crate::request::{Finish, RequestId, Usage};
 use crate::sampler::Sampler;
@@ -24,8 +24,8 @@ pub struct Sequence {
     pub prompt: usize,
     /// How many of `tokens` have keys and values in the cache.
     pub computed: usize,
-    /// Its blocks in the order of its tokens.
-    pub blocks: Vec<BlockId>,
+    /// Its blocks, pool by pool; the scheduler knows how many there are.
+    pub held: Vec<Held>,
     /// The names of its first full blocks; kept when it loses them.
     pub names: Vec<Prefix>,
     /// Whether it shares full blocks with others.
@@ -70,7 +70,7 @@ impl Sequence {
     }
 
     /// Takes the next token, and says whether it was the last one. When it crosses the border,
-    /// everything has to be computed anew, into the blocks that it has.
+    /// everything has to be computed anew.
     pub fn accept(&mut self, token: u32) -> Option<Finish> {
         self.tokens.push(token);
         if self.border.is_some_and(|border| self.tokens.len() == border + 1) {

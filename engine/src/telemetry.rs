@@ -6,7 +6,9 @@
 
 use std::time::{Duration, Instant};
 
-/// What one step did.
+use crate::blocks::Reach;
+
+/// What one step did. Blocks are counted over all pools.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StepReport {
     /// Durations of its stages.
@@ -48,7 +50,8 @@ pub struct Stages {
     pub commit: Duration,
 }
 
-/// What the engine did since it was loaded, and how it stands.
+/// What the engine did since it was loaded, and how it stands. Blocks are counted over all pools;
+/// [`Engine::pools`](crate::Engine::pools) tells them apart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Steps that computed something.
@@ -96,6 +99,23 @@ impl Stats {
         self.decoded += report.decoded as u64;
         self.preemptions += report.preemptions as u64;
     }
+}
+
+/// How a pool of blocks stands. A block has room for the keys and values of all its layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolStats {
+    /// How far back its layers look.
+    pub reach: Reach,
+    /// How many layers keep their keys in its blocks.
+    pub layers: usize,
+    /// Blocks in use.
+    pub used: usize,
+    /// Most blocks ever in use at once.
+    pub peak: usize,
+    /// Free blocks.
+    pub free: usize,
+    /// Blocks that nobody uses and that are kept for their content.
+    pub cached: usize,
 }
 
 /// What the prefix cache did. A sequence that returns after a preemption looks again.

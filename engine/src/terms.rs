@@ -120,7 +120,7 @@ impl Accepted {
             tokens: prompt.clone(),
             prompt: prompt.len(),
             computed: 0,
-            blocks: Vec::new(),
+            held: Vec::new(),
             names: Vec::new(),
             prefix_cache,
             cached: 0,
@@ -139,6 +139,7 @@ impl Accepted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::blocks::{PoolSize, Reach};
     use crate::sampler::Scratch;
 
     const LONGEST: usize = 24;
@@ -148,7 +149,11 @@ mod tests {
             vocabulary: 1000,
             longest: LONGEST,
             border: None,
-            capacity: Capacity { blocks: 6, block: 4 },
+            capacity: Capacity {
+                block: 4,
+                step_tokens: LONGEST,
+                pools: vec![PoolSize { reach: Reach::Everything, blocks: 6 }],
+            },
             eos: vec![2],
             prefix_cache: PrefixCache::On,
         }

@@ -3,6 +3,8 @@
 //! Every score of a sequence is computed and masked, in f32 whatever the dtype, so that other
 //! kernels can be held against it. Quadratic in memory: not meant for long prompts.
 
+use std::ops::Range;
+
 use candle_core::{D, DType, Device, Result, Tensor};
 
 use super::{Attention, Heads, Mask};
@@ -36,31 +38,34 @@ impl Attention for Naive {
         let mut outputs = Vec::with_capacity(kv.tables.sequences.len());
         for table in &kv.tables.sequences {
             let rows = q.narrow(0, table.row, table.queries)?;
-            let keys = keys.narrow(0, first_key, table.keys)?;
-            let values = values.narrow(0, first_key, table.keys)?;
-            outputs.push(one_sequence(&rows, &keys, &values, kv.heads, table, mask)?);
-            first_key += table.keys;
+            let present = kv.tables.present(table);
+            let keys = keys.narrow(0, first_key, present.len())?;
+            let values = values.narrow(0, first_key, present.len())?;
+            let mask = mask_tensor(table, &present, mask, q.device())?;
+            outputs.push(one_sequence(&rows, &keys, &values, kv.heads, &mask)?);
+            first_key += present.len();
         }
         Tensor::cat(&outputs, 0)
     }
 }
 
-/// `q`: `[queries, heads, dim]`, `keys` and `values`: `[keys, kv_heads, dim]`.
+/// `q`: `[queries, heads, dim]`, `keys` and `values`: `[keys, kv_heads, dim]`, `mask`:
+/// `[queries, keys]`.
 fn one_sequence(
     q: &Tensor,
     keys: &Tensor,
     values: &Tensor,
     heads: &Heads,
-    table: &Table,
-    mask: Mask,
+    mask: &Tensor,
 ) -> Result<Tensor> {
+    let count = keys.dim(0)?;
     // [tokens, n, dim] to [heads, tokens, dim]; key heads are repeated for their group.
     let by_head = |x: &Tensor| x.to_dtype(DType::F32)?.transpose(0, 1)?.contiguous();
     let repeated = |x: &Tensor| -> Result<Tensor> {
         let x = by_head(x)?.unsqueeze(1)?;
-        x.broadcast_as((heads.kv_heads, heads.group(), table.keys, heads.dim))?.reshape((
+        x.broadcast_as((heads.kv_heads, heads.group(), count, heads.dim))?.reshape((
             heads.heads,
-            table.keys,
+            count,
             heads.dim,
         ))
     };
@@ -70,16 +75,22 @@ fn one_sequence(
         Some(cap) => ((scores / f64::from(cap))?.tanh()? * f64::from(cap))?,
         None => scores,
     };
-    let scores = scores.broadcast_add(&mask_tensor(table, mask, q.device())?)?;
+    let scores = scores.broadcast_add(mask)?;
     let weights = candle_nn::ops::softmax(&scores, D::Minus1)?;
     weights.matmul(&repeated(values)?)?.transpose(0, 1)?.contiguous()?.to_dtype(q.dtype())
 }
 
-/// `[queries, keys]`: 0 where the query sees the key, −∞ elsewhere.
-fn mask_tensor(table: &Table, mask: Mask, device: &Device) -> Result<Tensor> {
-    let mut rows = vec![f32::NEG_INFINITY; table.queries * table.keys];
-    for (query, row) in rows.chunks_mut(table.keys).enumerate() {
-        row[mask.visible(table.first_position() + query, table.keys)].fill(0.0);
+/// `[queries, keys]` for the keys that are `present`: 0 where the query sees the key, −∞ elsewhere.
+fn mask_tensor(
+    table: &Table,
+    present: &Range<usize>,
+    mask: Mask,
+    device: &Device,
+) -> Result<Tensor> {
+    let mut rows = vec![f32::NEG_INFINITY; table.queries * present.len()];
+    for (query, row) in rows.chunks_mut(present.len()).enumerate() {
+        let visible = mask.visible(table.first_position() + query, table.keys);
+        row[visible.start - present.start..visible.end - present.start].fill(0.0);
     }
-    Tensor::from_vec(rows, (table.queries, table.keys), device)
+    Tensor::from_vec(rows, (table.queries, present.len()), device)
 }

@@ -4,6 +4,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::Mask::{Bidirectional, BidirectionalWindow, Causal, SlidingWindow};
 use super::*;
+use crate::blocks::{Capacity, PoolSize, Reach};
 use crate::config::KvLayout;
 use crate::kv::{KvShape, KvStore, Run, Table, Tables};
 use crate::placement::Placement;
@@ -31,8 +32,10 @@ impl Step {
     /// Blocks are dealt from the end of the pool, in turns, so that no table is in order.
     fn new(heads: Heads, lengths: Lengths<'_>, block: usize, dtype: DType) -> Self {
         let mut next = lengths.iter().map(|(_, keys)| keys.div_ceil(block)).sum::<usize>() as u32;
-        let shape = KvShape { blocks: next as usize, block };
-        let kv = KvStore::new(&heads, shape, dtype, &Placement::cpu()).unwrap();
+        let size = PoolSize { reach: Reach::Everything, blocks: next as usize };
+        let capacity = Capacity { block, step_tokens: 1, pools: vec![size] };
+        let shape = KvShape { capacity, layers: vec![0] };
+        let kv = KvStore::new(&heads, &shape, dtype, &Placement::cpu()).unwrap();
         let mut row = 0;
         let mut sequences = Vec::new();
         for (index, &(queries, keys)) in lengths.iter().enumerate() {
@@ -56,12 +59,12 @@ impl Step {
                 (x * (heads.dim as f64).sqrt()).unwrap()
             };
             kv.write(0, &new("k"), &new("v"), &runs).unwrap();
-            sequences.push(Table { row, queries, keys, blocks });
+            sequences.push(Table { row, queries, keys, gone: 0, blocks });
             row += queries;
         }
         let q = Random::new(6).tensor("q", &[row, heads.heads, heads.dim], dtype, &Device::Cpu);
         let q = (q.unwrap() * (heads.dim as f64).sqrt()).unwrap();
-        Self { kv, heads, tables: Tables { block, sequences }, q }
+        Self { kv, heads, tables: Tables { block, sequences, runs: Vec::new() }, q }
     }
 
     fn attend(&self, backend: &dyn Attention, mask: Mask) -> Vec<f32> {

@@ -2,8 +2,10 @@
 //! one finds its keys and values computed.
 //!
 //! A full block is named by a hash of its tokens and of its parent's name, so that a name stands
-//! for everything from the start of the sequence. The hash is keyed afresh in every process, and
-//! what is found is compared token by token: a collision costs a miss, not a wrong answer.
+//! for everything from the start of the sequence. The hash is keyed afresh in every process. The
+//! tokens of a block are compared when it is found; those before it are not, because behind a
+//! window nobody keeps them. So names have 128 bits: two beginnings with the same one are out of
+//! the question, whoever makes them up.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
@@ -12,17 +14,51 @@ use super::BlockId;
 
 /// The name of the content of a full block and of all blocks before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Prefix(u64);
+pub struct Prefix(u128);
+
+/// Gives names; those of different namers have nothing in common.
+#[derive(Debug, Default)]
+pub(super) struct Namer {
+    keys: [RandomState; 2],
+}
+
+impl Namer {
+    /// The name of a block of `tokens` that follows `parent`.
+    pub(super) fn name(&self, parent: Option<Prefix>, tokens: &[u32]) -> Prefix {
+        let [high, low] = &self.keys;
+        let half = |keys: &RandomState| u128::from(keys.hash_one((parent, tokens)));
+        Prefix(half(high) << 64 | half(low))
+    }
+}
+
+/// What a full block holds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Content<'a> {
+    name: Prefix,
+    parent: Option<Prefix>,
+    tokens: &'a [u32],
+}
+
+impl<'a> Content<'a> {
+    /// What block `at` of a sequence holds, if it is full and has a name.
+    pub(super) fn of(at: usize, tokens: &'a [u32], names: &[Prefix], block: usize) -> Option<Self> {
+        let parent = at.checked_sub(1).map(|parent| names.get(parent).copied());
+        Some(Self {
+            name: *names.get(at)?,
+            parent: parent.unwrap_or_default(),
+            tokens: tokens.chunks_exact(block).nth(at)?,
+        })
+    }
+}
 
 /// The full blocks whose content is known, held or not.
 #[derive(Debug, Default)]
 pub(super) struct PrefixIndex {
-    keys: RandomState,
     entries: HashMap<Prefix, Entry>,
     /// The entry of each block that has one.
     names: HashMap<BlockId, Prefix>,
-    /// Blocks that nobody holds, by the time of their last release. A sequence releases its last
-    /// block first and its first block last, so that no block outlives the way to it.
+    /// Blocks that nobody holds, by the time of their last release. A sequence that ends releases
+    /// its last block first and its first block last, so that no block outlives the way to it.
     idle: BTreeMap<u64, BlockId>,
     /// Releases so far.
     clock: u64,
@@ -38,42 +74,29 @@ struct Entry {
 }
 
 impl PrefixIndex {
-    /// The name of a block of `tokens` that follows `parent`.
-    pub(super) fn name(&self, parent: Option<Prefix>, tokens: &[u32]) -> Prefix {
-        Prefix(self.keys.hash_one((parent, tokens)))
-    }
-
     /// The block that holds exactly this.
-    pub(super) fn find(
-        &self,
-        name: Prefix,
-        parent: Option<Prefix>,
-        tokens: &[u32],
-    ) -> Option<BlockId> {
+    pub(super) fn find(&self, content: Content<'_>) -> Option<BlockId> {
+        let Content { name, parent, tokens } = content;
         let entry = self.entries.get(&name)?;
         (entry.parent == parent && *entry.tokens == *tokens).then_some(entry.block)
     }
 
-    /// Makes `block`, which somebody holds, known under `name`. The first block of a name keeps
+    /// Makes `block`, which somebody holds, known for its `content`. The first block of a name keeps
     /// it: another one with the same content stays unknown and is free when it is released.
-    pub(super) fn insert(
-        &mut self,
-        name: Prefix,
-        parent: Option<Prefix>,
-        tokens: &[u32],
-        block: BlockId,
-    ) {
+    pub(super) fn insert(&mut self, content: Content<'_>, block: BlockId) {
+        let Content { name, parent, tokens } = content;
         self.entries.entry(name).or_insert_with(|| {
             self.names.insert(block, name);
             Entry { block, parent, tokens: tokens.into(), idle_since: None }
         });
     }
 
-    /// Makes `block` unknown, because its content cannot be trusted. It must be held.
-    pub(super) fn forget(&mut self, block: BlockId) {
-        if let Some(name) = self.names.remove(&block) {
-            self.entries.remove(&name);
-        }
+    /// Makes the block called `name` unknown, because its content cannot be trusted or has to give
+    /// way. Gives it back if nobody holds it.
+    pub(super) fn forget(&mut self, name: Prefix) -> Option<BlockId> {
+        let Entry { block, idle_since, .. } = self.entries.remove(&name)?;
+        self.names.remove(&block);
+        self.idle.remove(&idle_since?)
     }
 
     /// Keeps `block`, which nobody holds any more, until it is evicted. `false` when its content
@@ -98,9 +121,8 @@ impl PrefixIndex {
 
     /// Gives up the block that was released longest ago.
     pub(super) fn evict(&mut self) -> Option<BlockId> {
-        let (_, block) = self.idle.pop_first()?;
-        self.forget(block);
-        Some(block)
+        let (_, block) = self.idle.first_key_value()?;
+        self.forget(*self.names.get(block)?)
     }
 
     /// How many known blocks nobody holds.

@@ -75,7 +75,7 @@ impl Modules {
     ///
     /// When a tensor operation fails.
     pub(super) fn forward(&self, hidden: &Tensor, pass: &mut Pass<'_>) -> TensorResult<Tensor> {
-        let mut x = self.pooling.forward(hidden, &pass.batch.tables)?;
+        let mut x = self.pooling.forward(hidden, &pass.batch.tables[0])?;
         pass.show(Place::Pooled, &x);
         for (index, module) in self.modules.iter().enumerate() {
             x = match module {

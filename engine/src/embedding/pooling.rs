@@ -121,7 +121,7 @@ mod tests {
             (Pooling::FirstToken, [3.0, 0.0]),
             (Pooling::Max, [3.0, 5.0]),
         ] {
-            let pooled = pooling.forward(&hidden, &batch.tables).unwrap();
+            let pooled = pooling.forward(&hidden, &batch.tables[0]).unwrap();
             let pooled: Vec<Vec<f32>> = pooled.to_vec2().unwrap();
             assert_eq!(pooled, [[1.0, -2.0], second], "{pooling:?}");
         }

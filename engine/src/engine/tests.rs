@@ -151,8 +151,9 @@ fn a_whole_block_is_shared_and_what_follows_it_is_not_written_by_two() {
     }
     engine.step();
     let [a, b] = engine.scheduler.running() else { panic!("both run") };
-    assert_eq!(a.blocks[..2], b.blocks[..2]);
-    assert_ne!(a.blocks[2], b.blocks[2]);
+    let [a, b] = [a, b].map(|sequence| &sequence.held[0].blocks);
+    assert_eq!(a[..2], b[..2]);
+    assert_ne!(a[2], b[2]);
     assert_eq!((engine.stats().blocks_used, engine.stats().prefix.hits), (4, 1));
     engine.check_integrity().unwrap();
 }

@@ -41,8 +41,12 @@ impl Scheduler {
                 None => "the step ended without drawing a token".into(),
             };
             // What gave no numbers for it would give none to those who share its blocks.
-            self.pool.forget(&sequence.blocks);
+            self.pools.forget(&sequence.names);
             finished.push((grant.sequence, Finish::Error(failure)));
+        }
+        for grant in &schedule.grants {
+            let Sequence { held, computed, .. } = &mut self.running[grant.sequence];
+            self.pools.slide(held, *computed);
         }
         events.extend(self.end(finished));
         events
@@ -51,8 +55,9 @@ impl Scheduler {
     /// Ends every sequence of a step that failed.
     pub fn fail(&mut self, schedule: &Schedule, why: &Error) -> Vec<Event> {
         for grant in &schedule.grants {
-            let full = whole_blocks(&grant.tokens, self.pool.block());
-            self.pool.forget(&self.running[grant.sequence].blocks[full]);
+            let full = whole_blocks(&grant.tokens, self.pools.block());
+            let names = &self.running[grant.sequence].names;
+            self.pools.forget(names.get(full).unwrap_or_default());
         }
         let finish = Finish::Error(why.to_string());
         self.end(schedule.grants.iter().map(|grant| (grant.sequence, finish.clone())).collect())
@@ -73,7 +78,7 @@ impl Scheduler {
     }
 
     fn retire(&mut self, mut sequence: Sequence, finish: Finish) -> Event {
-        self.pool.release(sequence.blocks.drain(..));
+        self.pools.release(&mut sequence.held);
         let (request, choice, usage) = (sequence.id, sequence.choice, sequence.usage());
         Event::Finished { request, choice, finish, usage }
     }

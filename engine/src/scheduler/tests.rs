@@ -3,6 +3,7 @@
 use insta::assert_snapshot;
 
 use super::*;
+use crate::blocks::{PoolSize, Reach};
 use crate::error::Error;
 use crate::request::{Event, Finish};
 use crate::sampler::{Drawn, NoToken, Sampler, Sampling};
@@ -10,13 +11,15 @@ use crate::sampler::{Drawn, NoToken, Sampler, Sampling};
 /// Runs a script and returns its trace.
 ///
 /// The first line sets `budget` (tokens a step), `slots` (running sequences), `blocks` and
-/// `block` (tokens each), and ends with `cache` when sequences may share blocks. Then, line by line: `submit a:6+2` (sequence a, 6 prompt tokens, at
-/// most 2 new ones; the token at each position is the same for all, so that each prompt begins like
-/// the others) or `submit a:6/4+2` (the same up to position 4, a's own behind it), `cancel a`, `fail` (a step whose model fails), `nan a` (a's next logits are
-/// not finite), `step`, `step 3`, or `run` (until idle).
+/// `block` (tokens each), perhaps `window` (tokens) and `windowed` (blocks) of a second pool, and
+/// ends with `cache` when sequences may share blocks. Then, line by line: `submit a:6+2` (sequence
+/// a, 6 prompt tokens, at most 2 new ones; the token at each position is the same for all, so that
+/// each prompt begins like the others) or `submit a:6/4+2` (the same up to position 4, a's own
+/// behind it), `cancel a`, `fail` (a step whose model fails), `nan a` (a's next logits are not
+/// finite), `step`, `step 3`, or `run` (until idle).
 ///
 /// Each step is one line: grants as `name start..end`, `*` when a token is drawn; then what was
-/// preempted, who ended, and how many blocks are used, and how many are cached.
+/// preempted, who ended, and for each pool how many blocks are used, and how many are cached.
 fn check(script: &str) -> String {
     let mut lines = script.lines().map(str::trim).filter(|line| !line.is_empty());
     let mut world = World::new(lines.next().unwrap());
@@ -38,14 +41,16 @@ struct World {
 impl World {
     fn new(settings: &str) -> Self {
         let words: Vec<_> = settings.split_whitespace().collect();
-        let setting = |key| {
-            let at = words.iter().position(|word| *word == key).unwrap();
-            words[at + 1].parse::<usize>().unwrap()
+        let perhaps = |key| {
+            let at = words.iter().position(|word| *word == key)?;
+            Some(words[at + 1].parse::<usize>().unwrap())
         };
+        let setting = |key| perhaps(key).unwrap();
         let limits = Limits { step_tokens: setting("budget"), sequences: setting("slots") };
-        let pool = BlockPool::new(setting("blocks") as u32, setting("block"));
+        let window = perhaps("window").map(|window| (window, setting("windowed")));
+        let capacity = capacity(limits, setting("block"), setting("blocks"), window);
         Self {
-            scheduler: Scheduler::new(limits, pool),
+            scheduler: Scheduler::new(limits, capacity),
             names: Vec::new(),
             nan: None,
             cache: match words.contains(&"cache") {
@@ -90,7 +95,7 @@ impl World {
         let id = RequestId(self.names.len() as u64);
         self.names.push(name.into());
         let sequence = sequence(id, prompt, common, new.parse().unwrap(), self.cache);
-        match self.scheduler.pool.capacity().check(sequence.cached_at_most()) {
+        match self.scheduler.pools.capacity().check(sequence.cached_at_most()) {
             Ok(()) => self.scheduler.submit(sequence),
             Err(refusal) => self.say(format!("{name}: {refusal}")),
         }
@@ -144,12 +149,14 @@ impl World {
     }
 
     fn used(&self) -> String {
-        let pool = &self.scheduler.pool;
-        let cached = match pool.cached() {
-            0 => String::new(),
-            cached => format!(" + {cached}"),
+        let pool = |pool: &BlockPool| {
+            let cached = match pool.cached() {
+                0 => String::new(),
+                cached => format!(" + {cached}"),
+            };
+            format!("  [{}{cached}/{}]", pool.used(), pool.total())
         };
-        format!("  [{}{cached}/{}]", pool.used(), pool.total())
+        self.scheduler.pools.iter().map(pool).collect()
     }
 
     fn name(&self, id: RequestId) -> &str {
@@ -170,6 +177,19 @@ impl World {
     }
 }
 
+/// A pool of `blocks` for everything, and one of so many for a window.
+fn capacity(
+    limits: Limits,
+    block: usize,
+    blocks: usize,
+    window: Option<(usize, usize)>,
+) -> Capacity {
+    let everything = PoolSize { reach: Reach::Everything, blocks };
+    let window = window.map(|(window, blocks)| PoolSize { reach: Reach::Window(window), blocks });
+    let pools = [everything].into_iter().chain(window).collect();
+    Capacity { block, step_tokens: limits.step_tokens, pools }
+}
+
 /// What is drawn where it does not matter.
 const SEVEN: Drawn = Drawn { token: 7, logprobs: None };
 
@@ -188,7 +208,7 @@ fn sequence(
         tokens: (0..prompt).map(|at| own(at) as u32).collect(),
         prompt,
         computed: 0,
-        blocks: Vec::new(),
+        held: Vec::new(),
         names: Vec::new(),
         prefix_cache,
         cached: 0,
@@ -426,10 +446,86 @@ fn what_a_failed_step_was_to_fill_is_not_found() {
 }
 
 #[test]
+fn a_window_gives_back_what_the_next_token_cannot_see() {
+    assert_snapshot!(check("budget 8 slots 2 blocks 9 block 4 window 6 windowed 6
+        submit a:20+12
+        run"), @"
+    a 0..8  [5/9]  [2/6]
+    a 8..16  [5/9]  [2/6]
+    a 16..20*  [5/9]  [2/6]
+    a 20..21*  [6/9]  [2/6]
+    a 21..22*  [6/9]  [2/6]
+    a 22..23*  [6/9]  [2/6]
+    a 23..24*  [6/9]  [2/6]
+    a 24..25*  [7/9]  [2/6]
+    a 25..26*  [7/9]  [2/6]
+    a 26..27*  [7/9]  [2/6]
+    a 27..28*  [7/9]  [2/6]
+    a 28..29*  [8/9]  [2/6]
+    a 29..30*  [8/9]  [2/6]
+    a 30..31*  a ends after 12 (Length)  [0/9]  [0/6]
+    ");
+}
+
+#[test]
+fn a_pool_of_a_window_can_be_short_of_blocks_on_its_own() {
+    assert_snapshot!(check("budget 8 slots 4 blocks 40 block 4 window 6 windowed 4
+        submit a:5+12 b:5+12
+        run"), @"
+    a 0..5*  [2/40]  [2/4]
+    a 5..6*  [2/40]  [2/4]
+    a 6..7*  [2/40]  [2/4]
+    a 7..8*  [2/40]  [2/4]
+    a 8..9*  [3/40]  [2/4]
+    a 9..10*  [3/40]  [2/4]
+    a 10..11*  [3/40]  [2/4]
+    a 11..12*  [3/40]  [2/4]
+    a 12..13*  [4/40]  [2/4]
+    a 13..14* | b 0..5*  [6/40]  [4/4]
+    a 14..15* | b 5..6*  [6/40]  [4/4]
+    a 15..16* | b 6..7*  a ends after 12 (Length)  [2/40]  [2/4]
+    b 7..8*  [2/40]  [2/4]
+    b 8..9*  [3/40]  [2/4]
+    b 9..10*  [3/40]  [2/4]
+    b 10..11*  [3/40]  [2/4]
+    b 11..12*  [3/40]  [2/4]
+    b 12..13*  [4/40]  [2/4]
+    b 13..14*  [4/40]  [2/4]
+    b 14..15*  [4/40]  [2/4]
+    b 15..16*  b ends after 12 (Length)  [0/40]  [0/4]
+    ");
+}
+
+#[test]
+fn a_beginning_is_found_as_far_as_its_window_is_there() {
+    // Of a, the first pool keeps everything and the second the end; of b, both keep everything.
+    assert_snapshot!(check("budget 8 slots 4 blocks 40 block 4 window 6 windowed 6 cache
+        submit a:26+3
+        run
+        submit b:26+1
+        run
+        submit c:12+1
+        run
+        submit d:26+1
+        run"), @"
+    a 0..8  [7/40]  [2/6]
+    a 8..16  [7/40]  [2 + 2/6]
+    a 16..24  [7/40]  [2 + 4/6]
+    a 24..26*  [7/40]  [2 + 4/6]
+    a 26..27*  [7/40]  [2 + 4/6]
+    a 27..28*  a ends after 3 (Length)  [0 + 7/40]  [0 + 6/6]
+    b 24..26*  b ends after 1 (Length)  [0 + 7/40]  [0 + 5/6]
+    c 0..8  [3 + 7/40]  [2 + 4/6]
+    c 8..12*  c ends after 1 (Length)  [0 + 7/40]  [0 + 6/6]
+    d 24..26*  d ends after 1 (Length)  [0 + 7/40]  [0 + 5/6]
+    ");
+}
+
+#[test]
 fn pressure_ends_everything_without_thrash() {
     // Thirty-two clients in a pool for a few of them.
     let limits = Limits { step_tokens: 64, sequences: 32 };
-    let mut scheduler = Scheduler::new(limits, BlockPool::new(24, 16));
+    let mut scheduler = Scheduler::new(limits, capacity(limits, 16, 24, None));
     let (mut prompts, mut prefilled) = (0, 0);
     for id in (0..32).map(RequestId) {
         let prompt = 20 + id.0 as usize * 7 % 60;

@@ -12,22 +12,53 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2048, ..ProptestConfig::default() })]
 
     #[test]
-    fn everything_ends_nothing_leaks_and_first_tokens_come_in_order(
-        cache in prop::sample::select(vec![PrefixCache::On, PrefixCache::Off]),
+    fn ample_blocks_for_a_window_are_never_all_taken(
         block in 1..9usize,
-        blocks in 1..24u32,
+        window in 1..20usize,
         slots in 1..6usize,
         extra_budget in 0..24usize,
         requests in prop::collection::vec(arrival(), 1..16),
     ) {
         let limits = Limits { step_tokens: slots + extra_budget, sequences: slots };
-        let mut scheduler = Scheduler::new(limits, BlockPool::new(blocks, block));
+        let windowed = Reach::Window(window).ample(block, slots, limits.step_tokens).unwrap();
+        let windowed = [Some((window, windowed)), None].map(|window| {
+            let mut scheduler = Scheduler::new(limits, capacity(limits, block, 60, window));
+            for (id, Arrival { prompt, common, new, .. }) in (0..).map(RequestId).zip(&requests) {
+                scheduler.submit(sequence(id, *prompt, *common, *new, PrefixCache::Off));
+            }
+            let mut grants = Vec::new();
+            while !scheduler.running.is_empty() || !scheduler.waiting.is_empty() {
+                let schedule = scheduler.schedule();
+                let draws = schedule.grants.iter().filter(|grant| grant.draws).count();
+                scheduler.commit(&schedule, vec![Ok(SEVEN); draws]);
+                grants.push(schedule.grants);
+            }
+            grants
+        });
+        // Who runs when is as if there were no window.
+        prop_assert_eq!(&windowed[0], &windowed[1]);
+    }
+
+    #[test]
+    fn everything_ends_nothing_leaks_and_first_tokens_come_in_order(
+        cache in prop::sample::select(vec![PrefixCache::On, PrefixCache::Off]),
+        block in 1..9usize,
+        blocks in 1..24usize,
+        window in prop::option::of((1..20usize, 1..16usize)),
+        slots in 1..6usize,
+        extra_budget in 0..24usize,
+        requests in prop::collection::vec(arrival(), 1..16),
+    ) {
+        let limits = Limits { step_tokens: slots + extra_budget, sequences: slots };
+        let mut scheduler = Scheduler::new(limits, capacity(limits, block, blocks, window));
         let mut ledger = Ledger::default();
         for (id, arrival) in (0..).map(RequestId).zip(&requests) {
             let &Arrival { prompt, common, new, pause, cancels, fails } = arrival;
             let sequence = sequence(id, prompt, common, new, cache);
-            let fits = (prompt + new - 1).div_ceil(block) <= blocks as usize;
-            prop_assert_eq!(scheduler.pool.capacity().check(prompt + new - 1).is_ok(), fits);
+            let fits = scheduler.pools.capacity().check(prompt + new - 1).is_ok();
+            if window.is_none() {
+                prop_assert_eq!(fits, (prompt + new - 1).div_ceil(block) <= blocks);
+            }
             if fits {
                 scheduler.submit(sequence);
                 ledger.open += 1;
@@ -50,10 +81,10 @@ proptest! {
             steps += 1;
             prop_assert!(steps < 20_000, "{} requests never end", ledger.open);
         }
-        let pool = &scheduler.pool;
-        prop_assert_eq!(pool.used(), 0);
-        prop_assert_eq!(pool.cached() + pool.free(), pool.total());
-        prop_assert!(cache == PrefixCache::On || pool.cached() == 0);
+        let pools = &scheduler.pools;
+        prop_assert_eq!(pools.used(), 0);
+        prop_assert_eq!(pools.cached() + pools.free(), pools.total());
+        prop_assert!(cache == PrefixCache::On || pools.cached() == 0);
         prop_assert!(scheduler.running.is_empty() && scheduler.waiting.is_empty());
     }
 }
@@ -97,31 +128,59 @@ struct Ledger {
     /// Tokens computed since the sequence got its blocks.
     computed: HashMap<RequestId, usize>,
     started: HashSet<RequestId>,
-    /// What each block holds: the tokens of its sequence up to its end.
-    written: HashMap<BlockId, Vec<u32>>,
+    /// What each block of each pool holds: the tokens of its sequence up to its end.
+    written: HashMap<(usize, BlockId), Vec<u32>>,
 }
 
 impl Ledger {
     /// Writes what `grant` computes, into blocks that nobody else reads.
     fn check_written(&mut self, scheduler: &Scheduler, grant: &Grant) -> Result<(), TestCaseError> {
-        let block = scheduler.pool.block();
+        let block = scheduler.pools.block();
         let sequence = &scheduler.running[grant.sequence];
-        for at in grant.tokens.start / block..grant.tokens.end.div_ceil(block) {
-            let id = sequence.blocks[at];
-            let earlier = scheduler.running.iter().filter(|other| {
-                other.id != sequence.id
-                    && other.blocks.iter().take(other.computed / block).any(|held| *held == id)
-                    && other.id < sequence.id
-            });
-            prop_assert_eq!(
-                earlier.count(),
-                0,
-                "{} writes {:?}, which is shared",
-                grant.request,
-                id
-            );
-            let end = grant.tokens.end.min((at + 1) * block);
-            self.written.insert(id, sequence.tokens[..end].to_vec());
+        for (pool, held) in sequence.held.iter().enumerate() {
+            for at in grant.tokens.start / block..grant.tokens.end.div_ceil(block) {
+                let id = held.get(at).ok_or_else(|| TestCaseError::fail("no block to write to"))?;
+                let earlier = scheduler.running.iter().filter(|other| {
+                    let Held { gone, blocks } = &other.held[pool];
+                    other.id < sequence.id
+                        && blocks.iter().take(other.computed / block - gone).any(|b| *b == id)
+                });
+                prop_assert_eq!(
+                    earlier.count(),
+                    0,
+                    "{} writes {:?} of pool {}, which is shared",
+                    grant.request,
+                    id,
+                    pool
+                );
+                let end = grant.tokens.end.min((at + 1) * block);
+                self.written.insert((pool, id), sequence.tokens[..end].to_vec());
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what the tokens of `grant` see before them: computed before, or written in this very
+    /// pass.
+    fn check_read(&self, scheduler: &Scheduler, grant: &Grant) -> Result<(), TestCaseError> {
+        let block = scheduler.pools.block();
+        let sequence = &scheduler.running[grant.sequence];
+        let Range { start, .. } = grant.tokens;
+        for (index, (pool, held)) in scheduler.pools.iter().zip(&sequence.held).enumerate() {
+            for position in pool.reach().first_seen(start)..start {
+                let id = held.get(position / block);
+                let written = id.and_then(|id| self.written.get(&(index, id)));
+                let there =
+                    written.is_some_and(|held| held.starts_with(&sequence.tokens[..=position]));
+                prop_assert!(
+                    there,
+                    "{} at {} reads {} of pool {}, which is not there",
+                    grant.request,
+                    start,
+                    position,
+                    index
+                );
+            }
         }
         Ok(())
     }
@@ -153,32 +212,25 @@ impl Ledger {
             prop_assert_eq!(*computed, grant.tokens.start, "computed twice, or skipped");
             *computed = grant.tokens.end;
             prop_assert_eq!(sequence.id, grant.request);
-            prop_assert!(sequence.blocks.len() * scheduler.pool.block() >= grant.tokens.end);
             self.check_written(scheduler, grant)?;
             if grant.draws && self.started.insert(grant.request) {
                 prop_assert!(self.last_first < Some(grant.request), "first tokens out of order");
                 self.last_first = Some(grant.request);
             }
         }
-        for (at, grant) in schedule.grants.iter().enumerate() {
-            let sequence = &scheduler.running[grant.sequence];
-            let block = scheduler.pool.block();
-            // What is read was computed before, or is written in this very pass.
-            for (position, id) in (0..grant.tokens.start).step_by(block).zip(&sequence.blocks) {
-                let content =
-                    sequence.tokens[..(position + block).min(grant.tokens.start)].to_vec();
-                let held = self.written.get(id).is_some_and(|held| held.starts_with(&content));
-                prop_assert!(held, "grant {} reads what is not there", at);
-            }
+        for grant in &schedule.grants {
+            self.check_read(scheduler, grant)?;
         }
         let draws = schedule.grants.iter().filter(|grant| grant.draws).count();
         let events = match forward {
             Forward::Works => scheduler.commit(&schedule, vec![Ok(SEVEN); draws]),
             Forward::Fails => {
                 for grant in &schedule.grants {
-                    let whole = whole_blocks(&grant.tokens, scheduler.pool.block());
-                    for id in &scheduler.running[grant.sequence].blocks[whole] {
-                        self.written.remove(id);
+                    let whole = whole_blocks(&grant.tokens, scheduler.pools.block());
+                    let held = &scheduler.running[grant.sequence].held;
+                    for (at, pool) in whole.flat_map(|at| (0..held.len()).map(move |p| (at, p))) {
+                        let id = held[pool].get(at).unwrap();
+                        self.written.remove(&(pool, id));
                     }
                 }
                 let why = Error::Tensor(candle_core::Error::Msg("out of luck".into()));
