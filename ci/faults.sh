@@ -13,8 +13,8 @@ mkdir -p "$out"
 
 # Both sides have the feature: they differ in nothing but what is planted.
 cargo build --release --quiet --package windtunnel
-cargo build --release --quiet --package windtunnel-probe --features faults --target-dir target/faults
-probe=target/faults/release/windtunnel-probe
+cargo build --release --quiet --package windtunnel-probe --features faults
+probe=target/release/windtunnel-probe
 cp "$probe" "$out/base"
 
 echo "| planted | verdict | exit | rounds | minutes |"

@@ -232,8 +232,9 @@ pub fn judge(sides: &[Sides<'_>], terms: &Terms) -> Report {
             unjudged.push(Unjudged { case: case.clone(), series: None, reason });
             continue;
         }
-        let rows = match sides.obstacle() {
-            Some((verdict, _)) => row::shown(sides, terms, verdict),
+        let obstacle = sides.obstacle();
+        let rows = match &obstacle {
+            Some((verdict, _)) => row::shown(sides, terms, *verdict),
             None => {
                 let (rows, passed_over) = row::opened(sides, terms, &mut questions);
                 let of = |(series, reason)| Unjudged {
@@ -247,7 +248,7 @@ pub fn judge(sides: &[Sides<'_>], terms: &Terms) -> Report {
                 rows
             }
         };
-        let (verdict, reasons) = sides.obstacle().unwrap_or((Verdict::Invalid, Vec::new()));
+        let (verdict, reasons) = obstacle.unwrap_or((Verdict::Invalid, Vec::new()));
         let differences = sides.differences();
         cases.push(CaseReport { case: case.clone(), verdict, reasons, differences, rows });
     }
