@@ -6,6 +6,12 @@ use std::env::var;
 use std::path::Path;
 use std::process::Command;
 
+/// Crates whose kernels do the work.
+const KERNELS: [&str; 4] = ["candle-core", "candle-nn", "gemm", "rayon"];
+/// Those of a build for CUDA.
+const CUDA_KERNELS: [&str; 4] =
+    ["candle-flash-attn", "candle-flash-attn-v3", "candle-kernels", "cudarc"];
+
 fn main() {
     let cargo = |name: &str| var(name).unwrap_or_default();
     let rustc = Command::new(cargo("RUSTC")).arg("--version").output();
@@ -27,12 +33,30 @@ fn main() {
     set("TARGET_FEATURES", &cargo("CARGO_CFG_TARGET_FEATURE"));
     set("FEATURES", &features.join(","));
 
-    // The lock file says which candle was linked.
-    let lock = Path::new(&cargo("CARGO_MANIFEST_DIR")).join("../../Cargo.lock");
+    // The lock file says which crates were linked. It also names those of features that are off.
+    let root = Path::new(&cargo("CARGO_MANIFEST_DIR")).join("../..");
+    let lock = root.join("Cargo.lock");
     println!("cargo::rerun-if-changed={}", lock.display());
     println!("cargo::rerun-if-changed=build.rs");
     let lock = std::fs::read_to_string(lock).unwrap_or_default();
-    let candle = lock.split("[[package]]").find(|entry| entry.contains("name = \"candle-core\""));
-    let version = candle.and_then(|entry| entry.split("version = \"").nth(1)?.split('"').next());
-    set("CANDLE", version.unwrap_or_default());
+    let has_cuda = features.iter().any(|feature| feature == "cuda");
+    let kernels = KERNELS.iter().chain(CUDA_KERNELS.iter().filter(|_| has_cuda));
+    let kernels: Vec<(&str, &str)> =
+        kernels.filter_map(|name| Some((*name, version(&lock, name)?))).collect();
+    let candle = kernels.iter().find(|(name, _)| *name == "candle-core");
+    set("CANDLE", candle.map_or("", |(_, version)| version));
+    let kernels: Vec<String> = kernels.iter().map(|(name, v)| format!("{name} {v}")).collect();
+    set("KERNELS", &kernels.join(","));
+
+    // Each flag ends where the next begins, with a separator that no flag contains.
+    let flags = cargo("CARGO_ENCODED_RUSTFLAGS");
+    let mut target_cpu = flags.split('\u{1f}').filter_map(|flag| flag.split_once("target-cpu="));
+    set("TARGET_CPU", target_cpu.next_back().map_or("", |(_, cpu)| cpu));
+}
+
+/// The version of a package in a lock file.
+fn version<'a>(lock: &'a str, package: &str) -> Option<&'a str> {
+    let name = format!("name = \"{package}\"");
+    let entry = lock.split("[[package]]").find(|entry| entry.lines().any(|line| line == name))?;
+    entry.split("version = \"").nth(1)?.split('"').next()
 }

@@ -125,6 +125,7 @@ fn build() -> Build {
         target: text("fake"),
         target_features: Vec::new(),
         features: Vec::new(),
+        ..Build::default()
     }
 }
 

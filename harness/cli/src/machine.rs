@@ -1,128 +1,147 @@
 //! Reads the machine: what does not change while it runs, and how busy it is.
 //!
-//! Linux tells everything in files. What another system does not tell stays empty, which is never
-//! taken for equal when environments are compared.
+//! Linux tells everything in files; each reader takes the folder below which they lie, so that tests
+//! hand it other machines. What a system does not tell stays empty, which is never taken for equal
+//! when environments are compared.
 
-use std::collections::BTreeSet;
-use std::fs::read_to_string;
+mod cgroup;
+mod cpu;
+mod host;
+mod root;
 
+use windtunnel_ledger::Bytes;
 use windtunnel_ledger::environment::Machine;
-use windtunnel_ledger::unit::Bytes;
 
-/// Instruction set extensions by which numeric kernels choose.
-const FEATURES: [&str; 14] = [
-    "asimd",
-    "asimddp",
-    "avx",
-    "avx2",
-    "avx512_bf16",
-    "avx512_fp16",
-    "avx512_vnni",
-    "avx512bw",
-    "avx512f",
-    "bf16",
-    "f16c",
-    "fma",
-    "i8mm",
-    "sve",
-];
+pub(crate) use root::{Root, field};
 
-/// The machine that this process runs on.
+/// The machine that this process runs on, without its GPUs.
 pub(crate) fn read() -> Machine {
-    let cpuinfo = read_to_string("/proc/cpuinfo").unwrap_or_default();
     let threads = std::thread::available_parallelism().map_or(0, |n| n.get() as u32);
+    of(&Root::here(), threads)
+}
+
+/// The machine below `root`, of which this process may use so many `threads`.
+fn of(root: &Root, threads: u32) -> Machine {
+    let cpuinfo = root.text("proc/cpuinfo").unwrap_or_default();
     Machine {
-        cpu: cpu(&cpuinfo).unwrap_or_default(),
-        cores: cores(&cpuinfo).map_or(threads, |cores| cores.min(threads)),
+        cpu: cpu::name(&cpuinfo).unwrap_or_default(),
+        cores: cpu::cores(root, &cpuinfo).map_or(threads, |cores| cores.min(threads)),
         threads,
-        memory: memory(),
-        features: features(&cpuinfo),
+        memory: memory(root),
+        features: cpu::features(&cpuinfo),
         os: std::env::consts::OS.to_owned(),
-        kernel: read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
+        kernel: root.text("proc/sys/kernel/osrelease").unwrap_or_default(),
         arch: std::env::consts::ARCH.to_owned(),
+        smt: cpu::smt(root, &cpuinfo),
+        caches: cpu::caches(root),
+        numa_nodes: cpu::numa_nodes(root),
+        cpu_quota: cgroup::cpu_quota(root),
+        governor: cpu::governor(root),
+        turbo: cpu::turbo(root),
+        hypervisor: host::hypervisor(root, &cpuinfo),
+        container: host::container(root),
+        boot: root.text("proc/sys/kernel/random/boot_id").unwrap_or_default(),
+        gpus: Vec::new(),
+        gpus_hidden: String::new(),
     }
 }
 
 /// Load average over one minute; none where it cannot be read.
-pub(crate) fn load_average() -> Option<f64> {
-    read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
+pub(crate) fn load_average(root: &Root) -> Option<f64> {
+    root.text("proc/loadavg")?.split(' ').next()?.parse().ok()
 }
 
 /// How often the kernel killed a process for want of memory since it was started.
 pub(crate) fn out_of_memory_kills() -> u64 {
+    let root = Root::here();
     let count = |path: &str| {
-        let text = read_to_string(path).unwrap_or_default();
+        let text = root.text(path).unwrap_or_default();
         let line = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
         line.and_then(|count| count.trim().parse::<u64>().ok()).unwrap_or(0)
     };
-    count("/proc/vmstat") + count("/sys/fs/cgroup/memory.events")
-}
-
-/// The value of the first line `name : value`.
-fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    let mut lines = text.lines().filter_map(|line| line.split_once(':'));
-    lines.find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim())
-}
-
-/// The name of the processor; on ARM, which has none, its implementer and part.
-fn cpu(cpuinfo: &str) -> Option<String> {
-    let arm = || {
-        let implementer = field(cpuinfo, "CPU implementer")?;
-        Some(format!("ARM implementer {implementer} part {}", field(cpuinfo, "CPU part")?))
-    };
-    field(cpuinfo, "model name").map(str::to_owned).or_else(arm)
-}
-
-/// Distinct pairs of socket and core; none where the kernel does not tell them.
-fn cores(cpuinfo: &str) -> Option<u32> {
-    let cores: BTreeSet<_> = cpuinfo
-        .split("\n\n")
-        .filter_map(|cpu| Some((field(cpu, "physical id")?, field(cpu, "core id")?)))
-        .collect();
-    (!cores.is_empty()).then_some(cores.len() as u32)
-}
-
-fn features(cpuinfo: &str) -> Vec<String> {
-    let flags = field(cpuinfo, "flags").or_else(|| field(cpuinfo, "Features")).unwrap_or_default();
-    let flags: BTreeSet<&str> = flags.split(' ').collect();
-    FEATURES.into_iter().filter(|feature| flags.contains(feature)).map(str::to_owned).collect()
+    count("proc/vmstat") + count("sys/fs/cgroup/memory.events")
 }
 
 /// Main memory, or the limit of the control group if that is lower.
-fn memory() -> Bytes {
-    let meminfo = read_to_string("/proc/meminfo").unwrap_or_default();
+fn memory(root: &Root) -> Bytes {
+    let meminfo = root.text("proc/meminfo").unwrap_or_default();
     let total = field(&meminfo, "MemTotal").and_then(|value| value.strip_suffix(" kB"));
     let total = total.and_then(|kib| kib.trim().parse::<u64>().ok()).map_or(0, |kib| kib * 1024);
-    let limit = read_to_string("/sys/fs/cgroup/memory.max").unwrap_or_default();
-    Bytes(limit.trim().parse().map_or(total, |limit: u64| limit.min(total)))
+    Bytes(cgroup::memory(root).map_or(total, |limit| limit.0.min(total)))
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use windtunnel_ledger::environment::{CpuQuota, Switch};
+
     use super::*;
 
-    const CPUINFO: &str = "processor\t: 0\nmodel name\t: Some CPU @ 3GHz\nphysical id\t: 0\ncore id\t\t: 0\nflags\t\t: fpu avx2 fma avx\n\n\
-        processor\t: 1\nmodel name\t: Some CPU @ 3GHz\nphysical id\t: 0\ncore id\t\t: 0\nflags\t\t: fpu avx2 fma avx\n\n\
-        processor\t: 2\nmodel name\t: Some CPU @ 3GHz\nphysical id\t: 0\ncore id\t\t: 1\nflags\t\t: fpu avx2 fma avx\n";
+    /// Lays out a machine: each file of it stands below its path in `text`.
+    pub(crate) fn lay_out(text: &str) -> (tempfile::TempDir, Root) {
+        let dir = tempfile::tempdir().unwrap();
+        for file in text.split("==> ").skip(1) {
+            let (path, content) = file.split_once('\n').unwrap();
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
+        let root = Root::at(dir.path());
+        (dir, root)
+    }
 
-    #[test]
-    fn siblings_of_a_core_are_one_core() {
-        assert_eq!(cores(CPUINFO), Some(2));
-        assert_eq!(cores("processor: 0\n"), None);
+    fn machine(text: &str, threads: u32) -> Machine {
+        let (_dir, root) = lay_out(text);
+        of(&root, threads)
     }
 
     #[test]
-    fn a_processor_has_a_name_on_x86_and_on_arm() {
-        assert_eq!(cpu(CPUINFO).unwrap(), "Some CPU @ 3GHz");
-        let arm = "processor: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\n";
-        assert_eq!(cpu(arm).unwrap(), "ARM implementer 0x41 part 0xd0c");
-        assert_eq!(cpu(""), None);
+    fn a_container_tells_its_limits_and_what_it_is() {
+        let machine = machine(include_str!("machine/fixtures/container.txt"), 1);
+        assert_eq!(machine.cpu, "Intel(R) Core(TM) i7-8700 CPU @ 3.20GHz");
+        assert_eq!((machine.cores, machine.threads), (1, 1), "no more than may be used");
+        assert_eq!(machine.memory, Bytes(4 << 30));
+        assert_eq!(machine.cpu_quota, Some(CpuQuota::Millis(1500)));
+        assert_eq!(machine.features, ["avx", "avx2", "f16c", "fma"]);
+        assert_eq!((machine.smt, machine.turbo), (Some(Switch::On), Some(Switch::Off)));
+        assert_eq!(machine.governor, "performance powersave");
+        let caches: Vec<String> = machine.caches.iter().map(ToString::to_string).collect();
+        assert_eq!(caches, ["L1d 32.0 KiB for 2", "L3 12.0 MiB for 4"]);
+        assert_eq!((machine.hypervisor.as_str(), machine.container.as_str()), ("none", "docker"));
+        assert_eq!(machine.kernel, "6.8.0-45-generic");
+        assert_eq!(machine.boot, "0b9c4a52-0000-4000-8000-000000000001");
     }
 
     #[test]
-    fn only_features_that_kernels_choose_by_are_kept_in_order() {
-        assert_eq!(features(CPUINFO), ["avx", "avx2", "fma"]);
-        assert_eq!(features(""), Vec::<String>::new());
+    fn a_guest_tells_its_host_and_hides_its_clocks() {
+        let machine = machine(include_str!("machine/fixtures/guest.txt"), 2);
+        assert_eq!((machine.cores, machine.numa_nodes), (2, 2));
+        assert_eq!(machine.memory, Bytes(24_653_408 * 1024));
+        assert_eq!(machine.cpu_quota, Some(CpuQuota::Unlimited));
+        assert_eq!((machine.smt, machine.turbo), (Some(Switch::Off), None));
+        assert_eq!((machine.governor.as_str(), machine.hypervisor.as_str()), ("", "kvm"));
+        assert_eq!(machine.container, "none");
+    }
+
+    #[test]
+    fn an_arm_processor_is_named_by_its_part_and_counted_by_its_topology() {
+        let machine = machine(include_str!("machine/fixtures/arm.txt"), 2);
+        assert_eq!(machine.cpu, "ARM implementer 0x41 part 0xd0c");
+        assert_eq!(machine.cores, 2);
+        assert_eq!(machine.features, ["asimd", "asimddp", "bf16", "i8mm"]);
+        assert_eq!((machine.smt, machine.turbo), (None, Some(Switch::On)));
+        assert_eq!(machine.governor, "ondemand");
+        assert_eq!((machine.cpu_quota, machine.hypervisor.as_str()), (None, ""));
+        assert_eq!(machine.container, "", "nothing tells");
+    }
+
+    #[test]
+    fn a_system_without_these_files_leaves_everything_empty() {
+        let nothing = Machine {
+            os: std::env::consts::OS.to_owned(),
+            arch: std::env::consts::ARCH.to_owned(),
+            ..Machine::default()
+        };
+        assert_eq!(machine("", 0), nothing);
     }
 
     #[test]
@@ -130,6 +149,7 @@ mod tests {
     fn this_machine_can_be_told() {
         let machine = read();
         assert!(machine.threads > 0 && machine.memory.0 > 0 && !machine.kernel.is_empty());
-        assert!(load_average().is_some());
+        assert!(!machine.boot.is_empty() && !machine.container.is_empty());
+        assert!(load_average(&Root::here()).is_some());
     }
 }

@@ -147,7 +147,7 @@ impl<'a> Place<'a> {
         command: String,
     ) -> Record {
         let at = Timestamp::now();
-        let load_before = machine::load_average();
+        let load_before = machine::load_average(&machine::Root::here());
         let left = match &built.probe {
             Ok(probe) => spawn::run(probe, self.workspace.root(), case),
             Err(failure) => not_built(failure),

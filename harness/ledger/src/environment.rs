@@ -3,12 +3,16 @@
 //! What is read off a machine is read by the CLI, what is known of a build is told by the probe;
 //! here stands what they have to say, and whether two of them can be compared.
 
+mod gpu;
+mod machine;
+
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_128;
 
-use crate::unit::Bytes;
+pub use gpu::{ClockLimits, Gpu};
+pub use machine::{Cache, CacheKind, CpuQuota, Machine, Switch};
 
 /// Where a round ran.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,28 +21,6 @@ pub struct Environment {
     pub machine: Machine,
     /// The build of the probe; none if the probe never said.
     pub build: Option<Build>,
-}
-
-/// The machine that a round ran on. What could not be read is an empty string or zero, and is
-/// never equal to anything.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Machine {
-    /// Model name of the processor.
-    pub cpu: String,
-    /// Physical cores that this process may use.
-    pub cores: u32,
-    /// Logical processors that this process may use.
-    pub threads: u32,
-    /// Main memory, or the limit of the control group if that is lower.
-    pub memory: Bytes,
-    /// Instruction set extensions that kernels choose by, sorted.
-    pub features: Vec<String>,
-    /// Operating system.
-    pub os: String,
-    /// Kernel release.
-    pub kernel: String,
-    /// Processor architecture.
-    pub arch: String,
 }
 
 /// How a probe was built.
@@ -58,43 +40,19 @@ pub struct Build {
     pub target_features: Vec<String>,
     /// Cargo features of the engine, sorted.
     pub features: Vec<String>,
-}
-
-impl Machine {
-    /// The name of the kind of machine: equal for machines that give the same results. Made of the
-    /// processor, its extensions, cores, threads, and memory in whole GiB.
-    #[must_use]
-    pub fn key(&self) -> String {
-        let gib = (self.memory.0 + (1 << 29)) >> 30;
-        let facts = format!(
-            "{}|{}|{}|{}|{gib}|{}",
-            self.arch,
-            self.cpu,
-            self.cores,
-            self.threads,
-            self.features.join(" ")
-        );
-        let hash = format!("{:032x}", xxh3_128(facts.as_bytes()));
-        format!("{}-{}c-{gib}g-{}", slug(&self.cpu), self.threads, &hash[..6])
-    }
-}
-
-fn slug(text: &str) -> String {
-    let text = text.replace("(R)", "").replace("(TM)", "");
-    let words: Vec<String> = text
-        .split(|c: char| !c.is_ascii_alphanumeric())
-        .filter(|word| !word.is_empty())
-        .take(3)
-        .map(str::to_ascii_lowercase)
-        .collect();
-    if words.is_empty() { "unknown".into() } else { words.join("-") }
+    /// The processor that the compiler optimised for, as it was told; empty if it was told nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub target_cpu: String,
+    /// Versions of the crates whose kernels do the work.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kernels: BTreeMap<String, String>,
 }
 
 /// One thing in which two environments differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// What differs.
-    pub what: &'static str,
+    pub what: String,
     /// It in the base.
     pub base: String,
     /// It in the head.
@@ -103,6 +61,9 @@ pub struct Difference {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.base.is_empty() && self.head.is_empty() {
+            return write!(f, "{}: unknown on both sides", self.what);
+        }
         let shown =
             |value: &str| if value.is_empty() { "unknown".into() } else { format!("`{value}`") };
         write!(
@@ -124,60 +85,157 @@ pub struct Differences {
     pub soft: Vec<Difference>,
 }
 
-/// What stands between two environments. Results may be compared if nothing hard does. What is
-/// unknown on both sides is a hard difference too where a known difference would be one.
+/// What stands between two environments. Results may be compared if nothing hard does. Where a
+/// known difference would be hard, a fact that only one side tells is one too.
+///
+/// What neither side tells is no equality either. Without the processor, its cores or the memory
+/// nothing can be compared. Of the rest a virtual machine hides much for good: within one boot of one
+/// machine it is taken for equal, beyond that it is shown as a soft difference.
 #[must_use]
 pub fn comparable(base: &Environment, head: &Environment) -> Differences {
-    let none = Build::default();
-    let (m, n) = (&base.machine, &head.machine);
-    let (b, c) = (base.build.as_ref().unwrap_or(&none), head.build.as_ref().unwrap_or(&none));
-    let number = |n: u64| if n == 0 { String::new() } else { n.to_string() };
-    let gib = |machine: &Machine| match machine.memory {
-        Bytes(0) => String::new(),
-        Bytes(bytes) => format!("{} GiB", (bytes + (1 << 29)) >> 30),
-    };
-
     let mut differences = Differences::default();
-    let mut hard = |what, base: String, head: String| {
+    let (m, n) = (&base.machine, &head.machine);
+    for (what, base, head) in pairs(identity(m), identity(n)) {
         if base.is_empty() || base != head {
-            differences.hard.push(Difference { what, base, head });
+            differences.hard.push(Difference { what: what.to_owned(), base, head });
         }
-    };
-    hard("processor", m.cpu.clone(), n.cpu.clone());
-    hard("cores", number(m.cores.into()), number(n.cores.into()));
-    hard("threads", number(m.threads.into()), number(n.threads.into()));
-    hard("memory", gib(m), gib(n));
-    hard("architecture", m.arch.clone(), n.arch.clone());
-    hard("operating system", m.os.clone(), n.os.clone());
-    hard("build profile", b.profile.clone(), c.profile.clone());
-    hard("build target", b.target.clone(), c.target.clone());
+    }
+    let same_boot = !m.boot.is_empty() && m.boot == n.boot;
+    let mut untold = Vec::new();
+    for (what, base, head) in pairs(state(m), state(n)) {
+        if base != head {
+            differences.hard.push(Difference { what: what.to_owned(), base, head });
+        } else if base.is_empty() && !same_boot {
+            untold.push(what);
+        }
+    }
+    if !untold.is_empty() {
+        let (base, head) = (String::new(), String::new());
+        differences.soft.push(Difference { what: untold.join(", "), base, head });
+    }
     // A list may be empty and known.
     if m.features != n.features {
         let (base, head) = (m.features.join(" "), n.features.join(" "));
-        differences.hard.push(Difference { what: "processor features", base, head });
+        differences.hard.push(Difference { what: "processor features".to_owned(), base, head });
+    }
+    builds(base.build.as_ref(), head.build.as_ref(), &mut differences);
+    for (what, base, head) in pairs(circumstances(m), circumstances(n)) {
+        if base != head {
+            differences.soft.push(Difference { what: what.to_owned(), base, head });
+        }
+    }
+    differences
+}
+
+/// A fact by its name; the text is empty where it is unknown.
+type Fact = (&'static str, String);
+
+fn pairs<const N: usize>(
+    base: [Fact; N],
+    head: [Fact; N],
+) -> impl Iterator<Item = (&'static str, String, String)> {
+    base.into_iter().zip(head).map(|((what, base), (_, head))| (what, base, head))
+}
+
+/// What must be known.
+fn identity(machine: &Machine) -> [Fact; 6] {
+    let memory = match machine::gib(machine.memory) {
+        _ if machine.memory.0 == 0 => String::new(),
+        gib => format!("{gib} GiB"),
+    };
+    [
+        ("processor", machine.cpu.clone()),
+        ("cores", machine::number(machine.cores)),
+        ("threads", machine::number(machine.threads)),
+        ("memory", memory),
+        ("architecture", machine.arch.clone()),
+        ("operating system", machine.os.clone()),
+    ]
+}
+
+/// What changes results, and is not told by every machine.
+fn state(machine: &Machine) -> [Fact; 11] {
+    // A machine without GPUs has no clocks of them to hide.
+    let each = |fact: fn(&Gpu) -> String| match machine.gpus.is_empty() {
+        true => "no GPU".to_owned(),
+        false => machine.gpus.iter().map(fact).collect::<Vec<_>>().join(", "),
+    };
+    let gpus = match machine.gpus_hidden.is_empty() {
+        true => each(Gpu::kind),
+        false => String::new(),
+    };
+    [
+        ("SMT", machine::text(machine.smt)),
+        ("caches", machine::list(&machine.caches)),
+        ("memory nodes", machine::number(machine.numa_nodes)),
+        ("CPU quota", machine::text(machine.cpu_quota)),
+        ("governor", machine.governor.clone()),
+        ("turbo", machine::text(machine.turbo)),
+        ("hypervisor", machine.hypervisor.clone()),
+        ("GPUs", gpus),
+        ("GPU clocks", each(|gpu| gpu.sm_clock.to_string())),
+        ("GPU power limit", each(|gpu| machine::text(gpu.power_limit.map(|mw| mw / 1000)))),
+        ("GPU ECC", each(|gpu| machine::text(gpu.ecc))),
+    ]
+}
+
+/// What hardly changes results.
+fn circumstances(machine: &Machine) -> [Fact; 6] {
+    let each = |fact: fn(&Gpu) -> &str| -> String {
+        machine.gpus.iter().map(fact).collect::<Vec<_>>().join(", ")
+    };
+    let links = machine.gpus.iter().map(|gpu| machine::text(gpu.pcie_width));
+    [
+        ("kernel", machine.kernel.clone()),
+        ("container", machine.container.clone()),
+        ("GPU driver", each(|gpu| &gpu.driver)),
+        ("GPU firmware", each(|gpu| &gpu.vbios)),
+        ("GPU", each(|gpu| &gpu.uuid)),
+        ("PCIe lanes", links.collect::<Vec<_>>().join(", ")),
+    ]
+}
+
+fn builds(base: Option<&Build>, head: Option<&Build>, differences: &mut Differences) {
+    let none = Build::default();
+    let (b, c) = (base.unwrap_or(&none), head.unwrap_or(&none));
+    for (what, base, head) in
+        [("build profile", &b.profile, &c.profile), ("build target", &b.target, &c.target)]
+    {
+        if base.is_empty() || base != head {
+            let (base, head) = (base.clone(), head.clone());
+            differences.hard.push(Difference { what: what.to_owned(), base, head });
+        }
     }
     if b.target_features != c.target_features {
         let (base, head) = (b.target_features.join(" "), c.target_features.join(" "));
-        differences.hard.push(Difference { what: "compiler target features", base, head });
+        differences.hard.push(Difference {
+            what: "compiler target features".to_owned(),
+            base,
+            head,
+        });
     }
-
-    let mut soft = |what, base: &str, head: &str| {
-        if base != head {
-            let (base, head) = (base.to_owned(), head.to_owned());
-            differences.soft.push(Difference { what, base, head });
-        }
+    let kernels = |build: &Build| {
+        let kernels = build.kernels.iter().map(|(name, version)| format!("{name} {version}"));
+        kernels.collect::<Vec<_>>().join(", ")
     };
-    soft("kernel", &m.kernel, &n.kernel);
-    soft("compiler", &b.rustc, &c.rustc);
-    soft("candle", &b.candle, &c.candle);
-    soft("engine version", &b.engine, &c.engine);
-    soft("engine features", &b.features.join(" "), &c.features.join(" "));
-    differences
+    for (what, base, head) in [
+        ("compiler", b.rustc.clone(), c.rustc.clone()),
+        ("compiler target processor", b.target_cpu.clone(), c.target_cpu.clone()),
+        ("candle", b.candle.clone(), c.candle.clone()),
+        ("kernel crates", kernels(b), kernels(c)),
+        ("engine version", b.engine.clone(), c.engine.clone()),
+        ("engine features", b.features.join(" "), c.features.join(" ")),
+    ] {
+        if base != head {
+            differences.soft.push(Difference { what: what.to_owned(), base, head });
+        }
+    }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::unit::Bytes;
 
     pub(crate) fn environment() -> Environment {
         Environment {
@@ -190,6 +248,24 @@ pub(crate) mod tests {
                 os: "linux".into(),
                 kernel: "6.1.0".into(),
                 arch: "x86_64".into(),
+                smt: Some(Switch::On),
+                caches: [(1, CacheKind::Data, 32 << 10, 2), (3, CacheKind::Unified, 32 << 20, 16)]
+                    .map(|(level, kind, size, shared)| Cache {
+                        level,
+                        kind,
+                        size: Bytes(size),
+                        shared,
+                    })
+                    .into(),
+                numa_nodes: 1,
+                cpu_quota: Some(CpuQuota::Unlimited),
+                governor: "performance".into(),
+                turbo: Some(Switch::On),
+                hypervisor: "kvm".into(),
+                container: "none".into(),
+                boot: "7c07c8a9".into(),
+                gpus: Vec::new(),
+                gpus_hidden: String::new(),
             },
             build: Some(Build {
                 engine: "0.1.0".into(),
@@ -199,16 +275,21 @@ pub(crate) mod tests {
                 target: "x86_64-unknown-linux-gnu".into(),
                 target_features: vec!["avx2".into()],
                 features: vec![],
+                target_cpu: "native".into(),
+                kernels: [("gemm".into(), "0.19.0".into())].into(),
             }),
         }
+    }
+
+    fn names(list: &[Difference]) -> String {
+        list.iter().map(|difference| difference.what.as_str()).collect::<Vec<_>>().join("; ")
     }
 
     fn check(change: fn(&mut Environment), hard: &[&str], soft: &[&str]) {
         let (base, mut head) = (environment(), environment());
         change(&mut head);
         let found = comparable(&base, &head);
-        let names = |list: &[Difference]| list.iter().map(|d| d.what).collect::<Vec<_>>();
-        assert_eq!((names(&found.hard), names(&found.soft)), (hard.to_vec(), soft.to_vec()));
+        assert_eq!((names(&found.hard), names(&found.soft)), (hard.join("; "), soft.join("; ")));
     }
 
     #[test]
@@ -245,10 +326,7 @@ pub(crate) mod tests {
         unknown.machine.cpu = String::new();
         let found = comparable(&unknown, &unknown);
         assert_eq!(found.hard.len(), 1);
-        assert_eq!(
-            found.hard[0].to_string(),
-            "processor: unknown in the base, unknown in the head"
-        );
+        assert_eq!(found.hard[0].to_string(), "processor: unknown on both sides");
 
         unknown = environment();
         unknown.build = None;
@@ -256,12 +334,60 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_machine_key_is_readable_and_stable() {
-        let machine = environment().machine;
-        assert!(machine.key().starts_with("amd-epyc-7763-4c-23g-"), "{}", machine.key());
-        let newer_kernel = Machine { kernel: "7".into(), ..machine.clone() };
-        assert_eq!(machine.key(), newer_kernel.key());
-        let fewer_cores = Machine { threads: 2, ..machine.clone() };
-        assert_ne!(machine.key(), fewer_cores.key());
+    fn what_can_be_set_forbids_a_comparison_where_it_differs_or_one_side_hides_it() {
+        check(|e| e.machine.governor = "powersave".into(), &["governor"], &[]);
+        check(|e| e.machine.turbo = None, &["turbo"], &[]);
+        check(|e| e.machine.cpu_quota = Some(CpuQuota::Millis(500)), &["CPU quota"], &[]);
+        check(|e| e.machine.container = "docker".into(), &[], &["container"]);
+    }
+
+    #[test]
+    fn what_neither_side_tells_is_equal_within_one_boot_only() {
+        let mut base = environment();
+        base.machine.governor = String::new();
+        let mut head = base.clone();
+        assert_eq!(comparable(&base, &head), Differences::default());
+        head.machine.boot = "another".into();
+        let found = comparable(&base, &head);
+        assert_eq!(found.hard, []);
+        assert_eq!(found.soft[0].to_string(), "governor: unknown on both sides");
+    }
+
+    #[test]
+    fn a_gpu_is_compared_by_what_changes_results_and_shown_by_what_hardly_does() {
+        let with = |change: fn(&mut Gpu)| {
+            let (mut base, mut head) = (environment(), environment());
+            base.machine.gpus = vec![gpu::tests::gpu()];
+            head.machine.gpus = base.machine.gpus.clone();
+            change(&mut head.machine.gpus[0]);
+            let Differences { hard, soft } = comparable(&base, &head);
+            (names(&hard), names(&soft))
+        };
+        let hard = |what: &str| (what.to_owned(), String::new());
+        assert_eq!(with(|_| ()), hard(""));
+        assert_eq!(with(|gpu| gpu.name = "NVIDIA H200".into()), hard("GPUs"));
+        assert_eq!(with(|gpu| gpu.mig = Some(Switch::On)), hard("GPUs"));
+        assert_eq!(with(|gpu| gpu.sm_clock.application = Some(1200)), hard("GPU clocks"));
+        assert_eq!(with(|gpu| gpu.power_limit = None), hard("GPU power limit"));
+        let driver = with(|gpu| gpu.driver = "590.1".into());
+        assert_eq!(driver, (String::new(), "GPU driver".to_owned()));
+        check(
+            |e| e.machine.gpus = vec![gpu::tests::gpu()],
+            &["GPUs", "GPU clocks", "GPU power limit", "GPU ECC"],
+            &["GPU driver", "GPU firmware", "GPU", "PCIe lanes"],
+        );
+    }
+
+    #[test]
+    fn a_record_from_before_is_not_comparable_with_one_that_tells_more() {
+        let (base, head) = (environment(), environment());
+        let mut old = serde_json::to_value(&base.machine).unwrap();
+        for younger in ["smt", "caches", "numa_nodes", "cpu_quota", "hypervisor", "boot"] {
+            old.as_object_mut().unwrap().remove(younger);
+        }
+        let base = Environment { machine: serde_json::from_value(old).unwrap(), ..base };
+        let hard = names(&comparable(&base, &head).hard);
+        assert_eq!(hard, "SMT; caches; memory nodes; CPU quota; hypervisor");
+        assert_eq!(comparable(&base, &base).hard, [], "among themselves they are");
     }
 }

@@ -20,6 +20,12 @@ pub fn build() -> Build {
         target: env!("PROBE_TARGET").to_owned(),
         target_features: list(env!("PROBE_TARGET_FEATURES")),
         features: list(env!("PROBE_FEATURES")),
+        target_cpu: env!("PROBE_TARGET_CPU").to_owned(),
+        kernels: list(env!("PROBE_KERNELS"))
+            .iter()
+            .filter_map(|kernel| kernel.split_once(' '))
+            .map(|(name, version)| (name.to_owned(), version.to_owned()))
+            .collect(),
     }
 }
 
@@ -82,6 +88,8 @@ mod tests {
             assert!(!fact.is_empty(), "{build:?}");
         }
         assert!(build.rustc.starts_with('1'), "{}", build.rustc);
+        assert_eq!(build.kernels["candle-core"], build.candle);
+        assert!(build.kernels.contains_key("gemm"), "{build:?}");
     }
 
     #[test]

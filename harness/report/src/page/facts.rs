@@ -1,7 +1,7 @@
 //! How to repeat a case, where it ran, and the raw facts of the run.
 
 use maud::{Markup, html};
-use windtunnel_ledger::environment::{Build, Environment};
+use windtunnel_ledger::environment::{Build, Environment, Gpu, Machine};
 
 use super::{Section, address, counted, subject};
 use crate::view::{Scenario, View};
@@ -73,9 +73,13 @@ pub(super) fn environment(view: &View<'_>) -> Option<Section> {
 fn known(environment: &Environment) -> Vec<(&'static str, String)> {
     let Environment { machine, build } = environment;
     let none = Build::default();
-    let Build { engine, candle, rustc, profile, target, target_features, features } =
-        build.as_ref().unwrap_or(&none);
+    let build = build.as_ref().unwrap_or(&none);
+    let Build { engine, candle, rustc, profile, target, target_features, .. } = build;
+    let Build { features, target_cpu, kernels, .. } = build;
+    let kernels: Vec<String> = kernels.iter().map(|(name, v)| format!("{name} {v}")).collect();
     let text = |text: &str| if text.is_empty() { "–".to_owned() } else { text.to_owned() };
+    let caches: Vec<String> = machine.caches.iter().map(ToString::to_string).collect();
+    let nodes = if machine.numa_nodes == 0 { "–".into() } else { machine.numa_nodes.to_string() };
     vec![
         ("machine", machine.key()),
         ("processor", text(&machine.cpu)),
@@ -83,15 +87,58 @@ fn known(environment: &Environment) -> Vec<(&'static str, String)> {
         ("threads", machine.threads.to_string()),
         ("memory", machine.memory.to_string()),
         ("extensions", text(&machine.features.join(" "))),
+        ("caches", text(&caches.join(", "))),
+        ("memory nodes", nodes),
+        ("SMT", told(machine.smt)),
+        ("governor", told(Some(&machine.governor).filter(|word| !word.is_empty()))),
+        ("turbo", told(machine.turbo)),
+        ("CPU quota", told(machine.cpu_quota)),
+        ("hypervisor", text(&machine.hypervisor)),
+        ("container", text(&machine.container)),
+        ("boot", text(&machine.boot)),
+        ("GPUs", gpus(machine)),
         ("system", text(&format!("{} {} {}", machine.os, machine.kernel, machine.arch))),
         ("engine", text(engine)),
         ("candle", text(candle)),
         ("compiler", text(rustc)),
         ("profile", text(profile)),
         ("target", text(target)),
-        ("built for", text(&target_features.join(" "))),
+        ("built for", text(format!("{target_cpu} {}", target_features.join(" ")).trim())),
+        ("kernel crates", text(&kernels.join(", "))),
         ("features", text(&features.join(" "))),
     ]
+}
+
+/// What a machine may hide.
+fn told(fact: Option<impl ToString>) -> String {
+    fact.map_or_else(|| "not told by this machine".to_owned(), |fact| fact.to_string())
+}
+
+/// All that is known of its GPUs, each as one sentence.
+fn gpus(machine: &Machine) -> String {
+    let gpu = |gpu: &Gpu| {
+        let limit = gpu.power_limit.map(|mw| format!("{} W", mw / 1000));
+        let facts = [
+            gpu.kind(),
+            gpu.uuid.clone(),
+            format!("driver {}", gpu.driver),
+            format!("CUDA {}", gpu.cuda),
+            format!("firmware {}", gpu.vbios),
+            format!("SM clock {}", gpu.sm_clock),
+            format!("memory clock {}", gpu.memory_clock),
+            format!("power limit {}", told(limit)),
+            format!("persistence {}", told(gpu.persistence)),
+            format!("MIG {}", told(gpu.mig)),
+            format!("ECC {}", told(gpu.ecc)),
+            format!("PCIe lanes {}", told(gpu.pcie_width)),
+        ];
+        facts.join(", ")
+    };
+    match (machine.gpus.as_slice(), machine.gpus_hidden.as_str()) {
+        ([], "") => "none".to_owned(),
+        ([], reason) => format!("not available: {reason}"),
+        (gpus, _) => gpus.iter().map(gpu).collect::<Vec<_>>().join("; "),
+    }
 }
 
 /// What the run was.

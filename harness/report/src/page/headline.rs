@@ -70,14 +70,14 @@ fn measured(census: &Census) -> Markup {
 fn machine(view: &View<'_>) -> String {
     let mut machines = view.environments.iter().map(|(_, environment)| &environment.machine);
     match machines.next() {
-        Some(first) if machines.all(|other| other == first) => in_words(first),
+        Some(first) if machines.all(|other| other.key() == first.key()) => in_words(first),
         _ => "several machines".to_owned(),
     }
 }
 
 /// The machine as its owner would name it.
 fn in_words(machine: &Machine) -> String {
-    let Machine { cpu, cores, threads, memory, features: _, os, kernel: _, arch } = machine;
+    let Machine { cpu, cores, threads, memory, os, arch, gpus, .. } = machine;
     let cpu = if cpu.is_empty() { "an unknown processor" } else { cpu };
     let mut words = cpu.to_owned();
     if *threads > 0 {
@@ -89,6 +89,9 @@ fn in_words(machine: &Machine) -> String {
     }
     if *memory > Bytes(0) {
         words += &format!(", {memory}");
+    }
+    for gpu in gpus {
+        words += &format!(", {}", gpu.name);
     }
     for part in [os, arch].into_iter().filter(|part| !part.is_empty()) {
         words += &format!(", {part}");

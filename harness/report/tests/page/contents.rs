@@ -287,6 +287,8 @@ fn environment() -> Environment {
             os: "linux".into(),
             kernel: "6.1.0".into(),
             arch: "x86_64".into(),
+            boot: "7c07c8a9-a163".into(),
+            ..Machine::default()
         },
         build: Some(Build {
             engine: "0.1.0".into(),
@@ -296,6 +298,7 @@ fn environment() -> Environment {
             target: "x86_64-unknown-linux-gnu".into(),
             target_features: vec!["avx2".into(), "fma".into()],
             features: Vec::new(),
+            ..Build::default()
         }),
     }
 }

@@ -1,0 +1,56 @@
+//! What the control group of this process leaves of the machine, in either version of control
+//! groups. The limit of an ancestor is a limit too.
+
+use windtunnel_ledger::Bytes;
+use windtunnel_ledger::environment::CpuQuota;
+
+use super::root::Root;
+
+/// Memory that the control group may use; none without a limit.
+pub(super) fn memory(root: &Root) -> Option<Bytes> {
+    let second = folders(root, "", "sys/fs/cgroup").into_iter();
+    let second = second.filter_map(|folder| root.number(&format!("{folder}/memory.max")));
+    let first = folders(root, "memory", "sys/fs/cgroup/memory").into_iter();
+    let first = first.filter_map(|folder| root.number(&format!("{folder}/memory.limit_in_bytes")));
+    // Without a limit the first version gives nearly 2^63, which is more than any machine has.
+    second.chain(first).min().map(Bytes)
+}
+
+/// Processor time that the control group may use; none where nothing of it can be read.
+pub(super) fn cpu_quota(root: &Root) -> Option<CpuQuota> {
+    root.text("proc/self/cgroup")?;
+    let second = folders(root, "", "sys/fs/cgroup").into_iter();
+    let second = second.filter_map(|folder| {
+        let text = root.text(&format!("{folder}/cpu.max"))?;
+        let (quota, period) = text.split_once(' ')?;
+        millis(quota.parse().ok()?, period.parse().ok()?)
+    });
+    let mounts = ["sys/fs/cgroup/cpu", "sys/fs/cgroup/cpu,cpuacct"];
+    let first = mounts.into_iter().flat_map(|mount| folders(root, "cpu", mount));
+    let first = first.filter_map(|folder| {
+        // Without a limit the quota is -1.
+        let quota = root.number(&format!("{folder}/cpu.cfs_quota_us"))?;
+        millis(quota, root.number(&format!("{folder}/cpu.cfs_period_us"))?)
+    });
+    Some(second.chain(first).min().map_or(CpuQuota::Unlimited, CpuQuota::Millis))
+}
+
+fn millis(quota: u64, period: u64) -> Option<u32> {
+    u32::try_from(quota.checked_mul(1000)?.checked_div(period)?).ok()
+}
+
+/// The folder of this process's group below `mount`, and those above it: for a `controller` of the
+/// first version, or for the one hierarchy of the second, whose controller has no name.
+fn folders(root: &Root, controller: &str, mount: &str) -> Vec<String> {
+    let groups = root.text("proc/self/cgroup").unwrap_or_default();
+    let path = groups.lines().find_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let controllers = parts.next()?;
+        controllers.split(',').any(|name| name == controller).then(|| parts.next())?
+    });
+    let Some(path) = path else { return Vec::new() };
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    // In a container the path may lead from a root that is not visible here: the mount is then the
+    // group itself, and what does not exist says nothing.
+    (0..=parts.len()).rev().map(|n| [&[mount], &parts[..n]].concat().join("/")).collect()
+}

@@ -1,0 +1,57 @@
+//! [`Root`]: the files in which a kernel tells of itself.
+
+use std::path::PathBuf;
+
+/// The folder below which `proc` and `sys` lie: `/`, or what a test has put there.
+#[derive(Clone, Debug)]
+pub(crate) struct Root(PathBuf);
+
+impl Root {
+    /// The files of the kernel that runs.
+    pub(crate) fn here() -> Root {
+        Root(PathBuf::from("/"))
+    }
+
+    /// Copies of such files.
+    #[cfg(test)]
+    pub(crate) fn at(folder: &std::path::Path) -> Root {
+        Root(folder.to_owned())
+    }
+
+    /// Where `path` lies.
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        self.0.join(path)
+    }
+
+    /// What a file says, without white space at its ends; none where it cannot be read.
+    pub(crate) fn text(&self, path: &str) -> Option<String> {
+        std::fs::read_to_string(self.path(path)).ok().map(|text| text.trim().to_owned())
+    }
+
+    /// The number that a file says.
+    pub(crate) fn number(&self, path: &str) -> Option<u64> {
+        self.text(path)?.parse().ok()
+    }
+
+    /// Whether there is such a file.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        self.path(path).exists()
+    }
+
+    /// What a folder holds under the name `prefix` and a number, in the order of the numbers.
+    pub(crate) fn numbered(&self, folder: &str, prefix: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(self.path(folder)).into_iter().flatten().flatten();
+        let number = |name: &str| name.strip_prefix(prefix)?.parse::<u32>().ok();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        let mut found: Vec<(u32, String)> =
+            names.filter_map(|name| Some((number(&name)?, name))).collect();
+        found.sort();
+        found.into_iter().map(|(_, name)| format!("{folder}/{name}")).collect()
+    }
+}
+
+/// The value of the first line `name : value`.
+pub(crate) fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = text.lines().filter_map(|line| line.split_once(':'));
+    lines.find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim())
+}
