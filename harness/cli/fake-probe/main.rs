@@ -1,5 +1,6 @@
 //! Stands in for a probe: what it does is told by the case's attention backend, a word that the CLI
-//! passes on without knowing it. Its figures depend on nothing but the case.
+//! passes on without knowing it, and by what is planted in its file. Its figures depend on nothing
+//! but the case, and the noise that is planted.
 
 #![expect(clippy::print_stderr, reason = "real probes write there too")]
 
@@ -15,6 +16,10 @@ use windtunnel_ledger::timeline::{self, Timeline};
 use windtunnel_ledger::wire::{Message, Order, PROTOCOL, Purpose};
 use windtunnel_ledger::{Case, Metric, Nanos};
 
+mod plant;
+
+use plant::Plant;
+
 fn main() {
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line).expect("the order is text");
@@ -25,7 +30,11 @@ fn main() {
         });
     }
     let order: Order = serde_json::from_str(&line).expect("the order is JSON");
-    let case = order.case;
+    let mut case = order.case;
+    let plant = Plant::here();
+    if let Some(behaviour) = &plant.behaviour {
+        case.attention.clone_from(behaviour);
+    }
     eprintln!("fake-probe: {}", case.attention);
 
     match case.attention.as_str() {
@@ -42,7 +51,7 @@ fn main() {
             let error = "cannot load `config.json`: no such file".into();
             return say(&Message::Failed { error });
         }
-        "early" => return say_iteration(&case, IterationKind::Timed),
+        "early" => return say_iteration(&case, IterationKind::Timed, &plant),
         _ => (),
     }
     let once = [(Metric::LoadTime, 2e6), (Metric::WeightBytes, 4096.0), (Metric::KvBytes, 1024.0)];
@@ -73,24 +82,31 @@ fn main() {
     let kinds = std::iter::repeat_n(IterationKind::WarmUp, case.warmup as usize)
         .chain(std::iter::repeat_n(IterationKind::Timed, case.iterations.get() as usize));
     for kind in kinds.skip(usize::from(case.attention == "too-few")) {
-        say_iteration(&case, kind);
+        say_iteration(&case, kind, &plant);
     }
-    let values: BTreeMap<Metric, f64> = [(Metric::PeakRss, 1e8)].into_iter().collect();
+    let values: BTreeMap<Metric, f64> =
+        [(Metric::PeakRss, 1e8 + plant.bytes)].into_iter().collect();
     say(&Message::End { values });
     if case.attention == "lingering" {
         std::thread::sleep(Duration::from_secs(3600));
     }
 }
 
-fn say_iteration(case: &Case, kind: IterationKind) {
-    let factor = if case.attention == "fast" { 0.8 } else { 1.0 };
+fn say_iteration(case: &Case, kind: IterationKind, plant: &Plant) {
+    let fast = if case.attention == "fast" { 0.8 } else { 1.0 };
+    let factor = fast * (1.0 + plant.noise);
     let shape = case.shape();
     let ms = |ms: u64| Nanos((ms as f64 * 1e6 * factor) as u64);
+    let after = |i: u64, token: u64| {
+        let prefill = 20.0 * (1.0 + plant.prefill);
+        let gaps = 10.0 * (1.0 + plant.decode) * token as f64;
+        Nanos((((100 * i) as f64 + prefill + gaps) * 1e6 * factor) as u64)
+    };
     let request = |i: u64| Timeline {
         prompt: shape.prompt,
         submitted: ms(100 * i),
         started: Some(ms(100 * i + 5)),
-        tokens: (0..shape.output.0).map(|token| ms(100 * i + 20 + 10 * token)).collect(),
+        tokens: (0..shape.output.0).map(|token| after(i, token)).collect(),
     };
     let requests: Vec<Timeline> = (0..shape.requests).map(request).collect();
     let output: Vec<u32> = match case.attention.as_str() {

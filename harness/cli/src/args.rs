@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::shard::Shard;
 use crate::subject::Wanted;
 
 /// Measures LLM inference engines and shows what changed.
@@ -29,12 +30,20 @@ pub(crate) enum Command {
     List(Selection),
     /// Measure, print a table, keep the records, write a report
     Run(RunArgs),
-    /// Put two subjects side by side: medians, ratio, spread
+    /// Say whether a change made anything slower, bigger or wrong, and write it down for a merge
+    Gate(GateArgs),
+    /// Measure unchanged code against itself: the noise of this machine, and its false alarms
+    Calibrate(CalibrateArgs),
+    /// Put two subjects side by side: medians, ratio, spread, verdicts
     Compare(CompareArgs),
     /// Show where the time of a case went, in one subject or in two side by side
     Explain(ExplainArgs),
+    /// Show the arithmetic behind a verdict of a gate
+    ExplainVerdict(ExplainVerdictArgs),
     /// Tell whether samples of any benchmark regressed, improved or did neither
     Judge(JudgeArgs),
+    /// Join runs that shared the cases of one plan, and judge them as one
+    Merge(MergeArgs),
     /// Write the HTML report of a run
     Report(ReportArgs),
     /// Show how a metric of a case developed over all kept runs
@@ -85,6 +94,10 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FEATURES", value_delimiter = ',', conflicts_with = "probe")]
     pub(crate) features: Vec<String>,
 
+    /// Measure one part of the cases, of several that take about as long: `2/3`
+    #[arg(long, value_name = "PART/OF")]
+    pub(crate) shard: Option<Shard>,
+
     /// The file for the records; log and report are written beside it
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
@@ -94,13 +107,146 @@ pub(crate) struct RunArgs {
         long,
         value_name = "RUN",
         num_args = 0..=1,
-        conflicts_with_all = ["scenarios", "models", "filters", "rounds", "subjects", "attribute", "probe", "features", "out"]
+        conflicts_with_all = ["scenarios", "models", "filters", "rounds", "subjects", "attribute", "probe", "features", "shard", "out"]
     )]
     pub(crate) resume: Option<Option<PathBuf>>,
 }
 
 #[derive(Debug, Args)]
+#[command(after_long_help = "\
+Base and head alternate, each round a fresh process, until every series is decided or the budget of \
+the policy ends. `ci/judge.md` explains how a verdict comes about.
+
+Exit codes: 0 pass or improved, 1 regressed, 2 usage error, 3 inconclusive where the policy says that \
+it blocks, 4 invalid or nothing compared, 5 broken. Where several hold, 2 comes before 5 before 1 \
+before 4 before 3.")]
+pub(crate) struct GateArgs {
+    /// Scenarios (`gate/decode`), folders of them (`gate`), or paths to scenario files
+    #[arg(default_value = "gate")]
+    pub(crate) scenarios: Vec<String>,
+
+    /// Run on these models instead of the scenarios' own
+    #[arg(short, long, value_name = "MODEL", num_args = 1..)]
+    pub(crate) models: Vec<String>,
+
+    /// Keep only cases whose id contains this; `*` stands for anything; several must all match
+    #[arg(short, long = "filter", value_name = "PATTERN")]
+    pub(crate) filters: Vec<String>,
+
+    /// What to compare with: a git revision, or a subject as `run` takes it
+    #[arg(short, long, value_name = "REV", default_value = "HEAD")]
+    pub(crate) base: Base,
+
+    /// What to judge: `.` (the working tree), `rev:REVISION` or `probe:PATH`
+    #[arg(short, long = "subject", value_name = "HEAD", default_value = ".")]
+    pub(crate) subject: Wanted,
+
+    /// Cargo features to build both with
+    #[arg(long, value_name = "FEATURES", value_delimiter = ',')]
+    pub(crate) features: Vec<String>,
+
+    /// The policy: margins, what blocks, and the budget
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+
+    /// Look at the quickest case of each scenario only; the others are told as not seen
+    #[arg(long)]
+    pub(crate) quick: bool,
+
+    /// Measure one part of the cases, of several that take about as long: `2/3`
+    #[arg(long, value_name = "PART/OF")]
+    pub(crate) shard: Option<Shard>,
+
+    /// Also print findings as annotations for this service
+    #[arg(long, value_name = "SERVICE", value_enum)]
+    pub(crate) annotate: Option<Service>,
+
+    /// The file for the records; everything else is written beside it
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Go on with an interrupted run: this one, or else the newest that is not finished
+    #[arg(
+        long,
+        value_name = "RUN",
+        num_args = 0..=1,
+        conflicts_with_all = ["scenarios", "models", "filters", "base", "subject", "features", "policy", "quick", "shard", "out"]
+    )]
+    pub(crate) resume: Option<Option<PathBuf>>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+What it finds is added to `baselines/machines/MACHINE.json`, and every later gate on such a machine is \
+judged with it. Repeat it on other days: only then is it known how much days differ.
+
+Exit codes: 0 no false alarm, 4 unchanged code was called changed, or nothing could be judged.")]
+pub(crate) struct CalibrateArgs {
+    /// Scenarios (`gate/decode`), folders of them (`gate`), or paths to scenario files
+    #[arg(default_value = "gate")]
+    pub(crate) scenarios: Vec<String>,
+
+    /// Run on these models instead of the scenarios' own
+    #[arg(short, long, value_name = "MODEL", num_args = 1..)]
+    pub(crate) models: Vec<String>,
+
+    /// Keep only cases whose id contains this; `*` stands for anything; several must all match
+    #[arg(short, long = "filter", value_name = "PATTERN")]
+    pub(crate) filters: Vec<String>,
+
+    /// What to measure: `.` (the working tree), `rev:REVISION` or `probe:PATH`
+    #[arg(short, long = "subject", value_name = "SUBJECT", default_value = ".")]
+    pub(crate) subject: Wanted,
+
+    /// Cargo features to build it with
+    #[arg(long, value_name = "FEATURES", value_delimiter = ',')]
+    pub(crate) features: Vec<String>,
+
+    /// The policy: margins and the budget
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+
+    /// The file for the records; log and report are written beside it
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainVerdictArgs {
+    /// Rows whose text `CASE SERIES` contains this; `*` stands for anything
+    pub(crate) row: String,
+
+    /// The gate's run; left out, the newest
+    #[arg(long, value_name = "RUN")]
+    pub(crate) run: Option<String>,
+}
+
+/// What a change is compared with, as it is typed: a subject, or the name of a revision.
+#[derive(Clone, Debug)]
+pub(crate) struct Base(pub(crate) Wanted);
+
+impl std::str::FromStr for Base {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let revision = || Wanted::Revision(text.to_owned());
+        Ok(Base(text.parse().unwrap_or_else(|_| revision())))
+    }
+}
+
+/// Who shows annotations beside the changed lines.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Service {
+    /// GitHub Actions: workflow commands on stdout
+    Github,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
+    /// The policy of the verdicts: margins, and what blocks
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+
     /// The base: a run, or `RUN@SUBJECT` where a run holds several
     pub(crate) base: String,
 
@@ -170,6 +316,17 @@ pub(crate) enum Undecided {
     Blocks,
     /// None: exit code 0
     Warns,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MergeArgs {
+    /// The runs: what `--shard` left of one plan, all of the same subjects
+    #[arg(required = true, value_name = "RUN")]
+    pub(crate) runs: Vec<String>,
+
+    /// The file for all records; everything else is written beside it
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
 }
 
 #[derive(Debug, Args)]

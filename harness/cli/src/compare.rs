@@ -1,14 +1,17 @@
 //! `windtunnel compare`: two subjects, of one run or of two.
 
 use anyhow::{Context, Result, bail};
+use windtunnel_ledger::calibration::Floors;
 use windtunnel_ledger::compare::{Comparison, Pair, compare};
+use windtunnel_ledger::gate::{Setting, Terms};
 use windtunnel_ledger::record::Record;
 use windtunnel_ledger::store::{self, Contents};
+use windtunnel_ledger::verdict::Verdict;
 
 use crate::args::CompareArgs;
 use crate::runs::find_run;
 use crate::workspace::Workspace;
-use crate::{exit, show};
+use crate::{calibrate, exit, gate, show};
 
 /// Shows what the arguments name side by side.
 pub(crate) fn side_by_side(workspace: &Workspace, args: &CompareArgs) -> Result<u8> {
@@ -16,7 +19,10 @@ pub(crate) fn side_by_side(workspace: &Workspace, args: &CompareArgs) -> Result<
         Some(head) => (Side::read(workspace, &args.base)?, Side::read(workspace, head)?),
         None => {
             let contents = store::read(&find_run(workspace, &args.base)?)?;
-            let [first, .., last] = contents.run.subjects.as_slice() else {
+            // A gate's third arm is its base once more.
+            let arms = contents.run.gate.as_ref().map_or(usize::MAX, |_| 2);
+            let subjects = &contents.run.subjects[..contents.run.subjects.len().min(arms)];
+            let [first, .., last] = subjects else {
                 bail!(
                     "run `{}` has one subject only: name a second run to compare it with",
                     args.base
@@ -27,13 +33,32 @@ pub(crate) fn side_by_side(workspace: &Workspace, args: &CompareArgs) -> Result<
     };
     let pairs = compare(&base.records, &head.records);
     show::result(&show::comparison(&base.name, &head.name, &pairs))?;
+
+    let policy = gate::read_policy(workspace, args.policy.as_deref())?;
+    let known = head.records.last().map(|record| record.environment.machine.key());
+    let floors =
+        known.map_or_else(|| Ok(Floors::default()), |key| calibrate::floors(workspace, &key))?;
+    let terms = Terms { floors, setting: setting(&base, &head), ..Terms::of(policy) };
+    let report = windtunnel_ledger::gate::compare(&base.records, &head.records, &terms);
+    show::result(&format!("\n{}", show::verdicts_of(&report)))?;
     let has_rows =
         |pair: &Pair| matches!(&pair.comparison, Comparison::Rows(rows) if !rows.is_empty());
     Ok(match () {
         () if pairs.iter().any(Pair::is_broken) => exit::BROKEN,
-        () if pairs.is_empty() || !pairs.iter().all(has_rows) => exit::INVALID,
-        () => exit::PASS,
+        // What one side lacks is a finding here: both were named to be compared.
+        () if report.verdict > Verdict::Invalid && !pairs.iter().all(has_rows) => exit::INVALID,
+        () => gate::code_of(&report),
     })
+}
+
+/// Subjects of one run alternated; those of two runs were measured on other days.
+fn setting(base: &Side, head: &Side) -> Setting {
+    let first = base.records.first().map(|record| &record.run);
+    let all = base.records.iter().chain(&head.records);
+    match all.into_iter().all(|record| Some(&record.run) == first) {
+        true => Setting::Alternating,
+        false => Setting::Stored,
+    }
 }
 
 /// Shows the subjects of a run beside its first one, and tells whether one of them is broken.

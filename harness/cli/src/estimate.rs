@@ -54,6 +54,12 @@ pub(crate) fn tighten_deadlines(workspace: &Workspace, plan: &mut Plan) {
     }
 }
 
+/// The time of one round of each case of a plan as it would be guessed on any machine.
+pub(crate) fn by_model(plan: &Plan) -> Vec<Option<Nanos>> {
+    let cases = plan.cases.iter().zip(&plan.models);
+    cases.map(|(p, model)| Past::default().estimate(&p.case, model).time).collect()
+}
+
 impl Past {
     /// That of a workspace on this machine.
     fn of(workspace: &Workspace) -> Past {

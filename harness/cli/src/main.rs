@@ -5,19 +5,24 @@
 //! nothing but the engine, and a machine without a GPU can read what one with a GPU recorded.
 
 mod args;
+mod calibrate;
 mod compare;
 mod estimate;
 mod exit;
 mod explain;
+mod explain_verdict;
+mod gate;
 mod history;
 mod judge;
 mod machine;
+mod merge;
 mod plan;
 mod progress;
 mod run;
 mod runs;
 mod scenario;
 mod session;
+mod shard;
 mod show;
 mod spawn;
 mod subject;
@@ -63,9 +68,15 @@ fn dispatch(cli: Cli) -> Result<u8> {
     match cli.command {
         Command::List(selection) => list(&workspace, &selection),
         Command::Run(args) => measure(&workspace, &args, Progress::choose(voice)),
+        Command::Gate(args) => gate::gate(&workspace, &args, Progress::choose(voice)),
+        Command::Calibrate(args) => {
+            calibrate::calibrate(&workspace, &args, Progress::choose(voice))
+        }
         Command::Compare(args) => compare::side_by_side(&workspace, &args),
         Command::Explain(args) => explain::explain(&workspace, &args),
+        Command::ExplainVerdict(args) => explain_verdict::verdict(&workspace, &args),
         Command::Judge(args) => judge::samples_of(&args),
+        Command::Merge(args) => merge::merge(&workspace, &args),
         Command::Report(args) => report(&workspace, &args),
         Command::History(args) => history::history(&workspace, &args, voice),
     }
@@ -86,7 +97,10 @@ fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<
     let mut session = match &args.resume {
         Some(run) => session::resume(workspace, run.as_deref())?,
         None => {
-            let plan = expand(workspace, &args.selection)?;
+            let mut plan = expand(workspace, &args.selection)?;
+            if let Some(shard) = args.shard {
+                shard.cut(&mut plan);
+            }
             if plan.cases.is_empty() {
                 show::note(&format!(
                     "nothing to measure: {} skipped, {} left out by the filter; `windtunnel list` shows the cases",
@@ -98,10 +112,10 @@ fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<
             session::begin(workspace, args, plan, progress)?
         }
     };
-    if progress != Progress::Quiet {
-        let path = show::path(&session.path);
-        show::note(&format!("records: {path} (if interrupted: windtunnel run --resume {path})"));
+    if session.run.gate.is_some() {
+        return gate::conclude(workspace, session, progress);
     }
+    session.announce("run", progress);
     run::measure(&mut session, workspace, progress)?;
 
     let Session { run, records, path, .. } = session;

@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use windtunnel_ledger::case::{Case, CaseId};
 use windtunnel_ledger::environment::{Environment, Machine};
+use windtunnel_ledger::gate::{self, Terms};
 use windtunnel_ledger::metric::Metric;
 use windtunnel_ledger::record::{Conditions, Failure, Outcome, Planned, Record, Run, Subject};
 use windtunnel_ledger::stats;
@@ -36,55 +37,133 @@ pub(crate) fn measure(
     workspace: &Workspace,
     progress: Progress,
 ) -> Result<()> {
-    let Session { run, built, times, path, store, records } = session;
-    let machine = machine::read();
-    if let Some(other) = records.iter().find(|r| r.environment.machine.key() != machine.key()) {
-        bail!(
-            "this run was begun on another kind of machine (`{}`, this is `{}`): start a new one",
-            other.environment.machine.key(),
-            machine.key()
-        );
-    }
-    let mut log = Log::open(&path.with_extension("log"))?;
-    let time = |case: usize| times.get(case).copied().flatten().unwrap_or(UNKNOWN_TIME);
-    let mut over = Over::from(records.as_slice());
-    let due: Vec<Due<'_>> = schedule(run, built).filter(|due| !over.contains(due)).collect();
-    let total = due.iter().fold(0u64, |sum, due| sum.saturating_add(time(due.case_index).0));
-    let mut bar = progress.run(due.len(), Nanos(total));
+    let mut place = Place::of(session, workspace)?;
+    let due = schedule(&session.run);
+    place.rounds(session, due, progress)
+}
 
-    for due in due {
-        let expected = time(due.case_index);
-        // A round that failed since then has ended the case for its subject.
-        if over.contains(&due) {
-            bar.drop_round(expected);
-            continue;
+/// Measures what a gate still asks for: as many rounds as its next look needs, look by look.
+pub(crate) fn measure_gate(
+    session: &mut Session,
+    terms: &Terms,
+    workspace: &Workspace,
+    progress: Progress,
+) -> Result<()> {
+    let mut place = Place::of(session, workspace)?;
+    loop {
+        let due = gate::schedule::next(&session.run, terms, &session.records);
+        if due.is_empty() {
+            return Ok(());
         }
-        let what = due.name(built.len());
-        bar.begin(&what);
-        let command = due.command(workspace);
-        log.write(&format!("{what}\n  {command}"))?;
-        let record = one_round(run, &due, workspace.root(), &machine, command);
-        store.append(&record)?;
-        let result = headline(&record.outcome, due.case);
-        log.write(&format!("  {result} ({})", record.conditions.wall))?;
-        bar.end(&what, &result, expected, record.conditions.wall);
-        over.add(&record);
-        records.push(record);
+        let due = due.into_iter().map(|due| Due {
+            round: due.round,
+            purpose: Purpose::Measure,
+            case: due.case,
+            subject: due.arm as usize,
+        });
+        place.rounds(session, due.collect(), progress)?;
     }
-    Ok(())
 }
 
 /// Whether every round of a run left a record, or needs none because its case is over.
 pub(crate) fn is_finished(run: &Run, records: &[Record]) -> bool {
+    if let Some(terms) = &run.gate {
+        return gate::schedule::next(run, terms, records).is_empty();
+    }
     let over = Over::from(records);
-    run.subjects.iter().all(|subject| {
-        run.cases.iter().all(|planned| {
-            let all = |rounds, purpose| {
-                (1..=rounds).all(|round| over.holds(subject, &planned.case.id, round, purpose))
+    schedule(run).iter().all(|due| over.contains(run, *due))
+}
+
+/// Where rounds are measured.
+struct Place<'a> {
+    workspace: &'a Workspace,
+    machine: Machine,
+    log: Log,
+}
+
+impl<'a> Place<'a> {
+    /// This machine, unless the session was begun on another kind.
+    fn of(session: &Session, workspace: &'a Workspace) -> Result<Place<'a>> {
+        let machine = machine::read();
+        let own = session.records.iter().filter(|record| record.run == session.run.id);
+        let keys = own.map(|record| record.environment.machine.key());
+        if let Some(other) = keys.into_iter().find(|key| *key != machine.key()) {
+            bail!(
+                "this run was begun on another kind of machine (`{other}`, this is `{}`): start a new one",
+                machine.key()
+            );
+        }
+        let log = Log::open(&session.path.with_extension("log"))?;
+        Ok(Place { workspace, machine, log })
+    }
+
+    /// Measures those of `due` that no record holds yet.
+    fn rounds(&mut self, session: &mut Session, due: Vec<Due>, progress: Progress) -> Result<()> {
+        let Session { run, built, times, path: _, store, records } = session;
+        let time = |due: &Due| times.get(due.case).copied().flatten().unwrap_or(UNKNOWN_TIME);
+        let mut over = Over::from(records.as_slice());
+        let due: Vec<Due> = due.into_iter().filter(|due| !over.contains(run, *due)).collect();
+        let total = due.iter().fold(0u64, |sum, due| sum.saturating_add(time(due).0));
+        let mut bar = progress.run(due.len(), Nanos(total));
+
+        for due in due {
+            let expected = time(&due);
+            // A round that failed since then has ended the case for its subject.
+            if over.contains(run, due) {
+                bar.drop_round(expected);
+                continue;
+            }
+            let (case, built_one) = (&run.cases[due.case].case, &built[due.subject]);
+            let round = match due.purpose {
+                Purpose::Measure => format!("round {}", due.round),
+                Purpose::Attribute => "attribution".to_owned(),
             };
-            all(planned.rounds, Purpose::Measure) && all(planned.attributions, Purpose::Attribute)
-        })
-    })
+            let what = match built.len() {
+                1 => format!("{round} of {}", case.id),
+                _ => format!("{round} of {} on {}", case.id, built_one.subject.name),
+            };
+            bar.begin(&what);
+            let command = self.command(built_one, case, due.purpose);
+            self.log.write(&format!("{what}\n  {command}"))?;
+            let record = self.one_round(run, due, built_one, command);
+            store.append(&record)?;
+            let result = headline(&record.outcome, case);
+            self.log.write(&format!("  {result} ({})", record.conditions.wall))?;
+            bar.end(&what, &result, expected, record.conditions.wall);
+            over.add(&record);
+            records.push(record);
+        }
+        Ok(())
+    }
+
+    /// A line for a shell that repeats a round from the root of the workspace; empty where there is
+    /// nothing to start.
+    fn command(&self, built: &Built, case: &Case, purpose: Purpose) -> String {
+        let Ok(probe) = &built.probe else { return String::new() };
+        let probe = probe.strip_prefix(self.workspace.root()).unwrap_or(probe);
+        spawn::shell_line(probe, case, purpose)
+    }
+
+    fn one_round(&self, run: &Run, due: Due, built: &Built, command: String) -> Record {
+        let case = &run.cases[due.case].case;
+        let at = Timestamp::now();
+        let load_before = machine::load_average(&machine::Root::here());
+        let left = match &built.probe {
+            Ok(probe) => spawn::run(probe, self.workspace.root(), case, due.purpose),
+            Err(failure) => not_built(failure),
+        };
+        Record {
+            run: run.id.clone(),
+            round: due.round,
+            at: at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
+            subject: built.subject.clone(),
+            case: case.clone(),
+            environment: Environment { machine: self.machine.clone(), build: left.build },
+            conditions: Conditions { load_before, wall: left.wall },
+            command,
+            outcome: left.outcome,
+        }
+    }
 }
 
 /// The log of a run: what was started, how to start it again, and what came of it.
@@ -101,66 +180,37 @@ impl Log {
     }
 }
 
-/// One child process that is to run.
-struct Due<'a> {
+/// One child process that is to run: a round, what it is for, and the places of its case and subject
+/// in the run.
+#[derive(Clone, Copy)]
+struct Due {
     round: u32,
     purpose: Purpose,
-    case_index: usize,
-    case: &'a Case,
-    built: &'a Built,
+    case: usize,
+    subject: usize,
 }
 
-impl Due<'_> {
-    /// What it is called, when there are so many subjects.
-    fn name(&self, subjects: usize) -> String {
-        let Due { round, purpose, case, built, .. } = self;
-        let round = match purpose {
-            Purpose::Measure => format!("round {round}"),
-            Purpose::Attribute => "attribution".to_owned(),
-        };
-        match subjects {
-            1 => format!("{round} of {}", case.id),
-            _ => format!("{round} of {} on {}", case.id, built.subject.name),
-        }
-    }
-
-    /// A line for a shell that repeats this from the root of the workspace; empty where there is
-    /// nothing to start.
-    fn command(&self, workspace: &Workspace) -> String {
-        let Ok(probe) = &self.built.probe else { return String::new() };
-        let probe = probe.strip_prefix(workspace.root()).unwrap_or(probe);
-        spawn::shell_line(probe, self.case, self.purpose)
-    }
+/// All rounds of a run, in the order in which they are run: those that tell where the time goes after
+/// all that measure it.
+fn schedule(run: &Run) -> Vec<Due> {
+    let mut all = rounds(run, Purpose::Measure, |planned| planned.rounds);
+    all.extend(rounds(run, Purpose::Attribute, |planned| planned.attributions));
+    all
 }
 
-/// All rounds of a run, in the order in which they are run: those that tell where the time goes
-/// after all that measure it.
-fn schedule<'a>(run: &'a Run, built: &'a [Built]) -> impl Iterator<Item = Due<'a>> {
-    let measured = rounds(run, built, Purpose::Measure, |planned| planned.rounds);
-    let attributed = rounds(run, built, Purpose::Attribute, |planned| planned.attributions);
-    measured.chain(attributed)
-}
-
-fn rounds<'a>(
-    run: &'a Run,
-    built: &'a [Built],
-    purpose: Purpose,
-    count: fn(&Planned) -> u32,
-) -> impl Iterator<Item = Due<'a>> {
+fn rounds(run: &Run, purpose: Purpose, count: fn(&Planned) -> u32) -> Vec<Due> {
     let most = run.cases.iter().map(count).max().unwrap_or(0);
-    (1..=most).flat_map(move |round| {
-        let cases =
-            run.cases.iter().enumerate().filter(move |(_, planned)| count(planned) >= round);
-        cases.flat_map(move |(case_index, planned)| {
-            let mut subjects: Vec<&Built> = built.iter().collect();
+    let mut all = Vec::new();
+    for round in 1..=most {
+        for (case, _) in run.cases.iter().enumerate().filter(|(_, case)| count(case) >= round) {
+            let mut subjects: Vec<usize> = (0..run.subjects.len()).collect();
             if round % 2 == 0 {
                 subjects.reverse();
             }
-            let case = &planned.case;
-            let due = move |built| Due { round, purpose, case_index, case, built };
-            subjects.into_iter().map(due)
-        })
-    })
+            all.extend(subjects.into_iter().map(|subject| Due { round, purpose, case, subject }));
+        }
+    }
+    all
 }
 
 /// What needs no measuring any more: rounds that were measured, and all rounds of a case that
@@ -190,34 +240,11 @@ impl Over {
         };
     }
 
-    fn contains(&self, due: &Due<'_>) -> bool {
-        self.holds(&due.built.subject, &due.case.id, due.round, due.purpose)
-    }
-
-    fn holds(&self, subject: &Subject, case: &CaseId, round: u32, purpose: Purpose) -> bool {
-        let (subject, case) = (subject.clone(), case.clone());
+    fn contains(&self, run: &Run, due: Due) -> bool {
+        let subject = run.subjects[due.subject].clone();
+        let case = run.cases[due.case].case.id.clone();
         self.cases.contains(&(subject.clone(), case.clone()))
-            || self.rounds.contains(&(subject, case, round, purpose))
-    }
-}
-
-fn one_round(run: &Run, due: &Due<'_>, root: &Path, machine: &Machine, command: String) -> Record {
-    let at = Timestamp::now();
-    let load_before = machine::load_average(&machine::Root::here());
-    let left = match &due.built.probe {
-        Ok(probe) => spawn::run(probe, root, due.case, due.purpose),
-        Err(failure) => not_built(failure),
-    };
-    Record {
-        run: run.id.clone(),
-        round: due.round,
-        at: at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string(),
-        subject: due.built.subject.clone(),
-        case: due.case.clone(),
-        environment: Environment { machine: machine.clone(), build: left.build },
-        conditions: Conditions { load_before, wall: left.wall },
-        command,
-        outcome: left.outcome,
+            || self.rounds.contains(&(subject, case, due.round, due.purpose))
     }
 }
 

@@ -31,12 +31,12 @@ pub(crate) use bounds::Bounds;
 pub(crate) use kind::Kind;
 pub(crate) use models::KnownModel;
 pub(crate) use skip::Skip;
-pub(crate) use text::reworded;
+pub(crate) use text::{parse, reworded};
 
 use bounds::{BoundsFile, DefaultSlo, DefaultTolerance, SloFile, ToleranceFile};
 use models::Models;
 use skip::SkipFile;
-use text::{SourceText, parse, unknown};
+use text::{SourceText, unknown};
 use values::Seconds;
 
 const DEFAULTS: &str = include_str!("../../../scenarios/defaults.toml");

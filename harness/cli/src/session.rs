@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use jiff::Timestamp;
 use windtunnel_ledger::case::Case;
-use windtunnel_ledger::record::{Planned, Record, Run, RunId};
+use windtunnel_ledger::gate::Terms;
+use windtunnel_ledger::record::{Record, Run, RunId};
 use windtunnel_ledger::store::{self, Contents, Store};
 use windtunnel_ledger::unit::Nanos;
 
@@ -33,6 +34,18 @@ pub(crate) struct Session {
     pub(crate) records: Vec<Record>,
 }
 
+impl Session {
+    /// Says where the records are kept, and by which command an interrupted run goes on.
+    pub(crate) fn announce(&self, command: &str, progress: Progress) {
+        if progress != Progress::Quiet {
+            let path = show::path(&self.path);
+            show::note(&format!(
+                "records: {path} (if interrupted: windtunnel {command} --resume {path})"
+            ));
+        }
+    }
+}
+
 /// Builds the subjects of a plan and begins the file of its run.
 pub(crate) fn begin(
     workspace: &Workspace,
@@ -40,16 +53,11 @@ pub(crate) fn begin(
     mut plan: Plan,
     progress: Progress,
 ) -> Result<Session> {
-    if let Some(out) = &args.out {
-        ensure!(
-            out.extension().is_some_and(|extension| extension == "jsonl"),
-            "`--out {}` does not end in `.jsonl`: log and report take the same name with endings of their own",
-            out.display()
-        );
-    }
+    check_out(args.out.as_deref())?;
     estimate::tighten_deadlines(workspace, &mut plan);
-    let times =
-        estimate::of_plan(workspace, &plan).into_iter().map(|estimate| estimate.time).collect();
+    for planned in &mut plan.cases {
+        planned.attributions = u32::from(args.attribute);
+    }
     let wanted: Vec<Wanted> = match &args.probe {
         Some(path) => vec![Wanted::Probe(path.clone())],
         None if args.subjects.is_empty() => vec![Wanted::Tree],
@@ -62,32 +70,64 @@ pub(crate) fn begin(
     }
     let build = |subject| subject::build(workspace, subject, &args.features, progress);
     let built = wanted.iter().map(build).collect::<Result<Vec<_>>>()?;
+    let scenarios = &args.selection.scenarios;
+    open(workspace, Setup { plan, built, scenarios, out: args.out.as_deref(), gate: None })
+}
 
+/// Complains about a file for records that log and report could not stand beside.
+pub(crate) fn check_out(out: Option<&Path>) -> Result<()> {
+    let Some(out) = out else { return Ok(()) };
+    ensure!(
+        out.extension().is_some_and(|extension| extension == "jsonl"),
+        "`--out {}` does not end in `.jsonl`: log and report take the same name with endings of their own",
+        out.display()
+    );
+    Ok(())
+}
+
+/// What a run begins with.
+pub(crate) struct Setup<'a> {
+    /// What is measured.
+    pub(crate) plan: Plan,
+    /// On what.
+    pub(crate) built: Vec<Built>,
+    /// The scenarios, as the user named them.
+    pub(crate) scenarios: &'a [String],
+    /// The file for the records, if the user named one.
+    pub(crate) out: Option<&'a Path>,
+    /// What its second subject is held to.
+    pub(crate) gate: Option<Terms>,
+}
+
+/// Begins the file of a run.
+pub(crate) fn open(workspace: &Workspace, setup: Setup<'_>) -> Result<Session> {
+    let Setup { plan, built, scenarios, out, gate } = setup;
+    let times =
+        estimate::of_plan(workspace, &plan).into_iter().map(|estimate| estimate.time).collect();
     let now = Timestamp::now();
-    let words: Vec<String> = args.selection.scenarios.iter().map(|name| file_word(name)).collect();
+    let words: Vec<String> = scenarios.iter().map(|name| file_word(name)).collect();
     let id = RunId(format!("{}-{}", now.strftime("%Y%m%dT%H%M%S%3fZ"), words.join("+")));
     let path =
-        args.out.clone().unwrap_or_else(|| workspace.reports().join(&id.0).join("run.jsonl"));
+        out.map_or_else(|| workspace.reports().join(&id.0).join("run.jsonl"), Path::to_owned);
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         std::fs::create_dir_all(parent)
             .with_context(|| format!("cannot create `{}`", parent.display()))?;
     }
-    let attributions = u32::from(args.attribute);
-    let cases = plan.cases.into_iter().map(|planned| Planned { attributions, ..planned });
     let run = Run {
         id,
         at: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         command: command_line(),
         subjects: built.iter().map(|built| built.subject.clone()).collect(),
-        cases: cases.collect(),
+        cases: plan.cases,
         skipped: plan.skipped,
+        gate,
     };
     let store = Store::create(&path, &run)?;
     Ok(Session { run, built, times, path, store, records: Vec::new() })
 }
 
 /// The words of the command that is running, for a shell.
-fn command_line() -> String {
+pub(crate) fn command_line() -> String {
     let words = std::env::args_os().skip(1);
     let words: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
     let words =

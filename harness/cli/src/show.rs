@@ -14,11 +14,19 @@ use windtunnel_ledger::unit::{Bytes, Nanos};
 use crate::estimate::Estimate;
 use crate::plan::Plan;
 
+mod calibration;
+mod explanation;
+mod gate;
 mod percentiles;
 mod results;
 mod stages;
 mod verdicts;
 
+pub(crate) use calibration::calibration;
+pub(crate) use explanation::explanation;
+pub(crate) use gate::{
+    census, control, numbers, row_in_words, row_verdict, ruling, verdict_in_words, verdicts_of,
+};
 pub(crate) use results::records;
 pub(crate) use stages::{stages, stages_of_two};
 pub(crate) use verdicts::verdicts;

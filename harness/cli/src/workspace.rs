@@ -39,6 +39,11 @@ impl Workspace {
         self.root.join("reports")
     }
 
+    /// Where baselines and what is known of machines are kept.
+    pub(crate) fn baselines(&self) -> PathBuf {
+        self.root.join("baselines")
+    }
+
     /// Where probes are kept. Can be deleted at any time; interrupted runs cannot go on then.
     pub(crate) fn scratch(&self) -> PathBuf {
         self.root.join("target").join("windtunnel")

@@ -5,6 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use serde::Serialize;
+
 use crate::case::CaseId;
 use crate::environment::{Difference, comparable};
 use crate::record::{Outcome, Record};
@@ -34,7 +36,8 @@ pub struct Note {
 }
 
 /// A side of a comparison.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Side {
     /// What is compared with.
     Base,
@@ -216,7 +219,7 @@ fn notes(side: Side, of: Option<&OneSide<'_>>) -> impl Iterator<Item = Note> {
 
 /// All reasons against comparing these rounds, and the differences that are none. Every round
 /// counts: one that was measured elsewhere spoils its side.
-fn differences(bases: &[&Record], heads: &[&Record]) -> (Vec<String>, Vec<Difference>) {
+pub(crate) fn differences(bases: &[&Record], heads: &[&Record]) -> (Vec<String>, Vec<Difference>) {
     let (mut reasons, mut soft): (Vec<String>, Vec<Difference>) = (Vec::new(), Vec::new());
     let Some(first) = bases.first() else { return (reasons, soft) };
     for record in bases.iter().chain(heads) {

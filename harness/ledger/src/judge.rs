@@ -17,18 +17,21 @@
 
 use std::fmt;
 
+use serde::{Serialize, Serializer};
+
 use crate::compare::Side;
 use crate::margin::Margin;
 use crate::metric::Better;
 use crate::verdict::Verdict;
 
+pub mod explain;
 mod family;
 pub mod interleaved;
-mod location;
+pub(crate) mod location;
 mod modes;
 mod quantised;
 mod stored;
-mod student;
+pub(crate) mod student;
 
 pub use modes::{Mode, Modes};
 
@@ -108,7 +111,7 @@ pub struct Judgement {
 
 /// What the rounds of both sides say about a change. All effects are shares of the base, and
 /// positive where the head is worse.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Finding {
     /// By how much the head is worse.
     pub effect: f64,
@@ -125,7 +128,8 @@ pub struct Finding {
 }
 
 /// By which rule a question was judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Rule {
     /// Pairs of alternating rounds.
     Interleaved,
@@ -207,6 +211,13 @@ impl fmt::Display for Lack {
     }
 }
 
+/// As the sentence that people read.
+impl Serialize for Lack {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// A question, as far as it can be answered without the rest of its family.
 enum Prepared {
     Answered(Judgement),
@@ -269,7 +280,7 @@ fn prepare(question: &Question) -> Prepared {
 }
 
 /// The logarithms of `rounds`, turned so that larger is worse.
-fn worse_upwards(rounds: &[f64], better: Better) -> Result<Vec<f64>, Lack> {
+pub(crate) fn worse_upwards(rounds: &[f64], better: Better) -> Result<Vec<f64>, Lack> {
     let sign = match better {
         Better::Lower => 1.0,
         Better::Higher => -1.0,

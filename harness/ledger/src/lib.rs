@@ -17,13 +17,17 @@
 //!    [`series`], or all their samples to the percentiles of a [`tail`];
 //! 7. [`compare`]: two subjects, side by side;
 //! 8. [`judge`]: whether a series changed by more than its [`margin`], which the [`policy`] says;
-//! 9. [`verdict`]: what that comes to, for a series, a case and a run.
+//! 9. [`verdict`]: what that comes to, for a series, a case and a run;
+//! 10. [`gate`]: all of that for two subjects of a run, with what is broken or incomparable;
+//! 11. [`calibration`]: what unchanged code against itself tells of a machine.
 
 pub mod attribution;
+pub mod calibration;
 pub mod case;
 pub mod compare;
 pub mod environment;
 pub mod fidelity;
+pub mod gate;
 pub mod holding;
 pub mod judge;
 pub mod margin;

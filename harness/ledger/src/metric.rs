@@ -166,7 +166,8 @@ pub enum Better {
 }
 
 /// Metrics that share a margin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Class {
     /// How fast tokens come once they come.
     Decode,
@@ -186,6 +187,33 @@ pub enum Class {
     Idle,
     /// How near the numbers are to those of a reference.
     Fidelity,
+}
+
+impl Class {
+    /// Whether it is about time, which never repeats exactly; bytes, counts and logits can.
+    #[must_use]
+    pub const fn is_timed(self) -> bool {
+        match self {
+            Class::Decode | Class::Prefill | Class::Load | Class::Serving | Class::Idle => true,
+            Class::Memory | Class::ResidentMemory | Class::Account | Class::Fidelity => false,
+        }
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Class::Decode => "decode",
+            Class::Prefill => "prefill",
+            Class::Memory => "memory",
+            Class::ResidentMemory => "resident-memory",
+            Class::Load => "load",
+            Class::Serving => "serving",
+            Class::Account => "account",
+            Class::Idle => "idle",
+            Class::Fidelity => "fidelity",
+        })
+    }
 }
 
 /// Whether the tails of a metric are of interest, beside its median.

@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::attribution::Attribution;
 use crate::case::{Case, CaseId, Dtype};
 use crate::environment::Environment;
+use crate::gate::Terms;
 use crate::holding::Holding;
 use crate::metric::Metric;
 use crate::timeline::Values;
@@ -43,7 +44,7 @@ pub struct Record {
 pub struct RunId(pub String);
 
 /// What a run set out to do: the first line of its file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Run {
     /// Its name.
     pub id: RunId,
@@ -57,6 +58,9 @@ pub struct Run {
     pub cases: Vec<Planned>,
     /// Cases that the scenarios exclude, each with its reason.
     pub skipped: Vec<Skipped>,
+    /// What its second subject is held to by its first; none for a run that only measures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<Terms>,
 }
 
 /// One case of a run.

@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use crate::metric::{Metric, Tails};
 use crate::record::Samples;
 use crate::stats;
@@ -106,6 +108,20 @@ impl fmt::Display for Series {
             Quantile::P95 => f.pad(&format!("{name}-p95")),
             Quantile::P99 => f.pad(&format!("{name}-p99")),
         }
+    }
+}
+
+impl Serialize for Series {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Series {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let unknown = || serde::de::Error::custom(format!("there is no series `{name}`"));
+        Series::all().find(|series| series.to_string() == name).ok_or_else(unknown)
     }
 }
 

@@ -232,6 +232,7 @@ mod tests {
             subjects: Vec::new(),
             cases: Vec::new(),
             skipped: Vec::new(),
+            gate: None,
         }
     }
 

@@ -99,6 +99,11 @@ impl<'a> Drive<'a> {
     pub fn step(&mut self) -> Result<()> {
         let begun = self.clock.now();
         let step = self.engine.step();
+        #[cfg(feature = "faults")]
+        {
+            let took = self.clock.now().0.saturating_sub(begun.0);
+            crate::fault::prolong(&step.report, std::time::Duration::from_nanos(took));
+        }
         let now = self.clock.now();
         for id in step.started {
             // Only the first time ends the wait; it comes again after a preemption.
@@ -108,6 +113,8 @@ impl<'a> Drive<'a> {
             let answer = &mut self.answers[self.places[&event.request()]];
             match event {
                 Event::Token { token, .. } => {
+                    #[cfg(feature = "faults")]
+                    let token = crate::fault::token(token, answer.tokens.len());
                     answer.timeline.tokens.push(now);
                     answer.tokens.push(token);
                 }

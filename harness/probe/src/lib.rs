@@ -16,6 +16,8 @@ pub mod caller;
 pub mod clock;
 mod draw;
 pub mod drive;
+#[cfg(feature = "faults")]
+pub mod fault;
 pub mod measure;
 pub mod process;
 pub mod traffic;

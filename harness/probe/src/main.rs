@@ -32,6 +32,8 @@ fn run() -> Result<()> {
     if order.protocol != PROTOCOL {
         return Ok(());
     }
+    #[cfg(feature = "faults")]
+    windtunnel_probe::fault::begin()?;
     // Which cases there are may differ though the protocol is the same.
     let case = serde_json::from_value(order.case).context("this probe does not know such a case");
     let last = case.and_then(|case| match order.purpose {

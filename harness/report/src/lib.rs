@@ -6,7 +6,7 @@
 //! 2. [`plot`]: one SVG for each series, and for each service its latency over its throughput;
 //! 3. [`page`]: the markup around both.
 //!
-//! The page shows and does not judge. Nothing is measured, read or written here: the contents of a
+//! The page shows what the ledger judges. Nothing is measured, read or written here: the contents of a
 //! run's file come in, text goes out, and equal contents give equal bytes.
 
 mod page;

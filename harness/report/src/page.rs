@@ -9,6 +9,7 @@ mod percentiles;
 mod results;
 mod service;
 mod trade_off;
+mod verdicts;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use windtunnel_ledger::case::CaseId;
@@ -30,6 +31,7 @@ struct Section {
 /// The whole document.
 pub(crate) fn page(view: &View<'_>, plots: &[Plot], services: &[ServicePlot]) -> Markup {
     let sections: Vec<Section> = [
+        verdicts::section(view),
         comparison::section(view),
         results::section(view),
         trade_off::section(view),

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use windtunnel_ledger::case::{Case, CaseId};
 use windtunnel_ledger::compare::{Change, Comparison, Pair, compare};
 use windtunnel_ledger::environment::Environment;
+use windtunnel_ledger::gate;
 use windtunnel_ledger::record::{Outcome, Record, Run, Samples, Subject};
 use windtunnel_ledger::series::Series;
 use windtunnel_ledger::store::Contents;
@@ -35,6 +36,8 @@ pub(crate) struct View<'a> {
     pub(crate) scenarios: Vec<Scenario<'a>>,
     /// What formats of weights cost and give.
     pub(crate) trade_offs: Vec<TradeOff>,
+    /// What a gate came to; none for a run that only measures.
+    pub(crate) gate: Option<gate::Report>,
     /// Each further subject against the base.
     pub(crate) versus: Vec<Versus>,
     /// Where each subject ran; more than one entry for a subject that ran in several places.
@@ -136,7 +139,8 @@ impl<'a> View<'a> {
         let scenarios = scenarios(run, records, &subjects);
         let trade_offs = trade_off::of(&scenarios);
         let versus = versus(records, &subjects);
-        View { run, torn: *torn, subjects, scenarios, trade_offs, versus, environments }
+        let gate = run.gate.as_ref().map(|terms| gate::report(run, terms, records));
+        View { gate, run, torn: *torn, subjects, scenarios, trade_offs, versus, environments }
     }
 
     /// Every case.

@@ -34,7 +34,7 @@ impl SourceText<'_> {
 }
 
 /// Parses a file, and turns serde's complaints into ours.
-pub(super) fn parse<T: for<'de> Deserialize<'de>>(
+pub(crate) fn parse<T: for<'de> Deserialize<'de>>(
     path: &Path,
     text: &str,
 ) -> Result<T, ScenarioError> {

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use comfy_table::Cell;
-use windtunnel_ledger::judge::{Finding, Mode};
+use windtunnel_ledger::compare::Side;
+use windtunnel_ledger::judge::{Finding, Mode, Modes};
 use windtunnel_ledger::verdict::Verdict;
 
 use crate::judge::{Family, Judged, side_name};
@@ -62,15 +63,18 @@ fn notes(judged: &Judged) -> String {
     if let Some(lack) = judgement.lack {
         let _ = writeln!(text, "{id} lacks {lack}");
     }
-    let mode = |mode: &Mode| {
-        let value = format!("{} {unit}", digits(mode.value));
-        format!("{} in {:.0}%", value.trim_end(), mode.share * 100.0)
-    };
+    let show = |value| format!("{} {unit}", digits(value)).trim_end().to_owned();
     for (side, modes) in &judgement.modes {
-        let (side, low, high) = (side_name(*side), mode(&modes.low), mode(&modes.high));
-        let _ = writeln!(text, "{id}: the {side} has two modes, {low} and {high} of its rounds");
+        let _ = writeln!(text, "{id}: {}", two_modes(*side, modes, show));
     }
     text
+}
+
+/// That a side has two modes, and which.
+pub(super) fn two_modes(side: Side, modes: &Modes, show: impl Fn(f64) -> String) -> String {
+    let mode = |mode: &Mode| format!("{} in {:.0}%", show(mode.value), mode.share * 100.0);
+    let (low, high) = (mode(&modes.low), mode(&modes.high));
+    format!("the {} has two modes, {low} and {high} of its rounds", side_name(side))
 }
 
 fn row(judged: &Judged) -> Vec<Cell> {
@@ -90,12 +94,16 @@ fn row(judged: &Judged) -> Vec<Cell> {
     ]
 }
 
-fn signed(share: f64) -> String {
+pub(super) fn signed(share: f64) -> String {
     let text = format!("{:+.1}%", share * 100.0);
     if text == "-0.0%" { "+0.0%".to_owned() } else { text }
 }
 
-fn share(share: f64) -> String {
+pub(super) fn share(share: f64) -> String {
+    // An absolute margin over a small number: that it is large is all there is to know.
+    if share > 10.0 {
+        return ">1000%".to_owned();
+    }
     format!("{:.1}%", share * 100.0)
 }
 

@@ -5,6 +5,7 @@
 
 mod comparing;
 mod explaining;
+mod gating;
 mod interruptions;
 mod judging;
 mod measuring;

@@ -52,6 +52,16 @@ deadline = {deadline:?}
         Said::from(self.command(args).output().unwrap())
     }
 
+    /// A fake probe in which these words are planted; see `fake-probe/plant.rs`.
+    pub(crate) fn plant(&self, name: &str, words: &str) -> String {
+        let mut bytes = fs::read(FAKE_PROBE).unwrap();
+        bytes.extend(format!("\n#plant {words}").as_bytes());
+        let path = self.path(name);
+        fs::write(&path, bytes).unwrap();
+        fs::set_permissions(&path, fs::metadata(FAKE_PROBE).unwrap().permissions()).unwrap();
+        format!("probe:{name}")
+    }
+
     /// Measures `test/fake` with the fake probe into `run.jsonl`.
     pub(crate) fn measure(&self) -> Said {
         self.run(&["--quiet", "run", "test/fake", "--probe", FAKE_PROBE, "--out", "run.jsonl"])

@@ -27,6 +27,7 @@ pub(crate) fn write(dir: &Path, day: u32, commit: char, rates: &[f64]) {
         subjects,
         cases: Vec::new(),
         skipped: Vec::new(),
+        gate: None,
     };
     let mut store = Store::create(&folder.join("run.jsonl"), &run).expect("a new file");
     for record in records(day, commit, rates) {

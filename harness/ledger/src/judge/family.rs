@@ -37,7 +37,7 @@ const UNSEEN: f64 = 0.1;
 
 impl Look {
     /// θ: the margin on the log scale.
-    fn theta(&self) -> f64 {
+    pub(super) fn theta(&self) -> f64 {
         self.margin.ln_1p()
     }
 
@@ -56,7 +56,12 @@ impl Look {
 
     /// Whether a worsening by the margin is improbable.
     fn passes(&self) -> bool {
-        self.location.centre + self.reach(BETA) < self.theta()
+        self.upper() < self.theta()
+    }
+
+    /// The bound above the effect that errs as a pass may.
+    pub(super) fn upper(&self) -> f64 {
+        self.location.centre + self.reach(BETA)
     }
 
     /// How far, on the log scale, a bound lies from the centre that errs with probability `error`.
@@ -70,7 +75,7 @@ impl Look {
         Finding {
             effect: self.location.centre.exp_m1(),
             low: (self.location.centre - alarm).exp_m1(),
-            high: (self.location.centre + self.reach(BETA)).exp_m1(),
+            high: self.upper().exp_m1(),
             margin: self.margin,
             mde: (alarm + unseen).exp_m1(),
             rounds: self.rounds,
@@ -116,6 +121,21 @@ impl Standing {
         self.look = Some(look);
     }
 
+    /// The smallest p of being worse over the looks so far.
+    pub(super) fn worse(&self) -> f64 {
+        self.worse
+    }
+
+    /// The smallest p of being better over the looks so far.
+    pub(super) fn better(&self) -> f64 {
+        self.better
+    }
+
+    /// The verdict, once there is one.
+    pub(super) fn verdict(&self) -> Option<Verdict> {
+        self.verdict
+    }
+
     /// The judgement as it stands.
     pub(super) fn judgement(self, rule: Rule, size: usize) -> Judgement {
         let lack = |look: Look| match rule {
@@ -134,6 +154,15 @@ impl Standing {
 
 /// Steps through the looks of each series, in a family of `size` of them.
 pub(super) fn decide(series: &[&[Look]], size: usize) -> Vec<Standing> {
+    decide_watched(series, size, &mut |_, _| ())
+}
+
+/// As [`decide`]; after each look, `watch` is shown its place and all standings.
+pub(super) fn decide_watched(
+    series: &[&[Look]],
+    size: usize,
+    watch: &mut dyn FnMut(usize, &[Standing]),
+) -> Vec<Standing> {
     let mut standings = vec![Standing::NEW; series.len()];
     let most = series.iter().map(|looks| looks.len()).max().unwrap_or(0);
     for step in 0..most {
@@ -150,6 +179,7 @@ pub(super) fn decide(series: &[&[Look]], size: usize) -> Vec<Standing> {
                 standing.verdict = Some(Verdict::Pass);
             }
         }
+        watch(step, &standings);
     }
     standings
 }

@@ -4,18 +4,18 @@ use crate::stats;
 
 /// The centre of some values, with what a t statistic needs.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Location {
-    pub(super) centre: f64,
-    pub(super) se: f64,
-    pub(super) df: f64,
+pub(crate) struct Location {
+    pub(crate) centre: f64,
+    pub(crate) se: f64,
+    pub(crate) df: f64,
 }
 
 /// Fewest values that have a location.
-pub(super) const FEWEST: usize = 5;
+pub(crate) const FEWEST: usize = 5;
 /// Fewest values of which outliers can be told.
 const FEWEST_TO_CLIP: usize = 10;
 /// The smallest standard error: clocks and counters have steps, and equal values are no certainty.
-pub(super) const SMALLEST_SE: f64 = 1e-6;
+pub(crate) const SMALLEST_SE: f64 = 1e-6;
 
 /// The location of `values` by a t statistic winsorised at three scaled median absolute deviations
 /// (Tukey and McLaughlin 1963, Dixon and Tukey 1968; the scale is widened by 1 + 1.2 / n for small
@@ -23,7 +23,7 @@ pub(super) const SMALLEST_SE: f64 = 1e-6;
 ///
 /// Where more than a fifth would be clipped, or where there are too few to tell, nothing is: they
 /// may be the other mode of a series with two, and to clip those is to judge one mode alone.
-pub(super) fn locate(values: &[f64]) -> Option<Location> {
+pub(crate) fn locate(values: &[f64]) -> Option<Location> {
     let n = values.len();
     if n < FEWEST {
         return None;
@@ -41,6 +41,27 @@ pub(super) fn locate(values: &[f64]) -> Option<Location> {
     let df = kept as f64 - 1.0;
     let se = (sd / count.sqrt() * (count - 1.0) / df).max(SMALLEST_SE);
     Some(Location { centre, se, df })
+}
+
+/// What is done to `values` against outliers; none where there are none at all.
+pub(crate) fn clipping(values: &[f64]) -> Option<Clipping> {
+    let (median, mad) = (stats::median(values)?, stats::mad(values)?);
+    let scale = mad * (1.0 + 1.2 / values.len() as f64);
+    let (out, _) = winsorise(values);
+    let n = values.len();
+    let clipped = if n >= FEWEST_TO_CLIP && out <= n / 5 { out } else { 0 };
+    Some(Clipping { median, scale, clipped })
+}
+
+/// What is done to values against outliers: those beyond three scales from the median are moved in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Clipping {
+    /// The median.
+    pub median: f64,
+    /// The scaled median absolute deviation, widened for small numbers.
+    pub scale: f64,
+    /// How many values were moved in.
+    pub clipped: usize,
 }
 
 /// `values` with those far out moved in, and how many that were.

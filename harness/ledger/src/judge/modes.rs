@@ -1,11 +1,13 @@
 //! Series with two modes: a process lands in one or the other and stays there.
 
+use serde::Serialize;
+
 use crate::compare::Side;
 use crate::judge::{Evidence, Question};
 use crate::stats;
 
 /// The two modes of a side's rounds.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Modes {
     /// The one with the smaller values.
     pub low: Mode,
@@ -14,7 +16,7 @@ pub struct Modes {
 }
 
 /// One of two modes.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Mode {
     /// The median of its rounds.
     pub value: f64,

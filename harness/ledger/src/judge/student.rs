@@ -3,14 +3,14 @@
 use special::Beta;
 
 /// P(T > t) with `df` degrees of freedom.
-pub(super) fn tail(t: f64, df: f64) -> f64 {
+pub(crate) fn tail(t: f64, df: f64) -> f64 {
     let (a, b) = (df / 2.0, 0.5);
     let beyond = 0.5 * (df / (df + t * t)).inc_beta(a, b, a.ln_beta(b));
     if t > 0.0 { beyond } else { 1.0 - beyond }
 }
 
 /// The t that is exceeded with probability `p`, which is above 0 and at most one half.
-pub(super) fn quantile(p: f64, df: f64) -> f64 {
+pub(crate) fn quantile(p: f64, df: f64) -> f64 {
     let (a, b) = (df / 2.0, 0.5);
     let x = (2.0 * p).inv_inc_beta(a, b, a.ln_beta(b));
     (df * (1.0 - x) / x).sqrt()

@@ -4,16 +4,17 @@ use maud::{Markup, html};
 use windtunnel_ledger::environment::Machine;
 use windtunnel_ledger::unit::Bytes;
 
-use super::{counted, subject};
+use super::{counted, subject, verdicts};
 use crate::view::{Census, Tally, Versus, View};
 
 /// The heading of the page and the sentences under it.
 pub(super) fn headline(view: &View<'_>) -> Markup {
     html! {
         h1 {
-            @match view.versus.first() {
-                Some(first) => (compared(view, first)),
-                None => (measured(&view.census())),
+            @match (&view.gate, view.versus.first()) {
+                (Some(report), _) => (verdicts::headline(report)),
+                (None, Some(first)) => (compared(view, first)),
+                (None, None) => (measured(&view.census())),
             }
         }
         p.lead {
@@ -27,10 +28,10 @@ pub(super) fn headline(view: &View<'_>) -> Markup {
             }
             @if !view.versus.is_empty() { (measured(&view.census())) }
         }
-        @for further in view.versus.iter().skip(1) {
+        @for further in view.versus.iter().skip(usize::from(view.gate.is_none())) {
             p.lead { (compared(view, further)) }
         }
-        @if !view.versus.is_empty() {
+        @if !view.versus.is_empty() && view.gate.is_none() {
             p.note {
                 "A row counts as worse or better if its medians differ by more than the noise floor of its metric. "
                 "This page shows what was measured; it does not judge whether it is real."

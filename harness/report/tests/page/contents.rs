@@ -38,6 +38,7 @@ pub(crate) fn begun(subjects: &[Subject], cases: &[Case], rounds: u32) -> Conten
             subjects: subjects.to_vec(),
             cases: cases.iter().map(planned).collect(),
             skipped: Vec::new(),
+            gate: None,
         },
         records: Vec::new(),
         torn: false,

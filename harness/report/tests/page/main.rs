@@ -7,6 +7,7 @@ use std::path::Path;
 
 use contents::{begun, case, gate, measured, record, services, spoil, subject};
 use windtunnel_ledger::case::{Case, CaseId, Placement, Quant, Workload};
+use windtunnel_ledger::gate::Terms;
 use windtunnel_ledger::holding::{Held, Holding};
 use windtunnel_ledger::metric::Metric;
 use windtunnel_ledger::record::{Failure, Outcome, Skipped, Stored, Subject};
@@ -270,4 +271,18 @@ fn formats_of_weights_stand_side_by_side() {
     assert!(section.contains("(0.27×)") && section.contains("(0.14×)"), "{section}");
     assert!(section.contains(">decode<"), "{section}");
     assert!(page.contains("q4k → q4_1 60 %, q4k 39 %, f32 1 %"));
+}
+
+#[test]
+fn a_gate_shows_its_verdicts_worst_first_and_folds_what_passed() {
+    let mut contents = measured(&two(), &gate(&[1, 8], &[128]), 6, 0.0);
+    let policy = include_str!("../../../../ci/gate.toml");
+    let policy = toml::from_str(policy).unwrap();
+    let unseen = vec![contents.run.cases.pop().unwrap().case.id];
+    contents.run.gate = Some(Terms { unseen, ..Terms::of(policy) });
+    let page = page("gate", &contents);
+    assert!(page.contains("Verdicts</h2>") && page.contains(" series passed</summary>"));
+    assert!(page.contains("not seen: left out so that it is quick"));
+    assert!(page.contains("<svg class=\"interval\""));
+    assert!(!page.contains("it does not judge"));
 }

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Judges the checked-out commit against the one it branched from: `ci/gate.sh [BASE] [ARGUMENT…]`.
+# BASE is a revision, `origin/main` if left out; further arguments go to `windtunnel gate`. Its exit
+# code is the gate's, and what it wrote lies in `reports/gate/`.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+base=$(git merge-base "${1:-origin/main}" HEAD)
+shift || true
+rm -rf reports/gate
+exec cargo run --release --quiet -- gate --base "$base" --out reports/gate/run.jsonl "$@"

@@ -1,0 +1,106 @@
+//! `windtunnel calibrate`: unchanged code against itself, by the very path that a gate takes.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use windtunnel_ledger::calibration::{Calibration, Floors, session};
+use windtunnel_ledger::gate::Terms;
+use windtunnel_ledger::store::Contents;
+
+use crate::args::CalibrateArgs;
+use crate::progress::Progress;
+use crate::runs::{page_of, write_report};
+use crate::session::{self, Setup};
+use crate::workspace::Workspace;
+use crate::{exit, gate, machine, plan, run, scenario, show, subject};
+
+/// Fewest pairs of a case: fewer tell little of its noise.
+const LEAST_PAIRS: u32 = 20;
+
+/// Measures, and adds what is found to what is known of this machine.
+pub(crate) fn calibrate(
+    workspace: &Workspace,
+    args: &CalibrateArgs,
+    progress: Progress,
+) -> Result<u8> {
+    session::check_out(args.out.as_deref())?;
+    let policy = gate::read_policy(workspace, args.policy.as_deref())?;
+    ensure!(
+        policy.budget.pairs >= LEAST_PAIRS,
+        "a budget of {} pairs is too small to calibrate: noise takes {LEAST_PAIRS} pairs to know",
+        policy.budget.pairs
+    );
+    let scenarios = scenario::load(workspace, &args.scenarios, &args.models)?;
+    let plan = plan::expand(&scenarios, &args.filters, Some(policy.budget.pairs));
+    if plan.cases.is_empty() {
+        show::note("nothing to measure; `windtunnel list` shows the cases");
+        return Ok(exit::INVALID);
+    }
+    let built = subject::build(workspace, &args.subject, &args.features, progress)?;
+    // Judged as if nothing were known: what is known is to be found out.
+    let terms = Terms { least_pairs: LEAST_PAIRS, ..Terms::of(policy) };
+    let setup = Setup {
+        plan,
+        built: gate::arms(built.clone(), built),
+        scenarios: &args.scenarios,
+        out: args.out.as_deref(),
+        gate: Some(terms.clone()),
+    };
+    let mut begun = session::open(workspace, setup)?;
+    begun.announce("gate", progress);
+    run::measure_gate(&mut begun, &terms, workspace, progress)?;
+
+    let session::Session { run, records, path, .. } = begun;
+    let subject = run.subjects.first().context("a run has a subject")?.clone();
+    let found = session(&run, &terms, &records, &subject);
+    let contents = Contents { run, records, torn: false };
+    let page = write_report(&contents, &page_of(&path))?;
+    ensure!(
+        found.judged > 0,
+        "nothing could be judged, so nothing is known of this machine; see {}",
+        show::path(&page)
+    );
+    let key = machine::read().key();
+    let known = read(workspace, &key)?;
+    let mut known = known.unwrap_or_else(|| Calibration { machine: key, sessions: Vec::new() });
+    let alarms = found.alarms;
+    known.sessions.push(found);
+    let file = keep(workspace, &known)?;
+    show::result(&show::calibration(&known))?;
+    show::result(&format!("kept in {}\nreport: {}\n", show::path(&file), show::path(&page)))?;
+    Ok(if alarms == 0 { exit::PASS } else { exit::INVALID })
+}
+
+/// What a judge is told of machines of this kind.
+pub(crate) fn floors(workspace: &Workspace, machine: &str) -> Result<Floors> {
+    Ok(read(workspace, machine)?.map_or_else(Floors::default, |known| known.floors()))
+}
+
+fn file_of(workspace: &Workspace, machine: &str) -> PathBuf {
+    workspace.baselines().join("machines").join(format!("{machine}.json"))
+}
+
+fn read(workspace: &Workspace, machine: &str) -> Result<Option<Calibration>> {
+    let path = file_of(workspace, machine);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("cannot read `{}`", path.display()))?;
+    let known = serde_json::from_str(&text).with_context(|| {
+        format!("`{}` is no calibration: delete it and calibrate again", path.display())
+    })?;
+    Ok(Some(known))
+}
+
+/// Written beside and renamed: a kill in between leaves what was known before.
+fn keep(workspace: &Workspace, known: &Calibration) -> Result<PathBuf> {
+    let path = file_of(workspace, &known.machine);
+    let partial = path.with_extension("partial");
+    let text = serde_json::to_string_pretty(known).context("cannot write the calibration")?;
+    let written = std::fs::create_dir_all(path.parent().unwrap_or(&path))
+        .and_then(|()| std::fs::write(&partial, text + "\n"))
+        .and_then(|()| std::fs::rename(&partial, &path));
+    written.with_context(|| format!("cannot write `{}`", path.display()))?;
+    Ok(path)
+}

@@ -1,0 +1,200 @@
+//! `windtunnel gate`: a change against its base, measured in alternation and judged by the policy.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use windtunnel_ledger::case::CaseId;
+use windtunnel_ledger::gate::{Report, Terms, report};
+use windtunnel_ledger::judge::interleaved::planned_looks;
+use windtunnel_ledger::policy::{Policy, Weight};
+use windtunnel_ledger::record::Subject;
+use windtunnel_ledger::store::Contents;
+use windtunnel_ledger::verdict::Verdict;
+
+use crate::args::{GateArgs, Service};
+use crate::plan::{self, Plan};
+use crate::progress::Progress;
+use crate::runs::{page_of, write_report};
+use crate::session::{self, Session, Setup};
+use crate::subject::{self, Built};
+use crate::workspace::Workspace;
+use crate::{calibrate, estimate, exit, machine, run, scenario, show};
+
+mod annotations;
+mod document;
+mod junit;
+mod summary;
+
+/// The policy that applies where a workspace has none of its own.
+const POLICY: &str = include_str!("../../../ci/gate.toml");
+
+/// Measures what the arguments name, and judges it.
+pub(crate) fn gate(workspace: &Workspace, args: &GateArgs, progress: Progress) -> Result<u8> {
+    let session = match &args.resume {
+        Some(run) => session::resume(workspace, run.as_deref())?,
+        None => match begin(workspace, args, progress)? {
+            Some(session) => session,
+            None => return Ok(exit::INVALID),
+        },
+    };
+    let path = session.path.clone();
+    let code = conclude(workspace, session, progress)?;
+    if let Some(Service::Github) = args.annotate {
+        let contents = windtunnel_ledger::store::read(&path)?;
+        if let Some(terms) = &contents.run.gate {
+            let report = report(&contents.run, terms, &contents.records);
+            show::result(&annotations::github(&report))?;
+        }
+    }
+    Ok(code)
+}
+
+/// Builds both sides and begins the run; none if there is nothing to measure.
+fn begin(workspace: &Workspace, args: &GateArgs, progress: Progress) -> Result<Option<Session>> {
+    session::check_out(args.out.as_deref())?;
+    let policy = read_policy(workspace, args.policy.as_deref())?;
+    let scenarios = scenario::load(workspace, &args.scenarios, &args.models)?;
+    let mut plan = plan::expand(&scenarios, &args.filters, Some(policy.budget.pairs));
+    if let Some(shard) = args.shard {
+        shard.cut(&mut plan);
+    }
+    let unseen = if args.quick { keep_quickest(workspace, &mut plan) } else { Vec::new() };
+    if plan.cases.is_empty() {
+        show::note(&format!(
+            "nothing to compare, which is never green: {} skipped, {} left out by the filter; `windtunnel list` shows the cases",
+            plan.skipped.len(),
+            plan.filtered
+        ));
+        return Ok(None);
+    }
+    let base = subject::build(workspace, &args.base.0, &args.features, progress)?;
+    let head = subject::build(workspace, &args.subject, &args.features, progress)?;
+    let floors = calibrate::floors(workspace, &machine::read().key())?;
+    let terms = Terms { floors, unseen, ..Terms::of(policy) };
+    let setup = Setup {
+        plan,
+        built: arms(base, head),
+        scenarios: &args.scenarios,
+        out: args.out.as_deref(),
+        gate: Some(terms),
+    };
+    session::open(workspace, setup).map(Some)
+}
+
+/// Base, head and the base once more, under three names.
+pub(crate) fn arms(base: Built, head: Built) -> Vec<Built> {
+    let renamed = |built: &Built, suffix: &str| Built {
+        subject: Subject {
+            name: format!("{} ({suffix})", built.subject.name),
+            ..built.subject.clone()
+        },
+        probe: built.probe.clone(),
+    };
+    let control = renamed(&base, "control");
+    let head = if head.subject.name == base.subject.name { renamed(&head, "head") } else { head };
+    vec![base, head, control]
+}
+
+/// Leaves the quickest case of each scenario in a plan, and tells which ones it takes out.
+fn keep_quickest(workspace: &Workspace, plan: &mut Plan) -> Vec<CaseId> {
+    let times = estimate::of_plan(workspace, plan).into_iter().map(|estimate| estimate.time);
+    // What cannot be guessed is taken to be slow.
+    let times: Vec<u64> = times.map(|time| time.map_or(u64::MAX, |time| time.0)).collect();
+    let kept: Vec<bool> = (0..plan.cases.len())
+        .map(|this| {
+            let rivals = (0..plan.cases.len()).filter(|other| {
+                plan.cases[*other].case.scenario() == plan.cases[this].case.scenario()
+            });
+            rivals.min_by_key(|other| (times[*other], *other)) == Some(this)
+        })
+        .collect();
+    let mut unseen = Vec::new();
+    let (cases, models) = (std::mem::take(&mut plan.cases), std::mem::take(&mut plan.models));
+    for ((planned, model), kept) in cases.into_iter().zip(models).zip(kept) {
+        match kept {
+            true => {
+                plan.cases.push(planned);
+                plan.models.push(model);
+            }
+            false => unseen.push(planned.case.id),
+        }
+    }
+    unseen
+}
+
+/// Reads the policy that is named, or that of the workspace, or else takes the built-in one.
+pub(crate) fn read_policy(workspace: &Workspace, named: Option<&Path>) -> Result<Policy> {
+    let own = workspace.root().join("ci/gate.toml");
+    let path = named.unwrap_or(&own);
+    let text = match named.is_none() && !own.is_file() {
+        true => POLICY.to_owned(),
+        false => std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read policy `{}`", path.display()))?,
+    };
+    let shown = path.strip_prefix(workspace.root()).unwrap_or(path);
+    let policy: Policy = scenario::parse(shown, &text)?;
+    ensure!(
+        !planned_looks(policy.budget.pairs as usize).is_empty(),
+        "`{}`: a budget of {} pairs decides nothing: the first look is taken after 6",
+        shown.display(),
+        policy.budget.pairs
+    );
+    Ok(policy)
+}
+
+/// Measures what a gate's session still asks for, judges it, and writes what came of it.
+pub(crate) fn conclude(
+    workspace: &Workspace,
+    mut session: Session,
+    progress: Progress,
+) -> Result<u8> {
+    let terms = session.run.gate.clone().with_context(|| {
+        format!(
+            "`{}` holds a run that only measures: go on with `windtunnel run --resume`",
+            show::path(&session.path)
+        )
+    })?;
+    session.announce("gate", progress);
+    run::measure_gate(&mut session, &terms, workspace, progress)?;
+
+    let Session { run, records, path, .. } = session;
+    publish(&path, &Contents { run, records, torn: false }, &terms)
+}
+
+/// Judges a run, and writes what came of it beside its file.
+pub(crate) fn publish(path: &Path, contents: &Contents, terms: &Terms) -> Result<u8> {
+    let report = report(&contents.run, terms, &contents.records);
+    // Files first: nothing that happens to the reader of the table can cost them.
+    let page = write_report(contents, &page_of(path))?;
+    write(&path.with_file_name(named(path, "summary.md")), &summary::markdown(contents, &report))?;
+    write(&path.with_file_name(named(path, "junit.xml")), &junit::xml(&contents.run, &report))?;
+    write(&path.with_file_name(named(path, "gate.json")), &document::json(contents, &report)?)?;
+    show::result(&show::ruling(&contents.run, &report))?;
+    show::result(&format!("report: {}\n", show::path(&page)))?;
+    Ok(code_of(&report))
+}
+
+/// `summary.md` beside a `run.jsonl`, `x.summary.md` beside an `x.jsonl`.
+fn named(run: &Path, name: &str) -> String {
+    match run.file_stem().and_then(|stem| stem.to_str()) {
+        Some(stem) if stem != "run" => format!("{stem}.{name}"),
+        _ => name.to_owned(),
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))
+}
+
+/// What a report means for whoever waits for it.
+pub(crate) fn code_of(report: &Report) -> u8 {
+    match (report.verdict, report.weight) {
+        (Verdict::Broken, _) => exit::BROKEN,
+        (Verdict::Regressed, _) => exit::REGRESSED,
+        (Verdict::Invalid, _) => exit::INVALID,
+        (Verdict::Inconclusive, Weight::Blocks) => exit::INCONCLUSIVE,
+        (Verdict::Inconclusive, Weight::Warns) | (Verdict::Improved | Verdict::Pass, _) => {
+            exit::PASS
+        }
+    }
+}

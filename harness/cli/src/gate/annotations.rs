@@ -1,0 +1,58 @@
+//! Findings as workflow commands, which a service shows beside a change.
+
+use std::fmt::Write as _;
+
+use windtunnel_ledger::gate::{CaseReport, Report, Row};
+use windtunnel_ledger::policy::Weight;
+use windtunnel_ledger::verdict::Verdict;
+
+use crate::show::row_in_words;
+
+/// One line for each finding, as GitHub Actions reads it.
+pub(super) fn github(report: &Report) -> String {
+    let mut text = String::new();
+    for case in &report.cases {
+        let of_case = matches!(case.verdict, Verdict::Broken | Verdict::Invalid);
+        if of_case && !case.reasons.is_empty() {
+            command(&mut text, "error", case.verdict, case, &case.reasons.join("; "));
+            continue;
+        }
+        for row in case.rows.iter().filter(|row| is_finding(row)) {
+            let level = match (row.weight, row.verdict) {
+                (Weight::Blocks, Verdict::Regressed | Verdict::Invalid) => "error",
+                _ => "warning",
+            };
+            command(&mut text, level, row.verdict, case, &row_in_words(row));
+        }
+    }
+    text
+}
+
+fn is_finding(row: &Row) -> bool {
+    !matches!(row.verdict, Verdict::Pass | Verdict::Improved)
+}
+
+fn command(text: &mut String, level: &str, verdict: Verdict, case: &CaseReport, message: &str) {
+    let title = property(&format!("{verdict}: {}", case.case));
+    let _ = writeln!(text, "::{level} title={title}::{}", data(message));
+}
+
+/// A message: the characters that would end or begin something else, written as bytes.
+fn data(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+fn property(text: &str) -> String {
+    data(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_end_a_command_is_written_as_bytes() {
+        assert_eq!(data("5% of\nall, so: far"), "5%25 of%0Aall, so: far");
+        assert_eq!(property("a=1,b:2"), "a=1%2Cb%3A2");
+    }
+}

@@ -1,0 +1,72 @@
+//! The report of a gate as Markdown, for a comment on a change.
+
+use std::fmt::Write as _;
+
+use windtunnel_ledger::gate::{Arm, CaseReport, Report, Row};
+use windtunnel_ledger::store::Contents;
+use windtunnel_ledger::verdict::Verdict;
+
+use crate::show::{census, numbers, verdict_in_words};
+
+/// By this line a comment is found again, to be written anew instead of added to.
+const MARKER: &str = "<!-- windtunnel gate -->";
+
+/// The summary: what was found on top, what passed folded below.
+pub(super) fn markdown(contents: &Contents, report: &Report) -> String {
+    let mut text = format!("{MARKER}\n### Windtunnel: {}\n\n", verdict_in_words(report));
+    let name = |arm: Arm| {
+        let subject = contents.run.subjects.get(arm as usize);
+        subject.map_or_else(String::new, ToString::to_string)
+    };
+    let _ = writeln!(text, "`{}` against `{}`.\n", name(Arm::Head), name(Arm::Base));
+
+    let found = |case: &&CaseReport, row: &&Row| {
+        let judged = row.finding.is_some() && row.verdict != Verdict::Pass;
+        judged || case.verdict == Verdict::Broken
+    };
+    let rows = |wanted: bool| -> Vec<(&CaseReport, &Row)> {
+        let all = report.cases.iter().flat_map(|case| case.rows.iter().map(move |row| (case, row)));
+        all.filter(|(case, row)| found(case, row) == wanted).collect()
+    };
+    for case in report.cases.iter().filter(|case| !case.reasons.is_empty()) {
+        let reasons = case.reasons.join("; ");
+        let _ = writeln!(text, "- `{}`: **{}**, {reasons}", case.case, case.verdict);
+    }
+    let (mut worst, rest) = (rows(true), rows(false));
+    worst.sort_by_key(|(_, row)| row.verdict);
+    if !worst.is_empty() {
+        text.push('\n');
+        table(&mut text, &worst);
+    }
+    if !rest.is_empty() {
+        let _ = writeln!(text, "\n<details><summary>{} more</summary>\n", rest.len());
+        table(&mut text, &rest);
+        text.push_str("\n</details>\n");
+    }
+    let _ = writeln!(text, "\n{} series judged as one family.", report.family);
+    for control in &report.control {
+        let _ = writeln!(text, "\n{}", crate::show::control(control));
+    }
+    for line in census(report) {
+        let _ = writeln!(text, "\n{line}");
+    }
+    let _ = writeln!(text, "\nPolicy `{}`, run `{}`.", report.policy, contents.run.id.0);
+    text
+}
+
+fn table(text: &mut String, rows: &[(&CaseReport, &Row)]) {
+    text.push_str(
+        "| case | series | verdict | base | head | worse by | interval | margin | MDE | rounds |\n\
+         |---|---|---|--:|--:|--:|--:|--:|--:|--:|\n",
+    );
+    for (case, row) in rows {
+        let cells = numbers(row).join(" | ");
+        let _ = writeln!(
+            text,
+            "| `{}` | {} | {} | {cells} |",
+            case.case,
+            row.series.label(),
+            crate::show::row_verdict(row)
+        );
+    }
+}

@@ -1,0 +1,80 @@
+//! `windtunnel merge`: runs that shared the cases of one plan, as one run.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::{Result, bail, ensure};
+use windtunnel_ledger::gate::Terms;
+use windtunnel_ledger::record::{Run, RunId};
+use windtunnel_ledger::store::{self, Contents, Store};
+
+use crate::args::MergeArgs;
+use crate::runs::{find_run, page_of, write_report};
+use crate::workspace::Workspace;
+use crate::{exit, gate, session, show};
+
+/// Joins runs into a new file. Runs of a gate are judged as the one family that they are.
+pub(crate) fn merge(workspace: &Workspace, args: &MergeArgs) -> Result<u8> {
+    session::check_out(Some(&args.out))?;
+    let read = |name: &String| -> Result<(String, Contents)> {
+        Ok((name.clone(), store::read(&find_run(workspace, name)?)?))
+    };
+    let all = args.runs.iter().map(read).collect::<Result<Vec<_>>>()?;
+    let run = joined(&all)?;
+    let mut store = Store::create(&args.out, &run)?;
+    let records: Vec<_> = all.into_iter().flat_map(|(_, contents)| contents.records).collect();
+    records.iter().try_for_each(|record| store.append(record))?;
+    drop(store);
+    let contents = Contents { run, records, torn: false };
+    judged(&args.out, &contents)
+}
+
+fn judged(out: &Path, contents: &Contents) -> Result<u8> {
+    if let Some(terms) = &contents.run.gate {
+        return gate::publish(out, contents, terms);
+    }
+    let page = write_report(contents, &page_of(out))?;
+    show::result(&show::records(&contents.run, &contents.records))?;
+    show::result(&format!("\nreport: {}\n", show::path(&page)))?;
+    Ok(exit::PASS)
+}
+
+/// What the runs set out to do together.
+fn joined(all: &[(String, Contents)]) -> Result<Run> {
+    let [(first_name, first), rest @ ..] = all else {
+        bail!("there is nothing to merge: name the runs");
+    };
+    let mut run = first.run.clone();
+    run.id = RunId(format!("{}-merged", first.run.id.0));
+    run.command = session::command_line();
+    let mut seen: BTreeSet<_> = run.cases.iter().map(|planned| planned.case.id.clone()).collect();
+    for (name, contents) in rest {
+        let other = &contents.run;
+        ensure!(
+            other.subjects == run.subjects,
+            "`{name}` and `{first_name}` measured other subjects: build once and give every shard the same probes"
+        );
+        if let Some(twice) = other.cases.iter().find(|p| !seen.insert(p.case.id.clone())) {
+            bail!("`{}` is in `{name}` and in a run before it", twice.case.id);
+        }
+        match (&mut run.gate, &other.gate) {
+            (None, None) => (),
+            (Some(terms), Some(others)) => {
+                let unseen = std::mem::take(&mut terms.unseen);
+                let same = *terms == Terms { unseen: Vec::new(), ..others.clone() };
+                terms.unseen = [unseen, others.unseen.clone()].concat();
+                terms.unseen.sort();
+                terms.unseen.dedup();
+                ensure!(
+                    same,
+                    "`{name}` and `{first_name}` are held to other policies, or know other things of their machines"
+                );
+            }
+            _ => bail!("one of `{name}` and `{first_name}` is a gate, the other is none"),
+        }
+        run.cases.extend(other.cases.iter().cloned());
+        run.skipped.extend(other.skipped.iter().cloned());
+    }
+    ensure!(!run.cases.is_empty(), "the runs have no case");
+    Ok(run)
+}

@@ -1,0 +1,181 @@
+//! What a gate came to: a table of all series for each case, the worst first, then what was not
+//! judged, and the verdict as the last line.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use comfy_table::Cell;
+use windtunnel_ledger::gate::{Arm, CaseReport, Control, Report, Row};
+use windtunnel_ledger::judge::Finding;
+use windtunnel_ledger::policy::Weight;
+use windtunnel_ledger::record::Run;
+use windtunnel_ledger::verdict::Verdict;
+
+use super::verdicts::{share, signed, two_modes};
+use super::{count, push, right, table};
+
+/// The report of a gate.
+pub(crate) fn ruling(run: &Run, report: &Report) -> String {
+    let name =
+        |arm: Arm| run.subjects.get(arm as usize).map_or_else(String::new, ToString::to_string);
+    let names = format!("base {}\nhead {}\n", name(Arm::Base), name(Arm::Head));
+    names + &verdicts_of(report)
+}
+
+/// The report of a comparison whose sides were named before.
+pub(crate) fn verdicts_of(report: &Report) -> String {
+    let mut text = String::new();
+    let mut cases: Vec<&CaseReport> = report.cases.iter().collect();
+    cases.sort_by_key(|case| case.verdict);
+    for case in cases {
+        text.push_str(&of_case(case));
+    }
+    let counts = Verdict::ALL.into_iter().filter_map(|verdict| {
+        let rows = report.cases.iter().flat_map(|case| &case.rows);
+        let count = rows.filter(|row| row.rule.is_some() && row.verdict == verdict).count();
+        (count > 0).then(|| format!("{count} {verdict}"))
+    });
+    let counts: Vec<String> = counts.collect();
+    let counts = if counts.is_empty() { String::new() } else { format!(": {}", counts.join(", ")) };
+    let _ = writeln!(text, "\n{} judged as one family{counts}", report.family);
+    for control in &report.control {
+        let _ = writeln!(text, "{}", self::control(control));
+    }
+    for line in census(report) {
+        let _ = writeln!(text, "{line}");
+    }
+    let _ = writeln!(text, "\nverdict: {}", verdict_in_words(report));
+    text
+}
+
+fn of_case(case: &CaseReport) -> String {
+    let mut text = format!("\n{}: {}\n", case.case, case.verdict);
+    for reason in &case.reasons {
+        let _ = writeln!(text, "  {reason}");
+    }
+    let mut rows: Vec<&Row> = case.rows.iter().collect();
+    rows.sort_by_key(|row| row.verdict);
+    let mut table = table(
+        [Cell::new("series"), Cell::new("verdict")].into_iter().chain(COLUMNS.map(right)).collect(),
+    );
+    for row in &rows {
+        let named = [Cell::new(row.series.label()), Cell::new(row_verdict(row))];
+        table.add_row(named.into_iter().chain(numbers(row).map(right)));
+    }
+    if !rows.is_empty() {
+        push(&mut text, &table);
+    }
+    for row in rows {
+        let label = row.series.label();
+        if let Some(lack) = row.lacks {
+            let _ = writeln!(text, "  {label} lacks {lack}");
+        }
+        if let Some(reason) = &row.reason {
+            let _ = writeln!(text, "  {label}: {reason}");
+        }
+        for (side, modes) in &row.modes {
+            let show = |value| row.series.metric.show(value);
+            let _ = writeln!(text, "  {label}: {}", two_modes(*side, modes, show));
+        }
+    }
+    for difference in &case.differences {
+        let _ = writeln!(text, "  {difference}");
+    }
+    text
+}
+
+/// The columns of [`numbers`].
+const COLUMNS: [&str; 7] = ["base", "head", "worse by", "interval", "margin", "MDE", "rounds"];
+
+/// What is known of a series in numbers.
+pub(crate) fn numbers(row: &Row) -> [String; 7] {
+    let value = |value: Option<f64>| {
+        value.map_or_else(|| "–".to_owned(), |value| row.series.metric.show(value))
+    };
+    let finding =
+        |show: fn(&Finding) -> String| row.finding.as_ref().map_or_else(|| "–".to_owned(), show);
+    [
+        value(row.base),
+        value(row.head),
+        finding(|finding| signed(finding.effect)),
+        finding(|finding| format!("{} to {}", signed(finding.low), signed(finding.high))),
+        finding(|finding| share(finding.margin)),
+        finding(|finding| share(finding.mde)),
+        finding(|finding| finding.rounds.to_string()),
+    ]
+}
+
+/// The verdict on a series, with a word where it stops nothing.
+pub(crate) fn row_verdict(row: &Row) -> String {
+    match row.counted() == row.verdict {
+        true => row.verdict.to_string(),
+        false => format!("{} (warns)", row.verdict),
+    }
+}
+
+/// A series and its verdict as one sentence.
+pub(crate) fn row_in_words(row: &Row) -> String {
+    let mut text = format!("{}: {}", row.series.label(), row_verdict(row));
+    if let Some(Finding { effect, low, high, margin, mde, rounds }) = row.finding {
+        let _ = write!(
+            text,
+            ", worse by {} (from {} to {}) with a margin of {} after {rounds} rounds that could have seen {}",
+            signed(effect),
+            signed(low),
+            signed(high),
+            share(margin),
+            share(mde)
+        );
+    }
+    if let Some(lack) = row.lacks {
+        let _ = write!(text, "; it lacks {lack}");
+    }
+    if let Some(reason) = &row.reason {
+        let _ = write!(text, "; {reason}");
+    }
+    text
+}
+
+/// By how much the base differed from itself, as a line.
+pub(crate) fn control(control: &Control) -> String {
+    let Control { class, pairs, low, high } = control;
+    format!(
+        "control, {class}: the base against itself came out {low:+.2} to {high:+.2} margins worse in {}",
+        count(*pairs, "pair")
+    )
+}
+
+/// What was not judged: a line for each reason.
+pub(crate) fn census(report: &Report) -> Vec<String> {
+    let mut reasons: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for unjudged in &report.unjudged {
+        let what = match unjudged.series {
+            Some(series) => format!("{series} of {}", unjudged.case),
+            None => unjudged.case.to_string(),
+        };
+        reasons.entry(&unjudged.reason).or_default().push(what);
+    }
+    let line = |(reason, what): (&str, Vec<String>)| match what.as_slice() {
+        [only] => format!("not judged: {only}: {reason}"),
+        [first, rest @ ..] => format!("not judged: {first} and {} more: {reason}", rest.len()),
+        [] => String::new(),
+    };
+    reasons.into_iter().map(line).collect()
+}
+
+/// The verdict on a run. What was not seen did not pass.
+pub(crate) fn verdict_in_words(report: &Report) -> String {
+    let seen = report.cases.len();
+    let unseen = report.unjudged.iter().filter(|unjudged| unjudged.series.is_none()).count();
+    let mut text = match (report.verdict, report.cases.is_empty()) {
+        (Verdict::Invalid, true) => "invalid: nothing was compared".to_owned(),
+        (verdict, _) => verdict.to_string(),
+    };
+    if unseen > 0 && seen > 0 {
+        let _ = write!(text, " in the {} seen; {unseen} not seen", count(seen, "case"));
+    }
+    if report.verdict == Verdict::Inconclusive && report.weight == Weight::Warns {
+        text.push_str(" (the policy lets that pass)");
+    }
+    text
+}

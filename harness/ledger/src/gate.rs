@@ -1,0 +1,279 @@
+//! The gate: is the head of a run worse than its base, or wrong, or not to be compared with it?
+//!
+//! [`report`] is a pure function of what a run left and of the [`Terms`] that it began with, so that
+//! a verdict can be had again from the file of the run, on any machine. In the order in which it
+//! decides:
+//!
+//! 1. what is broken or must not be compared is so before any statistics ([`Sides`]);
+//! 2. all that is left is one family of questions for the [`judge`](crate::judge) ([`Row`]);
+//! 3. the control arm, the base once more, tells whether the machine treats equal code equally; where
+//!    it does not, no regression stands ([`control`]);
+//! 4. what was not judged is listed, with the reason ([`Unjudged`]).
+//!
+//! [`schedule`] says which rounds are due next: a run asks it until none are.
+
+use serde::{Deserialize, Serialize};
+
+use crate::calibration::Floors;
+use crate::case::{Case, CaseId};
+use crate::judge::Question;
+use crate::policy::{Policy, PolicyHash, Weight};
+use crate::record::{Record, Run};
+use crate::series::Series;
+use crate::verdict::Verdict;
+
+pub mod control;
+mod row;
+pub mod schedule;
+mod sides;
+#[cfg(test)]
+mod tests;
+
+pub use control::Control;
+pub use row::Row;
+pub use sides::Sides;
+
+/// What a run is judged by. It is kept in the first line of the run's file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Terms {
+    /// The policy, whole: whatever becomes of its file, the run goes on with what it began with.
+    pub policy: Policy,
+    /// What is known of the machine.
+    #[serde(default, skip_serializing_if = "Floors::are_unknown")]
+    pub floors: Floors,
+    /// Fewest pairs of every case, whatever is decided before; for calibration.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub least_pairs: u32,
+    /// When the base is measured.
+    #[serde(default, skip_serializing_if = "Setting::is_alternating")]
+    pub setting: Setting,
+    /// Cases that were left out so that the run is quick.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unseen: Vec<CaseId>,
+}
+
+/// For serde: what is not said.
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+impl Terms {
+    /// A policy on a machine of which nothing is known, with a base beside the head.
+    #[must_use]
+    pub fn of(policy: Policy) -> Terms {
+        Terms {
+            policy,
+            floors: Floors::default(),
+            least_pairs: 0,
+            setting: Setting::Alternating,
+            unseen: Vec::new(),
+        }
+    }
+}
+
+/// When the base of a comparison is measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Setting {
+    /// In alternation with the head.
+    #[default]
+    Alternating,
+    /// On other days: its records are of other runs, each of which is a session.
+    Stored,
+}
+
+impl Setting {
+    /// For serde: what is not said.
+    fn is_alternating(&self) -> bool {
+        *self == Setting::Alternating
+    }
+}
+
+/// Which part of a run a round belongs to: the place of its subject in [`Run::subjects`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Arm {
+    /// What the head is compared with.
+    Base,
+    /// What is judged.
+    Head,
+    /// The base once more.
+    Control,
+}
+
+/// What became of a comparison, case by case and series by series.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// The verdict on all of it.
+    pub verdict: Verdict,
+    /// Whether that stops a merge.
+    pub weight: Weight,
+    /// The policy that it was judged by.
+    pub policy: PolicyHash,
+    /// How many series were judged together: the size of the family.
+    pub family: usize,
+    /// The cases that were compared.
+    pub cases: Vec<CaseReport>,
+    /// What was not judged, and why.
+    pub unjudged: Vec<Unjudged>,
+    /// How much the base differed from itself.
+    pub control: Vec<Control>,
+}
+
+/// What became of one case.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CaseReport {
+    /// The case.
+    pub case: CaseId,
+    /// The verdict on it: that of its series, as far as they can stop a merge.
+    pub verdict: Verdict,
+    /// Why it is broken or invalid, whatever its series say; or why it was not measured further.
+    pub reasons: Vec<String>,
+    /// What differs between the sides and forbids nothing.
+    pub differences: Vec<String>,
+    /// Its series.
+    pub rows: Vec<Row>,
+}
+
+/// Something that was not judged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unjudged {
+    /// Of which case.
+    pub case: CaseId,
+    /// Which series of it; none for all.
+    pub series: Option<Series>,
+    /// Why.
+    pub reason: String,
+}
+
+/// What a run under `terms` came to by the records that it has left so far.
+#[must_use]
+pub fn report(run: &Run, terms: &Terms, records: &[Record]) -> Report {
+    let mut report = judge(&sides(run, records), terms);
+    let skipped = run.skipped.iter().map(|skipped| (&skipped.id, skipped.reason.as_str()));
+    let unseen = terms.unseen.iter().map(|case| (case, "not seen: left out so that it is quick"));
+    report.unjudged.extend(skipped.chain(unseen).map(|(case, reason)| Unjudged {
+        case: case.clone(),
+        series: None,
+        reason: reason.to_owned(),
+    }));
+    let minutes = terms.policy.budget.minutes;
+    for id in schedule::given_up(run, terms, records) {
+        if let Some(case) = report.cases.iter_mut().find(|report| report.case == id) {
+            case.reasons.push(format!("the budget of {minutes} min ended before it was decided"));
+        }
+    }
+    report
+}
+
+/// Every series of a run that was judged, with its question, in the order of the family.
+#[must_use]
+pub fn questions(run: &Run, terms: &Terms, records: &[Record]) -> Vec<(CaseId, Series, Question)> {
+    let mut all = Vec::new();
+    for sides in sides(run, records) {
+        if sides.absent().is_none() && sides.obstacle().is_none() {
+            let mut questions = Vec::new();
+            let (rows, _) = row::opened(&sides, terms, &mut questions);
+            let open = rows.into_iter().filter(Row::is_open).map(|row| row.series);
+            let case = &sides.case.id;
+            all.extend(
+                open.zip(questions).map(|(series, question)| (case.clone(), series, question)),
+            );
+        }
+    }
+    all
+}
+
+/// What two sets of records come to, each taken as one subject's.
+#[must_use]
+pub fn compare(base: &[Record], head: &[Record], terms: &Terms) -> Report {
+    let mut cases: Vec<&Case> = Vec::new();
+    for record in base.iter().chain(head) {
+        if !cases.iter().any(|case| case.id == record.case.id) {
+            cases.push(&record.case);
+        }
+    }
+    let sides = |case| Sides {
+        case,
+        base: of_case(base, case),
+        head: of_case(head, case),
+        control: Vec::new(),
+    };
+    judge(&cases.into_iter().map(sides).collect::<Vec<_>>(), terms)
+}
+
+fn of_case<'a>(records: &'a [Record], case: &Case) -> Vec<&'a Record> {
+    records.iter().filter(|record| record.case.id == case.id).collect()
+}
+
+/// Both sides of each case of a run, in the order of its plan.
+fn sides<'a>(run: &'a Run, records: &'a [Record]) -> Vec<Sides<'a>> {
+    let of = |case: &Case, arm: Arm| -> Vec<&'a Record> {
+        let subject = run.subjects.get(arm as usize);
+        let mine = |r: &&Record| r.case.id == case.id && Some(&r.subject) == subject;
+        records.iter().filter(mine).collect()
+    };
+    let sides = |case: &'a Case| Sides {
+        case,
+        base: of(case, Arm::Base),
+        head: of(case, Arm::Head),
+        control: of(case, Arm::Control),
+    };
+    run.cases.iter().map(|planned| sides(&planned.case)).collect()
+}
+
+/// Judges cases of which both sides are known, as one family.
+#[must_use]
+pub fn judge(sides: &[Sides<'_>], terms: &Terms) -> Report {
+    let mut unjudged = Vec::new();
+    let (mut cases, mut questions, mut asked) = (Vec::new(), Vec::new(), Vec::new());
+    for sides in sides {
+        let case = &sides.case.id;
+        if let Some(reason) = sides.absent() {
+            unjudged.push(Unjudged { case: case.clone(), series: None, reason });
+            continue;
+        }
+        let obstacle = sides.obstacle();
+        let rows = match &obstacle {
+            Some((verdict, _)) => row::shown(sides, terms, *verdict),
+            None => {
+                let (rows, passed_over) = row::opened(sides, terms, &mut questions);
+                let of = |(series, reason)| Unjudged {
+                    case: case.clone(),
+                    series: Some(series),
+                    reason,
+                };
+                unjudged.extend(passed_over.into_iter().map(of));
+                let places = rows.iter().enumerate().filter(|(_, row)| row.is_open());
+                asked.extend(places.map(|(place, _)| (cases.len(), place)));
+                rows
+            }
+        };
+        let (verdict, reasons) = obstacle.unwrap_or((Verdict::Invalid, Vec::new()));
+        let differences = sides.differences();
+        cases.push(CaseReport { case: case.clone(), verdict, reasons, differences, rows });
+    }
+
+    let family = questions.len();
+    let judgements = crate::judge::judge(&questions, family);
+    for ((case, place), judgement) in asked.into_iter().zip(judgements) {
+        cases[case].rows[place].decide(judgement);
+    }
+    let control = control::measured(sides, &terms.policy);
+    for case in cases.iter_mut().filter(|case| case.reasons.is_empty()) {
+        if let Some(control) = control.iter().find(|control| control.is_astray()) {
+            case.rows.iter_mut().for_each(|row| row.distrust(control));
+        }
+        if case.rows.is_empty() {
+            case.reasons.push("there is no series that both sides have".to_owned());
+        }
+        case.verdict = Verdict::on_all(case.rows.iter().map(Row::counted));
+    }
+
+    let verdict = Verdict::on_all(cases.iter().map(|case| case.verdict));
+    let weight = match verdict {
+        Verdict::Inconclusive => terms.policy.inconclusive,
+        Verdict::Broken | Verdict::Regressed | Verdict::Invalid => Weight::Blocks,
+        Verdict::Improved | Verdict::Pass => Weight::Warns,
+    };
+    Report { verdict, weight, policy: terms.policy.hash(), family, cases, unjudged, control }
+}

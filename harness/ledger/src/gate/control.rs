@@ -1,0 +1,113 @@
+//! The control arm: the base once more in every block of rounds, so that a run tells by itself
+//! whether its machine treated equal code equally.
+//!
+//! A block is two pairs: base, head, head, base. The control round stands at its begin and, in every
+//! second block, at its end, next to a round of the base with which it makes a pair of equals. What
+//! those pairs differ by is set against the margin θ of each series, so that all series of a class
+//! and all cases can be taken together: few blocks of one case tell little.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::gate::Sides;
+use crate::judge::location::locate;
+use crate::judge::student::quantile;
+use crate::metric::{Better, Class};
+use crate::policy::Policy;
+use crate::record::{Outcome, Record};
+use crate::series::Series;
+
+/// How likely it may be that equal code is called unequal in any class.
+const ERROR: f64 = 0.05;
+/// How many margins equal code may differ by.
+const FAR: f64 = 0.5;
+
+/// By how much the base differed from itself in one class of metrics. The unit is the margin.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Control {
+    /// The class.
+    pub class: Class,
+    /// How many pairs of equals there were.
+    pub pairs: usize,
+    /// At least that many margins.
+    pub low: f64,
+    /// At most that many margins.
+    pub high: f64,
+}
+
+impl Control {
+    /// Whether it is sure that equal code differs by more than half a margin: the interval has left
+    /// the range in which it should be.
+    #[must_use]
+    pub fn is_astray(&self) -> bool {
+        self.low > FAR || self.high < -FAR
+    }
+}
+
+impl fmt::Display for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Control { class, pairs, low, high } = self;
+        write!(
+            f,
+            "the base differed from itself by {low:.1} to {high:.1} margins in {pairs} pairs of rounds ({class}): this machine was not quiet enough to tell"
+        )
+    }
+}
+
+/// The round of the base that the `block`th control round, counted from 1, stands next to.
+#[must_use]
+pub const fn partner(block: u32) -> u32 {
+    match block % 2 {
+        1 => 2 * block - 1,
+        _ => 2 * block,
+    }
+}
+
+/// How much the base differed from itself, in each class of which there are pairs enough.
+pub(super) fn measured(sides: &[Sides<'_>], policy: &Policy) -> Vec<Control> {
+    let mut by_class: BTreeMap<Class, Vec<f64>> = BTreeMap::new();
+    for sides in sides.iter().filter(|sides| sides.obstacle().is_none()) {
+        for control in &sides.control {
+            let near = sides.base.iter().find(|base| base.round == partner(control.round));
+            let differences = near.map(|base| differences(base, control, policy));
+            for (class, of_class) in differences.unwrap_or_default() {
+                let mean = of_class.iter().sum::<f64>() / of_class.len() as f64;
+                by_class.entry(class).or_default().push(mean);
+            }
+        }
+    }
+    let classes = by_class.len().max(1) as f64;
+    let control = |(class, differences): (Class, Vec<f64>)| {
+        let location = locate(&differences)?;
+        let reach = quantile(ERROR / 2.0 / classes, location.df) * location.se;
+        let (low, high) = (location.centre - reach, location.centre + reach);
+        Some(Control { class, pairs: differences.len(), low, high })
+    };
+    by_class.into_iter().filter_map(control).collect()
+}
+
+/// By how many margins each series is worse in `control` than in `base`. Those of one class often
+/// tell the same time in other words: they count as one.
+fn differences(base: &Record, control: &Record, policy: &Policy) -> BTreeMap<Class, Vec<f64>> {
+    let mut differences: BTreeMap<Class, Vec<f64>> = BTreeMap::new();
+    let (Outcome::Measured(base), Outcome::Measured(control)) = (&base.outcome, &control.outcome)
+    else {
+        return differences;
+    };
+    for series in Series::all().filter(|series| series.metric.spec().class.is_timed()) {
+        let (Some(from), Some(to)) = (series.of_round(base), series.of_round(control)) else {
+            continue;
+        };
+        let worse = match series.metric.spec().better {
+            Better::Lower => (to / from).ln(),
+            Better::Higher => (from / to).ln(),
+        };
+        let theta = policy.margin(series).share_of(from).ln_1p();
+        if from > 0.0 && to > 0.0 {
+            differences.entry(series.metric.spec().class).or_default().push(worse / theta);
+        }
+    }
+    differences
+}

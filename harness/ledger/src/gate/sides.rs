@@ -1,0 +1,117 @@
+//! What can be said of a case before any statistics: that it is broken, or not to be compared, or
+//! that there is nothing to compare.
+
+use std::collections::BTreeSet;
+
+use crate::case::Case;
+use crate::compare::differences;
+use crate::environment::Difference;
+use crate::record::{Digest, Failure, Outcome, Record};
+use crate::verdict::Verdict;
+
+/// The records of one case.
+#[derive(Clone, Debug)]
+pub struct Sides<'a> {
+    /// The case.
+    pub case: &'a Case,
+    /// What it is held to.
+    pub base: Vec<&'a Record>,
+    /// What is judged.
+    pub head: Vec<&'a Record>,
+    /// The base once more; nothing where it was not measured again.
+    pub control: Vec<&'a Record>,
+}
+
+impl Sides<'_> {
+    /// Why there is nothing to compare, and nobody is to blame.
+    pub(super) fn absent(&self) -> Option<String> {
+        let ended = self.base.iter().chain(&self.head).any(|record| failure(record).is_some());
+        match (declined(&self.base), declined(&self.head)) {
+            _ if ended => None,
+            (Some(reason), Some(_)) => Some(format!("neither side can run it: {reason}")),
+            (Some(reason), None) => Some(format!("the base cannot run it: {reason}")),
+            (None, Some(_)) => None,
+            (None, None) if self.base.is_empty() && self.head.is_empty() => {
+                Some("not measured".to_owned())
+            }
+            (None, None) if self.base.is_empty() => Some("the base was not measured".to_owned()),
+            (None, None) => None,
+        }
+    }
+
+    /// Why its numbers are not to be compared: a verdict, with all its reasons.
+    pub(super) fn obstacle(&self) -> Option<(Verdict, Vec<String>)> {
+        let bases = || self.base.iter().chain(&self.control);
+        let base_failed = bases().find_map(|record| failure(record));
+        if let Some((round, failure)) = self.head.iter().find_map(|record| failure(record)) {
+            let mut reasons = vec![format!("head: round {round} failed: {failure}")];
+            reasons
+                .extend(base_failed.map(|(_, failure)| format!("the base fails too: {failure}")));
+            return Some((Verdict::Broken, reasons));
+        }
+        let invalid = |reason: String| Some((Verdict::Invalid, vec![reason]));
+        if let Some((round, failure)) = base_failed {
+            return invalid(format!("base: round {round} failed: {failure}"));
+        }
+        if let Some(reason) = declined(&self.head) {
+            return invalid(format!("the base runs it, and the head cannot: {reason}"));
+        }
+        if self.head.is_empty() {
+            return invalid("the head was not measured".to_owned());
+        }
+        let (mut reasons, soft) = differences(&self.base, &self.head);
+        // What was asked for is one change, not two.
+        let features = soft.iter().filter(|difference| is_hard_here(difference));
+        reasons.extend(features.map(Difference::to_string));
+        if !reasons.is_empty() {
+            return Some((Verdict::Invalid, reasons));
+        }
+        let outputs = |records: &[&Record]| -> BTreeSet<Vec<Digest>> {
+            records.iter().filter_map(|record| digests(record)).collect()
+        };
+        let (base, head) = (outputs(&bases().copied().collect::<Vec<_>>()), outputs(&self.head));
+        let broken = |reason: &str| Some((Verdict::Broken, vec![reason.to_owned()]));
+        match (base.len(), head.len()) {
+            (1, 1) if base == head => None,
+            (1, 1) => broken("the output tokens differ between base and head"),
+            (_, 1) => {
+                invalid("the output tokens of the base differ from round to round".to_owned())
+            }
+            (_, _) => broken("the output tokens of the head differ from round to round"),
+        }
+    }
+
+    /// What differs between the sides and forbids nothing.
+    pub(super) fn differences(&self) -> Vec<String> {
+        let (_, soft) = differences(&self.base, &self.head);
+        let soft = soft.iter().filter(|difference| !is_hard_here(difference));
+        soft.map(Difference::to_string).collect()
+    }
+}
+
+/// A comparison may be of two sets of features on purpose; a gate never is.
+fn is_hard_here(difference: &Difference) -> bool {
+    difference.what == "engine features"
+}
+
+fn failure(record: &Record) -> Option<(u32, &Failure)> {
+    match &record.outcome {
+        Outcome::Failed(failure) => Some((record.round, failure)),
+        Outcome::Measured(_) | Outcome::Skipped(_) => None,
+    }
+}
+
+/// Why the engine cannot run it, by its own words.
+fn declined<'a>(records: &[&'a Record]) -> Option<&'a str> {
+    records.iter().find_map(|record| match &record.outcome {
+        Outcome::Skipped(reason) => Some(reason.as_str()),
+        Outcome::Measured(_) | Outcome::Failed(_) => None,
+    })
+}
+
+fn digests(record: &Record) -> Option<Vec<Digest>> {
+    match &record.outcome {
+        Outcome::Measured(samples) => Some(samples.digests().into_iter().cloned().collect()),
+        Outcome::Failed(_) | Outcome::Skipped(_) => None,
+    }
+}

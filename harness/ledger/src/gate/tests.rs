@@ -1,0 +1,392 @@
+//! Whole gate runs, with a function in the place of the machine.
+
+use super::schedule::{Due, given_up, next};
+use super::*;
+use crate::case::tests::case;
+use crate::case::{Tolerance, Workload};
+use crate::metric::Metric;
+use crate::record::tests::record;
+use crate::record::{Digest, Failure, Outcome, Planned, RunId, Samples, Skipped, Subject};
+use crate::unit::Nanos;
+
+const SECOND: u64 = 1_000_000_000;
+
+fn terms() -> Terms {
+    let policy = toml::from_str(include_str!("../../../../ci/gate.toml")).unwrap();
+    Terms::of(policy)
+}
+
+fn run(cases: &[&str]) -> Run {
+    let subject = |name: &str| record(name, "any", 1, &[]).subject;
+    Run {
+        id: RunId("run".into()),
+        at: "2026-01-01T00:00:00Z".into(),
+        command: "windtunnel gate".into(),
+        subjects: ["base", "head", "control"].map(subject).to_vec(),
+        cases: cases.iter().map(|id| Planned { case: case(id), rounds: 30 }).collect(),
+        skipped: Vec::new(),
+        gate: Some(terms()),
+    }
+}
+
+/// Half a per cent of noise that depends on nothing but the round and what is measured.
+fn noise(due: Due) -> f64 {
+    let which = [u64::from(due.round), due.arm as u64, due.case as u64];
+    let hash = xxhash_rust::xxh3::xxh3_64(&which.map(u64::to_le_bytes).concat());
+    1.0 + 0.01 * (hash as f64 / u64::MAX as f64 - 0.5)
+}
+
+/// The record of a round at this decode rate.
+fn at_rate(run: &Run, due: Due, rate: f64) -> Record {
+    let subject: &Subject = &run.subjects[due.arm as usize];
+    let id = run.cases[due.case].case.id.as_str();
+    let mut record = record(&subject.name, id, due.round, &[rate]);
+    record.case = run.cases[due.case].case.clone();
+    record.conditions.wall = Nanos(SECOND);
+    record
+}
+
+fn samples(record: &mut Record) -> &mut Samples {
+    let Outcome::Measured(samples) = &mut record.outcome else { panic!("not measured") };
+    samples
+}
+
+/// Measures until nothing is due any more, as a command does.
+fn measure(run: &Run, terms: &Terms, mut machine: impl FnMut(Due) -> Record) -> Vec<Record> {
+    let mut records = Vec::new();
+    loop {
+        let due = next(run, terms, &records);
+        if due.is_empty() {
+            return records;
+        }
+        records.extend(due.into_iter().map(&mut machine));
+    }
+}
+
+/// The report of a whole run whose head is that much slower.
+fn slower(run: &Run, by: f64) -> (Report, Vec<Record>) {
+    let terms = terms();
+    let factor = |due: Due| if due.arm == Arm::Head { 1.0 / (1.0 + by) } else { 1.0 };
+    let records = measure(run, &terms, |due| at_rate(run, due, 100.0 * noise(due) * factor(due)));
+    (report(run, &terms, &records), records)
+}
+
+fn pairs(records: &[Record], case: &str) -> usize {
+    let mine = |r: &&Record| r.case.id.as_str() == case && r.subject.name == "head";
+    records.iter().filter(mine).count()
+}
+
+#[test]
+fn unchanged_code_passes_after_the_first_look() {
+    let (report, records) = slower(&run(&["a", "b"]), 0.0);
+    assert_eq!((report.verdict, report.weight, report.family), (Verdict::Pass, Weight::Warns, 2));
+    assert_eq!((pairs(&records, "a"), pairs(&records, "b")), (6, 6));
+    assert_eq!(report.unjudged, []);
+}
+
+#[test]
+fn a_slow_down_is_regressed_and_a_speed_up_improved() {
+    for (by, verdict) in [(0.06, Verdict::Regressed), (-0.06, Verdict::Improved)] {
+        let (report, _) = slower(&run(&["a"]), by);
+        assert_eq!(report.verdict, verdict);
+        let row = &report.cases[0].rows[0];
+        assert!((row.finding.unwrap().effect - by).abs() < 0.01, "{row:?}");
+        assert!((row.base.unwrap() - 100.0).abs() < 1.0);
+    }
+}
+
+#[test]
+fn only_what_is_undecided_is_measured_further() {
+    let (run, terms) = (run(&["still", "noisy"]), terms());
+    let records = measure(&run, &terms, |due| {
+        let noise = if due.case == 1 { noise(due).powi(8) } else { noise(due) };
+        at_rate(&run, due, 100.0 * noise)
+    });
+    assert_eq!(pairs(&records, "still"), 6);
+    assert!(pairs(&records, "noisy") > 6);
+}
+
+#[test]
+fn rounds_alternate_with_a_control_round_in_every_block() {
+    let (run, terms) = (run(&["a"]), terms());
+    let mut order = String::new();
+    measure(&run, &terms, |due| {
+        let letter = match due.arm {
+            Arm::Base => 'b',
+            Arm::Head => 'h',
+            Arm::Control => 'c',
+        };
+        order.push(letter);
+        at_rate(&run, due, 100.0 * noise(due))
+    });
+    assert_eq!(order, "cbhhbbhhbccbhhb");
+}
+
+#[test]
+fn a_run_that_was_killed_goes_on_as_if_it_had_not_been() {
+    let run = run(&["a", "b"]);
+    let (whole, records) = slower(&run, 0.045);
+    for killed_after in 0..records.len() {
+        let mut kept = records[..killed_after].to_vec();
+        loop {
+            let due = next(&run, &terms(), &kept);
+            if due.is_empty() {
+                break;
+            }
+            let again = |due: Due| {
+                let subject = &run.subjects[due.arm as usize];
+                let id = &run.cases[due.case].case.id;
+                let same =
+                    |r: &&Record| r.subject == *subject && r.case.id == *id && r.round == due.round;
+                records.iter().find(same).unwrap().clone()
+            };
+            kept.extend(due.into_iter().map(again));
+        }
+        assert_eq!(kept.len(), records.len(), "killed after {killed_after}");
+        assert_eq!(report(&run, &terms(), &kept), whole);
+    }
+}
+
+#[test]
+fn a_fast_wrong_answer_is_broken_after_one_pair_and_the_base_is_shown() {
+    let (run, terms) = (run(&["a"]), terms());
+    let records = measure(&run, &terms, |due| {
+        let mut record = at_rate(&run, due, if due.arm == Arm::Head { 110.0 } else { 100.0 });
+        if due.arm == Arm::Head {
+            samples(&mut record).iterations[0].digest = Digest::of_outputs([[9].as_slice()]);
+        }
+        record
+    });
+    assert_eq!(records.len(), 3, "a control round, one of the base, one of the head");
+    let report = report(&run, &terms, &records);
+    assert_eq!((report.verdict, report.family), (Verdict::Broken, 0));
+    let case = &report.cases[0];
+    assert_eq!(case.reasons, ["the output tokens differ between base and head"]);
+    assert_eq!((case.rows[0].base, case.rows[0].finding), (Some(100.0), None));
+}
+
+/// The verdict on a case whose rounds of these arms fail.
+fn failing(arms: &[Arm]) -> CaseReport {
+    let (run, terms) = (run(&["a"]), terms());
+    let records = measure(&run, &terms, |due| {
+        let mut record = at_rate(&run, due, 100.0 * noise(due));
+        if arms.contains(&due.arm) && due.round == 1 {
+            record.outcome = Outcome::Failed(Failure::Start { error: "gone".into() });
+        }
+        record
+    });
+    report(&run, &terms, &records).cases.remove(0)
+}
+
+#[test]
+fn what_fails_in_the_head_is_broken_and_in_the_base_invalid() {
+    let head = failing(&[Arm::Head]);
+    assert_eq!(head.verdict, Verdict::Broken);
+    assert_eq!(head.reasons, ["head: round 1 failed: the probe could not be started: gone"]);
+    assert!(head.rows[0].base.is_some() && head.rows[0].head.is_none());
+    let base = failing(&[Arm::Base]);
+    assert_eq!(base.verdict, Verdict::Invalid);
+    assert_eq!(base.reasons, ["base: round 1 failed: the probe could not be started: gone"]);
+    assert_eq!(failing(&[Arm::Control]).verdict, Verdict::Invalid);
+    let both = failing(&[Arm::Base, Arm::Head]);
+    assert_eq!((both.verdict, both.reasons.len()), (Verdict::Broken, 2));
+}
+
+#[test]
+fn an_empty_comparison_is_never_green() {
+    let (mut run, terms) = (run(&["a"]), terms());
+    let records = measure(&run, &terms, |due| {
+        let mut record = at_rate(&run, due, 1.0);
+        record.outcome = Outcome::Skipped("naive runs f32 only".into());
+        record
+    });
+    let judged = report(&run, &terms, &records);
+    assert_eq!((judged.verdict, judged.weight), (Verdict::Invalid, Weight::Blocks));
+    assert_eq!(judged.unjudged[0].reason, "neither side can run it: naive runs f32 only");
+
+    run.cases.clear();
+    assert_eq!(report(&run, &terms, &[]).verdict, Verdict::Invalid);
+}
+
+#[test]
+fn what_was_not_seen_is_told_case_by_case() {
+    let (mut run, mut terms) = (run(&["a", "b"]), terms());
+    run.skipped.push(Skipped { id: case("c").id, reason: "as an example".into() });
+    terms.unseen = vec![case("d").id];
+    let records = measure(&run, &terms, |due| {
+        let mut record = at_rate(&run, due, 100.0 * noise(due));
+        if due.case == 1 && due.arm != Arm::Head {
+            record.outcome = Outcome::Skipped("it knows no `b`".into());
+        }
+        record
+    });
+    let report = report(&run, &terms, &records);
+    let told: Vec<String> =
+        report.unjudged.iter().map(|u| format!("{}: {}", u.case, u.reason)).collect();
+    let expected = [
+        "b: the base cannot run it: it knows no `b`",
+        "c: as an example",
+        "d: not seen: left out so that it is quick",
+    ];
+    assert_eq!((told, report.verdict), (expected.map(String::from).to_vec(), Verdict::Pass));
+}
+
+#[test]
+fn what_the_head_no_longer_runs_or_measures_is_invalid() {
+    let (run, terms) = (run(&["a"]), terms());
+    let judged = |change: &dyn Fn(&mut Record)| {
+        let records = measure(&run, &terms, |due| {
+            let mut record = at_rate(&run, due, 100.0 * noise(due));
+            samples(&mut record).once.insert(Metric::KvBytes, 1e9);
+            if due.arm == Arm::Head {
+                change(&mut record);
+            }
+            record
+        });
+        report(&run, &terms, &records).cases.remove(0)
+    };
+    let declined = judged(&|record| record.outcome = Outcome::Skipped("no paged KV".into()));
+    assert_eq!(declined.verdict, Verdict::Invalid);
+    assert_eq!(declined.reasons, ["the base runs it, and the head cannot: no paged KV"]);
+
+    let silent = judged(&|record| {
+        samples(record).once.remove(&Metric::KvBytes);
+    });
+    assert_eq!(silent.verdict, Verdict::Invalid);
+    assert_eq!(silent.rows[1].reason.as_deref(), Some("the base has it, and the head has not"));
+    assert_eq!(silent.rows[0].verdict, Verdict::Pass, "the rest is judged");
+
+    let elsewhere = judged(&|record| {
+        record.environment.machine.cores = 64;
+        record.environment.build.as_mut().unwrap().features = vec!["cuda".into()];
+        record.case.seed = 7;
+    });
+    assert_eq!((elsewhere.verdict, elsewhere.reasons.len()), (Verdict::Invalid, 3));
+}
+
+#[test]
+fn what_only_warns_stops_nothing_and_asks_for_no_rounds() {
+    let (run, terms) = (run(&["a"]), terms());
+    let judged = |slower: f64, noise_of_load: i32| {
+        let records = measure(&run, &terms, |due| {
+            let mut record = at_rate(&run, due, 100.0 * noise(due));
+            let factor = if due.arm == Arm::Head { slower } else { 1.0 };
+            let load = 1e9 * factor * noise(due).powi(noise_of_load);
+            samples(&mut record).once.insert(Metric::LoadTime, load);
+            record
+        });
+        (report(&run, &terms, &records), pairs(&records, "a"))
+    };
+    let (report, rounds) = judged(1.5, 1);
+    assert_eq!((report.verdict, rounds), (Verdict::Pass, 6));
+    assert_eq!(report.cases[0].rows[1].verdict, Verdict::Regressed);
+    let (report, rounds) = judged(1.0, 60);
+    assert_eq!((report.verdict, rounds), (Verdict::Pass, 6));
+    assert_eq!(report.cases[0].rows[1].verdict, Verdict::Inconclusive);
+}
+
+#[test]
+fn where_equal_code_differs_no_regression_of_times_stands() {
+    let (run, terms) = (run(&["a", "b"]), terms());
+    let records = measure(&run, &terms, |due| {
+        let factor = match due.arm {
+            Arm::Base => 1.0,
+            Arm::Head | Arm::Control => 1.06,
+        };
+        let mut record = at_rate(&run, due, 100.0 * noise(due) / factor);
+        let bytes = if due.arm == Arm::Head { 2e9 } else { 1e9 };
+        samples(&mut record).once.insert(Metric::KvBytes, bytes);
+        record
+    });
+    let report = report(&run, &terms, &records);
+    let [rate, bytes] = &report.cases[0].rows[..] else { panic!() };
+    assert_eq!(rate.verdict, Verdict::Invalid);
+    let reason = rate.reason.clone().unwrap();
+    assert!(reason.contains("margins in 6 pairs of rounds (decode)"), "{reason}");
+    assert_eq!(bytes.verdict, Verdict::Regressed, "bytes are no question of luck");
+    let (quiet, _) = slower(&run, 0.0);
+    assert!(quiet.control.iter().all(|control| !control.is_astray()), "{:?}", quiet.control);
+}
+
+#[test]
+fn numbers_that_repeat_need_three_pairs_and_no_clock() {
+    let (mut run, terms) = (run(&["a"]), terms());
+    run.cases[0].case.workload = Workload::Parity { tolerance: Tolerance::new(0.1).unwrap() };
+    let records = measure(&run, &terms, |due| {
+        let mut record = at_rate(&run, due, 100.0 * noise(due));
+        samples(&mut record).once.insert(Metric::LogitError, 1e-6);
+        record
+    });
+    let report = report(&run, &terms, &records);
+    assert_eq!((report.verdict, pairs(&records, "a")), (Verdict::Pass, 3));
+    assert_eq!(report.unjudged[0].reason, "this case is about numbers, not about time");
+}
+
+#[test]
+fn the_minutes_end_a_run_and_what_is_left_is_inconclusive() {
+    let (run, mut terms) = (run(&["a", "b", "c"]), terms());
+    // A round takes a second: a case needs fifteen of them until the first look.
+    terms.policy.budget.minutes = 1;
+    let records = measure(&run, &terms, |due| {
+        let mut record = at_rate(&run, due, 100.0 * noise(due));
+        record.conditions.wall = Nanos(2 * SECOND);
+        record
+    });
+    assert!(records.len() <= 30, "{} rounds of two seconds", records.len());
+    assert_eq!(given_up(&run, &terms, &records), [case("b").id, case("c").id]);
+    let report = report(&run, &terms, &records);
+    let verdicts: Vec<Verdict> = report.cases.iter().map(|case| case.verdict).collect();
+    assert_eq!(verdicts, [Verdict::Pass, Verdict::Inconclusive, Verdict::Inconclusive]);
+    let reasons = &report.cases[1].reasons;
+    assert_eq!(reasons[..], ["the budget of 1 min ended before it was decided"]);
+}
+
+#[test]
+fn a_stored_base_is_sessions_and_the_head_is_measured_alone() {
+    let (mut run, mut terms) = (run(&["a"]), terms());
+    run.subjects.truncate(2);
+    terms.setting = Setting::Stored;
+    let mut records = Vec::new();
+    for (session, rate) in [99.9, 100.1, 100.0, 100.05, 99.95].into_iter().enumerate() {
+        records.extend((1..=10).map(|round| {
+            let due = Due { case: 0, round, arm: Arm::Base };
+            let mut record = at_rate(&run, due, rate * (noise(due) - 1.0).mul_add(0.1, 1.0));
+            record.run = RunId(format!("day {session}"));
+            record
+        }));
+    }
+    loop {
+        let due = next(&run, &terms, &records);
+        if due.is_empty() {
+            break;
+        }
+        records.extend(due.into_iter().map(|due| at_rate(&run, due, 90.0 * noise(due))));
+    }
+    assert_eq!(pairs(&records, "a"), 10);
+    let report = report(&run, &terms, &records);
+    let row = &report.cases[0].rows[0];
+    assert_eq!((row.verdict, row.rule), (Verdict::Regressed, Some(crate::judge::Rule::Stored)));
+}
+
+#[test]
+fn a_calibration_measures_on_and_its_floor_keeps_what_is_bias_from_alarming() {
+    let (run, mut terms) = (run(&["a"]), terms());
+    terms.least_pairs = 20;
+    let still = |due: Due| at_rate(&run, due, 100.0 * noise(due));
+    let records = measure(&run, &terms, still);
+    assert_eq!(pairs(&records, "a"), 22);
+    let session = crate::calibration::session(&run, &terms, &records, &run.subjects[0]);
+    assert_eq!((session.judged, session.alarms, session.noise.len()), (1, 0, 1));
+    assert!(session.noise[0].effect.abs() < 0.002, "{session:?}");
+
+    let slow = |due: Due| {
+        let factor = if due.arm == Arm::Head { 0.95 } else { 1.0 };
+        at_rate(&run, due, 100.0 * noise(due) * factor)
+    };
+    let verdict = |bias: f64| {
+        let mut terms = self::terms();
+        terms.floors.bias.insert(crate::metric::Class::Decode, bias);
+        report(&run, &terms, &measure(&run, &terms, slow)).verdict
+    };
+    assert_eq!((verdict(0.002), verdict(0.06)), (Verdict::Regressed, Verdict::Inconclusive));
+}
