@@ -70,7 +70,7 @@ impl Past {
 fn size(case: &Case, model: &KnownModel) -> Option<(Bytes, Bytes)> {
     let weights = match &case.model.source {
         Source::Preset(_) => model.parameters.saturating_mul(case.dtype.bytes()),
-        Source::Folder(_) => model.stored,
+        Source::Folder(_) | Source::Gguf(_) => model.stored,
     };
     let shape = case.shape();
     let one = [model.kv_width, case.dtype.bytes()]

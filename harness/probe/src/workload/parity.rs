@@ -103,6 +103,9 @@ impl Reference {
     pub fn of(model: &Source) -> Result<Reference> {
         match model {
             Source::Folder(folder) => Reference::read(Path::new(folder)),
+            Source::Gguf(file) => bail!(
+                "`{file}` has no reference beside it: name the folder that it was made of, which `tools/dump_reference.py` fills"
+            ),
             Source::Preset(name) => bail!(
                 "`{name}` has random weights, which no other implementation has run: name a model with a folder"
             ),
