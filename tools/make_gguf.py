@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes a GGUF file of a model folder, with the writer of the `gguf` package.
 
-    pip install gguf safetensors numpy ml_dtypes
+    pip install gguf safetensors numpy torch
     tools/make_gguf.py engine/tests/golden/phi3 phi3.gguf
     tools/make_gguf.py engine/tests/golden/phi3 phi3.gguf --type q8_0
     tools/make_gguf.py engine/tests/golden/phi3 phi3.gguf --split 3    # phi3-00001-of-00003.gguf …

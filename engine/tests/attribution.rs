@@ -10,7 +10,7 @@ use windtunnel_engine::models::MODELS;
 use windtunnel_engine::weights::presets;
 use windtunnel_engine::{
     Account, Attribution, Choice, Dtype, EmbedRequest, Embedder, EmbedderConfig, Engine,
-    EngineConfig, ModelSource, Overlong, PrefixCache, QuantPlan, Request, Stage, Work,
+    EngineConfig, ModelSource, Overlong, PrefixCache, QuantPlan, Request, Stage, Topology, Work,
 };
 
 /// What steps of every model have.
@@ -33,6 +33,8 @@ fn config(preset: &str) -> EngineConfig {
         model: ModelSource::Preset { name: preset.into(), seed: 11 },
         dtype: Dtype::F32,
         quant: QuantPlan::DENSE,
+        devices: "cpu:0".parse().unwrap(),
+        topology: Topology::NONE,
         kv: "paged-16".parse().unwrap(),
         attention: Choice::Auto,
         prefix_cache: PrefixCache::Off,

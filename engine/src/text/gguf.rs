@@ -16,6 +16,7 @@ use std::path::Path;
 
 use serde_json::json;
 use tokenizers::AddedToken;
+use tokenizers::models::bpe::Vocab;
 
 use super::Tokenizer;
 use super::template::{DEFAULT, Templates};
@@ -123,9 +124,12 @@ impl<'a> Vocabulary<'a> {
     }
 
     /// The ids of all texts. Of several tokens with one text the first is used.
-    fn ids(&self) -> impl Iterator<Item = (String, u32)> {
-        // The first comes last, and stays.
-        self.tokens.iter().cloned().zip(0..).rev()
+    fn ids(&self) -> Vocab {
+        let mut ids = Vocab::with_capacity(self.tokens.len());
+        for (text, id) in self.tokens.iter().zip(0..) {
+            ids.entry(text.clone()).or_insert(id);
+        }
+        ids
     }
 
     /// The text of the token that `key` names, with its id.

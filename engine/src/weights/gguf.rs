@@ -162,7 +162,7 @@ impl Source for Gguf {
         let place = self.names.place(name);
         let found = self.find(&place, name, &shape)?;
         if found.kind == kind.candle() && place.change != Change::PlusOne {
-            return Ok(Quantised::from_bytes(kind, shape, &found.bytes, device)?);
+            return Ok(Quantised::from_bytes(kind, &found.bytes, shape, device)?);
         }
         let numbers = self.tensor(name, &shape, DType::F32, &Device::Cpu)?;
         Ok(Quantised::of(kind, &numbers, device)?)

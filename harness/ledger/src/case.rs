@@ -83,6 +83,8 @@ pub enum Source {
     Preset(String),
     /// A folder with `config.json` and safetensors.
     Folder(String),
+    /// A GGUF file, or any one of several over which a model is split.
+    Gguf(String),
 }
 
 /// Whether requests share the blocks of prompts that begin alike.

@@ -337,6 +337,7 @@ fn model(case: &Case) -> ModelSource {
     match &case.model.source {
         Source::Preset(name) => ModelSource::Preset { name: name.clone(), seed: case.seed },
         Source::Folder(path) => ModelSource::Folder { path: path.into() },
+        Source::Gguf(path) => ModelSource::Gguf { path: path.into() },
     }
 }
 

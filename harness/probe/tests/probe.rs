@@ -312,6 +312,8 @@ fn perplexity_is_that_of_every_token_from_the_window_that_knows_most() {
         model: ModelSource::Preset { name: "tiny-qwen3".into(), seed: 1 },
         dtype: windtunnel_engine::Dtype::F32,
         quant: windtunnel_engine::QuantPlan::DENSE,
+        devices: "cpu:0".parse().unwrap(),
+        topology: windtunnel_engine::Topology::NONE,
         kv: EngineKv::Contiguous,
         attention: Choice::Named("naive".into()),
         prefix_cache: Prefixes::Off,

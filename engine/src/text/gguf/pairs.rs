@@ -1,6 +1,6 @@
 //! Byte-level pairs, whose merges the file lists.
 
-use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
 use super::pattern::{Pattern, Words};
@@ -27,7 +27,7 @@ pub(super) fn make(vocabulary: &Vocabulary<'_>) -> Result<Made, GgufError> {
     let merges = merges.iter().map(pair).collect::<Result<Vec<_>, _>>()?;
     let failed = |e| vocabulary.failed(e);
     let bpe = BPE::builder()
-        .vocab_and_merges(vocabulary.ids().collect::<Vocab>(), merges)
+        .vocab_and_merges(vocabulary.ids(), merges)
         .ignore_merges(pattern.words == Words::Whole)
         .build()
         .map_err(failed)?;

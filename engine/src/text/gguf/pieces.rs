@@ -24,7 +24,7 @@ pub(super) fn make(vocabulary: &Vocabulary<'_>) -> Result<Made, GgufError> {
     let scores: Vec<f64> = file.list(SCORES)?.ok_or_else(|| file.missing(SCORES))?;
     vocabulary.check_length(SCORES, scores.len())?;
     let failed = |e| vocabulary.failed(e);
-    let ids: Vocab = vocabulary.ids().collect();
+    let ids = vocabulary.ids();
     let merges = merges(vocabulary, &scores, &ids);
     let mut bpe = BPE::builder()
         .vocab_and_merges(ids, merges)

@@ -11,6 +11,8 @@ use super::text::{SourceText, parse, unknown};
 use super::{ScenarioError, files};
 use crate::workspace::Workspace;
 
+mod gguf;
+
 /// What a reference is called, which lies beside weights and is none.
 const REFERENCE: &str = "golden.safetensors";
 const MODELS: &str = include_str!("../../../../scenarios/models.toml");
@@ -24,7 +26,7 @@ pub(crate) struct KnownModel {
     pub(crate) parameters: u64,
     /// Numbers that the KV cache holds for one token over all layers, for estimates.
     pub(crate) kv_width: u64,
-    /// Bytes of the weights in its folder; 0 where it has none.
+    /// Bytes of the weights in its files; 0 where it has none.
     pub(crate) stored: u64,
 }
 
@@ -34,6 +36,7 @@ pub(crate) struct KnownModel {
 struct ModelFile {
     preset: Option<String>,
     folder: Option<PathBuf>,
+    gguf: Option<PathBuf>,
     #[serde(default)]
     parameters: u64,
     #[serde(default)]
@@ -55,15 +58,21 @@ impl Models {
         let entries: BTreeMap<Spanned<String>, ModelFile> = parse(&path, &text)?;
         let root = workspace.root().to_owned();
         let described = entries.into_iter().map(|(name, entry)| {
-            let (origin, stored) = match (entry.preset, entry.folder) {
-                (Some(preset), None) => (Source::Preset(preset), 0),
-                (None, Some(folder)) => {
+            let (origin, stored) = match (entry.preset, entry.folder, entry.gguf) {
+                (Some(preset), None, None) => (Source::Preset(preset), 0),
+                (None, Some(folder), None) => {
                     let folder = root.join(folder);
                     (Source::Folder(shown(&folder, &root)), stored(&folder))
                 }
+                (None, None, Some(file)) => {
+                    let file = root.join(file);
+                    (Source::Gguf(shown(&file, &root)), gguf::stored(&file))
+                }
                 _ => {
-                    let message =
-                        format!("model `{}` needs either `preset` or `folder`", name.get_ref());
+                    let message = format!(
+                        "model `{}` needs one of `preset`, `folder` and `gguf`",
+                        name.get_ref()
+                    );
                     return Err(source.error(name.span(), message));
                 }
             };
@@ -119,7 +128,7 @@ impl Models {
         Ok(chosen)
     }
 
-    /// What one word names: a model of `models.toml`, a folder, or with `/*` at its end the folders
+    /// What one word names: a model of `models.toml`, a folder, a GGUF file, or with `/*` at its end the folders
     /// of models in one. Paths begin in the current folder or, where that has none, in the
     /// workspace.
     fn find(&self, word: &str) -> Result<Vec<KnownModel>, String> {
@@ -144,6 +153,14 @@ impl Models {
                 false => Ok(folders.iter().map(|folder| self.in_folder(folder)).collect()),
             };
         }
+        if gguf::named_so(Path::new(word)) {
+            let here = Path::new(word);
+            let file = if here.is_file() { here.to_owned() } else { self.root.join(word) };
+            return match file.is_file() {
+                true => Ok(vec![self.in_file(&file)]),
+                false => Err(format!("there is no `{}`", file.display())),
+            };
+        }
         let folder = place(word);
         let config = folder.join("config.json");
         if config.is_file() {
@@ -156,6 +173,15 @@ impl Models {
         })
     }
 
+    /// The model in the GGUF file `file`, named like it.
+    fn in_file(&self, file: &Path) -> KnownModel {
+        let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+        let name = file.file_stem().unwrap_or_default().display().to_string();
+        let source = Source::Gguf(shown(&file, &self.root));
+        let model = Model { name, source };
+        KnownModel { model, parameters: 0, kv_width: 0, stored: gguf::stored(&file) }
+    }
+
     /// The model in `folder`, named like it.
     fn in_folder(&self, folder: &Path) -> KnownModel {
         let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
@@ -166,7 +192,7 @@ impl Models {
     }
 }
 
-/// A folder as cases name it: from the workspace's root on, if it is in there. So the same case has
+/// A folder or file as cases name it: from the workspace's root on, if it is in there. So the same case has
 /// the same name and hash in every checkout.
 fn shown(folder: &Path, root: &Path) -> String {
     folder.strip_prefix(root).unwrap_or(folder).display().to_string()

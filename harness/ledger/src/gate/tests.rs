@@ -23,7 +23,10 @@ fn run(cases: &[&str]) -> Run {
         at: "2026-01-01T00:00:00Z".into(),
         command: "windtunnel gate".into(),
         subjects: ["base", "head", "control"].map(subject).to_vec(),
-        cases: cases.iter().map(|id| Planned { case: case(id), rounds: 30, attributions: 0 }).collect(),
+        cases: cases
+            .iter()
+            .map(|id| Planned { case: case(id), rounds: 30, attributions: 0 })
+            .collect(),
         skipped: Vec::new(),
         gate: Some(terms()),
     }

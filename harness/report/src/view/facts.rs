@@ -155,7 +155,7 @@ fn facts(view: &CaseView<'_>) -> Vec<Fact> {
             "weights",
             match &model.source {
                 Source::Preset(name) => format!("random in the shapes of {name}"),
-                Source::Folder(path) => path.clone(),
+                Source::Folder(path) | Source::Gguf(path) => path.clone(),
             },
         ),
     ]);

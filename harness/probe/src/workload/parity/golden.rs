@@ -24,6 +24,9 @@ impl Golden {
     pub(super) fn of(model: &Source) -> Result<Golden> {
         let path = match model {
             Source::Folder(folder) => Path::new(folder).join(FILE),
+            Source::Gguf(file) => bail!(
+                "`{file}` has no reference beside it: name the folder that it was made of, which `tools/dump_reference.py` fills"
+            ),
             Source::Preset(name) => bail!(
                 "`{name}` has random weights, which no other implementation has run: name a model with a folder"
             ),

@@ -1,0 +1,50 @@
+//! GGUF files, as far as plans are concerned: by their names alone.
+
+use std::path::Path;
+
+/// Whether `path` is called like a GGUF file.
+pub(super) fn named_so(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "gguf")
+}
+
+/// Bytes of `file` and, where it is one of several, of all that belong to it:
+/// `model-00001-of-00003.gguf` to `model-00003-of-00003.gguf`.
+pub(super) fn stored(file: &Path) -> u64 {
+    let size = |path: &Path| path.metadata().map_or(0, |meta| meta.len());
+    let parts = file.file_name().and_then(|name| name.to_str()).and_then(split);
+    match parts {
+        None => size(file),
+        Some((stem, of)) => {
+            let part = |no| size(&file.with_file_name(format!("{stem}-{no:05}-of-{of:05}.gguf")));
+            (1..=of).map(part).sum()
+        }
+    }
+}
+
+/// What all parts of a split model are called, and how many there are.
+fn split(name: &str) -> Option<(&str, u32)> {
+    let (rest, of) = name.strip_suffix(".gguf")?.rsplit_once("-of-")?;
+    let (stem, no) = rest.rsplit_once('-')?;
+    let number = |digits: &str| (digits.len() == 5).then(|| digits.parse().ok()).flatten();
+    number(no).and(number(of)).map(|of| (stem, of))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_split_model_has_the_bytes_of_all_its_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: usize| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, vec![0; bytes]).unwrap();
+            path
+        };
+        write("a-00001-of-00002.gguf", 5);
+        assert_eq!(stored(&write("a-00002-of-00002.gguf", 7)), 12);
+        assert_eq!(stored(&write("a-2-of-2.gguf", 3)), 3);
+        assert_eq!(stored(&write("plain.gguf", 4)), 4);
+        assert_eq!(stored(&folder.path().join("none.gguf")), 0);
+    }
+}
