@@ -20,6 +20,7 @@ mod session;
 mod show;
 mod spawn;
 mod subject;
+mod upstream;
 mod workspace;
 
 use std::path::Path;
@@ -66,6 +67,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Command::Judge(args) => judge::samples_of(&args),
         Command::Report(args) => report(&workspace, &args),
         Command::History(args) => history::history(&workspace, &args, voice),
+        Command::Upstream(args) => upstream::upstream(&workspace, &args),
     }
 }
 

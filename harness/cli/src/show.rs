@@ -15,9 +15,11 @@ use crate::estimate::Estimate;
 use crate::plan::Plan;
 
 mod results;
+mod upstream;
 mod verdicts;
 
 pub(crate) use results::records;
+pub(crate) use upstream::{commit, commits, status};
 pub(crate) use verdicts::verdicts;
 
 /// Prints a result. A reader who has closed the pipe has seen enough: that is no error.

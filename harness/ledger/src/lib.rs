@@ -17,6 +17,8 @@
 //! 7. [`compare`]: two subjects, side by side;
 //! 8. [`judge`]: whether a series changed by more than its [`margin`], which the [`policy`] says;
 //! 9. [`verdict`]: what that comes to, for a series, a case and a run.
+//!
+//! Beside it stands [`upstream`]: what became of every commit of the engine that ours follows.
 
 pub mod case;
 pub mod compare;
@@ -34,6 +36,7 @@ pub mod store;
 pub mod summary;
 pub mod timeline;
 pub mod unit;
+pub mod upstream;
 pub mod verdict;
 pub mod wire;
 
