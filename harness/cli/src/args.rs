@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use windtunnel_ledger::upstream::{Priority, State};
+
+use crate::scenario::reworded;
 use crate::shard::Shard;
 use crate::subject::Wanted;
 
@@ -49,6 +52,8 @@ pub(crate) enum Command {
     /// Show how a metric of a case developed over all kept runs
     #[command(disable_help_flag = true)]
     History(HistoryArgs),
+    /// Show what became of the commits of the engine that this one follows
+    Upstream(UpstreamArgs),
 }
 
 /// Which cases.
@@ -344,4 +349,45 @@ pub(crate) struct HistoryArgs {
     /// Passed on to `windtunnel-history`; `--help` shows what it takes
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
     pub(crate) args: Vec<std::ffi::OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpstreamArgs {
+    /// The integration log
+    #[arg(long, value_name = "FILE", default_value = "engine/upstream.toml", global = true)]
+    pub(crate) log: PathBuf,
+
+    #[command(subcommand)]
+    pub(crate) command: UpstreamCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UpstreamCommand {
+    /// A line for each commit
+    List {
+        /// Only commits of these states
+        #[arg(long, value_name = "STATE", value_parser = word::<State>)]
+        state: Vec<State>,
+        /// Only commits of these areas
+        #[arg(long, value_name = "AREA")]
+        area: Vec<String>,
+        /// Only commits of these priorities
+        #[arg(long, value_name = "PRIORITY", value_parser = word::<Priority>)]
+        priority: Vec<Priority>,
+    },
+    /// All that is known of one commit
+    Show {
+        /// The beginning of its hash
+        hash: String,
+    },
+    /// How much is integrated, and what the log says that is not so
+    Status,
+    /// Hold the log to the sources: exit code 5 if it says what is not so
+    Check,
+}
+
+/// Reads a word of a log as the log's files spell it.
+fn word<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
+    let value = serde_json::Value::String(text.to_owned());
+    serde_json::from_value(value).map_err(|error| reworded(&error.to_string()))
 }

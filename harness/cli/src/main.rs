@@ -26,6 +26,7 @@ mod shard;
 mod show;
 mod spawn;
 mod subject;
+mod upstream;
 mod workspace;
 
 use std::path::Path;
@@ -79,6 +80,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Command::Merge(args) => merge::merge(&workspace, &args),
         Command::Report(args) => report(&workspace, &args),
         Command::History(args) => history::history(&workspace, &args, voice),
+        Command::Upstream(args) => upstream::upstream(&workspace, &args),
     }
 }
 

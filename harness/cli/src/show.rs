@@ -20,6 +20,7 @@ mod gate;
 mod percentiles;
 mod results;
 mod stages;
+mod upstream;
 mod verdicts;
 
 pub(crate) use calibration::calibration;
@@ -29,6 +30,7 @@ pub(crate) use gate::{
 };
 pub(crate) use results::records;
 pub(crate) use stages::{stages, stages_of_two};
+pub(crate) use upstream::{commit, commits, status};
 pub(crate) use verdicts::verdicts;
 
 /// Prints a result. A reader who has closed the pipe has seen enough: that is no error.

@@ -20,6 +20,8 @@
 //! 9. [`verdict`]: what that comes to, for a series, a case and a run;
 //! 10. [`gate`]: all of that for two subjects of a run, with what is broken or incomparable;
 //! 11. [`calibration`]: what unchanged code against itself tells of a machine.
+//!
+//! Beside it stands [`upstream`]: what became of every commit of the engine that ours follows.
 
 pub mod attribution;
 pub mod calibration;
@@ -42,6 +44,7 @@ pub mod summary;
 pub mod tail;
 pub mod timeline;
 pub mod unit;
+pub mod upstream;
 pub mod verdict;
 pub mod wire;
 

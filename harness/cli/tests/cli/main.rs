@@ -12,3 +12,4 @@ mod measuring;
 mod mistakes;
 mod revisions;
 mod sandbox;
+mod upstream;

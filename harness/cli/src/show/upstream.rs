@@ -1,0 +1,106 @@
+//! The integration log: a line for each commit, one commit whole, and how far things are.
+
+use std::fmt::Write as _;
+
+use comfy_table::Cell;
+use windtunnel_ledger::upstream::{Commit, Contradiction, Guard, Log, Priority, State};
+
+use super::{count, push, right, table};
+
+/// A line for each of `commits`.
+pub(crate) fn commits<'a>(commits: impl Iterator<Item = &'a Commit>) -> String {
+    let mut table = table(vec![
+        Cell::new("commit"),
+        Cell::new("date"),
+        Cell::new("state"),
+        Cell::new("pri"),
+        Cell::new("area"),
+        Cell::new("what it changed"),
+    ]);
+    let mut shown = 0;
+    for commit in commits {
+        table.add_row([
+            Cell::new(commit.hash.short()),
+            Cell::new(&commit.date),
+            Cell::new(commit.state),
+            Cell::new(commit.priority),
+            Cell::new(&commit.area),
+            Cell::new(&commit.change),
+        ]);
+        shown += 1;
+    }
+    if shown == 0 {
+        return "no commit of the log is like that\n".to_owned();
+    }
+    let mut text = String::new();
+    push(&mut text, &table);
+    text
+}
+
+/// All that the log knows of `commit`, with the times at which its guards were last measured.
+pub(crate) fn commit(log: &Log, commit: &Commit, guards: &[(Guard, Option<String>)]) -> String {
+    let Commit { hash, pr, date, subject, area, priority, state, change, reason, needs, .. } =
+        commit;
+    let mut text = format!("{}\n", hash.as_str());
+    if let Some(subject) = subject {
+        let _ = writeln!(text, "{subject}");
+    }
+    let link = match pr {
+        Some(pr) => format!("{}/pull/{pr}", log.repository),
+        None => format!("{}/commit/{}", log.repository, hash.as_str()),
+    };
+    let _ = writeln!(text, "{date}, {area}, {priority}, {state}\n{link}\n\nchange  {change}");
+    let _ = writeln!(text, "here    {reason}");
+    for needs in needs {
+        let found = log.find(needs.as_str());
+        let state = found.map_or_else(|| "unknown".to_owned(), |found| found.state.to_string());
+        let _ = writeln!(text, "needs   {needs}, which is {state}");
+    }
+    for (guard, last) in guards {
+        let when = match (guard, last) {
+            (Guard::Test { .. }, _) => "a test of every change".to_owned(),
+            (Guard::Scenario(_), Some(at)) => format!("last ran to its end at {at}"),
+            (Guard::Scenario(_), None) => "no kept run of it".to_owned(),
+        };
+        let _ = writeln!(text, "guard   {guard} ({when})");
+    }
+    text
+}
+
+/// How much of `log` is integrated, and what in it is not so.
+pub(crate) fn status(log: &Log, contradictions: &[Contradiction]) -> String {
+    let mut header = vec![Cell::new("priority")];
+    header.extend(State::ALL.map(|state| right(state)));
+    header.push(right("integrated of wanted"));
+    let mut table = table(header);
+    for priority in Priority::ALL {
+        let of = |state: State| {
+            let alike = |commit: &&Commit| commit.priority == priority && commit.state == state;
+            log.commits.iter().filter(alike).count()
+        };
+        let wanted = of(State::Integrated) + of(State::Deferred) + of(State::New);
+        let share = match wanted {
+            0 => "–".to_owned(),
+            wanted => format!("{} %", 100 * of(State::Integrated) / wanted),
+        };
+        let mut row = vec![Cell::new(priority)];
+        row.extend(State::ALL.map(|state| right(of(state))));
+        row.push(right(share));
+        table.add_row(row);
+    }
+    let mut text = format!(
+        "{}: {}, considered up to {}\n\n",
+        log.repository,
+        count(log.commits.len(), "commit"),
+        log.considered
+    );
+    push(&mut text, &table);
+    text.push('\n');
+    match contradictions {
+        [] => text.push_str("every integrated commit has its guards and what it needs\n"),
+        found => found.iter().for_each(|found| {
+            let _ = writeln!(text, "{found}");
+        }),
+    }
+    text
+}

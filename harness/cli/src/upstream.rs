@@ -1,0 +1,107 @@
+//! `windtunnel upstream`: what became of the commits of the engine that this one follows.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail};
+use windtunnel_ledger::record::Outcome;
+use windtunnel_ledger::store;
+use windtunnel_ledger::upstream::{Commit, Contradiction, Guard, Log};
+
+use crate::args::{UpstreamArgs, UpstreamCommand};
+use crate::runs::newest_runs;
+use crate::scenario::reworded;
+use crate::workspace::Workspace;
+use crate::{exit, show};
+
+/// Does what the arguments ask for.
+pub(crate) fn upstream(workspace: &Workspace, args: &UpstreamArgs) -> Result<u8> {
+    let log = read(workspace, &args.log)?;
+    match &args.command {
+        UpstreamCommand::List { state, area, priority } => {
+            let chosen = log.commits.iter().filter(|commit| {
+                (state.is_empty() || state.contains(&commit.state))
+                    && (area.is_empty() || area.contains(&commit.area))
+                    && (priority.is_empty() || priority.contains(&commit.priority))
+            });
+            show::result(&show::commits(chosen))?;
+        }
+        UpstreamCommand::Show { hash } => {
+            let commit = log.find(&hash.to_lowercase()).ok_or_else(|| {
+                anyhow!("`{hash}` begins no hash of the log, or several; `windtunnel upstream list` shows all")
+            })?;
+            show::result(&show::commit(&log, commit, &last_measured(workspace, commit)))?;
+        }
+        UpstreamCommand::Status => {
+            show::result(&show::status(&log, &contradictions(workspace, &log)))?;
+        }
+        UpstreamCommand::Check => {
+            let found = contradictions(workspace, &log);
+            if !found.is_empty() {
+                for contradiction in &found {
+                    show::note(&format!("{contradiction}"));
+                }
+                return Ok(exit::BROKEN);
+            }
+            let count = show::count(log.commits.len(), "commit");
+            show::result(&format!("{count}: what the log says is so\n"))?;
+        }
+    }
+    Ok(exit::PASS)
+}
+
+fn read(workspace: &Workspace, path: &Path) -> Result<Log> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(workspace.root().join(path)).with_context(|| {
+        format!("there is no integration log `{shown}`: name another one with `--log`")
+    })?;
+    toml::from_str(&text).map_err(|error| {
+        let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+        anyhow!("`{shown}`, line {line}: {}", reworded(error.message()))
+    })
+}
+
+fn contradictions(workspace: &Workspace, log: &Log) -> Vec<Contradiction> {
+    log.check(|guard| exists(workspace, guard).map_err(|error| format!("{error:#}")))
+}
+
+/// Whether a guard is there: a scenario that can be read, or a test in its file.
+fn exists(workspace: &Workspace, guard: &Guard) -> Result<()> {
+    let read = |file: &str| {
+        std::fs::read_to_string(workspace.root().join(file)).context("there is no such file")
+    };
+    match guard {
+        Guard::Scenario(file) => read(file).map(drop),
+        Guard::Test { file, name } => {
+            let text = read(file)?;
+            let Some(at) = text.find(&format!("fn {name}(")) else {
+                bail!("there is no such function")
+            };
+            // Attributes stand between the end of what comes before and the function.
+            let attributes = text[..at].rsplit(['}', ';', '{']).next().unwrap_or_default();
+            if !attributes.contains("#[test]") {
+                bail!("this function is no test");
+            }
+            Ok(())
+        }
+    }
+}
+
+/// When each scenario among the guards of `commit` last ran to its end, as far as runs are kept.
+fn last_measured(workspace: &Workspace, commit: &Commit) -> Vec<(Guard, Option<String>)> {
+    let runs = newest_runs(&workspace.reports());
+    let last = |file: &str| {
+        let scenario = file.trim_start_matches("scenarios/").trim_end_matches(".toml");
+        runs.iter().find_map(|run| {
+            let records = store::read(run).ok()?.records;
+            let measured = records.into_iter().rev().find(|record| {
+                record.case.scenario() == scenario && matches!(record.outcome, Outcome::Measured(_))
+            });
+            measured.map(|record| record.at)
+        })
+    };
+    let of = |guard: &Guard| match guard {
+        Guard::Scenario(file) => last(file),
+        Guard::Test { .. } => None,
+    };
+    commit.guards.iter().map(|guard| (guard.clone(), of(guard))).collect()
+}

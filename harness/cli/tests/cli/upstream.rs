@@ -1,0 +1,101 @@
+//! The integration log: read, shown, and held to the sources.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::sandbox::{Said, Sandbox, redacted};
+
+const LOG: &str = r#"repository = "https://example.org/upstream"
+considered = "bbbbbbbbb"
+
+[[commit]]
+hash     = "aaaaaaaaa"
+date     = "2025-10-19"
+subject  = "No busy loop"
+pr       = 7
+area     = "engine"
+priority = "P1"
+state    = "integrated"
+change   = "an idle engine waits"
+reason   = "the thread sleeps"
+needs    = ["bbbbbbbbb"]
+guards   = ["scenarios/test/fake.toml", "engine/tests/idle.rs::an_idle_thread_sleeps"]
+
+[[commit]]
+hash     = "bbbbbbbbb"
+date     = "2025-11-05"
+area     = "engine"
+priority = "P2"
+state    = "deferred"
+change   = "work from inside wakes it"
+reason   = "not here yet"
+"#;
+
+const TEST: &str = "#[test]\nfn an_idle_thread_sleeps() {}\n\nfn helper() {}\n";
+
+fn sandbox(log: &str) -> Sandbox {
+    let sandbox = Sandbox::new(&["fine"]);
+    fs::create_dir_all(sandbox.path("engine/tests")).unwrap();
+    fs::write(sandbox.path("engine/upstream.toml"), log).unwrap();
+    fs::write(sandbox.path("engine/tests/idle.rs"), TEST).unwrap();
+    sandbox
+}
+
+#[test]
+fn the_log_of_this_engine_says_what_is_so() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_windtunnel"));
+    let said =
+        Said::from(command.arg("-C").arg(root).args(["upstream", "check"]).output().unwrap());
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+}
+
+#[test]
+fn what_is_not_so_is_named_and_red() {
+    let sandbox = sandbox(LOG);
+    let check = || sandbox.run(&["upstream", "check"]);
+    let said = check();
+    assert_eq!(said.code, 5);
+    insta::assert_snapshot!(said.err, @"aaaaaaaaa is integrated, but bbbbbbbbb, which it needs, is deferred");
+
+    fs::write(sandbox.path("engine/tests/idle.rs"), TEST.replace("#[test]\n", "")).unwrap();
+    fs::remove_file(sandbox.path("scenarios/test/fake.toml")).unwrap();
+    insta::assert_snapshot!(check().err, @"
+    aaaaaaaaa is integrated, but bbbbbbbbb, which it needs, is deferred
+    aaaaaaaaa is guarded by `scenarios/test/fake.toml`: there is no such file
+    aaaaaaaaa is guarded by `engine/tests/idle.rs::an_idle_thread_sleeps`: this function is no test
+    ");
+
+    fs::write(sandbox.path("engine/tests/idle.rs"), "").unwrap();
+    assert!(check().err.contains("an_idle_thread_sleeps`: there is no such function"));
+}
+
+#[test]
+fn commits_are_listed_shown_and_counted() {
+    let sandbox = sandbox(LOG);
+    let _redacted = redacted(&sandbox);
+    insta::assert_snapshot!(sandbox.run(&["upstream", "list"]).out, @"");
+    insta::assert_snapshot!(sandbox.run(&["upstream", "list", "--state", "deferred"]).out, @"");
+    insta::assert_snapshot!(sandbox.run(&["upstream", "list", "--area", "vision"]).out, @"");
+    insta::assert_snapshot!(sandbox.run(&["upstream", "show", "aaa"]).out, @"");
+    insta::assert_snapshot!(sandbox.run(&["upstream", "show", "bbb"]).out, @"");
+    insta::assert_snapshot!(sandbox.run(&["upstream", "status"]).out, @"");
+}
+
+#[test]
+fn mistakes_about_the_log_are_answered_with_what_to_do() {
+    let complaint = |log: &str, args: &[&str]| {
+        let said = sandbox(log).run(args);
+        assert_eq!((said.code, said.out.as_str()), (2, ""), "{args:?}");
+        said.err
+    };
+    insta::assert_snapshot!(complaint(LOG, &["upstream", "show", "ccc"]), @"");
+    insta::assert_snapshot!(complaint(LOG, &["upstream", "check", "--log", "elsewhere.toml"]), @"");
+    insta::assert_snapshot!(complaint(&LOG.replace("reason   = \"not", "raeson   = \"not"), &["upstream", "check"]), @"");
+    insta::assert_snapshot!(complaint(&LOG.replace("hash     = \"bbbbbbbbb\"", "hash     = \"HEAD\""), &["upstream", "check"]), @"");
+    assert!(
+        complaint(LOG, &["upstream", "list", "--state", "defered"])
+            .contains("unknown value `defered`, did you mean `deferred`?")
+    );
+}
