@@ -69,11 +69,22 @@ fn merges(vocabulary: &Vocabulary<'_>, scores: &[f64], ids: &Vocab) -> Vec<(Stri
     ranked.into_iter().map(|(.., (left, right))| (left.to_owned(), right.to_owned())).collect()
 }
 
-/// A score, which is no NaN.
-#[derive(PartialEq, PartialOrd)]
+/// A score, by the total order of floats.
 struct Ordered(f64);
 
+impl PartialEq for Ordered {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
 impl Eq for Ordered {}
+
+impl PartialOrd for Ordered {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl Ord for Ordered {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
