@@ -11,7 +11,8 @@ use windtunnel_ledger::case::Workload;
 use windtunnel_ledger::environment::Build;
 use windtunnel_ledger::record::{Digest, Iteration, IterationKind};
 use windtunnel_ledger::timeline::{self, Timeline};
-use windtunnel_ledger::wire::{Message, Order, PROTOCOL};
+use windtunnel_ledger::trace::{Mark, Phase};
+use windtunnel_ledger::wire::{Message, Order, PROTOCOL, Phases};
 use windtunnel_ledger::{Case, Metric, Nanos};
 
 fn main() {
@@ -31,6 +32,9 @@ fn main() {
         "other-protocol" => say(&Message::Hello { protocol: PROTOCOL + 1, build: build() }),
         "mute" => (),
         _ => say(&Message::Hello { protocol: PROTOCOL, build: build() }),
+    }
+    if order.phases == Phases::Told && case.attention == "phases" {
+        say_phases();
     }
     match case.attention.as_str() {
         "unsupported" => {
@@ -97,6 +101,21 @@ fn say_iteration(case: &Case, kind: IterationKind) {
     }
     let digest = Digest::of_outputs([output.as_slice()]);
     say(&Message::Iteration(Iteration { kind, digest, values }));
+}
+
+/// Holds 64 MiB for a while, and says so.
+fn say_phases() {
+    let mark = |phase| {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let at = time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs();
+        say(&Message::Phase(Mark { at: Nanos(at), phase }));
+    };
+    mark(Phase::Load);
+    let ballast = vec![1u8; 64 << 20];
+    mark(Phase::Iteration(0));
+    std::thread::sleep(Duration::from_millis(150));
+    std::hint::black_box(ballast);
+    mark(Phase::Done);
 }
 
 fn build() -> Build {

@@ -90,6 +90,9 @@ pub(crate) struct RunArgs {
         conflicts_with_all = ["scenarios", "models", "filters", "rounds", "subjects", "probe", "features", "out"]
     )]
     pub(crate) resume: Option<Option<PathBuf>>,
+    /// Repeat rounds that were measured under conditions that this policy forbids, as `ci/gate.toml`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -11,11 +11,11 @@ use windtunnel_ledger::record::Outcome;
 use windtunnel_ledger::store;
 use windtunnel_ledger::unit::{Bytes, Nanos};
 
-use crate::machine;
 use crate::plan::Plan;
 use crate::runs::newest_runs;
 use crate::scenario::KnownModel;
 use crate::workspace::Workspace;
+use crate::{machine, watch};
 
 /// What one round of a case is expected to need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,8 @@ const RUNS: usize = 20;
 
 /// What one round of each case of a plan is expected to need on this machine.
 pub(crate) fn of_plan(workspace: &Workspace, plan: &Plan) -> Vec<Estimate> {
-    let past = Past::read(&workspace.reports(), &machine::read().key());
+    let (machine, _) = watch::machine(machine::read());
+    let past = Past::read(&workspace.reports(), &machine.key());
     plan.cases.iter().zip(&plan.models).map(|(p, model)| past.estimate(&p.case, model)).collect()
 }
 

@@ -6,12 +6,14 @@
 
 mod args;
 mod compare;
+mod conditions;
 mod estimate;
 mod exit;
 mod history;
 mod judge;
 mod machine;
 mod plan;
+mod policy;
 mod progress;
 mod run;
 mod runs;
@@ -20,6 +22,7 @@ mod session;
 mod show;
 mod spawn;
 mod subject;
+mod watch;
 mod workspace;
 
 use std::path::Path;
@@ -81,6 +84,7 @@ fn expand(workspace: &Workspace, selection: &Selection) -> Result<Plan> {
 }
 
 fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<u8> {
+    let rules = args.policy.as_deref().map(policy::conditions).transpose()?;
     let mut session = match &args.resume {
         Some(run) => session::resume(workspace, run.as_deref())?,
         None => {
@@ -100,7 +104,7 @@ fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<
         let path = show::path(&session.path);
         show::note(&format!("records: {path} (if interrupted: windtunnel run --resume {path})"));
     }
-    run::measure(&mut session, workspace, progress)?;
+    run::measure(&mut session, workspace, rules.as_ref(), progress)?;
 
     let Session { run, records, path, .. } = session;
     let contents = Contents { run, records, torn: false };

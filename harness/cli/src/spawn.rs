@@ -14,10 +14,12 @@ use std::time::{Duration, Instant};
 use windtunnel_ledger::case::Case;
 use windtunnel_ledger::environment::Build;
 use windtunnel_ledger::record::{Failure, IterationKind, Outcome, Samples};
+use windtunnel_ledger::trace::{Mark, Trace, Watched};
 use windtunnel_ledger::unit::Nanos;
-use windtunnel_ledger::wire::{Message, Order, PROTOCOL};
+use windtunnel_ledger::wire::{Message, Order, PROTOCOL, Phases};
 
-use crate::machine;
+use crate::machine::{self, Root};
+use crate::watch::{self, Gpus};
 
 /// What a child left.
 pub(crate) struct Left {
@@ -27,10 +29,14 @@ pub(crate) struct Left {
     pub(crate) outcome: Outcome,
     /// From its start to its end.
     pub(crate) wall: Nanos,
+    /// What was seen of it meanwhile.
+    pub(crate) trace: Option<Trace>,
 }
 
 /// The argument that makes a probe exit when its stdin ends, so that it does not outlive us.
 const UNTIL_EOF: &str = "--until-eof";
+/// The feature of a probe that can use GPUs. What others do on them is nothing to one that cannot.
+const GPU_FEATURE: &str = "cuda";
 /// A line longer than this is no message.
 const LONGEST_LINE: u64 = 64 << 20;
 /// How long a child that has said everything may take to exit.
@@ -42,26 +48,31 @@ const PAUSE: Duration = Duration::from_millis(2);
 const TAIL_GRACE: Duration = Duration::from_secs(1);
 
 /// Runs `case` on `probe` to its end or to its deadline, in the folder `root`: where the paths in
-/// cases begin.
-pub(crate) fn run(probe: &Path, root: &Path, case: &Case) -> Left {
+/// cases begin. It is watched, and the GPUs with it if it was built for them.
+pub(crate) fn run(probe: &Path, root: &Path, case: &Case, gpus: Option<Arc<dyn Gpus>>) -> Left {
     let start = Instant::now();
     let kills = machine::out_of_memory_kills();
-    let left =
-        |build, outcome| Left { build, outcome, wall: Nanos(start.elapsed().as_nanos() as u64) };
+    let left = |build, outcome, trace| Left {
+        build,
+        outcome,
+        wall: Nanos(start.elapsed().as_nanos() as u64),
+        trace,
+    };
     let mut child = match command(probe, root).spawn() {
         Ok(child) => child,
         Err(error) => {
             let error = format!("`{}`: {error}", probe.display());
-            return left(None, Outcome::Failed(Failure::Start { error }));
+            return left(None, Outcome::Failed(Failure::Start { error }), None);
         }
     };
+    let watcher = watch::start(Root::here(), child.id(), gpus);
 
     let tail = Tail::keep(child.stderr.take());
     let lines = read_lines(child.stdout.take());
     // A child that does not read its case fails in ways that are seen below. Its stdin stays open.
     let mut stdin = child.stdin.take();
     if let Some(stdin) = &mut stdin {
-        let _ = stdin.write_all(order(case).as_bytes());
+        let _ = stdin.write_all(order(case, Phases::Told).as_bytes());
     }
 
     let deadline = start + Duration::from_nanos(case.deadline.0);
@@ -76,6 +87,11 @@ pub(crate) fn run(probe: &Path, root: &Path, case: &Case) -> Left {
     // Reaped above if it ended by itself, and here if it was killed.
     let _ = child.wait();
     drop(stdin);
+    let mut trace = watcher.stop(std::mem::take(&mut said.marks));
+    let has_gpus = said.build.as_ref().is_some_and(|b| b.features.iter().any(|f| f == GPU_FEATURE));
+    if let Some(trace) = trace.as_mut().filter(|_| !has_gpus) {
+        trace.tracks.retain(|track| track.of == Watched::Process);
+    }
     let tail = tail.text();
 
     let outcome = match (end, status) {
@@ -98,7 +114,7 @@ pub(crate) fn run(probe: &Path, root: &Path, case: &Case) -> Left {
             Outcome::Failed(crashed(status, killed, tail))
         }
     };
-    left(said.build, outcome)
+    left(said.build, outcome, trace)
 }
 
 /// A probe in a process group of its own, so that whatever it starts can be ended with it, and
@@ -241,6 +257,7 @@ fn cut(line: &[u8]) -> String {
 struct Said {
     build: Option<Build>,
     samples: Option<Samples>,
+    marks: Vec<Mark>,
 }
 
 /// How a child stopped talking.
@@ -284,6 +301,7 @@ impl Said {
                 (Message::Loaded { attention, values }, samples @ None) if self.build.is_some() => {
                     *samples = Some(Samples { attention, once: values, iterations: Vec::new() });
                 }
+                (Message::Phase(mark), _) if self.build.is_some() => self.marks.push(mark),
                 (Message::Iteration(iteration), Some(samples)) => {
                     samples.iterations.push(iteration)
                 }
@@ -301,14 +319,14 @@ impl Said {
 }
 
 /// The line that a probe reads from its stdin.
-fn order(case: &Case) -> String {
-    let order = Order { protocol: PROTOCOL, case: case.clone() };
+fn order(case: &Case, phases: Phases) -> String {
+    let order = Order { protocol: PROTOCOL, case: case.clone(), phases };
     serde_json::to_string(&order).expect("a case is plain data") + "\n"
 }
 
 /// A line for a shell that runs `case` on `probe` once more.
 pub(crate) fn shell_line(probe: &Path, case: &Case) -> String {
-    let order = order(case);
+    let order = order(case, Phases::Silent);
     let quoted = |text: &str| {
         shlex::try_quote(text).map_or_else(|_| format!("{text:?}"), std::borrow::Cow::into_owned)
     };

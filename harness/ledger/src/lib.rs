@@ -10,7 +10,8 @@
 //! 2. [`wire`]: how the CLI tells it to a probe, and what the probe answers;
 //! 3. [`timeline`]: when each token came, and the [`metric`]s that follow from it; [`fidelity`]: how
 //!    near the logits are to a reference;
-//! 4. [`record`]: what one round left, with its [`environment`];
+//! 4. [`record`]: what one round left, with its [`environment`], its [`conditions`] and the [`trace`]
+//!    of whoever watched it;
 //! 5. [`store`]: the file in which records are appended, one JSON line each;
 //! 6. [`summary`]: the rounds of one case and subject, reduced by [`stats`] to one number for each
 //!    [`series`];
@@ -20,10 +21,12 @@
 
 pub mod case;
 pub mod compare;
+pub mod conditions;
 pub mod environment;
 pub mod fidelity;
 pub mod judge;
 pub mod margin;
+pub mod memory;
 pub mod metric;
 pub mod policy;
 pub mod proportion;
@@ -33,6 +36,7 @@ pub mod stats;
 pub mod store;
 pub mod summary;
 pub mod timeline;
+pub mod trace;
 pub mod unit;
 pub mod verdict;
 pub mod wire;

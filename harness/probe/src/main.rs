@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
-use windtunnel_ledger::wire::{Message, PROTOCOL};
+use windtunnel_ledger::wire::{Message, PROTOCOL, Phases};
 use windtunnel_probe::{measure, process};
 
 fn main() -> ExitCode {
@@ -34,7 +34,11 @@ fn run() -> Result<()> {
     }
     // Which cases there are may differ though the protocol is the same.
     let case = serde_json::from_value(order.case).context("this probe does not know such a case");
-    let last = case.and_then(|case| measure::case(&case, &mut say));
+    let mut tell = |message: &Message| match message {
+        Message::Phase(_) if order.phases == Phases::Silent => Ok(()),
+        message => say(message),
+    };
+    let last = case.and_then(|case| measure::case(&case, &mut tell));
     say(&last.unwrap_or_else(|error| measure::verdict_on(&error)))
 }
 
@@ -43,6 +47,8 @@ fn run() -> Result<()> {
 struct Asked {
     protocol: u32,
     case: serde_json::Value,
+    #[serde(default)]
+    phases: Phases,
 }
 
 /// Reads an [`Order`](windtunnel_ledger::wire::Order).

@@ -8,11 +8,12 @@ use windtunnel_engine::{
 use windtunnel_ledger::case::{self, Arrival, Case, Lengths, Shape, Source, Workload};
 use windtunnel_ledger::record::{Digest, Iteration, IterationKind};
 use windtunnel_ledger::timeline::Values;
+use windtunnel_ledger::trace::{Mark, Phase};
 use windtunnel_ledger::wire::Message;
 use windtunnel_ledger::{Metric, Nanos};
 
-use crate::clock::Clock;
-use crate::drive::outputs;
+use crate::clock::{self, Clock};
+use crate::drive::{Answer, outputs};
 use crate::process;
 use crate::traffic::Traffic;
 use crate::workload::parity::{self, Reference};
@@ -27,6 +28,7 @@ pub type Say<'a> = dyn FnMut(&Message) -> Result<()> + 'a;
 ///
 /// When the engine cannot do it, or `say` fails.
 pub fn case(case: &Case, say: &mut Say<'_>) -> Result<Message> {
+    begin(Phase::Load, say)?;
     let unsupported = match case.workload {
         Workload::Embed { batch, requests, prompt } => {
             embed(case, [requests, batch], prompt, say)?;
@@ -37,6 +39,7 @@ pub fn case(case: &Case, say: &mut Say<'_>) -> Result<Message> {
     if let Some(reason) = unsupported {
         return Ok(Message::Unsupported { reason });
     }
+    begin(Phase::Done, say)?;
     let peak = process::peak_rss().map(|bytes| (Metric::PeakRss, bytes.0 as f64));
     Ok(Message::End { values: peak.into_iter().collect() })
 }
@@ -53,6 +56,7 @@ fn embed(case: &Case, counts: [u32; 2], prompt: Lengths, say: &mut Say<'_>) -> R
     })?;
     loaded(clock.now(), embedder.footprint(), embedder.attention(), say)?;
     for (index, kind) in iterations(case) {
+        begin(phase(index, kind), say)?;
         let done = embed::iteration(&embedder, case, counts, prompt, index, &clock)?;
         tell(case, kind, done, say)?;
     }
@@ -78,6 +82,9 @@ fn generate(case: &Case, say: &mut Say<'_>) -> Result<Option<String>> {
     }
     loaded(load_time, engine.footprint(), engine.attention(), say)?;
 
+    if let Workload::Idle { .. } | Workload::Soak { .. } | Workload::Parity { .. } = case.workload {
+        begin(Phase::Iteration(0), say)?;
+    }
     match case.workload {
         Workload::Idle { duration, requests } => {
             let (outputs, values) = idle::iteration(engine, case, duration, requests)?;
@@ -101,6 +108,7 @@ fn generate(case: &Case, say: &mut Say<'_>) -> Result<Option<String>> {
         | Workload::Serve { .. }
         | Workload::Embed { .. } => {
             for (index, kind) in iterations(case) {
+                begin(phase(index, kind), say)?;
                 let engine = &mut engine;
                 let (answers, values) = match case.workload {
                     Workload::Context { shallow, depth, output } => {
@@ -111,7 +119,13 @@ fn generate(case: &Case, say: &mut Say<'_>) -> Result<Option<String>> {
                         let usage = serve::Usage { traffic, requests, batch, prefix_cache, slo };
                         serve::iteration(engine, case, &usage, index, &clock)?
                     }
-                    _ => together::iteration(engine, case, index, &clock)?,
+                    _ => {
+                        let (answers, values) = together::iteration(engine, case, index, &clock)?;
+                        for mark in halves(&answers, &clock) {
+                            say(&Message::Phase(mark))?;
+                        }
+                        (answers, values)
+                    }
                 };
                 tell(case, kind, (digest(case, &outputs(&answers)), values), say)?;
             }
@@ -127,6 +141,32 @@ fn iterations(case: &Case) -> impl Iterator<Item = (u32, IterationKind)> {
         true => (index, IterationKind::WarmUp),
         false => (index, IterationKind::Timed),
     })
+}
+
+/// Says that `phase` begins now.
+fn begin(phase: Phase, say: &mut Say<'_>) -> Result<()> {
+    say(&Message::Phase(Mark { at: clock::monotonic(), phase }))
+}
+
+/// The phase of an iteration.
+fn phase(index: u32, kind: IterationKind) -> Phase {
+    match kind {
+        IterationKind::WarmUp => Phase::WarmUp(index),
+        IterationKind::Timed => Phase::Iteration(index),
+    }
+}
+
+/// When requests that were submitted together began with their prompts, and when the last of them
+/// began to decode, if it did.
+fn halves(answers: &[Answer], clock: &Clock) -> Vec<Mark> {
+    let timelines = || answers.iter().map(|answer| &answer.timeline);
+    let submitted = timelines().map(|timeline| timeline.submitted).min();
+    let first = timelines().filter_map(|timeline| timeline.tokens.first()).max().copied();
+    let decodes = timelines().any(|timeline| timeline.tokens.len() > 1);
+    let mark = |phase| move |moment| Mark { at: clock.on_system(moment), phase };
+    let prefill = submitted.map(mark(Phase::Prefill));
+    let decode = first.filter(|_| decodes).map(mark(Phase::Decode));
+    prefill.into_iter().chain(decode).collect()
 }
 
 /// Says that the model is loaded.

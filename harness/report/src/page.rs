@@ -5,6 +5,7 @@ mod facts;
 mod headline;
 mod notes;
 mod results;
+mod rounds;
 mod service;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -12,7 +13,7 @@ use windtunnel_ledger::case::CaseId;
 use windtunnel_ledger::metric::{Better, Metric};
 use windtunnel_ledger::summary::Location;
 
-use crate::plot::{self, Plot, ServicePlot};
+use crate::plot::{self, Plot, ServicePlot, TracePlot};
 use crate::view::View;
 
 const STYLE: &str = include_str!("page/style.css");
@@ -25,13 +26,20 @@ struct Section {
 }
 
 /// The whole document.
-pub(crate) fn page(view: &View<'_>, plots: &[Plot], services: &[ServicePlot]) -> Markup {
+pub(crate) fn page(
+    view: &View<'_>,
+    plots: &[Plot],
+    services: &[ServicePlot],
+    traces: &[TracePlot],
+) -> Markup {
     let sections: Vec<Section> = [
         comparison::section(view),
         results::section(view),
         service::section(view, services),
         plots_section(view, plots),
+        rounds::section(view, traces),
         notes::caveats(view),
+        notes::voids(view),
         notes::failures(view),
         notes::skips(view),
         facts::repeat(view),

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use windtunnel_ledger::case::{Case, CaseId};
 use windtunnel_ledger::compare::{Change, Comparison, Pair, compare};
 use windtunnel_ledger::environment::Environment;
-use windtunnel_ledger::record::{Record, Run, Subject};
+use windtunnel_ledger::record::{Outcome, Record, Run, Subject};
 use windtunnel_ledger::series::Series;
 use windtunnel_ledger::store::Contents;
 use windtunnel_ledger::summary::{Location, Summary, Unmeasured, summarise};
@@ -72,6 +72,8 @@ pub(crate) struct SubjectResult<'a> {
     pub(crate) tails: Vec<Tail>,
     /// The shell line that repeats its first round.
     pub(crate) command: &'a str,
+    /// Its first round that counts and was watched.
+    pub(crate) watched: Option<&'a Record>,
 }
 
 /// One subject against the base.
@@ -221,7 +223,11 @@ fn scenarios<'a>(
     }
 
     let mut commands: BTreeMap<(&CaseId, &Subject), &str> = BTreeMap::new();
+    let mut watched: BTreeMap<(&CaseId, &Subject), &Record> = BTreeMap::new();
     for record in records {
+        if record.trace.is_some() && matches!(record.outcome, Outcome::Measured(_)) {
+            watched.entry((&record.case.id, &record.subject)).or_insert(record);
+        }
         commands.entry((&record.case.id, &record.subject)).or_insert(&record.command);
     }
     for summary in summarise(records) {
@@ -231,8 +237,9 @@ fn scenarios<'a>(
             commands.get(&(&summary.case, &summary.subject)),
         );
         if let (Some(&case), Some(subject), Some(&command)) = known {
+            let watched = watched.get(&(&summary.case, &summary.subject)).copied();
             let tails = service::tails(cases[case].case, &summary.subject, records);
-            cases[case].results.push(SubjectResult { subject, summary, tails, command });
+            cases[case].results.push(SubjectResult { subject, summary, tails, command, watched });
         }
     }
 

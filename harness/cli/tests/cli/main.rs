@@ -10,3 +10,4 @@ mod measuring;
 mod mistakes;
 mod revisions;
 mod sandbox;
+mod watching;

@@ -100,6 +100,7 @@ fn record(
                 values,
             }],
         }),
+        trace: None,
     }
 }
 

@@ -70,7 +70,7 @@ pub(super) fn tails(case: &Case, subject: &Subject, records: &[Record]) -> Vec<T
     let measured: Vec<_> = rounds
         .filter_map(|record| match &record.outcome {
             Outcome::Measured(samples) => Some(samples),
-            Outcome::Failed(_) | Outcome::Skipped(_) => None,
+            Outcome::Void { .. } | Outcome::Failed(_) | Outcome::Skipped(_) => None,
         })
         .collect();
     let tail = |metric| {
