@@ -13,7 +13,8 @@ use windtunnel_ledger::case::Workload;
 use windtunnel_ledger::environment::Build;
 use windtunnel_ledger::record::{Digest, Iteration, IterationKind};
 use windtunnel_ledger::timeline::{self, Timeline};
-use windtunnel_ledger::wire::{Message, Order, PROTOCOL, Purpose};
+use windtunnel_ledger::trace::{Mark, Phase};
+use windtunnel_ledger::wire::{Message, Order, PROTOCOL, Phases, Purpose};
 use windtunnel_ledger::{Case, Metric, Nanos};
 
 mod plant;
@@ -41,6 +42,9 @@ fn main() {
         "other-protocol" => say(&Message::Hello { protocol: PROTOCOL + 1, build: build() }),
         "mute" => (),
         _ => say(&Message::Hello { protocol: PROTOCOL, build: build() }),
+    }
+    if order.phases == Phases::Told && case.attention == "phases" {
+        say_phases();
     }
     match case.attention.as_str() {
         "unsupported" => {
@@ -133,6 +137,21 @@ fn attributed() -> Message {
     let work = Work { count: 10, tokens: 10, stages: stages.into_iter().collect() };
     let wall = Nanos(work.total().0 + 5_000_000);
     Message::Attributed { wall, work: [("decode".to_owned(), work)].into_iter().collect() }
+}
+
+/// Holds 64 MiB for a while, and says so.
+fn say_phases() {
+    let mark = |phase| {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let at = time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs();
+        say(&Message::Phase(Mark { at: Nanos(at), phase }));
+    };
+    mark(Phase::Load);
+    let ballast = vec![1u8; 64 << 20];
+    mark(Phase::Iteration(0));
+    std::thread::sleep(Duration::from_millis(150));
+    std::hint::black_box(ballast);
+    mark(Phase::Done);
 }
 
 fn build() -> Build {

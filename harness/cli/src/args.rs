@@ -115,6 +115,9 @@ pub(crate) struct RunArgs {
         conflicts_with_all = ["scenarios", "models", "filters", "rounds", "subjects", "attribute", "probe", "features", "shard", "out"]
     )]
     pub(crate) resume: Option<Option<PathBuf>>,
+    /// Repeat rounds that were measured under conditions that this policy forbids, as `ci/gate.toml`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

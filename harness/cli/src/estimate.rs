@@ -12,11 +12,11 @@ use windtunnel_ledger::stats;
 use windtunnel_ledger::store;
 use windtunnel_ledger::unit::{Bytes, Nanos};
 
-use crate::machine;
 use crate::plan::Plan;
 use crate::runs::newest_runs;
 use crate::scenario::KnownModel;
 use crate::workspace::Workspace;
+use crate::{machine, watch};
 
 /// What one round of a case is expected to need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,8 @@ pub(crate) fn by_model(plan: &Plan) -> Vec<Option<Nanos>> {
 impl Past {
     /// That of a workspace on this machine.
     fn of(workspace: &Workspace) -> Past {
-        Past::read(&workspace.reports(), &machine::read().key())
+        let (machine, _) = watch::machine(machine::read());
+        Past::read(&workspace.reports(), &machine.key())
     }
 
     /// Reads the newest runs below `reports`. Runs that cannot be read are passed over: this is no

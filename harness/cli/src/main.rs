@@ -7,6 +7,7 @@
 mod args;
 mod calibrate;
 mod compare;
+mod conditions;
 mod estimate;
 mod exit;
 mod explain;
@@ -17,6 +18,7 @@ mod judge;
 mod machine;
 mod merge;
 mod plan;
+mod policy;
 mod progress;
 mod run;
 mod runs;
@@ -27,6 +29,7 @@ mod show;
 mod spawn;
 mod subject;
 mod upstream;
+mod watch;
 mod workspace;
 
 use std::path::Path;
@@ -96,6 +99,7 @@ fn expand(workspace: &Workspace, selection: &Selection) -> Result<Plan> {
 }
 
 fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<u8> {
+    let rules = args.policy.as_deref().map(policy::conditions).transpose()?;
     let mut session = match &args.resume {
         Some(run) => session::resume(workspace, run.as_deref())?,
         None => {
@@ -118,7 +122,7 @@ fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<
         return gate::conclude(workspace, session, progress);
     }
     session.announce("run", progress);
-    run::measure(&mut session, workspace, progress)?;
+    run::measure(&mut session, workspace, rules.as_ref(), progress)?;
 
     let Session { run, records, path, .. } = session;
     let contents = Contents { run, records, torn: false };

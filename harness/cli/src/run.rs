@@ -5,14 +5,16 @@
 //! run one after the other, and every second round in the opposite order. A record is on disk
 //! before the next child starts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use windtunnel_ledger::case::{Case, CaseId};
+use windtunnel_ledger::conditions::Rules;
 use windtunnel_ledger::environment::{Environment, Machine};
 use windtunnel_ledger::gate::{self, Terms};
 use windtunnel_ledger::metric::Metric;
@@ -21,11 +23,13 @@ use windtunnel_ledger::stats;
 use windtunnel_ledger::unit::Nanos;
 use windtunnel_ledger::wire::Purpose;
 
-use crate::machine;
+use crate::conditions::Before;
+use crate::machine::{self, Root};
 use crate::progress::Progress;
 use crate::session::Session;
-use crate::spawn::{self, Left};
+use crate::spawn::{self, Errand, Left};
 use crate::subject::Built;
+use crate::watch::{self, Gpus};
 use crate::workspace::Workspace;
 
 /// What is expected of a case whose time cannot be guessed.
@@ -35,9 +39,10 @@ const UNKNOWN_TIME: Nanos = Nanos(5_000_000_000);
 pub(crate) fn measure(
     session: &mut Session,
     workspace: &Workspace,
+    rules: Option<&Rules>,
     progress: Progress,
 ) -> Result<()> {
-    let mut place = Place::of(session, workspace)?;
+    let mut place = Place::of(session, workspace, rules)?;
     let due = schedule(&session.run);
     place.rounds(session, due, progress)
 }
@@ -49,7 +54,8 @@ pub(crate) fn measure_gate(
     workspace: &Workspace,
     progress: Progress,
 ) -> Result<()> {
-    let mut place = Place::of(session, workspace)?;
+    // Void rounds are not repeated here: the pairs of a gate are planned ahead.
+    let mut place = Place::of(session, workspace, None)?;
     loop {
         let due = gate::schedule::next(&session.run, terms, &session.records);
         if due.is_empty() {
@@ -70,7 +76,7 @@ pub(crate) fn is_finished(run: &Run, records: &[Record]) -> bool {
     if let Some(terms) = &run.gate {
         return gate::schedule::next(run, terms, records).is_empty();
     }
-    let over = Over::from(records);
+    let over = Over::from(records, None);
     schedule(run).iter().all(|due| over.contains(run, *due))
 }
 
@@ -78,13 +84,20 @@ pub(crate) fn is_finished(run: &Run, records: &[Record]) -> bool {
 struct Place<'a> {
     workspace: &'a Workspace,
     machine: Machine,
+    gpus: Option<Arc<dyn Gpus>>,
+    /// Conditions under which a round is void.
+    rules: Option<&'a Rules>,
     log: Log,
 }
 
 impl<'a> Place<'a> {
     /// This machine, unless the session was begun on another kind.
-    fn of(session: &Session, workspace: &'a Workspace) -> Result<Place<'a>> {
-        let machine = machine::read();
+    fn of(
+        session: &Session,
+        workspace: &'a Workspace,
+        rules: Option<&'a Rules>,
+    ) -> Result<Place<'a>> {
+        let (machine, gpus) = watch::machine(machine::read());
         let own = session.records.iter().filter(|record| record.run == session.run.id);
         let keys = own.map(|record| record.environment.machine.key());
         if let Some(other) = keys.into_iter().find(|key| *key != machine.key()) {
@@ -94,14 +107,14 @@ impl<'a> Place<'a> {
             );
         }
         let log = Log::open(&session.path.with_extension("log"))?;
-        Ok(Place { workspace, machine, log })
+        Ok(Place { workspace, machine, gpus, rules, log })
     }
 
     /// Measures those of `due` that no record holds yet.
     fn rounds(&mut self, session: &mut Session, due: Vec<Due>, progress: Progress) -> Result<()> {
         let Session { run, built, times, path: _, store, records } = session;
         let time = |due: &Due| times.get(due.case).copied().flatten().unwrap_or(UNKNOWN_TIME);
-        let mut over = Over::from(records.as_slice());
+        let mut over = Over::from(records.as_slice(), self.rules);
         let due: Vec<Due> = due.into_iter().filter(|due| !over.contains(run, *due)).collect();
         let total = due.iter().fold(0u64, |sum, due| sum.saturating_add(time(due).0));
         let mut bar = progress.run(due.len(), Nanos(total));
@@ -125,13 +138,21 @@ impl<'a> Place<'a> {
             bar.begin(&what);
             let command = self.command(built_one, case, due.purpose);
             self.log.write(&format!("{what}\n  {command}"))?;
-            let record = self.one_round(run, due, built_one, command);
-            store.append(&record)?;
-            let result = headline(&record.outcome, case);
-            self.log.write(&format!("  {result} ({})", record.conditions.wall))?;
-            bar.end(&what, &result, expected, record.conditions.wall);
-            over.add(&record);
-            records.push(record);
+            // A round that is void is run again at once, until it counts or has had its chances.
+            loop {
+                let record = self.one_round(run, due, built_one, command.clone());
+                store.append(&record)?;
+                let result = headline(&record.outcome, case);
+                self.log.write(&format!("  {result} ({})", record.conditions.wall))?;
+                over.add(&record);
+                if over.contains(run, due) {
+                    bar.end(&what, &result, expected, record.conditions.wall);
+                    records.push(record);
+                    break;
+                }
+                bar.begin(&format!("{what}, again: {result}"));
+                records.push(record);
+            }
         }
         Ok(())
     }
@@ -146,11 +167,19 @@ impl<'a> Place<'a> {
 
     fn one_round(&self, run: &Run, due: Due, built: &Built, command: String) -> Record {
         let case = &run.cases[due.case].case;
+        let before = Before::read(Root::here());
         let at = Timestamp::now();
-        let load_before = machine::load_average(&machine::Root::here());
         let left = match &built.probe {
-            Ok(probe) => spawn::run(probe, self.workspace.root(), case, due.purpose),
+            Ok(probe) => {
+                let errand = Errand { case, purpose: due.purpose, gpus: self.gpus.clone() };
+                spawn::run(probe, self.workspace.root(), errand)
+            }
             Err(failure) => not_built(failure),
+        };
+        let conditions = before.until_now(left.wall);
+        let conditions = match &left.trace {
+            Some(trace) => conditions.with(trace),
+            None => conditions,
         };
         Record {
             run: run.id.clone(),
@@ -159,10 +188,27 @@ impl<'a> Place<'a> {
             subject: built.subject.clone(),
             case: case.clone(),
             environment: Environment { machine: self.machine.clone(), build: left.build },
-            conditions: Conditions { load_before, wall: left.wall },
+            outcome: judged(left.outcome, &conditions, case, self.rules),
+            conditions,
             command,
-            outcome: left.outcome,
+            trace: left.trace,
         }
+    }
+}
+
+/// The outcome under the rules: what was measured under conditions that they forbid is void. What is
+/// exact does not depend on conditions.
+fn judged(
+    outcome: Outcome,
+    conditions: &Conditions,
+    case: &Case,
+    rules: Option<&Rules>,
+) -> Outcome {
+    let rules = rules.filter(|_| !case.workload.is_exact());
+    let breaches = rules.map_or_else(Vec::new, |rules| rules.broken_by(conditions));
+    match outcome {
+        Outcome::Measured(samples) if !breaches.is_empty() => Outcome::Void { breaches, samples },
+        outcome => outcome,
     }
 }
 
@@ -219,11 +265,17 @@ fn rounds(run: &Run, purpose: Purpose, count: fn(&Planned) -> u32) -> Vec<Due> {
 struct Over {
     rounds: BTreeSet<(Subject, CaseId, u32, Purpose)>,
     cases: BTreeSet<(Subject, CaseId)>,
+    /// How often a round was void.
+    voids: BTreeMap<(Subject, CaseId, u32), u32>,
+    /// How often it may be.
+    chances: u32,
 }
 
 impl Over {
-    fn from(records: &[Record]) -> Over {
-        let mut over = Over::default();
+    /// Under these rules; without any, a void round that was kept is over.
+    fn from(records: &[Record], rules: Option<&Rules>) -> Over {
+        let chances = rules.map_or(1, |rules| rules.repeats.saturating_add(1));
+        let mut over = Over { chances, ..Over::default() };
         records.iter().for_each(|record| over.add(record));
         over
     }
@@ -233,6 +285,12 @@ impl Over {
         let round = record.round;
         match record.outcome {
             Outcome::Measured(_) => self.rounds.insert((subject, case, round, Purpose::Measure)),
+            Outcome::Void { .. } => {
+                let voids = self.voids.entry((subject.clone(), case.clone(), round)).or_default();
+                *voids += 1;
+                *voids >= self.chances
+                    && self.rounds.insert((subject, case, round, Purpose::Measure))
+            }
             Outcome::Attributed(_) => {
                 self.rounds.insert((subject, case, round, Purpose::Attribute))
             }
@@ -249,7 +307,8 @@ impl Over {
 }
 
 fn not_built(failure: &Failure) -> Left {
-    Left { build: None, outcome: Outcome::Failed(failure.clone()), wall: Nanos(0) }
+    let outcome = Outcome::Failed(failure.clone());
+    Left { build: None, outcome, wall: Nanos(0), trace: None }
 }
 
 /// One line about a round: the first metric of its workload, or what went wrong.
@@ -262,6 +321,10 @@ fn headline(outcome: &Outcome, case: &Case) -> String {
             format!("{} {value}", metric.spec().label)
         }
         Outcome::Attributed(_) => "`windtunnel explain` shows where the time went".to_owned(),
+        Outcome::Void { breaches, .. } => {
+            let reasons: Vec<String> = breaches.iter().map(ToString::to_string).collect();
+            format!("void: {}", reasons.join("; "))
+        }
         Outcome::Failed(failure) => format!("failed: {failure}"),
         Outcome::Skipped(reason) => format!("skipped: {reason}"),
     }

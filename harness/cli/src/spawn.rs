@@ -15,10 +15,12 @@ use windtunnel_ledger::attribution::{Attribution, Work};
 use windtunnel_ledger::case::Case;
 use windtunnel_ledger::environment::Build;
 use windtunnel_ledger::record::{Failure, IterationKind, Outcome, Samples};
+use windtunnel_ledger::trace::{Mark, Trace, Watched};
 use windtunnel_ledger::unit::Nanos;
-use windtunnel_ledger::wire::{Message, Order, PROTOCOL, Purpose};
+use windtunnel_ledger::wire::{Message, Order, PROTOCOL, Phases, Purpose};
 
-use crate::machine;
+use crate::machine::{self, Root};
+use crate::watch::{self, Gpus};
 
 /// What a child left.
 pub(crate) struct Left {
@@ -28,10 +30,14 @@ pub(crate) struct Left {
     pub(crate) outcome: Outcome,
     /// From its start to its end.
     pub(crate) wall: Nanos,
+    /// What was seen of it meanwhile.
+    pub(crate) trace: Option<Trace>,
 }
 
 /// The argument that makes a probe exit when its stdin ends, so that it does not outlive us.
 const UNTIL_EOF: &str = "--until-eof";
+/// The feature of a probe that can use GPUs. What others do on them is nothing to one that cannot.
+const GPU_FEATURE: &str = "cuda";
 /// A line longer than this is no message.
 const LONGEST_LINE: u64 = 64 << 20;
 /// How long a child that has said everything may take to exit.
@@ -42,27 +48,43 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// How long the end of a child's stderr is waited for once the child is gone.
 const TAIL_GRACE: Duration = Duration::from_secs(1);
 
-/// Runs `case` on `probe` for `purpose`, to its end or to its deadline, in the folder `root`: where
-/// the paths in cases begin.
-pub(crate) fn run(probe: &Path, root: &Path, case: &Case, purpose: Purpose) -> Left {
+/// What a child is started for, and who looks on.
+pub(crate) struct Errand<'a> {
+    /// The case to run.
+    pub(crate) case: &'a Case,
+    /// What for.
+    pub(crate) purpose: Purpose,
+    /// The GPUs to watch with it, if it was built for them.
+    pub(crate) gpus: Option<Arc<dyn Gpus>>,
+}
+
+/// Runs an errand on `probe` to its end or to its deadline, in the folder `root`: where the paths in
+/// cases begin. It is watched.
+pub(crate) fn run(probe: &Path, root: &Path, errand: Errand<'_>) -> Left {
+    let Errand { case, purpose, gpus } = errand;
     let start = Instant::now();
     let kills = machine::out_of_memory_kills();
-    let left =
-        |build, outcome| Left { build, outcome, wall: Nanos(start.elapsed().as_nanos() as u64) };
+    let left = |build, outcome, trace| Left {
+        build,
+        outcome,
+        wall: Nanos(start.elapsed().as_nanos() as u64),
+        trace,
+    };
     let mut child = match command(probe, root).spawn() {
         Ok(child) => child,
         Err(error) => {
             let error = format!("`{}`: {error}", probe.display());
-            return left(None, Outcome::Failed(Failure::Start { error }));
+            return left(None, Outcome::Failed(Failure::Start { error }), None);
         }
     };
+    let watcher = watch::start(Root::here(), child.id(), gpus);
 
     let tail = Tail::keep(child.stderr.take());
     let lines = read_lines(child.stdout.take());
     // A child that does not read its case fails in ways that are seen below. Its stdin stays open.
     let mut stdin = child.stdin.take();
     if let Some(stdin) = &mut stdin {
-        let _ = stdin.write_all(order(case, purpose).as_bytes());
+        let _ = stdin.write_all(order(case, purpose, Phases::Told).as_bytes());
     }
 
     let deadline = start + Duration::from_nanos(case.deadline.0);
@@ -77,6 +99,11 @@ pub(crate) fn run(probe: &Path, root: &Path, case: &Case, purpose: Purpose) -> L
     // Reaped above if it ended by itself, and here if it was killed.
     let _ = child.wait();
     drop(stdin);
+    let mut trace = watcher.stop(std::mem::take(&mut said.marks));
+    let has_gpus = said.build.as_ref().is_some_and(|b| b.features.iter().any(|f| f == GPU_FEATURE));
+    if let Some(trace) = trace.as_mut().filter(|_| !has_gpus) {
+        trace.tracks.retain(|track| track.of == Watched::Process);
+    }
     let tail = tail.text();
 
     let outcome = match (end, status) {
@@ -102,7 +129,7 @@ pub(crate) fn run(probe: &Path, root: &Path, case: &Case, purpose: Purpose) -> L
             Outcome::Failed(crashed(status, killed, tail))
         }
     };
-    left(said.build, outcome)
+    left(said.build, outcome, trace)
 }
 
 /// A probe in a process group of its own, so that whatever it starts can be ended with it, and
@@ -260,6 +287,7 @@ struct Said {
     samples: Option<Samples>,
     /// Where the time went, if it was asked.
     attributed: Option<(Nanos, BTreeMap<String, Work>)>,
+    marks: Vec<Mark>,
 }
 
 /// How a child stopped talking.
@@ -313,6 +341,7 @@ impl Said {
                         iterations: Vec::new(),
                     });
                 }
+                (Message::Phase(mark), _) if self.build.is_some() => self.marks.push(mark),
                 (Message::Iteration(iteration), Some(samples)) => {
                     samples.iterations.push(iteration)
                 }
@@ -333,14 +362,14 @@ impl Said {
 }
 
 /// The line that a probe reads from its stdin.
-fn order(case: &Case, purpose: Purpose) -> String {
-    let order = Order { protocol: PROTOCOL, case: case.clone(), purpose };
+fn order(case: &Case, purpose: Purpose, phases: Phases) -> String {
+    let order = Order { protocol: PROTOCOL, case: case.clone(), purpose, phases };
     serde_json::to_string(&order).expect("a case is plain data") + "\n"
 }
 
 /// A line for a shell that runs `case` on `probe` for `purpose` once more.
 pub(crate) fn shell_line(probe: &Path, case: &Case, purpose: Purpose) -> String {
-    let order = order(case, purpose);
+    let order = order(case, purpose, Phases::Silent);
     let quoted = |text: &str| {
         shlex::try_quote(text).map_or_else(|_| format!("{text:?}"), std::borrow::Cow::into_owned)
     };

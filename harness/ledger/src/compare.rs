@@ -243,7 +243,10 @@ impl OneSide<'_> {
     fn digests(&self) -> BTreeSet<Vec<String>> {
         let samples = self.records.iter().filter_map(|record| match &record.outcome {
             Outcome::Measured(samples) => Some(samples),
-            Outcome::Attributed(_) | Outcome::Failed(_) | Outcome::Skipped(_) => None,
+            Outcome::Attributed(_)
+            | Outcome::Void { .. }
+            | Outcome::Failed(_)
+            | Outcome::Skipped(_) => None,
         });
         samples.map(|s| s.digests().iter().map(ToString::to_string).collect()).collect()
     }

@@ -10,8 +10,9 @@
 //! 2. [`wire`]: how the CLI tells it to a probe, and what the probe answers;
 //! 3. [`timeline`]: when each token came, and the [`metric`]s that follow from it; [`fidelity`]: how
 //!    near the logits are to a reference;
-//! 4. [`record`]: what one round left, with its [`environment`], and [`attribution`]: where the time
-//!    of its steps went, if it was run to learn that;
+//! 4. [`record`]: what one round left, with its [`environment`], its [`conditions`] and the [`trace`]
+//!    of whoever watched it, and [`attribution`]: where the time of its steps went, if it was run to
+//!    learn that;
 //! 5. [`store`]: the file in which records are appended, one JSON line each;
 //! 6. [`summary`]: the rounds of one case and subject, reduced by [`stats`] to one number for each
 //!    [`series`], or all their samples to the percentiles of a [`tail`];
@@ -27,12 +28,14 @@ pub mod attribution;
 pub mod calibration;
 pub mod case;
 pub mod compare;
+pub mod conditions;
 pub mod environment;
 pub mod fidelity;
 pub mod gate;
 pub mod holding;
 pub mod judge;
 pub mod margin;
+pub mod memory;
 pub mod metric;
 pub mod policy;
 pub mod proportion;
@@ -43,6 +46,7 @@ pub mod store;
 pub mod summary;
 pub mod tail;
 pub mod timeline;
+pub mod trace;
 pub mod unit;
 pub mod upstream;
 pub mod verdict;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::case::{CaseId, matches};
+use crate::conditions::Rules;
 use crate::margin::Margin;
 use crate::metric::{Class, Metric};
 use crate::series::{Quantile, Series};
@@ -20,6 +21,8 @@ pub struct Policy {
     pub inconclusive: Weight,
     /// How long to measure.
     pub budget: Budget,
+    /// Under which conditions a round counts.
+    pub conditions: Rules,
     /// The margin of each class of metrics.
     pub margins: Margins,
     /// The least margin of tails, whatever the class: a tail is noisier than its median.

@@ -8,11 +8,14 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::attribution::Attribution;
 use crate::case::{Case, CaseId, Dtype};
+use crate::conditions::Breach;
+pub use crate::conditions::Conditions;
 use crate::environment::Environment;
 use crate::gate::Terms;
 use crate::holding::Holding;
 use crate::metric::Metric;
 use crate::timeline::Values;
+use crate::trace::Trace;
 use crate::unit::Nanos;
 
 /// What one child process left, whatever became of it.
@@ -36,6 +39,9 @@ pub struct Record {
     pub command: String,
     /// What became of it.
     pub outcome: Outcome,
+    /// What was seen of it over time; none if nobody watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Trace>,
 }
 
 /// The name of one run, unique on its machine: when it was started, and what was asked for.
@@ -119,15 +125,6 @@ impl fmt::Display for Subject {
     }
 }
 
-/// The state of the machine around a round.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Conditions {
-    /// Load average over one minute before the child was started; none where it cannot be read.
-    pub load_before: Option<f64>,
-    /// From the start of the child to its end.
-    pub wall: Nanos,
-}
-
 /// What became of a round.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -136,6 +133,13 @@ pub enum Outcome {
     Measured(Samples),
     /// It ran to its end, only to tell where the time goes.
     Attributed(Attribution),
+    /// It ran to its end under conditions that the rules forbid: kept, and not counted.
+    Void {
+        /// The rules that were broken.
+        breaches: Vec<Breach>,
+        /// What it measured nevertheless.
+        samples: Samples,
+    },
     /// It did not.
     Failed(Failure),
     /// The engine cannot do this, by design; the reason is the engine's.
@@ -394,6 +398,7 @@ pub(crate) mod tests {
                 once: BTreeMap::new(),
                 iterations: rates.iter().map(iteration).collect(),
             }),
+            trace: None,
         }
     }
 
@@ -440,7 +445,11 @@ pub(crate) mod tests {
             Failure::Lingered { grace: Nanos(1), tail: String::new() },
         ];
         let outcomes = failures.into_iter().map(Outcome::Failed);
-        for outcome in outcomes.chain([Outcome::Skipped("r".into())]) {
+        let Outcome::Measured(samples) = record(".", "a", 1, &[1.5]).outcome else {
+            unreachable!()
+        };
+        let void = Outcome::Void { breaches: vec![Breach::Swapped { pages: 3 }], samples };
+        for outcome in outcomes.chain([Outcome::Skipped("r".into()), void]) {
             let mut record = record(".", "a", 1, &[1.5]);
             record.outcome = outcome;
             let json = serde_json::to_string(&record).unwrap();

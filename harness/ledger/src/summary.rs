@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::case::{CaseHash, CaseId, DeviceMap, Dtype};
+use crate::conditions::Breach;
 use crate::holding::Holding;
 use crate::metric::Metric;
 use crate::record::{Digest, Failure, IterationKind, Outcome, Record, Stored, Subject};
@@ -33,8 +34,8 @@ pub struct Summary {
     pub caveats: Vec<Caveat>,
 }
 
-/// A round without samples.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A round without samples that count.
+#[derive(Clone, Debug, PartialEq)]
 pub enum Unmeasured {
     /// It failed.
     Failed {
@@ -42,6 +43,13 @@ pub enum Unmeasured {
         round: u32,
         /// Why.
         failure: Failure,
+    },
+    /// It ran under conditions that the rules forbid.
+    Void {
+        /// Which round.
+        round: u32,
+        /// The rules that were broken.
+        breaches: Vec<Breach>,
     },
     /// The engine cannot do it.
     Skipped {
@@ -56,6 +64,10 @@ impl fmt::Display for Unmeasured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Unmeasured::Failed { round, failure } => write!(f, "round {round} failed: {failure}"),
+            Unmeasured::Void { round, breaches } => {
+                let reasons: Vec<String> = breaches.iter().map(Breach::to_string).collect();
+                write!(f, "round {round} does not count: {}", reasons.join("; "))
+            }
             Unmeasured::Skipped { reason, .. } => write!(f, "skipped: {reason}"),
         }
     }
@@ -226,6 +238,9 @@ fn summary(records: &[&Record]) -> Summary {
             Outcome::Failed(failure) => {
                 unmeasured.push(Unmeasured::Failed { round, failure: failure.clone() });
             }
+            Outcome::Void { breaches, .. } => {
+                unmeasured.push(Unmeasured::Void { round, breaches: breaches.clone() });
+            }
             Outcome::Skipped(reason) => {
                 unmeasured.push(Unmeasured::Skipped { round, reason: reason.clone() });
             }
@@ -270,7 +285,10 @@ fn summary(records: &[&Record]) -> Summary {
 fn outliers(records: &[&Record], series: Series) -> Option<Caveat> {
     let of_round = |record: &&Record| match &record.outcome {
         Outcome::Measured(samples) => Some((record.round, series.of_round(samples)?)),
-        Outcome::Attributed(_) | Outcome::Failed(_) | Outcome::Skipped(_) => None,
+        Outcome::Attributed(_)
+        | Outcome::Void { .. }
+        | Outcome::Failed(_)
+        | Outcome::Skipped(_) => None,
     };
     let rounds: Vec<(u32, f64)> = records.iter().filter_map(of_round).collect();
     let values: Vec<f64> = rounds.iter().map(|(_, value)| *value).collect();
@@ -345,6 +363,11 @@ mod tests {
             [record(".", "a", 1, &[1.0]), record(".", "a", 2, &[]), record(".", "a", 3, &[])];
         records[1].outcome = Outcome::Failed(Failure::Start { error: "no such file".into() });
         records[2].outcome = Outcome::Skipped("naive runs f32 only".into());
+        let mut void = record(".", "a", 4, &[100.0]);
+        let Outcome::Measured(samples) = void.outcome else { unreachable!() };
+        let breaches = vec![Breach::Swapped { pages: 3 }];
+        void.outcome = Outcome::Void { breaches, samples };
+        let records = [records.as_slice(), &[void]].concat();
         let summary = summarise(&records).remove(0);
         assert_eq!(summary.series[0].1.rounds, [1.0]);
         assert_eq!(summary.series[0].1.spread, None);
@@ -353,7 +376,8 @@ mod tests {
             told,
             [
                 "round 2 failed: the probe could not be started: no such file",
-                "skipped: naive runs f32 only"
+                "skipped: naive runs f32 only",
+                "round 4 does not count: 3 pages were swapped: free memory, or switch swap off"
             ]
         );
         assert_eq!(summary.caveats, [Caveat::FewRounds(1)]);

@@ -15,6 +15,7 @@ use crate::environment::Build;
 use crate::holding::Holding;
 use crate::metric::Metric;
 use crate::record::{Iteration, Stored};
+use crate::trace::Mark;
 use crate::unit::Nanos;
 
 /// The number of this protocol. A probe that speaks another one says so in its `hello` and the
@@ -31,6 +32,10 @@ pub struct Order {
     /// What for.
     #[serde(default, skip_serializing_if = "Purpose::is_measure")]
     pub purpose: Purpose,
+    /// Whether to tell phases. An asker that is older than phases does not ask for them, and would
+    /// not understand them.
+    #[serde(default, skip_serializing_if = "Phases::are_silent")]
+    pub phases: Phases,
 }
 
 /// What a case is run for.
@@ -49,6 +54,24 @@ pub enum Purpose {
 impl Purpose {
     fn is_measure(&self) -> bool {
         *self == Purpose::Measure
+    }
+}
+
+/// Whether a probe tells its phases.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phases {
+    /// It does not.
+    #[default]
+    Silent,
+    /// It does.
+    Told,
+}
+
+impl Phases {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]
+    fn are_silent(&self) -> bool {
+        *self == Phases::Silent
     }
 }
 
@@ -79,6 +102,10 @@ pub enum Message {
         /// What is known once a round, each value in its metric's unit.
         values: BTreeMap<Metric, f64>,
     },
+    /// A phase has begun, on the system's monotonic clock. Phases within an iteration are told after
+    /// it, so that nothing is written while the clock counts. Probes that are older than phases tell
+    /// none.
+    Phase(Mark),
     /// One iteration is done.
     Iteration(Iteration),
     /// All iterations of an attribution round are done.
@@ -118,6 +145,8 @@ impl Message {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trace::Phase;
+    use crate::unit::Nanos;
 
     #[test]
     fn messages_are_single_lines_and_survive() {
@@ -135,6 +164,7 @@ mod tests {
                 }],
                 values: [(Metric::LoadTime, 1.5e9)].into_iter().collect(),
             },
+            Message::Phase(Mark { at: Nanos(5), phase: Phase::Iteration(2) }),
             Message::Unsupported { reason: "two\nlines".into() },
             Message::End { values: BTreeMap::new() },
         ];

@@ -2,17 +2,22 @@
 
 use std::time::Instant;
 
+use rustix::time::{ClockId, clock_gettime};
 use windtunnel_ledger::Nanos;
 
 /// A monotonic clock that starts at zero.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock(Instant);
+pub struct Clock {
+    start: Instant,
+    /// The same moment on the system's clock.
+    origin: Nanos,
+}
 
 impl Clock {
     /// A clock that shows zero now.
     #[must_use]
     pub fn start() -> Clock {
-        Clock(Instant::now())
+        Clock { origin: monotonic(), start: Instant::now() }
     }
 
     /// The time since its start.
@@ -24,7 +29,33 @@ impl Clock {
     /// What it showed at `moment`; zero before its start.
     #[must_use]
     pub fn at(&self, moment: Instant) -> Nanos {
-        let since = moment.saturating_duration_since(self.0);
+        let since = moment.saturating_duration_since(self.start);
         Nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// What the system's monotonic clock showed when this one showed `moment`.
+    #[must_use]
+    pub fn on_system(&self, moment: Nanos) -> Nanos {
+        Nanos(self.origin.0.saturating_add(moment.0))
+    }
+}
+
+/// The system's monotonic clock, which every process reads alike.
+#[must_use]
+pub fn monotonic() -> Nanos {
+    let time = clock_gettime(ClockId::Monotonic);
+    Nanos(time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_is_the_same_on_both_clocks() {
+        let before = monotonic();
+        let clock = Clock::start();
+        let moment = clock.on_system(clock.now());
+        assert!(before <= moment && moment <= monotonic());
     }
 }

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
-use windtunnel_ledger::wire::{Message, PROTOCOL, Purpose};
+use windtunnel_ledger::wire::{Message, PROTOCOL, Phases, Purpose};
 use windtunnel_probe::{attribute, measure, process};
 
 fn main() -> ExitCode {
@@ -36,9 +36,13 @@ fn run() -> Result<()> {
     windtunnel_probe::fault::begin()?;
     // Which cases there are may differ though the protocol is the same.
     let case = serde_json::from_value(order.case).context("this probe does not know such a case");
+    let mut tell = |message: &Message| match message {
+        Message::Phase(_) if order.phases == Phases::Silent => Ok(()),
+        message => say(message),
+    };
     let last = case.and_then(|case| match order.purpose {
-        Purpose::Measure => measure::case(&case, &mut say),
-        Purpose::Attribute => attribute::case(&case, &mut say),
+        Purpose::Measure => measure::case(&case, &mut tell),
+        Purpose::Attribute => attribute::case(&case, &mut tell),
     });
     say(&last.unwrap_or_else(|error| measure::verdict_on(&error)))
 }
@@ -50,6 +54,8 @@ struct Asked {
     case: serde_json::Value,
     #[serde(default)]
     purpose: Purpose,
+    #[serde(default)]
+    phases: Phases,
 }
 
 /// Reads an [`Order`](windtunnel_ledger::wire::Order).

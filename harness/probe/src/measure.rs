@@ -12,11 +12,12 @@ use windtunnel_ledger::case::{self, Arrival, Case, Shape, Source, Workload};
 use windtunnel_ledger::holding::{self, Held};
 use windtunnel_ledger::record::{self, Digest, Iteration, IterationKind};
 use windtunnel_ledger::timeline::Values;
+use windtunnel_ledger::trace::{Mark, Phase};
 use windtunnel_ledger::wire::Message;
 use windtunnel_ledger::{Bytes, Metric, Nanos};
 
-use crate::clock::Clock;
-use crate::drive::outputs;
+use crate::clock::{self, Clock};
+use crate::drive::{Answer, outputs};
 use crate::process;
 use crate::traffic::Traffic;
 use crate::workload::parity::{self, Reference, vectors};
@@ -32,12 +33,17 @@ pub type Say<'a> = dyn FnMut(&Message) -> Result<()> + 'a;
 ///
 /// When the engine cannot do it, or `say` fails.
 pub fn case(case: &Case, say: &mut Say<'_>) -> Result<Message> {
+    begin(Phase::Load, say)?;
     let embeds = Purpose::of(&model(case))? == Purpose::Embedding;
-    match case.workload {
+    let last = match case.workload {
         Workload::Embed { .. } => embed(case, say),
         Workload::Parity { .. } if embeds => embed(case, say),
         _ => generate(case, say),
+    }?;
+    if let Message::End { .. } = last {
+        begin(Phase::Done, say)?;
     }
+    Ok(last)
 }
 
 /// The last message of a case that ran to its end, with `values` that are known only then.
@@ -65,12 +71,14 @@ fn embed(case: &Case, say: &mut Say<'_>) -> Result<Message> {
     match case.workload {
         Workload::Embed { batch, requests, prompt } => {
             for (index, kind) in iterations(case) {
+                begin(phase(index, kind), say)?;
                 let counts = [requests, batch];
                 let done = embed::iteration(&embedder, case, counts, prompt, index, &clock)?;
                 tell(case, kind, done, say)?;
             }
         }
         Workload::Parity { tolerance } => {
+            begin(Phase::Iteration(0), say)?;
             let reference = reference.context("no reference was read")?;
             let done = vectors::iteration(&embedder, &reference, tolerance)?;
             tell(case, IterationKind::Timed, done, say)?;
@@ -108,6 +116,13 @@ fn generate(case: &Case, say: &mut Say<'_>) -> Result<Message> {
     loaded(case, load_time, footprint, holdings, engine.loaded(), engine.attention(), say)?;
 
     let mut values = BTreeMap::new();
+    if let Workload::Idle { .. }
+    | Workload::Soak { .. }
+    | Workload::Parity { .. }
+    | Workload::Quality { .. } = case.workload
+    {
+        begin(Phase::Iteration(0), say)?;
+    }
     match case.workload {
         Workload::Idle { duration, requests } => {
             let (outputs, values) = idle::iteration(engine, case, duration, requests)?;
@@ -141,6 +156,7 @@ fn generate(case: &Case, say: &mut Say<'_>) -> Result<Message> {
         | Workload::Serve { .. }
         | Workload::Embed { .. } => {
             for (index, kind) in iterations(case) {
+                begin(phase(index, kind), say)?;
                 let engine = &mut engine;
                 let (answers, values) = match case.workload {
                     Workload::Context { shallow, depth, output } => {
@@ -151,7 +167,13 @@ fn generate(case: &Case, say: &mut Say<'_>) -> Result<Message> {
                         let usage = serve::Usage { traffic, requests, batch, prefix_cache, slo };
                         serve::iteration(engine, case, &usage, index, &clock)?
                     }
-                    _ => together::iteration(engine, case, index, &clock)?,
+                    _ => {
+                        let (answers, values) = together::iteration(engine, case, index, &clock)?;
+                        for mark in halves(&answers, &clock) {
+                            say(&Message::Phase(mark))?;
+                        }
+                        (answers, values)
+                    }
                 };
                 tell(case, kind, (digest(case, &outputs(&answers)), values), say)?;
             }
@@ -168,6 +190,32 @@ fn iterations(case: &Case) -> impl Iterator<Item = (u32, IterationKind)> {
         true => (index, IterationKind::WarmUp),
         false => (index, IterationKind::Timed),
     })
+}
+
+/// Says that `phase` begins now.
+fn begin(phase: Phase, say: &mut Say<'_>) -> Result<()> {
+    say(&Message::Phase(Mark { at: clock::monotonic(), phase }))
+}
+
+/// The phase of an iteration.
+fn phase(index: u32, kind: IterationKind) -> Phase {
+    match kind {
+        IterationKind::WarmUp => Phase::WarmUp(index),
+        IterationKind::Timed => Phase::Iteration(index),
+    }
+}
+
+/// When requests that were submitted together began with their prompts, and when the last of them
+/// began to decode, if it did.
+fn halves(answers: &[Answer], clock: &Clock) -> Vec<Mark> {
+    let timelines = || answers.iter().map(|answer| &answer.timeline);
+    let submitted = timelines().map(|timeline| timeline.submitted).min();
+    let first = timelines().filter_map(|timeline| timeline.tokens.first()).max().copied();
+    let decodes = timelines().any(|timeline| timeline.tokens.len() > 1);
+    let mark = |phase| move |moment| Mark { at: clock.on_system(moment), phase };
+    let prefill = submitted.map(mark(Phase::Prefill));
+    let decode = first.filter(|_| decodes).map(mark(Phase::Decode));
+    prefill.into_iter().chain(decode).collect()
 }
 
 /// Says that the model is loaded; where `case` is run for that, in which parts of the time.

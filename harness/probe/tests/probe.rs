@@ -17,7 +17,8 @@ use windtunnel_ledger::case::{
 };
 use windtunnel_ledger::holding::Held;
 use windtunnel_ledger::record::{Iteration, IterationKind};
-use windtunnel_ledger::wire::{Message, Order, PROTOCOL, Purpose};
+use windtunnel_ledger::trace::Phase;
+use windtunnel_ledger::wire::{Message, Order, PROTOCOL, Phases, Purpose};
 use windtunnel_ledger::{Bytes, Metric, Nanos, Tokens};
 
 fn case(workload: Workload) -> Case {
@@ -52,7 +53,8 @@ fn probe(input: &str) -> Output {
 }
 
 fn order(protocol: u32, case: &Case) -> String {
-    let order = Order { protocol, case: case.clone(), purpose: Purpose::Measure };
+    let (purpose, phases) = (Purpose::Measure, Phases::Silent);
+    let order = Order { protocol, case: case.clone(), purpose, phases };
     serde_json::to_string(&order).unwrap() + "\n"
 }
 
@@ -94,6 +96,30 @@ fn measured(case: &Case) -> (Vec<Iteration>, BTreeMap<Metric, f64>) {
     let mut once = values.clone();
     once.extend(last);
     (iterations(&messages).into_iter().cloned().collect(), once)
+}
+
+#[test]
+fn phases_are_told_to_those_who_ask_in_the_order_in_which_they_begin() {
+    let case = case(DECODE);
+    let order = Order { protocol: PROTOCOL, case, phases: Phases::Told };
+    let output = probe(&(serde_json::to_string(&order).unwrap() + "\n"));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let messages = text.lines().map(|line| serde_json::from_str(line).unwrap());
+    let marks: Vec<_> = messages
+        .filter_map(|message| match message {
+            Message::Phase(mark) => Some(mark),
+            _ => None,
+        })
+        .collect();
+    let halves = [Phase::Prefill, Phase::Decode];
+    let mut expected = vec![Phase::Load];
+    for iteration in [Phase::WarmUp(0), Phase::Iteration(1), Phase::Iteration(2)] {
+        expected.push(iteration);
+        expected.extend(halves);
+    }
+    expected.push(Phase::Done);
+    assert_eq!(marks.iter().map(|mark| mark.phase).collect::<Vec<_>>(), expected);
+    assert!(marks.windows(2).all(|pair| pair[0].at <= pair[1].at), "{marks:?}");
 }
 
 #[test]

@@ -3,7 +3,8 @@
 //! In the order in which a page is made:
 //!
 //! 1. [`view`]: what there is to show, as plain values, grouped and counted;
-//! 2. [`plot`]: one SVG for each series, and for each service its latency over its throughput;
+//! 2. [`plot`]: one SVG for each series, for each service its latency over its throughput, and for
+//!    each case a round over time;
 //! 3. [`page`]: the markup around both.
 //!
 //! The page shows what the ledger judges. Nothing is measured, read or written here: the contents of a
@@ -13,6 +14,7 @@ mod page;
 mod plot;
 mod view;
 
+use windtunnel_ledger::case::CaseId;
 use windtunnel_ledger::series::Series;
 use windtunnel_ledger::store::Contents;
 
@@ -26,6 +28,14 @@ pub enum Error {
     Plot {
         /// The series whose plot it was.
         series: Series,
+        /// What the library said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The plotting library refused.
+    #[error("cannot draw a round of `{case}`: {source}")]
+    Trace {
+        /// The case whose round it was.
+        case: CaseId,
         /// What the library said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -43,5 +53,6 @@ pub fn render(contents: &Contents) -> Result<String, Error> {
     let view = View::of(contents);
     let plots = plot::plots(&view)?;
     let services = plot::services(&view)?;
-    Ok(page::page(&view, &plots, &services).into_string())
+    let traces = plot::traces(&view)?;
+    Ok(page::page(&view, &plots, &services, &traces).into_string())
 }

@@ -7,6 +7,7 @@ mod headline;
 mod notes;
 mod percentiles;
 mod results;
+mod rounds;
 mod service;
 mod trade_off;
 mod verdicts;
@@ -16,7 +17,7 @@ use windtunnel_ledger::case::CaseId;
 use windtunnel_ledger::metric::{Better, Metric};
 use windtunnel_ledger::summary::Location;
 
-use crate::plot::{self, Plot, ServicePlot};
+use crate::plot::{self, Plot, ServicePlot, TracePlot};
 use crate::view::View;
 
 const STYLE: &str = include_str!("page/style.css");
@@ -29,7 +30,12 @@ struct Section {
 }
 
 /// The whole document.
-pub(crate) fn page(view: &View<'_>, plots: &[Plot], services: &[ServicePlot]) -> Markup {
+pub(crate) fn page(
+    view: &View<'_>,
+    plots: &[Plot],
+    services: &[ServicePlot],
+    traces: &[TracePlot],
+) -> Markup {
     let sections: Vec<Section> = [
         verdicts::section(view),
         comparison::section(view),
@@ -39,7 +45,9 @@ pub(crate) fn page(view: &View<'_>, plots: &[Plot], services: &[ServicePlot]) ->
         devices::section(view),
         percentiles::section(view),
         plots_section(view, plots),
+        rounds::section(view, traces),
         notes::caveats(view),
+        notes::voids(view),
         notes::failures(view),
         notes::skips(view),
         facts::repeat(view),

@@ -8,6 +8,7 @@ mod axis;
 mod ink;
 mod layout;
 mod service;
+mod trace;
 
 use plotters::backend::SVGBackend;
 use plotters::chart::ChartBuilder;
@@ -21,6 +22,7 @@ use self::ink::Ink;
 pub(crate) use self::ink::SHAPES;
 use self::layout::{Layout, Strip};
 pub(crate) use self::service::{ServicePlot, services};
+pub(crate) use self::trace::{TracePlot, traces};
 use crate::Error;
 use crate::view::View;
 

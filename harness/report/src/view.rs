@@ -80,6 +80,8 @@ pub(crate) struct SubjectResult<'a> {
     pub(crate) tails: Vec<Tail>,
     /// The shell line that repeats its first round.
     pub(crate) command: &'a str,
+    /// Its first round that counts and was watched.
+    pub(crate) watched: Option<&'a Record>,
 }
 
 /// One subject against the base.
@@ -232,11 +234,15 @@ fn scenarios<'a>(
 
     let mut commands: BTreeMap<(&CaseId, &Subject), &str> = BTreeMap::new();
     let mut samples: BTreeMap<(&CaseId, &Subject), Vec<&Samples>> = BTreeMap::new();
+    let mut watched: BTreeMap<(&CaseId, &Subject), &Record> = BTreeMap::new();
     for record in records {
         let key = (&record.case.id, &record.subject);
         commands.entry(key).or_insert(&record.command);
         if let Outcome::Measured(measured) = &record.outcome {
             samples.entry(key).or_default().push(measured);
+            if record.trace.is_some() {
+                watched.entry(key).or_insert(record);
+            }
         }
     }
     for summary in summarise(records) {
@@ -246,9 +252,10 @@ fn scenarios<'a>(
             commands.get(&(&summary.case, &summary.subject)),
         );
         if let (Some(&case), Some(subject), Some(&command)) = known {
-            let measured = samples.get(&(&summary.case, &summary.subject));
-            let tails = measured.map_or_else(Vec::new, |rounds| tail::tails(rounds));
-            cases[case].results.push(SubjectResult { subject, summary, tails, command });
+            let key = (&summary.case, &summary.subject);
+            let tails = samples.get(&key).map_or_else(Vec::new, |rounds| tail::tails(rounds));
+            let watched = watched.get(&key).copied();
+            cases[case].results.push(SubjectResult { subject, summary, tails, command, watched });
         }
     }
 

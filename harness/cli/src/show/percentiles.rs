@@ -54,7 +54,10 @@ fn measured<'a>(summary: &Summary, records: &'a [Record]) -> Vec<&'a Samples> {
         records.iter().filter(|r| r.case.id == summary.case && r.subject == summary.subject);
     let samples = theirs.filter_map(|record| match &record.outcome {
         Outcome::Measured(samples) => Some(samples),
-        Outcome::Attributed(_) | Outcome::Failed(_) | Outcome::Skipped(_) => None,
+        Outcome::Attributed(_)
+        | Outcome::Void { .. }
+        | Outcome::Failed(_)
+        | Outcome::Skipped(_) => None,
     });
     samples.collect()
 }

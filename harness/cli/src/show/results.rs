@@ -110,6 +110,7 @@ fn scenario_table(run: &Run, scenario: &str, rows: &[(&Case, &Summary)]) -> Stri
         }
         let mut absent = match summary.unmeasured.first() {
             Some(Unmeasured::Failed { .. }) => "failed",
+            Some(Unmeasured::Void { .. }) => "void",
             Some(Unmeasured::Skipped { .. }) => "skipped",
             None => "",
         };

@@ -13,3 +13,4 @@ mod mistakes;
 mod revisions;
 mod sandbox;
 mod upstream;
+mod watching;

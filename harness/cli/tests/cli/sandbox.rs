@@ -96,7 +96,7 @@ pub(crate) fn redacted(sandbox: &Sandbox) -> insta::internals::SettingsBindDropG
     settings.add_filter(&regex_escape(&dir.display().to_string()), "DIR");
     settings.add_filter(&regex_escape(FAKE_PROBE), "FAKE-PROBE");
     settings.add_filter(r"\d{8}T\d{9}Z", "TIME");
-    settings.add_filter(r"\n\n[^\n]*: the machine was busy[^\n]*\n", "\n");
+    settings.add_filter(r"(\n\n[^\n]*: the machine was busy[^\n]*)+\n", "\n");
     settings.add_filter(r"(?m)^  (base|head): the machine was busy.*\n", "");
     settings.add_filter(r"\(\d[\d.]* (ns|µs|ms|s)\)", "(WALL)");
     settings.bind_to_scope()

@@ -106,6 +106,7 @@ fn record(
                 values,
             }],
         }),
+        trace: None,
     }
 }
 

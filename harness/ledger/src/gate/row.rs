@@ -110,7 +110,10 @@ pub(super) fn values(records: &[&Record], series: Series) -> Vec<f64> {
 fn by_round(records: &[&Record], series: Series) -> Vec<(u32, Option<f64>)> {
     let number = |record: &&Record| match &record.outcome {
         Outcome::Measured(samples) => Some((record.round, series.of_round(samples))),
-        Outcome::Attributed(_) | Outcome::Failed(_) | Outcome::Skipped(_) => None,
+        Outcome::Attributed(_)
+        | Outcome::Void { .. }
+        | Outcome::Failed(_)
+        | Outcome::Skipped(_) => None,
     };
     records.iter().filter_map(number).collect()
 }

@@ -97,7 +97,10 @@ fn is_hard_here(difference: &Difference) -> bool {
 fn failure(record: &Record) -> Option<(u32, &Failure)> {
     match &record.outcome {
         Outcome::Failed(failure) => Some((record.round, failure)),
-        Outcome::Measured(_) | Outcome::Attributed(_) | Outcome::Skipped(_) => None,
+        Outcome::Measured(_)
+        | Outcome::Attributed(_)
+        | Outcome::Void { .. }
+        | Outcome::Skipped(_) => None,
     }
 }
 
@@ -105,13 +108,19 @@ fn failure(record: &Record) -> Option<(u32, &Failure)> {
 fn declined<'a>(records: &[&'a Record]) -> Option<&'a str> {
     records.iter().find_map(|record| match &record.outcome {
         Outcome::Skipped(reason) => Some(reason.as_str()),
-        Outcome::Measured(_) | Outcome::Attributed(_) | Outcome::Failed(_) => None,
+        Outcome::Measured(_)
+        | Outcome::Attributed(_)
+        | Outcome::Void { .. }
+        | Outcome::Failed(_) => None,
     })
 }
 
 fn digests(record: &Record) -> Option<Vec<Digest>> {
     match &record.outcome {
         Outcome::Measured(samples) => Some(samples.digests().into_iter().cloned().collect()),
-        Outcome::Attributed(_) | Outcome::Failed(_) | Outcome::Skipped(_) => None,
+        Outcome::Attributed(_)
+        | Outcome::Void { .. }
+        | Outcome::Failed(_)
+        | Outcome::Skipped(_) => None,
     }
 }

@@ -13,6 +13,11 @@ pub(super) fn caveats(view: &View<'_>) -> Option<Section> {
     section("caveats", "Caveats", view, &view.caveats())
 }
 
+/// Rounds that do not count.
+pub(super) fn voids(view: &View<'_>) -> Option<Section> {
+    section("voids", "Rounds that do not count", view, &view.voids())
+}
+
 /// Rounds that failed, with the end of what they printed.
 pub(super) fn failures(view: &View<'_>) -> Option<Section> {
     section("failures", "Failures", view, &view.failures())

@@ -65,6 +65,11 @@ impl Ink {
         self.colour().stroke_width(width)
     }
 
+    /// A filling that leaves everything visible.
+    pub(super) fn faint_fill(self) -> ShapeStyle {
+        self.colour().mix(0.12).filled()
+    }
+
     /// A filling that leaves what is under it visible.
     pub(super) fn faint(self) -> RGBAColor {
         self.colour().mix(0.25)

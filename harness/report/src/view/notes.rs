@@ -42,6 +42,22 @@ impl View<'_> {
         troubles
     }
 
+    /// Rounds that do not count.
+    pub(crate) fn voids(&self) -> Vec<Trouble> {
+        let mut troubles = Vec::new();
+        for (case, subject, summary) in self.summaries() {
+            for unmeasured in &summary.unmeasured {
+                if let Unmeasured::Void { round, breaches } = unmeasured {
+                    for breach in breaches {
+                        let place = place(case, Some(subject));
+                        put(&mut troubles, breach.to_string(), None, place, Some(*round));
+                    }
+                }
+            }
+        }
+        troubles
+    }
+
     /// Rounds that failed.
     pub(crate) fn failures(&self) -> Vec<Trouble> {
         let mut troubles = Vec::new();

@@ -14,6 +14,7 @@ use windtunnel_ledger::record::{
     Samples, Skipped, Subject,
 };
 use windtunnel_ledger::store::Contents;
+use windtunnel_ledger::trace::{Gauge, Mark, Phase, Recorder, Trace, Watched};
 use windtunnel_ledger::unit::{Bytes, Nanos, Tokens};
 
 /// The engine of this name at a made-up commit.
@@ -118,7 +119,11 @@ pub(crate) fn record(subject: &Subject, case: &Case, round: u32, cost: f64) -> R
         subject: subject.clone(),
         case: case.clone(),
         environment: environment(),
-        conditions: Conditions { load_before: Some(0.4), wall: Nanos(3_000_000_000) },
+        conditions: Conditions {
+            load_before: Some(0.4),
+            wall: Nanos(3_000_000_000),
+            ..Conditions::default()
+        },
         command: format!("echo '{{\"case\":\"{}\"}}' | target/release/windtunnel-probe", case.id),
         outcome: Outcome::Measured(Samples {
             attention: "cpu-flash".into(),
@@ -128,6 +133,7 @@ pub(crate) fn record(subject: &Subject, case: &Case, round: u32, cost: f64) -> R
             once,
             iterations: vec![iteration],
         }),
+        trace: None,
     }
 }
 
@@ -306,5 +312,43 @@ fn environment() -> Environment {
             features: Vec::new(),
             ..Build::default()
         }),
+    }
+}
+
+/// What was seen of a round of three seconds, on a GPU that became too hot for a while.
+pub(crate) fn watched() -> Trace {
+    const MS: u64 = 1_000_000;
+    let mut process = Recorder::new(Watched::Process, Nanos(20 * MS));
+    let mut gpu = Recorder::new(Watched::Gpu("GPU-0".into()), Nanos(40 * MS));
+    for i in 0..150_i64 {
+        let at = Nanos(i as u64 * 20 * MS);
+        let rss = (i * 40).min(900) * 1024;
+        process.look(at, vec![(Gauge::Rss, Ok(rss)), (Gauge::CpuTime, Ok(i * 40))]);
+        let is_hot = (90..110).contains(&i);
+        let look = vec![
+            (Gauge::SmClock, Ok(if is_hot { 1215 } else { 1980 })),
+            (Gauge::Throttle, Ok(if is_hot { 0x20 } else { 0 })),
+            (Gauge::Power, Err("this operation is not supported".to_owned())),
+        ];
+        if i % 2 == 0 {
+            gpu.look(at, look);
+        }
+    }
+    let mark = |(ms, phase)| Mark { at: Nanos(ms * MS), phase };
+    let marks = [
+        (10, Phase::Load),
+        (600, Phase::WarmUp(0)),
+        (601, Phase::Prefill),
+        (800, Phase::Decode),
+        (1500, Phase::Iteration(1)),
+        (1501, Phase::Prefill),
+        (1700, Phase::Decode),
+        (2900, Phase::Done),
+    ];
+    Trace {
+        origin: Nanos(77),
+        cost: Nanos(150 * MS),
+        marks: marks.map(mark).into(),
+        tracks: vec![process.finish(), gpu.finish()],
     }
 }

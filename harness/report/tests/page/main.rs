@@ -5,8 +5,9 @@ mod contents;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use contents::{begun, case, gate, measured, record, services, spoil, subject};
+use contents::{begun, case, gate, measured, record, services, spoil, subject, watched};
 use windtunnel_ledger::case::{Case, CaseId, Placement, Quant, Workload};
+use windtunnel_ledger::conditions::Breach;
 use windtunnel_ledger::gate::Terms;
 use windtunnel_ledger::holding::{Held, Holding};
 use windtunnel_ledger::metric::Metric;
@@ -166,6 +167,38 @@ fn every_metric_of_several_models() {
     let memory = [Metric::LoadTime, Metric::PeakRss, Metric::WeightBytes, Metric::KvBytes];
     assert_eq!(svgs(&page).len(), workload.metrics().len() + memory.len());
     assert!(page.contains("Only 2 rounds"));
+}
+
+#[test]
+fn a_round_that_was_watched_is_shown_with_its_phases_memory_and_conditions() {
+    let mut contents = measured(&one(), &gate(&[1], &[128]), 2, 0.0);
+    let trace = watched();
+    for record in &mut contents.records {
+        record.conditions = record.conditions.clone().with(&trace);
+        record.trace = Some(trace.clone());
+    }
+    let Outcome::Measured(samples) = contents.records[0].outcome.clone() else { unreachable!() };
+    let breaches = vec![Breach::Foreign { processes: 2 }];
+    contents.records[0].outcome = Outcome::Void { breaches, samples };
+    let page = page("watched", &contents);
+    let section = page.split("<section id=\"rounds\">").nth(1).unwrap();
+    let section = section.split("</section>").next().unwrap();
+    assert_eq!(svgs(section).len(), contents.run.cases.len());
+    for words in [
+        "RSS up to 900 MiB",
+        "CPU up to 2.0 cores",
+        "SM clock up to 1980 MHz",
+        "iteration 1",
+        "≥ 900 MiB (seen every 20.0 ms)",
+        "not available: the engine does not count",
+        "1215 to 1980 MHz, median 1980",
+        "thermal slowdown",
+        "5.00 % of a core",
+    ] {
+        assert!(section.contains(words), "{words}");
+    }
+    let voids = page.split("<section id=\"voids\">").nth(1).unwrap();
+    assert!(voids.contains("2 other processes computed on the GPU."), "{voids}");
 }
 
 #[test]

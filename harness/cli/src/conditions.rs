@@ -1,0 +1,132 @@
+//! Reads in what state the machine is before a round, and what it did during it.
+
+use std::time::Duration;
+
+use windtunnel_ledger::Nanos;
+use windtunnel_ledger::conditions::Conditions;
+
+use crate::machine::{self, Root};
+
+/// How long the processors are watched before a round: ten ticks of the kernel's clock.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// The machine just before a round.
+pub(crate) struct Before {
+    root: Root,
+    load: Option<f64>,
+    idle: Option<f64>,
+    counts: Counts,
+}
+
+/// What the kernel counts since it was started; none where it does not tell.
+#[derive(Clone, Copy)]
+struct Counts {
+    cpu: Option<Cpu>,
+    swapped: Option<u64>,
+}
+
+/// Time of all processors together, in ticks.
+#[derive(Clone, Copy)]
+struct Cpu {
+    all: u64,
+    idle: u64,
+    stolen: u64,
+}
+
+impl Before {
+    /// Watches the machine for a moment.
+    pub(crate) fn read(root: Root) -> Before {
+        let first = Counts::read(&root);
+        std::thread::sleep(GLANCE);
+        let counts = Counts::read(&root);
+        let idle = share(first.cpu, counts.cpu, |cpu| cpu.idle);
+        Before { load: machine::load_average(&root), idle, counts, root }
+    }
+
+    /// The conditions of a round that took `wall` and ends now.
+    pub(crate) fn until_now(self, wall: Nanos) -> Conditions {
+        let now = Counts::read(&self.root);
+        let swapped = self.counts.swapped.zip(now.swapped);
+        Conditions {
+            load_before: self.load,
+            wall,
+            idle_before: self.idle,
+            stolen: share(self.counts.cpu, now.cpu, |cpu| cpu.stolen),
+            swapped: swapped.map(|(before, now)| now.saturating_sub(before)),
+            ..Conditions::default()
+        }
+    }
+}
+
+/// Which share of the time from `before` to `after` was of one kind.
+fn share(before: Option<Cpu>, after: Option<Cpu>, kind: fn(&Cpu) -> u64) -> Option<f64> {
+    let (before, after) = (before?, after?);
+    let all = after.all.saturating_sub(before.all);
+    (all > 0).then(|| kind(&after).saturating_sub(kind(&before)) as f64 / all as f64)
+}
+
+impl Counts {
+    fn read(root: &Root) -> Counts {
+        let cpu = root.text("proc/stat").as_deref().and_then(Cpu::of);
+        let vmstat = root.text("proc/vmstat").unwrap_or_default();
+        let count = |name: &str| {
+            let mut lines = vmstat.lines().filter_map(|line| line.split_once(' '));
+            lines.find(|(key, _)| *key == name)?.1.parse::<u64>().ok()
+        };
+        let swapped = count("pswpin").zip(count("pswpout")).map(|(from, to)| from + to);
+        Counts { cpu, swapped }
+    }
+}
+
+impl Cpu {
+    /// Of the first line of `/proc/stat`: user, nice, system, idle, waiting for disks, interrupts
+    /// (twice), stolen. Guests come after that, and are part of the user's.
+    fn of(stat: &str) -> Option<Cpu> {
+        let line = stat.lines().next()?.strip_prefix("cpu ")?;
+        let ticks: Vec<u64> = line.split_whitespace().map_while(|n| n.parse().ok()).collect();
+        let [_, _, _, idle, waiting, _, _, stolen, ..] = ticks[..] else { return None };
+        Some(Cpu { all: ticks.iter().take(8).sum(), idle: idle + waiting, stolen })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::tests::lay_out;
+
+    #[test]
+    fn what_happened_during_a_round_is_counted() {
+        let before = "==> proc/stat
+cpu  100 0 50 800 50 0 0 0 0 0
+==> proc/vmstat
+pswpin 5
+pswpout 7
+==> proc/loadavg
+0.25 0 0 1/1 1
+";
+        let (dir, root) = lay_out(before);
+        let before = Before::read(root);
+        let write = |path: &str, text: &str| std::fs::write(dir.path().join(path), text).unwrap();
+        write("proc/stat", "cpu  180 0 50 800 50 0 0 20 0 0\n");
+        write("proc/vmstat", "pswpin 6\npswpout 9\n");
+        let conditions = before.until_now(Nanos(3));
+        assert_eq!((conditions.load_before, conditions.wall), (Some(0.25), Nanos(3)));
+        assert_eq!(conditions.stolen, Some(0.2));
+        assert_eq!(conditions.swapped, Some(3));
+        assert_eq!(conditions.idle_before, None, "no time has passed on that clock");
+    }
+
+    #[test]
+    fn idle_time_includes_waiting_for_disks() {
+        let (first, second) = (Cpu::of("cpu  0 0 0 0 0 0 0 0"), Cpu::of("cpu  20 0 5 60 15 0 0 0"));
+        assert_eq!(share(first, second, |cpu| cpu.idle), Some(0.75));
+        assert!(Cpu::of("cpu0 1 2").is_none() && Cpu::of("").is_none());
+    }
+
+    #[test]
+    fn a_machine_that_tells_nothing_has_no_conditions() {
+        let (_dir, root) = lay_out("");
+        let conditions = Before::read(root).until_now(Nanos(3));
+        assert_eq!(conditions, Conditions { wall: Nanos(3), ..Conditions::default() });
+    }
+}

@@ -1,0 +1,80 @@
+//! [`Gpus`]: what can be asked of GPUs, whoever answers.
+
+use windtunnel_ledger::environment::Gpu;
+use windtunnel_ledger::trace::{Gauge, Look};
+
+/// Answers for the GPUs of a machine.
+pub(crate) trait Gpus: Send + Sync {
+    /// What they are. They are asked about by their place in this list.
+    fn devices(&self) -> Vec<Gpu>;
+
+    /// What one of them does. A gauge that it does not support has the reason; an error means that
+    /// nothing more can be learnt of it.
+    fn look(&self, device: usize) -> Result<Look, String>;
+
+    /// The processes that compute on it.
+    fn users(&self, device: usize) -> Result<Vec<User>, String>;
+}
+
+/// A process that computes on a GPU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct User {
+    /// Its number, as the driver knows it: in a container that of the host.
+    pub(crate) process: u32,
+    /// Device memory that it uses, in KiB; none where the driver does not tell.
+    pub(crate) memory: Option<i64>,
+}
+
+/// Tells the probe among the users of a GPU from the others.
+///
+/// Where a container hides the numbers of the host, the probe is the first process that came after
+/// the watching began.
+pub(crate) struct Users {
+    probe: u32,
+    before: Option<Vec<u32>>,
+    now: Result<Vec<User>, String>,
+}
+
+impl Users {
+    pub(crate) fn new(probe: u32) -> Users {
+        Users { probe, before: None, now: Err("the processes were not read".to_owned()) }
+    }
+
+    /// Notes who uses the device now.
+    pub(crate) fn are(&mut self, users: Result<Vec<User>, String>) {
+        self.now = users;
+        if let Ok(users) = &self.now {
+            let numbers = || users.iter().map(|user| user.process).collect::<Vec<_>>();
+            let before = self.before.get_or_insert_with(numbers);
+            let mut strangers = numbers().into_iter().filter(|number| !before.contains(number));
+            if !users.iter().any(|user| user.process == self.probe)
+                && let Some(first) = strangers.next()
+            {
+                self.probe = first;
+            }
+        }
+    }
+
+    /// What that says of the probe and of the others.
+    pub(crate) fn gauges(&self) -> Look {
+        let users = match &self.now {
+            Ok(users) => users,
+            Err(reason) => {
+                return vec![
+                    (Gauge::ProcessUsed, Err(reason.clone())),
+                    (Gauge::Foreign, Err(reason.clone())),
+                ];
+            }
+        };
+        let own = users.iter().find(|user| user.process == self.probe);
+        let used = own.map_or(Some(0), |user| user.memory);
+        let foreign = users.len() - usize::from(own.is_some());
+        vec![
+            (
+                Gauge::ProcessUsed,
+                used.ok_or_else(|| "the driver does not tell the memory of processes".to_owned()),
+            ),
+            (Gauge::Foreign, Ok(foreign as i64)),
+        ]
+    }
+}

@@ -1,0 +1,149 @@
+//! [`Nvml`]: GPUs as NVIDIA's management library tells of them.
+//!
+//! The library belongs to the driver and is loaded when it is asked for; a machine without it has no
+//! GPU that could be watched. Linked is nothing.
+
+use std::ffi::OsStr;
+
+use nvml_wrapper::Device;
+use nvml_wrapper::Nvml as Library;
+use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
+use nvml_wrapper::enums::device::UsedGpuMemory;
+use nvml_wrapper::error::NvmlError;
+use windtunnel_ledger::Bytes;
+use windtunnel_ledger::environment::{ClockLimits, Gpu, Switch};
+use windtunnel_ledger::trace::{Gauge, Look};
+
+use super::gpus::{Gpus, User};
+use crate::machine::Root;
+
+/// The name under which drivers install it; the one without a number comes with toolkits only.
+const LIBRARY: &str = "libnvidia-ml.so.1";
+
+/// GPUs as NVIDIA's management library tells of them.
+pub(crate) struct Nvml {
+    library: Library,
+    devices: u32,
+}
+
+/// The GPUs of this machine: none if there is no driver, or why they cannot be asked.
+pub(crate) fn open(root: &Root) -> Result<Option<Nvml>, String> {
+    let library = match Library::builder().lib_path(OsStr::new(LIBRARY)).init() {
+        Ok(library) => library,
+        // Without a driver nothing is missing.
+        Err(_) if !root.has("proc/driver/nvidia/version") => return Ok(None),
+        Err(error) => return Err(format!("there is a driver, but no NVML: {error}")),
+    };
+    let devices = library.device_count().map_err(|error| format!("NVML counts no GPU: {error}"))?;
+    Ok(Some(Nvml { library, devices }))
+}
+
+impl Nvml {
+    fn device(&self, index: usize) -> Result<Device<'_>, String> {
+        let index = u32::try_from(index).unwrap_or(u32::MAX);
+        self.library.device_by_index(index).map_err(|error| lost(&error))
+    }
+}
+
+/// Why nothing more can be learnt of a device.
+fn lost(error: &NvmlError) -> String {
+    format!("NVML lost the GPU: {error}")
+}
+
+/// What an error of one question means: none if it concerns that question alone.
+fn is_lost(error: &NvmlError) -> bool {
+    matches!(
+        error,
+        NvmlError::GpuLost
+            | NvmlError::Uninitialized
+            | NvmlError::DriverNotLoaded
+            | NvmlError::ResetRequired
+    )
+}
+
+impl Gpus for Nvml {
+    fn devices(&self) -> Vec<Gpu> {
+        let driver = self.library.sys_driver_version().unwrap_or_default();
+        let cuda = self.library.sys_cuda_driver_version().map_or_else(
+            |_| String::new(),
+            |version| format!("{}.{}", version / 1000, version % 1000 / 10),
+        );
+        let gpu = |index| {
+            let common = Gpu { driver: driver.clone(), cuda: cuda.clone(), ..Gpu::default() };
+            match self.library.device_by_index(index) {
+                Ok(device) => describe(&device, common),
+                Err(_) => common,
+            }
+        };
+        (0..self.devices).map(gpu).collect()
+    }
+
+    fn look(&self, index: usize) -> Result<Look, String> {
+        let device = self.device(index)?;
+        let kib = |bytes: u64| (bytes / 1024) as i64;
+        let memory = device.memory_info();
+        let used = memory.as_ref().map(|memory| kib(memory.used));
+        let reserved = memory.as_ref().map(|memory| kib(memory.reserved));
+        let number = |value: Result<u32, NvmlError>| value.map(i64::from);
+        let answers = [
+            (Gauge::SmClock, number(device.clock_info(Clock::SM))),
+            (Gauge::MemoryClock, number(device.clock_info(Clock::Memory))),
+            (Gauge::Utilisation, number(device.utilization_rates().map(|rates| rates.gpu))),
+            (Gauge::Power, number(device.power_usage())),
+            (Gauge::Temperature, number(device.temperature(TemperatureSensor::Gpu))),
+            (Gauge::Throttle, device.current_throttle_reasons().map(|r| r.bits() as i64)),
+        ];
+        let mut look: Look = vec![
+            (Gauge::DeviceUsed, used.map_err(ToString::to_string)),
+            (Gauge::DeviceReserved, reserved.map_err(ToString::to_string)),
+        ];
+        for (gauge, answer) in answers {
+            match answer {
+                Err(error) if is_lost(&error) => return Err(lost(&error)),
+                answer => look.push((gauge, answer.map_err(|error| error.to_string()))),
+            }
+        }
+        Ok(look)
+    }
+
+    fn users(&self, index: usize) -> Result<Vec<User>, String> {
+        let processes = self.device(index)?.running_compute_processes();
+        let user = |process: nvml_wrapper::struct_wrappers::device::ProcessInfo| User {
+            process: process.pid,
+            memory: match process.used_gpu_memory {
+                UsedGpuMemory::Used(bytes) => Some((bytes / 1024) as i64),
+                UsedGpuMemory::Unavailable => None,
+            },
+        };
+        let processes = processes.map_err(|error| error.to_string())?;
+        Ok(processes.into_iter().map(user).collect())
+    }
+}
+
+/// All that does not change while it runs.
+fn describe(device: &Device<'_>, common: Gpu) -> Gpu {
+    let switch = |on: bool| if on { Switch::On } else { Switch::Off };
+    let limits = |clock: Clock| ClockLimits {
+        default: device.default_applications_clock(clock).ok(),
+        max: device.max_clock_info(clock).ok(),
+        application: device.applications_clock(clock).ok(),
+    };
+    Gpu {
+        name: device.name().unwrap_or_default(),
+        uuid: device.uuid().unwrap_or_default(),
+        vbios: device.vbios_version().unwrap_or_default(),
+        memory: Bytes(device.memory_info().map_or(0, |memory| memory.total)),
+        sm_clock: limits(Clock::SM),
+        memory_clock: limits(Clock::Memory),
+        power_limit: device.enforced_power_limit().ok(),
+        persistence: device.is_in_persistent_mode().ok().map(switch),
+        // What cannot be divided is not.
+        mig: device.mig_mode().ok().map(|mode| switch(mode.current == MIG_ENABLED)),
+        ecc: device.is_ecc_enabled().ok().map(|state| switch(state.currently_enabled)),
+        pcie_width: device.max_pcie_link_width().ok(),
+        ..common
+    }
+}
+
+/// NVML's word for a GPU that is divided into instances.
+const MIG_ENABLED: u32 = 1;

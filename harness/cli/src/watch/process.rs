@@ -1,0 +1,123 @@
+//! What the kernel tells of a process in `/proc`, and of the machine beside it.
+
+use windtunnel_ledger::trace::{Gauge, Look};
+
+use crate::machine::{self, Root};
+
+/// A process that is looked at.
+pub(super) struct Process {
+    root: Root,
+    number: u32,
+    /// What was read when it was last looked at closely.
+    slow: Look,
+    /// Threads that end take their count with them: the sum never falls.
+    switches: i64,
+}
+
+/// What one look at a process gave.
+pub(super) enum Glance {
+    /// All that can be seen.
+    Seen(Look),
+    /// The process has ended.
+    Ended,
+    /// Nothing can be seen any more, for this reason.
+    Hidden(String),
+}
+
+impl Process {
+    pub(super) fn new(root: Root, number: u32) -> Process {
+        Process { root, number, slow: Vec::new(), switches: 0 }
+    }
+
+    /// Reads what is dear to read, and what the machine does beside.
+    pub(super) fn look_closely(&mut self) {
+        let root = &self.root;
+        self.switches = self.switches.max(switches(root, self.number));
+        let load = machine::load_average(root).map(|load| (load * 100.0) as i64);
+        self.slow = vec![
+            (Gauge::Switches, Ok(self.switches)),
+            (Gauge::Load, load.ok_or_else(|| "the load average cannot be read".to_owned())),
+            (Gauge::CpuClock, clock(root)),
+            (Gauge::Temperature, temperature(root)),
+        ];
+    }
+
+    /// Reads what is cheap to read, beside what was last read closely.
+    pub(super) fn look(&mut self) -> Glance {
+        let text = self.root.text(&format!("proc/{}/stat", self.number));
+        let seen = text.as_deref().and_then(gauges);
+        match (seen, text) {
+            (Some(mut look), _) => {
+                look.extend(self.slow.iter().cloned());
+                // Said once, a reason holds.
+                self.slow.retain(|(_, value)| value.is_ok());
+                Glance::Seen(look)
+            }
+            // A process whose end nobody has read yet holds nothing any more.
+            (None, Some(stat)) if has_ended(&stat) => Glance::Ended,
+            (None, Some(stat)) => Glance::Hidden(format!("`/proc` says `{stat}` of the process")),
+            (None, None) if self.root.has("proc/loadavg") => Glance::Ended,
+            (None, None) => Glance::Hidden("`/proc` can no longer be read".to_owned()),
+        }
+    }
+}
+
+/// The fields of a `stat` from the state on: what is before may hold anything.
+fn fields(stat: &str) -> Option<Vec<&str>> {
+    Some(stat.rsplit_once(") ")?.1.split(' ').collect())
+}
+
+fn has_ended(stat: &str) -> bool {
+    fields(stat).is_some_and(|fields| matches!(fields.first(), Some(&("Z" | "X"))))
+}
+
+fn gauges(stat: &str) -> Option<Look> {
+    let fields = fields(stat)?;
+    // The kernel counts fields from 1, and the state is the third.
+    let field = |n: usize| fields.get(n - 3)?.parse::<i64>().ok();
+    let ticks = i64::try_from(rustix::param::clock_ticks_per_second()).ok()?;
+    let page = i64::try_from(rustix::param::page_size()).ok()?;
+    (!has_ended(stat)).then_some(())?;
+    Some(vec![
+        (Gauge::Rss, Ok(field(24)? * page / 1024)),
+        (Gauge::CpuTime, Ok((field(14)? + field(15)?) * 1000 / ticks)),
+        (Gauge::Threads, Ok(field(20)?)),
+        (Gauge::MinorFaults, Ok(field(10)?)),
+        (Gauge::MajorFaults, Ok(field(12)?)),
+    ])
+}
+
+/// How often all threads together have left a processor.
+fn switches(root: &Root, process: u32) -> i64 {
+    let threads = root.numbered(&format!("proc/{process}/task"), "");
+    let counts = threads.iter().filter_map(|thread| {
+        let status = root.text(&format!("{thread}/status"))?;
+        let count = |name| machine::field(&status, name)?.parse::<i64>().ok();
+        Some(count("voluntary_ctxt_switches")? + count("nonvoluntary_ctxt_switches")?)
+    });
+    counts.sum()
+}
+
+/// Most processors whose clocks are read: each may have to be woken for it.
+const CLOCKS: usize = 8;
+
+/// The mean clock of the first processors, in MHz.
+fn clock(root: &Root) -> Result<i64, String> {
+    let cpus = root.numbered("sys/devices/system/cpu", "cpu");
+    let clocks: Vec<u64> = cpus
+        .iter()
+        .take(CLOCKS)
+        .filter_map(|cpu| root.number(&format!("{cpu}/cpufreq/scaling_cur_freq")))
+        .collect();
+    let sum: u64 = clocks.iter().sum();
+    let mean = sum.checked_div(clocks.len() as u64).map(|khz| (khz / 1000) as i64);
+    mean.ok_or_else(|| "this machine has no cpufreq: a guest is not told its clocks".to_owned())
+}
+
+/// The hottest zone of the machine, in degrees Celsius.
+fn temperature(root: &Root) -> Result<i64, String> {
+    let zones = root.numbered("sys/class/thermal", "thermal_zone");
+    let hottest = zones.iter().filter_map(|zone| root.number(&format!("{zone}/temp"))).max();
+    let celsius = hottest.map(|thousandths| (thousandths / 1000) as i64);
+    celsius.ok_or_else(|| "this machine has no thermal zone".to_owned())
+}

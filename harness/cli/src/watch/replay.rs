@@ -1,0 +1,186 @@
+//! [`Replay`]: GPUs that do what a recording says, and what comes of each recording.
+//!
+//! A recording is a file of JSON lines. The first says what the devices are; each of the others is
+//! one look at one device, in the words of [`Gauge`]. The last look is repeated for ever. Those that
+//! are kept were written by hand after what NVML documents.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Deserialize;
+use windtunnel_ledger::Nanos;
+use windtunnel_ledger::conditions::{Conditions, Rules};
+use windtunnel_ledger::environment::{Gpu, Switch};
+use windtunnel_ledger::policy::Policy;
+use windtunnel_ledger::trace::{Gauge, Look, Throttle, Trace};
+
+use super::Watch;
+use super::gpus::{Gpus, User};
+use crate::machine::tests::lay_out;
+
+/// The first line of a recording.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Devices {
+    devices: Vec<Gpu>,
+}
+
+/// Any other line.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Line {
+    device: usize,
+    values: BTreeMap<Gauge, i64>,
+    absent: BTreeMap<Gauge, String>,
+    users: Vec<(u32, Option<i64>)>,
+    lost: Option<String>,
+}
+
+/// GPUs that do what a recording says.
+struct Replay {
+    devices: Vec<Gpu>,
+    lines: Vec<Vec<Line>>,
+    /// The next look at each device.
+    next: Mutex<Vec<usize>>,
+}
+
+impl Replay {
+    fn of(recording: &str) -> Replay {
+        let (first, rest) = recording.split_once('\n').unwrap();
+        let Devices { devices } = serde_json::from_str(first).unwrap();
+        let mut lines = vec![Vec::new(); devices.len()];
+        for line in rest.lines() {
+            let line: Line = serde_json::from_str(line).unwrap();
+            lines[line.device].push(line);
+        }
+        Replay { next: Mutex::new(vec![0; devices.len()]), devices, lines }
+    }
+
+    fn line(&self, device: usize, step: usize) -> &Line {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = &self.lines[device];
+        let line = &lines[next[device].min(lines.len() - 1)];
+        next[device] += step;
+        line
+    }
+}
+
+impl Gpus for Replay {
+    fn devices(&self) -> Vec<Gpu> {
+        self.devices.clone()
+    }
+
+    fn look(&self, device: usize) -> Result<Look, String> {
+        let line = self.line(device, 1);
+        if let Some(reason) = &line.lost {
+            return Err(reason.clone());
+        }
+        let values = line.values.iter().map(|(gauge, value)| (*gauge, Ok(*value)));
+        let absent = line.absent.iter().map(|(gauge, reason)| (*gauge, Err(reason.clone())));
+        Ok(values.chain(absent).collect())
+    }
+
+    fn users(&self, device: usize) -> Result<Vec<User>, String> {
+        let users = self.line(device, 0).users.iter();
+        Ok(users.map(|(process, memory)| User { process: *process, memory: *memory }).collect())
+    }
+}
+
+const PROBE: u32 = 42;
+
+/// What a watcher sees of two seconds with the GPUs of `recording`.
+fn seen(recording: &str) -> Trace {
+    let (_dir, root) = lay_out("==> proc/loadavg\n0 0 0 1/1 1\n");
+    let gpus = Arc::new(Replay::of(recording));
+    let mut watch = Watch::new(root, PROBE, Some(gpus));
+    let begun = watch.origin.0;
+    for i in 0..50 {
+        watch.look(Nanos(begun + i * 40_000_000));
+    }
+    watch.finish(Nanos(0))
+}
+
+/// Which rules of the policy that is kept a round with the GPUs of `recording` breaks.
+#[track_caller]
+fn check(recording: &str, breaches: &[&str]) -> Trace {
+    let policy: Policy = toml::from_str(include_str!("../../../../ci/gate.toml")).unwrap();
+    let rules: Rules = policy.conditions;
+    let trace = seen(recording);
+    let conditions = Conditions::default().with(&trace);
+    let broken: Vec<String> =
+        rules.broken_by(&conditions).iter().map(ToString::to_string).collect();
+    assert_eq!(broken, breaches);
+    trace
+}
+
+#[test]
+fn a_clean_round_counts_and_has_every_gauge() {
+    let trace = check(include_str!("recordings/clean.jsonl"), &[]);
+    let track = trace.gpus().next().unwrap();
+    assert_eq!(track.absent, BTreeMap::new());
+    assert_eq!(track.points(Gauge::Power).count(), 50, "one look in forty milliseconds");
+    assert_eq!(track.highest(Gauge::DeviceUsed), Some(2_621_440));
+    assert_eq!(track.highest(Gauge::DeviceReserved), Some(524_288), "apart from what is used");
+    assert_eq!(track.highest(Gauge::ProcessUsed), Some(2_097_152));
+    assert_eq!(track.highest(Gauge::Foreign), Some(0));
+}
+
+#[test]
+fn heat_makes_a_round_void_and_says_how_low_the_clock_went() {
+    let recording = include_str!("recordings/thermal.jsonl");
+    let trace = check(recording, &["a GPU lowered its clocks: thermal slowdown"]);
+    let conditions = Conditions::default().with(&trace);
+    let clock = conditions.gpus[0].sm_clock.unwrap();
+    assert_eq!((clock.min, clock.max), (1_215, 1_980));
+    assert_eq!(conditions.gpus[0].temperature, Some(91));
+}
+
+#[test]
+fn a_power_cap_is_told_and_lets_the_round_count() {
+    let trace = check(include_str!("recordings/power-cap.jsonl"), &[]);
+    let conditions = Conditions::default().with(&trace);
+    assert_eq!(conditions.gpus[0].throttled, [Throttle::PowerCap].into());
+}
+
+#[test]
+fn what_a_gpu_does_not_support_is_absent_with_the_reason_and_never_zero() {
+    let trace = check(include_str!("recordings/not-supported.jsonl"), &[]);
+    let track = trace.gpus().next().unwrap();
+    assert_eq!(track.why_absent(Gauge::Power), Some("this operation is not supported"));
+    assert!(!track.gauges.contains_key(&Gauge::Power));
+    assert_eq!(track.points(Gauge::SmClock).count(), 50, "the others go on");
+}
+
+#[test]
+fn another_process_on_the_gpu_makes_a_round_void() {
+    let recording = include_str!("recordings/foreign.jsonl");
+    let trace = check(recording, &["another process computed on the GPU"]);
+    let track = trace.gpus().next().unwrap();
+    assert_eq!(track.highest(Gauge::ProcessUsed), Some(2_097_152), "that of the probe alone");
+}
+
+#[test]
+fn in_a_container_the_probe_is_the_first_process_that_comes() {
+    let trace = check(include_str!("recordings/container.jsonl"), &[]);
+    let track = trace.gpus().next().unwrap();
+    assert_eq!(track.highest(Gauge::ProcessUsed), Some(2_097_152));
+}
+
+#[test]
+fn a_driver_that_is_lost_ends_the_track_and_makes_the_round_void() {
+    let reason = "a GPU was lost sight of: NVML lost the GPU: the GPU has fallen off the bus";
+    let trace = check(include_str!("recordings/lost.jsonl"), &[reason]);
+    let track = trace.gpus().next().unwrap();
+    assert_eq!(track.points(Gauge::SmClock).count(), 2, "what was seen before is kept");
+    assert_eq!(track.ended.as_ref().unwrap().at, Nanos(80_000_000));
+}
+
+#[test]
+fn a_gpu_that_is_divided_says_so_and_tells_what_it_can() {
+    let recording = include_str!("recordings/mig.jsonl");
+    let trace = check(recording, &[]);
+    assert_eq!(Replay::of(recording).devices[0].mig, Some(Switch::On));
+    let track = trace.gpus().next().unwrap();
+    assert!(track.why_absent(Gauge::Utilisation).is_some());
+    assert_eq!(track.highest(Gauge::DeviceUsed), Some(2_621_440));
+}

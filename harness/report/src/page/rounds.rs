@@ -1,0 +1,110 @@
+//! One round of each case as it was seen from outside: over time, its memory, its conditions.
+
+use maud::{Markup, PreEscaped, html};
+use windtunnel_ledger::conditions::Spread;
+use windtunnel_ledger::memory;
+use windtunnel_ledger::record::{Conditions, Outcome, Record};
+
+use super::{Section, address, percent, subject};
+use crate::plot::TracePlot;
+use crate::view::View;
+
+/// Every case of which a round was watched.
+pub(super) fn section(view: &View<'_>, plots: &[TracePlot]) -> Option<Section> {
+    let body = html! {
+        p.note {
+            "The first round of each case that counts, watched from another process. "
+            "Each curve begins at zero; lines are the beginnings of phases, the time of prompts is tinted, and a thick ground line is a GPU whose clocks were held down."
+        }
+        @for case in view.cases() {
+            @for result in &case.results {
+                @if let Some(record) = result.watched {
+                    details {
+                        summary {
+                            a.case href=(address(&case.case.id)) { (case.case.id) }
+                            @if view.subjects.len() > 1 { " " (subject(view, result.subject)) }
+                        }
+                        div.round {
+                            @for plot in plots.iter().filter(|plot| plot.case == case.case.id && plot.subject == result.subject) {
+                                figure { (PreEscaped(&plot.svg)) }
+                            }
+                            div { (memory_of(record)) (conditions(record)) }
+                        }
+                    }
+                }
+            }
+        }
+    };
+    let mut results = view.cases().flat_map(|case| &case.results);
+    let any = results.any(|result| result.watched.is_some());
+    any.then_some(Section { anchor: "rounds", heading: "Rounds from outside", body })
+}
+
+fn memory_of(record: &Record) -> Markup {
+    let lines = match &record.outcome {
+        Outcome::Measured(samples) => memory::lines(samples, record.trace.as_ref()),
+        _ => Vec::new(),
+    };
+    html! {
+        table.facts {
+            caption { "Memory" }
+            tbody {
+                @for line in &lines {
+                    @for (name, amount) in &line.parts {
+                        tr { th scope="row" { (line.name) ", " (name) } td { (amount.to_string()) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn conditions(record: &Record) -> Markup {
+    let Conditions { load_before, wall, idle_before, stolen, swapped, major_faults, .. } =
+        &record.conditions;
+    let Conditions { cpu_clock, temperature, gpus, .. } = &record.conditions;
+    let share = |share: &Option<f64>| told(share.map(percent));
+    let mut facts = vec![
+        ("load before".to_owned(), told(load_before.map(|load| format!("{load:.2}")))),
+        ("idle before".to_owned(), share(idle_before)),
+        ("time stolen".to_owned(), share(stolen)),
+        ("pages swapped".to_owned(), told(*swapped)),
+        ("major faults".to_owned(), told(*major_faults)),
+        ("CPU clock".to_owned(), told(cpu_clock.map(clock))),
+        ("temperature".to_owned(), told(temperature.map(|celsius| format!("{celsius} °C")))),
+    ];
+    for gpu in gpus {
+        let throttled: Vec<&str> = gpu.throttled.iter().map(|throttle| throttle.name()).collect();
+        let throttled = if throttled.is_empty() { "never".into() } else { throttled.join(", ") };
+        let of = |name: &str| format!("{} {name}", gpu.uuid);
+        facts.extend([
+            (of("SM clock"), told(gpu.sm_clock.map(clock))),
+            (of("memory clock"), told(gpu.memory_clock.map(clock))),
+            (of("temperature"), told(gpu.temperature.map(|celsius| format!("{celsius} °C")))),
+            (of("throttled"), throttled),
+            (of("other processes"), told(gpu.foreign)),
+        ]);
+        facts.extend(gpu.lost.iter().map(|reason| (of("lost"), reason.clone())));
+    }
+    if let Some(trace) = &record.trace {
+        let cost = trace.cost_share(*wall).map(|share| format!("{:.2} % of a core", share * 100.0));
+        facts.push(("watching cost".to_owned(), told(cost)));
+    }
+    html! {
+        table.facts {
+            caption { "Conditions" }
+            tbody {
+                @for (name, value) in &facts { tr { th scope="row" { (name) } td { (value) } } }
+            }
+        }
+    }
+}
+
+fn clock(spread: Spread) -> String {
+    let Spread { min, median, mean, max } = spread;
+    format!("{min} to {max} MHz, median {median}, mean {mean:.0}")
+}
+
+fn told(fact: Option<impl ToString>) -> String {
+    fact.map_or_else(|| "not told by this machine".to_owned(), |fact| fact.to_string())
+}
