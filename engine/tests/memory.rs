@@ -19,6 +19,7 @@ use windtunnel_engine::placement::Placement;
 use windtunnel_engine::weights::{Outline, Source, Tally, Weights};
 use windtunnel_engine::{
     Choice, Dtype, Engine, EngineConfig, ModelSource, PrefixCache, Quant, QuantPlan, QuantType,
+    Topology,
 };
 
 const CONFIG: &str = r#"{
@@ -41,7 +42,7 @@ impl Source for Names {
         device: &Device,
     ) -> windtunnel_engine::Result<Tensor> {
         self.0.lock().unwrap().push((name.into(), shape.into()));
-        Outline.tensor(name, shape, dtype, device)
+        Outline::default().tensor(name, shape, dtype, device)
     }
 
     fn has(&self, _: &str) -> bool {
@@ -88,6 +89,8 @@ fn overhead(folder: &TempDir, dtype: Dtype, quant: QuantPlan, before: u64) -> f6
         model: ModelSource::Folder { path: folder.path().into() },
         dtype,
         quant,
+        devices: "cpu:0".parse().unwrap(),
+        topology: Topology::NONE,
         kv: "paged-16".parse().unwrap(),
         attention: Choice::Auto,
         prefix_cache: PrefixCache::Off,
