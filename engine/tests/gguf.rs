@@ -1,0 +1,198 @@
+//! GGUF files against the references that their models come from.
+//!
+//! `tests/gguf/*.gguf` were written by the Python package (`tools/make_gguf.py`), whose authors are
+//! not ours. In floats they must give the reference's numbers within the reference's tolerance, and
+//! in blocks within what the format loses.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
+use candle_core::{Device, Tensor};
+use windtunnel_engine::attention::BACKENDS;
+use windtunnel_engine::{
+    Choice, Dtype, Engine, EngineConfig, ModelSource, PrefixCache, QuantPlan, Topology, score,
+};
+
+/// Each file in floats, with the folder of its reference.
+const CASES: &[(&str, &str)] = &[
+    ("gemma2_bf16weights", "golden/gemma2_bf16weights"),
+    ("gemma3_text", "golden/gemma3_text"),
+    ("llama_rope_llama3", "golden/llama_rope_llama3"),
+    ("mixtral", "references/mixtral"),
+    ("phi3_longrope", "golden/phi3_longrope"),
+    ("qwen2_tied_window8", "golden/qwen2_tied_window8"),
+    ("qwen3_moe", "golden/qwen3_moe"),
+    ("qwen3_yarn_v5config", "golden/qwen3_yarn_v5config"),
+    ("starcoder2", "references/starcoder2"),
+];
+
+fn tests() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
+}
+
+fn file(name: &str) -> PathBuf {
+    tests().join("gguf").join(format!("{name}.gguf"))
+}
+
+fn config(path: &Path) -> EngineConfig {
+    EngineConfig {
+        model: ModelSource::Gguf { path: path.into() },
+        dtype: Dtype::F32,
+        quant: QuantPlan::DENSE,
+        devices: "cpu:0".parse().unwrap(),
+        topology: Topology::NONE,
+        kv: "paged-16".parse().unwrap(),
+        attention: Choice::Auto,
+        prefix_cache: PrefixCache::Off,
+        kv_tokens: 64,
+        max_step_tokens: 7,
+        max_sequences: 1,
+        max_sequence_length: Some(64),
+    }
+}
+
+/// Prompt, logits at each of its positions, and the greedy continuation.
+struct Reference {
+    prompt: Vec<u32>,
+    logits: Vec<Vec<f32>>,
+    greedy: Vec<u32>,
+    tolerance: f32,
+}
+
+impl Reference {
+    fn read(folder: &str) -> Self {
+        let folder = tests().join(folder);
+        let tensors: HashMap<String, Tensor> =
+            candle_core::safetensors::load(folder.join("golden.safetensors"), &Device::Cpu)
+                .unwrap();
+        let ids = |name: &str| {
+            let ids: Vec<i64> = tensors[name].flatten_all().unwrap().to_vec1().unwrap();
+            ids.into_iter().map(|id| id as u32).collect()
+        };
+        let about = std::fs::read_to_string(folder.join("golden.json")).ok();
+        let about: Option<serde_json::Value> =
+            about.map(|text| serde_json::from_str(&text).unwrap());
+        let logits = tensors["logits"].squeeze(0).unwrap().to_vec2().unwrap();
+        // Those that were made with our own tool state no tolerance: it is 1e-5 of the largest.
+        let stated = about.map(|about| about["tensors"]["logits"]["atol"].as_f64().unwrap() as f32);
+        let tolerance = stated.unwrap_or_else(|| largest(&logits) * 1e-5);
+        Self { prompt: ids("input_ids"), logits, greedy: ids("greedy_ids"), tolerance }
+    }
+
+    /// The largest error of a logit, and the continuation.
+    fn hold(&self, config: &EngineConfig) -> (f32, Vec<u32>) {
+        let mut engine = Engine::load(config).unwrap();
+        let mut worst = 0.0f32;
+        let mut seen = 0;
+        let tokens = score(&mut engine, self.prompt.clone(), self.greedy.len(), &mut |at, row| {
+            let Some(expected) = self.logits.get(at) else { return };
+            assert_eq!(row.len(), expected.len());
+            seen += 1;
+            for (found, expected) in row.iter().zip(expected) {
+                let error = (found - expected).abs();
+                worst = if error.is_nan() { f32::INFINITY } else { worst.max(error) };
+            }
+        });
+        assert!(seen >= self.logits.len(), "every position is seen");
+        (worst, tokens.unwrap())
+    }
+}
+
+fn largest(rows: &[Vec<f32>]) -> f32 {
+    rows.iter().flatten().fold(0.0, |largest, x| largest.max(x.abs()))
+}
+
+#[test]
+fn in_floats_every_architecture_gives_the_numbers_of_its_reference_on_every_backend() {
+    for (name, folder) in CASES {
+        let reference = Reference::read(folder);
+        for backend in BACKENDS {
+            let attention = Choice::Named(backend.name().into());
+            let (worst, tokens) =
+                reference.hold(&EngineConfig { attention, ..config(&file(name)) });
+            let (allowed, backend) = (reference.tolerance, backend.name());
+            assert!(worst <= allowed, "{name} {backend}: off by {worst:e}, allowed {allowed:e}");
+            assert_eq!(tokens, reference.greedy, "{name} {backend}: continuation");
+        }
+    }
+}
+
+#[test]
+fn every_known_architecture_has_a_case() {
+    let mut found: Vec<String> = CASES.iter().map(|(name, _)| architecture(&file(name))).collect();
+    found.sort();
+    found.dedup();
+    let known = ["gemma2", "gemma3", "llama", "phi3", "qwen2", "qwen3", "qwen3moe", "starcoder2"];
+    assert_eq!(found, known);
+}
+
+fn architecture(path: &Path) -> String {
+    let content = gguf_file::Content::read(&mut File::open(path).unwrap()).unwrap();
+    content.metadata["general.architecture"].to_string().unwrap().clone()
+}
+
+/// The file `name` with every matrix whose rows fit in `kind`, written by candle.
+fn requantised(name: &str, kind: GgmlDType, to: &Path) {
+    let mut from = File::open(file(name)).unwrap();
+    let content = gguf_file::Content::read(&mut from).unwrap();
+    let mut names: Vec<&String> = content.tensor_infos.keys().collect();
+    names.sort();
+    let tensors: Vec<(&str, QTensor)> = names
+        .into_iter()
+        .map(|name| {
+            let tensor = content.tensor(&mut from, name, &Device::Cpu).unwrap();
+            let dims = tensor.shape().dims().to_vec();
+            let fits = dims[dims.len() - 1].is_multiple_of(kind.block_size());
+            let small = dims.len() == 1 || name.contains("ffn_gate_inp");
+            let tensor = match fits && !small {
+                true => QTensor::quantize(&tensor.dequantize(&Device::Cpu).unwrap(), kind).unwrap(),
+                false => tensor,
+            };
+            (&name[..], tensor)
+        })
+        .collect();
+    let tensors: Vec<(&str, &QTensor)> = tensors.iter().map(|(name, t)| (*name, t)).collect();
+    let metadata: Vec<_> = content.metadata.iter().map(|(key, value)| (&key[..], value)).collect();
+    gguf_file::write(&mut File::create(to).unwrap(), &metadata, &tensors).unwrap();
+}
+
+/// What each format may lose, as a share of the largest logit.
+const LOSSES: &[(GgmlDType, f32)] = &[
+    (GgmlDType::Q8_0, 0.04),
+    (GgmlDType::Q5_1, 0.3),
+    (GgmlDType::Q5_0, 0.3),
+    (GgmlDType::Q4_1, 0.5),
+    (GgmlDType::Q4_0, 0.5),
+];
+
+#[test]
+fn in_blocks_every_architecture_stays_within_what_the_format_loses() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, reference) in CASES {
+        let reference = Reference::read(reference);
+        for (kind, loss) in LOSSES {
+            let path = folder.path().join("model.gguf");
+            requantised(name, *kind, &path);
+            let share = reference.hold(&config(&path)).0 / largest(&reference.logits);
+            assert!(share <= *loss, "{name} in {kind:?}: off by {share}, allowed {loss}");
+        }
+    }
+}
+
+#[test]
+fn a_file_of_blocks_in_two_parts_stays_in_blocks() {
+    let reference = Reference::read("golden/llama_gqa");
+    // Either part leads to all of them.
+    for part in ["llama_gqa-00001-of-00002", "llama_gqa-00002-of-00002"] {
+        let config = config(&file(part));
+        let share = reference.hold(&config).0 / largest(&reference.logits);
+        assert!(share > 0.0 && share <= 0.04, "off by {share}");
+        // 34 bytes for 32 numbers, but for the norms.
+        let weights = Engine::load(&config).unwrap().footprint().weights;
+        assert_eq!(weights, (94_528 - 320) * 34 / 32 + 320 * 4);
+    }
+}
