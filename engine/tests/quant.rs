@@ -18,7 +18,7 @@ use windtunnel_engine::quant::Quantised;
 use windtunnel_engine::weights::{Random, Source, Tally, Weights};
 use windtunnel_engine::{
     Choice, Dtype, Engine, EngineConfig, Event, Format, LayerQuant, ModelSource, PrefixCache,
-    Quant, QuantPlan, QuantType, Request, RequestId, score,
+    Quant, QuantPlan, QuantType, Request, RequestId, Topology, score,
 };
 
 /// Families that differ in how their matrices are stored: apart, fused, as experts, tied.
@@ -117,6 +117,8 @@ fn engine_config(path: &Path, quant: QuantPlan) -> EngineConfig {
         model: ModelSource::Folder { path: PathBuf::from(path) },
         dtype: Dtype::F32,
         quant,
+        devices: "cpu:0".parse().unwrap(),
+        topology: Topology::NONE,
         kv: "paged-16".parse().unwrap(),
         attention: Choice::Auto,
         prefix_cache: PrefixCache::Off,

@@ -101,7 +101,8 @@ fn measured(case: &Case) -> (Vec<Iteration>, BTreeMap<Metric, f64>) {
 #[test]
 fn phases_are_told_to_those_who_ask_in_the_order_in_which_they_begin() {
     let case = case(DECODE);
-    let order = Order { protocol: PROTOCOL, case, phases: Phases::Told };
+    let (purpose, phases) = (Purpose::Measure, Phases::Told);
+    let order = Order { protocol: PROTOCOL, case, purpose, phases };
     let output = probe(&(serde_json::to_string(&order).unwrap() + "\n"));
     let text = String::from_utf8(output.stdout).unwrap();
     let messages = text.lines().map(|line| serde_json::from_str(line).unwrap());
@@ -149,7 +150,8 @@ fn a_decode_case_gives_its_metrics_for_every_sequence() {
 
 #[test]
 fn an_attribution_tells_where_the_time_of_counted_iterations_went_and_no_sample() {
-    let order = Order { protocol: PROTOCOL, case: case(DECODE), purpose: Purpose::Attribute };
+    let (purpose, phases) = (Purpose::Attribute, Phases::Silent);
+    let order = Order { protocol: PROTOCOL, case: case(DECODE), purpose, phases };
     let output = probe(&(serde_json::to_string(&order).unwrap() + "\n"));
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
