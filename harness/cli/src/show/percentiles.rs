@@ -28,7 +28,7 @@ pub(super) fn of_scenario(
     for (case, summary) in rows {
         for tail in tails(&measured(summary, records)) {
             any = true;
-            let mut row = vec![Cell::new(short(case))];
+            let mut row = vec![Cell::new(short(case, rows))];
             if several {
                 row.push(Cell::new(&summary.subject.name));
             }
@@ -62,11 +62,14 @@ fn measured<'a>(summary: &Summary, records: &'a [Record]) -> Vec<&'a Samples> {
     samples.collect()
 }
 
-/// A case without its scenario.
-fn short(case: &Case) -> String {
-    match case.axes() {
-        "" => case.model.name.clone(),
-        axes => format!("{}/{axes}", case.model.name),
+/// A case without its scenario, and without what all of `rows` have in common.
+fn short(case: &Case, rows: &[(&Case, &Summary)]) -> String {
+    let shared =
+        |axis: &str| rows.iter().all(|(other, _)| other.axes().split(',').any(|a| a == axis));
+    let axes: Vec<&str> = case.axes().split(',').filter(|axis| !shared(axis)).collect();
+    match axes[..] {
+        [] => case.model.name.clone(),
+        _ => format!("{}/{}", case.model.name, axes.join(",")),
     }
 }
 

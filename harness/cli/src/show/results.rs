@@ -43,15 +43,12 @@ pub(crate) fn records(run: &Run, records: &[Record]) -> String {
                 0 | 1 => summary.case.to_string(),
                 _ => format!("{} on {}", summary.case, summary.subject.name),
             };
-            match notes.iter_mut().find(|(known, _)| *known == note) {
-                Some((_, places)) => places.push(place),
-                None => notes.push((note, vec![place])),
-            }
+            put(&mut notes, note, place);
         }
     }
-    notes.extend(
-        run.skipped.iter().map(|s| (format!("skipped: {}", s.reason), vec![s.id.to_string()])),
-    );
+    for skipped in &run.skipped {
+        put(&mut notes, format!("skipped: {}", skipped.reason), skipped.id.to_string());
+    }
     for (note, places) in notes {
         let places = match places.as_slice() {
             all if all.len() == summaries.len() && all.len() > 1 => "every case".to_owned(),
@@ -62,6 +59,14 @@ pub(crate) fn records(run: &Run, records: &[Record]) -> String {
         let _ = writeln!(text, "\n{places}: {note}");
     }
     text
+}
+
+/// Adds a place to the note of the same words, which is new if it is not there yet.
+fn put(notes: &mut Vec<(String, Vec<String>)>, note: String, place: String) {
+    match notes.iter_mut().find(|(known, _)| *known == note) {
+        Some((_, places)) => places.push(place),
+        None => notes.push((note, vec![place])),
+    }
 }
 
 fn tail(unmeasured: &Unmeasured) -> Option<String> {
