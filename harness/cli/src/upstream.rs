@@ -67,7 +67,8 @@ fn contradictions(workspace: &Workspace, log: &Log) -> Vec<Contradiction> {
 /// Whether a guard is there: a scenario that can be read, or a test in its file.
 fn exists(workspace: &Workspace, guard: &Guard) -> Result<()> {
     let read = |file: &str| {
-        std::fs::read_to_string(workspace.root().join(file)).context("there is no such file")
+        let text = std::fs::read_to_string(workspace.root().join(file));
+        text.map_err(|_| anyhow!("there is no such file"))
     };
     match guard {
         Guard::Scenario(file) => read(file).map(drop),

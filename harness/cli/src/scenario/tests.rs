@@ -44,6 +44,7 @@ fn of(workload: &str, lines: &str) -> String {
 fn every_axis_changes_the_cases_of_the_workloads_that_take_it() {
     let other = |axis: &str| match axis {
         "dtype" => "\"bf16\"",
+        "quant" => "\"q8_0\"",
         "kv" => "\"contiguous\"",
         "device-map" => "\"cpu:1\"",
         "topology" => "\"first-half\"",
@@ -217,32 +218,32 @@ fn a_distribution_is_refused_where_requests_have_one_length() {
 
 #[test]
 fn an_axis_is_refused_by_the_workloads_that_have_no_use_for_it() {
-    insta::assert_snapshot!(complaint(&of("decode", "matrix = { arrival = [\"closed\"] }")), @r#"
-    `scenarios/gate/x.toml`, line 3: axis `arrival` means nothing to workload `decode`, which takes: attention, batch, depth, device-map, dtype, kv, output, step-tokens, topology
+    insta::assert_snapshot!(complaint(&of("decode", "matrix = { arrival = [\"closed\"] }")), @"
+    `scenarios/gate/x.toml`, line 3: axis `arrival` means nothing to workload `decode`, which takes: attention, batch, depth, device-map, dtype, kv, output, quant, step-tokens, topology
       |
-    3 | matrix = { arrival = ["closed"] }
+    3 | matrix = { arrival = [\"closed\"] }
       |                      ^^^^^^^^^^
-    "#);
+    ");
     insta::assert_snapshot!(complaint(&of("context", "matrix = { batch = [8] }")), @"
-    `scenarios/gate/x.toml`, line 3: axis `batch` means nothing to workload `context`, which takes: attention, depth, device-map, dtype, kv, output, shallow, step-tokens, topology
+    `scenarios/gate/x.toml`, line 3: axis `batch` means nothing to workload `context`, which takes: attention, depth, device-map, dtype, kv, output, quant, shallow, step-tokens, topology
       |
     3 | matrix = { batch = [8] }
       |                    ^^^
     ");
     insta::assert_snapshot!(complaint(&of("idle", "matrix = { shared = [50] }")), @"
-    `scenarios/gate/x.toml`, line 3: axis `shared` means nothing to workload `idle`, which takes: attention, device-map, dtype, duration, kv, requests, step-tokens, topology
+    `scenarios/gate/x.toml`, line 3: axis `shared` means nothing to workload `idle`, which takes: attention, device-map, dtype, duration, kv, quant, requests, step-tokens, topology
       |
     3 | matrix = { shared = [50] }
       |                     ^^^^
     ");
     insta::assert_snapshot!(complaint(&of("soak", "matrix = { requests = [8] }")), @"
-    `scenarios/gate/x.toml`, line 3: axis `requests` means nothing to workload `soak`, which takes: attention, batch, device-map, dtype, duration, kv, kv-share, output, prefix-cache, prompt, shared, step-tokens, topology
+    `scenarios/gate/x.toml`, line 3: axis `requests` means nothing to workload `soak`, which takes: attention, batch, device-map, dtype, duration, kv, kv-share, output, prefix-cache, prompt, quant, shared, step-tokens, topology
       |
     3 | matrix = { requests = [8] }
       |                       ^^^
     ");
     insta::assert_snapshot!(complaint(&of("serve", "matrix = { duration = [8] }")), @"
-    `scenarios/gate/x.toml`, line 3: axis `duration` means nothing to workload `serve`, which takes: arrival, attention, batch, device-map, dtype, kv, kv-share, output, prefix-cache, prompt, requests, shared, step-tokens, topology
+    `scenarios/gate/x.toml`, line 3: axis `duration` means nothing to workload `serve`, which takes: arrival, attention, batch, device-map, dtype, kv, kv-share, output, prefix-cache, prompt, quant, requests, shared, step-tokens, topology
       |
     3 | matrix = { duration = [8] }
       |                       ^^^
@@ -325,11 +326,11 @@ fn an_unknown_key_is_named_with_the_one_that_was_meant() {
     3 | roundz = 3
       | ^^^^^^
     ");
-    insta::assert_snapshot!(complaint("workload = \"decode\"\nmodels = [\"tiny-qwen3\"]\n[matrix]\nquark = [1]\n"), @"
-    `scenarios/gate/x.toml`, line 4: unknown key `quark`; known: dtype, kv, device-map, topology, attention, step-tokens, prefix-cache, kv-share, arrival, shared, prompt, shallow, depth, output, duration, requests, batch
+    insta::assert_snapshot!(complaint("workload = \"decode\"\nmodels = [\"tiny-qwen3\"]\n[matrix]\nflavour = [1]\n"), @"
+    `scenarios/gate/x.toml`, line 4: unknown key `flavour`; known: dtype, quant, kv, device-map, topology, attention, step-tokens, prefix-cache, kv-share, arrival, shared, prompt, shallow, depth, output, duration, requests, against, batch
       |
-    4 | quark = [1]
-      | ^^^^^
+    4 | flavour = [1]
+      | ^^^^^^^
     ");
 }
 
@@ -380,7 +381,7 @@ fn an_axis_without_values_or_without_meaning_is_refused() {
       |                 ^^
     ");
     insta::assert_snapshot!(complaint("workload = \"prefill\"\nmodels = [\"tiny-qwen3\"]\nmatrix = { depth = [8] }\n"), @"
-    `scenarios/gate/x.toml`, line 3: axis `depth` means nothing to workload `prefill`, which takes: attention, batch, device-map, dtype, kv, prompt, step-tokens, topology
+    `scenarios/gate/x.toml`, line 3: axis `depth` means nothing to workload `prefill`, which takes: attention, batch, device-map, dtype, kv, prompt, quant, step-tokens, topology
       |
     3 | matrix = { depth = [8] }
       |                    ^^^

@@ -75,12 +75,50 @@ fn what_is_not_so_is_named_and_red() {
 fn commits_are_listed_shown_and_counted() {
     let sandbox = sandbox(LOG);
     let _redacted = redacted(&sandbox);
-    insta::assert_snapshot!(sandbox.run(&["upstream", "list"]).out, @"");
-    insta::assert_snapshot!(sandbox.run(&["upstream", "list", "--state", "deferred"]).out, @"");
-    insta::assert_snapshot!(sandbox.run(&["upstream", "list", "--area", "vision"]).out, @"");
-    insta::assert_snapshot!(sandbox.run(&["upstream", "show", "aaa"]).out, @"");
-    insta::assert_snapshot!(sandbox.run(&["upstream", "show", "bbb"]).out, @"");
-    insta::assert_snapshot!(sandbox.run(&["upstream", "status"]).out, @"");
+    insta::assert_snapshot!(sandbox.run(&["upstream", "list"]).out, @"
+      commit      date         state        pri   area     what it changed
+    ──────────────────────────────────────────────────────────────────────────────────
+      aaaaaaaaa   2025-10-19   integrated   P1    engine   an idle engine waits
+      bbbbbbbbb   2025-11-05   deferred     P2    engine   work from inside wakes it
+    ");
+    insta::assert_snapshot!(sandbox.run(&["upstream", "list", "--state", "deferred"]).out, @"
+      commit      date         state      pri   area     what it changed
+    ────────────────────────────────────────────────────────────────────────────────
+      bbbbbbbbb   2025-11-05   deferred   P2    engine   work from inside wakes it
+    ");
+    insta::assert_snapshot!(sandbox.run(&["upstream", "list", "--area", "vision"]).out, @"no commit of the log is like that");
+    insta::assert_snapshot!(sandbox.run(&["upstream", "show", "aaa"]).out, @"
+    aaaaaaaaa
+    No busy loop
+    2025-10-19, engine, P1, integrated
+    https://example.org/upstream/pull/7
+
+    change  an idle engine waits
+    here    the thread sleeps
+    needs   bbbbbbbbb, which is deferred
+    guard   scenarios/test/fake.toml (no kept run of it)
+    guard   engine/tests/idle.rs::an_idle_thread_sleeps (a test of every change)
+    ");
+    insta::assert_snapshot!(sandbox.run(&["upstream", "show", "bbb"]).out, @"
+    bbbbbbbbb
+    2025-11-05, engine, P2, deferred
+    https://example.org/upstream/commit/bbbbbbbbb
+
+    change  work from inside wakes it
+    here    not here yet
+    ");
+    insta::assert_snapshot!(sandbox.run(&["upstream", "status"]).out, @"
+    https://example.org/upstream: 2 commits, considered up to bbbbbbbbb
+
+      priority   integrated   deferred   skipped   not-applicable   new   integrated of wanted
+    ────────────────────────────────────────────────────────────────────────────────────────────
+      P1                  1          0         0                0     0                  100 %
+      P2                  0          1         0                0     0                    0 %
+      P3                  0          0         0                0     0                      –
+      P4                  0          0         0                0     0                      –
+
+    aaaaaaaaa is integrated, but bbbbbbbbb, which it needs, is deferred
+    ");
 }
 
 #[test]
@@ -90,10 +128,10 @@ fn mistakes_about_the_log_are_answered_with_what_to_do() {
         assert_eq!((said.code, said.out.as_str()), (2, ""), "{args:?}");
         said.err
     };
-    insta::assert_snapshot!(complaint(LOG, &["upstream", "show", "ccc"]), @"");
-    insta::assert_snapshot!(complaint(LOG, &["upstream", "check", "--log", "elsewhere.toml"]), @"");
-    insta::assert_snapshot!(complaint(&LOG.replace("reason   = \"not", "raeson   = \"not"), &["upstream", "check"]), @"");
-    insta::assert_snapshot!(complaint(&LOG.replace("hash     = \"bbbbbbbbb\"", "hash     = \"HEAD\""), &["upstream", "check"]), @"");
+    insta::assert_snapshot!(complaint(LOG, &["upstream", "show", "ccc"]), @"error: `ccc` begins no hash of the log, or several; `windtunnel upstream list` shows all");
+    insta::assert_snapshot!(complaint(LOG, &["upstream", "check", "--log", "elsewhere.toml"]), @"error: there is no integration log `elsewhere.toml`: name another one with `--log`: No such file or directory (os error 2)");
+    insta::assert_snapshot!(complaint(&LOG.replace("reason   = \"not", "raeson   = \"not"), &["upstream", "check"]), @"error: `engine/upstream.toml`, line 24: unknown key `raeson`, did you mean `reason`?");
+    insta::assert_snapshot!(complaint(&LOG.replace("hash     = \"bbbbbbbbb\"", "hash     = \"HEAD\""), &["upstream", "check"]), @"error: `engine/upstream.toml`, line 18: `HEAD` is no hash of a commit: write 9 to 40 digits of 0-9 and a-f");
     assert!(
         complaint(LOG, &["upstream", "list", "--state", "defered"])
             .contains("unknown value `defered`, did you mean `deferred`?")

@@ -116,8 +116,9 @@ mod tests {
     use crate::margin::Margin;
     use crate::metric::Better;
 
-    fn question(change: f64) -> Question {
-        let noise = |place: usize| 1.0 + 0.01 * ((place * 7 % 11) as f64 / 11.0 - 0.5);
+    /// Ten pairs whose head takes `change` times as long, give or take `spread`.
+    fn question(change: f64, spread: f64) -> Question {
+        let noise = |place: usize| 1.0 + spread * ((place * 7 % 11) as f64 / 11.0 - 0.5);
         let base: Vec<f64> = (0..10).map(noise).collect();
         let head = (0..10).map(|place| noise(place + 5) * change).collect();
         Question {
@@ -131,7 +132,7 @@ mod tests {
 
     #[test]
     fn every_number_of_an_explanation_leads_to_its_verdict() {
-        let questions = [question(1.0), question(1.1), question(1.027)];
+        let questions = [question(1.0, 0.01), question(1.1, 0.01), question(1.02, 0.1)];
         for (place, steps) in [(0, 1), (1, 1)] {
             let told = explain(&questions, place).unwrap();
             assert_eq!((told.steps.len(), told.judgement.rule), (steps, Rule::Interleaved));
