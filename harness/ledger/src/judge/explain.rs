@@ -132,7 +132,12 @@ mod tests {
 
     #[test]
     fn every_number_of_an_explanation_leads_to_its_verdict() {
-        let questions = [question(1.0, 0.01), question(1.1, 0.01), question(1.02, 0.1)];
+        let mut open = question(1.0, 0.01);
+        if let Evidence::Interleaved { base, head, .. } = &mut open.evidence {
+            let swings = [1.06, 0.98].into_iter().cycle();
+            *head = base.iter().zip(swings).map(|(base, swing)| base * swing).collect();
+        }
+        let questions = [question(1.0, 0.01), question(1.1, 0.01), open];
         for (place, steps) in [(0, 1), (1, 1)] {
             let told = explain(&questions, place).unwrap();
             assert_eq!((told.steps.len(), told.judgement.rule), (steps, Rule::Interleaved));

@@ -16,7 +16,7 @@ pub(super) fn section(view: &View<'_>) -> Option<Section> {
     let body = html! {
         p.note {
             "Drawn is the margin as a band around no change, and the interval of the effect over it: right is worse. "
-            (counted(report.family, "series")) " were judged as one family, by policy "
+            (report.family) " series were judged as one family, by policy "
             code { (report.policy) } "."
         }
         @for case in report.cases.iter().filter(|case| !case.reasons.is_empty()) {
