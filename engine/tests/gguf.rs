@@ -167,8 +167,8 @@ const LOSSES: &[(GgmlDType, f32)] = &[
     (GgmlDType::Q8_0, 0.1),
     (GgmlDType::Q5_1, 0.5),
     (GgmlDType::Q5_0, 0.5),
-    (GgmlDType::Q4_1, 0.9),
-    (GgmlDType::Q4_0, 0.9),
+    (GgmlDType::Q4_1, 1.5),
+    (GgmlDType::Q4_0, 1.5),
 ];
 
 #[test]
