@@ -171,11 +171,15 @@ const LOSSES: &[(GgmlDType, f32)] = &[
     (GgmlDType::Q4_0, 1.5),
 ];
 
+/// Whether a model chooses experts. Near ties it chooses others when anything is rounded.
+fn routed(name: &str) -> bool {
+    name.contains("moe") || name == "mixtral"
+}
+
 #[test]
 fn in_blocks_every_architecture_stays_within_what_the_format_loses() {
     let folder = tempfile::tempdir().unwrap();
-    // A router at ties sends tokens to other experts when anything is rounded.
-    for (name, reference) in CASES.iter().filter(|(name, _)| *name != "mixtral") {
+    for (name, reference) in CASES.iter().filter(|(name, _)| !routed(name)) {
         let reference = Reference::read(reference);
         for (kind, loss) in LOSSES {
             let path = folder.path().join("model.gguf");

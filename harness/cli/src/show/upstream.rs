@@ -70,7 +70,7 @@ pub(crate) fn commit(log: &Log, commit: &Commit, guards: &[(Guard, Option<String
 /// How much of `log` is integrated, and what in it is not so.
 pub(crate) fn status(log: &Log, contradictions: &[Contradiction]) -> String {
     let mut header = vec![Cell::new("priority")];
-    header.extend(State::ALL.map(|state| right(state)));
+    header.extend(State::ALL.map(right));
     header.push(right("integrated of wanted"));
     let mut table = table(header);
     for priority in Priority::ALL {

@@ -271,7 +271,7 @@ fn formats_of_weights_stand_side_by_side() {
     let cases: Vec<Case> = [Quant::Q4K, Quant::None, Quant::Q8_0]
         .map(|quant| Case {
             quant,
-            ..case("gate/quant", decode.clone(), "paged-16", &[("quant", quant.name())])
+            ..case("gate/quant", decode, "paged-16", &[("quant", quant.name())])
         })
         .to_vec();
     let mut contents = measured(&one(), &cases, 3, 0.0);
