@@ -18,6 +18,7 @@ use windtunnel_ledger::case::CaseId;
 use windtunnel_ledger::series::Series;
 use windtunnel_ledger::store::Contents;
 
+use crate::plot::Drawn;
 use crate::view::View;
 
 /// Why a page cannot be made.
@@ -51,8 +52,11 @@ pub enum Error {
 /// [`Run::subjects`]: windtunnel_ledger::record::Run::subjects
 pub fn render(contents: &Contents) -> Result<String, Error> {
     let view = View::of(contents);
-    let plots = plot::plots(&view)?;
-    let services = plot::services(&view)?;
-    let traces = plot::traces(&view)?;
-    Ok(page::page(&view, &plots, &services, &traces).into_string())
+    let drawn = Drawn {
+        plots: plot::plots(&view)?,
+        services: plot::services(&view)?,
+        traces: plot::traces(&view)?,
+        ruled: plot::ruled(&view)?,
+    };
+    Ok(page::page(&view, &drawn).into_string())
 }

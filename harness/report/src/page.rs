@@ -2,6 +2,7 @@
 
 mod comparison;
 mod devices;
+mod evidence;
 mod facts;
 mod headline;
 mod notes;
@@ -17,10 +18,14 @@ use windtunnel_ledger::case::CaseId;
 use windtunnel_ledger::metric::{Better, Metric};
 use windtunnel_ledger::summary::Location;
 
-use crate::plot::{self, Plot, ServicePlot, TracePlot};
+use crate::plot::{self, Drawn, Plot};
 use crate::view::View;
 
 const STYLE: &str = include_str!("page/style.css");
+/// Sorting, filtering and tooltips; the page says everything without it.
+const SCRIPT: &str = include_str!("page/script.js");
+/// What the page may do: show itself. It asks no network for anything, whatever text is in it.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
 
 /// A part of the page: its anchor, its heading, and what is in it.
 struct Section {
@@ -30,22 +35,17 @@ struct Section {
 }
 
 /// The whole document.
-pub(crate) fn page(
-    view: &View<'_>,
-    plots: &[Plot],
-    services: &[ServicePlot],
-    traces: &[TracePlot],
-) -> Markup {
+pub(crate) fn page(view: &View<'_>, drawn: &Drawn) -> Markup {
     let sections: Vec<Section> = [
-        verdicts::section(view),
+        verdicts::section(view, &drawn.ruled),
         comparison::section(view),
         results::section(view),
         trade_off::section(view),
-        service::section(view, services),
+        service::section(view, &drawn.services),
         devices::section(view),
         percentiles::section(view),
-        plots_section(view, plots),
-        rounds::section(view, traces),
+        plots_section(view, &drawn.plots),
+        rounds::section(view, &drawn.traces),
         notes::caveats(view),
         notes::voids(view),
         notes::failures(view),
@@ -64,6 +64,7 @@ pub(crate) fn page(
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
+                meta http-equiv="Content-Security-Policy" content=(POLICY);
                 meta name="color-scheme" content="light dark";
                 title { "Windtunnel · " (view.run.id.0) }
                 style { (PreEscaped(STYLE)) }
@@ -86,6 +87,7 @@ pub(crate) fn page(
                         }
                     }
                 }
+                script { (PreEscaped(SCRIPT)) }
             }
         }
     }

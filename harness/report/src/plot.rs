@@ -7,6 +7,7 @@
 mod axis;
 mod ink;
 mod layout;
+mod order;
 mod service;
 mod trace;
 
@@ -21,6 +22,7 @@ use self::axis::Axis;
 use self::ink::Ink;
 pub(crate) use self::ink::SHAPES;
 use self::layout::{Layout, Strip};
+pub(crate) use self::order::ruled;
 pub(crate) use self::service::{ServicePlot, services};
 pub(crate) use self::trace::{TracePlot, traces};
 use crate::Error;
@@ -32,6 +34,18 @@ pub(crate) struct Plot {
     pub(crate) series: Series,
     /// The drawing, an `svg` element that says what it shows to those who cannot see it.
     pub(crate) svg: String,
+}
+
+/// Every drawing of a page.
+pub(crate) struct Drawn {
+    /// One for each series.
+    pub(crate) plots: Vec<Plot>,
+    /// Of services.
+    pub(crate) services: Vec<ServicePlot>,
+    /// Of rounds that were watched.
+    pub(crate) traces: Vec<TracePlot>,
+    /// Of the series that a gate judged, the worst first.
+    pub(crate) ruled: Vec<String>,
 }
 
 /// Width of every plot.
@@ -48,7 +62,7 @@ const TICKS: usize = 5;
 const DOT: i32 = 4;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-type Drawn = Result<(), DrawingAreaErrorKind<std::io::Error>>;
+type Outcome = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
 /// One plot for each series that occurs, in the order of [`Series::all`].
 pub(crate) fn plots(view: &View<'_>) -> Result<Vec<Plot>, Error> {
@@ -87,7 +101,7 @@ fn alt(layout: &Layout) -> String {
     }
 }
 
-fn draw(svg: &mut String, layout: &Layout, axis: Axis) -> Drawn {
+fn draw(svg: &mut String, layout: &Layout, axis: Axis) -> Outcome {
     let height = layout.height();
     let area = SVGBackend::with_string(svg, (WIDTH, height)).into_drawing_area();
     let margin = layout::AXIS as u32;
@@ -117,7 +131,7 @@ fn draw(svg: &mut String, layout: &Layout, axis: Axis) -> Drawn {
     area.present()
 }
 
-fn draw_strip(area: &Area<'_>, strip: &Strip, layout: &Layout, at: &dyn Fn(f64) -> i32) -> Drawn {
+fn draw_strip(area: &Area<'_>, strip: &Strip, layout: &Layout, at: &dyn Fn(f64) -> i32) -> Outcome {
     for (line, top) in strip.label.iter().zip((strip.top..).step_by(layout::LINE as usize)) {
         area.draw(&Text::new(line.clone(), (TEXT, top), ink::text(12.0, Ink::Text)))?;
     }
@@ -139,7 +153,7 @@ fn draw_strip(area: &Area<'_>, strip: &Strip, layout: &Layout, at: &dyn Fn(f64) 
 }
 
 /// Dots are open, so that several at one place are seen to be several.
-fn draw_dot(area: &Area<'_>, subject: usize, (x, y): (i32, i32)) -> Drawn {
+fn draw_dot(area: &Area<'_>, subject: usize, (x, y): (i32, i32)) -> Outcome {
     let style = Ink::subject(subject).stroke(1);
     let closed = |corners: &[(i32, i32)]| {
         let points = corners.iter().chain(corners.first()).map(|(dx, dy)| (x + dx, y + dy));

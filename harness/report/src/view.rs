@@ -4,6 +4,7 @@
 
 mod facts;
 mod notes;
+mod ruled;
 mod service;
 mod trade_off;
 
@@ -21,6 +22,7 @@ use windtunnel_ledger::tail::{self, Tail};
 
 pub(crate) use facts::Fact;
 pub(crate) use notes::{Place, Trouble};
+pub(crate) use ruled::{DETAILED, Ruled, margins};
 pub(crate) use service::Curve;
 pub(crate) use trade_off::{Column, TradeOff, Value};
 
@@ -28,6 +30,8 @@ pub(crate) use trade_off::{Column, TradeOff, Value};
 pub(crate) struct View<'a> {
     /// What the run set out to do.
     pub(crate) run: &'a Run,
+    /// Every round that it left, in the order of time.
+    pub(crate) records: &'a [Record],
     /// Whether the last line of the file was cut short.
     pub(crate) torn: bool,
     /// Every subject; the first is the base. Elsewhere a subject is its index in this list.
@@ -142,12 +146,27 @@ impl<'a> View<'a> {
         let trade_offs = trade_off::of(&scenarios);
         let versus = versus(records, &subjects);
         let gate = run.gate.as_ref().map(|terms| gate::report(run, terms, records));
-        View { gate, run, torn: *torn, subjects, scenarios, trade_offs, versus, environments }
+        View {
+            gate,
+            run,
+            records,
+            torn: *torn,
+            subjects,
+            scenarios,
+            trade_offs,
+            versus,
+            environments,
+        }
     }
 
     /// Every case.
     pub(crate) fn cases(&self) -> impl Iterator<Item = &CaseView<'a>> {
         self.scenarios.iter().flat_map(|scenario| &scenario.cases)
+    }
+
+    /// Every series that a gate judged, the worst first; nothing if the run was none.
+    pub(crate) fn ruled(&self) -> Vec<Ruled<'_>> {
+        self.gate.as_ref().map_or_else(Vec::new, |report| ruled::ruled(self, report))
     }
 
     /// How many cases came to what.

@@ -8,10 +8,10 @@ use windtunnel_ledger::compare::{Change, Comparison, Pair, Row};
 use super::{Section, address, percent, subject, value};
 use crate::view::{CaseView, Scenario, Versus, View};
 
-/// The comparisons, if there is more than one subject.
+/// The comparisons, if there is more than one subject and no gate has judged them.
 pub(super) fn section(view: &View<'_>) -> Option<Section> {
     let body = html! { @for versus in &view.versus { (against_base(view, versus)) } };
-    (!view.versus.is_empty()).then_some(Section {
+    (!view.versus.is_empty() && view.gate.is_none()).then_some(Section {
         anchor: "comparison",
         heading: "Comparison",
         body,

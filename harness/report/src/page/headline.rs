@@ -12,7 +12,7 @@ pub(super) fn headline(view: &View<'_>) -> Markup {
     html! {
         h1 {
             @match (&view.gate, view.versus.first()) {
-                (Some(report), _) => (verdicts::headline(report)),
+                (Some(report), _) => (verdicts::headline(view, report)),
                 (None, Some(first)) => (compared(view, first)),
                 (None, None) => (measured(&view.census())),
             }

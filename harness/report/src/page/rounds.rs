@@ -1,13 +1,14 @@
 //! One round of each case as it was seen from outside: over time, its memory, its conditions.
 
 use maud::{Markup, PreEscaped, html};
+use windtunnel_ledger::case::CaseId;
 use windtunnel_ledger::conditions::Spread;
 use windtunnel_ledger::memory;
 use windtunnel_ledger::record::{Conditions, Outcome, Record};
 
 use super::{Section, address, percent, subject};
 use crate::plot::TracePlot;
-use crate::view::View;
+use crate::view::{SubjectResult, View};
 
 /// Every case of which a round was watched.
 pub(super) fn section(view: &View<'_>, plots: &[TracePlot]) -> Option<Section> {
@@ -24,7 +25,7 @@ pub(super) fn section(view: &View<'_>, plots: &[TracePlot]) -> Option<Section> {
                             a.case href=(address(&case.case.id)) { (case.case.id) }
                             @if view.subjects.len() > 1 { " " (subject(view, result.subject)) }
                         }
-                        div.round {
+                        div.round id=[anchor(view, &case.case.id, result.subject)] {
                             @for plot in plots.iter().filter(|plot| plot.case == case.case.id && plot.subject == result.subject) {
                                 figure { (PreEscaped(&plot.svg)) }
                             }
@@ -38,6 +39,14 @@ pub(super) fn section(view: &View<'_>, plots: &[TracePlot]) -> Option<Section> {
     let mut results = view.cases().flat_map(|case| &case.results);
     let any = results.any(|result| result.watched.is_some());
     any.then_some(Section { anchor: "rounds", heading: "Rounds from outside", body })
+}
+
+/// Where on the page the round of a case and subject stands that was watched, if one was.
+pub(super) fn anchor(view: &View<'_>, case: &CaseId, subject: usize) -> Option<String> {
+    let place = view.cases().position(|known| known.case.id == *case)?;
+    let case = view.cases().nth(place)?;
+    let watched = |r: &&SubjectResult<'_>| r.subject == subject && r.watched.is_some();
+    case.results.iter().find(watched).map(|_| format!("round-{place}-{subject}"))
 }
 
 fn memory_of(record: &Record) -> Markup {

@@ -1,28 +1,32 @@
 //! What a gate came to: every series, the worst first, with its interval drawn against the margin.
-//! What passed is folded.
+//! What passed is folded, and every row opens to its evidence.
+
+use std::collections::BTreeMap;
 
 use maud::{Markup, html};
+use windtunnel_ledger::compare::Side;
 use windtunnel_ledger::gate::{CaseReport, Report, Row, Unjudged};
 use windtunnel_ledger::judge::Finding;
 use windtunnel_ledger::policy::Weight;
 use windtunnel_ledger::verdict::Verdict;
 
-use super::{Section, address, counted};
-use crate::view::View;
+use super::{Section, address, counted, evidence};
+use crate::view::{DETAILED, Ruled, View, margins};
 
 /// The verdicts, if the run was a gate.
-pub(super) fn section(view: &View<'_>) -> Option<Section> {
+pub(super) fn section(view: &View<'_>, plots: &[String]) -> Option<Section> {
     let report = view.gate.as_ref()?;
     let body = html! {
         p.note {
-            "Drawn is the margin as a band around no change, and the interval of the effect over it: right is worse. "
+            "The band is the margin around no change, the line over it the interval of the effect, the dot the effect: right is worse. "
+            "MDE is the smallest change that would have been seen. A row opens to its rounds, conditions and samples. "
             (report.family) " series were judged as one family, by policy "
             code { (report.policy) } "."
         }
         @for case in report.cases.iter().filter(|case| !case.reasons.is_empty()) {
             p { (named(case)) ": " strong class=[class(case.verdict)] { (case.verdict) } ", " (case.reasons.join("; ")) }
         }
-        (rows(report))
+        (rows(view, plots))
         @for control in &report.control {
             p.note {
                 "Control, " (control.class) ": the base against itself came out "
@@ -35,15 +39,78 @@ pub(super) fn section(view: &View<'_>) -> Option<Section> {
     Some(Section { anchor: "verdicts", heading: "Verdicts", body })
 }
 
-/// The verdict as the heading of the page.
-pub(super) fn headline(report: &Report) -> Markup {
+/// The verdict as the heading of the page: what became worse, by how much, and how sure that is.
+pub(super) fn headline(view: &View<'_>, report: &Report) -> Markup {
     let unseen = report.unjudged.iter().filter(|unjudged| unjudged.series.is_none()).count();
+    let ruled = view.ruled();
+    let of = |verdict: Verdict| {
+        ruled
+            .iter()
+            .filter(move |ruled| ruled.row.counted() == verdict && ruled.row.reason.is_none())
+    };
+    let broken = report.cases.iter().find(|case| case.verdict == Verdict::Broken);
     html! {
-        span class=[class(report.verdict)] { (capital(report.verdict)) }
-        @if report.cases.is_empty() { ": nothing was compared" }
-        @else if unseen > 0 {
-            " in the " (counted(report.cases.len(), "case")) " seen; " (unseen) " not seen"
+        span class=[class(report.verdict)] { (sign(report.verdict)) " " (capital(report.verdict)) }
+        @match (report.verdict, broken, of(report.verdict).next()) {
+            _ if report.cases.is_empty() => { ": nothing was compared" }
+            (Verdict::Broken, Some(case), _) => {
+                ": " (case.case) ", " (case.reasons.join("; "))
+                (others(report.cases.iter().filter(|case| case.verdict == Verdict::Broken).count(), "case"))
+            }
+            (Verdict::Regressed | Verdict::Improved, _, Some(worst)) => {
+                (effect(worst)) (others(of(report.verdict).count(), "series"))
+            }
+            (Verdict::Inconclusive, _, Some(_)) => {
+                ": " (of(Verdict::Inconclusive).count()) " of " (report.family) " series could not be decided"
+            }
+            (Verdict::Pass, ..) => { ": none of " (report.family) " series is worse by its margin" }
+            _ => {}
         }
+        @if unseen > 0 && !report.cases.is_empty() {
+            "; " (counted(report.cases.len(), "case")) " seen, " (unseen) " not seen"
+        }
+    }
+}
+
+/// One series and its effect, as a part of a sentence.
+fn effect(ruled: &Ruled<'_>) -> Markup {
+    let Ruled { case, row, .. } = ruled;
+    html! {
+        @if let Some(finding) = &row.finding {
+            ": " (row.series.label()) " is "
+            (share(finding.effect.abs())) " " @if finding.effect < 0.0 { "better" } @else { "worse" }
+            " (" (signed(finding.low)) " to " (signed(finding.high)) ") in "
+            a.case href=(address(&case.case)) { (case.case) }
+        }
+    }
+}
+
+/// What else is like the first of `count`.
+fn others(count: usize, noun: &str) -> Markup {
+    let one =
+        if noun == "series" { "1 other series".to_owned() } else { format!("1 other {noun}") };
+    let many = |n: usize| match noun {
+        "series" => format!("{n} other series"),
+        _ => format!("{n} other {noun}s"),
+    };
+    html! {
+        @match count {
+            0 | 1 => {}
+            2 => { ", and " (one) }
+            n => { ", and " (many(n - 1)) }
+        }
+    }
+}
+
+/// What stands before a verdict, so that colour is never the only sign.
+fn sign(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Broken => "✕",
+        Verdict::Regressed => "▲",
+        Verdict::Invalid => "∅",
+        Verdict::Inconclusive => "?",
+        Verdict::Improved => "▽",
+        Verdict::Pass => "=",
     }
 }
 
@@ -64,72 +131,107 @@ fn named(case: &CaseReport) -> Markup {
     html! { a.case href=(address(&case.case)) { (case.case) } }
 }
 
-fn rows(report: &Report) -> Markup {
-    let all = report.cases.iter().flat_map(|case| case.rows.iter().map(move |row| (case, row)));
-    let mut all: Vec<(&CaseReport, &Row)> = all.collect();
-    all.sort_by_key(|(_, row)| row.verdict);
+/// What the judge asks a reader to look at, then what passed.
+fn rows(view: &View<'_>, plots: &[String]) -> Markup {
+    let ruled = view.ruled();
+    let drawn = plots.iter().map(Some).chain(std::iter::repeat(None));
     let (passed, found): (Vec<_>, Vec<_>) =
-        all.into_iter().partition(|(_, row)| row.verdict == Verdict::Pass);
+        ruled.iter().zip(drawn).partition(|(ruled, _)| ruled.row.verdict == Verdict::Pass);
     html! {
-        @if !found.is_empty() { (table(&found)) }
+        @if !found.is_empty() { (list(view, &found)) }
         @if !passed.is_empty() {
-            details {
+            details.passed open[found.is_empty()] {
                 summary { (passed.len()) " series passed" }
-                (table(&passed))
+                (list(view, &passed))
+            }
+        }
+        @if ruled.len() > DETAILED {
+            p.note {
+                "Evidence is on this page for the " (DETAILED) " rows that are worst; that of the other "
+                (ruled.len() - DETAILED) " is in the file of the run, and "
+                code { "windtunnel explain-verdict" } " shows it."
             }
         }
     }
 }
 
-fn table(rows: &[(&CaseReport, &Row)]) -> Markup {
+/// The names of the columns, and whether they hold numbers.
+const COLUMNS: [(&str, &str); 9] = [
+    ("series", "name"),
+    ("verdict", "word"),
+    ("base", "number"),
+    ("head", "number"),
+    ("worse by", "number"),
+    ("interval", "drawing"),
+    ("margin", "number"),
+    ("MDE", "number"),
+    ("rounds", "number"),
+];
+
+fn list(view: &View<'_>, rows: &[(&Ruled<'_>, Option<&String>)]) -> Markup {
     html! {
-        div.wide tabindex="0" role="region" aria-label="Verdicts" {
-            table.verdicts {
-                thead {
-                    tr {
-                        th scope="col" { "series" }
-                        th scope="col" { "verdict" }
-                        th.number scope="col" { "base" }
-                        th.number scope="col" { "head" }
-                        th.number scope="col" { "worse by" }
-                        th scope="col" { "interval" }
-                        th.number scope="col" { "margin" }
-                        th.number scope="col" { "MDE" }
-                        th.number scope="col" { "rounds" }
-                    }
-                }
-                tbody { @for (case, row) in rows { (series(case, row)) } }
+        div.verdicts {
+            div.row.heads aria-hidden="true" {
+                @for (name, kind) in COLUMNS { span.{ (kind) } data-key=(name) { (name) } }
             }
+            @for (ruled, plot) in rows { (series(view, ruled, *plot)) }
         }
     }
 }
 
-fn series(case: &CaseReport, row: &Row) -> Markup {
+/// One row: a line of numbers that opens to its evidence, as far as that is on the page.
+fn series(view: &View<'_>, ruled: &Ruled<'_>, plot: Option<&String>) -> Markup {
+    let body = html! {
+        (reasons(ruled.row))
+        @if let Some(plot) = plot { (evidence::evidence(view, ruled, plot)) }
+    };
+    let worse = format!("{:.4}", margins(ruled.row));
+    html! {
+        @if plot.is_some() {
+            details.ruled data-worse=(worse) {
+                summary.row { (cells(ruled)) }
+                (body)
+            }
+        } @else {
+            div.ruled data-worse=(worse) { div.row { (cells(ruled)) } (body) }
+        }
+    }
+}
+
+fn cells(Ruled { case, row, .. }: &Ruled<'_>) -> Markup {
     let value = |value: Option<f64>| {
         value.map_or_else(|| "–".to_owned(), |value| row.series.metric.show(value))
     };
+    let finding =
+        |show: fn(&Finding) -> String| row.finding.as_ref().map_or_else(|| "–".to_owned(), show);
     let warns = row.weight == Weight::Warns && row.counted() != row.verdict;
     html! {
-        tr {
-            th scope="row" { (row.series.label()) br; (named(case)) }
-            td {
-                span class=[class(row.verdict)] { (row.verdict) }
-                @if warns { span.muted { " (warns)" } }
-                @if let Some(lack) = row.lacks { br; span.muted { "lacks " (lack) } }
-                @if let Some(reason) = &row.reason { br; span.muted { (reason) } }
-                @for _ in &row.modes { br; span.muted { "two modes" } }
-            }
-            td.number { (value(row.base)) }
-            td.number { (value(row.head)) }
-            @match &row.finding {
-                Some(finding) => {
-                    td.number { (signed(finding.effect)) }
-                    td { (drawn(finding)) }
-                    td.number { (share(finding.margin)) }
-                    td.number { (share(finding.mde)) }
-                    td.number { (finding.rounds) }
-                }
-                None => { td colspan="5" { "–" } }
+        span.name { strong { (row.series.label()) } span.case { (case.case) } }
+        span.word {
+            span class=[class(row.verdict)] { (sign(row.verdict)) " " (row.verdict) }
+            @if warns { span.muted { " (warns)" } }
+        }
+        span.number data-label="base" { (value(row.base)) }
+        span.number data-label="head" { (value(row.head)) }
+        span.number data-label="worse by" { (finding(|finding| signed(finding.effect))) }
+        span.drawing data-label="interval" { @if let Some(finding) = &row.finding { (drawn(finding)) } @else { "–" } }
+        span.number data-label="margin" { (finding(|finding| share(finding.margin))) }
+        span.number data-label="MDE" { (finding(|finding| share(finding.mde))) }
+        span.number data-label="rounds" { (finding(|finding| finding.rounds.to_string())) }
+    }
+}
+
+/// Why the verdict is what it is, where that needs words.
+fn reasons(row: &Row) -> Markup {
+    html! {
+        @if let Some(lack) = row.lacks { p.note { "To be decided it lacks " (lack) "." } }
+        @if let Some(reason) = &row.reason { p.note { (reason) "." } }
+        @for (side, modes) in &row.modes {
+            p.note {
+                @match side { Side::Base => "The base", Side::Head => "The head" }
+                " has two modes, " (row.series.metric.show(modes.low.value)) " in "
+                (format!("{:.0} %", modes.low.share * 100.0)) " of its rounds and "
+                (row.series.metric.show(modes.high.value)) " in the others."
             }
         }
     }
@@ -147,15 +249,14 @@ fn drawn(finding: &Finding) -> Markup {
         HALF + (margins * MARGIN).clamp(-HALF, HALF)
     };
     let at = |share: f64| format!("{:.1}", x(share));
-    let words = format!("from {} to {}", signed(finding.low), signed(finding.high));
+    let words = format!("{} to {}", signed(finding.low), signed(finding.high));
     html! {
-        svg.interval xmlns="http://www.w3.org/2000/svg" viewBox="0 0 180 16" width="180" height="16" role="img" aria-label=(words) {
+        svg.interval xmlns="http://www.w3.org/2000/svg" viewBox="0 0 180 16" role="img" aria-label=(words) {
             rect.band x=(format!("{:.1}", HALF - MARGIN)) y="0" width=(format!("{:.1}", 2.0 * MARGIN)) height="16" {}
             line.none x1=(HALF) x2=(HALF) y1="0" y2="16" {}
             line.reach x1=(at(finding.low)) x2=(at(finding.high)) y1="8" y2="8" {}
             circle.effect cx=(at(finding.effect)) cy="8" r="3.5" {}
         }
-        br;
         span.muted { (words) }
     }
 }
@@ -174,21 +275,29 @@ fn share(share: f64) -> String {
     }
 }
 
+/// What was not judged, reason by reason: nothing of it passed.
 fn unjudged(unjudged: &[Unjudged]) -> Markup {
+    let mut reasons: BTreeMap<&str, Vec<&Unjudged>> = BTreeMap::new();
+    for one in unjudged {
+        reasons.entry(&one.reason).or_default().push(one);
+    }
     html! {
         @if !unjudged.is_empty() {
             details {
                 summary { (unjudged.len()) " not judged" }
-                ul.places {
-                    @for Unjudged { case, series, reason } in unjudged {
-                        li {
-                            span.case { (case) }
-                            @if let Some(series) = series { ", " (series.label()) }
-                            ": " (reason)
+                @for (reason, places) in reasons {
+                    p { (reason) span.muted { ", " (counted(places.len(), "time")) } }
+                    ul.places {
+                        @for Unjudged { case, series, .. } in places.iter().take(PLACES) {
+                            li { span.case { (case) } @if let Some(series) = series { ", " (series.label()) } }
                         }
+                        @if places.len() > PLACES { li { (places.len() - PLACES) " more" } }
                     }
                 }
             }
         }
     }
 }
+
+/// Most places of one reason that are named.
+const PLACES: usize = 50;

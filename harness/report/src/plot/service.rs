@@ -12,7 +12,7 @@ use windtunnel_ledger::series::{Quantile, Series};
 
 use super::axis::Axis;
 use super::ink::{self, Ink};
-use super::{Drawn, TICKS, WIDTH, draw_dot};
+use super::{Outcome, TICKS, WIDTH, draw_dot};
 use crate::Error;
 use crate::view::{Curve, Scenario, View};
 
@@ -89,7 +89,7 @@ fn alt(y: Series, curves: &[Curve]) -> String {
     format!("{} over output tokens per second.{curves}", y.label())
 }
 
-fn draw(svg: &mut String, y: Series, curves: &[Curve]) -> Drawn {
+fn draw(svg: &mut String, y: Series, curves: &[Curve]) -> Outcome {
     let points = || curves.iter().flat_map(|curve| &curve.points);
     let rates = Axis::over(THROUGHPUT.metric, points().map(|point| point.at.0), TICKS);
     let latencies = Axis::over(y.metric, points().map(|point| point.at.1), TICKS);

@@ -11,7 +11,7 @@ use windtunnel_ledger::case::CaseId;
 use windtunnel_ledger::trace::{Gauge, Phase, Trace, Track};
 
 use super::ink::{self, Ink};
-use super::{Area, Drawn, WIDTH};
+use super::{Area, Outcome, WIDTH};
 use crate::Error;
 use crate::view::View;
 
@@ -113,7 +113,7 @@ fn processors(track: &Track) -> Option<Panel> {
     Some(Panel { name: format!("CPU up to {highest:.1} cores"), points, throttled: Vec::new() })
 }
 
-fn draw(svg: &mut String, trace: &Trace, panels: &[Panel]) -> Drawn {
+fn draw(svg: &mut String, trace: &Trace, panels: &[Panel]) -> Outcome {
     let step = NAME + CURVE + GAP;
     let bottom = TOP + step * panels.len() as i32;
     let area =
@@ -147,7 +147,7 @@ fn draw(svg: &mut String, trace: &Trace, panels: &[Panel]) -> Drawn {
     area.present()
 }
 
-fn draw_phases(area: &Area<'_>, trace: &Trace, x: &dyn Fn(i64) -> i32, bottom: i32) -> Drawn {
+fn draw_phases(area: &Area<'_>, trace: &Trace, x: &dyn Fn(i64) -> i32, bottom: i32) -> Outcome {
     let ms = |mark: usize| trace.marks.get(mark).map(|mark| (mark.at.0 / 1_000_000) as i64);
     let mut free = 0;
     for (i, mark) in trace.marks.iter().enumerate() {

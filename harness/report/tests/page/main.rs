@@ -1,11 +1,14 @@
 //! Whole pages. Each is also left in the target directory under `tmp/`, to be looked at.
 
+mod browser;
 mod contents;
+mod contrast;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use contents::{begun, case, gate, measured, record, services, spoil, subject, watched};
+use windtunnel_ledger::attribution::{Attribution, Work};
 use windtunnel_ledger::case::{Case, CaseId, Placement, Quant, Workload};
 use windtunnel_ledger::conditions::Breach;
 use windtunnel_ledger::gate::Terms;
@@ -13,7 +16,7 @@ use windtunnel_ledger::holding::{Held, Holding};
 use windtunnel_ledger::metric::Metric;
 use windtunnel_ledger::record::{Failure, Outcome, Skipped, Stored, Subject};
 use windtunnel_ledger::store::Contents;
-use windtunnel_ledger::unit::{Bytes, Tokens};
+use windtunnel_ledger::unit::{Bytes, Nanos, Tokens};
 
 /// A page that must hold together whatever is on it.
 #[track_caller]
@@ -28,9 +31,10 @@ fn page(name: &str, contents: &Contents) -> String {
         roxmltree::Document::parse(svg).unwrap_or_else(|error| panic!("{error} in {svg}"));
     }
     let foreign = page.replace("xmlns=\"http://www.w3.org/2000/svg\"", "");
-    for reference in ["http:", "https:", "<script", "<link", "src=", "url(", "@import"] {
+    for reference in ["http:", "https:", "<link", "src=", "url(", "@import"] {
         assert!(!foreign.contains(reference), "the page refers to something: {reference}");
     }
+    assert_eq!(page.matches("<script").count(), 1, "the page's own");
     for link in between(&page, "href=\"#") {
         assert!(page.contains(&format!("id=\"{link}\"")), "there is no `{link}` on the page");
     }
@@ -258,7 +262,8 @@ fn hostile_text_stays_text() {
     contents.records.last_mut().unwrap().outcome = Outcome::Failed(failure);
 
     let page = windtunnel_report::render(&contents).unwrap();
-    assert!(!page.contains("<script") && !page.contains("<img"), "{page}");
+    assert_eq!(page.matches("<script").count(), 1, "the page's own");
+    assert!(!page.contains("<img"), "{page}");
     assert!(!page.contains("=\"\">"), "an attribute was closed early");
     for svg in svgs(&page) {
         roxmltree::Document::parse(svg).unwrap();
@@ -306,16 +311,89 @@ fn formats_of_weights_stand_side_by_side() {
     assert!(page.contains("q4k → q4_1 60 %, q4k 39 %, f32 1 %"));
 }
 
+/// A gate of two subjects, in `pairs` pairs, whose head is slower by `slowdown`.
+fn gated(cases: &[Case], pairs: u32, slowdown: f64) -> Contents {
+    let mut contents = measured(&two(), cases, pairs, slowdown);
+    let policy = include_str!("../../../../ci/gate.toml");
+    contents.run.gate = Some(Terms::of(toml::from_str(policy).unwrap()));
+    contents
+}
+
 #[test]
 fn a_gate_shows_its_verdicts_worst_first_and_folds_what_passed() {
-    let mut contents = measured(&two(), &gate(&[1, 8], &[128]), 6, 0.0);
-    let policy = include_str!("../../../../ci/gate.toml");
-    let policy = toml::from_str(policy).unwrap();
+    let mut contents = gated(&gate(&[1, 8], &[128]), 6, 0.0);
     let unseen = vec![contents.run.cases.pop().unwrap().case.id];
-    contents.run.gate = Some(Terms { unseen, ..Terms::of(policy) });
+    contents.run.gate.as_mut().unwrap().unseen = unseen;
     let page = page("gate", &contents);
     assert!(page.contains("Verdicts</h2>") && page.contains(" series passed</summary>"));
     assert!(page.contains("not seen: left out so that it is quick"));
     assert!(page.contains("<svg class=\"interval\""));
     assert!(!page.contains("it does not judge"));
+}
+
+#[test]
+fn a_regression_is_the_first_sentence_and_opens_to_its_evidence() {
+    let page = page("regressed", &regressed());
+    let (_, heading) = page.split_once("<h1>").unwrap();
+    let (heading, _) = heading.split_once("</h1>").unwrap();
+    for words in ["▲ Regressed", "% worse", " other series"] {
+        assert!(heading.contains(words), "{heading}");
+    }
+    let (_, rows) = page.split_once("<details class=\"ruled\"").unwrap();
+    let (first, _) = rows.split_once("</details>").unwrap();
+    for words in [
+        "▲ regressed",
+        "in the order of time",
+        "median conditions",
+        "head − base",
+        "attention</strong> carries it",
+        "memory, processors and clocks of the head",
+        "raw samples",
+        "explain-verdict",
+        "target/release/windtunnel-probe",
+    ] {
+        assert!(first.contains(words), "{words} in {first}");
+    }
+    let margins: Vec<f64> =
+        between(&page, "data-worse=\"").iter().map(|text| text.parse().unwrap()).collect();
+    let worst = margins.iter().copied().fold(f64::MIN, f64::max);
+    assert_eq!(margins[0], worst);
+}
+
+/// A gate whose head is slower, with all that there can be to say why.
+fn regressed() -> Contents {
+    let mut contents = gated(&gate(&[1, 8], &[128]), 10, 0.07);
+    let trace = watched();
+    for record in &mut contents.records {
+        record.conditions = record.conditions.clone().with(&trace);
+        record.trace = Some(trace.clone());
+    }
+    for (subject, attention) in two().iter().zip([40_000, 90_000]) {
+        for planned in contents.run.cases.clone() {
+            let mut round = record(subject, &planned.case, 1, 1.0);
+            let stages = [("linear", 500_000), ("attention", attention)];
+            let stages = stages.map(|(stage, nanos)| (stage.to_owned(), Nanos(nanos)));
+            let work = Work { count: 10, tokens: 10, stages: BTreeMap::from(stages) };
+            round.outcome = Outcome::Attributed(Attribution {
+                attention: "cpu-flash".into(),
+                wall: Nanos(1_000_000),
+                work: BTreeMap::from([("decode".to_owned(), work)]),
+            });
+            contents.records.push(round);
+        }
+    }
+    contents
+}
+
+#[test]
+fn ten_thousand_rows_stay_below_fifteen_megabytes_and_say_what_is_left_out() {
+    let batches: Vec<u32> = (1..=250).collect();
+    let cases = gate(&batches, &[128, 2048]);
+    let contents = gated(&cases, 6, 0.07);
+    let page = windtunnel_report::render(&contents).unwrap();
+    std::fs::write(concat!(env!("CARGO_TARGET_TMPDIR"), "/many.html"), &page).unwrap();
+    let rows = page.matches("class=\"ruled\"").count();
+    assert!(rows >= 10_000, "{rows} rows");
+    assert!(page.len() < 15 << 20, "{} MiB", page.len() >> 20);
+    assert!(page.contains("is in the file of the run"));
 }

@@ -1,0 +1,89 @@
+//! The series that a gate judged, the worst first, each with the rounds that speak for it.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use windtunnel_ledger::attribution::Attribution;
+use windtunnel_ledger::case::CaseId;
+use windtunnel_ledger::gate::{CaseReport, Report, Row};
+use windtunnel_ledger::record::{Outcome, Record, Samples};
+
+use super::View;
+
+/// Rows whose evidence is on the page: the worst. A page of all rows of a great run would be too long
+/// for any reader, and the records beside it hold everything.
+pub(crate) const DETAILED: usize = 200;
+
+/// One series, judged.
+pub(crate) struct Ruled<'v> {
+    /// What became of its case.
+    pub(crate) case: &'v CaseReport,
+    /// What became of it.
+    pub(crate) row: &'v Row,
+    /// The rounds of its case in the order of time, each with the index of its subject.
+    pub(crate) rounds: Vec<(usize, &'v Record)>,
+}
+
+/// Every series of `report`, the worst first: by verdict, and within one by how many margins it is
+/// worse.
+pub(super) fn ruled<'v>(view: &'v View<'_>, report: &'v Report) -> Vec<Ruled<'v>> {
+    let mut rounds: BTreeMap<&CaseId, Vec<(usize, &Record)>> = BTreeMap::new();
+    for record in view.records {
+        if let Some(subject) = view.subjects.iter().position(|s| **s == record.subject) {
+            rounds.entry(&record.case.id).or_default().push((subject, record));
+        }
+    }
+    let rows = report.cases.iter().flat_map(|case| case.rows.iter().map(move |row| (case, row)));
+    let mut rows: Vec<(&CaseReport, &Row)> = rows.collect();
+    // The first of several equals is the first of the plan.
+    rows.sort_by_key(|(_, row)| (row.verdict, Reverse(thousandths(margins(row)))));
+    let ruled = |(case, row): (&'v CaseReport, &'v Row)| {
+        let rounds = rounds.get(&case.case).cloned().unwrap_or_default();
+        Ruled { case, row, rounds }
+    };
+    rows.into_iter().map(ruled).collect()
+}
+
+/// By how many margins a series is worse; 0 where nothing was seen.
+pub(crate) fn margins(row: &Row) -> f64 {
+    let margins = row.finding.map_or(0.0, |finding| finding.effect / finding.margin);
+    if margins.is_nan() { 0.0 } else { margins }
+}
+
+/// A number that has an order.
+fn thousandths(margins: f64) -> i64 {
+    (margins * 1000.0) as i64
+}
+
+impl<'v> Ruled<'v> {
+    /// What each round gave for the series, in the order of time; rounds that do not count have no
+    /// part in it.
+    pub(crate) fn values(&self) -> Vec<(usize, f64)> {
+        let value = |(subject, record): &(usize, &Record)| match &record.outcome {
+            Outcome::Measured(samples) => Some((*subject, self.row.series.of_round(samples)?)),
+            _ => None,
+        };
+        self.rounds.iter().filter_map(value).collect()
+    }
+
+    /// The rounds that count, each with its samples.
+    pub(crate) fn measured(&self) -> impl Iterator<Item = (usize, &'v Record, &'v Samples)> {
+        self.rounds.iter().filter_map(|(subject, record)| match &record.outcome {
+            Outcome::Measured(samples) => Some((*subject, *record, samples)),
+            _ => None,
+        })
+    }
+
+    /// Where the time of `subject` went; none if that was not asked for.
+    pub(crate) fn attribution(&self, subject: usize) -> Option<&'v Attribution> {
+        self.rounds.iter().find_map(|(of, record)| match &record.outcome {
+            Outcome::Attributed(attribution) if *of == subject => Some(attribution),
+            _ => None,
+        })
+    }
+
+    /// The line for a shell that repeats a round of `subject`.
+    pub(crate) fn command(&self, subject: usize) -> Option<&'v str> {
+        self.rounds.iter().find(|(of, _)| *of == subject).map(|(_, r)| r.command.as_str())
+    }
+}

@@ -1,0 +1,150 @@
+//! Pages in a browser: no error, no network, and what the script adds works.
+//!
+//! Each page is copied with a little script of the test at its end, that uses the page as a person
+//! would and writes what it saw into the document; the browser prints the document.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use windtunnel_ledger::store::Contents;
+
+use crate::contents::{gate, measured, services};
+
+/// The names under which the browser is known.
+const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
+
+#[expect(clippy::disallowed_methods, reason = "the test looks at the page with a browser")]
+fn command(name: &str) -> Command {
+    Command::new(name)
+}
+
+/// A browser that starts; none is said once, with what to do.
+fn browser() -> Option<&'static str> {
+    let starts = |name: &&&str| {
+        let mut command = command(name);
+        let quiet = command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
+        quiet.status().is_ok_and(|status| status.success())
+    };
+    let found = BROWSERS.iter().find(starts).copied();
+    if found.is_none() {
+        use std::io::Write as _;
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped: no browser is installed; `apt-get install chromium` lets this test look at pages"
+        );
+    }
+    found
+}
+
+/// Before the page's own script: errors and everything that is fetched are written down.
+const LISTEN: &str = r#"<script>
+  window.seen = [];
+  addEventListener("error", (event) => seen.push(`error: ${event.message}`));
+  addEventListener("securitypolicyviolation", (event) => seen.push(`forbidden: ${event.blockedURI}`));
+</script>"#;
+
+/// After it: `steps` use the page; what was seen becomes the whole of the document.
+fn look(steps: &str) -> String {
+    format!(
+        r#"<script>
+  try {{ {steps} }} catch (error) {{ seen.push(`error: ${{error.message}}`); }}
+  for (const entry of performance.getEntriesByType("resource")) seen.push(`fetched: ${{entry.name}}`);
+  const told = document.createElement("pre");
+  told.textContent = "[seen]" + seen.join("\n") + "[/seen]";
+  document.body.replaceChildren(told);
+</script>"#
+    )
+}
+
+/// What `steps` saw on the page of `contents`, at this width of the window.
+#[track_caller]
+fn check(name: &str, contents: &Contents, width: u32, steps: &str, expected: &[&str]) {
+    let Some(browser) = browser() else { return };
+    let page = windtunnel_report::render(contents).expect("every page can be made");
+    let page = page.replacen("<body>", &format!("<body>{LISTEN}"), 1);
+    let page = page.replacen("</body>", &format!("{}</body>", look(steps)), 1);
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let file = folder.join(format!("browser-{name}-{width}.html"));
+    std::fs::write(&file, page).expect("the target directory is writable");
+
+    let profile = folder.join(format!("profile-{name}-{width}"));
+    let mut command = command(browser);
+    command.args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]);
+    command.args(["--no-first-run", "--disable-background-networking"]);
+    command.arg("--enable-logging=stderr");
+    command.arg(format!("--user-data-dir={}", profile.display()));
+    command.arg(format!("--window-size={width},900")).arg(format!("file://{}", file.display()));
+    let output = command.output().expect("the browser starts");
+    let _ = std::fs::remove_dir_all(profile);
+    let (dom, log) = (text(&output.stdout), text(&output.stderr));
+    let console: Vec<&str> = log.lines().filter(|line| line.contains(":CONSOLE")).collect();
+    assert!(console.is_empty(), "{console:?}");
+    let seen = dom.split("[seen]").nth(1).and_then(|rest| rest.split("[/seen]").next());
+    let seen = seen.unwrap_or_else(|| panic!("the browser printed no page: {log}"));
+    assert_eq!(seen.lines().collect::<Vec<_>>(), expected, "{log}");
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Nothing is wider than the window, beside what scrolls by itself.
+const FITS: &str = r#"
+  const wide = document.documentElement.scrollWidth - innerWidth;
+  seen.push(wide > 0 ? `wider than the window by ${wide}` : "fits");"#;
+
+#[test]
+fn rows_of_a_gate_open_sort_and_filter() {
+    let steps = r#"
+  const rows = () => [...document.querySelectorAll(".ruled")];
+  const first = rows()[0];
+  seen.push(`closed ${!first.open}`);
+  first.querySelector("summary").click();
+  seen.push(`open ${first.open}, figure ${first.querySelector("figure").offsetHeight > 50}`);
+  const list = first.parentElement;
+  const worse = () => [...list.querySelectorAll(":scope > .ruled")].map((row) => Number(row.dataset.worse));
+  list.querySelector("[data-key=interval] button").click();
+  seen.push(`rising ${worse().every((w, i, all) => i === 0 || all[i - 1] <= w)}`);
+  list.querySelector("[data-key=interval] button").click();
+  seen.push(`falling ${worse().every((w, i, all) => i === 0 || all[i - 1] >= w)}`);
+  const field = document.querySelector("input[type=search]");
+  field.value = "prefill regressed";
+  field.dispatchEvent(new Event("input"));
+  const shown = rows().filter((row) => !row.hidden);
+  seen.push(`some ${shown.length > 0 && shown.length < rows().length}`);
+  seen.push(`right ${shown.every((row) => /prefill/.test(row.textContent) && /regressed/.test(row.textContent))}`);"#;
+    let expected = [
+        "closed true",
+        "open true, figure true",
+        "rising true",
+        "falling true",
+        "some true",
+        "right true",
+        "fits",
+    ];
+    for width in [1200, 500] {
+        check("gate", &crate::regressed(), width, &format!("{steps}{FITS}"), &expected);
+    }
+}
+
+#[test]
+fn results_of_a_run_sort_by_the_size_of_their_values() {
+    let steps = r#"
+  const table = document.querySelector("table.results");
+  const heads = [...table.tHead.rows[0].cells];
+  const place = heads.findIndex((head) => head.textContent.startsWith("decode"));
+  heads[place].querySelector("button").click();
+  const values = [...table.tBodies].map((body) => parseFloat(body.rows[0].cells[place].textContent));
+  seen.push(`rising ${values.every((v, i) => i === 0 || values[i - 1] <= v)}, ${values.length}`);"#;
+    let contents = measured(&crate::one(), &gate(&[8, 1, 4], &[128]), 3, 0.0);
+    check("run", &contents, 1200, &format!("{steps}{FITS}"), &["rising true, 6", "fits"]);
+}
+
+#[test]
+fn a_service_fits_a_desktop_without_scrolling() {
+    let steps = r#"
+  for (const wide of document.querySelectorAll(".wide, .tails"))
+    if (wide.scrollWidth > wide.clientWidth) seen.push(`scrolls: ${wide.getAttribute("aria-label")}`);"#;
+    let contents = measured(&crate::one(), &services(), 3, 0.0);
+    check("service", &contents, 1200, &format!("{steps}{FITS}"), &["fits"]);
+}
