@@ -20,6 +20,7 @@ mod merge;
 mod plan;
 mod policy;
 mod progress;
+mod roof;
 mod run;
 mod runs;
 mod scenario;

@@ -19,6 +19,7 @@ use windtunnel_ledger::environment::{Environment, Machine};
 use windtunnel_ledger::gate::{self, Terms};
 use windtunnel_ledger::metric::Metric;
 use windtunnel_ledger::record::{Conditions, Failure, Outcome, Planned, Record, Run, Subject};
+use windtunnel_ledger::roof::{Roof, has_roof};
 use windtunnel_ledger::stats;
 use windtunnel_ledger::unit::Nanos;
 use windtunnel_ledger::wire::Purpose;
@@ -26,6 +27,7 @@ use windtunnel_ledger::wire::Purpose;
 use crate::conditions::Before;
 use crate::machine::{self, Root};
 use crate::progress::Progress;
+use crate::roof;
 use crate::session::Session;
 use crate::spawn::{self, Errand, Left};
 use crate::subject::Built;
@@ -87,6 +89,8 @@ struct Place<'a> {
     gpus: Option<Arc<dyn Gpus>>,
     /// Conditions under which a round is void.
     rules: Option<&'a Rules>,
+    /// What each subject of the session finds this machine can do at best.
+    roofs: Vec<Option<Roof>>,
     log: Log,
 }
 
@@ -107,7 +111,13 @@ impl<'a> Place<'a> {
             );
         }
         let log = Log::open(&session.path.with_extension("log"))?;
-        Ok(Place { workspace, machine, gpus, rules, log })
+        let asked = session.run.cases.iter().any(|planned| has_roof(&planned.case));
+        let roof = |built: &Built| {
+            let probe = built.probe.as_ref().ok().filter(|_| asked)?;
+            roof::of(workspace, probe, &machine.boot)
+        };
+        let roofs = session.built.iter().map(roof).collect();
+        Ok(Place { workspace, machine, gpus, rules, roofs, log })
     }
 
     /// Measures those of `due` that no record holds yet.
@@ -181,6 +191,8 @@ impl<'a> Place<'a> {
             Some(trace) => conditions.with(trace),
             None => conditions,
         };
+        let roof = self.roofs.get(due.subject).copied().flatten().filter(|_| has_roof(case));
+        let conditions = Conditions { roof, ..conditions };
         Record {
             run: run.id.clone(),
             round: due.round,

@@ -19,6 +19,7 @@ mod explanation;
 mod gate;
 mod percentiles;
 mod results;
+mod roof;
 mod stages;
 mod upstream;
 mod verdicts;

@@ -135,7 +135,7 @@ pub(crate) fn run(probe: &Path, root: &Path, errand: Errand<'_>) -> Left {
 /// A probe in a process group of its own, so that whatever it starts can be ended with it, and
 /// without variables that would change what it does: what changes a result belongs in the case.
 #[expect(clippy::disallowed_methods, reason = "starting probes is what this file is for")]
-fn command(probe: &Path, root: &Path) -> Command {
+pub(crate) fn command(probe: &Path, root: &Path) -> Command {
     // Begun elsewhere, a relative path would lead elsewhere.
     let mut command = Command::new(std::path::absolute(probe).unwrap_or_else(|_| probe.to_owned()));
     command.current_dir(root);

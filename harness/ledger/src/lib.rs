@@ -40,6 +40,7 @@ pub mod metric;
 pub mod policy;
 pub mod proportion;
 pub mod record;
+pub mod roof;
 pub mod series;
 pub mod stats;
 pub mod store;

@@ -5,6 +5,7 @@
 //! is the share of the roof (Williams, Waterman and Patterson, "Roofline", 2009), which can be compared
 //! across machines where the rates themselves cannot.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::case::{Case, CaseId, Dtype, Workload};
 use crate::metric::Metric;
 use crate::record::{Record, Subject};
-use crate::stats;
+use crate::series::Series;
 use crate::summary::Summary;
 
 /// What a machine does at best, as far as a probe found out: in its own process, with its threads.
@@ -101,26 +102,37 @@ pub struct Standing {
 /// How near each of `summaries` came to the roof; only those of which rate, demand and roof are known.
 #[must_use]
 pub fn standings(summaries: &[Summary], records: &[Record]) -> Vec<Standing> {
-    summaries.iter().filter_map(|summary| standing(summary, records)).collect()
+    let mut own: BTreeMap<(&CaseId, &Subject), Vec<&Record>> = BTreeMap::new();
+    for record in records {
+        own.entry((&record.case.id, &record.subject)).or_default().push(record);
+    }
+    let of = |summary: &Summary| standing(summary, own.get(&(&summary.case, &summary.subject))?);
+    summaries.iter().filter_map(of).collect()
 }
 
-fn standing(summary: &Summary, records: &[Record]) -> Option<Standing> {
-    let own = |record: &&Record| record.case.id == summary.case && record.subject == summary.subject;
-    let case = &records.iter().find(own)?.case;
+/// How near `summary` came to the roof in its `records`.
+fn standing(summary: &Summary, records: &[&Record]) -> Option<Standing> {
+    let case = &records.first()?.case;
     let median = |metric: Metric| {
-        let of = |(series, _): &&(crate::Series, _)| *series == crate::Series::median(metric);
-        summary.series.iter().find(of).map(|(_, location)| location.median)
+        let series = Series::median(metric);
+        let mut known = summary.series.iter();
+        known.find(|(known, _)| *known == series).map(|(_, location)| location.median)
     };
     let rate = median(rated(case)?)?;
     let (bytes, flops) = (median(Metric::TokenBytes)?, median(Metric::TokenFlops)?);
-    let mut roofs: Vec<Roof> =
-        records.iter().filter(own).filter_map(|record| record.conditions.roof).collect();
+    let mut roofs: Vec<Roof> = records.iter().filter_map(|record| record.conditions.roof).collect();
     roofs.sort_by_key(|roof| roof.read);
     let roof = *roofs.get(roofs.len() / 2)?;
     let dtype = summary.dtype.unwrap_or(case.dtype);
     let (least, limit) = roof.least(bytes, flops, dtype);
     let (case, subject) = (summary.case.clone(), summary.subject.clone());
     Some(Standing { case, subject, dtype, rate, bytes, flops, limit, share: least * rate, roof })
+}
+
+/// Whether the rate of `case` is held to the roof.
+#[must_use]
+pub const fn has_roof(case: &Case) -> bool {
+    rated(case).is_some()
 }
 
 /// The rate that is held to the roof: that of the steps whose demand is known.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail};
 use windtunnel_engine::models::Purpose;
 use windtunnel_engine::{
-    Choice, Dtype, Embedder, EmbedderConfig, Engine, EngineConfig, Error, Footprint, Holding,
-    KvLayout, LoadStages, Loaded, ModelSource, QuantPlan, Stats, Stored, Topology,
+    Choice, Dtype, Effort, Embedder, EmbedderConfig, Engine, EngineConfig, Error, Footprint,
+    Holding, KvLayout, LoadStages, Loaded, ModelSource, QuantPlan, Stats, Stored, Topology,
 };
 use windtunnel_ledger::case::{self, Arrival, Case, Shape, Source, Workload};
 use windtunnel_ledger::holding::{self, Held};
@@ -178,6 +178,7 @@ fn generate(case: &Case, say: &mut Say<'_>) -> Result<Message> {
                 tell(case, kind, (digest(case, &outputs(&answers)), values), say)?;
             }
             values = moved(&engine);
+            values.extend(asked(&engine, &case.workload));
         }
     }
     Ok(end(values))
@@ -274,6 +275,22 @@ fn moved(engine: &Engine) -> BTreeMap<Metric, f64> {
     match engine.holdings().len() {
         0 | 1 => BTreeMap::new(),
         _ => values.map(|(metric, total)| (metric, a_step(total))).into_iter().collect(),
+    }
+}
+
+/// What a token asks of the machine, of the kind that `workload` is about.
+fn asked(engine: &Engine, workload: &Workload) -> BTreeMap<Metric, f64> {
+    let Stats { prefills, decodes, .. } = engine.stats();
+    let Effort { tokens, demand } = match workload {
+        Workload::Prefill { .. } => prefills,
+        Workload::Decode { .. } | Workload::Generate { .. } => decodes,
+        _ => return BTreeMap::new(),
+    };
+    let a_token = |total: u64| total as f64 / tokens as f64;
+    let values = [(Metric::TokenBytes, demand.bytes), (Metric::TokenFlops, demand.flops)];
+    match tokens {
+        0 => BTreeMap::new(),
+        _ => values.map(|(metric, total)| (metric, a_token(total))).into_iter().collect(),
     }
 }
 

@@ -17,6 +17,7 @@ use windtunnel_ledger::case::{
 };
 use windtunnel_ledger::holding::Held;
 use windtunnel_ledger::record::{Iteration, IterationKind};
+use windtunnel_ledger::roof::Roof;
 use windtunnel_ledger::trace::Phase;
 use windtunnel_ledger::wire::{Message, Order, PROTOCOL, Phases, Purpose};
 use windtunnel_ledger::{Bytes, Metric, Nanos, Tokens};
@@ -141,11 +142,32 @@ fn a_decode_case_gives_its_metrics_for_every_sequence() {
     );
 
     let known: Vec<Metric> = once.keys().copied().collect();
-    assert_eq!(known, [Metric::LoadTime, Metric::PeakRss, Metric::WeightBytes, Metric::KvBytes]);
+    let asked = [Metric::TokenBytes, Metric::TokenFlops];
+    let held = [Metric::LoadTime, Metric::PeakRss, Metric::WeightBytes, Metric::KvBytes];
+    assert_eq!(known, [&asked[..], &held[..]].concat());
     let parameters =
         presets().iter().find(|p| p.name == "tiny-qwen3").unwrap().sketch().unwrap().parameters;
     assert_eq!(once[&Metric::WeightBytes], parameters as f64 * 4.0);
     assert!(once[&Metric::PeakRss] > once[&Metric::WeightBytes]);
+    // Three sequences read the matrices together, and each does two operations for each number.
+    let read = once[&Metric::TokenBytes] * 3.0 - 3.0 * once[&Metric::KvBytes];
+    assert!(read < once[&Metric::WeightBytes], "{once:?}");
+    assert!(once[&Metric::TokenFlops] >= 2.0 * once[&Metric::TokenBytes] / 4.0, "{once:?}");
+}
+
+#[test]
+fn a_probe_that_is_asked_for_the_roof_measures_it_and_runs_nothing() {
+    let output = Command::new(env!("CARGO_BIN_EXE_windtunnel-probe"))
+        .args(["--until-eof", "--roof"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let roof: Roof = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(roof.threads > 0);
+    for rate in [roof.read, roof.copy, roof.f32, roof.bf16] {
+        assert!(rate > 0, "{roof:?}");
+    }
 }
 
 #[test]

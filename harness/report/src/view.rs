@@ -14,6 +14,7 @@ use windtunnel_ledger::compare::{Change, Comparison, Pair, compare};
 use windtunnel_ledger::environment::Environment;
 use windtunnel_ledger::gate;
 use windtunnel_ledger::record::{Outcome, Record, Run, Samples, Subject};
+use windtunnel_ledger::roof::{self, Standing};
 use windtunnel_ledger::series::Series;
 use windtunnel_ledger::store::Contents;
 use windtunnel_ledger::summary::{Location, Summary, Unmeasured, summarise};
@@ -76,6 +77,8 @@ pub(crate) struct SubjectResult<'a> {
     pub(crate) subject: usize,
     /// Its rounds.
     pub(crate) summary: Summary,
+    /// How near it came to what its machine can do, where that is known.
+    pub(crate) standing: Option<Standing>,
     /// Where the samples of its latencies lie, those of all rounds together.
     pub(crate) tails: Vec<Tail>,
     /// The shell line that repeats its first round.
@@ -245,7 +248,9 @@ fn scenarios<'a>(
             }
         }
     }
-    for summary in summarise(records) {
+    let summaries = summarise(records);
+    let mut standings = roof::standings(&summaries, records);
+    for summary in summaries {
         let known = (
             index.get(&summary.case),
             subjects.iter().position(|subject| **subject == summary.subject),
@@ -255,7 +260,10 @@ fn scenarios<'a>(
             let key = (&summary.case, &summary.subject);
             let tails = samples.get(&key).map_or_else(Vec::new, |rounds| tail::tails(rounds));
             let watched = watched.get(&key).copied();
-            cases[case].results.push(SubjectResult { subject, summary, tails, command, watched });
+            let own = |s: &Standing| s.case == summary.case && s.subject == summary.subject;
+            let standing = standings.iter().position(own).map(|at| standings.remove(at));
+            let result = SubjectResult { subject, summary, standing, tails, command, watched };
+            cases[case].results.push(result);
         }
     }
 
