@@ -28,7 +28,7 @@ mod transfer;
 
 pub(crate) use client::Patience;
 pub(crate) use error::HubError;
-pub(crate) use name::{MAIN, named, snapshot};
+pub(crate) use name::{MAIN, Part, named, snapshot};
 
 use api::Listing;
 use cache::{Kept, Standing};

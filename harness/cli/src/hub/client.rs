@@ -252,8 +252,10 @@ impl Client {
             (status, _, _) if !self.is_hub(url) => {
                 passing(HubError::Failing { host: host(url), status, tries: self.patience.tries() })
             }
-            (403, _, _) | (401, Some("GatedRepo"), _) => {
-                HubError::Gated { repository, endpoint, shown, places }.into()
+            (401 | 403, Some("GatedRepo"), _) | (403, _, _) => {
+                let gated = code == Some("GatedRepo");
+                let why = if gated { "is gated" } else { "may not be read" };
+                HubError::Denied { repository, why, endpoint, shown, places }.into()
             }
             (401, _, _) => match shown {
                 Some(found) => HubError::TokenRefused { repository, endpoint, found }.into(),
@@ -270,7 +272,11 @@ impl Client {
                     || "some minutes".to_owned(),
                     |after| format!("{} s", after.as_secs()),
                 );
-                passing(HubError::TooMany { endpoint, wait })
+                let instead = match shown {
+                    Some(_) => "",
+                    None => ", or show it a token in `HF_TOKEN`",
+                };
+                passing(HubError::TooMany { endpoint, wait, instead })
             }
             (status @ (408 | 500..), _, _) => {
                 passing(HubError::Failing { host: host(url), status, tries: self.patience.tries() })

@@ -28,8 +28,14 @@ pub(crate) enum HubError {
         "`{endpoint}` does not accept the token from `{found}` for `{repository}`: check the name, or make a new token at `{endpoint}/settings/tokens`"
     )]
     TokenRefused { repository: String, endpoint: String, found: String },
-    #[error("{}", gated(repository, endpoint, shown.as_deref(), places))]
-    Gated { repository: String, endpoint: String, shown: Option<String>, places: String },
+    #[error("{}", denied(repository, why, endpoint, shown.as_deref(), places))]
+    Denied {
+        repository: String,
+        why: &'static str,
+        endpoint: String,
+        shown: Option<String>,
+        places: String,
+    },
     #[error("there is no repository `{repository}` at `{endpoint}`: check owner and name")]
     NoRepository { repository: String, endpoint: String },
     #[error(
@@ -42,10 +48,8 @@ pub(crate) enum HubError {
     NoModel { repository: String, why: String },
     #[error("`{url}` is gone, though `{repository}` lists it: try again")]
     Gone { repository: String, url: String },
-    #[error(
-        "`{endpoint}` has had too many requests: wait {wait}, or show it a token in `HF_TOKEN`"
-    )]
-    TooMany { endpoint: String, wait: String },
+    #[error("`{endpoint}` has had too many requests: wait {wait}{instead}")]
+    TooMany { endpoint: String, wait: String, instead: &'static str },
     #[error("`{host}` answers {status}, {tries} times in a row: try again later")]
     Failing { host: String, status: u16, tries: u32 },
     #[error("`{url}` answers {what}: check `HF_ENDPOINT`, and proxies in between")]
@@ -74,8 +78,14 @@ pub(crate) enum HubError {
     Offline { what: String, cache: PathBuf, missing: String },
 }
 
-fn gated(repository: &str, endpoint: &str, shown: Option<&str>, places: &str) -> String {
-    let ask = format!("`{repository}` is gated: ask for access at `{endpoint}/{repository}`");
+fn denied(
+    repository: &str,
+    why: &str,
+    endpoint: &str,
+    shown: Option<&str>,
+    places: &str,
+) -> String {
+    let ask = format!("`{repository}` {why}: ask for access at `{endpoint}/{repository}`");
     match shown {
         Some(found) => format!("{ask} with the account whose token is in `{found}`"),
         None => format!("{ask}, and store a token of that account (none was found in {places})"),

@@ -10,8 +10,23 @@ const PREFIX: &str = "hub:";
 /// The revision where none is named.
 pub(crate) const MAIN: &str = "main";
 
+/// What is wrong with a name, and with which part of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Misnamed {
+    pub(crate) part: Part,
+    pub(crate) message: String,
+}
+
+/// A part of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Repository,
+    Revision,
+    Files,
+}
+
 /// The snapshot that `word` names, and its name without `hub:`; nothing if it names no hub.
-pub(crate) fn named(word: &str) -> Option<Result<(String, Snapshot), String>> {
+pub(crate) fn named(word: &str) -> Option<Result<(String, Snapshot), Misnamed>> {
     let name = word.strip_prefix(PREFIX)?;
     let (rest, file) = match name.split_once(':') {
         Some((rest, file)) => (rest, Some(file)),
@@ -27,23 +42,29 @@ pub(crate) fn snapshot(
     repository: &str,
     revision: &str,
     files: Option<Files>,
-) -> Result<Snapshot, String> {
+) -> Result<Snapshot, Misnamed> {
+    let wrong = |part, message| Err(Misnamed { part, message });
     if !is_repository(repository) {
-        return Err(format!(
+        let message = format!(
             "`{repository}` is no name of a repository: it is written `OWNER/NAME`, as the hub's address has it"
-        ));
+        );
+        return wrong(Part::Repository, message);
     }
     if !is_revision(revision) {
-        return Err(format!(
-            "`{revision}` is no revision: it is a branch, a tag or the hash of a commit"
-        ));
+        let message =
+            format!("`{revision}` is no revision: it is a branch, a tag or the hash of a commit");
+        return wrong(Part::Revision, message);
     }
     match &files {
-        Some(Files::Gguf(file)) if !is_file(file) => Err(format!(
-            "`{file}` is no GGUF file of a repository: it is written `NAME.gguf` or `FOLDER/NAME.gguf`"
-        )),
+        Some(Files::Gguf(file)) if !is_file(file) => {
+            let message = format!(
+                "`{file}` is no GGUF file of a repository: it is written `NAME.gguf` or `FOLDER/NAME.gguf`"
+            );
+            wrong(Part::Files, message)
+        }
         Some(Files::Matching(patterns)) if patterns.is_empty() => {
-            Err("`files` names no file: leave it out for all that a model needs".to_owned())
+            let message = "`files` names no file: leave it out for all that a model needs";
+            wrong(Part::Files, message.to_owned())
         }
         _ => Ok(Snapshot {
             repository: repository.to_owned(),
@@ -102,7 +123,7 @@ mod tests {
 
     #[test]
     fn what_is_no_name_is_told_how_it_is_written() {
-        let complaint = |word: &str| named(word).unwrap().unwrap_err();
+        let complaint = |word: &str| named(word).unwrap().unwrap_err().message;
         for word in
             ["hub:", "hub:a/b/c", "hub:../x", "hub:a--b/c", "hub:a/b ", "hub:a//b", "hub:.a/b"]
         {

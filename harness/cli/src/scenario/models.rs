@@ -9,8 +9,9 @@ use windtunnel_ledger::case::{Files, Model, Snapshot, Source};
 
 use super::text::{SourceText, parse, unknown};
 use super::{ScenarioError, files};
+use crate::gguf;
+use crate::hub::{self, Part};
 use crate::workspace::Workspace;
-use crate::{gguf, hub};
 
 /// What a reference is called, which lies beside weights and is none.
 const REFERENCE: &str = "golden.safetensors";
@@ -35,7 +36,7 @@ pub(crate) struct KnownModel {
 struct ModelFile {
     preset: Option<String>,
     folder: Option<PathBuf>,
-    gguf: Option<PathBuf>,
+    gguf: Option<Spanned<PathBuf>>,
     repository: Option<Spanned<String>>,
     revision: Option<Spanned<String>>,
     files: Option<Spanned<Vec<String>>>,
@@ -47,29 +48,36 @@ struct ModelFile {
 
 /// What an entry says of the repository that it names.
 struct OfRepository {
-    gguf: Option<PathBuf>,
+    gguf: Option<Spanned<PathBuf>>,
     revision: Option<Spanned<String>>,
     files: Option<Spanned<Vec<String>>>,
 }
 
 impl OfRepository {
     fn snapshot(
-        self,
+        &self,
         repository: &Spanned<String>,
         source: &SourceText<'_>,
     ) -> Result<Snapshot, ScenarioError> {
         let OfRepository { gguf, revision, files } = self;
-        let files = match (gguf, files) {
+        let wanted = match (gguf, files) {
             (Some(_), Some(files)) => {
                 let message = "`gguf` is the one file: leave out `files`".to_owned();
                 return Err(source.error(files.span(), message));
             }
-            (Some(file), None) => Some(Files::Gguf(file.display().to_string())),
-            (None, files) => files.map(|files| Files::Matching(files.into_inner())),
+            (Some(file), None) => Some(Files::Gguf(file.get_ref().display().to_string())),
+            (None, files) => files.as_ref().map(|files| Files::Matching(files.get_ref().clone())),
         };
-        let revision = revision.as_ref().map_or(hub::MAIN, |revision| revision.get_ref());
-        let snapshot = hub::snapshot(repository.get_ref(), revision, files);
-        snapshot.map_err(|message| source.error(repository.span(), message))
+        let named = revision.as_ref().map_or(hub::MAIN, |revision| revision.get_ref());
+        hub::snapshot(repository.get_ref(), named, wanted).map_err(|wrong| {
+            let gguf = gguf.as_ref().map(Spanned::span);
+            let span = match wrong.part {
+                Part::Repository => None,
+                Part::Revision => revision.as_ref().map(Spanned::span),
+                Part::Files => gguf.or_else(|| Some(files.as_ref()?.span())),
+            };
+            source.error(span.unwrap_or_else(|| repository.span()), wrong.message)
+        })
     }
 }
 
@@ -109,7 +117,7 @@ impl Models {
                     (Source::Folder(shown(&folder, &root)), stored(&folder))
                 }
                 (None, None, Some(file), None) => {
-                    let file = root.join(file);
+                    let file = root.join(file.into_inner());
                     (Source::Gguf(shown(&file, &root)), gguf::stored(&file))
                 }
                 _ => {
@@ -184,7 +192,7 @@ impl Models {
             return Ok(vec![known.clone()]);
         }
         if let Some(named) = hub::named(word) {
-            let (name, snapshot) = named?;
+            let (name, snapshot) = named.map_err(|wrong| wrong.message)?;
             let model = Model { name, source: Source::Hub(snapshot) };
             return Ok(vec![KnownModel { model, parameters: 0, kv_width: 0, stored: 0 }]);
         }

@@ -310,8 +310,10 @@ fn contents_that_are_not_what_was_promised_are_deleted_and_told() {
     place.server.fail("/elsewhere/model", What::Corrupt, 1);
     insta::assert_snapshot!(place.complaint(MODEL, &[]), @"error: `model.safetensors` of `someone/tiny` came with other contents than the hub promised (SHA-256 3b749a05a68e5538aed95aafc899bc05730c31ff52dc0e3e30ff6aff53428290 instead of 67e293d2f868ad1ced9a3296121eaa19d16fcac77425bc6a35a68bcd11a509a9): they were deleted, try again");
     assert!(!place.partial(&weights()).exists());
-    place.server.fail("tokenizer.json", What::Corrupt, 9);
-    insta::assert_snapshot!(place.complaint(MODEL, &[]), @"");
+    place.fetch();
+    let place = Place::new();
+    place.server.fail("/tokenizer.json", What::Corrupt, 9);
+    insta::assert_snapshot!(place.complaint(MODEL, &[]), @"error: `tokenizer.json` of `someone/tiny` came with other contents than the hub promised (git blob 5ca9f101dbb6976cac61aeb6842c712f2fa7fdb7 instead of 8c74a4a34a909633329fcb0bcf365f4568ee93b2): they were deleted, try again");
     place.server.heal();
     place.fetch();
 }
@@ -338,6 +340,7 @@ fn troubles_that_do_not_pass_are_told() {
     };
     insta::assert_snapshot!(complaint("/api/", What::Status(503, ""), &[]), @"error: `HUB` answers 503, 5 times in a row: try again later");
     insta::assert_snapshot!(complaint("/api/", What::Status(429, "Retry-After: 3600\r\n"), &[]), @"error: `HUB` has had too many requests: wait 3600 s, or show it a token in `HF_TOKEN`");
+    insta::assert_snapshot!(complaint("/api/", What::Status(429, "Retry-After: 3600\r\n"), &[("HF_TOKEN", "hf_x")]), @"error: `HUB` has had too many requests: wait 3600 s");
     insta::assert_snapshot!(complaint("/api/", What::Silence, &[("HF_HUB_DOWNLOAD_TIMEOUT", "0.2")]), @"error: cannot reach `HUB`: it said nothing for 0.2 s; check the connection and `HF_ENDPOINT`, or set `HF_HUB_OFFLINE=1` to use only what the cache holds");
     insta::assert_snapshot!(complaint("/api/", What::Text("<html>Sign in</html>"), &[]), @"error: `HUB/api/models/someone/tiny/revision/main` answers something that is no list of files: check `HF_ENDPOINT`, and proxies in between");
     insta::assert_snapshot!(complaint("/api/", What::Text("{\"sha\": \"../..\"}"), &[]), @"error: `HUB/api/models/someone/tiny/revision/main` answers with a commit that is none: check `HF_ENDPOINT`, and proxies in between");
@@ -345,8 +348,8 @@ fn troubles_that_do_not_pass_are_told() {
     insta::assert_snapshot!(complaint("/api/", What::Status(302, "Location: /api/models/a\r\n"), &[]), @"error: `HUB/api/models/a` answers with one redirect after the other: check `HF_ENDPOINT`, and proxies in between");
     insta::assert_snapshot!(complaint("/api/", What::Status(302, "Location: nowhere\r\n"), &[]), @"error: `HUB/api/models/someone/tiny/revision/main` answers with a redirect to nowhere: check `HF_ENDPOINT`, and proxies in between");
     insta::assert_snapshot!(complaint("/api/", What::Status(418, ""), &[]), @"error: `HUB/api/models/someone/tiny/revision/main` answers 418 I'm a teapot: check `HF_ENDPOINT`, and proxies in between");
-    insta::assert_snapshot!(complaint("/resolve/", What::Status(200, ""), &[]), @"error: `HUB/someone/tiny/resolve/0123456789abcdef0123456789abcdef01234567/config.json` answers without the tag and the length of the file: check `HF_ENDPOINT`, and proxies in between");
-    insta::assert_snapshot!(complaint("/resolve/", What::Status(404, "X-Error-Code: EntryNotFound\r\n"), &[]), @"error: `HUB/someone/tiny/resolve/0123456789abcdef0123456789abcdef01234567/model.safetensors` is gone, though `someone/tiny` lists it: try again");
+    insta::assert_snapshot!(complaint("/tokenizer.json", What::Status(200, ""), &[]), @"error: `HUB/someone/tiny/resolve/0123456789abcdef0123456789abcdef01234567/tokenizer.json` answers without the tag and the length of the file: check `HF_ENDPOINT`, and proxies in between");
+    insta::assert_snapshot!(complaint("/tokenizer.json", What::Status(404, "X-Error-Code: EntryNotFound\r\n"), &[]), @"error: `HUB/someone/tiny/resolve/0123456789abcdef0123456789abcdef01234567/tokenizer.json` is gone, though `someone/tiny` lists it: try again");
     insta::assert_snapshot!(complaint("/elsewhere/", What::Status(403, ""), &[]), @"error: `ELSEWHERE` answers 403, 5 times in a row: try again later");
 }
 
@@ -374,7 +377,7 @@ fn whoever_may_not_read_is_told_what_is_missing() {
     insta::assert_snapshot!(denied(401, "X-Error-Code: GatedRepo\r\n", &[]), @"error: `someone/tiny` is gated: ask for access at `HUB/someone/tiny`, and store a token of that account (none was found in `HF_TOKEN` and `HOME/token`)");
     insta::assert_snapshot!(denied(403, "X-Error-Code: GatedRepo\r\n", &[token]), @"error: `someone/tiny` is gated: ask for access at `HUB/someone/tiny` with the account whose token is in `HF_TOKEN`");
     fs::write(place.home.path().join("token"), "hf_secret\n").unwrap();
-    insta::assert_snapshot!(denied(403, "", &[]), @"error: `someone/tiny` is gated: ask for access at `HUB/someone/tiny` with the account whose token is in `HOME/token`");
+    insta::assert_snapshot!(denied(403, "", &[]), @"error: `someone/tiny` may not be read: ask for access at `HUB/someone/tiny` with the account whose token is in `HOME/token`");
 }
 
 #[test]
@@ -458,6 +461,19 @@ fn a_token_is_shown_to_the_hub_alone_and_to_nobody_else() {
 }
 
 #[test]
+fn a_repository_that_was_renamed_is_followed_with_the_token() {
+    let place = Place::new();
+    let token = ("HF_TOKEN", "hf_secret");
+    let said = place.run(&["-q", "fetch", "hub:someone/renamed"], &[token]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    let asked = place.server.asked();
+    let shown = |asked: &server::Asked| asked.authorization.is_some();
+    assert!(asked.iter().all(|asked| asked.elsewhere || shown(asked)), "{asked:?}");
+    let there = place.home.path().join("hub/models--someone--renamed/snapshots").join(COMMIT);
+    assert_eq!(fs::read(there.join("model.safetensors")).unwrap(), weights());
+}
+
+#[test]
 fn two_processes_download_a_file_once() {
     let place = Place::new();
     place.server.fail("/elsewhere/", What::Hold(1_000_000), 1);
@@ -530,6 +546,9 @@ fn a_record_names_the_commit_and_a_probe_is_handed_the_folder() {
             ("someone/tiny", COMMIT)
         );
     }
+
+    let report = fs::read_to_string(place.sandbox.path("report.html")).unwrap();
+    assert!(report.contains("someone/tiny at 0123456789ab"));
 
     // The line that repeats a round needs neither hub nor variables.
     let command = &contents.records[0].command;

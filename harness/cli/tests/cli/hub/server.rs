@@ -186,6 +186,10 @@ impl Shared {
                 self,
             );
         }
+        if asked.path.contains("someone/renamed") {
+            let location = asked.path.replace("someone/renamed", REPOSITORY);
+            return reply.send(307, &format!("Location: {location}\r\n"), b"", self);
+        }
         if let Some(rest) = path.strip_prefix("/api/models/") {
             return match rest.split_once("/revision/") {
                 Some((REPOSITORY, "main" | "v1" | COMMIT)) => {
