@@ -1,10 +1,12 @@
 //! Requests to a hub: redirects are followed by hand, because a token must not follow them to another
 //! host, and troubles that pass are tried again.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use ureq::http::header::{ACCEPT_ENCODING, AUTHORIZATION, LOCATION, RANGE, RETRY_AFTER};
 use ureq::http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
 use super::HubError;
@@ -112,6 +114,10 @@ impl Tries {
 impl Client {
     pub(super) fn new(settings: Settings, patience: Patience) -> Client {
         let silence = Some(settings.silence);
+        let roots = match &settings.authorities {
+            Some(own) => RootCerts::new_with_certs(own),
+            None => RootCerts::WebPki,
+        };
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -122,6 +128,7 @@ impl Client {
             .timeout_per_write(silence)
             .timeout_recv_response(silence)
             .proxy(settings.proxy.clone())
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
             .build()
             .new_agent();
         Client { settings, patience, agent }
@@ -221,6 +228,18 @@ impl Client {
     }
 
     fn unanswered(&self, url: &Uri, error: &ureq::Error) -> Trouble {
+        let untrusted = match error {
+            ureq::Error::Rustls(_) | ureq::Error::Tls(_) => true,
+            ureq::Error::Io(cause) => cause.kind() == ErrorKind::InvalidData,
+            _ => false,
+        };
+        if untrusted {
+            let cause = match error {
+                ureq::Error::Io(cause) => cause.to_string(),
+                other => other.to_string(),
+            };
+            return HubError::Untrusted { host: host(url), cause }.into();
+        }
         let cause = match error {
             ureq::Error::Io(cause) => cause.to_string(),
             ureq::Error::HostNotFound => "its name is not known".to_owned(),

@@ -16,6 +16,12 @@ pub(crate) enum HubError {
     BadEndpoint,
     #[error("what `{found}` holds is no token: it must be one line without spaces")]
     BadToken { found: String },
+    #[error("`{}`, which `SSL_CERT_FILE` names, holds no certificate: it must be a PEM file", file.display())]
+    NoCertificate { file: PathBuf },
+    #[error(
+        "no safe connection to `{host}`: {cause}; if a proxy opens what passes through, set `SSL_CERT_FILE` to the certificates of its owner"
+    )]
+    Untrusted { host: String, cause: String },
     #[error(
         "cannot reach `{endpoint}`: {cause}; check the connection and `HF_ENDPOINT`, or set `HF_HUB_OFFLINE=1` to use only what the cache holds"
     )]

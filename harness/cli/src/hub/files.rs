@@ -45,7 +45,7 @@ pub(super) fn chosen<'a>(
         }
         files @ Files::Matching(patterns) if *files == usual() => {
             let found = patterns.iter().filter_map(|pattern| find(pattern).ok()).collect();
-            match why_no_model(listing) {
+            match why_no_model(listing, repository) {
                 None => found,
                 Some(why) => {
                     return Err(HubError::NoModel { repository: repository.clone(), why });
@@ -77,7 +77,7 @@ pub(super) fn is_weights(path: &str) -> bool {
     path.ends_with(".safetensors") || path.ends_with(".gguf")
 }
 
-fn why_no_model(listing: &Listing) -> Option<String> {
+fn why_no_model(listing: &Listing, repository: &str) -> Option<String> {
     let named = |ending: &str| {
         let files = listing.files.iter().map(|file| file.path.as_str());
         files.filter(|path| path.ends_with(ending)).collect::<Vec<_>>()
@@ -86,9 +86,11 @@ fn why_no_model(listing: &Listing) -> Option<String> {
     let single = ["model.safetensors", "model.safetensors.index.json"].into_iter().any(has);
     match (has("config.json"), single, named(".gguf")) {
         (true, true, _) => None,
-        (_, _, gguf) if !gguf.is_empty() => {
-            Some(format!("it has GGUF files, name one of them with `gguf`: {}", names(&gguf)))
-        }
+        (_, _, gguf) if !gguf.is_empty() => Some(format!(
+            "it has GGUF files, so name one of them, as in `hub:{repository}:{}` (there is {})",
+            gguf[0],
+            names(&gguf)
+        )),
         (false, _, _) => Some("it has no `config.json`".to_owned()),
         (true, false, _) => Some(
             "it has no `model.safetensors`; another revision (often `refs/pr/1`) or a repository with GGUF files may"
@@ -210,7 +212,7 @@ mod tests {
         let complaint = |files: &[&str]| choose(files, usual()).unwrap_err();
         insta::assert_snapshot!(complaint(&["README.md"]), @"`someone/tiny` holds no model that can be read: it has no `config.json`");
         insta::assert_snapshot!(complaint(&["config.json", "pytorch_model.bin"]), @"`someone/tiny` holds no model that can be read: it has no `model.safetensors`; another revision (often `refs/pr/1`) or a repository with GGUF files may");
-        insta::assert_snapshot!(complaint(&["a-q4.gguf", "a-q8.gguf"]), @"`someone/tiny` holds no model that can be read: it has GGUF files, name one of them with `gguf`: `a-q4.gguf`, `a-q8.gguf`");
+        insta::assert_snapshot!(complaint(&["a-q4.gguf", "a-q8.gguf"]), @"`someone/tiny` holds no model that can be read: it has GGUF files, so name one of them, as in `hub:someone/tiny:a-q4.gguf` (there is `a-q4.gguf`, `a-q8.gguf`)");
         let own = |pattern: &str| Files::Matching(vec![pattern.to_owned()]);
         insta::assert_snapshot!(choose(&["config.json", "model.safetensors"], own("*.safetensor")).unwrap_err(), @"no file of `someone/tiny` matches `*.safetensor`; it has `config.json`, `model.safetensors`");
         insta::assert_snapshot!(choose(&[], own("*")).unwrap_err(), @"no file of `someone/tiny` matches `*`: it is empty");

@@ -9,6 +9,7 @@ use std::time::Duration;
 use hf_hub::Cache;
 use ureq::Proxy;
 use ureq::http::Uri;
+use ureq::tls::{Certificate, PemItem, parse_pem};
 
 use super::HubError;
 
@@ -27,6 +28,8 @@ pub(crate) struct Settings {
     pub(super) token_places: String,
     /// How long nothing may come before a connection counts as lost.
     pub(super) silence: Duration,
+    /// Who vouches for hosts, instead of those that are built in.
+    pub(super) authorities: Option<Vec<Certificate<'static>>>,
     /// What stands between this machine and the hub.
     pub(super) proxy: Option<Proxy>,
 }
@@ -105,6 +108,7 @@ impl Settings {
                 .and_then(|seconds| Duration::try_from_secs_f64(seconds.parse().ok()?).ok())
                 .filter(|silence| !silence.is_zero())
                 .unwrap_or(SILENCE),
+            authorities: path("SSL_CERT_FILE").map(|file| certificates(&file)).transpose()?,
             proxy,
         })
     }
@@ -129,6 +133,20 @@ fn endpoint(set: Option<String>) -> Result<String, HubError> {
             Ok(endpoint)
         }
         _ => Err(HubError::BadEndpoint),
+    }
+}
+
+/// The certificates in a file.
+fn certificates(file: &Path) -> Result<Vec<Certificate<'static>>, HubError> {
+    let text = std::fs::read(file).unwrap_or_default();
+    let found = parse_pem(&text).filter_map(|item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(certificate),
+        _ => None,
+    });
+    let found: Vec<_> = found.collect();
+    match found.is_empty() {
+        true => Err(HubError::NoCertificate { file: file.to_owned() }),
+        false => Ok(found),
     }
 }
 

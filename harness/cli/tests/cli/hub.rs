@@ -391,7 +391,7 @@ fn what_is_not_there_is_told_with_what_was_probably_meant() {
     let files = vec![("tiny-q4_k_m.gguf", b"GGUF".to_vec()), ("README.md", b"#".to_vec())];
     let place = Place::with(files);
     insta::assert_snapshot!(place.complaint(&format!("{MODEL}:tiny-q4_0.gguf"), &[]), @"error: no file of `someone/tiny` matches `tiny-q4_0.gguf`, did you mean `tiny-q4_k_m.gguf`?");
-    insta::assert_snapshot!(place.complaint(MODEL, &[]), @"error: `someone/tiny` holds no model that can be read: it has GGUF files, name one of them with `gguf`: `tiny-q4_k_m.gguf`");
+    insta::assert_snapshot!(place.complaint(MODEL, &[]), @"error: `someone/tiny` holds no model that can be read: it has GGUF files, so name one of them, as in `hub:someone/tiny:tiny-q4_k_m.gguf` (there is `tiny-q4_k_m.gguf`)");
 }
 
 #[test]
@@ -471,6 +471,23 @@ fn a_repository_that_was_renamed_is_followed_with_the_token() {
     assert!(asked.iter().all(|asked| asked.elsewhere || shown(asked)), "{asked:?}");
     let there = place.home.path().join("hub/models--someone--renamed/snapshots").join(COMMIT);
     assert_eq!(fs::read(there.join("model.safetensors")).unwrap(), weights());
+}
+
+#[test]
+fn a_connection_is_safe_or_there_is_none() {
+    let place = Place::new();
+    let (address, certificate) = server::encrypted();
+    let file = place.home.path().join("authority.pem");
+    fs::write(&file, certificate).unwrap();
+    let complaint = |variables: &[(&str, &str)]| {
+        let variables = [variables, &[("HF_ENDPOINT", &address)]].concat();
+        place.complaint(MODEL, &variables).replace(&address, "SAFE-HUB")
+    };
+    insta::assert_snapshot!(complaint(&[]), @"error: no safe connection to `SAFE-HUB`: invalid peer certificate: UnknownIssuer; if a proxy opens what passes through, set `SSL_CERT_FILE` to the certificates of its owner");
+    // Whoever is trusted is heard.
+    let trusted = [("SSL_CERT_FILE", file.to_str().unwrap())];
+    insta::assert_snapshot!(complaint(&trusted), @"error: there is no repository `someone/tiny` at `SAFE-HUB`: check owner and name");
+    insta::assert_snapshot!(complaint(&[("SSL_CERT_FILE", "/dev/null")]), @"error: `/dev/null`, which `SSL_CERT_FILE` names, holds no certificate: it must be a PEM file");
 }
 
 #[test]

@@ -299,6 +299,37 @@ impl Reply {
     }
 }
 
+/// The address of a hub that encrypts and knows no repository, and the certificate that it shows.
+pub(super) fn encrypted() -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("localhost:0").unwrap();
+    let address = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut stream = BufReader::new(rustls::StreamOwned::new(connection, stream));
+            let mut line = String::new();
+            while stream.read_line(&mut line).is_ok_and(|read| read > 2) {
+                line.clear();
+            }
+            let answer = "HTTP/1.1 404 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            // Whoever does not trust us has gone already.
+            let stream = stream.get_mut();
+            let _ = stream.write_all(answer.as_bytes()).and_then(|()| stream.flush());
+        }
+    });
+    (address, made.cert.pem())
+}
+
 /// Whether the hub keeps a file elsewhere.
 fn is_large(path: &str) -> bool {
     path.ends_with(".safetensors") || path.ends_with(".gguf")
