@@ -78,8 +78,8 @@ pub(super) fn listing(client: &Client, snapshot: &Snapshot) -> Result<Listing, H
             Ok(_) => Ok(text),
             Err(cause) => {
                 let endpoint = client.settings.endpoint.clone();
-                let error = HubError::Unreachable { endpoint, cause: cause.to_string() };
-                Err(Trouble::Passing { error, after: None })
+                let cause = cause.to_string();
+                Err(Trouble::passing(HubError::Unreachable { endpoint, cause }))
             }
         }
     })?;

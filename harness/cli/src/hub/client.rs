@@ -56,14 +56,21 @@ pub(super) enum About<'a> {
 #[derive(Debug)]
 pub(super) enum Trouble {
     /// It may be gone in a while, or after the time that the hub names.
-    Passing { error: HubError, after: Option<Duration> },
+    Passing { error: Box<HubError>, after: Option<Duration> },
     /// It stays.
-    Lasting(HubError),
+    Lasting(Box<HubError>),
 }
 
 impl From<HubError> for Trouble {
     fn from(error: HubError) -> Trouble {
-        Trouble::Lasting(error)
+        Trouble::Lasting(Box::new(error))
+    }
+}
+
+impl Trouble {
+    /// One that may be gone in a while.
+    pub(super) fn passing(error: HubError) -> Trouble {
+        Trouble::Passing { error: Box::new(error), after: None }
     }
 }
 
@@ -91,12 +98,12 @@ impl Tries {
     /// When there is none.
     pub(super) fn again(&mut self, trouble: Trouble) -> Result<(), HubError> {
         match trouble {
-            Trouble::Lasting(error) => Err(error),
+            Trouble::Lasting(error) => Err(*error),
             Trouble::Passing { error, after } => {
                 self.left = self.left.saturating_sub(1);
                 let pause = after.unwrap_or(self.pause);
                 if self.left == 0 || pause > LONGEST_PAUSE {
-                    return Err(error);
+                    return Err(*error);
                 }
                 std::thread::sleep(pause);
                 self.pause = self.pause.saturating_mul(2);
@@ -248,8 +255,7 @@ impl Client {
             }
             other => other.to_string(),
         };
-        let error = HubError::Unreachable { endpoint: host(url), cause };
-        Trouble::Passing { error, after: None }
+        Trouble::passing(HubError::Unreachable { endpoint: host(url), cause })
     }
 
     fn refused(
@@ -265,7 +271,7 @@ impl Client {
         let places = self.settings.token_places.clone();
         let after = seconds(headers);
         let code = headers.get("x-error-code").and_then(|code| code.to_str().ok());
-        let passing = |error| Trouble::Passing { error, after };
+        let passing = |error| Trouble::Passing { error: Box::new(error), after };
         match (status.as_u16(), code, about) {
             // A host that the hub sent us to says no for reasons of its own: the next try is sent anew.
             (status, _, _) if !self.is_hub(url) => {

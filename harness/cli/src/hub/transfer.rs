@@ -228,7 +228,7 @@ fn more(
     let mut chunk = vec![0; CHUNK];
     while partial.come < of.size {
         if stop.load(Ordering::Relaxed) {
-            return Err(Trouble::Lasting(unfinished(client, repository, partial, of)));
+            return Err(Trouble::from(unfinished(client, repository, partial, of)));
         }
         let most = usize::try_from(of.size - partial.come).unwrap_or(CHUNK).min(CHUNK);
         match body.read(&mut chunk[..most]) {
@@ -243,7 +243,7 @@ fn more(
 }
 
 fn breaks_off(client: &Client, repository: &str, partial: &Partial, of: &Remote) -> Trouble {
-    Trouble::Passing { error: unfinished(client, repository, partial, of), after: None }
+    Trouble::passing(unfinished(client, repository, partial, of))
 }
 
 fn unfinished(client: &Client, repository: &str, partial: &Partial, of: &Remote) -> HubError {
