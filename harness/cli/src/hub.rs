@@ -87,8 +87,7 @@ impl Hub {
             }
             Known::Kept { commit, instead_of } => {
                 if let Some(error) = instead_of {
-                    progress
-                        .note(&format!("{error}; going on with the commit {commit} that it holds"));
+                    progress.note(&format!("{error}; going on with {commit} from the cache"));
                 }
                 commit
             }
