@@ -55,6 +55,10 @@ fn main() {
             let error = "cannot load `config.json`: no such file".into();
             return say(&Message::Failed { error });
         }
+        // Which files a probe is handed.
+        "told-where" => {
+            return say(&Message::Failed { error: format!("{:?}", case.model.source) });
+        }
         "early" => return say_iteration(&case, IterationKind::Timed, &plant),
         _ => (),
     }

@@ -31,6 +31,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Show what a run would do, how long it would take and how much memory it needs
     List(Selection),
+    /// Download models of a hub, say where they lie and at which commit, and measure nothing
+    Fetch(FetchArgs),
     /// Measure, print a table, keep the records, write a report
     Run(RunArgs),
     /// Say whether a change made anything slower, bigger or wrong, and write it down for a merge
@@ -63,8 +65,8 @@ pub(crate) struct Selection {
     #[arg(default_value = "smoke")]
     pub(crate) scenarios: Vec<String>,
 
-    /// Run on these models instead of the scenarios' own: names from `models.toml`, folders, or
-    /// `FOLDER/*` for all models in one
+    /// Run on these models instead of the scenarios' own: names from `models.toml`, folders,
+    /// `FOLDER/*` for all models in one, GGUF files, or `hub:OWNER/NAME`, see `fetch`
     #[arg(short, long, value_name = "MODEL", num_args = 1..)]
     pub(crate) models: Vec<String>,
 
@@ -75,6 +77,18 @@ pub(crate) struct Selection {
     /// Rounds per case and subject, instead of what the scenarios say
     #[arg(short = 'n', long, value_name = "N")]
     pub(crate) rounds: Option<NonZeroU32>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Downloads lie in the cache of Hugging Face's own tools, which find them there. What breaks off goes on \
+where it was, and every file is checked by its digest. These variables are read: HF_HOME, HF_HUB_CACHE, \
+HF_ENDPOINT, HF_TOKEN, HF_TOKEN_PATH, HF_HUB_OFFLINE, HF_HUB_DOWNLOAD_TIMEOUT, and those of proxies.")]
+pub(crate) struct FetchArgs {
+    /// Names from `models.toml`, `hub:OWNER/NAME`, `hub:OWNER/NAME@REVISION`, or a file of such a
+    /// repository, `hub:OWNER/NAME:FILE.gguf`
+    #[arg(required = true, value_name = "MODEL")]
+    pub(crate) models: Vec<String>,
 }
 
 #[derive(Debug, Args)]

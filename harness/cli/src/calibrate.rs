@@ -12,7 +12,7 @@ use crate::progress::Progress;
 use crate::runs::{page_of, write_report};
 use crate::session::{self, Setup};
 use crate::workspace::Workspace;
-use crate::{exit, gate, machine, plan, run, scenario, show, subject};
+use crate::{exit, gate, hub, machine, plan, run, scenario, show, subject};
 
 /// Fewest pairs of a case: fewer tell little of its noise.
 const LEAST_PAIRS: u32 = 20;
@@ -31,11 +31,12 @@ pub(crate) fn calibrate(
         policy.budget.pairs
     );
     let scenarios = scenario::load(workspace, &args.scenarios, &args.models)?;
-    let plan = plan::expand(&scenarios, &args.filters, Some(policy.budget.pairs));
+    let mut plan = plan::expand(&scenarios, &args.filters, Some(policy.budget.pairs));
     if plan.cases.is_empty() {
         show::note("nothing to measure; `windtunnel list` shows the cases");
         return Ok(exit::INVALID);
     }
+    hub::fetch(&mut plan, progress)?;
     let built = subject::build(workspace, &args.subject, &args.features, progress)?;
     // Judged as if nothing were known: what is known is to be found out.
     let terms = Terms { least_pairs: LEAST_PAIRS, ..Terms::of(policy) };

@@ -18,7 +18,7 @@ use crate::runs::{page_of, write_report};
 use crate::session::{self, Session, Setup};
 use crate::subject::{self, Built};
 use crate::workspace::Workspace;
-use crate::{calibrate, estimate, exit, machine, run, scenario, show};
+use crate::{calibrate, estimate, exit, hub, machine, run, scenario, show};
 
 mod annotations;
 mod document;
@@ -31,7 +31,7 @@ const POLICY: &str = include_str!("../../../ci/gate.toml");
 /// Measures what the arguments name, and judges it.
 pub(crate) fn gate(workspace: &Workspace, args: &GateArgs, progress: Progress) -> Result<u8> {
     let session = match &args.resume {
-        Some(run) => session::resume(workspace, run.as_deref())?,
+        Some(run) => session::resume(workspace, run.as_deref(), progress)?,
         None => match begin(workspace, args, progress)? {
             Some(session) => session,
             None => return Ok(exit::INVALID),
@@ -67,6 +67,7 @@ fn begin(workspace: &Workspace, args: &GateArgs, progress: Progress) -> Result<O
         ));
         return Ok(None);
     }
+    hub::fetch(&mut plan, progress)?;
     let base = subject::build(workspace, &args.base.0, &args.features, progress)?;
     let head = subject::build(workspace, &args.subject, &args.features, progress)?;
     let floors = calibrate::floors(workspace, &machine::read().key())?;

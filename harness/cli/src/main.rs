@@ -12,8 +12,11 @@ mod estimate;
 mod exit;
 mod explain;
 mod explain_verdict;
+mod fetch;
 mod gate;
+mod gguf;
 mod history;
+mod hub;
 mod judge;
 mod machine;
 mod merge;
@@ -72,6 +75,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
     let voice = if cli.quiet { Voice::Quiet } else { Voice::Normal };
     match cli.command {
         Command::List(selection) => list(&workspace, &selection),
+        Command::Fetch(args) => fetch::fetch(&workspace, &args, Progress::choose(voice)),
         Command::Run(args) => measure(&workspace, &args, Progress::choose(voice)),
         Command::Gate(args) => gate::gate(&workspace, &args, Progress::choose(voice)),
         Command::Calibrate(args) => {
@@ -89,8 +93,9 @@ fn dispatch(cli: Cli) -> Result<u8> {
 }
 
 fn list(workspace: &Workspace, selection: &Selection) -> Result<u8> {
-    let plan = expand(workspace, selection)?;
-    show::result(&show::plan(&plan, &estimate::of_plan(workspace, &plan)))?;
+    let mut plan = expand(workspace, selection)?;
+    let outlooks = hub::look(&mut plan)?;
+    show::result(&show::plan(&plan, &estimate::of_plan(workspace, &plan), &outlooks))?;
     Ok(if plan.cases.is_empty() { exit::INVALID } else { exit::PASS })
 }
 
@@ -102,7 +107,7 @@ fn expand(workspace: &Workspace, selection: &Selection) -> Result<Plan> {
 fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<u8> {
     let rules = args.policy.as_deref().map(policy::conditions).transpose()?;
     let mut session = match &args.resume {
-        Some(run) => session::resume(workspace, run.as_deref())?,
+        Some(run) => session::resume(workspace, run.as_deref(), progress)?,
         None => {
             let mut plan = expand(workspace, &args.selection)?;
             if let Some(shard) = args.shard {

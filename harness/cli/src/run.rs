@@ -5,6 +5,7 @@
 //! run one after the other, and every second round in the opposite order. A record is on disk
 //! before the next child starts.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -25,6 +26,7 @@ use windtunnel_ledger::unit::Nanos;
 use windtunnel_ledger::wire::Purpose;
 
 use crate::conditions::Before;
+use crate::hub::{self, Hub};
 use crate::machine::{self, Root};
 use crate::progress::Progress;
 use crate::roof;
@@ -87,6 +89,8 @@ struct Place<'a> {
     workspace: &'a Workspace,
     machine: Machine,
     gpus: Option<Arc<dyn Gpus>>,
+    /// Where models of a hub lie, if there are any.
+    hub: Option<Hub>,
     /// Conditions under which a round is void.
     rules: Option<&'a Rules>,
     /// What each subject of the session finds this machine can do at best.
@@ -111,13 +115,14 @@ impl<'a> Place<'a> {
             );
         }
         let log = Log::open(&session.path.with_extension("log"))?;
+        let hub = hub::of(session.run.cases.iter().map(|planned| &planned.case))?;
         let asked = session.run.cases.iter().any(|planned| has_roof(&planned.case));
         let roof = |built: &Built| {
             let probe = built.probe.as_ref().ok().filter(|_| asked)?;
             roof::of(workspace, probe, &machine.boot)
         };
         let roofs = session.built.iter().map(roof).collect();
-        Ok(Place { workspace, machine, gpus, rules, roofs, log })
+        Ok(Place { workspace, machine, gpus, hub, rules, roofs, log })
     }
 
     /// Measures those of `due` that no record holds yet.
@@ -172,7 +177,15 @@ impl<'a> Place<'a> {
     fn command(&self, built: &Built, case: &Case, purpose: Purpose) -> String {
         let Ok(probe) = &built.probe else { return String::new() };
         let probe = probe.strip_prefix(self.workspace.root()).unwrap_or(probe);
-        spawn::shell_line(probe, case, purpose)
+        spawn::shell_line(probe, &self.localised(case), purpose)
+    }
+
+    /// A case as a probe reads it: it has no network, and is told where files lie.
+    fn localised<'c>(&self, case: &'c Case) -> Cow<'c, Case> {
+        match &self.hub {
+            Some(hub) => Cow::Owned(hub.localised(case)),
+            None => Cow::Borrowed(case),
+        }
     }
 
     fn one_round(&self, run: &Run, due: Due, built: &Built, command: String) -> Record {
@@ -181,6 +194,7 @@ impl<'a> Place<'a> {
         let at = Timestamp::now();
         let left = match &built.probe {
             Ok(probe) => {
+                let case = &self.localised(case);
                 let errand = Errand { case, purpose: due.purpose, gpus: self.gpus.clone() };
                 spawn::run(probe, self.workspace.root(), errand)
             }

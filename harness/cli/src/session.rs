@@ -16,7 +16,7 @@ use crate::progress::Progress;
 use crate::runs::{find_run, newest_runs};
 use crate::subject::{self, Built, Wanted};
 use crate::workspace::Workspace;
-use crate::{estimate, run, show};
+use crate::{estimate, hub, run, show};
 
 /// A run that is being measured.
 pub(crate) struct Session {
@@ -54,6 +54,7 @@ pub(crate) fn begin(
     progress: Progress,
 ) -> Result<Session> {
     check_out(args.out.as_deref())?;
+    hub::fetch(&mut plan, progress)?;
     estimate::tighten_deadlines(workspace, &mut plan);
     for planned in &mut plan.cases {
         planned.attributions = u32::from(args.attribute);
@@ -145,7 +146,11 @@ fn file_word(name: &str) -> String {
 
 /// Opens a run that was interrupted, with exactly the probes that it began with: the one that is
 /// named, or else the newest that is not finished.
-pub(crate) fn resume(workspace: &Workspace, run: Option<&Path>) -> Result<Session> {
+pub(crate) fn resume(
+    workspace: &Workspace,
+    run: Option<&Path>,
+    progress: Progress,
+) -> Result<Session> {
     let path = match run {
         Some(path) => find_run(workspace, &path.display().to_string())?,
         None => newest_runs(&workspace.reports())
@@ -164,6 +169,9 @@ pub(crate) fn resume(workspace: &Workspace, run: Option<&Path>) -> Result<Sessio
     }
     let again = |subject| subject::again(workspace, subject, &records);
     let built = run.subjects.iter().map(again).collect::<Result<_>>()?;
+    if !run::is_finished(&run, &records) {
+        hub::fetch_again(run.cases.iter().map(|planned| &planned.case), progress)?;
+    }
     let before = |case: &Case| {
         records.iter().find(|record| record.case.id == case.id).map(|record| record.conditions.wall)
     };

@@ -141,6 +141,8 @@ pub(crate) fn command(probe: &Path, root: &Path) -> Command {
     command.current_dir(root);
     command.arg(UNTIL_EOF).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.env_remove("RAYON_NUM_THREADS").env_remove("RUST_BACKTRACE");
+    // A secret is nothing to a process that asks nobody.
+    command.env_remove("HF_TOKEN").env_remove("HF_TOKEN_PATH");
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     command

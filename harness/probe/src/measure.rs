@@ -8,7 +8,7 @@ use windtunnel_engine::{
     Choice, Dtype, Effort, Embedder, EmbedderConfig, Engine, EngineConfig, Error, Footprint,
     Holding, KvLayout, LoadStages, Loaded, ModelSource, QuantPlan, Stats, Stored, Topology,
 };
-use windtunnel_ledger::case::{self, Arrival, Case, Shape, Source, Workload};
+use windtunnel_ledger::case::{self, Arrival, Case, Shape, Snapshot, Source, Workload};
 use windtunnel_ledger::holding::{self, Held};
 use windtunnel_ledger::record::{self, Digest, Iteration, IterationKind};
 use windtunnel_ledger::timeline::Values;
@@ -34,7 +34,7 @@ pub type Say<'a> = dyn FnMut(&Message) -> Result<()> + 'a;
 /// When the engine cannot do it, or `say` fails.
 pub fn case(case: &Case, say: &mut Say<'_>) -> Result<Message> {
     begin(Phase::Load, say)?;
-    let embeds = Purpose::of(&model(case))? == Purpose::Embedding;
+    let embeds = Purpose::of(&model(case)?)? == Purpose::Embedding;
     let last = match case.workload {
         Workload::Embed { .. } => embed(case, say),
         Workload::Parity { .. } if embeds => embed(case, say),
@@ -60,7 +60,7 @@ fn embed(case: &Case, say: &mut Say<'_>) -> Result<Message> {
     };
     let clock = Clock::start();
     let embedder = Embedder::load(&EmbedderConfig {
-        model: model(case),
+        model: model(case)?,
         dtype: dtype(case),
         attention: attention(case),
         max_pass_tokens: usize::try_from(case.step_tokens.0).context("steps are too long")?,
@@ -96,7 +96,7 @@ fn generate(case: &Case, say: &mut Say<'_>) -> Result<Message> {
     };
     let reading = match case.workload {
         Workload::Quality { prompt, requests, .. } => {
-            Some(Reading::of(&model(case), prompt, requests)?)
+            Some(Reading::of(&model(case)?, prompt, requests)?)
         }
         _ => None,
     };
@@ -375,7 +375,7 @@ pub fn config(case: &Case, longest: Option<usize>) -> Result<EngineConfig> {
     let pool = (all / 100).saturating_mul(kv_share.get() as usize)
         + (all % 100).saturating_mul(kv_share.get() as usize) / 100;
     Ok(EngineConfig {
-        model: model(case),
+        model: model(case)?,
         dtype: dtype(case),
         quant: QuantPlan::uniform(quant.name().parse().context("the engine lacks a format")?),
         devices: devices.as_str().parse()?,
@@ -398,12 +398,21 @@ pub fn config(case: &Case, longest: Option<usize>) -> Result<EngineConfig> {
     })
 }
 
-fn model(case: &Case) -> ModelSource {
-    match &case.model.source {
+fn model(case: &Case) -> Result<ModelSource> {
+    Ok(match &case.model.source {
         Source::Preset(name) => ModelSource::Preset { name: name.clone(), seed: case.seed },
         Source::Folder(path) => ModelSource::Folder { path: path.into() },
         Source::Gguf(path) => ModelSource::Gguf { path: path.into() },
-    }
+        Source::Hub(snapshot) => bail!("{}", not_here(snapshot)),
+    })
+}
+
+/// What is said to whoever hands a probe a repository.
+pub(crate) fn not_here(snapshot: &Snapshot) -> String {
+    format!(
+        "{snapshot} lies on a hub, and a probe reads files alone: start it with `windtunnel run`, \
+         which downloads them and hands over their folder"
+    )
 }
 
 fn dtype(case: &Case) -> Dtype {

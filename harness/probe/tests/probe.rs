@@ -12,8 +12,8 @@ use std::process::{Command, Output, Stdio};
 use windtunnel_engine::models::{EMBEDDERS, MODELS};
 use windtunnel_engine::weights::{Preset, presets};
 use windtunnel_ledger::case::{
-    Against, Arrival, Case, CaseId, DeviceMap, Dtype, KvLayout, Lengths, Model, Placement,
-    PrefixCache, Quant, Slo, Source, Tolerance, Topology, Workload,
+    Against, Arrival, Case, CaseId, DeviceMap, Dtype, Files, KvLayout, Lengths, Model, Placement,
+    PrefixCache, Quant, Slo, Snapshot, Source, Tolerance, Topology, Workload,
 };
 use windtunnel_ledger::holding::Held;
 use windtunnel_ledger::record::{Iteration, IterationKind};
@@ -671,6 +671,14 @@ fn what_the_engine_cannot_do_is_told_and_no_crash() {
     nowhere.model.source = Source::Folder("no such folder".into());
     let Message::Failed { error } = last(&nowhere) else { panic!("{:?}", last(&nowhere)) };
     insta::assert_snapshot!(error, @"cannot load `no such folder/config.json`: No such file or directory (os error 2)");
+
+    nowhere.model.source = Source::Hub(Snapshot {
+        repository: "someone/tiny".into(),
+        revision: "main".into(),
+        files: Files::Gguf("q4.gguf".into()),
+    });
+    let Message::Failed { error } = last(&nowhere) else { panic!("{:?}", last(&nowhere)) };
+    insta::assert_snapshot!(error, @"q4.gguf of someone/tiny at main lies on a hub, and a probe reads files alone: start it with `windtunnel run`, which downloads them and hands over their folder");
 
     let endless = case(Workload::Prefill { prompt: Tokens(1_000_000), batch: 1 });
     let Message::Failed { error } = last(&endless) else { panic!("{:?}", last(&endless)) };

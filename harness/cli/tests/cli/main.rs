@@ -6,6 +6,7 @@
 mod comparing;
 mod explaining;
 mod gating;
+mod hub;
 mod interruptions;
 mod judging;
 mod measuring;
