@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Gate(GateArgs),
     /// Measure unchanged code against itself: the noise of this machine, and its false alarms
     Calibrate(CalibrateArgs),
+    /// Say whether this machine is fit for measuring, what each shortcoming costs, and what mends it
+    Doctor(DoctorArgs),
     /// Put two subjects side by side: medians, ratio, spread, verdicts
     Compare(CompareArgs),
     /// Show where the time of a case went, in one subject or in two side by side
@@ -217,6 +219,26 @@ pub(crate) struct CalibrateArgs {
     /// The file for the records; log and report are written beside it
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Findings stop (nothing can be measured), are bad (results are unsteady by more than what matters), minor, \
+not known (never taken for fine) or fine. The noise that is measured is a glance of ten seconds at a \
+small fixed workload, and no substitute for `windtunnel calibrate`.
+
+Measuring is impossible where no records can be written, or where there is neither a way to build a \
+probe (cargo, a C compiler, the sources) nor one that was built before.
+
+Exit codes: 0 something can be measured, 4 nothing can.")]
+pub(crate) struct DoctorArgs {
+    /// Print it for programs: `ci/doctor.schema.json` says what is in it
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Leave out the ten seconds in which noise is measured
+    #[arg(long)]
+    pub(crate) quick: bool,
 }
 
 #[derive(Debug, Args)]

@@ -71,6 +71,11 @@ pub(crate) fn calibrate(
     Ok(if alarms == 0 { exit::PASS } else { exit::INVALID })
 }
 
+/// What is known of this kind of machine; none if it was never calibrated.
+pub(crate) fn known(workspace: &Workspace) -> Result<Option<Calibration>> {
+    read(workspace, &machine::read().key())
+}
+
 /// What a judge is told of machines of this kind.
 pub(crate) fn floors(workspace: &Workspace, machine: &str) -> Result<Floors> {
     Ok(read(workspace, machine)?.map_or_else(Floors::default, |known| known.floors()))

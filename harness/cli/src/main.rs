@@ -8,6 +8,7 @@ mod args;
 mod calibrate;
 mod compare;
 mod conditions;
+mod doctor;
 mod estimate;
 mod exit;
 mod explain;
@@ -76,6 +77,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Command::Calibrate(args) => {
             calibrate::calibrate(&workspace, &args, Progress::choose(voice))
         }
+        Command::Doctor(args) => doctor::doctor(&workspace, &args, Progress::choose(voice)),
         Command::Compare(args) => compare::side_by_side(&workspace, &args),
         Command::Explain(args) => explain::explain(&workspace, &args),
         Command::ExplainVerdict(args) => explain_verdict::verdict(&workspace, &args),

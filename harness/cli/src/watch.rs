@@ -9,7 +9,7 @@ mod gpus;
 mod nvml;
 mod process;
 #[cfg(test)]
-mod replay;
+pub(crate) mod replay;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};

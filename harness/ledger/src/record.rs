@@ -97,7 +97,7 @@ pub struct Skipped {
 }
 
 /// What is measured: one build of an engine.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Subject {
     /// As the user named it: `.`, `rev:v0.2`, `probe:./old`.
     pub name: String,
