@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use windtunnel_ledger::upstream::{Priority, State};
 
+use crate::lock::Patience;
 use crate::scenario::reworded;
 use crate::shard::Shard;
 use crate::subject::Wanted;
@@ -105,6 +106,10 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "PART/OF")]
     pub(crate) shard: Option<Shard>,
 
+    /// Wait for another measuring run on this machine instead of refusing: for so long, or without end
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true)]
+    pub(crate) wait: Option<Option<Patience>>,
+
     /// The file for the records; log and report are written beside it
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
@@ -171,6 +176,10 @@ pub(crate) struct GateArgs {
     #[arg(long, value_name = "SERVICE", value_enum)]
     pub(crate) annotate: Option<Service>,
 
+    /// Wait for another measuring run on this machine instead of refusing: for so long, or without end
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true)]
+    pub(crate) wait: Option<Option<Patience>>,
+
     /// The file for the records; everything else is written beside it
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
@@ -215,6 +224,10 @@ pub(crate) struct CalibrateArgs {
     /// The policy: margins and the budget
     #[arg(short, long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
+
+    /// Wait for another measuring run on this machine instead of refusing: for so long, or without end
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true)]
+    pub(crate) wait: Option<Option<Patience>>,
 
     /// The file for the records; log and report are written beside it
     #[arg(short, long, value_name = "FILE")]

@@ -8,6 +8,7 @@ use windtunnel_ledger::gate::Terms;
 use windtunnel_ledger::store::Contents;
 
 use crate::args::CalibrateArgs;
+use crate::lock::{Patience, Queue};
 use crate::progress::Progress;
 use crate::runs::{page_of, write_report};
 use crate::session::{self, Setup};
@@ -36,6 +37,8 @@ pub(crate) fn calibrate(
         show::note("nothing to measure; `windtunnel list` shows the cases");
         return Ok(exit::INVALID);
     }
+    let queue = Queue { patience: Patience::of(args.wait), progress };
+    queue.look()?;
     let built = subject::build(workspace, &args.subject, &args.features, progress)?;
     // Judged as if nothing were known: what is known is to be found out.
     let terms = Terms { least_pairs: LEAST_PAIRS, ..Terms::of(policy) };
@@ -45,6 +48,7 @@ pub(crate) fn calibrate(
         scenarios: &args.scenarios,
         out: args.out.as_deref(),
         gate: Some(terms.clone()),
+        queue,
     };
     let mut begun = session::open(workspace, setup)?;
     begun.announce("gate", progress);

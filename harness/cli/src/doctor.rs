@@ -202,6 +202,7 @@ pub(crate) struct Check {
 pub(crate) const CHECKS: &[Check] = &[
     Check { name: "noise", group: Group::Noise, examine: noise::noise },
     Check { name: "calibration", group: Group::Noise, examine: calibrated::calibration },
+    Check { name: "other-run", group: Group::Activity, examine: activity::other_run },
     Check { name: "load", group: Group::Activity, examine: activity::load },
     Check { name: "idle", group: Group::Activity, examine: activity::idle },
     Check { name: "busy-processes", group: Group::Activity, examine: activity::busy },

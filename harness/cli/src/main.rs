@@ -16,6 +16,7 @@ mod explain_verdict;
 mod gate;
 mod history;
 mod judge;
+mod lock;
 mod machine;
 mod merge;
 mod plan;
@@ -43,6 +44,7 @@ use windtunnel_ledger::store::{self, Contents, StoreError};
 use windtunnel_ledger::summary::{Caveat, Summary, summarise};
 
 use args::{Cli, Command, ReportArgs, RunArgs, Selection};
+use lock::{Patience, Queue};
 use plan::Plan;
 use progress::{Progress, Voice};
 use runs::{find_run, newest_runs, page_of, write_report};
@@ -56,7 +58,8 @@ fn main() -> ExitCode {
         Ok(Ok(code)) => ExitCode::from(code),
         Ok(Err(error)) => {
             show::error(&error);
-            let busy = matches!(error.downcast_ref(), Some(StoreError::Busy { .. }));
+            let busy = matches!(error.downcast_ref(), Some(StoreError::Busy { .. }))
+                || error.is::<lock::Busy>();
             ExitCode::from(if busy { exit::BUSY } else { exit::USAGE })
         }
         Err(_) => ExitCode::from(exit::BUG),
@@ -102,8 +105,9 @@ fn expand(workspace: &Workspace, selection: &Selection) -> Result<Plan> {
 
 fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<u8> {
     let rules = args.policy.as_deref().map(policy::conditions).transpose()?;
+    let queue = Queue { patience: Patience::of(args.wait), progress };
     let mut session = match &args.resume {
-        Some(run) => session::resume(workspace, run.as_deref())?,
+        Some(run) => session::resume(workspace, run.as_deref(), queue)?,
         None => {
             let mut plan = expand(workspace, &args.selection)?;
             if let Some(shard) = args.shard {
@@ -117,7 +121,7 @@ fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<
                 ));
                 return Ok(exit::INVALID);
             }
-            session::begin(workspace, args, plan, progress)?
+            session::begin(workspace, args, plan, queue)?
         }
     };
     if session.run.gate.is_some() {

@@ -112,7 +112,7 @@ impl<'a> Place<'a> {
 
     /// Measures those of `due` that no record holds yet.
     fn rounds(&mut self, session: &mut Session, due: Vec<Due>, progress: Progress) -> Result<()> {
-        let Session { run, built, times, path: _, store, records } = session;
+        let Session { run, built, times, store, records, .. } = session;
         let time = |due: &Due| times.get(due.case).copied().flatten().unwrap_or(UNKNOWN_TIME);
         let mut over = Over::from(records.as_slice(), self.rules);
         let due: Vec<Due> = due.into_iter().filter(|due| !over.contains(run, *due)).collect();

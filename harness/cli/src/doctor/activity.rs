@@ -101,6 +101,19 @@ impl Activity {
     }
 }
 
+pub(super) fn other_run(patient: &Patient) -> Vec<Finding> {
+    vec![match &patient.other_run {
+        Err(reason) => Finding::unknown("whether another run measures", reason.as_str()),
+        Ok(None) => Finding::fine("no other run measures"),
+        Ok(Some(run)) => Finding::of(
+            Severity::Bad,
+            format!("another run measures, {run}"),
+            "two at once measure one another: `run`, `gate` and `calibrate` refuse with exit code 75",
+            "wait for its end, or let the next run do so: windtunnel run --wait",
+        ),
+    }]
+}
+
 pub(super) fn load(patient: &Patient) -> Vec<Finding> {
     let Some(load) = machine::load_average(&patient.root) else {
         return vec![Finding::unknown("load average", "`/proc/loadavg` cannot be read")];

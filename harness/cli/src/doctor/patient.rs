@@ -12,10 +12,10 @@ use windtunnel_ledger::environment::Machine;
 use super::activity::{Activity, Glance};
 use super::noise::Noise;
 use super::tools::Tools;
-use crate::calibrate;
 use crate::machine::{self, Root};
 use crate::watch::{self, Gpus};
 use crate::workspace::Workspace;
+use crate::{calibrate, lock};
 
 /// How long the other processes are watched.
 const GLANCE: Duration = Duration::from_millis(500);
@@ -30,6 +30,8 @@ pub(crate) struct Patient {
     pub(crate) gpus: Option<Arc<dyn Gpus>>,
     /// What else ran on it a moment ago.
     pub(crate) activity: Activity,
+    /// The run that is measured on it now, if there is one, or why that cannot be told.
+    pub(crate) other_run: Result<Option<String>, String>,
     /// Where runs are kept.
     pub(crate) reports: Place,
     /// Where probes are built.
@@ -70,8 +72,10 @@ impl Patient {
         std::thread::sleep(GLANCE);
         let activity = Activity::between(before, Glance::at(&root));
         let library_path = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+        let other_run = lock::holder(&machine.gpus).map(|busy| busy.map(|busy| busy.run()));
         Patient {
             machine,
+            other_run,
             gpus,
             activity,
             reports: Place::at(&workspace.reports()),

@@ -64,6 +64,7 @@ fn patient(text: &str) -> (tempfile::TempDir, Patient) {
         machine: machine::of(&root, 2),
         gpus: None,
         activity: Activity::between(first, Glance::at(&root)),
+        other_run: Ok(None),
         reports: place("/w/reports", 100 << 10),
         builds: place("/w/target/windtunnel", 100 << 10),
         hub: Place { exists: false, ..place("/home/a/.cache/huggingface/hub", 0) },
@@ -79,6 +80,8 @@ fn patient(text: &str) -> (tempfile::TempDir, Patient) {
 
 fn laptop() -> (tempfile::TempDir, Patient) {
     let (dir, mut patient) = patient(LAPTOP);
+    let run = "`windtunnel run` (process 901 of `anna`, since 2026-03-04T12:59:00Z)";
+    patient.other_run = Ok(Some(run.into()));
     patient.noise = Some(Noise { compute: spread(0.061), memory: spread(0.214) });
     patient.calibration = Ok(None);
     patient.builds = place("/w/target/windtunnel", 900);
@@ -118,6 +121,7 @@ fn nothing() -> (tempfile::TempDir, Patient) {
     let (dir, mut patient) = patient("");
     patient.calibration = Err("`baselines/machines/m.json` is no calibration".into());
     patient.noise = None;
+    patient.other_run = Err("`/tmp`: read-only file system".into());
     let hidden = |path: &Path| Place {
         path: path.to_owned(),
         exists: true,

@@ -11,6 +11,7 @@ mod interruptions;
 mod judging;
 mod measuring;
 mod mistakes;
+mod queueing;
 mod revisions;
 mod sandbox;
 mod upstream;
