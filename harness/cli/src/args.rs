@@ -11,6 +11,7 @@ use crate::lock::Patience;
 use crate::scenario::reworded;
 use crate::shard::Shard;
 use crate::subject::Wanted;
+use crate::upstream;
 
 /// Measures LLM inference engines and shows what changed.
 #[derive(Debug, Parser)]
@@ -392,7 +393,7 @@ pub(crate) struct HistoryArgs {
 #[derive(Debug, Args)]
 pub(crate) struct UpstreamArgs {
     /// The integration log
-    #[arg(long, value_name = "FILE", default_value = "engine/upstream.toml", global = true)]
+    #[arg(long, value_name = "FILE", default_value = upstream::LOG, global = true)]
     pub(crate) log: PathBuf,
 
     #[command(subcommand)]

@@ -17,6 +17,7 @@ use crate::metric::Metric;
 use crate::timeline::Values;
 use crate::trace::Trace;
 use crate::unit::Nanos;
+use crate::upstream::Hash;
 
 /// What one child process left, whatever became of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -109,6 +110,37 @@ pub struct Subject {
     pub features: Vec<String>,
     /// Hash of the probe's executable file; empty if it could not be built.
     pub binary: String,
+    /// The files that differed from that commit, sorted; the first [`Subject::CHANGED`] of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changed: Vec<String>,
+    /// How many more did.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub changed_besides: u32,
+    /// The upstream commit up to which the integration log that it was built from considers every
+    /// one; none if there was no such log, and for a probe whose origin is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<Hash>,
+}
+
+impl Subject {
+    /// How many changed files a record lists.
+    pub const CHANGED: usize = 20;
+
+    /// All that is known of where it comes from, in one line: `. (012345678+), 2 files changed,
+    /// upstream 2bcf0e9e3`.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        let mut text = self.to_string();
+        match self.changed.len() + self.changed_besides as usize {
+            0 => (),
+            1 => text.push_str(", 1 file changed"),
+            n => text.push_str(&format!(", {n} files changed")),
+        }
+        if let Some(upstream) = &self.upstream {
+            text.push_str(&format!(", upstream {upstream}"));
+        }
+        text
+    }
 }
 
 impl fmt::Display for Subject {
@@ -379,13 +411,7 @@ pub(crate) mod tests {
             run: RunId("run".into()),
             round,
             at: "2026-01-01T00:00:00Z".into(),
-            subject: Subject {
-                name: subject.into(),
-                commit: None,
-                dirty: false,
-                features: Vec::new(),
-                binary: String::new(),
-            },
+            subject: Subject { name: subject.into(), ..Subject::default() },
             case: case(id),
             environment: environment(),
             conditions: Conditions::default(),
@@ -458,6 +484,13 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_subject_from_before_it_told_its_changes_is_read_and_written_as_it_was() {
+        let old = r#"{"name":".","commit":"0123456789","dirty":true,"features":[],"binary":"b"}"#;
+        let subject: Subject = serde_json::from_str(old).unwrap();
+        assert_eq!(serde_json::to_string(&subject).unwrap(), old);
+    }
+
+    #[test]
     fn a_subject_shows_its_commit_and_whether_that_is_all() {
         let mut subject = record(".", "a", 1, &[]).subject;
         assert_eq!(subject.to_string(), ".");
@@ -465,5 +498,12 @@ pub(crate) mod tests {
         subject.dirty = true;
         subject.features = vec!["cuda".into()];
         assert_eq!(subject.to_string(), ". (012345678+) [cuda]");
+        assert_eq!(subject.origin(), subject.to_string(), "nothing more is known");
+        subject.changed = vec!["a".into()];
+        assert_eq!(subject.origin(), ". (012345678+) [cuda], 1 file changed");
+        subject.changed_besides = 4;
+        subject.upstream = Some(String::from("2bcf0e9e3a0c").try_into().unwrap());
+        let origin = ". (012345678+) [cuda], 5 files changed, upstream 2bcf0e9e3";
+        assert_eq!(subject.origin(), origin);
     }
 }

@@ -119,7 +119,6 @@ fn subject(commit: char) -> Subject {
         name: ".".into(),
         commit: Some(commit.to_string().repeat(40)),
         dirty: commit == 'c',
-        features: Vec::new(),
-        binary: String::new(),
+        ..Subject::default()
     }
 }

@@ -22,9 +22,8 @@ pub(crate) fn subject(name: &str, digit: char) -> Subject {
     Subject {
         name: name.into(),
         commit: Some(digit.to_string().repeat(40)),
-        dirty: false,
-        features: Vec::new(),
         binary: digit.to_string().repeat(16),
+        ..Subject::default()
     }
 }
 
