@@ -55,6 +55,14 @@ fn main() {
             let error = "cannot load `config.json`: no such file".into();
             return say(&Message::Failed { error });
         }
+        // Has room for two sequences, and by another word for eight.
+        "small" | "roomy" => {
+            let room = if case.attention == "small" { 2 } else { 8 };
+            if case.shape().batch > room {
+                let error = "cannot make the KV pool: out of memory".into();
+                return say(&Message::Failed { error });
+            }
+        }
         "early" => return say_iteration(&case, IterationKind::Timed, &plant),
         _ => (),
     }

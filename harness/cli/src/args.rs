@@ -95,6 +95,10 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) attribute: bool,
 
+    /// Try cases again that ran out of memory in an earlier run, or are larger than one that did
+    #[arg(long)]
+    pub(crate) forget_oom: bool,
+
     /// Measure this ready probe and build nothing
     #[arg(long, value_name = "PATH")]
     pub(crate) probe: Option<PathBuf>,

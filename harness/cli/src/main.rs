@@ -29,6 +29,7 @@ mod session;
 mod shard;
 mod show;
 mod spawn;
+mod starved;
 mod subject;
 mod upstream;
 mod watch;
@@ -49,6 +50,7 @@ use plan::Plan;
 use progress::{Progress, Voice};
 use runs::{find_run, newest_runs, page_of, write_report};
 use session::Session;
+use starved::Memory;
 use workspace::Workspace;
 
 fn main() -> ExitCode {
@@ -128,7 +130,8 @@ fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<
         return gate::conclude(workspace, session, progress);
     }
     session.announce("run", progress);
-    run::measure(&mut session, workspace, rules.as_ref(), progress)?;
+    let memory = if args.forget_oom { Memory::Forgotten } else { Memory::Kept };
+    run::measure(&mut session, workspace, rules.as_ref(), memory, progress)?;
 
     let Session { run, records, path, .. } = session;
     let contents = Contents { run, records, torn: false };

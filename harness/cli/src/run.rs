@@ -18,7 +18,7 @@ use windtunnel_ledger::conditions::Rules;
 use windtunnel_ledger::environment::{Environment, Machine};
 use windtunnel_ledger::gate::{self, Terms};
 use windtunnel_ledger::metric::Metric;
-use windtunnel_ledger::record::{Conditions, Failure, Outcome, Planned, Record, Run, Subject};
+use windtunnel_ledger::record::{Conditions, Outcome, Planned, Record, Run, Subject};
 use windtunnel_ledger::stats;
 use windtunnel_ledger::unit::Nanos;
 use windtunnel_ledger::wire::Purpose;
@@ -28,6 +28,7 @@ use crate::machine::{self, Root};
 use crate::progress::Progress;
 use crate::session::Session;
 use crate::spawn::{self, Errand, Left};
+use crate::starved::{Memory, Starved};
 use crate::subject::Built;
 use crate::watch::{self, Gpus};
 use crate::workspace::Workspace;
@@ -40,9 +41,13 @@ pub(crate) fn measure(
     session: &mut Session,
     workspace: &Workspace,
     rules: Option<&Rules>,
+    memory: Memory,
     progress: Progress,
 ) -> Result<()> {
     let mut place = Place::of(session, workspace, rules)?;
+    let key = place.machine.key();
+    let reports = workspace.reports();
+    place.starved = Some(Starved::known(&reports, &key, &session.records, memory));
     let due = schedule(&session.run);
     place.rounds(session, due, progress)
 }
@@ -87,6 +92,8 @@ struct Place<'a> {
     gpus: Option<Arc<dyn Gpus>>,
     /// Conditions under which a round is void.
     rules: Option<&'a Rules>,
+    /// What ran out of memory before; none where that is to be found out.
+    starved: Option<Starved>,
     log: Log,
 }
 
@@ -107,7 +114,7 @@ impl<'a> Place<'a> {
             );
         }
         let log = Log::open(&session.path.with_extension("log"))?;
-        Ok(Place { workspace, machine, gpus, rules, log })
+        Ok(Place { workspace, machine, gpus, rules, starved: None, log })
     }
 
     /// Measures those of `due` that no record holds yet.
@@ -142,6 +149,9 @@ impl<'a> Place<'a> {
             loop {
                 let record = self.one_round(run, due, built_one, command.clone());
                 store.append(&record)?;
+                if let Some(starved) = &mut self.starved {
+                    starved.add(&record);
+                }
                 let result = headline(&record.outcome, case);
                 self.log.write(&format!("  {result} ({})", record.conditions.wall))?;
                 over.add(&record);
@@ -169,12 +179,15 @@ impl<'a> Place<'a> {
         let case = &run.cases[due.case].case;
         let before = Before::read(Root::here());
         let at = Timestamp::now();
-        let left = match &built.probe {
-            Ok(probe) => {
+        let starved = self.starved.as_ref();
+        let starved = starved.and_then(|known| known.reason(&built.subject, case, &run.id));
+        let left = match (&built.probe, starved) {
+            (Err(failure), _) => nothing(Outcome::Failed(failure.clone())),
+            (Ok(_), Some(reason)) => nothing(Outcome::Skipped(reason)),
+            (Ok(probe), None) => {
                 let errand = Errand { case, purpose: due.purpose, gpus: self.gpus.clone() };
                 spawn::run(probe, self.workspace.root(), errand)
             }
-            Err(failure) => not_built(failure),
         };
         let conditions = before.until_now(left.wall);
         let conditions = match &left.trace {
@@ -306,8 +319,8 @@ impl Over {
     }
 }
 
-fn not_built(failure: &Failure) -> Left {
-    let outcome = Outcome::Failed(failure.clone());
+/// What is left where no child was started.
+fn nothing(outcome: Outcome) -> Left {
     Left { build: None, outcome, wall: Nanos(0), trace: None }
 }
 

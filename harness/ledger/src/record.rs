@@ -376,6 +376,30 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Whether memory was what it lacked, of the machine or of a device: the kernel killed it, the
+    /// engine says so, or it could not allocate and gave up.
+    #[must_use]
+    pub fn is_out_of_memory(&self) -> bool {
+        match self {
+            Failure::OutOfMemory { .. } => true,
+            Failure::Engine { error } => {
+                let error = error.to_lowercase();
+                ["out of memory", "out_of_memory"].iter().any(|words| error.contains(words))
+            }
+            // What Rust's allocator says at its end.
+            Failure::Crashed { tail, .. } => {
+                tail.contains("memory allocation of") && tail.contains("bytes failed")
+            }
+            Failure::Build { .. }
+            | Failure::Start { .. }
+            | Failure::Protocol { .. }
+            | Failure::TimedOut { .. }
+            | Failure::Incomplete { .. }
+            | Failure::Lingered { .. }
+            | Failure::Garbage { .. } => false,
+        }
+    }
+
     /// The end of what the failing process printed, if there was any.
     #[must_use]
     pub fn tail(&self) -> Option<&str> {
@@ -454,6 +478,23 @@ pub(crate) mod tests {
         assert_ne!(of(&vector), of(&[0.1, -0.5, 0.3, 0.25, 0.2, 0.01]));
         assert_ne!(of(&vector), Digest::of_vectors([&vector[..], &vector[..]]));
         assert_eq!(of(&[]), of(&[]));
+    }
+
+    #[test]
+    fn a_lack_of_memory_is_known_whoever_tells_it() {
+        let engine = |error: &str| Failure::Engine { error: error.into() };
+        let crashed =
+            |tail: &str| Failure::Crashed { status: "signal 6".into(), tail: tail.into() };
+        for failure in [
+            Failure::OutOfMemory { tail: String::new() },
+            engine("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")"),
+            engine("cannot make the KV pool: out of memory"),
+            crashed("a line\nmemory allocation of 8589934592 bytes failed"),
+        ] {
+            assert!(failure.is_out_of_memory(), "{failure:?}");
+        }
+        let others = [engine("no such file"), crashed("index out of bounds")];
+        assert!(others.iter().all(|failure| !failure.is_out_of_memory()));
     }
 
     #[test]

@@ -14,5 +14,6 @@ mod mistakes;
 mod queueing;
 mod revisions;
 mod sandbox;
+mod starving;
 mod upstream;
 mod watching;
