@@ -84,6 +84,7 @@ fn main() {
         "garbage" => return write("loading shard 1 of 2 ...\n"),
         "partial" => return write("{\"iteration\":{\"kind\":\"ti"),
         "slow" => std::thread::sleep(Duration::from_millis(150)),
+        "long" => work_long(),
         "silent-end" => return,
         _ => (),
     }
@@ -102,6 +103,23 @@ fn main() {
     if case.attention == "lingering" {
         std::thread::sleep(Duration::from_secs(3600));
     }
+}
+
+/// Ten seconds with eight threads, each of which works and sleeps by turns.
+fn work_long() {
+    let end = std::time::Instant::now() + Duration::from_secs(10);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while std::time::Instant::now() < end {
+                    (0..20_000_u32).for_each(|i| {
+                        std::hint::black_box(i);
+                    });
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            });
+        }
+    });
 }
 
 fn say_iteration(case: &Case, kind: IterationKind, plant: &Plant) {
