@@ -72,6 +72,11 @@ fn main() {
         dtype: None,
         formats: Vec::new(),
         holdings: Vec::new(),
+        prompts: match case.attention.as_str() {
+            "other-prompts" => Some(Digest::of_prompts([[7].as_slice()])),
+            "mute" | "older" => None,
+            _ => Some(Digest::of_prompts([[1, 2].as_slice()])),
+        },
         values: once.into_iter().collect(),
     });
 

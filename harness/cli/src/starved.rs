@@ -169,6 +169,7 @@ mod tests {
             dtype: None,
             formats: Vec::new(),
             holdings: Vec::new(),
+            prompts: None,
             once: BTreeMap::new(),
             iterations: Vec::new(),
         };

@@ -192,6 +192,10 @@ pub struct Samples {
     /// What each device held, the first one first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holdings: Vec<Holding>,
+    /// The prompts of all its iterations, warm-up included; none where it has a text or a reference
+    /// instead, and in records from before they were told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompts: Option<Digest>,
     /// What is known once a round.
     pub once: BTreeMap<Metric, f64>,
     /// What each iteration gave, in order, warm-up included.
@@ -251,7 +255,7 @@ impl Samples {
     }
 }
 
-/// A fingerprint of output tokens: equal for equal tokens.
+/// A fingerprint of tokens: equal for equal tokens.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Digest(String);
@@ -272,6 +276,12 @@ impl Digest {
 }
 
 impl Digest {
+    /// The digest of the prompts of several requests, in the order of their submission.
+    #[must_use]
+    pub fn of_prompts<'a>(prompts: impl IntoIterator<Item = &'a [u32]>) -> Digest {
+        Digest::of_outputs(prompts)
+    }
+
     /// The digest of vectors: which components of each are its largest four, by absolute value.
     /// Rounding errors change the components themselves, and hardly ever their order.
     #[must_use]
@@ -445,6 +455,7 @@ pub(crate) mod tests {
                 holdings: Vec::new(),
                 dtype: None,
                 formats: Vec::new(),
+                prompts: None,
                 once: BTreeMap::new(),
                 iterations: rates.iter().map(iteration).collect(),
             }),

@@ -99,6 +99,7 @@ fn record(
             holdings: Vec::new(),
             dtype: None,
             formats: Vec::new(),
+            prompts: None,
             once: BTreeMap::from([(Metric::LoadTime, 1.5e9)]),
             iterations: vec![Iteration {
                 kind: IterationKind::Timed,

@@ -129,6 +129,7 @@ pub(crate) fn record(subject: &Subject, case: &Case, round: u32, cost: f64) -> R
             holdings: Vec::new(),
             dtype: None,
             formats: Vec::new(),
+            prompts: None,
             once,
             iterations: vec![iteration],
         }),
