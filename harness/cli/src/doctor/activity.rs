@@ -41,6 +41,8 @@ pub(crate) struct Glance {
 const QUIET: f64 = 0.05;
 /// From here on what runs takes more than a margin away.
 const LOUD: f64 = 0.5;
+/// From this share of idle time on, a machine is quiet.
+const IDLE: f64 = 0.9;
 /// How many processes are named.
 const NAMED: usize = 3;
 
@@ -123,7 +125,10 @@ pub(super) fn load(patient: &Patient) -> Vec<Finding> {
     let share = load / f64::from(threads.max(1));
     let severity = match share {
         _ if share < 0.1 => return vec![Finding::fine(found)],
-        _ if share < LOUD => Severity::Minor,
+        // What was busy and is not any more, as a build a moment ago.
+        _ if share < LOUD || patient.activity.idle.is_some_and(|idle| idle >= IDLE) => {
+            Severity::Minor
+        }
         _ => Severity::Bad,
     };
     let costs = "what ran in the last minute may run again in the middle of a round";
@@ -136,7 +141,7 @@ pub(super) fn idle(patient: &Patient) -> Vec<Finding> {
     };
     let found = format!("processors idle {:.0} % of the time", idle * 100.0);
     let severity = match idle {
-        _ if idle >= 0.9 => return vec![Finding::fine(found)],
+        _ if idle >= IDLE => return vec![Finding::fine(found)],
         _ if idle >= 0.5 => Severity::Minor,
         _ => Severity::Bad,
     };

@@ -52,7 +52,7 @@ const LINE: usize = 8;
 /// Repeats both pieces in turn for about `time`.
 pub(crate) fn measure(time: Duration) -> Noise {
     let memory: Vec<u64> = (0..WALK as u64 / 8).collect();
-    let steps = sized(|steps| compute(steps));
+    let steps = sized(compute);
     let walks = sized(|walks| walk(&memory, walks));
     let (mut computed, mut walked) = (Vec::new(), Vec::new());
     let begun = Instant::now();
@@ -173,7 +173,7 @@ pub(super) fn noise(patient: &Patient) -> Vec<Finding> {
             "ten pairs of rounds hide changes below {}; the margin for decode is 3 %",
             share(detectable)
         ),
-        "mend the rest of this list, then: windtunnel calibrate (this glance is no substitute)",
+        "whatever else is listed here, then: windtunnel calibrate (this glance is no substitute)",
     )]
 }
 

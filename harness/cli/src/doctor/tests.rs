@@ -227,6 +227,15 @@ fn what_hinders_only_builds_leaves_ready_probes_to_measure() {
 }
 
 #[test]
+fn a_load_that_is_over_is_minor() {
+    let text = CLEAN.replace("0.02 0.05 0.01", "1.90 0.40 0.10");
+    let (_dir, patient) = patient(&text);
+    let diagnosis = examine(&patient);
+    let (_, load) = diagnosis.0.iter().find(|(check, _)| check.name == "load").unwrap();
+    assert_eq!(load.severity, Severity::Minor);
+}
+
+#[test]
 fn a_calibration_is_judged_by_its_alarms_and_its_age() {
     let fine = "calibrated 3 days ago (0 false alarms in 120 series, a rate of at most 2.5 %)";
     check(|_| (), "calibration", Severity::Fine, fine);

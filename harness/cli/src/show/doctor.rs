@@ -129,10 +129,12 @@ fn labelled(severity: Severity, found: &str, ink: Ink) -> String {
     format!("  {}{space}{}", ink.paint(severity, &label), wrapped(found, INDENT))
 }
 
-/// Breaks lines between words; all but the first begin after `indent` spaces.
+/// Breaks lines between words, and not between a number and its sign; all lines but the first begin
+/// after `indent` spaces.
 fn wrapped(text: &str, indent: usize) -> String {
+    const TIED: &str = "\u{a0}%";
     let mut lines = vec![String::new()];
-    for word in text.split(' ') {
+    for word in text.replace(" %", TIED).split(' ') {
         let line = lines.last().map_or(0, |line| line.chars().count());
         if line > 0 && indent + line + 1 + word.chars().count() > WIDTH {
             lines.push(String::new());
@@ -142,7 +144,7 @@ fn wrapped(text: &str, indent: usize) -> String {
             let _ = write!(line, "{space}{word}");
         }
     }
-    lines.join(&format!("\n{:indent$}", ""))
+    lines.join(&format!("\n{:indent$}", "")).replace(TIED, " %")
 }
 
 /// How many findings of each kind, and what they come to.
