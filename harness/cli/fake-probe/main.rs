@@ -59,6 +59,14 @@ fn main() {
         "told-where" => {
             return say(&Message::Failed { error: format!("{:?}", case.model.source) });
         }
+        // Has room for two sequences, and by another word for eight.
+        "small" | "roomy" => {
+            let room = if case.attention == "small" { 2 } else { 8 };
+            if case.shape().batch > room {
+                let error = "cannot make the KV pool: out of memory".into();
+                return say(&Message::Failed { error });
+            }
+        }
         "early" => return say_iteration(&case, IterationKind::Timed, &plant),
         _ => (),
     }
@@ -68,6 +76,11 @@ fn main() {
         dtype: None,
         formats: Vec::new(),
         holdings: Vec::new(),
+        prompts: match case.attention.as_str() {
+            "other-prompts" => Some(Digest::of_prompts([[7].as_slice()])),
+            "mute" | "older" => None,
+            _ => Some(Digest::of_prompts([[1, 2].as_slice()])),
+        },
         values: once.into_iter().collect(),
     });
 
@@ -80,6 +93,7 @@ fn main() {
         "garbage" => return write("loading shard 1 of 2 ...\n"),
         "partial" => return write("{\"iteration\":{\"kind\":\"ti"),
         "slow" => std::thread::sleep(Duration::from_millis(150)),
+        "long" => work_long(),
         "silent-end" => return,
         _ => (),
     }
@@ -98,6 +112,23 @@ fn main() {
     if case.attention == "lingering" {
         std::thread::sleep(Duration::from_secs(3600));
     }
+}
+
+/// Ten seconds with eight threads, each of which works and sleeps by turns.
+fn work_long() {
+    let end = std::time::Instant::now() + Duration::from_secs(10);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while std::time::Instant::now() < end {
+                    (0..20_000_u32).for_each(|i| {
+                        std::hint::black_box(i);
+                    });
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            });
+        }
+    });
 }
 
 fn say_iteration(case: &Case, kind: IterationKind, plant: &Plant) {

@@ -7,9 +7,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use windtunnel_ledger::upstream::{Priority, State};
 
+use crate::lock::Patience;
 use crate::scenario::reworded;
 use crate::shard::Shard;
 use crate::subject::Wanted;
+use crate::upstream;
 
 /// Measures LLM inference engines and shows what changed.
 #[derive(Debug, Parser)]
@@ -39,6 +41,8 @@ pub(crate) enum Command {
     Gate(GateArgs),
     /// Measure unchanged code against itself: the noise of this machine, and its false alarms
     Calibrate(CalibrateArgs),
+    /// Say whether this machine is fit for measuring, what each shortcoming costs, and what mends it
+    Doctor(DoctorArgs),
     /// Put two subjects side by side: medians, ratio, spread, verdicts
     Compare(CompareArgs),
     /// Show where the time of a case went, in one subject or in two side by side
@@ -105,6 +109,10 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) attribute: bool,
 
+    /// Try cases again that ran out of memory in an earlier run, or are larger than one that did
+    #[arg(long)]
+    pub(crate) forget_oom: bool,
+
     /// Measure this ready probe and build nothing
     #[arg(long, value_name = "PATH")]
     pub(crate) probe: Option<PathBuf>,
@@ -116,6 +124,10 @@ pub(crate) struct RunArgs {
     /// Measure one part of the cases, of several that take about as long: `2/3`
     #[arg(long, value_name = "PART/OF")]
     pub(crate) shard: Option<Shard>,
+
+    /// Wait for another measuring run on this machine instead of refusing: for so long, or without end
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true)]
+    pub(crate) wait: Option<Option<Patience>>,
 
     /// The file for the records; log and report are written beside it
     #[arg(short, long, value_name = "FILE")]
@@ -183,6 +195,10 @@ pub(crate) struct GateArgs {
     #[arg(long, value_name = "SERVICE", value_enum)]
     pub(crate) annotate: Option<Service>,
 
+    /// Wait for another measuring run on this machine instead of refusing: for so long, or without end
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true)]
+    pub(crate) wait: Option<Option<Patience>>,
+
     /// The file for the records; everything else is written beside it
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
@@ -228,9 +244,33 @@ pub(crate) struct CalibrateArgs {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
 
+    /// Wait for another measuring run on this machine instead of refusing: for so long, or without end
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true)]
+    pub(crate) wait: Option<Option<Patience>>,
+
     /// The file for the records; log and report are written beside it
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Findings stop (nothing can be measured), are bad (results are unsteady by more than what matters), minor, \
+not known (never taken for fine) or fine. The noise that is measured is a glance of ten seconds at a \
+small fixed workload, and no substitute for `windtunnel calibrate`.
+
+Measuring is impossible where no records can be written, or where there is neither a way to build a \
+probe (cargo, a C compiler, the sources) nor one that was built before.
+
+Exit codes: 0 something can be measured, 4 nothing can.")]
+pub(crate) struct DoctorArgs {
+    /// Print it for programs: `ci/doctor.schema.json` says what is in it
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Leave out the ten seconds in which noise is measured
+    #[arg(long)]
+    pub(crate) quick: bool,
 }
 
 #[derive(Debug, Args)]
@@ -371,7 +411,7 @@ pub(crate) struct HistoryArgs {
 #[derive(Debug, Args)]
 pub(crate) struct UpstreamArgs {
     /// The integration log
-    #[arg(long, value_name = "FILE", default_value = "engine/upstream.toml", global = true)]
+    #[arg(long, value_name = "FILE", default_value = upstream::LOG, global = true)]
     pub(crate) log: PathBuf,
 
     #[command(subcommand)]

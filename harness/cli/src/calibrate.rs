@@ -8,6 +8,7 @@ use windtunnel_ledger::gate::Terms;
 use windtunnel_ledger::store::Contents;
 
 use crate::args::CalibrateArgs;
+use crate::lock::{Patience, Queue};
 use crate::progress::Progress;
 use crate::runs::{page_of, write_report};
 use crate::session::{self, Setup};
@@ -36,6 +37,8 @@ pub(crate) fn calibrate(
         show::note("nothing to measure; `windtunnel list` shows the cases");
         return Ok(exit::INVALID);
     }
+    let queue = Queue { patience: Patience::of(args.wait), progress };
+    queue.look()?;
     hub::fetch(&mut plan, progress)?;
     let built = subject::build(workspace, &args.subject, &args.features, progress)?;
     // Judged as if nothing were known: what is known is to be found out.
@@ -46,6 +49,7 @@ pub(crate) fn calibrate(
         scenarios: &args.scenarios,
         out: args.out.as_deref(),
         gate: Some(terms.clone()),
+        queue,
     };
     let mut begun = session::open(workspace, setup)?;
     begun.announce("gate", progress);
@@ -70,6 +74,11 @@ pub(crate) fn calibrate(
     show::result(&show::calibration(&known))?;
     show::result(&format!("kept in {}\nreport: {}\n", show::path(&file), show::path(&page)))?;
     Ok(if alarms == 0 { exit::PASS } else { exit::INVALID })
+}
+
+/// What is known of this kind of machine; none if it was never calibrated.
+pub(crate) fn known(workspace: &Workspace) -> Result<Option<Calibration>> {
+    read(workspace, &machine::read().key())
 }
 
 /// What a judge is told of machines of this kind.

@@ -12,6 +12,7 @@ use windtunnel_ledger::store::Contents;
 use windtunnel_ledger::verdict::Verdict;
 
 use crate::args::{GateArgs, Service};
+use crate::lock::{Patience, Queue};
 use crate::plan::{self, Plan};
 use crate::progress::Progress;
 use crate::runs::{page_of, write_report};
@@ -30,9 +31,10 @@ const POLICY: &str = include_str!("../../../ci/gate.toml");
 
 /// Measures what the arguments name, and judges it.
 pub(crate) fn gate(workspace: &Workspace, args: &GateArgs, progress: Progress) -> Result<u8> {
+    let queue = Queue { patience: Patience::of(args.wait), progress };
     let session = match &args.resume {
-        Some(run) => session::resume(workspace, run.as_deref(), progress)?,
-        None => match begin(workspace, args, progress)? {
+        Some(run) => session::resume(workspace, run.as_deref(), queue)?,
+        None => match begin(workspace, args, queue)? {
             Some(session) => session,
             None => return Ok(exit::INVALID),
         },
@@ -50,7 +52,7 @@ pub(crate) fn gate(workspace: &Workspace, args: &GateArgs, progress: Progress) -
 }
 
 /// Builds both sides and begins the run; none if there is nothing to measure.
-fn begin(workspace: &Workspace, args: &GateArgs, progress: Progress) -> Result<Option<Session>> {
+fn begin(workspace: &Workspace, args: &GateArgs, queue: Queue) -> Result<Option<Session>> {
     session::check_out(args.out.as_deref())?;
     let policy = read_policy(workspace, args.policy.as_deref())?;
     let scenarios = scenario::load(workspace, &args.scenarios, &args.models)?;
@@ -67,9 +69,10 @@ fn begin(workspace: &Workspace, args: &GateArgs, progress: Progress) -> Result<O
         ));
         return Ok(None);
     }
-    hub::fetch(&mut plan, progress)?;
-    let base = subject::build(workspace, &args.base.0, &args.features, progress)?;
-    let head = subject::build(workspace, &args.subject, &args.features, progress)?;
+    queue.look()?;
+    hub::fetch(&mut plan, queue.progress)?;
+    let base = subject::build(workspace, &args.base.0, &args.features, queue.progress)?;
+    let head = subject::build(workspace, &args.subject, &args.features, queue.progress)?;
     let floors = calibrate::floors(workspace, &machine::read().key())?;
     let terms = Terms { floors, unseen, ..Terms::of(policy) };
     let setup = Setup {
@@ -78,6 +81,7 @@ fn begin(workspace: &Workspace, args: &GateArgs, progress: Progress) -> Result<O
         scenarios: &args.scenarios,
         out: args.out.as_deref(),
         gate: Some(terms),
+        queue,
     };
     session::open(workspace, setup).map(Some)
 }

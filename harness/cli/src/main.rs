@@ -8,6 +8,7 @@ mod args;
 mod calibrate;
 mod compare;
 mod conditions;
+mod doctor;
 mod estimate;
 mod exit;
 mod explain;
@@ -18,6 +19,7 @@ mod gguf;
 mod history;
 mod hub;
 mod judge;
+mod lock;
 mod machine;
 mod merge;
 mod plan;
@@ -31,6 +33,7 @@ mod session;
 mod shard;
 mod show;
 mod spawn;
+mod starved;
 mod subject;
 mod upstream;
 mod watch;
@@ -46,10 +49,12 @@ use windtunnel_ledger::store::{self, Contents, StoreError};
 use windtunnel_ledger::summary::{Caveat, Summary, summarise};
 
 use args::{Cli, Command, ReportArgs, RunArgs, Selection};
+use lock::{Patience, Queue};
 use plan::Plan;
 use progress::{Progress, Voice};
 use runs::{find_run, newest_runs, page_of, write_report};
 use session::Session;
+use starved::Memory;
 use workspace::Workspace;
 
 fn main() -> ExitCode {
@@ -59,7 +64,8 @@ fn main() -> ExitCode {
         Ok(Ok(code)) => ExitCode::from(code),
         Ok(Err(error)) => {
             show::error(&error);
-            let busy = matches!(error.downcast_ref(), Some(StoreError::Busy { .. }));
+            let busy = matches!(error.downcast_ref(), Some(StoreError::Busy { .. }))
+                || error.is::<lock::Busy>();
             ExitCode::from(if busy { exit::BUSY } else { exit::USAGE })
         }
         Err(_) => ExitCode::from(exit::BUG),
@@ -81,6 +87,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Command::Calibrate(args) => {
             calibrate::calibrate(&workspace, &args, Progress::choose(voice))
         }
+        Command::Doctor(args) => doctor::doctor(&workspace, &args, Progress::choose(voice)),
         Command::Compare(args) => compare::side_by_side(&workspace, &args),
         Command::Explain(args) => explain::explain(&workspace, &args),
         Command::ExplainVerdict(args) => explain_verdict::verdict(&workspace, &args),
@@ -106,8 +113,9 @@ fn expand(workspace: &Workspace, selection: &Selection) -> Result<Plan> {
 
 fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<u8> {
     let rules = args.policy.as_deref().map(policy::conditions).transpose()?;
+    let queue = Queue { patience: Patience::of(args.wait), progress };
     let mut session = match &args.resume {
-        Some(run) => session::resume(workspace, run.as_deref(), progress)?,
+        Some(run) => session::resume(workspace, run.as_deref(), queue)?,
         None => {
             let mut plan = expand(workspace, &args.selection)?;
             if let Some(shard) = args.shard {
@@ -121,14 +129,15 @@ fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<
                 ));
                 return Ok(exit::INVALID);
             }
-            session::begin(workspace, args, plan, progress)?
+            session::begin(workspace, args, plan, queue)?
         }
     };
     if session.run.gate.is_some() {
         return gate::conclude(workspace, session, progress);
     }
     session.announce("run", progress);
-    run::measure(&mut session, workspace, rules.as_ref(), progress)?;
+    let memory = if args.forget_oom { Memory::Forgotten } else { Memory::Kept };
+    run::measure(&mut session, workspace, rules.as_ref(), memory, progress)?;
 
     let Session { run, records, path, .. } = session;
     let contents = Contents { run, records, torn: false };

@@ -19,7 +19,7 @@ use windtunnel_ledger::conditions::Rules;
 use windtunnel_ledger::environment::{Environment, Machine};
 use windtunnel_ledger::gate::{self, Terms};
 use windtunnel_ledger::metric::Metric;
-use windtunnel_ledger::record::{Conditions, Failure, Outcome, Planned, Record, Run, Subject};
+use windtunnel_ledger::record::{Conditions, Outcome, Planned, Record, Run, Subject};
 use windtunnel_ledger::roof::{Roof, has_roof};
 use windtunnel_ledger::stats;
 use windtunnel_ledger::unit::Nanos;
@@ -32,6 +32,7 @@ use crate::progress::Progress;
 use crate::roof;
 use crate::session::Session;
 use crate::spawn::{self, Errand, Left};
+use crate::starved::{Memory, Starved};
 use crate::subject::Built;
 use crate::watch::{self, Gpus};
 use crate::workspace::Workspace;
@@ -44,9 +45,13 @@ pub(crate) fn measure(
     session: &mut Session,
     workspace: &Workspace,
     rules: Option<&Rules>,
+    memory: Memory,
     progress: Progress,
 ) -> Result<()> {
     let mut place = Place::of(session, workspace, rules)?;
+    let key = place.machine.key();
+    let reports = workspace.reports();
+    place.starved = Some(Starved::known(&reports, &key, &session.records, memory));
     let due = schedule(&session.run);
     place.rounds(session, due, progress)
 }
@@ -95,6 +100,8 @@ struct Place<'a> {
     rules: Option<&'a Rules>,
     /// What each subject of the session finds this machine can do at best.
     roofs: Vec<Option<Roof>>,
+    /// What ran out of memory before; none where that is to be found out.
+    starved: Option<Starved>,
     log: Log,
 }
 
@@ -122,12 +129,12 @@ impl<'a> Place<'a> {
             roof::of(workspace, probe, &machine.boot)
         };
         let roofs = session.built.iter().map(roof).collect();
-        Ok(Place { workspace, machine, gpus, hub, rules, roofs, log })
+        Ok(Place { workspace, machine, gpus, hub, rules, roofs, starved: None, log })
     }
 
     /// Measures those of `due` that no record holds yet.
     fn rounds(&mut self, session: &mut Session, due: Vec<Due>, progress: Progress) -> Result<()> {
-        let Session { run, built, times, path: _, store, records } = session;
+        let Session { run, built, times, store, records, .. } = session;
         let time = |due: &Due| times.get(due.case).copied().flatten().unwrap_or(UNKNOWN_TIME);
         let mut over = Over::from(records.as_slice(), self.rules);
         let due: Vec<Due> = due.into_iter().filter(|due| !over.contains(run, *due)).collect();
@@ -157,6 +164,9 @@ impl<'a> Place<'a> {
             loop {
                 let record = self.one_round(run, due, built_one, command.clone());
                 store.append(&record)?;
+                if let Some(starved) = &mut self.starved {
+                    starved.add(&record);
+                }
                 let result = headline(&record.outcome, case);
                 self.log.write(&format!("  {result} ({})", record.conditions.wall))?;
                 over.add(&record);
@@ -192,13 +202,16 @@ impl<'a> Place<'a> {
         let case = &run.cases[due.case].case;
         let before = Before::read(Root::here());
         let at = Timestamp::now();
-        let left = match &built.probe {
-            Ok(probe) => {
+        let starved = self.starved.as_ref();
+        let starved = starved.and_then(|known| known.reason(&built.subject, case, &run.id));
+        let left = match (&built.probe, starved) {
+            (Err(failure), _) => nothing(Outcome::Failed(failure.clone())),
+            (Ok(_), Some(reason)) => nothing(Outcome::Skipped(reason)),
+            (Ok(probe), None) => {
                 let case = &self.localised(case);
                 let errand = Errand { case, purpose: due.purpose, gpus: self.gpus.clone() };
                 spawn::run(probe, self.workspace.root(), errand)
             }
-            Err(failure) => not_built(failure),
         };
         let conditions = before.until_now(left.wall);
         let conditions = match &left.trace {
@@ -332,8 +345,8 @@ impl Over {
     }
 }
 
-fn not_built(failure: &Failure) -> Left {
-    let outcome = Outcome::Failed(failure.clone());
+/// What is left where no child was started.
+fn nothing(outcome: Outcome) -> Left {
     Left { build: None, outcome, wall: Nanos(0), trace: None }
 }
 

@@ -11,6 +11,7 @@ use windtunnel_ledger::store::{self, Contents, Store};
 use windtunnel_ledger::unit::Nanos;
 
 use crate::args::RunArgs;
+use crate::lock::{Locks, Queue};
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::runs::{find_run, newest_runs};
@@ -32,6 +33,9 @@ pub(crate) struct Session {
     pub(crate) store: Store,
     /// What it has left so far.
     pub(crate) records: Vec<Record>,
+    /// The right to measure on this machine.
+    #[expect(dead_code, reason = "held rather than read: it ends with the session")]
+    pub(crate) locks: Locks,
 }
 
 impl Session {
@@ -51,10 +55,11 @@ pub(crate) fn begin(
     workspace: &Workspace,
     args: &RunArgs,
     mut plan: Plan,
-    progress: Progress,
+    queue: Queue,
 ) -> Result<Session> {
     check_out(args.out.as_deref())?;
-    hub::fetch(&mut plan, progress)?;
+    queue.look()?;
+    hub::fetch(&mut plan, queue.progress)?;
     estimate::tighten_deadlines(workspace, &mut plan);
     for planned in &mut plan.cases {
         planned.attributions = u32::from(args.attribute);
@@ -69,10 +74,10 @@ pub(crate) fn begin(
     {
         bail!("subject `{}` is named twice", twice.1);
     }
-    let build = |subject| subject::build(workspace, subject, &args.features, progress);
+    let build = |subject| subject::build(workspace, subject, &args.features, queue.progress);
     let built = wanted.iter().map(build).collect::<Result<Vec<_>>>()?;
     let scenarios = &args.selection.scenarios;
-    open(workspace, Setup { plan, built, scenarios, out: args.out.as_deref(), gate: None })
+    open(workspace, Setup { plan, built, scenarios, out: args.out.as_deref(), gate: None, queue })
 }
 
 /// Complains about a file for records that log and report could not stand beside.
@@ -98,11 +103,14 @@ pub(crate) struct Setup<'a> {
     pub(crate) out: Option<&'a Path>,
     /// What its second subject is held to.
     pub(crate) gate: Option<Terms>,
+    /// How it comes to its turn on this machine.
+    pub(crate) queue: Queue,
 }
 
-/// Begins the file of a run.
+/// Waits for its turn and begins the file of a run.
 pub(crate) fn open(workspace: &Workspace, setup: Setup<'_>) -> Result<Session> {
-    let Setup { plan, built, scenarios, out, gate } = setup;
+    let Setup { plan, built, scenarios, out, gate, queue } = setup;
+    let locks = queue.take()?;
     let times =
         estimate::of_plan(workspace, &plan).into_iter().map(|estimate| estimate.time).collect();
     let now = Timestamp::now();
@@ -124,7 +132,7 @@ pub(crate) fn open(workspace: &Workspace, setup: Setup<'_>) -> Result<Session> {
         gate,
     };
     let store = Store::create(&path, &run)?;
-    Ok(Session { run, built, times, path, store, records: Vec::new() })
+    Ok(Session { run, built, times, path, store, records: Vec::new(), locks })
 }
 
 /// The words of the command that is running, for a shell.
@@ -146,11 +154,7 @@ fn file_word(name: &str) -> String {
 
 /// Opens a run that was interrupted, with exactly the probes that it began with: the one that is
 /// named, or else the newest that is not finished.
-pub(crate) fn resume(
-    workspace: &Workspace,
-    run: Option<&Path>,
-    progress: Progress,
-) -> Result<Session> {
+pub(crate) fn resume(workspace: &Workspace, run: Option<&Path>, queue: Queue) -> Result<Session> {
     let path = match run {
         Some(path) => find_run(workspace, &path.display().to_string())?,
         None => newest_runs(&workspace.reports())
@@ -170,11 +174,12 @@ pub(crate) fn resume(
     let again = |subject| subject::again(workspace, subject, &records);
     let built = run.subjects.iter().map(again).collect::<Result<_>>()?;
     if !run::is_finished(&run, &records) {
-        hub::fetch_again(run.cases.iter().map(|planned| &planned.case), progress)?;
+        hub::fetch_again(run.cases.iter().map(|planned| &planned.case), queue.progress)?;
     }
     let before = |case: &Case| {
         records.iter().find(|record| record.case.id == case.id).map(|record| record.conditions.wall)
     };
     let times = run.cases.iter().map(|planned| before(&planned.case)).collect();
-    Ok(Session { run, built, times, path, store, records })
+    let locks = queue.take()?;
+    Ok(Session { run, built, times, path, store, records, locks })
 }

@@ -16,6 +16,7 @@ use crate::hub::Outlook;
 use crate::plan::Plan;
 
 mod calibration;
+mod doctor;
 mod explanation;
 mod gate;
 mod hub;
@@ -27,6 +28,7 @@ mod upstream;
 mod verdicts;
 
 pub(crate) use calibration::calibration;
+pub(crate) use doctor::{Ink, diagnosis};
 pub(crate) use explanation::explanation;
 pub(crate) use gate::{
     census, control, numbers, row_in_words, row_verdict, ruling, verdict_in_words, verdicts_of,

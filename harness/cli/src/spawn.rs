@@ -331,7 +331,7 @@ impl Said {
                 (Message::Hello { protocol: PROTOCOL, build }, None) => self.build = Some(build),
                 (Message::Hello { protocol, .. }, None) => return Heard::Protocol(protocol),
                 (
-                    Message::Loaded { attention, dtype, formats, holdings, values },
+                    Message::Loaded { attention, dtype, formats, holdings, prompts, values },
                     samples @ None,
                 ) if self.build.is_some() => {
                     *samples = Some(Samples {
@@ -339,6 +339,7 @@ impl Said {
                         dtype,
                         formats,
                         holdings,
+                        prompts,
                         once: values,
                         iterations: Vec::new(),
                     });

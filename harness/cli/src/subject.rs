@@ -16,6 +16,7 @@ use windtunnel_ledger::record::{Failure, Outcome, Record, Subject};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::progress::Progress;
+use crate::upstream;
 use crate::workspace::{Workspace, cargo};
 
 /// A subject as the user names it.
@@ -76,7 +77,7 @@ pub(crate) fn build(
         commit,
         dirty,
         features: features.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect(),
-        binary: String::new(),
+        ..Subject::default()
     };
     match wanted {
         Wanted::Tree => {
@@ -86,10 +87,17 @@ pub(crate) fn build(
                 workspace.root().display()
             );
             let commit = git(workspace.root(), &["rev-parse", "HEAD"]).ok();
-            let dirty = git(workspace.root(), &["status", "--porcelain"])
-                .is_ok_and(|text| !text.is_empty());
+            // Read before it is built: what is changed meanwhile may be in it or not.
+            let (changed, changed_besides) = changes(workspace.root());
+            let log = std::fs::read_to_string(workspace.root().join(upstream::LOG)).ok();
+            let subject = Subject {
+                upstream: log.as_deref().and_then(upstream::considered),
+                changed_besides,
+                ..named(commit, !changed.is_empty(), features)
+            };
+            let subject = Subject { changed, ..subject };
             let built = cargo_build(workspace.root(), None, features, "working tree", progress)?;
-            keep(workspace, named(commit, dirty, features), built)
+            keep(workspace, subject, built)
         }
         Wanted::Revision(revision) => {
             let commit = git(
@@ -99,7 +107,11 @@ pub(crate) fn build(
             .with_context(|| {
                 format!("`{revision}` is no revision of `{}`", workspace.root().display())
             })?;
-            let subject = named(Some(commit.clone()), false, features);
+            let log = git(workspace.root(), &["show", &format!("{commit}:{}", upstream::LOG)]).ok();
+            let subject = Subject {
+                upstream: log.as_deref().and_then(upstream::considered),
+                ..named(Some(commit.clone()), false, features)
+            };
             let _lock = lock_builds(workspace)?;
             let mark = workspace.scratch().join("revisions").join(mark(&commit, &subject.features));
             if let Ok(binary) = std::fs::read_to_string(&mark) {
@@ -122,6 +134,19 @@ pub(crate) fn build(
             keep(workspace, named(None, false, &[]), Ok(path.clone()))
         }
     }
+}
+
+/// The files of a working tree that differ from its commit, as far as a record lists them, and how
+/// many more there are.
+fn changes(root: &Path) -> (Vec<String>, u32) {
+    let text = git(root, &["status", "--porcelain", "--no-renames", "-z"]).unwrap_or_default();
+    // Two letters and a space stand before each name.
+    let names = text.split('\0').filter_map(|entry| entry.get(3..)).map(str::to_owned);
+    let mut changed: Vec<String> = names.collect();
+    changed.sort();
+    let besides = changed.len().saturating_sub(Subject::CHANGED);
+    changed.truncate(Subject::CHANGED);
+    (changed, u32::try_from(besides).unwrap_or(u32::MAX))
 }
 
 /// Finds what an interrupted run began with: exactly that executable, or the failure of its build.

@@ -5,13 +5,22 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail};
 use windtunnel_ledger::record::Outcome;
 use windtunnel_ledger::store;
-use windtunnel_ledger::upstream::{Commit, Contradiction, Guard, Log};
+use windtunnel_ledger::upstream::{Commit, Contradiction, Guard, Hash, Log};
 
 use crate::args::{UpstreamArgs, UpstreamCommand};
 use crate::runs::newest_runs;
 use crate::scenario::reworded;
 use crate::workspace::Workspace;
 use crate::{exit, show};
+
+/// Where the integration log lies in a workspace.
+pub(crate) const LOG: &str = "engine/upstream.toml";
+
+/// The commit up to which a log considers every one, whatever else is in it; none if it does not say.
+pub(crate) fn considered(log: &str) -> Option<Hash> {
+    let log: toml::Table = toml::from_str(log).ok()?;
+    log.get("considered")?.as_str()?.to_owned().try_into().ok()
+}
 
 /// Does what the arguments ask for.
 pub(crate) fn upstream(workspace: &Workspace, args: &UpstreamArgs) -> Result<u8> {

@@ -11,6 +11,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::unit::{Nanos, Tokens};
 
 mod against;
+mod family;
 mod placement;
 mod quant;
 mod snapshot;

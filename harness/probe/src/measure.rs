@@ -19,7 +19,7 @@ use windtunnel_ledger::{Bytes, Metric, Nanos};
 use crate::clock::{self, Clock};
 use crate::drive::{Answer, outputs};
 use crate::process;
-use crate::traffic::Traffic;
+use crate::traffic::{self, Traffic};
 use crate::workload::parity::{self, Reference, vectors};
 use crate::workload::quality::{self, Reading};
 use crate::workload::{context, embed, idle, serve, soak, together};
@@ -67,7 +67,8 @@ fn embed(case: &Case, say: &mut Say<'_>) -> Result<Message> {
         max_sequence_length: None,
     })?;
     let (time, attention) = (clock.now(), embedder.attention());
-    loaded(case, time, embedder.footprint(), &[], embedder.loaded(), attention, say)?;
+    let (holds, vocabulary) = ((embedder.footprint(), &[][..]), embedder.vocabulary());
+    loaded(case, time, holds, embedder.loaded(), attention, vocabulary, say)?;
     match case.workload {
         Workload::Embed { batch, requests, prompt } => {
             for (index, kind) in iterations(case) {
@@ -112,8 +113,8 @@ fn generate(case: &Case, say: &mut Say<'_>) -> Result<Message> {
             "this model or its cache can share no beginnings; choose prefix-cache = \"off\"";
         return Ok(Message::Unsupported { reason: reason.to_owned() });
     }
-    let (footprint, holdings) = (engine.footprint(), engine.holdings());
-    loaded(case, load_time, footprint, holdings, engine.loaded(), engine.attention(), say)?;
+    let (holds, vocabulary) = ((engine.footprint(), engine.holdings()), engine.vocabulary());
+    loaded(case, load_time, holds, engine.loaded(), engine.attention(), vocabulary, say)?;
 
     let mut values = BTreeMap::new();
     if let Workload::Idle { .. }
@@ -124,8 +125,8 @@ fn generate(case: &Case, say: &mut Say<'_>) -> Result<Message> {
         begin(Phase::Iteration(0), say)?;
     }
     match case.workload {
-        Workload::Idle { duration, requests } => {
-            let (outputs, values) = idle::iteration(engine, case, duration, requests)?;
+        Workload::Idle { duration, requests: _ } => {
+            let (outputs, values) = idle::iteration(engine, case, duration)?;
             tell(case, IterationKind::Timed, (digest(case, &outputs), values), say)?;
         }
         Workload::Soak { duration, batch: _, prompt, output, shared } => {
@@ -159,8 +160,8 @@ fn generate(case: &Case, say: &mut Say<'_>) -> Result<Message> {
                 begin(phase(index, kind), say)?;
                 let engine = &mut engine;
                 let (answers, values) = match case.workload {
-                    Workload::Context { shallow, depth, output } => {
-                        context::iteration(engine, case, [shallow, depth], output, index, &clock)?
+                    Workload::Context { shallow: _, depth: _, output } => {
+                        context::iteration(engine, case, output, index, &clock)?
                     }
                     Workload::Serve { arrival, batch, requests, prompt, output, shared, slo } => {
                         let traffic = Traffic { arrival, prompt, output, shared };
@@ -223,10 +224,10 @@ fn halves(answers: &[Answer], clock: &Clock) -> Vec<Mark> {
 fn loaded(
     case: &Case,
     time: Nanos,
-    footprint: Footprint,
-    holdings: &[Holding],
+    (footprint, holdings): (Footprint, &[Holding]),
     loaded: &Loaded,
     attention: &str,
+    vocabulary: usize,
     say: &mut Say<'_>,
 ) -> Result<()> {
     let Loaded { dtype, formats, stages } = loaded;
@@ -263,8 +264,19 @@ fn loaded(
         dtype: dtype.as_str().parse().ok(),
         formats: formats.iter().map(stored).collect(),
         holdings: holdings.iter().map(holding).collect(),
+        prompts: prompts(case, vocabulary),
         values,
     })
+}
+
+/// The digest of the prompts of all iterations of `case`; none where it draws none.
+fn prompts(case: &Case, vocabulary: usize) -> Option<Digest> {
+    if let Workload::Parity { .. } | Workload::Quality { .. } = case.workload {
+        return None;
+    }
+    let prompts = iterations(case).flat_map(|(index, _)| traffic::prompts(case, index, vocabulary));
+    let prompts: Vec<Vec<u32>> = prompts.collect();
+    Some(Digest::of_prompts(prompts.iter().map(Vec::as_slice)))
 }
 
 /// What moved between the devices of a map, in a step on average; nothing where there is one.

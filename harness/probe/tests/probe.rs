@@ -79,7 +79,7 @@ fn measured(case: &Case) -> (Vec<Iteration>, BTreeMap<Metric, f64>) {
     let messages = messages(case);
     let [
         Message::Hello { protocol: PROTOCOL, build },
-        Message::Loaded { attention, dtype: Some(_), formats: _, values, holdings },
+        Message::Loaded { attention, dtype: Some(_), formats: _, values, holdings, prompts },
         ..,
         Message::End { values: last },
     ] = messages.as_slice()
@@ -87,6 +87,8 @@ fn measured(case: &Case) -> (Vec<Iteration>, BTreeMap<Metric, f64>) {
         panic!("{messages:?}")
     };
     assert!(!build.rustc.is_empty() && !attention.is_empty());
+    let reads = matches!(case.workload, Workload::Parity { .. } | Workload::Quality { .. });
+    assert_eq!(prompts.is_none(), reads, "whatever reads no text draws its prompts");
     let sum = |part: fn(&Held) -> Bytes| {
         holdings.iter().map(|holding| part(&holding.held).0 as f64).sum::<f64>()
     };

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use windtunnel_ledger::gate::{Arm, CaseReport, Report, Row};
+use windtunnel_ledger::record::Subject;
 use windtunnel_ledger::store::Contents;
 use windtunnel_ledger::verdict::Verdict;
 
@@ -16,7 +17,7 @@ pub(super) fn markdown(contents: &Contents, report: &Report) -> String {
     let mut text = format!("{MARKER}\n### Windtunnel: {}\n\n", verdict_in_words(report));
     let name = |arm: Arm| {
         let subject = contents.run.subjects.get(arm as usize);
-        subject.map_or_else(String::new, ToString::to_string)
+        subject.map_or_else(String::new, Subject::origin)
     };
     let _ = writeln!(text, "`{}` against `{}`.\n", name(Arm::Head), name(Arm::Base));
 

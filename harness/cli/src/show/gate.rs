@@ -8,7 +8,7 @@ use comfy_table::Cell;
 use windtunnel_ledger::gate::{Arm, CaseReport, Control, Report, Row};
 use windtunnel_ledger::judge::Finding;
 use windtunnel_ledger::policy::Weight;
-use windtunnel_ledger::record::Run;
+use windtunnel_ledger::record::{Run, Subject};
 use windtunnel_ledger::verdict::Verdict;
 
 use super::verdicts::{share, signed, two_modes};
@@ -16,8 +16,7 @@ use super::{count, push, right, table};
 
 /// The report of a gate.
 pub(crate) fn ruling(run: &Run, report: &Report) -> String {
-    let name =
-        |arm: Arm| run.subjects.get(arm as usize).map_or_else(String::new, ToString::to_string);
+    let name = |arm: Arm| run.subjects.get(arm as usize).map_or_else(String::new, Subject::origin);
     let names = format!("base {}\nhead {}\n", name(Arm::Base), name(Arm::Head));
     names + &verdicts_of(report)
 }

@@ -33,6 +33,14 @@ pub(crate) fn records(run: &Run, records: &[Record]) -> String {
         text.push_str(&roof::of_scenario(run, name, rows, records));
     }
 
+    // Only where more is known than the tables and their notes name.
+    let told = run.subjects.iter().filter(|subject| subject.origin() != subject.to_string());
+    let origins: Vec<String> =
+        told.map(|subject| format!("subject {}\n", subject.origin())).collect();
+    if !origins.is_empty() {
+        let _ = write!(text, "\n{}", origins.concat());
+    }
+
     let mut notes: Vec<(String, Vec<String>)> = Vec::new();
     for summary in &summaries {
         let unmeasured =

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod comparing;
+mod doctoring;
 mod explaining;
 mod gating;
 mod hub;
@@ -11,7 +12,9 @@ mod interruptions;
 mod judging;
 mod measuring;
 mod mistakes;
+mod queueing;
 mod revisions;
 mod sandbox;
+mod starving;
 mod upstream;
 mod watching;

@@ -39,7 +39,7 @@ fn repository() -> Sandbox {
         "Cargo.lock",
         "version = 4\n\n[[package]]\nname = \"windtunnel-probe\"\nversion = \"0.0.0\"\n",
     );
-    write(".gitignore", "/target\n/run*\n");
+    write(".gitignore", "/target\n/run*\n/report*\n");
     write("harness/probe/src/main.rs", &PROBE.replace("@GAP", "1000"));
     git(sandbox.dir.path(), &["init", "--quiet"]);
     commit(&sandbox, "first");
@@ -101,6 +101,46 @@ fn a_revision_and_the_working_tree_are_built_apart_and_alternate() {
     let commits: Vec<_> = contents.run.subjects.iter().map(|s| s.commit.clone().unwrap()).collect();
     assert_eq!(commits[1], commits[2], "the working tree stands on the newest commit");
     assert!(!builds(&sandbox).join("worktree").exists(), "the worktree is taken away");
+}
+
+#[test]
+fn a_subject_tells_the_upstream_of_its_own_log_and_the_files_that_were_changed() {
+    let sandbox = repository();
+    fs::create_dir(sandbox.path("engine")).unwrap();
+    let considered = |digit: &str| {
+        // A log of another time may hold what this version does not know.
+        let log = format!("unheard-of = 1\nconsidered = \"{}\"\n", digit.repeat(40));
+        fs::write(sandbox.path("engine/upstream.toml"), log).unwrap();
+    };
+    considered("a");
+    commit(&sandbox, "follow");
+    considered("b");
+    fs::write(sandbox.path("harness/a note"), "new").unwrap();
+    let said = measure(&sandbox, &["rev:HEAD~1", "rev:HEAD", "."]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+
+    let subjects = sandbox.contents().run.subjects;
+    let upstream =
+        |i: usize| subjects[i].upstream.as_ref().map(|hash| hash.as_str()[..1].to_owned());
+    assert_eq!([0, 1, 2].map(upstream), [None, Some("a".into()), Some("b".into())]);
+    assert_eq!(subjects[1].changed, [] as [&str; 0]);
+    assert_eq!(subjects[2].changed, ["engine/upstream.toml", "harness/a note"]);
+    assert!(said.out.contains("), 2 files changed, upstream bbbbbbbbb\n"), "{}", said.out);
+    let page = fs::read_to_string(sandbox.path("report.html")).unwrap();
+    for words in [
+        format!(", upstream <code>{}</code>", "a".repeat(40)),
+        ", changed engine/upstream.toml, harness/a note".to_owned(),
+    ] {
+        assert!(page.contains(&words), "{words}");
+    }
+
+    for i in 0..30 {
+        fs::write(sandbox.path(&format!("harness/{i:02}")), "").unwrap();
+    }
+    assert_eq!(measure(&sandbox, &["."]).code, 0);
+    let subject = &sandbox.contents().run.subjects[0];
+    assert_eq!((subject.changed.len(), subject.changed_besides), (20, 12), "a record stays small");
+    assert!(fs::read_to_string(sandbox.path("report.html")).unwrap().contains(" and 12 more"));
 }
 
 #[test]
