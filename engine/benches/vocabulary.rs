@@ -50,7 +50,7 @@ fn text(words: &str) -> Value {
 
 fn pairs(count: usize, to: &Path) {
     let words = Words::new(count);
-    let kind = |id: usize| if id > 26 && id % 32 == 0 { ADDED } else { NORMAL };
+    let kind = |id: usize| if id > 26 && id.is_multiple_of(32) { ADDED } else { NORMAL };
     let array = |texts: &[String]| Value::Array(texts.iter().map(|word| text(word)).collect());
     let kinds = (0..count).map(|id| Value::I32(kind(id))).collect();
     write(
