@@ -22,6 +22,10 @@ mod plant;
 use plant::Plant;
 
 fn main() {
+    // It has no roof, as probes from before there was one.
+    if std::env::args().any(|arg| arg == "--roof") {
+        std::process::exit(2);
+    }
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line).expect("the order is text");
     if std::env::args().any(|arg| arg == "--until-eof") {

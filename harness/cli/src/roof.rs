@@ -18,7 +18,7 @@ use crate::workspace::Workspace;
 /// The argument that makes a probe measure the roof.
 const ROOF: &str = "--roof";
 /// Far longer than it takes anywhere.
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(10);
 /// How long nothing is done between two looks at a child.
 const PAUSE: Duration = Duration::from_millis(5);
 /// Roofs that are remembered.
@@ -82,12 +82,13 @@ fn measured(probe: &Path, root: &Path) -> Option<Roof> {
             Some(status) => break status,
             None if Instant::now() < deadline => std::thread::sleep(PAUSE),
             None => {
-                let _ = child.kill();
+                spawn::kill_group(&child);
                 break child.wait().ok()?;
             }
         }
     };
-    // One short line, which a pipe holds.
+    // What it has started would hold the other end of the pipe. One short line fits into that.
+    spawn::kill_group(&child);
     let mut line = String::new();
     stdout.read_to_string(&mut line).ok()?;
     serde_json::from_str(&line).ok().filter(|_| status.success())

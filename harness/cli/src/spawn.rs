@@ -149,7 +149,7 @@ pub(crate) fn command(probe: &Path, root: &Path) -> Command {
 }
 
 /// Kills a child and everything that it has started. A group that is gone already is no error.
-fn kill_group(child: &Child) {
+pub(crate) fn kill_group(child: &Child) {
     #[cfg(unix)]
     if let Some(group) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
         let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
