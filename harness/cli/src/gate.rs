@@ -11,18 +11,19 @@ use windtunnel_ledger::record::Subject;
 use windtunnel_ledger::store::Contents;
 use windtunnel_ledger::verdict::Verdict;
 
-use crate::args::{GateArgs, Service};
+use crate::args::{Base, GateArgs, Service};
 use crate::plan::{self, Plan};
 use crate::progress::Progress;
 use crate::runs::{page_of, write_report};
 use crate::session::{self, Session, Setup};
 use crate::subject::{self, Built};
 use crate::workspace::Workspace;
-use crate::{calibrate, estimate, exit, machine, run, scenario, show};
+use crate::{baseline, calibrate, estimate, exit, run, scenario, show};
 
 mod annotations;
 mod document;
 mod junit;
+pub(crate) mod stored;
 mod summary;
 
 /// The policy that applies where a workspace has none of its own.
@@ -67,10 +68,28 @@ fn begin(workspace: &Workspace, args: &GateArgs, progress: Progress) -> Result<O
         ));
         return Ok(None);
     }
-    let base = subject::build(workspace, &args.base.0, &args.features, progress)?;
-    let head = subject::build(workspace, &args.subject, &args.features, progress)?;
-    let floors = calibrate::floors(workspace, &machine::read().key())?;
+    let floors = calibrate::floors(workspace, &baseline::this_machine())?;
     let terms = Terms { floors, unseen, ..Terms::of(policy) };
+    let base = match &args.base {
+        Base::Subject(wanted) => subject::build(workspace, wanted, &args.features, progress)?,
+        Base::Baseline | Base::Stored => {
+            let held = match stored::held(workspace, args)? {
+                Ok(held) => held,
+                Err(none) => {
+                    baseline::nothing(&none);
+                    return Ok(None);
+                }
+            };
+            match stored::beside(workspace, args, &held, progress)? {
+                Some(base) => base,
+                None => {
+                    let head = subject::build(workspace, &args.subject, &args.features, progress)?;
+                    return stored::begin(workspace, args, plan, head, terms, held).map(Some);
+                }
+            }
+        }
+    };
+    let head = subject::build(workspace, &args.subject, &args.features, progress)?;
     let setup = Setup {
         plan,
         built: arms(base, head),
@@ -155,6 +174,7 @@ pub(crate) fn conclude(
         )
     })?;
     session.announce("gate", progress);
+    stored::complete(workspace, &mut session, &terms)?;
     run::measure_gate(&mut session, &terms, workspace, progress)?;
 
     let Session { run, records, path, .. } = session;

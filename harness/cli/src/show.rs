@@ -14,6 +14,7 @@ use windtunnel_ledger::unit::{Bytes, Nanos};
 use crate::estimate::Estimate;
 use crate::plan::Plan;
 
+mod baseline;
 mod calibration;
 mod explanation;
 mod gate;
@@ -23,10 +24,11 @@ mod stages;
 mod upstream;
 mod verdicts;
 
+pub(crate) use baseline::{baseline, baselines};
 pub(crate) use calibration::calibration;
 pub(crate) use explanation::explanation;
 pub(crate) use gate::{
-    census, control, numbers, row_in_words, row_verdict, ruling, verdict_in_words, verdicts_of,
+    census, control, numbers, origin, row_in_words, row_verdict, ruling, verdict_in_words, verdicts_of,
 };
 pub(crate) use results::records;
 pub(crate) use stages::{stages, stages_of_two};

@@ -85,9 +85,7 @@ pub(crate) fn build(
                 "there is no probe to build in `{}`: change to the workspace with `-C DIR`, or name a ready probe with `--probe PATH`",
                 workspace.root().display()
             );
-            let commit = git(workspace.root(), &["rev-parse", "HEAD"]).ok();
-            let dirty = git(workspace.root(), &["status", "--porcelain"])
-                .is_ok_and(|text| !text.is_empty());
+            let Subject { commit, dirty, .. } = tree(workspace);
             let built = cargo_build(workspace.root(), None, features, "working tree", progress)?;
             keep(workspace, named(commit, dirty, features), built)
         }
@@ -121,6 +119,19 @@ pub(crate) fn build(
             ensure!(path.is_file(), "there is no probe at `{}`", path.display());
             keep(workspace, named(None, false, &[]), Ok(path.clone()))
         }
+    }
+}
+
+/// The working tree, not built.
+pub(crate) fn tree(workspace: &Workspace) -> Subject {
+    // Baselines are no part of what is built: recording one makes no other engine.
+    let changes = ["status", "--porcelain", "--", ".", ":(exclude)baselines"];
+    Subject {
+        name: Wanted::Tree.to_string(),
+        commit: git(workspace.root(), &["rev-parse", "HEAD"]).ok(),
+        dirty: git(workspace.root(), &changes).is_ok_and(|text| !text.is_empty()),
+        features: Vec::new(),
+        binary: String::new(),
     }
 }
 
@@ -334,7 +345,7 @@ fn create_dir(path: &Path) -> Result<()> {
 
 /// What git says, without the line feed at its end.
 #[expect(clippy::disallowed_methods, reason = "revisions are git's")]
-fn git(dir: &Path, args: &[&str]) -> Result<String> {
+pub(crate) fn git(dir: &Path, args: &[&str]) -> Result<String> {
     let output = Command::new("git")
         .current_dir(dir)
         .args(args)

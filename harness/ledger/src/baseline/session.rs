@@ -150,7 +150,7 @@ pub(crate) mod tests {
     fn a_run_is_cut_by_scenario_and_each_session_is_read_as_it_was() {
         let contents = contents(
             "20260101T000000000Z-smoke",
-            &[("smoke/a/tiny", 1.0), ("smoke/b/tiny", 2.0), ("smoke/a/small", 3.0)],
+            &[("smoke/a/tiny", 1.0), ("smoke/b/tiny", 2.0), ("smoke/a/tiny/batch=2", 3.0)],
         );
         let sessions = cut(&contents);
         let scenarios: Vec<&str> = sessions.iter().map(|s| s.key.scenario.as_str()).collect();
@@ -166,7 +166,7 @@ pub(crate) mod tests {
 
     #[test]
     fn what_does_not_count_is_left_out() {
-        let mut contents = contents("20260101T0Z", &[("smoke/a/x", 1.0), ("smoke/a/y", 2.0)]);
+        let mut contents = contents("20260101T0Z", &[("smoke/a/tiny", 1.0), ("smoke/a/tiny/batch=2", 2.0)]);
         let Outcome::Measured(samples) = contents.records[1].outcome.clone() else { panic!() };
         contents.records[1].outcome = Outcome::Void { breaches: Vec::new(), samples };
         let sessions = cut(&contents);
@@ -176,7 +176,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_session_in_the_wrong_place_or_under_another_name_is_told() {
-        let session = cut(&contents("20260101T0Z", &[("smoke/a/x", 1.0)])).remove(0);
+        let session = cut(&contents("20260101T0Z", &[("smoke/a/tiny", 1.0)])).remove(0);
         let complaint = |key: Key| {
             open(Path::new("f.jsonl"), &key, session.text().as_bytes()).unwrap_err().to_string()
         };

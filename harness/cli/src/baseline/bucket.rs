@@ -1,0 +1,117 @@
+//! A bucket of a cloud in which sessions are kept.
+//!
+//! A file is sent as one request that asks for a place which must be free: the service decides between
+//! writers, and a connection that breaks leaves nothing.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use object_store::path::Path;
+use object_store::{Error, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
+use tokio::runtime::{Builder, Runtime};
+
+use super::shelf::{Placed, Shelf};
+
+/// A part of a bucket.
+pub(crate) struct Bucket {
+    store: Box<dyn ObjectStore>,
+    /// What all names begin with.
+    prefix: Path,
+    url: String,
+    runtime: Runtime,
+}
+
+impl Bucket {
+    /// The bucket and prefix of `url`. Credentials are those of the environment, as the tools of the
+    /// cloud read them; `options` come before it.
+    pub(crate) fn new(url: &str, options: &BTreeMap<String, String>) -> Result<Bucket> {
+        let place = || format!("`{url}` is no bucket");
+        let parsed = url::Url::parse(url).with_context(place)?;
+        let all = environment().chain(options.clone());
+        let (store, prefix) = object_store::parse_url_opts(&parsed, all).with_context(place)?;
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.context("cannot prepare to talk to a bucket")?;
+        Ok(Bucket { store, prefix, url: url.trim_end_matches('/').to_owned(), runtime })
+    }
+
+    fn path(&self, name: &str) -> Path {
+        let parts = self.prefix.parts().map(|part| part.as_ref().to_owned());
+        parts.chain(name.split('/').map(str::to_owned)).collect()
+    }
+}
+
+/// What the environment says about clouds.
+#[expect(clippy::disallowed_methods, reason = "credentials are kept there, and belong in no file")]
+fn environment() -> impl Iterator<Item = (String, String)> {
+    let clouds = ["AWS_", "GOOGLE_", "AZURE_"];
+    std::env::vars_os().filter_map(move |(name, value)| {
+        let (name, value) = (name.into_string().ok()?, value.into_string().ok()?);
+        clouds.iter().any(|cloud| name.starts_with(cloud)).then(|| (name.to_lowercase(), value))
+    })
+}
+
+impl Shelf for Bucket {
+    fn list(&self) -> Result<Vec<String>> {
+        use futures_util::TryStreamExt as _;
+        let prefix = Some(&self.prefix).filter(|prefix| !prefix.is_root());
+        let found = self.runtime.block_on(self.store.list(prefix).try_collect::<Vec<_>>());
+        let found = found.with_context(|| format!("cannot list `{}`", self.url))?;
+        let name = |location: &Path| {
+            let parts = location.prefix_match(&self.prefix)?;
+            let parts: Vec<String> = parts.map(|part| part.as_ref().to_owned()).collect();
+            Some(parts.join("/"))
+        };
+        Ok(found.iter().filter_map(|object| name(&object.location)).collect())
+    }
+
+    fn read(&self, name: &str) -> Result<Vec<u8>> {
+        let read = async { self.store.get(&self.path(name)).await?.bytes().await };
+        let bytes = self.runtime.block_on(read);
+        let bytes = bytes.with_context(|| format!("cannot read `{}`", self.place(name)))?;
+        Ok(bytes.to_vec())
+    }
+
+    fn create(&self, name: &str, bytes: &[u8]) -> Result<Placed> {
+        let payload = PutPayload::from(bytes.to_vec());
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        match self.runtime.block_on(self.store.put_opts(&self.path(name), payload, options)) {
+            Ok(_) => Ok(Placed::Now),
+            Err(Error::AlreadyExists { .. }) => Ok(Placed::Before),
+            Err(error) => {
+                Err(error).with_context(|| format!("cannot write `{}`", self.place(name)))
+            }
+        }
+    }
+
+    fn delete(&self, name: &str) -> Result<()> {
+        self.runtime
+            .block_on(self.store.delete(&self.path(name)))
+            .with_context(|| format!("cannot delete `{}`", self.place(name)))
+    }
+
+    fn place(&self, name: &str) -> String {
+        format!("{}/{name}", self.url)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_bucket_is_told() {
+        let complaint = |url: &str| match Bucket::new(url, &BTreeMap::new()) {
+            Ok(_) => String::new(),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(complaint("s3://"), "`s3://` is no bucket");
+        assert_eq!(complaint("az://"), "`az://` is no bucket");
+    }
+
+    #[test]
+    fn names_are_below_the_prefix() {
+        let bucket = Bucket::new("s3://team/base/lines/", &BTreeMap::new()).unwrap();
+        assert_eq!(bucket.path("a/b.jsonl").as_ref(), "base/lines/a/b.jsonl");
+        assert_eq!(bucket.place("a/b.jsonl"), "s3://team/base/lines/a/b.jsonl");
+    }
+}
