@@ -4,9 +4,11 @@
 //! them count is a decision of people, kept in one small file that goes through review.
 
 use anyhow::{Context, Result};
-use windtunnel_ledger::baseline::{Choice, Session, choose, superfluous};
+use windtunnel_ledger::Record;
+use windtunnel_ledger::baseline::{Choice, Promotion, Session, choose, superfluous};
 use windtunnel_ledger::gate::Origin;
 use windtunnel_ledger::policy::PolicyHash;
+use windtunnel_ledger::store::StoreError;
 use windtunnel_ledger::upstream::{Hash, Log};
 
 use crate::args::{AboutArgs, BaselineArgs, BaselineCommand, PruneArgs};
@@ -74,7 +76,7 @@ pub(crate) fn held(
     let decisions = current::read(workspace)?;
     let stock = Stock::read(&shelf::own(workspace), |key| key.machine == machine)?;
     let groups = groups(stock.whole()?);
-    let of = |promotion: &windtunnel_ledger::baseline::Promotion| {
+    let of = |promotion: &Promotion| {
         groups.iter().position(|group| {
             group.key.upstream.same(&promotion.upstream) && group.code == promotion.code
         })
@@ -83,8 +85,11 @@ pub(crate) fn held(
     let Choice { promotion, distance } = match chosen {
         Ok(choice) => choice,
         Err(none) => {
-            let recorded = groups.is_empty();
-            let first = if recorded { "record a session with `windtunnel baseline record`, then " } else { "" };
+            let first = if groups.is_empty() {
+                "record a session with `windtunnel baseline record`, then "
+            } else {
+                ""
+            };
             return Ok(Err(format!(
                 "there is no baseline to hold this to: {none}\nhint: {first}make it count with `windtunnel baseline promote`; `windtunnel baseline list` shows all"
             )));
@@ -138,7 +143,7 @@ pub(crate) fn nothing(why: &str) -> u8 {
 }
 
 /// Names files that are damaged.
-fn told(damaged: &[windtunnel_ledger::store::StoreError]) -> u8 {
+fn told(damaged: &[StoreError]) -> u8 {
     for damage in damaged {
         show::note(&format!("error: {damage}"));
     }
@@ -153,7 +158,10 @@ fn verify(workspace: &Workspace) -> Result<u8> {
     settings::Settings::read(workspace)?;
     let records: usize = sessions.iter().map(|session| session.records.len()).sum();
     let (files, records) = (show::count(sessions.len(), "session"), show::count(records, "record"));
-    show::result(&format!("{files} with {records} as they were sealed, {} damaged\n", damaged.len()))?;
+    show::result(&format!(
+        "{files} with {records} as they were sealed, {} damaged\n",
+        damaged.len()
+    ))?;
     Ok(code)
 }
 
@@ -184,12 +192,10 @@ fn prune(workspace: &Workspace, args: &PruneArgs) -> Result<u8> {
 }
 
 /// What the sessions of a baseline hold, as the records of one subject.
-pub(crate) fn records_of(sessions: &[Session]) -> Result<Vec<windtunnel_ledger::Record>> {
+pub(crate) fn records_of(sessions: &[Session]) -> Result<Vec<Record>> {
     let newest = sessions.last().context("a baseline has a session")?;
     let subject = newest.run.subjects.first().context("a session has a subject")?;
     let all = sessions.iter().flat_map(|session| session.records.iter().cloned());
     // Builds of the same code on several days are one subject, under the name of the newest.
-    Ok(all
-        .map(|record| windtunnel_ledger::Record { subject: subject.clone(), ..record })
-        .collect())
+    Ok(all.map(|record| Record { subject: subject.clone(), ..record }).collect())
 }

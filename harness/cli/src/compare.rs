@@ -154,14 +154,16 @@ pub(crate) fn subject_of<'a>(
 ) -> Result<&'a Subject> {
     let subjects = &contents.run.subjects;
     match (named, subjects.as_slice()) {
-        (Some(name), _) => subjects.iter().find(|subject| subject.name == name).with_context(|| {
-            let names: Vec<String> = subjects.iter().map(|s| format!("`{}`", s.name)).collect();
-            format!(
-                "run `{}` has no subject `{name}`; it has {}",
-                contents.run.id.0,
-                names.join(", ")
-            )
-        }),
+        (Some(name), _) => {
+            subjects.iter().find(|subject| subject.name == name).with_context(|| {
+                let names: Vec<String> = subjects.iter().map(|s| format!("`{}`", s.name)).collect();
+                format!(
+                    "run `{}` has no subject `{name}`; it has {}",
+                    contents.run.id.0,
+                    names.join(", ")
+                )
+            })
+        }
         (None, [only]) => Ok(only),
         (None, several) => {
             let names: Vec<String> =

@@ -77,9 +77,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Command::Calibrate(args) => {
             calibrate::calibrate(&workspace, &args, Progress::choose(voice))
         }
-        Command::Baseline(args) => {
-            baseline::baseline(&workspace, &args, Progress::choose(voice))
-        }
+        Command::Baseline(args) => baseline::baseline(&workspace, &args, Progress::choose(voice)),
         Command::Compare(args) => compare::side_by_side(&workspace, &args),
         Command::Explain(args) => explain::explain(&workspace, &args),
         Command::ExplainVerdict(args) => explain_verdict::verdict(&workspace, &args),

@@ -28,7 +28,8 @@ pub(crate) use baseline::{baseline, baselines};
 pub(crate) use calibration::calibration;
 pub(crate) use explanation::explanation;
 pub(crate) use gate::{
-    census, control, numbers, origin, row_in_words, row_verdict, ruling, verdict_in_words, verdicts_of,
+    census, control, numbers, origin, row_in_words, row_verdict, ruling, verdict_in_words,
+    verdicts_of,
 };
 pub(crate) use results::records;
 pub(crate) use stages::{stages, stages_of_two};

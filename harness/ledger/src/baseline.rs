@@ -129,7 +129,8 @@ pub(crate) mod tests {
 
     #[test]
     fn a_key_is_read_as_it_is_written() {
-        let name = format!("{}/epyc-4c/gate/decode/20260101T000000000Z-0f.jsonl", hash('a').as_str());
+        let name =
+            format!("{}/epyc-4c/gate/decode/20260101T000000000Z-0f.jsonl", hash('a').as_str());
         let key = Key::parse(&name).unwrap();
         assert_eq!((key.scenario.as_str(), key.day()), ("gate/decode", "20260101"));
         assert_eq!(key.to_string(), name);

@@ -187,7 +187,8 @@ impl Store {
 
     fn write(&mut self, line: &Line) -> Result<(), StoreError> {
         // One call, so that a line is torn by a kill at one place at most: its end.
-        let written = self.file.write_all(line.text().as_bytes()).and_then(|()| self.file.sync_data());
+        let written =
+            self.file.write_all(line.text().as_bytes()).and_then(|()| self.file.sync_data());
         written.map_err(|source| StoreError::Io {
             action: "append to",
             path: self.path.clone(),
@@ -235,11 +236,12 @@ pub fn sealed(run: &Run, records: &[Record]) -> String {
 /// # Errors
 /// As [`read`]; or if a line is not what was sealed, or the file ends without its seal.
 pub fn read_sealed(path: &Path, bytes: &[u8]) -> Result<Contents, StoreError> {
-    let (contents, end) = parse(path, bytes)?;
-    if end == End::Sealed && !contents.torn {
-        return Ok(contents);
+    match parse(path, bytes) {
+        Ok((contents, End::Sealed)) if !contents.torn => return Ok(contents),
+        Ok(_) | Err(StoreError::Empty { .. }) => (),
+        Err(error) => return Err(error),
     }
-    let line = bytes.split_inclusive(|byte| *byte == b'\n').count();
+    let line = bytes.split_inclusive(|byte| *byte == b'\n').count().max(1);
     let reason = "the file ends here, and not with its seal: it was cut short".to_owned();
     Err(StoreError::Corrupt { path: path.to_owned(), line, reason })
 }
@@ -435,7 +437,8 @@ mod tests {
         assert_eq!(complaint_of_sealed(|text| text), "2 records");
         for (damage, complaint) in [
             (
-                (|text: String| text.replacen("\"round\":2", "\"round\":3", 1)) as fn(String) -> String,
+                (|text: String| text.replacen("\"round\":2", "\"round\":3", 1))
+                    as fn(String) -> String,
                 "`s.jsonl`, line 3: this line is not what was sealed",
             ),
             (
@@ -446,7 +449,10 @@ mod tests {
                 |text| text[..text.len() - 5].to_owned(),
                 "`s.jsonl`, line 4: the file ends here, and not with its seal: it was cut short",
             ),
-            (|text| text.clone() + &text, "`s.jsonl`, line 5: it stands after the seal of the file"),
+            (
+                |text| text.clone() + &text,
+                "`s.jsonl`, line 5: it stands after the seal of the file",
+            ),
         ] {
             assert_eq!(complaint_of_sealed(damage), complaint);
         }

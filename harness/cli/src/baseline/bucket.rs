@@ -5,7 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use object_store::aws::AmazonS3ConfigKey;
+use object_store::azure::AzureConfigKey;
+use object_store::gcp::GoogleConfigKey;
 use object_store::path::Path;
 use object_store::{Error, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
 use tokio::runtime::{Builder, Runtime};
@@ -27,6 +30,7 @@ impl Bucket {
     pub(crate) fn new(url: &str, options: &BTreeMap<String, String>) -> Result<Bucket> {
         let place = || format!("`{url}` is no bucket");
         let parsed = url::Url::parse(url).with_context(place)?;
+        check(parsed.scheme(), options)?;
         let all = environment().chain(options.clone());
         let (store, prefix) = object_store::parse_url_opts(&parsed, all).with_context(place)?;
         let runtime = Builder::new_current_thread().enable_all().build();
@@ -37,6 +41,19 @@ impl Bucket {
     fn path(&self, name: &str) -> Path {
         let parts = self.prefix.parts().map(|part| part.as_ref().to_owned());
         parts.chain(name.split('/').map(str::to_owned)).collect()
+    }
+}
+
+/// Complains about options that no bucket of this kind has: they would say nothing to it.
+fn check(scheme: &str, options: &BTreeMap<String, String>) -> Result<()> {
+    let is_known = |key: &String| match scheme {
+        "s3" => key.parse::<AmazonS3ConfigKey>().is_ok(),
+        "gs" => key.parse::<GoogleConfigKey>().is_ok(),
+        _ => key.parse::<AzureConfigKey>().is_ok(),
+    };
+    match options.keys().find(|key| !is_known(key)) {
+        Some(key) => bail!("`baselines/store.toml`: `{scheme}://` has no option `{key}`"),
+        None => Ok(()),
     }
 }
 
@@ -106,6 +123,10 @@ mod tests {
         };
         assert_eq!(complaint("s3://"), "`s3://` is no bucket");
         assert_eq!(complaint("az://"), "`az://` is no bucket");
+        let options = [("regoin".to_owned(), "x".to_owned())].into();
+        let unknown = Bucket::new("s3://team/x", &options).err().map(|error| error.to_string());
+        let expected = "`baselines/store.toml`: `s3://` has no option `regoin`";
+        assert_eq!(unknown.as_deref(), Some(expected));
     }
 
     #[test]

@@ -4,7 +4,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
-use windtunnel_ledger::baseline::{Acceptance, Code, Decisions, Finding, Promotion, choose, findings};
+use windtunnel_ledger::Outcome;
+use windtunnel_ledger::baseline::{
+    Acceptance, Code, Decisions, Finding, Promotion, Session, choose, findings,
+};
 use windtunnel_ledger::case::matches;
 use windtunnel_ledger::gate::{Report, Setting, Terms};
 use windtunnel_ledger::policy::Policy;
@@ -41,11 +44,10 @@ pub(crate) fn promote(workspace: &Workspace, log: &Path, args: &DecideArgs) -> R
         show::result(&format!("{} counts already\n", words(&group)))?;
         return Ok(exit::PASS);
     }
-    let mut found = failures(&group)?;
     if let Some(report) = &report {
         show::result(&show::verdicts_of(report))?;
-        found.extend(findings(report).into_iter().filter(|f| f.verdict != Verdict::Broken || !found.contains(f)).collect::<Vec<_>>());
     }
+    let found = found(&group, report.as_ref())?;
     let open = decisions.open(&found, &group.key.machine, &group.code);
     if !open.is_empty() {
         let mut text = format!("error: {} is not promoted:\n", words(&group));
@@ -75,14 +77,13 @@ pub(crate) fn accept(workspace: &Workspace, log: &Path, args: &AcceptArgs) -> Re
         return Ok(exit::INVALID);
     };
     let Candidate { group, report, decisions, .. } = candidate;
-    let mut found = failures(&group)?;
-    found.extend(report.as_ref().map(findings).unwrap_or_default());
-    found.dedup();
+    let found = found(&group, report.as_ref())?;
     let open = decisions.open(&found, &group.key.machine, &group.code);
     let accepted: Vec<Finding> =
         open.into_iter().filter(|finding| matches(&finding.to_string(), &args.row)).collect();
     if accepted.is_empty() {
-        show::note(&format!("nothing in {} is worse and not accepted yet", words(&group)));
+        let which = if args.row.is_empty() { "" } else { " and fits" };
+        show::note(&format!("nothing in {} is worse, not accepted yet{which}", words(&group)));
         return Ok(exit::INVALID);
     }
     let (at, by) = (now(), who(workspace, args.decide.by.as_deref())?);
@@ -157,8 +158,8 @@ fn judged(workspace: &Workspace, base: &Group, head: &Group, policy: Policy) -> 
     Ok(windtunnel_ledger::gate::compare(&base, &head, &terms))
 }
 
-fn newest_of_each(group: &Group) -> Vec<windtunnel_ledger::baseline::Session> {
-    let is_newest = |session: &&windtunnel_ledger::baseline::Session| {
+fn newest_of_each(group: &Group) -> Vec<Session> {
+    let is_newest = |session: &&Session| {
         !group.sessions.iter().any(|other| {
             other.key.scenario == session.key.scenario && other.key.session > session.key.session
         })
@@ -166,19 +167,16 @@ fn newest_of_each(group: &Group) -> Vec<windtunnel_ledger::baseline::Session> {
     group.sessions.iter().filter(is_newest).cloned().collect()
 }
 
-/// Cases that failed in the newest sessions: they are broken whatever counted before.
-fn failures(group: &Group) -> Result<Vec<Finding>> {
-    let records = records_of(&newest_of_each(group))?;
-    let failed = records.into_iter().filter(|record| {
-        matches!(record.outcome, windtunnel_ledger::Outcome::Failed(_))
-    });
-    let finding = |record: windtunnel_ledger::Record| Finding {
-        case: record.case.id,
-        series: None,
-        verdict: Verdict::Broken,
-    };
-    let mut found: Vec<Finding> = failed.map(finding).collect();
-    found.dedup();
+/// What keeps code from being promoted: what its report finds, and cases that failed in its newest
+/// sessions, which are broken whatever counted before.
+fn found(group: &Group, report: Option<&Report>) -> Result<Vec<Finding>> {
+    let mut found = report.map(findings).unwrap_or_default();
+    for record in records_of(&newest_of_each(group))? {
+        let finding = Finding { case: record.case.id, series: None, verdict: Verdict::Broken };
+        if matches!(record.outcome, Outcome::Failed(_)) && !found.contains(&finding) {
+            found.push(finding);
+        }
+    }
     Ok(found)
 }
 

@@ -20,8 +20,12 @@ pub(crate) fn upstream_of(workspace: &Workspace, log: &Path, subject: &Subject) 
         );
     };
     let file = format!("{commit}:./{}", log.display());
-    let text = git(workspace.root(), &["show", &file])
-        .with_context(|| format!("the log of `{}` cannot be read: say its upstream commit with `--upstream HASH`", subject.name))?;
+    let text = git(workspace.root(), &["show", &file]).with_context(|| {
+        format!(
+            "the log of `{}` cannot be read: say its upstream commit with `--upstream HASH`",
+            subject.name
+        )
+    })?;
     let log: Log = upstream::parse(log, &text).map_err(|error| anyhow!("at {commit}: {error}"))?;
     Ok(log.considered)
 }

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
 use windtunnel_ledger::baseline::{Key, Session, sessions_of};
-use windtunnel_ledger::record::Subject;
+use windtunnel_ledger::case::{Case, CaseId};
+use windtunnel_ledger::record::{Outcome, Subject};
 use windtunnel_ledger::store::{self, Contents};
 
 use super::shelf::{self, Placed, Shelf};
@@ -16,6 +17,9 @@ use crate::session::{self, Setup};
 use crate::subject::{self, Wanted};
 use crate::workspace::Workspace;
 use crate::{compare, exit, gate, plan, run, scenario, show};
+
+/// Fewest rounds of a case that tell anything of times.
+const LEAST_ROUNDS: usize = 5;
 
 /// Measures a session or takes it from a run, and keeps it.
 pub(crate) fn record(
@@ -75,7 +79,8 @@ fn measured(
         upstream_of(workspace, log, &built.subject)?;
     }
     let subject = built.subject.clone();
-    let setup = Setup { plan, built: vec![built], scenarios: &args.scenarios, out: None, gate: None };
+    let setup =
+        Setup { plan, built: vec![built], scenarios: &args.scenarios, out: None, gate: None };
     let mut begun = session::open(workspace, setup)?;
     begun.announce("run", progress);
     run::measure(&mut begun, workspace, Some(&policy.conditions), progress)?;
@@ -95,6 +100,24 @@ fn check(subject: &Subject) -> Result<()> {
     Ok(())
 }
 
+/// Cases of a session that were measured too seldom to tell anything of times.
+fn too_few(session: &Session) -> Vec<(&CaseId, usize)> {
+    let measured = |case: &Case| {
+        let mine = session.records.iter().filter(|record| record.case.id == case.id);
+        mine.filter(|record| matches!(record.outcome, Outcome::Measured(_))).count()
+    };
+    let ended = |case: &Case| {
+        let mut mine = session.records.iter().filter(|record| record.case.id == case.id);
+        mine.any(|record| !matches!(record.outcome, Outcome::Measured(_)))
+    };
+    let cases = session.run.cases.iter().map(|planned| &planned.case);
+    cases
+        .filter(|case| !case.workload.is_exact() && !ended(case))
+        .map(|case| (&case.id, measured(case)))
+        .filter(|(_, rounds)| *rounds < LEAST_ROUNDS)
+        .collect()
+}
+
 fn keep(workspace: &Workspace, sessions: &[Session]) -> Result<u8> {
     let shelf = shelf::own(workspace);
     let before = stock::keys(&shelf)?;
@@ -107,6 +130,12 @@ fn keep(workspace: &Workspace, sessions: &[Session]) -> Result<u8> {
         };
         show::result(&said)?;
     }
+    for (case, rounds) in sessions.iter().flat_map(too_few) {
+        show::note(&format!(
+            "{case} has {} that count: fewer than {LEAST_ROUNDS} are no session of it; record again when the machine is quiet",
+            show::count(rounds, "round")
+        ));
+    }
     let same_day = |key: &&Key, session: &Session| {
         key.day() == session.key.day()
             && key.session != session.key.session
@@ -114,7 +143,9 @@ fn keep(workspace: &Workspace, sessions: &[Session]) -> Result<u8> {
                 == (&session.key.upstream, &session.key.machine, &session.key.scenario)
     };
     if sessions.iter().any(|session| before.iter().any(|key| same_day(&key, session))) {
-        show::note("there is a session of this day already: how much days differ, only other days tell");
+        show::note(
+            "there is a session of this day already: how much days differ, only other days tell",
+        );
     }
     Ok(exit::PASS)
 }

@@ -18,6 +18,10 @@ pub(crate) struct Settings {
     /// What a bucket needs to know beyond its name: `region`, `endpoint`. No credentials: those are
     /// the environment's.
     #[serde(default)]
+    #[cfg_attr(
+        not(feature = "cloud"),
+        expect(dead_code, reason = "a file with options is no error where nobody asks for them")
+    )]
     pub(crate) options: BTreeMap<String, String>,
 }
 

@@ -54,6 +54,9 @@ fn copy(from: &dyn Shelf, to: &dyn Shelf, way: &str) -> Result<u8> {
         0 => String::new(),
         n => format!(", {n} damaged and left alone"),
     };
-    show::result(&format!("{} copied {way}, {before} were there{damaged}\n", show::count(copied, "session")))?;
+    show::result(&format!(
+        "{} copied {way}, {before} were there{damaged}\n",
+        show::count(copied, "session")
+    ))?;
     Ok(code)
 }

@@ -138,9 +138,10 @@ pub(super) fn complete(workspace: &Workspace, running: &mut Running, terms: &Ter
     };
     let base = running.run.subjects[Arm::Base as usize].clone();
     let has = |running: &Running, run, case: &_, round| {
-        running.records.iter().any(|r| {
-            r.subject == base && r.run == run && r.case.id == *case && r.round == round
-        })
+        running
+            .records
+            .iter()
+            .any(|r| r.subject == base && r.run == run && r.case.id == *case && r.round == round)
     };
     for name in &origin.sessions {
         let path = workspace.baselines().join(name);

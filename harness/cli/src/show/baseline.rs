@@ -130,9 +130,7 @@ fn values(sessions: &[Session], case: &CaseId, series: Series) -> Vec<Vec<f64>> 
 
 /// How far the highest of `values` is above the lowest, as a share of it; none of fewer than two.
 fn apart(values: &[f64]) -> Option<f64> {
-    let (low, high) = (
-        values.iter().copied().reduce(f64::min)?,
-        values.iter().copied().reduce(f64::max)?,
-    );
+    let (low, high) =
+        (values.iter().copied().reduce(f64::min)?, values.iter().copied().reduce(f64::max)?);
     (values.len() > 1 && low > 0.0).then(|| high / low - 1.0)
 }

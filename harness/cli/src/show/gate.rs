@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use comfy_table::Cell;
+use windtunnel_ledger::baseline::Key;
 use windtunnel_ledger::gate::{Arm, CaseReport, Control, Report, Row};
 use windtunnel_ledger::judge::{Finding, Rule};
 use windtunnel_ledger::policy::Weight;
@@ -26,9 +27,9 @@ pub(crate) fn ruling(run: &Run, report: &Report) -> String {
 /// Where a stored base comes from, as a line.
 pub(crate) fn origin(run: &Run) -> Option<String> {
     let origin = run.gate.as_ref()?.baseline.as_ref()?;
-    let runs: BTreeSet<&str> =
-        origin.sessions.iter().filter_map(|name| Some(name.rsplit_once('/')?.1)).collect();
-    let times: BTreeSet<&str> = runs.iter().filter_map(|name| name.split('-').next()).collect();
+    // Sessions of one run, a file for each scenario, begin with its time.
+    let time = |name: &str| Some(Key::parse(name)?.session.split('-').next()?.to_owned());
+    let times: BTreeSet<String> = origin.sessions.iter().filter_map(|name| time(name)).collect();
     Some(format!("stored {origin}, {}", count(times.len(), "session")))
 }
 

@@ -132,7 +132,8 @@ mod tests {
         assert_eq!(told('d', &[], ""), "nothing is promoted on machines like this (`m`)");
         let only = "nothing is promoted on machines like this (`m`), only on `n`";
         assert_eq!(told('d', &elsewhere, ""), only);
-        let late = "what is promoted on machines like this is of later upstream commits than bbbbbbbbb";
+        let late =
+            "what is promoted on machines like this is of later upstream commits than bbbbbbbbb";
         assert_eq!(told('b', &later, ""), late);
         let gone = "of ccccccccc, which is promoted on machines like this, no session is here";
         assert_eq!(told('d', &later, "x"), gone);

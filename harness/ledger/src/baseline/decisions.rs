@@ -120,8 +120,7 @@ impl Decisions {
 pub fn findings(report: &Report) -> Vec<Finding> {
     let mut findings = Vec::new();
     for case in &report.cases {
-        let finding =
-            |series, verdict| Finding { case: case.case.clone(), series, verdict };
+        let finding = |series, verdict| Finding { case: case.case.clone(), series, verdict };
         if case.verdict == Verdict::Broken {
             findings.push(finding(None, Verdict::Broken));
             continue;

@@ -56,8 +56,7 @@ mod tests {
             session('b', 3, "tried"),
             session('b', 4, "new"),
         ];
-        let promoted =
-            vec![promotion('a', "m", "old", "1"), promotion('a', "m", "promoted", "2")];
+        let promoted = vec![promotion('a', "m", "old", "1"), promotion('a', "m", "promoted", "2")];
         let decisions = Decisions { promoted, accepted: Vec::new() };
         let days = |keep| -> Vec<String> {
             let keys = superfluous(&sessions, &decisions, keep);

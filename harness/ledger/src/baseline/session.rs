@@ -41,7 +41,8 @@ impl Session {
 /// line that repeats a round by a probe which will be gone.
 #[must_use]
 pub fn sessions_of(contents: &Contents, subject: &Subject, upstream: &Hash) -> Vec<Session> {
-    let mine = contents.records.iter().filter(|record| record.subject == *subject && counts(record));
+    let mine =
+        contents.records.iter().filter(|record| record.subject == *subject && counts(record));
     let mine: Vec<Record> = mine.map(bare).collect();
     let mut places: Vec<(String, &str)> = mine.iter().map(place).collect();
     places.sort();
@@ -59,8 +60,12 @@ pub fn sessions_of(contents: &Contents, subject: &Subject, upstream: &Hash) -> V
         let here = |record: &&Record| place(record) == (machine.clone(), scenario);
         let records: Vec<Record> = mine.iter().filter(here).cloned().collect();
         let name = name_of(&run, &sealed(&run, &records));
-        let key =
-            Key { upstream: upstream.clone(), machine, scenario: scenario.to_owned(), session: name };
+        let key = Key {
+            upstream: upstream.clone(),
+            machine,
+            scenario: scenario.to_owned(),
+            session: name,
+        };
         Session { key, run, records }
     };
     places.into_iter().map(session).collect()
@@ -72,13 +77,13 @@ pub fn sessions_of(contents: &Contents, subject: &Subject, upstream: &Hash) -> V
 /// If the file is damaged or too new, or holds something else than its name says.
 pub fn open(path: &Path, key: &Key, bytes: &[u8]) -> Result<Session, StoreError> {
     let Contents { run, records, .. } = read_sealed(path, bytes)?;
-    let corrupt = |line: usize, reason: String| StoreError::Corrupt {
-        path: path.to_owned(),
-        line,
-        reason,
-    };
+    let corrupt =
+        |line: usize, reason: String| StoreError::Corrupt { path: path.to_owned(), line, reason };
     if name_of(&run, &String::from_utf8_lossy(bytes)) != key.session {
-        return Err(corrupt(1, "the file is not named by what it holds: it was renamed or changed".into()));
+        return Err(corrupt(
+            1,
+            "the file is not named by what it holds: it was renamed or changed".into(),
+        ));
     }
     for (number, record) in records.iter().enumerate() {
         let (machine, scenario) = place(record);
@@ -166,7 +171,8 @@ pub(crate) mod tests {
 
     #[test]
     fn what_does_not_count_is_left_out() {
-        let mut contents = contents("20260101T0Z", &[("smoke/a/tiny", 1.0), ("smoke/a/tiny/batch=2", 2.0)]);
+        let mut contents =
+            contents("20260101T0Z", &[("smoke/a/tiny", 1.0), ("smoke/a/tiny/batch=2", 2.0)]);
         let Outcome::Measured(samples) = contents.records[1].outcome.clone() else { panic!() };
         contents.records[1].outcome = Outcome::Void { breaches: Vec::new(), samples };
         let sessions = cut(&contents);

@@ -5,8 +5,8 @@ use super::*;
 use crate::case::tests::case;
 use crate::case::{Tolerance, Workload};
 use crate::metric::Metric;
-use crate::record::tests::record;
 use crate::policy::PolicyHash;
+use crate::record::tests::record;
 use crate::record::{Digest, Failure, Outcome, Planned, RunId, Samples, Skipped, Subject};
 use crate::unit::Nanos;
 
@@ -391,7 +391,10 @@ fn sides_of_other_policies_are_invalid_beside_all_other_reasons() {
     assert_eq!(report.verdict, Verdict::Invalid);
     assert_eq!(
         report.reasons,
-        ["cores: `2` in the base, `64` in the head", "policy: `old` in the base, `new` in the head"]
+        [
+            "cores: `2` in the base, `64` in the head",
+            "policy: `old` in the base, `new` in the head"
+        ]
     );
     terms.policies = Some(Policies { base: hash("new"), head: hash("new") });
     assert_eq!(judged(&terms).reasons.len(), 1);
