@@ -4,16 +4,24 @@
 //! writers, and a connection that breaks leaves nothing.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use object_store::aws::AmazonS3ConfigKey;
-use object_store::azure::AzureConfigKey;
-use object_store::gcp::GoogleConfigKey;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::path::Path;
-use object_store::{Error, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
+use object_store::{
+    Error, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload, RetryConfig,
+};
 use tokio::runtime::{Builder, Runtime};
 
 use super::shelf::{Placed, Shelf};
+
+/// How often a request is repeated that a service could not answer, and for how long at most: whoever
+/// waits in front of a terminal wants to know.
+const RETRIES: usize = 4;
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A part of a bucket.
 pub(crate) struct Bucket {
@@ -31,8 +39,12 @@ impl Bucket {
         let place = || format!("`{url}` is no bucket");
         let parsed = url::Url::parse(url).with_context(place)?;
         check(parsed.scheme(), options)?;
-        let all = environment().chain(options.clone());
-        let (store, prefix) = object_store::parse_url_opts(&parsed, all).with_context(place)?;
+        let prefix = Path::from_url_path(parsed.path()).with_context(place)?;
+        let store = store(&parsed, environment().chain(options.clone())).with_context(place)?;
+        Bucket::of(store, prefix, url)
+    }
+
+    fn of(store: Box<dyn ObjectStore>, prefix: Path, url: &str) -> Result<Bucket> {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.context("cannot prepare to talk to a bucket")?;
         Ok(Bucket { store, prefix, url: url.trim_end_matches('/').to_owned(), runtime })
@@ -42,6 +54,47 @@ impl Bucket {
         let parts = self.prefix.parts().map(|part| part.as_ref().to_owned());
         parts.chain(name.split('/').map(str::to_owned)).collect()
     }
+}
+
+/// The service behind `url`. Of `options`, those of other clouds say nothing to it.
+fn store(
+    url: &url::Url,
+    options: impl Iterator<Item = (String, String)>,
+) -> Result<Box<dyn ObjectStore>, Error> {
+    let retry =
+        RetryConfig { max_retries: RETRIES, retry_timeout: PATIENCE, ..RetryConfig::default() };
+    Ok(match url.scheme() {
+        "s3" => {
+            let builder = AmazonS3Builder::new().with_url(url.as_str()).with_retry(retry);
+            let with = |builder: AmazonS3Builder, (key, value): (String, String)| match key.parse()
+            {
+                Ok(key) => builder.with_config(key, value),
+                Err(_) => builder,
+            };
+            Box::new(options.fold(builder, with).build()?)
+        }
+        "gs" => {
+            let builder = GoogleCloudStorageBuilder::new().with_url(url.as_str()).with_retry(retry);
+            let with =
+                |builder: GoogleCloudStorageBuilder, (key, value): (String, String)| match key
+                    .parse()
+                {
+                    Ok(key) => builder.with_config(key, value),
+                    Err(_) => builder,
+                };
+            Box::new(options.fold(builder, with).build()?)
+        }
+        _ => {
+            let builder = MicrosoftAzureBuilder::new().with_url(url.as_str()).with_retry(retry);
+            let with = |builder: MicrosoftAzureBuilder, (key, value): (String, String)| match key
+                .parse()
+            {
+                Ok(key) => builder.with_config(key, value),
+                Err(_) => builder,
+            };
+            Box::new(options.fold(builder, with).build()?)
+        }
+    })
 }
 
 /// Complains about options that no bucket of this kind has: they would say nothing to it.
@@ -100,12 +153,6 @@ impl Shelf for Bucket {
         }
     }
 
-    fn delete(&self, name: &str) -> Result<()> {
-        self.runtime
-            .block_on(self.store.delete(&self.path(name)))
-            .with_context(|| format!("cannot delete `{}`", self.place(name)))
-    }
-
     fn place(&self, name: &str) -> String {
         format!("{}/{name}", self.url)
     }
@@ -114,6 +161,7 @@ impl Shelf for Bucket {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::baseline::shelf::behaves;
 
     #[test]
     fn what_is_no_bucket_is_told() {
@@ -127,6 +175,12 @@ mod tests {
         let unknown = Bucket::new("s3://team/x", &options).err().map(|error| error.to_string());
         let expected = "`baselines/store.toml`: `s3://` has no option `regoin`";
         assert_eq!(unknown.as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn a_bucket_behaves_as_a_shelf_does() {
+        let store = Box::new(object_store::memory::InMemory::new());
+        behaves(&Bucket::of(store, Path::from("base/lines"), "s3://team/base/lines").unwrap());
     }
 
     #[test]

@@ -18,6 +18,16 @@ impl Folder {
     pub(crate) fn new(path: PathBuf, shown: &str) -> Folder {
         Folder { path, shown: shown.trim_end_matches('/').to_owned() }
     }
+
+    /// Deletes a file. A folder that becomes empty goes with it.
+    pub(crate) fn delete(&self, name: &str) -> Result<()> {
+        let path = self.path.join(name);
+        std::fs::remove_file(&path)
+            .with_context(|| format!("cannot delete `{}`", self.place(name)))?;
+        let below = path.ancestors().skip(1).take_while(|dir| *dir != self.path);
+        let _ = below.map(std::fs::remove_dir).take_while(Result::is_ok).count();
+        Ok(())
+    }
 }
 
 impl Shelf for Folder {
@@ -39,16 +49,6 @@ impl Shelf for Folder {
     fn create(&self, name: &str, bytes: &[u8]) -> Result<Placed> {
         create(&self.path.join(name), bytes)
             .with_context(|| format!("cannot write `{}`", self.place(name)))
-    }
-
-    fn delete(&self, name: &str) -> Result<()> {
-        let path = self.path.join(name);
-        std::fs::remove_file(&path)
-            .with_context(|| format!("cannot delete `{}`", self.place(name)))?;
-        // A folder that has become empty goes with its last file; one that has not stays.
-        let below = path.ancestors().skip(1).take_while(|dir| *dir != self.path);
-        let _ = below.map(std::fs::remove_dir).take_while(Result::is_ok).count();
-        Ok(())
     }
 
     fn place(&self, name: &str) -> String {
@@ -97,8 +97,11 @@ mod tests {
     #[test]
     fn a_folder_behaves_as_a_shelf_does() {
         let dir = tempfile::tempdir().unwrap();
-        behaves(&Folder::new(dir.path().join("baselines"), "baselines"));
-        assert!(!dir.path().join("baselines/a/two.jsonl").exists());
+        let folder = Folder::new(dir.path().join("baselines"), "baselines");
+        behaves(&folder);
+        folder.delete("a/b/one.jsonl").unwrap();
+        assert_eq!(folder.list().unwrap(), ["a/two.jsonl"]);
+        assert!(!dir.path().join("baselines/a/b").exists(), "an empty folder goes too");
     }
 
     #[test]

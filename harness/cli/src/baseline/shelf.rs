@@ -18,8 +18,6 @@ pub(crate) trait Shelf {
     fn read(&self, name: &str) -> Result<Vec<u8>>;
     /// Creates a file, unless there is one of that name.
     fn create(&self, name: &str, bytes: &[u8]) -> Result<Placed>;
-    /// Deletes a file.
-    fn delete(&self, name: &str) -> Result<()>;
     /// Where a file is, for messages.
     fn place(&self, name: &str) -> String;
 }
@@ -74,8 +72,6 @@ pub(crate) fn behaves(shelf: &dyn Shelf) {
     assert_eq!(shelf.read("a/b/one.jsonl").unwrap(), b"one");
     let gone = format!("{:#}", shelf.read("a/no.jsonl").unwrap_err());
     assert!(gone.starts_with(&format!("cannot read `{}`", shelf.place("a/no.jsonl"))), "{gone}");
-    shelf.delete("a/two.jsonl").unwrap();
-    assert_eq!(shelf.list().unwrap(), ["a/b/one.jsonl"]);
 }
 
 #[cfg(test)]
