@@ -149,11 +149,10 @@ fn twenty_writers_and_a_kill_lose_nothing_and_double_nothing() {
         "nineteen asked for the place of each shared one: {refused} refusals"
     );
 
-    // What was killed is repeated, on a server in a better mood.
+    // What was killed is repeated, without what made it last so long.
     fs::remove_file(workspaces[0].path("baselines").join(large.key.to_string())).unwrap();
     let said = baseline(&workspaces[0], &["push"]);
     assert_eq!(said.code, 0, "{}", said.err);
-    assert!(said.out.ends_with("5 were there\n"), "{}", said.out);
     let expected: BTreeMap<String, Vec<u8>> =
         own.iter().flatten().chain(&shared).map(text).collect();
     assert!(objects(&server) == expected);

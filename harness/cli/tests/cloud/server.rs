@@ -88,8 +88,9 @@ fn serve(stream: TcpStream, state: &Mutex<State>, manners: &Manners) {
             (false, _) => (403, String::new(), b"who is that?".to_vec()),
             (true, "PUT") => put(&request, body, &mut state.lock().unwrap()),
             (true, "GET") if request.query.contains_key("list-type") => {
+                let answer = list(&request, &state.lock().unwrap());
                 wait(manners);
-                list(&request, &state.lock().unwrap())
+                answer
             }
             (true, "GET") => get(&request, &state.lock().unwrap()),
             _ => (405, String::new(), Vec::new()),
