@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use comfy_table::Cell;
+use windtunnel_ledger::Metric;
 use windtunnel_ledger::baseline::{Decisions, Session};
 use windtunnel_ledger::case::{Case, CaseId};
 use windtunnel_ledger::record::Outcome;
@@ -89,8 +90,8 @@ pub(crate) fn baseline(held: &Held, machine: &str, decisions: &Decisions) -> Str
         right("between sessions"),
     ]);
     for (id, case) in cases(&held.sessions) {
-        let series = case.workload.metrics().first().copied().map(Series::median);
-        let Some(series) = series else { continue };
+        let metric = case.workload.metrics().first().copied().unwrap_or(Metric::LoadTime);
+        let series = Series::median(metric);
         let sessions = values(&held.sessions, id, series);
         let rounds: Vec<f64> = sessions.iter().flatten().copied().collect();
         let medians: Vec<f64> = sessions.iter().filter_map(|one| stats::median(one)).collect();
@@ -106,7 +107,9 @@ pub(crate) fn baseline(held: &Held, machine: &str, decisions: &Decisions) -> Str
     }
     text.push('\n');
     push(&mut text, &table);
-    let _ = writeln!(text, "\n{}", count(held.sessions.len(), "file"));
+    let upstream = origin.upstream.as_str();
+    let files = count(held.sessions.len(), "file");
+    let _ = writeln!(text, "\n{files} in baselines/{upstream}/{machine}");
     text
 }
 
