@@ -10,7 +10,7 @@ use crate::sandbox::{Said, Sandbox, redacted};
 const SCENARIO: &str = "workload = \"decode\"\nmodels = [\"tiny-qwen3\"]\niterations = 2\n\
                         matrix = { batch = [1], output = [8] }\n";
 /// A log of three upstream commits, the second of which is considered.
-const LOG: &str = r#"
+pub(crate) const LOG: &str = r#"
 repository = "https://example.org/upstream"
 considered = "bbbbbbbbb"
 [[commit]]
@@ -41,7 +41,7 @@ fn workspace() -> Sandbox {
 }
 
 /// The policy that is kept, under which no state of the machine makes a round void.
-fn policy() -> String {
+pub(crate) fn policy() -> String {
     let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../ci/gate.toml"));
     let text = text.unwrap();
     let calm = [("idle-before = 0.5", "idle-before = 0.0"), ("stolen      = 0.05", "stolen = 1.0")];
