@@ -63,37 +63,21 @@ fn store(
 ) -> Result<Box<dyn ObjectStore>, Error> {
     let retry =
         RetryConfig { max_retries: RETRIES, retry_timeout: PATIENCE, ..RetryConfig::default() };
+    // The builders of the clouds are alike, and share no trait.
+    macro_rules! built {
+        ($builder:ty) => {{
+            let builder = <$builder>::new().with_url(url.as_str()).with_retry(retry);
+            let with = |builder: $builder, (key, value): (String, String)| match key.parse() {
+                Ok(key) => builder.with_config(key, value),
+                Err(_) => builder,
+            };
+            Box::new(options.fold(builder, with).build()?)
+        }};
+    }
     Ok(match url.scheme() {
-        "s3" => {
-            let builder = AmazonS3Builder::new().with_url(url.as_str()).with_retry(retry);
-            let with = |builder: AmazonS3Builder, (key, value): (String, String)| match key.parse()
-            {
-                Ok(key) => builder.with_config(key, value),
-                Err(_) => builder,
-            };
-            Box::new(options.fold(builder, with).build()?)
-        }
-        "gs" => {
-            let builder = GoogleCloudStorageBuilder::new().with_url(url.as_str()).with_retry(retry);
-            let with =
-                |builder: GoogleCloudStorageBuilder, (key, value): (String, String)| match key
-                    .parse()
-                {
-                    Ok(key) => builder.with_config(key, value),
-                    Err(_) => builder,
-                };
-            Box::new(options.fold(builder, with).build()?)
-        }
-        _ => {
-            let builder = MicrosoftAzureBuilder::new().with_url(url.as_str()).with_retry(retry);
-            let with = |builder: MicrosoftAzureBuilder, (key, value): (String, String)| match key
-                .parse()
-            {
-                Ok(key) => builder.with_config(key, value),
-                Err(_) => builder,
-            };
-            Box::new(options.fold(builder, with).build()?)
-        }
+        "s3" => built!(AmazonS3Builder),
+        "gs" => built!(GoogleCloudStorageBuilder),
+        _ => built!(MicrosoftAzureBuilder),
     })
 }
 
@@ -110,8 +94,7 @@ fn check(scheme: &str, options: &BTreeMap<String, String>) -> Result<()> {
     }
 }
 
-/// What the environment says about clouds.
-#[expect(clippy::disallowed_methods, reason = "credentials are kept there, and belong in no file")]
+/// What the environment says about clouds: credentials are kept there, and belong in no file.
 fn environment() -> impl Iterator<Item = (String, String)> {
     let clouds = ["AWS_", "GOOGLE_", "AZURE_"];
     std::env::vars_os().filter_map(move |(name, value)| {
