@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
@@ -81,6 +81,16 @@ fn store(
     })
 }
 
+/// An error of the library, said once: every cause of one of its errors repeats the others.
+fn plain(error: Error) -> anyhow::Error {
+    let said = error.to_string();
+    let root = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source());
+    match root.last().map(ToString::to_string).filter(|root| !said.contains(root.as_str())) {
+        Some(root) => anyhow!("{said}: {root}"),
+        None => anyhow!("{said}"),
+    }
+}
+
 /// Complains about options that no bucket of this kind has: they would say nothing to it.
 fn check(scheme: &str, options: &BTreeMap<String, String>) -> Result<()> {
     let is_known = |key: &String| match scheme {
@@ -108,7 +118,7 @@ impl Shelf for Bucket {
         use futures_util::TryStreamExt as _;
         let prefix = Some(&self.prefix).filter(|prefix| !prefix.is_root());
         let found = self.runtime.block_on(self.store.list(prefix).try_collect::<Vec<_>>());
-        let found = found.with_context(|| format!("cannot list `{}`", self.url))?;
+        let found = found.map_err(plain).with_context(|| format!("cannot list `{}`", self.url))?;
         let name = |location: &Path| {
             let parts = location.prefix_match(&self.prefix)?;
             let parts: Vec<String> = parts.map(|part| part.as_ref().to_owned()).collect();
@@ -120,18 +130,32 @@ impl Shelf for Bucket {
     fn read(&self, name: &str) -> Result<Vec<u8>> {
         let read = async { self.store.get(&self.path(name)).await?.bytes().await };
         let bytes = self.runtime.block_on(read);
+        let bytes = bytes.map_err(plain);
         let bytes = bytes.with_context(|| format!("cannot read `{}`", self.place(name)))?;
         Ok(bytes.to_vec())
     }
 
     fn create(&self, name: &str, bytes: &[u8]) -> Result<Placed> {
-        let payload = PutPayload::from(bytes.to_vec());
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        match self.runtime.block_on(self.store.put_opts(&self.path(name), payload, options)) {
-            Ok(_) => Ok(Placed::Now),
-            Err(Error::AlreadyExists { .. }) => Ok(Placed::Before),
-            Err(error) => {
-                Err(error).with_context(|| format!("cannot write `{}`", self.place(name)))
+        let (path, payload) = (self.path(name), PutPayload::from(bytes.to_vec()));
+        let put = || {
+            let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+            self.runtime.block_on(self.store.put_opts(&path, payload.clone(), options))
+        };
+        let is_there = || self.runtime.block_on(self.store.head(&path)).is_ok();
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match put() {
+                Ok(_) => return Ok(Placed::Now),
+                Err(Error::AlreadyExists { .. }) => return Ok(Placed::Before),
+                // A connection broke. Some services refuse before they have read all and hang up,
+                // which looks the same; and to ask twice for a place that must be free does no harm.
+                Err(Error::Generic { .. }) if is_there() => return Ok(Placed::Before),
+                Err(Error::Generic { .. }) if tries <= RETRIES => (),
+                Err(error) => {
+                    let error = Err(plain(error));
+                    return error.with_context(|| format!("cannot write `{}`", self.place(name)));
+                }
             }
         }
     }

@@ -191,7 +191,8 @@ fn what_a_bucket_holds_is_read_page_by_page_and_damage_is_left_there() {
     let sessions: Vec<Session> =
         (0..30).map(|n| session(&contents, &format!("20260101T0000000{n:02}Z"), "one")).collect();
     let sandbox = workspace(&server, &sessions.iter().collect::<Vec<_>>());
-    assert_eq!(baseline(&sandbox, &["push"]).code, 0);
+    let said = baseline(&sandbox, &["push"]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
     assert_eq!(objects(&server).len(), 30);
     let victim = format!("team/wind/tunnel/{}", sessions[3].key);
     server.state.lock().unwrap().objects.insert(victim, b"{}\n".to_vec());
@@ -217,6 +218,7 @@ fn a_place_that_refuses_is_told_and_what_is_here_stays() {
     let said = Said::from(push.env("AWS_ACCESS_KEY_ID", "nobody").output().unwrap());
     assert_eq!(said.code, 2, "{}", said.out);
     assert!(said.err.starts_with("error: cannot list `s3://team/wind/tunnel`: "), "{}", said.err);
+    assert_eq!(said.err.matches("who is that?").count(), 1, "it is said once: {}", said.err);
     assert_eq!(baseline(&sandbox, &["verify"]).code, 0);
     let names: BTreeSet<String> = objects(&server).into_keys().collect();
     assert!(names.is_empty());

@@ -1,5 +1,5 @@
 //! A server that speaks as much of S3 as baselines need, and has its bad days: it loses answers, and
-//! it can stop in the middle of a body.
+//! it can stop in the middle of a body, and it hangs up on callers whom it refuses.
 //!
 //! What it promises is what S3 promises: an object is there whole or not at all, and of several
 //! requests for a place that must be free one is granted.
@@ -76,6 +76,10 @@ fn serve(stream: TcpStream, state: &Mutex<State>, manners: &Manners) {
     let Ok(mut answers) = stream.try_clone() else { return };
     let mut requests = BufReader::new(stream);
     while let Some(request) = head(&mut requests) {
+        if hangs_up(&request, &mut state.lock().unwrap()) {
+            let _ = answers.write_all(b"HTTP/1.1 412 -\r\nContent-Length: 0\r\n\r\n");
+            return;
+        }
         let Some(body) = body(&mut requests, &request, manners) else {
             state.lock().unwrap().broken_off += 1;
             return;
@@ -92,6 +96,16 @@ fn serve(stream: TcpStream, state: &Mutex<State>, manners: &Manners) {
                 wait(manners);
                 answer
             }
+            (true, "HEAD") => {
+                let (status, headers, body) = get(&request, &state.lock().unwrap());
+                let size = body.len();
+                let head =
+                    format!("HTTP/1.1 {status} -\r\nContent-Length: {size}\r\n{headers}\r\n");
+                if answers.write_all(head.as_bytes()).is_err() {
+                    return;
+                }
+                continue;
+            }
             (true, "GET") => get(&request, &state.lock().unwrap()),
             _ => (405, String::new(), Vec::new()),
         };
@@ -102,6 +116,14 @@ fn serve(stream: TcpStream, state: &Mutex<State>, manners: &Manners) {
             return;
         }
     }
+}
+
+/// Whether an upload to a taken place is refused unread: every second one is.
+fn hangs_up(request: &Request, state: &mut State) -> bool {
+    let is_taken = request.method == "PUT" && state.objects.contains_key(&request.path);
+    let unread = is_taken && state.refused.is_multiple_of(2);
+    state.refused += usize::from(unread);
+    unread
 }
 
 type Answer = (u16, String, Vec<u8>);
