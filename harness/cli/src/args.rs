@@ -13,6 +13,13 @@ use crate::shard::Shard;
 use crate::subject::Wanted;
 use crate::upstream;
 
+mod baseline;
+
+pub(crate) use baseline::{
+    AboutArgs, AcceptArgs, BaselineArgs, BaselineCommand, DecideArgs, PruneArgs, RecordArgs,
+    ShareArgs,
+};
+
 /// Measures LLM inference engines and shows what changed.
 #[derive(Debug, Parser)]
 #[command(name = "windtunnel", version, arg_required_else_help = true)]
@@ -43,6 +50,8 @@ pub(crate) enum Command {
     Calibrate(CalibrateArgs),
     /// Say whether this machine is fit for measuring, what each shortcoming costs, and what mends it
     Doctor(DoctorArgs),
+    /// Keep measurements for later changes to be held to, and decide which of them count
+    Baseline(BaselineArgs),
     /// Put two subjects side by side: medians, ratio, spread, verdicts
     Compare(CompareArgs),
     /// Show where the time of a case went, in one subject or in two side by side
@@ -167,7 +176,9 @@ pub(crate) struct GateArgs {
     #[arg(short, long = "filter", value_name = "PATTERN")]
     pub(crate) filters: Vec<String>,
 
-    /// What to compare with: a git revision, or a subject as `run` takes it
+    /// What to compare with: a git revision, or a subject as `run` takes it; `baseline` is the
+    /// promoted code nearest to the head, measured beside it where it can be built; `stored` is what
+    /// was kept of it
     #[arg(short, long, value_name = "REV", default_value = "HEAD")]
     pub(crate) base: Base,
 
@@ -283,16 +294,27 @@ pub(crate) struct ExplainVerdictArgs {
     pub(crate) run: Option<String>,
 }
 
-/// What a change is compared with, as it is typed: a subject, or the name of a revision.
+/// What a change is compared with, as it is typed.
 #[derive(Clone, Debug)]
-pub(crate) struct Base(pub(crate) Wanted);
+pub(crate) enum Base {
+    /// A subject, or the name of a revision.
+    Subject(Wanted),
+    /// The baseline: built and measured beside the head if that can be, or else its records.
+    Baseline,
+    /// The records of the baseline.
+    Stored,
+}
 
 impl std::str::FromStr for Base {
     type Err = std::convert::Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let revision = || Wanted::Revision(text.to_owned());
-        Ok(Base(text.parse().unwrap_or_else(|_| revision())))
+        Ok(match text {
+            "baseline" => Base::Baseline,
+            "stored" => Base::Stored,
+            _ => Base::Subject(text.parse().unwrap_or_else(|_| revision())),
+        })
     }
 }
 
@@ -309,7 +331,7 @@ pub(crate) struct CompareArgs {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
 
-    /// The base: a run, or `RUN@SUBJECT` where a run holds several
+    /// The base: a run, `RUN@SUBJECT` where a run holds several, or `baseline`
     pub(crate) base: String,
 
     /// The head; left out, the first and the last subject of the base's run are compared

@@ -13,7 +13,7 @@ use crate::progress::Progress;
 use crate::runs::{page_of, write_report};
 use crate::session::{self, Setup};
 use crate::workspace::Workspace;
-use crate::{exit, gate, hub, machine, plan, run, scenario, show, subject};
+use crate::{baseline, exit, gate, hub, plan, run, scenario, show, subject};
 
 /// Fewest pairs of a case: fewer tell little of its noise.
 const LEAST_PAIRS: u32 = 20;
@@ -65,7 +65,7 @@ pub(crate) fn calibrate(
         "nothing could be judged, so nothing is known of this machine; see {}",
         show::path(&page)
     );
-    let key = machine::read().key();
+    let key = baseline::this_machine();
     let known = read(workspace, &key)?;
     let mut known = known.unwrap_or_else(|| Calibration { machine: key, sessions: Vec::new() });
     let alarms = found.alarms;
@@ -78,7 +78,7 @@ pub(crate) fn calibrate(
 
 /// What is known of this kind of machine; none if it was never calibrated.
 pub(crate) fn known(workspace: &Workspace) -> Result<Option<Calibration>> {
-    read(workspace, &machine::read().key())
+    read(workspace, &baseline::this_machine())
 }
 
 /// What a judge is told of machines of this kind.

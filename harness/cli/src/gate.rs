@@ -11,7 +11,7 @@ use windtunnel_ledger::record::Subject;
 use windtunnel_ledger::store::Contents;
 use windtunnel_ledger::verdict::Verdict;
 
-use crate::args::{GateArgs, Service};
+use crate::args::{Base, GateArgs, Service};
 use crate::lock::{Patience, Queue};
 use crate::plan::{self, Plan};
 use crate::progress::Progress;
@@ -19,11 +19,12 @@ use crate::runs::{page_of, write_report};
 use crate::session::{self, Session, Setup};
 use crate::subject::{self, Built};
 use crate::workspace::Workspace;
-use crate::{calibrate, estimate, exit, hub, machine, run, scenario, show};
+use crate::{baseline, calibrate, estimate, exit, hub, run, scenario, show};
 
 mod annotations;
 mod document;
 mod junit;
+pub(crate) mod stored;
 mod summary;
 
 /// The policy that applies where a workspace has none of its own.
@@ -71,10 +72,30 @@ fn begin(workspace: &Workspace, args: &GateArgs, queue: Queue) -> Result<Option<
     }
     queue.look()?;
     hub::fetch(&mut plan, queue.progress)?;
-    let base = subject::build(workspace, &args.base.0, &args.features, queue.progress)?;
-    let head = subject::build(workspace, &args.subject, &args.features, queue.progress)?;
-    let floors = calibrate::floors(workspace, &machine::read().key())?;
+    let progress = queue.progress;
+    let floors = calibrate::floors(workspace, &baseline::this_machine())?;
     let terms = Terms { floors, unseen, ..Terms::of(policy) };
+    let base = match &args.base {
+        Base::Subject(wanted) => subject::build(workspace, wanted, &args.features, progress)?,
+        Base::Baseline | Base::Stored => {
+            let held = match stored::held(workspace, args)? {
+                Ok(held) => held,
+                Err(none) => {
+                    baseline::nothing(&none);
+                    return Ok(None);
+                }
+            };
+            match stored::beside(workspace, args, &held, progress)? {
+                Some(base) => base,
+                None => {
+                    let head = subject::build(workspace, &args.subject, &args.features, progress)?;
+                    let begun = stored::begin(workspace, args, plan, head, terms, held, queue);
+                    return begun.map(Some);
+                }
+            }
+        }
+    };
+    let head = subject::build(workspace, &args.subject, &args.features, progress)?;
     let setup = Setup {
         plan,
         built: arms(base, head),
@@ -160,6 +181,7 @@ pub(crate) fn conclude(
         )
     })?;
     session.announce("gate", progress);
+    stored::complete(workspace, &mut session, &terms)?;
     run::measure_gate(&mut session, &terms, workspace, progress)?;
 
     let Session { run, records, path, .. } = session;

@@ -5,6 +5,7 @@
 //! nothing but the engine, and a machine without a GPU can read what one with a GPU recorded.
 
 mod args;
+mod baseline;
 mod calibrate;
 mod compare;
 mod conditions;
@@ -88,6 +89,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
             calibrate::calibrate(&workspace, &args, Progress::choose(voice))
         }
         Command::Doctor(args) => doctor::doctor(&workspace, &args, Progress::choose(voice)),
+        Command::Baseline(args) => baseline::baseline(&workspace, &args, Progress::choose(voice)),
         Command::Compare(args) => compare::side_by_side(&workspace, &args),
         Command::Explain(args) => explain::explain(&workspace, &args),
         Command::ExplainVerdict(args) => explain_verdict::verdict(&workspace, &args),

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use jiff::Timestamp;
 use windtunnel_ledger::case::Case;
-use windtunnel_ledger::gate::Terms;
-use windtunnel_ledger::record::{Record, Run, RunId};
+use windtunnel_ledger::gate::{Arm, Setting, Terms};
+use windtunnel_ledger::record::{Record, Run, RunId, Subject};
 use windtunnel_ledger::store::{self, Contents, Store};
 use windtunnel_ledger::unit::Nanos;
 
@@ -17,7 +17,7 @@ use crate::progress::Progress;
 use crate::runs::{find_run, newest_runs};
 use crate::subject::{self, Built, Wanted};
 use crate::workspace::Workspace;
-use crate::{estimate, hub, run, show};
+use crate::{estimate, gate, hub, run, show};
 
 /// A run that is being measured.
 pub(crate) struct Session {
@@ -171,8 +171,12 @@ pub(crate) fn resume(workspace: &Workspace, run: Option<&Path>, queue: Queue) ->
     if torn {
         show::note("the last line was cut short by the interruption; its round is measured again");
     }
-    let again = |subject| subject::again(workspace, subject, &records);
-    let built = run.subjects.iter().map(again).collect::<Result<_>>()?;
+    let is_stored = run.gate.as_ref().is_some_and(|terms| terms.setting == Setting::Stored);
+    let again = |(place, subject)| match (is_stored, place == Arm::Base as usize) {
+        (true, true) => Ok(gate::stored::recorded(Subject::clone(subject))),
+        _ => subject::again(workspace, subject, &records),
+    };
+    let built = run.subjects.iter().enumerate().map(again).collect::<Result<_>>()?;
     if !run::is_finished(&run, &records) {
         hub::fetch_again(run.cases.iter().map(|planned| &planned.case), queue.progress)?;
     }

@@ -15,6 +15,7 @@ use crate::estimate::Estimate;
 use crate::hub::Outlook;
 use crate::plan::Plan;
 
+mod baseline;
 mod calibration;
 mod doctor;
 mod explanation;
@@ -27,11 +28,13 @@ mod stages;
 mod upstream;
 mod verdicts;
 
+pub(crate) use baseline::{baseline, baselines};
 pub(crate) use calibration::calibration;
 pub(crate) use doctor::{Ink, diagnosis};
 pub(crate) use explanation::explanation;
 pub(crate) use gate::{
-    census, control, numbers, row_in_words, row_verdict, ruling, verdict_in_words, verdicts_of,
+    census, control, numbers, origin, row_in_words, row_verdict, ruling, verdict_in_words,
+    verdicts_of,
 };
 pub(crate) use hub::fetched;
 pub(crate) use results::records;

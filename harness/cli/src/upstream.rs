@@ -58,14 +58,19 @@ pub(crate) fn upstream(workspace: &Workspace, args: &UpstreamArgs) -> Result<u8>
     Ok(exit::PASS)
 }
 
-fn read(workspace: &Workspace, path: &Path) -> Result<Log> {
-    let shown = path.display();
+/// The integration log of a workspace.
+pub(crate) fn read(workspace: &Workspace, path: &Path) -> Result<Log> {
     let text = std::fs::read_to_string(workspace.root().join(path)).with_context(|| {
-        format!("there is no integration log `{shown}`: name another one with `--log`")
+        format!("there is no integration log `{}`: name another one with `--log`", path.display())
     })?;
-    toml::from_str(&text).map_err(|error| {
+    parse(path, &text)
+}
+
+/// An integration log from the text of the file `path`.
+pub(crate) fn parse(path: &Path, text: &str) -> Result<Log> {
+    toml::from_str(text).map_err(|error| {
         let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-        anyhow!("`{shown}`, line {line}: {}", reworded(error.message()))
+        anyhow!("`{}`, line {line}: {}", path.display(), reworded(error.message()))
     })
 }
 

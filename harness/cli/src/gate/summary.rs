@@ -7,7 +7,7 @@ use windtunnel_ledger::record::Subject;
 use windtunnel_ledger::store::Contents;
 use windtunnel_ledger::verdict::Verdict;
 
-use crate::show::{census, numbers, verdict_in_words};
+use crate::show::{census, numbers, origin, verdict_in_words};
 
 /// By this line a comment is found again, to be written anew instead of added to.
 const MARKER: &str = "<!-- windtunnel gate -->";
@@ -20,6 +20,9 @@ pub(super) fn markdown(contents: &Contents, report: &Report) -> String {
         subject.map_or_else(String::new, Subject::origin)
     };
     let _ = writeln!(text, "`{}` against `{}`.\n", name(Arm::Head), name(Arm::Base));
+    if let Some(line) = origin(&contents.run) {
+        let _ = writeln!(text, "Base: {line}.\n");
+    }
 
     let found = |case: &&CaseReport, row: &&Row| {
         let judged = row.finding.is_some() && row.verdict != Verdict::Pass;

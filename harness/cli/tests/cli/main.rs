@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "these tests start the program that they test")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod baselines;
 mod comparing;
 mod doctoring;
 mod explaining;

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use windtunnel_ledger::record::{Failure, Outcome};
 
+use crate::baselines::{LOG, policy};
 use crate::sandbox::{Said, Sandbox};
 
 /// A probe that answers without reading its case; `@GAP` is the time between its tokens.
@@ -186,4 +187,51 @@ fn the_cargo_configuration_of_the_working_tree_does_not_reach_a_revision() {
         .unwrap();
     let said = measure(&sandbox, &["rev:HEAD"]);
     assert_eq!(said.code, 0, "{}", said.out);
+}
+
+#[test]
+fn a_baseline_that_can_be_built_is_measured_beside_the_head() {
+    let sandbox = repository();
+    for (path, text) in [
+        ("engine/upstream.toml", LOG),
+        ("ci/gate.toml", &policy()),
+        (".gitignore", "/target\n/run*\n/reports\n"),
+    ] {
+        fs::create_dir_all(sandbox.path(path).parent().unwrap()).unwrap();
+        fs::write(sandbox.path(path), text).unwrap();
+    }
+    let record = || sandbox.run(&["-q", "baseline", "record", "test", "-n", "5"]);
+    let said = record();
+    assert_eq!(said.code, 2);
+    insta::assert_snapshot!(said.err, @"error: `.` differs from its commit, and a baseline must be possible to build again: commit first, or record `--subject rev:HEAD`");
+    commit(&sandbox, "with a log");
+    for _ in 0..2 {
+        let said = record();
+        assert_eq!(said.code, 0, "a baseline makes no other engine: {}", said.err);
+        assert!(said.out.contains("kept baselines/bbbbbbbbb/"), "by the log: {}", said.out);
+    }
+    let promoted = sandbox.run(&["-q", "baseline", "promote", "--by", "Ada"]);
+    assert_eq!(promoted.code, 0, "{}", promoted.err);
+    set_gap(&sandbox, "2000");
+    let gate = |base: &str| {
+        let _ = fs::remove_file(sandbox.path("run.jsonl"));
+        sandbox.run(&["-q", "gate", "test", "--base", base, "-o", "run.jsonl"])
+    };
+    let said = gate("baseline");
+    assert_eq!(said.code, 1, "{}{}", said.out, said.err);
+    assert!(said.out.starts_with("base rev:") && !said.out.contains("stored"), "{}", said.out);
+    assert_eq!(sandbox.contents().run.subjects.len(), 3, "base, head and control alternate");
+    let said = gate("stored");
+    assert!(said.out.starts_with("base baseline ("), "{}", said.out);
+    assert!(
+        said.out.contains("inconclusive (stored)"),
+        "two sessions decide no time: {}",
+        said.out
+    );
+
+    // Without its commit, its records are all there is.
+    fs::remove_dir_all(sandbox.path(".git")).unwrap();
+    let said = gate("baseline");
+    assert!(said.out.contains("inconclusive (stored)"), "{}{}", said.out, said.err);
+    assert!(said.err.contains("git has not the commit of the base"), "{}", said.err);
 }
