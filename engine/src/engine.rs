@@ -22,7 +22,8 @@ use crate::request::{Event, Request, RequestId};
 use crate::sampler::{Drawn, NoToken, Scratch};
 use crate::scheduler::{Grant, Limits, Schedule, Scheduler};
 use crate::telemetry::{
-    Footprint, Holding, LoadStages, Loaded, PoolStats, Stage, Stages, Stats, StepReport, Stopwatch,
+    Demand, Footprint, Holding, LoadStages, Loaded, PoolStats, Stage, Stages, Stats, StepReport,
+    Stopwatch,
 };
 use crate::terms::{Accepted, Terms};
 use crate::weights::{self, Checkpoint, Formats, Outline, Tally};
@@ -238,9 +239,11 @@ impl Engine {
             observer,
         };
         let tokens = batch.positions.len();
+        Demand::taken();
         let logits = debug_span!("forward", tokens, attention = self.attention.name())
             .in_scope(|| self.model.forward(&mut pass));
         report.transfers = pass.transfers.get();
+        report.demand = Demand::taken();
         let logits = logits?;
         let logits = match observed {
             true => logits.index_select(&Tensor::new(&batch.drawn[..], logits.device())?, 0)?,

@@ -44,6 +44,7 @@ pub mod pass;
 pub mod placement;
 pub mod quant;
 pub mod request;
+pub mod roof;
 pub mod runtime;
 pub mod sampler;
 pub mod scheduler;
@@ -62,11 +63,12 @@ pub use error::{Error, Result, Unsupported};
 pub use placement::{DeviceMap, DeviceName, PlacementError, Topology};
 pub use quant::{Format, LayerQuant, Quant, QuantPlan, QuantType};
 pub use request::{Eos, Event, Finish, Request, RequestId, Truncation, Usage};
+pub use roof::Roof;
 pub use runtime::{Canceller, Client, Pending, Response, Runtime, Stamped};
 pub use sampler::{Dry, Logprobs, Sampling};
 pub use score::{score, score_at};
 pub use telemetry::{
-    Account, Attribution, EmbedReport, Footprint, Holding, LoadStages, Loaded, PoolStats,
-    PrefixStats, Stage, StageTimes, Stages, Stats, StepReport, Stored, Transfers, Work,
+    Account, Attribution, Demand, Effort, EmbedReport, Footprint, Holding, LoadStages, Loaded,
+    PoolStats, PrefixStats, Stage, StageTimes, Stages, Stats, StepReport, Stored, Transfers, Work,
 };
 pub use text_client::{Answer, Completion, TextClient, TextEvent, TextRequest};

@@ -11,9 +11,9 @@ use candle_core::{DType, Result, Tensor, bail};
 
 use crate::attention::{Attention, Heads};
 use crate::batch::Batch;
-use crate::kv::{KvStore, KvView};
+use crate::kv::{KvStore, KvView, Tables};
 use crate::placement::{Placement, Spot};
-use crate::telemetry::{Stage, Transfers};
+use crate::telemetry::{Demand, Stage, Transfers};
 
 pub use crate::batch::Position;
 
@@ -179,14 +179,20 @@ impl Pass<'_> {
     pub fn attend(&mut self, layer: usize, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
         let Batch { tables, .. } = self.batch;
         let mask = self.heads.masks[layer];
+        let demand = |tables: &Tables| {
+            let width = k.dtype().size_in_bytes();
+            Demand::of_attention(&tables.sequences, self.heads, mask, width).note();
+        };
         match self.kv {
             Kv::Cached(store) => {
                 let tables = store.tables(layer, tables);
+                demand(tables);
                 Stage::Store.of(|| store.write(layer, k, v, &tables.runs))?;
                 let view = store.view(layer, self.heads, tables);
                 Stage::Attention.of(|| self.attention.attend(q, &view, mask))
             }
             Kv::Passing => {
+                demand(&tables[0]);
                 // A pool of blocks of one token, in the order of the packed tokens.
                 let pool = |x: &Tensor| x.contiguous()?.unsqueeze(1);
                 let (keys, values) = (&pool(k)?, &pool(v)?);
@@ -211,6 +217,8 @@ impl Pass<'_> {
         let [there, here] = [source, layer].map(Spot::Layer);
         let q = self.moved(q, here, there)?;
         let mask = self.heads.masks[layer];
+        let width = q.dtype().size_in_bytes();
+        Demand::of_attention(&tables.sequences, self.heads, mask, width).note();
         let attended = Stage::Attention.of(|| self.attention.attend(&q, &view, mask))?;
         self.moved(&attended, there, here)
     }

@@ -16,9 +16,11 @@ use crate::placement::DeviceName;
 use crate::quant::{Format, QuantType};
 
 mod attribution;
+mod demand;
 mod stage;
 
 pub use attribution::{Account, Attribution, StageTimes, Work};
+pub use demand::{Demand, Effort};
 pub use stage::Stage;
 
 /// What one step did. Blocks are counted over all pools.
@@ -46,6 +48,8 @@ pub struct StepReport {
     pub preemptions: usize,
     /// What moved between devices.
     pub transfers: Transfers,
+    /// What its tokens asked of the machine.
+    pub demand: Demand,
     /// Name of the attention backend that computed; empty when nothing was computed.
     pub attention: &'static str,
 }
@@ -94,6 +98,10 @@ pub struct Stats {
     pub preemptions: u64,
     /// What moved between devices.
     pub transfers: Transfers,
+    /// Steps that computed prompts and nothing else.
+    pub prefills: Effort,
+    /// Steps that continued sequences and did nothing else.
+    pub decodes: Effort,
     /// What the prefix cache did.
     pub prefix: PrefixStats,
     /// Most blocks ever in use at once.
@@ -126,6 +134,13 @@ impl Stats {
         self.preemptions += report.preemptions as u64;
         self.transfers.count += report.transfers.count;
         self.transfers.bytes += report.transfers.bytes;
+        let (effort, tokens) = match (report.prefilled, report.decoded) {
+            (prefilled, 0) => (&mut self.prefills, prefilled),
+            (0, decoded) => (&mut self.decodes, decoded),
+            _ => return,
+        };
+        effort.tokens += tokens as u64;
+        effort.demand += report.demand;
     }
 }
 

@@ -64,12 +64,8 @@ impl Text {
                 return Err(TextError::NoTokenizer { model: format!("preset {name}") }.into());
             }
             ModelSource::Gguf { path } => {
-                let (tokenizer, templates) = gguf::open(path)?;
-                return Ok(Self::new(
-                    tokenizer,
-                    templates,
-                    weights::Gguf::open(path)?.eos().into(),
-                ));
+                let (tokenizer, templates, eos) = gguf::open(path)?;
+                return Ok(Self::new(tokenizer, templates, eos));
             }
             ModelSource::Folder { path } => path,
         };

@@ -5,7 +5,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 
 use crate::quant::Quantised;
-use crate::telemetry::Stage;
+use crate::telemetry::{Demand, Stage};
 
 mod cpu;
 
@@ -29,6 +29,21 @@ impl Matrix {
             Self::Dense(weight) => Self::Dense(weight.narrow(0, first, rows)?),
             Self::Quantised(weight) => Self::Quantised(weight.narrow(first..first + rows)?),
         })
+    }
+
+    /// Of `rows` rows times this matrix.
+    fn demand(&self, rows: usize) -> Demand {
+        let (numbers, bytes) = match self {
+            Self::Dense(weight) => {
+                let numbers = weight.elem_count();
+                (numbers, (numbers * weight.dtype().size_in_bytes()) as u64)
+            }
+            Self::Quantised(weight) => {
+                let (rows, inputs) = (weight.rows(), weight.inputs());
+                (rows * inputs, weight.kind().bytes(rows, inputs))
+            }
+        };
+        Demand::of_product(rows, numbers, bytes)
     }
 
     /// `x · wᵀ`.
@@ -88,6 +103,7 @@ impl Linear {
     }
 
     fn multiplied(&self, x: &Tensor) -> Result<Tensor> {
+        self.weight.demand(x.dim(0)?).note();
         let y = self.weight.times(x)?;
         match &self.bias {
             Some(bias) => y.broadcast_add(bias),

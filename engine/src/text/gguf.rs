@@ -22,7 +22,7 @@ use super::Tokenizer;
 use super::template::{DEFAULT, Templates};
 use crate::error::Result;
 use crate::text::TextError;
-use crate::weights::gguf::{File, GgufError, Parts};
+use crate::weights::gguf::{File, GgufError, Parts, eos};
 
 mod pairs;
 mod pattern;
@@ -63,7 +63,8 @@ struct Made {
 }
 
 /// The tokenizer and the templates of the model at `path`, and the ids of its file that end answers.
-pub(super) fn open(path: &Path) -> Result<(Tokenizer, Result<Templates, TextError>)> {
+/// A file that holds nothing else will do.
+pub(super) fn open(path: &Path) -> Result<(Tokenizer, Result<Templates, TextError>, Vec<u32>)> {
     let parts = Parts::open(path)?;
     let file = parts.head();
     let tokenizer = tokenizer(file)?;
@@ -72,7 +73,7 @@ pub(super) fn open(path: &Path) -> Result<(Tokenizer, Result<Templates, TextErro
         true => Err(TextError::NoTemplateInFile { file: file.name().into() }),
         false => Templates::new(templates, tokenizer.special_tokens().clone()),
     };
-    Ok((tokenizer, templates))
+    Ok((tokenizer, templates, eos(file)?))
 }
 
 /// The tokenizer in `file`.
@@ -233,6 +234,3 @@ fn templates(file: &File) -> Result<Vec<(String, String)>, GgufError> {
     }
     Ok(templates)
 }
-
-#[cfg(test)]
-mod tests;

@@ -25,6 +25,7 @@ mod parts;
 mod rope;
 mod value;
 
+pub(crate) use config::eos;
 pub use error::GgufError;
 pub(crate) use file::File;
 pub(crate) use parts::Parts;
@@ -65,7 +66,7 @@ impl Gguf {
             heads: keys.heads()? as usize,
             kv_heads: keys.kv_heads()? as usize,
         };
-        let (config, eos) = (keys.config()?, keys.eos()?);
+        let (config, eos) = (keys.config()?, eos(parts.head())?);
         Ok(Self { parts, names, config, eos })
     }
 
@@ -168,6 +169,3 @@ impl Source for Gguf {
         Ok(Quantised::of(kind, &numbers, device)?)
     }
 }
-
-#[cfg(test)]
-mod tests;

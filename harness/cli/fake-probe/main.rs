@@ -22,6 +22,10 @@ mod plant;
 use plant::Plant;
 
 fn main() {
+    // It has no roof, as probes from before there was one.
+    if std::env::args().any(|arg| arg == "--roof") {
+        std::process::exit(2);
+    }
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line).expect("the order is text");
     if std::env::args().any(|arg| arg == "--until-eof") {
@@ -55,6 +59,18 @@ fn main() {
             let error = "cannot load `config.json`: no such file".into();
             return say(&Message::Failed { error });
         }
+        // Which files a probe is handed.
+        "told-where" => {
+            return say(&Message::Failed { error: format!("{:?}", case.model.source) });
+        }
+        // Has room for two sequences, and by another word for eight.
+        "small" | "roomy" => {
+            let room = if case.attention == "small" { 2 } else { 8 };
+            if case.shape().batch > room {
+                let error = "cannot make the KV pool: out of memory".into();
+                return say(&Message::Failed { error });
+            }
+        }
         "early" => return say_iteration(&case, IterationKind::Timed, &plant),
         _ => (),
     }
@@ -64,6 +80,11 @@ fn main() {
         dtype: None,
         formats: Vec::new(),
         holdings: Vec::new(),
+        prompts: match case.attention.as_str() {
+            "other-prompts" => Some(Digest::of_prompts([[7].as_slice()])),
+            "mute" | "older" => None,
+            _ => Some(Digest::of_prompts([[1, 2].as_slice()])),
+        },
         values: once.into_iter().collect(),
     });
 
@@ -76,6 +97,7 @@ fn main() {
         "garbage" => return write("loading shard 1 of 2 ...\n"),
         "partial" => return write("{\"iteration\":{\"kind\":\"ti"),
         "slow" => std::thread::sleep(Duration::from_millis(150)),
+        "long" => work_long(),
         "silent-end" => return,
         _ => (),
     }
@@ -94,6 +116,23 @@ fn main() {
     if case.attention == "lingering" {
         std::thread::sleep(Duration::from_secs(3600));
     }
+}
+
+/// Ten seconds with eight threads, each of which works and sleeps by turns.
+fn work_long() {
+    let end = std::time::Instant::now() + Duration::from_secs(10);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while std::time::Instant::now() < end {
+                    (0..20_000_u32).for_each(|i| {
+                        std::hint::black_box(i);
+                    });
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            });
+        }
+    });
 }
 
 fn say_iteration(case: &Case, kind: IterationKind, plant: &Plant) {

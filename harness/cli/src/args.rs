@@ -7,9 +7,18 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use windtunnel_ledger::upstream::{Priority, State};
 
+use crate::lock::Patience;
 use crate::scenario::reworded;
 use crate::shard::Shard;
 use crate::subject::Wanted;
+use crate::upstream;
+
+mod baseline;
+
+pub(crate) use baseline::{
+    AboutArgs, AcceptArgs, BaselineArgs, BaselineCommand, DecideArgs, PruneArgs, RecordArgs,
+    ShareArgs,
+};
 
 /// Measures LLM inference engines and shows what changed.
 #[derive(Debug, Parser)]
@@ -31,12 +40,18 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Show what a run would do, how long it would take and how much memory it needs
     List(Selection),
+    /// Download models of a hub, say where they lie and at which commit, and measure nothing
+    Fetch(FetchArgs),
     /// Measure, print a table, keep the records, write a report
     Run(RunArgs),
     /// Say whether a change made anything slower, bigger or wrong, and write it down for a merge
     Gate(GateArgs),
     /// Measure unchanged code against itself: the noise of this machine, and its false alarms
     Calibrate(CalibrateArgs),
+    /// Say whether this machine is fit for measuring, what each shortcoming costs, and what mends it
+    Doctor(DoctorArgs),
+    /// Keep measurements for later changes to be held to, and decide which of them count
+    Baseline(BaselineArgs),
     /// Put two subjects side by side: medians, ratio, spread, verdicts
     Compare(CompareArgs),
     /// Show where the time of a case went, in one subject or in two side by side
@@ -63,8 +78,8 @@ pub(crate) struct Selection {
     #[arg(default_value = "smoke")]
     pub(crate) scenarios: Vec<String>,
 
-    /// Run on these models instead of the scenarios' own: names from `models.toml`, folders, or
-    /// `FOLDER/*` for all models in one
+    /// Run on these models instead of the scenarios' own: names from `models.toml`, folders,
+    /// `FOLDER/*` for all models in one, GGUF files, or `hub:OWNER/NAME`, see `fetch`
     #[arg(short, long, value_name = "MODEL", num_args = 1..)]
     pub(crate) models: Vec<String>,
 
@@ -75,6 +90,18 @@ pub(crate) struct Selection {
     /// Rounds per case and subject, instead of what the scenarios say
     #[arg(short = 'n', long, value_name = "N")]
     pub(crate) rounds: Option<NonZeroU32>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Downloads lie in the cache of Hugging Face's own tools, which find them there. What breaks off goes on \
+where it was, and every file is checked by its digest. These variables are read: HF_HOME, HF_HUB_CACHE, \
+HF_ENDPOINT, HF_TOKEN, HF_TOKEN_PATH, HF_HUB_OFFLINE, HF_HUB_DOWNLOAD_TIMEOUT, and those of proxies.")]
+pub(crate) struct FetchArgs {
+    /// Names from `models.toml`, `hub:OWNER/NAME`, `hub:OWNER/NAME@REVISION`, or a file of such a
+    /// repository, `hub:OWNER/NAME:FILE.gguf`
+    #[arg(required = true, value_name = "MODEL")]
+    pub(crate) models: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -91,6 +118,10 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) attribute: bool,
 
+    /// Try cases again that ran out of memory in an earlier run, or are larger than one that did
+    #[arg(long)]
+    pub(crate) forget_oom: bool,
+
     /// Measure this ready probe and build nothing
     #[arg(long, value_name = "PATH")]
     pub(crate) probe: Option<PathBuf>,
@@ -102,6 +133,10 @@ pub(crate) struct RunArgs {
     /// Measure one part of the cases, of several that take about as long: `2/3`
     #[arg(long, value_name = "PART/OF")]
     pub(crate) shard: Option<Shard>,
+
+    /// Wait for another measuring run on this machine instead of refusing: for so long, or without end
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true)]
+    pub(crate) wait: Option<Option<Patience>>,
 
     /// The file for the records; log and report are written beside it
     #[arg(short, long, value_name = "FILE")]
@@ -141,7 +176,9 @@ pub(crate) struct GateArgs {
     #[arg(short, long = "filter", value_name = "PATTERN")]
     pub(crate) filters: Vec<String>,
 
-    /// What to compare with: a git revision, or a subject as `run` takes it
+    /// What to compare with: a git revision, or a subject as `run` takes it; `baseline` is the
+    /// promoted code nearest to the head, measured beside it where it can be built; `stored` is what
+    /// was kept of it
     #[arg(short, long, value_name = "REV", default_value = "HEAD")]
     pub(crate) base: Base,
 
@@ -168,6 +205,10 @@ pub(crate) struct GateArgs {
     /// Also print findings as annotations for this service
     #[arg(long, value_name = "SERVICE", value_enum)]
     pub(crate) annotate: Option<Service>,
+
+    /// Wait for another measuring run on this machine instead of refusing: for so long, or without end
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true)]
+    pub(crate) wait: Option<Option<Patience>>,
 
     /// The file for the records; everything else is written beside it
     #[arg(short, long, value_name = "FILE")]
@@ -214,9 +255,33 @@ pub(crate) struct CalibrateArgs {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
 
+    /// Wait for another measuring run on this machine instead of refusing: for so long, or without end
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true)]
+    pub(crate) wait: Option<Option<Patience>>,
+
     /// The file for the records; log and report are written beside it
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Findings stop (nothing can be measured), are bad (results are unsteady by more than what matters), minor, \
+not known (never taken for fine) or fine. The noise that is measured is a glance of ten seconds at a \
+small fixed workload, and no substitute for `windtunnel calibrate`.
+
+Measuring is impossible where no records can be written, or where there is neither a way to build a \
+probe (cargo, a C compiler, the sources) nor one that was built before.
+
+Exit codes: 0 something can be measured, 4 nothing can.")]
+pub(crate) struct DoctorArgs {
+    /// Print it for programs: `ci/doctor.schema.json` says what is in it
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Leave out the ten seconds in which noise is measured
+    #[arg(long)]
+    pub(crate) quick: bool,
 }
 
 #[derive(Debug, Args)]
@@ -229,16 +294,27 @@ pub(crate) struct ExplainVerdictArgs {
     pub(crate) run: Option<String>,
 }
 
-/// What a change is compared with, as it is typed: a subject, or the name of a revision.
+/// What a change is compared with, as it is typed.
 #[derive(Clone, Debug)]
-pub(crate) struct Base(pub(crate) Wanted);
+pub(crate) enum Base {
+    /// A subject, or the name of a revision.
+    Subject(Wanted),
+    /// The baseline: built and measured beside the head if that can be, or else its records.
+    Baseline,
+    /// The records of the baseline.
+    Stored,
+}
 
 impl std::str::FromStr for Base {
     type Err = std::convert::Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let revision = || Wanted::Revision(text.to_owned());
-        Ok(Base(text.parse().unwrap_or_else(|_| revision())))
+        Ok(match text {
+            "baseline" => Base::Baseline,
+            "stored" => Base::Stored,
+            _ => Base::Subject(text.parse().unwrap_or_else(|_| revision())),
+        })
     }
 }
 
@@ -255,7 +331,7 @@ pub(crate) struct CompareArgs {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
 
-    /// The base: a run, or `RUN@SUBJECT` where a run holds several
+    /// The base: a run, `RUN@SUBJECT` where a run holds several, or `baseline`
     pub(crate) base: String,
 
     /// The head; left out, the first and the last subject of the base's run are compared
@@ -357,7 +433,7 @@ pub(crate) struct HistoryArgs {
 #[derive(Debug, Args)]
 pub(crate) struct UpstreamArgs {
     /// The integration log
-    #[arg(long, value_name = "FILE", default_value = "engine/upstream.toml", global = true)]
+    #[arg(long, value_name = "FILE", default_value = upstream::LOG, global = true)]
     pub(crate) log: PathBuf,
 
     #[command(subcommand)]

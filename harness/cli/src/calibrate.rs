@@ -8,11 +8,12 @@ use windtunnel_ledger::gate::Terms;
 use windtunnel_ledger::store::Contents;
 
 use crate::args::CalibrateArgs;
+use crate::lock::{Patience, Queue};
 use crate::progress::Progress;
 use crate::runs::{page_of, write_report};
 use crate::session::{self, Setup};
 use crate::workspace::Workspace;
-use crate::{exit, gate, machine, plan, run, scenario, show, subject};
+use crate::{baseline, exit, gate, hub, plan, run, scenario, show, subject};
 
 /// Fewest pairs of a case: fewer tell little of its noise.
 const LEAST_PAIRS: u32 = 20;
@@ -31,11 +32,14 @@ pub(crate) fn calibrate(
         policy.budget.pairs
     );
     let scenarios = scenario::load(workspace, &args.scenarios, &args.models)?;
-    let plan = plan::expand(&scenarios, &args.filters, Some(policy.budget.pairs));
+    let mut plan = plan::expand(&scenarios, &args.filters, Some(policy.budget.pairs));
     if plan.cases.is_empty() {
         show::note("nothing to measure; `windtunnel list` shows the cases");
         return Ok(exit::INVALID);
     }
+    let queue = Queue { patience: Patience::of(args.wait), progress };
+    queue.look()?;
+    hub::fetch(&mut plan, progress)?;
     let built = subject::build(workspace, &args.subject, &args.features, progress)?;
     // Judged as if nothing were known: what is known is to be found out.
     let terms = Terms { least_pairs: LEAST_PAIRS, ..Terms::of(policy) };
@@ -45,6 +49,7 @@ pub(crate) fn calibrate(
         scenarios: &args.scenarios,
         out: args.out.as_deref(),
         gate: Some(terms.clone()),
+        queue,
     };
     let mut begun = session::open(workspace, setup)?;
     begun.announce("gate", progress);
@@ -60,7 +65,7 @@ pub(crate) fn calibrate(
         "nothing could be judged, so nothing is known of this machine; see {}",
         show::path(&page)
     );
-    let key = machine::read().key();
+    let key = baseline::this_machine();
     let known = read(workspace, &key)?;
     let mut known = known.unwrap_or_else(|| Calibration { machine: key, sessions: Vec::new() });
     let alarms = found.alarms;
@@ -69,6 +74,11 @@ pub(crate) fn calibrate(
     show::result(&show::calibration(&known))?;
     show::result(&format!("kept in {}\nreport: {}\n", show::path(&file), show::path(&page)))?;
     Ok(if alarms == 0 { exit::PASS } else { exit::INVALID })
+}
+
+/// What is known of this kind of machine; none if it was never calibrated.
+pub(crate) fn known(workspace: &Workspace) -> Result<Option<Calibration>> {
+    read(workspace, &baseline::this_machine())
 }
 
 /// What a judge is told of machines of this kind.

@@ -1,21 +1,31 @@
 //! `windtunnel compare`: two subjects, of one run or of two.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, bail};
 use windtunnel_ledger::calibration::Floors;
 use windtunnel_ledger::compare::{Comparison, Pair, compare};
-use windtunnel_ledger::gate::{Setting, Terms};
-use windtunnel_ledger::record::Record;
+use windtunnel_ledger::gate::{Policies, Setting, Terms};
+use windtunnel_ledger::policy::PolicyHash;
+use windtunnel_ledger::record::{Record, Subject};
 use windtunnel_ledger::store::{self, Contents};
 use windtunnel_ledger::verdict::Verdict;
 
 use crate::args::CompareArgs;
 use crate::runs::find_run;
 use crate::workspace::Workspace;
-use crate::{calibrate, exit, gate, show};
+use crate::{baseline, calibrate, exit, gate, show, upstream};
 
 /// Shows what the arguments name side by side.
 pub(crate) fn side_by_side(workspace: &Workspace, args: &CompareArgs) -> Result<u8> {
     let (base, head) = match &args.head {
+        Some(head) if args.base == "baseline" => {
+            let head = Side::read(workspace, head)?;
+            match Side::of_baseline(workspace, &head)? {
+                Ok(base) => (base, head),
+                Err(none) => return Ok(baseline::nothing(&none)),
+            }
+        }
         Some(head) => (Side::read(workspace, &args.base)?, Side::read(workspace, head)?),
         None => {
             let contents = store::read(&find_run(workspace, &args.base)?)?;
@@ -38,7 +48,12 @@ pub(crate) fn side_by_side(workspace: &Workspace, args: &CompareArgs) -> Result<
     let known = head.records.last().map(|record| record.environment.machine.key());
     let floors =
         known.map_or_else(|| Ok(Floors::default()), |key| calibrate::floors(workspace, &key))?;
-    let terms = Terms { floors, setting: setting(&base, &head), ..Terms::of(policy) };
+    let terms = Terms {
+        floors,
+        setting: setting(&base, &head),
+        policies: policies(&base, &head),
+        ..Terms::of(policy)
+    };
     let report = windtunnel_ledger::gate::compare(&base.records, &head.records, &terms);
     show::result(&format!("\n{}", show::verdicts_of(&report)))?;
     let has_rows =
@@ -61,6 +76,12 @@ fn setting(base: &Side, head: &Side) -> Setting {
     }
 }
 
+/// By which policies both sides were judged, if both were.
+fn policies(base: &Side, head: &Side) -> Option<Policies> {
+    let (base, head) = (base.policy.clone()?, head.policy.clone()?);
+    Some(Policies { base, head })
+}
+
 /// Shows the subjects of a run beside its first one, and tells whether one of them is broken.
 pub(crate) fn subjects(contents: &Contents) -> Result<bool> {
     let [base, heads @ ..] = contents.run.subjects.as_slice() else { return Ok(false) };
@@ -81,6 +102,8 @@ pub(crate) struct Side {
     pub(crate) name: String,
     /// What it left.
     pub(crate) records: Vec<Record>,
+    /// By which policy it was judged, if it was.
+    policy: Option<PolicyHash>,
 }
 
 impl Side {
@@ -91,31 +114,61 @@ impl Side {
             _ => (text, None),
         };
         let contents = store::read(&find_run(workspace, run)?)?;
-        let subject = match (subject, contents.run.subjects.as_slice()) {
-            (Some(subject), _) => subject.to_owned(),
-            (None, [only]) => only.name.clone(),
-            (None, several) => {
-                let names: Vec<String> =
-                    several.iter().map(|s| format!("`{run}@{}`", s.name)).collect();
-                bail!("run `{run}` has several subjects: name one of {}", names.join(", "));
-            }
-        };
+        let subject = subject_of(&contents, run, subject)?.name.clone();
         Side::of(&contents, &subject)
+    }
+
+    /// The baseline that `head` is held to; why there is none, if there is none.
+    fn of_baseline(workspace: &Workspace, head: &Side) -> Result<Result<Side, String>> {
+        let log = upstream::read(workspace, Path::new(upstream::LOG))?;
+        let last = head.records.last().context("the head has no record to compare")?;
+        let at = baseline::upstream_of(workspace, Path::new(upstream::LOG), &last.subject);
+        // Where the head comes from unknown code, it is taken to follow the working tree.
+        let at = at.unwrap_or_else(|_| log.considered.clone());
+        let machine = last.environment.machine.key();
+        Ok(match baseline::held(workspace, &log, &at, &machine)? {
+            Ok(held) => Ok(Side {
+                name: format!("baseline {}", held.origin),
+                records: baseline::records_of(&held.sessions)?,
+                policy: Some(held.policy),
+            }),
+            Err(none) => Err(none),
+        })
     }
 
     /// The subject `name` of a run.
     pub(crate) fn of(contents: &Contents, name: &str) -> Result<Side> {
-        let subjects = &contents.run.subjects;
-        let subject = subjects.iter().find(|subject| subject.name == name).with_context(|| {
-            let names: Vec<String> = subjects.iter().map(|s| format!("`{}`", s.name)).collect();
-            format!(
-                "run `{}` has no subject `{name}`; it has {}",
-                contents.run.id.0,
-                names.join(", ")
-            )
-        })?;
+        let subject = subject_of(contents, &contents.run.id.0, Some(name))?;
         let records = contents.records.iter().filter(|record| record.subject == *subject);
         let name = format!("{subject} of {}", contents.run.id.0);
-        Ok(Side { name, records: records.cloned().collect() })
+        let policy = contents.run.gate.as_ref().map(|terms| terms.policy.hash());
+        Ok(Side { name, records: records.cloned().collect(), policy })
+    }
+}
+
+/// The subject of a run that is named, or else its only one. `run` is how the run was named.
+pub(crate) fn subject_of<'a>(
+    contents: &'a Contents,
+    run: &str,
+    named: Option<&str>,
+) -> Result<&'a Subject> {
+    let subjects = &contents.run.subjects;
+    match (named, subjects.as_slice()) {
+        (Some(name), _) => {
+            subjects.iter().find(|subject| subject.name == name).with_context(|| {
+                let names: Vec<String> = subjects.iter().map(|s| format!("`{}`", s.name)).collect();
+                format!(
+                    "run `{}` has no subject `{name}`; it has {}",
+                    contents.run.id.0,
+                    names.join(", ")
+                )
+            })
+        }
+        (None, [only]) => Ok(only),
+        (None, several) => {
+            let names: Vec<String> =
+                several.iter().map(|s| format!("`{run}@{}`", s.name)).collect();
+            bail!("run `{run}` has several subjects: name one of {}", names.join(", "));
+        }
     }
 }

@@ -27,10 +27,10 @@ struct Counts {
 
 /// Time of all processors together, in ticks.
 #[derive(Clone, Copy)]
-struct Cpu {
+pub(crate) struct Cpu {
     all: u64,
-    idle: u64,
-    stolen: u64,
+    pub(crate) idle: u64,
+    pub(crate) stolen: u64,
 }
 
 impl Before {
@@ -59,9 +59,9 @@ impl Before {
 }
 
 /// Which share of the time from `before` to `after` was of one kind.
-fn share(before: Option<Cpu>, after: Option<Cpu>, kind: fn(&Cpu) -> u64) -> Option<f64> {
+pub(crate) fn share(before: Option<Cpu>, after: Option<Cpu>, kind: fn(&Cpu) -> u64) -> Option<f64> {
     let (before, after) = (before?, after?);
-    let all = after.all.saturating_sub(before.all);
+    let all = after.ticks_since(before);
     (all > 0).then(|| kind(&after).saturating_sub(kind(&before)) as f64 / all as f64)
 }
 
@@ -81,11 +81,21 @@ impl Counts {
 impl Cpu {
     /// Of the first line of `/proc/stat`: user, nice, system, idle, waiting for disks, interrupts
     /// (twice), stolen. Guests come after that, and are part of the user's.
-    fn of(stat: &str) -> Option<Cpu> {
+    pub(crate) fn of(stat: &str) -> Option<Cpu> {
         let line = stat.lines().next()?.strip_prefix("cpu ")?;
         let ticks: Vec<u64> = line.split_whitespace().map_while(|n| n.parse().ok()).collect();
         let [_, _, _, idle, waiting, _, _, stolen, ..] = ticks[..] else { return None };
         Some(Cpu { all: ticks.iter().take(8).sum(), idle: idle + waiting, stolen })
+    }
+
+    /// Ticks of all processors together since `earlier`.
+    pub(crate) fn ticks_since(self, earlier: Cpu) -> u64 {
+        self.all.saturating_sub(earlier.all)
+    }
+
+    /// Which share of all time a hypervisor has given to others since the start.
+    pub(crate) fn stolen_share(self) -> Option<f64> {
+        (self.all > 0).then(|| self.stolen as f64 / self.all as f64)
     }
 }
 

@@ -14,5 +14,5 @@ pub(crate) const INVALID: u8 = 4;
 pub(crate) const BROKEN: u8 = 5;
 /// A bug of ours.
 pub(crate) const BUG: u8 = 70;
-/// Another run is writing to the same file.
+/// Another run measures on this machine, or writes to the same file.
 pub(crate) const BUSY: u8 = 75;

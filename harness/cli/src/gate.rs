@@ -11,18 +11,20 @@ use windtunnel_ledger::record::Subject;
 use windtunnel_ledger::store::Contents;
 use windtunnel_ledger::verdict::Verdict;
 
-use crate::args::{GateArgs, Service};
+use crate::args::{Base, GateArgs, Service};
+use crate::lock::{Patience, Queue};
 use crate::plan::{self, Plan};
 use crate::progress::Progress;
 use crate::runs::{page_of, write_report};
 use crate::session::{self, Session, Setup};
 use crate::subject::{self, Built};
 use crate::workspace::Workspace;
-use crate::{calibrate, estimate, exit, machine, run, scenario, show};
+use crate::{baseline, calibrate, estimate, exit, hub, run, scenario, show};
 
 mod annotations;
 mod document;
 mod junit;
+pub(crate) mod stored;
 mod summary;
 
 /// The policy that applies where a workspace has none of its own.
@@ -30,9 +32,10 @@ const POLICY: &str = include_str!("../../../ci/gate.toml");
 
 /// Measures what the arguments name, and judges it.
 pub(crate) fn gate(workspace: &Workspace, args: &GateArgs, progress: Progress) -> Result<u8> {
+    let queue = Queue { patience: Patience::of(args.wait), progress };
     let session = match &args.resume {
-        Some(run) => session::resume(workspace, run.as_deref())?,
-        None => match begin(workspace, args, progress)? {
+        Some(run) => session::resume(workspace, run.as_deref(), queue)?,
+        None => match begin(workspace, args, queue)? {
             Some(session) => session,
             None => return Ok(exit::INVALID),
         },
@@ -50,7 +53,7 @@ pub(crate) fn gate(workspace: &Workspace, args: &GateArgs, progress: Progress) -
 }
 
 /// Builds both sides and begins the run; none if there is nothing to measure.
-fn begin(workspace: &Workspace, args: &GateArgs, progress: Progress) -> Result<Option<Session>> {
+fn begin(workspace: &Workspace, args: &GateArgs, queue: Queue) -> Result<Option<Session>> {
     session::check_out(args.out.as_deref())?;
     let policy = read_policy(workspace, args.policy.as_deref())?;
     let scenarios = scenario::load(workspace, &args.scenarios, &args.models)?;
@@ -67,16 +70,39 @@ fn begin(workspace: &Workspace, args: &GateArgs, progress: Progress) -> Result<O
         ));
         return Ok(None);
     }
-    let base = subject::build(workspace, &args.base.0, &args.features, progress)?;
-    let head = subject::build(workspace, &args.subject, &args.features, progress)?;
-    let floors = calibrate::floors(workspace, &machine::read().key())?;
+    queue.look()?;
+    hub::fetch(&mut plan, queue.progress)?;
+    let progress = queue.progress;
+    let floors = calibrate::floors(workspace, &baseline::this_machine())?;
     let terms = Terms { floors, unseen, ..Terms::of(policy) };
+    let base = match &args.base {
+        Base::Subject(wanted) => subject::build(workspace, wanted, &args.features, progress)?,
+        Base::Baseline | Base::Stored => {
+            let held = match stored::held(workspace, args)? {
+                Ok(held) => held,
+                Err(none) => {
+                    baseline::nothing(&none);
+                    return Ok(None);
+                }
+            };
+            match stored::beside(workspace, args, &held, progress)? {
+                Some(base) => base,
+                None => {
+                    let head = subject::build(workspace, &args.subject, &args.features, progress)?;
+                    let begun = stored::begin(workspace, args, plan, head, terms, held, queue);
+                    return begun.map(Some);
+                }
+            }
+        }
+    };
+    let head = subject::build(workspace, &args.subject, &args.features, progress)?;
     let setup = Setup {
         plan,
         built: arms(base, head),
         scenarios: &args.scenarios,
         out: args.out.as_deref(),
         gate: Some(terms),
+        queue,
     };
     session::open(workspace, setup).map(Some)
 }
@@ -155,6 +181,7 @@ pub(crate) fn conclude(
         )
     })?;
     session.announce("gate", progress);
+    stored::complete(workspace, &mut session, &terms)?;
     run::measure_gate(&mut session, &terms, workspace, progress)?;
 
     let Session { run, records, path, .. } = session;

@@ -21,7 +21,7 @@ pub(crate) fn read() -> Machine {
 }
 
 /// The machine below `root`, of which this process may use so many `threads`.
-fn of(root: &Root, threads: u32) -> Machine {
+pub(crate) fn of(root: &Root, threads: u32) -> Machine {
     let cpuinfo = root.text("proc/cpuinfo").unwrap_or_default();
     Machine {
         cpu: cpu::name(&cpuinfo).unwrap_or_default(),
@@ -60,6 +60,11 @@ pub(crate) fn out_of_memory_kills() -> u64 {
         line.and_then(|count| count.trim().parse::<u64>().ok()).unwrap_or(0)
     };
     count("proc/vmstat") + count("sys/fs/cgroup/memory.events")
+}
+
+/// Memory that the control group of this process may use; none without a limit.
+pub(crate) fn memory_limit(root: &Root) -> Option<Bytes> {
+    cgroup::memory(root)
 }
 
 /// Main memory, or the limit of the control group if that is lower.

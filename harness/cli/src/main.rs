@@ -5,21 +5,28 @@
 //! nothing but the engine, and a machine without a GPU can read what one with a GPU recorded.
 
 mod args;
+mod baseline;
 mod calibrate;
 mod compare;
 mod conditions;
+mod doctor;
 mod estimate;
 mod exit;
 mod explain;
 mod explain_verdict;
+mod fetch;
 mod gate;
+mod gguf;
 mod history;
+mod hub;
 mod judge;
+mod lock;
 mod machine;
 mod merge;
 mod plan;
 mod policy;
 mod progress;
+mod roof;
 mod run;
 mod runs;
 mod scenario;
@@ -27,6 +34,7 @@ mod session;
 mod shard;
 mod show;
 mod spawn;
+mod starved;
 mod subject;
 mod upstream;
 mod watch;
@@ -42,10 +50,12 @@ use windtunnel_ledger::store::{self, Contents, StoreError};
 use windtunnel_ledger::summary::{Caveat, Summary, summarise};
 
 use args::{Cli, Command, ReportArgs, RunArgs, Selection};
+use lock::{Patience, Queue};
 use plan::Plan;
 use progress::{Progress, Voice};
 use runs::{find_run, newest_runs, page_of, write_report};
 use session::Session;
+use starved::Memory;
 use workspace::Workspace;
 
 fn main() -> ExitCode {
@@ -55,7 +65,8 @@ fn main() -> ExitCode {
         Ok(Ok(code)) => ExitCode::from(code),
         Ok(Err(error)) => {
             show::error(&error);
-            let busy = matches!(error.downcast_ref(), Some(StoreError::Busy { .. }));
+            let busy = matches!(error.downcast_ref(), Some(StoreError::Busy { .. }))
+                || error.is::<lock::Busy>();
             ExitCode::from(if busy { exit::BUSY } else { exit::USAGE })
         }
         Err(_) => ExitCode::from(exit::BUG),
@@ -71,11 +82,14 @@ fn dispatch(cli: Cli) -> Result<u8> {
     let voice = if cli.quiet { Voice::Quiet } else { Voice::Normal };
     match cli.command {
         Command::List(selection) => list(&workspace, &selection),
+        Command::Fetch(args) => fetch::fetch(&workspace, &args, Progress::choose(voice)),
         Command::Run(args) => measure(&workspace, &args, Progress::choose(voice)),
         Command::Gate(args) => gate::gate(&workspace, &args, Progress::choose(voice)),
         Command::Calibrate(args) => {
             calibrate::calibrate(&workspace, &args, Progress::choose(voice))
         }
+        Command::Doctor(args) => doctor::doctor(&workspace, &args, Progress::choose(voice)),
+        Command::Baseline(args) => baseline::baseline(&workspace, &args, Progress::choose(voice)),
         Command::Compare(args) => compare::side_by_side(&workspace, &args),
         Command::Explain(args) => explain::explain(&workspace, &args),
         Command::ExplainVerdict(args) => explain_verdict::verdict(&workspace, &args),
@@ -88,8 +102,9 @@ fn dispatch(cli: Cli) -> Result<u8> {
 }
 
 fn list(workspace: &Workspace, selection: &Selection) -> Result<u8> {
-    let plan = expand(workspace, selection)?;
-    show::result(&show::plan(&plan, &estimate::of_plan(workspace, &plan)))?;
+    let mut plan = expand(workspace, selection)?;
+    let outlooks = hub::look(&mut plan)?;
+    show::result(&show::plan(&plan, &estimate::of_plan(workspace, &plan), &outlooks))?;
     Ok(if plan.cases.is_empty() { exit::INVALID } else { exit::PASS })
 }
 
@@ -100,8 +115,9 @@ fn expand(workspace: &Workspace, selection: &Selection) -> Result<Plan> {
 
 fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<u8> {
     let rules = args.policy.as_deref().map(policy::conditions).transpose()?;
+    let queue = Queue { patience: Patience::of(args.wait), progress };
     let mut session = match &args.resume {
-        Some(run) => session::resume(workspace, run.as_deref())?,
+        Some(run) => session::resume(workspace, run.as_deref(), queue)?,
         None => {
             let mut plan = expand(workspace, &args.selection)?;
             if let Some(shard) = args.shard {
@@ -115,14 +131,15 @@ fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<
                 ));
                 return Ok(exit::INVALID);
             }
-            session::begin(workspace, args, plan, progress)?
+            session::begin(workspace, args, plan, queue)?
         }
     };
     if session.run.gate.is_some() {
         return gate::conclude(workspace, session, progress);
     }
     session.announce("run", progress);
-    run::measure(&mut session, workspace, rules.as_ref(), progress)?;
+    let memory = if args.forget_oom { Memory::Forgotten } else { Memory::Kept };
+    run::measure(&mut session, workspace, rules.as_ref(), memory, progress)?;
 
     let Session { run, records, path, .. } = session;
     let contents = Contents { run, records, torn: false };

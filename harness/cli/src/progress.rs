@@ -2,10 +2,11 @@
 //! when told to be quiet. All of it on stderr.
 
 use std::io::IsTerminal;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use windtunnel_ledger::unit::Nanos;
+use windtunnel_ledger::unit::{Bytes, Nanos};
 
 use crate::show;
 
@@ -68,6 +69,23 @@ impl Progress {
         }
     }
 
+    /// Begins to download `files` files of `what`, of `size` together.
+    pub(crate) fn download(self, what: &str, files: usize, size: Bytes) -> DownloadBar {
+        self.line(&format!("downloading {what}: {}, {size}", show::count(files, "file")));
+        let bar = self.bar(size.0);
+        bar.set_style(style("{spinner} downloading {prefix} {bar:24} {binary_bytes}/{binary_total_bytes}, {binary_bytes_per_sec}, about {eta} left: {wide_msg}"));
+        bar.set_prefix(what.to_owned());
+        bar.enable_steady_tick(TICK);
+        DownloadBar { progress: self, bar, files, done: AtomicUsize::new(0) }
+    }
+
+    /// Says something that matters, unless nothing is to be said.
+    pub(crate) fn note(self, text: &str) {
+        if self != Progress::Quiet {
+            show::note(text);
+        }
+    }
+
     fn bar(self, length: u64) -> ProgressBar {
         let target = match self {
             Progress::Bar => ProgressDrawTarget::stderr(),
@@ -104,6 +122,45 @@ impl BuildBar {
 }
 
 impl Drop for BuildBar {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// The progress of one download, which several threads share.
+pub(crate) struct DownloadBar {
+    progress: Progress,
+    bar: ProgressBar,
+    files: usize,
+    done: AtomicUsize,
+}
+
+impl DownloadBar {
+    /// So many bytes are there.
+    pub(crate) fn add(&self, bytes: u64) {
+        self.bar.inc(bytes);
+    }
+
+    /// So many bytes have to come once more.
+    pub(crate) fn take_back(&self, bytes: u64) {
+        self.bar.dec(bytes);
+    }
+
+    /// What is going on.
+    pub(crate) fn say(&self, what: &str) {
+        self.bar.set_message(what.to_owned());
+        self.progress.line(what);
+    }
+
+    /// All of a file is there.
+    pub(crate) fn file_done(&self, path: &str, size: Bytes) {
+        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+        self.bar.set_message(format!("{done} of {} files", self.files));
+        self.progress.line(&format!("[{done}/{}] {path} ({size})", self.files));
+    }
+}
+
+impl Drop for DownloadBar {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }

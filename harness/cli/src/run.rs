@@ -5,6 +5,7 @@
 //! run one after the other, and every second round in the opposite order. A record is on disk
 //! before the next child starts.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -18,16 +19,20 @@ use windtunnel_ledger::conditions::Rules;
 use windtunnel_ledger::environment::{Environment, Machine};
 use windtunnel_ledger::gate::{self, Terms};
 use windtunnel_ledger::metric::Metric;
-use windtunnel_ledger::record::{Conditions, Failure, Outcome, Planned, Record, Run, Subject};
+use windtunnel_ledger::record::{Conditions, Outcome, Planned, Record, Run, Subject};
+use windtunnel_ledger::roof::{Roof, has_roof};
 use windtunnel_ledger::stats;
 use windtunnel_ledger::unit::Nanos;
 use windtunnel_ledger::wire::Purpose;
 
 use crate::conditions::Before;
+use crate::hub::{self, Hub};
 use crate::machine::{self, Root};
 use crate::progress::Progress;
+use crate::roof;
 use crate::session::Session;
 use crate::spawn::{self, Errand, Left};
+use crate::starved::{Memory, Starved};
 use crate::subject::Built;
 use crate::watch::{self, Gpus};
 use crate::workspace::Workspace;
@@ -40,9 +45,13 @@ pub(crate) fn measure(
     session: &mut Session,
     workspace: &Workspace,
     rules: Option<&Rules>,
+    memory: Memory,
     progress: Progress,
 ) -> Result<()> {
     let mut place = Place::of(session, workspace, rules)?;
+    let key = place.machine.key();
+    let reports = workspace.reports();
+    place.starved = Some(Starved::known(&reports, &key, &session.records, memory));
     let due = schedule(&session.run);
     place.rounds(session, due, progress)
 }
@@ -85,8 +94,14 @@ struct Place<'a> {
     workspace: &'a Workspace,
     machine: Machine,
     gpus: Option<Arc<dyn Gpus>>,
+    /// Where models of a hub lie, if there are any.
+    hub: Option<Hub>,
     /// Conditions under which a round is void.
     rules: Option<&'a Rules>,
+    /// What each subject of the session finds this machine can do at best.
+    roofs: Vec<Option<Roof>>,
+    /// What ran out of memory before; none where that is to be found out.
+    starved: Option<Starved>,
     log: Log,
 }
 
@@ -107,12 +122,19 @@ impl<'a> Place<'a> {
             );
         }
         let log = Log::open(&session.path.with_extension("log"))?;
-        Ok(Place { workspace, machine, gpus, rules, log })
+        let hub = hub::of(session.run.cases.iter().map(|planned| &planned.case))?;
+        let asked = session.run.cases.iter().any(|planned| has_roof(&planned.case));
+        let roof = |built: &Built| {
+            let probe = built.probe.as_ref().ok().filter(|_| asked)?;
+            roof::of(workspace, probe, &machine.boot)
+        };
+        let roofs = session.built.iter().map(roof).collect();
+        Ok(Place { workspace, machine, gpus, hub, rules, roofs, starved: None, log })
     }
 
     /// Measures those of `due` that no record holds yet.
     fn rounds(&mut self, session: &mut Session, due: Vec<Due>, progress: Progress) -> Result<()> {
-        let Session { run, built, times, path: _, store, records } = session;
+        let Session { run, built, times, store, records, .. } = session;
         let time = |due: &Due| times.get(due.case).copied().flatten().unwrap_or(UNKNOWN_TIME);
         let mut over = Over::from(records.as_slice(), self.rules);
         let due: Vec<Due> = due.into_iter().filter(|due| !over.contains(run, *due)).collect();
@@ -142,6 +164,9 @@ impl<'a> Place<'a> {
             loop {
                 let record = self.one_round(run, due, built_one, command.clone());
                 store.append(&record)?;
+                if let Some(starved) = &mut self.starved {
+                    starved.add(&record);
+                }
                 let result = headline(&record.outcome, case);
                 self.log.write(&format!("  {result} ({})", record.conditions.wall))?;
                 over.add(&record);
@@ -162,25 +187,39 @@ impl<'a> Place<'a> {
     fn command(&self, built: &Built, case: &Case, purpose: Purpose) -> String {
         let Ok(probe) = &built.probe else { return String::new() };
         let probe = probe.strip_prefix(self.workspace.root()).unwrap_or(probe);
-        spawn::shell_line(probe, case, purpose)
+        spawn::shell_line(probe, &self.localised(case), purpose)
+    }
+
+    /// A case as a probe reads it: it has no network, and is told where files lie.
+    fn localised<'c>(&self, case: &'c Case) -> Cow<'c, Case> {
+        match &self.hub {
+            Some(hub) => Cow::Owned(hub.localised(case)),
+            None => Cow::Borrowed(case),
+        }
     }
 
     fn one_round(&self, run: &Run, due: Due, built: &Built, command: String) -> Record {
         let case = &run.cases[due.case].case;
         let before = Before::read(Root::here());
         let at = Timestamp::now();
-        let left = match &built.probe {
-            Ok(probe) => {
+        let starved = self.starved.as_ref();
+        let starved = starved.and_then(|known| known.reason(&built.subject, case, &run.id));
+        let left = match (&built.probe, starved) {
+            (Err(failure), _) => nothing(Outcome::Failed(failure.clone())),
+            (Ok(_), Some(reason)) => nothing(Outcome::Skipped(reason)),
+            (Ok(probe), None) => {
+                let case = &self.localised(case);
                 let errand = Errand { case, purpose: due.purpose, gpus: self.gpus.clone() };
                 spawn::run(probe, self.workspace.root(), errand)
             }
-            Err(failure) => not_built(failure),
         };
         let conditions = before.until_now(left.wall);
         let conditions = match &left.trace {
             Some(trace) => conditions.with(trace),
             None => conditions,
         };
+        let roof = self.roofs.get(due.subject).copied().flatten().filter(|_| has_roof(case));
+        let conditions = Conditions { roof, ..conditions };
         Record {
             run: run.id.clone(),
             round: due.round,
@@ -306,8 +345,8 @@ impl Over {
     }
 }
 
-fn not_built(failure: &Failure) -> Left {
-    let outcome = Outcome::Failed(failure.clone());
+/// What is left where no child was started.
+fn nothing(outcome: Outcome) -> Left {
     Left { build: None, outcome, wall: Nanos(0), trace: None }
 }
 

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 use toml::Spanned;
-use windtunnel_ledger::case::{Topology, Workload};
+use windtunnel_ledger::case::{Model, Topology, Workload};
 use windtunnel_ledger::unit::Nanos;
 
 use crate::workspace::Workspace;
@@ -29,9 +29,9 @@ mod wishes;
 pub(crate) use axes::{Matrix, Point};
 pub(crate) use bounds::Bounds;
 pub(crate) use kind::Kind;
-pub(crate) use models::KnownModel;
+pub(crate) use models::{KnownModel, stored};
 pub(crate) use skip::Skip;
-pub(crate) use text::{parse, reworded};
+pub(crate) use text::{nearest, parse, reworded};
 
 use bounds::{BoundsFile, DefaultSlo, DefaultTolerance, SloFile, ToleranceFile};
 use models::Models;
@@ -114,8 +114,8 @@ pub(crate) enum ScenarioError {
     Unknown { wanted: String, dir: PathBuf, near: Option<String>, known: Vec<String> },
     #[error("`{}`, line {line}: {message}\n{excerpt}", path.display())]
     Invalid { path: PathBuf, line: usize, message: String, excerpt: String },
-    #[error("`--models {wanted}`: {problem}")]
-    NoModel { wanted: String, problem: String },
+    #[error("`{asked} {wanted}`: {problem}")]
+    NoModel { asked: &'static str, wanted: String, problem: String },
     #[error("`{}` and `{}` are both called `{name}`: rename one", first.display(), second.display())]
     SameName { name: String, first: PathBuf, second: PathBuf },
 }
@@ -138,7 +138,7 @@ pub(crate) fn load(
     own: &[String],
 ) -> Result<Vec<Scenario>, ScenarioError> {
     let models = Models::read(workspace)?;
-    let own = models.named(own)?;
+    let own = models.named(own, "--models")?;
     let defaults = defaults(workspace)?;
     let mut files: Vec<(String, PathBuf)> = Vec::new();
     for word in wanted {
@@ -162,6 +162,15 @@ pub(crate) fn load(
             resolve(name, parse(shown, &text)?, &defaults, &models, &own, (workspace, &source))
         })
         .collect()
+}
+
+/// The models that a user names, without any scenario.
+pub(crate) fn models(
+    workspace: &Workspace,
+    wanted: &[String],
+) -> Result<Vec<Model>, ScenarioError> {
+    let known = Models::read(workspace)?.named(wanted, "fetch")?;
+    Ok(known.into_iter().map(|known| known.model).collect())
 }
 
 /// What a scenario gets where it says nothing.

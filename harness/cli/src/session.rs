@@ -5,18 +5,19 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use jiff::Timestamp;
 use windtunnel_ledger::case::Case;
-use windtunnel_ledger::gate::Terms;
-use windtunnel_ledger::record::{Record, Run, RunId};
+use windtunnel_ledger::gate::{Arm, Setting, Terms};
+use windtunnel_ledger::record::{Record, Run, RunId, Subject};
 use windtunnel_ledger::store::{self, Contents, Store};
 use windtunnel_ledger::unit::Nanos;
 
 use crate::args::RunArgs;
+use crate::lock::{Locks, Queue};
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::runs::{find_run, newest_runs};
 use crate::subject::{self, Built, Wanted};
 use crate::workspace::Workspace;
-use crate::{estimate, run, show};
+use crate::{estimate, gate, hub, run, show};
 
 /// A run that is being measured.
 pub(crate) struct Session {
@@ -32,6 +33,9 @@ pub(crate) struct Session {
     pub(crate) store: Store,
     /// What it has left so far.
     pub(crate) records: Vec<Record>,
+    /// The right to measure on this machine.
+    #[expect(dead_code, reason = "held rather than read: it ends with the session")]
+    pub(crate) locks: Locks,
 }
 
 impl Session {
@@ -51,9 +55,11 @@ pub(crate) fn begin(
     workspace: &Workspace,
     args: &RunArgs,
     mut plan: Plan,
-    progress: Progress,
+    queue: Queue,
 ) -> Result<Session> {
     check_out(args.out.as_deref())?;
+    queue.look()?;
+    hub::fetch(&mut plan, queue.progress)?;
     estimate::tighten_deadlines(workspace, &mut plan);
     for planned in &mut plan.cases {
         planned.attributions = u32::from(args.attribute);
@@ -68,10 +74,10 @@ pub(crate) fn begin(
     {
         bail!("subject `{}` is named twice", twice.1);
     }
-    let build = |subject| subject::build(workspace, subject, &args.features, progress);
+    let build = |subject| subject::build(workspace, subject, &args.features, queue.progress);
     let built = wanted.iter().map(build).collect::<Result<Vec<_>>>()?;
     let scenarios = &args.selection.scenarios;
-    open(workspace, Setup { plan, built, scenarios, out: args.out.as_deref(), gate: None })
+    open(workspace, Setup { plan, built, scenarios, out: args.out.as_deref(), gate: None, queue })
 }
 
 /// Complains about a file for records that log and report could not stand beside.
@@ -97,11 +103,14 @@ pub(crate) struct Setup<'a> {
     pub(crate) out: Option<&'a Path>,
     /// What its second subject is held to.
     pub(crate) gate: Option<Terms>,
+    /// How it comes to its turn on this machine.
+    pub(crate) queue: Queue,
 }
 
-/// Begins the file of a run.
+/// Waits for its turn and begins the file of a run.
 pub(crate) fn open(workspace: &Workspace, setup: Setup<'_>) -> Result<Session> {
-    let Setup { plan, built, scenarios, out, gate } = setup;
+    let Setup { plan, built, scenarios, out, gate, queue } = setup;
+    let locks = queue.take()?;
     let times =
         estimate::of_plan(workspace, &plan).into_iter().map(|estimate| estimate.time).collect();
     let now = Timestamp::now();
@@ -123,7 +132,7 @@ pub(crate) fn open(workspace: &Workspace, setup: Setup<'_>) -> Result<Session> {
         gate,
     };
     let store = Store::create(&path, &run)?;
-    Ok(Session { run, built, times, path, store, records: Vec::new() })
+    Ok(Session { run, built, times, path, store, records: Vec::new(), locks })
 }
 
 /// The words of the command that is running, for a shell.
@@ -145,7 +154,7 @@ fn file_word(name: &str) -> String {
 
 /// Opens a run that was interrupted, with exactly the probes that it began with: the one that is
 /// named, or else the newest that is not finished.
-pub(crate) fn resume(workspace: &Workspace, run: Option<&Path>) -> Result<Session> {
+pub(crate) fn resume(workspace: &Workspace, run: Option<&Path>, queue: Queue) -> Result<Session> {
     let path = match run {
         Some(path) => find_run(workspace, &path.display().to_string())?,
         None => newest_runs(&workspace.reports())
@@ -162,11 +171,19 @@ pub(crate) fn resume(workspace: &Workspace, run: Option<&Path>) -> Result<Sessio
     if torn {
         show::note("the last line was cut short by the interruption; its round is measured again");
     }
-    let again = |subject| subject::again(workspace, subject, &records);
-    let built = run.subjects.iter().map(again).collect::<Result<_>>()?;
+    let is_stored = run.gate.as_ref().is_some_and(|terms| terms.setting == Setting::Stored);
+    let again = |(place, subject)| match (is_stored, place == Arm::Base as usize) {
+        (true, true) => Ok(gate::stored::recorded(Subject::clone(subject))),
+        _ => subject::again(workspace, subject, &records),
+    };
+    let built = run.subjects.iter().enumerate().map(again).collect::<Result<_>>()?;
+    if !run::is_finished(&run, &records) {
+        hub::fetch_again(run.cases.iter().map(|planned| &planned.case), queue.progress)?;
+    }
     let before = |case: &Case| {
         records.iter().find(|record| record.case.id == case.id).map(|record| record.conditions.wall)
     };
     let times = run.cases.iter().map(|planned| before(&planned.case)).collect();
-    Ok(Session { run, built, times, path, store, records })
+    let locks = queue.take()?;
+    Ok(Session { run, built, times, path, store, records, locks })
 }

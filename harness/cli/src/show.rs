@@ -12,22 +12,31 @@ use windtunnel_ledger::summary::Location;
 use windtunnel_ledger::unit::{Bytes, Nanos};
 
 use crate::estimate::Estimate;
+use crate::hub::Outlook;
 use crate::plan::Plan;
 
+mod baseline;
 mod calibration;
+mod doctor;
 mod explanation;
 mod gate;
+mod hub;
 mod percentiles;
 mod results;
+mod roof;
 mod stages;
 mod upstream;
 mod verdicts;
 
+pub(crate) use baseline::{baseline, baselines};
 pub(crate) use calibration::calibration;
+pub(crate) use doctor::{Ink, diagnosis};
 pub(crate) use explanation::explanation;
 pub(crate) use gate::{
-    census, control, numbers, row_in_words, row_verdict, ruling, verdict_in_words, verdicts_of,
+    census, control, numbers, origin, row_in_words, row_verdict, ruling, verdict_in_words,
+    verdicts_of,
 };
+pub(crate) use hub::fetched;
 pub(crate) use results::records;
 pub(crate) use stages::{stages, stages_of_two};
 pub(crate) use upstream::{commit, commits, status};
@@ -55,7 +64,7 @@ pub(crate) fn error(error: &anyhow::Error) {
 }
 
 /// A plan: its cases, what is left out, and what it would take.
-pub(crate) fn plan(plan: &Plan, estimates: &[Estimate]) -> String {
+pub(crate) fn plan(plan: &Plan, estimates: &[Estimate], outlooks: &[Outlook]) -> String {
     let mut table = table(vec![Cell::new("case"), right("rounds"), right("time"), right("memory")]);
     let mut time = Some(Nanos(0));
     let mut memory = Some(Bytes(0));
@@ -81,6 +90,7 @@ pub(crate) fn plan(plan: &Plan, estimates: &[Estimate]) -> String {
             let _ = writeln!(text, "  {}: {}", skipped.id, skipped.reason);
         }
     }
+    text.push_str(&hub::outlooks(outlooks));
     let _ = writeln!(
         text,
         "\n{}, {} skipped, {} left out by the filter. Time {}, memory {} at most.",

@@ -135,19 +135,21 @@ pub(crate) fn run(probe: &Path, root: &Path, errand: Errand<'_>) -> Left {
 /// A probe in a process group of its own, so that whatever it starts can be ended with it, and
 /// without variables that would change what it does: what changes a result belongs in the case.
 #[expect(clippy::disallowed_methods, reason = "starting probes is what this file is for")]
-fn command(probe: &Path, root: &Path) -> Command {
+pub(crate) fn command(probe: &Path, root: &Path) -> Command {
     // Begun elsewhere, a relative path would lead elsewhere.
     let mut command = Command::new(std::path::absolute(probe).unwrap_or_else(|_| probe.to_owned()));
     command.current_dir(root);
     command.arg(UNTIL_EOF).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.env_remove("RAYON_NUM_THREADS").env_remove("RUST_BACKTRACE");
+    // A secret is nothing to a process that asks nobody.
+    command.env_remove("HF_TOKEN").env_remove("HF_TOKEN_PATH");
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     command
 }
 
 /// Kills a child and everything that it has started. A group that is gone already is no error.
-fn kill_group(child: &Child) {
+pub(crate) fn kill_group(child: &Child) {
     #[cfg(unix)]
     if let Some(group) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
         let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
@@ -329,7 +331,7 @@ impl Said {
                 (Message::Hello { protocol: PROTOCOL, build }, None) => self.build = Some(build),
                 (Message::Hello { protocol, .. }, None) => return Heard::Protocol(protocol),
                 (
-                    Message::Loaded { attention, dtype, formats, holdings, values },
+                    Message::Loaded { attention, dtype, formats, holdings, prompts, values },
                     samples @ None,
                 ) if self.build.is_some() => {
                     *samples = Some(Samples {
@@ -337,6 +339,7 @@ impl Said {
                         dtype,
                         formats,
                         holdings,
+                        prompts,
                         once: values,
                         iterations: Vec::new(),
                     });

@@ -16,6 +16,7 @@ use windtunnel_ledger::record::{Failure, Outcome, Record, Subject};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::progress::Progress;
+use crate::upstream;
 use crate::workspace::{Workspace, cargo};
 
 /// A subject as the user names it.
@@ -71,13 +72,6 @@ pub(crate) fn build(
     features: &[String],
     progress: Progress,
 ) -> Result<Built> {
-    let named = |commit, dirty, features: &[String]| Subject {
-        name: wanted.to_string(),
-        commit,
-        dirty,
-        features: features.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect(),
-        binary: String::new(),
-    };
     match wanted {
         Wanted::Tree => {
             ensure!(
@@ -85,11 +79,9 @@ pub(crate) fn build(
                 "there is no probe to build in `{}`: change to the workspace with `-C DIR`, or name a ready probe with `--probe PATH`",
                 workspace.root().display()
             );
-            let commit = git(workspace.root(), &["rev-parse", "HEAD"]).ok();
-            let dirty = git(workspace.root(), &["status", "--porcelain"])
-                .is_ok_and(|text| !text.is_empty());
+            let subject = tree(workspace, features);
             let built = cargo_build(workspace.root(), None, features, "working tree", progress)?;
-            keep(workspace, named(commit, dirty, features), built)
+            keep(workspace, subject, built)
         }
         Wanted::Revision(revision) => {
             let commit = git(
@@ -99,7 +91,11 @@ pub(crate) fn build(
             .with_context(|| {
                 format!("`{revision}` is no revision of `{}`", workspace.root().display())
             })?;
-            let subject = named(Some(commit.clone()), false, features);
+            let log = git(workspace.root(), &["show", &format!("{commit}:{}", upstream::LOG)]).ok();
+            let subject = Subject {
+                upstream: log.as_deref().and_then(upstream::considered),
+                ..named(wanted, Some(commit.clone()), false, features)
+            };
             let _lock = lock_builds(workspace)?;
             let mark = workspace.scratch().join("revisions").join(mark(&commit, &subject.features));
             if let Ok(binary) = std::fs::read_to_string(&mark) {
@@ -119,9 +115,50 @@ pub(crate) fn build(
         }
         Wanted::Probe(path) => {
             ensure!(path.is_file(), "there is no probe at `{}`", path.display());
-            keep(workspace, named(None, false, &[]), Ok(path.clone()))
+            keep(workspace, named(wanted, None, false, &[]), Ok(path.clone()))
         }
     }
+}
+
+/// What is known of `wanted` before it is built.
+fn named(wanted: &Wanted, commit: Option<String>, dirty: bool, features: &[String]) -> Subject {
+    Subject {
+        name: wanted.to_string(),
+        commit,
+        dirty,
+        features: features.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect(),
+        ..Subject::default()
+    }
+}
+
+/// The working tree with these features, not built.
+pub(crate) fn tree(workspace: &Workspace, features: &[String]) -> Subject {
+    let root = workspace.root();
+    let commit = git(root, &["rev-parse", "HEAD"]).ok();
+    // Read before it is built: what is changed meanwhile may be in it or not.
+    let (changed, changed_besides) = changes(root);
+    let log = std::fs::read_to_string(root.join(upstream::LOG)).ok();
+    let subject = Subject {
+        upstream: log.as_deref().and_then(upstream::considered),
+        changed_besides,
+        ..named(&Wanted::Tree, commit, !changed.is_empty(), features)
+    };
+    Subject { changed, ..subject }
+}
+
+/// The files of a working tree that differ from its commit, as far as a record lists them, and how
+/// many more there are. Baselines are no part of what is built: recording one makes no other engine.
+fn changes(root: &Path) -> (Vec<String>, u32) {
+    let arguments =
+        ["status", "--porcelain", "--no-renames", "-z", "--", ".", ":(exclude)baselines"];
+    let text = git(root, &arguments).unwrap_or_default();
+    // Two letters and a space stand before each name.
+    let names = text.split('\0').filter_map(|entry| entry.get(3..)).map(str::to_owned);
+    let mut changed: Vec<String> = names.collect();
+    changed.sort();
+    let besides = changed.len().saturating_sub(Subject::CHANGED);
+    changed.truncate(Subject::CHANGED);
+    (changed, u32::try_from(besides).unwrap_or(u32::MAX))
 }
 
 /// Finds what an interrupted run began with: exactly that executable, or the failure of its build.
@@ -334,7 +371,7 @@ fn create_dir(path: &Path) -> Result<()> {
 
 /// What git says, without the line feed at its end.
 #[expect(clippy::disallowed_methods, reason = "revisions are git's")]
-fn git(dir: &Path, args: &[&str]) -> Result<String> {
+pub(crate) fn git(dir: &Path, args: &[&str]) -> Result<String> {
     let output = Command::new("git")
         .current_dir(dir)
         .args(args)

@@ -5,13 +5,22 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail};
 use windtunnel_ledger::record::Outcome;
 use windtunnel_ledger::store;
-use windtunnel_ledger::upstream::{Commit, Contradiction, Guard, Log};
+use windtunnel_ledger::upstream::{Commit, Contradiction, Guard, Hash, Log};
 
 use crate::args::{UpstreamArgs, UpstreamCommand};
 use crate::runs::newest_runs;
 use crate::scenario::reworded;
 use crate::workspace::Workspace;
 use crate::{exit, show};
+
+/// Where the integration log lies in a workspace.
+pub(crate) const LOG: &str = "engine/upstream.toml";
+
+/// The commit up to which a log considers every one, whatever else is in it; none if it does not say.
+pub(crate) fn considered(log: &str) -> Option<Hash> {
+    let log: toml::Table = toml::from_str(log).ok()?;
+    log.get("considered")?.as_str()?.to_owned().try_into().ok()
+}
 
 /// Does what the arguments ask for.
 pub(crate) fn upstream(workspace: &Workspace, args: &UpstreamArgs) -> Result<u8> {
@@ -49,14 +58,19 @@ pub(crate) fn upstream(workspace: &Workspace, args: &UpstreamArgs) -> Result<u8>
     Ok(exit::PASS)
 }
 
-fn read(workspace: &Workspace, path: &Path) -> Result<Log> {
-    let shown = path.display();
+/// The integration log of a workspace.
+pub(crate) fn read(workspace: &Workspace, path: &Path) -> Result<Log> {
     let text = std::fs::read_to_string(workspace.root().join(path)).with_context(|| {
-        format!("there is no integration log `{shown}`: name another one with `--log`")
+        format!("there is no integration log `{}`: name another one with `--log`", path.display())
     })?;
-    toml::from_str(&text).map_err(|error| {
+    parse(path, &text)
+}
+
+/// An integration log from the text of the file `path`.
+pub(crate) fn parse(path: &Path, text: &str) -> Result<Log> {
+    toml::from_str(text).map_err(|error| {
         let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-        anyhow!("`{shown}`, line {line}: {}", reworded(error.message()))
+        anyhow!("`{}`, line {line}: {}", path.display(), reworded(error.message()))
     })
 }
 

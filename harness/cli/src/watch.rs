@@ -9,7 +9,7 @@ mod gpus;
 mod nvml;
 mod process;
 #[cfg(test)]
-mod replay;
+pub(crate) mod replay;
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -227,6 +227,32 @@ nonvoluntary_ctxt_switches:\t0
         let ended = watch.finish(Nanos(0)).process().unwrap().ended.clone().unwrap();
         assert_eq!(ended.at, Nanos(40 * MS));
         assert_eq!(ended.reason, "`/proc` can no longer be read");
+    }
+
+    #[test]
+    fn what_vanishes_in_the_middle_or_makes_no_sense_ends_nothing_else() {
+        let (dir, root) = lay_out(MACHINE);
+        let path = |path: &str| dir.path().join(path);
+        let mut watch = Watch::new(root, 42, None);
+        let begun = watch.origin;
+        let look = |watch: &mut Watch, i: u64| watch.look(Nanos(begun.0 + i * 40 * MS));
+        look(&mut watch, 0);
+        // A thread ends and takes its count with it, and the load average goes.
+        std::fs::remove_dir_all(path("proc/42/task/42")).unwrap();
+        std::fs::remove_file(path("proc/loadavg")).unwrap();
+        (1..=SLOW_EVERY).for_each(|i| look(&mut watch, i));
+        let track = watch.track.clone().finish();
+        assert_eq!(track.ended, None);
+        assert_eq!(track.points(Gauge::Rss).count() as u64, SLOW_EVERY + 1);
+        assert_eq!(track.highest(Gauge::Switches), Some(10));
+        assert_eq!(track.why_absent(Gauge::Load), Some("the load average cannot be read"));
+
+        std::fs::write(path("proc/42/stat"), "42 (a probe) R 1 42 many\n").unwrap();
+        look(&mut watch, 20);
+        std::fs::write(path("proc/42/stat"), "").unwrap();
+        look(&mut watch, 21);
+        let ended = watch.finish(Nanos(0)).process().unwrap().ended.clone().unwrap();
+        assert_eq!(ended.reason, "`/proc` says `42 (a probe) R 1 42 many` of the process");
     }
 
     #[test]

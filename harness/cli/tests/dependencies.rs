@@ -28,6 +28,15 @@ fn the_command_links_neither_the_engine_nor_polars() {
 }
 
 #[test]
+fn what_downloads_models_needs_a_c_compiler_and_no_more() {
+    let crates = crates("windtunnel");
+    for heavy in ["tokio", "reqwest", "aws-lc-sys", "openssl-sys", "cmake"] {
+        assert!(!crates.contains(heavy), "windtunnel links {heavy}");
+    }
+    assert!(crates.len() < 140, "{} crates: {crates:?}", crates.len());
+}
+
+#[test]
 fn the_ledger_stays_small() {
     let crates = crates("windtunnel-ledger");
     assert!(crates.len() < 20, "{} crates: {crates:?}", crates.len());

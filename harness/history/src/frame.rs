@@ -136,6 +136,7 @@ fn unit(metric: Metric) -> &'static str {
         Unit::TokensPerSecond => "tok/s",
         Unit::RequestsPerSecond => "req/s",
         Unit::Nats => "nat",
+        Unit::Operations => "FLOP",
         Unit::Share | Unit::Ratio | Unit::Count | Unit::Number => "1",
     }
 }

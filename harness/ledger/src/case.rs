@@ -11,8 +11,10 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::unit::{Nanos, Tokens};
 
 mod against;
+mod family;
 mod placement;
 mod quant;
+mod snapshot;
 mod tolerance;
 mod traffic;
 mod workload;
@@ -20,6 +22,7 @@ mod workload;
 pub use against::Against;
 pub use placement::{DeviceMap, NoDeviceMap, Placement, Topology};
 pub use quant::Quant;
+pub use snapshot::{Files, Snapshot};
 pub use tolerance::Tolerance;
 pub use traffic::{Arrival, Lengths, RequestRate, Slo};
 pub use workload::{Shape, Workload};
@@ -85,6 +88,9 @@ pub enum Source {
     Folder(String),
     /// A GGUF file, or any one of several over which a model is split.
     Gguf(String),
+    /// Files of a repository of a hub. A probe never reads such a case: it is handed the folder or the
+    /// file in which they lie on its machine.
+    Hub(Snapshot),
 }
 
 /// Whether requests share the blocks of prompts that begin alike.

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::case::CaseId;
 use crate::environment::{Difference, comparable};
-use crate::record::{Outcome, Record};
+use crate::record::{Digest, Outcome, Record};
 use crate::series::Series;
 use crate::summary::{Caveat, Location, Summary, Unmeasured, summarise};
 
@@ -228,11 +228,27 @@ pub(crate) fn differences(bases: &[&Record], heads: &[&Record]) -> (Vec<String>,
         if first.case.hash() != record.case.hash() {
             found.push("the case has another meaning (its defaults or its model changed)".into());
         }
+        // Other words cannot have the same answers, and may take another time.
+        let (told, other) = (prompts(first), prompts(record));
+        if told.is_some() && other.is_some() && told != other {
+            found.push("the prompts differ: this probe draws them in another way".into());
+        }
         found.retain(|reason| !reasons.contains(reason));
         reasons.extend(found);
         soft.extend(between.soft.into_iter().filter(|d| !soft.contains(d)).collect::<Vec<_>>());
     }
     (reasons, soft)
+}
+
+/// The prompts that a round was given, if it told.
+fn prompts(record: &Record) -> Option<&Digest> {
+    match &record.outcome {
+        Outcome::Measured(samples) => samples.prompts.as_ref(),
+        Outcome::Attributed(_)
+        | Outcome::Void { .. }
+        | Outcome::Failed(_)
+        | Outcome::Skipped(_) => None,
+    }
 }
 
 impl OneSide<'_> {
@@ -338,6 +354,24 @@ mod tests {
             one(&[record("a", "c", 1, &[100.0])], &[head]).comparison,
             Comparison::Broken(_)
         ));
+    }
+
+    #[test]
+    fn other_prompts_are_another_question_and_a_probe_that_does_not_tell_them_is_believed() {
+        let told = |name: &str, words: Option<u32>| {
+            let mut record = record(name, "c", 1, &[100.0]);
+            let Outcome::Measured(samples) = &mut record.outcome else { unreachable!() };
+            samples.prompts = words.map(|word| Digest::of_prompts([[word].as_slice()]));
+            // The answers to other words are others, which is no fault.
+            let word = [words.unwrap_or(1)];
+            samples.iterations[0].digest = Digest::of_outputs([word.as_slice()]);
+            record
+        };
+        let of = |head| one(&[told("a", Some(1))], &[told("b", head)]).comparison;
+        let Comparison::Invalid(reasons) = of(Some(2)) else { panic!() };
+        assert_eq!(reasons, ["the prompts differ: this probe draws them in another way"]);
+        assert!(matches!(of(Some(1)), Comparison::Rows(_)));
+        assert!(matches!(of(None), Comparison::Rows(_)), "as one from before they were told");
     }
 
     #[test]

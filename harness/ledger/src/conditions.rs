@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::roof::Roof;
 use crate::trace::{Gauge, Throttle, Trace, Track, Watched};
 use crate::unit::Nanos;
 
@@ -37,6 +38,9 @@ pub struct Conditions {
     /// Of each GPU that was watched.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gpus: Vec<GpuConditions>,
+    /// What the machine can do at best, as far as the probe found out in this boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roof: Option<Roof>,
 }
 
 /// The state of a GPU during a round.

@@ -12,14 +12,19 @@
 //!
 //! [`schedule`] says which rounds are due next: a run asks it until none are.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
+use crate::baseline::Code;
 use crate::calibration::Floors;
 use crate::case::{Case, CaseId};
+use crate::environment::Difference;
 use crate::judge::Question;
 use crate::policy::{Policy, PolicyHash, Weight};
 use crate::record::{Record, Run};
 use crate::series::Series;
+use crate::upstream::Hash;
 use crate::verdict::Verdict;
 
 pub mod control;
@@ -50,6 +55,58 @@ pub struct Terms {
     /// Cases that were left out so that the run is quick.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unseen: Vec<CaseId>,
+    /// The baseline that is the base, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Origin>,
+    /// By which policies the sides were judged before, where both were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policies: Option<Policies>,
+}
+
+/// Which baseline a base is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Its upstream commit.
+    pub upstream: Hash,
+    /// How many upstream commits lie between it and the head.
+    pub distance: usize,
+    /// The code that it measured.
+    pub code: Code,
+    /// The names of the sessions that the base consists of.
+    pub sessions: Vec<String>,
+}
+
+/// `2bcf0e9e3, 2 upstream commits before the head`.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, ", self.upstream)?;
+        match self.distance {
+            0 => f.write_str("the upstream commit of the head"),
+            1 => f.write_str("1 upstream commit before the head"),
+            n => write!(f, "{n} upstream commits before the head"),
+        }
+    }
+}
+
+/// By which policies two sides were judged before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policies {
+    /// The base's.
+    pub base: PolicyHash,
+    /// The head's.
+    pub head: PolicyHash,
+}
+
+impl Policies {
+    /// What they differ by, if they do: what is no regression under one can be one under another.
+    fn difference(&self) -> Option<Difference> {
+        let Policies { base, head } = self;
+        (base != head).then(|| Difference {
+            what: "policy".to_owned(),
+            base: base.to_string(),
+            head: head.to_string(),
+        })
+    }
 }
 
 /// For serde: what is not said.
@@ -67,6 +124,8 @@ impl Terms {
             least_pairs: 0,
             setting: Setting::Alternating,
             unseen: Vec::new(),
+            baseline: None,
+            policies: None,
         }
     }
 }
@@ -170,7 +229,7 @@ pub fn report(run: &Run, terms: &Terms, records: &[Record]) -> Report {
 pub fn questions(run: &Run, terms: &Terms, records: &[Record]) -> Vec<(CaseId, Series, Question)> {
     let mut all = Vec::new();
     for sides in sides(run, records) {
-        if sides.absent().is_none() && sides.obstacle().is_none() {
+        if sides.absent().is_none() && sides.obstacle(terms).is_none() {
             let mut questions = Vec::new();
             let (rows, _) = row::opened(&sides, terms, &mut questions);
             let open = rows.into_iter().filter(Row::is_open).map(|row| row.series);
@@ -232,7 +291,7 @@ pub fn judge(sides: &[Sides<'_>], terms: &Terms) -> Report {
             unjudged.push(Unjudged { case: case.clone(), series: None, reason });
             continue;
         }
-        let obstacle = sides.obstacle();
+        let obstacle = sides.obstacle(terms);
         let rows = match &obstacle {
             Some((verdict, _)) => row::shown(sides, terms, *verdict),
             None => {
@@ -258,7 +317,7 @@ pub fn judge(sides: &[Sides<'_>], terms: &Terms) -> Report {
     for ((case, place), judgement) in asked.into_iter().zip(judgements) {
         cases[case].rows[place].decide(judgement);
     }
-    let control = control::measured(sides, &terms.policy);
+    let control = control::measured(sides, terms);
     for case in cases.iter_mut().filter(|case| case.reasons.is_empty()) {
         if let Some(control) = control.iter().find(|control| control.is_astray()) {
             case.rows.iter_mut().for_each(|row| row.distrust(control));

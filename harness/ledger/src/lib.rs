@@ -20,11 +20,13 @@
 //! 8. [`judge`]: whether a series changed by more than its [`margin`], which the [`policy`] says;
 //! 9. [`verdict`]: what that comes to, for a series, a case and a run;
 //! 10. [`gate`]: all of that for two subjects of a run, with what is broken or incomparable;
-//! 11. [`calibration`]: what unchanged code against itself tells of a machine.
+//! 11. [`calibration`]: what unchanged code against itself tells of a machine;
+//! 12. [`baseline`]: sessions that are kept for later changes to be held to.
 //!
 //! Beside it stands [`upstream`]: what became of every commit of the engine that ours follows.
 
 pub mod attribution;
+pub mod baseline;
 pub mod calibration;
 pub mod case;
 pub mod compare;
@@ -40,6 +42,7 @@ pub mod metric;
 pub mod policy;
 pub mod proportion;
 pub mod record;
+pub mod roof;
 pub mod series;
 pub mod stats;
 pub mod store;

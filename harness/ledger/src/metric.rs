@@ -53,6 +53,11 @@ pub enum Metric {
     Transfers,
     /// Bytes of them, in a step on average.
     TransferBytes,
+    /// Bytes of weights and cache that must be read for one token, on average: of the steps that
+    /// decode and do nothing else, or for a prefill of those that compute prompts.
+    TokenBytes,
+    /// Floating-point operations that one token needs, likewise.
+    TokenFlops,
     /// How much longer a token takes for each 1,000 tokens more in the cache: the difference of the
     /// median gaps of a deep and a shallow decode in one process, over the difference of their
     /// depths.
@@ -150,6 +155,8 @@ pub enum Unit {
     Ratio,
     /// A number of things.
     Count,
+    /// Floating-point operations.
+    Operations,
     /// Information, in units of log₂ e bits.
     Nats,
     /// A number that counts nothing and is no part of anything.
@@ -227,7 +234,7 @@ pub enum Tails {
 
 impl Metric {
     /// Every metric, in the order in which tables show them.
-    pub const ALL: [Metric; 41] = [
+    pub const ALL: [Metric; 43] = [
         Metric::SystemRate,
         Metric::RequestRate,
         Metric::Goodput,
@@ -246,6 +253,8 @@ impl Metric {
         Metric::PeakBlocks,
         Metric::Transfers,
         Metric::TransferBytes,
+        Metric::TokenBytes,
+        Metric::TokenFlops,
         Metric::CpuShare,
         Metric::WakeUp,
         Metric::LeakedBlocks,
@@ -321,6 +330,12 @@ impl Metric {
             Metric::Transfers => ("transfers", "transfers", Count, Lower, Class::Account, 0.0),
             Metric::TransferBytes => {
                 ("transfer-bytes", "moved", Unit::Bytes, Lower, Class::Account, 0.0)
+            }
+            Metric::TokenBytes => {
+                ("token-bytes", "read a token", Unit::Bytes, Lower, Class::Account, 0.0)
+            }
+            Metric::TokenFlops => {
+                ("token-flops", "work a token", Unit::Operations, Lower, Class::Account, 0.0)
             }
             Metric::ContextSlope => {
                 ("context-slope", "per 1k context", Nanoseconds, Lower, Class::Decode, 5.0)
@@ -418,6 +433,7 @@ impl Metric {
             Unit::Share if value > 0.0 && value < 1e-4 => format!("{:.1e} %", value * 100.0),
             Unit::Share => format!("{} %", three_digits(value * 100.0)),
             Unit::Ratio => three_digits(value),
+            Unit::Operations => operations(value),
             Unit::Count if value.fract() == 0.0 => format!("{value:.0}"),
             Unit::Count => three_digits(value),
             Unit::Nats if value == 0.0 => "0 nat".to_owned(),
@@ -443,6 +459,14 @@ impl Metric {
             Better::Higher => (base - head) / head.abs(),
         }
     }
+}
+
+/// Floating-point operations, as a person reads them.
+fn operations(value: f64) -> String {
+    const STEPS: [(f64, &str); 4] = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
+    let step = STEPS.iter().find(|(step, _)| value >= *step);
+    let (scale, prefix) = step.copied().unwrap_or((1.0, ""));
+    format!("{} {prefix}FLOP", three_digits(value / scale))
 }
 
 impl fmt::Display for Metric {
@@ -499,6 +523,8 @@ mod tests {
         assert_eq!(Metric::Perplexity.show(12.3456), "12.346");
         assert_eq!(Metric::Perplexity.show(151_936.4), "151936");
         assert_eq!(Metric::CosineDistance.show(2.13e-7), "2.1e-7");
+        assert_eq!(Metric::TokenFlops.show(987_654_321.0), "988 MFLOP");
+        assert_eq!(Metric::TokenFlops.show(12.0), "12.0 FLOP");
         assert!(Metric::RssGrowth.worsening(-100.0, 100.0) > 0.0);
         assert!(Metric::RssGrowth.worsening(100.0, -100.0) < 0.0);
     }

@@ -17,6 +17,7 @@ use crate::metric::Metric;
 use crate::timeline::Values;
 use crate::trace::Trace;
 use crate::unit::Nanos;
+use crate::upstream::Hash;
 
 /// What one child process left, whatever became of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -97,7 +98,7 @@ pub struct Skipped {
 }
 
 /// What is measured: one build of an engine.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Subject {
     /// As the user named it: `.`, `rev:v0.2`, `probe:./old`.
     pub name: String,
@@ -109,6 +110,37 @@ pub struct Subject {
     pub features: Vec<String>,
     /// Hash of the probe's executable file; empty if it could not be built.
     pub binary: String,
+    /// The files that differed from that commit, sorted; the first [`Subject::CHANGED`] of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changed: Vec<String>,
+    /// How many more did.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub changed_besides: u32,
+    /// The upstream commit up to which the integration log that it was built from considers every
+    /// one; none if there was no such log, and for a probe whose origin is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<Hash>,
+}
+
+impl Subject {
+    /// How many changed files a record lists.
+    pub const CHANGED: usize = 20;
+
+    /// All that is known of where it comes from, in one line: `. (012345678+), 2 files changed,
+    /// upstream 2bcf0e9e3`.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        let mut text = self.to_string();
+        match self.changed.len() + self.changed_besides as usize {
+            0 => (),
+            1 => text.push_str(", 1 file changed"),
+            n => text.push_str(&format!(", {n} files changed")),
+        }
+        if let Some(upstream) = &self.upstream {
+            text.push_str(&format!(", upstream {upstream}"));
+        }
+        text
+    }
 }
 
 impl fmt::Display for Subject {
@@ -160,6 +192,10 @@ pub struct Samples {
     /// What each device held, the first one first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holdings: Vec<Holding>,
+    /// The prompts of all its iterations, warm-up included; none where it has a text or a reference
+    /// instead, and in records from before they were told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompts: Option<Digest>,
     /// What is known once a round.
     pub once: BTreeMap<Metric, f64>,
     /// What each iteration gave, in order, warm-up included.
@@ -219,7 +255,7 @@ impl Samples {
     }
 }
 
-/// A fingerprint of output tokens: equal for equal tokens.
+/// A fingerprint of tokens: equal for equal tokens.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Digest(String);
@@ -240,6 +276,12 @@ impl Digest {
 }
 
 impl Digest {
+    /// The digest of the prompts of several requests, in the order of their submission.
+    #[must_use]
+    pub fn of_prompts<'a>(prompts: impl IntoIterator<Item = &'a [u32]>) -> Digest {
+        Digest::of_outputs(prompts)
+    }
+
     /// The digest of vectors: which components of each are its largest four, by absolute value.
     /// Rounding errors change the components themselves, and hardly ever their order.
     #[must_use]
@@ -344,6 +386,30 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Whether memory was what it lacked, of the machine or of a device: the kernel killed it, the
+    /// engine says so, or it could not allocate and gave up.
+    #[must_use]
+    pub fn is_out_of_memory(&self) -> bool {
+        match self {
+            Failure::OutOfMemory { .. } => true,
+            Failure::Engine { error } => {
+                let error = error.to_lowercase();
+                ["out of memory", "out_of_memory"].iter().any(|words| error.contains(words))
+            }
+            // What Rust's allocator says at its end.
+            Failure::Crashed { tail, .. } => {
+                tail.contains("memory allocation of") && tail.contains("bytes failed")
+            }
+            Failure::Build { .. }
+            | Failure::Start { .. }
+            | Failure::Protocol { .. }
+            | Failure::TimedOut { .. }
+            | Failure::Incomplete { .. }
+            | Failure::Lingered { .. }
+            | Failure::Garbage { .. } => false,
+        }
+    }
+
     /// The end of what the failing process printed, if there was any.
     #[must_use]
     pub fn tail(&self) -> Option<&str> {
@@ -379,13 +445,7 @@ pub(crate) mod tests {
             run: RunId("run".into()),
             round,
             at: "2026-01-01T00:00:00Z".into(),
-            subject: Subject {
-                name: subject.into(),
-                commit: None,
-                dirty: false,
-                features: Vec::new(),
-                binary: String::new(),
-            },
+            subject: Subject { name: subject.into(), ..Subject::default() },
             case: case(id),
             environment: environment(),
             conditions: Conditions::default(),
@@ -395,6 +455,7 @@ pub(crate) mod tests {
                 holdings: Vec::new(),
                 dtype: None,
                 formats: Vec::new(),
+                prompts: None,
                 once: BTreeMap::new(),
                 iterations: rates.iter().map(iteration).collect(),
             }),
@@ -431,6 +492,23 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_lack_of_memory_is_known_whoever_tells_it() {
+        let engine = |error: &str| Failure::Engine { error: error.into() };
+        let crashed =
+            |tail: &str| Failure::Crashed { status: "signal 6".into(), tail: tail.into() };
+        for failure in [
+            Failure::OutOfMemory { tail: String::new() },
+            engine("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")"),
+            engine("cannot make the KV pool: out of memory"),
+            crashed("a line\nmemory allocation of 8589934592 bytes failed"),
+        ] {
+            assert!(failure.is_out_of_memory(), "{failure:?}");
+        }
+        let others = [engine("no such file"), crashed("index out of bounds")];
+        assert!(others.iter().all(|failure| !failure.is_out_of_memory()));
+    }
+
+    #[test]
     fn every_outcome_survives_serde() {
         let failures = [
             Failure::Build { tail: "t".into() },
@@ -458,6 +536,13 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_subject_from_before_it_told_its_changes_is_read_and_written_as_it_was() {
+        let old = r#"{"name":".","commit":"0123456789","dirty":true,"features":[],"binary":"b"}"#;
+        let subject: Subject = serde_json::from_str(old).unwrap();
+        assert_eq!(serde_json::to_string(&subject).unwrap(), old);
+    }
+
+    #[test]
     fn a_subject_shows_its_commit_and_whether_that_is_all() {
         let mut subject = record(".", "a", 1, &[]).subject;
         assert_eq!(subject.to_string(), ".");
@@ -465,5 +550,12 @@ pub(crate) mod tests {
         subject.dirty = true;
         subject.features = vec!["cuda".into()];
         assert_eq!(subject.to_string(), ". (012345678+) [cuda]");
+        assert_eq!(subject.origin(), subject.to_string(), "nothing more is known");
+        subject.changed = vec!["a".into()];
+        assert_eq!(subject.origin(), ". (012345678+) [cuda], 1 file changed");
+        subject.changed_besides = 4;
+        subject.upstream = Some(String::from("2bcf0e9e3a0c").try_into().unwrap());
+        let origin = ". (012345678+) [cuda], 5 files changed, upstream 2bcf0e9e3";
+        assert_eq!(subject.origin(), origin);
     }
 }

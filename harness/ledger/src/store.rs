@@ -4,12 +4,16 @@
 //! numbered with the schema it was written in. A record is on disk when [`Store::append`] returns.
 //! A line that a kill left unfinished is noticed when the file is read, and cut off when the file
 //! is opened to go on.
+//!
+//! A file that is never to change any more ends with a [`Seal`]: the fingerprints of all lines before
+//! it, so that a changed line is named, and a missing end is noticed.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::record::{Record, Run};
 
@@ -24,6 +28,29 @@ struct Line {
     run: Option<Run>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     record: Option<Record>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seal: Option<Seal>,
+}
+
+impl Line {
+    fn of_run(run: &Run) -> Line {
+        Line { schema: SCHEMA, run: Some(run.clone()), record: None, seal: None }
+    }
+
+    fn of_record(record: &Record) -> Line {
+        Line { schema: SCHEMA, run: None, record: Some(record.clone()), seal: None }
+    }
+
+    fn text(&self) -> String {
+        serde_json::to_string(self).expect("lines are plain data") + "\n"
+    }
+}
+
+/// The last line of a file that is never to change any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Seal {
+    /// The fingerprint of each line before it, without its line feed.
+    lines: Vec<String>,
 }
 
 /// The part of a line that every schema shares.
@@ -93,6 +120,12 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// The file is sealed, and nothing can be added to it.
+    #[error("`{}` is sealed: nothing can be added to what it holds", path.display())]
+    Sealed {
+        /// The file.
+        path: PathBuf,
+    },
     /// There is not one whole line.
     #[error("no run was ever begun in `{}`: it can be deleted", path.display())]
     Empty {
@@ -121,7 +154,7 @@ impl Store {
         })?;
         lock(path, &file)?;
         let mut store = Store { path: path.to_owned(), file };
-        store.write(&Line { schema: SCHEMA, run: Some(run.clone()), record: None })?;
+        store.write(&Line::of_run(run))?;
         Ok(store)
     }
 
@@ -133,11 +166,13 @@ impl Store {
         let io = |action| move |source| StoreError::Io { action, path: path.to_owned(), source };
         let file = OpenOptions::new().read(true).append(true).open(path).map_err(io("open"))?;
         lock(path, &file)?;
-        let contents = read(path)?;
+        let bytes = std::fs::read(path).map_err(io("read"))?;
+        let (contents, end) = parse(path, &bytes)?;
+        if end == End::Sealed {
+            return Err(StoreError::Sealed { path: path.to_owned() });
+        }
         if contents.torn {
-            let text = std::fs::read(path).map_err(io("read"))?;
-            let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-            file.set_len(whole as u64).map_err(io("repair"))?;
+            file.set_len(whole(&bytes) as u64).map_err(io("repair"))?;
         }
         Ok((Store { path: path.to_owned(), file }, contents))
     }
@@ -147,14 +182,13 @@ impl Store {
     /// # Errors
     /// If the system refuses.
     pub fn append(&mut self, record: &Record) -> Result<(), StoreError> {
-        self.write(&Line { schema: SCHEMA, run: None, record: Some(record.clone()) })
+        self.write(&Line::of_record(record))
     }
 
     fn write(&mut self, line: &Line) -> Result<(), StoreError> {
-        let mut text = serde_json::to_vec(line).expect("lines are plain data");
-        text.push(b'\n');
         // One call, so that a line is torn by a kill at one place at most: its end.
-        let written = self.file.write_all(&text).and_then(|()| self.file.sync_data());
+        let written =
+            self.file.write_all(line.text().as_bytes()).and_then(|()| self.file.sync_data());
         written.map_err(|source| StoreError::Io {
             action: "append to",
             path: self.path.clone(),
@@ -184,27 +218,98 @@ pub fn read(path: &Path) -> Result<Contents, StoreError> {
         path: path.to_owned(),
         source,
     })?;
-    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    let torn = whole < bytes.len();
+    parse(path, &bytes).map(|(contents, _)| contents)
+}
 
-    let mut lines = bytes[..whole].split_inclusive(|byte| *byte == b'\n').enumerate();
+/// The text of a file that holds these records and is never to change any more.
+#[must_use]
+pub fn sealed(run: &Run, records: &[Record]) -> String {
+    let lines = std::iter::once(Line::of_run(run)).chain(records.iter().map(Line::of_record));
+    let lines: Vec<String> = lines.map(|line| line.text()).collect();
+    let prints = lines.iter().map(|line| print_of(line.as_bytes())).collect();
+    let seal = Line { schema: SCHEMA, run: None, record: None, seal: Some(Seal { lines: prints }) };
+    lines.concat() + &seal.text()
+}
+
+/// Reads the `bytes` of a sealed file that is called `path`.
+///
+/// # Errors
+/// As [`read`]; or if a line is not what was sealed, or the file ends without its seal.
+pub fn read_sealed(path: &Path, bytes: &[u8]) -> Result<Contents, StoreError> {
+    match parse(path, bytes) {
+        Ok((contents, End::Sealed)) if !contents.torn => return Ok(contents),
+        Ok(_) | Err(StoreError::Empty { .. }) => (),
+        Err(error) => return Err(error),
+    }
+    let line = bytes.split_inclusive(|byte| *byte == b'\n').count().max(1);
+    let reason = "the file ends here, and not with its seal: it was cut short".to_owned();
+    Err(StoreError::Corrupt { path: path.to_owned(), line, reason })
+}
+
+/// How a file ends.
+#[derive(PartialEq, Eq)]
+enum End {
+    /// With its seal, which fits.
+    Sealed,
+    /// Without one.
+    Open,
+}
+
+fn parse(path: &Path, bytes: &[u8]) -> Result<(Contents, End), StoreError> {
+    let (text, rest) = bytes.split_at(whole(bytes));
     let corrupt = |line, reason: &str| StoreError::Corrupt {
         path: path.to_owned(),
         line,
         reason: reason.to_owned(),
     };
-    let (_, first) = lines.next().ok_or_else(|| StoreError::Empty { path: path.to_owned() })?;
-    let run = parse(path, 1, first)?.run.ok_or_else(|| {
+    let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
+    let Some(first) = lines.first() else {
+        return Err(StoreError::Empty { path: path.to_owned() });
+    };
+    let run = parse_line(path, 1, first)?.run.ok_or_else(|| {
         corrupt(1, "the first line of a run says what the run set out to do; this one does not")
     })?;
-    let records = lines.map(|(i, text)| {
-        let line = i + 1;
-        parse(path, line, text)?.record.ok_or_else(|| corrupt(line, "there is no record in it"))
-    });
-    Ok(Contents { run, records: records.collect::<Result<_, _>>()?, torn })
+    let (mut records, mut end) = (Vec::new(), End::Open);
+    for (place, text) in lines.iter().enumerate().skip(1) {
+        let number = place + 1;
+        if end == End::Sealed {
+            return Err(corrupt(number, "it stands after the seal of the file"));
+        }
+        match parse_line(path, number, text)? {
+            Line { record: Some(record), .. } => records.push(record),
+            Line { seal: Some(seal), .. } => {
+                if let Some((line, reason)) = broken(&seal, &lines[..place]) {
+                    return Err(corrupt(line, &reason));
+                }
+                end = End::Sealed;
+            }
+            _ => return Err(corrupt(number, "there is no record in it")),
+        }
+    }
+    Ok((Contents { run, records, torn: !rest.is_empty() }, end))
 }
 
-fn parse(path: &Path, line: usize, text: &[u8]) -> Result<Line, StoreError> {
+/// The first of `lines` that is not what was sealed, and what is wrong.
+fn broken(seal: &Seal, lines: &[&[u8]]) -> Option<(usize, String)> {
+    let prints: Vec<String> = lines.iter().map(|line| print_of(line)).collect();
+    if let Some(place) = prints.iter().zip(&seal.lines).position(|(now, then)| now != then) {
+        return Some((place + 1, "this line is not what was sealed".to_owned()));
+    }
+    let (now, then) = (prints.len(), seal.lines.len());
+    (now != then).then(|| (now + 1, format!("{then} lines were sealed, there are {now}")))
+}
+
+/// The fingerprint of a line, without its line feed.
+fn print_of(line: &[u8]) -> String {
+    format!("{:016x}", xxh3_64(line.strip_suffix(b"\n").unwrap_or(line)))
+}
+
+/// How many bytes are whole lines.
+fn whole(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1)
+}
+
+fn parse_line(path: &Path, line: usize, text: &[u8]) -> Result<Line, StoreError> {
     let corrupt = |error: serde_json::Error| StoreError::Corrupt {
         path: path.to_owned(),
         line,
@@ -314,6 +419,53 @@ mod tests {
         assert!(matches!(Store::resume(&path), Err(StoreError::Busy { .. })));
         drop(first);
         assert!(Store::resume(&path).is_ok());
+    }
+
+    /// What is wrong with a sealed file of two records after its text was changed.
+    fn complaint_of_sealed(damage: impl FnOnce(String) -> String) -> String {
+        let records = [record(".", "a", 1, &[1.0]), record(".", "a", 2, &[2.0])];
+        let text = damage(sealed(&run(), &records));
+        match read_sealed(Path::new("s.jsonl"), text.as_bytes()) {
+            Ok(contents) => format!("{} records", contents.records.len()),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_sealed_file_tells_which_line_was_changed_and_where_it_was_cut() {
+        let line = |text: &str, n: usize| text.lines().nth(n).unwrap().to_owned() + "\n";
+        assert_eq!(complaint_of_sealed(|text| text), "2 records");
+        for (damage, complaint) in [
+            (
+                (|text: String| text.replacen("\"round\":2", "\"round\":3", 1))
+                    as fn(String) -> String,
+                "`s.jsonl`, line 3: this line is not what was sealed",
+            ),
+            (
+                |text| text.lines().take(3).map(|line| line.to_owned() + "\n").collect(),
+                "`s.jsonl`, line 3: the file ends here, and not with its seal: it was cut short",
+            ),
+            (
+                |text| text[..text.len() - 5].to_owned(),
+                "`s.jsonl`, line 4: the file ends here, and not with its seal: it was cut short",
+            ),
+            (
+                |text| text.clone() + &text,
+                "`s.jsonl`, line 5: it stands after the seal of the file",
+            ),
+        ] {
+            assert_eq!(complaint_of_sealed(damage), complaint);
+        }
+        let less = complaint_of_sealed(|text| text.replace(&line(&text, 2), ""));
+        assert_eq!(less, "`s.jsonl`, line 3: 3 lines were sealed, there are 2");
+    }
+
+    #[test]
+    fn nothing_is_added_to_a_sealed_file_and_everybody_can_read_it() {
+        let (_dir, path) = after(|_| sealed(&run(), &[record(".", "a", 1, &[1.0])]));
+        assert_eq!(read(&path).unwrap().records.len(), 1);
+        let error = Store::resume(&path).unwrap_err().to_string();
+        assert!(error.ends_with("run.jsonl` is sealed: nothing can be added to what it holds"));
     }
 
     #[test]

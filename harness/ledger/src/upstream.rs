@@ -272,6 +272,12 @@ impl Log {
         found.next().filter(|_| !digits.is_empty() && found.next().is_none())
     }
 
+    /// The place of a commit in the order of the log; none if it has no entry.
+    #[must_use]
+    pub fn position(&self, hash: &Hash) -> Option<usize> {
+        self.commits.iter().position(|commit| commit.hash.same(hash))
+    }
+
     fn entry(&self, hash: &Hash) -> Option<&Commit> {
         self.commits.iter().find(|commit| commit.hash.same(hash))
     }

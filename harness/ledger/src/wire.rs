@@ -14,7 +14,7 @@ use crate::case::{Case, Dtype};
 use crate::environment::Build;
 use crate::holding::Holding;
 use crate::metric::Metric;
-use crate::record::{Iteration, Stored};
+use crate::record::{Digest, Iteration, Stored};
 use crate::trace::Mark;
 use crate::unit::Nanos;
 
@@ -99,6 +99,9 @@ pub enum Message {
         /// In which formats the weights are held, those with most bytes first.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         formats: Vec<Stored>,
+        /// The prompts of all iterations to come, where there are any.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        prompts: Option<Digest>,
         /// What is known once a round, each value in its metric's unit.
         values: BTreeMap<Metric, f64>,
     },
@@ -162,6 +165,7 @@ mod tests {
                     tensors: 3,
                     bytes: 60,
                 }],
+                prompts: Some(Digest::of_prompts([[1, 2].as_slice()])),
                 values: [(Metric::LoadTime, 1.5e9)].into_iter().collect(),
             },
             Message::Phase(Mark { at: Nanos(5), phase: Phase::Iteration(2) }),

@@ -20,5 +20,6 @@ pub mod drive;
 pub mod fault;
 pub mod measure;
 pub mod process;
+pub mod roof;
 pub mod traffic;
 pub mod workload;

@@ -2,7 +2,8 @@
 //!
 //! It reads one [`Order`] from stdin and answers with [`Message`]s. What goes wrong in the engine is
 //! a message too; only what a probe cannot say (a crash, a hang, a kill) is left for the parent to
-//! see. With `--until-eof` it exits when its stdin ends, so that it never outlives its parent.
+//! see. With `--until-eof` it exits when its stdin ends, so that it never outlives its parent. With
+//! `--roof` it runs no case: it measures what the machine can do at best, and says that.
 
 use std::io::{BufRead, Read, Write};
 use std::process::ExitCode;
@@ -10,7 +11,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use windtunnel_ledger::wire::{Message, PROTOCOL, Phases, Purpose};
-use windtunnel_probe::{attribute, measure, process};
+use windtunnel_probe::{attribute, measure, process, roof};
 
 fn main() -> ExitCode {
     match run() {
@@ -23,6 +24,9 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
+    if std::env::args().skip(1).any(|argument| argument == "--roof") {
+        return tell_roof();
+    }
     let order = read_order()?;
     if std::env::args().skip(1).any(|argument| argument == "--until-eof") {
         exit_at_eof();
@@ -45,6 +49,12 @@ fn run() -> Result<()> {
         Purpose::Attribute => attribute::case(&case, &mut tell),
     });
     say(&last.unwrap_or_else(|error| measure::verdict_on(&error)))
+}
+
+/// Measures what this process can get out of the machine at best, and says it in one line of JSON.
+fn tell_roof() -> Result<()> {
+    let line = serde_json::to_string(&roof::measure()?).context("cannot write the roof")?;
+    writeln!(std::io::stdout(), "{line}").context("cannot write to stdout")
 }
 
 /// An order whose case was not looked at yet.

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail};
 use windtunnel_engine::models::Purpose;
 use windtunnel_engine::{
-    Choice, Dtype, Embedder, EmbedderConfig, Engine, EngineConfig, Error, Footprint, Holding,
-    KvLayout, LoadStages, Loaded, ModelSource, QuantPlan, Stats, Stored, Topology,
+    Choice, Dtype, Effort, Embedder, EmbedderConfig, Engine, EngineConfig, Error, Footprint,
+    Holding, KvLayout, LoadStages, Loaded, ModelSource, QuantPlan, Stats, Stored, Topology,
 };
-use windtunnel_ledger::case::{self, Arrival, Case, Shape, Source, Workload};
+use windtunnel_ledger::case::{self, Arrival, Case, Shape, Snapshot, Source, Workload};
 use windtunnel_ledger::holding::{self, Held};
 use windtunnel_ledger::record::{self, Digest, Iteration, IterationKind};
 use windtunnel_ledger::timeline::Values;
@@ -19,7 +19,7 @@ use windtunnel_ledger::{Bytes, Metric, Nanos};
 use crate::clock::{self, Clock};
 use crate::drive::{Answer, outputs};
 use crate::process;
-use crate::traffic::Traffic;
+use crate::traffic::{self, Traffic};
 use crate::workload::parity::{self, Reference, vectors};
 use crate::workload::quality::{self, Reading};
 use crate::workload::{context, embed, idle, serve, soak, together};
@@ -34,7 +34,7 @@ pub type Say<'a> = dyn FnMut(&Message) -> Result<()> + 'a;
 /// When the engine cannot do it, or `say` fails.
 pub fn case(case: &Case, say: &mut Say<'_>) -> Result<Message> {
     begin(Phase::Load, say)?;
-    let embeds = Purpose::of(&model(case))? == Purpose::Embedding;
+    let embeds = Purpose::of(&model(case)?)? == Purpose::Embedding;
     let last = match case.workload {
         Workload::Embed { .. } => embed(case, say),
         Workload::Parity { .. } if embeds => embed(case, say),
@@ -60,14 +60,15 @@ fn embed(case: &Case, say: &mut Say<'_>) -> Result<Message> {
     };
     let clock = Clock::start();
     let embedder = Embedder::load(&EmbedderConfig {
-        model: model(case),
+        model: model(case)?,
         dtype: dtype(case),
         attention: attention(case),
         max_pass_tokens: usize::try_from(case.step_tokens.0).context("steps are too long")?,
         max_sequence_length: None,
     })?;
     let (time, attention) = (clock.now(), embedder.attention());
-    loaded(case, time, embedder.footprint(), &[], embedder.loaded(), attention, say)?;
+    let (holds, vocabulary) = ((embedder.footprint(), &[][..]), embedder.vocabulary());
+    loaded(case, time, holds, embedder.loaded(), attention, vocabulary, say)?;
     match case.workload {
         Workload::Embed { batch, requests, prompt } => {
             for (index, kind) in iterations(case) {
@@ -96,7 +97,7 @@ fn generate(case: &Case, say: &mut Say<'_>) -> Result<Message> {
     };
     let reading = match case.workload {
         Workload::Quality { prompt, requests, .. } => {
-            Some(Reading::of(&model(case), prompt, requests)?)
+            Some(Reading::of(&model(case)?, prompt, requests)?)
         }
         _ => None,
     };
@@ -112,8 +113,8 @@ fn generate(case: &Case, say: &mut Say<'_>) -> Result<Message> {
             "this model or its cache can share no beginnings; choose prefix-cache = \"off\"";
         return Ok(Message::Unsupported { reason: reason.to_owned() });
     }
-    let (footprint, holdings) = (engine.footprint(), engine.holdings());
-    loaded(case, load_time, footprint, holdings, engine.loaded(), engine.attention(), say)?;
+    let (holds, vocabulary) = ((engine.footprint(), engine.holdings()), engine.vocabulary());
+    loaded(case, load_time, holds, engine.loaded(), engine.attention(), vocabulary, say)?;
 
     let mut values = BTreeMap::new();
     if let Workload::Idle { .. }
@@ -124,8 +125,8 @@ fn generate(case: &Case, say: &mut Say<'_>) -> Result<Message> {
         begin(Phase::Iteration(0), say)?;
     }
     match case.workload {
-        Workload::Idle { duration, requests } => {
-            let (outputs, values) = idle::iteration(engine, case, duration, requests)?;
+        Workload::Idle { duration, requests: _ } => {
+            let (outputs, values) = idle::iteration(engine, case, duration)?;
             tell(case, IterationKind::Timed, (digest(case, &outputs), values), say)?;
         }
         Workload::Soak { duration, batch: _, prompt, output, shared } => {
@@ -159,8 +160,8 @@ fn generate(case: &Case, say: &mut Say<'_>) -> Result<Message> {
                 begin(phase(index, kind), say)?;
                 let engine = &mut engine;
                 let (answers, values) = match case.workload {
-                    Workload::Context { shallow, depth, output } => {
-                        context::iteration(engine, case, [shallow, depth], output, index, &clock)?
+                    Workload::Context { shallow: _, depth: _, output } => {
+                        context::iteration(engine, case, output, index, &clock)?
                     }
                     Workload::Serve { arrival, batch, requests, prompt, output, shared, slo } => {
                         let traffic = Traffic { arrival, prompt, output, shared };
@@ -178,6 +179,7 @@ fn generate(case: &Case, say: &mut Say<'_>) -> Result<Message> {
                 tell(case, kind, (digest(case, &outputs(&answers)), values), say)?;
             }
             values = moved(&engine);
+            values.extend(asked(&engine, &case.workload));
         }
     }
     Ok(end(values))
@@ -222,10 +224,10 @@ fn halves(answers: &[Answer], clock: &Clock) -> Vec<Mark> {
 fn loaded(
     case: &Case,
     time: Nanos,
-    footprint: Footprint,
-    holdings: &[Holding],
+    (footprint, holdings): (Footprint, &[Holding]),
     loaded: &Loaded,
     attention: &str,
+    vocabulary: usize,
     say: &mut Say<'_>,
 ) -> Result<()> {
     let Loaded { dtype, formats, stages } = loaded;
@@ -262,8 +264,19 @@ fn loaded(
         dtype: dtype.as_str().parse().ok(),
         formats: formats.iter().map(stored).collect(),
         holdings: holdings.iter().map(holding).collect(),
+        prompts: prompts(case, vocabulary),
         values,
     })
+}
+
+/// The digest of the prompts of all iterations of `case`; none where it draws none.
+fn prompts(case: &Case, vocabulary: usize) -> Option<Digest> {
+    if let Workload::Parity { .. } | Workload::Quality { .. } = case.workload {
+        return None;
+    }
+    let prompts = iterations(case).flat_map(|(index, _)| traffic::prompts(case, index, vocabulary));
+    let prompts: Vec<Vec<u32>> = prompts.collect();
+    Some(Digest::of_prompts(prompts.iter().map(Vec::as_slice)))
 }
 
 /// What moved between the devices of a map, in a step on average; nothing where there is one.
@@ -274,6 +287,22 @@ fn moved(engine: &Engine) -> BTreeMap<Metric, f64> {
     match engine.holdings().len() {
         0 | 1 => BTreeMap::new(),
         _ => values.map(|(metric, total)| (metric, a_step(total))).into_iter().collect(),
+    }
+}
+
+/// What a token asks of the machine, of the kind that `workload` is about.
+fn asked(engine: &Engine, workload: &Workload) -> BTreeMap<Metric, f64> {
+    let Stats { prefills, decodes, .. } = engine.stats();
+    let Effort { tokens, demand } = match workload {
+        Workload::Prefill { .. } => prefills,
+        Workload::Decode { .. } | Workload::Generate { .. } => decodes,
+        _ => return BTreeMap::new(),
+    };
+    let a_token = |total: u64| total as f64 / tokens as f64;
+    let values = [(Metric::TokenBytes, demand.bytes), (Metric::TokenFlops, demand.flops)];
+    match tokens {
+        0 => BTreeMap::new(),
+        _ => values.map(|(metric, total)| (metric, a_token(total))).into_iter().collect(),
     }
 }
 
@@ -358,7 +387,7 @@ pub fn config(case: &Case, longest: Option<usize>) -> Result<EngineConfig> {
     let pool = (all / 100).saturating_mul(kv_share.get() as usize)
         + (all % 100).saturating_mul(kv_share.get() as usize) / 100;
     Ok(EngineConfig {
-        model: model(case),
+        model: model(case)?,
         dtype: dtype(case),
         quant: QuantPlan::uniform(quant.name().parse().context("the engine lacks a format")?),
         devices: devices.as_str().parse()?,
@@ -381,12 +410,21 @@ pub fn config(case: &Case, longest: Option<usize>) -> Result<EngineConfig> {
     })
 }
 
-fn model(case: &Case) -> ModelSource {
-    match &case.model.source {
+fn model(case: &Case) -> Result<ModelSource> {
+    Ok(match &case.model.source {
         Source::Preset(name) => ModelSource::Preset { name: name.clone(), seed: case.seed },
         Source::Folder(path) => ModelSource::Folder { path: path.into() },
         Source::Gguf(path) => ModelSource::Gguf { path: path.into() },
-    }
+        Source::Hub(snapshot) => bail!("{}", not_here(snapshot)),
+    })
+}
+
+/// What is said to whoever hands a probe a repository.
+pub(crate) fn not_here(snapshot: &Snapshot) -> String {
+    format!(
+        "{snapshot} lies on a hub, and a probe reads files alone: start it with `windtunnel run`, \
+         which downloads them and hands over their folder"
+    )
 }
 
 fn dtype(case: &Case) -> Dtype {

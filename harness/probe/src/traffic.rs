@@ -1,7 +1,7 @@
 //! Requests: the same for the same case, with other words in every iteration, so that no cache can
 //! answer but the one that is measured.
 
-use windtunnel_ledger::case::{Arrival, Lengths};
+use windtunnel_ledger::case::{Arrival, Case, Lengths, Workload};
 use windtunnel_ledger::{Nanos, Tokens};
 
 use crate::draw::Draw;
@@ -50,6 +50,44 @@ pub fn words(
     let vocabulary = vocabulary.max(1) as u64;
     (0..length).map(|_| (draw.next() % vocabulary) as u32).collect()
 }
+
+/// The prompts of an iteration of `case`, in the order of their submission: of a soak, which ends
+/// with the time, the first ones; of what reads a text or a reference, none.
+#[must_use]
+pub fn prompts(case: &Case, iteration: u32, vocabulary: usize) -> Vec<Vec<u32>> {
+    let shape = case.shape();
+    let drawn = |lengths: &[Tokens]| -> Vec<Vec<u32>> {
+        let one = |(request, length): (u32, &Tokens)| {
+            words(case.seed, iteration, request, length.0 as usize, vocabulary)
+        };
+        (0..).zip(lengths).map(one).collect()
+    };
+    let come = |prompt, output, shared, requests: usize| -> Vec<Vec<u32>> {
+        // The moments change no words.
+        let traffic = Traffic { arrival: Arrival::Closed, prompt, output, shared };
+        let coming = coming(traffic, case.seed, iteration, vocabulary);
+        coming.take(requests).map(|coming| coming.prompt).collect()
+    };
+    match case.workload {
+        Workload::Load
+        | Workload::Prefill { .. }
+        | Workload::Decode { .. }
+        | Workload::Generate { .. } => drawn(&vec![shape.prompt; shape.batch as usize]),
+        Workload::Context { shallow, depth, output: _ } => drawn(&[shallow, depth]),
+        Workload::Idle { duration: _, requests } => drawn(&vec![shape.prompt; requests as usize]),
+        Workload::Serve { requests, prompt, output, shared, .. } => {
+            come(prompt, output, shared, requests as usize)
+        }
+        Workload::Embed { batch: _, requests, prompt } => {
+            come(prompt, Lengths::Fixed(Tokens(1)), 0, requests as usize)
+        }
+        Workload::Soak { prompt, output, shared, .. } => come(prompt, output, shared, FIRST),
+        Workload::Parity { .. } | Workload::Quality { .. } => Vec::new(),
+    }
+}
+
+/// How many prompts stand for those of a soak.
+const FIRST: usize = 32;
 
 /// The requests of an iteration, in the order in which they come, without end. Lengths and moments
 /// are those of every iteration; the words are its own.
@@ -165,5 +203,34 @@ mod tests {
             first(1, all, 1),
             "an iteration finds nothing of the last one"
         );
+    }
+
+    #[test]
+    fn the_prompts_of_a_case_are_those_that_come_whatever_the_moments() {
+        let of = |workload: &str| -> Vec<Vec<u32>> {
+            let case = format!(
+                r#"{{"id":"a","workload":{workload},"model":{{"name":"m","source":{{"preset":"m"}}}},
+                "dtype":"f32","kv":"contiguous","attention":"auto","step_tokens":512,"warmup":0,
+                "iterations":1,"seed":1,"deadline":1}}"#
+            );
+            prompts(&serde_json::from_str(&case).unwrap(), 3, 1000)
+        };
+        let lengths = |prompts: &[Vec<u32>]| prompts.iter().map(Vec::len).collect::<Vec<_>>();
+        let decode = of(r#"{"decode":{"depth":9,"output":4,"batch":2}}"#);
+        assert_eq!(decode, [words(1, 3, 0, 9, 1000), words(1, 3, 1, 9, 1000)]);
+        let context = of(r#"{"context":{"shallow":4,"depth":7,"output":4}}"#);
+        assert_eq!(lengths(&context), [4, 7]);
+        let serve = |arrival: &str| {
+            of(&format!(
+                r#"{{"serve":{{"arrival":"{arrival}","batch":2,"requests":5,"prompt":"uniform-8-16",
+                "output":"uniform-4-8","shared":50,"slo":{{"time-to-first-token":1,
+                "time-per-output-token":1,"end-to-end":1}}}}}}"#
+            ))
+        };
+        let came = first(5, traffic("poisson-4", "uniform-8-16", 50), 3);
+        let came: Vec<Vec<u32>> = came.into_iter().map(|coming| coming.prompt).collect();
+        assert_eq!(serve("poisson-4"), came);
+        assert_eq!(serve("closed"), came);
+        assert_eq!(lengths(&of(r#"{"idle":{"duration":1,"requests":3}}"#)), [8, 8, 8]);
     }
 }

@@ -12,11 +12,12 @@ use std::process::{Command, Output, Stdio};
 use windtunnel_engine::models::{EMBEDDERS, MODELS};
 use windtunnel_engine::weights::{Preset, presets};
 use windtunnel_ledger::case::{
-    Against, Arrival, Case, CaseId, DeviceMap, Dtype, KvLayout, Lengths, Model, Placement,
-    PrefixCache, Quant, Slo, Source, Tolerance, Topology, Workload,
+    Against, Arrival, Case, CaseId, DeviceMap, Dtype, Files, KvLayout, Lengths, Model, Placement,
+    PrefixCache, Quant, Slo, Snapshot, Source, Tolerance, Topology, Workload,
 };
 use windtunnel_ledger::holding::Held;
 use windtunnel_ledger::record::{Iteration, IterationKind};
+use windtunnel_ledger::roof::Roof;
 use windtunnel_ledger::trace::Phase;
 use windtunnel_ledger::wire::{Message, Order, PROTOCOL, Phases, Purpose};
 use windtunnel_ledger::{Bytes, Metric, Nanos, Tokens};
@@ -78,7 +79,7 @@ fn measured(case: &Case) -> (Vec<Iteration>, BTreeMap<Metric, f64>) {
     let messages = messages(case);
     let [
         Message::Hello { protocol: PROTOCOL, build },
-        Message::Loaded { attention, dtype: Some(_), formats: _, values, holdings },
+        Message::Loaded { attention, dtype: Some(_), formats: _, values, holdings, prompts },
         ..,
         Message::End { values: last },
     ] = messages.as_slice()
@@ -86,6 +87,8 @@ fn measured(case: &Case) -> (Vec<Iteration>, BTreeMap<Metric, f64>) {
         panic!("{messages:?}")
     };
     assert!(!build.rustc.is_empty() && !attention.is_empty());
+    let reads = matches!(case.workload, Workload::Parity { .. } | Workload::Quality { .. });
+    assert_eq!(prompts.is_none(), reads, "whatever reads no text draws its prompts");
     let sum = |part: fn(&Held) -> Bytes| {
         holdings.iter().map(|holding| part(&holding.held).0 as f64).sum::<f64>()
     };
@@ -141,11 +144,32 @@ fn a_decode_case_gives_its_metrics_for_every_sequence() {
     );
 
     let known: Vec<Metric> = once.keys().copied().collect();
-    assert_eq!(known, [Metric::LoadTime, Metric::PeakRss, Metric::WeightBytes, Metric::KvBytes]);
+    let asked = [Metric::TokenBytes, Metric::TokenFlops];
+    let held = [Metric::LoadTime, Metric::PeakRss, Metric::WeightBytes, Metric::KvBytes];
+    assert_eq!(known, [&asked[..], &held[..]].concat());
     let parameters =
         presets().iter().find(|p| p.name == "tiny-qwen3").unwrap().sketch().unwrap().parameters;
     assert_eq!(once[&Metric::WeightBytes], parameters as f64 * 4.0);
     assert!(once[&Metric::PeakRss] > once[&Metric::WeightBytes]);
+    // Three sequences read the matrices together, and each does two operations for each number.
+    let read = once[&Metric::TokenBytes] * 3.0 - 3.0 * once[&Metric::KvBytes];
+    assert!(read < once[&Metric::WeightBytes], "{once:?}");
+    assert!(once[&Metric::TokenFlops] >= 2.0 * once[&Metric::TokenBytes] / 4.0, "{once:?}");
+}
+
+#[test]
+fn a_probe_that_is_asked_for_the_roof_measures_it_and_runs_nothing() {
+    let output = Command::new(env!("CARGO_BIN_EXE_windtunnel-probe"))
+        .args(["--until-eof", "--roof"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let roof: Roof = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(roof.threads > 0);
+    for rate in [roof.read, roof.copy, roof.f32, roof.bf16] {
+        assert!(rate > 0, "{roof:?}");
+    }
 }
 
 #[test]
@@ -649,6 +673,14 @@ fn what_the_engine_cannot_do_is_told_and_no_crash() {
     nowhere.model.source = Source::Folder("no such folder".into());
     let Message::Failed { error } = last(&nowhere) else { panic!("{:?}", last(&nowhere)) };
     insta::assert_snapshot!(error, @"cannot load `no such folder/config.json`: No such file or directory (os error 2)");
+
+    nowhere.model.source = Source::Hub(Snapshot {
+        repository: "someone/tiny".into(),
+        revision: "main".into(),
+        files: Files::Gguf("q4.gguf".into()),
+    });
+    let Message::Failed { error } = last(&nowhere) else { panic!("{:?}", last(&nowhere)) };
+    insta::assert_snapshot!(error, @"q4.gguf of someone/tiny at main lies on a hub, and a probe reads files alone: start it with `windtunnel run`, which downloads them and hands over their folder");
 
     let endless = case(Workload::Prefill { prompt: Tokens(1_000_000), batch: 1 });
     let Message::Failed { error } = last(&endless) else { panic!("{:?}", last(&endless)) };

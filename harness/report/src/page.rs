@@ -8,6 +8,7 @@ mod headline;
 mod notes;
 mod percentiles;
 mod results;
+mod roof;
 mod rounds;
 mod service;
 mod trade_off;
@@ -41,6 +42,7 @@ pub(crate) fn page(view: &View<'_>, drawn: &Drawn) -> Markup {
         comparison::section(view),
         results::section(view),
         trade_off::section(view),
+        roof::section(view),
         service::section(view, &drawn.services),
         devices::section(view),
         percentiles::section(view),

@@ -66,6 +66,9 @@ type Outcome = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
 /// One plot for each series that occurs, in the order of [`Series::all`].
 pub(crate) fn plots(view: &View<'_>) -> Result<Vec<Plot>, Error> {
+    if view.is_long() {
+        return Ok(Vec::new());
+    }
     let occurs = |series: &Series| view.scenarios.iter().any(|s| s.series.contains(series));
     Series::all().filter(occurs).map(|series| plot(view, series)).collect()
 }

@@ -15,6 +15,7 @@ use windtunnel_ledger::compare::{Change, Comparison, Pair, compare};
 use windtunnel_ledger::environment::Environment;
 use windtunnel_ledger::gate;
 use windtunnel_ledger::record::{Outcome, Record, Run, Samples, Subject};
+use windtunnel_ledger::roof::{self, Standing};
 use windtunnel_ledger::series::Series;
 use windtunnel_ledger::store::Contents;
 use windtunnel_ledger::summary::{Location, Summary, Unmeasured, summarise};
@@ -25,6 +26,9 @@ pub(crate) use notes::{Place, Trouble};
 pub(crate) use ruled::{DETAILED, Ruled, margins};
 pub(crate) use service::Curve;
 pub(crate) use trade_off::{Column, TradeOff, Value};
+
+/// Cases of which each is drawn, and told with its percentiles and its command.
+pub(crate) const LONG: usize = 100;
 
 /// Everything that the page shows.
 pub(crate) struct View<'a> {
@@ -80,6 +84,8 @@ pub(crate) struct SubjectResult<'a> {
     pub(crate) subject: usize,
     /// Its rounds.
     pub(crate) summary: Summary,
+    /// How near it came to what its machine can do, where that is known.
+    pub(crate) standing: Option<Standing>,
     /// Where the samples of its latencies lie, those of all rounds together.
     pub(crate) tails: Vec<Tail>,
     /// The shell line that repeats its first round.
@@ -167,6 +173,12 @@ impl<'a> View<'a> {
     /// Every series that a gate judged, the worst first; nothing if the run was none.
     pub(crate) fn ruled(&self) -> Vec<Ruled<'_>> {
         self.gate.as_ref().map_or_else(Vec::new, |report| ruled::ruled(self, report))
+    }
+
+    /// Whether there are more cases than a reader looks at one by one: then only tables are shown, and
+    /// the file of the run holds the rest.
+    pub(crate) fn is_long(&self) -> bool {
+        self.cases().count() > LONG
     }
 
     /// How many cases came to what.
@@ -264,7 +276,9 @@ fn scenarios<'a>(
             }
         }
     }
-    for summary in summarise(records) {
+    let summaries = summarise(records);
+    let mut standings = roof::standings(&summaries, records);
+    for summary in summaries {
         let known = (
             index.get(&summary.case),
             subjects.iter().position(|subject| **subject == summary.subject),
@@ -274,7 +288,10 @@ fn scenarios<'a>(
             let key = (&summary.case, &summary.subject);
             let tails = samples.get(&key).map_or_else(Vec::new, |rounds| tail::tails(rounds));
             let watched = watched.get(&key).copied();
-            cases[case].results.push(SubjectResult { subject, summary, tails, command, watched });
+            let own = |s: &Standing| s.case == summary.case && s.subject == summary.subject;
+            let standing = standings.iter().position(own).map(|at| standings.remove(at));
+            let result = SubjectResult { subject, summary, standing, tails, command, watched };
+            cases[case].results.push(result);
         }
     }
 

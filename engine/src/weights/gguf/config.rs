@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::GgufError;
 use super::architecture::{ARCHITECTURES, Architecture};
-use super::file::Many;
+use super::file::{File, Many};
 use super::parts::Parts;
 use super::value::FromValue;
 use crate::error::Result;
@@ -18,6 +18,20 @@ const LAYERS: u64 = 1 << 12;
 pub(super) struct Keys<'a> {
     parts: &'a Parts,
     pub(super) architecture: &'static Architecture,
+}
+
+/// Ids that end a sequence: of a text, of a turn, of a message that calls a tool.
+///
+/// # Errors
+///
+/// When the file names something else than ids.
+pub(crate) fn eos(file: &File) -> Result<Vec<u32>, GgufError> {
+    let mut eos = Vec::new();
+    for key in ["eos_token_id", "eot_token_id", "eom_token_id"] {
+        let id: Option<u32> = file.get(&format!("tokenizer.ggml.{key}"))?;
+        eos.extend(id.filter(|id| !eos.contains(id)));
+    }
+    Ok(eos)
 }
 
 impl<'a> Keys<'a> {
@@ -121,16 +135,6 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// Ids that end a sequence: of a text, of a turn, of a message that calls a tool.
-    pub(super) fn eos(&self) -> Result<Vec<u32>, GgufError> {
-        let mut eos = Vec::new();
-        for key in ["eos_token_id", "eot_token_id", "eom_token_id"] {
-            let id: Option<u32> = self.parts.head().get(&format!("tokenizer.ggml.{key}"))?;
-            eos.extend(id.filter(|id| !eos.contains(id)));
-        }
-        Ok(eos)
-    }
-
     /// The configuration.
     pub(super) fn config(&self) -> Result<ConfigFile> {
         let mut config = Map::new();
@@ -159,7 +163,7 @@ impl<'a> Keys<'a> {
         if let Some(scaling) = super::rope::scaling(self, self.parts)? {
             set("rope_scaling", scaling);
         }
-        set("eos_token_id", json!(self.eos()?));
+        set("eos_token_id", json!(eos(self.parts.head())?));
         let family = (self.architecture.own)(self, &mut config)?;
         config.insert("architectures".into(), json!([family]));
         Ok(ConfigFile::new(self.parts.head().name(), Value::Object(config)))

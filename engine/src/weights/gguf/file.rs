@@ -192,7 +192,10 @@ fn directory(file: &str, bytes: &[u8]) -> Result<Directory, GgufError> {
 fn header(file: &str, bytes: &[u8], cursor: &mut Cursor<'_>) -> Result<(u64, u64), GgufError> {
     if !bytes.starts_with(&MAGIC) {
         let begin = bytes.get(..MAGIC.len()).unwrap_or(bytes);
-        let found = format!("`{}`", begin.escape_ascii());
+        let found = match begin {
+            [] => "nothing".to_owned(),
+            _ => format!("`{}`", begin.escape_ascii()),
+        };
         return Err(GgufError::Foreign { file: file.into(), found });
     }
     cursor.take(MAGIC.len() as u64, "its beginning")?;

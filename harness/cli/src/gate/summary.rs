@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 
 use windtunnel_ledger::gate::{Arm, CaseReport, Report, Row};
+use windtunnel_ledger::record::Subject;
 use windtunnel_ledger::store::Contents;
 use windtunnel_ledger::verdict::Verdict;
 
-use crate::show::{census, numbers, verdict_in_words};
+use crate::show::{census, numbers, origin, verdict_in_words};
 
 /// By this line a comment is found again, to be written anew instead of added to.
 const MARKER: &str = "<!-- windtunnel gate -->";
@@ -16,9 +17,12 @@ pub(super) fn markdown(contents: &Contents, report: &Report) -> String {
     let mut text = format!("{MARKER}\n### Windtunnel: {}\n\n", verdict_in_words(report));
     let name = |arm: Arm| {
         let subject = contents.run.subjects.get(arm as usize);
-        subject.map_or_else(String::new, ToString::to_string)
+        subject.map_or_else(String::new, Subject::origin)
     };
     let _ = writeln!(text, "`{}` against `{}`.\n", name(Arm::Head), name(Arm::Base));
+    if let Some(line) = origin(&contents.run) {
+        let _ = writeln!(text, "Base: {line}.\n");
+    }
 
     let found = |case: &&CaseReport, row: &&Row| {
         let judged = row.finding.is_some() && row.verdict != Verdict::Pass;

@@ -38,11 +38,19 @@ impl Root {
         self.path(path).exists()
     }
 
+    /// What a folder holds, sorted by name; nothing where it cannot be read.
+    pub(crate) fn names(&self, folder: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(self.path(folder)).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
+    }
+
     /// What a folder holds under the name `prefix` and a number, in the order of the numbers.
     pub(crate) fn numbered(&self, folder: &str, prefix: &str) -> Vec<String> {
-        let entries = std::fs::read_dir(self.path(folder)).into_iter().flatten().flatten();
         let number = |name: &str| name.strip_prefix(prefix)?.parse::<u32>().ok();
-        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        let names = self.names(folder).into_iter();
         let mut found: Vec<(u32, String)> =
             names.filter_map(|name| Some((number(&name)?, name))).collect();
         found.sort();

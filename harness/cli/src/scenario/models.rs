@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::Spanned;
-use windtunnel_ledger::case::{Model, Source};
+use windtunnel_ledger::case::{Files, Model, Snapshot, Source};
 
 use super::text::{SourceText, parse, unknown};
 use super::{ScenarioError, files};
+use crate::gguf;
+use crate::hub::{self, Part};
 use crate::workspace::Workspace;
-
-mod gguf;
 
 /// What a reference is called, which lies beside weights and is none.
 const REFERENCE: &str = "golden.safetensors";
@@ -36,11 +36,49 @@ pub(crate) struct KnownModel {
 struct ModelFile {
     preset: Option<String>,
     folder: Option<PathBuf>,
-    gguf: Option<PathBuf>,
+    gguf: Option<Spanned<PathBuf>>,
+    repository: Option<Spanned<String>>,
+    revision: Option<Spanned<String>>,
+    files: Option<Spanned<Vec<String>>>,
     #[serde(default)]
     parameters: u64,
     #[serde(default)]
     kv_width: u64,
+}
+
+/// What an entry says of the repository that it names.
+struct OfRepository {
+    gguf: Option<Spanned<PathBuf>>,
+    revision: Option<Spanned<String>>,
+    files: Option<Spanned<Vec<String>>>,
+}
+
+impl OfRepository {
+    fn snapshot(
+        &self,
+        repository: &Spanned<String>,
+        source: &SourceText<'_>,
+    ) -> Result<Snapshot, ScenarioError> {
+        let OfRepository { gguf, revision, files } = self;
+        let wanted = match (gguf, files) {
+            (Some(_), Some(files)) => {
+                let message = "`gguf` is the one file: leave out `files`".to_owned();
+                return Err(source.error(files.span(), message));
+            }
+            (Some(file), None) => Some(Files::Gguf(file.get_ref().display().to_string())),
+            (None, files) => files.as_ref().map(|files| Files::Matching(files.get_ref().clone())),
+        };
+        let named = revision.as_ref().map_or(hub::MAIN, |revision| revision.get_ref());
+        hub::snapshot(repository.get_ref(), named, wanted).map_err(|wrong| {
+            let gguf = gguf.as_ref().map(Spanned::span);
+            let span = match wrong.part {
+                Part::Repository => None,
+                Part::Revision => revision.as_ref().map(Spanned::span),
+                Part::Files => gguf.or_else(|| Some(files.as_ref()?.span())),
+            };
+            source.error(span.unwrap_or_else(|| repository.span()), wrong.message)
+        })
+    }
 }
 
 /// The models that scenarios and users may name.
@@ -58,19 +96,33 @@ impl Models {
         let entries: BTreeMap<Spanned<String>, ModelFile> = parse(&path, &text)?;
         let root = workspace.root().to_owned();
         let described = entries.into_iter().map(|(name, entry)| {
-            let (origin, stored) = match (entry.preset, entry.folder, entry.gguf) {
-                (Some(preset), None, None) => (Source::Preset(preset), 0),
-                (None, Some(folder), None) => {
+            let ModelFile { parameters, kv_width, .. } = entry;
+            let (origin, stored) = match (entry.preset, entry.folder, entry.gguf, entry.repository)
+            {
+                (None, None, gguf, Some(repository)) => {
+                    let of_it = OfRepository { gguf, revision: entry.revision, files: entry.files };
+                    (Source::Hub(of_it.snapshot(&repository, &source)?), 0)
+                }
+                _ if entry.revision.is_some() || entry.files.is_some() => {
+                    let key = if entry.revision.is_some() { "revision" } else { "files" };
+                    let message = format!(
+                        "model `{}` has `{key}` and no `repository` to which it could belong",
+                        name.get_ref()
+                    );
+                    return Err(source.error(name.span(), message));
+                }
+                (Some(preset), None, None, None) => (Source::Preset(preset), 0),
+                (None, Some(folder), None, None) => {
                     let folder = root.join(folder);
                     (Source::Folder(shown(&folder, &root)), stored(&folder))
                 }
-                (None, None, Some(file)) => {
-                    let file = root.join(file);
+                (None, None, Some(file), None) => {
+                    let file = root.join(file.into_inner());
                     (Source::Gguf(shown(&file, &root)), gguf::stored(&file))
                 }
                 _ => {
                     let message = format!(
-                        "model `{}` needs one of `preset`, `folder` and `gguf`",
+                        "model `{}` needs one of `preset`, `folder`, `gguf` and `repository`",
                         name.get_ref()
                     );
                     return Err(source.error(name.span(), message));
@@ -78,7 +130,6 @@ impl Models {
             };
             let name = name.into_inner();
             let model = Model { name: name.clone(), source: origin };
-            let ModelFile { parameters, kv_width, .. } = entry;
             Ok((name, KnownModel { model, parameters, kv_width, stored }))
         });
         Ok(Models { described: described.collect::<Result<_, _>>()?, root })
@@ -107,11 +158,16 @@ impl Models {
         Ok(chosen)
     }
 
-    /// The models that a user names.
-    pub(super) fn named(&self, wanted: &[String]) -> Result<Vec<KnownModel>, ScenarioError> {
+    /// The models that a user names, after the word `asked`.
+    pub(super) fn named(
+        &self,
+        wanted: &[String],
+        asked: &'static str,
+    ) -> Result<Vec<KnownModel>, ScenarioError> {
         let mut chosen: Vec<KnownModel> = Vec::new();
         for word in wanted {
-            let complaint = |problem| ScenarioError::NoModel { wanted: word.clone(), problem };
+            let complaint =
+                |problem| ScenarioError::NoModel { asked, wanted: word.clone(), problem };
             for found in self.find(word).map_err(complaint)? {
                 match chosen.iter().find(|known| known.model.name == found.model.name) {
                     None => chosen.push(found),
@@ -128,12 +184,17 @@ impl Models {
         Ok(chosen)
     }
 
-    /// What one word names: a model of `models.toml`, a folder, a GGUF file, or with `/*` at its end the folders
-    /// of models in one. Paths begin in the current folder or, where that has none, in the
+    /// What one word names: a model of `models.toml`, a repository of a hub, a folder, a GGUF file, or
+    /// with `/*` at its end the folders of models in one. Paths begin in the current folder or, where that has none, in the
     /// workspace.
     fn find(&self, word: &str) -> Result<Vec<KnownModel>, String> {
         if let Some(known) = self.described.get(word) {
             return Ok(vec![known.clone()]);
+        }
+        if let Some(named) = hub::named(word) {
+            let (name, snapshot) = named.map_err(|wrong| wrong.message)?;
+            let model = Model { name, source: Source::Hub(snapshot) };
+            return Ok(vec![KnownModel { model, parameters: 0, kv_width: 0, stored: 0 }]);
         }
         let place = |path: &str| match Path::new(path) {
             here if here.is_dir() => here.to_owned(),
@@ -168,7 +229,14 @@ impl Models {
         }
         let known = self.described.keys().map(String::as_str);
         Err(match folder.is_dir() || word.contains('/') {
-            true => format!("there is no `{}`", config.display()),
+            true => {
+                let repository = hub::snapshot(word, hub::MAIN, None).is_ok();
+                let hint = match repository && !folder.is_dir() {
+                    true => format!("; a repository of Hugging Face is written `hub:{word}`"),
+                    false => String::new(),
+                };
+                format!("there is no `{}`{hint}", config.display())
+            }
             false => unknown("model", word, known) + " Models are described in `models.toml`.",
         })
     }
@@ -199,11 +267,12 @@ fn shown(folder: &Path, root: &Path) -> String {
 }
 
 /// Bytes of the weights in a folder.
-fn stored(folder: &Path) -> u64 {
+pub(crate) fn stored(folder: &Path) -> u64 {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let weights = entries.filter(|entry| {
         let path = entry.path();
         path.extension().is_some_and(|x| x == "safetensors") && !path.ends_with(REFERENCE)
     });
-    weights.filter_map(|entry| entry.metadata().ok()).map(|meta| meta.len()).sum()
+    // A file may be a link, as in the cache of a hub.
+    weights.filter_map(|entry| entry.path().metadata().ok()).map(|meta| meta.len()).sum()
 }

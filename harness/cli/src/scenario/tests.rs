@@ -531,7 +531,7 @@ fn a_folder_is_a_model_and_a_folder_of_folders_is_many() {
         let root = workspace.root().display().to_string();
         names(&[own]).unwrap_err().replace(&root, "ROOT")
     };
-    insta::assert_snapshot!(complaint("models/c"), @"`--models models/c`: there is no `ROOT/models/c/config.json`");
+    insta::assert_snapshot!(complaint("models/c"), @"`--models models/c`: there is no `ROOT/models/c/config.json`; a repository of Hugging Face is written `hub:models/c`");
     insta::assert_snapshot!(complaint("models/empty/*"), @"`--models models/empty/*`: no folder in `ROOT/models/empty` has a `config.json`");
     insta::assert_snapshot!(complaint("nowhere/*"), @"`--models nowhere/*`: cannot read the folder `ROOT/nowhere`: No such file or directory (os error 2)");
     insta::assert_snapshot!(complaint("tiny-lama"), @"`--models tiny-lama`: unknown model `tiny-lama`, did you mean `tiny-llama`? Models are described in `models.toml`.");
@@ -560,6 +560,84 @@ fn a_tolerance_belongs_to_its_number_format() {
     3 | [tolerance]
       | ^^^^^^^^^^^
     ");
+}
+
+#[test]
+fn a_model_of_a_hub_is_described_by_repository_revision_and_files() {
+    let models = |described: &str, own: &[&str]| -> Result<Vec<String>, String> {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("scenarios")).unwrap();
+        std::fs::write(dir.path().join("scenarios/models.toml"), described).unwrap();
+        let workspace = Workspace::around(dir.path()).unwrap();
+        let own: Vec<String> = own.iter().map(ToString::to_string).collect();
+        let found = super::models(&workspace, &own).map_err(|error| error.to_string())?;
+        let shown = found.into_iter().map(|model| {
+            format!("{}: {}", model.name, serde_json::to_string(&model.source).unwrap())
+        });
+        Ok(shown.collect())
+    };
+    let described = "[a]\nrepository = \"someone/tiny\"\n\
+                     [b]\nrepository = \"gpt2\"\nrevision = \"v1\"\nfiles = [\"*.json\"]\n\
+                     [c]\nrepository = \"someone/tiny\"\ngguf = \"q4.gguf\"\n";
+    let own = ["a", "b", "c", "hub:someone/tiny@v1", "hub:gpt2:q/4.gguf"];
+    insta::assert_snapshot!(models(described, &own).unwrap().join("\n"), @r#"
+    a: {"hub":{"repository":"someone/tiny","revision":"main","files":{"matching":["*.json","*.jinja","model*.safetensors","*_Dense/*.safetensors"]}}}
+    b: {"hub":{"repository":"gpt2","revision":"v1","files":{"matching":["*.json"]}}}
+    c: {"hub":{"repository":"someone/tiny","revision":"main","files":{"gguf":"q4.gguf"}}}
+    someone/tiny@v1: {"hub":{"repository":"someone/tiny","revision":"v1","files":{"matching":["*.json","*.jinja","model*.safetensors","*_Dense/*.safetensors"]}}}
+    gpt2:q/4.gguf: {"hub":{"repository":"gpt2","revision":"main","files":{"gguf":"q/4.gguf"}}}
+    "#);
+
+    let complaint = |described: &str| models(described, &["a"]).unwrap_err();
+    insta::assert_snapshot!(complaint("[a]\nrepository = \"some one/tiny\"\n"), @r#"
+    `scenarios/models.toml`, line 2: `some one/tiny` is no name of a repository: it is written `OWNER/NAME`, as the hub's address has it
+      |
+    2 | repository = "some one/tiny"
+      |              ^^^^^^^^^^^^^^^
+    "#);
+    insta::assert_snapshot!(complaint("[a]\nrepository = \"someone/tiny\"\nrevision = \"../x\"\n"), @r#"
+    `scenarios/models.toml`, line 3: `../x` is no revision: it is a branch, a tag or the hash of a commit
+      |
+    3 | revision = "../x"
+      |            ^^^^^^
+    "#);
+    insta::assert_snapshot!(complaint("[a]\nrepository = \"someone/tiny\"\nfiles = []\n"), @"
+    `scenarios/models.toml`, line 3: `files` names no file: leave it out for all that a model needs
+      |
+    3 | files = []
+      |         ^^
+    ");
+    insta::assert_snapshot!(complaint("[a]\nrepository = \"someone/tiny\"\ngguf = \"../q4.gguf\"\n"), @r#"
+    `scenarios/models.toml`, line 3: `../q4.gguf` is no GGUF file of a repository: it is written `NAME.gguf` or `FOLDER/NAME.gguf`
+      |
+    3 | gguf = "../q4.gguf"
+      |        ^^^^^^^^^^^^
+    "#);
+    insta::assert_snapshot!(complaint("[a]\nrepository = \"someone/tiny\"\ngguf = \"q4.gguf\"\nfiles = [\"*\"]\n"), @r#"
+    `scenarios/models.toml`, line 4: `gguf` is the one file: leave out `files`
+      |
+    4 | files = ["*"]
+      |         ^^^^^
+    "#);
+    insta::assert_snapshot!(complaint("[a]\nfolder = \"f\"\nrevision = \"v1\"\n"), @"
+    `scenarios/models.toml`, line 1: model `a` has `revision` and no `repository` to which it could belong
+      |
+    1 | [a]
+      |  ^
+    ");
+    insta::assert_snapshot!(complaint("[a]\nrepository = \"someone/tiny\"\nfolder = \"f\"\n"), @"
+    `scenarios/models.toml`, line 1: model `a` needs one of `preset`, `folder`, `gguf` and `repository`
+      |
+    1 | [a]
+      |  ^
+    ");
+    insta::assert_snapshot!(complaint("[a]\nrepositry = \"someone/tiny\"\n"), @r#"
+    `scenarios/models.toml`, line 2: unknown key `repositry`, did you mean `repository`?
+      |
+    2 | repositry = "someone/tiny"
+      | ^^^^^^^^^
+    "#);
+    insta::assert_snapshot!(models("", &["hub:x/y/z"]).unwrap_err(), @"`fetch hub:x/y/z`: `x/y/z` is no name of a repository: it is written `OWNER/NAME`, as the hub's address has it");
 }
 
 #[test]

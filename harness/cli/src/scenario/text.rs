@@ -74,7 +74,7 @@ pub(super) fn unknown<'a>(
 }
 
 /// The known word that was probably meant.
-pub(super) fn nearest<'a>(found: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+pub(crate) fn nearest<'a>(found: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
     const CLOSE: f64 = 0.69;
     known
         .map(|word| (strsim::jaro_winkler(found, word), word))

@@ -1,14 +1,15 @@
 //! What a gate came to: a table of all series for each case, the worst first, then what was not
 //! judged, and the verdict as the last line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use comfy_table::Cell;
+use windtunnel_ledger::baseline::Key;
 use windtunnel_ledger::gate::{Arm, CaseReport, Control, Report, Row};
-use windtunnel_ledger::judge::Finding;
+use windtunnel_ledger::judge::{Finding, Rule};
 use windtunnel_ledger::policy::Weight;
-use windtunnel_ledger::record::Run;
+use windtunnel_ledger::record::{Run, Subject};
 use windtunnel_ledger::verdict::Verdict;
 
 use super::verdicts::{share, signed, two_modes};
@@ -16,10 +17,19 @@ use super::{count, push, right, table};
 
 /// The report of a gate.
 pub(crate) fn ruling(run: &Run, report: &Report) -> String {
-    let name =
-        |arm: Arm| run.subjects.get(arm as usize).map_or_else(String::new, ToString::to_string);
+    let name = |arm: Arm| run.subjects.get(arm as usize).map_or_else(String::new, Subject::origin);
     let names = format!("base {}\nhead {}\n", name(Arm::Base), name(Arm::Head));
-    names + &verdicts_of(report)
+    let origin = origin(run).map_or_else(String::new, |line| format!("{line}\n"));
+    names + &origin + &verdicts_of(report)
+}
+
+/// Where a stored base comes from, as a line.
+pub(crate) fn origin(run: &Run) -> Option<String> {
+    let origin = run.gate.as_ref()?.baseline.as_ref()?;
+    // Sessions of one run, a file for each scenario, begin with its time.
+    let time = |name: &str| Some(Key::parse(name)?.session.split('-').next()?.to_owned());
+    let times: BTreeSet<String> = origin.sessions.iter().filter_map(|name| time(name)).collect();
+    Some(format!("stored {origin}, {}", count(times.len(), "session")))
 }
 
 /// The report of a comparison whose sides were named before.
@@ -105,11 +115,15 @@ pub(crate) fn numbers(row: &Row) -> [String; 7] {
     ]
 }
 
-/// The verdict on a series, with a word where it stops nothing.
+/// The verdict on a series, with a word where it stops nothing, and one where its base is of other
+/// days: that sees less.
 pub(crate) fn row_verdict(row: &Row) -> String {
-    match row.counted() == row.verdict {
+    let warns = (row.counted() != row.verdict).then_some("warns");
+    let stored = (row.rule == Some(Rule::Stored)).then_some("stored");
+    let words: Vec<&str> = warns.into_iter().chain(stored).collect();
+    match words.is_empty() {
         true => row.verdict.to_string(),
-        false => format!("{} (warns)", row.verdict),
+        false => format!("{} ({})", row.verdict, words.join(", ")),
     }
 }
 

@@ -63,7 +63,7 @@ fn measured<'a>(summary: &Summary, records: &'a [Record]) -> Vec<&'a Samples> {
 }
 
 /// A case without its scenario, and without what all of `rows` have in common.
-fn short(case: &Case, rows: &[(&Case, &Summary)]) -> String {
+pub(super) fn short(case: &Case, rows: &[(&Case, &Summary)]) -> String {
     let shared =
         |axis: &str| rows.iter().all(|(other, _)| other.axes().split(',').any(|a| a == axis));
     let axes: Vec<&str> = case.axes().split(',').filter(|axis| !shared(axis)).collect();

@@ -10,7 +10,7 @@ use windtunnel_ledger::record::{Record, Run};
 use windtunnel_ledger::series::{Quantile, Series};
 use windtunnel_ledger::summary::{Summary, Unmeasured, summarise};
 
-use super::{located, percentiles, push, right, table};
+use super::{located, percentiles, push, right, roof, table};
 
 /// The records of a run: a table for each scenario, then what a reader should know.
 pub(crate) fn records(run: &Run, records: &[Record]) -> String {
@@ -30,6 +30,15 @@ pub(crate) fn records(run: &Run, records: &[Record]) -> String {
     }
     for (name, rows) in &scenarios {
         text.push_str(&percentiles::of_scenario(run, name, rows, records));
+        text.push_str(&roof::of_scenario(run, name, rows, records));
+    }
+
+    // Only where more is known than the tables and their notes name.
+    let told = run.subjects.iter().filter(|subject| subject.origin() != subject.to_string());
+    let origins: Vec<String> =
+        told.map(|subject| format!("subject {}\n", subject.origin())).collect();
+    if !origins.is_empty() {
+        let _ = write!(text, "\n{}", origins.concat());
     }
 
     let mut notes: Vec<(String, Vec<String>)> = Vec::new();

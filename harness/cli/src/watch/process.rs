@@ -10,9 +10,18 @@ pub(super) struct Process {
     number: u32,
     /// What was read when it was last looked at closely.
     slow: Look,
+    /// How often that was.
+    close_looks: u64,
     /// Threads that end take their count with them: the sum never falls.
     switches: i64,
+    /// Files with the clocks of processors, and with temperatures: where there are none, there will
+    /// be none.
+    clocks: Vec<String>,
+    zones: Vec<String>,
 }
+
+/// Close looks for one at every thread: each is a file, and an engine has many.
+const THREADS_EVERY: u64 = 3;
 
 /// What one look at a process gave.
 pub(super) enum Glance {
@@ -26,19 +35,29 @@ pub(super) enum Glance {
 
 impl Process {
     pub(super) fn new(root: Root, number: u32) -> Process {
-        Process { root, number, slow: Vec::new(), switches: 0 }
+        let files = |folder: &str, prefix: &str, file: &str| -> Vec<String> {
+            let all = root.numbered(folder, prefix).into_iter();
+            all.map(|one| format!("{one}/{file}")).filter(|file| root.has(file)).collect()
+        };
+        let mut clocks = files("sys/devices/system/cpu", "cpu", "cpufreq/scaling_cur_freq");
+        clocks.truncate(CLOCKS);
+        let zones = files("sys/class/thermal", "thermal_zone", "temp");
+        Process { root, number, slow: Vec::new(), close_looks: 0, switches: 0, clocks, zones }
     }
 
     /// Reads what is dear to read, and what the machine does beside.
     pub(super) fn look_closely(&mut self) {
         let root = &self.root;
-        self.switches = self.switches.max(switches(root, self.number));
+        if self.close_looks.is_multiple_of(THREADS_EVERY) {
+            self.switches = self.switches.max(switches(root, self.number));
+        }
+        self.close_looks += 1;
         let load = machine::load_average(root).map(|load| (load * 100.0) as i64);
         self.slow = vec![
             (Gauge::Switches, Ok(self.switches)),
             (Gauge::Load, load.ok_or_else(|| "the load average cannot be read".to_owned())),
-            (Gauge::CpuClock, clock(root)),
-            (Gauge::Temperature, temperature(root)),
+            (Gauge::CpuClock, clock(root, &self.clocks)),
+            (Gauge::Temperature, temperature(root, &self.zones)),
         ];
     }
 
@@ -101,23 +120,17 @@ fn switches(root: &Root, process: u32) -> i64 {
 /// Most processors whose clocks are read: each may have to be woken for it.
 const CLOCKS: usize = 8;
 
-/// The mean clock of the first processors, in MHz.
-fn clock(root: &Root) -> Result<i64, String> {
-    let cpus = root.numbered("sys/devices/system/cpu", "cpu");
-    let clocks: Vec<u64> = cpus
-        .iter()
-        .take(CLOCKS)
-        .filter_map(|cpu| root.number(&format!("{cpu}/cpufreq/scaling_cur_freq")))
-        .collect();
+/// The mean of the clocks in these files, in MHz.
+fn clock(root: &Root, files: &[String]) -> Result<i64, String> {
+    let clocks: Vec<u64> = files.iter().filter_map(|file| root.number(file)).collect();
     let sum: u64 = clocks.iter().sum();
     let mean = sum.checked_div(clocks.len() as u64).map(|khz| (khz / 1000) as i64);
     mean.ok_or_else(|| "this machine has no cpufreq: a guest is not told its clocks".to_owned())
 }
 
-/// The hottest zone of the machine, in degrees Celsius.
-fn temperature(root: &Root) -> Result<i64, String> {
-    let zones = root.numbered("sys/class/thermal", "thermal_zone");
-    let hottest = zones.iter().filter_map(|zone| root.number(&format!("{zone}/temp"))).max();
+/// The highest of the temperatures in these files, in degrees Celsius.
+fn temperature(root: &Root, files: &[String]) -> Result<i64, String> {
+    let hottest = files.iter().filter_map(|file| root.number(file)).max();
     let celsius = hottest.map(|thousandths| (thousandths / 1000) as i64);
     celsius.ok_or_else(|| "this machine has no thermal zone".to_owned())
 }

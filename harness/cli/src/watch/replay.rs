@@ -37,7 +37,7 @@ struct Line {
 }
 
 /// GPUs that do what a recording says.
-struct Replay {
+pub(crate) struct Replay {
     devices: Vec<Gpu>,
     lines: Vec<Vec<Line>>,
     /// The next look at each device.
@@ -45,7 +45,7 @@ struct Replay {
 }
 
 impl Replay {
-    fn of(recording: &str) -> Replay {
+    pub(crate) fn of(recording: &str) -> Replay {
         let (first, rest) = recording.split_once('\n').unwrap();
         let Devices { devices } = serde_json::from_str(first).unwrap();
         let mut lines = vec![Vec::new(); devices.len()];

@@ -288,3 +288,14 @@ fn shards_are_merged_into_the_run_that_they_share() {
     let said = sandbox.run(&["merge", "a.jsonl", "c.jsonl", "-o", "d.jsonl"]);
     insta::assert_snapshot!(said.err, @"error: `c.jsonl` and `a.jsonl` measured other subjects: build once and give every shard the same probes");
 }
+
+#[test]
+fn a_head_that_was_asked_other_things_is_invalid_and_not_broken() {
+    let sandbox = Sandbox::new(&["fine"]);
+    let (base, head) = (sandbox.plant("base", "fine"), sandbox.plant("head", "other-prompts"));
+    let args = ["-q", "gate", "test/fake", "--base", &base, "--subject", &head, "-o", "run.jsonl"];
+    let said = sandbox.run(&args);
+    assert_eq!(said.code, 4, "{}{}", said.out, said.err);
+    let reason = "the prompts differ: this probe draws them in another way";
+    assert!(said.out.contains(reason), "{}", said.out);
+}

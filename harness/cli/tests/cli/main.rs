@@ -3,14 +3,19 @@
 #![expect(clippy::disallowed_methods, reason = "these tests start the program that they test")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod baselines;
 mod comparing;
+mod doctoring;
 mod explaining;
 mod gating;
+mod hub;
 mod interruptions;
 mod judging;
 mod measuring;
 mod mistakes;
+mod queueing;
 mod revisions;
 mod sandbox;
+mod starving;
 mod upstream;
 mod watching;

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use windtunnel_ledger::record::{Failure, Outcome};
 
+use crate::baselines::{LOG, policy};
 use crate::sandbox::{Said, Sandbox};
 
 /// A probe that answers without reading its case; `@GAP` is the time between its tokens.
@@ -39,7 +40,7 @@ fn repository() -> Sandbox {
         "Cargo.lock",
         "version = 4\n\n[[package]]\nname = \"windtunnel-probe\"\nversion = \"0.0.0\"\n",
     );
-    write(".gitignore", "/target\n/run*\n");
+    write(".gitignore", "/target\n/run*\n/report*\n");
     write("harness/probe/src/main.rs", &PROBE.replace("@GAP", "1000"));
     git(sandbox.dir.path(), &["init", "--quiet"]);
     commit(&sandbox, "first");
@@ -104,6 +105,46 @@ fn a_revision_and_the_working_tree_are_built_apart_and_alternate() {
 }
 
 #[test]
+fn a_subject_tells_the_upstream_of_its_own_log_and_the_files_that_were_changed() {
+    let sandbox = repository();
+    fs::create_dir(sandbox.path("engine")).unwrap();
+    let considered = |digit: &str| {
+        // A log of another time may hold what this version does not know.
+        let log = format!("unheard-of = 1\nconsidered = \"{}\"\n", digit.repeat(40));
+        fs::write(sandbox.path("engine/upstream.toml"), log).unwrap();
+    };
+    considered("a");
+    commit(&sandbox, "follow");
+    considered("b");
+    fs::write(sandbox.path("harness/a note"), "new").unwrap();
+    let said = measure(&sandbox, &["rev:HEAD~1", "rev:HEAD", "."]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+
+    let subjects = sandbox.contents().run.subjects;
+    let upstream =
+        |i: usize| subjects[i].upstream.as_ref().map(|hash| hash.as_str()[..1].to_owned());
+    assert_eq!([0, 1, 2].map(upstream), [None, Some("a".into()), Some("b".into())]);
+    assert_eq!(subjects[1].changed, [] as [&str; 0]);
+    assert_eq!(subjects[2].changed, ["engine/upstream.toml", "harness/a note"]);
+    assert!(said.out.contains("), 2 files changed, upstream bbbbbbbbb\n"), "{}", said.out);
+    let page = fs::read_to_string(sandbox.path("report.html")).unwrap();
+    for words in [
+        format!(", upstream <code>{}</code>", "a".repeat(40)),
+        ", changed engine/upstream.toml, harness/a note".to_owned(),
+    ] {
+        assert!(page.contains(&words), "{words}");
+    }
+
+    for i in 0..30 {
+        fs::write(sandbox.path(&format!("harness/{i:02}")), "").unwrap();
+    }
+    assert_eq!(measure(&sandbox, &["."]).code, 0);
+    let subject = &sandbox.contents().run.subjects[0];
+    assert_eq!((subject.changed.len(), subject.changed_besides), (20, 12), "a record stays small");
+    assert!(fs::read_to_string(sandbox.path("report.html")).unwrap().contains(" and 12 more"));
+}
+
+#[test]
 fn a_revision_is_built_once_for_each_set_of_features() {
     let sandbox = repository();
     assert_eq!(measure(&sandbox, &["rev:HEAD"]).code, 0);
@@ -146,4 +187,51 @@ fn the_cargo_configuration_of_the_working_tree_does_not_reach_a_revision() {
         .unwrap();
     let said = measure(&sandbox, &["rev:HEAD"]);
     assert_eq!(said.code, 0, "{}", said.out);
+}
+
+#[test]
+fn a_baseline_that_can_be_built_is_measured_beside_the_head() {
+    let sandbox = repository();
+    for (path, text) in [
+        ("engine/upstream.toml", LOG),
+        ("ci/gate.toml", &policy()),
+        (".gitignore", "/target\n/run*\n/reports\n"),
+    ] {
+        fs::create_dir_all(sandbox.path(path).parent().unwrap()).unwrap();
+        fs::write(sandbox.path(path), text).unwrap();
+    }
+    let record = || sandbox.run(&["-q", "baseline", "record", "test", "-n", "5"]);
+    let said = record();
+    assert_eq!(said.code, 2);
+    insta::assert_snapshot!(said.err, @"error: `.` differs from its commit, and a baseline must be possible to build again: commit first, or record `--subject rev:HEAD`");
+    commit(&sandbox, "with a log");
+    for _ in 0..2 {
+        let said = record();
+        assert_eq!(said.code, 0, "a baseline makes no other engine: {}", said.err);
+        assert!(said.out.contains("kept baselines/bbbbbbbbb/"), "by the log: {}", said.out);
+    }
+    let promoted = sandbox.run(&["-q", "baseline", "promote", "--by", "Ada"]);
+    assert_eq!(promoted.code, 0, "{}", promoted.err);
+    set_gap(&sandbox, "2000");
+    let gate = |base: &str| {
+        let _ = fs::remove_file(sandbox.path("run.jsonl"));
+        sandbox.run(&["-q", "gate", "test", "--base", base, "-o", "run.jsonl"])
+    };
+    let said = gate("baseline");
+    assert_eq!(said.code, 1, "{}{}", said.out, said.err);
+    assert!(said.out.starts_with("base rev:") && !said.out.contains("stored"), "{}", said.out);
+    assert_eq!(sandbox.contents().run.subjects.len(), 3, "base, head and control alternate");
+    let said = gate("stored");
+    assert!(said.out.starts_with("base baseline ("), "{}", said.out);
+    assert!(
+        said.out.contains("inconclusive (stored)"),
+        "two sessions decide no time: {}",
+        said.out
+    );
+
+    // Without its commit, its records are all there is.
+    fs::remove_dir_all(sandbox.path(".git")).unwrap();
+    let said = gate("baseline");
+    assert!(said.out.contains("inconclusive (stored)"), "{}{}", said.out, said.err);
+    assert!(said.err.contains("git has not the commit of the base"), "{}", said.err);
 }

@@ -45,6 +45,8 @@ deadline = {deadline:?}
         let mut command = Command::new(env!("CARGO_BIN_EXE_windtunnel"));
         command.arg("-C").arg(self.dir.path()).args(args);
         command.env("XDG_CACHE_HOME", self.cache.path());
+        // Other tests measure too, and must not wait for one another.
+        command.env("WINDTUNNEL_LOCKS", self.cache.path());
         command
     }
 

@@ -52,7 +52,8 @@ fn a_round_under_forbidden_conditions_is_kept_repeated_and_not_counted() {
     assert_eq!(rounds, [1, 1, 1, 1, 2, 2, 2, 2], "each is repeated three times");
     for record in &records {
         let Outcome::Void { breaches, samples } = &record.outcome else { panic!("{record:?}") };
-        assert!(matches!(breaches[..], [Breach::Busy { .. }]));
+        // A busy host may have broken others besides.
+        assert!(matches!(breaches[..], [Breach::Busy { .. }, ..]), "{breaches:?}");
         assert!(!samples.iterations.is_empty(), "what it measured is kept");
     }
     assert!(said.out.contains("round 2 does not count: only "), "{}", said.out);

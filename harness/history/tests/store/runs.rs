@@ -99,6 +99,7 @@ fn record(
             holdings: Vec::new(),
             dtype: None,
             formats: Vec::new(),
+            prompts: None,
             once: BTreeMap::from([(Metric::LoadTime, 1.5e9)]),
             iterations: vec![Iteration {
                 kind: IterationKind::Timed,
@@ -119,7 +120,6 @@ fn subject(commit: char) -> Subject {
         name: ".".into(),
         commit: Some(commit.to_string().repeat(40)),
         dirty: commit == 'c',
-        features: Vec::new(),
-        binary: String::new(),
+        ..Subject::default()
     }
 }

@@ -11,7 +11,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::gate::Sides;
+use crate::gate::{Sides, Terms};
 use crate::judge::location::locate;
 use crate::judge::student::quantile;
 use crate::metric::{Better, Class};
@@ -66,12 +66,12 @@ pub const fn partner(block: u32) -> u32 {
 }
 
 /// How much the base differed from itself, in each class of which there are pairs enough.
-pub(super) fn measured(sides: &[Sides<'_>], policy: &Policy) -> Vec<Control> {
+pub(super) fn measured(sides: &[Sides<'_>], terms: &Terms) -> Vec<Control> {
     let mut by_class: BTreeMap<Class, Vec<f64>> = BTreeMap::new();
-    for sides in sides.iter().filter(|sides| sides.obstacle().is_none()) {
+    for sides in sides.iter().filter(|sides| sides.obstacle(terms).is_none()) {
         for control in &sides.control {
             let near = sides.base.iter().find(|base| base.round == partner(control.round));
-            let differences = near.map(|base| differences(base, control, policy));
+            let differences = near.map(|base| differences(base, control, &terms.policy));
             for (class, of_class) in differences.unwrap_or_default() {
                 let mean = of_class.iter().sum::<f64>() / of_class.len() as f64;
                 by_class.entry(class).or_default().push(mean);

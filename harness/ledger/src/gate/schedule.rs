@@ -16,7 +16,7 @@ use crate::record::{Outcome, Record, Run};
 const EXACT: usize = 3;
 /// Rounds of the head beside a stored base: there is one look, and more of one day tell little of
 /// another.
-const STORED: usize = 10;
+pub const STORED: usize = 10;
 
 /// In nanoseconds.
 const MINUTE: u64 = 60_000_000_000;

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use crate::case::Case;
 use crate::compare::differences;
 use crate::environment::Difference;
+use crate::gate::{Policies, Terms};
 use crate::record::{Digest, Failure, Outcome, Record};
 use crate::verdict::Verdict;
 
@@ -40,7 +41,7 @@ impl Sides<'_> {
     }
 
     /// Why its numbers are not to be compared: a verdict, with all its reasons.
-    pub(super) fn obstacle(&self) -> Option<(Verdict, Vec<String>)> {
+    pub(super) fn obstacle(&self, terms: &Terms) -> Option<(Verdict, Vec<String>)> {
         let bases = || self.base.iter().chain(&self.control);
         let base_failed = bases().find_map(|record| failure(record));
         if let Some((round, failure)) = self.head.iter().find_map(|record| failure(record)) {
@@ -63,6 +64,8 @@ impl Sides<'_> {
         // What was asked for is one change, not two.
         let features = soft.iter().filter(|difference| is_hard_here(difference));
         reasons.extend(features.map(Difference::to_string));
+        let policies = terms.policies.as_ref().and_then(Policies::difference);
+        reasons.extend(policies.map(|difference| difference.to_string()));
         if !reasons.is_empty() {
             return Some((Verdict::Invalid, reasons));
         }

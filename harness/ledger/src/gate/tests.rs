@@ -5,6 +5,7 @@ use super::*;
 use crate::case::tests::case;
 use crate::case::{Tolerance, Workload};
 use crate::metric::Metric;
+use crate::policy::PolicyHash;
 use crate::record::tests::record;
 use crate::record::{Digest, Failure, Outcome, Planned, RunId, Samples, Skipped, Subject};
 use crate::unit::Nanos;
@@ -369,6 +370,63 @@ fn a_stored_base_is_sessions_and_the_head_is_measured_alone() {
     let report = report(&run, &terms, &records);
     let row = &report.cases[0].rows[0];
     assert_eq!((row.verdict, row.rule), (Verdict::Regressed, Some(crate::judge::Rule::Stored)));
+}
+
+#[test]
+fn sides_of_other_policies_are_invalid_beside_all_other_reasons() {
+    let (run, mut terms) = (run(&["a"]), terms());
+    let hash = |name: &str| serde_json::from_value::<PolicyHash>(name.into()).unwrap();
+    let judged = |terms: &Terms| {
+        let records = measure(&run, terms, |due| {
+            let mut record = at_rate(&run, due, 100.0 * noise(due));
+            if due.arm == Arm::Head {
+                record.environment.machine.cores = 64;
+            }
+            record
+        });
+        report(&run, terms, &records).cases.remove(0)
+    };
+    terms.policies = Some(Policies { base: hash("old"), head: hash("new") });
+    let report = judged(&terms);
+    assert_eq!(report.verdict, Verdict::Invalid);
+    assert_eq!(
+        report.reasons,
+        [
+            "cores: `2` in the base, `64` in the head",
+            "policy: `old` in the base, `new` in the head"
+        ]
+    );
+    terms.policies = Some(Policies { base: hash("new"), head: hash("new") });
+    assert_eq!(judged(&terms).reasons.len(), 1);
+}
+
+#[test]
+fn without_calibration_few_sessions_never_pass_and_never_alarm() {
+    let (mut run, mut terms) = (run(&["a"]), terms());
+    run.subjects.truncate(2);
+    terms.setting = Setting::Stored;
+    let verdict = |sessions: usize, head: f64| {
+        let at = |session: usize, arm: Arm, rate: f64| {
+            let run = &run;
+            (1..=10).map(move |round| {
+                let due = Due { case: 0, round, arm };
+                let mut record = at_rate(run, due, rate * (noise(due) - 1.0).mul_add(0.1, 1.0));
+                record.run = RunId(format!("day {session}"));
+                record
+            })
+        };
+        let level = |session: usize| 100.0 + 0.1 * (session % 3) as f64;
+        let mut records: Vec<Record> =
+            (0..sessions).flat_map(|session| at(session, Arm::Base, level(session))).collect();
+        records.extend(at(99, Arm::Head, head));
+        let report = report(&run, &terms, &records);
+        report.cases[0].rows[0].verdict
+    };
+    for head in [60.0, 100.0, 140.0] {
+        assert_eq!(verdict(4, head), Verdict::Inconclusive, "{head}");
+    }
+    let found = [60.0, 100.0, 140.0].map(|head| verdict(5, head));
+    assert_eq!(found, [Verdict::Regressed, Verdict::Pass, Verdict::Improved]);
 }
 
 #[test]

@@ -11,8 +11,8 @@ use crate::clock::Clock;
 use crate::drive::{Answer, Drive};
 use crate::traffic;
 
-/// Decodes `output` tokens at each of `depths`, the shallow one first, and says what the context
-/// costs.
+/// Decodes `output` tokens at each of the two depths of `case`, the shallow one first, and says what
+/// the context costs.
 ///
 /// # Errors
 ///
@@ -20,15 +20,13 @@ use crate::traffic;
 pub fn iteration(
     engine: &mut Engine,
     case: &Case,
-    depths: [Tokens; 2],
     output: Tokens,
     index: u32,
     clock: &Clock,
 ) -> Result<(Vec<Answer>, Values)> {
-    let vocabulary = engine.vocabulary();
-    let mut answers = Vec::with_capacity(depths.len());
-    for (request, depth) in (0..).zip(depths) {
-        let prompt = traffic::words(case.seed, index, request, depth.0 as usize, vocabulary);
+    let prompts = traffic::prompts(case, index, engine.vocabulary());
+    let mut answers = Vec::with_capacity(prompts.len());
+    for prompt in prompts {
         let mut drive = Drive::new(engine, clock);
         // The first token of the output is the prompt's: it shows no gap.
         drive.submit(prompt, output.0 as usize + 1, PrefixCache::Off, None)?;

@@ -19,19 +19,14 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// How long the first request may take, which pays what happens once.
 const WARM_UP: Duration = Duration::from_secs(60);
 
-/// Leaves an engine alone for `duration`, then asks it `requests` times. Gives its answers, and says
-/// what it did.
+/// Leaves an engine alone for `duration`, then asks it as often as `case` says. Gives its answers, and
+/// says what it did.
 ///
 /// # Errors
 ///
 /// When the engine cannot be started, refuses a request, or fails on one.
-pub fn iteration(
-    engine: Engine,
-    case: &Case,
-    duration: Nanos,
-    requests: u32,
-) -> Result<(Vec<Vec<u32>>, Values)> {
-    let vocabulary = engine.vocabulary();
+pub fn iteration(engine: Engine, case: &Case, duration: Nanos) -> Result<(Vec<Vec<u32>>, Values)> {
+    let prompts = traffic::prompts(case, 0, engine.vocabulary());
     let shape = case.shape();
     let runtime = Runtime::start(engine)?;
     let client = runtime.client();
@@ -45,8 +40,7 @@ pub fn iteration(
 
     let mut latencies = Vec::new();
     let mut outputs = Vec::new();
-    for index in 0..requests {
-        let prompt = traffic::words(case.seed, 0, index, shape.prompt.0 as usize, vocabulary);
+    for prompt in prompts {
         let request = request(prompt, shape.output.0 as usize, PrefixCache::Off);
         thread::sleep(PAUSE);
         let asked = Instant::now();

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use windtunnel_engine::{Engine, PrefixCache};
-use windtunnel_ledger::case::{Case, Shape, Workload};
+use windtunnel_ledger::case::{Case, Workload};
 use windtunnel_ledger::timeline::{self, Values};
 
 use crate::clock::Clock;
@@ -22,12 +22,8 @@ pub fn iteration(
     index: u32,
     clock: &Clock,
 ) -> Result<(Vec<Answer>, Values)> {
-    let Shape { prompt, output, batch, requests: _ } = case.shape();
-    let (prompt, output) = (prompt.0 as usize, output.0 as usize);
-    let vocabulary = engine.vocabulary();
-    let prompts: Vec<Vec<u32>> = (0..batch)
-        .map(|request| traffic::words(case.seed, index, request, prompt, vocabulary))
-        .collect();
+    let output = case.shape().output.0 as usize;
+    let prompts = traffic::prompts(case, index, engine.vocabulary());
     let mut drive = Drive::new(engine, clock);
     for prompt in prompts {
         // The prompts share nothing, so that there is nothing to find.

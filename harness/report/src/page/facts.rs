@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 use windtunnel_ledger::environment::{Build, Environment, Gpu, Machine};
+use windtunnel_ledger::record::Subject;
 
 use super::{Section, address, counted, subject};
 use crate::view::{Scenario, View};
@@ -17,7 +18,7 @@ pub(super) fn repeat(view: &View<'_>) -> Option<Section> {
             }
         }
     };
-    let any = view.cases().any(|case| !case.results.is_empty());
+    let any = view.cases().any(|case| !case.results.is_empty()) && !view.is_long();
     any.then_some(Section { anchor: "repeat", heading: "Repeat a case", body })
 }
 
@@ -141,6 +142,15 @@ fn gpus(machine: &Machine) -> String {
     }
 }
 
+/// The files in which a subject differs from its commit.
+fn changes(subject: &Subject) -> String {
+    let listed = subject.changed.join(", ");
+    match subject.changed_besides {
+        0 => listed,
+        n => format!("{listed} and {n} more"),
+    }
+}
+
 /// What the run was.
 pub(super) fn run(view: &View<'_>) -> Option<Section> {
     let body = html! {
@@ -157,6 +167,12 @@ pub(super) fn run(view: &View<'_>) -> Option<Section> {
                                 (subject(view, index))
                                 @if let Some(commit) = view.subjects[index].commit.as_deref() {
                                     span.muted { ", commit " code { (commit) } }
+                                }
+                                @if let Some(upstream) = &view.subjects[index].upstream {
+                                    span.muted { ", upstream " code { (upstream.as_str()) } }
+                                }
+                                @if !view.subjects[index].changed.is_empty() {
+                                    span.muted { ", changed " (changes(view.subjects[index])) }
                                 }
                                 @if !view.subjects[index].binary.is_empty() {
                                     span.muted { ", probe " code { (view.subjects[index].binary) } }

@@ -30,7 +30,7 @@ pub(super) fn section(view: &View<'_>) -> Option<Section> {
             }
         }
     };
-    let found = !scenarios.is_empty();
+    let found = !scenarios.is_empty() && !view.is_long();
     found.then_some(Section { anchor: "percentiles", heading: "Percentiles", body })
 }
 

@@ -8,7 +8,7 @@ use windtunnel_ledger::metric::Better;
 use windtunnel_ledger::series::{Quantile, Series};
 
 use super::{Section, better, mark, subject, value};
-use crate::view::{CaseView, Scenario, SubjectResult, View};
+use crate::view::{CaseView, LONG, Scenario, SubjectResult, View};
 
 /// The results of every scenario.
 pub(super) fn section(view: &View<'_>) -> Option<Section> {
@@ -16,6 +16,9 @@ pub(super) fn section(view: &View<'_>) -> Option<Section> {
         p.note {
             "Medians of the rounds; ± is their spread (scaled median absolute deviation). "
             "↑ more is better, ↓ less is better. "
+            @if view.is_long() {
+                "With more than " (LONG) " cases, plots, percentiles and commands are left out: all of it is in the file of the run. "
+            }
             @if view.subjects.len() > 1 {
                 @for index in 0..view.subjects.len() { span.key { (subject(view, index)) } " " }
             }
@@ -25,7 +28,10 @@ pub(super) fn section(view: &View<'_>) -> Option<Section> {
             h3 { (scenario.name) }
             (shared(scenario, &same))
             div.wide tabindex="0" role="region" aria-label={ "Results of " (scenario.name) } {
-                (table(view, scenario, &columns))
+                @if columns.is_empty() { (table(view, scenario, &[], Anchors::Here)) }
+                @for (place, columns) in columns.chunks(MOST).enumerate() {
+                    (table(view, scenario, columns, if place == 0 { Anchors::Here } else { Anchors::Above }))
+                }
             }
         }
     };
@@ -86,7 +92,19 @@ fn shared(scenario: &Scenario<'_>, same: &[Same]) -> Markup {
     }
 }
 
-fn table(view: &View<'_>, scenario: &Scenario<'_>, columns: &[Series]) -> Markup {
+/// Series side by side that a desktop has room for; more go into a table below.
+const MOST: usize = 10;
+
+/// Where links to cases lead.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Anchors {
+    /// To the rows of this table.
+    Here,
+    /// To those of another.
+    Above,
+}
+
+fn table(view: &View<'_>, scenario: &Scenario<'_>, columns: &[Series], anchors: Anchors) -> Markup {
     let several = view.subjects.len() > 1;
     html! {
         table.results {
@@ -101,7 +119,7 @@ fn table(view: &View<'_>, scenario: &Scenario<'_>, columns: &[Series]) -> Markup
                 }
             }
             @for case in scenario.cases.iter().filter(|case| !case.results.is_empty()) {
-                tbody id=(case.case.id) {
+                tbody id=[(anchors == Anchors::Here).then_some(&case.case.id)] {
                     @for (i, result) in case.results.iter().enumerate() {
                         tr {
                             @if i == 0 { (names(scenario, case)) }

@@ -189,16 +189,16 @@ fn series(view: &View<'_>, ruled: &Ruled<'_>, plot: Option<&String>) -> Markup {
     html! {
         @if plot.is_some() {
             details.ruled data-worse=(worse) {
-                summary.row { (cells(ruled)) }
+                summary.row { (cells(ruled, drawn)) }
                 (body)
             }
         } @else {
-            div.ruled data-worse=(worse) { div.row { (cells(ruled)) } (body) }
+            div.ruled data-worse=(worse) { div.row { (cells(ruled, in_words)) } (body) }
         }
     }
 }
 
-fn cells(Ruled { case, row, .. }: &Ruled<'_>) -> Markup {
+fn cells(Ruled { case, row, .. }: &Ruled<'_>, interval: fn(&Finding) -> Markup) -> Markup {
     let value = |value: Option<f64>| {
         value.map_or_else(|| "–".to_owned(), |value| row.series.metric.show(value))
     };
@@ -214,7 +214,7 @@ fn cells(Ruled { case, row, .. }: &Ruled<'_>) -> Markup {
         span.number data-label="base" { (value(row.base)) }
         span.number data-label="head" { (value(row.head)) }
         span.number data-label="worse by" { (finding(|finding| signed(finding.effect))) }
-        span.drawing data-label="interval" { @if let Some(finding) = &row.finding { (drawn(finding)) } @else { "–" } }
+        span.drawing data-label="interval" { @if let Some(finding) = &row.finding { (interval(finding)) } @else { "–" } }
         span.number data-label="margin" { (finding(|finding| share(finding.margin))) }
         span.number data-label="MDE" { (finding(|finding| share(finding.mde))) }
         span.number data-label="rounds" { (finding(|finding| finding.rounds.to_string())) }
@@ -240,6 +240,11 @@ fn reasons(row: &Row) -> Markup {
 /// Half the width of a drawing, and of a margin in it.
 const HALF: f64 = 90.0;
 const MARGIN: f64 = 30.0;
+
+/// The interval without its drawing.
+fn in_words(finding: &Finding) -> Markup {
+    html! { span.muted { (signed(finding.low)) " to " (signed(finding.high)) } }
+}
 
 /// The interval over the margin. What reaches out of the drawing is cut at its edge.
 fn drawn(finding: &Finding) -> Markup {

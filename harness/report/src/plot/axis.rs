@@ -78,6 +78,7 @@ fn step(metric: Metric) -> f64 {
         | Unit::RequestsPerSecond
         | Unit::Share
         | Unit::Ratio
+        | Unit::Operations
         | Unit::Count
         | Unit::Nats
         | Unit::Number => 1000.0,
@@ -107,6 +108,7 @@ fn logarithmic_ticks(metric: Metric, range: &Range<f64>, most: usize) -> Vec<f64
         | Unit::RequestsPerSecond
         | Unit::Share
         | Unit::Ratio
+        | Unit::Operations
         | Unit::Count
         | Unit::Nats
         | Unit::Number => (10.0, &[&[1.0, 2.0, 5.0], &[1.0, 3.0]]),

@@ -156,6 +156,7 @@ fn facts(view: &CaseView<'_>) -> Vec<Fact> {
             match &model.source {
                 Source::Preset(name) => format!("random in the shapes of {name}"),
                 Source::Folder(path) | Source::Gguf(path) => path.clone(),
+                Source::Hub(snapshot) => snapshot.to_string(),
             },
         ),
     ]);

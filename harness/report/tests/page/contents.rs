@@ -22,9 +22,8 @@ pub(crate) fn subject(name: &str, digit: char) -> Subject {
     Subject {
         name: name.into(),
         commit: Some(digit.to_string().repeat(40)),
-        dirty: false,
-        features: Vec::new(),
         binary: digit.to_string().repeat(16),
+        ..Subject::default()
     }
 }
 
@@ -130,6 +129,7 @@ pub(crate) fn record(subject: &Subject, case: &Case, round: u32, cost: f64) -> R
             holdings: Vec::new(),
             dtype: None,
             formats: Vec::new(),
+            prompts: None,
             once,
             iterations: vec![iteration],
         }),

@@ -6,6 +6,8 @@ use anyhow::{Context, Result, bail, ensure};
 use safetensors::{Dtype, SafeTensors};
 use windtunnel_ledger::case::Source;
 
+use crate::measure::not_here;
+
 /// The name of the file in the model's folder.
 const FILE: &str = "golden.safetensors";
 
@@ -27,6 +29,7 @@ impl Golden {
             Source::Gguf(file) => bail!(
                 "`{file}` has no reference beside it: name the folder that it was made of, which `tools/dump_reference.py` fills"
             ),
+            Source::Hub(snapshot) => bail!("{}", not_here(snapshot)),
             Source::Preset(name) => bail!(
                 "`{name}` has random weights, which no other implementation has run: name a model with a folder"
             ),

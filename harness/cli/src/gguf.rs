@@ -3,21 +3,25 @@
 use std::path::Path;
 
 /// Whether `path` is called like a GGUF file.
-pub(super) fn named_so(path: &Path) -> bool {
+pub(crate) fn named_so(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "gguf")
 }
 
-/// Bytes of `file` and, where it is one of several, of all that belong to it:
-/// `model-00001-of-00003.gguf` to `model-00003-of-00003.gguf`.
-pub(super) fn stored(file: &Path) -> u64 {
+/// Bytes of `file` and, where it is one of several, of all that belong to it.
+pub(crate) fn stored(file: &Path) -> u64 {
     let size = |path: &Path| path.metadata().map_or(0, |meta| meta.len());
-    let parts = file.file_name().and_then(|name| name.to_str()).and_then(split);
-    match parts {
+    match file.file_name().and_then(|name| name.to_str()) {
         None => size(file),
-        Some((stem, of)) => {
-            let part = |no| size(&file.with_file_name(format!("{stem}-{no:05}-of-{of:05}.gguf")));
-            (1..=of).map(part).sum()
-        }
+        Some(name) => parts(name).iter().map(|part| size(&file.with_file_name(part))).sum(),
+    }
+}
+
+/// The files over which a model is split of which one is called `name`:
+/// `model-00001-of-00003.gguf` to `model-00003-of-00003.gguf`; or that one, if it is whole.
+pub(crate) fn parts(name: &str) -> Vec<String> {
+    match split(name) {
+        None => vec![name.to_owned()],
+        Some((stem, of)) => (1..=of).map(|no| format!("{stem}-{no:05}-of-{of:05}.gguf")).collect(),
     }
 }
 

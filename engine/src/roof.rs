@@ -1,0 +1,126 @@
+//! [`Roof`]: how fast this machine moves and multiplies numbers at best, as far as this process and
+//! its threads can find out.
+//!
+//! What a step asks for ([`Demand`](crate::telemetry::Demand)) over these rates is the time that
+//! nothing can beat here: the roofline of Williams, Waterman and Patterson (2009). The arrays are
+//! larger than caches, and the products are those of the fastest kernel at hand; each figure is the
+//! best of several, since everything else that goes on can only slow them down.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
+
+use crate::error::Result;
+use crate::layers::linear::{Linear, Matrix};
+use crate::weights::{Random, Source};
+
+/// Bytes of an array: beyond the caches of one socket, and small beside any memory.
+const ARRAY: usize = 256 << 20;
+/// Bytes that a thread passes at a time.
+const PIECE: usize = 1 << 20;
+/// How often each is tried.
+const TRIES: usize = 5;
+/// Rows, inputs and outputs of a product.
+const PRODUCT: [usize; 3] = [512, 2048, 2048];
+
+/// Rates of a machine.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Roof {
+    /// Threads that took part.
+    pub threads: usize,
+    /// Bytes read from memory a second.
+    pub read: f64,
+    /// Bytes copied in memory a second, each counted twice: it is read and written.
+    pub copy: f64,
+    /// Operations a second of a product in f32.
+    pub f32: f64,
+    /// Likewise in bf16.
+    pub bf16: f64,
+}
+
+impl Roof {
+    /// Measures this machine, in about a second.
+    ///
+    /// # Errors
+    ///
+    /// When a kernel fails, which would be a bug of it.
+    pub fn measure() -> Result<Self> {
+        let threads = rayon::current_num_threads();
+        let (read, copy) = memory();
+        Ok(Self { threads, read, copy, f32: products(DType::F32)?, bf16: products(DType::BF16)? })
+    }
+}
+
+/// Bytes read and bytes copied a second.
+fn memory() -> (f64, f64) {
+    const WORDS: usize = PIECE / size_of::<u64>();
+    let from: Vec<u64> = (0..ARRAY / size_of::<u64>()).into_par_iter().map(|n| n as u64).collect();
+    let mut to = vec![0u64; from.len()];
+    let read = best(ARRAY, || {
+        // As many sums as a core can add at once: one would wait for itself.
+        let sum = |piece: &[u64]| {
+            let (lanes, _) = piece.as_chunks::<32>();
+            let mut sums = [0u64; 32];
+            for lane in lanes {
+                for (sum, number) in sums.iter_mut().zip(lane) {
+                    *sum ^= number;
+                }
+            }
+            sums.iter().fold(0, |all, sum| all ^ sum)
+        };
+        black_box(black_box(&from).par_chunks(WORDS).map(sum).reduce(|| 0, |a, b| a ^ b));
+    });
+    let copy = best(2 * ARRAY, || {
+        let pieces = to.par_chunks_mut(WORDS).zip(black_box(&from).par_chunks(WORDS));
+        pieces.for_each(|(to, from)| to.copy_from_slice(from));
+        black_box(&mut to);
+    });
+    (read, copy)
+}
+
+/// Operations a second of products in `dtype`.
+fn products(dtype: DType) -> Result<f64> {
+    let [rows, inputs, outputs] = PRODUCT;
+    let random = Random::new(1);
+    let x = random.tensor("x", &[rows, inputs], dtype, &Device::Cpu)?;
+    let w = random.tensor("w", &[outputs, inputs], dtype, &Device::Cpu)?;
+    let linear = Linear::new(Matrix::Dense(w.clone()), None);
+    let mut failed = Ok(());
+    let mut tried = |product: &dyn Fn() -> candle_core::Result<Tensor>| {
+        best(2 * rows * inputs * outputs, || match product() {
+            Ok(y) => drop(black_box(y)),
+            Err(error) => failed = Err(error),
+        })
+    };
+    let own = tried(&|| linear.forward(&x));
+    let others = tried(&|| x.matmul(&w.t()?));
+    failed?;
+    Ok(own.max(others))
+}
+
+/// How much of `amount` is done in a second when it goes best.
+fn best(amount: usize, mut work: impl FnMut()) -> f64 {
+    let seconds = |_| {
+        let start = Instant::now();
+        work();
+        start.elapsed().as_secs_f64()
+    };
+    // The first one brings pages and threads to life.
+    let shortest = (0..=TRIES).map(seconds).skip(1).fold(f64::INFINITY, f64::min);
+    amount as f64 / shortest.max(1e-9)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_try_does_not_count_and_the_best_of_the_others_does() {
+        let mut tries = 0;
+        let rate = best(1000, || tries += 1);
+        assert_eq!(tries, TRIES + 1);
+        assert!(rate.is_finite() && rate > 0.0, "{rate}");
+    }
+}

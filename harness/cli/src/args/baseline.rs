@@ -1,0 +1,152 @@
+//! What a person types after `windtunnel baseline`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use windtunnel_ledger::upstream::Hash;
+
+use super::word;
+use crate::lock::Patience;
+use crate::subject::Wanted;
+use crate::upstream::LOG;
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Sessions are kept in `baselines/UPSTREAM-COMMIT/MACHINE/SCENARIO/`, a file each, and never change. Record \
+one a day: how much days differ decides what a stored baseline can show. `promote` makes them count, and \
+`windtunnel gate --base baseline` holds changes to them. `baselines/README.md` explains it all.")]
+pub(crate) struct BaselineArgs {
+    /// The integration log
+    #[arg(long, value_name = "FILE", default_value = LOG, global = true)]
+    pub(crate) log: PathBuf,
+
+    #[command(subcommand)]
+    pub(crate) command: BaselineCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BaselineCommand {
+    /// Measure a session, or take it from a run, and keep it
+    Record(RecordArgs),
+    /// Make the newest recorded code count, unless anything in it is worse
+    Promote(DecideArgs),
+    /// Put down that what is worse may be, so that it can be promoted
+    Accept(AcceptArgs),
+    /// A line for each code that was recorded
+    List,
+    /// What changes on this machine are held to, session by session
+    Show(AboutArgs),
+    /// Delete sessions that nothing needs any more, after saying which
+    Prune(PruneArgs),
+    /// Read everything, and name all damage: exit code 2 if there is any
+    Verify,
+    /// Copy sessions that a shared place has not yet to it
+    Push(ShareArgs),
+    /// Copy sessions that are not here yet from a shared place
+    Pull(ShareArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RecordArgs {
+    /// Scenarios (`gate/decode`), folders of them (`gate`), or paths to scenario files
+    #[arg(default_value = "gate")]
+    pub(crate) scenarios: Vec<String>,
+
+    /// Run on these models instead of the scenarios' own
+    #[arg(short, long, value_name = "MODEL", num_args = 1..)]
+    pub(crate) models: Vec<String>,
+
+    /// Keep only cases whose id contains this; `*` stands for anything; several must all match
+    #[arg(short, long = "filter", value_name = "PATTERN")]
+    pub(crate) filters: Vec<String>,
+
+    /// Rounds of each case
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(5..))]
+    pub(crate) rounds: u32,
+
+    /// What to measure: `.` (the working tree, without changes), `rev:REVISION` or `probe:PATH`
+    #[arg(short, long = "subject", value_name = "SUBJECT", default_value = ".")]
+    pub(crate) subject: Wanted,
+
+    /// Cargo features to build it with
+    #[arg(long, value_name = "FEATURES", value_delimiter = ',')]
+    pub(crate) features: Vec<String>,
+
+    /// Wait for another measuring run on this machine instead of refusing: for so long, or without end
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true)]
+    pub(crate) wait: Option<Option<Patience>>,
+
+    /// Take the records of this run, or `RUN@SUBJECT`, and measure nothing
+    #[arg(
+        long,
+        value_name = "RUN",
+        conflicts_with_all = ["scenarios", "models", "filters", "rounds", "subject", "features", "policy"]
+    )]
+    pub(crate) from: Option<String>,
+
+    /// The upstream commit that the subject has considered, where its own log does not tell
+    #[arg(long, value_name = "HASH", value_parser = word::<Hash>)]
+    pub(crate) upstream: Option<Hash>,
+
+    /// The policy: under which conditions a round counts
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+}
+
+/// Which sessions.
+#[derive(Debug, Args)]
+pub(crate) struct AboutArgs {
+    /// The upstream commit; left out, that of the working tree
+    #[arg(long, value_name = "HASH", value_parser = word::<Hash>)]
+    pub(crate) upstream: Option<Hash>,
+
+    /// The kind of machine, as `list` names it; left out, this one
+    #[arg(long, value_name = "MACHINE")]
+    pub(crate) machine: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DecideArgs {
+    #[command(flatten)]
+    pub(crate) about: AboutArgs,
+
+    /// The policy: what is worse
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+
+    /// Who decides; left out, the user that git knows
+    #[arg(long, value_name = "NAME")]
+    pub(crate) by: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AcceptArgs {
+    /// Findings whose text `CASE SERIES` contains this; `*` stands for anything; left out, all
+    #[arg(default_value = "")]
+    pub(crate) row: String,
+
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: String,
+
+    #[command(flatten)]
+    pub(crate) decide: DecideArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PruneArgs {
+    /// How many of the newest sessions of each scenario and machine to keep beside the promoted ones
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) keep: usize,
+
+    /// Delete them; without this they are only named
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShareArgs {
+    /// A folder, or `s3://`, `gs://` or `az://` with bucket and prefix; left out, what
+    /// `baselines/store.toml` says
+    pub(crate) place: Option<String>,
+}

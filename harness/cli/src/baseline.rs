@@ -1,0 +1,201 @@
+//! `windtunnel baseline`: measurements that are kept, and what later changes are held to.
+//!
+//! Measuring and deciding are apart: sessions are data, shared by whatever place a team likes; which of
+//! them count is a decision of people, kept in one small file that goes through review.
+
+use anyhow::{Context, Result};
+use windtunnel_ledger::Record;
+use windtunnel_ledger::baseline::{Choice, Promotion, Session, choose, superfluous};
+use windtunnel_ledger::gate::Origin;
+use windtunnel_ledger::policy::PolicyHash;
+use windtunnel_ledger::store::StoreError;
+use windtunnel_ledger::upstream::{Hash, Log};
+
+use crate::args::{AboutArgs, BaselineArgs, BaselineCommand, PruneArgs};
+use crate::progress::Progress;
+use crate::workspace::Workspace;
+use crate::{exit, machine, show, upstream, watch};
+
+#[cfg(feature = "cloud")]
+mod bucket;
+mod current;
+mod decide;
+mod folder;
+mod origin;
+mod record;
+mod settings;
+mod share;
+mod shelf;
+mod stock;
+
+pub(crate) use origin::upstream_of;
+pub(crate) use stock::Group;
+
+use shelf::Shelf as _;
+use stock::{Stock, groups};
+
+/// Does what the arguments ask for.
+pub(crate) fn baseline(
+    workspace: &Workspace,
+    args: &BaselineArgs,
+    progress: Progress,
+) -> Result<u8> {
+    match &args.command {
+        BaselineCommand::Record(wanted) => record::record(workspace, &args.log, wanted, progress),
+        BaselineCommand::Promote(wanted) => decide::promote(workspace, &args.log, wanted),
+        BaselineCommand::Accept(wanted) => decide::accept(workspace, &args.log, wanted),
+        BaselineCommand::List => list(workspace, &upstream::read(workspace, &args.log)?),
+        BaselineCommand::Show(about) => {
+            detail(workspace, &upstream::read(workspace, &args.log)?, about)
+        }
+        BaselineCommand::Prune(wanted) => prune(workspace, wanted),
+        BaselineCommand::Verify => verify(workspace),
+        BaselineCommand::Push(wanted) => share::push(workspace, wanted),
+        BaselineCommand::Pull(wanted) => share::pull(workspace, wanted),
+    }
+}
+
+/// What a change is held to, with all that is kept of it.
+pub(crate) struct Held {
+    /// Which baseline it is.
+    pub(crate) origin: Origin,
+    /// The policy under which it was promoted.
+    pub(crate) policy: PolicyHash,
+    /// Its sessions, the oldest first.
+    pub(crate) sessions: Vec<Session>,
+}
+
+/// What a change at the upstream commit `at` is held to on this kind of machine; why there is nothing,
+/// in a sentence that says what to do.
+pub(crate) fn held(
+    workspace: &Workspace,
+    log: &Log,
+    at: &Hash,
+    machine: &str,
+) -> Result<Result<Held, String>> {
+    let decisions = current::read(workspace)?;
+    let stock = Stock::read(&shelf::own(workspace), |key| key.machine == machine)?;
+    let groups = groups(stock.whole()?);
+    let of = |promotion: &Promotion| {
+        groups.iter().position(|group| {
+            group.key.upstream.same(&promotion.upstream) && group.code == promotion.code
+        })
+    };
+    let chosen = choose(log, at, machine, &decisions.promoted, |promotion| of(promotion).is_some());
+    let Choice { promotion, distance } = match chosen {
+        Ok(choice) => choice,
+        Err(none) => {
+            let first = if groups.is_empty() {
+                "record a session with `windtunnel baseline record`, then "
+            } else {
+                ""
+            };
+            return Ok(Err(format!(
+                "there is no baseline to hold this to: {none}\nhint: {first}make it count with `windtunnel baseline promote`; `windtunnel baseline list` shows all"
+            )));
+        }
+    };
+    let group = of(promotion).map(|place| &groups[place]);
+    let sessions = group.map_or_else(Vec::new, |group| group.sessions.clone());
+    let origin = Origin {
+        upstream: promotion.upstream.clone(),
+        distance,
+        code: promotion.code.clone(),
+        sessions: sessions.iter().map(|session| session.key.to_string()).collect(),
+    };
+    Ok(Ok(Held { origin, policy: promotion.policy.clone(), sessions }))
+}
+
+/// The kind of this machine, its GPUs included: what records of it are kept under.
+pub(crate) fn this_machine() -> String {
+    watch::machine(machine::read()).0.key()
+}
+
+/// The commit and the machine that are asked about.
+fn asked(log: &Log, about: &AboutArgs) -> (Hash, String) {
+    let upstream = about.upstream.clone().unwrap_or_else(|| log.considered.clone());
+    (upstream, about.machine.clone().unwrap_or_else(this_machine))
+}
+
+fn list(workspace: &Workspace, log: &Log) -> Result<u8> {
+    let Stock { sessions, damaged } = Stock::read(&shelf::own(workspace), |_| true)?;
+    let decisions = current::read(workspace)?;
+    show::result(&show::baselines(&groups(sessions), &decisions, log))?;
+    Ok(told(&damaged))
+}
+
+fn detail(workspace: &Workspace, log: &Log, about: &AboutArgs) -> Result<u8> {
+    let (at, machine) = asked(log, about);
+    match held(workspace, log, &at, &machine)? {
+        Ok(held) => {
+            let decisions = current::read(workspace)?;
+            show::result(&show::baseline(&held, &machine, &decisions))?;
+            Ok(exit::PASS)
+        }
+        Err(none) => Ok(nothing(&none)),
+    }
+}
+
+/// Says that there is nothing to compare with.
+pub(crate) fn nothing(why: &str) -> u8 {
+    show::note(&format!("error: {why}"));
+    exit::INVALID
+}
+
+/// Names files that are damaged.
+fn told(damaged: &[StoreError]) -> u8 {
+    for damage in damaged {
+        show::note(&format!("error: {damage}"));
+    }
+    if damaged.is_empty() { exit::PASS } else { exit::USAGE }
+}
+
+fn verify(workspace: &Workspace) -> Result<u8> {
+    let shelf = shelf::own(workspace);
+    let Stock { sessions, damaged } = Stock::read(&shelf, |_| true)?;
+    let code = told(&damaged);
+    current::read(workspace)?;
+    settings::Settings::read(workspace)?;
+    let records: usize = sessions.iter().map(|session| session.records.len()).sum();
+    let (files, records) = (show::count(sessions.len(), "session"), show::count(records, "record"));
+    show::result(&format!(
+        "{files} with {records} as they were sealed, {} damaged\n",
+        damaged.len()
+    ))?;
+    Ok(code)
+}
+
+fn prune(workspace: &Workspace, args: &PruneArgs) -> Result<u8> {
+    let shelf = shelf::own(workspace);
+    let decisions = current::read(workspace)?;
+    // With damage about, nobody knows what a decision needs.
+    let sessions = Stock::read(&shelf, |_| true)?.whole()?;
+    let of = |session: &Session| Some((session.key.clone(), session.code()?));
+    let known: Vec<_> = sessions.iter().filter_map(of).collect();
+    let doomed = superfluous(&known, &decisions, args.keep);
+    if doomed.is_empty() {
+        show::result(&format!("nothing to delete of {}\n", show::count(known.len(), "session")))?;
+        return Ok(exit::PASS);
+    }
+    for key in &doomed {
+        show::result(&format!("{}\n", shelf.place(&key.to_string())))?;
+        if args.yes {
+            shelf.delete(&key.to_string())?;
+        }
+    }
+    let count = show::count(doomed.len(), "session");
+    show::result(&match args.yes {
+        true => format!("{count} deleted\n"),
+        false => format!("{count} would be deleted: repeat with `--yes` to do it\n"),
+    })?;
+    Ok(exit::PASS)
+}
+
+/// What the sessions of a baseline hold, as the records of one subject.
+pub(crate) fn records_of(sessions: &[Session]) -> Result<Vec<Record>> {
+    let newest = sessions.last().context("a baseline has a session")?;
+    let subject = newest.run.subjects.first().context("a session has a subject")?;
+    let all = sessions.iter().flat_map(|session| session.records.iter().cloned());
+    // Builds of the same code on several days are one subject, under the name of the newest.
+    Ok(all.map(|record| Record { subject: subject.clone(), ..record }).collect())
+}

@@ -1,0 +1,125 @@
+//! A folder in which sessions are kept.
+
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::shelf::{Placed, Shelf};
+
+/// A folder.
+pub(crate) struct Folder {
+    path: PathBuf,
+    /// How it is called in messages.
+    shown: String,
+}
+
+impl Folder {
+    pub(crate) fn new(path: PathBuf, shown: &str) -> Folder {
+        Folder { path, shown: shown.trim_end_matches('/').to_owned() }
+    }
+
+    /// Deletes a file. A folder that becomes empty goes with it.
+    pub(crate) fn delete(&self, name: &str) -> Result<()> {
+        let path = self.path.join(name);
+        std::fs::remove_file(&path)
+            .with_context(|| format!("cannot delete `{}`", self.place(name)))?;
+        let below = path.ancestors().skip(1).take_while(|dir| *dir != self.path);
+        let _ = below.map(std::fs::remove_dir).take_while(Result::is_ok).count();
+        Ok(())
+    }
+}
+
+impl Shelf for Folder {
+    fn list(&self) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        if self.path.is_dir() {
+            walk(&self.path, "", &mut names)
+                .with_context(|| format!("cannot list `{}`", self.shown))?;
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn read(&self, name: &str) -> Result<Vec<u8>> {
+        std::fs::read(self.path.join(name))
+            .with_context(|| format!("cannot read `{}`", self.place(name)))
+    }
+
+    fn create(&self, name: &str, bytes: &[u8]) -> Result<Placed> {
+        create(&self.path.join(name), bytes)
+            .with_context(|| format!("cannot write `{}`", self.place(name)))
+    }
+
+    fn place(&self, name: &str) -> String {
+        format!("{}/{name}", self.shown)
+    }
+}
+
+/// The file is written beside its place, and takes it only when it is on disk: a kill leaves nothing
+/// but a hidden file that no list shows.
+fn create(path: &Path, bytes: &[u8]) -> std::io::Result<Placed> {
+    let folder = path.parent().unwrap_or(path);
+    std::fs::create_dir_all(folder)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(".")
+        .suffix(".partial")
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+        .tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    match file.persist_noclobber(path) {
+        Ok(_) => Ok(Placed::Now),
+        Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(Placed::Before),
+        Err(error) => Err(error.error),
+    }
+}
+
+/// Adds the names of all files below `dir` that are not hidden.
+fn walk(dir: &Path, prefix: &str, names: &mut Vec<String>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) else { continue };
+        match entry.file_type()?.is_dir() {
+            true => walk(&entry.path(), &format!("{prefix}{name}/"), names)?,
+            false => names.push(format!("{prefix}{name}")),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::baseline::shelf::behaves;
+
+    #[test]
+    fn a_folder_behaves_as_a_shelf_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::new(dir.path().join("baselines"), "baselines");
+        behaves(&folder);
+        folder.delete("a/b/one.jsonl").unwrap();
+        assert_eq!(folder.list().unwrap(), ["a/two.jsonl"]);
+        assert!(!dir.path().join("baselines/a/b").exists(), "an empty folder goes too");
+    }
+
+    #[test]
+    fn twenty_writers_of_one_name_leave_one_whole_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::new(dir.path().to_owned(), "baselines");
+        let text = |writer: usize| vec![b'a' + writer as u8; 100_000];
+        let placed: Vec<Placed> = std::thread::scope(|scope| {
+            let writers = (0..20).map(|writer| {
+                let folder = &folder;
+                scope.spawn(move || folder.create("x/s.jsonl", &text(writer)).unwrap())
+            });
+            let writers: Vec<_> = writers.collect();
+            writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+        });
+        assert_eq!(placed.iter().filter(|placed| **placed == Placed::Now).count(), 1);
+        let winner = placed.iter().position(|placed| *placed == Placed::Now).unwrap();
+        assert_eq!(folder.read("x/s.jsonl").unwrap(), text(winner));
+        assert_eq!(folder.list().unwrap(), ["x/s.jsonl"]);
+    }
+}

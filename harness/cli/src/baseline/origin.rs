@@ -1,0 +1,31 @@
+//! At which upstream commit a subject is.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail};
+use windtunnel_ledger::record::Subject;
+use windtunnel_ledger::upstream::{Hash, Log};
+
+use crate::subject::git;
+use crate::upstream;
+use crate::workspace::Workspace;
+
+/// The upstream commit that the log of a subject has considered. Its log is that of its commit: what a
+/// working tree says today need not be what was measured.
+pub(crate) fn upstream_of(workspace: &Workspace, log: &Path, subject: &Subject) -> Result<Hash> {
+    let Some(commit) = subject.commit.as_ref().filter(|_| !subject.dirty) else {
+        bail!(
+            "nobody knows at which upstream commit `{}` is: say it with `--upstream HASH`",
+            subject.name
+        );
+    };
+    let file = format!("{commit}:./{}", log.display());
+    let text = git(workspace.root(), &["show", &file]).with_context(|| {
+        format!(
+            "the log of `{}` cannot be read: say its upstream commit with `--upstream HASH`",
+            subject.name
+        )
+    })?;
+    let log: Log = upstream::parse(log, &text).map_err(|error| anyhow!("at {commit}: {error}"))?;
+    Ok(log.considered)
+}

@@ -1,0 +1,164 @@
+//! `windtunnel baseline record`: a session more.
+
+use std::path::Path;
+
+use anyhow::{Result, bail, ensure};
+use windtunnel_ledger::baseline::{Key, Session, sessions_of};
+use windtunnel_ledger::case::{Case, CaseId};
+use windtunnel_ledger::record::{Outcome, Subject};
+use windtunnel_ledger::store::{self, Contents};
+
+use super::shelf::{self, Placed, Shelf};
+use super::{stock, upstream_of};
+use crate::args::RecordArgs;
+use crate::lock::{Patience, Queue};
+use crate::progress::Progress;
+use crate::runs::find_run;
+use crate::session::{self, Setup};
+use crate::starved::Memory;
+use crate::subject::{self, Wanted};
+use crate::workspace::Workspace;
+use crate::{compare, exit, gate, hub, plan, run, scenario, show};
+
+/// Fewest rounds of a case that tell anything of times.
+const LEAST_ROUNDS: usize = 5;
+
+/// Measures a session or takes it from a run, and keeps it.
+pub(crate) fn record(
+    workspace: &Workspace,
+    log: &Path,
+    args: &RecordArgs,
+    progress: Progress,
+) -> Result<u8> {
+    let (contents, subject) = match &args.from {
+        Some(run) => taken(workspace, run)?,
+        None => match measured(workspace, log, args, progress)? {
+            Some(measured) => measured,
+            None => return Ok(exit::INVALID),
+        },
+    };
+    check(&subject)?;
+    let upstream = match &args.upstream {
+        Some(upstream) => upstream.clone(),
+        None => upstream_of(workspace, log, &subject)?,
+    };
+    let sessions = sessions_of(&contents, &subject, &upstream);
+    ensure!(!sessions.is_empty(), "run `{}` holds no record to keep", contents.run.id.0);
+    keep(workspace, &sessions)
+}
+
+/// A run that is there, and the one subject of it that is meant.
+fn taken(workspace: &Workspace, name: &str) -> Result<(Contents, Subject)> {
+    let (run, subject) = match name.split_once('@') {
+        Some((run, subject)) if find_run(workspace, name).is_err() => (run, Some(subject)),
+        _ => (name, None),
+    };
+    let contents = store::read(&find_run(workspace, run)?)?;
+    let subject = compare::subject_of(&contents, run, subject)?.clone();
+    Ok((contents, subject))
+}
+
+/// A run that is measured now; none if there is nothing to measure.
+fn measured(
+    workspace: &Workspace,
+    log: &Path,
+    args: &RecordArgs,
+    progress: Progress,
+) -> Result<Option<(Contents, Subject)>> {
+    let policy = gate::read_policy(workspace, args.policy.as_deref())?;
+    let scenarios = scenario::load(workspace, &args.scenarios, &args.models)?;
+    let mut plan = plan::expand(&scenarios, &args.filters, Some(args.rounds));
+    if plan.cases.is_empty() {
+        show::note("nothing to measure; `windtunnel list` shows the cases");
+        return Ok(None);
+    }
+    if args.subject == Wanted::Tree {
+        check(&subject::tree(workspace, &args.features))?;
+    }
+    let queue = Queue { patience: Patience::of(args.wait), progress };
+    queue.look()?;
+    hub::fetch(&mut plan, progress)?;
+    let built = subject::build(workspace, &args.subject, &args.features, progress)?;
+    if args.upstream.is_none() {
+        // Before the minutes that it takes, not after them.
+        upstream_of(workspace, log, &built.subject)?;
+    }
+    let subject = built.subject.clone();
+    let setup = Setup {
+        plan,
+        built: vec![built],
+        scenarios: &args.scenarios,
+        out: None,
+        gate: None,
+        queue,
+    };
+    let mut begun = session::open(workspace, setup)?;
+    begun.announce("run", progress);
+    // What runs out of memory is to be seen in every session.
+    let memory = Memory::Forgotten;
+    run::measure(&mut begun, workspace, Some(&policy.conditions), memory, progress)?;
+    let session::Session { run, records, .. } = begun;
+    show::result(&show::records(&run, &records))?;
+    Ok(Some((Contents { run, records, torn: false }, subject)))
+}
+
+/// Complains about code that nobody could build again.
+fn check(subject: &Subject) -> Result<()> {
+    if subject.dirty {
+        bail!(
+            "`{}` differs from its commit, and a baseline must be possible to build again: commit first, or record `--subject rev:HEAD`",
+            subject.name
+        );
+    }
+    Ok(())
+}
+
+/// Cases of a session that were measured too seldom to tell anything of times.
+fn too_few(session: &Session) -> Vec<(&CaseId, usize)> {
+    let measured = |case: &Case| {
+        let mine = session.records.iter().filter(|record| record.case.id == case.id);
+        mine.filter(|record| matches!(record.outcome, Outcome::Measured(_))).count()
+    };
+    let ended = |case: &Case| {
+        let mut mine = session.records.iter().filter(|record| record.case.id == case.id);
+        mine.any(|record| !matches!(record.outcome, Outcome::Measured(_)))
+    };
+    let cases = session.run.cases.iter().map(|planned| &planned.case);
+    cases
+        .filter(|case| !case.workload.is_exact() && !ended(case))
+        .map(|case| (&case.id, measured(case)))
+        .filter(|(_, rounds)| *rounds < LEAST_ROUNDS)
+        .collect()
+}
+
+fn keep(workspace: &Workspace, sessions: &[Session]) -> Result<u8> {
+    let shelf = shelf::own(workspace);
+    let before = stock::keys(&shelf)?;
+    show::result("\n")?;
+    for session in sessions {
+        let name = session.key.to_string();
+        let said = match shelf.create(&name, session.text().as_bytes())? {
+            Placed::Now => format!("kept {}\n", shelf.place(&name)),
+            Placed::Before => format!("is there already: {}\n", shelf.place(&name)),
+        };
+        show::result(&said)?;
+    }
+    for (case, rounds) in sessions.iter().flat_map(too_few) {
+        show::note(&format!(
+            "{case} has {} that count: fewer than {LEAST_ROUNDS} are no session of it; record again when the machine is quiet",
+            show::count(rounds, "round")
+        ));
+    }
+    let same_day = |key: &&Key, session: &Session| {
+        key.day() == session.key.day()
+            && key.session != session.key.session
+            && (&key.upstream, &key.machine, &key.scenario)
+                == (&session.key.upstream, &session.key.machine, &session.key.scenario)
+    };
+    if sessions.iter().any(|session| before.iter().any(|key| same_day(&key, session))) {
+        show::note(
+            "there is a session of this day already: how much days differ, only other days tell",
+        );
+    }
+    Ok(exit::PASS)
+}

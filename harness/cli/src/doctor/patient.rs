@@ -1,0 +1,125 @@
+//! [`Patient`]: everything that checks are told, read before any of them looks.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use windtunnel_ledger::Bytes;
+use windtunnel_ledger::calibration::Calibration;
+use windtunnel_ledger::environment::Machine;
+
+use super::activity::{Activity, Glance};
+use super::noise::Noise;
+use super::tools::Tools;
+use crate::machine::{self, Root};
+use crate::watch::{self, Gpus};
+use crate::workspace::Workspace;
+use crate::{calibrate, lock};
+
+/// How long the other processes are watched.
+const GLANCE: Duration = Duration::from_millis(500);
+
+/// A machine, as far as anything of it was read.
+pub(crate) struct Patient {
+    /// The files in which the kernel tells of itself.
+    pub(crate) root: Root,
+    /// What it is.
+    pub(crate) machine: Machine,
+    /// Whoever answers for its GPUs, if there are any.
+    pub(crate) gpus: Option<Arc<dyn Gpus>>,
+    /// What else ran on it a moment ago.
+    pub(crate) activity: Activity,
+    /// The run that is measured on it now, if there is one, or why that cannot be told.
+    pub(crate) other_run: Result<Option<String>, String>,
+    /// Where runs are kept.
+    pub(crate) reports: Place,
+    /// Where probes are built.
+    pub(crate) builds: Place,
+    /// Where checkpoints from the hub of Hugging Face lie.
+    pub(crate) hub: Place,
+    /// What subjects are built with.
+    pub(crate) tools: Tools,
+    /// Folders in which the user has libraries looked for.
+    pub(crate) library_path: Vec<PathBuf>,
+    /// What `windtunnel calibrate` has found on such a machine, or why that cannot be read.
+    pub(crate) calibration: Result<Option<Calibration>, String>,
+    /// How unsteady a fixed workload was; none if it was not asked for.
+    pub(crate) noise: Option<Noise>,
+    /// When it was looked at.
+    pub(crate) now: Timestamp,
+}
+
+/// A folder in which something is kept, or will be.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// Its path.
+    pub(crate) path: PathBuf,
+    /// Whether it is there already.
+    pub(crate) exists: bool,
+    /// Whether files can be made in it, or why not.
+    pub(crate) writable: Result<(), String>,
+    /// How much more it takes, or why that is not known.
+    pub(crate) free: Result<Bytes, String>,
+}
+
+impl Patient {
+    /// This machine.
+    pub(crate) fn here(workspace: &Workspace) -> Patient {
+        let root = Root::here();
+        let (machine, gpus) = watch::machine(machine::read());
+        let before = Glance::at(&root);
+        std::thread::sleep(GLANCE);
+        let activity = Activity::between(before, Glance::at(&root));
+        let library_path = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+        let other_run = lock::holder(&machine.gpus).map(|busy| busy.map(|busy| busy.run()));
+        Patient {
+            machine,
+            other_run,
+            gpus,
+            activity,
+            reports: Place::at(&workspace.reports()),
+            builds: Place::at(&workspace.scratch()),
+            hub: Place::at(&super::storage::hub_cache()),
+            tools: Tools::of(workspace),
+            library_path: std::env::split_paths(&library_path).collect(),
+            calibration: calibrate::known(workspace).map_err(|error| format!("{error:#}")),
+            noise: None,
+            now: Timestamp::now(),
+            root,
+        }
+    }
+
+    /// A command that changes the kernel's settings: in a container it is one for the host.
+    pub(crate) fn on_host(&self, command: &str) -> String {
+        match self.machine.container.as_str() {
+            "" | "none" => command.to_owned(),
+            _ => format!("on the host: {command}"),
+        }
+    }
+
+    /// Why the kernel tells nothing of clocks and their settings.
+    pub(crate) fn why_no_clocks(&self) -> &'static str {
+        match self.machine.hypervisor.as_str() {
+            "" | "none" => "the kernel does not tell",
+            _ => "a guest is not told; ask whoever runs the host",
+        }
+    }
+}
+
+impl Place {
+    /// The folder `path`, or if it is not there yet, the nearest one above it in which it would be
+    /// made.
+    pub(crate) fn at(path: &Path) -> Place {
+        let nearest = path.ancestors().find(|folder| folder.exists()).unwrap_or(path);
+        let writable = match nearest.is_dir() {
+            true => rustix::fs::access(nearest, rustix::fs::Access::WRITE_OK)
+                .map_err(|error| format!("`{}`: {error}", nearest.display())),
+            false => Err(format!("`{}` is no folder", nearest.display())),
+        };
+        let free = rustix::fs::statvfs(nearest)
+            .map(|fs| Bytes(fs.f_bavail.saturating_mul(fs.f_frsize)))
+            .map_err(|error| error.to_string());
+        Place { path: path.to_owned(), exists: path.exists(), writable, free }
+    }
+}

@@ -1,0 +1,75 @@
+//! Where things are kept: whether they can be, and for how long.
+
+use std::path::PathBuf;
+
+use windtunnel_ledger::Bytes;
+
+use super::patient::Place;
+use super::{Finding, Patient, Severity};
+
+/// What a build of the probe for a release takes, with some air.
+const BUILD: Bytes = Bytes(4 << 30);
+/// A gate leaves some megabytes.
+const RUN: Bytes = Bytes(256 << 20);
+
+/// Where the programs of Hugging Face keep checkpoints, by their own rules.
+pub(crate) fn hub_cache() -> PathBuf {
+    let folder = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let cache = || folder("XDG_CACHE_HOME").or_else(|| Some(std::env::home_dir()?.join(".cache")));
+    let home = || folder("HF_HOME").or_else(|| Some(cache()?.join("huggingface")));
+    folder("HF_HUB_CACHE").or_else(|| Some(home()?.join("hub"))).unwrap_or_default()
+}
+
+pub(super) fn reports(patient: &Patient) -> Vec<Finding> {
+    let place = &patient.reports;
+    if let Err(reason) = &place.writable {
+        return vec![Finding::of(
+            Severity::Stops,
+            format!("no records can be written to `{}` ({reason})", place.path.display()),
+            "a round that cannot be kept is not measured",
+            "change to a workspace of yours with `-C DIR`, or name a file with `--out FILE`",
+        )];
+    }
+    room("reports", place, RUN, "a run ends where its records find no room")
+}
+
+pub(super) fn builds(patient: &Patient) -> Vec<Finding> {
+    let place = &patient.builds;
+    if let Err(reason) = &place.writable {
+        return vec![Finding::of(
+            Severity::Bad,
+            format!("no probe can be kept in `{}` ({reason})", place.path.display()),
+            "nothing can be built, and nothing ready be measured",
+            "make the folder writable, or change to a workspace of yours with `-C DIR`",
+        )];
+    }
+    room("builds", place, BUILD, "a build of the probe takes about 3 GiB, and fails without")
+}
+
+pub(super) fn hub(patient: &Patient) -> Vec<Finding> {
+    let place = &patient.hub;
+    if !place.exists {
+        return vec![Finding::fine("no hub cache (presets need none)")];
+    }
+    let free = match &place.free {
+        Ok(free) => format!("{free} free"),
+        Err(reason) => format!("how much is free is not known: {reason}"),
+    };
+    vec![Finding::fine(format!("hub cache `{}` ({free})", place.path.display()))]
+}
+
+/// Whether `place` takes as much as is needed.
+fn room(what: &str, place: &Place, needed: Bytes, costs: &str) -> Vec<Finding> {
+    let free = match &place.free {
+        Ok(free) => *free,
+        Err(reason) => return vec![Finding::unknown(format!("room for {what}"), reason)],
+    };
+    if free >= needed {
+        return vec![Finding::fine(format!("{free} for {what}"))];
+    }
+    let mend = match what {
+        "builds" => "delete what cargo can build again: rm -r target",
+        _ => "delete runs that you do not need: ls -d reports/2*",
+    };
+    vec![Finding::of(Severity::Bad, format!("only {free} for {what}"), costs, mend)]
+}

@@ -1,0 +1,163 @@
+//! A gate whose base is a baseline: measured again beside the head where its code can be built, or else
+//! taken as it was recorded.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use windtunnel_ledger::baseline::{Key, Session, open};
+use windtunnel_ledger::gate::{Arm, Policies, Setting, Terms};
+use windtunnel_ledger::record::{Failure, Planned, Skipped, Subject};
+
+use crate::args::{Base, GateArgs};
+use crate::baseline::{self, Held};
+use crate::lock::Queue;
+use crate::plan::Plan;
+use crate::progress::Progress;
+use crate::session::{self, Session as Running, Setup};
+use crate::subject::{self, Built, Wanted, git};
+use crate::workspace::Workspace;
+use crate::{show, upstream};
+
+/// What the head is held to; why there is nothing, if there is nothing.
+pub(super) fn held(workspace: &Workspace, args: &GateArgs) -> Result<Result<Held, String>> {
+    let path = Path::new(upstream::LOG);
+    let log = upstream::read(workspace, path)?;
+    let at = match &args.subject {
+        Wanted::Revision(revision) => {
+            let commit = git(
+                workspace.root(),
+                &["rev-parse", "--verify", "--end-of-options", &format!("{revision}^{{commit}}")],
+            )
+            .with_context(|| format!("`{revision}` is no revision of the workspace"))?;
+            let subject = Subject {
+                name: args.subject.to_string(),
+                commit: Some(commit),
+                ..Subject::default()
+            };
+            baseline::upstream_of(workspace, path, &subject)?
+        }
+        // A ready probe is taken to follow the working tree.
+        Wanted::Tree | Wanted::Probe(_) => log.considered.clone(),
+    };
+    baseline::held(workspace, &log, &at, &baseline::this_machine())
+}
+
+/// The baseline's code, built to be measured beside the head; none where that was not asked for or
+/// cannot be done.
+pub(super) fn beside(
+    workspace: &Workspace,
+    args: &GateArgs,
+    held: &Held,
+    progress: Progress,
+) -> Result<Option<Built>> {
+    let commit = match (&args.base, held.origin.code.commit()) {
+        (Base::Baseline, Some(commit)) if workspace.has_sources() => commit,
+        (Base::Baseline, _) => {
+            show::note("the base cannot be built here: the head is held to its records");
+            return Ok(None);
+        }
+        (Base::Stored | Base::Subject(_), _) => return Ok(None),
+    };
+    if git(workspace.root(), &["cat-file", "-e", &format!("{commit}^{{commit}}")]).is_err() {
+        show::note("git has not the commit of the base: the head is held to its records");
+        return Ok(None);
+    }
+    let wanted = Wanted::Revision(commit.to_owned());
+    let built = subject::build(workspace, &wanted, &held.origin.code.features, progress)?;
+    if built.probe.is_err() {
+        show::note("the base does not build any more: the head is held to its records");
+        return Ok(None);
+    }
+    Ok(Some(built))
+}
+
+/// Begins a run whose base is the records of a baseline.
+pub(super) fn begin(
+    workspace: &Workspace,
+    args: &GateArgs,
+    mut plan: Plan,
+    head: Built,
+    terms: Terms,
+    held: Held,
+    queue: Queue,
+) -> Result<Running> {
+    leave_out_unrecorded(&mut plan, &held.sessions);
+    let policies = Policies { base: held.policy, head: terms.policy.hash() };
+    let terms = Terms {
+        setting: Setting::Stored,
+        baseline: Some(held.origin),
+        policies: Some(policies),
+        ..terms
+    };
+    let base = named(&held.sessions)?;
+    let setup = Setup {
+        plan,
+        built: vec![recorded(base), head],
+        scenarios: &args.scenarios,
+        out: args.out.as_deref(),
+        gate: Some(terms),
+        queue,
+    };
+    session::open(workspace, setup)
+}
+
+/// Takes cases out of a plan of which the baseline has no record: there is nothing to hold them to.
+fn leave_out_unrecorded(plan: &mut Plan, sessions: &[Session]) {
+    let has = |planned: &Planned| {
+        sessions.iter().flat_map(|session| &session.records).any(|r| r.case.id == planned.case.id)
+    };
+    let (cases, models) = (std::mem::take(&mut plan.cases), std::mem::take(&mut plan.models));
+    for (planned, model) in cases.into_iter().zip(models) {
+        if has(&planned) {
+            plan.cases.push(planned);
+            plan.models.push(model);
+        } else {
+            let reason = "the baseline has no record of it".to_owned();
+            plan.skipped.push(Skipped { id: planned.case.id, reason });
+        }
+    }
+}
+
+/// What the base is called in a run: the newest session's subject, as a baseline.
+fn named(sessions: &[Session]) -> Result<Subject> {
+    let newest = sessions.last().and_then(|session| session.run.subjects.first());
+    let newest = newest.context("the baseline has no session")?;
+    Ok(Subject { name: "baseline".to_owned(), ..newest.clone() })
+}
+
+/// A subject that is never started.
+pub(crate) fn recorded(subject: Subject) -> Built {
+    let error = "it is a record, and nothing to start".to_owned();
+    Built { subject, probe: Err(Failure::Start { error }) }
+}
+
+/// Puts those records of the baseline into a run that it has not yet: all, or what a kill left out.
+/// With them the run says all by itself, whatever becomes of the baseline.
+pub(super) fn complete(workspace: &Workspace, running: &mut Running, terms: &Terms) -> Result<()> {
+    let Some(origin) = terms.baseline.as_ref().filter(|_| terms.setting == Setting::Stored) else {
+        return Ok(());
+    };
+    let base = running.run.subjects[Arm::Base as usize].clone();
+    let has = |running: &Running, run, case: &_, round| {
+        running
+            .records
+            .iter()
+            .any(|r| r.subject == base && r.run == run && r.case.id == *case && r.round == round)
+    };
+    for name in &origin.sessions {
+        let path = workspace.baselines().join(name);
+        let key = Key::parse(name).with_context(|| format!("`{name}` is no session"))?;
+        let bytes = std::fs::read(&path)
+            .with_context(|| format!("session `baselines/{name}` of the base is gone"))?;
+        let session = open(&Path::new("baselines").join(name), &key, &bytes)?;
+        for mut record in session.records {
+            let wanted = running.run.cases.iter().any(|p| p.case.id == record.case.id);
+            if wanted && !has(running, record.run.clone(), &record.case.id, record.round) {
+                record.subject = base.clone();
+                running.store.append(&record)?;
+                running.records.push(record);
+            }
+        }
+    }
+    Ok(())
+}

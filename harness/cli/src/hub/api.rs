@@ -1,0 +1,154 @@
+//! What a hub tells: which files a revision of a repository has, and the tag and length of each.
+
+use std::io::Read;
+use std::path::{Component, Path};
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+use ureq::http::header::{CONTENT_LENGTH, ETAG, HeaderName};
+use ureq::http::{HeaderMap, Uri};
+use windtunnel_ledger::case::Snapshot;
+
+use super::HubError;
+use super::client::{About, Client, LINKED_TAG, Question, Trouble, no_hub};
+
+/// The files of a repository at one commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Listing {
+    /// The hash of the commit.
+    pub(super) commit: String,
+    /// Its files.
+    pub(super) files: Vec<Listed>,
+}
+
+/// A file that a hub lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Listed {
+    /// Its path in the repository: safe to be joined to a folder.
+    pub(super) path: String,
+    /// Its length, where the hub tells.
+    pub(super) size: Option<u64>,
+}
+
+/// A file that can be downloaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Remote {
+    /// Its path in the repository.
+    pub(super) path: String,
+    /// Where it can be had.
+    pub(super) url: String,
+    /// What names its contents: safe to be the name of a file.
+    pub(super) tag: String,
+    /// Its length in bytes.
+    pub(super) size: u64,
+}
+
+/// The answer to what a revision holds, as far as it matters here.
+#[derive(Deserialize)]
+struct Info {
+    sha: String,
+    #[serde(default)]
+    siblings: Vec<Sibling>,
+}
+
+#[derive(Deserialize)]
+struct Sibling {
+    rfilename: String,
+    size: Option<u64>,
+}
+
+/// An answer that is longer than this is no list of files.
+const LONGEST_LIST: u64 = 64 << 20;
+const LINKED_SIZE: &str = "x-linked-size";
+/// What may stand in a segment of a path as it is.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const PATH: &AsciiSet = &SEGMENT.remove(b'/');
+
+/// What a revision holds.
+pub(super) fn listing(client: &Client, snapshot: &Snapshot) -> Result<Listing, HubError> {
+    let Snapshot { repository, revision, .. } = snapshot;
+    let escaped = utf8_percent_encode(revision, SEGMENT);
+    let url = client.url(&format!("api/models/{repository}/revision/{escaped}?blobs=true"));
+    let question = Question { repository, about: About::Revision(revision) };
+    let text = client.patiently(|| {
+        let answer = client.get(&url, 0, question)?;
+        let mut text = String::new();
+        let read = answer.into_body().into_reader().take(LONGEST_LIST).read_to_string(&mut text);
+        match read {
+            Ok(_) => Ok(text),
+            Err(cause) => {
+                let endpoint = client.settings.endpoint.clone();
+                let cause = cause.to_string();
+                Err(Trouble::passing(HubError::Unreachable { endpoint, cause }))
+            }
+        }
+    })?;
+    let odd = |what: &str| match url.parse::<Uri>() {
+        Ok(url) => no_hub(&url, what),
+        Err(_) => HubError::NoHub { url: url.clone(), what: what.to_owned() },
+    };
+    let Ok(Info { sha: commit, siblings }) = serde_json::from_str(&text) else {
+        return Err(odd("something that is no list of files"));
+    };
+    let pinned = Snapshot { revision: commit, ..snapshot.clone() };
+    if !pinned.is_pinned() {
+        return Err(odd("with a commit that is none"));
+    }
+    let files = siblings.into_iter().map(|Sibling { rfilename: path, size }| match safe(&path) {
+        true => Ok(Listed { path, size }),
+        false => Err(odd(&format!("with a file that would lie elsewhere, `{path}`"))),
+    });
+    Ok(Listing { files: files.collect::<Result<_, _>>()?, commit: pinned.revision })
+}
+
+/// Whether a path stays in the folder that it is joined to.
+fn safe(path: &str) -> bool {
+    let inside = |part: Component<'_>| matches!(part, Component::Normal(_));
+    !path.is_empty() && !path.contains(['\\', '\0']) && Path::new(path).components().all(inside)
+}
+
+/// Tag and length of a file.
+pub(super) fn remote(
+    client: &Client,
+    repository: &str,
+    commit: &str,
+    path: &str,
+) -> Result<Remote, HubError> {
+    let url =
+        client.url(&format!("{repository}/resolve/{commit}/{}", utf8_percent_encode(path, PATH)));
+    let question = Question { repository, about: About::File };
+    let answer = client.patiently(|| client.head(&url, question))?;
+    let headers = answer.headers();
+    let tag = text(headers, HeaderName::from_static(LINKED_TAG)).or_else(|| text(headers, ETAG));
+    let tag = tag.map(|tag| tag.trim_start_matches("W/").trim_matches('"').to_owned());
+    let size = text(headers, HeaderName::from_static(LINKED_SIZE))
+        .or_else(|| text(headers, CONTENT_LENGTH));
+    let plain = |tag: &String| {
+        !tag.is_empty() && tag.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    match (tag.filter(plain), size.and_then(|size| size.parse().ok())) {
+        (Some(tag), Some(size)) => Ok(Remote { path: path.to_owned(), url, tag, size }),
+        _ => {
+            Err(HubError::NoHub { url, what: "without the tag and the length of the file".into() })
+        }
+    }
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_file_is_written_outside_its_folder() {
+        for path in ["config.json", "1_Pooling/config.json", "..a/b..", ".gitattributes"] {
+            assert!(safe(path), "{path}");
+        }
+        for path in ["", "/etc/passwd", "../x", "a/../../x", "a\\..\\x", "./x"] {
+            assert!(!safe(path), "{path}");
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Where the hub is, where its cache lies, and what token it is shown: what the environment says, in
+//! the variables of the `huggingface_hub` Python library. They are read here and nowhere else.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hf_hub::Cache;
+use ureq::Proxy;
+use ureq::http::Uri;
+use ureq::tls::{Certificate, PemItem, parse_pem};
+
+use super::HubError;
+
+/// What the environment says of the hub.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// Where its addresses begin, without a slash at the end.
+    pub(super) endpoint: String,
+    /// Where downloads are kept, shared with everything else that reads the hub's cache.
+    pub(super) cache: Cache,
+    /// Whether it may be asked.
+    pub(super) mode: Mode,
+    /// What it is shown, if anything.
+    pub(super) token: Option<Token>,
+    /// Where a token was looked for, for whoever needs one.
+    pub(super) token_places: String,
+    /// How long nothing may come before a connection counts as lost.
+    pub(super) silence: Duration,
+    /// Who vouches for hosts, instead of those that are built in.
+    pub(super) authorities: Option<Vec<Certificate<'static>>>,
+    /// What stands between this machine and the hub.
+    pub(super) proxy: Option<Proxy>,
+}
+
+/// Whether the hub may be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// It may.
+    Online,
+    /// Only what the cache holds is there: `HF_HUB_OFFLINE`.
+    Offline,
+}
+
+/// A secret, and where it was found. It is never shown.
+#[derive(Clone)]
+pub(super) struct Token {
+    secret: String,
+    /// `HF_TOKEN`, or the path of a file.
+    pub(super) found: String,
+}
+
+impl Token {
+    /// The value of the header that shows it to the hub.
+    pub(super) fn bearer(&self) -> String {
+        format!("Bearer {}", self.secret)
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Token(from `{}`)", self.found)
+    }
+}
+
+const ENDPOINT: &str = "https://huggingface.co";
+const SILENCE: Duration = Duration::from_secs(10);
+
+impl Settings {
+    /// Those of this process.
+    ///
+    /// # Errors
+    ///
+    /// When they name no address, no folder, or a token that cannot be one.
+    pub(super) fn here() -> Result<Settings, HubError> {
+        Settings::of(|name| std::env::var_os(name), std::env::home_dir(), Proxy::try_from_env())
+    }
+
+    fn of(
+        variable: impl Fn(&str) -> Option<OsString>,
+        home: Option<PathBuf>,
+        proxy: Option<Proxy>,
+    ) -> Result<Settings, HubError> {
+        let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let text = |name: &str| set(name).map(|value| value.to_string_lossy().into_owned());
+        let path = |name: &str| set(name).map(|value| under(home.as_deref(), value.into()));
+
+        let folder = path("HF_HOME")
+            .or_else(|| Some(path("XDG_CACHE_HOME")?.join("huggingface")))
+            .or_else(|| Some(home.as_deref()?.join(".cache/huggingface")))
+            .ok_or(HubError::NoHome)?;
+        // A probe starts elsewhere, where a relative path would lead elsewhere.
+        let folder = std::path::absolute(&folder).unwrap_or(folder);
+        let cache = path("HF_HUB_CACHE").or_else(|| path("HUGGINGFACE_HUB_CACHE"));
+        let cache = cache.map(|cache| std::path::absolute(&cache).unwrap_or(cache));
+        let file = path("HF_TOKEN_PATH").unwrap_or_else(|| folder.join("token"));
+        Ok(Settings {
+            endpoint: endpoint(text("HF_ENDPOINT"))?,
+            cache: Cache::new(cache.unwrap_or_else(|| folder.join("hub"))),
+            mode: match text("HF_HUB_OFFLINE").as_deref().map(str::to_uppercase).as_deref() {
+                Some("1" | "ON" | "YES" | "TRUE") => Mode::Offline,
+                _ => Mode::Online,
+            },
+            token: token(text("HF_TOKEN"), &file)?,
+            token_places: format!("`HF_TOKEN` and `{}`", file.display()),
+            silence: text("HF_HUB_DOWNLOAD_TIMEOUT")
+                .and_then(|seconds| Duration::try_from_secs_f64(seconds.parse().ok()?).ok())
+                .filter(|silence| !silence.is_zero())
+                .unwrap_or(SILENCE),
+            authorities: path("SSL_CERT_FILE").map(|file| certificates(&file)).transpose()?,
+            proxy,
+        })
+    }
+}
+
+/// `~` at the beginning of a path is a shell's business, and yet is often found in files that set
+/// variables.
+fn under(home: Option<&Path>, path: PathBuf) -> PathBuf {
+    match (path.strip_prefix("~"), home) {
+        (Ok(rest), Some(home)) => home.join(rest),
+        _ => path,
+    }
+}
+
+fn endpoint(set: Option<String>) -> Result<String, HubError> {
+    let endpoint = set.unwrap_or_else(|| ENDPOINT.to_owned());
+    let endpoint = endpoint.trim().trim_end_matches('/').to_owned();
+    let uri: Option<Uri> = endpoint.parse().ok();
+    let scheme = uri.as_ref().and_then(Uri::scheme_str);
+    match (scheme, uri.as_ref().and_then(Uri::authority)) {
+        (Some("http" | "https"), Some(authority)) if !authority.as_str().contains('@') => {
+            Ok(endpoint)
+        }
+        _ => Err(HubError::BadEndpoint),
+    }
+}
+
+/// The certificates in a file.
+fn certificates(file: &Path) -> Result<Vec<Certificate<'static>>, HubError> {
+    let text = std::fs::read(file).unwrap_or_default();
+    let found = parse_pem(&text).filter_map(|item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(certificate),
+        _ => None,
+    });
+    let found: Vec<_> = found.collect();
+    match found.is_empty() {
+        true => Err(HubError::NoCertificate { file: file.to_owned() }),
+        false => Ok(found),
+    }
+}
+
+/// The token that is set, or else the one in the file.
+fn token(set: Option<String>, file: &Path) -> Result<Option<Token>, HubError> {
+    let (secret, found) = match set {
+        Some(secret) => (secret, "HF_TOKEN".to_owned()),
+        None => match std::fs::read_to_string(file) {
+            Ok(secret) => (secret, file.display().to_string()),
+            Err(_) => return Ok(None),
+        },
+    };
+    let secret = secret.trim().to_owned();
+    match secret.bytes().all(|b| b.is_ascii_graphic()) {
+        true if secret.is_empty() => Ok(None),
+        true => Ok(Some(Token { secret, found })),
+        false => Err(HubError::BadToken { found }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(variables: &[(&str, &str)]) -> Result<Settings, HubError> {
+        let find = |name: &str| {
+            let set = variables.iter().find(|(set, _)| *set == name);
+            set.map(|(_, value)| OsString::from(value))
+        };
+        Settings::of(find, Some("/home/someone".into()), None)
+    }
+
+    #[test]
+    fn the_cache_lies_where_python_looks_for_it() {
+        let cache = |variables: &[(&str, &str)]| of(variables).unwrap().cache.path().clone();
+        assert_eq!(cache(&[]), Path::new("/home/someone/.cache/huggingface/hub"));
+        assert_eq!(cache(&[("XDG_CACHE_HOME", "/x")]), Path::new("/x/huggingface/hub"));
+        assert_eq!(
+            cache(&[("HF_HOME", "~/hf"), ("XDG_CACHE_HOME", "/x")]),
+            Path::new("/home/someone/hf/hub")
+        );
+        assert_eq!(cache(&[("HF_HOME", "/hf"), ("HF_HUB_CACHE", "/c")]), Path::new("/c"));
+        assert!(cache(&[("HF_HOME", "relative")]).is_absolute());
+        let homeless = Settings::of(|_| None, None, None).unwrap_err();
+        insta::assert_snapshot!(homeless, @"there is no home folder to keep downloads in: set `HF_HOME` to a folder");
+    }
+
+    #[test]
+    fn a_token_is_set_or_lies_in_a_file_and_is_never_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let (home, other) = (dir.path().to_str().unwrap(), dir.path().join("other"));
+        std::fs::write(dir.path().join("token"), "hf_file\n").unwrap();
+        std::fs::write(&other, " hf_other ").unwrap();
+        let bearer = |variables: &[(&str, &str)]| {
+            let settings = of(&[variables, &[("HF_HOME", home)]].concat()).unwrap();
+            assert!(!format!("{settings:?}").contains("hf_"), "{settings:?}");
+            settings.token.map(|token| token.bearer())
+        };
+        assert_eq!(bearer(&[]).unwrap(), "Bearer hf_file");
+        assert_eq!(bearer(&[("HF_TOKEN", "hf_set")]).unwrap(), "Bearer hf_set");
+        assert_eq!(
+            bearer(&[("HF_TOKEN_PATH", other.to_str().unwrap())]).unwrap(),
+            "Bearer hf_other"
+        );
+        assert_eq!(bearer(&[("HF_TOKEN_PATH", "/no such file")]), None);
+        let two_lines = of(&[("HF_TOKEN", "hf_a\nhf_b")]).unwrap_err();
+        insta::assert_snapshot!(two_lines, @"what `HF_TOKEN` holds is no token: it must be one line without spaces");
+    }
+
+    #[test]
+    fn an_endpoint_is_an_address_without_secrets() {
+        let endpoint = |set: &str| of(&[("HF_ENDPOINT", set)]).map(|settings| settings.endpoint);
+        assert_eq!(endpoint("").unwrap(), "https://huggingface.co");
+        assert_eq!(endpoint("http://localhost:80/hf/").unwrap(), "http://localhost:80/hf");
+        for wrong in ["huggingface.co", "ftp://mirror", "https://me:secret@mirror"] {
+            insta::allow_duplicates! {
+                insta::assert_snapshot!(endpoint(wrong).unwrap_err(), @"`HF_ENDPOINT` is no address of a hub: it is written `https://HOST`, and a token stands in `HF_TOKEN`");
+            }
+        }
+    }
+
+    #[test]
+    fn offline_is_said_in_the_words_that_python_knows() {
+        let mode = |set: &str| of(&[("HF_HUB_OFFLINE", set)]).unwrap().mode;
+        for on in ["1", "on", "YES", "True"] {
+            assert_eq!(mode(on), Mode::Offline);
+        }
+        assert_eq!((mode("0"), mode("")), (Mode::Online, Mode::Online));
+    }
+}

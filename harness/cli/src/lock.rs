@@ -1,0 +1,409 @@
+//! One measuring run a machine, and one for each of its GPUs: two at once measure one another.
+//!
+//! A lock is the kernel's, on a file of one name for all users: whoever holds it loses it with the
+//! end of its process, however that ends. What the file says is only for people. The files lie in
+//! `/tmp`, because every user can make files there, and their names are the same for everybody; in
+//! containers, which have folders of their own, `WINDTUNNEL_LOCKS` names one that they share.
+//!
+//! In such a folder anybody may have put anything under these names. So a name is never followed
+//! through a link, and what is no plain file, or has a second name, is not written to. What another
+//! user could do is hold a lock without measuring: that costs a wait, and the message says who.
+
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
+use std::io::{ErrorKind, Read, Seek, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use rustix::fs::OFlags;
+use serde::{Deserialize, Serialize};
+use windtunnel_ledger::environment::{Gpu, Machine};
+
+use crate::machine::Root;
+use crate::progress::Progress;
+use crate::{session, show, watch};
+
+/// How long a run waits for another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Not at all.
+    Refuse,
+    /// So long.
+    Wait(Duration),
+    /// As long as it takes.
+    Forever,
+}
+
+impl Patience {
+    /// As it was typed.
+    pub(crate) fn of(wait: Option<Option<Patience>>) -> Patience {
+        wait.map_or(Patience::Refuse, |wait| wait.unwrap_or(Patience::Forever))
+    }
+}
+
+impl FromStr for Patience {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Patience, String> {
+        let long = text.parse::<SignedDuration>().ok().and_then(|long| long.try_into().ok());
+        long.map(Patience::Wait).ok_or_else(|| "a time is written `30s`, `10m` or `2h`".to_owned())
+    }
+}
+
+/// How a run comes to its turn on this machine.
+#[derive(Clone, Copy)]
+pub(crate) struct Queue {
+    /// How long it waits.
+    pub(crate) patience: Patience,
+    /// How it tells that it waits.
+    pub(crate) progress: Progress,
+}
+
+impl Queue {
+    /// Waits for its turn and takes it.
+    pub(crate) fn take(self) -> Result<Locks, Busy> {
+        let (machine, _) = watch::machine(Machine::default());
+        take(&machine.gpus, self)
+    }
+
+    /// Waits until nobody measures, and holds nothing: before a build, which would disturb them.
+    pub(crate) fn look(self) -> Result<(), Busy> {
+        self.take().map(drop)
+    }
+}
+
+/// The right to measure on this machine, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Locks {
+    held: Vec<File>,
+}
+
+/// Another run measures.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "another run measures on {what}, {}: two at once would measure one another; wait for its end with `--wait`",
+    self.run()
+)]
+pub(crate) struct Busy {
+    /// What is taken: `this machine`, or a GPU.
+    what: String,
+    /// By whom, if that is told.
+    holder: Option<Holder>,
+}
+
+impl Busy {
+    /// The other run in a few words.
+    pub(crate) fn run(&self) -> String {
+        self.holder
+            .as_ref()
+            .map_or_else(|| "and does not say who it is".to_owned(), Holder::to_string)
+    }
+}
+
+/// Who holds a lock, in its own words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Holder {
+    process: u32,
+    user: String,
+    since: String,
+    command: String,
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Holder { process, user, since, command } = self;
+        write!(f, "`{command}` (process {process} of `{user}`, since {since})")
+    }
+}
+
+/// From one try to the next.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Tries of whoever does not wait: `windtunnel doctor` holds a lock for an instant to see it.
+const TRIES: u32 = 3;
+/// More than a holder ever writes.
+const LONGEST: u64 = 4096;
+
+/// Takes the locks of this machine and its GPUs.
+///
+/// Where the system keeps none, a note says so and nothing is locked: a measurement that may be
+/// disturbed is better than none.
+fn take(gpus: &[Gpu], queue: Queue) -> Result<Locks, Busy> {
+    let Queue { patience, progress } = queue;
+    let deadline = match patience {
+        Patience::Refuse => Some(Instant::now() + PAUSE * TRIES),
+        Patience::Wait(long) => Instant::now().checked_add(long),
+        Patience::Forever => None,
+    };
+    let mut held = Vec::new();
+    // Always in the same order, so that nobody waits for a lock while holding what its holder wants.
+    for (name, what) in wanted(gpus) {
+        let mut is_told = patience == Patience::Refuse || progress == Progress::Quiet;
+        loop {
+            match attempt(&folder().join(&name)) {
+                Ok(Attempt::Held(file)) => {
+                    held.push(file);
+                    break;
+                }
+                Ok(Attempt::Taken(holder)) => {
+                    let busy = Busy { what: what.clone(), holder };
+                    if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                        return Err(busy);
+                    }
+                    if !std::mem::replace(&mut is_told, true) {
+                        show::note(&format!("waiting for another run on {what}, {}", busy.run()));
+                    }
+                    std::thread::sleep(PAUSE);
+                }
+                Err(reason) => {
+                    show::note(&format!(
+                        "measuring without a lock, others may disturb it: {reason}"
+                    ));
+                    break;
+                }
+            }
+        }
+    }
+    Ok(Locks { held })
+}
+
+/// Who measures on this machine now; none if nobody does, or why that cannot be told.
+pub(crate) fn holder(gpus: &[Gpu]) -> Result<Option<Busy>, String> {
+    for (name, what) in wanted(gpus) {
+        if let Attempt::Taken(holder) = attempt(&folder().join(&name))? {
+            return Ok(Some(Busy { what, holder }));
+        }
+    }
+    Ok(None)
+}
+
+impl Drop for Locks {
+    /// Leaves no words about a run that has ended.
+    fn drop(&mut self) {
+        for file in &self.held {
+            let _ = file.set_len(0);
+        }
+    }
+}
+
+/// The file names of all locks, each with what it stands for.
+fn wanted(gpus: &[Gpu]) -> Vec<(String, String)> {
+    let plain = |c: &char| c.is_ascii_alphanumeric() || *c == '-';
+    let mut names: Vec<(String, String)> = gpus
+        .iter()
+        .filter(|gpu| !gpu.uuid.is_empty())
+        .map(|gpu| {
+            let name: String = gpu.uuid.chars().filter(plain).collect();
+            (format!("windtunnel-{name}.lock"), format!("GPU `{}`", gpu.uuid))
+        })
+        .collect();
+    names.sort();
+    names.insert(0, ("windtunnel-machine.lock".to_owned(), "this machine".to_owned()));
+    names
+}
+
+fn folder() -> PathBuf {
+    std::env::var_os("WINDTUNNEL_LOCKS").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from)
+}
+
+/// What came of trying a lock once.
+enum Attempt {
+    Held(File),
+    Taken(Option<Holder>),
+}
+
+fn attempt(path: &Path) -> Result<Attempt, String> {
+    let complain = |error: std::io::Error| format!("`{}`: {error}", path.display());
+    loop {
+        let mut file = open(path)?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => return Ok(Attempt::Taken(who(&mut file))),
+            Err(TryLockError::Error(error)) => return Err(complain(error)),
+            Ok(()) => (),
+        }
+        // Whoever tidies the folder may have removed the file in between: then the lock is of nothing.
+        let own = file.metadata().map_err(complain)?;
+        match std::fs::symlink_metadata(path) {
+            Ok(there) if (there.dev(), there.ino()) == (own.dev(), own.ino()) => {
+                // A file that another user made may be one to read only: the lock holds all the same.
+                let _ = introduce(&mut file);
+                return Ok(Attempt::Held(file));
+            }
+            Ok(_) => (),
+            Err(error) if error.kind() == ErrorKind::NotFound => (),
+            Err(error) => return Err(complain(error)),
+        }
+    }
+}
+
+/// Opens the file of a lock, and makes it if there is none.
+///
+/// Kernels refuse to create a file that another user owns in a folder like `/tmp`, even if it is
+/// there and open to all: so it is opened first, and created only where it is missing.
+fn open(path: &Path) -> Result<File, String> {
+    // Not blocking, because it may be a pipe of somebody's.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let open = |options: &mut OpenOptions| options.custom_flags(flags).open(path);
+    let complain = |error: std::io::Error| format!("`{}`: {error}", path.display());
+    loop {
+        let file = match open(OpenOptions::new().read(true).write(true)) {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                open(OpenOptions::new().read(true)).map_err(complain)?
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                match open(OpenOptions::new().read(true).write(true).create_new(true)) {
+                    Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
+                    created => {
+                        let file = created.map_err(complain)?;
+                        // For all users, whatever the mask of this one.
+                        file.set_permissions(Permissions::from_mode(0o666)).map_err(complain)?;
+                        file
+                    }
+                }
+            }
+            opened => opened.map_err(complain)?,
+        };
+        let facts = file.metadata().map_err(complain)?;
+        return match facts.is_file() && facts.nlink() <= 1 {
+            true => Ok(file),
+            false => Err(format!("`{}` is no plain file with one name: remove it", path.display())),
+        };
+    }
+}
+
+/// Writes down who holds a lock, for whoever is refused.
+fn introduce(file: &mut File) -> std::io::Result<()> {
+    let holder = Holder {
+        process: std::process::id(),
+        user: user(&Root::here()),
+        since: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        command: session::command_line(),
+    };
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(&serde_json::to_vec(&holder)?)
+}
+
+/// What the holder of a lock wrote; none if that is of somebody who is gone.
+fn who(file: &mut File) -> Option<Holder> {
+    let mut text = String::new();
+    file.take(LONGEST).read_to_string(&mut text).ok()?;
+    let mut holder: Holder = serde_json::from_str(&text).ok()?;
+    // Anybody can write there: nothing of it may steer a terminal.
+    for text in [&mut holder.user, &mut holder.since, &mut holder.command] {
+        text.retain(|c| !c.is_control());
+    }
+    Root::here().has(&format!("proc/{}", holder.process)).then_some(holder)
+}
+
+/// The name of the user that runs this, or its number.
+fn user(root: &Root) -> String {
+    let number = rustix::process::getuid().as_raw().to_string();
+    let users = root.text("etc/passwd").unwrap_or_default();
+    let name = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == number).then(|| name.to_owned())
+    });
+    name.unwrap_or(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(path: &Path) -> File {
+        match attempt(path).unwrap() {
+            Attempt::Held(file) => file,
+            Attempt::Taken(holder) => panic!("taken by {holder:?}"),
+        }
+    }
+
+    fn taken(path: &Path) -> Option<Holder> {
+        match attempt(path).unwrap() {
+            Attempt::Taken(holder) => holder,
+            Attempt::Held(_) => panic!("nobody holds it"),
+        }
+    }
+
+    #[test]
+    fn a_lock_tells_who_holds_it_and_ends_with_its_holder() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("windtunnel-machine.lock");
+        let file = held(&path);
+        let holder = taken(&path).unwrap();
+        assert_eq!(holder.process, std::process::id());
+        assert_eq!(holder.user, user(&Root::here()));
+        assert_eq!(file.metadata().unwrap().mode() & 0o777, 0o666, "for every user");
+        drop(file);
+        drop(Locks { held: vec![held(&path)] });
+        assert_eq!(std::fs::read(&path).unwrap(), b"", "an end leaves no words");
+    }
+
+    #[test]
+    fn words_of_somebody_who_is_gone_are_not_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let file = held(&path);
+        for words in ["", "{", r#"{"process":4294967295,"user":"a","since":"b","command":"c"}"#] {
+            std::fs::write(&path, words).unwrap();
+            assert_eq!(taken(&path), None, "{words}");
+        }
+        let own = std::process::id();
+        let words = format!(r#"{{"process":{own},"user":"\u001b[2Ja","since":"b","command":"c"}}"#);
+        std::fs::write(&path, words).unwrap();
+        assert_eq!(taken(&path).unwrap().user, "[2Ja", "it cannot steer a terminal");
+        let told = Busy { what: "this machine".into(), holder: taken(&path) }.to_string();
+        let expected = format!(
+            "another run measures on this machine, `c` (process {own} of `[2Ja`, since b): two at once would measure one another; wait for its end with `--wait`"
+        );
+        assert_eq!(told, expected);
+        drop(file);
+        held(&path);
+    }
+
+    #[test]
+    fn what_somebody_put_in_the_place_of_a_lock_is_not_touched() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::write(path("precious"), "kept").unwrap();
+        std::os::unix::fs::symlink(path("precious"), path("link")).unwrap();
+        std::fs::hard_link(path("precious"), path("second")).unwrap();
+        std::fs::create_dir(path("folder")).unwrap();
+        for name in ["link", "second", "folder"] {
+            assert!(attempt(&path(name)).is_err(), "{name}");
+        }
+        assert_eq!(std::fs::read_to_string(path("precious")).unwrap(), "kept");
+    }
+
+    #[test]
+    fn a_lock_that_was_tidied_away_is_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let old = held(&path);
+        std::fs::remove_file(&path).unwrap();
+        let new = held(&path);
+        assert_ne!(old.metadata().unwrap().ino(), new.metadata().unwrap().ino());
+    }
+
+    #[test]
+    fn every_gpu_has_a_lock_of_its_own_after_that_of_the_machine() {
+        let gpu = |uuid: &str| Gpu { uuid: uuid.into(), ..Gpu::default() };
+        let names = wanted(&[gpu("GPU-2/../b"), gpu("GPU-1"), gpu("")]);
+        let files: Vec<&str> = names.iter().map(|(file, _)| file.as_str()).collect();
+        let expected =
+            ["windtunnel-machine.lock", "windtunnel-GPU-1.lock", "windtunnel-GPU-2b.lock"];
+        assert_eq!(files, expected);
+    }
+
+    #[test]
+    fn patience_is_a_time_or_without_end() {
+        assert_eq!("90s".parse(), Ok(Patience::Wait(Duration::from_secs(90))));
+        assert_eq!("2h".parse(), Ok(Patience::Wait(Duration::from_secs(7200))));
+        assert!("soon".parse::<Patience>().unwrap_err().contains("`10m`"));
+        assert!("-5s".parse::<Patience>().is_err());
+        assert_eq!(Patience::of(None), Patience::Refuse);
+        assert_eq!(Patience::of(Some(None)), Patience::Forever);
+    }
+}

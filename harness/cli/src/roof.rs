@@ -1,0 +1,95 @@
+//! What this machine can do at best, by a probe's own threads: measured once a boot and probe, kept
+//! beside the runs.
+//!
+//! A probe that cannot tell (an older one, or none of ours) leaves a run without a roof, and nothing
+//! else: no round depends on it.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use windtunnel_ledger::roof::Roof;
+
+use crate::spawn;
+use crate::workspace::Workspace;
+
+/// The argument that makes a probe measure the roof.
+const ROOF: &str = "--roof";
+/// Far longer than it takes anywhere.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// How long nothing is done between two looks at a child.
+const PAUSE: Duration = Duration::from_millis(5);
+/// Roofs that are remembered.
+const REMEMBERED: usize = 16;
+
+/// A roof that was measured, and by whom.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Known {
+    boot: String,
+    probe: PathBuf,
+    /// When that was built, in nanoseconds since 1970.
+    built: u128,
+    roof: Roof,
+}
+
+/// The roof that `probe` finds in this boot, measured now if it was not before.
+pub(crate) fn of(workspace: &Workspace, probe: &Path, boot: &str) -> Option<Roof> {
+    let file = workspace.reports().join(".roofs.json");
+    let built = std::fs::metadata(probe).and_then(|meta| meta.modified()).ok()?;
+    let built = built.duration_since(UNIX_EPOCH).ok()?.as_nanos();
+    let mut known = remembered(&file);
+    let same = |known: &&Known| {
+        known.boot == boot && known.probe == probe && known.built == built && !boot.is_empty()
+    };
+    if let Some(known) = known.iter().find(same) {
+        return Some(known.roof);
+    }
+    let roof = measured(probe, workspace.root())?;
+    known.push(Known { boot: boot.to_owned(), probe: probe.to_owned(), built, roof });
+    let first = known.len().saturating_sub(REMEMBERED);
+    remember(&file, &known[first..]);
+    Some(roof)
+}
+
+/// What is kept in `file`. It is a memory and no record: what cannot be read is measured again.
+fn remembered(file: &Path) -> Vec<Known> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
+/// Written beside and renamed. What cannot be kept is measured again.
+fn remember(file: &Path, known: &[Known]) {
+    let partial = file.with_extension(format!("{}.partial", std::process::id()));
+    let written = serde_json::to_string_pretty(known)
+        .map_err(std::io::Error::from)
+        .and_then(|text| std::fs::write(&partial, text + "\n"))
+        .and_then(|()| std::fs::rename(&partial, file));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&partial);
+    }
+}
+
+fn measured(probe: &Path, root: &Path) -> Option<Roof> {
+    let mut command = spawn::command(probe, root);
+    command.arg(ROOF).stdin(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().ok()?;
+    let mut stdout = child.stdout.take()?;
+    let deadline = Instant::now() + DEADLINE;
+    let status = loop {
+        match child.try_wait().ok()? {
+            Some(status) => break status,
+            None if Instant::now() < deadline => std::thread::sleep(PAUSE),
+            None => {
+                spawn::kill_group(&child);
+                break child.wait().ok()?;
+            }
+        }
+    };
+    // What it has started would hold the other end of the pipe. One short line fits into that.
+    spawn::kill_group(&child);
+    let mut line = String::new();
+    stdout.read_to_string(&mut line).ok()?;
+    serde_json::from_str(&line).ok().filter(|_| status.success())
+}

@@ -1,0 +1,232 @@
+//! Cases that ran out of memory before, and what is not tried again for their sake.
+//!
+//! A case that is at least as large in every size would run out of memory too, and take the machine
+//! down for minutes. What is known is what kept records say, of this kind of machine and of subjects
+//! that were named alike and built with the same features; a later success of such a size is believed
+//! instead. Gates ask nobody: what runs out of memory there is what they are to find.
+
+use std::path::Path;
+
+use windtunnel_ledger::case::Case;
+use windtunnel_ledger::record::{Outcome, Record, RunId, Subject};
+use windtunnel_ledger::store;
+
+use crate::runs::newest_runs;
+
+/// Whether what is known from earlier runs holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// It does.
+    Kept,
+    /// Everything is tried again.
+    Forgotten,
+}
+
+/// What ran out of memory so far.
+#[derive(Default)]
+pub(crate) struct Starved {
+    found: Vec<Tried>,
+    /// What the run that was read last has measured.
+    measured: Vec<Tried>,
+}
+
+/// A case that was tried.
+struct Tried {
+    subject: Subject,
+    case: Case,
+    run: RunId,
+}
+
+/// What is written in every line that tells of a lack of memory.
+const WORDS: [&str; 2] = ["emory", "MEMORY"];
+
+impl Starved {
+    /// What the runs below `reports` and then `records` tell of a machine of this key.
+    pub(crate) fn known(
+        reports: &Path,
+        machine: &str,
+        records: &[Record],
+        memory: Memory,
+    ) -> Starved {
+        let mut starved = Starved::default();
+        let mut add = |records: &[Record]| {
+            let alike = records.iter().filter(|r| r.environment.machine.key() == machine);
+            alike.for_each(|record| starved.add(record));
+        };
+        if memory == Memory::Kept {
+            let mut runs = newest_runs(reports);
+            // Before the first lack of memory there is nothing to learn.
+            let first = runs.iter().rposition(|run| tells_of_memory(run));
+            runs.truncate(first.map_or(0, |first| first + 1));
+            for run in runs.iter().rev() {
+                // What cannot be read is passed over: this is no place to complain about it.
+                add(&store::read(run).map(|contents| contents.records).unwrap_or_default());
+            }
+        }
+        add(records);
+        starved
+    }
+
+    /// Learns from a record.
+    pub(crate) fn add(&mut self, record: &Record) {
+        let tried = || Tried {
+            subject: record.subject.clone(),
+            case: record.case.clone(),
+            run: record.run.clone(),
+        };
+        match &record.outcome {
+            Outcome::Failed(failure) if failure.is_out_of_memory() => {
+                let tried = tried();
+                // Where something larger had room a moment ago, others have taken the memory.
+                if !self.measured.iter().any(|m| m.run == tried.run && m.tells_of(&tried)) {
+                    self.found.push(tried);
+                }
+            }
+            Outcome::Measured(_) | Outcome::Void { .. } => {
+                let tried = tried();
+                self.found.retain(|found| !tried.tells_of(found));
+                self.measured.retain(|m| m.run == tried.run && m.case.id != tried.case.id);
+                self.measured.push(tried);
+            }
+            Outcome::Attributed(_) | Outcome::Failed(_) | Outcome::Skipped(_) => (),
+        }
+    }
+
+    /// Why `case` is not to be tried on `subject`; none if nothing is known against it.
+    pub(crate) fn reason(&self, subject: &Subject, case: &Case, run: &RunId) -> Option<String> {
+        let wanted = Tried { subject: subject.clone(), case: case.clone(), run: run.clone() };
+        let found = self.found.iter().rev().find(|found| wanted.tells_of(found))?;
+        let what = match found.case.id == case.id {
+            true => "it".to_owned(),
+            false => format!("`{}`, which is no larger,", found.case.id),
+        };
+        Some(match found.run == *run {
+            true => format!("{what} ran out of memory"),
+            false => format!(
+                "{what} ran out of memory in run `{}`; `--forget-oom` tries it again",
+                found.run.0
+            ),
+        })
+    }
+}
+
+impl Tried {
+    /// Whether it needs at least as much memory as `other`, on a subject of the same kind.
+    fn tells_of(&self, other: &Tried) -> bool {
+        let kind = |tried: &Tried| (tried.subject.name.clone(), tried.subject.features.clone());
+        kind(self) == kind(other) && self.case.outgrows(&other.case)
+    }
+}
+
+fn tells_of_memory(run: &Path) -> bool {
+    let text = std::fs::read_to_string(run).unwrap_or_default();
+    text.lines().any(|line| line.contains("\"failed\"") && WORDS.iter().any(|w| line.contains(w)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::num::NonZeroU32;
+
+    use windtunnel_ledger::case::{
+        CaseId, Dtype, KvLayout, Model, Placement, PrefixCache, Quant, Source, Workload,
+    };
+    use windtunnel_ledger::environment::{Environment, Machine};
+    use windtunnel_ledger::record::{Conditions, Failure, Samples};
+    use windtunnel_ledger::{Nanos, Tokens};
+
+    use super::*;
+
+    fn case(batch: u32) -> Case {
+        let axes = [("batch".to_owned(), batch.to_string())].into_iter().collect();
+        Case {
+            id: CaseId::new("gate/decode", "tiny", &axes),
+            workload: Workload::Decode { depth: Tokens(8), output: Tokens(8), batch },
+            model: Model { name: "tiny".into(), source: Source::Preset("tiny".into()) },
+            dtype: Dtype::F32,
+            quant: Quant::None,
+            kv: KvLayout::Contiguous,
+            placement: Placement::default(),
+            attention: "auto".into(),
+            step_tokens: Tokens(512),
+            prefix_cache: PrefixCache::Off,
+            kv_share: NonZeroU32::MIN,
+            warmup: 0,
+            iterations: NonZeroU32::MIN,
+            seed: 1,
+            deadline: Nanos(1),
+        }
+    }
+
+    fn subject(name: &str) -> Subject {
+        Subject { name: name.into(), ..Subject::default() }
+    }
+
+    /// A round in `run` of the case with that batch: with or without room for it.
+    fn record(run: &str, batch: u32, has_room: bool) -> Record {
+        let measured = Samples {
+            attention: String::new(),
+            dtype: None,
+            formats: Vec::new(),
+            holdings: Vec::new(),
+            prompts: None,
+            once: BTreeMap::new(),
+            iterations: Vec::new(),
+        };
+        Record {
+            run: RunId(run.into()),
+            round: 1,
+            at: String::new(),
+            subject: subject("."),
+            case: case(batch),
+            environment: Environment { machine: Machine::default(), build: None },
+            conditions: Conditions::default(),
+            command: String::new(),
+            outcome: match has_room {
+                true => Outcome::Measured(measured),
+                false => Outcome::Failed(Failure::OutOfMemory { tail: String::new() }),
+            },
+            trace: None,
+        }
+    }
+
+    /// Which of these batches are not tried any more.
+    fn skipped(records: &[Record], subject: &Subject) -> Vec<u32> {
+        let key = Machine::default().key();
+        let none = Path::new("there is no such folder");
+        let starved = Starved::known(none, &key, records, Memory::Kept);
+        let run = RunId("now".into());
+        let is_skipped = |batch: &u32| starved.reason(subject, &case(*batch), &run).is_some();
+        [1, 2, 4, 8].into_iter().filter(is_skipped).collect()
+    }
+
+    #[test]
+    fn a_lack_of_memory_speaks_for_what_is_as_large_on_the_same_subject() {
+        let records = [record("a", 4, false), record("a", 2, true)];
+        assert_eq!(skipped(&records, &subject(".")), [4, 8]);
+        assert_eq!(skipped(&records, &subject("rev:main")), [0; 0]);
+        let other = Subject { features: vec!["cuda".into()], ..subject(".") };
+        assert_eq!(skipped(&records, &other), [0; 0], "it has another memory");
+    }
+
+    #[test]
+    fn a_success_speaks_for_what_is_as_small_and_only_until_the_next_lack() {
+        let mut records = vec![record("a", 4, false), record("b", 8, true)];
+        assert_eq!(skipped(&records, &subject(".")), [0; 0]);
+        records.push(record("c", 8, false));
+        assert_eq!(skipped(&records, &subject(".")), [8]);
+    }
+
+    #[test]
+    fn where_something_larger_had_room_in_the_same_run_others_have_taken_it() {
+        let records = [record("a", 8, true), record("a", 4, false)];
+        assert_eq!(skipped(&records, &subject(".")), [0; 0]);
+    }
+
+    #[test]
+    fn another_machine_says_nothing() {
+        let mut records = [record("a", 4, false)];
+        records[0].environment.machine.threads = 64;
+        assert_eq!(skipped(&records, &subject(".")), [0; 0]);
+    }
+}

@@ -1,0 +1,108 @@
+//! Two runs on one machine: the second waits for its turn or is refused.
+
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::sandbox::{FAKE_PROBE, Said, Sandbox};
+
+/// How long these tests wait for what must come.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A sandbox in which a run measures a probe that hangs, and that run.
+fn measuring() -> (Sandbox, Child) {
+    let sandbox = Sandbox::with(
+        "workload = \"decode\"\nmodels = [\"tiny-qwen3\"]\nrounds = 1\ndeadline = 600\n\
+         matrix = { attention = [\"hang\", \"fine\"] }\n",
+    );
+    let args = ["-q", "run", "test/fake", "--filter", "hang", "--probe", FAKE_PROBE];
+    let args = [&args[..], &["--out", "first.jsonl"]].concat();
+    let child = sandbox.command(&args).stdout(Stdio::null()).spawn().unwrap();
+    let patience = Instant::now() + PATIENCE;
+    // The file is begun by whoever has come to its turn.
+    while !sandbox.path("first.jsonl").exists() && Instant::now() < patience {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    (sandbox, child)
+}
+
+fn end(mut child: Child) {
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+const SECOND: [&str; 6] = ["run", "test/fake", "--filter", "fine", "--probe", FAKE_PROBE];
+
+#[test]
+fn a_second_run_is_refused_and_told_by_whom_and_leaves_nothing() {
+    let (sandbox, first) = measuring();
+    let said = sandbox.run(&[&SECOND[..], &["--out", "second.jsonl"]].concat());
+    let holder = format!("(process {} of `", first.id());
+    end(first);
+    assert_eq!(said.code, 75, "{}", said.err);
+    let begin = "error: another run measures on this machine, `windtunnel -C ";
+    assert!(said.err.starts_with(begin), "{}", said.err);
+    assert!(said.err.contains(" -q run test/fake --filter hang "), "{}", said.err);
+    assert!(said.err.contains(&holder) && said.err.contains("`, since 20"), "{}", said.err);
+    let last = "two at once would measure one another; wait for its end with `--wait`\n";
+    assert!(said.err.ends_with(last), "{}", said.err);
+    assert!(!sandbox.path("second.jsonl").exists(), "nothing was begun");
+}
+
+#[test]
+fn a_second_run_that_waits_measures_when_the_first_is_killed() {
+    let (sandbox, first) = measuring();
+    let args = [&SECOND[..], &["--wait", "--out", "run.jsonl"]].concat();
+    let mut command = sandbox.command(&args);
+    let mut second = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(second.try_wait().unwrap(), None, "it waits");
+    end(first);
+    let said = Said::from(second.wait_with_output().unwrap());
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(
+        said.err.contains("waiting for another run on this machine, `windtunnel "),
+        "{}",
+        said.err
+    );
+    assert_eq!(sandbox.contents().records.len(), 1);
+}
+
+#[test]
+fn patience_that_ends_is_a_refusal_and_every_measuring_command_queues() {
+    let (sandbox, first) = measuring();
+    let gate = ["gate", "test/fake", "--filter", "fine", "--base"];
+    let probe = format!("probe:{FAKE_PROBE}");
+    let gate = [&gate[..], &[&probe, "--subject", &probe, "--wait=100ms"]].concat();
+    let calibrate = ["calibrate", "test/fake", "--filter", "fine", "--subject", &probe];
+    let resume = ["run", "--resume", "first.jsonl"];
+    for args in [&SECOND[..], &gate, &calibrate] {
+        let said = sandbox.run(args);
+        assert_eq!(said.code, 75, "{args:?}: {}", said.err);
+        assert!(said.err.contains("another run measures on this machine"), "{}", said.err);
+    }
+    let said = sandbox.run(&resume);
+    assert_eq!(said.code, 75, "the file of the run is taken too: {}", said.err);
+    let said = sandbox.run(&["doctor", "--quick"]);
+    assert!(said.out.contains("another run measures, `windtunnel "), "{}", said.out);
+    let said = sandbox.run(&["list", "test/fake"]);
+    assert_eq!(said.code, 0, "what measures nothing is not held up");
+    end(first);
+}
+
+#[test]
+fn a_time_that_is_none_is_told() {
+    let sandbox = Sandbox::new(&["fine"]);
+    let said = sandbox.run(&["run", "test/fake", "--wait=soon"]);
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains("a time is written `30s`, `10m` or `2h`"), "{}", said.err);
+}
+
+#[test]
+fn where_no_lock_can_be_kept_a_note_says_so_and_the_run_goes_on() {
+    let sandbox = Sandbox::new(&["fine"]);
+    let mut command = sandbox.command(&SECOND);
+    let said = command.env("WINDTUNNEL_LOCKS", sandbox.path("none")).output().unwrap();
+    let said = Said::from(said);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(said.err.contains("measuring without a lock, others may disturb it: "), "{}", said.err);
+}

@@ -1,0 +1,89 @@
+//! Cases that run out of memory, and what is not tried again for their sake.
+
+use windtunnel_ledger::record::Outcome;
+
+use crate::sandbox::{FAKE_PROBE, Said, Sandbox};
+
+/// Sizes of a case, and a probe that has memory for two sequences.
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::with(
+        "workload = \"decode\"\nmodels = [\"tiny-qwen3\"]\nrounds = 2\n\
+         matrix = { batch = [2, 4, 8, 16], output = [4], depth = [32, 64] }\n",
+    );
+    sandbox.plant("one", "small");
+    sandbox
+}
+
+/// What became of each round of the run in `file`: its batch and depth, and a letter.
+fn outcomes(sandbox: &Sandbox, file: &str) -> Vec<String> {
+    let records = windtunnel_ledger::store::read(&sandbox.path(file)).unwrap().records;
+    let told = records.iter().map(|record| {
+        let axes = record.case.axes().replace("batch=", "").replace(",depth=", "x");
+        let what = match &record.outcome {
+            Outcome::Measured(_) => "measured",
+            Outcome::Failed(failure) if failure.is_out_of_memory() => "starved",
+            Outcome::Skipped(_) => "skipped",
+            other => panic!("{other:?}"),
+        };
+        format!("{} {what}", axes.replace(",output=4", ""))
+    });
+    told.collect()
+}
+
+fn run(sandbox: &Sandbox, args: &[&str]) -> Said {
+    let subject = ["-q", "run", "test/fake", "--subject", "probe:one"];
+    sandbox.run(&[&subject[..], args].concat())
+}
+
+#[test]
+fn what_is_larger_than_a_case_without_memory_is_skipped_with_the_reason() {
+    let sandbox = sandbox();
+    let said = run(&sandbox, &["--filter", "depth=32", "--out", "run.jsonl"]);
+    assert_eq!(said.code, 5, "{}", said.err);
+    let expected = ["2x32 measured", "4x32 starved", "8x32 skipped", "16x32 skipped"];
+    assert_eq!(outcomes(&sandbox, "run.jsonl"), [&expected[..], &["2x32 measured"]].concat());
+    let reason = "skipped: `test/fake/tiny-qwen3/batch=4,depth=32,output=4`, which is no larger, ran out of memory";
+    assert!(said.out.contains(reason), "{}", said.out);
+}
+
+#[test]
+fn later_runs_remember_until_they_are_asked_to_forget() {
+    let sandbox = sandbox();
+    // Kept below `reports`, where later runs look.
+    assert_eq!(run(&sandbox, &["--filter", "depth=32"]).code, 5);
+    let said = run(&sandbox, &["--filter", "batch=4", "--filter", "depth=64", "-o", "2.jsonl"]);
+    assert_eq!(said.code, 4, "nothing was measured: {}", said.err);
+    assert_eq!(outcomes(&sandbox, "2.jsonl"), ["4x64 skipped"]);
+    let words = ["-fake`; `--forget-oom` tries it again", ", ran out of memory in run `20"];
+    assert!(words.iter().all(|words| said.out.contains(words)), "{}", said.out);
+
+    let args = ["--filter", "batch=4", "--forget-oom", "-o", "3.jsonl"];
+    assert_eq!(run(&sandbox, &args).code, 5);
+    assert_eq!(outcomes(&sandbox, "3.jsonl"), ["4x32 starved", "4x64 skipped"], "this run knows");
+
+    let other = ["-q", "run", "test/fake", "--probe", FAKE_PROBE, "--filter", "batch=4"];
+    let said = sandbox.run(&[&other[..], &["-o", "4.jsonl"]].concat());
+    assert_eq!(said.code, 0, "another subject has memory of its own: {}", said.out);
+}
+
+#[test]
+fn a_later_success_is_believed() {
+    let sandbox = sandbox();
+    assert_eq!(run(&sandbox, &["--filter", "depth=32"]).code, 5);
+    // The same name, and now it has room for eight.
+    sandbox.plant("one", "roomy");
+    assert_eq!(run(&sandbox, &["--filter", "batch=4", "--forget-oom"]).code, 0);
+    assert_eq!(run(&sandbox, &["--filter", "depth=32", "-o", "run.jsonl"]).code, 5);
+    let first: Vec<String> = outcomes(&sandbox, "run.jsonl").into_iter().take(4).collect();
+    assert_eq!(first, ["2x32 measured", "4x32 measured", "8x32 measured", "16x32 starved"]);
+}
+
+#[test]
+fn a_gate_asks_nobody_what_ran_out_of_memory() {
+    let sandbox = sandbox();
+    assert_eq!(run(&sandbox, &["--filter", "depth=32"]).code, 5);
+    let gate = ["-q", "gate", "test/fake", "--filter", "batch=4", "--filter", "depth=32"];
+    let sides = ["--base", "probe:one", "--subject", "probe:one", "-o", "gate.jsonl"];
+    assert_eq!(sandbox.run(&[&gate[..], &sides].concat()).code, 5, "it finds it out");
+    assert!(outcomes(&sandbox, "gate.jsonl").iter().all(|told| told == "4x32 starved"));
+}

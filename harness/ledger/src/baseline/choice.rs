@@ -1,0 +1,143 @@
+//! Which baseline a change is held to: the nearest ancestor of its upstream commit, in the order of
+//! the integration log, that is promoted and measured on its kind of machine.
+
+use super::Promotion;
+use crate::upstream::{Hash, Log};
+
+/// What a change is held to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice<'a> {
+    /// The promotion.
+    pub promotion: &'a Promotion,
+    /// How many upstream commits lie between it and the change.
+    pub distance: usize,
+}
+
+/// Why there is nothing to hold a change to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoChoice {
+    /// The upstream commit is not one of the log's.
+    #[error("upstream commit {0} is not in the integration log")]
+    Unknown(Hash),
+    /// Nothing is promoted on this kind of machine.
+    #[error("nothing is promoted on machines like this (`{machine}`){}", listed(others))]
+    Machine {
+        /// The kind of machine.
+        machine: String,
+        /// Kinds of machines on which something is.
+        others: Vec<String>,
+    },
+    /// All that is promoted is of later commits.
+    #[error("what is promoted on machines like this is of later upstream commits than {0}")]
+    Later(Hash),
+    /// The sessions are gone.
+    #[error("of {upstream}, which is promoted on machines like this, no session is here")]
+    Gone {
+        /// The upstream commit of the nearest promotion.
+        upstream: Hash,
+    },
+}
+
+fn listed(others: &[String]) -> String {
+    match others.is_empty() {
+        true => String::new(),
+        false => format!(", only on `{}`", others.join("`, `")),
+    }
+}
+
+/// Chooses among `promoted` what a change at the upstream commit `at` is held to; of several
+/// promotions of one commit, the newest. `measured` tells whether there are sessions of one.
+///
+/// # Errors
+/// If there is none.
+pub fn choose<'a>(
+    log: &Log,
+    at: &Hash,
+    machine: &str,
+    promoted: impl IntoIterator<Item = &'a Promotion>,
+    measured: impl Fn(&Promotion) -> bool,
+) -> Result<Choice<'a>, NoChoice> {
+    let here = log.position(at).ok_or_else(|| NoChoice::Unknown(at.clone()))?;
+    let (mine, others): (Vec<_>, Vec<_>) =
+        promoted.into_iter().partition(|promotion| promotion.machine == machine);
+    if mine.is_empty() {
+        let mut others: Vec<String> = others.into_iter().map(|p| p.machine.clone()).collect();
+        others.sort();
+        others.dedup();
+        return Err(NoChoice::Machine { machine: machine.to_owned(), others });
+    }
+    let ancestor = |promotion: &'a Promotion| {
+        let distance = here.checked_sub(log.position(&promotion.upstream)?)?;
+        Some(Choice { promotion, distance })
+    };
+    let mut ancestors: Vec<Choice<'_>> = mine.into_iter().filter_map(ancestor).collect();
+    ancestors.sort_by(|a, b| {
+        a.distance.cmp(&b.distance).then_with(|| b.promotion.at.cmp(&a.promotion.at))
+    });
+    let nearest = ancestors.first().map(|choice| choice.promotion.upstream.clone());
+    let upstream = nearest.ok_or_else(|| NoChoice::Later(at.clone()))?;
+    let chosen = ancestors.into_iter().find(|choice| measured(choice.promotion));
+    chosen.ok_or(NoChoice::Gone { upstream })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::baseline::decisions::tests::promotion;
+    use crate::baseline::tests::hash;
+
+    /// A log of the commits `a`, `b`, `c` and `d`.
+    fn log() -> Log {
+        let commit = |digit: char| {
+            serde_json::json!({
+                "hash": hash(digit).as_str(), "date": "2026-01-01", "area": "engine",
+                "priority": "P1", "state": "skipped", "change": "x", "reason": "y",
+            })
+        };
+        let commits: Vec<_> = "abcd".chars().map(commit).collect();
+        let log = serde_json::json!({
+            "repository": "r", "considered": hash('d').as_str(), "commit": commits,
+        });
+        serde_json::from_value(log).unwrap()
+    }
+
+    fn chosen(at: char, promoted: &[Promotion], gone: &str) -> Result<(String, usize), String> {
+        let measured = |promotion: &Promotion| promotion.code.engine != gone;
+        let choice = choose(&log(), &hash(at), "m", promoted, measured);
+        choice
+            .map(|choice| (choice.promotion.code.engine.clone(), choice.distance))
+            .map_err(|error| error.to_string().replace(&"e".repeat(40), "E"))
+    }
+
+    #[test]
+    fn the_nearest_measured_ancestor_is_chosen_and_its_distance_told() {
+        let promoted = [
+            promotion('a', "m", "first", "1"),
+            promotion('c', "m", "third", "2"),
+            promotion('c', "m", "third again", "3"),
+            promotion('d', "n", "elsewhere", "4"),
+        ];
+        let found = |name: &str, distance| Ok((name.to_owned(), distance));
+        assert_eq!(chosen('d', &promoted, ""), found("third again", 1));
+        assert_eq!(chosen('d', &promoted, "third again"), found("third", 1));
+        assert_eq!(chosen('c', &promoted, ""), found("third again", 0));
+        assert_eq!(chosen('b', &promoted, ""), found("first", 1));
+    }
+
+    #[test]
+    fn that_there_is_none_has_a_reason() {
+        let elsewhere = [promotion('a', "n", "x", "1"), promotion('b', "n", "y", "1")];
+        let later = [promotion('c', "m", "x", "1")];
+        let told = |at, promoted: &[Promotion], gone| chosen(at, promoted, gone).unwrap_err();
+        assert_eq!(told('d', &[], ""), "nothing is promoted on machines like this (`m`)");
+        let only = "nothing is promoted on machines like this (`m`), only on `n`";
+        assert_eq!(told('d', &elsewhere, ""), only);
+        let late =
+            "what is promoted on machines like this is of later upstream commits than bbbbbbbbb";
+        assert_eq!(told('b', &later, ""), late);
+        let gone = "of ccccccccc, which is promoted on machines like this, no session is here";
+        assert_eq!(told('d', &later, "x"), gone);
+        let unknown = "upstream commit eeeeeeeee is not in the integration log";
+        assert_eq!(told('e', &later, ""), unknown);
+    }
+}

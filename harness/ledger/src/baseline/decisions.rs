@@ -1,0 +1,195 @@
+//! Decisions about baselines: which code counts, and which changes for the worse were accepted.
+//!
+//! They are people's: each says who decided, when, and why. Nothing is ever taken out; of several
+//! promotions the newest holds.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::Code;
+use crate::case::CaseId;
+use crate::gate::Report;
+use crate::policy::PolicyHash;
+use crate::series::Series;
+use crate::upstream::Hash;
+use crate::verdict::Verdict;
+
+/// All that was decided, the shape of `baselines/current.toml`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decisions {
+    /// What later changes are held to.
+    #[serde(default)]
+    pub promoted: Vec<Promotion>,
+    /// What was worse, and was promoted nevertheless.
+    #[serde(default)]
+    pub accepted: Vec<Acceptance>,
+}
+
+/// That the sessions of some code count.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Promotion {
+    /// The upstream commit of the sessions.
+    pub upstream: Hash,
+    /// Their kind of machine.
+    pub machine: String,
+    /// The code that they measured.
+    pub code: Code,
+    /// The policy by which nothing in them was worse than before.
+    pub policy: PolicyHash,
+    /// When, RFC 3339 in UTC.
+    pub at: String,
+    /// Who decided.
+    pub by: String,
+}
+
+/// That something is worse, and may be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Acceptance {
+    /// The upstream commit of the sessions that are worse.
+    pub upstream: Hash,
+    /// Their kind of machine.
+    pub machine: String,
+    /// The code that they measured.
+    pub code: Code,
+    /// What is worse.
+    pub finding: Finding,
+    /// Why that is accepted.
+    pub reason: String,
+    /// When, RFC 3339 in UTC.
+    pub at: String,
+    /// Who decided.
+    pub by: String,
+}
+
+/// Something that keeps code from being promoted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Finding {
+    /// In which case.
+    pub case: CaseId,
+    /// In which series of it; none for the whole of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub series: Option<Series>,
+    /// What it is: regressed or broken.
+    pub verdict: Verdict,
+}
+
+/// As rows are named everywhere: `CASE SERIES: regressed`.
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Finding { case, series, verdict } = self;
+        match series {
+            Some(series) => write!(f, "{case} {series}: {verdict}"),
+            None => write!(f, "{case}: {verdict}"),
+        }
+    }
+}
+
+impl Decisions {
+    /// The newest promotion on each kind of machine.
+    #[must_use]
+    pub fn current(&self) -> Vec<&Promotion> {
+        let newer = |this: &Promotion, other: &Promotion| {
+            other.machine == this.machine && other.at > this.at
+        };
+        let is_current = |this: &&Promotion| !self.promoted.iter().any(|other| newer(this, other));
+        self.promoted.iter().filter(is_current).collect()
+    }
+
+    /// Those of `findings` about this code that nobody accepted.
+    #[must_use]
+    pub fn open(&self, findings: &[Finding], machine: &str, code: &Code) -> Vec<Finding> {
+        let accepted = |finding: &&Finding| {
+            self.accepted.iter().any(|accepted| {
+                accepted.finding == **finding
+                    && accepted.machine == machine
+                    && accepted.code == *code
+            })
+        };
+        findings.iter().filter(|finding| !accepted(finding)).cloned().collect()
+    }
+}
+
+/// What keeps the head of a report from being promoted: what is broken, and what is regressed and
+/// could stop a merge.
+#[must_use]
+pub fn findings(report: &Report) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for case in &report.cases {
+        let finding = |series, verdict| Finding { case: case.case.clone(), series, verdict };
+        if case.verdict == Verdict::Broken {
+            findings.push(finding(None, Verdict::Broken));
+            continue;
+        }
+        let regressed = case.rows.iter().filter(|row| row.counted() == Verdict::Regressed);
+        findings.extend(regressed.map(|row| finding(Some(row.series), Verdict::Regressed)));
+    }
+    findings
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::baseline::tests::{code, hash};
+    use crate::case::tests::case;
+    use crate::metric::Metric;
+
+    pub(crate) fn promotion(upstream: char, machine: &str, engine: &str, at: &str) -> Promotion {
+        Promotion {
+            upstream: hash(upstream),
+            machine: machine.into(),
+            code: code(engine),
+            policy: serde_json::from_str("\"policy\"").unwrap(),
+            at: at.into(),
+            by: "Ada".into(),
+        }
+    }
+
+    fn finding(verdict: Verdict) -> Finding {
+        let series = Some(Series::median(Metric::DecodeRate));
+        Finding { case: case("a").id, series, verdict }
+    }
+
+    #[test]
+    fn the_newest_promotion_of_each_machine_is_current_whatever_the_order() {
+        let promoted = vec![
+            promotion('b', "m", "new", "2026-01-02"),
+            promotion('a', "m", "old", "2026-01-01"),
+            promotion('a', "n", "old", "2026-01-01"),
+        ];
+        let decisions = Decisions { promoted, accepted: Vec::new() };
+        let current: Vec<(&str, &str)> = decisions
+            .current()
+            .into_iter()
+            .map(|p| (p.machine.as_str(), p.code.engine.as_str()))
+            .collect();
+        assert_eq!(current, [("m", "new"), ("n", "old")]);
+    }
+
+    #[test]
+    fn an_acceptance_covers_what_it_names_and_nothing_else() {
+        let acceptance = Acceptance {
+            upstream: hash('a'),
+            machine: "m".into(),
+            code: code("c"),
+            finding: finding(Verdict::Regressed),
+            reason: "correct at last".into(),
+            at: "2026-01-01".into(),
+            by: "Ada".into(),
+        };
+        let decisions = Decisions { promoted: Vec::new(), accepted: vec![acceptance] };
+        let found = [finding(Verdict::Regressed), finding(Verdict::Broken)];
+        assert_eq!(decisions.open(&found, "m", &code("c")), [finding(Verdict::Broken)]);
+        assert_eq!(decisions.open(&found, "m", &code("d")).len(), 2);
+        assert_eq!(decisions.open(&found, "n", &code("c")).len(), 2);
+    }
+
+    #[test]
+    fn a_finding_reads_as_the_row_it_is() {
+        assert!(finding(Verdict::Regressed).to_string().ends_with("decode-rate: regressed"));
+    }
+}
