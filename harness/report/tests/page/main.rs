@@ -315,7 +315,8 @@ fn formats_of_weights_stand_side_by_side() {
 fn gated(cases: &[Case], pairs: u32, slowdown: f64) -> Contents {
     let mut contents = measured(&two(), cases, pairs, slowdown);
     let policy = include_str!("../../../../ci/gate.toml");
-    contents.run.gate = Some(Terms::of(toml::from_str(policy).unwrap()));
+    contents.run.gate =
+        Some(Terms::of(toml::from_str(policy).expect("the policy of this project is whole")));
     contents
 }
 
