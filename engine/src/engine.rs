@@ -239,11 +239,10 @@ impl Engine {
             observer,
         };
         let tokens = batch.positions.len();
-        Demand::taken();
-        let logits = debug_span!("forward", tokens, attention = self.attention.name())
-            .in_scope(|| self.model.forward(&mut pass));
+        let (logits, demand) = debug_span!("forward", tokens, attention = self.attention.name())
+            .in_scope(|| Demand::during(|| self.model.forward(&mut pass)));
         report.transfers = pass.transfers.get();
-        report.demand = Demand::taken();
+        report.demand = demand;
         let logits = logits?;
         let logits = match observed {
             true => logits.index_select(&Tensor::new(&batch.drawn[..], logits.device())?, 0)?,

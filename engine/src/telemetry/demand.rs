@@ -27,7 +27,8 @@ pub struct Effort {
 }
 
 thread_local! {
-    /// What was asked for on this thread. A pass runs on one: only its kernels use others.
+    /// What the computation under way on this thread asked for. A pass runs on one: only its kernels
+    /// use others.
     static ASKED: Cell<Demand> = const { Cell::new(Demand { bytes: 0, flops: 0 }) };
 }
 
@@ -37,9 +38,12 @@ impl Demand {
         ASKED.set(ASKED.get() + self);
     }
 
-    /// What was noted on this thread since the last time.
-    pub(crate) fn taken() -> Self {
-        ASKED.take()
+    /// What `run` gives, and what was noted meanwhile by it alone: while it waits for a parallel loop,
+    /// its thread may carry out a pass of another engine from beginning to end.
+    pub(crate) fn during<T>(run: impl FnOnce() -> T) -> (T, Self) {
+        let around = ASKED.take();
+        let result = run();
+        (result, ASKED.replace(around))
     }
 
     /// Of `rows` rows times a matrix of `numbers` numbers in `bytes` bytes.
@@ -125,11 +129,16 @@ mod tests {
     }
 
     #[test]
-    fn what_was_noted_is_taken_once() {
-        Demand::taken();
-        Demand::of_product(3, 10, 40).note();
-        Demand { bytes: 2, flops: 1 }.note();
-        assert_eq!(Demand::taken(), Demand { bytes: 42, flops: 61 });
-        assert_eq!(Demand::taken(), Demand::default());
+    fn a_computation_in_the_midst_of_another_counts_for_itself() {
+        let product = Demand::of_product(3, 10, 40);
+        let (inner, outer) = Demand::during(|| {
+            product.note();
+            let ((), inner) = Demand::during(|| Demand { bytes: 2, flops: 1 }.note());
+            product.note();
+            inner
+        });
+        assert_eq!(inner, Demand { bytes: 2, flops: 1 });
+        assert_eq!(outer, product + product);
+        assert_eq!(Demand::during(|| ()), ((), Demand::default()));
     }
 }
