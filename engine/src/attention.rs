@@ -13,15 +13,20 @@ use crate::error::{Error, Result, Unsupported};
 use crate::kv::KvView;
 
 mod cpu_flash;
+mod cuda_flash;
 mod naive;
 
 pub use cpu_flash::CpuFlash;
+pub use cuda_flash::{CudaFlash, FlashKernels};
 pub use naive::Naive;
 
 /// Computes attention.
 pub trait Attention: Send + Sync {
     /// The name that configurations use.
     fn name(&self) -> &'static str;
+
+    /// Whether the backend was made for devices such as this one. That others decline is no news.
+    fn is_for(&self, device: &Device) -> bool;
 
     /// Whether the backend can run this model here. Asked once, at load.
     ///
@@ -46,7 +51,12 @@ pub trait Attention: Send + Sync {
 }
 
 /// Every backend; the order is the preference of [`Choice::Auto`].
-pub const BACKENDS: &[&dyn Attention] = &[&CpuFlash, &Naive];
+pub const BACKENDS: &[&dyn Attention] = &[&CudaFlash, &CpuFlash, &Naive];
+
+/// Those of them that were made for devices such as this one.
+pub fn backends_for(device: &Device) -> impl Iterator<Item = &'static dyn Attention> + Clone {
+    BACKENDS.iter().copied().filter(|backend| backend.is_for(device))
+}
 
 /// What the cache and the kernels need to know about a model.
 #[derive(Debug, Clone, PartialEq)]
@@ -99,6 +109,25 @@ impl Mask {
             }
         }
     }
+
+    /// How many keys before and after its own position a token may see at most; none for all.
+    pub const fn reach(self) -> [Option<usize>; 2] {
+        match self {
+            Self::Causal => [None, Some(0)],
+            Self::SlidingWindow(window) => [Some(window.saturating_sub(1)), Some(0)],
+            Self::Bidirectional => [None, None],
+            Self::BidirectionalWindow(window) => [Some(window.saturating_sub(1)); 2],
+        }
+    }
+}
+
+/// The backend that computes, and why others do not.
+#[derive(Clone)]
+pub struct Chosen {
+    /// It.
+    pub backend: &'static dyn Attention,
+    /// Those that would have been preferred and were made for all of the devices.
+    pub declined: Vec<Unsupported>,
 }
 
 /// The backend that `choice` means for this model on all of `devices`.
@@ -113,7 +142,7 @@ pub fn choose<'a>(
     kv: KvLayout,
     devices: impl Iterator<Item = &'a Device> + Clone,
     dtype: DType,
-) -> Result<&'static dyn Attention> {
+) -> Result<Chosen> {
     let wanted = |backend: &&&dyn Attention| match choice {
         Choice::Auto => true,
         Choice::Named(name) => backend.name() == name,
@@ -122,11 +151,17 @@ pub fn choose<'a>(
         name: choice.to_string(),
         known: BACKENDS.iter().map(|backend| backend.name()).collect(),
     };
+    let mut declined = Vec::new();
     for &backend in BACKENDS.iter().filter(wanted) {
-        let mut devices = devices.clone();
-        match devices.try_for_each(|device| backend.supports(heads, kv, device, dtype)) {
-            Ok(()) => return Ok(backend),
-            Err(unsupported) => refusal = unsupported.into(),
+        let supports = |device| backend.supports(heads, kv, device, dtype);
+        match devices.clone().try_for_each(supports) {
+            Ok(()) => return Ok(Chosen { backend, declined }),
+            Err(unsupported) => {
+                if devices.clone().all(|device| backend.is_for(device)) {
+                    declined.push(unsupported.clone());
+                }
+                refusal = unsupported.into();
+            }
         }
     }
     Err(refusal)

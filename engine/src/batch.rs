@@ -3,10 +3,11 @@
 //! Everything that a forward pass needs beside weights and cache is built here, once a step. No
 //! policy: who runs and for how many tokens was decided in [`scheduler`](crate::scheduler).
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{Result, Tensor};
 
 use crate::blocks::{Held, Pools};
-use crate::kv::{Run, Table, Tables};
+use crate::kv::{DeviceTables, Run, Table, Tables};
+use crate::placement::Placement;
 use crate::scheduler::Schedule;
 use crate::sequence::Sequence;
 
@@ -20,6 +21,8 @@ pub struct Batch {
     /// Where each sequence has its queries and keys, for each pool of the cache; a pass that keeps
     /// nothing has one.
     pub tables: Vec<Tables>,
+    /// The same on each accelerator, by its index in the placement.
+    pub on_devices: Vec<(usize, Vec<DeviceTables>)>,
     /// The rows that a token is drawn from, ascending.
     pub drawn: Vec<u32>,
 }
@@ -38,12 +41,12 @@ impl Batch {
     ///
     /// # Errors
     ///
-    /// When the tokens cannot be brought to `device`.
+    /// When tokens or tables cannot be brought to the devices of `placement`.
     pub fn new(
         schedule: &Schedule,
         running: &[Sequence],
         pools: &Pools,
-        device: &Device,
+        placement: &Placement,
     ) -> Result<Self> {
         let mut tokens = Vec::new();
         let mut positions = Vec::new();
@@ -73,16 +76,17 @@ impl Batch {
                 drawn.push(tokens.len() as u32 - 1);
             }
         }
-        let tokens = Tensor::new(tokens, device)?;
-        Ok(Self { tokens, positions, tables, drawn })
+        let tokens = Tensor::new(tokens, placement.first())?;
+        let on_devices = uploaded(&tables, placement)?;
+        Ok(Self { tokens, positions, tables, on_devices, drawn })
     }
 
     /// Packs whole `sequences` for a pass that keeps nothing: token `n` of the pass is block `n`.
     ///
     /// # Errors
     ///
-    /// When the tokens cannot be brought to `device`.
-    pub fn whole(sequences: &[&[u32]], device: &Device) -> Result<Self> {
+    /// When tokens or tables cannot be brought to the devices of `placement`.
+    pub fn whole(sequences: &[&[u32]], placement: &Placement) -> Result<Self> {
         let mut row = 0;
         let table = |sequence: &&[u32]| {
             let (first, tokens) = (row, sequence.len());
@@ -90,18 +94,26 @@ impl Batch {
             let blocks = (first as u32..row as u32).collect();
             Table { row: first, queries: tokens, keys: tokens, gone: 0, blocks }
         };
-        let tables = sequences.iter().map(table).collect();
+        let sequences_of_pass = sequences.iter().map(table).collect();
+        let tables = vec![Tables { block: 1, sequences: sequences_of_pass, runs: Vec::new() }];
         let positions = |sequence: &&[u32]| {
             let length = sequence.len() as u32;
             (0..length).map(move |at| Position { at, length })
         };
         Ok(Self {
-            tokens: Tensor::new(sequences.concat(), device)?,
+            tokens: Tensor::new(sequences.concat(), placement.first())?,
             positions: sequences.iter().flat_map(positions).collect(),
-            tables: vec![Tables { block: 1, sequences: tables, runs: Vec::new() }],
+            on_devices: uploaded(&tables, placement)?,
+            tables,
             drawn: Vec::new(),
         })
     }
+}
+
+/// `tables` on each accelerator of `placement`. A CPU reads them as they are.
+fn uploaded(tables: &[Tables], placement: &Placement) -> Result<Vec<(usize, Vec<DeviceTables>)>> {
+    let devices = placement.devices().enumerate().filter(|(_, device)| !device.is_cpu());
+    devices.map(|(index, device)| Ok((index, DeviceTables::upload(tables, device)?))).collect()
 }
 
 /// Cuts a sequence's new tokens where its blocks end.
@@ -141,7 +153,7 @@ mod tests {
 
     #[test]
     fn tokens_of_whole_sequences_are_the_blocks_of_their_pool() {
-        let batch = Batch::whole(&[&[7, 8, 9], &[5, 6]], &Device::Cpu).unwrap();
+        let batch = Batch::whole(&[&[7, 8, 9], &[5, 6]], &Placement::cpu()).unwrap();
         assert_eq!(batch.tokens.to_vec1::<u32>().unwrap(), [7, 8, 9, 5, 6]);
         let positions: Vec<_> = batch.positions.iter().map(|p| (p.at, p.length)).collect();
         assert_eq!(positions, [(0, 3), (1, 3), (2, 3), (0, 2), (1, 2)]);

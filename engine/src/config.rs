@@ -11,6 +11,7 @@ use std::str::FromStr;
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::cuda::driver;
 use crate::placement::{DeviceMap, Topology};
 use crate::quant::QuantPlan;
 use crate::sampler::mix;
@@ -150,8 +151,8 @@ impl Dtype {
     }
 }
 
-/// Whether `device` computes in `dtype` as fast as it can, which an accelerator is asked by a small
-/// product: one that lacks the type refuses. Our CPU kernels compute in f32 whatever the weights
+/// Whether `device` computes in `dtype` as fast as it can: a GPU of NVIDIA by its generation, and
+/// another accelerator by a small product, which one that lacks the type refuses. Our CPU kernels compute in f32 whatever the weights
 /// are; halves save memory there and, as `benches/decode.rs` shows, cost neither decode nor prefill.
 fn runs_well(device: &Device, dtype: DType) -> bool {
     let product = || {
@@ -160,6 +161,7 @@ fn runs_well(device: &Device, dtype: DType) -> bool {
     };
     match device {
         Device::Cpu => dtype == DType::BF16,
+        Device::Cuda(_) => driver::capability(device).is_some_and(|it| it.runs_well(dtype)),
         _ => product().is_ok_and(|y| y == [[2.0; 2]; 2]),
     }
 }

@@ -31,7 +31,7 @@ use candle_core::{DType, Device};
 use serde::{Deserialize, Serialize};
 use tracing::debug_span;
 
-use crate::attention::{Attention, choose};
+use crate::attention::{Attention, Chosen, choose};
 use crate::batch::Batch;
 use crate::config::{Choice, Dtype, KvLayout, ModelSource};
 use crate::error::{Error, Result};
@@ -139,7 +139,8 @@ impl Embedder {
         let (outline, _) =
             models::outline(entry, &file, Outline::default(), Formats::plain(dtype))?;
         // A pass without a cache is read like one of contiguous sequences.
-        let attention = choose(attention, outline.heads(), KvLayout::Contiguous, devices, dtype)?;
+        let Chosen { backend: attention, declined } =
+            choose(attention, outline.heads(), KvLayout::Contiguous, devices, dtype)?;
         let caps = [recipe.longest, *max_sequence_length].into_iter().flatten();
         let limits = Limits {
             vocabulary: outline.vocabulary(),
@@ -160,6 +161,7 @@ impl Embedder {
             loaded: Loaded {
                 dtype,
                 formats: tally.formats(),
+                declined,
                 stages: LoadStages { open, ..source.stages() },
             },
             sources: [model.clone(), transformer],
@@ -222,7 +224,7 @@ impl Embedder {
     ) -> Result<()> {
         let mut watch = Stopwatch::start();
         let Embeddings { vectors, report } = embeddings;
-        let batch = Stage::Batch.of(|| Batch::whole(sequences, self.placement.first()))?;
+        let batch = Stage::Batch.of(|| Batch::whole(sequences, &self.placement))?;
         report.batch += watch.lap();
 
         let mut pass = Pass {

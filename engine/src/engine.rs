@@ -9,21 +9,22 @@ use candle_core::{DType, Tensor};
 use tracing::debug_span;
 use tracing::field::Empty;
 
-use crate::attention::{Attention, Heads, choose};
+use crate::attention::{Attention, Chosen, Heads, choose};
 use crate::batch::Batch;
 use crate::config::{EngineConfig, KvLayout, PrefixCache};
 use crate::cpu::Numbers;
-use crate::error::Result;
+use crate::cuda::driver;
+use crate::error::{Error, Result};
 use crate::kv::{KvShape, KvStore};
 use crate::models::{self, MODELS, Model, Purpose};
 use crate::pass::{Kv, Observer, Pass};
-use crate::placement::{Estimate, Placement};
+use crate::placement::{Estimate, Exhausted, Placement, Wanted};
 use crate::request::{Event, Request, RequestId};
 use crate::sampler::{Drawn, NoToken, Scratch};
 use crate::scheduler::{Grant, Limits, Schedule, Scheduler};
 use crate::telemetry::{
     Demand, Footprint, Holding, LoadStages, Loaded, PoolStats, Stage, Stages, Stats, StepReport,
-    Stopwatch,
+    Stopwatch, note_wait, to_host, waits_during,
 };
 use crate::terms::{Accepted, Terms};
 use crate::weights::{self, Checkpoint, Formats, Outline, Tally};
@@ -40,6 +41,8 @@ pub struct Engine {
     terms: Terms,
     holdings: Vec<Holding>,
     loaded: Loaded,
+    /// The last lack of memory.
+    exhausted: Option<Exhausted>,
     /// How many requests were accepted.
     requests: u64,
     stats: Stats,
@@ -78,7 +81,7 @@ impl Engine {
         let entry = models::find(MODELS, &file)?;
         // Whoever leaves the dtype to the devices gets what all of those in the map run well.
         let candidates = Placement::candidates(&config.devices, &config.topology)?;
-        let dtype = config.dtype.on(&candidates);
+        let dtype = config.dtype.on(candidates.devices());
         let formats = Formats { dtype, quant: &config.quant, topology: &config.topology };
         let (outline, outlined) =
             models::outline(entry, &file, Outline { of: Some(&*source) }, formats)?;
@@ -94,17 +97,25 @@ impl Engine {
         let shape = KvShape::plan(config, longest, &heads, prefix_cache)?;
         let estimate = Estimate::of(&outlined, &heads, outline.widths(), &shape, dtype, config);
         let names = outlined.names();
-        let placement = Placement::plan(&config.devices, &config.topology, &estimate, &names)?;
+        let placement =
+            Placement::plan(&config.devices, &config.topology, &estimate, &names, &candidates)?;
         let devices = placement.devices();
-        let attention = choose(&config.attention, &heads, config.kv, devices, dtype)?;
+        let Chosen { backend: attention, declined } =
+            choose(&config.attention, &heads, config.kv, devices, dtype)?;
 
         let tally = Tally::default();
-        let model = (entry.load)(&file, &formats.of(&*source, &placement, &tally))?;
+        let exhausted = |wanted| {
+            let holdings = placement.holdings(&estimate, &tally, None);
+            Exhausted { wanted, devices: placement.occupied(&holdings) }
+        };
+        let model = (entry.load)(&file, &formats.of(&*source, &placement, &tally))
+            .map_err(|error| error.or_exhausted(|| exhausted(Wanted::Weights)))?;
         debug_assert_eq!((model.heads(), model.vocabulary()), (&heads, vocabulary));
-        let kv = KvStore::new(&heads, &shape, dtype, &placement)?;
-        let holdings = placement.holdings(&estimate, &tally, &kv);
+        let kv = KvStore::new(&heads, &shape, dtype, &placement)
+            .map_err(|error| Error::from(error).or_exhausted(|| exhausted(Wanted::Cache)))?;
+        let holdings = placement.holdings(&estimate, &tally, Some(&kv));
         let stages = LoadStages { open, ..source.stages() };
-        let loaded = Loaded { dtype, formats: tally.formats(), stages };
+        let loaded = Loaded { dtype, formats: tally.formats(), declined, stages };
         let limits =
             Limits { step_tokens: config.max_step_tokens, sequences: config.max_sequences };
         let capacity = shape.capacity;
@@ -121,6 +132,7 @@ impl Engine {
             terms,
             holdings,
             loaded,
+            exhausted: None,
             requests: 0,
             stats: Stats::default(),
         })
@@ -200,15 +212,32 @@ impl Engine {
         // the youngest leave, and they are last.
         // On a thread of the pool: entered from outside, each of the hundreds of parallel loops of
         // a pass would wake a worker and wait for it.
-        let drawn = rayon::scope(|_| {
-            span.in_scope(|| self.forward_and_sample(&schedule, observer, &mut report, &mut watch))
+        let (drawn, waits) = rayon::scope(|_| {
+            let compute = || self.forward_and_sample(&schedule, observer, &mut report, &mut watch);
+            span.in_scope(|| waits_during(compute))
         });
+        report.waits = waits;
+        let drawn = drawn.map_err(|error| self.noted(error));
         let events = Stage::Commit.of(|| match drawn {
             Ok(drawn) => self.scheduler.commit(&schedule, drawn),
             Err(failure) => self.scheduler.fail(&schedule, &failure),
         });
         report.stages.commit = watch.lap();
         self.close(schedule.admitted, events, report)
+    }
+
+    /// The failure of a step; a lack of memory is kept, since those who read of it in the end of a
+    /// request get a text alone.
+    fn noted(&mut self, error: Error) -> Error {
+        let (placement, holdings) = (&self.placement, &self.holdings);
+        let error = error.or_exhausted(|| Exhausted {
+            wanted: Wanted::Step,
+            devices: placement.occupied(holdings),
+        });
+        if let Error::Exhausted(exhausted) = &error {
+            self.exhausted = Some(exhausted.clone());
+        }
+        error
     }
 
     fn forward_and_sample(
@@ -220,8 +249,7 @@ impl Engine {
     ) -> Result<Vec<Result<Drawn, NoToken>>> {
         let running = self.scheduler.running();
         let pools = self.scheduler.pools();
-        let batch =
-            Stage::Batch.of(|| Batch::new(schedule, running, pools, self.placement.first()))?;
+        let batch = Stage::Batch.of(|| Batch::new(schedule, running, pools, &self.placement))?;
         report.stages.batch = watch.lap();
 
         let observed = observer.is_some();
@@ -255,16 +283,25 @@ impl Engine {
         drawn
     }
 
-    /// One token for each grant that draws. `logits`: `[drawing grants, vocabulary]`.
+    /// One token for each grant that draws. `logits`: `[drawing grants, vocabulary]`. Of a GPU they are
+    /// brought here once, and only the likeliest tokens of them where everybody takes those.
     fn sample(
         &mut self,
         schedule: &Schedule,
         logits: &Tensor,
     ) -> Result<Vec<Result<Drawn, NoToken>>> {
-        let logits = logits.to_device(&candle_core::Device::Cpu)?.to_dtype(DType::F32)?;
+        let drawing = schedule.grants.iter().filter(|grant| grant.draws);
+        let is_likeliest =
+            |grant: &Grant| self.scheduler.running()[grant.sequence].sampler.takes_the_likeliest();
+        if logits.device().is_cuda() && drawing.clone().all(is_likeliest) {
+            note_wait(logits.device());
+            let tokens = driver::likeliest(logits)?.into_iter();
+            let drawn = tokens.map(|token| Ok(Drawn { token: token?, logprobs: None }));
+            return Ok(drawn.collect());
+        }
+        let logits = to_host(logits)?.to_dtype(DType::F32)?;
         let numbers = Numbers::of(&logits)?;
         let rows = numbers.slice::<f32>()?.chunks(self.model.vocabulary());
-        let drawing = schedule.grants.iter().filter(|grant| grant.draws);
         Ok(drawing
             .zip(rows)
             .map(|(grant, logits)| {
@@ -383,6 +420,11 @@ impl Engine {
     /// What became of dtype and weights, and where the time of loading went.
     pub const fn loaded(&self) -> &Loaded {
         &self.loaded
+    }
+
+    /// What was known of memory when a step last ended its requests for want of it.
+    pub const fn exhausted(&self) -> Option<&Exhausted> {
+        self.exhausted.as_ref()
     }
 
     /// Compares the block pools with what the sequences hold, and makes sure that each holds what

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use crate::cuda::Fault;
 use crate::embedding::InputError;
-use crate::placement::PlacementError;
+use crate::placement::{Exhausted, PlacementError};
 use crate::quant::QuantType;
 use crate::text::TextError;
 use crate::weights::GgufError;
@@ -135,6 +136,9 @@ pub enum Error {
     /// Devices that do not exist, or on which the model does not fit.
     #[error(transparent)]
     Placement(#[from] PlacementError),
+    /// An accelerator had no room left.
+    #[error(transparent)]
+    Exhausted(#[from] Exhausted),
     /// A value of the engine's configuration contradicts another one or the model.
     #[error("`{setting}` is {value}, {problem}")]
     Setting {
@@ -263,6 +267,20 @@ impl From<candle_core::Error> for Error {
             error = *inner;
         }
         Self::Tensor(error)
+    }
+}
+
+impl Error {
+    /// The same; or, where an accelerator had no room left, what `exhausted` says of that moment.
+    #[must_use]
+    pub(crate) fn or_exhausted(self, exhausted: impl FnOnce() -> Exhausted) -> Self {
+        match &self {
+            // Only what came of a device names its results.
+            Self::Tensor(cause) if Fault::of(&cause.to_string()) == Fault::OutOfMemory => {
+                Self::Exhausted(exhausted())
+            }
+            _ => self,
+        }
     }
 }
 

@@ -8,13 +8,18 @@
 
 use std::ops::Range;
 
-use candle_core::{DType, Result as TensorResult, Tensor};
+use candle_core::{DType, Device, Result as TensorResult, Tensor};
 
 use crate::attention::{Heads, Mask};
 use crate::blocks::{Capacity, PoolSize, Reach};
 use crate::config::{EngineConfig, KvLayout, PrefixCache};
+use crate::cuda::driver;
 use crate::error::{Error, Result};
 use crate::placement::Placement;
+
+mod device_tables;
+
+pub use device_tables::DeviceTables;
 
 /// Keys and values of every layer that keeps them.
 #[derive(Debug)]
@@ -31,6 +36,9 @@ struct Layer {
     keys: Tensor,
     /// `[blocks, block, kv_heads, dim]`.
     values: Tensor,
+    /// `[2, blocks, block, kv_heads, dim]` on a GPU, of which the others are the halves: so that one
+    /// kernel can write both.
+    both: Option<Tensor>,
 }
 
 /// The geometry of a cache.
@@ -192,8 +200,20 @@ impl KvStore {
         let layer = |(layer, &pool): (usize, &usize)| {
             let blocks = capacity.pools[pool].blocks;
             let dims = (blocks, capacity.block, heads.kv_heads, heads.dim);
-            let zeros = || Tensor::zeros(dims, dtype, placement.layer(layer));
-            Ok(Layer { pool, keys: zeros()?, values: zeros()? })
+            let device = placement.layer(layer);
+            if let Device::Cuda(_) = device {
+                let dims = (2, blocks, capacity.block, heads.kv_heads, heads.dim);
+                driver::prepare(device)?;
+                let both = Tensor::zeros(dims, dtype, device)?;
+                return Ok(Layer {
+                    pool,
+                    keys: both.get(0)?,
+                    values: both.get(1)?,
+                    both: Some(both),
+                });
+            }
+            let zeros = || Tensor::zeros(dims, dtype, device);
+            Ok(Layer { pool, keys: zeros()?, values: zeros()?, both: None })
         };
         let layers = layers.iter().enumerate().map(layer).collect::<TensorResult<_>>()?;
         Ok(Self { layers })
@@ -219,18 +239,29 @@ impl KvStore {
         self.layers.iter().filter(|layer| layer.pool == pool).count()
     }
 
-    /// The tables among those of a step that layer `layer` goes by.
-    pub fn tables<'a>(&self, layer: usize, tables: &'a [Tables]) -> &'a Tables {
-        &tables[self.layers[layer].pool]
+    /// The pool by whose tables layer `layer` goes.
+    pub fn pool(&self, layer: usize) -> usize {
+        self.layers[layer].pool
     }
 
-    /// Stores this step's `k` and `v`, `[tokens, kv_heads, dim]`, in layer `layer`.
+    /// Stores this step's `k` and `v`, `[tokens, kv_heads, dim]`, in layer `layer`: on a GPU by one
+    /// kernel, elsewhere run by run.
     ///
     /// # Errors
     ///
     /// When shapes, dtypes or devices do not fit the pool.
-    pub fn write(&self, layer: usize, k: &Tensor, v: &Tensor, runs: &[Run]) -> TensorResult<()> {
-        let Layer { keys, values, .. } = &self.layers[layer];
+    pub fn write(
+        &self,
+        layer: usize,
+        k: &Tensor,
+        v: &Tensor,
+        runs: &[Run],
+        on_device: Option<&DeviceTables>,
+    ) -> TensorResult<()> {
+        let Layer { keys, values, both, .. } = &self.layers[layer];
+        if let (Some(both), Some(on_device)) = (both, on_device) {
+            return driver::store(both, k, v, &on_device.slots);
+        }
         for (pool, new) in [(keys, k), (values, v)] {
             let slots = pool.flatten(0, 1)?;
             let new = new.contiguous()?;
@@ -242,9 +273,15 @@ impl KvStore {
     }
 
     /// Layer `layer` as the sequences of `tables` see it.
-    pub fn view<'a>(&'a self, layer: usize, heads: &'a Heads, tables: &'a Tables) -> KvView<'a> {
+    pub fn view<'a>(
+        &'a self,
+        layer: usize,
+        heads: &'a Heads,
+        tables: &'a Tables,
+        on_device: Option<&'a DeviceTables>,
+    ) -> KvView<'a> {
         let Layer { keys, values, .. } = &self.layers[layer];
-        KvView { keys, values, heads, tables }
+        KvView { keys, values, heads, tables, on_device }
     }
 }
 
@@ -260,6 +297,8 @@ pub struct KvView<'a> {
     pub heads: &'a Heads,
     /// Where each sequence has its queries and keys.
     pub tables: &'a Tables,
+    /// The same on the device of keys and values, if that is an accelerator.
+    pub on_device: Option<&'a DeviceTables>,
 }
 
 impl KvView<'_> {
@@ -270,13 +309,17 @@ impl KvView<'_> {
     ///
     /// When the device has no room for the copies.
     pub fn packed(&self) -> TensorResult<(Tensor, Tensor)> {
-        let slots: Vec<u32> = self
-            .tables
-            .sequences
-            .iter()
-            .flat_map(|table| self.tables.present(table).map(|p| self.tables.slot(table, p) as u32))
-            .collect();
-        let slots = Tensor::new(slots, self.keys.device())?;
+        let slots = || -> Vec<u32> {
+            let sequences = self.tables.sequences.iter();
+            let slots = sequences.flat_map(|table| {
+                self.tables.present(table).map(|p| self.tables.slot(table, p) as u32)
+            });
+            slots.collect()
+        };
+        let slots = match self.on_device {
+            Some(on_device) => on_device.key_slots(slots)?,
+            None => Tensor::new(slots(), self.keys.device())?,
+        };
         let gather = |pool: &Tensor| pool.flatten(0, 1)?.index_select(&slots, 0);
         Ok((gather(self.keys)?, gather(self.values)?))
     }

@@ -34,6 +34,7 @@ pub mod batch;
 pub mod blocks;
 pub mod config;
 mod cpu;
+pub mod cuda;
 pub mod embedding;
 pub mod engine;
 pub mod error;
@@ -60,7 +61,7 @@ pub use config::{Choice, Dtype, EngineConfig, KvLayout, ModelSource, PrefixCache
 pub use embedding::{EmbedRequest, Embedder, EmbedderConfig, Embeddings, InputError, Overlong};
 pub use engine::{Engine, Step};
 pub use error::{Error, Result, Unsupported};
-pub use placement::{DeviceMap, DeviceName, PlacementError, Topology};
+pub use placement::{DeviceMap, DeviceName, Exhausted, PlacementError, Topology};
 pub use quant::{Format, LayerQuant, Quant, QuantPlan, QuantType};
 pub use request::{Eos, Event, Finish, Request, RequestId, Truncation, Usage};
 pub use roof::Roof;

@@ -11,9 +11,9 @@ use candle_core::{DType, Result, Tensor, bail};
 
 use crate::attention::{Attention, Heads};
 use crate::batch::Batch;
-use crate::kv::{KvStore, KvView, Tables};
+use crate::kv::{DeviceTables, KvStore, KvView, Tables};
 use crate::placement::{Placement, Spot};
-use crate::telemetry::{Demand, Stage, Transfers};
+use crate::telemetry::{Demand, Stage, Transfers, note_wait};
 
 pub use crate::batch::Position;
 
@@ -162,6 +162,9 @@ impl Pass<'_> {
         transfers.bytes += (x.elem_count() * x.dtype().size_in_bytes()) as u64;
         self.transfers.set(transfers);
         let [from, to] = [from, to].map(|spot| self.placement.at(spot));
+        if to.is_cpu() {
+            note_wait(from);
+        }
         Stage::Transfer.of(|| match from.same_device(to) {
             true => x.force_contiguous(),
             // A part of a tensor is cut out first, lest all of it travels.
@@ -185,10 +188,12 @@ impl Pass<'_> {
         };
         match self.kv {
             Kv::Cached(store) => {
-                let tables = store.tables(layer, tables);
+                let pool = store.pool(layer);
+                let tables = &tables[pool];
                 demand(tables);
-                Stage::Store.of(|| store.write(layer, k, v, &tables.runs))?;
-                let view = store.view(layer, self.heads, tables);
+                let on_device = self.on_device(layer, pool);
+                Stage::Store.of(|| store.write(layer, k, v, &tables.runs, on_device))?;
+                let view = store.view(layer, self.heads, tables, on_device);
                 Stage::Attention.of(|| self.attention.attend(q, &view, mask))
             }
             Kv::Passing => {
@@ -196,7 +201,8 @@ impl Pass<'_> {
                 // A pool of blocks of one token, in the order of the packed tokens.
                 let pool = |x: &Tensor| x.contiguous()?.unsqueeze(1);
                 let (keys, values) = (&pool(k)?, &pool(v)?);
-                let view = KvView { keys, values, heads: self.heads, tables: &tables[0] };
+                let (tables, on_device) = (&tables[0], self.on_device(layer, 0));
+                let view = KvView { keys, values, heads: self.heads, tables, on_device };
                 Stage::Attention.of(|| self.attention.attend(q, &view, mask))
             }
         }
@@ -212,8 +218,9 @@ impl Pass<'_> {
         let Kv::Cached(store) = self.kv else {
             bail!("layer {layer} reads the keys of layer {source}, but this pass keeps none")
         };
-        let tables = store.tables(source, &self.batch.tables);
-        let view = store.view(source, self.heads, tables);
+        let pool = store.pool(source);
+        let tables = &self.batch.tables[pool];
+        let view = store.view(source, self.heads, tables, self.on_device(source, pool));
         let [there, here] = [source, layer].map(Spot::Layer);
         let q = self.moved(q, here, there)?;
         let mask = self.heads.masks[layer];
@@ -221,6 +228,13 @@ impl Pass<'_> {
         Demand::of_attention(&tables.sequences, self.heads, mask, width).note();
         let attended = Stage::Attention.of(|| self.attention.attend(&q, &view, mask))?;
         self.moved(&attended, there, here)
+    }
+
+    /// The tables of `pool` on the device of layer `layer`, if that is an accelerator.
+    fn on_device(&self, layer: usize, pool: usize) -> Option<&DeviceTables> {
+        let device = self.placement.index(Spot::Layer(layer));
+        let (_, tables) = self.batch.on_devices.iter().find(|(known, _)| *known == device)?;
+        tables.get(pool)
     }
 
     /// The rows of `x`, as the last layer left it, whose logits are wanted: those that a token is

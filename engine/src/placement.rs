@@ -15,15 +15,18 @@ pub mod automatic;
 mod device;
 mod error;
 mod estimate;
+mod exhausted;
 mod map;
 mod topology;
 
-pub use device::DeviceName;
+pub use device::{DeviceName, Opened};
 pub use error::PlacementError;
 pub use estimate::{Estimate, Widths};
+pub use exhausted::{Exhausted, Occupied, Wanted};
 pub use map::{Budget, DeviceMap, Share};
 pub use topology::Topology;
 
+use crate::cuda::driver;
 use crate::error::Result;
 use crate::kv::KvStore;
 use crate::telemetry::{Footprint, Holding};
@@ -63,7 +66,8 @@ impl Placement {
     }
 
     /// Where a model that takes what `estimate` says lives by `map`, but for the layers that have a
-    /// device by `topology`. `tensors` are the names of all of its tensors, with their places.
+    /// device by `topology`. `tensors` are the names of all of its tensors, with their places, and
+    /// `opened` what [`candidates`](Self::candidates) gave.
     ///
     /// # Errors
     ///
@@ -74,9 +78,10 @@ impl Placement {
         topology: &Topology,
         estimate: &Estimate,
         tensors: &[(Spot, String)],
+        opened: &Opened,
     ) -> Result<Self> {
-        let (first, layers) = map.layers(estimate)?;
-        Self::new(first, &topology.devices(layers, tensors)?)
+        let (first, layers) = map.layers(estimate, opened)?;
+        Self::new(first, &topology.devices(layers, tensors)?, opened)
     }
 
     /// The devices on which `map` and `topology` may place something.
@@ -84,16 +89,17 @@ impl Placement {
     /// # Errors
     ///
     /// When one does not exist or cannot be used by this build.
-    pub fn candidates(map: &DeviceMap, topology: &Topology) -> Result<Vec<Device>> {
-        map.names().chain(topology.names()).map(DeviceName::open).collect()
+    pub fn candidates(map: &DeviceMap, topology: &Topology) -> Result<Opened> {
+        Opened::all(map.names().chain(topology.names()))
     }
 
-    /// What belongs to no layer on `first`, each layer on the device that `layers` names for it.
+    /// What belongs to no layer on `first`, each layer on the device that `layers` names for it; those
+    /// that are `opened` are taken from there.
     ///
     /// # Errors
     ///
     /// When a device does not exist or cannot be used by this build.
-    pub fn new(first: DeviceName, layers: &[DeviceName]) -> Result<Self> {
+    pub fn new(first: DeviceName, layers: &[DeviceName], opened: &Opened) -> Result<Self> {
         let mut names = vec![first];
         for name in layers {
             if !names.contains(name) {
@@ -102,7 +108,7 @@ impl Placement {
         }
         let index = |name| names.iter().position(|known| known == name).unwrap_or(0);
         let layers = layers.iter().map(index).collect();
-        let open = |name: &DeviceName| Ok((*name, name.open()?));
+        let open = |name: &DeviceName| Ok((*name, opened.get(*name)?));
         Ok(Self { devices: names.iter().map(open).collect::<Result<_>>()?, layers })
     }
 
@@ -135,12 +141,12 @@ impl Placement {
     }
 
     /// What each device was expected to hold by `estimate`, and what it holds of the weights that
-    /// `tally` has counted and of `kv`.
+    /// `tally` has counted and of `kv`, if there is a cache yet.
     pub(crate) fn holdings(
         &self,
         estimate: &Estimate,
         tally: &Tally,
-        kv: &KvStore,
+        kv: Option<&KvStore>,
     ) -> Vec<Holding> {
         let empty = |device| Holding {
             device,
@@ -159,10 +165,21 @@ impl Placement {
             holding.estimated.kv += expected.kv;
             holding.held.weights += tally.bytes_at(spot);
         }
-        for (layer, bytes) in kv.bytes().enumerate() {
+        for (layer, bytes) in kv.into_iter().flat_map(KvStore::bytes).enumerate() {
             holdings[self.index(Spot::Layer(layer))].held.kv += bytes;
         }
         holdings
+    }
+
+    /// The accelerators among the devices as they are now, with what `holdings` says of each.
+    pub(crate) fn occupied(&self, holdings: &[Holding]) -> Vec<Occupied> {
+        let own = self.devices.iter().zip(holdings);
+        let occupied = |((name, device), holding): (&(DeviceName, Device), &Holding)| Occupied {
+            device: *name,
+            memory: driver::memory(device),
+            held: holding.held,
+        };
+        own.filter(|((_, device), _)| !device.is_cpu()).map(occupied).collect()
     }
 
     /// Their logical names.

@@ -148,6 +148,14 @@ impl Sampler {
         Ok(Drawn { token, logprobs })
     }
 
+    /// Whether it chooses the likeliest token of the logits as they are, and tells nothing beside it:
+    /// then whoever has the logits may choose.
+    pub(crate) fn takes_the_likeliest(&self) -> bool {
+        let Sampling { temperature, dry, logit_bias, logprobs, .. } = &self.sampling;
+        let as_they_are = dry.is_off() && logit_bias.is_empty() && !penalties::any(&self.sampling);
+        *temperature == 0.0 && as_they_are && logprobs.is_none()
+    }
+
     /// Writes the logits after penalties and bias to `scratch.logits`; `false`, with nothing
     /// written, when all of them are off.
     fn shape(&mut self, logits: &[f32], context: &[u32], scratch: &mut Scratch) -> bool {

@@ -12,16 +12,19 @@ use std::time::{Duration, Instant};
 use candle_core::DType;
 
 use crate::blocks::Reach;
+use crate::error::Unsupported;
 use crate::placement::DeviceName;
 use crate::quant::{Format, QuantType};
 
 mod attribution;
 mod demand;
 mod stage;
+mod waits;
 
 pub use attribution::{Account, Attribution, StageTimes, Work};
 pub use demand::{Demand, Effort};
 pub use stage::Stage;
+pub(crate) use waits::{note_wait, to_host, waits_during};
 
 /// What one step did. Blocks are counted over all pools.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -50,6 +53,8 @@ pub struct StepReport {
     pub transfers: Transfers,
     /// What its tokens asked of the machine.
     pub demand: Demand,
+    /// How often the host waited for an accelerator; never for a CPU.
+    pub waits: u64,
     /// Name of the attention backend that computed; empty when nothing was computed.
     pub attention: &'static str,
 }
@@ -98,6 +103,8 @@ pub struct Stats {
     pub preemptions: u64,
     /// What moved between devices.
     pub transfers: Transfers,
+    /// How often the host waited for an accelerator.
+    pub waits: u64,
     /// Steps that computed prompts and nothing else.
     pub prefills: Effort,
     /// Steps that continued sequences and did nothing else.
@@ -134,6 +141,7 @@ impl Stats {
         self.preemptions += report.preemptions as u64;
         self.transfers.count += report.transfers.count;
         self.transfers.bytes += report.transfers.bytes;
+        self.waits += report.waits;
         let (effort, tokens) = match (report.prefilled, report.decoded) {
             (prefilled, 0) => (&mut self.prefills, prefilled),
             (0, decoded) => (&mut self.decodes, decoded),
@@ -215,6 +223,8 @@ pub struct Loaded {
     pub dtype: DType,
     /// How the weights are stored.
     pub formats: Vec<Stored>,
+    /// Why attention backends that were made for such a device, and are preferred, do not compute.
+    pub declined: Vec<Unsupported>,
     /// Where the time went.
     pub stages: LoadStages,
 }

@@ -6,8 +6,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use candle_core::Device;
 use serde_json::json;
-use windtunnel_engine::attention::BACKENDS;
+use windtunnel_engine::attention::backends_for;
 use windtunnel_engine::embedding::Prompt;
 use windtunnel_engine::models::EMBEDDERS;
 use windtunnel_engine::weights::embedder_presets;
@@ -41,7 +42,7 @@ fn a_batch_gives_what_each_of_its_sequences_gives_alone() {
     let mut families = 0;
     for preset in tiny {
         families += 1;
-        for backend in BACKENDS.iter().map(|backend| backend.name()) {
+        for backend in backends_for(&Device::Cpu).map(|backend| backend.name()) {
             for dtype in Dtype::ALL {
                 let name = format!("{} {backend} {dtype}", preset.name);
                 let embedder = Embedder::load(&config(preset.name, backend, dtype, 4096)).unwrap();
@@ -90,7 +91,7 @@ fn a_few_tokens_give_the_very_same_numbers_in_any_company() {
     let tokens: usize = requests.iter().map(|request| request.tokens.len()).sum();
     assert!(requests.len() > 2 && tokens <= 16, "{requests:?}");
     for preset in embedder_presets().iter().filter(|preset| preset.name.starts_with("tiny")) {
-        for backend in BACKENDS.iter().map(|backend| backend.name()) {
+        for backend in backends_for(&Device::Cpu).map(|backend| backend.name()) {
             let embed = |budget| {
                 let embedder = Embedder::load(&config(preset.name, backend, Dtype::F32, budget));
                 embedder.unwrap().embed(&requests).unwrap().vectors

@@ -8,7 +8,8 @@
 
 use std::collections::HashMap;
 
-use windtunnel_engine::attention::BACKENDS;
+use candle_core::Device;
+use windtunnel_engine::attention::backends_for;
 use windtunnel_engine::models::MODELS;
 use windtunnel_engine::weights::presets;
 use windtunnel_engine::{
@@ -120,7 +121,7 @@ fn run(preset: &str, way: Way) -> (Vec<Vec<u32>>, Stats) {
 fn check(a: Way, b: Way) -> Vec<Stats> {
     let mut all = Vec::new();
     for preset in presets().iter().filter(|preset| preset.name.starts_with("tiny")) {
-        for backend in BACKENDS.iter().map(|backend| backend.name()) {
+        for backend in backends_for(&Device::Cpu).map(|backend| backend.name()) {
             let (expected, _) = run(preset.name, Way { backend, ..a });
             let (found, stats) = run(preset.name, Way { backend, ..b });
             for ((length, expected), found) in LENGTHS.iter().zip(&expected).zip(&found) {
@@ -130,7 +131,7 @@ fn check(a: Way, b: Way) -> Vec<Stats> {
             all.push(stats);
         }
     }
-    assert_eq!(all.len(), MODELS.len() * BACKENDS.len());
+    assert_eq!(all.len(), MODELS.len() * backends_for(&Device::Cpu).count());
     all
 }
 
@@ -187,7 +188,7 @@ fn ample_memory_computes_every_prompt_token_once() {
 fn every_backend_gives_what_naive_gives() {
     for preset in presets().iter().filter(|preset| preset.name.starts_with("tiny")) {
         let (expected, _) = run(preset.name, Way { backend: "naive", ..PLAIN });
-        for backend in BACKENDS.iter().map(|backend| backend.name()) {
+        for backend in backends_for(&Device::Cpu).map(|backend| backend.name()) {
             assert_eq!(run(preset.name, Way { backend, ..PLAIN }).0, expected, "{}", preset.name);
         }
     }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
 use candle_core::{Device, Tensor};
-use windtunnel_engine::attention::BACKENDS;
+use windtunnel_engine::attention::backends_for;
 use windtunnel_engine::{
     Choice, Dtype, Engine, EngineConfig, ModelSource, PrefixCache, QuantPlan, Topology, score,
 };
@@ -110,7 +110,7 @@ fn largest(rows: &[Vec<f32>]) -> f32 {
 fn in_floats_every_architecture_gives_the_numbers_of_its_reference_on_every_backend() {
     for (name, folder) in CASES {
         let reference = Reference::read(folder);
-        for backend in BACKENDS {
+        for backend in backends_for(&Device::Cpu) {
             let attention = Choice::Named(backend.name().into());
             let (worst, tokens) =
                 reference.hold(&EngineConfig { attention, ..config(&file(name)) });

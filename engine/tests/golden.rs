@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use serde_json::Value;
-use windtunnel_engine::attention::BACKENDS;
+use windtunnel_engine::attention::backends_for;
 use windtunnel_engine::engine::StepObserver;
 use windtunnel_engine::pass::{Observer, Place};
 use windtunnel_engine::scheduler::Grant;
@@ -72,7 +72,7 @@ fn cases() -> Vec<String> {
 }
 
 fn setups(dtype: Dtype) -> impl Iterator<Item = Setup> {
-    let backends = BACKENDS.iter().map(|backend| backend.name());
+    let backends = backends_for(&Device::Cpu).map(|backend| backend.name());
     backends.flat_map(move |backend| {
         LAYOUTS.iter().flat_map(move |kv| {
             [(7, Company::Alone), (512, Company::Alone), (7, Company::Mixed), (512, Company::Mixed)]

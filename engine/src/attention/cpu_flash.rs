@@ -37,6 +37,10 @@ impl Attention for CpuFlash {
         "cpu-flash"
     }
 
+    fn is_for(&self, device: &Device) -> bool {
+        device.is_cpu()
+    }
+
     fn supports(
         &self,
         _: &Heads,
@@ -47,7 +51,7 @@ impl Attention for CpuFlash {
         let declines = |which: String, remedy: &str| {
             Err(Unsupported { what: self.name().into(), which, remedy: remedy.into() })
         };
-        if !device.is_cpu() {
+        if !self.is_for(device) {
             return declines(
                 format!("on {:?}", device.location()),
                 "choose attention `auto` or `naive`, or place the model on the CPU",

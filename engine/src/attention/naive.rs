@@ -21,6 +21,10 @@ impl Attention for Naive {
         "naive"
     }
 
+    fn is_for(&self, _: &Device) -> bool {
+        true
+    }
+
     /// Everything: whatever the dtype, scores and sums are f32, and the result is rounded once.
     fn supports(
         &self,

@@ -1,5 +1,7 @@
 //! Every backend against the oracle, on batches that mix prompts, chunks and decodes.
 
+use std::collections::BTreeSet;
+
 use candle_core::{DType, Device, Tensor};
 
 use super::Mask::{Bidirectional, BidirectionalWindow, Causal, SlidingWindow};
@@ -58,7 +60,7 @@ impl Step {
                 // About 1 each, so that the softmax is neither flat nor a single spike.
                 (x * (heads.dim as f64).sqrt()).unwrap()
             };
-            kv.write(0, &new("k"), &new("v"), &runs).unwrap();
+            kv.write(0, &new("k"), &new("v"), &runs, None).unwrap();
             sequences.push(Table { row, queries, keys, gone: 0, blocks });
             row += queries;
         }
@@ -68,7 +70,7 @@ impl Step {
     }
 
     fn attend(&self, backend: &dyn Attention, mask: Mask) -> Vec<f32> {
-        let view = self.kv.view(0, &self.heads, &self.tables);
+        let view = self.kv.view(0, &self.heads, &self.tables, None);
         let out = backend.attend(&self.q, &view, mask).unwrap();
         assert_eq!((out.dims(), out.dtype()), (self.q.dims(), self.q.dtype()));
         out.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()
@@ -84,8 +86,8 @@ fn check(heads: Heads, lengths: Lengths<'_>, block: usize, mask: Mask, dtype: DT
         DType::F16 => 3e-3,
         _ => 2e-2,
     };
-    for backend in BACKENDS {
-        let found = step.attend(*backend, mask);
+    for backend in backends_for(&Device::Cpu) {
+        let found = step.attend(backend, mask);
         for (at, (found, truth)) in found.iter().zip(&truth).enumerate() {
             assert!(
                 (found - truth).abs() <= allowed * truth.abs().max(1.0),
@@ -151,11 +153,11 @@ fn a_row_of_cpu_flash_does_not_depend_on_batch_or_blocks() {
 #[test]
 fn a_window_of_one_sees_only_itself() {
     let step = Step::new(heads(1, 1, 8, None), &[(3, 3)], 4, DType::F32);
-    let (_, values) = step.kv.view(0, &step.heads, &step.tables).packed().unwrap();
+    let (_, values) = step.kv.view(0, &step.heads, &step.tables, None).packed().unwrap();
     let values: Vec<f32> = values.flatten_all().unwrap().to_vec1().unwrap();
-    for backend in BACKENDS {
+    for backend in backends_for(&Device::Cpu) {
         for mask in [SlidingWindow(1), BidirectionalWindow(1)] {
-            assert_eq!(step.attend(*backend, mask), values, "{} {mask:?}", backend.name());
+            assert_eq!(step.attend(backend, mask), values, "{} {mask:?}", backend.name());
         }
     }
 }
@@ -181,12 +183,46 @@ fn names_are_unique_and_auto_takes_the_first() {
     let choose = |choice: &Choice| {
         let devices = [Device::Cpu];
         choose(choice, &heads, KvLayout::Contiguous, devices.iter(), DType::F32)
-            .map(Attention::name)
+            .map(|chosen| (chosen.backend.name(), chosen.declined))
     };
-    for backend in BACKENDS {
-        assert_eq!(choose(&Choice::Named(backend.name().into())).unwrap(), backend.name());
+    let names: BTreeSet<_> = BACKENDS.iter().map(|backend| backend.name()).collect();
+    assert_eq!(names.len(), BACKENDS.len());
+    for backend in backends_for(&Device::Cpu) {
+        let name = backend.name();
+        assert_eq!(choose(&Choice::Named(name.into())).unwrap(), (name, Vec::new()));
     }
-    assert_eq!(choose(&Choice::Auto).unwrap(), BACKENDS[0].name());
+    // That backends for other devices decline is no news.
+    assert_eq!(choose(&Choice::Auto).unwrap(), ("cpu-flash", Vec::new()));
+}
+
+#[test]
+fn a_backend_that_was_made_for_the_device_and_declines_is_told_with_its_reason() {
+    let choose = |dtype| {
+        let (heads, devices) = (heads(1, 1, 8, None), [Device::Cpu]);
+        let kv = KvLayout::Contiguous;
+        let chosen = choose(&Choice::Auto, &heads, kv, devices.iter(), dtype).unwrap();
+        let declined = chosen.declined.iter().map(ToString::to_string).collect::<Vec<_>>();
+        format!("{}: {}", chosen.backend.name(), declined.join(", "))
+    };
+    insta::assert_snapshot!(choose(DType::F64), @"naive: cpu-flash cannot run f64; choose dtype `f32`, `f16` or `bf16`");
+}
+
+#[test]
+fn flash_kernels_for_gpus_are_refused_on_a_cpu_with_the_remedy() {
+    let heads = heads(1, 1, 8, None);
+    let refusal = CudaFlash.supports(&heads, KvLayout::Contiguous, &Device::Cpu, DType::F16);
+    insta::assert_snapshot!(refusal.unwrap_err(), @"cuda-flash cannot run on Cpu; choose attention `auto`, or place the model on a GPU, as in `cuda:0`");
+}
+
+#[test]
+fn a_mask_reaches_as_far_as_it_lets_a_token_see() {
+    for mask in [Causal, Bidirectional, SlidingWindow(3), BidirectionalWindow(3)] {
+        let [before, after] = mask.reach();
+        let (position, keys) = (9, 20);
+        let expected = before.map_or(0, |before| position - before)
+            ..after.map_or(keys, |after| position + after + 1);
+        assert_eq!(mask.visible(position, keys), expected, "{mask:?}");
+    }
 }
 
 #[test]

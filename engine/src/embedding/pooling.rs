@@ -104,6 +104,7 @@ mod tests {
 
     use super::*;
     use crate::batch::Batch;
+    use crate::placement::Placement;
 
     fn read(json: &str) -> Result<Pooling, String> {
         let file = ConfigFile::parse("1_Pooling/config.json", json).unwrap();
@@ -112,7 +113,7 @@ mod tests {
 
     #[test]
     fn every_pooling_keeps_to_its_own_sequence() {
-        let batch = Batch::whole(&[&[7], &[7, 7, 7]], &Device::Cpu).unwrap();
+        let batch = Batch::whole(&[&[7], &[7, 7, 7]], &Placement::cpu()).unwrap();
         let hidden = [[1.0f32, -2.0], [3.0, 0.0], [-6.0, 5.0], [0.0, 1.0]];
         let hidden = Tensor::new(&hidden, &Device::Cpu).unwrap();
         for (pooling, second) in [

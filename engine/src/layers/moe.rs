@@ -9,7 +9,7 @@ use candle_core::{D, DType, Result as TensorResult, Tensor};
 use crate::error::Result;
 use crate::layers::linear::Linear;
 use crate::layers::mlp::{Mlp, MlpConfig};
-use crate::telemetry::Stage;
+use crate::telemetry::{Stage, to_host};
 use crate::weights::Weights;
 
 /// A block of experts, fully described.
@@ -141,7 +141,8 @@ impl Moe {
     /// The ways of every token, token by token, a token's ways in the order of the experts.
     fn ways(&self, x: &Tensor) -> TensorResult<Vec<Way>> {
         let scores = self.router.forward(x)?.to_dtype(DType::F32)?;
-        let all: Vec<Vec<f32>> = candle_nn::ops::softmax(&scores, D::Minus1)?.to_vec2()?;
+        let all = candle_nn::ops::softmax(&scores, D::Minus1)?;
+        let all: Vec<Vec<f32>> = to_host(&all)?.to_vec2()?;
         let ways = all.iter().zip(0..).flat_map(|(probabilities, token)| {
             let mut experts: Vec<usize> = (0..probabilities.len()).collect();
             experts.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]));

@@ -7,6 +7,7 @@ use candle_core::{Device, utils};
 
 use super::PlacementError;
 use super::error::nearest;
+use crate::cuda::Fault;
 use crate::error::{Error, Result, Unsupported};
 
 /// The logical name of a device. All CPUs are one real device.
@@ -38,14 +39,54 @@ impl DeviceName {
             Self::Cuda(_) if !utils::cuda_is_available() => Err(Unsupported {
                 what: "this build of the engine, which has no CUDA,".into(),
                 which: format!("anything on `{self}`"),
-                remedy: "choose `cpu:0`, or a build with CUDA".into(),
+                remedy: "choose `cpu:0`, or build with `--features cuda`".into(),
             }
             .into()),
             Self::Cuda(ordinal) => Device::new_cuda(ordinal).map_err(|cause| {
-                let problem = Error::from(cause).to_string();
-                PlacementError::NotThere { device: self, problem }.into()
+                let fault = Fault::of(&Error::from(cause).to_string());
+                PlacementError::Unusable { device: self, fault }.into()
             }),
         }
+    }
+}
+
+/// Devices that were opened, each of them once: opened again, a GPU would be another device to
+/// whoever compares tensors.
+#[derive(Debug, Clone, Default)]
+pub struct Opened(Vec<(DeviceName, Device)>);
+
+impl Opened {
+    /// Opens `names`.
+    ///
+    /// # Errors
+    ///
+    /// When one does not exist or cannot be used by this build.
+    pub fn all(names: impl Iterator<Item = DeviceName>) -> Result<Self> {
+        let mut opened = Self::default();
+        for name in names {
+            let device = opened.get(name)?;
+            if !opened.0.iter().any(|(known, _)| *known == name) {
+                opened.0.push((name, device));
+            }
+        }
+        Ok(opened)
+    }
+
+    /// The device `name`; opened now if it was not before.
+    ///
+    /// # Errors
+    ///
+    /// When it does not exist or cannot be used by this build.
+    pub fn get(&self, name: DeviceName) -> Result<Device> {
+        match self.0.iter().find(|(known, _)| *known == name) {
+            Some((_, device)) => Ok(device.clone()),
+            None => name.open(),
+        }
+    }
+
+    /// All of them.
+    pub fn devices(&self) -> impl Iterator<Item = &Device> {
+        self.0.iter().map(|(_, device)| device)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::DeviceName;
 use super::automatic::Shortage;
+use crate::cuda::Fault;
 
 /// A device, a map or a topology that makes no sense, or a model that does not fit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,13 +23,13 @@ pub enum PlacementError {
         /// The kind of device.
         kind: String,
     },
-    /// A device that this machine does not have.
-    #[error("there is no `{device}` on this machine: {problem}")]
-    NotThere {
+    /// A device that cannot be used, or that this machine does not have.
+    #[error("cannot use `{device}`: {fault}")]
+    Unusable {
         /// Its name.
         device: DeviceName,
-        /// What the driver said.
-        problem: String,
+        /// What is wrong with it.
+        fault: Fault,
     },
     /// A device whose free memory the engine cannot ask for.
     #[error(

@@ -9,7 +9,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::automatic::{self, Offer};
-use super::{DeviceName, Estimate, PlacementError};
+use super::{DeviceName, Estimate, Opened, PlacementError};
+use crate::cuda::driver;
 use crate::error::Result;
 
 /// Which layers go where.
@@ -63,7 +64,11 @@ impl DeviceMap {
     /// # Errors
     ///
     /// When the map does not fit the number of layers, or the model does not fit the devices.
-    pub fn layers(&self, estimate: &Estimate) -> Result<(DeviceName, Vec<DeviceName>)> {
+    pub fn layers(
+        &self,
+        estimate: &Estimate,
+        opened: &Opened,
+    ) -> Result<(DeviceName, Vec<DeviceName>)> {
         match self {
             Self::Manual(shares) => {
                 let layers = self.dealt(shares, estimate.layers.len())?;
@@ -75,7 +80,8 @@ impl DeviceMap {
                     true => &[Budget { device: DeviceName::Cpu(0), limit: None }],
                     false => &budgets[..],
                 };
-                let offers = named.iter().map(Budget::offer).collect::<Result<Vec<_>>>()?;
+                let offers = named.iter().map(|budget| budget.offer(opened));
+                let offers = offers.collect::<Result<Vec<_>>>()?;
                 let layers = automatic::place(estimate, &offers).map_err(PlacementError::from)?;
                 let first = layers.first().copied().unwrap_or(named[0].device);
                 Ok((first, layers))
@@ -105,16 +111,15 @@ impl DeviceMap {
 }
 
 impl Budget {
-    /// What the device has to offer.
-    fn offer(&self) -> Result<Offer> {
+    /// What the device has to offer: of a GPU without a limit, what its driver calls free.
+    fn offer(&self, opened: &Opened) -> Result<Offer> {
         let Self { device, limit } = *self;
         match (device, limit) {
             (DeviceName::Cpu(_), _) | (_, Some(_)) => Ok(Offer { device, available: limit }),
-            // Whether there is one at all comes first.
-            (DeviceName::Cuda(_), None) => {
-                device.open()?;
-                Err(PlacementError::UnknownMemory { device }.into())
-            }
+            (DeviceName::Cuda(_), None) => match driver::memory(&opened.get(device)?) {
+                Some(memory) => Ok(Offer { device, available: Some(memory.free) }),
+                None => Err(PlacementError::UnknownMemory { device }.into()),
+            },
         }
     }
 }

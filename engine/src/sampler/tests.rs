@@ -275,3 +275,28 @@ fn a_seed_gives_the_same_draws_again() {
     assert_eq!(draw(3), draw(3));
     assert_ne!(draw(3), draw(4));
 }
+
+#[test]
+fn only_the_plain_choice_of_the_likeliest_can_be_left_to_others() {
+    let takes = |sampling: Sampling| Sampler::new(sampling).takes_the_likeliest();
+    assert!(takes(Sampling::GREEDY));
+    // What cuts candidates does not change which is the likeliest.
+    assert!(takes(Sampling {
+        top_k: Some(3),
+        top_p: 0.5,
+        min_p: 0.1,
+        seed: 9,
+        ..Sampling::GREEDY
+    }));
+    for other in [
+        Sampling { temperature: 0.1, ..Sampling::GREEDY },
+        Sampling { frequency_penalty: 0.1, ..Sampling::GREEDY },
+        Sampling { presence_penalty: 0.1, ..Sampling::GREEDY },
+        Sampling { repetition_penalty: 1.1, ..Sampling::GREEDY },
+        Sampling { logit_bias: vec![(1, 1.0)], ..Sampling::GREEDY },
+        Sampling { logprobs: Some(0), ..Sampling::GREEDY },
+        Sampling { dry: Dry { multiplier: 0.8, ..Dry::OFF }, ..Sampling::GREEDY },
+    ] {
+        assert!(!takes(other.clone()), "{other:?}");
+    }
+}

@@ -78,6 +78,7 @@ fn main() {
     say(&Message::Loaded {
         attention: "fake".into(),
         dtype: None,
+        declined: Vec::new(),
         formats: Vec::new(),
         holdings: Vec::new(),
         prompts: match case.attention.as_str() {

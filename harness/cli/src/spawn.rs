@@ -111,7 +111,7 @@ pub(crate) fn run(probe: &Path, root: &Path, errand: Errand<'_>) -> Left {
         (Heard::Protocol(found), _) => {
             Outcome::Failed(Failure::Protocol { found, expected: PROTOCOL })
         }
-        (Heard::Failed(error), _) => Outcome::Failed(Failure::Engine { error }),
+        (Heard::Failed(failure), _) => Outcome::Failed(failure),
         (Heard::Unsupported(reason), _) => Outcome::Skipped(reason),
         (Heard::Deadline, _) => {
             Outcome::Failed(Failure::TimedOut { deadline: case.deadline, tail })
@@ -199,8 +199,14 @@ fn crashed(status: ExitStatus, kernel_killed: bool, tail: String) -> Failure {
     #[cfg(not(unix))]
     let signal: Option<i32> = None;
     const SIGKILL: i32 = 9;
+    /// How a program ends for which the loader does not find a library.
+    const NOT_LOADED: i32 = 127;
     match (signal, status.code()) {
         (Some(SIGKILL), _) if kernel_killed => Failure::OutOfMemory { tail },
+        (None, Some(NOT_LOADED)) if missing_library(&tail).is_some() => {
+            let library = missing_library(&tail).unwrap_or_default();
+            Failure::Start { error: without(library) }
+        }
         (Some(signal), _) => Failure::Crashed { status: format!("signal {signal}"), tail },
         (None, Some(0)) => {
             Failure::Crashed { status: "it ended in the middle of its answer".into(), tail }
@@ -210,6 +216,26 @@ fn crashed(status: ExitStatus, kernel_killed: bool, tail: String) -> Failure {
             Failure::Crashed { status: format!("exit code {code}"), tail }
         }
     }
+}
+
+/// The library for want of which the loader did not start a program, by what it wrote.
+fn missing_library(tail: &str) -> Option<&str> {
+    let (_, rest) = tail.split_once("error while loading shared libraries: ")?;
+    rest.split_once(':').map(|(library, _)| library)
+}
+
+/// What there is to do without `library`.
+fn without(library: &str) -> String {
+    let remedy = match library {
+        driver if driver.starts_with("libcuda.") => {
+            "install the driver of the GPU (in a container: --gpus all), or build without `--features cuda`"
+        }
+        cuda if ["libcu", "libnv"].iter().any(|name| cuda.starts_with(name)) => {
+            "install CUDA in the version that it was built with, or point to it: export LD_LIBRARY_PATH=/usr/local/cuda/lib64"
+        }
+        _ => "install it, or build the probe on this machine",
+    };
+    format!("it needs `{library}`, which is not here; {remedy}")
 }
 
 /// The last lines of what a child writes to stderr.
@@ -301,7 +327,7 @@ enum Heard {
     /// It says that the engine cannot do this.
     Unsupported(String),
     /// It says that the engine failed.
-    Failed(String),
+    Failed(Failure),
     /// It said something that is no message, or not its turn.
     Garbage(String),
     /// It speaks another protocol.
@@ -331,12 +357,21 @@ impl Said {
                 (Message::Hello { protocol: PROTOCOL, build }, None) => self.build = Some(build),
                 (Message::Hello { protocol, .. }, None) => return Heard::Protocol(protocol),
                 (
-                    Message::Loaded { attention, dtype, formats, holdings, prompts, values },
+                    Message::Loaded {
+                        attention,
+                        dtype,
+                        declined,
+                        formats,
+                        holdings,
+                        prompts,
+                        values,
+                    },
                     samples @ None,
                 ) if self.build.is_some() => {
                     *samples = Some(Samples {
                         attention,
                         dtype,
+                        declined,
                         formats,
                         holdings,
                         prompts,
@@ -357,7 +392,12 @@ impl Said {
                     return Heard::End(samples);
                 }
                 (Message::Unsupported { reason }, _) => return Heard::Unsupported(reason),
-                (Message::Failed { error }, _) => return Heard::Failed(error),
+                (Message::Failed { error }, _) => {
+                    return Heard::Failed(Failure::Engine { error });
+                }
+                (Message::Exhausted { error, devices }, _) => {
+                    return Heard::Failed(Failure::Exhausted { error, devices });
+                }
                 _ => return Heard::Garbage(cut(&line)),
             }
         }
@@ -378,4 +418,26 @@ pub(crate) fn shell_line(probe: &Path, case: &Case, purpose: Purpose) -> String 
     };
     let probe = quoted(&probe.display().to_string());
     format!("printf '%s\\n' {} | {probe}", quoted(order.trim_end()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_for_which_a_library_is_missing_says_which_and_what_to_do() {
+        let failure = |library: &str, code: i32| {
+            let tail = format!(
+                "target/probe: error while loading shared libraries: {library}: cannot open shared object file: No such file or directory"
+            );
+            // As `wait` tells of an exit code.
+            let status = std::os::unix::process::ExitStatusExt::from_raw(code << 8);
+            crashed(status, false, tail).to_string()
+        };
+        insta::assert_snapshot!(failure("libcuda.so.1", 127), @"the probe could not be started: it needs `libcuda.so.1`, which is not here; install the driver of the GPU (in a container: --gpus all), or build without `--features cuda`");
+        insta::assert_snapshot!(failure("libcublasLt.so.13", 127), @"the probe could not be started: it needs `libcublasLt.so.13`, which is not here; install CUDA in the version that it was built with, or point to it: export LD_LIBRARY_PATH=/usr/local/cuda/lib64");
+        insta::assert_snapshot!(failure("libnvrtc.so.13", 127), @"the probe could not be started: it needs `libnvrtc.so.13`, which is not here; install CUDA in the version that it was built with, or point to it: export LD_LIBRARY_PATH=/usr/local/cuda/lib64");
+        insta::assert_snapshot!(failure("libstdc++.so.6", 127), @"the probe could not be started: it needs `libstdc++.so.6`, which is not here; install it, or build the probe on this machine");
+        assert_eq!(failure("libcuda.so.1", 3), "the probe crashed (exit code 3)");
+    }
 }

@@ -167,6 +167,7 @@ mod tests {
         let measured = Samples {
             attention: String::new(),
             dtype: None,
+            declined: Vec::new(),
             formats: Vec::new(),
             holdings: Vec::new(),
             prompts: None,

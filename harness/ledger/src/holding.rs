@@ -1,4 +1,5 @@
-//! [`Holding`]: what one device of a map holds, by the engine's own accounting.
+//! [`Holding`]: what one device of a map holds, by the engine's own accounting; and [`Occupied`]: how
+//! its memory stood when there was no room left.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,4 +25,19 @@ pub struct Held {
     pub weights: Bytes,
     /// KV pool.
     pub kv: Bytes,
+}
+
+/// The memory of an accelerator when something had no room on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Occupied {
+    /// Its name in the engine, `cuda:0`.
+    pub device: String,
+    /// What its driver called free; none if it did not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub free: Option<Bytes>,
+    /// What there is in all; likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<Bytes>,
+    /// Weights and KV pool that the engine held on it.
+    pub held: Held,
 }

@@ -12,7 +12,7 @@ use crate::conditions::Breach;
 pub use crate::conditions::Conditions;
 use crate::environment::Environment;
 use crate::gate::Terms;
-use crate::holding::Holding;
+use crate::holding::{Holding, Occupied};
 use crate::metric::Metric;
 use crate::timeline::Values;
 use crate::trace::Trace;
@@ -186,6 +186,9 @@ pub struct Samples {
     /// The number format of what is not quantised; none in records from before there was a choice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dtype: Option<Dtype>,
+    /// Why attention backends that were made for the device, and preferred, did not run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub declined: Vec<String>,
     /// In which formats the weights were held, those with most bytes first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub formats: Vec<Stored>,
@@ -351,6 +354,14 @@ pub enum Failure {
         /// The end of its stderr.
         tail: String,
     },
+    /// An accelerator had no room left.
+    #[error("{error}")]
+    Exhausted {
+        /// The engine's words, which say what to do.
+        error: String,
+        /// How the memory of each accelerator stood at that moment.
+        devices: Vec<Occupied>,
+    },
     /// The child was killed at its deadline.
     #[error("no end after {deadline}: killed")]
     TimedOut {
@@ -391,7 +402,7 @@ impl Failure {
     #[must_use]
     pub fn is_out_of_memory(&self) -> bool {
         match self {
-            Failure::OutOfMemory { .. } => true,
+            Failure::OutOfMemory { .. } | Failure::Exhausted { .. } => true,
             Failure::Engine { error } => {
                 let error = error.to_lowercase();
                 ["out of memory", "out_of_memory"].iter().any(|words| error.contains(words))
@@ -423,6 +434,7 @@ impl Failure {
             Failure::Start { .. }
             | Failure::Protocol { .. }
             | Failure::Engine { .. }
+            | Failure::Exhausted { .. }
             | Failure::Incomplete { .. } => None,
         }
     }
@@ -433,6 +445,8 @@ pub(crate) mod tests {
     use super::*;
     use crate::case::tests::case;
     use crate::environment::tests::environment;
+    use crate::holding::Held;
+    use crate::unit::Bytes;
 
     /// A record whose timed iterations have these decode rates.
     pub(crate) fn record(subject: &str, id: &str, round: u32, rates: &[f64]) -> Record {
@@ -454,6 +468,7 @@ pub(crate) mod tests {
                 attention: "naive".into(),
                 holdings: Vec::new(),
                 dtype: None,
+                declined: Vec::new(),
                 formats: Vec::new(),
                 prompts: None,
                 once: BTreeMap::new(),
@@ -498,6 +513,7 @@ pub(crate) mod tests {
             |tail: &str| Failure::Crashed { status: "signal 6".into(), tail: tail.into() };
         for failure in [
             Failure::OutOfMemory { tail: String::new() },
+            Failure::Exhausted { error: "no room".into(), devices: Vec::new() },
             engine("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")"),
             engine("cannot make the KV pool: out of memory"),
             crashed("a line\nmemory allocation of 8589934592 bytes failed"),
@@ -517,6 +533,15 @@ pub(crate) mod tests {
             Failure::Engine { error: "e".into() },
             Failure::Crashed { status: "signal 11".into(), tail: String::new() },
             Failure::OutOfMemory { tail: String::new() },
+            Failure::Exhausted {
+                error: "out of memory for the cache".into(),
+                devices: vec![Occupied {
+                    device: "cuda:0".into(),
+                    free: Some(Bytes(3)),
+                    total: None,
+                    held: Held { weights: Bytes(1), kv: Bytes(2) },
+                }],
+            },
             Failure::TimedOut { deadline: Nanos(1), tail: String::new() },
             Failure::Garbage { line: "x".into(), tail: String::new() },
             Failure::Incomplete { found: 1, expected: 4 },

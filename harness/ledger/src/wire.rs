@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::attribution::Work;
 use crate::case::{Case, Dtype};
 use crate::environment::Build;
-use crate::holding::Holding;
+use crate::holding::{Holding, Occupied};
 use crate::metric::Metric;
 use crate::record::{Digest, Iteration, Stored};
 use crate::trace::Mark;
@@ -96,6 +96,9 @@ pub enum Message {
         /// The number format of what is not quantised.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         dtype: Option<Dtype>,
+        /// Why attention backends that were made for the device, and preferred, will not run.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        declined: Vec<String>,
         /// In which formats the weights are held, those with most bytes first.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         formats: Vec<Stored>,
@@ -128,6 +131,13 @@ pub enum Message {
         /// Why, and what to choose instead.
         reason: String,
     },
+    /// An accelerator had no room left.
+    Exhausted {
+        /// The error, with its causes.
+        error: String,
+        /// How the memory of each accelerator stood at that moment.
+        devices: Vec<Occupied>,
+    },
     /// The engine should have been able to do it, and was not.
     Failed {
         /// The error, with its causes.
@@ -159,6 +169,7 @@ mod tests {
                 attention: "naive".into(),
                 holdings: Vec::new(),
                 dtype: Some(Dtype::F32),
+                declined: vec!["cuda-flash cannot run f32".into()],
                 formats: vec![Stored {
                     format: "q4_1".into(),
                     instead_of: Some("q4k".into()),

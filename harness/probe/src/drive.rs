@@ -41,6 +41,18 @@ pub fn request(prompt: Vec<u32>, output: usize, prefix_cache: PrefixCache) -> Re
     Request { prefix_cache, ..Request::exactly(prompt, output) }
 }
 
+/// The failure of a step of `engine`, of which a request was told `error`: with what is known of its
+/// memory, if that was what it lacked.
+fn failed(engine: &Engine, error: String) -> Error {
+    let cause = match engine.exhausted() {
+        Some(exhausted) if exhausted.to_string() == error => {
+            Error::new(windtunnel_engine::Error::from(exhausted.clone()))
+        }
+        _ => Error::msg(error),
+    };
+    cause.context("a step of the engine failed")
+}
+
 /// The tokens of all `answers`.
 #[must_use]
 pub fn outputs(answers: &[Answer]) -> Vec<Vec<u32>> {
@@ -119,7 +131,7 @@ impl<'a> Drive<'a> {
                     answer.tokens.push(token);
                 }
                 Event::Finished { finish: Finish::Error(error), .. } => {
-                    return Err(Error::msg(error).context("a step of the engine failed"));
+                    return Err(failed(self.engine, error));
                 }
                 Event::Finished { .. } => self.under_way -= 1,
                 Event::PromptDone { cached, .. } => answer.cached = cached,

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
 use windtunnel_engine::models::Purpose;
+use windtunnel_engine::placement::Occupied;
 use windtunnel_engine::{
-    Choice, Dtype, Effort, Embedder, EmbedderConfig, Engine, EngineConfig, Error, Footprint,
-    Holding, KvLayout, LoadStages, Loaded, ModelSource, QuantPlan, Stats, Stored, Topology,
+    Choice, Dtype, Effort, Embedder, EmbedderConfig, Engine, EngineConfig, Error, Exhausted,
+    Footprint, Holding, KvLayout, LoadStages, Loaded, ModelSource, PlacementError, QuantPlan,
+    Stats, Stored, Topology,
 };
 use windtunnel_ledger::case::{self, Arrival, Case, Shape, Snapshot, Source, Workload};
 use windtunnel_ledger::holding::{self, Held};
@@ -230,7 +232,7 @@ fn loaded(
     vocabulary: usize,
     say: &mut Say<'_>,
 ) -> Result<()> {
-    let Loaded { dtype, formats, stages } = loaded;
+    let Loaded { dtype, formats, declined, stages } = loaded;
     let mut values = BTreeMap::from([
         (Metric::LoadTime, time.0 as f64),
         (Metric::WeightBytes, footprint.weights as f64),
@@ -262,6 +264,7 @@ fn loaded(
     say(&Message::Loaded {
         attention: attention.to_owned(),
         dtype: dtype.as_str().parse().ok(),
+        declined: declined.iter().map(ToString::to_string).collect(),
         formats: formats.iter().map(stored).collect(),
         holdings: holdings.iter().map(holding).collect(),
         prompts: prompts(case, vocabulary),
@@ -337,7 +340,28 @@ fn digest(case: &Case, outputs: &[Vec<u32>]) -> Digest {
 pub fn verdict_on(error: &anyhow::Error) -> Message {
     match error.downcast_ref::<Error>() {
         Some(Error::Unsupported(reason)) => Message::Unsupported { reason: reason.to_string() },
+        // What a machine lacks is no failure of the engine.
+        Some(Error::Placement(lacking @ PlacementError::Unusable { fault, .. }))
+            if fault.is_absence() =>
+        {
+            Message::Unsupported { reason: lacking.to_string() }
+        }
+        Some(Error::Exhausted(Exhausted { devices, .. })) => Message::Exhausted {
+            error: format!("{error:#}"),
+            devices: devices.iter().map(occupied).collect(),
+        },
         _ => Message::Failed { error: format!("{error:#}") },
+    }
+}
+
+/// How the memory of a device stood, in the words of the ledger.
+fn occupied(occupied: &Occupied) -> holding::Occupied {
+    let Occupied { device, memory, held } = occupied;
+    holding::Occupied {
+        device: device.to_string(),
+        free: memory.map(|memory| Bytes(memory.free)),
+        total: memory.map(|memory| Bytes(memory.total)),
+        held: Held { weights: Bytes(held.weights), kv: Bytes(held.kv) },
     }
 }
 

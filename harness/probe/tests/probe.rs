@@ -79,7 +79,15 @@ fn measured(case: &Case) -> (Vec<Iteration>, BTreeMap<Metric, f64>) {
     let messages = messages(case);
     let [
         Message::Hello { protocol: PROTOCOL, build },
-        Message::Loaded { attention, dtype: Some(_), formats: _, values, holdings, prompts },
+        Message::Loaded {
+            attention,
+            dtype: Some(_),
+            declined,
+            formats: _,
+            values,
+            holdings,
+            prompts,
+        },
         ..,
         Message::End { values: last },
     ] = messages.as_slice()
@@ -87,6 +95,8 @@ fn measured(case: &Case) -> (Vec<Iteration>, BTreeMap<Metric, f64>) {
         panic!("{messages:?}")
     };
     assert!(!build.rustc.is_empty() && !attention.is_empty());
+    // On a CPU nothing is preferred that does not run.
+    assert!(declined.is_empty(), "{declined:?}");
     let reads = matches!(case.workload, Workload::Parity { .. } | Workload::Quality { .. });
     assert_eq!(prompts.is_none(), reads, "whatever reads no text draws its prompts");
     let sum = |part: fn(&Held) -> Bytes| {
@@ -642,7 +652,7 @@ fn a_model_on_several_devices_says_what_moves_and_gives_the_same_tokens() {
     let placement = Placement { devices, topology: Topology::default() };
     let answer = messages(&Case { placement, ..whole });
     let Some(Message::Unsupported { reason }) = answer.last() else { panic!("{answer:?}") };
-    assert!(reason.contains("which has no CUDA, cannot run anything on `cuda:0`"), "{reason}");
+    assert!(reason.contains("which has no CUDA, cannot run anything on `cuda:0`; choose `cpu:0`, or build with `--features cuda`"), "{reason}");
 }
 
 #[test]
@@ -748,4 +758,40 @@ fn every_family_is_measured_at_night_in_public_shapes() {
     assert_eq!(families("nightly/families.toml"), registered);
     let registered: BTreeSet<_> = EMBEDDERS.iter().map(|entry| entry.architecture).collect();
     assert_eq!(families("nightly/families/embedders.toml"), registered);
+}
+
+#[test]
+fn what_the_machine_lacks_is_no_failure_and_a_full_device_is_told_with_its_memory() {
+    use windtunnel_engine::cuda::{DeviceMemory, Fault};
+    use windtunnel_engine::placement::{Occupied, Wanted};
+    use windtunnel_engine::{DeviceName, Error, Exhausted, Footprint, PlacementError};
+    use windtunnel_ledger::holding;
+
+    let verdict = |error: Error| {
+        let error = anyhow::Error::new(error).context("a step of the engine failed");
+        windtunnel_probe::measure::verdict_on(&error)
+    };
+    let device = DeviceName::Cuda(3);
+    let unusable = |fault| verdict(PlacementError::Unusable { device, fault }.into());
+    let Message::Unsupported { reason } = unusable(Fault::NoSuchGpu) else { panic!() };
+    insta::assert_snapshot!(reason, @"cannot use `cuda:3`: there are fewer GPUs here; `nvidia-smi --list-gpus` counts them from 0");
+    let Message::Failed { error } = unusable(Fault::Taken) else { panic!() };
+    insta::assert_snapshot!(error, @"a step of the engine failed: cannot use `cuda:3`: another process has it for itself; end that one, or share it with `nvidia-smi --compute-mode=DEFAULT`");
+
+    let memory = Some(DeviceMemory { free: 7, total: 100 });
+    let held = Footprint { weights: 60, kv: 30 };
+    let devices = vec![Occupied { device, memory, held }];
+    let exhausted = Exhausted { wanted: Wanted::Step, devices };
+    let Message::Exhausted { error, devices } = verdict(exhausted.into()) else { panic!() };
+    assert!(
+        error.starts_with("a step of the engine failed: out of memory for a step; "),
+        "{error}"
+    );
+    let expected = holding::Occupied {
+        device: "cuda:3".into(),
+        free: Some(Bytes(7)),
+        total: Some(Bytes(100)),
+        held: Held { weights: Bytes(60), kv: Bytes(30) },
+    };
+    assert_eq!(devices, [expected]);
 }

@@ -98,6 +98,7 @@ fn record(
             attention: "naive".into(),
             holdings: Vec::new(),
             dtype: None,
+            declined: Vec::new(),
             formats: Vec::new(),
             prompts: None,
             once: BTreeMap::from([(Metric::LoadTime, 1.5e9)]),

@@ -128,6 +128,7 @@ pub(crate) fn record(subject: &Subject, case: &Case, round: u32, cost: f64) -> R
             attention: "cpu-flash".into(),
             holdings: Vec::new(),
             dtype: None,
+            declined: Vec::new(),
             formats: Vec::new(),
             prompts: None,
             once,

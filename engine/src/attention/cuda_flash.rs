@@ -1,0 +1,213 @@
+//! The flash kernels of candle-flash-attn, on GPUs of NVIDIA.
+//!
+//! They read the paged pool in place where its blocks are multiples of 32 tokens, and copies of the
+//! keys and values in order where they are not. Queries of all sequences go in one launch, prompt
+//! chunks and decodes side by side. Inputs are f16 or bf16; sums are f32.
+//!
+//! Which GPUs, types and heads there are kernels for is said by [`FlashKernels`], a table that exists
+//! in every build; the kernels themselves come with the feature `flash-attn`.
+
+use candle_core::{DType, Device, Result, Tensor};
+
+use super::{Attention, Heads, Mask};
+use crate::config::KvLayout;
+use crate::cuda::{Capability, driver};
+use crate::error::Unsupported;
+use crate::kv::KvView;
+
+#[cfg(feature = "flash-attn")]
+mod launch;
+
+/// See the head of the file.
+#[derive(Debug)]
+pub struct CudaFlash;
+
+impl Attention for CudaFlash {
+    fn name(&self) -> &'static str {
+        "cuda-flash"
+    }
+
+    fn is_for(&self, device: &Device) -> bool {
+        device.is_cuda()
+    }
+
+    fn supports(
+        &self,
+        heads: &Heads,
+        _: KvLayout,
+        device: &Device,
+        dtype: DType,
+    ) -> std::result::Result<(), Unsupported> {
+        let declines = |(which, remedy): (String, &str)| {
+            Err(Unsupported { what: self.name().into(), which, remedy: remedy.into() })
+        };
+        if !self.is_for(device) {
+            let remedy = "choose attention `auto`, or place the model on a GPU, as in `cuda:0`";
+            return declines((format!("on {:?}", device.location()), remedy));
+        }
+        if !cfg!(feature = "flash-attn") {
+            let remedy = "build with `--features flash-attn`, or choose attention `naive`";
+            return declines(("in this build, which has none of its kernels".into(), remedy));
+        }
+        match FlashKernels::LINKED.refusal(driver::capability(device), heads.dim, dtype) {
+            None => Ok(()),
+            Some(refusal) => declines(refusal),
+        }
+    }
+
+    #[cfg(feature = "flash-attn")]
+    fn attend(&self, q: &Tensor, kv: &KvView<'_>, mask: Mask) -> Result<Tensor> {
+        launch::attend(q, kv, mask)
+    }
+
+    #[cfg(not(feature = "flash-attn"))]
+    fn attend(&self, _: &Tensor, _: &KvView<'_>, _: Mask) -> Result<Tensor> {
+        candle_core::bail!("cuda-flash has no kernels in this build")
+    }
+}
+
+/// Which generation of flash kernels there is for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlashKernels {
+    /// FlashAttention 2, as candle-flash-attn has it.
+    V2,
+    /// FlashAttention 3, as candle-flash-attn-v3 has it: for Hopper alone. It knows no tables of
+    /// blocks and no lengths of single sequences in a window, so this engine does not link it.
+    V3,
+}
+
+/// The longest heads that have kernels, and of what heads are multiples.
+const LONGEST_HEAD: usize = 512;
+const HEAD_STEP: usize = 8;
+/// Of what blocks are multiples that the kernels read in place.
+const BLOCK_STEP: usize = 32;
+
+impl FlashKernels {
+    /// The ones that [`CudaFlash`] calls.
+    pub const LINKED: Self = Self::V2;
+
+    /// Whether they run on a GPU of `capability`.
+    pub fn run_on(self, capability: Capability) -> bool {
+        match self {
+            Self::V2 => capability >= Capability::new(8, 0),
+            Self::V3 => capability == Capability::new(9, 0),
+        }
+    }
+
+    /// Whether there is one for heads of `dim` numbers.
+    pub const fn take_heads_of(self, dim: usize) -> bool {
+        match self {
+            Self::V2 => dim > 0 && dim <= LONGEST_HEAD && dim.is_multiple_of(HEAD_STEP),
+            Self::V3 => matches!(dim, 64 | 128 | 256),
+        }
+    }
+
+    /// Whether there is one for numbers of `dtype`.
+    pub const fn take(self, dtype: DType) -> bool {
+        matches!(dtype, DType::F16 | DType::BF16)
+    }
+
+    /// Whether they read a pool in place whose blocks have `block` tokens.
+    pub const fn page(self, block: usize) -> bool {
+        match self {
+            Self::V2 => block > 0 && block.is_multiple_of(BLOCK_STEP),
+            Self::V3 => false,
+        }
+    }
+
+    /// Why there is no kernel for this, and what to choose instead; none if there is one.
+    pub fn refusal(
+        self,
+        capability: Option<Capability>,
+        dim: usize,
+        dtype: DType,
+    ) -> Option<(String, &'static str)> {
+        match capability {
+            Some(capability) if self.run_on(capability) => (),
+            Some(capability) => {
+                let which = format!("on a GPU of compute capability {capability}");
+                return Some((which, "choose attention `naive`, or a GPU of 8.0 or later"));
+            }
+            None => {
+                let which = "on a GPU that does not tell its compute capability".into();
+                return Some((which, "choose attention `naive`"));
+            }
+        }
+        if !self.take(dtype) {
+            let remedy = "choose dtype `bf16` or `f16`, or attention `naive`";
+            return Some((dtype.as_str().into(), remedy));
+        }
+        (!self.take_heads_of(dim))
+            .then(|| (format!("heads of {dim} numbers"), "choose attention `naive`"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+
+    fn linked(major: u32, minor: u32, dim: usize, dtype: DType) -> Option<String> {
+        let capability = Some(Capability::new(major, minor));
+        let refusal = FlashKernels::LINKED.refusal(capability, dim, dtype);
+        refusal.map(|(which, remedy)| format!("{which}; {remedy}"))
+    }
+
+    #[test]
+    fn kernels_run_on_the_generations_that_they_were_made_for() {
+        let all = [
+            (5, 3, [false, false]),
+            (6, 1, [false, false]),
+            (7, 0, [false, false]),
+            (7, 5, [false, false]),
+            (8, 0, [true, false]),
+            (8, 6, [true, false]),
+            (8, 9, [true, false]),
+            (9, 0, [true, true]),
+            (10, 0, [true, false]),
+            (12, 0, [true, false]),
+        ];
+        for (major, minor, expected) in all {
+            let capability = Capability::new(major, minor);
+            let found = [FlashKernels::V2, FlashKernels::V3].map(|it| it.run_on(capability));
+            assert_eq!(found, expected, "{capability}");
+        }
+    }
+
+    #[test]
+    fn every_combination_is_taken_or_refused_as_the_table_says() {
+        for dtype in [DType::F32, DType::F16, DType::BF16, DType::F64] {
+            for (major, minor) in [(7, 5), (8, 0), (8, 9), (9, 0), (10, 0)] {
+                for dim in [1, 8, 32, 64, 72, 80, 96, 100, 128, 160, 192, 224, 256, 512, 520] {
+                    let has_kernel = major >= 8
+                        && matches!(dtype, DType::F16 | DType::BF16)
+                        && dim % 8 == 0
+                        && dim <= 512;
+                    let refusal = linked(major, minor, dim, dtype);
+                    assert_eq!(refusal.is_none(), has_kernel, "{dtype:?} {major}.{minor} {dim}");
+                }
+            }
+        }
+        let v3 = |dim| FlashKernels::V3.take_heads_of(dim);
+        assert_eq!([32, 64, 96, 128, 256, 512].map(v3), [false, true, false, true, true, false]);
+    }
+
+    #[test]
+    fn blocks_are_read_in_place_where_they_are_multiples_of_32() {
+        let blocks = [0, 1, 16, 32, 48, 64, 100, 4096];
+        let paged = blocks.map(|block| FlashKernels::V2.page(block));
+        assert_eq!(paged, [false, false, false, true, false, true, false, true]);
+        assert!(!blocks.iter().any(|block| FlashKernels::V3.page(*block)));
+    }
+
+    #[test]
+    fn a_refusal_names_what_there_is_no_kernel_for_and_what_to_choose() {
+        let shown = |refusal: Option<String>| refusal.unwrap();
+        assert_snapshot!(shown(linked(9, 0, 128, DType::F32)), @"f32; choose dtype `bf16` or `f16`, or attention `naive`");
+        assert_snapshot!(shown(linked(7, 5, 128, DType::F16)), @"on a GPU of compute capability 7.5; choose attention `naive`, or a GPU of 8.0 or later");
+        assert_snapshot!(shown(linked(8, 0, 100, DType::BF16)), @"heads of 100 numbers; choose attention `naive`");
+        let unknown = FlashKernels::LINKED.refusal(None, 64, DType::F16).unwrap();
+        assert_snapshot!(unknown.0, @"on a GPU that does not tell its compute capability");
+    }
+}

@@ -1,0 +1,50 @@
+//! What the kernels are called with.
+
+use candle_core::{Result, Tensor, bail};
+use candle_flash_attn::{
+    flash_attn_varlen_alibi_windowed_softcap, flash_attn_varlen_paged_windowed,
+    flash_attn_varlen_windowed,
+};
+
+use super::FlashKernels;
+use crate::attention::Mask;
+use crate::kv::{DeviceTables, KvView};
+
+/// `q`: `[tokens, heads, dim]`; same shape and dtype out.
+pub(super) fn attend(q: &Tensor, kv: &KvView<'_>, mask: Mask) -> Result<Tensor> {
+    let Some(tables) = kv.on_device else {
+        bail!("cuda-flash needs the tables of the step on its device")
+    };
+    let DeviceTables { query_ends, key_ends, blocks, most_queries, most_keys, .. } = tables;
+    let (queries, keys) = (*most_queries, *most_keys);
+    let (scale, softcap) = (kv.heads.scale, kv.heads.softcap);
+    let [left, right] = mask.reach();
+    let q = q.contiguous()?;
+    if FlashKernels::LINKED.page(kv.tables.block) {
+        return flash_attn_varlen_paged_windowed(
+            &q,
+            kv.keys,
+            kv.values,
+            query_ends,
+            key_ends,
+            blocks,
+            None,
+            queries,
+            keys,
+            scale,
+            left,
+            right,
+            kv.tables.block,
+            softcap,
+        );
+    }
+    let (k, v) = kv.packed()?;
+    match softcap {
+        None => flash_attn_varlen_windowed(
+            &q, &k, &v, query_ends, key_ends, queries, keys, scale, left, right,
+        ),
+        Some(cap) => flash_attn_varlen_alibi_windowed_softcap(
+            &q, &k, &v, None, query_ends, key_ends, queries, keys, scale, left, right, cap,
+        ),
+    }
+}

@@ -1,0 +1,83 @@
+//! GPUs of NVIDIA: what one can do, what memory it has left, and what its driver complains of.
+//!
+//! What is decided about GPUs is decided by numbers and names, so that it is compiled and tested
+//! whether or not a build can use any; only [`driver`] asks a driver. Without the feature `cuda` it
+//! has nothing to tell.
+
+use std::fmt;
+
+use candle_core::DType;
+
+mod fault;
+
+#[cfg(feature = "cuda")]
+pub(crate) mod driver;
+#[cfg(not(feature = "cuda"))]
+#[path = "cuda/no_driver.rs"]
+pub(crate) mod driver;
+#[cfg(feature = "cuda")]
+mod kernels;
+#[cfg(any(feature = "cuda", test))]
+mod likeliest;
+
+pub use fault::Fault;
+
+/// The compute capability of a GPU, as NVIDIA numbers them: 9.0 is Hopper, 8.0 Ampere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Capability {
+    /// Before the point.
+    pub major: u32,
+    /// Behind it.
+    pub minor: u32,
+}
+
+impl Capability {
+    /// `major.minor`.
+    pub const fn new(major: u32, minor: u32) -> Self {
+        Self { major, minor }
+    }
+
+    /// Whether such a GPU computes in `dtype` itself, and does not widen it first.
+    pub fn runs_well(self, dtype: DType) -> bool {
+        match dtype {
+            DType::BF16 => self >= Self::new(8, 0),
+            DType::F16 => self >= Self::new(5, 3),
+            _ => true,
+        }
+    }
+}
+
+impl fmt::Display for Capability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+/// Bytes of a device, as its driver counts them: those of other processes are not free either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceMemory {
+    /// Not in use by anybody.
+    pub free: u64,
+    /// In all.
+    pub total: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_run_where_the_generation_has_them() {
+        let runs = |major, minor| {
+            let capability = Capability::new(major, minor);
+            [DType::BF16, DType::F16, DType::F32].map(|dtype| capability.runs_well(dtype))
+        };
+        assert_eq!(runs(5, 2), [false, false, true]);
+        assert_eq!(runs(6, 1), [false, true, true]);
+        assert_eq!(runs(7, 5), [false, true, true]);
+        for (major, minor) in [(8, 0), (8, 9), (9, 0), (10, 0), (12, 0)] {
+            assert_eq!(runs(major, minor), [true; 3], "{major}.{minor}");
+        }
+        assert_eq!(Capability::new(12, 1).to_string(), "12.1");
+    }
+}

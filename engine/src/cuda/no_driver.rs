@@ -1,0 +1,33 @@
+//! What a build without the feature `cuda` can tell of GPUs: nothing.
+//!
+//! No device of a GPU can exist in such a build, so nobody is ever misled by these answers.
+
+use candle_core::{Device, Result, Tensor, bail};
+
+use super::{Capability, DeviceMemory};
+use crate::sampler::NoToken;
+
+/// The compute capability of `device`.
+pub(crate) const fn capability(_: &Device) -> Option<Capability> {
+    None
+}
+
+/// The memory of `device`.
+pub(crate) const fn memory(_: &Device) -> Option<DeviceMemory> {
+    None
+}
+
+/// Makes `device` ready for the engine's own kernels.
+pub(crate) fn prepare(_: &Device) -> Result<()> {
+    bail!("this build has no kernels for GPUs")
+}
+
+/// Stores keys and values in a cache.
+pub(crate) fn store(_: &Tensor, _: &Tensor, _: &Tensor, _: &Tensor) -> Result<()> {
+    bail!("this build has no kernels for GPUs")
+}
+
+/// The likeliest token of each row of logits.
+pub(crate) fn likeliest(_: &Tensor) -> Result<Vec<std::result::Result<u32, NoToken>>> {
+    bail!("this build has no kernels for GPUs")
+}

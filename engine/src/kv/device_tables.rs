@@ -1,0 +1,195 @@
+//! [`DeviceTables`]: where each sequence has its queries and keys, for kernels of an accelerator.
+
+use std::cell::OnceCell;
+
+use candle_core::{Device, Result, Tensor};
+
+use super::{Table, Tables};
+
+/// The tables of one pool on a device. All pools of a step go there in one copy.
+#[derive(Debug, Clone)]
+pub struct DeviceTables {
+    /// Slot of each packed token, `[tokens]`, u32; empty when the pass keeps none.
+    pub slots: Tensor,
+    /// Where the queries of each sequence begin among the packed tokens, and where the last ones end,
+    /// `[sequences + 1]`, u32.
+    pub query_ends: Tensor,
+    /// The same of the keys that are present, were they packed, `[sequences + 1]`, u32.
+    pub key_ends: Tensor,
+    /// The blocks of each sequence that are not gone, `[sequences, most]`, u32; behind the last one of
+    /// a sequence stands 0.
+    pub blocks: Tensor,
+    /// Most queries of a sequence.
+    pub most_queries: usize,
+    /// Most keys of a sequence that are present.
+    pub most_keys: usize,
+    /// Slot of each key that is present, `[keys]`, u32; copied when a layer first asks for it.
+    key_slots: OnceCell<Tensor>,
+}
+
+impl DeviceTables {
+    /// Slot of each key that is present, `[keys]`, u32, in the order of `slots`.
+    ///
+    /// # Errors
+    ///
+    /// When the device has no room.
+    pub(super) fn key_slots(&self, slots: impl FnOnce() -> Vec<u32>) -> Result<Tensor> {
+        if let Some(known) = self.key_slots.get() {
+            return Ok(known.clone());
+        }
+        let copied = Tensor::new(slots(), self.blocks.device())?;
+        Ok(self.key_slots.get_or_init(|| copied).clone())
+    }
+
+    /// `tables`, one for each pool, on `device`.
+    ///
+    /// # Errors
+    ///
+    /// When the device has no room.
+    pub fn upload(tables: &[Tables], device: &Device) -> Result<Vec<Self>> {
+        let mut numbers = Vec::new();
+        let layouts: Vec<_> =
+            tables.iter().map(|tables| Layout::of(tables, &mut numbers)).collect();
+        let numbers = match numbers.len() {
+            // A tensor needs at least one.
+            0 => Tensor::zeros(1, candle_core::DType::U32, device)?,
+            _ => Tensor::new(numbers, device)?,
+        };
+        layouts.iter().map(|layout| layout.cut(&numbers)).collect()
+    }
+}
+
+/// Where in the copied numbers the tables of a pool stand.
+struct Layout {
+    first: usize,
+    slots: usize,
+    sequences: usize,
+    most_blocks: usize,
+    most_queries: usize,
+    most_keys: usize,
+}
+
+impl Layout {
+    /// Appends `tables` to `numbers`.
+    fn of(tables: &Tables, numbers: &mut Vec<u32>) -> Self {
+        let Tables { block: _, sequences, runs } = tables;
+        let first = numbers.len();
+        let slots = runs.iter().flat_map(|run| run.slot..run.slot + run.len);
+        numbers.extend(slots.map(|slot| slot as u32));
+        let slots = numbers.len() - first;
+
+        let present = |table: &Table| tables.present(table).len();
+        let queries = numbers.extend_ends(sequences.iter().map(|table| table.queries));
+        numbers.extend_ends(sequences.iter().map(present));
+        debug_assert!(slots == 0 || slots == queries, "every token has a slot, or none has");
+
+        let most_blocks = sequences.iter().map(|table| table.blocks.len()).max().unwrap_or(0);
+        for table in sequences {
+            let padding = most_blocks - table.blocks.len();
+            numbers.extend(table.blocks.iter().copied().chain(std::iter::repeat_n(0, padding)));
+        }
+        Self {
+            first,
+            slots,
+            sequences: sequences.len(),
+            most_blocks,
+            most_queries: sequences.iter().map(|table| table.queries).max().unwrap_or(0),
+            most_keys: sequences.iter().map(present).max().unwrap_or(0),
+        }
+    }
+
+    /// The tables out of the copied `numbers`.
+    fn cut(&self, numbers: &Tensor) -> Result<DeviceTables> {
+        let Self { first, slots, sequences, most_blocks, most_queries, most_keys } = *self;
+        let mut at = first;
+        let mut next = |len| {
+            let part = numbers.narrow(0, at, len);
+            at += len;
+            part
+        };
+        Ok(DeviceTables {
+            slots: next(slots)?,
+            query_ends: next(sequences + 1)?,
+            key_ends: next(sequences + 1)?,
+            blocks: next(sequences * most_blocks)?.reshape((sequences, most_blocks))?,
+            most_queries,
+            most_keys,
+            key_slots: OnceCell::new(),
+        })
+    }
+}
+
+/// Running sums.
+trait ExtendEnds {
+    /// Appends 0 and the sum up to each of `lengths`; the last one comes back.
+    fn extend_ends(&mut self, lengths: impl Iterator<Item = usize>) -> usize;
+}
+
+impl ExtendEnds for Vec<u32> {
+    fn extend_ends(&mut self, lengths: impl Iterator<Item = usize>) -> usize {
+        let mut end = 0;
+        self.push(0);
+        self.extend(lengths.map(|length| {
+            end += length;
+            end as u32
+        }));
+        end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Run;
+    use super::*;
+
+    fn numbers(tensor: &Tensor) -> Vec<u32> {
+        tensor.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn tables_of_all_pools_come_out_of_one_copy_as_they_went_in() {
+        // A prompt chunk of 3 after 2 tokens and a decode, in blocks of 2.
+        let whole = Tables {
+            block: 2,
+            sequences: vec![
+                Table { row: 0, queries: 3, keys: 5, gone: 0, blocks: vec![7, 2, 4] },
+                Table { row: 3, queries: 1, keys: 4, gone: 0, blocks: vec![1, 5] },
+            ],
+            runs: vec![
+                Run { token: 0, slot: 4, len: 2 },
+                Run { token: 2, slot: 8, len: 1 },
+                Run { token: 3, slot: 11, len: 1 },
+            ],
+        };
+        // The same with a window: the first block of the first sequence is gone.
+        let mut window = whole.clone();
+        (window.sequences[0].gone, window.sequences[0].blocks) = (1, vec![2, 4]);
+        let [first, second] = &DeviceTables::upload(&[whole, window], &Device::Cpu).unwrap()[..]
+        else {
+            panic!()
+        };
+
+        assert_eq!(numbers(&first.slots), [4, 5, 8, 11]);
+        assert_eq!(numbers(&first.query_ends), [0, 3, 4]);
+        assert_eq!(numbers(&first.key_ends), [0, 5, 9]);
+        assert_eq!(first.blocks.to_vec2::<u32>().unwrap(), [[7, 2, 4], [1, 5, 0]]);
+        assert_eq!((first.most_queries, first.most_keys), (3, 5));
+
+        assert_eq!(numbers(&second.slots), numbers(&first.slots));
+        assert_eq!(numbers(&second.key_ends), [0, 3, 7]);
+        assert_eq!(second.blocks.to_vec2::<u32>().unwrap(), [[2, 4], [1, 5]]);
+        assert_eq!((second.most_queries, second.most_keys), (3, 4));
+    }
+
+    #[test]
+    fn a_pass_that_keeps_nothing_has_no_slots() {
+        let table = Table { row: 0, queries: 2, keys: 2, gone: 0, blocks: vec![0, 1] };
+        let tables = Tables { block: 1, sequences: vec![table], runs: Vec::new() };
+        let uploaded = DeviceTables::upload(&[tables], &Device::Cpu).unwrap();
+        assert_eq!(uploaded[0].slots.elem_count(), 0);
+        let slots = || uploaded[0].key_slots(|| vec![3, 1]).unwrap();
+        assert_eq!(numbers(&slots()), [3, 1]);
+        assert_eq!(numbers(&uploaded[0].key_slots(|| panic!("copied twice")).unwrap()), [3, 1]);
+        assert!(DeviceTables::upload(&[], &Device::Cpu).unwrap().is_empty());
+    }
+}
