@@ -121,16 +121,29 @@ impl Mask {
     }
 }
 
-/// The backend that computes, and why others do not.
+/// The backends that compute, and why others do not.
 #[derive(Clone)]
 pub struct Chosen {
-    /// It.
-    pub backend: &'static dyn Attention,
-    /// Those that would have been preferred and were made for all of the devices.
+    /// One for each device, in their order.
+    pub backends: Vec<&'static dyn Attention>,
+    /// Why those decline that were made for such a device and would have been preferred.
     pub declined: Vec<Unsupported>,
 }
 
-/// The backend that `choice` means for this model on all of `devices`.
+impl Chosen {
+    /// Their names, each once, in the order of the devices.
+    pub fn name(&self) -> String {
+        let mut names: Vec<&str> = Vec::new();
+        for backend in &self.backends {
+            if !names.contains(&backend.name()) {
+                names.push(backend.name());
+            }
+        }
+        names.join("+")
+    }
+}
+
+/// The backends that `choice` means for this model on each of `devices`.
 ///
 /// # Errors
 ///
@@ -140,31 +153,33 @@ pub fn choose<'a>(
     choice: &Choice,
     heads: &Heads,
     kv: KvLayout,
-    devices: impl Iterator<Item = &'a Device> + Clone,
+    devices: impl Iterator<Item = &'a Device>,
     dtype: DType,
 ) -> Result<Chosen> {
     let wanted = |backend: &&&dyn Attention| match choice {
         Choice::Auto => true,
         Choice::Named(name) => backend.name() == name,
     };
-    let mut refusal = Error::UnknownAttention {
-        name: choice.to_string(),
-        known: BACKENDS.iter().map(|backend| backend.name()).collect(),
-    };
-    let mut declined = Vec::new();
-    for &backend in BACKENDS.iter().filter(wanted) {
-        let supports = |device| backend.supports(heads, kv, device, dtype);
-        match devices.clone().try_for_each(supports) {
-            Ok(()) => return Ok(Chosen { backend, declined }),
-            Err(unsupported) => {
-                if devices.clone().all(|device| backend.is_for(device)) {
-                    declined.push(unsupported.clone());
-                }
-                refusal = unsupported.into();
+    let mut chosen = Chosen { backends: Vec::new(), declined: Vec::new() };
+    for device in devices {
+        let mut refusal = Error::UnknownAttention {
+            name: choice.to_string(),
+            known: BACKENDS.iter().map(|backend| backend.name()).collect(),
+        };
+        let mut supports = |backend: &&&'static dyn Attention| {
+            let Err(unsupported) = backend.supports(heads, kv, device, dtype) else { return true };
+            if backend.is_for(device) && !chosen.declined.contains(&unsupported) {
+                chosen.declined.push(unsupported.clone());
             }
+            refusal = unsupported.into();
+            false
+        };
+        match BACKENDS.iter().filter(wanted).find(|backend| supports(backend)) {
+            Some(&backend) => chosen.backends.push(backend),
+            None => return Err(refusal),
         }
     }
-    Err(refusal)
+    Ok(chosen)
 }
 
 #[cfg(test)]

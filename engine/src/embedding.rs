@@ -31,7 +31,7 @@ use candle_core::{DType, Device};
 use serde::{Deserialize, Serialize};
 use tracing::debug_span;
 
-use crate::attention::{Attention, Chosen, choose};
+use crate::attention::{Chosen, choose};
 use crate::batch::Batch;
 use crate::config::{Choice, Dtype, KvLayout, ModelSource};
 use crate::error::{Error, Result};
@@ -95,7 +95,7 @@ impl EmbedderConfig {
 pub struct Embedder {
     body: Box<dyn Body>,
     modules: Modules,
-    attention: &'static dyn Attention,
+    attention: Chosen,
     placement: Placement,
     limits: Limits,
     max_pass_tokens: usize,
@@ -139,8 +139,8 @@ impl Embedder {
         let (outline, _) =
             models::outline(entry, &file, Outline::default(), Formats::plain(dtype))?;
         // A pass without a cache is read like one of contiguous sequences.
-        let Chosen { backend: attention, declined } =
-            choose(attention, outline.heads(), KvLayout::Contiguous, devices, dtype)?;
+        let attention = choose(attention, outline.heads(), KvLayout::Contiguous, devices, dtype)?;
+        let declined = attention.declined.clone();
         let caps = [recipe.longest, *max_sequence_length].into_iter().flatten();
         let limits = Limits {
             vocabulary: outline.vocabulary(),
@@ -204,7 +204,7 @@ impl Embedder {
             request.accepted(self.limits).map_err(|problem| Error::Input { index, problem })
         });
         let sequences = accepted.collect::<Result<Vec<_>>>()?;
-        let attention = self.attention.name();
+        let attention = self.attention();
         let report = EmbedReport { attention, ..EmbedReport::default() };
         let mut embeddings = Embeddings { vectors: Vec::with_capacity(requests.len()), report };
         for sequences in passes(&sequences, self.max_pass_tokens) {
@@ -230,7 +230,7 @@ impl Embedder {
         let mut pass = Pass {
             batch: &batch,
             kv: Kv::Passing,
-            attention: self.attention,
+            attention: &self.attention.backends,
             heads: self.body.heads(),
             placement: &self.placement,
             transfers: Cell::default(),
@@ -285,7 +285,7 @@ impl Embedder {
 
     /// Name of the attention backend that was chosen.
     pub fn attention(&self) -> &'static str {
-        self.attention.name()
+        self.attention.backends.first().map_or("", |backend| backend.name())
     }
 
     /// Logical names of the devices in use.

@@ -9,7 +9,7 @@ use candle_core::{DType, Tensor};
 use tracing::debug_span;
 use tracing::field::Empty;
 
-use crate::attention::{Attention, Chosen, Heads, choose};
+use crate::attention::{Chosen, Heads, choose};
 use crate::batch::Batch;
 use crate::config::{EngineConfig, KvLayout, PrefixCache};
 use crate::cpu::Numbers;
@@ -33,7 +33,8 @@ use crate::weights::{self, Checkpoint, Formats, Outline, Tally};
 pub struct Engine {
     model: Box<dyn Model>,
     heads: Heads,
-    attention: &'static dyn Attention,
+    attention: Chosen,
+    attention_name: String,
     placement: Placement,
     kv: KvStore,
     scheduler: Scheduler,
@@ -100,8 +101,7 @@ impl Engine {
         let placement =
             Placement::plan(&config.devices, &config.topology, &estimate, &names, &candidates)?;
         let devices = placement.devices();
-        let Chosen { backend: attention, declined } =
-            choose(&config.attention, &heads, config.kv, devices, dtype)?;
+        let attention = choose(&config.attention, &heads, config.kv, devices, dtype)?;
 
         let tally = Tally::default();
         let exhausted = |wanted| {
@@ -115,6 +115,7 @@ impl Engine {
             .map_err(|error| Error::from(error).or_exhausted(|| exhausted(Wanted::Cache)))?;
         let holdings = placement.holdings(&estimate, &tally, Some(&kv));
         let stages = LoadStages { open, ..source.stages() };
+        let declined = attention.declined.clone();
         let loaded = Loaded { dtype, formats: tally.formats(), declined, stages };
         let limits =
             Limits { step_tokens: config.max_step_tokens, sequences: config.max_sequences };
@@ -124,6 +125,7 @@ impl Engine {
         Ok(Self {
             model,
             heads,
+            attention_name: attention.name(),
             attention,
             placement,
             kv,
@@ -260,14 +262,14 @@ impl Engine {
         let mut pass = Pass {
             batch: &batch,
             kv: Kv::Cached(&self.kv),
-            attention: self.attention,
+            attention: &self.attention.backends,
             heads: &self.heads,
             placement: &self.placement,
             transfers: Cell::default(),
             observer,
         };
         let tokens = batch.positions.len();
-        let (logits, demand) = debug_span!("forward", tokens, attention = self.attention.name())
+        let (logits, demand) = debug_span!("forward", tokens, attention = self.attention_name)
             .in_scope(|| Demand::during(|| self.model.forward(&mut pass)));
         report.transfers = pass.transfers.get();
         report.demand = demand;
@@ -325,7 +327,7 @@ impl Engine {
             decoded,
             reused: schedule.reused,
             preemptions: schedule.preempted.len(),
-            attention: self.attention.name(),
+            attention: self.attention.backends.first().map_or("", |backend| backend.name()),
             ..StepReport::default()
         }
     }
@@ -396,9 +398,9 @@ impl Engine {
         &self.terms.eos
     }
 
-    /// Name of the attention backend that was chosen.
-    pub fn attention(&self) -> &'static str {
-        self.attention.name()
+    /// Name of the attention backend that was chosen; where devices have several, all of their names.
+    pub fn attention(&self) -> &str {
+        &self.attention_name
     }
 
     /// Whether requests can share blocks: what was configured, and never with a contiguous cache

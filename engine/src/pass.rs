@@ -23,8 +23,8 @@ pub struct Pass<'a> {
     pub batch: &'a Batch,
     /// Where keys and values are.
     pub kv: Kv<'a>,
-    /// The kernel.
-    pub attention: &'a dyn Attention,
+    /// The kernel of each device.
+    pub attention: &'a [&'static dyn Attention],
     /// The model's head geometry.
     pub heads: &'a Heads,
     /// Which layer lives where.
@@ -194,7 +194,8 @@ impl Pass<'_> {
                 let on_device = self.on_device(layer, pool);
                 Stage::Store.of(|| store.write(layer, k, v, &tables.runs, on_device))?;
                 let view = store.view(layer, self.heads, tables, on_device);
-                Stage::Attention.of(|| self.attention.attend(q, &view, mask))
+                let kernel = self.kernel(layer)?;
+                Stage::Attention.of(|| kernel.attend(q, &view, mask))
             }
             Kv::Passing => {
                 demand(&tables[0]);
@@ -203,7 +204,8 @@ impl Pass<'_> {
                 let (keys, values) = (&pool(k)?, &pool(v)?);
                 let (tables, on_device) = (&tables[0], self.on_device(layer, 0));
                 let view = KvView { keys, values, heads: self.heads, tables, on_device };
-                Stage::Attention.of(|| self.attention.attend(q, &view, mask))
+                let kernel = self.kernel(layer)?;
+                Stage::Attention.of(|| kernel.attend(q, &view, mask))
             }
         }
     }
@@ -226,8 +228,18 @@ impl Pass<'_> {
         let mask = self.heads.masks[layer];
         let width = q.dtype().size_in_bytes();
         Demand::of_attention(&tables.sequences, self.heads, mask, width).note();
-        let attended = Stage::Attention.of(|| self.attention.attend(&q, &view, mask))?;
+        let kernel = self.kernel(source)?;
+        let attended = Stage::Attention.of(|| kernel.attend(&q, &view, mask))?;
         self.moved(&attended, there, here)
+    }
+
+    /// The kernel of the device of layer `layer`.
+    fn kernel(&self, layer: usize) -> Result<&'static dyn Attention> {
+        let device = self.placement.index(Spot::Layer(layer));
+        match self.attention.get(device) {
+            Some(kernel) => Ok(*kernel),
+            None => bail!("device {device} of the placement has no attention backend"),
+        }
     }
 
     /// The tables of `pool` on the device of layer `layer`, if that is an accelerator.

@@ -12,6 +12,7 @@ use std::time::Instant;
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
+use crate::cuda::driver;
 use crate::error::Result;
 use crate::layers::linear::{Linear, Matrix};
 use crate::weights::{Random, Source};
@@ -22,6 +23,10 @@ const ARRAY: usize = 256 << 20;
 const PIECE: usize = 1 << 20;
 /// How often each is tried.
 const TRIES: usize = 5;
+/// Bytes of an array on an accelerator: far beyond its caches.
+const DEVICE_ARRAY: usize = 1 << 30;
+/// Rows of a square matrix on an accelerator.
+const DEVICE_PRODUCT: usize = 8192;
 /// Rows, inputs and outputs of a product.
 const PRODUCT: [usize; 3] = [512, 2048, 2048];
 
@@ -38,19 +43,53 @@ pub struct Roof {
     pub f32: f64,
     /// Likewise in bf16.
     pub bf16: f64,
+    /// Multiprocessors of the GPU that it is the roof of, if it is one.
+    pub multiprocessors: Option<u32>,
 }
 
 impl Roof {
-    /// Measures this machine, in about a second.
+    /// Measures the processor, or the accelerator `device`, in about a second.
     ///
     /// # Errors
     ///
-    /// When a kernel fails, which would be a bug of it.
-    pub fn measure() -> Result<Self> {
+    /// When a kernel fails, which would be a bug of it, or an accelerator has no room.
+    pub fn measure(device: &Device) -> Result<Self> {
+        if !device.is_cpu() {
+            return accelerator(device, DEVICE_ARRAY, DEVICE_PRODUCT);
+        }
         let threads = rayon::current_num_threads();
         let (read, copy) = memory();
-        Ok(Self { threads, read, copy, f32: products(DType::F32)?, bf16: products(DType::BF16)? })
+        let (f32, bf16) = (products(DType::F32)?, products(DType::BF16)?);
+        Ok(Self { threads, read, copy, f32, bf16, multiprocessors: None })
     }
+}
+
+/// The roof of `device`, from arrays of `array` bytes and square matrices of `side` rows. Its memory
+/// is as fast in one direction as in both, so what is read in a second is what is copied.
+fn accelerator(device: &Device, array: usize, side: usize) -> Result<Roof> {
+    // What was asked of it is queued, and done when it has answered.
+    let rate = |amount: usize, work: &dyn Fn() -> candle_core::Result<Tensor>| -> Result<f64> {
+        let mut failed = Ok(());
+        let rate = best(amount, || {
+            let done = work().and_then(|made| device.synchronize().map(|()| made));
+            match done {
+                Ok(made) => drop(black_box(made)),
+                Err(error) => failed = Err(error),
+            }
+        });
+        failed?;
+        Ok(rate)
+    };
+    let numbers = Tensor::zeros(array / size_of::<f32>(), DType::F32, device)?;
+    let copy = rate(2 * array, &|| numbers.force_contiguous())?;
+    drop(numbers);
+    let product = |dtype| -> Result<f64> {
+        let x = Tensor::ones((side, side), dtype, device)?;
+        rate(2 * side * side * side, &|| x.matmul(&x.t()?))
+    };
+    let (f32, bf16) = (product(DType::F32)?, product(DType::BF16)?);
+    let multiprocessors = driver::multiprocessors(device);
+    Ok(Roof { threads: 1, read: copy, copy, f32, bf16, multiprocessors })
 }
 
 /// Bytes read and bytes copied a second.
@@ -115,6 +154,15 @@ fn best(amount: usize, mut work: impl FnMut()) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_roof_of_an_accelerator_is_measured_by_what_every_device_can_do() {
+        let roof = accelerator(&Device::Cpu, 1 << 16, 32).unwrap();
+        for rate in [roof.read, roof.copy, roof.f32, roof.bf16] {
+            assert!(rate.is_finite() && rate > 0.0, "{roof:?}");
+        }
+        assert_eq!((roof.read, roof.multiprocessors), (roof.copy, None));
+    }
 
     #[test]
     fn the_first_try_does_not_count_and_the_best_of_the_others_does() {

@@ -55,7 +55,7 @@ pub struct StepReport {
     pub demand: Demand,
     /// How often the host waited for an accelerator; never for a CPU.
     pub waits: u64,
-    /// Name of the attention backend that computed; empty when nothing was computed.
+    /// Name of the attention backend that computed on the first device; empty when nothing was computed.
     pub attention: &'static str,
 }
 

@@ -183,16 +183,16 @@ fn names_are_unique_and_auto_takes_the_first() {
     let choose = |choice: &Choice| {
         let devices = [Device::Cpu];
         choose(choice, &heads, KvLayout::Contiguous, devices.iter(), DType::F32)
-            .map(|chosen| (chosen.backend.name(), chosen.declined))
+            .map(|chosen| (chosen.name(), chosen.declined))
     };
     let names: BTreeSet<_> = BACKENDS.iter().map(|backend| backend.name()).collect();
     assert_eq!(names.len(), BACKENDS.len());
     for backend in backends_for(&Device::Cpu) {
         let name = backend.name();
-        assert_eq!(choose(&Choice::Named(name.into())).unwrap(), (name, Vec::new()));
+        assert_eq!(choose(&Choice::Named(name.into())).unwrap(), (name.into(), Vec::new()));
     }
     // That backends for other devices decline is no news.
-    assert_eq!(choose(&Choice::Auto).unwrap(), ("cpu-flash", Vec::new()));
+    assert_eq!(choose(&Choice::Auto).unwrap(), ("cpu-flash".into(), Vec::new()));
 }
 
 #[test]
@@ -202,9 +202,19 @@ fn a_backend_that_was_made_for_the_device_and_declines_is_told_with_its_reason()
         let kv = KvLayout::Contiguous;
         let chosen = choose(&Choice::Auto, &heads, kv, devices.iter(), dtype).unwrap();
         let declined = chosen.declined.iter().map(ToString::to_string).collect::<Vec<_>>();
-        format!("{}: {}", chosen.backend.name(), declined.join(", "))
+        format!("{}: {}", chosen.name(), declined.join(", "))
     };
     insta::assert_snapshot!(choose(DType::F64), @"naive: cpu-flash cannot run f64; choose dtype `f32`, `f16` or `bf16`");
+}
+
+#[test]
+fn each_device_has_a_backend_and_a_name_is_told_once() {
+    let (heads, kv) = (heads(1, 1, 8, None), KvLayout::Contiguous);
+    let devices = [Device::Cpu, Device::Cpu];
+    let mut chosen = choose(&Choice::Auto, &heads, kv, devices.iter(), DType::F32).unwrap();
+    assert_eq!((chosen.backends.len(), chosen.name()), (2, "cpu-flash".into()));
+    chosen.backends.insert(0, &CudaFlash);
+    assert_eq!(chosen.name(), "cuda-flash+cpu-flash");
 }
 
 #[test]
@@ -230,4 +240,124 @@ fn a_dtype_that_a_kernel_lacks_is_refused_with_the_remedy() {
     let heads = heads(1, 1, 8, None);
     let refusal = CpuFlash.supports(&heads, KvLayout::Contiguous, &Device::Cpu, DType::F64);
     insta::assert_snapshot!(refusal.unwrap_err(), @"cpu-flash cannot run f64; choose dtype `f32`, `f16` or `bf16`");
+}
+
+/// With a GPU: `cargo test --workspace --features windtunnel-engine/flash-attn -- --ignored on_a_gpu`.
+#[cfg(feature = "flash-attn")]
+mod on_a_gpu {
+    use super::*;
+    use crate::kv::{DeviceTables, KvView};
+    use crate::placement::Topology;
+
+    impl Step {
+        /// What `backend` gives where everything lies on `device`.
+        fn attend_on(&self, device: &Device, backend: &dyn Attention, mask: Mask) -> Vec<f32> {
+            let there = |x: &Tensor| x.to_device(device).unwrap();
+            let view = self.kv.view(0, &self.heads, &self.tables, None);
+            let (keys, values) = (there(view.keys), there(view.values));
+            let tables = std::slice::from_ref(&self.tables);
+            let uploaded = DeviceTables::upload(tables, device).unwrap();
+            let (keys, values, on_device) = (&keys, &values, uploaded.first());
+            let view = KvView { keys, values, on_device, ..view };
+            let out = backend.attend(&there(&self.q), &view, mask).unwrap();
+            assert_eq!((out.dims(), out.dtype()), (self.q.dims(), self.q.dtype()));
+            out.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+        }
+    }
+
+    fn check(heads: Heads, lengths: Lengths<'_>, block: usize, mask: Mask, dtype: DType) {
+        let device = Device::new_cuda(0).expect("a GPU");
+        let step = Step::new(heads, lengths, block, dtype);
+        let truth = step.attend(&Naive, mask);
+        let allowed = if dtype == DType::F16 { 5e-3 } else { 3e-2 };
+        for backend in [&CudaFlash as &dyn Attention, &Naive] {
+            let found = step.attend_on(&device, backend, mask);
+            for (at, (found, truth)) in found.iter().zip(&truth).enumerate() {
+                assert!(
+                    (found - truth).abs() <= allowed * truth.abs().max(1.0),
+                    "{} {:?} {mask:?} block {block} {dtype:?}: {found} instead of {truth} at {at}",
+                    backend.name(),
+                    step.heads,
+                );
+            }
+        }
+    }
+
+    #[test]
+    #[ignore = "needs a GPU of compute capability 8.0 or later"]
+    fn flash_agrees_with_naive_over_head_lengths_groups_and_blocks() {
+        for dim in [32, 64, 72, 80, 96, 128, 160, 192, 256] {
+            for (query_heads, kv_heads) in [(2, 2), (4, 1), (8, 1), (14, 2)] {
+                for block in [16, 32, 256] {
+                    let heads = heads(query_heads, kv_heads, dim, None);
+                    check(heads, MIXED, block, Causal, DType::BF16);
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[ignore = "needs a GPU of compute capability 8.0 or later"]
+    fn flash_agrees_with_naive_over_masks_softcaps_and_dtypes() {
+        let windows = [1, 2, 31, 32, 33, 100, 1000];
+        let windows = windows.iter().flat_map(|w| [SlidingWindow(*w), BidirectionalWindow(*w)]);
+        for mask in [Causal, Bidirectional].into_iter().chain(windows) {
+            for softcap in [None, Some(3.0)] {
+                for (block, dtype) in [(32, DType::BF16), (16, DType::F16)] {
+                    check(heads(4, 2, 64, softcap), MIXED, block, mask, dtype);
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[ignore = "needs a GPU of compute capability 8.0 or later"]
+    fn flash_agrees_with_naive_where_prompts_and_chunks_end() {
+        for queries in [1, 2, 1023, 1024, 1025] {
+            for before in [0, 1, 700] {
+                let lengths = [(queries, queries + before), (1, 33)];
+                check(heads(4, 1, 128, None), &lengths, 32, Causal, DType::BF16);
+            }
+        }
+    }
+
+    #[test]
+    #[ignore = "needs a GPU"]
+    fn a_cache_on_a_gpu_is_written_as_one_on_a_cpu() {
+        let device = Device::new_cuda(0).expect("a GPU");
+        for (dim, dtype) in [(64, DType::BF16), (24, DType::F16), (8, DType::F32), (3, DType::BF16)]
+        {
+            let heads = heads(2, 2, dim, None);
+            let size = PoolSize { reach: Reach::Everything, blocks: 5 };
+            let capacity = Capacity { block: 4, step_tokens: 1, pools: vec![size] };
+            let shape = KvShape { capacity, layers: vec![0] };
+            let runs = [(0, 9, 3), (3, 16, 1)];
+            let runs = runs.map(|(token, slot, len)| Run { token, slot, len }).to_vec();
+            let table =
+                |row, queries| Table { row, queries, keys: queries, gone: 0, blocks: vec![0] };
+            let sequences = vec![table(0, 3), table(3, 1)];
+            let tables = [Tables { block: 4, sequences, runs }];
+            let new =
+                |name| Random::new(5).tensor(name, &[4, 2, dim], dtype, &Device::Cpu).unwrap();
+            let written = |device: &Device| {
+                let name = if device.is_cpu() { "cpu:0" } else { "cuda:0" };
+                let opened =
+                    Placement::candidates(&name.parse().unwrap(), &Topology::NONE).unwrap();
+                let name = name.parse().unwrap();
+                let placement = Placement::new(name, &[name], &opened).unwrap();
+                let kv = KvStore::new(&heads, &shape, dtype, &placement).unwrap();
+                let device = placement.first();
+                let uploaded = DeviceTables::upload(&tables, device).unwrap();
+                let on_device = uploaded.first().filter(|_| !device.is_cpu());
+                let [k, v] = ["k", "v"].map(|name| new(name).to_device(device).unwrap());
+                kv.write(0, &k, &v, &tables[0].runs, on_device).unwrap();
+                let view = kv.view(0, &heads, &tables[0], None);
+                [view.keys, view.values].map(|x| {
+                    let x = x.to_dtype(DType::F32).unwrap().flatten_all().unwrap();
+                    x.to_vec1::<f32>().unwrap()
+                })
+            };
+            assert_eq!(written(&device), written(&Device::Cpu), "{dim} {dtype:?}");
+        }
+    }
 }

@@ -10,13 +10,20 @@ pub(crate) use super::kernels::{likeliest, prepare, store};
 
 /// The compute capability of `device`; none if it is no GPU, or its driver does not tell.
 pub(crate) fn capability(device: &Device) -> Option<Capability> {
-    let Device::Cuda(device) = device else { return None };
-    let stream = device.cuda_stream();
-    let context = stream.context();
-    let number = |attribute| u32::try_from(context.attribute(attribute).ok()?).ok();
-    let major = number(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
-    let minor = number(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+    let of = |part| attribute(device, part);
+    let major = of(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
+    let minor = of(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
     Some(Capability::new(major, minor))
+}
+
+/// Multiprocessors of `device`; likewise.
+pub(crate) fn multiprocessors(device: &Device) -> Option<u32> {
+    attribute(device, CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
+}
+
+fn attribute(device: &Device, attribute: CUdevice_attribute) -> Option<u32> {
+    let Device::Cuda(device) = device else { return None };
+    u32::try_from(device.cuda_stream().context().attribute(attribute).ok()?).ok()
 }
 
 /// The memory of `device`; none if it is no GPU, or its driver does not tell.

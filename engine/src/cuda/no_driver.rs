@@ -12,6 +12,11 @@ pub(crate) const fn capability(_: &Device) -> Option<Capability> {
     None
 }
 
+/// Multiprocessors of `device`.
+pub(crate) const fn multiprocessors(_: &Device) -> Option<u32> {
+    None
+}
+
 /// The memory of `device`.
 pub(crate) const fn memory(_: &Device) -> Option<DeviceMemory> {
     None

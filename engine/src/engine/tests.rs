@@ -21,6 +21,8 @@ pub(crate) const BLOCKS: usize = 16;
 pub(crate) enum Fault {
     /// The pass fails as a whole.
     Error { pass: usize },
+    /// A device has no room for the pass, and its driver says so.
+    OutOfMemory { pass: usize },
     /// These rows of logits have no numbers.
     Nan { pass: usize, rows: Range<usize> },
     /// Every pass waits for a word, and goes on without one when nobody can give it any more.
@@ -57,6 +59,10 @@ impl Model for Faulty {
         let now = self.passes.replace(self.passes.get() + 1);
         match &self.fault {
             Fault::Error { pass } if *pass == now => bail!("pass {now} was meant to fail"),
+            Fault::OutOfMemory { pass } if *pass == now => {
+                let complaint = "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")";
+                return Err(candle_core::Error::Cuda(complaint.into()));
+            }
             Fault::Gate(gate) => drop(gate.recv()),
             Fault::Panic => panic!("this pass was meant to panic"),
             _ => {}

@@ -67,6 +67,9 @@ impl fmt::Display for Exhausted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { wanted, devices } = self;
         write!(f, "out of memory for {wanted}; {}", wanted.remedy())?;
+        if devices.is_empty() {
+            return Ok(());
+        }
         let mib = |bytes: u64| format!("{:.1}", bytes as f64 / (1 << 20) as f64);
         write!(
             f,

@@ -10,7 +10,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use windtunnel_ledger::roof::Roof;
+use windtunnel_ledger::roof::{PROCESSOR, Roof};
 
 use crate::spawn;
 use crate::workspace::Workspace;
@@ -29,25 +29,35 @@ const REMEMBERED: usize = 16;
 struct Known {
     boot: String,
     probe: PathBuf,
+    /// Where: the processor, or a GPU.
+    #[serde(default = "processor")]
+    place: String,
     /// When that was built, in nanoseconds since 1970.
     built: u128,
     roof: Roof,
 }
 
-/// The roof that `probe` finds in this boot, measured now if it was not before.
-pub(crate) fn of(workspace: &Workspace, probe: &Path, boot: &str) -> Option<Roof> {
+/// For serde: what there was before GPUs had a roof.
+fn processor() -> String {
+    PROCESSOR.to_owned()
+}
+
+/// The roof that `probe` finds at `place` in this boot, measured now if it was not before.
+pub(crate) fn of(workspace: &Workspace, probe: &Path, boot: &str, place: &str) -> Option<Roof> {
     let file = workspace.reports().join(".roofs.json");
     let built = std::fs::metadata(probe).and_then(|meta| meta.modified()).ok()?;
     let built = built.duration_since(UNIX_EPOCH).ok()?.as_nanos();
     let mut known = remembered(&file);
     let same = |known: &&Known| {
-        known.boot == boot && known.probe == probe && known.built == built && !boot.is_empty()
+        let same = known.boot == boot && known.probe == probe && known.built == built;
+        same && known.place == place && !boot.is_empty()
     };
     if let Some(known) = known.iter().find(same) {
         return Some(known.roof);
     }
-    let roof = measured(probe, workspace.root())?;
-    known.push(Known { boot: boot.to_owned(), probe: probe.to_owned(), built, roof });
+    let roof = measured(probe, workspace.root(), place)?;
+    let (boot, place) = (boot.to_owned(), place.to_owned());
+    known.push(Known { boot, probe: probe.to_owned(), place, built, roof });
     let first = known.len().saturating_sub(REMEMBERED);
     remember(&file, &known[first..]);
     Some(roof)
@@ -71,9 +81,11 @@ fn remember(file: &Path, known: &[Known]) {
     }
 }
 
-fn measured(probe: &Path, root: &Path) -> Option<Roof> {
+fn measured(probe: &Path, root: &Path, place: &str) -> Option<Roof> {
     let mut command = spawn::command(probe, root);
-    command.arg(ROOF).stdin(Stdio::null()).stderr(Stdio::null());
+    // A probe from before GPUs had one does not know the longer word, and ends.
+    let argument = if place == PROCESSOR { ROOF.to_owned() } else { format!("{ROOF}={place}") };
+    command.arg(argument).stdin(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().ok()?;
     let mut stdout = child.stdout.take()?;
     let deadline = Instant::now() + DEADLINE;

@@ -20,7 +20,7 @@ use windtunnel_ledger::environment::{Environment, Machine};
 use windtunnel_ledger::gate::{self, Terms};
 use windtunnel_ledger::metric::Metric;
 use windtunnel_ledger::record::{Conditions, Outcome, Planned, Record, Run, Subject};
-use windtunnel_ledger::roof::{Roof, has_roof};
+use windtunnel_ledger::roof::{self, Roof};
 use windtunnel_ledger::stats;
 use windtunnel_ledger::unit::Nanos;
 use windtunnel_ledger::wire::Purpose;
@@ -29,7 +29,6 @@ use crate::conditions::Before;
 use crate::hub::{self, Hub};
 use crate::machine::{self, Root};
 use crate::progress::Progress;
-use crate::roof;
 use crate::session::Session;
 use crate::spawn::{self, Errand, Left};
 use crate::starved::{Memory, Starved};
@@ -98,8 +97,8 @@ struct Place<'a> {
     hub: Option<Hub>,
     /// Conditions under which a round is void.
     rules: Option<&'a Rules>,
-    /// What each subject of the session finds this machine can do at best.
-    roofs: Vec<Option<Roof>>,
+    /// What each subject of the session finds that this machine can do at best, by its place.
+    roofs: BTreeMap<(usize, String), Roof>,
     /// What ran out of memory before; none where that is to be found out.
     starved: Option<Starved>,
     log: Log,
@@ -123,12 +122,16 @@ impl<'a> Place<'a> {
         }
         let log = Log::open(&session.path.with_extension("log"))?;
         let hub = hub::of(session.run.cases.iter().map(|planned| &planned.case))?;
-        let asked = session.run.cases.iter().any(|planned| has_roof(&planned.case));
-        let roof = |built: &Built| {
-            let probe = built.probe.as_ref().ok().filter(|_| asked)?;
-            roof::of(workspace, probe, &machine.boot)
-        };
-        let roofs = session.built.iter().map(roof).collect();
+        let cases = session.run.cases.iter();
+        let places: BTreeSet<&str> = cases.filter_map(|it| roof::place(&it.case)).collect();
+        let mut roofs = BTreeMap::new();
+        for (subject, built) in session.built.iter().enumerate() {
+            let Ok(probe) = &built.probe else { continue };
+            for place in &places {
+                let found = crate::roof::of(workspace, probe, &machine.boot, place);
+                roofs.extend(found.map(|roof| ((subject, (*place).to_owned()), roof)));
+            }
+        }
         Ok(Place { workspace, machine, gpus, hub, rules, roofs, starved: None, log })
     }
 
@@ -218,7 +221,8 @@ impl<'a> Place<'a> {
             Some(trace) => conditions.with(trace),
             None => conditions,
         };
-        let roof = self.roofs.get(due.subject).copied().flatten().filter(|_| has_roof(case));
+        let place = roof::place(case);
+        let roof = place.and_then(|it| self.roofs.get(&(due.subject, it.to_owned())).copied());
         let conditions = Conditions { roof, ..conditions };
         Record {
             run: run.id.clone(),

@@ -10,7 +10,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::case::{Case, CaseId, Dtype, Workload};
+use crate::case::{Case, CaseId, Dtype, Placement, Workload};
 use crate::metric::Metric;
 use crate::record::{Record, Subject};
 use crate::series::Series;
@@ -29,6 +29,9 @@ pub struct Roof {
     pub f32: u64,
     /// Likewise in bf16.
     pub bf16: u64,
+    /// Multiprocessors of the GPU that this is the roof of; none for that of the processor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub multiprocessors: Option<u32>,
 }
 
 /// What a token waits for at least.
@@ -129,10 +132,36 @@ fn standing(summary: &Summary, records: &[&Record]) -> Option<Standing> {
     Some(Standing { case, subject, dtype, rate, bytes, flops, limit, share: least * rate, roof })
 }
 
-/// Whether the rate of `case` is held to the roof.
+/// The word for the processor among the places of a roof.
+pub const PROCESSOR: &str = "cpu";
+
+/// Where the roof is to be measured to which the rate of `case` is held: on the processor, or on the
+/// one GPU that holds the whole model, `cuda:0`. None where its rate is held to nothing, or the model
+/// is spread over what has no common roof.
 #[must_use]
-pub const fn has_roof(case: &Case) -> bool {
-    rated(case).is_some()
+pub fn place(case: &Case) -> Option<&str> {
+    rated(case)?;
+    let Placement { devices, topology } = &case.placement;
+    // Which layers a topology takes elsewhere is known to the engine alone.
+    if topology.text.contains("cuda") {
+        return None;
+    }
+    let map = devices.as_str();
+    let list = match map.strip_prefix("auto:") {
+        Some(list) => list,
+        None if map == "auto" => return Some(PROCESSOR),
+        None => map,
+    };
+    let mut places = list.split('+').map(|entry| match entry.split_once('=') {
+        Some((device, _)) => device,
+        None => entry,
+    });
+    let first = places.next()?;
+    let is_processor = |device: &str| device.starts_with(PROCESSOR);
+    match is_processor(first) {
+        true => places.all(is_processor).then_some(PROCESSOR),
+        false => places.next().is_none().then_some(first),
+    }
 }
 
 /// The rate that is held to the roof: that of the steps whose demand is known.

@@ -3,13 +3,15 @@
 //! It reads one [`Order`] from stdin and answers with [`Message`]s. What goes wrong in the engine is
 //! a message too; only what a probe cannot say (a crash, a hang, a kill) is left for the parent to
 //! see. With `--until-eof` it exits when its stdin ends, so that it never outlives its parent. With
-//! `--roof` it runs no case: it measures what the machine can do at best, and says that.
+//! `--roof` it runs no case: it measures what the machine can do at best, and says that; with
+//! `--roof=cuda:0` what that GPU can do.
 
 use std::io::{BufRead, Read, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
+use windtunnel_ledger::roof::PROCESSOR;
 use windtunnel_ledger::wire::{Message, PROTOCOL, Phases, Purpose};
 use windtunnel_probe::{attribute, measure, process, roof};
 
@@ -24,8 +26,12 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    if std::env::args().skip(1).any(|argument| argument == "--roof") {
-        return tell_roof();
+    for argument in std::env::args().skip(1) {
+        match argument.strip_prefix("--roof") {
+            Some("") => return tell_roof(PROCESSOR),
+            Some(place) => return tell_roof(place.strip_prefix('=').unwrap_or(place)),
+            None => (),
+        }
     }
     let order = read_order()?;
     if std::env::args().skip(1).any(|argument| argument == "--until-eof") {
@@ -51,9 +57,9 @@ fn run() -> Result<()> {
     say(&last.unwrap_or_else(|error| measure::verdict_on(&error)))
 }
 
-/// Measures what this process can get out of the machine at best, and says it in one line of JSON.
-fn tell_roof() -> Result<()> {
-    let line = serde_json::to_string(&roof::measure()?).context("cannot write the roof")?;
+/// Measures what this process can get out of `place` at best, and says it in one line of JSON.
+fn tell_roof(place: &str) -> Result<()> {
+    let line = serde_json::to_string(&roof::measure(place)?).context("cannot write the roof")?;
     writeln!(std::io::stdout(), "{line}").context("cannot write to stdout")
 }
 

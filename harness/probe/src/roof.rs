@@ -1,18 +1,20 @@
 //! What the machine can do at best, in the words of the ledger.
 
 use anyhow::{Context, Result};
-use windtunnel_engine::Roof;
+use windtunnel_engine::{DeviceName, Roof};
 use windtunnel_ledger::roof;
 
-/// Measures it, in about a second.
+/// Measures the device `place`, in about a second: `cpu`, or a GPU, `cuda:0`.
 ///
 /// # Errors
 ///
-/// When a kernel fails, which would be a bug of it.
-pub fn measure() -> Result<roof::Roof> {
-    let Roof { threads, read, copy, f32, bf16 } = Roof::measure()?;
+/// When there is no such device, or a kernel fails, which would be a bug of it.
+pub fn measure(place: &str) -> Result<roof::Roof> {
+    let device = place.parse::<DeviceName>()?.open()?;
+    let Roof { threads, read, copy, f32, bf16, multiprocessors } = Roof::measure(&device)?;
     let threads = u32::try_from(threads).context("this machine has too many threads")?;
     let whole = |rate: f64| rate.round() as u64;
     let (read, copy) = (whole(read), whole(copy));
-    Ok(roof::Roof { threads, read, copy, f32: whole(f32), bf16: whole(bf16) })
+    let (f32, bf16) = (whole(f32), whole(bf16));
+    Ok(roof::Roof { threads, read, copy, f32, bf16, multiprocessors })
 }

@@ -84,3 +84,25 @@ fn a_pass_without_any_numbers_ends_all_who_draw_and_spares_the_rest() {
         assert_eq!(told.0[&(id, 0)], expected.0[&(id, 0)]);
     }
 }
+
+#[test]
+fn a_step_without_room_says_what_to_do_and_what_was_known_of_memory_is_kept() {
+    let expected = answer(&mut engine(None), request(1, 9, 4));
+    let mut engine = engine(Some(Fault::OutOfMemory { pass: 1 }));
+    assert_eq!(engine.exhausted(), None);
+    let (_, finish) = answer(&mut engine, request(1, 9, 4));
+    let exhausted = engine.exhausted().cloned().unwrap();
+    assert_eq!(finish, Some(Finish::Error(exhausted.to_string())));
+    insta::assert_snapshot!(exhausted, @"out of memory for a step; lower `max_step_tokens` or `max_sequences`, or make room by a smaller cache");
+    // There is no accelerator of which more could be told.
+    assert!(exhausted.devices.is_empty());
+    assert_eq!(answer(&mut engine, request(1, 9, 4)), expected);
+}
+
+#[test]
+fn a_step_on_a_cpu_waits_for_no_device() {
+    let mut engine = engine(None);
+    answer(&mut engine, request(1, 9, 4));
+    assert!(engine.stats().steps > 0);
+    assert_eq!(engine.stats().waits, 0);
+}

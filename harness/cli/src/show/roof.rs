@@ -50,13 +50,12 @@ pub(super) fn of_scenario(
 
 /// `18.2 GiB/s read, 95.0 GFLOP/s in f32 and 60.1 in bf16 by 2 threads`.
 fn in_words(roof: &Roof) -> String {
-    let Roof { threads, read, copy: _, f32, bf16 } = *roof;
-    let thread = if threads == 1 { "thread" } else { "threads" };
+    let Roof { threads, read, copy: _, f32, bf16, multiprocessors } = *roof;
+    let who = match (multiprocessors, threads) {
+        (Some(multiprocessors), _) => format!("a GPU of {multiprocessors} multiprocessors"),
+        (None, 1) => "1 thread".to_owned(),
+        (None, threads) => format!("{threads} threads"),
+    };
     let rate = |rate: u64| Metric::TokenFlops.show(rate as f64);
-    format!(
-        "{}/s read, {}/s in f32 and {}/s in bf16 by {threads} {thread}",
-        Bytes(read),
-        rate(f32),
-        rate(bf16)
-    )
+    format!("{}/s read, {}/s in f32 and {}/s in bf16 by {who}", Bytes(read), rate(f32), rate(bf16))
 }

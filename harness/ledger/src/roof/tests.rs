@@ -4,8 +4,14 @@ use crate::record::tests::record;
 use crate::summary::summarise;
 
 /// 10 GB/s, 100 GFLOP/s in f32 and half of that in bf16.
-const ROOF: Roof =
-    Roof { threads: 2, read: 10_000_000_000, copy: 0, f32: 100_000_000_000, bf16: 50_000_000_000 };
+const ROOF: Roof = Roof {
+    threads: 2,
+    read: 10_000_000_000,
+    copy: 0,
+    f32: 100_000_000_000,
+    bf16: 50_000_000_000,
+    multiprocessors: None,
+};
 
 /// A round of a decode that gave 5 tokens a second, each of which asks for this.
 fn round(round: u32, bytes: f64, flops: f64, roof: Option<Roof>) -> Record {
@@ -60,7 +66,28 @@ fn without_a_roof_or_a_demand_there_is_no_share() {
 
 #[test]
 fn a_machine_that_does_nothing_divides_by_nothing() {
-    let idle = Roof { threads: 1, read: 0, copy: 0, f32: 0, bf16: 0 };
+    let idle = Roof { threads: 1, read: 0, copy: 0, f32: 0, bf16: 0, multiprocessors: None };
     assert_eq!(idle.least(2.0, 1.0, Dtype::F32), (2.0, Limit::Memory));
     assert_eq!(idle.ridge(Dtype::F32), 0.0);
+}
+
+#[test]
+fn a_case_is_held_to_the_roof_of_the_device_that_has_all_of_it() {
+    let mut case = record(".", "gate/decode/m/batch=1", 1, &[5.0]).case;
+    let mut on = |map: &str| {
+        case.placement.devices = map.parse().unwrap();
+        place(&case).map(str::to_owned)
+    };
+    for map in ["cpu:0", "cpu:0=12,cpu:1", "auto", "auto:cpu:0=8GiB"] {
+        assert_eq!(on(map).as_deref(), Some("cpu"), "{map}");
+    }
+    for map in ["cuda:1", "cuda:1=28", "auto:cuda:1", "auto:cuda:1=8GiB"] {
+        assert_eq!(on(map).as_deref(), Some("cuda:1"), "{map}");
+    }
+    for map in ["cuda:0=20,cpu:0=8", "cpu:0=8,cuda:0", "cuda:0=1,cuda:1", "auto:cuda:0,cpu:0"] {
+        assert_eq!(on(map), None, "{map}");
+    }
+    assert_eq!(on("cpu:0").as_deref(), Some("cpu"));
+    case.placement.topology.text = "0: { device: \"cuda:0\" }".into();
+    assert_eq!(place(&case), None);
 }

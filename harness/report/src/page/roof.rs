@@ -79,10 +79,14 @@ fn row(
 }
 
 fn in_words(roof: &Roof) -> String {
-    let Roof { threads, read, copy, f32, bf16 } = *roof;
+    let Roof { threads, read, copy, f32, bf16, multiprocessors } = *roof;
+    let who = match multiprocessors {
+        Some(multiprocessors) => format!("on a GPU of {multiprocessors} multiprocessors"),
+        None => format!("with {threads} threads"),
+    };
     let rate = |rate: u64| Metric::TokenFlops.show(rate as f64);
     format!(
-        "reads {}/s, copies {}/s, multiplies {}/s in f32 and {}/s in bf16 with {threads} threads",
+        "reads {}/s, copies {}/s, multiplies {}/s in f32 and {}/s in bf16 {who}",
         Bytes(read),
         Bytes(copy),
         rate(f32),

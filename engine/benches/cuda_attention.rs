@@ -1,0 +1,92 @@
+//! What flash attention on a GPU takes, on the shapes of `tools/time_torch_attention.py`.
+//!
+//! `cargo bench -p windtunnel-engine --features flash-attn --bench cuda_attention`. Both print the
+//! same rows; here the keys lie in blocks of 32 tokens. A row is the median of many launches, each of
+//! which is waited for, so that it has what a launch costs the host in it: of short ones, most.
+
+use std::time::Instant;
+
+use candle_core::{DType, Device, Result, Tensor};
+use windtunnel_engine::attention::{Attention, CudaFlash, Heads, Mask};
+use windtunnel_engine::kv::{DeviceTables, KvView, Table, Tables};
+
+/// Query heads, key heads and their length: of qwen3-0.6b, llama-3.2-1b and mistral-7b.
+const HEADS: [[usize; 3]; 3] = [[16, 8, 128], [32, 8, 64], [32, 8, 128]];
+/// Sequences, queries and keys of each.
+const STEPS: [[usize; 3]; 5] =
+    [[1, 1, 1024], [64, 1, 1024], [1, 1, 131_072], [1, 2048, 2048], [1, 8192, 8192]];
+const BLOCK: usize = 32;
+const LAUNCHES: usize = 50;
+const WARM_UP: usize = 5;
+
+#[expect(clippy::print_stdout, reason = "this is what a bench is for")]
+fn main() {
+    let device = match Device::new_cuda(0) {
+        Ok(device) => device,
+        Err(error) => return println!("skipped: there is no GPU to time ({error})"),
+    };
+    println!("{:>14} {:>10} {:>8} {:>8} {:>10}", "heads", "sequences", "queries", "keys", "µs");
+    for heads in HEADS {
+        for step in STEPS {
+            let shape = heads.map(|number| number.to_string()).join("/");
+            let [sequences, queries, keys] = step;
+            let time = match microseconds(heads, step, &device) {
+                Ok(time) => format!("{time:.1}"),
+                Err(error) => error.to_string(),
+            };
+            println!("{shape:>14} {sequences:>10} {queries:>8} {keys:>8} {time:>10}");
+        }
+    }
+}
+
+/// The median time of a launch.
+fn microseconds(
+    [heads, kv_heads, dim]: [usize; 3],
+    [sequences, queries, keys]: [usize; 3],
+    device: &Device,
+) -> Result<f64> {
+    let blocks = keys.div_ceil(BLOCK);
+    let table = |index: usize| Table {
+        row: index * queries,
+        queries,
+        keys,
+        gone: 0,
+        blocks: (index * blocks..(index + 1) * blocks).map(|block| block as u32).collect(),
+    };
+    let sequence_tables = (0..sequences).map(table).collect();
+    let tables = Tables { block: BLOCK, sequences: sequence_tables, runs: Vec::new() };
+    let on_device = DeviceTables::upload(std::slice::from_ref(&tables), device)?;
+    let numbers = |shape: &[usize]| Tensor::randn(0f32, 1.0, shape, device)?.to_dtype(DType::BF16);
+    let pool = [sequences * blocks, BLOCK, kv_heads, dim];
+    let (k, v) = (numbers(&pool)?, numbers(&pool)?);
+    let q = numbers(&[sequences * queries, heads, dim])?;
+    let heads = Heads {
+        heads,
+        kv_heads,
+        dim,
+        scale: (dim as f32).powf(-0.5),
+        softcap: None,
+        masks: vec![Mask::Causal],
+        cached: 1,
+    };
+    let view = KvView {
+        keys: &k,
+        values: &v,
+        heads: &heads,
+        tables: &tables,
+        on_device: on_device.first(),
+    };
+    let mut times = Vec::with_capacity(LAUNCHES);
+    for launch in 0..WARM_UP + LAUNCHES {
+        device.synchronize()?;
+        let start = Instant::now();
+        let out = CudaFlash.attend(&q, &view, Mask::Causal)?;
+        device.synchronize()?;
+        if launch >= WARM_UP {
+            times.push(start.elapsed().as_secs_f64() * 1e6);
+        }
+        drop(out);
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times[LAUNCHES / 2])
+}
