@@ -1,7 +1,7 @@
 //! GPUs of NVIDIA: what one can do, what memory it has left, and what its driver complains of.
 //!
 //! What is decided about GPUs is decided by numbers and names, so that it is compiled and tested
-//! whether or not a build can use any; only [`driver`] asks a driver. Without the feature `cuda` it
+//! whether or not a build can use any; only `driver` asks a driver. Without the feature `cuda` it
 //! has nothing to tell.
 
 use std::fmt;

@@ -109,10 +109,10 @@ impl Engine {
             Exhausted { wanted, devices: placement.occupied(&holdings) }
         };
         let model = (entry.load)(&file, &formats.of(&*source, &placement, &tally))
-            .map_err(|error| error.or_exhausted(|| exhausted(Wanted::Weights)))?;
+            .map_err(|error| error.of_device(|| exhausted(Wanted::Weights)))?;
         debug_assert_eq!((model.heads(), model.vocabulary()), (&heads, vocabulary));
         let kv = KvStore::new(&heads, &shape, dtype, &placement)
-            .map_err(|error| Error::from(error).or_exhausted(|| exhausted(Wanted::Cache)))?;
+            .map_err(|error| Error::from(error).of_device(|| exhausted(Wanted::Cache)))?;
         let holdings = placement.holdings(&estimate, &tally, Some(&kv));
         let stages = LoadStages { open, ..source.stages() };
         let declined = attention.declined.clone();
@@ -232,7 +232,7 @@ impl Engine {
     /// request get a text alone.
     fn noted(&mut self, error: Error) -> Error {
         let (placement, holdings) = (&self.placement, &self.holdings);
-        let error = error.or_exhausted(|| Exhausted {
+        let error = error.of_device(|| Exhausted {
             wanted: Wanted::Step,
             devices: placement.occupied(holdings),
         });

@@ -139,6 +139,14 @@ pub enum Error {
     /// An accelerator had no room left.
     #[error(transparent)]
     Exhausted(#[from] Exhausted),
+    /// A GPU failed in the midst of its work.
+    #[error("a GPU failed at its work: {fault} ({cause})")]
+    Gpu {
+        /// What that means, and what to do.
+        fault: Fault,
+        /// What its driver said.
+        cause: String,
+    },
     /// A value of the engine's configuration contradicts another one or the model.
     #[error("`{setting}` is {value}, {problem}")]
     Setting {
@@ -271,15 +279,17 @@ impl From<candle_core::Error> for Error {
 }
 
 impl Error {
-    /// The same; or, where an accelerator had no room left, what `exhausted` says of that moment.
+    /// The same; or what it means where a GPU has failed, with what `exhausted` says of that moment if
+    /// that had no room left.
     #[must_use]
-    pub(crate) fn or_exhausted(self, exhausted: impl FnOnce() -> Exhausted) -> Self {
-        match &self {
-            // Only what came of a device names its results.
-            Self::Tensor(cause) if Fault::of(&cause.to_string()) == Fault::OutOfMemory => {
-                Self::Exhausted(exhausted())
-            }
-            _ => self,
+    pub(crate) fn of_device(self, exhausted: impl FnOnce() -> Exhausted) -> Self {
+        let Self::Tensor(error) = &self else { return self };
+        let cause = error.to_string();
+        // Only what came of a device names its results.
+        match Fault::of(&cause) {
+            Fault::OutOfMemory => Self::Exhausted(exhausted()),
+            Fault::Other(_) => self,
+            fault => Self::Gpu { fault, cause },
         }
     }
 }
@@ -299,6 +309,19 @@ pub struct Unsupported {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::placement::Wanted;
+
+    #[test]
+    fn what_a_device_complains_of_is_told_with_what_it_means() {
+        let told = |complaint: &str| {
+            let error = Error::from(candle_core::Error::Cuda(complaint.into()));
+            let nothing = || Exhausted { wanted: Wanted::Step, devices: Vec::new() };
+            error.of_device(nothing).to_string()
+        };
+        insta::assert_snapshot!(told("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"…\")"), @r#"a GPU failed at its work: a kernel failed on it, and nothing can be computed on it by this process any more; start again, and under `compute-sanitizer` to learn where (DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, "…"))"#);
+        insta::assert_snapshot!(told("CublasError(CUBLAS_STATUS_ALLOC_FAILED)"), @"out of memory for a step; lower `max_step_tokens` or `max_sequences`, or make room by a smaller cache");
+        insta::assert_snapshot!(told("no such layer"), @"tensor operation failed: no such layer");
+    }
 
     #[test]
     fn a_message_is_one_sentence_whatever_the_environment_asks_for() {

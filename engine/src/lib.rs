@@ -17,6 +17,9 @@
 //! [`score`] runs a request the same way and shows the logits of every position, and [`score_at`]
 //! what led to them, for whoever compares models.
 //!
+//! Where a layer lives is a matter of [`placement`], and what is particular to GPUs of NVIDIA of
+//! [`cuda`], which a build may lack.
+//!
 //! A model that makes vectors of texts instead runs in an [`Embedder`]: the same packed batches and
 //! layers, without a cache, and [`embedding`] where the sampler was.
 //!

@@ -8,9 +8,9 @@ use std::process::Command;
 
 /// Crates whose kernels do the work.
 const KERNELS: [&str; 4] = ["candle-core", "candle-nn", "gemm", "rayon"];
-/// Those of a build for CUDA.
-const CUDA_KERNELS: [&str; 4] =
-    ["candle-flash-attn", "candle-flash-attn-v3", "candle-kernels", "cudarc"];
+/// Those that come with a feature.
+const KERNELS_OF_FEATURES: [(&str, &str); 3] =
+    [("flash-attn", "candle-flash-attn"), ("cuda", "candle-kernels"), ("cuda", "cudarc")];
 
 fn main() {
     let cargo = |name: &str| var(name).unwrap_or_default();
@@ -39,10 +39,11 @@ fn main() {
     println!("cargo::rerun-if-changed={}", lock.display());
     println!("cargo::rerun-if-changed=build.rs");
     let lock = std::fs::read_to_string(lock).unwrap_or_default();
-    let has_cuda = features.iter().any(|feature| feature == "cuda");
-    let kernels = KERNELS.iter().chain(CUDA_KERNELS.iter().filter(|_| has_cuda));
+    let has = |feature: &str| features.iter().any(|known| known == feature);
+    let more = KERNELS_OF_FEATURES.into_iter().filter(|(feature, _)| has(feature));
+    let kernels = KERNELS.into_iter().chain(more.map(|(_, name)| name));
     let kernels: Vec<(&str, &str)> =
-        kernels.filter_map(|name| Some((*name, version(&lock, name)?))).collect();
+        kernels.filter_map(|name| Some((name, version(&lock, name)?))).collect();
     let candle = kernels.iter().find(|(name, _)| *name == "candle-core");
     set("CANDLE", candle.map_or("", |(_, version)| version));
     let kernels: Vec<String> = kernels.iter().map(|(name, v)| format!("{name} {v}")).collect();

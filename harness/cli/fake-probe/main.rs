@@ -11,11 +11,12 @@ use std::time::Duration;
 use windtunnel_ledger::attribution::Work;
 use windtunnel_ledger::case::Workload;
 use windtunnel_ledger::environment::Build;
+use windtunnel_ledger::holding::{Held, Occupied};
 use windtunnel_ledger::record::{Digest, Iteration, IterationKind};
 use windtunnel_ledger::timeline::{self, Timeline};
 use windtunnel_ledger::trace::{Mark, Phase};
 use windtunnel_ledger::wire::{Message, Order, PROTOCOL, Phases, Purpose};
-use windtunnel_ledger::{Case, Metric, Nanos};
+use windtunnel_ledger::{Bytes, Case, Metric, Nanos};
 
 mod plant;
 
@@ -66,6 +67,13 @@ fn main() {
         // Has room for two sequences, and by another word for eight.
         "small" | "roomy" => {
             let room = if case.attention == "small" { 2 } else { 8 };
+            if case.shape().batch > room && case.attention == "small" {
+                let held = Held { weights: Bytes(3000), kv: Bytes(1000) };
+                let (free, total) = (Some(Bytes(96)), Some(Bytes(4096)));
+                let devices = vec![Occupied { device: "cuda:0".into(), free, total, held }];
+                let error = "out of memory for the cache; lower `kv_tokens`".into();
+                return say(&Message::Exhausted { error, devices });
+            }
             if case.shape().batch > room {
                 let error = "cannot make the KV pool: out of memory".into();
                 return say(&Message::Failed { error });

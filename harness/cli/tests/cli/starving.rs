@@ -1,6 +1,7 @@
 //! Cases that run out of memory, and what is not tried again for their sake.
 
-use windtunnel_ledger::record::Outcome;
+use windtunnel_ledger::holding::Occupied;
+use windtunnel_ledger::record::{Failure, Outcome};
 
 use crate::sandbox::{FAKE_PROBE, Said, Sandbox};
 
@@ -44,6 +45,17 @@ fn what_is_larger_than_a_case_without_memory_is_skipped_with_the_reason() {
     assert_eq!(outcomes(&sandbox, "run.jsonl"), [&expected[..], &["2x32 measured"]].concat());
     let reason = "skipped: `test/fake/tiny-qwen3/batch=4,depth=32,output=4`, which is no larger, ran out of memory";
     assert!(said.out.contains(reason), "{}", said.out);
+    let failed = "round 1 failed: out of memory for the cache; lower `kv_tokens`";
+    assert!(said.out.contains(failed), "{}", said.out);
+    // What was known of the device's memory at that moment is kept.
+    let records = sandbox.contents().records;
+    let devices = records.iter().find_map(|record| match &record.outcome {
+        Outcome::Failed(Failure::Exhausted { devices, .. }) => Some(devices),
+        _ => None,
+    });
+    let [Occupied { device, free, total, held }] = &devices.unwrap()[..] else { panic!() };
+    assert_eq!((device.as_str(), free.unwrap().0, total.unwrap().0), ("cuda:0", 96, 4096));
+    assert_eq!((held.weights.0, held.kv.0), (3000, 1000));
 }
 
 #[test]
