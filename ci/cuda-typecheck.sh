@@ -2,6 +2,8 @@
 # Checks what is built for CUDA alone, on a machine that has none: `ci/cuda-typecheck.sh [COMMAND…]`,
 # clippy over engine and probe if left out. In the place of nvcc stands a program that makes empty
 # files, so that build scripts end; what it makes can be checked, and neither linked nor started.
+# It shares the target folder of the other lints: 80 seconds of one core after them, 30 after a change of
+# the engine, 150 where nothing was built before.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -147,7 +147,7 @@ fn settings_without_a_meaning_are_refused() {
     assert_snapshot!(refused(&EmbedderConfig { max_pass_tokens: 0, ..config() }), @"`max_pass_tokens` is 0, but nothing is computed without at least 1");
     assert_snapshot!(refused(&EmbedderConfig { max_sequence_length: Some(0), ..config() }), @"`max_sequence_length` is 0, but nothing is computed without at least 1");
     let attention = Choice::Named("flash".into());
-    assert_snapshot!(refused(&EmbedderConfig { attention, ..config() }), @"no attention backend `flash`; known are cpu-flash, naive");
+    assert_snapshot!(refused(&EmbedderConfig { attention, ..config() }), @"no attention backend `flash`; known are cuda-flash, cpu-flash, naive");
 }
 
 #[test]

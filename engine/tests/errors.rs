@@ -91,7 +91,7 @@ fn unknown_names_are_answered_with_the_known_ones() {
     let model = ModelSource::Preset { name: "llama-9".into(), seed: 1 };
     assert_snapshot!(named(refused(&EngineConfig { model, ..config() }), &presets), @"no preset `llama-9`; known are ALL");
     let attention = Choice::Named("flash".into());
-    assert_snapshot!(refused(&EngineConfig { attention, ..config() }), @"no attention backend `flash`; known are cpu-flash, naive");
+    assert_snapshot!(refused(&EngineConfig { attention, ..config() }), @"no attention backend `flash`; known are cuda-flash, cpu-flash, naive");
     assert_snapshot!(named(configured("llama_gqa", "LlamaForCausalLM", "LlamaForAll"), &families), @r#"`MODEL/config.json`: no loader for architectures ["LlamaForAll"]; known are ALL"#);
     assert_snapshot!("paged-0".parse::<KvLayout>().unwrap_err(), @"`paged-0` is not a cache layout; write `contiguous` or `paged-N` with N of at least 1, such as `paged-16`");
     assert_snapshot!("f64".parse::<Dtype>().unwrap_err(), @"`f64` is not a dtype; write `auto`, `f32`, `f16` or `bf16`");
