@@ -183,6 +183,18 @@ fn a_probe_that_is_asked_for_the_roof_measures_it_and_runs_nothing() {
 }
 
 #[test]
+fn the_roof_of_a_gpu_that_a_build_cannot_use_is_refused_in_a_sentence() {
+    let output = Command::new(env!("CARGO_BIN_EXE_windtunnel-probe"))
+        .args(["--until-eof", "--roof=cuda:0"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let told = String::from_utf8(output.stderr).unwrap();
+    insta::assert_snapshot!(told, @"error: this build of the engine, which has no CUDA, cannot run anything on `cuda:0`; choose `cpu:0`, or build with `--features cuda`");
+}
+
+#[test]
 fn an_attribution_tells_where_the_time_of_counted_iterations_went_and_no_sample() {
     let (purpose, phases) = (Purpose::Attribute, Phases::Silent);
     let order = Order { protocol: PROTOCOL, case: case(DECODE), purpose, phases };
