@@ -11,10 +11,11 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::case::{Case, CaseId, Dtype, Workload};
-use crate::metric::Metric;
+use crate::metric::{Metric, Unit};
 use crate::record::{Record, Subject};
 use crate::series::Series;
 use crate::summary::Summary;
+use crate::unit::Bytes;
 
 /// What a machine does at best, as far as a probe found out: in its own process, with its threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +30,20 @@ pub struct Roof {
     pub f32: u64,
     /// Likewise in bf16.
     pub bf16: u64,
+}
+
+/// `18.2 GiB/s read, 21.0 GiB/s copied, 95.0 GFLOP/s in f32 and 60.1 GFLOP/s in bf16 by 2 threads`.
+impl fmt::Display for Roof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Roof { threads, read, copy, f32, bf16 } = *self;
+        let [f32, bf16] = [f32, bf16].map(|rate| Unit::Operations.show(rate as f64));
+        let thread = if threads == 1 { "thread" } else { "threads" };
+        let (read, copy) = (Bytes(read), Bytes(copy));
+        write!(
+            f,
+            "{read}/s read, {copy}/s copied, {f32}/s in f32 and {bf16}/s in bf16 by {threads} {thread}"
+        )
+    }
 }
 
 /// What a token waits for at least.

@@ -15,6 +15,7 @@ use windtunnel_ledger::case::{
     Against, Arrival, Case, CaseId, DeviceMap, Dtype, Files, KvLayout, Lengths, Model, Placement,
     PrefixCache, Quant, Slo, Snapshot, Source, Tolerance, Topology, Workload,
 };
+use windtunnel_ledger::counter::Counter;
 use windtunnel_ledger::holding::Held;
 use windtunnel_ledger::record::{Iteration, IterationKind};
 use windtunnel_ledger::roof::Roof;
@@ -184,7 +185,7 @@ fn an_attribution_tells_where_the_time_of_counted_iterations_went_and_no_sample(
     let [
         Message::Hello { .. },
         Message::Loaded { .. },
-        Message::Attributed { wall, work },
+        Message::Attributed { wall, work, counts },
         Message::End { .. },
     ] = messages.as_slice()
     else {
@@ -198,6 +199,12 @@ fn an_attribution_tells_where_the_time_of_counted_iterations_went_and_no_sample(
     }
     let steps: u64 = work.values().map(|work| work.total().0).sum();
     assert!(steps > 0 && steps <= wall.0, "{steps} ns of steps in {wall}");
+
+    let known = |counter: Counter| counts[&counter].known();
+    assert!(known(Counter::Allocations) > Some(1000), "{counts:?}");
+    assert!(known(Counter::Highest) < known(Counter::Allocated), "{counts:?}");
+    // Those of the kernel are known where it permits that.
+    assert_eq!(counts.len(), 5);
 }
 
 #[test]

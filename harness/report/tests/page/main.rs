@@ -11,6 +11,7 @@ use contents::{begun, case, gate, measured, record, services, spoil, subject, wa
 use windtunnel_ledger::attribution::{Attribution, Work};
 use windtunnel_ledger::case::{Case, CaseId, Placement, Quant, Workload};
 use windtunnel_ledger::conditions::Breach;
+use windtunnel_ledger::counter::{Count, Counter, Counts};
 use windtunnel_ledger::gate::Terms;
 use windtunnel_ledger::holding::{Held, Holding};
 use windtunnel_ledger::metric::Metric;
@@ -379,6 +380,11 @@ fn regressed() -> Contents {
                 attention: "cpu-flash".into(),
                 wall: Nanos(1_000_000),
                 work: BTreeMap::from([("decode".to_owned(), work)]),
+                counts: Counts::from([
+                    (Counter::Allocations, Count::Known(attention / 100)),
+                    (Counter::Highest, Count::Known(attention << 8)),
+                    (Counter::Instructions, Count::Absent("this processor does not tell".into())),
+                ]),
             });
             contents.records.push(round);
         }
