@@ -182,6 +182,7 @@ impl Unit {
             Unit::Count => three_digits(value),
             Unit::Nats if value == 0.0 => "0 nat".to_owned(),
             Unit::Nats if value < 0.01 => format!("{value:.1e} nat"),
+            Unit::Nats if value < 0.09995 => format!("{value:.4} nat"),
             Unit::Nats => format!("{} nat", three_digits(value)),
             Unit::Number if value == 0.0 => "0".to_owned(),
             Unit::Number if value.abs() < 0.01 => format!("{value:.1e}"),

@@ -44,8 +44,8 @@ const RIGHT: i32 = 20;
 /// Room for the ticks' labels.
 const LEFT: u32 = 76;
 const BOTTOM: u32 = 22;
-/// The height of the name of a level above it.
-const ABOVE: i32 = 8;
+/// From a level to the middle of its name.
+const BESIDE: i32 = 9;
 
 /// The plot, if any case has a roof.
 pub(crate) fn roofline(view: &View<'_>) -> Result<Option<RooflinePlot>, Error> {
@@ -119,12 +119,14 @@ fn draw(svg: &mut String, roof: &Roof, levels: &[(&str, Dtype)], dots: &[Dot]) -
         .draw()?;
 
     let at = |intensity: f64, rate: f64| chart.backend_coord(&(intensity, rate));
+    let highest = levels.iter().map(|(_, dtype)| level(*dtype)).fold(0.0, f64::max);
     for (name, dtype) in levels {
         let (ridge, level) = (roof.ridge(*dtype), level(*dtype));
         let line = [at(from, from * read), at(ridge, level), at(to, level)];
         area.draw(&PathElement::new(line, Ink::Muted.stroke(2)))?;
         let (right, y) = at(to, level);
-        let place = (right, y - ABOVE);
+        // Two levels may lie close together: their names keep off each other.
+        let place = (right, if level < highest { y + BESIDE } else { y - BESIDE });
         area.draw(&Text::new((*name).to_owned(), place, ink::value(11.0, Ink::Muted)))?;
     }
     let places: Vec<(i32, i32)> = dots.iter().map(|dot| at(dot.intensity, dot.rate)).collect();
