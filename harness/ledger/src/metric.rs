@@ -139,7 +139,8 @@ pub struct Spec {
 }
 
 /// The unit in which a metric's values are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Unit {
     /// Nanoseconds.
     Nanoseconds,
@@ -193,7 +194,8 @@ impl Unit {
 }
 
 /// Which direction of a metric is good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Better {
     /// More is better: rates.
     Higher,
