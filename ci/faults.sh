@@ -1,32 +1,51 @@
 #!/usr/bin/env bash
 # Shows that the gate finds what is planted in the real engine, and nothing else: unchanged code, then
 # 3, 5, 10 and 20 % more work in decode and in prefill, 64 MiB more memory, a wrong token with faster
-# decoding. `ci/faults.sh [ARGUMENT…]` passes arguments on to `windtunnel gate`; those left out are
-# `gate/decode gate/prefill --filter dtype=bf16 --filter batch=1`. Prints a table; every run is kept
-# in `reports/faults/`.
+# decoding. `ci/faults.sh [ARGUMENT…]` passes arguments on to `windtunnel gate`; left out, they are the
+# scenario `faults`, where a verdict takes minutes. `PLANT='nothing decode=5'` plants these alone. Prints
+# a table, also of how large the change was that the run saw, and keeps every run in `reports/faults/`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=reports/faults
 rm -rf "$out"
 mkdir -p "$out"
-[ $# -gt 0 ] || set -- gate/decode gate/prefill --filter dtype=bf16 --filter batch=1
+[ $# -gt 0 ] || set -- faults
+plant=${PLANT:-nothing nothing decode=3 decode=5 decode=10 decode=20 prefill=3 prefill=5 prefill=10 prefill=20 mebibytes=64 mebibytes=128 wrong-token}
+
+# Of the series that can block and were judged, the one that became worst: its name, by how much, from
+# where to where that may lie, pairs of rounds. Only the first field of a line may hold commas.
+worst() {
+  awk -F, '
+    NR > 1 && $(NF-8) == "blocks" && $(NF-5) != "" && (name == "" || $(NF-5) > most) {
+      most = $(NF-5) + 0; name = $(NF-12); low = $(NF-4); high = $(NF-3); pairs = $NF
+    }
+    END {
+      if (name == "") print "– | – | – | –"
+      else printf "%s | %+.1f %% | %+.1f to %+.1f %% | %d", name, 100 * most, 100 * low, 100 * high, pairs
+    }'
+}
 
 # Both sides have the feature: they differ in nothing but what is planted.
 cargo build --release --quiet --package windtunnel
 cargo build --release --quiet --package windtunnel-probe --features faults
 probe=target/release/windtunnel-probe
-cp "$probe" "$out/base"
 
-echo "| planted | verdict | exit | rounds | minutes |"
-echo "|---|---|--:|--:|--:|"
-for words in "" decode={3,5,10,20} prefill={3,5,10,20} mebibytes={64,128} "wrong-token"; do
-  name=${words:-nothing}
+echo "| planted | verdict | exit | worst series | worse by | interval | pairs | minutes |"
+echo "|---|---|--:|---|--:|--:|--:|--:|"
+number=0
+for words in $plant; do
+  number=$((number + 1))
+  name=$number-$words
+  cp "$probe" "$out/base"
   cp "$probe" "$out/head"
-  [ -z "$words" ] || printf '\n#plant %s' "$words" >> "$out/head"
+  [ "$words" = nothing ] || printf '\n#plant %s' "$words" >> "$out/head"
+  # A wrong token comes with a gain: the base is the slower one.
+  [ "$words" != wrong-token ] || printf '\n#plant decode=10' >> "$out/base"
   begun=$SECONDS code=0
   target/release/windtunnel --quiet gate "$@" --base "probe:$out/base" --subject "probe:$out/head" \
-    --out "$out/$name.jsonl" > "$out/$name.txt" || code=$?
+    --out "$out/$name/run.jsonl" > "$out/$name.txt" || code=$?
   verdict=$(sed -n 's/^verdict: //p' "$out/$name.txt")
-  rounds=$(($(wc -l < "$out/$name.jsonl") - 1))
-  echo "| $name | $verdict | $code | $rounds | $(((SECONDS - begun) / 60)):$(printf %02d $(((SECONDS - begun) % 60))) |"
+  worst=$(target/release/windtunnel compare "$out/$name/run.jsonl" --format csv | worst)
+  took=$((SECONDS - begun))
+  echo "| $words | $verdict | $code | $worst | $((took / 60)):$(printf %02d $((took % 60))) |"
 done

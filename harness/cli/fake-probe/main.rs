@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use windtunnel_ledger::attribution::Work;
 use windtunnel_ledger::case::Workload;
+use windtunnel_ledger::counter::{Count, Counter, Counts};
 use windtunnel_ledger::environment::Build;
 use windtunnel_ledger::holding::{Held, Occupied};
 use windtunnel_ledger::record::{Digest, Iteration, IterationKind};
@@ -184,7 +185,12 @@ fn attributed() -> Message {
     let stages = stages.map(|(stage, time)| (stage.to_owned(), Nanos(time)));
     let work = Work { count: 10, tokens: 10, stages: stages.into_iter().collect() };
     let wall = Nanos(work.total().0 + 5_000_000);
-    Message::Attributed { wall, work: [("decode".to_owned(), work)].into_iter().collect() }
+    let counts = Counts::from([
+        (Counter::Allocations, Count::Known(1200)),
+        (Counter::Highest, Count::Known(3 << 20)),
+        (Counter::Instructions, Count::Absent("this processor does not tell".to_owned())),
+    ]);
+    Message::Attributed { wall, work: [("decode".to_owned(), work)].into(), counts }
 }
 
 /// Holds 64 MiB for a while, and says so.

@@ -52,6 +52,8 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Keep measurements for later changes to be held to, and decide which of them count
     Baseline(BaselineArgs),
+    /// Print the numbers of a run again, as a table or for other programs
+    Show(ShowArgs),
     /// Put two subjects side by side: medians, ratio, spread, verdicts
     Compare(CompareArgs),
     /// Show where the time of a case went, in one subject or in two side by side
@@ -150,9 +152,24 @@ pub(crate) struct RunArgs {
         conflicts_with_all = ["scenarios", "models", "filters", "rounds", "subjects", "attribute", "probe", "features", "shard", "out"]
     )]
     pub(crate) resume: Option<Option<PathBuf>>,
+
     /// Repeat rounds that were measured under conditions that this policy forbids, as `ci/gate.toml`
     #[arg(long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
+
+    /// How to print the numbers
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// The run: its folder, its file or its name below `reports`; left out, the newest
+    pub(crate) run: Option<String>,
+
+    /// How to print the numbers
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
 }
 
 #[derive(Debug, Args)]
@@ -336,6 +353,10 @@ pub(crate) struct CompareArgs {
 
     /// The head; left out, the first and the last subject of the base's run are compared
     pub(crate) head: Option<String>,
+
+    /// How to print the verdicts
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
 }
 
 #[derive(Debug, Args)]
@@ -376,20 +397,33 @@ pub(crate) struct JudgeArgs {
     pub(crate) files: Vec<PathBuf>,
 
     /// How to print the verdicts
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Table)]
-    pub(crate) format: Format,
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = JudgeFormat::Table)]
+    pub(crate) format: JudgeFormat,
 
     /// What a series that could not be decided does to the exit code
     #[arg(long, value_name = "EFFECT", value_enum, default_value_t = Undecided::Blocks)]
     pub(crate) inconclusive: Undecided,
 }
 
-/// How to print verdicts.
+/// How to print verdicts on samples.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Format {
+pub(crate) enum JudgeFormat {
     /// For people
     Table,
     /// For programs: an object with one entry for each series
+    Json,
+}
+
+/// How to print numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people, with notes
+    Table,
+    /// For documents
+    Markdown,
+    /// For spreadsheets: a line for each series
+    Csv,
+    /// For programs: an object for each series
     Json,
 }
 

@@ -11,8 +11,9 @@ use windtunnel_ledger::record::{Record, Subject};
 use windtunnel_ledger::store::{self, Contents};
 use windtunnel_ledger::verdict::Verdict;
 
-use crate::args::CompareArgs;
+use crate::args::{CompareArgs, Format};
 use crate::runs::find_run;
+use crate::show::Data;
 use crate::workspace::Workspace;
 use crate::{baseline, calibrate, exit, gate, show, upstream};
 
@@ -42,8 +43,6 @@ pub(crate) fn side_by_side(workspace: &Workspace, args: &CompareArgs) -> Result<
         }
     };
     let pairs = compare(&base.records, &head.records);
-    show::result(&show::comparison(&base.name, &head.name, &pairs))?;
-
     let policy = gate::read_policy(workspace, args.policy.as_deref())?;
     let known = head.records.last().map(|record| record.environment.machine.key());
     let floors =
@@ -55,7 +54,15 @@ pub(crate) fn side_by_side(workspace: &Workspace, args: &CompareArgs) -> Result<
         ..Terms::of(policy)
     };
     let report = windtunnel_ledger::gate::compare(&base.records, &head.records, &terms);
-    show::result(&format!("\n{}", show::verdicts_of(&report)))?;
+    show::result(&match args.format {
+        Format::Table => {
+            let comparison = show::comparison(&base.name, &head.name, &pairs);
+            format!("{comparison}\n{}", show::verdicts_of(&report, show::Ink::of_stdout()))
+        }
+        Format::Markdown => gate::summary::of_two(&head.name, &base.name, None, &report) + ".\n",
+        Format::Csv => show::judged(&report, Data::Csv)?,
+        Format::Json => show::judged(&report, Data::Json)?,
+    })?;
     let has_rows =
         |pair: &Pair| matches!(&pair.comparison, Comparison::Rows(rows) if !rows.is_empty());
     Ok(match () {
@@ -83,14 +90,16 @@ fn policies(base: &Side, head: &Side) -> Option<Policies> {
 }
 
 /// Shows the subjects of a run beside its first one, and tells whether one of them is broken.
-pub(crate) fn subjects(contents: &Contents) -> Result<bool> {
+pub(crate) fn subjects(contents: &Contents, format: Format) -> Result<bool> {
     let [base, heads @ ..] = contents.run.subjects.as_slice() else { return Ok(false) };
     let base = Side::of(contents, &base.name)?;
     let mut broken = false;
     for head in heads {
         let head = Side::of(contents, &head.name)?;
         let pairs = compare(&base.records, &head.records);
-        show::result(&format!("\n{}", show::comparison(&base.name, &head.name, &pairs)))?;
+        if format == Format::Table {
+            show::result(&format!("\n{}", show::comparison(&base.name, &head.name, &pairs)))?;
+        }
         broken |= pairs.iter().any(Pair::is_broken);
     }
     Ok(broken)

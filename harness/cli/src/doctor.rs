@@ -21,11 +21,12 @@ mod tools;
 use std::time::Duration;
 
 use anyhow::Result;
+use windtunnel_ledger::roof::{PROCESSOR, Roof};
 
 use crate::args::DoctorArgs;
 use crate::progress::Progress;
 use crate::workspace::Workspace;
-use crate::{exit, show};
+use crate::{exit, roof, show};
 
 pub(crate) use patient::Patient;
 
@@ -42,6 +43,7 @@ pub(crate) fn doctor(workspace: &Workspace, args: &DoctorArgs, progress: Progres
             );
         }
         patient.noise = Some(noise::measure(NOISE));
+        patient.roof = roof(workspace, &patient);
     }
     let diagnosis = examine(&patient);
     show::result(&match args.json {
@@ -49,6 +51,15 @@ pub(crate) fn doctor(workspace: &Workspace, args: &DoctorArgs, progress: Progres
         false => show::diagnosis(&patient, &diagnosis, show::Ink::of_stdout()),
     })?;
     Ok(if diagnosis.can_measure() { exit::PASS } else { exit::INVALID })
+}
+
+/// What the newest probe can do at best, as every run finds out of its own.
+fn roof(workspace: &Workspace, patient: &Patient) -> Result<Roof, &'static str> {
+    let Some(probe) = patient.tools.probes.first() else {
+        return Err("no probe was built yet: `windtunnel run smoke` builds one");
+    };
+    roof::of(workspace, probe, &patient.machine.boot, PROCESSOR)
+        .ok_or("the newest probe does not tell")
 }
 
 /// How bad a finding is, the worst first.
@@ -209,6 +220,7 @@ pub(crate) const CHECKS: &[Check] = &[
     Check { name: "governor", group: Group::Processor, examine: processor::governor },
     Check { name: "turbo", group: Group::Processor, examine: processor::turbo },
     Check { name: "smt", group: Group::Processor, examine: processor::smt },
+    Check { name: "roof", group: Group::Processor, examine: processor::roof },
     Check { name: "power", group: Group::Processor, examine: processor::power },
     Check { name: "clock-source", group: Group::Processor, examine: processor::clock_source },
     Check { name: "free-memory", group: Group::Memory, examine: memory::free },

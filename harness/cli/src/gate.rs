@@ -25,7 +25,7 @@ mod annotations;
 mod document;
 mod junit;
 pub(crate) mod stored;
-mod summary;
+pub(crate) mod summary;
 
 /// The policy that applies where a workspace has none of its own.
 const POLICY: &str = include_str!("../../../ci/gate.toml");
@@ -196,7 +196,7 @@ pub(crate) fn publish(path: &Path, contents: &Contents, terms: &Terms) -> Result
     write(&path.with_file_name(named(path, "summary.md")), &summary::markdown(contents, &report))?;
     write(&path.with_file_name(named(path, "junit.xml")), &junit::xml(&contents.run, &report))?;
     write(&path.with_file_name(named(path, "gate.json")), &document::json(contents, &report)?)?;
-    show::result(&show::ruling(&contents.run, &report))?;
+    show::result(&show::ruling(&contents.run, &report, show::Ink::of_stdout()))?;
     show::result(&format!("report: {}\n", show::path(&page)))?;
     Ok(code_of(&report))
 }

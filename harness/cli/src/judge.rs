@@ -8,7 +8,7 @@ use windtunnel_ledger::compare::Side;
 use windtunnel_ledger::judge::{Judgement, judge};
 use windtunnel_ledger::verdict::Verdict;
 
-use crate::args::{Format, JudgeArgs, Undecided};
+use crate::args::{JudgeArgs, JudgeFormat, Undecided};
 use crate::{exit, show};
 
 mod samples;
@@ -39,8 +39,8 @@ pub(crate) struct Judged {
 pub(crate) fn samples_of(args: &JudgeArgs) -> Result<u8> {
     let families = families(samples::read(&args.files)?);
     match args.format {
-        Format::Table => show::result(&show::verdicts(&families))?,
-        Format::Json => show::result(&json(&families)?)?,
+        JudgeFormat::Table => show::result(&show::verdicts(&families))?,
+        JudgeFormat::Json => show::result(&json(&families)?)?,
     }
     let verdicts = families.iter().flat_map(|family| &family.series);
     let verdict = Verdict::on_all(verdicts.map(|judged| judged.judgement.verdict));

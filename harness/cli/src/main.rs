@@ -40,7 +40,7 @@ mod upstream;
 mod watch;
 mod workspace;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -49,7 +49,7 @@ use windtunnel_ledger::record::Outcome;
 use windtunnel_ledger::store::{self, Contents, StoreError};
 use windtunnel_ledger::summary::{Caveat, Summary, summarise};
 
-use args::{Cli, Command, ReportArgs, RunArgs, Selection};
+use args::{Cli, Command, Format, ReportArgs, RunArgs, Selection, ShowArgs};
 use lock::{Patience, Queue};
 use plan::Plan;
 use progress::{Progress, Voice};
@@ -90,6 +90,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         }
         Command::Doctor(args) => doctor::doctor(&workspace, &args, Progress::choose(voice)),
         Command::Baseline(args) => baseline::baseline(&workspace, &args, Progress::choose(voice)),
+        Command::Show(args) => numbers(&workspace, &args),
         Command::Compare(args) => compare::side_by_side(&workspace, &args),
         Command::Explain(args) => explain::explain(&workspace, &args),
         Command::ExplainVerdict(args) => explain_verdict::verdict(&workspace, &args),
@@ -145,9 +146,14 @@ fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<
     let contents = Contents { run, records, torn: false };
     // The page first: nothing that happens to the reader of the table can cost it.
     let page = write_report(&contents, &page_of(&path))?;
-    show::result(&show::records(&contents.run, &contents.records))?;
-    let broken = compare::subjects(&contents)?;
-    show::result(&format!("\nreport: {}\n", show::path(&page)))?;
+    show::result(&show::run(&contents, args.format)?)?;
+    let broken = compare::subjects(&contents, args.format)?;
+    let page = format!("\nreport: {}", show::path(&page));
+    match args.format {
+        Format::Table => show::result(&(page + "\n"))?,
+        // What goes into a file or a program holds numbers alone.
+        Format::Markdown | Format::Csv | Format::Json => progress.note(page.trim_start()),
+    }
     Ok(if broken { exit::BROKEN } else { code_of(&contents) })
 }
 
@@ -166,16 +172,26 @@ fn code_of(contents: &Contents) -> u8 {
     }
 }
 
-fn report(workspace: &Workspace, args: &ReportArgs) -> Result<u8> {
-    let path = match &args.run {
-        Some(run) => find_run(workspace, run)?,
+fn numbers(workspace: &Workspace, args: &ShowArgs) -> Result<u8> {
+    let contents = store::read(&run_or_newest(workspace, args.run.as_deref())?)?;
+    show::result(&show::run(&contents, args.format)?)?;
+    Ok(exit::PASS)
+}
+
+fn run_or_newest(workspace: &Workspace, run: Option<&str>) -> Result<PathBuf> {
+    match run {
+        Some(run) => find_run(workspace, run),
         None => newest_runs(&workspace.reports()).into_iter().next().with_context(|| {
             format!(
                 "there is no run below `{}`: measure one with `windtunnel run`",
                 workspace.reports().display()
             )
-        })?,
-    };
+        }),
+    }
+}
+
+fn report(workspace: &Workspace, args: &ReportArgs) -> Result<u8> {
+    let path = run_or_newest(workspace, args.run.as_deref())?;
     let page = args.out.clone().unwrap_or_else(|| page_of(&path));
     let page = write_report(&store::read(&path)?, &page)?;
     show::result(&format!("report: {}\n", show::path(&page)))?;

@@ -17,27 +17,32 @@ use crate::plan::Plan;
 
 mod baseline;
 mod calibration;
+mod data;
 mod doctor;
 mod explanation;
 mod gate;
 mod hub;
+mod ink;
 mod percentiles;
 mod results;
 mod roof;
+mod sheet;
 mod stages;
 mod upstream;
 mod verdicts;
 
 pub(crate) use baseline::{baseline, baselines};
 pub(crate) use calibration::calibration;
-pub(crate) use doctor::{Ink, diagnosis};
+pub(crate) use data::{Data, judged};
+pub(crate) use doctor::diagnosis;
 pub(crate) use explanation::explanation;
 pub(crate) use gate::{
     census, control, numbers, origin, row_in_words, row_verdict, ruling, verdict_in_words,
     verdicts_of,
 };
 pub(crate) use hub::fetched;
-pub(crate) use results::records;
+pub(crate) use ink::Ink;
+pub(crate) use results::{records, run};
 pub(crate) use stages::{stages, stages_of_two};
 pub(crate) use upstream::{commit, commits, status};
 pub(crate) use verdicts::verdicts;

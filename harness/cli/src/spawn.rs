@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use windtunnel_ledger::attribution::{Attribution, Work};
 use windtunnel_ledger::case::Case;
+use windtunnel_ledger::counter::Counts;
 use windtunnel_ledger::environment::Build;
 use windtunnel_ledger::record::{Failure, IterationKind, Outcome, Samples};
 use windtunnel_ledger::trace::{Mark, Trace, Watched};
@@ -169,10 +170,10 @@ fn complete(samples: Samples, case: &Case) -> Outcome {
 }
 
 /// Where the time went by what a probe said, if it did.
-fn attributed(samples: Samples, said: Option<(Nanos, BTreeMap<String, Work>)>) -> Outcome {
+fn attributed(samples: Samples, said: Option<Whereabouts>) -> Outcome {
     match said {
-        Some((wall, work)) => {
-            Outcome::Attributed(Attribution { attention: samples.attention, wall, work })
+        Some((wall, work, counts)) => {
+            Outcome::Attributed(Attribution { attention: samples.attention, wall, work, counts })
         }
         None => {
             let error = "this probe does not know how to tell where the time goes: build it from a revision that does, or leave out `--attribute`";
@@ -308,13 +309,16 @@ fn cut(line: &[u8]) -> String {
     short
 }
 
+/// Where the time went, and what was counted meanwhile, as a child says it.
+type Whereabouts = (Nanos, BTreeMap<String, Work>, Counts);
+
 /// What a child has said so far.
 #[derive(Default)]
 struct Said {
     build: Option<Build>,
     samples: Option<Samples>,
     /// Where the time went, if it was asked.
-    attributed: Option<(Nanos, BTreeMap<String, Work>)>,
+    attributed: Option<Whereabouts>,
     marks: Vec<Mark>,
 }
 
@@ -383,8 +387,8 @@ impl Said {
                 (Message::Iteration(iteration), Some(samples)) => {
                     samples.iterations.push(iteration)
                 }
-                (Message::Attributed { wall, work }, Some(_)) => {
-                    self.attributed = Some((wall, work));
+                (Message::Attributed { wall, work, counts }, Some(_)) => {
+                    self.attributed = Some((wall, work, counts));
                 }
                 (Message::End { values }, Some(_)) => {
                     let mut samples = self.samples.take().expect("matched above");

@@ -8,13 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::counter::Counts;
 use crate::unit::Nanos;
 
 /// The stage of what no other stage claims.
 pub const OTHER: &str = "other";
 
 /// Where the time of a round went, summed over the iterations that count.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attribution {
     /// The attention backend that ran.
     pub attention: String,
@@ -22,6 +23,9 @@ pub struct Attribution {
     pub wall: Nanos,
     /// What the engine did, by the engine's word for it: `prefill`, `decode`, `embed`.
     pub work: BTreeMap<String, Work>,
+    /// What was counted in the last iteration, in and beside the engine.
+    #[serde(default, skip_serializing_if = "Counts::is_empty")]
+    pub counts: Counts,
 }
 
 /// One kind of work.

@@ -31,6 +31,7 @@ pub mod calibration;
 pub mod case;
 pub mod compare;
 pub mod conditions;
+pub mod counter;
 pub mod environment;
 pub mod fidelity;
 pub mod gate;

@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use crate::attribution::Attribution;
+use crate::counter::{Count, Counter};
 use crate::metric::Metric;
 use crate::record::Samples;
 use crate::trace::{Gauge, Trace, Track};
@@ -49,9 +51,14 @@ impl fmt::Display for Amount {
     }
 }
 
-/// The memory of a round that was measured.
+/// The memory of a round that was measured. What its steps allocate is not counted while they are
+/// timed: it is known if the case was also run to see where its time goes.
 #[must_use]
-pub fn lines(samples: &Samples, trace: Option<&Trace>) -> Vec<Line> {
+pub fn lines(
+    samples: &Samples,
+    trace: Option<&Trace>,
+    attribution: Option<&Attribution>,
+) -> Vec<Line> {
     let mut lines = Vec::new();
     for track in trace.into_iter().flat_map(Trace::gpus) {
         lines.push(Line {
@@ -73,10 +80,7 @@ pub fn lines(samples: &Samples, trace: Option<&Trace>) -> Vec<Line> {
         parts: vec![
             ("weights", told(Metric::WeightBytes, "the probe did not tell")),
             ("KV pool", told(Metric::KvBytes, "the probe did not tell")),
-            (
-                "activations",
-                Amount::Unavailable("the engine does not count what a step allocates".to_owned()),
-            ),
+            ("beside them, in an iteration", allocated(attribution)),
         ],
     });
     let sampled = match trace.and_then(Trace::process) {
@@ -91,6 +95,18 @@ pub fn lines(samples: &Samples, trace: Option<&Trace>) -> Vec<Line> {
         ],
     });
     lines
+}
+
+/// The most that was held at once beside weights and pool.
+fn allocated(attribution: Option<&Attribution>) -> Amount {
+    let Some(attribution) = attribution else {
+        return Amount::Unavailable("`--attribute` counts it".to_owned());
+    };
+    match attribution.counts.get(&Counter::Highest) {
+        Some(Count::Known(bytes)) => Amount::Exact(Bytes(*bytes)),
+        Some(Count::Absent(reason)) => Amount::Unavailable(reason.clone()),
+        None => Amount::Unavailable("the probe did not tell".to_owned()),
+    }
 }
 
 fn seen(track: &Track, gauge: Gauge) -> Amount {
@@ -111,12 +127,12 @@ mod tests {
     use crate::record::tests::record;
     use crate::trace::{Recorder, Watched};
 
-    fn text(trace: Option<&Trace>) -> String {
+    fn text(trace: Option<&Trace>, attribution: Option<&Attribution>) -> String {
         let Outcome::Measured(mut samples) = record(".", "a", 1, &[1.0]).outcome else {
             unreachable!()
         };
         samples.once.extend([(Metric::WeightBytes, 4096.0), (Metric::PeakRss, 8192.0)]);
-        let lines = lines(&samples, trace).into_iter().flat_map(|line| {
+        let lines = lines(&samples, trace, attribution).into_iter().flat_map(|line| {
             let part = move |(name, amount)| format!("{}, {name}: {amount}\n", line.name);
             line.parts.into_iter().map(part).collect::<Vec<_>>()
         });
@@ -130,14 +146,29 @@ mod tests {
         recorder.look(Nanos(20_000_000), vec![(Gauge::Rss, Ok(7))]);
         let trace = Trace { tracks: vec![recorder.finish()], ..Trace::default() };
         assert_eq!(
-            text(Some(&trace)),
+            text(Some(&trace), None),
             "engine's account, weights: 4.00 KiB\n\
              engine's account, KV pool: not available: the probe did not tell\n\
-             engine's account, activations: not available: the engine does not count what a step allocates\n\
+             engine's account, beside them, in an iteration: not available: `--attribute` counts it\n\
              host, highest RSS: 8.00 KiB\n\
              host, RSS as seen: ≥ 7.00 KiB (seen every 20.0 ms)\n"
         );
-        assert!(text(None).ends_with("host, RSS as seen: not available: nobody watched\n"));
+        assert!(text(None, None).ends_with("host, RSS as seen: not available: nobody watched\n"));
+    }
+
+    #[test]
+    fn what_an_iteration_allocates_is_known_from_its_attribution() {
+        let with = |count: Option<Count>| {
+            let counts = count.into_iter().map(|count| (Counter::Highest, count)).collect();
+            let attribution = Attribution { counts, ..Attribution::default() };
+            let text = text(None, Some(&attribution));
+            text.lines().find(|line| line.contains("beside them")).unwrap().to_owned()
+        };
+        let line = "engine's account, beside them, in an iteration: ";
+        assert_eq!(with(Some(Count::Known(4096))), format!("{line}4.00 KiB"));
+        let absent = with(Some(Count::Absent("no allocator of ours".into())));
+        assert_eq!(absent, format!("{line}not available: no allocator of ours"));
+        assert_eq!(with(None), format!("{line}not available: the probe did not tell"));
     }
 
     #[test]
@@ -149,7 +180,7 @@ mod tests {
         ];
         recorder.look(Nanos(0), look);
         let trace = Trace { tracks: vec![recorder.finish()], ..Trace::default() };
-        let text = text(Some(&trace));
+        let text = text(Some(&trace), None);
         assert!(text.starts_with(
             "device, in use by all: ≥ 2.00 MiB (seen every 40.0 ms)\n\
              device, kept by the driver: not available: it was not seen\n\

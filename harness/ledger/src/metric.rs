@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::unit::{Bytes, Nanos, Rate, three_digits};
+use crate::unit::{Bytes, Nanos, Rate, prefixed, three_digits};
 
 /// One kind of measured value. Values are stored as `f64` in the metric's [`Unit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -139,7 +139,8 @@ pub struct Spec {
 }
 
 /// The unit in which a metric's values are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Unit {
     /// Nanoseconds.
     Nanoseconds,
@@ -163,8 +164,38 @@ pub enum Unit {
     Number,
 }
 
+impl Unit {
+    /// A value in this unit as a person reads it.
+    #[must_use]
+    pub fn show(self, value: f64) -> String {
+        match self {
+            // What grows may shrink: the difference of two times or sizes has a sign.
+            Unit::Nanoseconds | Unit::Bytes if value <= -0.5 => format!("-{}", self.show(-value)),
+            Unit::Nanoseconds => Nanos(value.round() as u64).to_string(),
+            Unit::Bytes => Bytes(value.round() as u64).to_string(),
+            Unit::TokensPerSecond => Rate(value).to_string(),
+            Unit::RequestsPerSecond => format!("{} req/s", three_digits(value)),
+            Unit::Share if value > 0.0 && value < 1e-4 => format!("{:.1e} %", value * 100.0),
+            Unit::Share => format!("{} %", three_digits(value * 100.0)),
+            Unit::Ratio => three_digits(value),
+            Unit::Operations => operations(value),
+            Unit::Count if value.fract() == 0.0 => format!("{value:.0}"),
+            Unit::Count => three_digits(value),
+            Unit::Nats if value == 0.0 => "0 nat".to_owned(),
+            Unit::Nats if value < 0.01 => format!("{value:.1e} nat"),
+            Unit::Nats if value < 0.09995 => format!("{value:.4} nat"),
+            Unit::Nats => format!("{} nat", three_digits(value)),
+            Unit::Number if value == 0.0 => "0".to_owned(),
+            Unit::Number if value.abs() < 0.01 => format!("{value:.1e}"),
+            Unit::Number if value.abs() < 1000.0 => format!("{value:.3}"),
+            Unit::Number => format!("{value:.0}"),
+        }
+    }
+}
+
 /// Which direction of a metric is good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Better {
     /// More is better: rates.
     Higher,
@@ -423,27 +454,7 @@ impl Metric {
     /// A value of this metric as a person reads it, with its unit.
     #[must_use]
     pub fn show(self, value: f64) -> String {
-        match self.spec().unit {
-            // What grows may shrink: the difference of two times or sizes has a sign.
-            Unit::Nanoseconds | Unit::Bytes if value <= -0.5 => format!("-{}", self.show(-value)),
-            Unit::Nanoseconds => Nanos(value.round() as u64).to_string(),
-            Unit::Bytes => Bytes(value.round() as u64).to_string(),
-            Unit::TokensPerSecond => Rate(value).to_string(),
-            Unit::RequestsPerSecond => format!("{} req/s", three_digits(value)),
-            Unit::Share if value > 0.0 && value < 1e-4 => format!("{:.1e} %", value * 100.0),
-            Unit::Share => format!("{} %", three_digits(value * 100.0)),
-            Unit::Ratio => three_digits(value),
-            Unit::Operations => operations(value),
-            Unit::Count if value.fract() == 0.0 => format!("{value:.0}"),
-            Unit::Count => three_digits(value),
-            Unit::Nats if value == 0.0 => "0 nat".to_owned(),
-            Unit::Nats if value < 0.01 => format!("{value:.1e} nat"),
-            Unit::Nats => format!("{} nat", three_digits(value)),
-            Unit::Number if value == 0.0 => "0".to_owned(),
-            Unit::Number if value.abs() < 0.01 => format!("{value:.1e}"),
-            Unit::Number if value.abs() < 1000.0 => format!("{value:.3}"),
-            Unit::Number => format!("{value:.0}"),
-        }
+        self.spec().unit.show(value)
     }
 
     /// By how much `head` is worse than `base`: positive is worse, whatever the metric's direction and
@@ -463,10 +474,8 @@ impl Metric {
 
 /// Floating-point operations, as a person reads them.
 fn operations(value: f64) -> String {
-    const STEPS: [(f64, &str); 4] = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
-    let step = STEPS.iter().find(|(step, _)| value >= *step);
-    let (scale, prefix) = step.copied().unwrap_or((1.0, ""));
-    format!("{} {prefix}FLOP", three_digits(value / scale))
+    let (value, prefix) = prefixed(value);
+    format!("{} {prefix}FLOP", three_digits(value))
 }
 
 impl fmt::Display for Metric {

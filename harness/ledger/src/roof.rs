@@ -11,10 +11,11 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::case::{Case, CaseId, Dtype, Placement, Workload};
-use crate::metric::Metric;
+use crate::metric::{Metric, Unit};
 use crate::record::{Record, Subject};
 use crate::series::Series;
 use crate::summary::Summary;
+use crate::unit::Bytes;
 
 /// What a machine does at best, as far as a probe found out: in its own process, with its threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +33,21 @@ pub struct Roof {
     /// Multiprocessors of the GPU that this is the roof of; none for that of the processor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub multiprocessors: Option<u32>,
+}
+
+/// `18.2 GiB/s read, 21.0 GiB/s copied, 95.0 GFLOP/s in f32 and 60.1 GFLOP/s in bf16 by 2 threads`.
+impl fmt::Display for Roof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Roof { threads, read, copy, f32, bf16, multiprocessors } = *self;
+        let [f32, bf16] = [f32, bf16].map(|rate| Unit::Operations.show(rate as f64));
+        let (read, copy) = (Bytes(read), Bytes(copy));
+        write!(f, "{read}/s read, {copy}/s copied, {f32}/s in f32 and {bf16}/s in bf16 by ")?;
+        match (multiprocessors, threads) {
+            (Some(multiprocessors), _) => write!(f, "a GPU of {multiprocessors} multiprocessors"),
+            (None, 1) => f.write_str("1 thread"),
+            (None, threads) => write!(f, "{threads} threads"),
+        }
+    }
 }
 
 /// What a token waits for at least.

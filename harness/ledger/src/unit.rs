@@ -105,6 +105,15 @@ pub(crate) fn three_digits(value: f64) -> String {
     }
 }
 
+/// `value` over the greatest power of a thousand that it reaches in three digits, and the prefix of
+/// that.
+pub(crate) fn prefixed(value: f64) -> (f64, &'static str) {
+    const STEPS: [(f64, &str); 4] = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
+    let step = STEPS.into_iter().find(|(step, _)| value >= 0.9995 * step);
+    let (scale, prefix) = step.unwrap_or((1.0, ""));
+    (value / scale, prefix)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

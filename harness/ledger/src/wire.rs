@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attribution::Work;
 use crate::case::{Case, Dtype};
+use crate::counter::Counts;
 use crate::environment::Build;
 use crate::holding::{Holding, Occupied};
 use crate::metric::Metric;
@@ -120,6 +121,9 @@ pub enum Message {
         wall: Nanos,
         /// Where the engine's part of it went.
         work: BTreeMap<String, Work>,
+        /// What was counted in the last iteration.
+        #[serde(default, skip_serializing_if = "Counts::is_empty")]
+        counts: Counts,
     },
     /// All is done and everything was said.
     End {

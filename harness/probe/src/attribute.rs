@@ -8,10 +8,12 @@ use windtunnel_engine::{Account, Attribution};
 use windtunnel_ledger::Nanos;
 use windtunnel_ledger::attribution::Work;
 use windtunnel_ledger::case::Case;
+use windtunnel_ledger::counter::Counts;
 use windtunnel_ledger::record::IterationKind;
 use windtunnel_ledger::wire::Message;
 
 use crate::clock::Clock;
+use crate::count::Tally;
 use crate::measure::{self, Say};
 
 /// Runs `case`, says where the time of its iterations went, and returns the last thing to say.
@@ -23,6 +25,9 @@ pub fn case(case: &Case, say: &mut Say<'_>) -> Result<Message> {
     let attribution = Attribution::default();
     tracing::subscriber::set_global_default(attribution.clone())
         .context("somebody else listens to the engine in this process")?;
+    // Before the threads are started that it is to count.
+    let mut tally = Tally::new();
+    let mut counts = Counts::new();
     let clock = Clock::start();
     let mut begun = clock.now();
     let mut wall = Nanos(0);
@@ -30,26 +35,31 @@ pub fn case(case: &Case, say: &mut Say<'_>) -> Result<Message> {
     let last = measure::case(case, &mut |message| match message {
         // Everything since the iteration before it was done.
         Message::Iteration(iteration) => {
-            let (accounts, now) = (attribution.take(), clock.now());
+            let now = clock.now();
+            let of_iteration = tally.end();
+            let accounts = attribution.take();
             if iteration.kind == IterationKind::Timed {
                 wall = Nanos(wall.0 + now.since(begun).0);
                 for (kind, account) in accounts {
                     work.entry(kind.name().to_owned()).or_default().add(&told(&account));
                 }
             }
+            counts = of_iteration;
+            tally.begin();
             begun = clock.now();
             Ok(())
         }
         Message::Loaded { .. } => {
             say(message)?;
             attribution.take();
+            tally.begin();
             begun = clock.now();
             Ok(())
         }
         _ => say(message),
     })?;
     if let Message::End { .. } = last {
-        say(&Message::Attributed { wall, work })?;
+        say(&Message::Attributed { wall, work, counts })?;
     }
     Ok(last)
 }

@@ -9,11 +9,14 @@
 //! - [`drive`] steps an engine and notes when each token came; [`caller`] reads what one on a thread
 //!   of its own answers;
 //! - [`traffic`] makes the requests, all of them drawn from the seed of the case;
+//! - [`mod@count`] counts what is not timed, [`allocations`] among it;
 //! - [`process`] asks the system about this process.
 
+pub mod allocations;
 pub mod attribute;
 pub mod caller;
 pub mod clock;
+pub mod count;
 mod draw;
 pub mod drive;
 #[cfg(feature = "faults")]

@@ -13,7 +13,11 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use windtunnel_ledger::roof::PROCESSOR;
 use windtunnel_ledger::wire::{Message, PROTOCOL, Phases, Purpose};
+use windtunnel_probe::allocations::Counting;
 use windtunnel_probe::{attribute, measure, process, roof};
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
 
 fn main() -> ExitCode {
     match run() {

@@ -54,6 +54,8 @@ pub fn render(contents: &Contents) -> Result<String, Error> {
     let view = View::of(contents);
     let drawn = Drawn {
         plots: plot::plots(&view)?,
+        trade_offs: plot::trade_offs(&view)?,
+        roofline: plot::roofline(&view)?,
         services: plot::services(&view)?,
         traces: plot::traces(&view)?,
         ruled: plot::ruled(&view)?,

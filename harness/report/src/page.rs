@@ -11,6 +11,7 @@ mod results;
 mod roof;
 mod rounds;
 mod service;
+mod stages;
 mod trade_off;
 mod verdicts;
 
@@ -41,8 +42,9 @@ pub(crate) fn page(view: &View<'_>, drawn: &Drawn) -> Markup {
         verdicts::section(view, &drawn.ruled),
         comparison::section(view),
         results::section(view),
-        trade_off::section(view),
-        roof::section(view),
+        trade_off::section(view, &drawn.trade_offs),
+        roof::section(view, drawn.roofline.as_ref()),
+        stages::section(view),
         service::section(view, &drawn.services),
         devices::section(view),
         percentiles::section(view),

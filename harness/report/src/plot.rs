@@ -8,8 +8,11 @@ mod axis;
 mod ink;
 mod layout;
 mod order;
+mod roofline;
+mod room;
 mod service;
 mod trace;
+mod trade_off;
 
 use plotters::backend::SVGBackend;
 use plotters::chart::ChartBuilder;
@@ -23,8 +26,10 @@ use self::ink::Ink;
 pub(crate) use self::ink::SHAPES;
 use self::layout::{Layout, Strip};
 pub(crate) use self::order::ruled;
+pub(crate) use self::roofline::{RooflinePlot, roofline};
 pub(crate) use self::service::{ServicePlot, services};
 pub(crate) use self::trace::{TracePlot, traces};
+pub(crate) use self::trade_off::{TradeOffPlot, trade_offs};
 use crate::Error;
 use crate::view::View;
 
@@ -40,6 +45,10 @@ pub(crate) struct Plot {
 pub(crate) struct Drawn {
     /// One for each series.
     pub(crate) plots: Vec<Plot>,
+    /// Of formats of weights.
+    pub(crate) trade_offs: Vec<TradeOffPlot>,
+    /// Of every case under the roof, if any has one.
+    pub(crate) roofline: Option<RooflinePlot>,
     /// Of services.
     pub(crate) services: Vec<ServicePlot>,
     /// Of rounds that were watched.
@@ -76,7 +85,7 @@ pub(crate) fn plots(view: &View<'_>) -> Result<Vec<Plot>, Error> {
 fn plot(view: &View<'_>, series: Series) -> Result<Plot, Error> {
     let layout = Layout::of(view, series);
     let values = layout.lanes().flat_map(|lane| lane.location.rounds.iter().copied());
-    let axis = Axis::over(series.metric, values, TICKS);
+    let axis = Axis::over(series.metric.spec().unit, values, TICKS);
     let mut svg = String::new();
     draw(&mut svg, &layout, axis)
         .map_err(|source| Error::Plot { series, source: Box::new(source) })?;

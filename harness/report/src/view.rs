@@ -4,18 +4,20 @@
 
 mod facts;
 mod notes;
+mod roof;
 mod ruled;
 mod service;
 mod trade_off;
 
 use std::collections::BTreeMap;
 
+use windtunnel_ledger::attribution::Attribution;
 use windtunnel_ledger::case::{Case, CaseId};
 use windtunnel_ledger::compare::{Change, Comparison, Pair, compare};
 use windtunnel_ledger::environment::Environment;
 use windtunnel_ledger::gate;
 use windtunnel_ledger::record::{Outcome, Record, Run, Samples, Subject};
-use windtunnel_ledger::roof::{self, Standing};
+use windtunnel_ledger::roof::{Standing, standings};
 use windtunnel_ledger::series::Series;
 use windtunnel_ledger::store::Contents;
 use windtunnel_ledger::summary::{Location, Summary, Unmeasured, summarise};
@@ -23,6 +25,7 @@ use windtunnel_ledger::tail::{self, Tail};
 
 pub(crate) use facts::Fact;
 pub(crate) use notes::{Place, Trouble};
+pub(crate) use roof::Numbered;
 pub(crate) use ruled::{DETAILED, Ruled, margins};
 pub(crate) use service::Curve;
 pub(crate) use trade_off::{Column, TradeOff, Value};
@@ -92,6 +95,8 @@ pub(crate) struct SubjectResult<'a> {
     pub(crate) command: &'a str,
     /// Its first round that counts and was watched.
     pub(crate) watched: Option<&'a Record>,
+    /// Where its time went, if that was asked.
+    pub(crate) attribution: Option<&'a Attribution>,
 }
 
 /// One subject against the base.
@@ -266,18 +271,25 @@ fn scenarios<'a>(
     let mut commands: BTreeMap<(&CaseId, &Subject), &str> = BTreeMap::new();
     let mut samples: BTreeMap<(&CaseId, &Subject), Vec<&Samples>> = BTreeMap::new();
     let mut watched: BTreeMap<(&CaseId, &Subject), &Record> = BTreeMap::new();
+    let mut attributions: BTreeMap<(&CaseId, &Subject), &Attribution> = BTreeMap::new();
     for record in records {
         let key = (&record.case.id, &record.subject);
         commands.entry(key).or_insert(&record.command);
-        if let Outcome::Measured(measured) = &record.outcome {
-            samples.entry(key).or_default().push(measured);
-            if record.trace.is_some() {
-                watched.entry(key).or_insert(record);
+        match &record.outcome {
+            Outcome::Measured(measured) => {
+                samples.entry(key).or_default().push(measured);
+                if record.trace.is_some() {
+                    watched.entry(key).or_insert(record);
+                }
             }
+            Outcome::Attributed(attribution) => {
+                attributions.insert(key, attribution);
+            }
+            _ => (),
         }
     }
     let summaries = summarise(records);
-    let mut standings = roof::standings(&summaries, records);
+    let mut standings = standings(&summaries, records);
     for summary in summaries {
         let known = (
             index.get(&summary.case),
@@ -290,7 +302,9 @@ fn scenarios<'a>(
             let watched = watched.get(&key).copied();
             let own = |s: &Standing| s.case == summary.case && s.subject == summary.subject;
             let standing = standings.iter().position(own).map(|at| standings.remove(at));
-            let result = SubjectResult { subject, summary, standing, tails, command, watched };
+            let attribution = attributions.get(&key).copied();
+            let result =
+                SubjectResult { subject, summary, standing, tails, command, watched, attribution };
             cases[case].results.push(result);
         }
     }

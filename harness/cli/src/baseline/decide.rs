@@ -45,7 +45,7 @@ pub(crate) fn promote(workspace: &Workspace, log: &Path, args: &DecideArgs) -> R
         return Ok(exit::PASS);
     }
     if let Some(report) = &report {
-        show::result(&show::verdicts_of(report))?;
+        show::result(&show::verdicts_of(report, show::Ink::of_stdout()))?;
     }
     let found = found(&group, report.as_ref())?;
     let open = decisions.open(&found, &group.key.machine, &group.code);

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use windtunnel_ledger::roof::Roof;
 
 use super::noise::Noise;
 use super::{Diagnosis, Group, Patient, Severity};
@@ -17,6 +18,7 @@ struct Document<'a> {
     can_measure: bool,
     findings: Vec<Entry<'a>>,
     noise: Option<Noise>,
+    roof: Option<Roof>,
 }
 
 #[derive(Serialize)]
@@ -48,6 +50,7 @@ pub(super) fn json(patient: &Patient, diagnosis: &Diagnosis) -> Result<String> {
         can_measure: diagnosis.can_measure(),
         findings: findings.collect(),
         noise: patient.noise,
+        roof: patient.roof.ok(),
     };
     let text = serde_json::to_string_pretty(&document).context("cannot write the diagnosis")?;
     Ok(text + "\n")

@@ -139,12 +139,15 @@ fn variation(values: &[f64]) -> f64 {
     (squares / (n - 1.0)).sqrt() / mean
 }
 
+/// Why something that takes its time is not known.
+pub(super) const QUICK: &str = "not measured because of `--quick`";
+
 /// What `ci/gate.toml` holds decode to, and the widest margin in it.
 const MARGINS: [f64; 2] = [0.03, 0.10];
 
 pub(super) fn noise(patient: &Patient) -> Vec<Finding> {
     let Some(Noise { compute, memory }) = &patient.noise else {
-        return vec![Finding::unknown("noise", "not measured because of `--quick`")];
+        return vec![Finding::unknown("noise", QUICK)];
     };
     let share = |share: f64| format!("{:.1} %", share * 100.0);
     let of = |spread: &Spread, piece: &str| {

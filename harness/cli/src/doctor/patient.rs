@@ -8,9 +8,10 @@ use jiff::Timestamp;
 use windtunnel_ledger::Bytes;
 use windtunnel_ledger::calibration::Calibration;
 use windtunnel_ledger::environment::Machine;
+use windtunnel_ledger::roof::Roof;
 
 use super::activity::{Activity, Glance};
-use super::noise::Noise;
+use super::noise::{Noise, QUICK};
 use super::tools::Tools;
 use crate::machine::{self, Root};
 use crate::watch::{self, Gpus};
@@ -46,6 +47,8 @@ pub(crate) struct Patient {
     pub(crate) calibration: Result<Option<Calibration>, String>,
     /// How unsteady a fixed workload was; none if it was not asked for.
     pub(crate) noise: Option<Noise>,
+    /// What a probe can do at best on it, or why that is not known.
+    pub(crate) roof: Result<Roof, &'static str>,
     /// When it was looked at.
     pub(crate) now: Timestamp,
 }
@@ -85,6 +88,7 @@ impl Patient {
             library_path: std::env::split_paths(&library_path).collect(),
             calibration: calibrate::known(workspace).map_err(|error| format!("{error:#}")),
             noise: None,
+            roof: Err(QUICK),
             now: Timestamp::now(),
             root,
         }

@@ -108,6 +108,13 @@ pub(super) fn power(patient: &Patient) -> Vec<Finding> {
     findings
 }
 
+pub(super) fn roof(patient: &Patient) -> Vec<Finding> {
+    vec![match &patient.roof {
+        Ok(roof) => Finding::fine(format!("{roof}: the roof that results are held to")),
+        Err(reason) => Finding::unknown("what the machine can do at best", *reason),
+    }]
+}
+
 pub(super) fn clock_source(patient: &Patient) -> Vec<Finding> {
     const SLOW: [&str; 5] = ["hpet", "acpi_pm", "xen", "jiffies", "refined-jiffies"];
     let folder = "sys/devices/system/clocksource/clocksource0";

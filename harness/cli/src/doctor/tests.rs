@@ -68,10 +68,18 @@ fn patient(text: &str) -> (tempfile::TempDir, Patient) {
         reports: place("/w/reports", 100 << 10),
         builds: place("/w/target/windtunnel", 100 << 10),
         hub: Place { exists: false, ..place("/home/a/.cache/huggingface/hub", 0) },
-        tools: Tools { cargo: tool(), cc: tool(), git: tool(), sources: true, probes: 0 },
+        tools: Tools { cargo: tool(), cc: tool(), git: tool(), sources: true, probes: Vec::new() },
         library_path: Vec::new(),
         calibration: calibrated("2026-03-01T12:00:00Z", 0),
         noise: Some(Noise { compute: spread(0.004), memory: spread(0.011) }),
+        roof: Ok(Roof {
+            threads: 16,
+            read: 40 << 30,
+            copy: 48 << 30,
+            f32: 1_600_000_000_000,
+            bf16: 900_000_000_000,
+            multiprocessors: None,
+        }),
         now: "2026-03-04T13:00:00Z".parse().unwrap(),
         root,
     };
@@ -84,6 +92,7 @@ fn laptop() -> (tempfile::TempDir, Patient) {
     patient.other_run = Ok(Some(run.into()));
     patient.noise = Some(Noise { compute: spread(0.061), memory: spread(0.214) });
     patient.calibration = Ok(None);
+    patient.roof = Err("the newest probe does not tell");
     patient.builds = place("/w/target/windtunnel", 900);
     patient.tools.git = None;
     (dir, patient)
@@ -93,7 +102,7 @@ fn guest() -> (tempfile::TempDir, Patient) {
     let (dir, mut patient) = patient(GUEST);
     patient.noise = Some(Noise { compute: spread(0.012), memory: spread(0.052) });
     patient.calibration = calibrated("2026-01-01T12:00:00Z", 0);
-    patient.tools = Tools { probes: 1, ..Tools::default() };
+    patient.tools = Tools { probes: vec!["/p/windtunnel-probe".into()], ..Tools::default() };
     patient.hub = place("/home/a/.cache/huggingface/hub", 7 << 10);
     (dir, patient)
 }
@@ -121,6 +130,7 @@ fn nothing() -> (tempfile::TempDir, Patient) {
     let (dir, mut patient) = patient("");
     patient.calibration = Err("`baselines/machines/m.json` is no calibration".into());
     patient.noise = None;
+    patient.roof = Err(noise::QUICK);
     patient.other_run = Err("`/tmp`: read-only file system".into());
     let hidden = |path: &Path| Place {
         path: path.to_owned(),

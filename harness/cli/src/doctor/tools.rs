@@ -1,5 +1,6 @@
 //! What subjects are built with, and what the kernel lets a user count.
 
+use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
 
 use super::{Finding, Patient, Severity};
@@ -16,22 +17,25 @@ pub(crate) struct Tools {
     pub(crate) git: Option<PathBuf>,
     /// Whether the sources of the probe are here.
     pub(crate) sources: bool,
-    /// Probes that were built before.
-    pub(crate) probes: usize,
+    /// Probes that were built before, the newest first.
+    pub(crate) probes: Vec<PathBuf>,
 }
 
 impl Tools {
     /// Those that a workspace would use.
     pub(crate) fn of(workspace: &Workspace) -> Tools {
         let kept = std::fs::read_dir(workspace.scratch().join("probes"));
-        let is_probe = |folder: &PathBuf| folder.join("windtunnel-probe").is_file();
-        let kept = kept.into_iter().flatten().flatten().map(|entry| entry.path());
+        let kept = kept.into_iter().flatten().flatten();
+        let kept = kept.map(|entry| entry.path().join("windtunnel-probe"));
+        let mut probes: Vec<PathBuf> = kept.filter(|probe| probe.is_file()).collect();
+        let built = |probe: &PathBuf| probe.metadata().and_then(|meta| meta.modified()).ok();
+        probes.sort_by_cached_key(|probe| Reverse(built(probe)));
         Tools {
             cargo: find(Path::new(&cargo())),
             cc: find(Path::new("cc")),
             git: find(Path::new("git")),
             sources: workspace.has_sources(),
-            probes: kept.filter(is_probe).count(),
+            probes,
         }
     }
 }
@@ -65,7 +69,7 @@ pub(super) fn probe(patient: &Patient) -> Vec<Finding> {
         }
         false => "change to the workspace with `-C DIR`, or name a ready probe with `--probe PATH`",
     };
-    vec![match probes {
+    vec![match probes.len() {
         0 => Finding::of(
             Severity::Stops,
             format!("{found}, and no ready probe"),
@@ -74,7 +78,7 @@ pub(super) fn probe(patient: &Patient) -> Vec<Finding> {
         ),
         _ => Finding::of(
             Severity::Minor,
-            format!("{found}, but {} of earlier runs", crate::show::count(*probes, "probe")),
+            format!("{found}, but {} of earlier runs", crate::show::count(probes.len(), "probe")),
             "only ready probes can be measured (`--probe PATH`)",
             mend,
         ),

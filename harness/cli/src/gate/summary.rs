@@ -14,13 +14,19 @@ const MARKER: &str = "<!-- windtunnel gate -->";
 
 /// The summary: what was found on top, what passed folded below.
 pub(super) fn markdown(contents: &Contents, report: &Report) -> String {
-    let mut text = format!("{MARKER}\n### Windtunnel: {}\n\n", verdict_in_words(report));
     let name = |arm: Arm| {
         let subject = contents.run.subjects.get(arm as usize);
         subject.map_or_else(String::new, Subject::origin)
     };
-    let _ = writeln!(text, "`{}` against `{}`.\n", name(Arm::Head), name(Arm::Base));
-    if let Some(line) = origin(&contents.run) {
+    let text = of_two(&name(Arm::Head), &name(Arm::Base), origin(&contents.run), report);
+    format!("{MARKER}\n{text}, run `{}`.\n", contents.run.id.0)
+}
+
+/// What was found of `head` against `base`, which was stored if it has an origin.
+pub(crate) fn of_two(head: &str, base: &str, origin: Option<String>, report: &Report) -> String {
+    let mut text = format!("### Windtunnel: {}\n\n", verdict_in_words(report));
+    let _ = writeln!(text, "`{head}` against `{base}`.\n");
+    if let Some(line) = origin {
         let _ = writeln!(text, "Base: {line}.\n");
     }
 
@@ -54,7 +60,7 @@ pub(super) fn markdown(contents: &Contents, report: &Report) -> String {
     for line in census(report) {
         let _ = writeln!(text, "\n{line}");
     }
-    let _ = writeln!(text, "\nPolicy `{}`, run `{}`.", report.policy, contents.run.id.0);
+    let _ = write!(text, "\nPolicy `{}`", report.policy);
     text
 }
 

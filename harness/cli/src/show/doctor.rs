@@ -2,48 +2,9 @@
 //! what is not known and what is fine, a line for each group; what it comes to as the last line.
 
 use std::fmt::Write as _;
-use std::io::IsTerminal;
 
-use anstyle::{AnsiColor, Style};
-
+use super::Ink;
 use crate::doctor::{Diagnosis, Finding, Group, Patient, Severity};
-
-/// Whether colours are used. They say nothing that signs and words do not say too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ink {
-    /// Signs and words alone.
-    Plain,
-    /// Colours beside them.
-    Colour,
-}
-
-impl Ink {
-    /// Colours for a terminal, unless its owner wants none.
-    pub(crate) fn of_stdout() -> Ink {
-        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-        match std::io::stdout().is_terminal() && !unwanted && !dumb {
-            true => Ink::Colour,
-            false => Ink::Plain,
-        }
-    }
-
-    fn paint(self, severity: Severity, text: &str) -> String {
-        let colour = match severity {
-            Severity::Stops | Severity::Bad => AnsiColor::Red,
-            Severity::Minor => AnsiColor::Yellow,
-            Severity::Unknown => AnsiColor::Cyan,
-            Severity::Fine => AnsiColor::Green,
-        };
-        match self {
-            Ink::Plain => text.to_owned(),
-            Ink::Colour => {
-                let style = Style::new().fg_color(Some(colour.into())).bold();
-                format!("{style}{text}{style:#}")
-            }
-        }
-    }
-}
 
 /// Lines are no longer than this, but for commands, which are copied whole.
 const WIDTH: usize = 100;
@@ -126,7 +87,7 @@ fn explained(finding: &Finding, ink: Ink) -> String {
 fn labelled(severity: Severity, found: &str, ink: Ink) -> String {
     let label = format!("{} {}", severity.sign(), severity.word());
     let space = " ".repeat((INDENT - 2).saturating_sub(label.chars().count()));
-    format!("  {}{space}{}", ink.paint(severity, &label), wrapped(found, INDENT))
+    format!("  {}{space}{}", ink.severity(severity, &label), wrapped(found, INDENT))
 }
 
 /// Breaks lines between words, and not between a number and its sign; all lines but the first begin

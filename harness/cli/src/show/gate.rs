@@ -13,14 +13,14 @@ use windtunnel_ledger::record::{Run, Subject};
 use windtunnel_ledger::verdict::Verdict;
 
 use super::verdicts::{share, signed, two_modes};
-use super::{count, push, right, table};
+use super::{Ink, count, push, right, table};
 
 /// The report of a gate.
-pub(crate) fn ruling(run: &Run, report: &Report) -> String {
+pub(crate) fn ruling(run: &Run, report: &Report, ink: Ink) -> String {
     let name = |arm: Arm| run.subjects.get(arm as usize).map_or_else(String::new, Subject::origin);
     let names = format!("base {}\nhead {}\n", name(Arm::Base), name(Arm::Head));
     let origin = origin(run).map_or_else(String::new, |line| format!("{line}\n"));
-    names + &origin + &verdicts_of(report)
+    names + &origin + &verdicts_of(report, ink)
 }
 
 /// Where a stored base comes from, as a line.
@@ -33,12 +33,12 @@ pub(crate) fn origin(run: &Run) -> Option<String> {
 }
 
 /// The report of a comparison whose sides were named before.
-pub(crate) fn verdicts_of(report: &Report) -> String {
+pub(crate) fn verdicts_of(report: &Report, ink: Ink) -> String {
     let mut text = String::new();
     let mut cases: Vec<&CaseReport> = report.cases.iter().collect();
     cases.sort_by_key(|case| case.verdict);
     for case in cases {
-        text.push_str(&of_case(case));
+        text.push_str(&of_case(case, ink));
     }
     let counts = Verdict::ALL.into_iter().filter_map(|verdict| {
         let rows = report.cases.iter().flat_map(|case| &case.rows);
@@ -54,12 +54,14 @@ pub(crate) fn verdicts_of(report: &Report) -> String {
     for line in census(report) {
         let _ = writeln!(text, "{line}");
     }
-    let _ = writeln!(text, "\nverdict: {}", verdict_in_words(report));
+    let verdict = ink.verdict(report.verdict, &verdict_in_words(report));
+    let _ = writeln!(text, "\nverdict: {verdict}");
     text
 }
 
-fn of_case(case: &CaseReport) -> String {
-    let mut text = format!("\n{}: {}\n", case.case, case.verdict);
+fn of_case(case: &CaseReport, ink: Ink) -> String {
+    let verdict = ink.verdict(case.verdict, &case.verdict.to_string());
+    let mut text = format!("\n{}: {verdict}\n", case.case);
     for reason in &case.reasons {
         let _ = writeln!(text, "  {reason}");
     }

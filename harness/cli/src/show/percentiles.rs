@@ -1,5 +1,7 @@
 //! Percentiles of latencies, each with what bounds it.
 
+use std::fmt::Write as _;
+
 use comfy_table::Cell;
 use windtunnel_ledger::case::Case;
 use windtunnel_ledger::metric::Metric;
@@ -7,7 +9,7 @@ use windtunnel_ledger::record::{Outcome, Record, Run, Samples};
 use windtunnel_ledger::summary::Summary;
 use windtunnel_ledger::tail::{CONFIDENCE, LEVELS, Percentile, tails};
 
-use super::{push, right, table};
+use super::{count, push, right, table};
 
 /// The percentiles of one scenario: a row for each case and latency. Nothing where no case has any.
 pub(super) fn of_scenario(
@@ -24,9 +26,14 @@ pub(super) fn of_scenario(
     header.extend([Cell::new("latency"), right("samples")]);
     header.extend(LEVELS.map(|(name, _)| right(name)));
     let mut table = table(header);
-    let mut any = false;
+    let (mut any, mut too_few) = (false, 0);
     for (case, summary) in rows {
         for tail in tails(&measured(summary, records)) {
+            let is_known = |p: &Percentile| matches!(p, Percentile::Bounded { .. });
+            if !tail.at.iter().any(is_known) {
+                too_few += 1;
+                continue;
+            }
             any = true;
             let mut row = vec![Cell::new(short(case, rows))];
             if several {
@@ -45,6 +52,10 @@ pub(super) fn of_scenario(
         CONFIDENCE * 100.0
     );
     push(&mut text, &table);
+    if too_few > 0 {
+        let rows = count(too_few, "row");
+        let _ = writeln!(text, "{rows} left out: too few samples, even for a median");
+    }
     text
 }
 

@@ -3,30 +3,62 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use comfy_table::Cell;
+use anyhow::Result;
 use windtunnel_ledger::case::{Case, Workload};
 use windtunnel_ledger::metric::Metric;
 use windtunnel_ledger::record::{Record, Run};
 use windtunnel_ledger::series::{Quantile, Series};
+use windtunnel_ledger::store::Contents;
 use windtunnel_ledger::summary::{Summary, Unmeasured, summarise};
 
-use super::{located, percentiles, push, right, roof, table};
+use super::sheet::Sheet;
+use super::{Data, data, located, percentiles, roof};
+use crate::args::Format;
 
-/// The records of a run: a table for each scenario, then what a reader should know.
-pub(crate) fn records(run: &Run, records: &[Record]) -> String {
-    let cases: BTreeMap<_, &Case> = records.iter().map(|r| (&r.case.id, &r.case)).collect();
+/// What a run gave, in the form that was asked for.
+pub(crate) fn run(contents: &Contents, format: Format) -> Result<String> {
+    let Contents { run, records, .. } = contents;
+    Ok(match format {
+        Format::Table => self::records(run, records),
+        Format::Markdown => markdown(run, records),
+        Format::Csv => data::measured(contents, Data::Csv)?,
+        Format::Json => data::measured(contents, Data::Json)?,
+    })
+}
+
+/// A table for each scenario, for a document.
+fn markdown(run: &Run, records: &[Record]) -> String {
     let summaries = summarise(records);
+    let sheets = scenarios(records, &summaries).into_iter();
+    let texts: Vec<String> =
+        sheets.filter_map(|(name, rows)| Some(sheet(run, name, &rows)?.markdown())).collect();
+    texts.join("\n")
+}
+
+/// The scenarios in the order of their records, each with its cases.
+fn scenarios<'a>(
+    records: &'a [Record],
+    summaries: &'a [Summary],
+) -> Vec<(&'a str, Vec<(&'a Case, &'a Summary)>)> {
+    let cases: BTreeMap<_, &Case> = records.iter().map(|r| (&r.case.id, &r.case)).collect();
     let mut scenarios: Vec<(&str, Vec<(&Case, &Summary)>)> = Vec::new();
-    for summary in &summaries {
+    for summary in summaries {
         let Some(case) = cases.get(&summary.case) else { continue };
         match scenarios.iter_mut().find(|(name, _)| *name == case.scenario()) {
             Some((_, rows)) => rows.push((case, summary)),
             None => scenarios.push((case.scenario(), vec![(case, summary)])),
         }
     }
+    scenarios
+}
+
+/// The records of a run: a table for each scenario, then what a reader should know.
+pub(crate) fn records(run: &Run, records: &[Record]) -> String {
+    let summaries = summarise(records);
+    let scenarios = scenarios(records, &summaries);
     let mut text = String::new();
     for (name, rows) in &scenarios {
-        text.push_str(&scenario_table(run, name, rows));
+        text.push_str(&sheet(run, name, rows).map_or_else(String::new, |sheet| sheet.text()));
     }
     for (name, rows) in &scenarios {
         text.push_str(&percentiles::of_scenario(run, name, rows, records));
@@ -85,12 +117,12 @@ fn tail(unmeasured: &Unmeasured) -> Option<String> {
 }
 
 /// The table of one scenario, under a heading that holds what all its cases share.
-fn scenario_table(run: &Run, scenario: &str, rows: &[(&Case, &Summary)]) -> String {
+fn sheet(run: &Run, scenario: &str, rows: &[(&Case, &Summary)]) -> Option<Sheet> {
     let axes_of = |case: &Case| -> Vec<(String, String)> {
         let pairs = case.axes().split(',').filter_map(|axis| axis.split_once('='));
         pairs.map(|(axis, value)| (axis.to_owned(), value.to_owned())).collect()
     };
-    let Some((first, _)) = rows.first() else { return String::new() };
+    let (first, _) = rows.first()?;
     let (shared, varied): (Vec<_>, Vec<_>) = axes_of(first)
         .into_iter()
         .partition(|axis| rows.iter().all(|(case, _)| axes_of(case).contains(axis)));
@@ -100,27 +132,27 @@ fn scenario_table(run: &Run, scenario: &str, rows: &[(&Case, &Summary)]) -> Stri
     let one_model = rows.iter().all(|(case, _)| case.model.name == first.model.name);
     let model_above = wide && one_model && !varied.is_empty();
 
-    let mut header = Vec::new();
+    let mut words = Vec::new();
     if !model_above {
-        header.push(Cell::new("model"));
+        words.push("model".to_owned());
     }
-    header.extend(varied.iter().map(|(axis, _)| Cell::new(axis)));
+    words.extend(varied.iter().map(|(axis, _)| axis.clone()));
     if several {
-        header.push(Cell::new("subject"));
+        words.push("subject".to_owned());
     }
-    header.extend(columns.iter().map(|series| right(series.label())));
-    let mut table = table(header);
+    let mut table = Vec::new();
     for (case, summary) in rows {
         let mut row = Vec::new();
         if !model_above {
-            row.push(Cell::new(&case.model.name));
+            row.push(case.model.name.clone());
         }
         let values = axes_of(case);
-        let value_of =
-            |axis: &str| values.iter().find(|(a, _)| a == axis).map_or("", |(_, value)| value);
-        row.extend(varied.iter().map(|(axis, _)| Cell::new(value_of(axis))));
+        let value_of = |axis: &str| {
+            values.iter().find(|(a, _)| a == axis).map_or("", |(_, value)| value.as_str())
+        };
+        row.extend(varied.iter().map(|(axis, _)| value_of(axis).to_owned()));
         if several {
-            row.push(Cell::new(&summary.subject.name));
+            row.push(summary.subject.name.clone());
         }
         let mut absent = match summary.unmeasured.first() {
             Some(Unmeasured::Failed { .. }) => "failed",
@@ -131,24 +163,23 @@ fn scenario_table(run: &Run, scenario: &str, rows: &[(&Case, &Summary)]) -> Stri
         for series in &columns {
             let found = summary.series.iter().find(|(known, _)| known == series);
             row.push(match found {
-                Some((_, location)) if wide => right(series.metric.show(location.median)),
-                Some((_, location)) => right(located(*series, location)),
+                Some((_, location)) if wide => series.metric.show(location.median),
+                Some((_, location)) => located(*series, location),
                 // Said once in a row.
-                None => right(std::mem::take(&mut absent)),
+                None => std::mem::take(&mut absent).to_owned(),
             });
         }
-        table.add_row(row);
+        table.push(row);
     }
-    let mut text = format!("\n{scenario}");
-    if model_above {
-        let _ = write!(text, "  {}", first.model.name);
-    }
-    for (axis, value) in shared {
-        let _ = write!(text, "  {axis}={value}");
-    }
-    text.push('\n');
-    push(&mut text, &table);
-    text
+    let shared = shared.into_iter().map(|(axis, value)| format!("{axis}={value}"));
+    let model = model_above.then(|| first.model.name.clone());
+    Some(Sheet {
+        name: scenario.to_owned(),
+        shared: model.into_iter().chain(shared).collect::<Vec<_>>().join("  "),
+        words,
+        numbers: columns.iter().map(|series| series.label()).collect(),
+        rows: table,
+    })
 }
 
 /// Columns up to which there is room for the spread of the rounds, and for the model of a scenario

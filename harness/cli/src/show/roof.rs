@@ -4,9 +4,8 @@ use comfy_table::Cell;
 use windtunnel_ledger::case::Case;
 use windtunnel_ledger::metric::Metric;
 use windtunnel_ledger::record::{Record, Run};
-use windtunnel_ledger::roof::{Roof, standings};
+use windtunnel_ledger::roof::standings;
 use windtunnel_ledger::summary::Summary;
-use windtunnel_ledger::unit::Bytes;
 
 use super::percentiles::short;
 use super::{push, right, table};
@@ -43,19 +42,7 @@ pub(super) fn of_scenario(
         }
     }
     let Some(roof) = roof else { return String::new() };
-    let mut text = format!("\n{scenario}: share of the roof, which is {}\n", in_words(&roof));
+    let mut text = format!("\n{scenario}: share of the roof, which is {roof}\n");
     push(&mut text, &table);
     text
-}
-
-/// `18.2 GiB/s read, 95.0 GFLOP/s in f32 and 60.1 in bf16 by 2 threads`.
-fn in_words(roof: &Roof) -> String {
-    let Roof { threads, read, copy: _, f32, bf16, multiprocessors } = *roof;
-    let who = match (multiprocessors, threads) {
-        (Some(multiprocessors), _) => format!("a GPU of {multiprocessors} multiprocessors"),
-        (None, 1) => "1 thread".to_owned(),
-        (None, threads) => format!("{threads} threads"),
-    };
-    let rate = |rate: u64| Metric::TokenFlops.show(rate as f64);
-    format!("{}/s read, {}/s in f32 and {}/s in bf16 by {who}", Bytes(read), rate(f32), rate(bf16))
 }

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use comfy_table::Cell;
 use windtunnel_ledger::attribution::{Attribution, Work, carrier, side_by_side};
 use windtunnel_ledger::case::CaseId;
+use windtunnel_ledger::counter::{Count, Counter, Counts};
 use windtunnel_ledger::unit::Nanos;
 
 use super::{count, per_cent, push, right, table};
@@ -22,6 +23,7 @@ pub(crate) fn stages(case: &CaseId, subject: &str, attribution: &Attribution) ->
         }
         push(&mut text, &table);
     }
+    push_counts(&mut text, [attribution], |_| None);
     text + "\n"
 }
 
@@ -59,7 +61,54 @@ pub(crate) fn stages_of_two(
             );
         }
     }
+    let change = |counter: Counter| match known(&attributions.map(|a| &a.counts), counter) {
+        [Some(base), Some(head)] => Some(more(counter, base, head)),
+        _ => Some(String::new()),
+    };
+    push_counts(&mut text, attributions, change);
     text + "\n"
+}
+
+/// What was counted in an iteration, a column for each of `attributions`, and one more where there is a
+/// `change` to tell.
+fn push_counts<const N: usize>(
+    text: &mut String,
+    attributions: [&Attribution; N],
+    change: impl Fn(Counter) -> Option<String>,
+) {
+    let counters: BTreeSet<Counter> =
+        attributions.iter().flat_map(|a| a.counts.keys().copied()).collect();
+    let Some(first) = counters.first() else { return };
+    let mut header = vec![Cell::new("counted in an iteration")];
+    match N {
+        1 => header.push(right("number")),
+        _ => header.extend(["base", "head"].map(right)),
+    }
+    header.extend(change(*first).map(|_| right("head − base")));
+    let mut table = table(header);
+    for counter in counters {
+        let mut row = vec![Cell::new(counter.label())];
+        row.extend(attributions.iter().map(|attribution| {
+            right(match attribution.counts.get(&counter) {
+                Some(Count::Known(count)) => counter.show(*count),
+                Some(Count::Absent(reason)) => reason.clone(),
+                None => "not told".to_owned(),
+            })
+        }));
+        row.extend(change(counter).map(right));
+        table.add_row(row);
+    }
+    text.push('\n');
+    push(text, &table);
+}
+
+fn known(counts: &[&Counts; 2], counter: Counter) -> [Option<u64>; 2] {
+    counts.map(|counts| counts.get(&counter).and_then(Count::known))
+}
+
+fn more(counter: Counter, base: u64, head: u64) -> String {
+    let sign = if head < base { '−' } else { '+' };
+    format!("{sign}{}", counter.show(head.abs_diff(base)))
 }
 
 /// All the time of the iterations that count, and how much of it was in the engine.

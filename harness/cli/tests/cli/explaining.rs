@@ -41,13 +41,20 @@ fn stages_are_shown_of_one_subject_and_of_two_side_by_side() {
     assert!(at("linear") < at("attention") && at("attention") < at("other"), "{said}");
     assert_eq!(rows[at("linear")].last(), Some(&"65.9%"), "{said}");
 
+    let counted = |line: &str| said.lines().any(|found| found.contains(line));
+    assert!(counted("allocations") && counted("1200"), "{said}");
+    assert!(counted("most bytes at once") && counted("3.00 MiB"), "{said}");
+    assert!(counted("this processor does not tell"), "{said}");
+
     // Another build, whose matrices take longer.
     let text = fs::read_to_string(sandbox.path("base.jsonl")).unwrap();
     let slower = text.replace("\"linear\":60000000", "\"linear\":90000000");
     assert_ne!(slower, text);
+    let slower = slower.replace("\"allocations\":1200", "\"allocations\":1100");
     fs::write(sandbox.path("head.jsonl"), slower).unwrap();
     let said = sandbox.run(&["explain", "fake", "base.jsonl", "head.jsonl"]);
     assert!(said.out.contains("linear carries the difference: +3"), "{}", said.out);
+    assert!(said.out.contains("−100"), "{}", said.out);
     assert_eq!(said.code, 0);
 }
 

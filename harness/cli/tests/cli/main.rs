@@ -19,3 +19,4 @@ mod sandbox;
 mod starving;
 mod upstream;
 mod watching;
+mod workflows;

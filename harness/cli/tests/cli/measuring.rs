@@ -175,3 +175,54 @@ fn the_plan_is_listed_without_measuring() {
     assert_eq!(said.code, 4);
     insta::assert_snapshot!(said.err, @"nothing to measure: 0 skipped, 4 left out by the filter; `windtunnel list` shows the cases");
 }
+
+#[test]
+fn numbers_are_printed_for_people_documents_spreadsheets_and_programs() {
+    let sandbox = Sandbox::new(&["fine", "fast"]);
+    let measured = sandbox.measure();
+    let shown = |format: &str| {
+        let said = sandbox.run(&["show", "run.jsonl", "--format", format]);
+        assert_eq!((said.code, said.err.as_str()), (0, ""));
+        said.out
+    };
+    let table = shown("table");
+    assert!(measured.out.starts_with(&table), "{table}");
+    let _redacted = redacted(&sandbox);
+    insta::assert_snapshot!(shown("markdown"));
+
+    let lines: Vec<String> = shown("csv").lines().map(str::to_owned).collect();
+    assert_eq!(lines[0], "case,subject,commit,series,unit,better,rounds,median,spread");
+    let decode = lines.iter().find(|line| line.contains(",decode-rate,")).unwrap();
+    assert!(decode.starts_with("\"test/fake/tiny-qwen3/attention=fine,output=4\","), "{decode}");
+    assert!(decode.contains(",tokens-per-second,higher,2,"), "{decode}");
+
+    let json: serde_json::Value = serde_json::from_str(&shown("json")).unwrap();
+    let entries = json.as_array().unwrap();
+    assert_eq!(entries.len(), lines.len() - 1);
+    assert!(entries.iter().all(|entry| entry["median"].is_number()), "{json}");
+
+    // A run that prints them for a program says all else elsewhere.
+    let file = sandbox.path("again.jsonl");
+    let file = file.to_str().unwrap();
+    let said =
+        sandbox.run(&["run", "test/fake", "--probe", FAKE_PROBE, "-o", file, "--format", "json"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(serde_json::from_str::<serde_json::Value>(&said.out).is_ok(), "{}", said.out);
+    assert!(said.err.contains("report: "), "{}", said.err);
+}
+
+#[test]
+fn a_comparison_is_printed_for_documents_spreadsheets_and_programs() {
+    let sandbox = Sandbox::new(&["fine"]);
+    assert_eq!(sandbox.measure().code, 0);
+    let shown =
+        |format: &str| sandbox.run(&["compare", "run.jsonl", "run.jsonl", "--format", format]).out;
+    assert!(shown("markdown").starts_with("### Windtunnel: "), "{}", shown("markdown"));
+    let csv = shown("csv");
+    assert!(
+        csv.starts_with("case,series,unit,better,verdict,weight,base,head,worse_by,low,high,"),
+        "{csv}"
+    );
+    let json: serde_json::Value = serde_json::from_str(&shown("json")).unwrap();
+    assert_eq!(json.as_array().unwrap().len(), csv.lines().count() - 1);
+}

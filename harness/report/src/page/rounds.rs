@@ -1,6 +1,7 @@
 //! One round of each case as it was seen from outside: over time, its memory, its conditions.
 
 use maud::{Markup, PreEscaped, html};
+use windtunnel_ledger::attribution::Attribution;
 use windtunnel_ledger::case::CaseId;
 use windtunnel_ledger::conditions::Spread;
 use windtunnel_ledger::memory;
@@ -29,7 +30,7 @@ pub(super) fn section(view: &View<'_>, plots: &[TracePlot]) -> Option<Section> {
                             @for plot in plots.iter().filter(|plot| plot.case == case.case.id && plot.subject == result.subject) {
                                 figure { (PreEscaped(&plot.svg)) }
                             }
-                            div { (memory_of(record)) (conditions(record)) }
+                            div { (memory_of(record, result.attribution)) (conditions(record)) }
                         }
                     }
                 }
@@ -49,9 +50,9 @@ pub(super) fn anchor(view: &View<'_>, case: &CaseId, subject: usize) -> Option<S
     case.results.iter().find(watched).map(|_| format!("round-{place}-{subject}"))
 }
 
-fn memory_of(record: &Record) -> Markup {
+fn memory_of(record: &Record, attribution: Option<&Attribution>) -> Markup {
     let lines = match &record.outcome {
-        Outcome::Measured(samples) => memory::lines(samples, record.trace.as_ref()),
+        Outcome::Measured(samples) => memory::lines(samples, record.trace.as_ref(), attribution),
         _ => Vec::new(),
     };
     html! {

@@ -1,18 +1,19 @@
 //! Formats of weights: memory, speed and quality side by side.
 
-use maud::{Markup, html};
+use maud::{Markup, PreEscaped, html};
 
 use super::{Section, better, subject};
-use crate::view::{TradeOff, Value, View};
+use crate::plot::TradeOffPlot;
+use crate::view::{Column, TradeOff, Value, View};
 
 /// A table for each model that was held in several formats.
-pub(super) fn section(view: &View<'_>) -> Option<Section> {
+pub(super) fn section(view: &View<'_>, plots: &[TradeOffPlot]) -> Option<Section> {
     let body = html! {
         p.note {
             "Medians of the rounds, and in brackets how many times what the model gives without blocks. "
             "Where blocks do not fit a matrix it has another format: the results say which part."
         }
-        @for table in &view.trade_offs {
+        @for (at, table) in view.trade_offs.iter().enumerate() {
             h3 {
                 (table.model)
                 @if view.subjects.len() > 1 { " · " (subject(view, table.subject)) }
@@ -20,17 +21,33 @@ pub(super) fn section(view: &View<'_>) -> Option<Section> {
             div.wide tabindex="0" role="region" aria-label={ "Formats of " (table.model) } {
                 (rows(table))
             }
+            div.plots {
+                @for plot in plots.iter().filter(|plot| plot.table == at) {
+                    @let column = &table.columns[plot.column];
+                    figure {
+                        figcaption {
+                            strong { (heading(column)) } " over weights "
+                            span.muted { (better(column.series.metric)) }
+                        }
+                        (PreEscaped(&plot.svg))
+                    }
+                }
+            }
         }
     };
     let any = !view.trade_offs.is_empty();
     any.then_some(Section { anchor: "formats", heading: "Formats of weights", body })
 }
 
-fn rows(table: &TradeOff) -> Markup {
-    let heading = |column: &crate::view::Column| match column.case.as_str() {
+/// What a column holds, and of which case.
+fn heading(column: &Column) -> String {
+    match column.case.as_str() {
         "" => column.series.label(),
         case => format!("{} ({case})", column.series.label()),
-    };
+    }
+}
+
+fn rows(table: &TradeOff) -> Markup {
     html! {
         table.results {
             thead {

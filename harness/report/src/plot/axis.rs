@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
-use windtunnel_ledger::metric::{Metric, Unit};
+use windtunnel_ledger::metric::Unit;
 
 /// Values further apart than this factor are shown on a logarithmic axis.
 const WIDE: f64 = 20.0;
@@ -12,10 +12,10 @@ const NARROW: f64 = 0.1;
 /// Room at either end, as a fraction of the span.
 const MARGIN: f64 = 0.04;
 
-/// The axis of one metric, in the metric's unit.
+/// The axis of one quantity.
 #[derive(Clone, Debug)]
 pub(super) struct Axis {
-    metric: Metric,
+    unit: Unit,
     range: Range<f64>,
     logarithmic: bool,
     ticks: Vec<f64>,
@@ -23,25 +23,24 @@ pub(super) struct Axis {
 
 impl Axis {
     /// An axis on which all `values` have their place, with at most `ticks` ticks.
-    pub(super) fn over(metric: Metric, values: impl Iterator<Item = f64>, ticks: usize) -> Axis {
-        let finite: Vec<f64> = values.filter(|value| value.is_finite()).collect();
-        let low = finite.iter().copied().fold(f64::INFINITY, f64::min);
-        let high = finite.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
-
-        let logarithmic = low > 0.0 && high > WIDE * low;
-        let range = match logarithmic {
-            true => {
-                let margin = (high / low).powf(MARGIN);
-                low / margin..high * margin
+    pub(super) fn over(unit: Unit, values: impl Iterator<Item = f64>, ticks: usize) -> Axis {
+        let (low, high) = bounds(values).unwrap_or((0.0, 1.0));
+        match low > 0.0 && high > WIDE * low {
+            true => Axis::logarithmic(unit, low..high, ticks),
+            false => {
+                let range = linear(low, high);
+                let ticks = linear_ticks(unit, &range, ticks);
+                Axis { unit, range, logarithmic: false, ticks }
             }
-            false => linear(low, high),
-        };
-        let ticks = match logarithmic {
-            true => logarithmic_ticks(metric, &range, ticks),
-            false => linear_ticks(metric, &range, ticks),
-        };
-        Axis { metric, range, logarithmic, ticks }
+        }
+    }
+
+    /// A logarithmic axis over `range`, which begins above zero.
+    pub(super) fn logarithmic(unit: Unit, range: Range<f64>, ticks: usize) -> Axis {
+        let margin = (range.end / range.start).powf(MARGIN);
+        let range = range.start / margin..range.end * margin;
+        let ticks = logarithmic_ticks(unit, &range, ticks);
+        Axis { unit, range, logarithmic: true, ticks }
     }
 
     /// Where `value` lies: 0 at the low end, 1 at the high one.
@@ -52,6 +51,14 @@ impl Axis {
             false => (value - start) / (end - start),
         }
     }
+}
+
+/// The least and the greatest of those of `values` that have a place; none if none has.
+pub(super) fn bounds(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
+    values.filter(|value| value.is_finite()).fold(None, |bounds, value| {
+        let (low, high) = bounds.unwrap_or((value, value));
+        Some((low.min(value), high.max(value)))
+    })
 }
 
 /// From zero if the values reach down to half of the highest or are zero; else around them.
@@ -71,8 +78,8 @@ fn linear(low: f64, high: f64) -> Range<f64> {
 }
 
 /// What one step of a unit is called another name for: 1000 ns are a µs, 1024 B are a KiB.
-fn step(metric: Metric) -> f64 {
-    match metric.spec().unit {
+fn step(unit: Unit) -> f64 {
+    match unit {
         Unit::Nanoseconds
         | Unit::TokensPerSecond
         | Unit::RequestsPerSecond
@@ -86,11 +93,11 @@ fn step(metric: Metric) -> f64 {
     }
 }
 
-fn linear_ticks(metric: Metric, range: &Range<f64>, most: usize) -> Vec<f64> {
-    let step = step(metric);
+fn linear_ticks(unit: Unit, range: &Range<f64>, most: usize) -> Vec<f64> {
+    let step = step(unit);
     let scale = step.powf(range.end.abs().max(1.0).log(step).floor());
     // Half a thing has no name.
-    let least = if metric.spec().unit == Unit::Count { 1.0 } else { 0.0 };
+    let least = if unit == Unit::Count { 1.0 } else { 0.0 };
     let rough = ((range.end - range.start) / most as f64).max(least) / scale;
     let decade = 10f64.powf(rough.log10().floor());
     // One of these is at least `rough`, and no more than 2.5 times it.
@@ -100,8 +107,8 @@ fn linear_ticks(metric: Metric, range: &Range<f64>, most: usize) -> Vec<f64> {
     (0..most).map(|i| (first + i as f64) * width).filter(|tick| *tick <= range.end).collect()
 }
 
-fn logarithmic_ticks(metric: Metric, range: &Range<f64>, most: usize) -> Vec<f64> {
-    let (base, finer): (f64, &[&[f64]]) = match metric.spec().unit {
+fn logarithmic_ticks(unit: Unit, range: &Range<f64>, most: usize) -> Vec<f64> {
+    let (base, finer): (f64, &[&[f64]]) = match unit {
         Unit::Bytes => (2.0, &[]),
         Unit::Nanoseconds
         | Unit::TokensPerSecond
@@ -150,17 +157,19 @@ impl Ranged for Axis {
 
 impl ValueFormatter<f64> for Axis {
     fn format_ext(&self, value: &f64) -> String {
-        self.metric.show(*value)
+        self.unit.show(*value)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use windtunnel_ledger::metric::Metric;
+
     use super::*;
 
     #[track_caller]
     fn check(metric: Metric, values: &[f64], expected: &[&str]) {
-        let axis = Axis::over(metric, values.iter().copied(), 5);
+        let axis = Axis::over(metric.spec().unit, values.iter().copied(), 5);
         let labels: Vec<String> = axis.ticks.iter().map(|tick| axis.format_ext(tick)).collect();
         assert_eq!(labels, expected);
         for value in values {
@@ -199,7 +208,7 @@ mod tests {
 
     #[test]
     fn noise_looks_as_small_as_it_is() {
-        let axis = Axis::over(Metric::DecodeRate, [100.0, 100.1].into_iter(), 5);
+        let axis = Axis::over(Unit::TokensPerSecond, [100.0, 100.1].into_iter(), 5);
         assert!(axis.fraction(100.1) - axis.fraction(100.0) < 0.02);
     }
 
@@ -208,7 +217,7 @@ mod tests {
         for values in
             [&[][..], &[0.0], &[f64::NAN, f64::INFINITY], &[-5.0, 5.0], &[5e-324], &[1e308]]
         {
-            let axis = Axis::over(Metric::PeakRss, values.iter().copied(), 5);
+            let axis = Axis::over(Unit::Bytes, values.iter().copied(), 5);
             assert!(axis.range.start < axis.range.end, "{values:?}: {axis:?}");
             assert!(axis.ticks.len() <= 5, "{values:?}: {axis:?}");
         }

@@ -67,7 +67,7 @@ fn alt(series: Series, rounds: &[Measured]) -> String {
 }
 
 fn draw(svg: &mut String, series: Series, rounds: &[Measured]) -> Outcome {
-    let axis = Axis::over(series.metric, rounds.iter().map(|(_, value)| *value), TICKS);
+    let axis = Axis::over(series.metric.spec().unit, rounds.iter().map(|(_, value)| *value), TICKS);
     let area = SVGBackend::with_string(svg, (WIDTH, HEIGHT)).into_drawing_area();
     let last = rounds.len() as f64 - 0.5;
     let mut chart = ChartBuilder::on(&area)

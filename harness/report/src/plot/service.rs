@@ -91,8 +91,8 @@ fn alt(y: Series, curves: &[Curve]) -> String {
 
 fn draw(svg: &mut String, y: Series, curves: &[Curve]) -> Outcome {
     let points = || curves.iter().flat_map(|curve| &curve.points);
-    let rates = Axis::over(THROUGHPUT.metric, points().map(|point| point.at.0), TICKS);
-    let latencies = Axis::over(y.metric, points().map(|point| point.at.1), TICKS);
+    let rates = Axis::over(THROUGHPUT.metric.spec().unit, points().map(|point| point.at.0), TICKS);
+    let latencies = Axis::over(y.metric.spec().unit, points().map(|point| point.at.1), TICKS);
     let area = SVGBackend::with_string(svg, (WIDTH, HEIGHT)).into_drawing_area();
     let mut chart = ChartBuilder::on(&area)
         .margin_top(TOP)

@@ -6,6 +6,7 @@
 use windtunnel_ledger::case::{Case, CaseId, Quant};
 use windtunnel_ledger::metric::{Metric, Unit};
 use windtunnel_ledger::series::Series;
+use windtunnel_ledger::unit::Nanos;
 
 use super::{CaseView, Scenario, SubjectResult};
 
@@ -28,7 +29,8 @@ pub(crate) struct Column {
     pub(crate) series: Series,
     /// What tells the case from others of its scenario, beside format and model; perhaps nothing.
     pub(crate) case: String,
-    /// The case but for its format and its name; none of weights, which are the same in all.
+    /// The case but for its format, its name and its deadline; none of weights, which are the same
+    /// in all.
     key: Option<Case>,
 }
 
@@ -81,6 +83,8 @@ fn add(
         key: Some(Case {
             id: CaseId::new("", "", &Default::default()),
             quant: Quant::None,
+            // What a case may take follows from what it took before: it says nothing of the case.
+            deadline: Nanos(0),
             ..case.case.clone()
         }),
     });
@@ -127,6 +131,17 @@ impl TradeOff {
     fn finish(&mut self) {
         for (_, cells) in &mut self.rows {
             cells.resize(self.columns.len(), None);
+        }
+        // What one format alone was measured in shows no trade-off.
+        let several =
+            |column: usize| self.rows.iter().filter(|row| row.1[column].is_some()).count() > 1;
+        let kept: Vec<bool> =
+            (0..self.columns.len()).map(|column| column == 0 || several(column)).collect();
+        let mut at = kept.iter();
+        self.columns.retain(|_| at.next() == Some(&true));
+        for (_, cells) in &mut self.rows {
+            let mut at = kept.iter();
+            cells.retain(|_| at.next() == Some(&true));
         }
         let bytes = |row: &(Quant, Vec<Option<Value>>)| row.1[0].map_or(0.0, |value| value.median);
         self.rows.sort_by(|a, b| bytes(b).total_cmp(&bytes(a)));

@@ -11,6 +11,7 @@ use contents::{begun, case, gate, measured, record, services, spoil, subject, wa
 use windtunnel_ledger::attribution::{Attribution, Work};
 use windtunnel_ledger::case::{Case, CaseId, Placement, Quant, Workload};
 use windtunnel_ledger::conditions::Breach;
+use windtunnel_ledger::counter::{Count, Counter, Counts};
 use windtunnel_ledger::gate::Terms;
 use windtunnel_ledger::holding::{Held, Holding};
 use windtunnel_ledger::metric::Metric;
@@ -194,7 +195,7 @@ fn a_round_that_was_watched_is_shown_with_its_phases_memory_and_conditions() {
         "SM clock up to 1980 MHz",
         "iteration 1",
         "≥ 900 MiB (seen every 20.0 ms)",
-        "not available: the engine does not count",
+        "not available: `--attribute` counts it",
         "1215 to 1980 MHz, median 1980",
         "thermal slowdown",
         "5.00 % of a core",
@@ -379,6 +380,11 @@ fn regressed() -> Contents {
                 attention: "cpu-flash".into(),
                 wall: Nanos(1_000_000),
                 work: BTreeMap::from([("decode".to_owned(), work)]),
+                counts: Counts::from([
+                    (Counter::Allocations, Count::Known(attention / 100)),
+                    (Counter::Highest, Count::Known(attention << 8)),
+                    (Counter::Instructions, Count::Absent("this processor does not tell".into())),
+                ]),
             });
             contents.records.push(round);
         }

@@ -1,0 +1,104 @@
+//! [`Counting`]: the allocator of the probe, which counts what is asked of it when it is told to.
+//!
+//! It hands everything on to the system's. While nobody counts, which is whenever something is timed,
+//! it costs one load of a flag.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::hint::black_box;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+
+/// The system's allocator, with a counter.
+pub struct Counting;
+
+/// What was asked for since [`begin`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allocations {
+    /// How often.
+    pub count: u64,
+    /// How many bytes, all together.
+    pub bytes: u64,
+    /// The most bytes that were held at once beyond those held at the beginning.
+    pub highest: u64,
+}
+
+static COUNTS: AtomicBool = AtomicBool::new(false);
+static COUNT: AtomicU64 = AtomicU64::new(0);
+static BYTES: AtomicU64 = AtomicU64::new(0);
+/// Bytes that are held beyond those held at the beginning; less than 0 where older ones were given
+/// back.
+static HELD: AtomicI64 = AtomicI64::new(0);
+static HIGHEST: AtomicI64 = AtomicI64::new(0);
+
+/// Counts from now on, from zero.
+pub fn begin() {
+    COUNTS.store(false, Relaxed);
+    COUNT.store(0, Relaxed);
+    BYTES.store(0, Relaxed);
+    HELD.store(0, Relaxed);
+    HIGHEST.store(0, Relaxed);
+    COUNTS.store(true, Relaxed);
+}
+
+/// What was counted, which ends; none where this program has another allocator.
+pub fn end() -> Option<Allocations> {
+    let so_far = Allocations {
+        count: COUNT.load(Relaxed),
+        bytes: BYTES.load(Relaxed),
+        highest: u64::try_from(HIGHEST.load(Relaxed)).unwrap_or(0),
+    };
+    // One that would surely be seen.
+    drop(black_box(vec![0_u8; 1]));
+    COUNTS.store(false, Relaxed);
+    (COUNT.load(Relaxed) > so_far.count).then_some(so_far)
+}
+
+fn taken(bytes: usize) {
+    COUNT.fetch_add(1, Relaxed);
+    BYTES.fetch_add(bytes as u64, Relaxed);
+    let held = HELD.fetch_add(bytes as i64, Relaxed) + bytes as i64;
+    HIGHEST.fetch_max(held, Relaxed);
+}
+
+fn given_back(bytes: usize) {
+    HELD.fetch_sub(bytes as i64, Relaxed);
+}
+
+// SAFETY: every call is handed on to `System` unchanged, and its answer is returned unchanged. What
+// happens besides is arithmetic on atomics, which allocates nothing and cannot unwind.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller keeps what the same call of `System` asks for.
+        let memory = unsafe { System.alloc(layout) };
+        if COUNTS.load(Relaxed) && !memory.is_null() {
+            taken(layout.size());
+        }
+        memory
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller keeps what the same call of `System` asks for.
+        let memory = unsafe { System.alloc_zeroed(layout) };
+        if COUNTS.load(Relaxed) && !memory.is_null() {
+            taken(layout.size());
+        }
+        memory
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: the caller keeps what the same call of `System` asks for.
+        let moved = unsafe { System.realloc(memory, layout, size) };
+        if COUNTS.load(Relaxed) && !moved.is_null() {
+            given_back(layout.size());
+            taken(size);
+        }
+        moved
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        if COUNTS.load(Relaxed) {
+            given_back(layout.size());
+        }
+        // SAFETY: the caller keeps what the same call of `System` asks for.
+        unsafe { System.dealloc(memory, layout) };
+    }
+}

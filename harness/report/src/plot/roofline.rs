@@ -1,0 +1,149 @@
+//! The roofline: operations a second over operations a byte.
+//!
+//! No dot can lie above the lines: the inclined one is what memory gives, the level ones are what the
+//! arithmetic gives. How far a dot lies below is what can be won, and under which of the lines it lies
+//! says by what.
+
+use plotters::backend::SVGBackend;
+use plotters::chart::ChartBuilder;
+use plotters::drawing::IntoDrawingArea;
+use plotters::element::{PathElement, Text};
+use windtunnel_ledger::case::Dtype;
+use windtunnel_ledger::metric::{Metric, Unit};
+use windtunnel_ledger::roof::{Roof, Standing};
+use windtunnel_ledger::series::Series;
+
+use super::axis::{Axis, bounds};
+use super::ink::{self, Ink};
+use super::room::Room;
+use super::{Outcome, TICKS, WIDTH, draw_dot};
+use crate::Error;
+use crate::view::{Numbered, View};
+
+/// The roof and every case under it.
+pub(crate) struct RooflinePlot {
+    /// The roof that is drawn: the median one, where subjects found different ones.
+    pub(crate) roof: Roof,
+    /// The drawing, an `svg` element that says what it shows to those who cannot see it.
+    pub(crate) svg: String,
+}
+
+/// One case of one subject.
+struct Dot {
+    number: usize,
+    subject: usize,
+    /// Operations a byte.
+    intensity: f64,
+    /// Operations a second.
+    rate: f64,
+}
+
+const HEIGHT: u32 = 300;
+const TOP: i32 = 20;
+const RIGHT: i32 = 20;
+/// Room for the ticks' labels.
+const LEFT: u32 = 76;
+const BOTTOM: u32 = 22;
+/// From a level to the middle of its name.
+const BESIDE: i32 = 9;
+
+/// The plot, if any case has a roof.
+pub(crate) fn roofline(view: &View<'_>) -> Result<Option<RooflinePlot>, Error> {
+    let numbered = view.standings();
+    let mut roofs: Vec<Roof> = numbered.iter().map(|numbered| numbered.standing.roof).collect();
+    roofs.sort_by_key(|roof| roof.read);
+    let Some(roof) = roofs.get(roofs.len() / 2).copied() else { return Ok(None) };
+    let dots = numbered.iter().map(Dot::of);
+    let dots: Vec<Dot> = dots.filter(|dot| dot.intensity > 0.0 && dot.rate > 0.0).collect();
+    let in_halves =
+        |numbered: &Numbered<'_>| matches!(numbered.standing.dtype, Dtype::Bf16 | Dtype::F16);
+    let (halves, full) = (numbered.iter().any(in_halves), !numbered.iter().all(in_halves));
+    let levels: Vec<(&str, Dtype)> = [(full, "f32", Dtype::F32), (halves, "bf16", Dtype::Bf16)]
+        .into_iter()
+        .filter_map(|(occurs, name, dtype)| occurs.then_some((name, dtype)))
+        .collect();
+    let mut svg = String::new();
+    draw(&mut svg, &roof, &levels, &dots).map_err(|source| Error::Plot {
+        series: Series::median(Metric::TokenFlops),
+        source: Box::new(source),
+    })?;
+    Ok(Some(RooflinePlot { roof, svg: ink::themed(&svg, &alt(&numbered)) }))
+}
+
+impl Dot {
+    fn of(numbered: &Numbered<'_>) -> Dot {
+        let Numbered { number, subject, standing, .. } = *numbered;
+        let Standing { bytes, flops, rate, .. } = *standing;
+        Dot { number, subject, intensity: flops / bytes.max(1.0), rate: flops * rate }
+    }
+}
+
+/// What someone hears who cannot see the plot; the numbers are in the table.
+fn alt(standings: &[Numbered<'_>]) -> String {
+    let shares = standings.iter().map(|numbered| numbered.standing.share * 100.0);
+    let (low, high) = bounds(shares).unwrap_or_default();
+    format!(
+        "Operations a second over operations a byte: from {low:.0} % to {high:.0} % of the roof."
+    )
+}
+
+fn draw(svg: &mut String, roof: &Roof, levels: &[(&str, Dtype)], dots: &[Dot]) -> Outcome {
+    let read = roof.read.max(1) as f64;
+    let level = |dtype: Dtype| roof.ridge(dtype) * read;
+    // The ridges are seen whole, with something on either side.
+    let ridges = levels.iter().map(|(_, dtype)| roof.ridge(*dtype));
+    let intensities = dots.iter().map(|dot| dot.intensity).chain(ridges);
+    let (from, to) = bounds(intensities).unwrap_or((0.1, 10.0));
+    let (from, to) = ((from / 2.0).max(f64::MIN_POSITIVE), to * 3.0);
+    let lowest = dots.iter().map(|dot| dot.rate).fold(from * read, f64::min);
+    let highest = levels.iter().map(|(_, dtype)| level(*dtype));
+    let highest = highest.chain(dots.iter().map(|dot| dot.rate)).fold(lowest * 2.0, f64::max);
+
+    let area = SVGBackend::with_string(svg, (WIDTH, HEIGHT)).into_drawing_area();
+    let mut chart = ChartBuilder::on(&area)
+        .margin_top(TOP)
+        .margin_right(RIGHT)
+        .x_label_area_size(BOTTOM)
+        .y_label_area_size(LEFT)
+        .build_cartesian_2d(
+            Axis::logarithmic(Unit::Ratio, from..to, TICKS),
+            Axis::logarithmic(Unit::Operations, lowest..highest * 1.3, TICKS),
+        )?;
+    chart
+        .configure_mesh()
+        .x_labels(TICKS)
+        .y_labels(TICKS)
+        .bold_line_style(Ink::Grid.colour())
+        .axis_style(Ink::Grid.colour())
+        .label_style(ink::text(11.0, Ink::Muted))
+        .draw()?;
+
+    let at = |intensity: f64, rate: f64| chart.backend_coord(&(intensity, rate));
+    let highest = levels.iter().map(|(_, dtype)| level(*dtype)).fold(0.0, f64::max);
+    for (name, dtype) in levels {
+        let (ridge, level) = (roof.ridge(*dtype), level(*dtype));
+        let line = [at(from, from * read), at(ridge, level), at(to, level)];
+        area.draw(&PathElement::new(line, Ink::Muted.stroke(2)))?;
+        let (right, y) = at(to, level);
+        // Two levels may lie close together: their names keep off each other.
+        let place = (right, if level < highest { y + BESIDE } else { y - BESIDE });
+        area.draw(&Text::new((*name).to_owned(), place, ink::value(11.0, Ink::Muted)))?;
+    }
+    let places: Vec<(i32, i32)> = dots.iter().map(|dot| at(dot.intensity, dot.rate)).collect();
+    for (dot, place) in dots.iter().zip(&places) {
+        draw_dot(&area, dot.subject, *place)?;
+    }
+    let mut taken: Vec<Room> = places.iter().map(|place| Room::of_dot(*place)).collect();
+    for (dot, (x, y)) in dots.iter().zip(&places) {
+        let number = dot.number.to_string();
+        let corner = Room::beside((*x, *y), &number, &taken);
+        let room = Room::of_text(corner, &number);
+        // Where there is no room for it, the table has to do.
+        if room.is_free(&taken) {
+            let style = ink::text(11.0, Ink::subject(dot.subject));
+            area.draw(&Text::new(number, corner, style))?;
+            taken.push(room);
+        }
+    }
+    area.present()
+}
