@@ -5,20 +5,19 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use windtunnel_ledger::upstream::{Priority, State};
-
 use crate::lock::Patience;
 use crate::scenario::reworded;
 use crate::shard::Shard;
 use crate::subject::Wanted;
-use crate::upstream;
 
 mod baseline;
+mod upstream;
 
 pub(crate) use baseline::{
     AboutArgs, AcceptArgs, BaselineArgs, BaselineCommand, DecideArgs, PruneArgs, RecordArgs,
     ShareArgs,
 };
+pub(crate) use upstream::{PlanArgs, SyncArgs, UpstreamArgs, UpstreamCommand};
 
 /// Measures LLM inference engines and shows what changed.
 #[derive(Debug, Parser)]
@@ -428,41 +427,6 @@ pub(crate) struct HistoryArgs {
     /// Passed on to `windtunnel-history`; `--help` shows what it takes
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
     pub(crate) args: Vec<std::ffi::OsString>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct UpstreamArgs {
-    /// The integration log
-    #[arg(long, value_name = "FILE", default_value = upstream::LOG, global = true)]
-    pub(crate) log: PathBuf,
-
-    #[command(subcommand)]
-    pub(crate) command: UpstreamCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum UpstreamCommand {
-    /// A line for each commit
-    List {
-        /// Only commits of these states
-        #[arg(long, value_name = "STATE", value_parser = word::<State>)]
-        state: Vec<State>,
-        /// Only commits of these areas
-        #[arg(long, value_name = "AREA")]
-        area: Vec<String>,
-        /// Only commits of these priorities
-        #[arg(long, value_name = "PRIORITY", value_parser = word::<Priority>)]
-        priority: Vec<Priority>,
-    },
-    /// All that is known of one commit
-    Show {
-        /// The beginning of its hash
-        hash: String,
-    },
-    /// How much is integrated, and what the log says that is not so
-    Status,
-    /// Hold the log to the sources: exit code 5 if it says what is not so
-    Check,
 }
 
 /// Reads a word of a log as the log's files spell it.

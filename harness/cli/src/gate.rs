@@ -1,6 +1,6 @@
 //! `windtunnel gate`: a change against its base, measured in alternation and judged by the policy.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use windtunnel_ledger::case::CaseId;
@@ -107,6 +107,60 @@ fn begin(workspace: &Workspace, args: &GateArgs, queue: Queue) -> Result<Option<
     session::open(workspace, setup).map(Some)
 }
 
+/// What two builds are asked: cases, and the policy that they are judged by.
+pub(crate) struct Asked<'a> {
+    /// Scenarios, as `windtunnel gate` takes them.
+    pub(crate) scenarios: &'a [String],
+    /// Models instead of theirs.
+    pub(crate) models: &'a [String],
+    /// What the ids of cases must contain.
+    pub(crate) filters: &'a [String],
+    /// The policy; the workspace's if none is named.
+    pub(crate) policy: Option<&'a Path>,
+}
+
+/// Measures a head beside its base into the file `out`, or goes on with what is there of it, and
+/// writes everything that a gate does. Nothing is shown.
+pub(crate) fn beside(
+    workspace: &Workspace,
+    asked: &Asked<'_>,
+    (base, head): (&Built, &Built),
+    out: &Path,
+    queue: Queue,
+) -> Result<(Contents, Report)> {
+    let mut session = match out.is_file() {
+        true => session::resume(workspace, Some(out), queue)?,
+        false => {
+            let policy = read_policy(workspace, asked.policy)?;
+            let scenarios = scenario::load(workspace, asked.scenarios, asked.models)?;
+            let mut plan = plan::expand(&scenarios, asked.filters, Some(policy.budget.pairs));
+            ensure!(
+                !plan.cases.is_empty(),
+                "nothing to measure: {} skipped, {} left out by the filter; `windtunnel list` shows the cases",
+                plan.skipped.len(),
+                plan.filtered
+            );
+            hub::fetch(&mut plan, queue.progress)?;
+            let floors = calibrate::floors(workspace, &baseline::this_machine())?;
+            let setup = Setup {
+                plan,
+                built: arms(base.clone(), head.clone()),
+                scenarios: asked.scenarios,
+                out: Some(out),
+                gate: Some(Terms { floors, ..Terms::of(policy) }),
+                queue,
+            };
+            session::open(workspace, setup)?
+        }
+    };
+    let terms = session.run.gate.clone().context("a gate's run has terms")?;
+    run::measure_gate(&mut session, &terms, workspace, queue.progress)?;
+    let Session { run, records, path, .. } = session;
+    let contents = Contents { run, records, torn: false };
+    let (report, _) = write_down(&path, &contents, &terms)?;
+    Ok((contents, report))
+}
+
 /// Base, head and the base once more, under three names.
 pub(crate) fn arms(base: Built, head: Built) -> Vec<Built> {
     let renamed = |built: &Built, suffix: &str| Built {
@@ -188,17 +242,23 @@ pub(crate) fn conclude(
     publish(&path, &Contents { run, records, torn: false }, &terms)
 }
 
-/// Judges a run, and writes what came of it beside its file.
+/// Judges a run, writes what came of it beside its file, and shows it.
 pub(crate) fn publish(path: &Path, contents: &Contents, terms: &Terms) -> Result<u8> {
-    let report = report(&contents.run, terms, &contents.records);
     // Files first: nothing that happens to the reader of the table can cost them.
+    let (report, page) = write_down(path, contents, terms)?;
+    show::result(&show::ruling(&contents.run, &report))?;
+    show::result(&format!("report: {}\n", show::path(&page)))?;
+    Ok(code_of(&report))
+}
+
+/// Judges a run, and writes what came of it beside its file; also says where the page is.
+fn write_down(path: &Path, contents: &Contents, terms: &Terms) -> Result<(Report, PathBuf)> {
+    let report = report(&contents.run, terms, &contents.records);
     let page = write_report(contents, &page_of(path))?;
     write(&path.with_file_name(named(path, "summary.md")), &summary::markdown(contents, &report))?;
     write(&path.with_file_name(named(path, "junit.xml")), &junit::xml(&contents.run, &report))?;
     write(&path.with_file_name(named(path, "gate.json")), &document::json(contents, &report)?)?;
-    show::result(&show::ruling(&contents.run, &report))?;
-    show::result(&format!("report: {}\n", show::path(&page)))?;
-    Ok(code_of(&report))
+    Ok((report, page))
 }
 
 /// `summary.md` beside a `run.jsonl`, `x.summary.md` beside an `x.jsonl`.

@@ -19,6 +19,7 @@ mod baseline;
 mod calibration;
 mod doctor;
 mod explanation;
+mod gap;
 mod gate;
 mod hub;
 mod percentiles;
@@ -32,6 +33,7 @@ pub(crate) use baseline::{baseline, baselines};
 pub(crate) use calibration::calibration;
 pub(crate) use doctor::{Ink, diagnosis};
 pub(crate) use explanation::explanation;
+pub(crate) use gap::gap;
 pub(crate) use gate::{
     census, control, numbers, origin, row_in_words, row_verdict, ruling, verdict_in_words,
     verdicts_of,
@@ -39,7 +41,7 @@ pub(crate) use gate::{
 pub(crate) use hub::fetched;
 pub(crate) use results::records;
 pub(crate) use stages::{stages, stages_of_two};
-pub(crate) use upstream::{commit, commits, status};
+pub(crate) use upstream::{commit, commits, proposals, status};
 pub(crate) use verdicts::verdicts;
 
 /// Prints a result. A reader who has closed the pipe has seen enough: that is no error.
@@ -172,6 +174,11 @@ fn ratio(row: &Row) -> String {
 /// `1 case`, `2 cases`.
 pub(crate) fn count(n: usize, noun: &str) -> String {
     if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
+}
+
+/// The beginning of a commit's hash.
+pub(crate) fn short(hash: &str) -> &str {
+    hash.get(..9).unwrap_or(hash)
 }
 
 fn per_cent(fraction: f64) -> String {

@@ -13,6 +13,14 @@ use crate::scenario::reworded;
 use crate::workspace::Workspace;
 use crate::{exit, show};
 
+mod plan;
+mod repository;
+mod rules;
+mod sync;
+
+pub(crate) use plan::{Evidence, Gap, Standing};
+pub(crate) use repository::{Forecast, Repository};
+
 /// Where the integration log lies in a workspace.
 pub(crate) const LOG: &str = "engine/upstream.toml";
 
@@ -24,7 +32,12 @@ pub(crate) fn considered(log: &str) -> Option<Hash> {
 
 /// Does what the arguments ask for.
 pub(crate) fn upstream(workspace: &Workspace, args: &UpstreamArgs) -> Result<u8> {
-    let log = read(workspace, &args.log)?;
+    // A fork needs no log of ours.
+    if let UpstreamCommand::Plan(args) = &args.command {
+        return plan::plan(args);
+    }
+    let path = &args.log;
+    let log = read(workspace, path)?;
     match &args.command {
         UpstreamCommand::List { state, area, priority } => {
             let chosen = log.commits.iter().filter(|commit| {
@@ -54,6 +67,8 @@ pub(crate) fn upstream(workspace: &Workspace, args: &UpstreamArgs) -> Result<u8>
             let count = show::count(log.commits.len(), "commit");
             show::result(&format!("{count}: what the log says is so\n"))?;
         }
+        UpstreamCommand::Sync(args) => return sync::sync(workspace, path, &log, args),
+        UpstreamCommand::Plan(args) => return plan::plan(args),
     }
     Ok(exit::PASS)
 }

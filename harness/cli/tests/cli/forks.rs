@@ -1,0 +1,6 @@
+//! Upstreams and forks that tests make themselves: what is new is entered, what is missing is planned,
+//! picked and measured, and what made it slower is found.
+
+mod planning;
+mod script;
+mod syncing;
