@@ -11,13 +11,15 @@ use crate::shard::Shard;
 use crate::subject::Wanted;
 
 mod baseline;
+mod bisect;
 mod upstream;
 
 pub(crate) use baseline::{
     AboutArgs, AcceptArgs, BaselineArgs, BaselineCommand, DecideArgs, PruneArgs, RecordArgs,
     ShareArgs,
 };
-pub(crate) use upstream::{PlanArgs, SyncArgs, UpstreamArgs, UpstreamCommand};
+pub(crate) use bisect::BisectArgs;
+pub(crate) use upstream::{PickArgs, PlanArgs, SyncArgs, UpstreamArgs, UpstreamCommand};
 
 /// Measures LLM inference engines and shows what changed.
 #[derive(Debug, Parser)]
@@ -68,6 +70,8 @@ pub(crate) enum Command {
     History(HistoryArgs),
     /// Show what became of the commits of the engine that this one follows
     Upstream(UpstreamArgs),
+    /// Find the commit that made a case worse
+    Bisect(BisectArgs),
 }
 
 /// Which cases.
@@ -108,7 +112,8 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) selection: Selection,
 
-    /// What to measure: `.` (the working tree), `rev:REVISION` or `probe:PATH`; several alternate
+    /// What to measure: `.` (the working tree), `rev:REVISION`, `probe:PATH`, or `external:FILE.toml`
+    /// with or without `@REVISION`; several alternate
     #[arg(short, long = "subject", value_name = "SUBJECT", conflicts_with = "probe")]
     pub(crate) subjects: Vec<Wanted>,
 
@@ -181,7 +186,7 @@ pub(crate) struct GateArgs {
     #[arg(short, long, value_name = "REV", default_value = "HEAD")]
     pub(crate) base: Base,
 
-    /// What to judge: `.` (the working tree), `rev:REVISION` or `probe:PATH`
+    /// What to judge: `.` (the working tree), or another subject as `run` takes it
     #[arg(short, long = "subject", value_name = "HEAD", default_value = ".")]
     pub(crate) subject: Wanted,
 

@@ -30,6 +30,8 @@ pub(crate) struct External {
     pub(crate) checks: Vec<Check>,
     /// What is measured of a commit.
     pub(crate) measure: Option<Measure>,
+    /// What tells this description from others.
+    fingerprint: u64,
 }
 
 /// By which protocol a subject is measured.
@@ -135,6 +137,7 @@ impl External {
                 path.display()
             ),
         };
+        let fingerprint = xxhash_rust::xxh3::xxh3_64(text.as_bytes());
         let path = std::path::absolute(path)?;
         let folder = path.parent().unwrap_or(&path).to_owned();
         let repository = repository.map(|repository| folder.join(repository));
@@ -143,7 +146,7 @@ impl External {
             "`{}`: `build` builds a checkout of `repository`, and none is named",
             path.display()
         );
-        Ok(External { folder, repository, build, protocol, checks: check, measure })
+        Ok(External { folder, repository, build, protocol, checks: check, measure, fingerprint })
     }
 
     /// Its repository; an error if it has none.
@@ -151,6 +154,14 @@ impl External {
         self.repository
             .as_deref()
             .context("this subject has no revisions: name its `repository` in its description")
+    }
+
+    /// The name of what is built of a commit; none if it cannot be kept without its work tree.
+    pub(crate) fn mark(&self, commit: &str) -> Option<String> {
+        match &self.protocol {
+            Protocol::Probe(_) => Some(format!("{commit}+{:016x}", self.fingerprint)),
+            Protocol::Adapted(_) => None,
+        }
     }
 
     /// Builds a revision of it, or with none what lies in its folder, and says where its probe is.

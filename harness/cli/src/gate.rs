@@ -8,7 +8,7 @@ use windtunnel_ledger::gate::{Report, Terms, report};
 use windtunnel_ledger::judge::interleaved::planned_looks;
 use windtunnel_ledger::policy::{Policy, Weight};
 use windtunnel_ledger::record::Subject;
-use windtunnel_ledger::store::Contents;
+use windtunnel_ledger::store::{self, Contents};
 use windtunnel_ledger::verdict::Verdict;
 
 use crate::args::{Base, GateArgs, Service};
@@ -43,7 +43,7 @@ pub(crate) fn gate(workspace: &Workspace, args: &GateArgs, progress: Progress) -
     let path = session.path.clone();
     let code = conclude(workspace, session, progress)?;
     if let Some(Service::Github) = args.annotate {
-        let contents = windtunnel_ledger::store::read(&path)?;
+        let contents = store::read(&path)?;
         if let Some(terms) = &contents.run.gate {
             let report = report(&contents.run, terms, &contents.records);
             show::result(&annotations::github(&report))?;
@@ -107,45 +107,44 @@ fn begin(workspace: &Workspace, args: &GateArgs, queue: Queue) -> Result<Option<
     session::open(workspace, setup).map(Some)
 }
 
-/// What two builds are asked: cases, and the policy that they are judged by.
+/// What two builds are asked.
 pub(crate) struct Asked<'a> {
-    /// Scenarios, as `windtunnel gate` takes them.
+    /// Cases.
+    pub(crate) plan: Plan,
+    /// The scenarios that they are of.
     pub(crate) scenarios: &'a [String],
-    /// Models instead of theirs.
-    pub(crate) models: &'a [String],
-    /// What the ids of cases must contain.
-    pub(crate) filters: &'a [String],
-    /// The policy; the workspace's if none is named.
-    pub(crate) policy: Option<&'a Path>,
+    /// What the answers are judged by.
+    pub(crate) policy: Policy,
 }
 
 /// Measures a head beside its base into the file `out`, or goes on with what is there of it, and
 /// writes everything that a gate does. Nothing is shown.
 pub(crate) fn beside(
     workspace: &Workspace,
-    asked: &Asked<'_>,
+    asked: Asked<'_>,
     (base, head): (&Built, &Built),
     out: &Path,
     queue: Queue,
-) -> Result<(Contents, Report)> {
+) -> Result<Report> {
+    let Asked { mut plan, scenarios, policy } = asked;
+    if out.is_file() {
+        // What is finished needs neither a probe nor a turn on this machine.
+        let contents = store::read(out)?;
+        if let Some(terms) = &contents.run.gate
+            && run::is_finished(&contents.run, &contents.records)
+        {
+            return Ok(report(&contents.run, terms, &contents.records));
+        }
+    }
     let mut session = match out.is_file() {
         true => session::resume(workspace, Some(out), queue)?,
         false => {
-            let policy = read_policy(workspace, asked.policy)?;
-            let scenarios = scenario::load(workspace, asked.scenarios, asked.models)?;
-            let mut plan = plan::expand(&scenarios, asked.filters, Some(policy.budget.pairs));
-            ensure!(
-                !plan.cases.is_empty(),
-                "nothing to measure: {} skipped, {} left out by the filter; `windtunnel list` shows the cases",
-                plan.skipped.len(),
-                plan.filtered
-            );
             hub::fetch(&mut plan, queue.progress)?;
             let floors = calibrate::floors(workspace, &baseline::this_machine())?;
             let setup = Setup {
                 plan,
                 built: arms(base.clone(), head.clone()),
-                scenarios: asked.scenarios,
+                scenarios,
                 out: Some(out),
                 gate: Some(Terms { floors, ..Terms::of(policy) }),
                 queue,
@@ -157,8 +156,7 @@ pub(crate) fn beside(
     run::measure_gate(&mut session, &terms, workspace, queue.progress)?;
     let Session { run, records, path, .. } = session;
     let contents = Contents { run, records, torn: false };
-    let (report, _) = write_down(&path, &contents, &terms)?;
-    Ok((contents, report))
+    Ok(write_down(&path, &contents, &terms)?.0)
 }
 
 /// Base, head and the base once more, under three names.

@@ -6,6 +6,7 @@
 
 mod args;
 mod baseline;
+mod bisect;
 mod calibrate;
 mod compare;
 mod conditions;
@@ -99,7 +100,8 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Command::Merge(args) => merge::merge(&workspace, &args),
         Command::Report(args) => report(&workspace, &args),
         Command::History(args) => history::history(&workspace, &args, voice),
-        Command::Upstream(args) => upstream::upstream(&workspace, &args),
+        Command::Bisect(args) => bisect::bisect(&workspace, &args, Progress::choose(voice)),
+        Command::Upstream(args) => upstream::upstream(&workspace, &args, Progress::choose(voice)),
     }
 }
 

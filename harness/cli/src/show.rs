@@ -16,12 +16,14 @@ use crate::hub::Outlook;
 use crate::plan::Plan;
 
 mod baseline;
+mod bisect;
 mod calibration;
 mod doctor;
 mod explanation;
 mod gap;
 mod gate;
 mod hub;
+mod integration;
 mod percentiles;
 mod results;
 mod roof;
@@ -30,6 +32,7 @@ mod upstream;
 mod verdicts;
 
 pub(crate) use baseline::{baseline, baselines};
+pub(crate) use bisect::{answer, bisected};
 pub(crate) use calibration::calibration;
 pub(crate) use doctor::{Ink, diagnosis};
 pub(crate) use explanation::explanation;
@@ -39,6 +42,7 @@ pub(crate) use gate::{
     verdicts_of,
 };
 pub(crate) use hub::fetched;
+pub(crate) use integration::{integration, integration_markdown};
 pub(crate) use results::records;
 pub(crate) use stages::{stages, stages_of_two};
 pub(crate) use upstream::{commit, commits, proposals, status};

@@ -115,21 +115,10 @@ pub(crate) fn build(
                 ..named(wanted, Some(commit.clone()), false, features)
             };
             let _lock = lock_builds(workspace)?;
-            let mark = workspace.scratch().join("revisions").join(mark(&commit, &subject.features));
-            if let Ok(binary) = std::fs::read_to_string(&mark) {
-                let probe = kept(workspace, &binary);
-                if probe.is_file() {
-                    return Ok(Built { subject: Subject { binary, ..subject }, probe: Ok(probe) });
-                }
-            }
-            let built = build_revision(workspace, &commit, features, progress)?;
-            let built = keep(workspace, subject, built)?;
-            if built.probe.is_ok() {
-                create_dir(mark.parent().unwrap_or(&mark))?;
-                std::fs::write(&mark, &built.subject.binary)
-                    .with_context(|| format!("cannot write `{}`", mark.display()))?;
-            }
-            Ok(built)
+            let mark = mark(&commit, &subject.features);
+            once(workspace, Some(&mark), subject, || {
+                build_revision(workspace, &commit, features, progress)
+            })
         }
         Wanted::Probe(path) => {
             ensure!(path.is_file(), "there is no probe at `{}`", path.display());
@@ -161,8 +150,33 @@ fn built_externally(
     let subject =
         Subject { changed_besides, ..named(wanted, commit.clone(), !changed.is_empty(), &[]) };
     let _lock = lock_builds(workspace)?;
-    let built = external.build(workspace, commit.as_deref().filter(|_| revision.is_some()))?;
-    keep(workspace, Subject { changed, ..subject }, built)
+    let commit = commit.as_deref().filter(|_| revision.is_some());
+    let mark = commit.and_then(|commit| external.mark(commit));
+    let subject = Subject { changed, ..subject };
+    once(workspace, mark.as_deref(), subject, || external.build(workspace, commit))
+}
+
+/// What was built before under the name `mark`, or what is built now.
+fn once(
+    workspace: &Workspace,
+    mark: Option<&str>,
+    subject: Subject,
+    build: impl FnOnce() -> Result<Result<PathBuf, Failure>>,
+) -> Result<Built> {
+    let mark = mark.map(|mark| workspace.scratch().join("revisions").join(mark));
+    if let Some(binary) = mark.as_ref().and_then(|mark| std::fs::read_to_string(mark).ok()) {
+        let probe = kept(workspace, &binary);
+        if probe.is_file() {
+            return Ok(Built { subject: Subject { binary, ..subject }, probe: Ok(probe) });
+        }
+    }
+    let built = keep(workspace, subject, build()?)?;
+    if let (Some(mark), Ok(_)) = (&mark, &built.probe) {
+        create_dir(mark.parent().unwrap_or(mark))?;
+        std::fs::write(mark, &built.subject.binary)
+            .with_context(|| format!("cannot write `{}`", mark.display()))?;
+    }
+    Ok(built)
 }
 
 /// What is known of `wanted` before it is built.

@@ -2,6 +2,7 @@
 
 use crate::case::CaseId;
 use crate::gate::{Report, Row};
+use crate::judge::Finding;
 use crate::verdict::Verdict;
 
 /// Commits that were picked, until one had to stop it.
@@ -94,4 +95,132 @@ impl Measured {
     pub fn rows(&self) -> impl Iterator<Item = (&CaseId, &Row)> {
         self.report.cases.iter().flat_map(|case| case.rows.iter().map(|row| (&case.case, row)))
     }
+}
+
+/// A pick in the words of tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Words {
+    /// Whether it applied.
+    pub applied: String,
+    /// Which checks held.
+    pub checks: String,
+    /// The verdict of the gate.
+    pub verdict: String,
+    /// The effect that tells most.
+    pub effect: String,
+    /// What became of it.
+    pub end: String,
+}
+
+impl Pick {
+    /// The pick in the words of tables.
+    #[must_use]
+    pub fn words(&self) -> Words {
+        let none = || "–".to_owned();
+        let applied = match &self.end {
+            End::Conflict(files) => format!("conflict in {}", files.join(", ")),
+            End::Empty => "empty".to_owned(),
+            End::NotTried => none(),
+            End::Kept(_) | End::CheckFailed | End::NotBuilt(_) | End::NotPassed(_) => {
+                "clean".to_owned()
+            }
+        };
+        let failed = self.checks.iter().find(|check| check.failure.is_some());
+        let names: Vec<&str> = self.checks.iter().map(|check| check.name.as_str()).collect();
+        let checks = match failed {
+            Some(check) => format!("{} failed", check.name),
+            None if names.is_empty() => none(),
+            None => format!("{} held", names.join(", ")),
+        };
+        let measured = self.measured.as_ref();
+        let verdict = measured.map_or_else(none, |measured| measured.report.verdict.to_string());
+        let effect = measured.and_then(Measured::effect).unwrap_or_else(none);
+        let end = match &self.end {
+            End::Kept(commit) => format!("kept as {}", short(commit)),
+            End::Empty => "passed over: the fork has all of it".to_owned(),
+            End::NotTried => "not tried".to_owned(),
+            End::Conflict(_) => "stopped: it conflicts".to_owned(),
+            End::CheckFailed => {
+                format!("stopped: {} failed", failed.map_or("a check", |check| &check.name))
+            }
+            End::NotBuilt(_) => "stopped: it does not build".to_owned(),
+            End::NotPassed(verdict) => format!("stopped: {verdict}"),
+        };
+        Words { applied, checks, verdict, effect, end }
+    }
+
+    /// The end of what a check or a build printed that stopped it.
+    #[must_use]
+    pub fn tail(&self) -> Option<&str> {
+        match &self.end {
+            End::NotBuilt(tail) => Some(tail),
+            _ => self.checks.iter().find_map(|check| check.failure.as_deref()),
+        }
+    }
+}
+
+impl Measured {
+    /// The effect that tells most, `decode 9.1% worse (8.2% to 9.9%)`, how large one can be where all
+    /// passed, or why there is none.
+    #[must_use]
+    pub fn effect(&self) -> Option<String> {
+        let reason = || {
+            let mut cases = self.report.cases.iter();
+            let case = cases.find(|case| case.verdict == self.report.verdict)?;
+            case.reasons.first().cloned()
+        };
+        if let Some(reason) = reason() {
+            return Some(reason);
+        }
+        if self.report.verdict == Verdict::Pass {
+            return self.most();
+        }
+        let (_, row) = self.headline()?;
+        row.finding.map(|finding| format!("{} {}", row.series.label(), effect_in_words(&finding)))
+    }
+
+    /// How much worse any series can be that passed.
+    fn most(&self) -> Option<String> {
+        let highs =
+            self.rows().filter_map(|(_, row)| Some((row.series.label(), row.finding?.high)));
+        let (label, high) = highs.max_by(|a, b| a.1.total_cmp(&b.1))?;
+        Some(format!("at most {:.1}% worse, {label}", high.max(0.0) * 100.0))
+    }
+}
+
+/// `9.1% worse (8.2% to 9.9%)`, `2.0% better (-2.5% to -1.5%)`.
+#[must_use]
+pub fn effect_in_words(finding: &Finding) -> String {
+    let Finding { effect, low, high, .. } = *finding;
+    let direction = if effect < 0.0 { "better" } else { "worse" };
+    let share = |share: f64| {
+        let text = format!("{:.1}%", share * 100.0);
+        if text == "-0.0%" { "0.0%".to_owned() } else { text }
+    };
+    format!("{} {direction} ({} to {})", share(effect.abs()), share(low), share(high))
+}
+
+impl Integration {
+    /// How many commits were kept, how many were asked for, and why it stopped, as a sentence.
+    #[must_use]
+    pub fn headline(&self) -> String {
+        let kept = self.picks.iter().filter(|pick| matches!(pick.end, End::Kept(_))).count();
+        let of = match self.picks.len() {
+            1 => "1 commit".to_owned(),
+            n => format!("{n} commits"),
+        };
+        let stopped = self.picks.iter().find(|pick| !pick.end.goes_on());
+        match stopped.filter(|pick| pick.end != End::NotTried) {
+            Some(pick) => {
+                format!("{kept} of {of} kept; {} {}", short(&pick.hash), pick.words().end)
+            }
+            None => format!("{kept} of {of} kept"),
+        }
+    }
+}
+
+/// The beginning of a commit's hash.
+#[must_use]
+pub fn short(hash: &str) -> &str {
+    hash.get(..9).unwrap_or(hash)
 }

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use windtunnel_ledger::upstream::{Priority, State};
 
 use super::word;
+use crate::lock::Patience;
 use crate::upstream;
 
 #[derive(Debug, Args)]
@@ -45,6 +46,8 @@ pub(crate) enum UpstreamCommand {
     Sync(SyncArgs),
     /// What a fork lacks of its upstream, and what picking it would do; nothing is changed
     Plan(PlanArgs),
+    /// Take commits onto a fork one at a time, each checked and measured beside the one before
+    Pick(PickArgs),
 }
 
 #[derive(Debug, Args)]
@@ -88,4 +91,39 @@ pub(crate) struct PlanArgs {
     /// The fork's own branch
     #[arg(long, value_name = "REV", default_value = "HEAD")]
     pub(crate) branch: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+In a work tree of its own, each commit is picked (`git cherry-pick -x`), checked, built, and measured \
+beside the commit before it, as `windtunnel gate` does. The first that conflicts, fails a check, does not \
+build or does not pass stops it; what came before is kept on a branch. `ci/upstream.md` explains the \
+file.
+
+Exit codes: 0 all kept, 1 regressed, 3 inconclusive where the policy says that it blocks, 4 a conflict or \
+nothing comparable, 5 a check failed, or broken.")]
+pub(crate) struct PickArgs {
+    /// The commits, in the order in which they are picked
+    #[arg(required = true, value_name = "HASH")]
+    pub(crate) commits: Vec<String>,
+
+    /// The description of the fork: its repository, how it is built, checked and measured
+    #[arg(long, value_name = "FILE")]
+    pub(crate) checks: PathBuf,
+
+    /// What they are picked onto
+    #[arg(long, value_name = "REV", default_value = "HEAD")]
+    pub(crate) onto: String,
+
+    /// The branch for what is kept, instead of `picked/TIME`
+    #[arg(long, value_name = "NAME")]
+    pub(crate) branch: Option<String>,
+
+    /// The folder for the report and the runs, instead of one below `reports`
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Wait for another measuring run on this machine instead of refusing: for so long, or without end
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true)]
+    pub(crate) wait: Option<Option<Patience>>,
 }

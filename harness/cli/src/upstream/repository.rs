@@ -109,6 +109,39 @@ impl Repository {
         text.split(RECORD).skip(1).map(change).collect()
     }
 
+    /// One commit, which must be no merge.
+    pub(crate) fn change(&self, revision: &str) -> Result<Change> {
+        let commit = self.resolve(revision)?;
+        ensure!(
+            self.parents(&commit)?.len() == 1,
+            "`{revision}` is a merge, or the first commit of all: name the commits that it brings"
+        );
+        let mut one = self.changes(&format!("{commit}^"), &commit)?;
+        one.pop().with_context(|| format!("git does not describe `{revision}`"))
+    }
+
+    /// The commits that `bad` has and none of `good` has, those that part them best first; `bad` is
+    /// one of them.
+    pub(crate) fn halves(&self, good: &[String], bad: &str) -> Result<Vec<String>> {
+        let mut args = vec!["rev-list", "--bisect-all", bad, "--not"];
+        args.extend(good.iter().map(String::as_str));
+        let text = self.git().say(&args)?;
+        // After each hash stands `(dist=3)`.
+        let hashes = text.lines().filter_map(|line| line.split(' ').next());
+        Ok(hashes.filter(|hash| !hash.is_empty()).map(str::to_owned).collect())
+    }
+
+    /// The parents of a commit.
+    pub(crate) fn parents(&self, commit: &str) -> Result<Vec<String>> {
+        let text = self.git().say(&["rev-list", "--parents", "--max-count=1", commit])?;
+        Ok(text.split(' ').skip(1).map(str::to_owned).collect())
+    }
+
+    /// The first line of a commit's message.
+    pub(crate) fn subject(&self, commit: &str) -> Result<String> {
+        self.git().say(&["log", "-1", "--format=%s", commit])
+    }
+
     /// The commits among `known` that added a line which `change` removes or stands beside.
     ///
     /// Only files that one of `known` touches are looked at, and none that a program writes.

@@ -1,6 +1,8 @@
 //! Upstreams and forks that tests make themselves: what is new is entered, what is missing is planned,
 //! picked and measured, and what made it slower is found.
 
+mod bisecting;
+mod picking;
 mod planning;
 mod script;
 mod syncing;

@@ -17,6 +17,8 @@ impl Script {
         fs::create_dir_all(dir).unwrap();
         let script = Script { dir: dir.to_owned(), day: 0.into() };
         script.git(&["init", "--quiet", "--object-format=sha1", "--initial-branch=upstream"]);
+        script.git(&["config", "user.name", "test"]);
+        script.git(&["config", "user.email", "test@localhost"]);
         script
     }
 
