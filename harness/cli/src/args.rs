@@ -72,6 +72,9 @@ pub(crate) enum Command {
     Upstream(UpstreamArgs),
     /// Find the commit that made a case worse
     Bisect(BisectArgs),
+    /// Stand in for the probe of an external subject
+    #[command(hide = true)]
+    Adapt(AdaptArgs),
 }
 
 /// Which cases.
@@ -425,6 +428,23 @@ pub(crate) struct ReportArgs {
     /// Where to write the page, instead of beside the records
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AdaptArgs {
+    /// What is adapted, as JSON
+    pub(crate) told: String,
+
+    /// The folder in which it runs
+    pub(crate) folder: PathBuf,
+
+    /// End with stdin, as probes do
+    #[arg(long)]
+    pub(crate) until_eof: bool,
+
+    /// Asked of probes: what the machine can do at best
+    #[arg(long)]
+    pub(crate) roof: bool,
 }
 
 #[derive(Debug, Args)]

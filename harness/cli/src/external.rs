@@ -63,14 +63,17 @@ pub(crate) struct OpenAi {
     pub(crate) server: Option<String>,
     /// The model that requests name; the case's if none is named.
     pub(crate) model: Option<String>,
+    /// What requests say besides.
+    #[serde(default)]
+    pub(crate) body: serde_json::Map<String, serde_json::Value>,
 }
 
 /// A program that writes what `llama-bench -o json` does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct LlamaBench {
-    /// The line for a shell that runs it. `{prompt}`, `{output}`, `{depth}`, `{batch}`,
-    /// `{iterations}` and `{model}` stand for those of the case.
+    /// The line for a shell that runs it. `{prompt}`, `{output}`, `{depth}`, `{iterations}` and
+    /// `{model}` stand for those of the case.
     pub(crate) command: String,
 }
 

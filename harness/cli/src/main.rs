@@ -4,6 +4,7 @@
 //! leave, and shows it. It links neither the engine nor candle: the process that measures holds
 //! nothing but the engine, and a machine without a GPU can read what one with a GPU recorded.
 
+mod adapter;
 mod args;
 mod baseline;
 mod bisect;
@@ -101,6 +102,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Command::Report(args) => report(&workspace, &args),
         Command::History(args) => history::history(&workspace, &args, voice),
         Command::Bisect(args) => bisect::bisect(&workspace, &args, Progress::choose(voice)),
+        Command::Adapt(args) => adapter::adapt(&args),
         Command::Upstream(args) => upstream::upstream(&workspace, &args, Progress::choose(voice)),
     }
 }

@@ -7,6 +7,7 @@ mod baselines;
 mod comparing;
 mod doctoring;
 mod explaining;
+mod external;
 mod forks;
 mod gating;
 mod hub;
