@@ -224,3 +224,76 @@ impl Integration {
 pub fn short(hash: &str) -> &str {
     hash.get(..9).unwrap_or(hash)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Weight;
+
+    fn pick(hash: char, end: End) -> Pick {
+        let hash = hash.to_string().repeat(40);
+        Pick { hash, subject: "Subject".to_owned(), checks: Vec::new(), measured: None, end }
+    }
+
+    fn integration(picks: Vec<Pick>) -> Integration {
+        let text = |text: &str| text.to_owned();
+        let (at, repository, start, end) = (text("now"), text("fork"), text("1"), text("2"));
+        Integration { at, repository, start, end, branch: None, picks }
+    }
+
+    #[test]
+    fn a_headline_counts_what_was_kept_and_names_what_stopped_it() {
+        let kept = || pick('a', End::Kept("f".repeat(40)));
+        let headline = |picks| integration(picks).headline();
+        assert_eq!(headline(vec![kept()]), "1 of 1 commit kept");
+        assert_eq!(headline(vec![kept(), pick('b', End::Empty)]), "1 of 2 commits kept");
+        assert_eq!(
+            headline(vec![kept(), pick('b', End::Conflict(vec![])), pick('c', End::NotTried)]),
+            "1 of 3 commits kept; bbbbbbbbb stopped: it conflicts"
+        );
+        assert_eq!(headline(vec![pick('b', End::NotTried)]), "0 of 1 commit kept");
+    }
+
+    #[test]
+    fn a_pick_is_told_in_words() {
+        let words = pick('a', End::Conflict(vec!["x".to_owned(), "y".to_owned()])).words();
+        assert_eq!((words.applied.as_str(), words.checks.as_str()), ("conflict in x, y", "–"));
+        let mut failed = pick('a', End::CheckFailed);
+        let check = |name: &str, failure: Option<&str>| Checked {
+            name: name.to_owned(),
+            failure: failure.map(str::to_owned),
+        };
+        failed.checks = vec![check("format", None), check("lint", Some("a tail"))];
+        let words = failed.words();
+        assert_eq!(
+            (words.checks.as_str(), words.end.as_str()),
+            ("lint failed", "stopped: lint failed")
+        );
+        assert_eq!(failed.tail(), Some("a tail"));
+        assert_eq!(pick('a', End::NotBuilt("no".to_owned())).tail(), Some("no"));
+        assert_eq!(pick('a', End::NotPassed(Verdict::Broken)).words().end, "stopped: broken");
+    }
+
+    #[test]
+    fn an_effect_is_told_with_its_direction_and_its_interval() {
+        let finding =
+            |effect, low, high| Finding { effect, low, high, margin: 0.03, mde: 0.01, rounds: 6 };
+        let words = |effect, low, high| effect_in_words(&finding(effect, low, high));
+        assert_eq!(words(0.0912, 0.082, 0.0991), "9.1% worse (8.2% to 9.9%)");
+        assert_eq!(words(-0.02, -0.025, -0.0001), "2.0% better (-2.5% to 0.0%)");
+    }
+
+    #[test]
+    fn what_nothing_was_compared_of_has_no_effect() {
+        let report = Report {
+            verdict: Verdict::Invalid,
+            weight: Weight::Blocks,
+            policy: serde_json::from_str("\"a policy\"").unwrap(),
+            family: 0,
+            cases: Vec::new(),
+            unjudged: Vec::new(),
+            control: Vec::new(),
+        };
+        assert_eq!(Measured { page: String::new(), report }.effect(), None);
+    }
+}
