@@ -63,7 +63,7 @@ pub(crate) fn adapt(args: &AdaptArgs) -> Result<u8> {
 fn build(protocol: &str, engine: &str) -> Build {
     Build {
         engine: engine.to_owned(),
-        profile: "external".to_owned(),
+        profile: Build::EXTERNAL.to_owned(),
         target: protocol.to_owned(),
         ..Build::default()
     }

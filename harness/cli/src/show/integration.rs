@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use comfy_table::Cell;
-use windtunnel_ledger::integration::{Integration, short};
+use windtunnel_ledger::integration::{End, Integration, short};
 
 use super::{push, table};
 
@@ -38,6 +38,16 @@ pub(crate) fn integration(integration: &Integration) -> String {
     let _ = writeln!(text, "\n{}", integration.headline());
     if let Some(branch) = &integration.branch {
         let _ = writeln!(text, "branch {branch}: {}", short(&integration.end));
+    }
+    let left = integration.picks.iter().filter(|pick| pick.end == End::NotTried);
+    let left: Vec<&str> = left.map(|pick| short(&pick.hash)).collect();
+    if !left.is_empty() {
+        let onto = integration.branch.as_deref().unwrap_or_else(|| short(&integration.start));
+        let _ = writeln!(
+            text,
+            "to go on without it: windtunnel upstream pick {} --onto {onto} --checks FILE",
+            left.join(" ")
+        );
     }
     text
 }

@@ -1,7 +1,23 @@
-//! What is proposed for an upstream commit that nobody has looked at yet: an area by the files that
-//! it touches, a priority by the words of its subject. `ci/upstream.md` explains both to users.
+//! What is proposed for an upstream commit that nobody has looked at yet: an area by the words of its
+//! subject or the files that it touches, a priority by the words. `ci/upstream.md` explains both to users.
 
 use windtunnel_ledger::upstream::Priority;
+
+/// What a subject is about if it has one of these words; the first that fits.
+const TOPICS: &[(&str, &[&str])] = &[
+    ("docs", &["docs:", "readme"]),
+    ("build", &["clippy", "candle dep", "candle version", "candle revision"]),
+    ("cuda", &["cuda", "metal", "kernel"]),
+    ("embedding", &["embedding"]),
+    ("sampling", &["sampl", "logprob"]),
+    ("scheduling", &["schedul", "preempt", "prefix cach"]),
+    ("placement", &["topology", "device map", "devices", "multi-gpu"]),
+    ("text", &["chat template", "tokeniz", "detokeniz"]),
+    ("audio", &["audio", "speech"]),
+    ("vision", &["vision", " vl"]),
+    ("attention", &["attn", "attention"]),
+    ("loading", &["loader", "loading", "gguf", "isq", "uqff", "quanti"]),
+];
 
 /// Where a file belongs if its path contains one of these words; the first that fits.
 const AREAS: &[(&str, &[&str])] = &[
@@ -57,8 +73,18 @@ const MINOR_AREAS: &[&str] = &["docs", "python"];
 /// Words of subjects that hardly matter.
 const MINOR_WORDS: &[&str] = &["typo", "clippy", "readme", "example", "fmt", "comment"];
 
-/// The area that most of `files` belong to.
-pub(crate) fn area(files: &[String]) -> &'static str {
+/// The area that the subject names, or else the one that most of `files` belong to. Where no file is
+/// of an engine, a subject cannot make it so.
+pub(crate) fn area(subject: &str, files: &[String]) -> &'static str {
+    let subject = subject.to_lowercase();
+    let named = TOPICS.iter().find(|(_, words)| words.iter().any(|word| subject.contains(word)));
+    match named {
+        Some((area, _)) if files.iter().any(|file| !BESIDES.contains(&area_of(file))) => area,
+        _ => area_by_files(files),
+    }
+}
+
+fn area_by_files(files: &[String]) -> &'static str {
     let mut votes: Vec<(&'static str, usize)> = Vec::new();
     for area in files.iter().map(|file| area_of(file)) {
         match votes.iter_mut().find(|(known, _)| *known == area) {
@@ -108,7 +134,7 @@ mod tests {
     fn most_files_decide_the_area_and_those_that_come_along_only_if_alone() {
         let check = |files: &[&str], expected: &str| {
             let files: Vec<String> = files.iter().map(|file| (*file).to_owned()).collect();
-            assert_eq!(area(&files), expected, "{files:?}");
+            assert_eq!(area("Tidy up", &files), expected, "{files:?}");
         };
         check(&["core/src/sampler.rs", "Cargo.toml", "Cargo.lock", "README.md"], "sampling");
         check(&["Cargo.toml", "Cargo.lock"], "build");
@@ -121,6 +147,18 @@ mod tests {
         check(&["core/src/paged_attention/scheduler.rs"], "scheduling");
         check(&["core/src/sampler.rs", "core/src/vision_models/a.rs"], "sampling");
         check(&[], "engine");
+    }
+
+    #[test]
+    fn a_subject_that_names_an_area_decides_it_where_an_engine_is_touched() {
+        let check = |subject: &str, file: &str, expected: &str| {
+            assert_eq!(area(subject, &[file.to_owned()]), expected, "{subject}");
+        };
+        check("Support CUDA 13.0!", "core/src/engine.rs", "cuda");
+        check("Fix flash attn mask case", "core/src/engine.rs", "attention");
+        check("Patch clippy", "core/src/vision_models/clip.rs", "build");
+        check("Add an embedding example", "examples/embed.rs", "docs");
+        check("Tidy up", "core/src/sampler.rs", "sampling");
     }
 
     #[test]

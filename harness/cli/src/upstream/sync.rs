@@ -53,8 +53,8 @@ fn proposals(
 }
 
 fn entry(change: &Change, needs: impl IntoIterator<Item = String>) -> Result<Commit> {
-    let area = rules::area(&change.files);
     let (subject, pr) = rules::without_number(&change.subject);
+    let area = rules::area(subject, &change.files);
     let hash = |text: String| Hash::try_from(text).context("git gave a hash that is none");
     Ok(Commit {
         hash: hash(change.hash.clone())?,

@@ -90,6 +90,11 @@ fn a_server_is_started_asked_and_ended_and_its_delays_are_in_the_records() {
     assert!(said.out.contains("TTFT"), "{}", said.out);
     let page = fs::read_to_string(sandbox.path("report.html")).unwrap();
     assert!(page.contains("external:other.toml"));
+    for record in sandbox.contents().records {
+        let Some(trace) = record.trace else { continue };
+        let gauges: Vec<_> = trace.process().unwrap().gauges.keys().copied().collect();
+        assert!(gauges.iter().all(|gauge| gauge.is_of_machine()), "the adapter's: {gauges:?}");
+    }
 }
 
 #[test]

@@ -48,7 +48,7 @@ fn a_slow_down_in_a_merged_branch_is_found_and_confirmed_twice() {
     idle(&script, &["one", "two", "three"]);
     script.git(&["checkout", "--quiet", "-b", "side"]);
     idle(&script, &["four", "five"]);
-    let slow = script.commit("Refactor decode", &[("plants/slow", "decode=9\n")]);
+    let slow = script.commit("Refactor decode", &[("plants/slow", "decode=5\n")]);
     script.commit("Break the build", &[("build.sh", "no-such-compiler\n")]);
     script.commit("Mend the build", &[("build.sh", BUILD)]);
     script.git(&["checkout", "--quiet", "upstream"]);
