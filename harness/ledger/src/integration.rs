@@ -188,16 +188,22 @@ impl Measured {
     }
 }
 
-/// `9.1% worse (8.2% to 9.9%)`, `2.0% better (-2.5% to -1.5%)`.
+/// `9.1% worse (8.2% to 9.9%)`, `2.0% better (1.5% to 2.5%)`, `0.0% (-0.3% to 0.4%)`: the interval goes
+/// the way of the word, and without one is positive where the head is worse.
 #[must_use]
 pub fn effect_in_words(finding: &Finding) -> String {
     let Finding { effect, low, high, .. } = *finding;
-    let direction = if effect < 0.0 { "better" } else { "worse" };
     let share = |share: f64| {
         let text = format!("{:.1}%", share * 100.0);
         if text == "-0.0%" { "0.0%".to_owned() } else { text }
     };
-    format!("{} {direction} ({} to {})", share(effect.abs()), share(low), share(high))
+    let size = share(effect.abs());
+    let (word, low, high) = match effect {
+        _ if size == "0.0%" => ("", low, high),
+        effect if effect < 0.0 => (" better", -high, -low),
+        _ => (" worse", low, high),
+    };
+    format!("{size}{word} ({} to {})", share(low), share(high))
 }
 
 impl Integration {
@@ -280,7 +286,8 @@ mod tests {
             |effect, low, high| Finding { effect, low, high, margin: 0.03, mde: 0.01, rounds: 6 };
         let words = |effect, low, high| effect_in_words(&finding(effect, low, high));
         assert_eq!(words(0.0912, 0.082, 0.0991), "9.1% worse (8.2% to 9.9%)");
-        assert_eq!(words(-0.02, -0.025, -0.0001), "2.0% better (-2.5% to 0.0%)");
+        assert_eq!(words(-0.02, -0.025, -0.0001), "2.0% better (0.0% to 2.5%)");
+        assert_eq!(words(-0.0003, -0.003, 0.004), "0.0% (-0.3% to 0.4%)");
     }
 
     #[test]

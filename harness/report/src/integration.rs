@@ -105,7 +105,9 @@ fn measurements(measured: &Measured) -> Markup {
         @if !rows.is_empty() {
             div.wide { table {
                 thead { tr {
-                    @for head in ["case", "series", "verdict", "before", "after", "effect"] { th scope="col" { (head) } }
+                    @for head in ["case", "series", "verdict"] { th scope="col" { (head) } }
+                    @for head in ["before", "after"] { th.number scope="col" { (head) } }
+                    th scope="col" { "effect" }
                 } }
                 tbody {
                     @for (case, row) in rows {
