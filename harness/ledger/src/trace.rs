@@ -205,6 +205,23 @@ mod tests {
     }
 
     #[test]
+    fn what_a_process_did_can_be_forgotten_and_what_its_machine_did_stays() {
+        let column = |value| Column(vec![value]);
+        let mut track = Track {
+            of: Watched::Process,
+            interval: Nanos(1),
+            looks: 1,
+            at: column(0),
+            gauges: [(Gauge::Rss, column(1)), (Gauge::CpuClock, column(2))].into_iter().collect(),
+            absent: BTreeMap::new(),
+            ended: None,
+        };
+        track.forget_process("another one was meant");
+        assert_eq!(track.gauges.keys().collect::<Vec<_>>(), [&Gauge::CpuClock]);
+        assert_eq!(track.absent[&Gauge::Rss], "another one was meant");
+    }
+
+    #[test]
     fn phases_are_shown_by_their_names() {
         let phases = [Phase::WarmUp(0), Phase::Iteration(3), Phase::Decode];
         assert_eq!(phases.map(|phase| phase.to_string()), ["warm-up 0", "iteration 3", "decode"]);

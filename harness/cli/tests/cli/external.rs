@@ -68,6 +68,39 @@ impl Drop for Running {
     }
 }
 
+/// Whether a process runs that was started with this word.
+fn runs(word: &str) -> bool {
+    let numbers = fs::read_dir("/proc").unwrap().flatten();
+    numbers.into_iter().any(|entry| {
+        // Of a process that has ended, or is none of this name, there is nothing to read.
+        let words = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        words.split(|byte| *byte == 0).any(|found| found == word.as_bytes())
+    })
+}
+
+#[test]
+fn a_server_ends_with_whoever_started_it_even_if_that_is_killed() {
+    let word = format!("server-of-{}", std::process::id());
+    let sandbox = serving(GENERATE, &format!("first=3600000 {word}"));
+    let args = ["-q", "run", "test/fake", "-s", "external:other.toml", "-o", "run.jsonl"];
+    let mut child = sandbox.command(&args).stdout(Stdio::null()).spawn().unwrap();
+    let patience = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let wait_until = |there: bool| {
+        while runs(&word) != there {
+            assert!(std::time::Instant::now() < patience, "the server is there: {}", !there);
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    };
+    wait_until(true);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    wait_until(false);
+
+    let sandbox = serving(GENERATE, &word);
+    assert_eq!(run(&sandbox).code, 0);
+    assert!(!runs(&word), "it ended with its round");
+}
+
 #[test]
 fn a_server_is_started_asked_and_ended_and_its_delays_are_in_the_records() {
     let sandbox = serving(GENERATE, "first=30 gap=4 loading");
