@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use windtunnel_ledger::record::{Failure, Outcome};
 use windtunnel_ledger::{Metric, Samples};
 
+use crate::forks::script::Script;
 use crate::sandbox::{FAKE_PROBE, Said, Sandbox};
 
 const GENERATE: &str = "workload = \"generate\"\nmodels = [\"tiny-qwen3\"]\nrounds = 2\n\
@@ -218,6 +219,36 @@ fn what_llama_bench_writes_is_recorded_and_judged() {
     let said = sandbox.run(&[&args[..], &["-o", "gate.jsonl"]].concat());
     assert_eq!((said.code, said.err.as_str()), (1, ""), "{}", said.out);
     assert!(said.out.contains("verdict: regressed"), "{}", said.out);
+}
+
+#[test]
+fn two_revisions_of_an_engine_without_a_probe_run_side_by_side() {
+    let description = "repository = \"engine\"\nbuild = \"cp tests built.json\"\n\
+                       [llama-bench]\ncommand = \"cat built.json\"\n";
+    let sandbox = described(DECODE, description);
+    let script = Script::new(&sandbox.path("engine"));
+    let fast = tests_of([1_000_000, 1_000_000]);
+    let first = script.commit("First", &[("tests", &fast), (".gitignore", "/built.json\n")]);
+    let second = script.commit("Second", &[("tests", &tests_of([1_100_000, 1_100_000]))]);
+    let gate = |base: &str, head: &str, out: &str| {
+        let [base, head] = [base, head].map(|at| format!("external:other.toml@{at}"));
+        let said = sandbox.run(&["-q", "gate", "test", "-b", &base, "-s", &head, "-o", out]);
+        assert_eq!(said.err, "", "{}", said.out);
+        said.code
+    };
+    assert_eq!(gate("HEAD~1", "HEAD", "a.jsonl"), 1, "slower");
+    assert_eq!(gate("HEAD", "HEAD~1", "b.jsonl"), 0, "faster");
+    let run = windtunnel_ledger::store::read(&sandbox.path("a.jsonl")).unwrap().run;
+    let commits: Vec<_> = run.subjects.iter().map(|subject| subject.commit.clone()).collect();
+    assert_eq!(commits, [Some(first.clone()), Some(second), Some(first)]);
+    assert!(!sandbox.path("engine/built.json").exists(), "its own work tree is left alone");
+
+    let said = sandbox.run(&["-q", "run", "test/fake", "-s", "external:other.toml@nothing"]);
+    assert_eq!(said.code, 2);
+    assert!(said.err.starts_with("error: `nothing` is no commit of"), "{}", said.err);
+    fs::write(sandbox.path("bare.toml"), "[llama-bench]\ncommand = \"x\"\n").unwrap();
+    let said = sandbox.run(&["-q", "run", "test/fake", "-s", "external:bare.toml@HEAD"]);
+    insta::assert_snapshot!(said.err, @"error: this subject has no revisions: name its `repository` in its description");
 }
 
 #[test]

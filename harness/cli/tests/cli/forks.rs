@@ -4,5 +4,5 @@
 mod bisecting;
 mod picking;
 mod planning;
-mod script;
+pub(crate) mod script;
 mod syncing;

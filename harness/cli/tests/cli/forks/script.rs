@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A repository that is written commit by commit.
-pub(super) struct Script {
-    pub(super) dir: PathBuf,
+pub(crate) struct Script {
+    pub(crate) dir: PathBuf,
     /// Days since the first commit.
     day: std::cell::Cell<u32>,
 }
 
 impl Script {
     /// An empty repository in a folder that is made.
-    pub(super) fn new(dir: &Path) -> Script {
+    pub(crate) fn new(dir: &Path) -> Script {
         fs::create_dir_all(dir).unwrap();
         let script = Script { dir: dir.to_owned(), day: 0.into() };
         script.git(&["init", "--quiet", "--object-format=sha1", "--initial-branch=upstream"]);
@@ -23,13 +23,13 @@ impl Script {
     }
 
     /// What git says, at the time of the day that it is.
-    pub(super) fn git(&self, args: &[&str]) -> String {
+    pub(crate) fn git(&self, args: &[&str]) -> String {
         let (code, out) = self.try_git(args);
         assert_eq!(code, 0, "git {args:?}: {out}");
         out
     }
 
-    pub(super) fn try_git(&self, args: &[&str]) -> (i32, String) {
+    pub(crate) fn try_git(&self, args: &[&str]) -> (i32, String) {
         let time = format!("2026-01-{:02}T12:00:00Z", 1 + self.day.get());
         let mut command = Command::new("git");
         command.current_dir(&self.dir).args(args);
@@ -51,7 +51,7 @@ impl Script {
     }
 
     /// Commits these files with these contents, and gives the hash.
-    pub(super) fn commit(&self, message: &str, files: &[(&str, &str)]) -> String {
+    pub(crate) fn commit(&self, message: &str, files: &[(&str, &str)]) -> String {
         self.day.set(self.day.get() + 1);
         for (name, text) in files {
             let path = self.dir.join(name);
@@ -63,39 +63,39 @@ impl Script {
         self.head()
     }
 
-    pub(super) fn head(&self) -> String {
+    pub(crate) fn head(&self) -> String {
         self.git(&["rev-parse", "HEAD"])
     }
 }
 
 /// A toy engine: its probe is the fake one, with all that its folder `plants` holds planted in it.
-pub(super) const BUILD: &str = "cat \"$1\" > probe\n\
+pub(crate) const BUILD: &str = "cat \"$1\" > probe\n\
                                 printf '\\n#plant %s' \"$(cat plants/* | tr '\\n' ' ')\" >> probe\n\
                                 chmod +x probe\n";
 
 /// The commits of an upstream, oldest first, and a fork of it.
-pub(super) struct Fork {
-    pub(super) script: Script,
+pub(crate) struct Fork {
+    pub(crate) script: Script,
     /// Adds a file of its own: it applies.
-    pub(super) docs: String,
+    pub(crate) docs: String,
     /// Changes a line that the fork has changed: it conflicts.
-    pub(super) conflict: String,
+    pub(crate) conflict: String,
     /// Adds a file.
-    pub(super) context: String,
+    pub(crate) context: String,
     /// Changes lines of that file: it needs it.
-    pub(super) dependent: String,
+    pub(crate) dependent: String,
     /// Makes the engine slower.
-    pub(super) slow: String,
+    pub(crate) slow: String,
     /// Makes its output wrong.
-    pub(super) wrong: String,
+    pub(crate) wrong: String,
     /// Does not build.
-    pub(super) unbuildable: String,
+    pub(crate) unbuildable: String,
     /// Applies, after all of that.
-    pub(super) last: String,
+    pub(crate) last: String,
 }
 
 impl Fork {
-    pub(super) fn new(dir: &Path) -> Fork {
+    pub(crate) fn new(dir: &Path) -> Fork {
         let script = Script::new(dir);
         let sampler = "first\ntop-k\ntop-p\nlast\n";
         script.commit(
