@@ -8,12 +8,9 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
-use windtunnel_ledger::gate::{Report, Row};
-use windtunnel_ledger::integration::{Measured, effect_in_words, short};
+use windtunnel_ledger::integration::short;
 use windtunnel_ledger::metric::Metric;
 use windtunnel_ledger::policy::Policy;
-use windtunnel_ledger::series::Series;
-use windtunnel_ledger::verdict::Verdict;
 
 use crate::args::BisectArgs;
 use crate::external::{self, External};
@@ -27,6 +24,10 @@ use crate::upstream::Repository;
 use crate::workspace::Workspace;
 use crate::{exit, scenario, show};
 
+mod answer;
+
+pub(crate) use answer::{Answer, Sought};
+
 /// What was found of one commit beside another.
 pub(crate) struct Look {
     /// The commit.
@@ -37,26 +38,6 @@ pub(crate) struct Look {
     pub(crate) answer: Answer,
     /// By how much it differs; empty if that is not known.
     pub(crate) effect: String,
-}
-
-/// What a commit is beside another.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
-    /// As good.
-    Well,
-    /// Worse, in this way.
-    Worse(Sought),
-    /// That cannot be known, for this reason.
-    Unknown(String),
-}
-
-/// What is looked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sought {
-    /// A regression.
-    Regressed,
-    /// Wrong output, a crash or a hang.
-    Broken,
 }
 
 /// What a search came to.
@@ -293,41 +274,9 @@ impl<'a> Search<'a> {
         let asked =
             Asked { plan: self.plan()?, scenarios: &self.scenario, policy: self.policy.clone() };
         let report = gate::beside(self.workspace, asked, (&before, &head), &out, self.queue)?;
-        let (answer, effect) = self.answer(report, sought);
+        let (answer, effect) = answer::of(report, self.metric, sought);
         self.say(&format!("  {}", show::answer(&answer, &effect)));
         Ok(look(answer, effect))
-    }
-
-    /// What a report says, when this is looked for; without, whatever is wrong first.
-    fn answer(&self, report: Report, sought: Option<Sought>) -> (Answer, String) {
-        let broken = report.verdict == Verdict::Broken;
-        let row = self.metric.and_then(|metric| row(&report, metric).cloned());
-        let verdict = match (&row, self.metric) {
-            (Some(row), _) => row.verdict,
-            (None, Some(_)) if !broken => Verdict::Invalid,
-            (None, _) => report.verdict,
-        };
-        let reason = report.cases.iter().flat_map(|case| &case.reasons).next().cloned();
-        let reason = reason.or_else(|| row.as_ref().and_then(|row| row.reason.clone()));
-        let said =
-            reason.map_or_else(|| verdict.to_string(), |reason| format!("{verdict}: {reason}"));
-        let effect = match row.and_then(|row| row.finding) {
-            Some(finding) => effect_in_words(&finding),
-            None => Measured { page: String::new(), report }.effect().unwrap_or_default(),
-        };
-        let answer = match (sought, broken, verdict) {
-            (None | Some(Sought::Broken), true, _) => Answer::Worse(Sought::Broken),
-            (Some(Sought::Regressed), true, _) => Answer::Unknown(said),
-            // Its output is right: how fast it is does not matter here.
-            (Some(Sought::Broken), false, Verdict::Invalid) => Answer::Unknown(said),
-            (Some(Sought::Broken), false, _) => Answer::Well,
-            (_, _, Verdict::Regressed) => Answer::Worse(Sought::Regressed),
-            (_, _, Verdict::Pass | Verdict::Improved) => Answer::Well,
-            (_, _, Verdict::Inconclusive | Verdict::Invalid | Verdict::Broken) => {
-                Answer::Unknown(said)
-            }
-        };
-        (answer, effect)
     }
 
     fn built(&self, commit: &str) -> Result<Built> {
@@ -398,12 +347,6 @@ impl<'a> Search<'a> {
             show::note(text);
         }
     }
-}
-
-/// The row of a metric, of the one case that was measured.
-fn row(report: &Report, metric: Metric) -> Option<&Row> {
-    let rows = report.cases.iter().flat_map(|case| &case.rows);
-    rows.into_iter().find(|row| row.series == Series::median(metric))
 }
 
 /// The scenario with which the id of a case begins.
