@@ -1,6 +1,6 @@
 //! Stands in for a probe: what it does is told by the case's attention backend, a word that the CLI
 //! passes on without knowing it, and by what is planted in its file. Its figures depend on nothing
-//! but the case, and the noise that is planted.
+//! but the case, and the noise that is planted. With `--serve` it stands in for a server.
 
 #![expect(clippy::print_stderr, reason = "real probes write there too")]
 
@@ -20,10 +20,17 @@ use windtunnel_ledger::wire::{Message, Order, PROTOCOL, Phases, Purpose};
 use windtunnel_ledger::{Bytes, Case, Metric, Nanos};
 
 mod plant;
+mod serve;
 
 use plant::Plant;
 
 fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    if let [_, flag, port, words @ ..] = args.as_slice()
+        && flag == "--serve"
+    {
+        return serve::serve(port.parse().expect("a port"), words);
+    }
     // It has no roof, as probes from before there was one.
     if std::env::args().any(|arg| arg.starts_with("--roof")) {
         std::process::exit(2);

@@ -5,20 +5,21 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use windtunnel_ledger::upstream::{Priority, State};
-
 use crate::lock::Patience;
 use crate::scenario::reworded;
 use crate::shard::Shard;
 use crate::subject::Wanted;
-use crate::upstream;
 
 mod baseline;
+mod bisect;
+mod upstream;
 
 pub(crate) use baseline::{
     AboutArgs, AcceptArgs, BaselineArgs, BaselineCommand, DecideArgs, PruneArgs, RecordArgs,
     ShareArgs,
 };
+pub(crate) use bisect::BisectArgs;
+pub(crate) use upstream::{PickArgs, PlanArgs, SyncArgs, UpstreamArgs, UpstreamCommand};
 
 /// Measures LLM inference engines and shows what changed.
 #[derive(Debug, Parser)]
@@ -71,6 +72,11 @@ pub(crate) enum Command {
     History(HistoryArgs),
     /// Show what became of the commits of the engine that this one follows
     Upstream(UpstreamArgs),
+    /// Find the commit that made a case worse
+    Bisect(BisectArgs),
+    /// Stand in for the probe of an external subject
+    #[command(hide = true)]
+    Adapt(AdaptArgs),
 }
 
 /// Which cases.
@@ -111,7 +117,8 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) selection: Selection,
 
-    /// What to measure: `.` (the working tree), `rev:REVISION` or `probe:PATH`; several alternate
+    /// What to measure: `.` (the working tree), `rev:REVISION`, `probe:PATH`, or `external:FILE.toml`
+    /// with or without `@REVISION`; several alternate
     #[arg(short, long = "subject", value_name = "SUBJECT", conflicts_with = "probe")]
     pub(crate) subjects: Vec<Wanted>,
 
@@ -199,7 +206,7 @@ pub(crate) struct GateArgs {
     #[arg(short, long, value_name = "REV", default_value = "HEAD")]
     pub(crate) base: Base,
 
-    /// What to judge: `.` (the working tree), `rev:REVISION` or `probe:PATH`
+    /// What to judge: `.` (the working tree), or another subject as `run` takes it
     #[arg(short, long = "subject", value_name = "HEAD", default_value = ".")]
     pub(crate) subject: Wanted,
 
@@ -458,45 +465,27 @@ pub(crate) struct ReportArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct AdaptArgs {
+    /// What is adapted, as JSON
+    pub(crate) told: String,
+
+    /// The folder in which it runs
+    pub(crate) folder: PathBuf,
+
+    /// End with stdin, as probes do
+    #[arg(long)]
+    pub(crate) until_eof: bool,
+
+    /// Asked of probes: what the machine can do at best
+    #[arg(long)]
+    pub(crate) roof: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct HistoryArgs {
     /// Passed on to `windtunnel-history`; `--help` shows what it takes
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
     pub(crate) args: Vec<std::ffi::OsString>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct UpstreamArgs {
-    /// The integration log
-    #[arg(long, value_name = "FILE", default_value = upstream::LOG, global = true)]
-    pub(crate) log: PathBuf,
-
-    #[command(subcommand)]
-    pub(crate) command: UpstreamCommand,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum UpstreamCommand {
-    /// A line for each commit
-    List {
-        /// Only commits of these states
-        #[arg(long, value_name = "STATE", value_parser = word::<State>)]
-        state: Vec<State>,
-        /// Only commits of these areas
-        #[arg(long, value_name = "AREA")]
-        area: Vec<String>,
-        /// Only commits of these priorities
-        #[arg(long, value_name = "PRIORITY", value_parser = word::<Priority>)]
-        priority: Vec<Priority>,
-    },
-    /// All that is known of one commit
-    Show {
-        /// The beginning of its hash
-        hash: String,
-    },
-    /// How much is integrated, and what the log says that is not so
-    Status,
-    /// Hold the log to the sources: exit code 5 if it says what is not so
-    Check,
 }
 
 /// Reads a word of a log as the log's files spell it.

@@ -1,6 +1,6 @@
 //! `windtunnel gate`: a change against its base, measured in alternation and judged by the policy.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use windtunnel_ledger::case::CaseId;
@@ -8,7 +8,7 @@ use windtunnel_ledger::gate::{Report, Terms, report};
 use windtunnel_ledger::judge::interleaved::planned_looks;
 use windtunnel_ledger::policy::{Policy, Weight};
 use windtunnel_ledger::record::Subject;
-use windtunnel_ledger::store::Contents;
+use windtunnel_ledger::store::{self, Contents};
 use windtunnel_ledger::verdict::Verdict;
 
 use crate::args::{Base, GateArgs, Service};
@@ -43,7 +43,7 @@ pub(crate) fn gate(workspace: &Workspace, args: &GateArgs, progress: Progress) -
     let path = session.path.clone();
     let code = conclude(workspace, session, progress)?;
     if let Some(Service::Github) = args.annotate {
-        let contents = windtunnel_ledger::store::read(&path)?;
+        let contents = store::read(&path)?;
         if let Some(terms) = &contents.run.gate {
             let report = report(&contents.run, terms, &contents.records);
             show::result(&annotations::github(&report))?;
@@ -105,6 +105,58 @@ fn begin(workspace: &Workspace, args: &GateArgs, queue: Queue) -> Result<Option<
         queue,
     };
     session::open(workspace, setup).map(Some)
+}
+
+/// What two builds are asked.
+pub(crate) struct Asked<'a> {
+    /// Cases.
+    pub(crate) plan: Plan,
+    /// The scenarios that they are of.
+    pub(crate) scenarios: &'a [String],
+    /// What the answers are judged by.
+    pub(crate) policy: Policy,
+}
+
+/// Measures a head beside its base into the file `out`, or goes on with what is there of it, and
+/// writes everything that a gate does. Nothing is shown.
+pub(crate) fn beside(
+    workspace: &Workspace,
+    asked: Asked<'_>,
+    (base, head): (&Built, &Built),
+    out: &Path,
+    queue: Queue,
+) -> Result<Report> {
+    let Asked { mut plan, scenarios, policy } = asked;
+    if out.is_file() {
+        // What is finished needs neither a probe nor a turn on this machine.
+        let contents = store::read(out)?;
+        if let Some(terms) = &contents.run.gate
+            && run::is_finished(&contents.run, &contents.records)
+        {
+            return Ok(report(&contents.run, terms, &contents.records));
+        }
+    }
+    let mut session = match out.is_file() {
+        true => session::resume(workspace, Some(out), queue)?,
+        false => {
+            hub::fetch(&mut plan, queue.progress)?;
+            let floors = calibrate::floors(workspace, &baseline::this_machine())?;
+            let setup = Setup {
+                plan,
+                built: arms(base.clone(), head.clone()),
+                scenarios,
+                out: Some(out),
+                gate: Some(Terms { floors, ..Terms::of(policy) }),
+                queue,
+            };
+            session::open(workspace, setup)?
+        }
+    };
+    let terms = session.run.gate.clone().context("a gate's run has terms")?;
+    run::measure_gate(&mut session, &terms, workspace, queue.progress)?;
+    let Session { run, records, path, .. } = session;
+    let contents = Contents { run, records, torn: false };
+    Ok(write_down(&path, &contents, &terms)?.0)
 }
 
 /// Base, head and the base once more, under three names.
@@ -188,17 +240,23 @@ pub(crate) fn conclude(
     publish(&path, &Contents { run, records, torn: false }, &terms)
 }
 
-/// Judges a run, and writes what came of it beside its file.
+/// Judges a run, writes what came of it beside its file, and shows it.
 pub(crate) fn publish(path: &Path, contents: &Contents, terms: &Terms) -> Result<u8> {
-    let report = report(&contents.run, terms, &contents.records);
     // Files first: nothing that happens to the reader of the table can cost them.
+    let (report, page) = write_down(path, contents, terms)?;
+    show::result(&show::ruling(&contents.run, &report, show::Ink::of_stdout()))?;
+    show::result(&format!("report: {}\n", show::path(&page)))?;
+    Ok(code_of(&report))
+}
+
+/// Judges a run, and writes what came of it beside its file; also says where the page is.
+fn write_down(path: &Path, contents: &Contents, terms: &Terms) -> Result<(Report, PathBuf)> {
+    let report = report(&contents.run, terms, &contents.records);
     let page = write_report(contents, &page_of(path))?;
     write(&path.with_file_name(named(path, "summary.md")), &summary::markdown(contents, &report))?;
     write(&path.with_file_name(named(path, "junit.xml")), &junit::xml(&contents.run, &report))?;
     write(&path.with_file_name(named(path, "gate.json")), &document::json(contents, &report)?)?;
-    show::result(&show::ruling(&contents.run, &report, show::Ink::of_stdout()))?;
-    show::result(&format!("report: {}\n", show::path(&page)))?;
-    Ok(code_of(&report))
+    Ok((report, page))
 }
 
 /// `summary.md` beside a `run.jsonl`, `x.summary.md` beside an `x.jsonl`.

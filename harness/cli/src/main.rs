@@ -4,8 +4,10 @@
 //! leave, and shows it. It links neither the engine nor candle: the process that measures holds
 //! nothing but the engine, and a machine without a GPU can read what one with a GPU recorded.
 
+mod adapter;
 mod args;
 mod baseline;
+mod bisect;
 mod calibrate;
 mod compare;
 mod conditions;
@@ -14,9 +16,11 @@ mod estimate;
 mod exit;
 mod explain;
 mod explain_verdict;
+mod external;
 mod fetch;
 mod gate;
 mod gguf;
+mod git;
 mod history;
 mod hub;
 mod judge;
@@ -98,7 +102,9 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Command::Merge(args) => merge::merge(&workspace, &args),
         Command::Report(args) => report(&workspace, &args),
         Command::History(args) => history::history(&workspace, &args, voice),
-        Command::Upstream(args) => upstream::upstream(&workspace, &args),
+        Command::Bisect(args) => bisect::bisect(&workspace, &args, Progress::choose(voice)),
+        Command::Adapt(args) => adapter::adapt(&args),
+        Command::Upstream(args) => upstream::upstream(&workspace, &args, Progress::choose(voice)),
     }
 }
 

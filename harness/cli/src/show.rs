@@ -16,13 +16,16 @@ use crate::hub::Outlook;
 use crate::plan::Plan;
 
 mod baseline;
+mod bisect;
 mod calibration;
 mod data;
 mod doctor;
 mod explanation;
+mod gap;
 mod gate;
 mod hub;
 mod ink;
+mod integration;
 mod percentiles;
 mod results;
 mod roof;
@@ -32,19 +35,22 @@ mod upstream;
 mod verdicts;
 
 pub(crate) use baseline::{baseline, baselines};
+pub(crate) use bisect::{answer, bisected};
 pub(crate) use calibration::calibration;
 pub(crate) use data::{Data, judged};
 pub(crate) use doctor::diagnosis;
 pub(crate) use explanation::explanation;
+pub(crate) use gap::gap;
 pub(crate) use gate::{
     census, control, numbers, origin, row_in_words, row_verdict, ruling, verdict_in_words,
     verdicts_of,
 };
 pub(crate) use hub::fetched;
 pub(crate) use ink::Ink;
+pub(crate) use integration::{integration, integration_markdown};
 pub(crate) use results::{records, run};
 pub(crate) use stages::{stages, stages_of_two};
-pub(crate) use upstream::{commit, commits, status};
+pub(crate) use upstream::{commit, commits, proposals, status};
 pub(crate) use verdicts::verdicts;
 
 /// Prints a result. A reader who has closed the pipe has seen enough: that is no error.
@@ -177,6 +183,11 @@ fn ratio(row: &Row) -> String {
 /// `1 case`, `2 cases`.
 pub(crate) fn count(n: usize, noun: &str) -> String {
     if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
+}
+
+/// The beginning of a commit's hash.
+pub(crate) fn short(hash: &str) -> &str {
+    hash.get(..9).unwrap_or(hash)
 }
 
 fn per_cent(fraction: f64) -> String {

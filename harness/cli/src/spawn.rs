@@ -105,6 +105,11 @@ pub(crate) fn run(probe: &Path, root: &Path, errand: Errand<'_>) -> Left {
     if let Some(trace) = trace.as_mut().filter(|_| !has_gpus) {
         trace.tracks.retain(|track| track.of == Watched::Process);
     }
+    if said.build.as_ref().is_some_and(Build::is_external) {
+        let reason = "an adapter was watched, and not the subject behind it";
+        let tracks = trace.iter_mut().flat_map(|trace| &mut trace.tracks);
+        tracks.filter(|track| track.of == Watched::Process).for_each(|t| t.forget_process(reason));
+    }
     let tail = tail.text();
 
     let outcome = match (end, status) {

@@ -15,8 +15,10 @@ use serde::Deserialize;
 use windtunnel_ledger::record::{Failure, Outcome, Record, Subject};
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::external::External;
+use crate::git::git;
 use crate::progress::Progress;
-use crate::upstream;
+use crate::upstream::{self, Repository};
 use crate::workspace::{Workspace, cargo};
 
 /// A subject as the user names it.
@@ -28,6 +30,13 @@ pub(crate) enum Wanted {
     Revision(String),
     /// `probe:PATH`: a ready executable.
     Probe(PathBuf),
+    /// `external:FILE` or `external:FILE@REV`: what a file describes, at a revision of its repository.
+    External {
+        /// The file.
+        file: PathBuf,
+        /// The revision; none for what lies in its repository now.
+        revision: Option<String>,
+    },
 }
 
 /// A subject and its probe, or why there is none.
@@ -49,7 +58,12 @@ impl std::str::FromStr for Wanted {
                 Ok(Wanted::Revision(revision.into()))
             }
             Some(("probe", path)) if !path.is_empty() => Ok(Wanted::Probe(path.into())),
-            _ => Err("a subject is `.` (the working tree), `rev:REVISION` or `probe:PATH`".into()),
+            Some(("external", text)) if !text.is_empty() => {
+                let at = text.rsplit_once('@').filter(|(file, _)| file.ends_with(".toml"));
+                let (file, revision) = at.map_or((text, None), |(file, at)| (file, Some(at)));
+                Ok(Wanted::External { file: file.into(), revision: revision.map(str::to_owned) })
+            }
+            _ => Err("a subject is `.` (the working tree), `rev:REVISION`, `probe:PATH` or `external:FILE.toml`".into()),
         }
     }
 }
@@ -60,6 +74,10 @@ impl std::fmt::Display for Wanted {
             Wanted::Tree => f.write_str("."),
             Wanted::Revision(revision) => write!(f, "rev:{revision}"),
             Wanted::Probe(path) => write!(f, "probe:{}", path.display()),
+            Wanted::External { file, revision } => {
+                write!(f, "external:{}", file.display())?;
+                revision.as_ref().map_or(Ok(()), |revision| write!(f, "@{revision}"))
+            }
         }
     }
 }
@@ -97,27 +115,68 @@ pub(crate) fn build(
                 ..named(wanted, Some(commit.clone()), false, features)
             };
             let _lock = lock_builds(workspace)?;
-            let mark = workspace.scratch().join("revisions").join(mark(&commit, &subject.features));
-            if let Ok(binary) = std::fs::read_to_string(&mark) {
-                let probe = kept(workspace, &binary);
-                if probe.is_file() {
-                    return Ok(Built { subject: Subject { binary, ..subject }, probe: Ok(probe) });
-                }
-            }
-            let built = build_revision(workspace, &commit, features, progress)?;
-            let built = keep(workspace, subject, built)?;
-            if built.probe.is_ok() {
-                create_dir(mark.parent().unwrap_or(&mark))?;
-                std::fs::write(&mark, &built.subject.binary)
-                    .with_context(|| format!("cannot write `{}`", mark.display()))?;
-            }
-            Ok(built)
+            let mark = mark(&commit, &subject.features);
+            once(workspace, Some(&mark), subject, || {
+                build_revision(workspace, &commit, features, progress)
+            })
         }
         Wanted::Probe(path) => {
             ensure!(path.is_file(), "there is no probe at `{}`", path.display());
             keep(workspace, named(wanted, None, false, &[]), Ok(path.clone()))
         }
+        Wanted::External { file, revision } => {
+            let external = External::read(file)?;
+            built_externally(workspace, wanted, &external, revision.as_deref())
+        }
     }
+}
+
+/// Builds what a file describes: a revision of its repository, or what lies there now.
+fn built_externally(
+    workspace: &Workspace,
+    wanted: &Wanted,
+    external: &External,
+    revision: Option<&str>,
+) -> Result<Built> {
+    let commit = match (revision, &external.repository) {
+        (Some(revision), _) => Some(Repository::at(external.repository()?)?.resolve(revision)?),
+        (None, Some(repository)) => git(repository, &["rev-parse", "HEAD"]).ok(),
+        (None, None) => None,
+    };
+    let (changed, changed_besides) = match (revision, &external.repository) {
+        (None, Some(repository)) => changes(repository),
+        _ => (Vec::new(), 0),
+    };
+    let subject =
+        Subject { changed_besides, ..named(wanted, commit.clone(), !changed.is_empty(), &[]) };
+    let _lock = lock_builds(workspace)?;
+    let commit = commit.as_deref().filter(|_| revision.is_some());
+    let mark = commit.and_then(|commit| external.mark(commit));
+    let subject = Subject { changed, ..subject };
+    once(workspace, mark.as_deref(), subject, || external.build(workspace, commit))
+}
+
+/// What was built before under the name `mark`, or what is built now.
+fn once(
+    workspace: &Workspace,
+    mark: Option<&str>,
+    subject: Subject,
+    build: impl FnOnce() -> Result<Result<PathBuf, Failure>>,
+) -> Result<Built> {
+    let mark = mark.map(|mark| workspace.scratch().join("revisions").join(mark));
+    if let Some(binary) = mark.as_ref().and_then(|mark| std::fs::read_to_string(mark).ok()) {
+        let probe = kept(workspace, &binary);
+        if probe.is_file() {
+            return Ok(Built { subject: Subject { binary, ..subject }, probe: Ok(probe) });
+        }
+    }
+    let built = keep(workspace, subject, build()?)?;
+    if let (Some(mark), Ok(_)) = (&mark, &built.probe) {
+        create_dir(mark.parent().unwrap_or(mark))?;
+        std::fs::write(mark, &built.subject.binary)
+            .with_context(|| format!("cannot write `{}`", mark.display()))?;
+    }
+    Ok(built)
 }
 
 /// What is known of `wanted` before it is built.
@@ -369,31 +428,23 @@ fn create_dir(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path).with_context(|| format!("cannot create `{}`", path.display()))
 }
 
-/// What git says, without the line feed at its end.
-#[expect(clippy::disallowed_methods, reason = "revisions are git's")]
-pub(crate) fn git(dir: &Path, args: &[&str]) -> Result<String> {
-    let output = Command::new("git")
-        .current_dir(dir)
-        .args(args)
-        .stdin(Stdio::null())
-        .output()
-        .context("cannot start git")?;
-    if !output.status.success() {
-        bail!("git {}: {}", args[0], String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn subjects_are_read_as_they_are_written() {
-        for text in [".", "rev:HEAD~1", "probe:./a b"] {
+        for text in [
+            ".",
+            "rev:HEAD~1",
+            "probe:./a b",
+            "external:../fork.toml",
+            "external:fork@home.toml",
+            "external:fork.toml@v1",
+        ] {
             assert_eq!(text.parse::<Wanted>().unwrap().to_string(), text);
         }
-        for text in ["", "HEAD", "rev:", "probe:", "commit:x"] {
+        for text in ["", "HEAD", "rev:", "probe:", "external:", "commit:x"] {
             assert!(text.parse::<Wanted>().unwrap_err().contains("`rev:REVISION`"));
         }
     }

@@ -8,10 +8,20 @@ use windtunnel_ledger::store;
 use windtunnel_ledger::upstream::{Commit, Contradiction, Guard, Hash, Log};
 
 use crate::args::{UpstreamArgs, UpstreamCommand};
+use crate::progress::Progress;
 use crate::runs::newest_runs;
 use crate::scenario::reworded;
 use crate::workspace::Workspace;
 use crate::{exit, show};
+
+mod pick;
+mod plan;
+mod repository;
+mod rules;
+mod sync;
+
+pub(crate) use plan::{Evidence, Gap, Standing};
+pub(crate) use repository::{Forecast, Repository};
 
 /// Where the integration log lies in a workspace.
 pub(crate) const LOG: &str = "engine/upstream.toml";
@@ -23,38 +33,54 @@ pub(crate) fn considered(log: &str) -> Option<Hash> {
 }
 
 /// Does what the arguments ask for.
-pub(crate) fn upstream(workspace: &Workspace, args: &UpstreamArgs) -> Result<u8> {
-    let log = read(workspace, &args.log)?;
+pub(crate) fn upstream(
+    workspace: &Workspace,
+    args: &UpstreamArgs,
+    progress: Progress,
+) -> Result<u8> {
+    let log = || read(workspace, &args.log);
     match &args.command {
         UpstreamCommand::List { state, area, priority } => {
+            let log = log()?;
             let chosen = log.commits.iter().filter(|commit| {
                 (state.is_empty() || state.contains(&commit.state))
                     && (area.is_empty() || area.contains(&commit.area))
                     && (priority.is_empty() || priority.contains(&commit.priority))
             });
             show::result(&show::commits(chosen))?;
+            Ok(exit::PASS)
         }
         UpstreamCommand::Show { hash } => {
+            let log = log()?;
             let commit = log.find(&hash.to_lowercase()).ok_or_else(|| {
                 anyhow!("`{hash}` begins no hash of the log, or several; `windtunnel upstream list` shows all")
             })?;
             show::result(&show::commit(&log, commit, &last_measured(workspace, commit)))?;
+            Ok(exit::PASS)
         }
         UpstreamCommand::Status => {
+            let log = log()?;
             show::result(&show::status(&log, &contradictions(workspace, &log)))?;
+            Ok(exit::PASS)
         }
-        UpstreamCommand::Check => {
-            let found = contradictions(workspace, &log);
-            if !found.is_empty() {
-                for contradiction in &found {
-                    show::note(&format!("{contradiction}"));
-                }
-                return Ok(exit::BROKEN);
-            }
-            let count = show::count(log.commits.len(), "commit");
-            show::result(&format!("{count}: what the log says is so\n"))?;
-        }
+        UpstreamCommand::Check => check(workspace, &log()?),
+        UpstreamCommand::Sync(sync) => sync::sync(workspace, &args.log, &log()?, sync),
+        // A fork needs no log of ours.
+        UpstreamCommand::Plan(args) => plan::plan(args),
+        UpstreamCommand::Pick(args) => pick::pick(workspace, args, progress),
     }
+}
+
+fn check(workspace: &Workspace, log: &Log) -> Result<u8> {
+    let found = contradictions(workspace, log);
+    if !found.is_empty() {
+        for contradiction in &found {
+            show::note(&format!("{contradiction}"));
+        }
+        return Ok(exit::BROKEN);
+    }
+    let count = show::count(log.commits.len(), "commit");
+    show::result(&format!("{count}: what the log says is so\n"))?;
     Ok(exit::PASS)
 }
 

@@ -48,6 +48,17 @@ pub struct Build {
     pub kernels: BTreeMap<String, String>,
 }
 
+impl Build {
+    /// The profile of what is not a probe, but is measured through an adapter that stands in for one.
+    pub const EXTERNAL: &str = "external";
+
+    /// Whether an adapter speaks, and what is measured is another process.
+    #[must_use]
+    pub fn is_external(&self) -> bool {
+        self.profile == Build::EXTERNAL
+    }
+}
+
 /// One thing in which two environments differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {

@@ -23,7 +23,8 @@
 //! 11. [`calibration`]: what unchanged code against itself tells of a machine;
 //! 12. [`baseline`]: sessions that are kept for later changes to be held to.
 //!
-//! Beside it stands [`upstream`]: what became of every commit of the engine that ours follows.
+//! Beside it stand [`upstream`]: what became of every commit of the engine that ours follows, and
+//! [`integration`]: what became of commits that were picked onto a fork.
 
 pub mod attribution;
 pub mod baseline;
@@ -36,6 +37,7 @@ pub mod environment;
 pub mod fidelity;
 pub mod gate;
 pub mod holding;
+pub mod integration;
 pub mod judge;
 pub mod margin;
 pub mod memory;

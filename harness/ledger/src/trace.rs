@@ -98,6 +98,15 @@ pub struct Track {
     pub ended: Option<Ended>,
 }
 
+impl Track {
+    /// Forgets what the watched process itself did, for this reason, and keeps what the machine did.
+    pub fn forget_process(&mut self, reason: &str) {
+        for (gauge, _) in self.gauges.extract_if(.., |gauge, _| !gauge.is_of_machine()) {
+            self.absent.insert(gauge, reason.to_owned());
+        }
+    }
+}
+
 /// What is watched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -193,6 +202,23 @@ mod tests {
         assert_eq!(Column::from(Vec::new()), Column::default());
         // Whoever wrote nonsense gets nonsense, and no panic.
         assert_eq!(Column::from(vec![i64::MAX, 1]).0, [i64::MAX, i64::MIN]);
+    }
+
+    #[test]
+    fn what_a_process_did_can_be_forgotten_and_what_its_machine_did_stays() {
+        let column = |value| Column(vec![value]);
+        let mut track = Track {
+            of: Watched::Process,
+            interval: Nanos(1),
+            looks: 1,
+            at: column(0),
+            gauges: [(Gauge::Rss, column(1)), (Gauge::CpuClock, column(2))].into_iter().collect(),
+            absent: BTreeMap::new(),
+            ended: None,
+        };
+        track.forget_process("another one was meant");
+        assert_eq!(track.gauges.keys().collect::<Vec<_>>(), [&Gauge::CpuClock]);
+        assert_eq!(track.absent[&Gauge::Rss], "another one was meant");
     }
 
     #[test]

@@ -51,6 +51,9 @@ pub struct Commit {
     /// What would catch the loss of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub guards: Vec<Guard>,
+    /// The files that it touches upstream, as long as nobody has read it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
 }
 
 /// The hash of a commit, whole or its beginning: at least nine hexadecimal digits.

@@ -7,12 +7,17 @@
 //!    each case a round over time;
 //! 3. [`page`]: the markup around both.
 //!
+//! [`integration`] is the page of commits that were picked onto a fork.
+//!
 //! The page shows what the ledger judges. Nothing is measured, read or written here: the contents of a
 //! run's file come in, text goes out, and equal contents give equal bytes.
 
+mod integration;
 mod page;
 mod plot;
 mod view;
+
+pub use crate::integration::integration;
 
 use windtunnel_ledger::case::CaseId;
 use windtunnel_ledger::series::Series;

@@ -23,11 +23,12 @@ use windtunnel_ledger::summary::Location;
 use crate::plot::{self, Drawn, Plot};
 use crate::view::View;
 
-const STYLE: &str = include_str!("page/style.css");
+pub(crate) const STYLE: &str = include_str!("page/style.css");
 /// Sorting, filtering and tooltips; the page says everything without it.
 const SCRIPT: &str = include_str!("page/script.js");
 /// What the page may do: show itself. It asks no network for anything, whatever text is in it.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
+pub(crate) const POLICY: &str =
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
 
 /// A part of the page: its anchor, its heading, and what is in it.
 struct Section {

@@ -17,7 +17,7 @@ use windtunnel_ledger::verdict::Verdict;
 use super::stock::{Group, Stock, groups};
 use super::{asked, current, records_of, shelf};
 use crate::args::{AcceptArgs, DecideArgs};
-use crate::subject::git;
+use crate::git::git;
 use crate::workspace::Workspace;
 use crate::{calibrate, exit, gate, show, upstream};
 

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use windtunnel_ledger::record::Subject;
 use windtunnel_ledger::upstream::{Hash, Log};
 
-use crate::subject::git;
+use crate::git::git;
 use crate::upstream;
 use crate::workspace::Workspace;
 

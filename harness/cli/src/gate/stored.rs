@@ -10,11 +10,12 @@ use windtunnel_ledger::record::{Failure, Planned, Skipped, Subject};
 
 use crate::args::{Base, GateArgs};
 use crate::baseline::{self, Held};
+use crate::git::git;
 use crate::lock::Queue;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::session::{self, Session as Running, Setup};
-use crate::subject::{self, Built, Wanted, git};
+use crate::subject::{self, Built, Wanted};
 use crate::workspace::Workspace;
 use crate::{show, upstream};
 
@@ -36,8 +37,8 @@ pub(super) fn held(workspace: &Workspace, args: &GateArgs) -> Result<Result<Held
             };
             baseline::upstream_of(workspace, path, &subject)?
         }
-        // A ready probe is taken to follow the working tree.
-        Wanted::Tree | Wanted::Probe(_) => log.considered.clone(),
+        // A ready probe is taken to follow the working tree, and what is external to be held to it.
+        Wanted::Tree | Wanted::Probe(_) | Wanted::External { .. } => log.considered.clone(),
     };
     baseline::held(workspace, &log, &at, &baseline::this_machine())
 }

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use comfy_table::Cell;
-use windtunnel_ledger::upstream::{Commit, Contradiction, Guard, Log, Priority, State};
+use windtunnel_ledger::upstream::{Commit, Contradiction, Guard, Hash, Log, Priority, State};
 
-use super::{count, push, right, table};
+use super::{count, push, right, short, table};
 
 /// A line for each of `commits`.
 pub(crate) fn commits<'a>(commits: impl Iterator<Item = &'a Commit>) -> String {
@@ -25,7 +25,7 @@ pub(crate) fn commits<'a>(commits: impl Iterator<Item = &'a Commit>) -> String {
             Cell::new(commit.state),
             Cell::new(commit.priority),
             Cell::new(&commit.area),
-            Cell::new(&commit.change),
+            Cell::new(what(commit)),
         ]);
         shown += 1;
     }
@@ -33,6 +33,50 @@ pub(crate) fn commits<'a>(commits: impl Iterator<Item = &'a Commit>) -> String {
         return "no commit of the log is like that\n".to_owned();
     }
     let mut text = String::new();
+    push(&mut text, &table);
+    text
+}
+
+/// What a commit changed; as long as nobody has read it, what it says of itself.
+fn what(commit: &Commit) -> &str {
+    match (commit.state, &commit.subject) {
+        (State::New, Some(subject)) => subject,
+        _ => &commit.change,
+    }
+}
+
+/// What the rules propose for commits that are new.
+pub(crate) fn proposals(log: &Log, entries: &[Commit], head: &str) -> String {
+    if entries.is_empty() {
+        return format!("nothing new from {} to {}\n", log.considered, short(head));
+    }
+    let mut table = table(vec![
+        Cell::new("commit"),
+        Cell::new("date"),
+        Cell::new("pri"),
+        Cell::new("area"),
+        right("files"),
+        Cell::new("needs"),
+        Cell::new("subject"),
+    ]);
+    for commit in entries {
+        let needs: Vec<&str> = commit.needs.iter().map(Hash::short).collect();
+        table.add_row([
+            Cell::new(commit.hash.short()),
+            Cell::new(&commit.date),
+            Cell::new(commit.priority),
+            Cell::new(&commit.area),
+            right(commit.files.len()),
+            Cell::new(needs.join(" ")),
+            Cell::new(what(commit)),
+        ]);
+    }
+    let mut text = format!(
+        "{} from {} to {} that the log does not know; what it would say of them:\n\n",
+        count(entries.len(), "commit"),
+        log.considered,
+        short(head)
+    );
     push(&mut text, &table);
     text
 }
@@ -55,6 +99,9 @@ pub(crate) fn commit(log: &Log, commit: &Commit, guards: &[(Guard, Option<String
         let found = log.find(needs.as_str());
         let state = found.map_or_else(|| "unknown".to_owned(), |found| found.state.to_string());
         let _ = writeln!(text, "needs   {needs}, which is {state}");
+    }
+    for file in &commit.files {
+        let _ = writeln!(text, "file    {file}");
     }
     for (guard, last) in guards {
         let when = match (guard, last) {
@@ -96,6 +143,13 @@ pub(crate) fn status(log: &Log, contradictions: &[Contradiction]) -> String {
     );
     push(&mut text, &table);
     text.push('\n');
+    match log.commits.iter().filter(|commit| commit.state == State::New).count() {
+        0 => (),
+        1 => text.push_str("1 commit is new: nobody has read it yet\n"),
+        new => {
+            let _ = writeln!(text, "{new} commits are new: nobody has read them yet");
+        }
+    }
     match contradictions {
         [] => text.push_str("every integrated commit has its guards and what it needs\n"),
         found => found.iter().for_each(|found| {

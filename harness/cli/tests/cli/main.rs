@@ -7,6 +7,8 @@ mod baselines;
 mod comparing;
 mod doctoring;
 mod explaining;
+mod external;
+mod forks;
 mod gating;
 mod hub;
 mod interruptions;

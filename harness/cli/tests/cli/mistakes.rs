@@ -18,7 +18,7 @@ fn mistakes_are_answered_with_what_to_do() {
     insta::assert_snapshot!(complaint(&["run", "tset"]), @"error: no scenario `tset` in `DIR/scenarios`, did you mean `test`?");
     insta::assert_snapshot!(complaint(&["run", "test", "--probe", "nowhere"]), @"error: there is no probe at `nowhere`");
     insta::assert_snapshot!(complaint(&["run", "test", "-s", "HEAD"]), @"
-    error: invalid value 'HEAD' for '--subject <SUBJECT>': a subject is `.` (the working tree), `rev:REVISION` or `probe:PATH`
+    error: invalid value 'HEAD' for '--subject <SUBJECT>': a subject is `.` (the working tree), `rev:REVISION`, `probe:PATH` or `external:FILE.toml`
 
     For more information, try '--help'.
     ");

@@ -180,6 +180,27 @@ fn a_subject_that_does_not_build_is_a_finding_and_the_other_is_measured() {
 }
 
 #[test]
+fn the_commit_that_made_this_workspace_slower_is_found() {
+    let sandbox = repository();
+    git(sandbox.dir.path(), &["tag", "good"]);
+    for (message, gap) in
+        [("Rename", "1000 "), ("Refactor", "1300"), ("Tidy", "1300 "), ("Document", " 1300")]
+    {
+        set_gap(&sandbox, gap);
+        commit(&sandbox, message);
+    }
+    let said = sandbox.run(&["-q", "bisect", "--good", "good", "--case", "test/fake"]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+    let culprit = said.out.lines().find(|line| line.starts_with("culprit: ")).unwrap();
+    assert!(culprit.ends_with(" Refactor"), "{}", said.out);
+    assert!(
+        said.out.contains("without it: not tried, later commits build on it in"),
+        "{}",
+        said.out
+    );
+}
+
+#[test]
 fn the_cargo_configuration_of_the_working_tree_does_not_reach_a_revision() {
     let sandbox = repository();
     fs::create_dir(sandbox.path(".cargo")).unwrap();

@@ -62,6 +62,12 @@ pub enum Merge {
 }
 
 impl Gauge {
+    /// Whether it is of the whole machine, whichever process is watched.
+    #[must_use]
+    pub const fn is_of_machine(self) -> bool {
+        matches!(self, Gauge::Load | Gauge::CpuClock | Gauge::Temperature)
+    }
+
     /// How it is written beside a plot.
     #[must_use]
     pub const fn label(self) -> &'static str {

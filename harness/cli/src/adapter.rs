@@ -1,0 +1,120 @@
+//! Stands in for the probe of an external subject that speaks another protocol: reads an order, has
+//! the subject do what the case asks for, and says what a probe would say.
+//!
+//! It is a process of its own, started like a probe, so that whatever the subject does is watched,
+//! timed and ended as a probe is.
+
+use std::io::{BufRead, Read};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use rustix::process::{Signal, kill_current_process_group};
+use windtunnel_ledger::case::Case;
+use windtunnel_ledger::environment::Build;
+use windtunnel_ledger::record::IterationKind;
+use windtunnel_ledger::wire::{Message, Order, PROTOCOL, Purpose};
+
+use crate::args::AdaptArgs;
+use crate::external::Adapted;
+use crate::{exit, show};
+
+mod llama_bench;
+mod openai;
+mod server;
+
+/// Runs one case.
+pub(crate) fn adapt(args: &AdaptArgs) -> Result<u8> {
+    // What a machine can do at best is for probes to tell.
+    if args.roof {
+        return Ok(exit::USAGE);
+    }
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).context("cannot read stdin")?;
+    let order: Order = serde_json::from_str(&line).context("stdin does not hold an order")?;
+    let adapted: Adapted = serde_json::from_str(&args.told).context("this is no subject")?;
+    if args.until_eof {
+        end_at_eof();
+    }
+    let protocol = match &adapted {
+        Adapted::Openai(_) => "openai",
+        Adapted::LlamaBench(_) => "llama-bench",
+    };
+    let Order { case, purpose, .. } = order;
+    let last = match (purpose, &adapted) {
+        (Purpose::Attribute, _) => {
+            say(&Message::Hello { protocol: PROTOCOL, build: build(protocol, "") })?;
+            let reason =
+                "an external subject does not tell where its time goes: leave out `--attribute`";
+            Ok(Message::Unsupported { reason: reason.to_owned() })
+        }
+        (Purpose::Measure, Adapted::Openai(openai)) => {
+            say(&Message::Hello { protocol: PROTOCOL, build: build(protocol, "") })?;
+            openai::case(openai, &args.folder, &case)
+        }
+        (Purpose::Measure, Adapted::LlamaBench(bench)) => {
+            llama_bench::case(bench, &args.folder, &case)
+        }
+    };
+    say(&last.unwrap_or_else(|error| Message::Failed { error: format!("{error:#}") }))?;
+    Ok(exit::PASS)
+}
+
+/// What is known of how the subject was built: hardly anything.
+fn build(protocol: &str, engine: &str) -> Build {
+    Build {
+        engine: engine.to_owned(),
+        profile: Build::EXTERNAL.to_owned(),
+        target: protocol.to_owned(),
+        ..Build::default()
+    }
+}
+
+fn say(message: &Message) -> Result<()> {
+    show::result(&message.line())
+}
+
+/// Ends this process and all that it has started when nobody waits for it any more.
+fn end_at_eof() {
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().lock().read_to_end(&mut Vec::new());
+        let _ = kill_current_process_group(Signal::KILL);
+    });
+}
+
+/// The iterations of a case in their order.
+fn iterations(case: &Case) -> impl Iterator<Item = (u32, IterationKind)> {
+    let warmup = case.warmup;
+    let all = 0..warmup.saturating_add(case.iterations.get());
+    all.map(move |i| (i, if i < warmup { IterationKind::WarmUp } else { IterationKind::Timed }))
+}
+
+/// A line for a shell in which these words between braces are replaced.
+fn filled(line: &str, words: &[(&str, String)]) -> String {
+    words
+        .iter()
+        .fold(line.to_owned(), |line, (name, value)| line.replace(&format!("{{{name}}}"), value))
+}
+
+/// A path as one word of a shell.
+fn quoted(path: &str) -> String {
+    shlex::try_quote(path).map_or_else(|_| path.to_owned(), std::borrow::Cow::into_owned)
+}
+
+/// A process that runs a line of a shell in `dir`.
+#[expect(clippy::disallowed_methods, reason = "external subjects are started by their adapters")]
+fn shell(line: &str, dir: &Path) -> std::process::Command {
+    let mut command = std::process::Command::new("sh");
+    command.arg("-c").arg(line).current_dir(dir).stdin(std::process::Stdio::null());
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_between_braces_are_filled_in_wherever_they_stand() {
+        let words = [("port", "80".to_owned()), ("model", quoted("a b"))];
+        assert_eq!(filled("serve -p {port} {model} {port}{x}", &words), "serve -p 80 'a b' 80{x}");
+    }
+}

@@ -1,0 +1,85 @@
+//! A server that is started for a case: waited for, weighed, and ended with it.
+
+use std::net::TcpListener;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use ureq::Agent;
+
+use super::shell;
+
+/// From one look to the next.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// A server of ours.
+pub(super) struct Server(Child);
+
+impl Server {
+    /// Starts a line of a shell. What it prints is shown where it fails.
+    pub(super) fn start(line: &str, dir: &Path) -> Result<Server> {
+        let stderr = || -> Result<Stdio> {
+            let own = std::io::stderr().as_fd().try_clone_to_owned();
+            Ok(Stdio::from(own.context("cannot pass stderr on")?))
+        };
+        let child = shell(line, dir).stdout(stderr()?).stderr(stderr()?).spawn();
+        Ok(Server(child.with_context(|| format!("cannot start `{line}`"))?))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // What the line has started besides is ended by whoever started this process.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A port that is free now.
+pub(super) fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind("127.0.0.1:0").context("there is no free port")?;
+    Ok(listener.local_addr().context("there is no free port")?.port())
+}
+
+/// Waits until a server answers at `address`: at once if it is none of ours.
+pub(super) fn wait(agent: &Agent, address: &str, server: Option<&mut Server>) -> Result<()> {
+    let asked = format!("{address}/models");
+    // A server that is still loading says that it cannot answer yet.
+    let answers = || agent.get(&asked).call().is_ok_and(|answer| answer.status().as_u16() < 500);
+    let Some(Server(child)) = server else {
+        return match answers() {
+            true => Ok(()),
+            false => bail!(
+                "no server answers at `{address}`: start it, or say with `server` how it is started"
+            ),
+        };
+    };
+    while !answers() {
+        if let Some(status) = child.try_wait().context("cannot watch the server")? {
+            bail!("the server ended before it answered at `{address}` ({status})");
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Ok(())
+}
+
+/// The highest resident sets of all processes that this one has started, together, in bytes; none
+/// where there are none.
+pub(super) fn peak_rss() -> Option<f64> {
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    let group = rustix::process::getpgrp().as_raw_nonzero().get();
+    let numbers = std::fs::read_dir("/proc").ok()?.flatten();
+    let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let peaks = numbers.filter(|number| *number != own).filter_map(|number| {
+        let stat = std::fs::read_to_string(format!("/proc/{number}/stat")).ok()?;
+        // The name stands in brackets and may hold anything: state, parent and group follow it.
+        let its: i32 = stat.rsplit_once(')')?.1.split_whitespace().nth(2)?.parse().ok()?;
+        (its == group).then_some(())?;
+        let status = std::fs::read_to_string(format!("/proc/{number}/status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok()
+    });
+    Some(peaks.map(|kib| kib * 1024.0).sum::<f64>()).filter(|sum| *sum > 0.0)
+}

@@ -1,0 +1,59 @@
+//! What a person types after `windtunnel bisect`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use windtunnel_ledger::metric::Metric;
+
+use super::word;
+use crate::lock::Patience;
+use crate::subject::Wanted;
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Good and bad are measured beside one another first: there must be something to look for. Then each commit \
+is held to the good one by the gate's rule, which adds rounds until it knows. What stays unknown, does not \
+build or cannot be compared is passed over and told. Branches that were merged are searched too. The \
+culprit is confirmed twice: beside its parent, and by reverting it on top of the bad commit.
+
+The same command again goes on where it was interrupted: builds and rounds are kept.
+
+Exit codes: 0 found and confirmed, 3 found but not confirmed, or one of several, 4 the bad commit is not \
+worse than the good one.")]
+pub(crate) struct BisectArgs {
+    /// A commit that is well
+    #[arg(long, value_name = "REV")]
+    pub(crate) good: String,
+
+    /// A later commit that is not
+    #[arg(long, value_name = "REV", default_value = "HEAD")]
+    pub(crate) bad: String,
+
+    /// The case: its id, or text that only its id contains
+    #[arg(long, value_name = "ID")]
+    pub(crate) case: String,
+
+    /// Look at this metric alone, for instance `decode-rate`
+    #[arg(long, value_name = "METRIC", value_parser = word::<Metric>)]
+    pub(crate) metric: Option<Metric>,
+
+    /// Whose commits: `.` (this workspace) or `external:FILE.toml`
+    #[arg(short, long, value_name = "SUBJECT", default_value = ".")]
+    pub(crate) subject: Wanted,
+
+    /// Run on this model instead of the scenario's own
+    #[arg(short, long, value_name = "MODEL", num_args = 1..)]
+    pub(crate) models: Vec<String>,
+
+    /// Cargo features to build with
+    #[arg(long, value_name = "FEATURES", value_delimiter = ',')]
+    pub(crate) features: Vec<String>,
+
+    /// The policy: margins and the budget of each comparison
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+
+    /// Wait for another measuring run on this machine instead of refusing: for so long, or without end
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true)]
+    pub(crate) wait: Option<Option<Patience>>,
+}

@@ -1,0 +1,129 @@
+//! What a person types after `windtunnel upstream`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use windtunnel_ledger::upstream::{Priority, State};
+
+use super::word;
+use crate::lock::Patience;
+use crate::upstream;
+
+#[derive(Debug, Args)]
+pub(crate) struct UpstreamArgs {
+    /// The integration log
+    #[arg(long, value_name = "FILE", default_value = upstream::LOG, global = true)]
+    pub(crate) log: PathBuf,
+
+    #[command(subcommand)]
+    pub(crate) command: UpstreamCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UpstreamCommand {
+    /// A line for each commit
+    List {
+        /// Only commits of these states
+        #[arg(long, value_name = "STATE", value_parser = word::<State>)]
+        state: Vec<State>,
+        /// Only commits of these areas
+        #[arg(long, value_name = "AREA")]
+        area: Vec<String>,
+        /// Only commits of these priorities
+        #[arg(long, value_name = "PRIORITY", value_parser = word::<Priority>)]
+        priority: Vec<Priority>,
+    },
+    /// All that is known of one commit
+    Show {
+        /// The beginning of its hash
+        hash: String,
+    },
+    /// How much is integrated, and what the log says that is not so
+    Status,
+    /// Hold the log to the sources: exit code 5 if it says what is not so
+    Check,
+    /// Enter the upstream's commits since the newest considered as `new`
+    Sync(SyncArgs),
+    /// What a fork lacks of its upstream, and what picking it would do; nothing is changed
+    Plan(PlanArgs),
+    /// Take commits onto a fork one at a time, each checked and measured beside the one before
+    Pick(PickArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Area, priority and needs are proposals, by the files, the words of the subject, and the lines that \
+another new commit added; `ci/upstream.md` has the rules. What stands in the log stays as it is, and \
+`considered` does not move: that is for whoever has read the commits.")]
+pub(crate) struct SyncArgs {
+    /// A clone of the upstream, or the address of its repository, which is copied to the cache
+    #[arg(long, value_name = "PATH|URL")]
+    pub(crate) repo: String,
+
+    /// Up to which commit of it
+    #[arg(long, value_name = "REV", default_value = "HEAD")]
+    pub(crate) head: String,
+
+    /// No more than the oldest N
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+
+    /// Show what would be entered, and enter nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+A commit counts as picked if a commit of the fork names it (`git cherry-pick -x`), makes the same patch, \
+or has the same subject, in this order; what the fork reverted does not count. Conflicts are predicted \
+with `git merge-tree` as if all commits above were picked that apply; no work tree, index or branch is \
+touched.")]
+pub(crate) struct PlanArgs {
+    /// The fork: a clone in which the upstream is fetched
+    #[arg(long, value_name = "FORK", default_value = ".")]
+    pub(crate) repo: PathBuf,
+
+    /// The upstream's branch as the fork knows it, for instance `upstream/main`
+    #[arg(long, value_name = "REMOTE/BRANCH")]
+    pub(crate) upstream: String,
+
+    /// The fork's own branch
+    #[arg(long, value_name = "REV", default_value = "HEAD")]
+    pub(crate) branch: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+In a work tree of its own, each commit is picked (`git cherry-pick -x`), checked, built, and measured \
+beside the commit before it, as `windtunnel gate` does. The first that conflicts, fails a check, does not \
+build or does not pass stops it; what came before is kept on a branch. `ci/upstream.md` explains the \
+file.
+
+Exit codes: 0 all kept, 1 regressed, 3 inconclusive where the policy says that it blocks, 4 a conflict or \
+nothing comparable, 5 a check failed, or broken.")]
+pub(crate) struct PickArgs {
+    /// The commits, in the order in which they are picked
+    #[arg(required = true, value_name = "HASH")]
+    pub(crate) commits: Vec<String>,
+
+    /// The description of the fork: its repository, how it is built, checked and measured
+    #[arg(long, value_name = "FILE")]
+    pub(crate) checks: PathBuf,
+
+    /// What they are picked onto
+    #[arg(long, value_name = "REV", default_value = "HEAD")]
+    pub(crate) onto: String,
+
+    /// The branch for what is kept, instead of `picked/TIME`
+    #[arg(long, value_name = "NAME")]
+    pub(crate) branch: Option<String>,
+
+    /// The folder for the report and the runs, instead of one below `reports`
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Wait for another measuring run on this machine instead of refusing: for so long, or without end
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true)]
+    pub(crate) wait: Option<Option<Patience>>,
+}

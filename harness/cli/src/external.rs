@@ -1,0 +1,288 @@
+//! An external subject: an engine that is not this workspace's, described in a TOML file.
+//!
+//! The file says where its repository is, how a revision of it is built, and by which protocol it is
+//! measured. Whatever speaks another protocol than a probe's gets a small script in the place of its
+//! probe, which starts an [`adapter`](crate::adapter): the rest of the program knows probes alone.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+use windtunnel_ledger::record::Failure;
+
+use crate::git::git;
+use crate::scenario::parse;
+use crate::workspace::Workspace;
+
+/// An external subject as its file describes it.
+#[derive(Clone, Debug)]
+pub(crate) struct External {
+    /// The folder of its file, in which its paths begin.
+    pub(crate) folder: PathBuf,
+    /// Where its repository is; none for what is only measured.
+    pub(crate) repository: Option<PathBuf>,
+    /// The line for a shell that builds a checkout of it.
+    build: Option<String>,
+    /// By which protocol it is measured.
+    protocol: Protocol,
+    /// What must hold before a commit is measured, in this order.
+    pub(crate) checks: Vec<Check>,
+    /// What is measured of a commit.
+    pub(crate) measure: Option<Measure>,
+    /// What tells this description from others.
+    fingerprint: u64,
+}
+
+/// By which protocol a subject is measured.
+#[derive(Clone, Debug)]
+enum Protocol {
+    /// It has a probe: an executable at this path of its checkout.
+    Probe(PathBuf),
+    /// An adapter stands in for a probe.
+    Adapted(Adapted),
+}
+
+/// What an adapter has to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Adapted {
+    /// A server that speaks OpenAI's protocol.
+    Openai(OpenAi),
+    /// A program that writes what `llama-bench -o json` does.
+    LlamaBench(LlamaBench),
+}
+
+/// A server that speaks OpenAI's protocol.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct OpenAi {
+    /// Where its interface begins, `http://127.0.0.1:{port}/v1`. `{port}` stands for a free port.
+    pub(crate) address: String,
+    /// The line for a shell that starts it; none if it runs already.
+    pub(crate) server: Option<String>,
+    /// The model that requests name; the case's if none is named.
+    pub(crate) model: Option<String>,
+    /// What requests say besides.
+    #[serde(default)]
+    pub(crate) body: serde_json::Map<String, serde_json::Value>,
+}
+
+/// A program that writes what `llama-bench -o json` does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct LlamaBench {
+    /// The line for a shell that runs it. `{prompt}`, `{output}`, `{depth}`, `{iterations}` and
+    /// `{model}` stand for those of the case.
+    pub(crate) command: String,
+}
+
+/// Something that must hold of a commit: a line for a shell that ends well.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Check {
+    /// What it is called.
+    pub(crate) name: String,
+    /// The line.
+    pub(crate) run: String,
+}
+
+/// What is measured of a commit, in the words of `windtunnel gate`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Measure {
+    /// Scenarios.
+    pub(crate) scenarios: Vec<String>,
+    /// Models instead of theirs.
+    #[serde(default)]
+    pub(crate) models: Vec<String>,
+    /// What the ids of cases must contain.
+    #[serde(default)]
+    pub(crate) filter: Vec<String>,
+    /// The policy; the workspace's if none is named.
+    pub(crate) policy: Option<PathBuf>,
+}
+
+/// The file as it is typed.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct ExternalFile {
+    repository: Option<PathBuf>,
+    build: Option<String>,
+    probe: Option<ProbeFile>,
+    openai: Option<OpenAi>,
+    llama_bench: Option<LlamaBench>,
+    #[serde(default)]
+    check: Vec<Check>,
+    measure: Option<Measure>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProbeFile {
+    path: PathBuf,
+}
+
+impl External {
+    /// Reads the file that describes a subject.
+    pub(crate) fn read(path: &Path) -> Result<External> {
+        let text = std::fs::read_to_string(path).with_context(|| {
+            format!("there is no description of a subject `{}`", path.display())
+        })?;
+        let file: ExternalFile = parse(path, &text)?;
+        let ExternalFile { repository, build, probe, openai, llama_bench, check, measure } = file;
+        let protocol = match (probe, openai, llama_bench) {
+            (Some(probe), None, None) => Protocol::Probe(probe.path),
+            (None, Some(openai), None) => Protocol::Adapted(Adapted::Openai(openai)),
+            (None, None, Some(bench)) => Protocol::Adapted(Adapted::LlamaBench(bench)),
+            _ => bail!(
+                "`{}`: a subject is measured by one protocol: write one of `[probe]`, `[openai]` and `[llama-bench]`",
+                path.display()
+            ),
+        };
+        let fingerprint = xxhash_rust::xxh3::xxh3_64(text.as_bytes());
+        let path = std::path::absolute(path)?;
+        let folder = path.parent().unwrap_or(&path).to_owned();
+        let repository = repository.map(|repository| folder.join(repository));
+        ensure!(
+            build.is_none() || repository.is_some(),
+            "`{}`: `build` builds a checkout of `repository`, and none is named",
+            path.display()
+        );
+        Ok(External { folder, repository, build, protocol, checks: check, measure, fingerprint })
+    }
+
+    /// Its repository; an error if it has none.
+    pub(crate) fn repository(&self) -> Result<&Path> {
+        self.repository
+            .as_deref()
+            .context("this subject has no revisions: name its `repository` in its description")
+    }
+
+    /// The name of what is built of a commit; none if it cannot be kept without its work tree.
+    pub(crate) fn mark(&self, commit: &str) -> Option<String> {
+        match &self.protocol {
+            Protocol::Probe(_) => Some(format!("{commit}+{:016x}", self.fingerprint)),
+            Protocol::Adapted(_) => None,
+        }
+    }
+
+    /// Builds a revision of it, or with none what lies in its folder, and says where its probe is.
+    pub(crate) fn build(
+        &self,
+        workspace: &Workspace,
+        commit: Option<&str>,
+    ) -> Result<Result<PathBuf, Failure>> {
+        let tree = match (commit, &self.repository) {
+            (Some(commit), _) => self.checkout(workspace, commit)?,
+            (None, Some(repository)) => repository.clone(),
+            (None, None) => self.folder.clone(),
+        };
+        if let Protocol::Probe(path) = &self.protocol
+            && self.build.is_some()
+        {
+            // What an earlier build left must not stand for what this one did not make.
+            let _ = std::fs::remove_file(tree.join(path));
+        }
+        if let Some(line) = &self.build
+            && let Err(tail) = shell(line, &tree)?
+        {
+            return Ok(Err(Failure::Build { tail }));
+        }
+        match &self.protocol {
+            Protocol::Probe(path) => {
+                let probe = tree.join(path);
+                if !probe.is_file() {
+                    let tail = format!("there is no probe `{}` after the build", path.display());
+                    return Ok(Err(Failure::Build { tail }));
+                }
+                Ok(Ok(probe))
+            }
+            Protocol::Adapted(adapted) => adapter(workspace, adapted, &tree).map(Ok),
+        }
+    }
+
+    /// A work tree of `commit`. A probe is copied out of it, so that one tree serves all commits and
+    /// only what differs between them is built again; a server runs in its tree, so that each commit
+    /// needs its own.
+    fn checkout(&self, workspace: &Workspace, commit: &str) -> Result<PathBuf> {
+        let repository = self.repository()?;
+        let name = match &self.protocol {
+            Protocol::Probe(_) => "probe",
+            Protocol::Adapted(_) => commit,
+        };
+        let tree = trees(workspace, repository).join(name);
+        check_out(repository, &tree, commit)?;
+        Ok(tree)
+    }
+}
+
+/// Where revisions of a repository elsewhere are checked out.
+pub(crate) fn trees(workspace: &Workspace, repository: &Path) -> PathBuf {
+    let path = repository.canonicalize().unwrap_or_else(|_| repository.to_owned());
+    let name = xxhash_rust::xxh3::xxh3_64(path.as_os_str().as_encoded_bytes());
+    workspace.builds().join("external").join(format!("{name:016x}"))
+}
+
+/// Makes `tree` a work tree of `commit`. What git ignores stays: it is what builds left.
+pub(crate) fn check_out(repository: &Path, tree: &Path, commit: &str) -> Result<()> {
+    let text = tree.display().to_string();
+    let wrong = || format!("cannot check out `{commit}` of `{}`", repository.display());
+    if git(tree, &["rev-parse", "--is-inside-work-tree"]).is_err() {
+        let _ = std::fs::remove_dir_all(tree);
+        let _ = git(repository, &["worktree", "prune"]);
+        git(repository, &["worktree", "add", "--detach", "--force", &text, commit])
+            .with_context(wrong)?;
+    }
+    // What a kill interrupted is nobody's work.
+    for unfinished in ["cherry-pick", "revert"] {
+        let _ = git(tree, &[unfinished, "--quit"]);
+    }
+    git(tree, &["checkout", "--quiet", "--force", "--detach", commit]).with_context(wrong)?;
+    git(tree, &["clean", "--quiet", "-d", "--force"]).with_context(wrong)?;
+    Ok(())
+}
+
+/// Runs a line in a folder; the end of what it printed if it fails.
+#[expect(clippy::disallowed_methods, reason = "descriptions say how to build and check")]
+pub(crate) fn shell(line: &str, dir: &Path) -> Result<Result<(), String>> {
+    let output = Command::new("sh")
+        .arg("-c")
+        .arg(line)
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot start sh")?;
+    if output.status.success() {
+        return Ok(Ok(()));
+    }
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    let lines: Vec<&str> = said.lines().collect();
+    const LINES: usize = 30;
+    let tail = lines[lines.len().saturating_sub(LINES)..].join("\n");
+    Ok(Err(format!("`{line}`: {}\n{tail}", output.status)))
+}
+
+/// A script that starts an adapter in the folder `tree`.
+fn adapter(workspace: &Workspace, adapted: &Adapted, tree: &Path) -> Result<PathBuf> {
+    let exe = std::env::current_exe().context("cannot tell where this program lies")?;
+    let told = serde_json::to_string(adapted).context("cannot write what an adapter is told")?;
+    let words = [exe.display().to_string(), "adapt".to_owned(), told, tree.display().to_string()];
+    let line = shlex::try_join(words.iter().map(String::as_str))
+        .context("a path of this subject cannot be written for a shell")?;
+    let folder = workspace.scratch().join("adapters");
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot create `{}`", folder.display()))?;
+    let path = folder.join(format!("{}", std::process::id()));
+    std::fs::write(&path, format!("#!/bin/sh\nexec {line} \"$@\"\n"))
+        .with_context(|| format!("cannot write `{}`", path.display()))?;
+    make_executable(&path)?;
+    Ok(path)
+}
+
+fn make_executable(path: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("cannot make `{}` executable", path.display()))
+}

@@ -1,0 +1,90 @@
+//! The `git` program: asked in a folder, its answers as text.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// What git answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// Its exit code; none if a signal ended it.
+    pub(crate) code: Option<i32>,
+    /// What it said, without the line feed at its end.
+    pub(crate) out: String,
+    /// What it complained about.
+    pub(crate) err: String,
+}
+
+/// How git is asked: in which folder, and with which variables.
+#[derive(Clone, Debug)]
+pub(crate) struct Git<'a> {
+    dir: &'a Path,
+    variables: Vec<(&'static str, OsString)>,
+}
+
+/// What git says in `dir`; an error if it refuses.
+pub(crate) fn git(dir: &Path, args: &[&str]) -> Result<String> {
+    Git::at(dir).say(args)
+}
+
+impl<'a> Git<'a> {
+    /// Git in the folder `dir`.
+    pub(crate) fn at(dir: &'a Path) -> Git<'a> {
+        Git { dir, variables: Vec::new() }
+    }
+
+    /// The same with a variable.
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<OsString>) -> Git<'a> {
+        self.variables.push((name, value.into()));
+        self
+    }
+
+    /// What git says; an error if it refuses.
+    pub(crate) fn say(&self, args: &[&str]) -> Result<String> {
+        let answer = self.ask(args)?;
+        if answer.code != Some(0) {
+            bail!("git {}: {}", args[0], answer.err.trim());
+        }
+        Ok(answer.out)
+    }
+
+    /// What git says, whether it refuses or not.
+    pub(crate) fn ask(&self, args: &[&str]) -> Result<Answer> {
+        let output =
+            self.command(args).stdin(Stdio::null()).output().context("cannot start git")?;
+        Ok(answer(&output))
+    }
+
+    /// What `second` says to what `first` says.
+    pub(crate) fn piped(&self, first: &[&str], second: &[&str]) -> Result<String> {
+        let mut writer = self.command(first);
+        writer.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut writer = writer.spawn().context("cannot start git")?;
+        let pipe = writer.stdout.take().context("git has no stdout")?;
+        let output = self.command(second).stdin(Stdio::from(pipe)).output();
+        let written = writer.wait().context("cannot wait for git")?;
+        let answer = answer(&output.context("cannot start git")?);
+        if !written.success() || answer.code != Some(0) {
+            bail!("git {} | git {}: {}", first[0], second[0], answer.err.trim());
+        }
+        Ok(answer.out)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "asking git is what this file is for")]
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("git");
+        command.current_dir(self.dir).args(["-c", "core.quotePath=false"]).args(args);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command
+    }
+}
+
+fn answer(output: &std::process::Output) -> Answer {
+    Answer {
+        code: output.status.code(),
+        out: String::from_utf8_lossy(&output.stdout).trim_end().to_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}

@@ -1,0 +1,94 @@
+//! What a search for a commit came to: the commits that were looked at, then the culprit.
+
+use std::fmt::Write as _;
+
+use comfy_table::Cell;
+use windtunnel_ledger::integration::short;
+
+use super::{count, push, table};
+use crate::bisect::{Answer, Found, Look, Named, Searched, Sought};
+
+/// The whole search.
+pub(crate) fn bisected(searched: &Searched) -> String {
+    let Searched { what, good, ends, looks, found } = searched;
+    let mut text = format!(
+        "{what}\ngood {}\nbad  {}: {}\n",
+        short(good),
+        short(&ends.commit),
+        answer(&ends.answer, &ends.effect)
+    );
+    if !looks.is_empty() {
+        let mut table = table(vec![
+            Cell::new("commit"),
+            Cell::new("beside the good one"),
+            Cell::new("subject"),
+        ]);
+        for look in looks {
+            table.add_row([
+                Cell::new(short(&look.commit)),
+                Cell::new(answer(&look.answer, &look.effect)),
+                Cell::new(&look.subject),
+            ]);
+        }
+        text.push('\n');
+        push(&mut text, &table);
+    }
+    text.push('\n');
+    match found {
+        Found::Nothing => {
+            text.push_str(match &ends.answer {
+                Answer::Unknown(_) => {
+                    "whether the bad commit is worse could not be decided: raise the budget of the policy, or choose commits that are further apart\n"
+                }
+                Answer::Well | Answer::Worse(_) => {
+                    "the bad commit is not worse than the good one: there is nothing to look for\n"
+                }
+            });
+        }
+        Found::Several(suspects) => {
+            let _ = writeln!(
+                text,
+                "one of {}, of which all but the last could not be judged:",
+                count(suspects.len(), "commit")
+            );
+            for Named { commit, subject } in suspects {
+                let _ = writeln!(text, "  {} {subject}", short(commit));
+            }
+        }
+        Found::Culprit { culprit, beside_parents, reverted } => {
+            let _ = writeln!(text, "culprit: {} {}", culprit.commit, culprit.subject);
+            for look in beside_parents {
+                let _ = writeln!(text, "  {}", confirmation("beside its parent", look));
+            }
+            let _ = match reverted {
+                Ok(look) => {
+                    writeln!(text, "  {}", confirmation("the bad commit without it", look))
+                }
+                Err(reason) => writeln!(text, "  the bad commit without it: not tried, {reason}"),
+            };
+            let is_spread =
+                beside_parents.iter().any(|look| !matches!(look.answer, Answer::Worse(_)));
+            if is_spread {
+                text.push_str(
+                    "not confirmed: the change may be spread over several commits, each below its margin\n",
+                );
+            }
+        }
+    }
+    text
+}
+
+fn confirmation(what: &str, look: &Look) -> String {
+    format!("{what}: {}", answer(&look.answer, &look.effect))
+}
+
+/// What a commit is, and by how much it differs.
+pub(crate) fn answer(answer: &Answer, effect: &str) -> String {
+    let word = match answer {
+        Answer::Well => "well",
+        Answer::Worse(Sought::Regressed) => "regressed",
+        Answer::Worse(Sought::Broken) => "broken",
+        Answer::Unknown(reason) => return format!("unknown: {reason}"),
+    };
+    if effect.is_empty() { word.to_owned() } else { format!("{word}, {effect}") }
+}

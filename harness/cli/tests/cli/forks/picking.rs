@@ -1,0 +1,159 @@
+//! `windtunnel upstream pick`: what is kept, what stops it, and what is written down.
+
+use std::fs;
+
+use super::script::Fork;
+use crate::sandbox::{FAKE_PROBE, Said, Sandbox, redacted};
+
+const SCENARIO: &str = "workload = \"decode\"\nmodels = [\"tiny-qwen3\"]\niterations = 2\n\
+                        matrix = { batch = [1], output = [8] }\n";
+
+/// A scripted fork and its description.
+pub(super) fn sandbox() -> (Sandbox, Fork) {
+    let sandbox = Sandbox::with(SCENARIO);
+    let fork = Fork::new(&sandbox.path("fork"));
+    fs::write(
+        sandbox.path("fork.toml"),
+        format!(
+            r#"repository = "fork"
+build      = "sh build.sh '{FAKE_PROBE}'"
+
+[probe]
+path = "probe"
+
+[[check]]
+name = "format"
+run  = "! grep -rn TODO src"
+
+[[check]]
+name = "tests"
+run  = "test -e build.sh && echo told 'the tests' && test ! -e src/untested.rs"
+
+[measure]
+scenarios = ["test/fake"]
+"#
+        ),
+    )
+    .unwrap();
+    (sandbox, fork)
+}
+
+fn pick(sandbox: &Sandbox, commits: &[&str]) -> Said {
+    let args = ["--quiet", "upstream", "pick", "--checks", "fork.toml", "--out", "pick"];
+    let branch = ["--branch", "picked"];
+    sandbox.run(&[&args, &branch[..], commits].concat())
+}
+
+#[test]
+fn what_applies_holds_and_passes_is_kept_until_something_is_slower() {
+    let (sandbox, fork) = sandbox();
+    let before = fork.script.head();
+    let commits = [&fork.docs, &fork.context, &fork.dependent, &fork.slow, &fork.last];
+    let said = pick(&sandbox, &commits.map(String::as_str));
+    assert_eq!((said.code, said.err.as_str()), (1, ""), "{}", said.out);
+    let _redacted = redacted(&sandbox);
+    let mut settings = insta::Settings::clone_current();
+    settings.add_filter("(kept as|branch picked:) [0-9a-f]{9}", "$1 COMMITTED");
+    settings.add_filter("(onto|branch `picked`,) `[0-9a-f]{9}`", "$1 `COMMITTED`");
+    settings.add_filter(r" at \d{4}-\d\d-\d\dT[\d:]+Z", " at TIME");
+    settings.bind(|| {
+        insta::assert_snapshot!("picked", said.out);
+        let markdown = fs::read_to_string(sandbox.path("pick/integration.md")).unwrap();
+        insta::assert_snapshot!("integration", markdown);
+    });
+
+    let log = fork.script.git(&["log", "--reverse", "--format=%s%n%b", "fork..picked"]);
+    assert!(log.starts_with("Describe the engine (#1)\n"), "{log}");
+    assert_eq!(log.matches("cherry picked from commit").count(), 3, "{log}");
+    assert!(!log.contains("Refactor decode"), "what is slower is not kept");
+    assert_eq!(fork.script.head(), before, "the fork's own branch stays");
+    assert_eq!(fork.script.git(&["status", "--porcelain"]), "");
+
+    let page = fs::read_to_string(sandbox.path("pick/integration.html")).unwrap();
+    for words in ["3 of 5 commits kept", "stopped: regressed", "04-", "not tried"] {
+        assert!(page.contains(words), "{words}");
+    }
+    let links: Vec<&str> = page.split("href=\"").skip(1).filter(|l| !l.starts_with('#')).collect();
+    assert_eq!(links.len(), 4, "each measured commit leads to its run");
+    for link in links {
+        let link = link.split('"').next().unwrap();
+        assert!(sandbox.path("pick").join(link).is_file(), "{link}");
+    }
+}
+
+#[test]
+fn whatever_must_not_be_kept_stops_with_its_reason() {
+    let check = |commit: fn(&Fork) -> &str, code: i32, told: &[&str]| {
+        let (sandbox, fork) = sandbox();
+        let said = pick(&sandbox, &[commit(&fork), &fork.last]);
+        assert_eq!((said.code, said.err.as_str()), (code, ""), "{}", said.out);
+        for words in told {
+            assert!(said.out.contains(words), "{words}: {}", said.out);
+        }
+        assert!(said.out.contains("0 of 2 commits kept"), "{}", said.out);
+        assert_ne!(fork.script.try_git(&["rev-parse", "--verify", "picked"]).0, 0, "no branch");
+    };
+    check(|fork| &fork.conflict, 4, &["conflict in src/sampler.rs", "stopped: it conflicts"]);
+    check(|fork| &fork.dependent, 4, &["conflict in src/context.rs"]);
+    check(
+        |fork| &fork.wrong,
+        5,
+        &["stopped: broken", "the output tokens differ between base and head"],
+    );
+    check(|fork| &fork.unbuildable, 5, &["stopped: it does not build", "no-such-compiler"]);
+}
+
+#[test]
+fn a_check_that_fails_stops_it_and_what_the_fork_has_is_passed_over() {
+    let (sandbox, fork) = sandbox();
+    fork.script.git(&["checkout", "--quiet", "upstream"]);
+    let untested = fork.script.commit("Do without tests", &[("src/untested.rs", "")]);
+    fork.script.git(&["checkout", "--quiet", "fork"]);
+    let named = fork.script.git(&["rev-parse", "upstream~4"]);
+    let said = pick(&sandbox, &[&named, &untested]);
+    assert_eq!((said.code, said.err.as_str()), (5, ""), "{}", said.out);
+    for words in ["passed over: the fork has all of it", "tests failed", "told the tests"] {
+        assert!(said.out.contains(words), "{words}: {}", said.out);
+    }
+}
+
+#[test]
+fn what_cannot_be_picked_is_told_before_anything_is_done() {
+    let (sandbox, fork) = sandbox();
+    let complaint = |args: &[&str]| {
+        let all = ["-q", "upstream", "pick", "--checks", "fork.toml"];
+        let said = sandbox.run(&[&all, args].concat());
+        assert_eq!((said.code, said.out.as_str()), (2, ""));
+        said.err
+    };
+    let err = complaint(&["nothing"]);
+    assert!(err.starts_with("error: `nothing` is no commit of"), "{err}");
+    let first = fork.script.git(&["rev-list", "--max-parents=0", "upstream"]);
+    let err = complaint(&[&first]);
+    assert!(err.contains("is a merge, or the first commit of all"), "{err}");
+    let err = complaint(&["--branch", "fork", &fork.docs]);
+    assert!(err.contains("has a branch `fork`: name another one with `--branch`"), "{err}");
+
+    let description = fs::read_to_string(sandbox.path("fork.toml")).unwrap();
+    let rewritten = |from: &str, to: &str| {
+        fs::write(sandbox.path("fork.toml"), description.replace(from, to)).unwrap();
+        complaint(&[&fork.docs])
+    };
+    let err = rewritten("[[check]]", "[[chekc]]");
+    assert!(
+        err.contains("`fork.toml`, line 7: unknown key `chekc`, did you mean `check`?"),
+        "{err}"
+    );
+    let err = rewritten("[probe]\npath = \"probe\"\n", "");
+    assert!(err.contains("write one of `[probe]`, `[openai]` and `[llama-bench]`"), "{err}");
+    let err = rewritten("repository = \"fork\"\n", "");
+    assert!(err.contains("`build` builds a checkout of `repository`, and none is named"), "{err}");
+    let err = rewritten("repository = \"fork\"\n", "repository = \"nowhere\"\n");
+    assert!(err.contains("nowhere`: name a clone"), "{err}");
+    let err =
+        rewritten("scenarios = [\"test/fake\"]", "scenarios = [\"test/fake\"]\nfilter = [\"x=\"]");
+    assert!(err.contains("nothing to measure: 0 skipped, 1 left out by the filter"), "{err}");
+    fs::remove_file(sandbox.path("fork.toml")).unwrap();
+    let err = complaint(&[&fork.docs]);
+    assert!(err.starts_with("error: there is no description of a subject `fork.toml`"), "{err}");
+}
