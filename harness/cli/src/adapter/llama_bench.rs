@@ -56,6 +56,7 @@ pub(super) fn case(bench: &LlamaBench, folder: &Path, case: &Case) -> Result<Mes
     let test = found?;
     let weights = (test.model_size > 0).then_some((Metric::WeightBytes, test.model_size as f64));
     say(&Message::Loaded {
+        declined: Default::default(),
         attention: "llama-bench".to_owned(),
         holdings: Vec::new(),
         dtype: None,

@@ -75,6 +75,7 @@ pub(super) fn case(openai: &OpenAi, folder: &Path, case: &Case) -> Result<Messag
     let prompts: Vec<Vec<u32>> = prompts.collect();
     let once = server.as_ref().map(|_| (Metric::LoadTime, load_time));
     say(&Message::Loaded {
+        declined: Default::default(),
         attention: "openai".to_owned(),
         holdings: Vec::new(),
         dtype: None,
