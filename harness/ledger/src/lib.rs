@@ -21,7 +21,8 @@
 //! 9. [`verdict`]: what that comes to, for a series, a case and a run;
 //! 10. [`gate`]: all of that for two subjects of a run, with what is broken or incomparable;
 //! 11. [`calibration`]: what unchanged code against itself tells of a machine;
-//! 12. [`baseline`]: sessions that are kept for later changes to be held to.
+//! 12. [`baseline`]: sessions that are kept for later changes to be held to;
+//! 13. [`course`]: many sessions of one series, and where it changed.
 //!
 //! Beside it stands [`upstream`]: what became of every commit of the engine that ours follows.
 
@@ -31,6 +32,7 @@ pub mod calibration;
 pub mod case;
 pub mod compare;
 pub mod conditions;
+pub mod course;
 pub mod environment;
 pub mod fidelity;
 pub mod gate;
