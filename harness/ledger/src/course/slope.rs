@@ -27,7 +27,7 @@ pub(super) struct Piece {
 /// steps fit everything; one step too small to be a change is among them. A line must besides lead as
 /// far as the margin, and have a slope beyond chance.
 pub(super) fn pieces(scene: &Scene<'_>, changes: &[usize]) -> Vec<Piece> {
-    let n = scene.values().len();
+    let n = scene.count();
     let starts = std::iter::once(0).chain(changes.iter().copied());
     let ends = changes.iter().copied().chain(std::iter::once(n));
     let levels: Vec<Range<usize>> = starts.zip(ends).map(|(start, end)| start..end).collect();
@@ -48,13 +48,52 @@ pub(super) fn pieces(scene: &Scene<'_>, changes: &[usize]) -> Vec<Piece> {
     }
     let level = |(place, sessions): (usize, Range<usize>)| {
         let inside = drifts.iter().any(|(span, _)| span.contains(&place));
-        let value = scene.mean(&sessions);
-        (!inside).then_some(Piece { sessions, from: value, to: value, drifts: false })
+        (!inside).then(|| Piece::over(scene, sessions, false))
     };
     let mut pieces: Vec<Piece> = levels.into_iter().enumerate().filter_map(level).collect();
     pieces.extend(drifts.into_iter().map(|(_, drift)| drift));
     pieces.sort_by_key(|piece| piece.sessions.start);
+    for place in 1..pieces.len() {
+        let (before, after) = pieces.split_at_mut(place);
+        if let ([.., before], [after, ..]) = (before, after) {
+            join(scene, before, after);
+        }
+    }
     pieces
+}
+
+/// Moves the border between a level and a drift to where both fit best: steps that stand for a slope
+/// begin where a step can be told, and the slope began before.
+fn join(scene: &Scene<'_>, before: &mut Piece, after: &mut Piece) {
+    if before.drifts == after.drifts {
+        return;
+    }
+    let (start, end) = (before.sessions.start, after.sessions.end);
+    let fewest = |piece: &Piece| if piece.drifts { FEWEST } else { super::FEWEST };
+    let borders = start + fewest(before)..(end + 1).saturating_sub(fewest(after));
+    let squares = |range: Range<usize>, drifts: bool| match drifts {
+        true => scene.line(&range).squares,
+        false => scene.squares(&range),
+    };
+    let fit = |border: &usize| {
+        squares(start..*border, before.drifts) + squares(*border..end, after.drifts)
+    };
+    let Some(border) = borders.min_by(|a, b| fit(a).total_cmp(&fit(b))) else { return };
+    *before = Piece::over(scene, start..border, before.drifts);
+    *after = Piece::over(scene, border..end, after.drifts);
+}
+
+impl Piece {
+    /// The best line over `sessions`, level unless they drift.
+    fn over(scene: &Scene<'_>, sessions: Range<usize>, drifts: bool) -> Piece {
+        let mean = scene.mean(&sessions);
+        let half = if drifts {
+            scene.line(&sessions).slope * (sessions.len() as f64 - 1.0) / 2.0
+        } else {
+            0.0
+        };
+        Piece { from: mean - half, to: mean + half, sessions, drifts }
+    }
 }
 
 /// Whether each of `levels` lies on the same side of the one before it.
@@ -73,31 +112,19 @@ fn drift(scene: &Scene<'_>, levels: &[Range<usize>], spans: usize) -> Option<Pie
         return None;
     }
     let count = n as f64;
-    let values = &scene.values()[sessions.clone()];
-    let (mean, middle) = (scene.mean(&sessions), (count - 1.0) / 2.0);
-    let (mut products, mut width) = (0.0, 0.0);
-    for (place, value) in values.iter().enumerate() {
-        products += (place as f64 - middle) * (value - mean);
-        width += (place as f64 - middle).powi(2);
-    }
-    let slope = products / width;
+    let line = scene.line(&sessions);
     let floor = SMALLEST_SE.powi(2) * count;
-    let around_line = (scene.squares(&sessions) - slope * products).max(floor);
+    let around_line = line.squares.max(floor);
     let around_steps = levels.iter().map(|level| scene.squares(level)).sum::<f64>().max(floor);
     let price = |squares: f64, parameters: usize| {
         count * (squares / count).ln() + parameters as f64 * count.ln()
     };
-    let line = price(around_line, 2);
-    let told_better = line < price(around_steps, 2 * levels.len() - 1)
-        && line < price(scene.best_split(&sessions).max(floor), 3);
+    let told = price(around_line, 2);
+    let told_better = told < price(around_steps, 2 * levels.len() - 1)
+        && told < price(scene.best_split(&sessions).max(floor), 3);
     let (variance, df) = scene.variance(around_line / (count - 2.0), count - 2.0);
-    let t = slope.abs() / (variance / width).sqrt();
+    let t = line.slope.abs() / (variance / line.width).sqrt();
     let beyond_chance = student::tail(t, df) <= scene.alpha / spans as f64;
-    let far = slope.abs() * (count - 1.0) >= scene.theta;
-    (told_better && beyond_chance && far).then(|| Piece {
-        from: mean - slope * middle,
-        to: mean + slope * middle,
-        sessions,
-        drifts: true,
-    })
+    let far = line.slope.abs() * (count - 1.0) >= scene.theta;
+    (told_better && beyond_chance && far).then(|| Piece::over(scene, sessions, true))
 }

@@ -32,8 +32,7 @@ pub(super) struct Scene<'a> {
     raw: &'a [f64],
     /// With those far from their neighbours moved in: one bad day moves no level.
     values: Vec<f64>,
-    /// Sums of the first so many values, and of their squares, less [`Scene::offset`].
-    sums: Vec<(f64, f64)>,
+    sums: Vec<Sums>,
     offset: f64,
     /// The standard deviation between sessions, and how many of them it counts for.
     prior: (f64, f64),
@@ -42,6 +41,27 @@ pub(super) struct Scene<'a> {
     /// How probable a false alarm may be.
     pub(super) alpha: f64,
     intervals: Vec<Range<usize>>,
+}
+
+/// Sums over the first so many values, less [`Scene::offset`].
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    values: f64,
+    squares: f64,
+    /// Of values times their places.
+    products: f64,
+}
+
+/// The line that fits some values best.
+pub(super) struct Line {
+    /// By how much it rises from one session to the next.
+    pub(super) slope: f64,
+    /// The mean of the values, which it has in the middle.
+    pub(super) mean: f64,
+    /// The sum of squared distances from it.
+    pub(super) squares: f64,
+    /// The sum of squared distances of places from the middle.
+    pub(super) width: f64,
 }
 
 /// How two neighbouring stretches differ.
@@ -62,29 +82,52 @@ impl<'a> Scene<'a> {
         };
         let values = believed(raw, scale.max(SMALLEST_SE));
         let offset = values.iter().sum::<f64>() / values.len().max(1) as f64;
-        let mut sums = vec![(0.0, 0.0)];
-        let (mut sum, mut squares) = (0.0, 0.0);
-        for value in &values {
-            sum += value - offset;
-            squares += (value - offset).powi(2);
-            sums.push((sum, squares));
+        let mut sums = vec![Sums::default()];
+        let mut sum = Sums::default();
+        for (place, value) in values.iter().map(|value| value - offset).enumerate() {
+            sum.values += value;
+            sum.squares += value.powi(2);
+            sum.products += value * place as f64;
+            sums.push(sum);
         }
         let intervals = intervals(raw.len());
         Scene { raw, values, sums, offset, prior, theta, alpha, intervals }
     }
 
-    pub(super) fn values(&self) -> &[f64] {
-        &self.values
+    /// How many sessions there are.
+    pub(super) fn count(&self) -> usize {
+        self.values.len()
+    }
+
+    fn sums(&self, range: &Range<usize>) -> Sums {
+        let (from, to) = (self.sums[range.start], self.sums[range.end]);
+        Sums {
+            values: to.values - from.values,
+            squares: to.squares - from.squares,
+            products: to.products - from.products,
+        }
     }
 
     pub(super) fn mean(&self, range: &Range<usize>) -> f64 {
-        self.offset + (self.sums[range.end].0 - self.sums[range.start].0) / range.len() as f64
+        self.offset + self.sums(range).values / range.len() as f64
     }
 
     /// The sum of squared distances from the mean.
     pub(super) fn squares(&self, range: &Range<usize>) -> f64 {
-        let (from, to) = (self.sums[range.start], self.sums[range.end]);
-        (to.1 - from.1 - (to.0 - from.0).powi(2) / range.len() as f64).max(0.0)
+        let Sums { values, squares, .. } = self.sums(range);
+        (squares - values.powi(2) / range.len() as f64).max(0.0)
+    }
+
+    /// The line that fits the values of `range` best, of which there are two at least.
+    pub(super) fn line(&self, range: &Range<usize>) -> Line {
+        let Sums { values, products, .. } = self.sums(range);
+        let count = range.len() as f64;
+        let middle = range.start as f64 + (count - 1.0) / 2.0;
+        let width = count * (count.powi(2) - 1.0) / 12.0;
+        let common = products - middle * values;
+        let slope = common / width;
+        let squares = (self.squares(range) - slope * common).max(0.0);
+        Line { slope, mean: self.offset + values / count, squares, width }
     }
 
     /// The sum of squares around both levels of `range`, if it changed at `at`.
@@ -199,7 +242,7 @@ fn settle(scene: &Scene<'_>, mut changes: Vec<usize>, chance: f64) -> Vec<usize>
     loop {
         let bounds = |changes: &[usize], place: usize| {
             let start = place.checked_sub(1).map_or(0, |before| changes[before]);
-            start..changes.get(place + 1).copied().unwrap_or(scene.values.len())
+            start..changes.get(place + 1).copied().unwrap_or(scene.count())
         };
         for place in 0..changes.len() {
             let range = bounds(&changes, place);

@@ -146,7 +146,7 @@ fn the_noise_of_a_calibrated_machine_makes_a_short_history_doubt() {
         let track = Track { session_sd, ..track(Better::Lower, Nature::Timed, &sessions) };
         course(&track, 1).events.len()
     };
-    assert_eq!((events(None), events(Some(0.002)), events(Some(0.03))), (1, 1, 0));
+    assert_eq!((events(None), events(Some(0.002)), events(Some(0.1))), (1, 1, 0));
 }
 
 #[test]
