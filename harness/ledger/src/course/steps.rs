@@ -56,8 +56,6 @@ struct Sums {
 pub(super) struct Line {
     /// By how much it rises from one session to the next.
     pub(super) slope: f64,
-    /// The mean of the values, which it has in the middle.
-    pub(super) mean: f64,
     /// The sum of squared distances from it.
     pub(super) squares: f64,
     /// The sum of squared distances of places from the middle.
@@ -127,7 +125,7 @@ impl<'a> Scene<'a> {
         let common = products - middle * values;
         let slope = common / width;
         let squares = (self.squares(range) - slope * common).max(0.0);
-        Line { slope, mean: self.offset + values / count, squares, width }
+        Line { slope, squares, width }
     }
 
     /// The sum of squares around both levels of `range`, if it changed at `at`.
