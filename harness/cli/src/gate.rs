@@ -185,14 +185,19 @@ pub(crate) fn conclude(
     run::measure_gate(&mut session, &terms, workspace, progress)?;
 
     let Session { run, records, path, .. } = session;
-    publish(&path, &Contents { run, records, torn: false }, &terms)
+    publish(workspace, &path, &Contents { run, records, torn: false }, &terms)
 }
 
 /// Judges a run, and writes what came of it beside its file.
-pub(crate) fn publish(path: &Path, contents: &Contents, terms: &Terms) -> Result<u8> {
+pub(crate) fn publish(
+    workspace: &Workspace,
+    path: &Path,
+    contents: &Contents,
+    terms: &Terms,
+) -> Result<u8> {
     let report = report(&contents.run, terms, &contents.records);
     // Files first: nothing that happens to the reader of the table can cost them.
-    let page = write_report(contents, &page_of(path))?;
+    let page = write_report(workspace, contents, &page_of(path))?;
     write(&path.with_file_name(named(path, "summary.md")), &summary::markdown(contents, &report))?;
     write(&path.with_file_name(named(path, "junit.xml")), &junit::xml(&contents.run, &report))?;
     write(&path.with_file_name(named(path, "gate.json")), &document::json(contents, &report)?)?;

@@ -19,6 +19,7 @@ mod gate;
 mod gguf;
 mod history;
 mod hub;
+mod index;
 mod judge;
 mod lock;
 mod machine;
@@ -96,6 +97,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Command::Judge(args) => judge::samples_of(&args),
         Command::Merge(args) => merge::merge(&workspace, &args),
         Command::Report(args) => report(&workspace, &args),
+        Command::Index(args) => index::index(&workspace, &args),
         Command::History(args) => history::history(&workspace, &args, voice),
         Command::Upstream(args) => upstream::upstream(&workspace, &args),
     }
@@ -144,7 +146,7 @@ fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<
     let Session { run, records, path, .. } = session;
     let contents = Contents { run, records, torn: false };
     // The page first: nothing that happens to the reader of the table can cost it.
-    let page = write_report(&contents, &page_of(&path))?;
+    let page = write_report(workspace, &contents, &page_of(&path))?;
     show::result(&show::records(&contents.run, &contents.records))?;
     let broken = compare::subjects(&contents)?;
     show::result(&format!("\nreport: {}\n", show::path(&page)))?;
@@ -177,7 +179,7 @@ fn report(workspace: &Workspace, args: &ReportArgs) -> Result<u8> {
         })?,
     };
     let page = args.out.clone().unwrap_or_else(|| page_of(&path));
-    let page = write_report(&store::read(&path)?, &page)?;
+    let page = write_report(workspace, &store::read(&path)?, &page)?;
     show::result(&format!("report: {}\n", show::path(&page)))?;
     Ok(exit::PASS)
 }

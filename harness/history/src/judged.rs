@@ -170,12 +170,14 @@ fn between(loaded: &Loaded, before: &Origin, after: &Origin, terms: &Terms<'_>) 
         )
     });
     let (from, to) = (text(before.commit), text(after.commit));
-    match [from, to].map(|commit| terms.own.place(commit)) {
-        [Some(a), Some(b)] if a < b => named(terms.own, a + 1..b + 1, note),
-        [Some(a), Some(b)] if a == b && from == to && !from.ends_with('+') => told(format!(
+    if from == to && !from.is_empty() && !from.ends_with('+') {
+        return told(format!(
             "Before and after, commit {} was measured: not the code changed, but the machine or its setting",
             short(from)
-        )),
+        ));
+    }
+    match [from, to].map(|commit| terms.own.place(commit)) {
+        [Some(a), Some(b)] if a < b => named(terms.own, a + 1..b + 1, note),
         [Some(a), Some(b)] if a == b => told(format!(
             "Changes that were not committed: {} before, {} after",
             short(from),

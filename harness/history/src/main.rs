@@ -19,7 +19,7 @@ use windtunnel_report::history::History;
 
 /// Shows how every metric of every case developed over all kept runs, and what changed.
 #[derive(Debug, Parser)]
-#[command(name = "windtunnel-history", version, args_conflicts_with_subcommands = true)]
+#[command(name = "windtunnel-history", bin_name = "windtunnel history", version)]
 struct Cli {
     #[command(flatten)]
     show: Show,
@@ -97,8 +97,10 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match &cli.command {
         None => show(&cli.show, &cli.place),
-        Some(Move::Export { file }) => export(&cli.place, file),
-        Some(Move::Import { file, into }) => import(&cli.place, file, into.as_deref()),
+        Some(command) => whole(&cli.show).and_then(|()| match command {
+            Move::Export { file } => export(&cli.place, file),
+            Move::Import { file, into } => import(&cli.place, file, into.as_deref()),
+        }),
     };
     let (text, notes, code) = match result {
         Ok((text, notes)) if notes.is_empty() => (text, notes, DONE),
@@ -198,6 +200,16 @@ fn nothing(args: &Show, place: &Place, loaded: &Loaded) -> Result<String> {
             stores(place)
         ),
     })
+}
+
+/// An archive is of everything: what was chosen to be shown would be silently ignored.
+fn whole(args: &Show) -> Result<()> {
+    if args.case.is_some() || args.metric.is_some() || args.html.is_some() {
+        bail!(
+            "`--case`, `--metric` and `--html` choose what is shown: an archive holds the whole store"
+        );
+    }
+    Ok(())
 }
 
 fn export(place: &Place, file: &Path) -> Result<(String, Vec<String>)> {

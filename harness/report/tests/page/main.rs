@@ -3,6 +3,8 @@
 mod browser;
 mod contents;
 mod contrast;
+mod history;
+mod index;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
