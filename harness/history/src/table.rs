@@ -57,7 +57,10 @@ pub(crate) fn series(history: &History, track: &Track) -> String {
     };
     let machine = format!("{}{}", track.machine, variant(track));
     let mut text = format!("{}\n{}, {better}, on {machine}\n", track.case, track.series);
-    text += &format!("{}  {}\n", spark(track), verdict(track));
+    text += &match track.course.events.is_empty() {
+        true => format!("{}  {}\n", spark(track), verdict(track)),
+        false => format!("{}\n", spark(track)),
+    };
     text += &events(history, track);
     if let Some(states) = &track.course.states {
         text += &format!(

@@ -139,21 +139,35 @@ impl Point {
 }
 
 impl Track {
-    /// The value at which it is now: the end of its last level, or else its newest point.
+    /// The value at which it is now: where its newest sessions lie if they lie elsewhere, the end of its
+    /// last level, or else its newest point.
     #[must_use]
     pub fn now(&self) -> f64 {
+        let newest = self.course.events.last().filter(|event| event.kind == EventKind::Unconfirmed);
         let level = self.course.levels.last().map(|level| level.to);
-        level.or_else(|| self.points.last().map(Point::median)).unwrap_or(f64::NAN)
+        let value = newest.map(|event| event.after).or(level);
+        value.or_else(|| self.points.last().map(Point::median)).unwrap_or(f64::NAN)
     }
 
-    /// Whether `event` still holds: most of what it did was not undone since.
+    /// Whether `event` still holds: most of what it did was not undone since, and it did not itself undo
+    /// what had happened before.
     #[must_use]
     pub fn stands(&self, event: &Event) -> bool {
-        if event.kind == EventKind::Unconfirmed {
-            return true;
-        }
-        let left = self.series.metric.worsening(event.before, self.now());
-        left.signum() == event.effect.signum() && left.abs() >= event.effect.abs() / 2.0
+        let undid = |earlier: &Event| {
+            let back = self.left(earlier, event.after);
+            earlier.at < event.at && !self.holds(earlier) && back < 0.5
+        };
+        self.holds(event) && !self.course.events.iter().any(undid)
+    }
+
+    fn holds(&self, event: &Event) -> bool {
+        event.kind == EventKind::Unconfirmed || self.left(event, self.now()) >= 0.5
+    }
+
+    /// How much is left of an event if the series lies at `value`: 1 for all, below 0 if it went the
+    /// other way.
+    fn left(&self, event: &Event, value: f64) -> f64 {
+        self.series.metric.worsening(event.before, value) / event.effect
     }
 
     /// The event that a reader must see first: what stands and is worst, then what stands and is best,

@@ -11,6 +11,7 @@ mod gating;
 mod hub;
 mod interruptions;
 mod judging;
+mod listing;
 mod measuring;
 mod mistakes;
 mod queueing;

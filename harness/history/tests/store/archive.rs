@@ -47,7 +47,7 @@ fn other_programs_find_facts_and_numbers_in_columns() {
     let file = std::fs::File::open(&archive).unwrap();
     let frame = polars_io::parquet::read::ParquetReader::new(file).finish().unwrap();
     let rates = frame.column("decode-rate").unwrap().f64().unwrap().clone();
-    let told: Vec<f64> = rates.into_iter().flatten().collect();
+    let told: Vec<f64> = rates.iter().flatten().collect();
     assert_eq!(told, [100.0, 100.0, 100.0, 100.0, 101.0, 99.0, 90.0]);
     let commits = frame.column("commit").unwrap().str().unwrap().clone();
     assert_eq!(commits.get(0), None, "the first line is no record");

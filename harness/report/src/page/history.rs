@@ -160,9 +160,8 @@ fn row(history: &History, track: &Track, plot: Option<&String>) -> Markup {
                         (PreEscaped(plot))
                     }
                 }
-                (events(track))
-                (states(track))
-                (points(history, track))
+                div { (events(track)) (states(track)) }
+                div.actions { (points(history, track)) }
             }
         }
     }

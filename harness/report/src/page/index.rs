@@ -114,6 +114,10 @@ fn cells(entry: &Entry) -> Markup {
         return html! {
             span.name { a href=(address(path)) { strong { (folder) } } span.case { "tells nothing of itself: written by an older version" } }
             span.word { "–" }
+            span.subject data-label="subject" { "–" }
+            span.machine data-label="machine" { "–" }
+            span.number data-label="cases" { "–" }
+            span.date data-label="date" { "–" }
         };
     };
     html! {
