@@ -193,6 +193,27 @@ pub fn import(archive: &Path, into: &Path) -> Result<Moved, Error> {
     Ok(moved)
 }
 
+/// The measured records of an archive, and how many runs it holds. Their lines stay where they are:
+/// numbers alone are read.
+pub(crate) fn rows(archive: &Path) -> Result<(Rows, usize), Error> {
+    let bad = |error: polars::error::PolarsError| Error::Archive {
+        path: archive.to_owned(),
+        reason: error.to_string(),
+    };
+    let file = File::open(archive).map_err(|source| Error::Io {
+        action: "read",
+        path: archive.to_owned(),
+        source,
+    })?;
+    let mut reader = ParquetReader::new(file);
+    let known = reader.schema().map_err(bad)?;
+    let wanted = |name: &&str| !["json", "line"].contains(name);
+    let names = known.iter_names().map(|name| name.as_str()).filter(wanted).map(str::to_owned);
+    let frame = reader.with_columns(Some(names.collect())).finish().map_err(bad)?;
+    let runs = frame.column("file").and_then(|file| file.n_unique()).map_err(bad)?;
+    Ok((Rows::of_texts(&frame).map_err(bad)?, runs))
+}
+
 /// A name of an archive as a path below a folder; none if it leads elsewhere.
 fn inside(name: &str) -> Option<PathBuf> {
     let path = PathBuf::from(name);

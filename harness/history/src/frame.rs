@@ -32,6 +32,7 @@ use windtunnel_ledger::series::Series;
 use windtunnel_ledger::store::{self, StoreError};
 
 use crate::Error;
+use crate::archive;
 use crate::names::{Name, Names};
 use crate::setting::setting;
 
@@ -55,13 +56,16 @@ pub const NAMES: [&str; 9] =
     ["run", "at", "machine", "commit", "upstream", "subject", "case", "variant", "setting"];
 
 /// Reads every `*.jsonl` file below `stores`, in the order of their paths. A directory that does
-/// not exist holds nothing.
+/// not exist holds nothing. A store can be a Parquet file as well, that an export has written: of it
+/// only the columns are read that a frame has.
 ///
 /// # Errors
-/// If a directory cannot be listed. A file that cannot be read is no error: see
-/// [`Loaded::unread`].
+/// If a directory cannot be listed, or a Parquet file is no archive. Another file that cannot be read
+/// is no error: see [`Loaded::unread`].
 pub fn load(stores: &[PathBuf]) -> Result<Loaded, Error> {
-    let paths = paths(stores)?;
+    let is_archive = |store: &&PathBuf| store.is_file();
+    let folders: Vec<PathBuf> = stores.iter().filter(|store| !is_archive(store)).cloned().collect();
+    let paths = paths(&folders)?;
     let parts: Vec<Result<Rows, StoreError>> = paths.par_iter().map(|path| rows(path)).collect();
     let (mut all, mut unread) = (Rows::default(), Vec::new());
     for part in parts {
@@ -70,7 +74,12 @@ pub fn load(stores: &[PathBuf]) -> Result<Loaded, Error> {
             Err(error) => unread.push(error),
         }
     }
-    let files = paths.len() - unread.len();
+    let mut files = paths.len() - unread.len();
+    for archive in stores.iter().filter(is_archive) {
+        let (rows, runs) = archive::rows(archive)?;
+        all.append(rows);
+        files += runs;
+    }
     let records = all.records;
     let (frame, names) = all.frame()?;
     Ok(Loaded { frame, names, files, records, unread })
@@ -137,6 +146,30 @@ impl Rows {
             (self.round.len() > row).then_some(row)
         };
         records.iter().map(row).collect()
+    }
+
+    /// The rows of a frame whose names are texts, as an archive holds them; those without a round are
+    /// no measured records.
+    pub(crate) fn of_texts(frame: &DataFrame) -> Result<Rows, polars::error::PolarsError> {
+        let mut rows = Rows::default();
+        let rounds = frame.column("round")?.u32()?;
+        let kept: Vec<usize> = (0..rounds.len()).filter(|row| rounds.get(*row).is_some()).collect();
+        rows.round = kept.iter().filter_map(|row| rounds.get(*row)).collect();
+        for (column, title) in NAMES.into_iter().enumerate() {
+            let texts = frame.column(title)?.str()?;
+            let name = |row: &usize| rows.names.of(texts.get(*row).unwrap_or_default());
+            rows.texts[column] = kept.iter().map(name).collect();
+        }
+        for series in Series::all() {
+            let Ok(values) = frame.column(&series.to_string()) else { continue };
+            let values = values.f64()?;
+            if values.null_count() < values.len() {
+                let value = |row: &usize| values.get(*row).unwrap_or(f64::NAN);
+                rows.values.insert(series, kept.iter().map(value).collect());
+            }
+        }
+        rows.records = rows.round.len();
+        Ok(rows)
     }
 
     /// The text of a column of [`NAMES`] in a row.

@@ -52,7 +52,8 @@ struct Show {
 
 #[derive(Debug, Args)]
 struct Place {
-    /// Directory with the records of runs, `*.jsonl`, at any depth; several are taken together
+    /// Directory with the records of runs, `*.jsonl`, at any depth, or a file that `export` has written;
+    /// several are taken together
     #[arg(long = "store", value_name = "DIR", default_value = "reports", global = true)]
     stores: Vec<PathBuf>,
 

@@ -112,7 +112,7 @@ fn variant(track: &Track) -> String {
 
 /// The first sentence: what came of all.
 fn summary(history: &History) -> String {
-    let Census { worse, better, undone, states, lacking } = history.census();
+    let Census { worse, unconfirmed, better, undone, states, lacking } = history.census();
     let all = history.tracks.len();
     let mut text = match worse {
         0 => format!("none of {all} series is worse than before"),
@@ -120,6 +120,7 @@ fn summary(history: &History) -> String {
         _ => format!("{worse} of {all} series are worse than before"),
     };
     for (count, words) in [
+        (unconfirmed, "in the newest builds alone"),
         (better, "better"),
         (undone, "changed and changed back"),
         (states, "with two states"),

@@ -170,8 +170,8 @@ impl Track {
         self.series.metric.worsening(event.before, value) / event.effect
     }
 
-    /// The event that a reader must see first: what stands and is worst, then what stands and is best,
-    /// then what was undone. None if nothing happened.
+    /// The event that a reader must see first: what stands and is worst, then what only the newest
+    /// sessions show, then what stands and is best, then what was undone. None if nothing happened.
     #[must_use]
     pub fn foremost(&self) -> Option<&Event> {
         self.course.events.iter().min_by(|a, b| self.rank(a).total_cmp(&self.rank(b)))
@@ -179,10 +179,11 @@ impl Track {
 
     /// Smaller for what a reader must see sooner.
     fn rank(&self, event: &Event) -> f64 {
-        let kind = match (self.stands(event), event.effect > 0.0) {
-            (true, true) => 0.0,
-            (true, false) => 1e6,
-            (false, _) => 2e6,
+        let kind = match (event.kind, self.stands(event), event.effect > 0.0) {
+            (EventKind::Unconfirmed, ..) => 1e6,
+            (_, true, true) => 0.0,
+            (_, true, false) => 2e6,
+            (_, false, _) => 3e6,
         };
         kind - event.effect.abs().min(1e5)
     }
@@ -193,6 +194,8 @@ impl Track {
 pub struct Census {
     /// Series that are worse than they were.
     pub worse: usize,
+    /// Series whose newest sessions alone lie elsewhere.
+    pub unconfirmed: usize,
     /// Series that are better than they were.
     pub better: usize,
     /// Series that changed, and changed back.
@@ -211,8 +214,8 @@ impl History {
         let mut tracks: Vec<&Track> = self.tracks.iter().collect();
         let rank = |track: &Track| match track.foremost() {
             Some(event) => track.rank(event),
-            None if track.course.states.is_some() => 3e6,
-            None => 4e6,
+            None if track.course.states.is_some() => 4e6,
+            None => 5e6,
         };
         tracks.sort_by(|a, b| rank(a).partial_cmp(&rank(b)).unwrap_or(Ordering::Equal));
         tracks
@@ -225,6 +228,7 @@ impl History {
         for track in &self.tracks {
             match track.foremost() {
                 Some(event) if !track.stands(event) => census.undone += 1,
+                Some(Event { kind: EventKind::Unconfirmed, .. }) => census.unconfirmed += 1,
                 Some(event) if event.effect > 0.0 => census.worse += 1,
                 Some(_) => census.better += 1,
                 None => (),

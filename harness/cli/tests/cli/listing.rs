@@ -60,7 +60,10 @@ fn a_list_that_cannot_be_written_costs_no_run() {
     let sandbox = Sandbox::new(&["fine"]);
     fs::create_dir_all(sandbox.path("reports/index.html/in-the-way")).unwrap();
     let said = kept(&sandbox);
-    assert!(said.starts_with("the list of all reports is not up to date: cannot write the list"), "{said}");
+    assert!(
+        said.starts_with("the list of all reports is not up to date: cannot write the list"),
+        "{said}"
+    );
     assert!(said.ends_with("; `windtunnel index` writes it once more\n"), "{said}");
 }
 

@@ -39,6 +39,22 @@ fn what_is_imported_is_what_was_exported_to_the_byte() {
 }
 
 #[test]
+fn an_archive_is_a_store_like_the_one_it_was_made_of() {
+    let (dir, other) = (crate::twelve_runs(), tempfile::tempdir().unwrap());
+    let archive = other.path().join("all.parquet");
+    let file = archive.display().to_string();
+    printed(dir.path(), &["export", &file]);
+    for args in [&[][..], &["--metric", "decode-rate"]] {
+        let of = |store: &str| crate::ended(&[&["--store", store][..], args].concat());
+        assert_eq!(of(&file), of(&dir.path().display().to_string()));
+    }
+    std::fs::write(&archive, "no Parquet").unwrap();
+    let (_, err, code) = crate::ended(&["--store", &file]);
+    assert!(err.contains("is no archive of a store: "), "{err}");
+    assert_eq!(code, 2);
+}
+
+#[test]
 fn other_programs_find_facts_and_numbers_in_columns() {
     use polars_io::SerReader as _;
     let (dir, other) = (three_runs(), tempfile::tempdir().unwrap());

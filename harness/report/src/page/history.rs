@@ -64,10 +64,11 @@ fn card(history: &History) -> Card {
     Card {
         kind: Kind::History,
         headline: words(&summary(history).into_string()),
-        verdict: match (census.worse, census.better) {
-            (0, 0) => None,
-            (0, _) => Some(Verdict::Improved),
-            _ => Some(Verdict::Regressed),
+        verdict: match census {
+            Census { worse: 1.., .. } => Some(Verdict::Regressed),
+            Census { unconfirmed: 1.., .. } => Some(Verdict::Inconclusive),
+            Census { better: 1.., .. } => Some(Verdict::Improved),
+            _ => None,
         },
         at: ats().max().unwrap_or_default().to_owned(),
         subject: counted(history.builds.len(), "build"),
@@ -99,7 +100,7 @@ fn headline(history: &History) -> Markup {
 
 /// What it comes to, in one sentence.
 fn summary(history: &History) -> Markup {
-    let Census { worse, better, undone, states, lacking } = history.census();
+    let Census { worse, unconfirmed, better, undone, states, lacking } = history.census();
     let all = history.tracks.len();
     html! {
         @if worse > 0 {
@@ -107,6 +108,7 @@ fn summary(history: &History) -> Markup {
         } @else {
             "= None of " (all) " series is worse than before"
         }
+        @if unconfirmed > 0 { ", ? " (unconfirmed) " in the newest builds alone" }
         @if better > 0 { ", " span.better { "▽ " (better) " better" } }
         @if undone > 0 { ", " (undone) " changed and changed back" }
         @if states > 0 { ", " (states) " with two states" }
@@ -155,7 +157,7 @@ fn row(history: &History, track: &Track, plot: Option<&String>) -> Markup {
             summary.row { (cells(history, track)) }
             div.evidence.whole {
                 @if let Some(plot) = plot {
-                    figure.course {
+                    figure {
                         figcaption.note { (track.series.label()) ", " (better(track.series.metric)) ", on " (track.machine) @if !track.variant.is_empty() { ", " (track.variant) } }
                         (PreEscaped(plot))
                     }

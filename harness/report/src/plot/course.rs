@@ -19,21 +19,20 @@ use windtunnel_ledger::stats;
 
 use super::axis::Axis;
 use super::ink::{self, Ink};
-use super::{Outcome, TICKS};
+use super::{Outcome, TICKS, WIDTH};
 use crate::Error;
 use crate::history::{Along, History, Track};
 
 /// Series whose plot is on the page; the others have their line alone.
 pub(crate) const DRAWN: usize = 200;
 
-const WIDTH: u32 = 720;
-const HEIGHT: u32 = 210;
+const HEIGHT: u32 = 180;
 const TOP: i32 = 18;
-const LEFT: u32 = 76;
+const LEFT: u32 = 70;
 const RIGHT: i32 = 10;
 const BOTTOM: i32 = 22;
 /// Most columns of dots: more lie on each other, and a column shows their range.
-const COLUMNS: usize = 300;
+const COLUMNS: usize = 190;
 /// Steps of a line beside a name, and its size.
 const STEPS: usize = 60;
 const SPARK: (f64, f64) = (120.0, 22.0);
@@ -104,7 +103,7 @@ fn draw(svg: &mut String, history: &History, track: &Track) -> Outcome {
     let at = |place: f64, value: f64| chart.backend_coord(&(place, value));
 
     let columns = columns(&values, COLUMNS);
-    let dot = if columns.len() > 120 { 1 } else { 2 };
+    let dot = if columns.len() > 80 { 1 } else { 2 };
     for (place, [least, median, most]) in columns {
         if least < most {
             let range = [at(place, least), at(place, most)];
