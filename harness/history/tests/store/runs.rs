@@ -56,7 +56,8 @@ pub(crate) fn records(day: u32, commit: char, rates: &[f64]) -> Vec<Record> {
     records
 }
 
-fn record(
+/// A round with these samples.
+pub(crate) fn record(
     day: u32,
     commit: char,
     scenario: &str,
@@ -113,75 +114,6 @@ fn record(
             }],
         }),
         trace: None,
-    }
-}
-
-/// A store of many commits, one run each: `cases` with `rounds` rounds. Every tenth commit or so is the
-/// first of which some case is slower or faster.
-#[allow(dead_code, reason = "the bench makes such a store, tests make small ones")]
-pub(crate) fn many(dir: &Path, commits: usize, cases: usize, rounds: u32) {
-    let decode = Workload::Decode { depth: Tokens(128), output: Tokens(32), batch: 1 };
-    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut noise = |width: f64| {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        1.0 + width * ((random >> 11) as f64 / (1_u64 << 52) as f64 - 1.0)
-    };
-    let mut levels: Vec<f64> = (0..cases).map(|case| 100.0 + case as f64).collect();
-    for commit in 0..commits {
-        let moved = commit * 7 % cases;
-        if commit % 211 == 210 {
-            levels[moved] *= if commit % 2 == 0 { 0.93 } else { 1.05 };
-        }
-        let (day, second) = (commit / 1440, commit % 1440);
-        let at = format!("2026-01-{:02}T{:02}:{:02}", day + 1, second / 60, second % 60);
-        let hash = format!("{commit:040x}");
-        let subject = Subject {
-            name: ".".into(),
-            commit: Some(hash.clone()),
-            binary: hash,
-            ..Subject::default()
-        };
-        let run = Run {
-            id: RunId(format!("{at}-gate")),
-            at: format!("{at}:00Z"),
-            command: "windtunnel run gate".into(),
-            subjects: vec![subject.clone()],
-            cases: Vec::new(),
-            skipped: Vec::new(),
-            gate: None,
-        };
-        let mut records = Vec::new();
-        for (case, level) in levels.iter().enumerate() {
-            let day = noise(0.01);
-            for round in 1..=rounds {
-                let rate = level * day * noise(0.004);
-                let sample = |i: usize| rate * (1.0 + 0.002 * (i % 5) as f64);
-                let gap = |i: usize| 1e9 / sample(i);
-                let values = BTreeMap::from([
-                    (Metric::DecodeRate, (0..3).map(sample).collect()),
-                    (Metric::TimePerOutputToken, (0..3).map(gap).collect()),
-                    (Metric::InterToken, (0..100).map(gap).collect()),
-                ]);
-                let mut record =
-                    record(1, 'a', &format!("gate/decode-{case}"), decode, round, values);
-                record.run = run.id.clone();
-                record.at = format!("{at}:{:02}Z", round + 5 * (case as u32 % 11));
-                record.subject = subject.clone();
-                record.conditions.load_before = Some(0.1);
-                if let Outcome::Measured(samples) = &mut record.outcome {
-                    samples.once.insert(Metric::PeakRss, 1.6e9);
-                    samples.once.insert(Metric::WeightBytes, 9.8e8);
-                    samples.once.insert(Metric::KvBytes, 2.5e7);
-                }
-                records.push(record);
-            }
-        }
-        let folder = dir.join(format!("{commit:05}"));
-        std::fs::create_dir_all(&folder).expect("a writable directory");
-        let text = windtunnel_ledger::store::sealed(&run, &records);
-        std::fs::write(folder.join("run.jsonl"), text).expect("a writable directory");
     }
 }
 

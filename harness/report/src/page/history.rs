@@ -109,7 +109,7 @@ fn summary(history: &History) -> Markup {
             "= None of " (all) " series is worse than before"
         }
         @if unconfirmed > 0 { ", ? " (unconfirmed) " in the newest builds alone" }
-        @if better > 0 { ", " span.better { "▽ " (better) " better" } }
+        @if better > 0 { ", " span.better { "▽\u{a0}" (better) "\u{a0}better" } }
         @if undone > 0 { ", " (undone) " changed and changed back" }
         @if states > 0 { ", " (states) " with two states" }
         @if lacking > 0 { "; " (lacking) " too short to tell" }
