@@ -139,7 +139,7 @@ fn make(dir: &Path) {
                     (Metric::InterToken, (0..31).map(gap).collect()),
                 ]);
                 let mut record =
-                    record(1, 'a', &format!("gate/decode-{case}"), decode, round, values);
+                    runs::record(1, 'a', &format!("gate/decode-{case}"), decode, round, values);
                 record.run = run.id.clone();
                 record.at = format!("{at}:{:02}Z", round + 5 * (case as u32 % 11));
                 record.subject = subject.clone();
