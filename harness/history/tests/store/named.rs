@@ -53,8 +53,8 @@ fn repository() -> TempDir {
         let rate = if day < 9 { 100.0 } else { 92.0 } + 0.1 * (day % 3) as f64;
         runs::write_of(root, day as u32, &subject, &[rate, rate + 0.1]);
     }
-    std::fs::create_dir(root.join("engine")).unwrap();
-    std::fs::write(root.join("engine/upstream.toml"), log()).unwrap();
+    std::fs::create_dir(root.join("engine")).expect("a writable directory");
+    std::fs::write(root.join("engine/upstream.toml"), log()).expect("a writable directory");
     dir
 }
 
