@@ -183,7 +183,7 @@ fn what_changed_comes_first_the_worst_on_top_and_improvements_as_plainly() {
     for words in [
         "▲ 2 of 8 series are worse",
         "? 1 in the newest builds alone",
-        "▽ 1 better",
+        "▽\u{a0}1\u{a0}better",
         "1 changed and changed back",
         "1 with two states",
         "1 too short",
