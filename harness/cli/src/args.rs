@@ -67,7 +67,9 @@ pub(crate) enum Command {
     Merge(MergeArgs),
     /// Write the HTML report of a run
     Report(ReportArgs),
-    /// Show how a metric of a case developed over all kept runs
+    /// Write the list of all reports once more: `reports/index.html`
+    Index(IndexArgs),
+    /// Show how every metric developed over all kept runs, and what changed; `export` and `import` them
     #[command(disable_help_flag = true)]
     History(HistoryArgs),
     /// Show what became of the commits of the engine that this one follows
@@ -479,6 +481,12 @@ pub(crate) struct AdaptArgs {
     /// Asked of probes: what the machine can do at best
     #[arg(long)]
     pub(crate) roof: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IndexArgs {
+    /// The folder of the pages, instead of `reports`: one that is to be published, say
+    pub(crate) folder: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -59,7 +59,7 @@ pub(crate) fn calibrate(
     let subject = run.subjects.first().context("a run has a subject")?.clone();
     let found = session(&run, &terms, &records, &subject);
     let contents = Contents { run, records, torn: false };
-    let page = write_report(&contents, &page_of(&path))?;
+    let page = write_report(workspace, &contents, &page_of(&path))?;
     ensure!(
         found.judged > 0,
         "nothing could be judged, so nothing is known of this machine; see {}",

@@ -156,7 +156,7 @@ pub(crate) fn beside(
     run::measure_gate(&mut session, &terms, workspace, queue.progress)?;
     let Session { run, records, path, .. } = session;
     let contents = Contents { run, records, torn: false };
-    Ok(write_down(&path, &contents, &terms)?.0)
+    Ok(write_down(workspace, &path, &contents, &terms)?.0)
 }
 
 /// Base, head and the base once more, under three names.
@@ -237,22 +237,32 @@ pub(crate) fn conclude(
     run::measure_gate(&mut session, &terms, workspace, progress)?;
 
     let Session { run, records, path, .. } = session;
-    publish(&path, &Contents { run, records, torn: false }, &terms)
+    publish(workspace, &path, &Contents { run, records, torn: false }, &terms)
 }
 
 /// Judges a run, writes what came of it beside its file, and shows it.
-pub(crate) fn publish(path: &Path, contents: &Contents, terms: &Terms) -> Result<u8> {
+pub(crate) fn publish(
+    workspace: &Workspace,
+    path: &Path,
+    contents: &Contents,
+    terms: &Terms,
+) -> Result<u8> {
     // Files first: nothing that happens to the reader of the table can cost them.
-    let (report, page) = write_down(path, contents, terms)?;
+    let (report, page) = write_down(workspace, path, contents, terms)?;
     show::result(&show::ruling(&contents.run, &report, show::Ink::of_stdout()))?;
     show::result(&format!("report: {}\n", show::path(&page)))?;
     Ok(code_of(&report))
 }
 
 /// Judges a run, and writes what came of it beside its file; also says where the page is.
-fn write_down(path: &Path, contents: &Contents, terms: &Terms) -> Result<(Report, PathBuf)> {
+fn write_down(
+    workspace: &Workspace,
+    path: &Path,
+    contents: &Contents,
+    terms: &Terms,
+) -> Result<(Report, PathBuf)> {
     let report = report(&contents.run, terms, &contents.records);
-    let page = write_report(contents, &page_of(path))?;
+    let page = write_report(workspace, contents, &page_of(path))?;
     write(&path.with_file_name(named(path, "summary.md")), &summary::markdown(contents, &report))?;
     write(&path.with_file_name(named(path, "junit.xml")), &junit::xml(&contents.run, &report))?;
     write(&path.with_file_name(named(path, "gate.json")), &document::json(contents, &report)?)?;

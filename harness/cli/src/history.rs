@@ -1,13 +1,14 @@
 //! `windtunnel history`: another program does the work.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
 use crate::args::HistoryArgs;
 use crate::progress::Voice;
 use crate::workspace::{Workspace, cargo};
-use crate::{exit, show};
+use crate::{exit, index, show};
 
 /// Hands over to `windtunnel-history`: the workspace's, built when it is first asked for, because
 /// polars takes long to build and most users never need it; or else the one beside this program.
@@ -40,9 +41,28 @@ pub(crate) fn history(workspace: &Workspace, args: &HistoryArgs, voice: Voice) -
         })?;
         std::process::Command::new(beside)
     };
-    let chosen = args.args.iter().any(|arg| arg.as_encoded_bytes().starts_with(b"--store"));
-    let store: [OsString; 2] = ["--store".into(), workspace.reports().into()];
-    command.args(if chosen { &[][..] } else { &store }).args(&args.args);
-    let status = command.status().context("cannot start `windtunnel-history`")?;
+    for (option, place) in
+        [("--workspace", workspace.root().to_owned()), ("--store", workspace.reports())]
+    {
+        let named = |arg: &OsString| arg.as_encoded_bytes().starts_with(option.as_bytes());
+        if !args.args.iter().any(named) {
+            command.arg(option).arg(place);
+        }
+    }
+    let status = command.args(&args.args).status().context("cannot start `windtunnel-history`")?;
+    if let Some(page) = page(&args.args) {
+        index::refresh(workspace, &page);
+    }
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(exit::BUG))
+}
+
+/// The page that was asked for, if one was.
+fn page(args: &[OsString]) -> Option<PathBuf> {
+    let mut args = args.iter();
+    args.find_map(|arg| match arg.to_str()?.strip_prefix("--html") {
+        Some("") => Some(None),
+        Some(rest) => Some(Some(rest.strip_prefix('=')?.into())),
+        None => None,
+    })?
+    .or_else(|| args.next().map(PathBuf::from))
 }

@@ -23,6 +23,7 @@ mod gguf;
 mod git;
 mod history;
 mod hub;
+mod index;
 mod judge;
 mod lock;
 mod machine;
@@ -101,6 +102,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Command::Judge(args) => judge::samples_of(&args),
         Command::Merge(args) => merge::merge(&workspace, &args),
         Command::Report(args) => report(&workspace, &args),
+        Command::Index(args) => index::index(&workspace, &args),
         Command::History(args) => history::history(&workspace, &args, voice),
         Command::Bisect(args) => bisect::bisect(&workspace, &args, Progress::choose(voice)),
         Command::Adapt(args) => adapter::adapt(&args),
@@ -151,7 +153,7 @@ fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<
     let Session { run, records, path, .. } = session;
     let contents = Contents { run, records, torn: false };
     // The page first: nothing that happens to the reader of the table can cost it.
-    let page = write_report(&contents, &page_of(&path))?;
+    let page = write_report(workspace, &contents, &page_of(&path))?;
     show::result(&show::run(&contents, args.format)?)?;
     let broken = compare::subjects(&contents, args.format)?;
     let page = format!("\nreport: {}", show::path(&page));
@@ -199,7 +201,7 @@ fn run_or_newest(workspace: &Workspace, run: Option<&str>) -> Result<PathBuf> {
 fn report(workspace: &Workspace, args: &ReportArgs) -> Result<u8> {
     let path = run_or_newest(workspace, args.run.as_deref())?;
     let page = args.out.clone().unwrap_or_else(|| page_of(&path));
-    let page = write_report(&store::read(&path)?, &page)?;
+    let page = write_report(workspace, &store::read(&path)?, &page)?;
     show::result(&format!("report: {}\n", show::path(&page)))?;
     Ok(exit::PASS)
 }

@@ -26,14 +26,14 @@ pub(crate) fn merge(workspace: &Workspace, args: &MergeArgs) -> Result<u8> {
     records.iter().try_for_each(|record| store.append(record))?;
     drop(store);
     let contents = Contents { run, records, torn: false };
-    judged(&args.out, &contents)
+    judged(workspace, &args.out, &contents)
 }
 
-fn judged(out: &Path, contents: &Contents) -> Result<u8> {
+fn judged(workspace: &Workspace, out: &Path, contents: &Contents) -> Result<u8> {
     if let Some(terms) = &contents.run.gate {
-        return gate::publish(out, contents, terms);
+        return gate::publish(workspace, out, contents, terms);
     }
-    let page = write_report(contents, &page_of(out))?;
+    let page = write_report(workspace, contents, &page_of(out))?;
     show::result(&show::records(&contents.run, &contents.records))?;
     show::result(&format!("\nreport: {}\n", show::path(&page)))?;
     Ok(exit::PASS)

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use windtunnel_ledger::store::Contents;
 
+use crate::index;
 use crate::workspace::Workspace;
 
 /// The file of a run that is named by its file, its folder, or its name below `reports`.
@@ -51,10 +52,15 @@ pub(crate) fn page_of(run: &Path) -> PathBuf {
     }
 }
 
-/// Writes the page of a run.
-pub(crate) fn write_report(contents: &Contents, page: &Path) -> Result<PathBuf> {
+/// Writes the page of a run, and brings the list of all pages up to date if it is one of them.
+pub(crate) fn write_report(
+    workspace: &Workspace,
+    contents: &Contents,
+    page: &Path,
+) -> Result<PathBuf> {
     let html = windtunnel_report::render(contents).context("cannot render the report")?;
     std::fs::write(page, html)
         .with_context(|| format!("cannot write report `{}`", page.display()))?;
+    index::refresh(workspace, page);
     Ok(page.to_owned())
 }

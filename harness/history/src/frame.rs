@@ -1,64 +1,100 @@
-//! A store as one frame: a row for each record and metric.
+//! A store as one frame: a row for each measured record.
 //!
 //! | column | type | what |
 //! |---|---|---|
-//! | `run` | str | the run's name |
-//! | `at` | str | when the round began, RFC 3339 in UTC, which sorts as text |
-//! | `machine` | str | the kind of machine, [`Machine::key`] |
-//! | `commit` | str or null | the subject's commit, with `+` if files differed from it |
-//! | `subject` | str | the subject as the user named it |
-//! | `case` | str | the case's id |
-//! | `metric` | str | the metric's name |
+//! | `run` | name | the run's name |
+//! | `at` | name | when the round began, RFC 3339 in UTC, which sorts as text |
+//! | `machine` | name | the kind of machine, [`Machine::key`] |
+//! | `commit` | name | the subject's commit, with `+` if files differed from it |
+//! | `upstream` | name | the upstream commit of its integration log |
+//! | `subject` | name | the subject as the user named it |
+//! | `case` | name | the case's id |
+//! | `variant` | name | what makes another series of it: the hash of the case, and the features of the build |
+//! | `setting` | name | what may change results and be changed: compiler, kernels, clocks; see [`setting`] |
 //! | `round` | u32 | which round |
-//! | `value` | f64 | the median of the round's samples, in `unit` |
-//! | `unit` | str | `ns`, `B`, `tok/s`, `req/s`, `nat`, or `1` for a share, a ratio or a count |
+//! | one for each series | f64 | the number that the round gives, in the unit of the metric; NaN if none |
 //!
-//! Rounds that failed or were skipped have no value and no row.
+//! A name is a `u32`: its place among the [`Names`] of the store, in the order of their texts. Rounds
+//! that failed or were skipped have no number and no row.
 //!
 //! [`Machine::key`]: windtunnel_ledger::environment::Machine::key
+//! [`setting`]: crate::setting
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use polars::prelude::{Column, DataFrame};
-use windtunnel_ledger::metric::{Metric, Unit};
-use windtunnel_ledger::record::{Outcome, Record};
-use windtunnel_ledger::stats;
+use rayon::prelude::*;
+use windtunnel_ledger::case::Case;
+use windtunnel_ledger::environment::Environment;
+use windtunnel_ledger::record::{Outcome, Record, Samples};
+use windtunnel_ledger::series::Series;
 use windtunnel_ledger::store::{self, StoreError};
 
 use crate::Error;
+use crate::archive;
+use crate::names::{Name, Names};
+use crate::setting::setting;
 
 /// What a store holds.
 #[derive(Debug)]
 pub struct Loaded {
-    /// One row for each record and metric.
+    /// One row for each measured record.
     pub frame: DataFrame,
+    /// The texts of its names.
+    pub names: Names,
     /// How many files of runs are in the frame.
     pub files: usize,
+    /// Records in all, those that were not measured too.
+    pub records: usize,
     /// Files that cannot be read, each with its reason. None of their records is in the frame.
     pub unread: Vec<StoreError>,
 }
 
+/// The columns of names, in order.
+pub const NAMES: [&str; 9] =
+    ["run", "at", "machine", "commit", "upstream", "subject", "case", "variant", "setting"];
+
 /// Reads every `*.jsonl` file below `stores`, in the order of their paths. A directory that does
-/// not exist holds nothing.
+/// not exist holds nothing. A store can be a Parquet file as well, that an export has written: of it
+/// only the columns are read that a frame has.
 ///
 /// # Errors
-/// If a directory cannot be listed. A file that cannot be read is no error: see
-/// [`Loaded::unread`].
+/// If a directory cannot be listed, or a Parquet file is no archive. Another file that cannot be read
+/// is no error: see [`Loaded::unread`].
 pub fn load(stores: &[PathBuf]) -> Result<Loaded, Error> {
+    let is_archive = |store: &&PathBuf| store.is_file();
+    let folders: Vec<PathBuf> = stores.iter().filter(|store| !is_archive(store)).cloned().collect();
+    let paths = paths(&folders)?;
+    let parts: Vec<Result<Rows, StoreError>> = paths.par_iter().map(|path| rows(path)).collect();
+    let (mut all, mut unread) = (Rows::default(), Vec::new());
+    for part in parts {
+        match part {
+            Ok(rows) => all.append(rows),
+            Err(error) => unread.push(error),
+        }
+    }
+    let mut files = paths.len() - unread.len();
+    for archive in stores.iter().filter(is_archive) {
+        let (rows, runs) = archive::rows(archive)?;
+        all.append(rows);
+        files += runs;
+    }
+    let records = all.records;
+    let (frame, names) = all.frame()?;
+    Ok(Loaded { frame, names, files, records, unread })
+}
+
+/// The files of runs below `stores`.
+///
+/// # Errors
+/// If a directory cannot be listed.
+pub fn paths(stores: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
     let mut paths = BTreeSet::new();
     for store in stores.iter().filter(|store| store.exists()) {
         walk(store, &mut paths)?;
     }
-    let mut rows = Rows::default();
-    let mut unread = Vec::new();
-    for path in &paths {
-        match store::read(path) {
-            Ok(contents) => contents.records.iter().for_each(|record| rows.push(record)),
-            Err(error) => unread.push(error),
-        }
-    }
-    Ok(Loaded { frame: rows.frame()?, files: paths.len() - unread.len(), unread })
+    Ok(paths.into_iter().collect())
 }
 
 /// Collects the files below `dir`; links to directories are not followed.
@@ -76,67 +112,181 @@ fn walk(dir: &Path, paths: &mut BTreeSet<PathBuf>) -> Result<(), Error> {
     Ok(())
 }
 
+/// The rows of one file.
+fn rows(path: &Path) -> Result<Rows, StoreError> {
+    let mut rows = Rows::default();
+    rows.extend(&store::read(path)?.records);
+    Ok(rows)
+}
+
 /// The columns, while they grow.
 #[derive(Default)]
-struct Rows {
-    run: Vec<String>,
-    at: Vec<String>,
-    machine: Vec<String>,
-    commit: Vec<Option<String>>,
-    subject: Vec<String>,
-    case: Vec<String>,
-    metric: Vec<&'static str>,
+pub(crate) struct Rows {
+    names: Names,
+    texts: [Vec<Name>; NAMES.len()],
     round: Vec<u32>,
-    value: Vec<f64>,
-    unit: Vec<&'static str>,
+    values: HashMap<Series, Vec<f64>>,
+    records: usize,
+}
+
+/// What is the same for most records of a file and costs to be told.
+#[derive(Default)]
+struct Memo {
+    variants: HashMap<String, (Case, Vec<String>, Name)>,
+    environment: Option<(Environment, Name, Name)>,
 }
 
 impl Rows {
-    fn push(&mut self, record: &Record) {
+    /// Adds records, and tells the row of each that has one.
+    pub(crate) fn extend(&mut self, records: &[Record]) -> Vec<Option<usize>> {
+        let mut memo = Memo::default();
+        let row = |record| {
+            let row = self.round.len();
+            self.push(record, &mut memo);
+            (self.round.len() > row).then_some(row)
+        };
+        records.iter().map(row).collect()
+    }
+
+    /// The rows of a frame whose names are texts, as an archive holds them; those without a round are
+    /// no measured records.
+    pub(crate) fn of_texts(frame: &DataFrame) -> Result<Rows, polars::error::PolarsError> {
+        let mut rows = Rows::default();
+        let rounds = frame.column("round")?.u32()?;
+        let kept: Vec<usize> = (0..rounds.len()).filter(|row| rounds.get(*row).is_some()).collect();
+        rows.round = kept.iter().filter_map(|row| rounds.get(*row)).collect();
+        for (column, title) in NAMES.into_iter().enumerate() {
+            let texts = frame.column(title)?.str()?;
+            let name = |row: &usize| rows.names.of(texts.get(*row).unwrap_or_default());
+            rows.texts[column] = kept.iter().map(name).collect();
+        }
+        for series in Series::all() {
+            let Ok(values) = frame.column(&series.to_string()) else { continue };
+            let values = values.f64()?;
+            if values.null_count() < values.len() {
+                let value = |row: &usize| values.get(*row).unwrap_or(f64::NAN);
+                rows.values.insert(series, kept.iter().map(value).collect());
+            }
+        }
+        rows.records = rows.round.len();
+        Ok(rows)
+    }
+
+    /// The text of a column of [`NAMES`] in a row.
+    pub(crate) fn text(&self, column: usize, row: usize) -> &str {
+        self.names.text(self.texts[column][row])
+    }
+
+    pub(crate) fn round(&self, row: usize) -> u32 {
+        self.round[row]
+    }
+
+    /// The number of `series` in a row.
+    pub(crate) fn value(&self, series: Series, row: usize) -> Option<f64> {
+        self.values.get(&series)?.get(row).copied().filter(|value| !value.is_nan())
+    }
+
+    fn push(&mut self, record: &Record, memo: &mut Memo) {
+        self.records += 1;
         let Outcome::Measured(samples) = &record.outcome else { return };
-        let machine = record.environment.machine.key();
+        let variant = self.variant(record, memo);
+        let (machine, setting) = self.place(record, memo);
         let dirty = if record.subject.dirty { "+" } else { "" };
         let commit = record.subject.commit.as_ref().map(|commit| format!("{commit}{dirty}"));
-        for metric in Metric::ALL {
-            let Some(value) = stats::median(&samples.of(metric)) else { continue };
-            self.run.push(record.run.0.clone());
-            self.at.push(record.at.clone());
-            self.machine.push(machine.clone());
-            self.commit.push(commit.clone());
-            self.subject.push(record.subject.name.clone());
-            self.case.push(record.case.id.to_string());
-            self.metric.push(metric.spec().name);
-            self.round.push(record.round);
-            self.value.push(value);
-            self.unit.push(unit(metric));
+        let upstream = record.subject.upstream.as_ref().map_or("", |hash| hash.as_str());
+        let names = [
+            self.names.of(&record.run.0),
+            self.names.of(&record.at),
+            machine,
+            self.names.of(commit.as_deref().unwrap_or_default()),
+            self.names.of(upstream),
+            self.names.of(&record.subject.name),
+            self.names.of(record.case.id.as_str()),
+            variant,
+            setting,
+        ];
+        for (column, name) in self.texts.iter_mut().zip(names) {
+            column.push(name);
+        }
+        self.measure(samples);
+        self.round.push(record.round);
+    }
+
+    fn measure(&mut self, samples: &Samples) {
+        let row = self.round.len();
+        for series in measured(samples) {
+            let Some(value) = series.of_round(samples) else { continue };
+            let column = self.values.entry(series).or_default();
+            column.resize(row, f64::NAN);
+            column.push(value);
         }
     }
 
-    fn frame(self) -> Result<DataFrame, Error> {
-        let Rows { run, at, machine, commit, subject, case, metric, round, value, unit } = self;
-        Ok(DataFrame::new_infer_height(vec![
-            Column::new("run".into(), run),
-            Column::new("at".into(), at),
-            Column::new("machine".into(), machine),
-            Column::new("commit".into(), commit),
-            Column::new("subject".into(), subject),
-            Column::new("case".into(), case),
-            Column::new("metric".into(), metric),
-            Column::new("round".into(), round),
-            Column::new("value".into(), value),
-            Column::new("unit".into(), unit),
-        ])?)
+    fn variant(&mut self, record: &Record, memo: &mut Memo) -> Name {
+        let (case, features) = (&record.case, &record.subject.features);
+        match memo.variants.get(case.id.as_str()) {
+            Some((known, built, variant)) if known == case && built == features => *variant,
+            _ => {
+                let variant = self.names.of(&format!("{} {}", case.hash(), features.join(",")));
+                let told = (case.clone(), features.clone(), variant);
+                memo.variants.insert(case.id.to_string(), told);
+                variant
+            }
+        }
+    }
+
+    /// The names of the machine and of the setting.
+    fn place(&mut self, record: &Record, memo: &mut Memo) -> (Name, Name) {
+        match &memo.environment {
+            Some((known, machine, setting)) if *known == record.environment => (*machine, *setting),
+            _ => {
+                let environment = record.environment.clone();
+                let machine = self.names.of(&environment.machine.key());
+                let setting = self.names.of(&setting(&environment));
+                memo.environment = Some((environment, machine, setting));
+                (machine, setting)
+            }
+        }
+    }
+
+    /// Adds the rows of another file.
+    fn append(&mut self, other: Rows) {
+        let rows = self.round.len();
+        let renamed = self.names.adopt(other.names);
+        for (column, names) in self.texts.iter_mut().zip(other.texts) {
+            column.extend(names.into_iter().map(|name| renamed[name as usize]));
+        }
+        for (series, values) in other.values {
+            let column = self.values.entry(series).or_default();
+            column.resize(rows, f64::NAN);
+            column.extend(values);
+        }
+        self.round.extend(other.round);
+        self.records += other.records;
+    }
+
+    fn frame(mut self) -> Result<(DataFrame, Names), Error> {
+        let rows = self.round.len();
+        let renamed = self.names.sort();
+        let mut columns = Vec::new();
+        for (title, mut names) in NAMES.into_iter().zip(self.texts) {
+            names.iter_mut().for_each(|name| *name = renamed[*name as usize]);
+            columns.push(Column::new(title.into(), names));
+        }
+        columns.push(Column::new("round".into(), self.round));
+        for series in Series::all() {
+            if let Some(mut values) = self.values.remove(&series) {
+                values.resize(rows, f64::NAN);
+                columns.push(Column::new(series.to_string().into(), values));
+            }
+        }
+        Ok((DataFrame::new_infer_height(columns)?, self.names))
     }
 }
 
-fn unit(metric: Metric) -> &'static str {
-    match metric.spec().unit {
-        Unit::Nanoseconds => "ns",
-        Unit::Bytes => "B",
-        Unit::TokensPerSecond => "tok/s",
-        Unit::RequestsPerSecond => "req/s",
-        Unit::Nats => "nat",
-        Unit::Operations => "FLOP",
-        Unit::Share | Unit::Ratio | Unit::Count | Unit::Number => "1",
-    }
+/// The series that may have a number in a round: those of metrics that it has samples of.
+fn measured(samples: &Samples) -> impl Iterator<Item = Series> {
+    let iterations = samples.iterations.iter().flat_map(|iteration| iteration.values.keys());
+    let metrics: BTreeSet<_> = samples.once.keys().chain(iterations).copied().collect();
+    metrics.into_iter().flat_map(Series::of)
 }

@@ -1,23 +1,33 @@
 //! The whole store of records over time.
 //!
 //! 1. [`frame`]: every file of a store, as one polars frame;
-//! 2. [`series`]: how one metric of one case developed on one machine, run by run.
+//! 2. [`series`]: how each series of each case developed on each machine, in the order of [`commits`];
+//! 3. [`judged`]: where it changed and what may have caused that, as the plain data that the table in
+//!    the terminal and the page of `windtunnel-report` show;
+//! 4. [`archive`]: a whole store in one Parquet file, and back.
 //!
-//! What a round or a median is, is the ledger's; this crate only orders many of them. It writes no
-//! records and judges nothing. It is the only one that links polars, and the binary of the same name
-//! is the only one that links it.
+//! What a round or a median is, and what a change, is the ledger's; this crate only orders many of
+//! them. It is the only one that links polars, and the binary of the same name is the only one that
+//! links it.
 
+pub mod archive;
+pub mod commits;
 pub mod frame;
+pub mod judged;
+pub mod names;
 pub mod series;
+pub mod setting;
 
-/// Why there is no frame or no series.
+use std::path::PathBuf;
+
+/// Why there is no frame, no series, or no archive.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A directory cannot be listed.
-    #[error("cannot read the store `{path}`: {source}")]
+    #[error("cannot read the store `{}`: {source}", path.display())]
     Walk {
         /// The directory.
-        path: std::path::PathBuf,
+        path: PathBuf,
         /// What the system said.
         source: std::io::Error,
     },
@@ -27,4 +37,42 @@ pub enum Error {
     /// The frame is not one that [`frame::load`] made.
     #[error("the frame has no valid column `{0}`")]
     Column(&'static str),
+    /// A file is not what it should be.
+    #[error("`{}`: {reason}", path.display())]
+    Toml {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and where.
+        reason: String,
+    },
+    /// A file of the store cannot be read.
+    #[error(transparent)]
+    Store(#[from] windtunnel_ledger::store::StoreError),
+    /// The system refused.
+    #[error("cannot {action} `{}`: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A Parquet file is none that an export made.
+    #[error("`{}` is no archive of a store: {reason}; write one with `windtunnel history export FILE`", path.display())]
+    Archive {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file of the archive is there already, with other contents.
+    #[error(
+        "`{}` is there already and holds something else: nothing was imported; choose an empty folder with `--into`",
+        path.display()
+    )]
+    Taken {
+        /// The file.
+        path: PathBuf,
+    },
 }

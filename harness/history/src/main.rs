@@ -1,26 +1,38 @@
-//! `windtunnel-history`: what is in the store, and how it developed.
+//! `windtunnel-history`: what is in the store, how it developed, and what changed.
 
 mod table;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use windtunnel_history::archive::{self, Moved};
+use windtunnel_history::commits::{Commits, read_log};
 use windtunnel_history::frame::{self, Loaded};
-use windtunnel_history::series::{self, Known};
+use windtunnel_history::judged::{self, Terms, judge};
+use windtunnel_history::series::{self, history, known_cases};
 use windtunnel_ledger::metric::Metric;
+use windtunnel_report::history::History;
 
-/// Shows how a metric of a case developed over all kept runs.
+/// Shows how every metric of every case developed over all kept runs, and what changed.
 #[derive(Debug, Parser)]
-#[command(name = "windtunnel-history", version)]
-struct Args {
-    /// Directory with the records of runs, `*.jsonl`, at any depth; several are taken together
-    #[arg(long = "store", value_name = "DIR", default_value = "reports")]
-    stores: Vec<PathBuf>,
+#[command(name = "windtunnel-history", bin_name = "windtunnel history", version)]
+struct Cli {
+    #[command(flatten)]
+    show: Show,
 
+    #[command(flatten)]
+    place: Place,
+
+    #[command(subcommand)]
+    command: Option<Move>,
+}
+
+#[derive(Debug, Args)]
+struct Show {
     /// Only cases whose id contains this; `*` stands for anything
     #[arg(long, value_name = "PATTERN")]
     case: Option<String>,
@@ -28,6 +40,53 @@ struct Args {
     /// Only this metric
     #[arg(long, value_name = "NAME", value_parser = metric())]
     metric: Option<Metric>,
+
+    /// Along which commits
+    #[arg(long, value_enum, default_value_t = Along::Own)]
+    along: Along,
+
+    /// Write a page with plots instead of printing a table
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Place {
+    /// Directory with the records of runs, `*.jsonl`, at any depth, or a file that `export` has written;
+    /// several are taken together
+    #[arg(long = "store", value_name = "DIR", default_value = "reports", global = true)]
+    stores: Vec<PathBuf>,
+
+    /// Where policy, calibrations, integration log and git repository are
+    #[arg(long, value_name = "DIR", default_value = ".", global = true)]
+    workspace: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Move {
+    /// Write the whole store into one Parquet file, that any program for tables reads
+    Export {
+        /// The file
+        file: PathBuf,
+    },
+    /// Write the runs of such a file into the store; nothing is ever overwritten
+    Import {
+        /// The file
+        file: PathBuf,
+
+        /// The folder for them, instead of the store
+        #[arg(long, value_name = "DIR")]
+        into: Option<PathBuf>,
+    },
+}
+
+/// Along which commits a history is told.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Along {
+    /// Our own, in the order of git
+    Own,
+    /// The upstream's, in the order of the integration log
+    Upstream,
 }
 
 /// All went well.
@@ -36,8 +95,15 @@ const DONE: u8 = 0;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    let (text, notes, code) = match run(&args) {
+    let cli = Cli::parse();
+    let result = match &cli.command {
+        None => show(&cli.show, &cli.place),
+        Some(command) => whole(&cli.show).and_then(|()| match command {
+            Move::Export { file } => export(&cli.place, file),
+            Move::Import { file, into } => import(&cli.place, file, into.as_deref()),
+        }),
+    };
+    let (text, notes, code) = match result {
         Ok((text, notes)) if notes.is_empty() => (text, notes, DONE),
         Ok((text, notes)) => (text, notes, USAGE),
         Err(error) => (String::new(), vec![format!("error: {error:#}")], USAGE),
@@ -56,65 +122,129 @@ fn shown(text: &str) -> String {
 }
 
 /// What to show, and what could not be read.
-fn run(args: &Args) -> Result<(String, Vec<String>)> {
-    let Loaded { frame, files, unread } = frame::load(&args.stores)?;
-    let notes: Vec<String> = unread
+fn show(args: &Show, place: &Place) -> Result<(String, Vec<String>)> {
+    let loaded = frame::load(&place.stores)?;
+    let notes: Vec<String> = loaded
+        .unread
         .iter()
         .map(|error| format!("error: {error}; its records are not in this table"))
         .collect();
-    if files == 0 {
+    if loaded.files == 0 {
         match notes.is_empty() {
             true => bail!(
                 "there is no run in {}\nhint: measure one with `windtunnel run smoke`",
-                stores(args)
+                stores(place)
             ),
             false => return Ok((String::new(), notes)),
         }
     }
+    let history = judged(args, place, &loaded)?;
+    if history.tracks.is_empty() {
+        bail!("{}", nothing(args, place, &loaded)?);
+    }
+    if let Some(file) = &args.html {
+        let page = windtunnel_report::render_history(&history).context("cannot draw the page")?;
+        std::fs::write(file, page)
+            .with_context(|| format!("cannot write the page `{}`", file.display()))?;
+        return Ok((format!("history: {}\n", file.display()), notes));
+    }
+    if args.metric.is_none() && args.case.is_none() {
+        return Ok((table::overview(&history), notes));
+    }
+    let text = history.tracks.iter().map(|track| table::series(&history, track));
+    Ok((text.collect(), notes))
+}
 
-    let pattern = args.case.as_deref().unwrap_or_default();
-    let known = series::known(&frame, pattern).context("cannot list the cases")?;
-    if known.is_empty() {
-        bail!("{}", nothing(args, &series::known(&frame, "")?));
-    }
-    let metrics = match (args.metric, &args.case) {
-        (None, None) => return Ok((table::known(&known, files), notes)),
-        (Some(metric), _) => vec![metric],
-        (None, Some(_)) => Metric::ALL.to_vec(),
+/// The history that was asked for.
+fn judged(args: &Show, place: &Place, loaded: &Loaded) -> Result<History> {
+    let root = &place.workspace;
+    let own = Commits::of_repository(root);
+    let log = read_log(&root.join("engine/upstream.toml"))?;
+    let upstream = log.as_ref().map(Commits::of_log).unwrap_or_default();
+    let policy = judged::policy(&root.join("ci/gate.toml"))?;
+    let floors = judged::floors(&root.join("baselines/machines"))?;
+    let along = match args.along {
+        Along::Own => series::Along::Own,
+        Along::Upstream => series::Along::Upstream,
     };
-    let mut text = String::new();
-    for metric in metrics {
-        for series in series::series(&frame, pattern, metric)? {
-            text += &table::series(&series);
-        }
-    }
-    if let (true, Some(metric)) = (text.is_empty(), args.metric) {
+    let terms = Terms { policy: &policy, floors: &floors, own: &own, upstream: &upstream, along };
+    let pattern = args.case.as_deref().unwrap_or_default();
+    let history = history(loaded, pattern, args.metric, along, &own, &upstream)?;
+    Ok(judge(loaded, history, &terms))
+}
+
+/// Why there is no series to show, and what there would be.
+fn nothing(args: &Show, place: &Place, loaded: &Loaded) -> Result<String> {
+    let all = known_cases(loaded)?;
+    let pattern = args.case.as_deref().unwrap_or_default();
+    let fitting: Vec<&str> = all
+        .iter()
+        .copied()
+        .filter(|case| windtunnel_ledger::case::matches(case, pattern))
+        .collect();
+    let listed = |cases: &[&str]| {
+        let more = if cases.len() > 10 { "\n  …" } else { "" };
+        format!("{}{more}", cases[..cases.len().min(10)].join("\n  "))
+    };
+    Ok(match (&all[..], &fitting[..], args.metric) {
+        ([], ..) => format!(
+            "no round in {} was measured\nhint: look at the failures with `windtunnel report`",
+            stores(place)
+        ),
+        (all, [], _) => format!("no case contains `{pattern}`\nhint: there are\n  {}", listed(all)),
+        (_, fitting, Some(metric)) => format!(
+            "no such case has `{metric}`\nhint: without `--metric` all of these are shown\n  {}",
+            listed(fitting)
+        ),
+        (_, _, None) => format!(
+            "no build in {} tells its upstream commit\nhint: see them along our own with `--along own`",
+            stores(place)
+        ),
+    })
+}
+
+/// An archive is of everything: what was chosen to be shown would be silently ignored.
+fn whole(args: &Show) -> Result<()> {
+    if args.case.is_some() || args.metric.is_some() || args.html.is_some() {
         bail!(
-            "no such case has `{metric}`\nhint: {} has {}",
-            known[0].case,
-            table::names(&known[0])
+            "`--case`, `--metric` and `--html` choose what is shown: an archive holds the whole store"
         );
     }
-    Ok((text, notes))
+    Ok(())
 }
 
-/// Why there is no case to show, and what there would be.
-fn nothing(args: &Args, all: &[Known]) -> String {
-    match (&args.case, all) {
-        (Some(pattern), [_, ..]) => {
-            let some: Vec<&str> = all.iter().take(10).map(|known| known.case.as_str()).collect();
-            let more = if all.len() > some.len() { "\n  …" } else { "" };
-            format!("no case contains `{pattern}`\nhint: there are\n  {}{more}", some.join("\n  "))
-        }
-        _ => format!(
-            "no round in {} was measured\nhint: look at the failures with `windtunnel report`",
-            stores(args)
-        ),
+fn export(place: &Place, file: &Path) -> Result<(String, Vec<String>)> {
+    let [store] = &place.stores[..] else {
+        bail!("an archive holds one store: name one `--store`, there are {}", place.stores.len());
+    };
+    let moved = archive::export(store, file)
+        .with_context(|| format!("`{}` was not written", file.display()))?;
+    if moved.files == 0 {
+        bail!(
+            "there is no run in {}\nhint: measure one with `windtunnel run smoke`",
+            stores(place)
+        );
     }
+    Ok((format!("{} in `{}`\n", told(moved), file.display()), Vec::new()))
 }
 
-fn stores(args: &Args) -> String {
-    let names = args.stores.iter().map(|store| format!("`{}`", store.display()));
+fn import(place: &Place, file: &Path, into: Option<&Path>) -> Result<(String, Vec<String>)> {
+    let into = into.or_else(|| place.stores.first().map(PathBuf::as_path));
+    let into = into.context("name a folder with `--into`")?;
+    let moved = archive::import(file, into)?;
+    let known = match moved.known {
+        0 => String::new(),
+        known => format!("; {known} of them were there already"),
+    };
+    Ok((format!("{} in `{}`{known}\n", told(moved), into.display()), Vec::new()))
+}
+
+fn told(moved: Moved) -> String {
+    format!("{} with {}", table::counted(moved.files, "run"), table::counted(moved.lines, "line"))
+}
+
+fn stores(place: &Place) -> String {
+    let names = place.stores.iter().map(|store| format!("`{}`", store.display()));
     names.collect::<Vec<_>>().join(", ")
 }
 

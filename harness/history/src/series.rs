@@ -1,145 +1,305 @@
-//! How the median of one metric of one case developed on one machine: a point for each run and
-//! subject.
+//! How one series of one case developed on one machine: a point for each build and run, in the order
+//! of commits.
 //!
-//! Values of different machines are never in one series. Whether a change is real is not asked here.
+//! Values of different machines, of different definitions of a case or of builds with other features
+//! are never in one series.
 
-use polars::prelude::{
-    BooleanChunked, DataFrame, IntoLazy, NewChunkedArray, SortMultipleOptions, StringChunked, col,
-    lit,
-};
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::ops::Range;
+
+use polars::prelude::{BooleanChunked, DataFrame, IntoLazy, NewChunkedArray, SortMultipleOptions};
 use windtunnel_ledger::case::matches;
-use windtunnel_ledger::compare::Row;
 use windtunnel_ledger::metric::Metric;
-use windtunnel_ledger::summary::Location;
+use windtunnel_ledger::series;
+use windtunnel_report::history::Point;
 
 use crate::Error;
+use crate::commits::Commits;
+use crate::frame::Loaded;
+use crate::names::{Name, Names};
 
-/// One metric of one case on one machine, over time.
+/// One series of one case on one machine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
     /// The case's id.
-    pub case: String,
-    /// The metric.
-    pub metric: Metric,
+    pub case: Name,
+    /// Which series of it.
+    pub series: series::Series,
     /// The kind of machine, by its key.
-    pub machine: String,
-    /// At least one point, the oldest first.
+    pub machine: Name,
+    /// The hash of the case, and the features of the build.
+    pub variant: Name,
+    /// At least one point, in order; builds are indices into [`History::origins`].
     pub points: Vec<Point>,
 }
 
-/// What one subject gave in one run.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Point {
+/// A build in a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
     /// When its first round began, RFC 3339 in UTC.
-    pub at: String,
+    pub at: Name,
     /// The run's name.
-    pub run: String,
-    /// The subject's commit, with `+` if files differed from it; none if it is unknown.
-    pub commit: Option<String>,
+    pub run: Name,
+    /// Its commit, with `+` if files differed from it; the empty text if it is unknown.
+    pub commit: Name,
+    /// Its upstream commit; the empty text if it is unknown.
+    pub upstream: Name,
     /// The subject as the user named it.
-    pub subject: String,
-    /// Its rounds.
-    pub location: Location,
+    pub subject: Name,
+    /// What could change results beside the code.
+    pub setting: Name,
+    place: Place,
 }
 
-/// What there is of one case.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Known {
-    /// The case's id.
-    pub case: String,
-    /// How many runs measured it.
-    pub runs: usize,
-    /// What they measured, in the order of [`Metric::ALL`].
-    pub metrics: Vec<Metric>,
+/// Where in the order a build stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    upstream: usize,
+    own: usize,
+    at: Name,
 }
 
-impl Series {
-    /// Each point but the first, set against the one before it.
-    pub fn changes(&self) -> impl Iterator<Item = Row> {
-        self.points.windows(2).map(|pair| Row {
-            series: windtunnel_ledger::Series::median(self.metric),
-            base: pair[0].location.clone(),
-            head: pair[1].location.clone(),
-        })
-    }
+/// Along which commits a history is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Along {
+    /// Our own.
+    Own,
+    /// The upstream's, up to which our builds had considered every one.
+    Upstream,
 }
 
-/// The series of `metric` of every case in which `pattern` occurs, by case and machine.
+/// Every series of a store, with the builds that its points are of.
+#[derive(Debug, Default)]
+pub struct History {
+    /// By case, series and machine.
+    pub series: Vec<Series>,
+    /// Every build of every run.
+    pub origins: Vec<Origin>,
+}
+
+/// Rows of which one case, on one machine, is made; and the columns in which they lie.
+struct Sorted<'a> {
+    names: HashMap<&'static str, &'a [u32]>,
+    round: &'a [u32],
+}
+
+/// The columns by which rows are sorted. Equal ones belong to one series, up to `BY_POINT`.
+const KEY: [&str; 8] = ["case", "variant", "machine", "run", "subject", "commit", "round", "at"];
+const OF_SERIES: usize = 3;
+const OF_POINT: usize = 6;
+
+/// The series of every case in which `pattern` occurs; only of `metric`, if one is given.
 ///
 /// # Errors
 /// If the frame is not one that [`load`](crate::frame::load) made.
-pub fn series(frame: &DataFrame, pattern: &str, metric: Metric) -> Result<Vec<Series>, Error> {
-    let points = cases(frame, pattern)?
-        .lazy()
-        .filter(col("metric").eq(lit(metric.spec().name)))
-        .sort(["case", "machine", "at", "run", "subject", "round"], SortMultipleOptions::default())
-        .group_by_stable([col("case"), col("machine"), col("run"), col("subject"), col("commit")])
-        .agg([col("at").first(), col("value")])
-        .collect()?;
+pub fn history(
+    loaded: &Loaded,
+    pattern: &str,
+    metric: Option<Metric>,
+    along: Along,
+    own: &Commits,
+    upstream: &Commits,
+) -> Result<History, Error> {
+    let sorted =
+        cases(loaded, pattern)?.lazy().sort(KEY, SortMultipleOptions::default()).collect()?;
+    let mut frame = sorted;
+    frame.rechunk_mut();
+    let rows = Sorted::of(&frame)?;
+    let mut history = History::default();
+    let mut order = Order { own, upstream, along, names: &loaded.names, known: HashMap::new() };
+    let points: Vec<Vec<(Range<usize>, usize)>> = stretches(&rows, OF_SERIES, 0..frame.height())
+        .map(|case| {
+            let points = stretches(&rows, OF_POINT, case);
+            points
+                .map(|point| (point.clone(), order.origin(&rows, point, &mut history.origins)))
+                .collect()
+        })
+        .collect();
+    order.settle(&mut history.origins);
 
-    let (case, machine) = (text(&points, "case")?, text(&points, "machine")?);
-    let (run, subject) = (text(&points, "run")?, text(&points, "subject")?);
-    let (commit, at) = (text(&points, "commit")?, text(&points, "at")?);
-    let rounds = points.column("value")?.list()?;
-
-    let mut list: Vec<Series> = Vec::new();
-    for i in 0..points.height() {
-        let rounds = rounds.get_as_series(i).ok_or(Error::Column("value"))?;
-        let rounds = rounds.f64()?.into_no_null_iter().collect();
-        let Some(location) = Location::of(rounds) else { continue };
-        let owned = |column: &StringChunked, name| {
-            column.get(i).map(str::to_owned).ok_or(Error::Column(name))
-        };
-        let point = Point {
-            at: owned(at, "at")?,
-            run: owned(run, "run")?,
-            commit: commit.get(i).map(str::to_owned),
-            subject: owned(subject, "subject")?,
-            location,
-        };
-        let (case, machine) = (owned(case, "case")?, owned(machine, "machine")?);
-        match list.last_mut().filter(|last| last.case == case && last.machine == machine) {
-            Some(last) => last.points.push(point),
-            None => list.push(Series { case, metric, machine, points: vec![point] }),
+    for wanted in series::Series::all().filter(|s| metric.is_none_or(|metric| s.metric == metric)) {
+        let Ok(values) = frame.column(&wanted.to_string()) else { continue };
+        let values = values.f64()?.cont_slice()?;
+        for case in &points {
+            history.series.extend(one(
+                &rows,
+                wanted,
+                values,
+                case,
+                &history.origins,
+                along,
+                &loaded.names,
+            ));
         }
     }
-    Ok(list)
+    let key = |s: &Series| (s.case, s.series, s.machine, s.variant);
+    history.series.sort_by_key(key);
+    Ok(history)
 }
 
-/// What there is of every case in which `pattern` occurs, by case.
-///
-/// # Errors
-/// If the frame is not one that [`load`](crate::frame::load) made.
-pub fn known(frame: &DataFrame, pattern: &str) -> Result<Vec<Known>, Error> {
-    let cases = cases(frame, pattern)?
-        .lazy()
-        .group_by_stable([col("case")])
-        .agg([col("run").n_unique().alias("runs"), col("metric").unique()])
-        .sort(["case"], SortMultipleOptions::default())
-        .collect()?;
-    let (case, runs) = (text(&cases, "case")?, cases.column("runs")?.u32()?);
-    let metrics = cases.column("metric")?.list()?;
-    let row = |i| {
-        let names = metrics.get_as_series(i).ok_or(Error::Column("metric"))?;
-        let names: Vec<&str> = names.str()?.iter().flatten().collect();
-        let measured = |metric: &Metric| names.contains(&metric.spec().name);
-        Ok(Known {
-            case: case.get(i).ok_or(Error::Column("case"))?.to_owned(),
-            runs: runs.get(i).ok_or(Error::Column("runs"))? as usize,
-            metrics: Metric::ALL.into_iter().filter(measured).collect(),
+/// The series `wanted` of the rows of one case, if any of them has it.
+fn one(
+    rows: &Sorted<'_>,
+    wanted: series::Series,
+    values: &[f64],
+    case: &[(Range<usize>, usize)],
+    origins: &[Origin],
+    along: Along,
+    names: &Names,
+) -> Option<Series> {
+    let mut points: Vec<Point> = Vec::new();
+    for (range, origin) in case {
+        if along == Along::Upstream && names.text(origins[*origin].upstream).is_empty() {
+            continue;
+        }
+        // A record that lies in several files is one round.
+        let again = |row: usize| row > range.start && rows.same(row - 1, row, KEY.len());
+        let numbers = range.clone().filter(|row| !again(*row)).map(|row| values[row]);
+        let rounds: Vec<f64> = numbers.filter(|value| !value.is_nan()).collect();
+        if !rounds.is_empty() {
+            points.push(Point { build: *origin, rounds });
+        }
+    }
+    let first = case.first()?.0.start;
+    let name = |column: &str| rows.names[column][first];
+    points.sort_by(|a, b| origins[a.build].place.cmp(&origins[b.build].place));
+    (!points.is_empty()).then(|| Series {
+        case: name("case"),
+        series: wanted,
+        machine: name("machine"),
+        variant: name("variant"),
+        points,
+    })
+}
+
+impl<'a> Sorted<'a> {
+    fn of(frame: &'a DataFrame) -> Result<Sorted<'a>, Error> {
+        let column = |title: &'static str| -> Result<&'a [u32], Error> {
+            let column = frame.column(title).map_err(|_| Error::Column(title))?;
+            Ok(column.u32()?.cont_slice()?)
+        };
+        let named = crate::frame::NAMES.into_iter().map(|title| Ok((title, column(title)?)));
+        Ok(Sorted { names: named.collect::<Result<_, Error>>()?, round: column("round")? })
+    }
+
+    /// Whether two rows agree in the first `keys` columns by which they are sorted.
+    fn same(&self, a: usize, b: usize, keys: usize) -> bool {
+        KEY[..keys].iter().all(|title| {
+            let column = self.names.get(title).copied().unwrap_or(self.round);
+            column[a] == column[b]
         })
-    };
-    (0..cases.height()).map(row).collect()
+    }
+}
+
+/// `range` in stretches whose rows agree in the first `keys` columns.
+fn stretches<'a>(
+    rows: &'a Sorted<'_>,
+    keys: usize,
+    range: Range<usize>,
+) -> impl Iterator<Item = Range<usize>> + use<'a> {
+    let mut start = range.start;
+    std::iter::from_fn(move || {
+        let mut end = start;
+        while end < range.end && rows.same(start, end, keys) {
+            end += 1;
+        }
+        let stretch = start..end;
+        start = end;
+        (!stretch.is_empty()).then_some(stretch)
+    })
+}
+
+/// Gives builds their places.
+struct Order<'a> {
+    own: &'a Commits,
+    upstream: &'a Commits,
+    along: Along,
+    names: &'a Names,
+    known: HashMap<[Name; 3], usize>,
+}
+
+/// The place of a commit that the order does not know.
+const UNKNOWN: usize = usize::MAX;
+
+impl Order<'_> {
+    /// The build that rows are of; it is added if it is new.
+    fn origin(
+        &mut self,
+        rows: &Sorted<'_>,
+        range: Range<usize>,
+        origins: &mut Vec<Origin>,
+    ) -> usize {
+        let name = |column: &str| rows.names[column][range.start];
+        let at = range.clone().map(|row| rows.names["at"][row]).min().unwrap_or_default();
+        let key = ["run", "subject", "commit"].map(name);
+        if let Some(known) = self.known.get(&key) {
+            let origin = &mut origins[*known];
+            origin.at = origin.at.min(at);
+            return *known;
+        }
+        let (commit, upstream) = (name("commit"), name("upstream"));
+        let place =
+            |commits: &Commits, name: Name| commits.place(self.names.text(name)).unwrap_or(UNKNOWN);
+        let along_upstream = match self.along {
+            Along::Own => 0,
+            Along::Upstream => place(self.upstream, upstream),
+        };
+        let place = Place { upstream: along_upstream, own: place(self.own, commit), at };
+        let [run, subject, _] = key;
+        let setting = name("setting");
+        origins.push(Origin { at, run, commit, upstream, subject, setting, place });
+        self.known.insert(key, origins.len() - 1);
+        origins.len() - 1
+    }
+
+    /// What no order knows stands after what was measured before it.
+    fn settle(&self, origins: &mut [Origin]) {
+        let mut by_time: Vec<usize> = (0..origins.len()).collect();
+        by_time.sort_by(|a, b| match origins[*a].at.cmp(&origins[*b].at) {
+            Ordering::Equal => a.cmp(b),
+            order => order,
+        });
+        let (mut upstream, mut own) = (0, 0);
+        for index in by_time {
+            let Origin { place, at, .. } = &mut origins[index];
+            for (mine, newest) in [(&mut place.upstream, &mut upstream), (&mut place.own, &mut own)]
+            {
+                match *mine {
+                    UNKNOWN => *mine = *newest,
+                    known => *newest = known.max(*newest),
+                }
+            }
+            place.at = *at;
+        }
+    }
 }
 
 /// The rows of the cases in which `pattern` occurs.
-fn cases(frame: &DataFrame, pattern: &str) -> Result<DataFrame, Error> {
-    let cases = text(frame, "case")?.iter();
-    let wanted = cases.map(|case| case.is_some_and(|case| matches(case, pattern)));
-    let wanted = BooleanChunked::from_iter_values("wanted".into(), wanted);
+fn cases(loaded: &Loaded, pattern: &str) -> Result<DataFrame, Error> {
+    let Loaded { frame, names, .. } = loaded;
+    if pattern.is_empty() {
+        return Ok(frame.clone());
+    }
+    let cases = frame.column("case").map_err(|_| Error::Column("case"))?.u32()?.cont_slice()?;
+    let mut fits: HashMap<Name, bool> = HashMap::new();
+    let wanted = cases
+        .iter()
+        .map(|case| *fits.entry(*case).or_insert_with(|| matches(names.text(*case), pattern)));
+    let wanted: Vec<bool> = wanted.collect();
+    let wanted = BooleanChunked::from_slice("wanted".into(), &wanted);
     Ok(frame.filter(&wanted)?)
 }
 
-fn text<'a>(frame: &'a DataFrame, column: &'static str) -> Result<&'a StringChunked, Error> {
-    frame.column(column).and_then(|column| column.str()).map_err(|_| Error::Column(column))
+/// The cases of a store, in order.
+///
+/// # Errors
+/// If the frame is not one that [`load`](crate::frame::load) made.
+pub fn known_cases(loaded: &Loaded) -> Result<Vec<&str>, Error> {
+    let cases =
+        loaded.frame.column("case").map_err(|_| Error::Column("case"))?.u32()?.cont_slice()?;
+    let mut cases = cases.to_vec();
+    cases.sort_unstable();
+    cases.dedup();
+    Ok(cases.into_iter().map(|case| loaded.names.text(case)).collect())
 }

@@ -1,66 +1,250 @@
 //! What a person reads in the terminal: text in aligned columns.
 
-use windtunnel_history::series::{Known, Point, Series};
-use windtunnel_ledger::compare::{Change, Row};
-use windtunnel_ledger::metric::Better;
+use windtunnel_ledger::course::{Event, EventKind};
+use windtunnel_ledger::metric::{Better, Metric};
+use windtunnel_report::history::{Along, Cause, Census, Commit, History, Track, short};
 
-/// Digits of a commit that tell it from all others.
-const COMMIT: usize = 9;
+/// Steps of a line of blocks.
+const STEPS: usize = 24;
+/// The narrowest range that fills its height, as a share of its middle: noise looks as small as it is.
+const NARROW: f64 = 0.1;
+/// Points of a series that are shown, the newest.
+const POINTS: usize = 30;
+/// Rows of what did not change; more are counted.
+const QUIET: usize = 40;
 
-/// One series: what it is, and a line for each point.
-pub(crate) fn series(series: &Series) -> String {
-    let Series { case, metric, machine, points } = series;
-    let spec = metric.spec();
-    let better = match spec.better {
+/// What changed, the worst that still holds first; then a line for each series.
+pub(crate) fn overview(history: &History) -> String {
+    let mut text = summary(history);
+    let ranked = history.ranked();
+    for track in ranked.iter().filter(|track| !track.course.events.is_empty()) {
+        text += &format!("\n{}  {}{}\n", track.case, track.series.label(), variant(track));
+        text += &events(history, track);
+    }
+    let mut rows = vec![["case", "series", "now", "course", ""].map(str::to_owned)];
+    let quiet = |track: &&&Track| track.course.events.is_empty();
+    let shown = ranked.iter().filter(|track| !quiet(track));
+    let shown = shown.chain(ranked.iter().filter(quiet).take(QUIET));
+    rows.extend(shown.map(|track| {
+        [
+            format!("{}{}", track.case, variant(track)),
+            track.series.to_string(),
+            track.series.metric.show(track.now()),
+            spark(track),
+            verdict(track),
+        ]
+    }));
+    text += "\n";
+    text += &aligned(&rows, [Side::Left, Side::Left, Side::Right, Side::Left, Side::Left]);
+    let hidden = ranked.len() + 1 - rows.len();
+    if hidden > 0 {
+        text +=
+            &format!("… and {hidden} more to which nothing happened: `--html FILE` shows all\n");
+    }
+    if let Some(first) = ranked.first() {
+        let metric = first.series.metric;
+        text += &format!("\nnext: windtunnel history --metric {metric} --case '{}'\n", first.case);
+    }
+    text
+}
+
+/// One series: what it is, what happened to it, and a line for each of its newest points.
+pub(crate) fn series(history: &History, track: &Track) -> String {
+    let metric = track.series.metric;
+    let better = match metric.spec().better {
         Better::Higher => "more is better",
         Better::Lower => "less is better",
     };
-    let head = ["at", "commit", "subject", "median", "spread", "rounds", "change"];
+    let machine = format!("{}{}", track.machine, variant(track));
+    let mut text = format!("{}\n{}, {better}, on {machine}\n", track.case, track.series);
+    text += &match track.course.events.is_empty() {
+        true => format!("{}  {}\n", spark(track), verdict(track)),
+        false => format!("{}\n", spark(track)),
+    };
+    text += &events(history, track);
+    if let Some(states) = &track.course.states {
+        text += &format!(
+            "two states: {} in {:.0} % and {} in {:.0} %, with {} switches\n",
+            metric.show(states.modes.low.value),
+            states.modes.low.share * 100.0,
+            metric.show(states.modes.high.value),
+            states.modes.high.share * 100.0,
+            states.switches
+        );
+    }
+    if let Some(lack) = track.course.lack {
+        text += &format!("to be judged it lacks {lack}\n");
+    }
+    let older = track.points.len().saturating_sub(POINTS);
+    let commit = match history.along {
+        Along::Own => "commit",
+        Along::Upstream => "upstream",
+    };
+    let head = ["at", commit, "subject", "median", "spread", "rounds", ""];
     let mut rows = vec![head.map(str::to_owned)];
-    let changes = std::iter::once(String::new()).chain(series.changes().map(|row| change(&row)));
-    for (point, change) in points.iter().zip(changes) {
-        let Point { at, run: _, commit, subject, location } = point;
+    for (place, point) in track.points.iter().enumerate().skip(older) {
+        let Some(build) = history.builds.get(point.build) else { continue };
+        let location = windtunnel_ledger::summary::Location::of(point.rounds.clone());
+        let spread = location.and_then(|location| location.spread);
         rows.push([
-            at.clone(),
-            commit.as_deref().map_or_else(|| "unknown".to_owned(), short),
-            subject.clone(),
-            metric.show(location.median),
-            location.spread.map(|spread| format!("± {}", percent(spread))).unwrap_or_default(),
-            location.rounds.len().to_string(),
-            change,
+            build.at.clone(),
+            build.name(history.along),
+            build.subject.clone(),
+            metric.show(point.median()),
+            spread.map(|spread| format!("± {}", percent(spread))).unwrap_or_default(),
+            point.rounds.len().to_string(),
+            begun(track, place),
         ]);
     }
-    let what = format!("{case}\n{}, {better}, on {machine}\n", spec.name);
     let sides =
         [Side::Left, Side::Left, Side::Left, Side::Right, Side::Right, Side::Right, Side::Left];
-    format!("{what}{}\n", aligned(&rows, sides))
-}
-
-/// What there is: a line for each case, and what to ask next.
-pub(crate) fn known(list: &[Known], files: usize) -> String {
-    let mut rows = vec![["case", "runs", "metrics"].map(str::to_owned)];
-    let row = |known: &Known| [known.case.clone(), known.runs.to_string(), names(known)];
-    rows.extend(list.iter().map(row));
-    let table = aligned(&rows, [Side::Left, Side::Right, Side::Left]);
-    let files = if files == 1 { "1 run".to_owned() } else { format!("{files} runs") };
-    let next = list.first().and_then(|known| {
-        let metric = known.metrics.first()?;
-        Some(format!("\nnext: windtunnel history --metric {metric} --case '{}'\n", known.case))
-    });
-    format!("{files}\n\n{table}{}", next.unwrap_or_default())
-}
-
-/// The metrics of a case, by their names.
-pub(crate) fn names(known: &Known) -> String {
-    let names: Vec<String> = known.metrics.iter().map(ToString::to_string).collect();
-    names.join(", ")
-}
-
-fn change(row: &Row) -> String {
-    match row.change() {
-        Change::AboutEqual => Change::AboutEqual.to_string(),
-        change => format!("{} {change}", percent(row.worsening().abs())),
+    text += "\n";
+    text += &aligned(&rows, sides);
+    if older > 0 {
+        text += &format!("the newest {POINTS} of {} builds\n", track.points.len());
     }
+    text + "\n"
+}
+
+fn variant(track: &Track) -> String {
+    if track.variant.is_empty() { String::new() } else { format!(" ({})", track.variant) }
+}
+
+/// The first sentence: what came of all.
+fn summary(history: &History) -> String {
+    let Census { worse, unconfirmed, better, undone, states, lacking } = history.census();
+    let all = history.tracks.len();
+    let mut text = match worse {
+        0 => format!("none of {all} series is worse than before"),
+        1 => format!("1 of {all} series is worse than before"),
+        _ => format!("{worse} of {all} series are worse than before"),
+    };
+    for (count, words) in [
+        (unconfirmed, "in the newest builds alone"),
+        (better, "better"),
+        (undone, "changed and changed back"),
+        (states, "with two states"),
+        (lacking, "too short to tell"),
+    ] {
+        if count > 0 {
+            text += &format!(", {count} {words}");
+        }
+    }
+    let along = match history.along {
+        Along::Own => "our own commits",
+        Along::Upstream => "the upstream's commits",
+    };
+    let builds = counted(history.builds.len(), "build");
+    let runs = counted(history.runs, "run");
+    format!("{text}\n{builds} in {runs}, along {along}\n")
+}
+
+/// Every event of a series, with what may have caused it.
+fn events(history: &History, track: &Track) -> String {
+    let mut text = String::new();
+    let causes = track.causes.iter().map(Some).chain(std::iter::repeat(None));
+    for (event, cause) in track.course.events.iter().zip(causes) {
+        text += &format!("  {}", happened(track.series.metric, event));
+        text += &match event.kind {
+            EventKind::Change if !track.stands(event) => ", undone since\n".to_owned(),
+            EventKind::Change => "\n".to_owned(),
+            EventKind::Drift => format!(", a drift over {} builds\n", event.between.len()),
+            EventKind::Unconfirmed => {
+                format!(", in the newest {} alone\n", counted(event.between.len(), "build"))
+            }
+        };
+        let build = track.points.get(event.at).and_then(|point| history.builds.get(point.build));
+        if let (Some(build), true) = (build, event.kind != EventKind::Drift) {
+            text += &format!("    first measured {}, {}\n", build.at, build.name(history.along));
+        }
+        if let Some(cause) = cause {
+            text += &caused(cause);
+        }
+    }
+    text
+}
+
+fn caused(cause: &Cause) -> String {
+    let Cause { commits, hidden, note, settings } = cause;
+    let mut text = String::new();
+    if let Some(note) = note {
+        text += &format!("    {note}\n");
+    }
+    if commits.len() + hidden > 1 {
+        text += &format!("    one of {} commits", commits.len() + hidden);
+        text += &if *hidden > 0 {
+            format!(", the newest {}:\n", commits.len())
+        } else {
+            ":\n".to_owned()
+        };
+    }
+    for Commit { hash, subject, pr, date, .. } in commits {
+        let pr = pr.map(|pr| format!(" #{pr}")).unwrap_or_default();
+        text += &format!("    {} {date}{pr}  {subject}\n", short(hash));
+    }
+    if !settings.is_empty() {
+        text += &format!("    not the same before and after: {}\n", settings.join("; "));
+    }
+    text
+}
+
+/// An event in some words: `▲ 8.3 % worse, 41.0 tok/s → 37.6 tok/s`.
+fn happened(metric: Metric, event: &Event) -> String {
+    format!("{}, {} → {}", in_words(event), metric.show(event.before), metric.show(event.after))
+}
+
+fn in_words(event: &Event) -> String {
+    let sign = match (event.kind, event.effect > 0.0) {
+        (EventKind::Unconfirmed, _) => "?",
+        (_, true) => "▲",
+        (_, false) => "▽",
+    };
+    let direction = if event.effect > 0.0 { "worse" } else { "better" };
+    format!("{sign} {} {direction}", percent(event.effect.abs()))
+}
+
+/// What became of a series, in two words.
+fn verdict(track: &Track) -> String {
+    match track.foremost() {
+        Some(event) if !track.stands(event) => {
+            let was = in_words(event);
+            format!("↺ was {}", was.split_once(' ').map_or(&*was, |(_, rest)| rest))
+        }
+        Some(event) => in_words(event),
+        None if track.course.states.is_some() => "⇅ two states".to_owned(),
+        None if track.course.lack.is_some() => "? too short".to_owned(),
+        None => "=".to_owned(),
+    }
+}
+
+/// What begins at a point, if anything does.
+fn begun(track: &Track, place: usize) -> String {
+    let mut events = track.course.events.iter().filter(|event| event.at == place);
+    events.next().map(in_words).unwrap_or_default()
+}
+
+/// The course of a series in blocks, the oldest at the left.
+fn spark(track: &Track) -> String {
+    const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let medians: Vec<f64> = track.points.iter().map(|point| point.median()).collect();
+    let width = medians.len().div_ceil(STEPS).max(1);
+    let steps: Vec<f64> =
+        medians.chunks(width).filter_map(windtunnel_ledger::stats::median).collect();
+    let finite = || steps.iter().copied().filter(|value| value.is_finite());
+    let (low, high) =
+        (finite().fold(f64::INFINITY, f64::min), finite().fold(f64::NEG_INFINITY, f64::max));
+    let middle = f64::midpoint(low, high);
+    let half = ((high - low) / 2.0).max(NARROW / 2.0 * middle.abs()).max(f64::MIN_POSITIVE);
+    let block = |value: f64| {
+        let height = ((value - middle) / half + 1.0) / 2.0;
+        let place = (height * BLOCKS.len() as f64) as usize;
+        if value.is_finite() { BLOCKS[place.min(BLOCKS.len() - 1)] } else { ' ' }
+    };
+    steps.into_iter().map(block).collect()
+}
+
+pub(crate) fn counted(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
 fn percent(fraction: f64) -> String {
@@ -68,15 +252,6 @@ fn percent(fraction: f64) -> String {
         true => format!("{:.1} %", fraction * 100.0),
         false => "infinitely".to_owned(),
     }
-}
-
-/// A commit, short; the mark of a dirty one stays.
-fn short(commit: &str) -> String {
-    let (commit, dirty) = match commit.strip_suffix('+') {
-        Some(commit) => (commit, "+"),
-        None => (commit, ""),
-    };
-    commit.chars().take(COMMIT).chain(dirty.chars()).collect()
 }
 
 /// At which side of its column a text stands.

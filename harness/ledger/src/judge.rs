@@ -33,6 +33,7 @@ mod quantised;
 mod stored;
 pub(crate) mod student;
 
+pub(crate) use modes::split;
 pub use modes::{Mode, Modes};
 
 /// How probable it may be that a run calls any of its unchanged series regressed; and likewise
@@ -161,6 +162,13 @@ pub enum Lack {
         /// Fewest rounds.
         needs: usize,
     },
+    /// There are too few sessions to see a change among them.
+    History {
+        /// Sessions.
+        found: usize,
+        /// Fewest sessions.
+        needs: usize,
+    },
     /// The quantile needs more samples in each round.
     Samples {
         /// Fewest samples.
@@ -194,6 +202,9 @@ impl fmt::Display for Lack {
             Lack::Pairs(n) => write!(f, "about {n} more pairs of rounds"),
             Lack::Rounds { found, needs } => {
                 write!(f, "{needs} rounds of each side at least; there are {found}")
+            }
+            Lack::History { found, needs } => {
+                write!(f, "{needs} sessions at least; there are {found}")
             }
             Lack::Samples { needs } => {
                 write!(f, "{needs} samples in each round at least, for this quantile")

@@ -21,7 +21,8 @@
 //! 9. [`verdict`]: what that comes to, for a series, a case and a run;
 //! 10. [`gate`]: all of that for two subjects of a run, with what is broken or incomparable;
 //! 11. [`calibration`]: what unchanged code against itself tells of a machine;
-//! 12. [`baseline`]: sessions that are kept for later changes to be held to.
+//! 12. [`baseline`]: sessions that are kept for later changes to be held to;
+//! 13. [`course`]: many sessions of one series, and where it changed.
 //!
 //! Beside it stand [`upstream`]: what became of every commit of the engine that ours follows, and
 //! [`integration`]: what became of commits that were picked onto a fork.
@@ -33,6 +34,7 @@ pub mod case;
 pub mod compare;
 pub mod conditions;
 pub mod counter;
+pub mod course;
 pub mod environment;
 pub mod fidelity;
 pub mod gate;

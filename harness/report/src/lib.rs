@@ -1,4 +1,5 @@
-//! The HTML page of a run: one file that needs no network, no script and no other file.
+//! HTML pages: of a run, of the history of many, and the list of all pages. Each is one file that needs
+//! no network, no script and no other file.
 //!
 //! In the order in which a page is made:
 //!
@@ -12,6 +13,8 @@
 //! The page shows what the ledger judges. Nothing is measured, read or written here: the contents of a
 //! run's file come in, text goes out, and equal contents give equal bytes.
 
+pub mod history;
+pub mod index;
 mod integration;
 mod page;
 mod plot;
@@ -23,6 +26,8 @@ use windtunnel_ledger::case::CaseId;
 use windtunnel_ledger::series::Series;
 use windtunnel_ledger::store::Contents;
 
+use crate::history::History;
+use crate::index::Entry;
 use crate::plot::Drawn;
 use crate::view::View;
 
@@ -66,4 +71,20 @@ pub fn render(contents: &Contents) -> Result<String, Error> {
         ruled: plot::ruled(&view)?,
     };
     Ok(page::page(&view, &drawn).into_string())
+}
+
+/// The page of a history, as the text of an HTML file.
+///
+/// # Errors
+/// If a plot cannot be drawn.
+pub fn render_history(history: &History) -> Result<String, Error> {
+    let plots = plot::courses(history)?;
+    Ok(page::history(history, &plots).into_string())
+}
+
+/// The list of all pages, as the text of an HTML file that lies in the folder which the paths of
+/// `entries` begin at.
+#[must_use]
+pub fn render_index(entries: &[Entry]) -> String {
+    page::index(entries).into_string()
 }

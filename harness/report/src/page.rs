@@ -5,6 +5,8 @@ mod devices;
 mod evidence;
 mod facts;
 mod headline;
+mod history;
+mod index;
 mod notes;
 mod percentiles;
 mod results;
@@ -20,8 +22,12 @@ use windtunnel_ledger::case::CaseId;
 use windtunnel_ledger::metric::{Better, Metric};
 use windtunnel_ledger::summary::Location;
 
+use crate::index::{Card, NAME};
 use crate::plot::{self, Drawn, Plot};
 use crate::view::View;
+
+pub(crate) use self::history::{page as history, sign as event_sign};
+pub(crate) use self::index::page as index;
 
 pub(crate) const STYLE: &str = include_str!("page/style.css");
 /// Sorting, filtering and tooltips; the page says everything without it.
@@ -37,7 +43,7 @@ struct Section {
     body: Markup,
 }
 
-/// The whole document.
+/// The page of a run.
 pub(crate) fn page(view: &View<'_>, drawn: &Drawn) -> Markup {
     let sections: Vec<Section> = [
         verdicts::section(view, &drawn.ruled),
@@ -62,7 +68,14 @@ pub(crate) fn page(view: &View<'_>, drawn: &Drawn) -> Markup {
     .into_iter()
     .flatten()
     .collect();
+    let title = format!("Windtunnel · {}", view.run.id.0);
+    let headline = headline::headline(view);
+    let card = headline::card(view, &headline);
+    document(&title, Some(&card), &headline, &sections)
+}
 
+/// The whole document. What it tells of itself stands at its beginning.
+fn document(title: &str, card: Option<&Card>, headline: &Markup, sections: &[Section]) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -71,21 +84,22 @@ pub(crate) fn page(view: &View<'_>, drawn: &Drawn) -> Markup {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta http-equiv="Content-Security-Policy" content=(POLICY);
                 meta name="color-scheme" content="light dark";
-                title { "Windtunnel · " (view.run.id.0) }
+                @if let Some(card) = card { meta name=(NAME) content=(card.text()); }
+                title { (title) }
                 style { (PreEscaped(STYLE)) }
             }
             body {
                 header {
                     p.brand { "Windtunnel" }
-                    (headline::headline(view))
+                    (headline)
                     nav aria-label="Sections" {
-                        @for section in &sections {
+                        @for section in sections {
                             a href={ "#" (section.anchor) } { (section.heading) }
                         }
                     }
                 }
                 main {
-                    @for section in &sections {
+                    @for section in sections {
                         section id=(section.anchor) {
                             h2 { (section.heading) }
                             (section.body)

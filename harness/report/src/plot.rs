@@ -5,6 +5,7 @@
 //! lengths are in units of the SVG's view box, which is about one pixel on a phone.
 
 mod axis;
+mod course;
 mod ink;
 mod layout;
 mod order;
@@ -22,6 +23,7 @@ use plotters::element::{Circle, PathElement, Polygon, Text};
 use windtunnel_ledger::series::Series;
 
 use self::axis::Axis;
+pub(crate) use self::course::{courses, spark};
 use self::ink::Ink;
 pub(crate) use self::ink::SHAPES;
 use self::layout::{Layout, Strip};

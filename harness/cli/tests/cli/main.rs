@@ -13,6 +13,7 @@ mod gating;
 mod hub;
 mod interruptions;
 mod judging;
+mod listing;
 mod measuring;
 mod mistakes;
 mod queueing;

@@ -61,7 +61,7 @@ fn history_is_told_by_the_program_beside_this_one_or_not_at_all() {
     std::fs::write(&beside, "#!/bin/sh\necho \"$@\"\nexit 2\n").unwrap();
     std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o755)).unwrap();
     let said = history(&["--case", "decode"]);
-    insta::assert_snapshot!(said.out, @"--store DIR/reports --case decode");
+    insta::assert_snapshot!(said.out, @"--workspace DIR --store DIR/reports --case decode");
     assert_eq!(said.code, 2, "its code is passed on");
-    assert_eq!(history(&["--store=x"]).out, "--store=x\n");
+    assert_eq!(history(&["--store=x", "--workspace=y"]).out, "--store=x --workspace=y\n");
 }

@@ -1,13 +1,16 @@
-//! From files to frames, series and what the binary prints.
+//! From files to frames, series, changes and what the binary prints.
 
+mod archive;
+mod named;
 mod runs;
 
 use std::path::Path;
 use std::process::Command;
 
 use tempfile::TempDir;
-use windtunnel_history::frame::load;
-use windtunnel_history::series::{known, series};
+use windtunnel_history::commits::Commits;
+use windtunnel_history::frame::{Loaded, NAMES, load};
+use windtunnel_history::series::{Along, History, history};
 use windtunnel_ledger::metric::Metric;
 
 /// Three runs: the second like the first, the third slower.
@@ -19,79 +22,117 @@ fn three_runs() -> TempDir {
     dir
 }
 
+/// Twelve runs on as many days: the last five slower.
+fn twelve_runs() -> TempDir {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    for (day, digit) in (1..).zip("0123456789de".chars()) {
+        let rate = if day < 8 { 100.0 } else { 92.0 } + 0.1 * f64::from(day % 3);
+        runs::write(dir.path(), day, digit, &[rate, rate + 0.2, rate - 0.1]);
+    }
+    dir
+}
+
 /// What the binary prints and how it ends, with the directory's name replaced.
+fn printed(dir: &Path, args: &[&str]) -> String {
+    let dir_text = dir.display().to_string();
+    let place = ["--store", &dir_text, "--workspace", &dir_text];
+    let (out, err, code) = ended(&[&place, args].concat());
+    format!("{out}--- stderr\n{err}--- exit {code}").replace(&dir_text, "DIR")
+}
+
 #[expect(clippy::disallowed_methods, reason = "the test runs the binary whole")]
-fn history(dir: &Path, args: &[&str]) -> String {
+fn ended(args: &[&str]) -> (String, String, i32) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_windtunnel-history"));
-    let output = command.arg("--store").arg(dir).args(args).output().expect("the binary starts");
+    let output = command.args(args).output().expect("the binary starts");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
-    let (out, err) = (text(output.stdout), text(output.stderr));
-    let code = output.status.code().expect("it ends by itself");
-    format!("{out}--- stderr\n{err}--- exit {code}").replace(&dir.display().to_string(), "DIR")
+    (text(output.stdout), text(output.stderr), output.status.code().expect("it ends by itself"))
+}
+
+fn loaded(dir: &Path) -> Loaded {
+    load(&[dir.to_owned()]).expect("a store")
+}
+
+/// The history of a metric, in the order of time.
+fn series(loaded: &Loaded, pattern: &str, metric: Option<Metric>) -> History {
+    let none = Commits::default();
+    history(loaded, pattern, metric, Along::Own, &none, &none).expect("a frame")
 }
 
 #[test]
-fn a_frame_has_a_row_for_each_record_and_metric() {
+fn a_frame_has_a_row_for_each_measured_record_and_a_column_for_each_series() {
     let dir = three_runs();
-    let loaded = load(&[dir.path().to_owned()]).unwrap();
-    assert_eq!((loaded.files, loaded.unread.len()), (3, 0));
-    // Seven rounds of decode with two metrics, three loads with one.
-    assert_eq!(loaded.frame.shape(), (17, 10));
+    let loaded = loaded(dir.path());
+    assert_eq!((loaded.files, loaded.unread.len(), loaded.records), (3, 0, 10));
     let names: Vec<&str> = loaded.frame.get_column_names().iter().map(|n| n.as_str()).collect();
-    let expected =
-        ["run", "at", "machine", "commit", "subject", "case", "metric", "round", "value", "unit"];
-    assert_eq!(names, expected);
+    assert_eq!(names, [&NAMES[..], &["round", "decode-rate", "load-time"]].concat());
+    assert_eq!(loaded.frame.height(), 10, "seven rounds of decode and three loads");
 }
 
 #[test]
-fn overlapping_stores_count_a_file_once_and_a_missing_one_holds_nothing() {
+fn overlapping_stores_count_a_round_once_and_a_missing_one_holds_nothing() {
     let dir = three_runs();
     let inner = dir.path().join("2026-01-01");
+    let copy = dir.path().join("copy");
+    std::fs::create_dir(&copy).unwrap();
+    std::fs::copy(inner.join("run.jsonl"), copy.join("run.jsonl")).unwrap();
     let missing = dir.path().join("missing");
     let loaded = load(&[dir.path().to_owned(), inner, missing]).unwrap();
-    assert_eq!(loaded.frame.height(), 17);
+    let history = series(&loaded, "decode", Some(Metric::DecodeRate));
+    let rounds: Vec<usize> = history.series[0].points.iter().map(|p| p.rounds.len()).collect();
+    assert_eq!(rounds, [3, 3, 1]);
 }
 
 #[test]
 fn a_series_is_in_the_order_of_time_and_a_round_is_one_number() {
     let dir = three_runs();
-    let frame = load(&[dir.path().to_owned()]).unwrap().frame;
-    let [decode] = &series(&frame, "decode", Metric::DecodeRate).unwrap()[..] else {
-        panic!("one case on one machine")
-    };
-    let rounds: Vec<&[f64]> = decode.points.iter().map(|p| &p.location.rounds[..]).collect();
+    let loaded = loaded(dir.path());
+    let history = series(&loaded, "decode", Some(Metric::DecodeRate));
+    let [decode] = &history.series[..] else { panic!("one case on one machine") };
+    let rounds: Vec<&[f64]> = decode.points.iter().map(|point| &point.rounds[..]).collect();
     assert_eq!(rounds, [&[100.0, 100.0, 100.0][..], &[100.0, 101.0, 99.0], &[90.0]]);
-    assert_eq!(decode.changes().count(), 2);
-    assert_eq!(decode.points[2].commit.as_deref(), Some(&*("c".repeat(40) + "+")));
+    let newest = &history.origins[decode.points[2].build];
+    assert_eq!(loaded.names.text(newest.commit), "c".repeat(40) + "+");
 }
 
 #[test]
-fn machines_are_never_in_one_series() {
-    let dir = tempfile::tempdir().unwrap();
-    runs::write(dir.path(), 1, 'a', &[100.0]);
-    runs::write(dir.path(), 2, 'b', &[50.0]);
-    let file = dir.path().join("2026-01-02/run.jsonl");
-    let text = std::fs::read_to_string(&file).unwrap().replace("EPYC 7763", "EPYC 9555");
-    std::fs::write(file, text).unwrap();
-    let frame = load(&[dir.path().to_owned()]).unwrap().frame;
-    assert_eq!(series(&frame, "", Metric::DecodeRate).unwrap().len(), 2);
-    assert_eq!(known(&frame, "decode").unwrap()[0].runs, 2);
+fn machines_definitions_and_features_are_never_in_one_series() {
+    for (from, to) in [
+        ("EPYC 7763", "EPYC 9555"),
+        ("\"output\":32", "\"output\":64"),
+        ("\"features\":[],\"binary\"", "\"features\":[\"cuda\"],\"binary\""),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        runs::write(dir.path(), 1, 'a', &[100.0]);
+        runs::write(dir.path(), 2, 'b', &[50.0]);
+        let file = dir.path().join("2026-01-02/run.jsonl");
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains(from), "{text}");
+        std::fs::write(file, text.replace(from, to)).unwrap();
+        let history = series(&loaded(dir.path()), "", Some(Metric::DecodeRate));
+        assert_eq!(history.series.len(), 2, "{from}");
+    }
 }
 
 #[test]
-fn the_list_says_what_there_is() {
-    insta::assert_snapshot!(history(three_runs().path(), &[]));
+fn without_arguments_what_changed_is_told_first_and_then_every_series() {
+    insta::assert_snapshot!(printed(twelve_runs().path(), &[]));
 }
 
 #[test]
-fn a_series_is_printed_with_its_changes() {
+fn a_series_is_printed_with_what_happened_and_its_points() {
     let args = ["--case", "decode", "--metric", "decode-rate"];
-    insta::assert_snapshot!(history(three_runs().path(), &args));
+    insta::assert_snapshot!(printed(twelve_runs().path(), &args));
+}
+
+#[test]
+fn too_short_a_series_says_what_it_lacks() {
+    let args = ["--case", "decode", "--metric", "decode-rate"];
+    insta::assert_snapshot!(printed(three_runs().path(), &args));
 }
 
 #[test]
 fn without_a_metric_every_metric_of_the_case_is_printed() {
-    let printed = history(three_runs().path(), &["--case", "gate*tiny"]);
+    let printed = printed(three_runs().path(), &["--case", "gate*tiny"]);
     assert_eq!(printed.matches("decode-rate, more is better").count(), 1);
     assert_eq!(printed.matches("load-time, less is better").count(), 2);
 }
@@ -103,8 +144,9 @@ fn what_is_not_there_is_answered_with_what_is() {
         &["--case", "serve"][..],
         &["--case", "load", "--metric", "decode-rate"],
         &["--metric", "decode-rat"],
+        &["--along", "upstream"],
     ];
-    let answers: Vec<String> = asked.into_iter().map(|args| history(dir.path(), args)).collect();
+    let answers: Vec<String> = asked.into_iter().map(|args| printed(dir.path(), args)).collect();
     // Their list grows with the metrics.
     let names = windtunnel_ledger::Metric::ALL.map(|metric| metric.spec().name).join(", ");
     insta::assert_snapshot!(answers.join("\n\n").replace(&names, "[every metric]"));
@@ -112,7 +154,7 @@ fn what_is_not_there_is_answered_with_what_is() {
 
 #[test]
 fn an_empty_store_says_what_to_do_next() {
-    insta::assert_snapshot!(history(tempfile::tempdir().unwrap().path(), &[]));
+    insta::assert_snapshot!(printed(tempfile::tempdir().unwrap().path(), &[]));
 }
 
 #[test]
@@ -121,7 +163,24 @@ fn a_corrupt_file_is_named_and_the_others_are_shown() {
     let file = dir.path().join("2026-01-02/run.jsonl");
     let text = std::fs::read_to_string(&file).unwrap().replacen("\"round\":2", "\"round\":-", 1);
     std::fs::write(file, text).unwrap();
-    insta::assert_snapshot!(history(dir.path(), &["--metric", "decode-rate"]));
+    insta::assert_snapshot!(printed(dir.path(), &["--metric", "decode-rate"]));
+}
+
+#[test]
+fn a_policy_a_log_or_a_calibration_that_cannot_be_read_is_named() {
+    let dir = three_runs();
+    for (file, text, words) in [
+        ("ci/gate.toml", "budget = 1", "`DIR/ci/gate.toml`: "),
+        ("engine/upstream.toml", "repository = 1", "`DIR/engine/upstream.toml`: "),
+        ("baselines/machines/m.json", "{", "`DIR/baselines/machines/m.json`: "),
+    ] {
+        let path = dir.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        let printed = printed(dir.path(), &[]);
+        assert!(printed.contains(words) && printed.ends_with("exit 2"), "{printed}");
+        std::fs::remove_file(path).unwrap();
+    }
 }
 
 #[test]
@@ -131,7 +190,7 @@ fn a_hostile_name_does_not_steer_the_terminal() {
     let text = std::fs::read_to_string(&file).unwrap().replace("gate/decode", "\\u001b[2Jgate");
     std::fs::write(file, text).unwrap();
     for args in [&[][..], &["--metric", "decode-rate"], &["--case", "nowhere"]] {
-        let printed = history(dir.path(), args);
+        let printed = printed(dir.path(), args);
         assert!(!printed.contains('\u{1b}'), "{printed:?}");
     }
 }

@@ -17,20 +17,25 @@ use windtunnel_ledger::unit::{Bytes, Nanos, Tokens};
 
 /// Writes the run of day `day` into `dir`: decode at these rates, one a round, and a load.
 pub(crate) fn write(dir: &Path, day: u32, commit: char, rates: &[f64]) {
+    write_of(dir, day, &subject(commit), rates);
+}
+
+/// The same of any subject.
+pub(crate) fn write_of(dir: &Path, day: u32, subject: &Subject, rates: &[f64]) {
     let folder = dir.join(format!("2026-01-{day:02}"));
     std::fs::create_dir_all(&folder).expect("a writable directory");
-    let subjects = vec![subject(commit)];
     let run = Run {
         id: id(day),
         at: format!("2026-01-{day:02}T00:00:00Z"),
         command: "windtunnel run gate".into(),
-        subjects,
+        subjects: vec![subject.clone()],
         cases: Vec::new(),
         skipped: Vec::new(),
         gate: None,
     };
     let mut store = Store::create(&folder.join("run.jsonl"), &run).expect("a new file");
-    for record in records(day, commit, rates) {
+    for mut record in records(day, 'a', rates) {
+        record.subject = subject.clone();
         store.append(&record).expect("a writable file");
     }
 }
@@ -51,7 +56,8 @@ pub(crate) fn records(day: u32, commit: char, rates: &[f64]) -> Vec<Record> {
     records
 }
 
-fn record(
+/// A round with these samples.
+pub(crate) fn record(
     day: u32,
     commit: char,
     scenario: &str,

@@ -1,5 +1,7 @@
 //! Series with two modes: a process lands in one or the other and stays there.
 
+use std::ops::Range;
+
 use serde::Serialize;
 
 use crate::compare::Side;
@@ -58,7 +60,7 @@ pub(super) fn of(question: &Question) -> Vec<(Side, Modes)> {
 /// The sorted logarithms are cut where two Gaussians of equal variance gain most over one, by the
 /// integrated completed likelihood (Biernacki, Celeux and Govaert 2000): the drop of the logarithm
 /// of the variance, less the entropy of the shares, less the price of two more parameters.
-fn split(rounds: &[f64], margin: f64) -> Option<Modes> {
+pub(crate) fn split(rounds: &[f64], margin: f64) -> Option<Modes> {
     let n = rounds.len();
     let positive = rounds.iter().all(|round| round.is_finite() && *round > 0.0);
     if n < FEWEST || !positive {
@@ -69,7 +71,8 @@ fn split(rounds: &[f64], margin: f64) -> Option<Modes> {
     let logs: Vec<f64> = sorted.iter().map(|round| round.ln()).collect();
 
     let fewest = FEWEST_OF_MODE.max((SMALLEST_SHARE * n as f64).ceil() as usize);
-    let cuts = (fewest..=n - fewest).map(|cut| (gain(&logs, cut), cut));
+    let sums = Sums::of(&logs);
+    let cuts = (fewest..=n - fewest).map(|cut| (gain(&sums, cut), cut));
     let (gain, cut) = cuts.max_by(|a, b| a.0.total_cmp(&b.0))?;
     let mode = |rounds: &[f64]| {
         Some(Mode { value: stats::median(rounds)?, share: rounds.len() as f64 / n as f64 })
@@ -79,22 +82,40 @@ fn split(rounds: &[f64], margin: f64) -> Option<Modes> {
     (gain > STRONG && gap >= SMALLEST_GAP * margin.ln_1p()).then_some(Modes { low, high })
 }
 
-/// How much better two Gaussians describe `sorted` when it is cut at `cut` than one does, as a
+/// How much better two Gaussians describe sorted values when they are cut at `cut` than one does, as a
 /// difference of twice the logarithm of their likelihoods.
-fn gain(sorted: &[f64], cut: usize) -> f64 {
-    let (low, high) = sorted.split_at(cut);
-    let n = sorted.len() as f64;
+fn gain(sums: &Sums, cut: usize) -> f64 {
+    let count = sums.0.len() - 1;
+    let n = count as f64;
     let variance = |squares: f64| (squares / n).max(SMALLEST_SD.powi(2));
-    let entropy = |part: &[f64]| part.len() as f64 * (n / part.len() as f64).ln();
-    let whole = variance(squares(sorted));
-    let within = variance(squares(low) + squares(high));
-    n * (whole / within).ln() - 2.0 * (entropy(low) + entropy(high)) - 2.0 * n.ln()
+    let entropy = |part: usize| part as f64 * (n / part as f64).ln();
+    let whole = variance(sums.squares(0..count));
+    let within = variance(sums.squares(0..cut) + sums.squares(cut..count));
+    n * (whole / within).ln() - 2.0 * (entropy(cut) + entropy(count - cut)) - 2.0 * n.ln()
 }
 
-/// The sum of squared distances from the mean.
-fn squares(values: &[f64]) -> f64 {
-    let mean = values.iter().sum::<f64>() / values.len() as f64;
-    values.iter().map(|value| (value - mean).powi(2)).sum()
+/// Sums of the first so many values, and of their squares: long histories are cut at many places.
+struct Sums(Vec<(f64, f64)>);
+
+impl Sums {
+    fn of(values: &[f64]) -> Sums {
+        // Distances from the mean keep the digits that squares of far numbers would lose.
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        let mut sums = vec![(0.0, 0.0)];
+        let (mut sum, mut squares) = (0.0, 0.0);
+        for value in values {
+            sum += value - mean;
+            squares += (value - mean).powi(2);
+            sums.push((sum, squares));
+        }
+        Sums(sums)
+    }
+
+    /// The sum of squared distances from the mean of `range`.
+    fn squares(&self, range: Range<usize>) -> f64 {
+        let (from, to) = (self.0[range.start], self.0[range.end]);
+        (to.1 - from.1 - (to.0 - from.0).powi(2) / range.len() as f64).max(0.0)
+    }
 }
 
 #[cfg(test)]

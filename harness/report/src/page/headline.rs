@@ -3,8 +3,10 @@
 use maud::{Markup, html};
 use windtunnel_ledger::environment::Machine;
 use windtunnel_ledger::unit::Bytes;
+use windtunnel_ledger::verdict::Verdict;
 
 use super::{counted, subject, verdicts};
+use crate::index::{Card, Kind, words};
 use crate::view::{Census, Tally, Versus, View};
 
 /// The heading of the page and the sentences under it.
@@ -40,6 +42,25 @@ pub(super) fn headline(view: &View<'_>) -> Markup {
         @if view.torn {
             p.note { "The last line of the run's file was cut short; that round is not in this page." }
         }
+    }
+}
+
+/// What the page tells of itself; its headline is the heading of `headline`.
+pub(super) fn card(view: &View<'_>, headline: &Markup) -> Card {
+    let heading = headline.0.split_once("<h1>").and_then(|(_, rest)| rest.split_once("</h1>"));
+    let failed = view.census().failed > 0;
+    let subjects: Vec<String> = view.subjects.iter().map(ToString::to_string).collect();
+    Card {
+        kind: if view.gate.is_some() { Kind::Gate } else { Kind::Run },
+        headline: heading.map(|(heading, _)| words(heading)).unwrap_or_default(),
+        verdict: match &view.gate {
+            Some(report) => Some(report.verdict),
+            None => failed.then_some(Verdict::Broken),
+        },
+        at: view.run.at.clone(),
+        subject: subjects.join(", "),
+        machine: machine(view),
+        cases: view.cases().count(),
     }
 }
 

@@ -38,7 +38,7 @@
     list.querySelector(".heads").removeAttribute("aria-hidden");
     const rows = () => [...list.querySelectorAll(":scope > .ruled")];
     const text = (row, place) =>
-      heads[place].dataset.key === "interval"
+      ["interval", "change"].includes(heads[place].dataset.key)
         ? row.dataset.worse
         : row.querySelector(".row").children[place].textContent;
     sortable(heads, rows, list, text);

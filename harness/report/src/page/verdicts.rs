@@ -103,7 +103,7 @@ fn others(count: usize, noun: &str) -> Markup {
 }
 
 /// What stands before a verdict, so that colour is never the only sign.
-fn sign(verdict: Verdict) -> &'static str {
+pub(super) fn sign(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Broken => "✕",
         Verdict::Regressed => "▲",
@@ -119,7 +119,7 @@ fn capital(verdict: Verdict) -> String {
     word[..1].to_uppercase() + &word[1..]
 }
 
-fn class(verdict: Verdict) -> Option<&'static str> {
+pub(super) fn class(verdict: Verdict) -> Option<&'static str> {
     match verdict {
         Verdict::Broken | Verdict::Regressed | Verdict::Invalid => Some("worse"),
         Verdict::Improved => Some("better"),
@@ -266,14 +266,14 @@ fn drawn(finding: &Finding) -> Markup {
     }
 }
 
-fn signed(share: f64) -> String {
+pub(super) fn signed(share: f64) -> String {
     match share.is_finite() {
         true => format!("{:+.1} %", share * 100.0),
         false => "∞".to_owned(),
     }
 }
 
-fn share(share: f64) -> String {
+pub(super) fn share(share: f64) -> String {
     match share.is_finite() {
         true => format!("{:.1} %", share * 100.0),
         false => "∞".to_owned(),

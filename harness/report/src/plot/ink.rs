@@ -20,15 +20,21 @@ pub(super) enum Ink {
     Muted,
     /// Lines to read by.
     Grid,
+    /// A change for the worse.
+    Worse,
+    /// A change for the better.
+    Better,
     /// What was measured of a subject, by its index modulo the number of [`SHAPES`].
     Subject(u8),
 }
 
 impl Ink {
-    const ALL: [Ink; 7] = [
+    const ALL: [Ink; 9] = [
         Ink::Text,
         Ink::Muted,
         Ink::Grid,
+        Ink::Worse,
+        Ink::Better,
         Ink::Subject(0),
         Ink::Subject(1),
         Ink::Subject(2),
@@ -46,6 +52,8 @@ impl Ink {
             Ink::Text => RGBColor(1, 0, 0),
             Ink::Muted => RGBColor(2, 0, 0),
             Ink::Grid => RGBColor(3, 0, 0),
+            Ink::Worse => RGBColor(5, 0, 0),
+            Ink::Better => RGBColor(6, 0, 0),
             Ink::Subject(index) => RGBColor(4, 0, index),
         }
     }
@@ -56,6 +64,8 @@ impl Ink {
             Ink::Text => "ink".into(),
             Ink::Muted => "muted".into(),
             Ink::Grid => "line".into(),
+            Ink::Worse => "worse".into(),
+            Ink::Better => "better".into(),
             Ink::Subject(index) => format!("s{index}"),
         }
     }
@@ -89,6 +99,11 @@ pub(super) fn bold(size: f64) -> TextStyle<'static> {
 /// Text that ends at its place, at half its height.
 pub(super) fn value(size: f64, ink: Ink) -> TextStyle<'static> {
     text(size, ink).pos(Pos::new(HPos::Right, VPos::Center))
+}
+
+/// Text whose middle is at its place.
+pub(super) fn centred(size: f64, ink: Ink) -> TextStyle<'static> {
+    text(size, ink).pos(Pos::new(HPos::Center, VPos::Center))
 }
 
 /// The backend writes font sizes divided by 1.24.

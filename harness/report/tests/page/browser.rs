@@ -59,8 +59,14 @@ fn look(steps: &str) -> String {
 /// What `steps` saw on the page of `contents`, at this width of the window.
 #[track_caller]
 fn check(name: &str, contents: &Contents, width: u32, steps: &str, expected: &[&str]) {
-    let Some(browser) = browser() else { return };
     let page = windtunnel_report::render(contents).expect("every page can be made");
+    check_page(name, &page, width, steps, expected);
+}
+
+/// What `steps` saw on a page.
+#[track_caller]
+fn check_page(name: &str, page: &str, width: u32, steps: &str, expected: &[&str]) {
+    let Some(browser) = browser() else { return };
     let page = page.replacen("<body>", &format!("<body>{LISTEN}"), 1);
     let page = page.replacen("</body>", &format!("{}</body>", look(steps)), 1);
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
@@ -147,4 +153,51 @@ fn a_service_fits_a_desktop_without_scrolling() {
     if (wide.scrollWidth > wide.clientWidth) seen.push(`scrolls: ${wide.getAttribute("aria-label")}`);"#;
     let contents = measured(&crate::one(), &services(), 3, 0.0);
     check("service", &contents, 1200, &format!("{steps}{FITS}"), &["fits"]);
+}
+
+#[test]
+fn a_history_opens_sorts_and_filters_and_its_plots_are_seen() {
+    let steps = r#"
+  const rows = () => [...document.querySelectorAll(".ruled")];
+  const first = rows()[0];
+  first.querySelector("summary").click();
+  seen.push(`open ${first.open}, figure ${first.querySelector("figure").offsetHeight > 50}`);
+  const list = first.parentElement;
+  const worse = () => [...list.querySelectorAll(":scope > .ruled")].map((row) => Number(row.dataset.worse));
+  list.querySelector("[data-key=change] button").click();
+  seen.push(`rising ${worse().every((w, i, all) => i === 0 || all[i - 1] <= w)}, ${worse().length}`);
+  const field = document.querySelector("input[type=search]");
+  field.value = "prefill worse";
+  field.dispatchEvent(new Event("input"));
+  const shown = rows().filter((row) => !row.hidden);
+  seen.push(`right ${shown.length === 1 && /prefill/.test(shown[0].textContent)}`);"#;
+    let expected = ["open true, figure true", "rising true, 6", "right true", "fits"];
+    let history = crate::history::eventful(90);
+    let page = windtunnel_report::render_history(&history).expect("every page can be made");
+    for width in [1200, 500] {
+        check_page("history", &page, width, &format!("{steps}{FITS}"), &expected);
+    }
+}
+
+#[test]
+fn a_list_of_reports_sorts_and_filters() {
+    let steps = r#"
+  const list = document.querySelector("[id=reports] .verdicts");
+  const rows = () => [...list.querySelectorAll(":scope > .ruled")];
+  list.querySelector("[data-key=cases] button").click();
+  seen.push(`first ${rows()[0].querySelector(".number")?.textContent}`);
+  const field = document.querySelector("input[type=search]");
+  field.value = "inconclusive";
+  field.dispatchEvent(new Event("input"));
+  seen.push(`left ${rows().filter((row) => !row.hidden).length}`);"#;
+    let page = windtunnel_report::render_index(&crate::index::entries());
+    for width in [1200, 500] {
+        check_page(
+            "index",
+            &page,
+            width,
+            &format!("{steps}{FITS}"),
+            &["first 6", "left 1", "fits"],
+        );
+    }
 }

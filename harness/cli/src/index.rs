@@ -1,0 +1,84 @@
+//! The list of all pages below `reports`, made of what the pages tell of themselves.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use windtunnel_report::index::{Card, Entry};
+
+use crate::args::IndexArgs;
+use crate::workspace::Workspace;
+use crate::{exit, show};
+
+/// The file of the list. A page with this name is none of its entries.
+const LIST: &str = "index.html";
+/// As much of a page as surely holds what it tells of itself.
+const HEAD: u64 = 64 * 1024;
+
+/// Writes the list once more.
+pub(crate) fn index(workspace: &Workspace, args: &IndexArgs) -> Result<u8> {
+    let reports = args.folder.clone().unwrap_or_else(|| workspace.reports());
+    let (list, count) = write(&reports)?;
+    show::result(&format!("{} in {}\n", show::count(count, "report"), show::path(&list)))?;
+    Ok(exit::PASS)
+}
+
+/// Brings the list up to date after `page` was written, if it is a page below `reports`. A list that
+/// cannot be written costs nothing that was measured: it is told, and that is all.
+pub(crate) fn refresh(workspace: &Workspace, page: &Path) {
+    let reports = workspace.reports();
+    let page = std::path::absolute(page).unwrap_or_else(|_| page.to_owned());
+    if page.starts_with(&reports)
+        && let Err(error) = write(&reports)
+    {
+        show::note(&format!(
+            "the list of all reports is not up to date: {error:#}; `windtunnel index` writes it once more"
+        ));
+    }
+}
+
+/// Writes the list of the pages below `folder`, and tells how many they are.
+fn write(folder: &Path) -> Result<(PathBuf, usize)> {
+    let entries = entries(folder)
+        .with_context(|| format!("cannot look for reports in `{}`", folder.display()))?;
+    let list = folder.join(LIST);
+    let failed = || format!("cannot write the list `{}`", list.display());
+    // Whoever opens the list while it is written sees the old one.
+    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(failed)?;
+    file.write_all(windtunnel_report::render_index(&entries).as_bytes()).with_context(failed)?;
+    readable(file.as_file()).with_context(failed)?;
+    file.persist(&list).with_context(failed)?;
+    Ok((list, entries.len()))
+}
+
+/// A temporary file is its owner's alone; a page is for everybody.
+fn readable(file: &File) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    file.set_permissions(std::fs::Permissions::from_mode(0o644))
+}
+
+/// The pages in `folder` and in the folders in it.
+fn entries(folder: &Path) -> std::io::Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    for item in std::fs::read_dir(folder)? {
+        let path = item?.path();
+        if path.is_dir() {
+            let inner = std::fs::read_dir(&path).into_iter().flatten().flatten();
+            entries.extend(inner.filter_map(|item| entry(folder, &item.path())));
+        } else {
+            entries.extend(entry(folder, &path).filter(|entry| entry.path != LIST));
+        }
+    }
+    Ok(entries)
+}
+
+fn entry(folder: &Path, page: &Path) -> Option<Entry> {
+    if page.extension()? != "html" {
+        return None;
+    }
+    let path = page.strip_prefix(folder).ok()?.to_str()?.to_owned();
+    let mut head = Vec::new();
+    File::open(page).ok()?.take(HEAD).read_to_end(&mut head).ok()?;
+    Some(Entry { path, card: Card::of(&String::from_utf8_lossy(&head)) })
+}

@@ -1,0 +1,131 @@
+//! Changes with their commits: our own from a repository that the test makes, the upstream's from a log.
+
+use std::path::Path;
+use std::process::Command;
+
+use tempfile::TempDir;
+use windtunnel_ledger::record::Subject;
+
+use crate::{printed, runs};
+
+/// What git says, with nothing in it that depends on who runs it, or when.
+#[expect(clippy::disallowed_methods, reason = "the test makes a repository")]
+fn git(dir: &Path, day: usize, args: &[&str]) -> String {
+    let mut git = Command::new("git");
+    let when = format!("2026-01-{day:02}T00:00:00Z");
+    git.arg("-C").arg(dir).args(args);
+    git.env("GIT_AUTHOR_DATE", &when).env("GIT_COMMITTER_DATE", &when);
+    for (name, value) in [("NAME", "Tester"), ("EMAIL", "tester@localhost")] {
+        git.env(format!("GIT_AUTHOR_{name}"), value).env(format!("GIT_COMMITTER_{name}"), value);
+    }
+    git.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_SYSTEM", "/dev/null");
+    let output = git.output().expect("git starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+const HOSTILE: &str = "Read <script>alert(1)</script> \u{1b}[31m twice (#12)";
+
+/// A repository of 14 commits, each measured on its day but the eighth and the ninth; from the ninth on
+/// decode is slower. The upstream moves on at the fifth and the tenth.
+fn repository() -> TempDir {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let root = dir.path();
+    git(root, 1, &["init", "--quiet", "--initial-branch", "main"]);
+    for day in 1..=14 {
+        let subject = match day {
+            9 => HOSTILE.to_owned(),
+            10 => "Merge pull request #7 from a/b".to_owned(),
+            day => format!("Take step {day}"),
+        };
+        git(root, day, &["commit", "--quiet", "--allow-empty", "--message", &subject]);
+        if day == 8 || day == 9 {
+            continue;
+        }
+        let commit = git(root, day, &["rev-parse", "HEAD"]);
+        let upstream = ["1111111111", "3333333333", "4444444444"][(day / 5).min(2)].to_owned();
+        let subject = Subject {
+            name: ".".into(),
+            commit: Some(commit),
+            upstream: Some(upstream.try_into().expect("a hash")),
+            ..Subject::default()
+        };
+        let rate = if day < 9 { 100.0 } else { 92.0 } + 0.1 * (day % 3) as f64;
+        runs::write_of(root, day as u32, &subject, &[rate, rate + 0.1]);
+    }
+    std::fs::create_dir(root.join("engine")).expect("a writable directory");
+    std::fs::write(root.join("engine/upstream.toml"), log()).expect("a writable directory");
+    dir
+}
+
+fn log() -> String {
+    let mut log =
+        "repository = \"https://example.org/upstream\"\nconsidered = \"4444444444\"\n".to_owned();
+    for n in 1..=4 {
+        let hash = n.to_string().repeat(10);
+        log += &format!(
+            "[[commit]]\nhash = \"{hash}\"\npr = {n}0\ndate = \"2026-01-0{n}\"\nsubject = \"Change {n}\"\n\
+             area = \"engine\"\npriority = \"P2\"\nstate = \"deferred\"\nchange = \"c\"\nreason = \"r\"\n"
+        );
+    }
+    log
+}
+
+const DECODE: [&str; 4] = ["--case", "decode", "--metric", "decode-rate"];
+
+#[test]
+fn a_change_is_named_with_commit_request_and_subject() {
+    insta::assert_snapshot!(printed(repository().path(), &DECODE));
+}
+
+#[test]
+fn along_the_upstream_a_change_is_named_with_the_commits_of_the_log() {
+    insta::assert_snapshot!(printed(
+        repository().path(),
+        &[&DECODE[..], &["--along", "upstream"]].concat()
+    ));
+}
+
+#[test]
+fn old_commits_that_are_measured_late_stand_where_they_belong() {
+    let dir = repository();
+    let late = git(dir.path(), 1, &["rev-list", "--max-parents=0", "HEAD"]);
+    let subject = Subject { name: "rev:old".into(), commit: Some(late), ..Subject::default() };
+    runs::write_of(dir.path(), 20, &subject, &[100.0, 100.1]);
+    let printed = printed(dir.path(), &DECODE);
+    let line = |text: &str| printed.lines().position(|line| line.contains(text)).unwrap();
+    assert!(line("2026-01-20") < line("2026-01-02"), "{printed}");
+    assert!(printed.contains("8.6 % worse"), "{printed}");
+}
+
+#[test]
+fn a_change_at_one_commit_is_the_machine_or_its_setting() {
+    let dir = tempfile::tempdir().unwrap();
+    for day in 1..=12 {
+        let rate = if day < 7 { 100.0 } else { 90.0 } + 0.1 * f64::from(day % 3);
+        runs::write(dir.path(), day, 'a', &[rate]);
+        let file = dir.path().join(format!("2026-01-{day:02}/run.jsonl"));
+        let kernel = if day < 7 { "6.1" } else { "6.2" };
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(file, text.replace("\"kernel\":\"\"", &format!("\"kernel\":\"{kernel}\"")))
+            .unwrap();
+    }
+    std::fs::create_dir(dir.path().join("repo")).unwrap();
+    let printed = printed(dir.path(), &DECODE);
+    assert!(printed.contains("not the same before and after: kernel 6.1 → 6.2"), "{printed}");
+    assert!(printed.contains("not the code changed, but the machine or its setting"), "{printed}");
+}
+
+#[test]
+fn a_page_is_written_and_a_hostile_subject_stays_text() {
+    let dir = repository();
+    let file = dir.path().join("history.html");
+    let told = printed(dir.path(), &["--html", &file.display().to_string()]);
+    assert_eq!(told, "history: DIR/history.html\n--- stderr\n--- exit 0");
+    let page = std::fs::read_to_string(file).unwrap();
+    assert_eq!(page.matches("<script").count(), 1, "the page's own");
+    assert!(page.contains("Read &lt;script&gt;alert(1)&lt;/script&gt;"), "the subject is there");
+    let missing = dir.path().join("missing/history.html").display().to_string();
+    let told = printed(dir.path(), &["--html", &missing]);
+    assert!(told.contains("error: cannot write the page `DIR/missing/history.html`: "), "{told}");
+}

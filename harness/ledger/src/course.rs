@@ -1,0 +1,190 @@
+//! How a series went over many sessions: the levels it kept, where one changed into the next, where it
+//! drifted, and whether it has two states.
+//!
+//! A session is what one run gave of one build: a number for each round. Sessions come in the order of
+//! the commits that they measured; a [`Track`] holds them, and [`course`] reads them. It is the question
+//! of a gate, asked at every place at once, and answered by the gate's means: logarithms turned so that
+//! larger is worse, a variance between sessions that is never taken below what was seen, a margin, and
+//! one bound of 5 % on a false alarm anywhere in the family.
+//!
+//! 1. Bytes and counts that hardly vary are followed as they are, without any statistics (`exact`).
+//! 2. A series that goes to and fro between two values has two states. It is named so, and its states
+//!    are laid over each other before anything else is asked (`states`).
+//! 3. Levels are found by segmentation (`steps`).
+//! 4. What a line tells better than steps do is a drift (`slope`).
+//! 5. What only the newest sessions show is told, and not yet called a change.
+
+mod exact;
+mod slope;
+mod states;
+mod steps;
+
+use std::ops::Range;
+
+use crate::judge::{ALPHA, Lack, Modes, Nature, worse_upwards};
+use crate::margin::Margin;
+use crate::metric::Better;
+use crate::stats;
+
+/// One series over its sessions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Track<'a> {
+    /// Which direction is good.
+    pub better: Better,
+    /// Whether values can be expected to repeat exactly.
+    pub nature: Nature,
+    /// The smallest change that matters.
+    pub margin: Margin,
+    /// The standard deviation between sessions of unchanged code on this machine, on the log scale,
+    /// from calibration; none until that was done.
+    pub session_sd: Option<f64>,
+    /// The rounds of each session, in the unit of the metric.
+    pub sessions: Vec<&'a [f64]>,
+}
+
+/// What became of a series. Sessions are told by their places in the track.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Course {
+    /// The levels, in order; together they hold every session. Empty where nothing could be judged.
+    pub levels: Vec<Level>,
+    /// What happened, in order.
+    pub events: Vec<Event>,
+    /// The two states, if it has two.
+    pub states: Option<States>,
+    /// Why nothing could be judged.
+    pub lack: Option<Lack>,
+}
+
+/// A stretch of sessions that lie around one value or, where it drifts, along one line.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Level {
+    /// Its sessions.
+    pub sessions: Range<usize>,
+    /// Where it begins, in the unit of the metric.
+    pub from: f64,
+    /// Where it ends: as it began, but for a drift.
+    pub to: f64,
+}
+
+/// Something that happened to a series.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// What it was.
+    pub kind: EventKind,
+    /// The first session after a change; the first of a drift.
+    pub at: usize,
+    /// The sessions of which one is the first after the change, 19 times in 20; those of a drift.
+    pub between: Range<usize>,
+    /// By how much it became worse, as a share of what it was before; negative is better.
+    pub effect: f64,
+    /// The value before it, in the unit of the metric.
+    pub before: f64,
+    /// The value after it.
+    pub after: f64,
+}
+
+/// What can happen to a series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EventKind {
+    /// It changed from one level to another.
+    Change,
+    /// It slid, and a line tells that better than steps do.
+    Drift,
+    /// Its newest sessions lie elsewhere, and are too few to be called a change.
+    Unconfirmed,
+}
+
+/// The two states between which a series goes to and fro.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct States {
+    /// Both values, with their shares.
+    pub modes: Modes,
+    /// How often it went from one to the other.
+    pub switches: usize,
+}
+
+/// Fewest sessions of a level: one bad day is no change.
+pub const FEWEST: usize = 3;
+
+/// Reads a track that is one of `family` which are judged together.
+#[must_use]
+pub fn course(track: &Track<'_>, family: usize) -> Course {
+    if let Some(course) = exact::follow(track) {
+        return course;
+    }
+    let (centres, logs) = match centres(track) {
+        Ok(known) => known,
+        Err(lack) => return Course { lack: Some(lack), ..Course::default() },
+    };
+    let margin = stats::median(&centres).map_or(0.0, |centre| track.margin.share_of(centre));
+    let alternating = states::states(&centres, margin);
+    let laid = match &alternating {
+        Some(states) => states::laid_over(&centres, &logs, states),
+        None => logs,
+    };
+    let alpha = ALPHA / family.max(1) as f64;
+    let scene = steps::Scene::of(&laid, track.session_sd, margin.ln_1p(), alpha);
+    let pieces = slope::pieces(&scene, &steps::changes(&scene));
+    let newest = pieces.last().and_then(|piece| steps::newest(&scene, piece));
+
+    let back = |log: f64| match track.better {
+        Better::Lower => log.exp(),
+        Better::Higher => (-log).exp(),
+    };
+    let level = |piece: &slope::Piece| Level {
+        sessions: piece.sessions.clone(),
+        from: back(piece.from),
+        to: back(piece.to),
+    };
+    let event = |kind, between: Range<usize>, at, before: f64, after: f64| Event {
+        kind,
+        at,
+        between,
+        effect: (after - before).exp_m1(),
+        before: back(before),
+        after: back(after),
+    };
+    let mut events = Vec::new();
+    for (place, piece) in pieces.iter().enumerate() {
+        let start = piece.sessions.start;
+        if let Some(before) = place.checked_sub(1).map(|before| &pieces[before]) {
+            // Where a drift meets a level, it went there by itself.
+            if (piece.from - before.to).abs() >= scene.theta {
+                let between =
+                    steps::between(&scene, before.sessions.start, start, piece.sessions.end);
+                events.push(event(EventKind::Change, between, start, before.to, piece.from));
+            }
+        }
+        if piece.drifts {
+            let between = piece.sessions.clone();
+            events.push(event(EventKind::Drift, between, start, piece.from, piece.to));
+        }
+    }
+    events.extend(newest.map(|newest| {
+        let between = newest.at..laid.len();
+        event(EventKind::Unconfirmed, between, newest.at, newest.before, newest.after)
+    }));
+
+    let last = pieces.last().map_or(0..0, |piece| piece.sessions.clone());
+    let states = alternating.or_else(|| {
+        let rounds: Vec<f64> =
+            track.sessions[last].iter().flat_map(|rounds| rounds.iter().copied()).collect();
+        states::states(&rounds, margin)
+    });
+    Course { levels: pieces.iter().map(level).collect(), events, states, lack: None }
+}
+
+/// The centre of each session in the unit of the metric, and its logarithm turned so that larger is
+/// worse.
+fn centres(track: &Track<'_>) -> Result<(Vec<f64>, Vec<f64>), Lack> {
+    let centres: Vec<f64> =
+        track.sessions.iter().filter_map(|rounds| stats::median(rounds)).collect();
+    if centres.len() < 2 * FEWEST || centres.len() < track.sessions.len() {
+        return Err(Lack::History { found: centres.len(), needs: 2 * FEWEST });
+    }
+    let logs = worse_upwards(&centres, track.better)?;
+    Ok((centres, logs))
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,378 @@
+//! A history: what changed, the worst that still holds first; then the series to which nothing happened.
+
+use maud::{Markup, PreEscaped, html};
+use windtunnel_ledger::course::{Event, EventKind};
+use windtunnel_ledger::metric::Metric;
+use windtunnel_ledger::verdict::Verdict;
+
+use super::verdicts::share;
+use super::{Section, better, counted, document};
+use crate::history::{Along, Cause, Census, Commit, History, Track, short};
+use crate::index::{Card, Kind, words};
+use crate::plot::spark;
+
+/// Points of a series that are listed one by one, the newest.
+const LISTED: usize = 40;
+
+/// The whole page.
+pub(crate) fn page(history: &History, plots: &[String]) -> Markup {
+    let ranked = history.ranked();
+    let drawn = plots.iter().map(Some).chain(std::iter::repeat(None));
+    let all: Vec<Row<'_>> = ranked.iter().copied().zip(drawn).collect();
+    let (found, quiet): (Vec<_>, Vec<_>) = all
+        .into_iter()
+        .partition(|(track, _)| track.foremost().is_some() || track.course.states.is_some());
+    let sections: Vec<Section> = [
+        (!found.is_empty()).then(|| Section {
+            anchor: "changes",
+            heading: "What changed",
+            body: html! { (explained(history)) (list(history, &found)) },
+        }),
+        (!quiet.is_empty()).then(|| Section {
+            anchor: "unchanged",
+            heading: "Where nothing was found",
+            body: html! {
+                details.passed open[found.is_empty()] {
+                    summary { (counted(quiet.len(), "row")) }
+                    (list(history, &quiet))
+                }
+            },
+        }),
+        unread(history),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let headline = headline(history);
+    let card = card(history);
+    document("Windtunnel · history", Some(&card), &headline, &sections)
+}
+
+/// One series, with its plot if that is on the page.
+type Row<'a> = (&'a Track, Option<&'a String>);
+
+fn card(history: &History) -> Card {
+    let census = history.census();
+    let ats = || history.builds.iter().map(|build| build.at.as_str());
+    let mut machines: Vec<&str> =
+        history.tracks.iter().map(|track| track.machine.as_str()).collect();
+    machines.sort_unstable();
+    machines.dedup();
+    let mut cases: Vec<&str> = history.tracks.iter().map(|track| track.case.as_str()).collect();
+    cases.sort_unstable();
+    cases.dedup();
+    Card {
+        kind: Kind::History,
+        headline: words(&summary(history).into_string()),
+        verdict: match census {
+            Census { worse: 1.., .. } => Some(Verdict::Regressed),
+            Census { unconfirmed: 1.., .. } => Some(Verdict::Inconclusive),
+            Census { better: 1.., .. } => Some(Verdict::Improved),
+            _ => None,
+        },
+        at: ats().max().unwrap_or_default().to_owned(),
+        subject: counted(history.builds.len(), "build"),
+        machine: machines.join(", "),
+        cases: cases.len(),
+    }
+}
+
+fn headline(history: &History) -> Markup {
+    let days = history.builds.iter().map(|build| build.at.get(..10).unwrap_or(&build.at));
+    let (first, last) = (days.clone().min(), days.max());
+    html! {
+        h1 { (summary(history)) }
+        p.lead {
+            (counted(history.builds.len(), "build")) " in " (counted(history.runs, "run"))
+            ", " (counted(history.records, "record"))
+            @if let Some((first, last)) = first.zip(last) {
+                ", " (first) @if first != last { " to " (last) }
+            }
+            ", along "
+            @match history.along {
+                Along::Own => "our own commits",
+                Along::Upstream => "the upstream's commits",
+            }
+            "."
+        }
+    }
+}
+
+/// What it comes to, in one sentence.
+fn summary(history: &History) -> Markup {
+    let Census { worse, unconfirmed, better, undone, states, lacking } = history.census();
+    let all = history.tracks.len();
+    html! {
+        @if worse > 0 {
+            span.worse { "▲ " (worse) " of " (all) " series " (are(worse)) " worse than before" }
+        } @else {
+            "= None of " (all) " series is worse than before"
+        }
+        @if unconfirmed > 0 { ", ? " (unconfirmed) " in the newest builds alone" }
+        @if better > 0 { ", " span.better { "▽\u{a0}" (better) "\u{a0}better" } }
+        @if undone > 0 { ", " (undone) " changed and changed back" }
+        @if states > 0 { ", " (states) " with two states" }
+        @if lacking > 0 { "; " (lacking) " too short to tell" }
+        "."
+    }
+}
+
+fn are(count: usize) -> &'static str {
+    if count == 1 { "is" } else { "are" }
+}
+
+fn explained(history: &History) -> Markup {
+    html! {
+        p.note {
+            "Every dot is a build, every line a level, every upright a change. Of a change, the commits are named of which one did it, 19 times in 20. "
+            (history.tracks.len()) " series were judged as one family: the chance that anything here changed by noise alone is 5 %."
+        }
+    }
+}
+
+const COLUMNS: [(&str, &str); 6] = [
+    ("series", "name"),
+    ("change", "word"),
+    ("before", "number"),
+    ("now", "number"),
+    ("course", "drawing"),
+    ("since", "since"),
+];
+
+fn list(history: &History, rows: &[Row<'_>]) -> Markup {
+    html! {
+        div.verdicts.courses {
+            div.row.heads aria-hidden="true" {
+                @for (name, kind) in COLUMNS { span.{ (kind) } data-key=(name) { (name) } }
+            }
+            @for (track, plot) in rows { (row(history, track, *plot)) }
+        }
+    }
+}
+
+fn row(history: &History, track: &Track, plot: Option<&String>) -> Markup {
+    let worse = track.foremost().map_or(0.0, |event| event.effect);
+    html! {
+        details.ruled data-worse=(format!("{worse:.4}")) {
+            summary.row { (cells(history, track)) }
+            div.evidence.whole {
+                @if let Some(plot) = plot {
+                    figure {
+                        figcaption.note { (track.series.label()) ", " (better(track.series.metric)) ", on " (track.machine) @if !track.variant.is_empty() { ", " (track.variant) } }
+                        (PreEscaped(plot))
+                    }
+                }
+                div { (events(track)) (states(track)) }
+                div.actions { (points(history, track)) }
+            }
+        }
+    }
+}
+
+fn cells(history: &History, track: &Track) -> Markup {
+    let metric = track.series.metric;
+    let event = track.foremost();
+    html! {
+        span.name {
+            strong { (track.series.label()) }
+            span.case { (track.case) @if !track.variant.is_empty() { " · " (track.variant) } }
+        }
+        span.word { (verdict(track)) }
+        span.number data-label="before" { @if let Some(event) = event { (metric.show(event.before)) } @else { "–" } }
+        span.number data-label="now" { (metric.show(track.now())) }
+        span.drawing data-label="course" { (spark(track)) }
+        span.since data-label="since" { @if let Some(event) = event { (since(history, track, event)) } @else { "–" } }
+    }
+}
+
+/// What happened, in two words.
+fn verdict(track: &Track) -> Markup {
+    let Some(event) = track.foremost() else {
+        return html! {
+            @if track.course.states.is_some() { "⇅ two states" }
+            @else if track.course.lack.is_some() { span.muted { "? too short" } }
+            @else { span.muted { "= steady" } }
+        };
+    };
+    let stands = track.stands(event);
+    html! {
+        @if stands {
+            span class=(class(event)) { (sign(event)) " " (share(event.effect.abs())) " " (direction(event)) }
+        } @else {
+            span.muted { "↺ was " (share(event.effect.abs())) " " (direction(event)) }
+        }
+        @match event.kind {
+            EventKind::Drift => span.muted { " (drift)" },
+            EventKind::Unconfirmed => span.muted { " (newest)" },
+            EventKind::Change => {},
+        }
+        @if track.course.events.len() > 1 { span.muted { ", " (counted(track.course.events.len() - 1, "other")) } }
+    }
+}
+
+/// What stands before an event, so that colour is never the only sign.
+pub(crate) fn sign(event: &Event) -> &'static str {
+    match (event.kind, event.effect > 0.0) {
+        (EventKind::Unconfirmed, _) => "?",
+        (_, true) => "▲",
+        (_, false) => "▽",
+    }
+}
+
+fn class(event: &Event) -> &'static str {
+    if event.effect > 0.0 { "worse" } else { "better" }
+}
+
+fn direction(event: &Event) -> &'static str {
+    if event.effect > 0.0 { "worse" } else { "better" }
+}
+
+/// When it began, as short as can be: the commit, or the build of which the rest is told inside.
+fn since(history: &History, track: &Track, event: &Event) -> Markup {
+    let place = track.course.events.iter().position(|other| other == event);
+    let cause = place.and_then(|place| track.causes.get(place));
+    let build = track.points.get(event.at).and_then(|point| history.builds.get(point.build));
+    html! {
+        @match cause.map(|cause| (&cause.commits[..], cause.hidden)) {
+            Some(([one], 0)) => { (named(one)) }
+            Some((several @ [_, ..], hidden)) => {
+                "one of " (several.len() + hidden) " commits until "
+                @if let Some(last) = several.last() { code { (short(&last.hash)) } }
+            }
+            _ => { @if let Some(build) = build { code { (build.name(history.along)) } } }
+        }
+        @if let Some(build) = build { span.muted.day { (build.at.get(..10).unwrap_or(&build.at)) } }
+    }
+}
+
+/// A commit with its pull request and subject.
+fn named(commit: &Commit) -> Markup {
+    let Commit { hash, subject, pr, link, pr_link, .. } = commit;
+    html! {
+        (linked(link.as_deref(), html! { code { (short(hash)) } }))
+        @if let Some(pr) = pr { " " (linked(pr_link.as_deref(), html! { "#" (pr) })) }
+        " " span.subject { (subject) }
+    }
+}
+
+fn linked(address: Option<&str>, words: Markup) -> Markup {
+    html! {
+        @match address {
+            Some(address) => a href=(address) rel="noreferrer" { (words) },
+            None => (words),
+        }
+    }
+}
+
+/// Every event of a series, with what may have caused it.
+fn events(track: &Track) -> Markup {
+    let causes = track.causes.iter().map(Some).chain(std::iter::repeat(None));
+    html! {
+        @if !track.course.events.is_empty() {
+            ol.events {
+                @for (event, cause) in track.course.events.iter().zip(causes) {
+                    li { (told(track, event)) @if let Some(cause) = cause { (caused(cause)) } }
+                }
+            }
+        }
+        @if let Some(lack) = track.course.lack { p.note { "To be judged it lacks " (lack) "." } }
+    }
+}
+
+fn told(track: &Track, event: &Event) -> Markup {
+    let metric = track.series.metric;
+    html! {
+        p {
+            span class=(class(event)) { (sign(event)) " " (share(event.effect.abs())) " " (direction(event)) }
+            ", from " (metric.show(event.before)) " to " (metric.show(event.after))
+            @match event.kind {
+                EventKind::Change => { @if !track.stands(event) { ", undone since" } }
+                EventKind::Drift => { ", in a slope over " (event.between.len()) " builds" }
+                EventKind::Unconfirmed => {
+                    ", in the newest " (counted(event.between.len(), "build")) " alone: more builds will tell whether it stays"
+                }
+            }
+            "."
+        }
+    }
+}
+
+fn caused(cause: &Cause) -> Markup {
+    let Cause { commits, hidden, note, settings } = cause;
+    html! {
+        @if let Some(note) = note { p.note { (note) "." } }
+        @if commits.len() + hidden > 1 { p.note { "One of " (commits.len() + hidden) " commits did it:" } }
+        @if !commits.is_empty() {
+            ul.commits {
+                @if *hidden > 0 { li.muted { (counted(*hidden, "older commit")) } }
+                @for commit in commits { li { (named(commit)) " " span.muted { (commit.date) } } }
+            }
+        }
+        @if !settings.is_empty() {
+            p { strong { "Not the same before and after: " } (settings.join("; ")) "." }
+        }
+    }
+}
+
+fn states(track: &Track) -> Markup {
+    let Some(states) = &track.course.states else { return html! {} };
+    let modes = &states.modes;
+    let metric = track.series.metric;
+    html! {
+        p {
+            "It has two states, " strong { (metric.show(modes.low.value)) } " in "
+            (percent(modes.low.share)) " of cases and " strong { (metric.show(modes.high.value)) }
+            " in the others, and went from one to the other " (states.switches) " times. "
+            span.muted { "They are laid over each other before changes are looked for." }
+        }
+    }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0} %", share * 100.0)
+}
+
+/// The newest points, number by number.
+fn points(history: &History, track: &Track) -> Markup {
+    let metric = track.series.metric;
+    let older = track.points.len().saturating_sub(LISTED);
+    html! {
+        details {
+            summary { "the " @if older > 0 { "newest " (LISTED) " of " } (counted(track.points.len(), "build")) ", number by number" }
+            div.wide {
+                table.numbers {
+                    thead { tr {
+                        th scope="col" { "measured" } th scope="col" { "commit" } th scope="col" { "upstream" }
+                        th.number scope="col" { "median" } th.number scope="col" { "rounds" } th scope="col" { "run" }
+                    } }
+                    tbody {
+                        @for point in track.points.iter().rev().take(LISTED) {
+                            @if let Some(build) = history.builds.get(point.build) {
+                                tr {
+                                    td { (build.at) }
+                                    td { code { (build.name(Along::Own)) } }
+                                    td { @if build.upstream.is_empty() { "–" } @else { code { (short(&build.upstream)) } } }
+                                    td.number { (shown(metric, point.median())) }
+                                    td.number { (point.rounds.len()) }
+                                    td { (build.run) }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn shown(metric: Metric, value: f64) -> String {
+    if value.is_finite() { metric.show(value) } else { "–".to_owned() }
+}
+
+fn unread(history: &History) -> Option<Section> {
+    let body = html! {
+        p.note { "None of the records of these files is on this page." }
+        ul.places { @for error in &history.unread { li { (error) } } }
+    };
+    (!history.unread.is_empty()).then_some(Section { anchor: "unread", heading: "Not read", body })
+}

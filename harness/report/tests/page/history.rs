@@ -1,0 +1,270 @@
+//! Pages of histories, made up and read by the ledger.
+
+use std::path::Path;
+
+use windtunnel_ledger::course::{Event, EventKind, Track as Question, course};
+use windtunnel_ledger::judge::Nature;
+use windtunnel_ledger::margin::Margin;
+use windtunnel_ledger::metric::Metric;
+use windtunnel_ledger::series::Series;
+use windtunnel_report::history::{Along, Build, Cause, Commit, History, Point, Track};
+use windtunnel_report::index::{Card, Kind};
+
+use crate::svgs;
+
+/// What a series did, by the place of its session among all.
+type Shape = fn(usize, usize) -> f64;
+
+/// A history of so many builds, in which everything happens that can.
+pub(crate) fn eventful(builds: usize) -> History {
+    let shapes: [(&str, &str, Metric, Shape); 8] = [
+        ("gate/decode", "batch=1,depth=1024", Metric::DecodeRate, |i, n| {
+            if i >= n * 2 / 3 { 37.6 } else { 41.0 }
+        }),
+        ("gate/prefill", "prompt=2048", Metric::TimeToFirstToken, |i, n| {
+            2.4e9 * (1.0 + 0.12 * i as f64 / n as f64)
+        }),
+        ("gate/serve", "arrival=closed,batch=8", Metric::SystemRate, |i, n| {
+            if i >= n / 2 { 131.0 } else { 112.0 }
+        }),
+        ("gate/load", "dtype=bf16", Metric::LoadTime, |i, n| {
+            if (n / 4..n / 2).contains(&i) { 2.3e9 } else { 1.9e9 }
+        }),
+        ("gate/decode", "batch=8,depth=128", Metric::InterToken, |i, _| {
+            if i * 7 % 10 < 3 { 34e6 } else { 25e6 }
+        }),
+        ("gate/decode", "batch=8,depth=128", Metric::DecodeRate, |i, n| {
+            if i + 2 >= n { 120.0 } else { 139.0 }
+        }),
+        ("gate/prefill", "prompt=128", Metric::PrefillRate, |_, _| 820.0),
+        ("nightly/embed", "batch=4", Metric::EmbedRate, |_, _| 5100.0),
+    ];
+    let tracks = shapes.into_iter().enumerate().map(|(place, (scenario, axes, metric, shape))| {
+        let count = if metric == Metric::EmbedRate { 4 } else { builds };
+        let value = |i: usize| {
+            let noise = ((i * 37 + place * 11) % 23) as f64 / 23.0 - 0.5;
+            shape(i, builds) * (1.0 + 0.012 * noise)
+        };
+        let point = |i: usize| Point {
+            build: i,
+            rounds: (0..3).map(|r| value(i) * (1.0 + 0.001 * f64::from(r))).collect(),
+        };
+        let points: Vec<Point> = (builds - count..builds).map(point).collect();
+        track(format!("{scenario}/qwen2.5-0.5b/{axes}"), metric, points)
+    });
+    History {
+        along: Along::Own,
+        builds: (0..builds).map(build).collect(),
+        tracks: tracks.collect(),
+        runs: builds,
+        records: builds * 24,
+        unread: Vec::new(),
+    }
+}
+
+fn build(place: usize) -> Build {
+    Build {
+        at: format!("2026-{:02}-{:02}T04:00:00Z", 1 + place / 28 % 12, 1 + place % 28),
+        run: format!("2026-run-{place}"),
+        subject: ".".into(),
+        commit: format!(
+            "{:016x}{place:024x}",
+            0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(place as u64 + 1)
+        ),
+        upstream: "2bcf0e9e3a0c688786cfa3142e2b18844a7f3447".into(),
+    }
+}
+
+fn commit(place: usize, subject: &str) -> Commit {
+    let hash = build(place).commit;
+    let web = "https://example.org/engine";
+    Commit {
+        link: Some(format!("{web}/commit/{hash}")),
+        pr_link: Some(format!("{web}/pull/{}", 100 + place)),
+        pr: Some(100 + place as u32),
+        date: build(place).at[..10].to_owned(),
+        subject: subject.into(),
+        hash,
+    }
+}
+
+fn track(case: String, metric: Metric, points: Vec<Point>) -> Track {
+    let question = Question {
+        better: metric.spec().better,
+        nature: Nature::Timed,
+        margin: Margin::new(0.03, 0.0).expect("a margin"),
+        session_sd: None,
+        sessions: points.iter().map(|point| &point.rounds[..]).collect(),
+    };
+    let course = course(&question, 8);
+    let cause = |event: &Event| match (event.kind, event.at % 2) {
+        (EventKind::Drift, _) => Cause {
+            note: Some("It slid from 9e3779b97 to 4c9d68531, by no single commit".into()),
+            ..Cause::default()
+        },
+        (_, 0) => Cause {
+            commits: vec![commit(
+                event.at,
+                "Read the weights of a layer when it is first asked for",
+            )],
+            ..Cause::default()
+        },
+        _ => Cause {
+            commits: (0..4)
+                .map(|more| commit(event.at + more, "Keep keys and values side by side"))
+                .collect(),
+            hidden: 3,
+            settings: vec!["rustc 1.94.0 → 1.95.0".into()],
+            ..Cause::default()
+        },
+    };
+    let causes = course.events.iter().map(cause).collect();
+    Track {
+        case,
+        series: Series::median(metric),
+        machine: "amd-epyc-7763-2c-23g-5d07ca".into(),
+        variant: String::new(),
+        points,
+        course,
+        causes,
+    }
+}
+
+/// A page of a history that must hold together whatever is on it.
+#[track_caller]
+fn page(name: &str, history: &History) -> String {
+    let page = windtunnel_report::render_history(history).expect("every page can be made");
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.html"));
+    std::fs::write(file, &page).expect("the target directory is writable");
+    assert_eq!(
+        page,
+        windtunnel_report::render_history(history).expect("again"),
+        "equal history, equal bytes"
+    );
+    for svg in svgs(&page) {
+        roxmltree::Document::parse(svg).unwrap_or_else(|error| panic!("{error} in {svg}"));
+    }
+    // A link is nothing that is fetched.
+    let foreign =
+        page.replace("xmlns=\"http://www.w3.org/2000/svg\"", "").replace("<a href=\"https:", "");
+    for reference in ["http:", "https:", "<link", "src=", "url(", "@import"] {
+        assert!(!foreign.contains(reference), "the page refers to something: {reference}");
+    }
+    assert_eq!(page.matches("<script").count(), 1, "the page's own");
+    page
+}
+
+#[test]
+fn what_changed_comes_first_the_worst_on_top_and_improvements_as_plainly() {
+    let page = page("history", &eventful(90));
+    let words: Vec<&str> = page
+        .split("<span class=\"word\">")
+        .skip(1)
+        .map(|rest| rest.split("</summary>").next().unwrap())
+        .collect();
+    let of = |place: usize| {
+        let text: String = words[place]
+            .split('<')
+            .map(|piece| piece.split_once('>').map_or(piece, |(_, text)| text))
+            .collect();
+        text.split("  ").next().unwrap().to_owned()
+    };
+    let told: Vec<String> = (0..words.len()).map(of).collect();
+    let begins = |place: usize, words: &str| assert!(told[place].starts_with(words), "{told:#?}");
+    begins(0, "▲ 11.8 % worse (drift)");
+    begins(1, "▲ 9.0 % worse");
+    begins(2, "? 15");
+    begins(3, "▽ 14.5 % better");
+    begins(4, "↺ was 2");
+    begins(5, "⇅ two states");
+    begins(6, "= steady");
+    let (_, heading) = page.split_once("<h1>").unwrap();
+    let (heading, _) = heading.split_once("</h1>").unwrap();
+    for words in [
+        "▲ 2 of 8 series are worse",
+        "? 1 in the newest builds alone",
+        "▽\u{a0}1\u{a0}better",
+        "1 changed and changed back",
+        "1 with two states",
+        "1 too short",
+    ] {
+        assert!(heading.contains(words), "{heading}");
+    }
+    assert!(
+        page.contains("Not the same before and after: </strong>rustc 1.94.0 → 1.95.0")
+            || page.contains("One of 7 commits")
+    );
+}
+
+#[test]
+fn a_page_tells_of_itself_for_the_list() {
+    let card = Card::of(&page("history-card", &eventful(90))).unwrap();
+    assert_eq!(
+        (card.kind, card.cases, card.machine.as_str()),
+        (Kind::History, 7, "amd-epyc-7763-2c-23g-5d07ca")
+    );
+    assert!(
+        card.headline.starts_with("▲ 2 of 8 series are worse than before"),
+        "{}",
+        card.headline
+    );
+}
+
+#[test]
+fn hostile_names_and_subjects_stay_text() {
+    let attack = "\"><script>alert(1)</script><img src=x onerror=alert(1)>'&\u{1}";
+    let mut history = eventful(90);
+    for track in &mut history.tracks {
+        track.case = attack.into();
+        track.machine = attack.into();
+        track.variant = attack.into();
+        for cause in &mut track.causes {
+            cause.note = Some(attack.into());
+            cause.settings = vec![attack.into()];
+            cause.commits.iter_mut().for_each(|commit| {
+                (commit.subject, commit.hash, commit.date) =
+                    (attack.into(), attack.into(), attack.into());
+            });
+        }
+    }
+    for build in &mut history.builds {
+        *build = Build {
+            at: attack.into(),
+            run: attack.into(),
+            subject: attack.into(),
+            commit: attack.into(),
+            upstream: attack.into(),
+        };
+    }
+    history.unread.push(attack.into());
+    let page = windtunnel_report::render_history(&history).unwrap();
+    assert_eq!(page.matches("<script").count(), 1, "the page's own");
+    assert!(!page.contains("<img") && !page.contains("=\"\">"), "an attribute was closed early");
+    for svg in svgs(&page) {
+        roxmltree::Document::parse(svg).unwrap();
+    }
+}
+
+#[test]
+fn an_empty_history_and_one_of_a_single_build_are_pages_too() {
+    let empty = page("history-empty", &History::default());
+    assert!(empty.contains("None of 0 series is worse than before"));
+    let mut one = eventful(90);
+    one.builds.truncate(1);
+    one.tracks =
+        vec![track("a".into(), Metric::DecodeRate, vec![Point { build: 0, rounds: vec![1.0] }])];
+    let one = page("history-one", &one);
+    assert!(one.contains("To be judged it lacks 6 sessions at least; there are 1."), "{one}");
+}
+
+#[test]
+fn a_long_history_of_many_series_stays_small() {
+    let mut history = eventful(2000);
+    let tracks = history.tracks.clone();
+    while history.tracks.len() < 400 {
+        history.tracks.extend(tracks.iter().cloned());
+    }
+    let page = windtunnel_report::render_history(&history).unwrap();
+    assert!(page.len() < 15 << 20, "{} MiB", page.len() >> 20);
+    assert_eq!(page.matches("<figure>").count(), 200);
+}
