@@ -1,12 +1,45 @@
 //! What a driver tells of its GPUs.
 
-use candle_core::Device;
+use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::result;
-use candle_core::cuda_backend::cudarc::driver::sys::CUdevice_attribute;
+use candle_core::cuda_backend::cudarc::driver::sys::{CUdevice_attribute, CUmemPool_attribute};
+use candle_core::{Device, Result};
 
 use super::{Capability, DeviceMemory};
 
 pub(crate) use super::kernels::{likeliest, prepare, store};
+
+/// The GPU of that `ordinal`, with one stream on which everything happens in the order in which it was
+/// asked for, by whatever thread: steps are computed on threads of a pool, and a stream for each of
+/// them would let a step begin before the one before has ended.
+///
+/// # Errors
+///
+/// When there is no such GPU, or it cannot be used.
+pub(crate) fn open(ordinal: usize) -> Result<Device> {
+    let opened = Device::new_cuda_with_stream(ordinal)?;
+    if let Device::Cuda(device) = &opened {
+        // SAFETY: events keep streams from overtaking each other where they share memory. Whatever
+        // is allocated here is used on this one stream alone, in the order of the calls.
+        unsafe { device.disable_event_tracking() };
+        keep_freed_memory(ordinal)?;
+    }
+    Ok(opened)
+}
+
+/// Lets the driver keep what is freed, for what is allocated next. Otherwise it gives it back to the
+/// system whenever somebody waits for the GPU, at the end of each step, and maps it anew in the next.
+fn keep_freed_memory(ordinal: usize) -> Result<()> {
+    let mut threshold = u64::MAX;
+    let attribute = CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+    let device = result::device::get(ordinal as i32).w()?;
+    // SAFETY: the GPU exists, since it was opened; its pool lives as long as the driver; and the
+    // driver reads a u64 where this attribute is set.
+    unsafe {
+        let pool = result::device::get_default_mem_pool(device).w()?;
+        result::mem_pool::set_attribute(pool, attribute, (&raw mut threshold).cast()).w()
+    }
+}
 
 /// The compute capability of `device`; none if it is no GPU, or its driver does not tell.
 pub(crate) fn capability(device: &Device) -> Option<Capability> {

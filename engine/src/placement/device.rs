@@ -7,7 +7,7 @@ use candle_core::{Device, utils};
 
 use super::PlacementError;
 use super::error::nearest;
-use crate::cuda::Fault;
+use crate::cuda::{Fault, driver};
 use crate::error::{Error, Result, Unsupported};
 
 /// The logical name of a device. All CPUs are one real device.
@@ -42,7 +42,7 @@ impl DeviceName {
                 remedy: "choose `cpu:0`, or build with `--features cuda`".into(),
             }
             .into()),
-            Self::Cuda(ordinal) => Device::new_cuda(ordinal).map_err(|cause| {
+            Self::Cuda(ordinal) => driver::open(ordinal).map_err(|cause| {
                 let fault = Fault::of(&Error::from(cause).to_string());
                 PlacementError::Unusable { device: self, fault }.into()
             }),
