@@ -13,7 +13,7 @@ import pathlib
 import sys
 
 SOURCE = pathlib.Path(__file__).parent.parent / "engine/src/cuda/kernels.cu"
-KERNELS = ["store_sixteen", "store_two", "likeliest"]
+KERNELS = ["store_sixteen", "store_two", "likeliest", "angles"]
 GENERATIONS = ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"]
 
 

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use windtunnel_engine::{
-    Choice, Dtype, Engine, EngineConfig, KvLayout, ModelSource, PrefixCache, QuantPlan, Request,
-    RequestId, Topology,
+    Choice, CudaGraphs, Dtype, Engine, EngineConfig, KvLayout, ModelSource, PrefixCache, QuantPlan,
+    Request, RequestId, Topology,
 };
 
 /// Tokens in the cache when measuring begins.
@@ -28,6 +28,7 @@ fn load(preset: &str, dtype: Dtype, quant: &str, batch: usize) -> Engine {
         kv: KvLayout::Contiguous,
         attention: Choice::Auto,
         prefix_cache: PrefixCache::Off,
+        cuda_graphs: CudaGraphs::On,
         kv_tokens: batch * length,
         max_step_tokens: batch * DEPTH,
         max_sequences: batch,

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use windtunnel_engine::{
-    Choice, Dtype, Engine, EngineConfig, ModelSource, PrefixCache, QuantPlan, Request, Topology,
+    Choice, CudaGraphs, Dtype, Engine, EngineConfig, ModelSource, PrefixCache, QuantPlan, Request,
+    Topology,
 };
 
 /// Sequences that decode.
@@ -31,6 +32,7 @@ fn load(step_tokens: usize) -> Engine {
         kv: "paged-32".parse().expect("a layout"),
         attention: Choice::Auto,
         prefix_cache: PrefixCache::Off,
+        cuda_graphs: CudaGraphs::On,
         kv_tokens: (DECODES + 1) * LENGTH,
         max_step_tokens: step_tokens,
         max_sequences: DECODES + 1,

@@ -12,8 +12,8 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use tracing::{debug_span, trace_span};
 use windtunnel_engine::telemetry::Stopwatch;
 use windtunnel_engine::{
-    Choice, Dtype, Engine, EngineConfig, Eos, KvLayout, ModelSource, PrefixCache, QuantPlan,
-    Request, Sampling, Stages, Stats, StepReport, Topology, Truncation,
+    Choice, CudaGraphs, Dtype, Engine, EngineConfig, Eos, KvLayout, ModelSource, PrefixCache,
+    QuantPlan, Request, Sampling, Stages, Stats, StepReport, Topology, Truncation,
 };
 
 /// Spans of what the layers of tiny-llama do: 19 a layer, 6 beside them.
@@ -31,6 +31,7 @@ fn step(c: &mut Criterion) {
         kv: KvLayout::Contiguous,
         attention: Choice::Auto,
         prefix_cache: PrefixCache::Off,
+        cuda_graphs: CudaGraphs::On,
         kv_tokens: LENGTH,
         max_step_tokens: LENGTH,
         max_sequences: 1,

@@ -41,6 +41,13 @@ pub trait Attention: Send + Sync {
         dtype: DType,
     ) -> Result<(), Unsupported>;
 
+    /// Whether its launches depend on nothing but shapes and what is on the device, where blocks have
+    /// `block` tokens: then they can be recorded and replayed on other numbers.
+    fn is_recordable(&self, block: usize) -> bool {
+        let _ = block;
+        false
+    }
+
     /// `q`: `[tokens, heads, dim]`, returned in the same shape and dtype. The keys and values of
     /// the same tokens are in `kv` already.
     ///

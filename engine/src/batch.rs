@@ -3,11 +3,11 @@
 //! Everything that a forward pass needs beside weights and cache is built here, once a step. No
 //! policy: who runs and for how many tokens was decided in [`scheduler`](crate::scheduler).
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 
 use crate::blocks::{Held, Pools};
-use crate::kv::{DeviceTables, Run, Table, Tables};
-use crate::placement::Placement;
+use crate::kv::{DeviceTables, Run, Table, TableShape, Tables};
+use crate::placement::{Placement, Spot};
 use crate::scheduler::Schedule;
 use crate::sequence::Sequence;
 
@@ -22,9 +22,31 @@ pub struct Batch {
     /// nothing has one.
     pub tables: Vec<Tables>,
     /// The same on each accelerator, by its index in the placement.
-    pub on_devices: Vec<(usize, Vec<DeviceTables>)>,
+    pub on_devices: Vec<(usize, OnDevice)>,
     /// The rows that a token is drawn from, ascending.
     pub drawn: Vec<u32>,
+}
+
+/// All numbers of a step that kernels of an accelerator read: they travel in one copy, out of which
+/// the tensors are cut.
+#[derive(Debug, Clone)]
+pub struct OnDevice {
+    /// The tokens, `[tokens]`, u32.
+    pub tokens: Tensor,
+    /// Where each stands, and below that how long its sequence is, `[2, tokens]`, u32.
+    pub positions: Tensor,
+    /// Where each sequence has its queries and keys, for each pool of the cache.
+    pub tables: Vec<DeviceTables>,
+    /// What they are cut out of, `[n]`, u32.
+    numbers: Tensor,
+    shape: StepShape,
+}
+
+/// All about a step but the numbers in it: what its launches depend on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct StepShape {
+    tokens: usize,
+    tables: Vec<TableShape>,
 }
 
 /// Where a token stands.
@@ -76,9 +98,7 @@ impl Batch {
                 drawn.push(tokens.len() as u32 - 1);
             }
         }
-        let tokens = Tensor::new(tokens, placement.first())?;
-        let on_devices = uploaded(&tables, placement)?;
-        Ok(Self { tokens, positions, tables, on_devices, drawn })
+        Self::brought(&tokens, positions, tables, drawn, placement)
     }
 
     /// Packs whole `sequences` for a pass that keeps nothing: token `n` of the pass is block `n`.
@@ -100,20 +120,105 @@ impl Batch {
             let length = sequence.len() as u32;
             (0..length).map(move |at| Position { at, length })
         };
-        Ok(Self {
-            tokens: Tensor::new(sequences.concat(), placement.first())?,
-            positions: sequences.iter().flat_map(positions).collect(),
-            on_devices: uploaded(&tables, placement)?,
-            tables,
-            drawn: Vec::new(),
-        })
+        let positions = sequences.iter().flat_map(positions).collect();
+        Self::brought(&sequences.concat(), positions, tables, Vec::new(), placement)
+    }
+
+    /// Brings all of it to the accelerators of `placement`. A CPU reads it as it is.
+    fn brought(
+        tokens: &[u32],
+        positions: Vec<Position>,
+        tables: Vec<Tables>,
+        drawn: Vec<u32>,
+        placement: &Placement,
+    ) -> Result<Self> {
+        let accelerators = placement.devices().enumerate().filter(|(_, device)| !device.is_cpu());
+        let brought =
+            |(index, device)| Ok((index, OnDevice::bring(tokens, &positions, &tables, device)?));
+        let on_devices = accelerators.map(brought).collect::<Result<Vec<_>>>()?;
+        let first = on_devices.iter().find(|(index, _)| *index == placement.index(Spot::Fixed));
+        let tokens = match first {
+            Some((_, there)) => there.tokens.clone(),
+            None => Tensor::new(tokens, placement.first())?,
+        };
+        Ok(Self { tokens, positions, tables, on_devices, drawn })
+    }
+
+    /// What the only device of `placement` has of this step, if that is an accelerator.
+    pub(crate) fn on_only_device(&self, placement: &Placement) -> Option<&OnDevice> {
+        match (&self.on_devices[..], placement.devices().count()) {
+            ([(_, there)], 1) => Some(there),
+            _ => None,
+        }
+    }
+
+    /// The same step, whose numbers kernels read in `there`.
+    pub(crate) fn reading(&self, there: OnDevice) -> Self {
+        Self {
+            tokens: there.tokens.clone(),
+            positions: self.positions.clone(),
+            tables: self.tables.clone(),
+            on_devices: vec![(0, there)],
+            drawn: self.drawn.clone(),
+        }
+    }
+
+    /// Whether every sequence of it is continued by one token, and every token is drawn from.
+    pub(crate) fn only_decodes(&self) -> bool {
+        let sequences = self.tables.first().map_or(&[][..], |tables| &tables.sequences);
+        sequences.iter().all(|table| table.queries == 1) && self.drawn.len() == sequences.len()
     }
 }
 
-/// `tables` on each accelerator of `placement`. A CPU reads them as they are.
-fn uploaded(tables: &[Tables], placement: &Placement) -> Result<Vec<(usize, Vec<DeviceTables>)>> {
-    let devices = placement.devices().enumerate().filter(|(_, device)| !device.is_cpu());
-    devices.map(|(index, device)| Ok((index, DeviceTables::upload(tables, device)?))).collect()
+impl OnDevice {
+    fn bring(
+        tokens: &[u32],
+        positions: &[Position],
+        tables: &[Tables],
+        device: &Device,
+    ) -> Result<Self> {
+        let mut numbers = tokens.to_vec();
+        numbers.extend(positions.iter().map(|position| position.at));
+        numbers.extend(positions.iter().map(|position| position.length));
+        let tables = tables.iter().map(|tables| TableShape::of(tables, &mut numbers)).collect();
+        let numbers = match numbers.len() {
+            // A tensor needs at least one.
+            0 => Tensor::zeros(1, DType::U32, device)?,
+            _ => Tensor::new(numbers, device)?,
+        };
+        Self::cut(StepShape { tokens: tokens.len(), tables }, numbers)
+    }
+
+    fn cut(shape: StepShape, numbers: Tensor) -> Result<Self> {
+        let StepShape { tokens, tables } = &shape;
+        let mut at = 3 * tokens;
+        Ok(Self {
+            tokens: numbers.narrow(0, 0, *tokens)?,
+            positions: numbers.narrow(0, *tokens, 2 * tokens)?.reshape((2, *tokens))?,
+            tables: tables
+                .iter()
+                .map(|shape| shape.cut(&numbers, &mut at))
+                .collect::<Result<_>>()?,
+            numbers,
+            shape,
+        })
+    }
+
+    /// All about the step but its numbers.
+    pub(crate) const fn shape(&self) -> &StepShape {
+        &self.shape
+    }
+
+    /// The same in memory of its own, where [`read`](Self::read) can change it.
+    pub(crate) fn own(&self) -> Result<Self> {
+        Self::cut(self.shape.clone(), self.numbers.copy()?)
+    }
+
+    /// Makes this the numbers of `other`, which has the same shape.
+    pub(crate) fn read(&self, other: &Self) -> Result<()> {
+        debug_assert_eq!(self.shape, other.shape, "the numbers of another shape");
+        self.numbers.slice_set(&other.numbers, 0, 0)
+    }
 }
 
 /// Cuts a sequence's new tokens where its blocks end.

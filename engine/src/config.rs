@@ -37,6 +37,8 @@ pub struct EngineConfig {
     /// Whether requests share the blocks of equal beginnings. Needs [`KvLayout::Paged`]: with one
     /// block a sequence there is nothing to share, and this has no effect.
     pub prefix_cache: PrefixCache,
+    /// Whether the launches of decodes are recorded. On a GPU alone: elsewhere it has no effect.
+    pub cuda_graphs: CudaGraphs,
     /// Capacity of the key-value cache in tokens, over all sequences. With
     /// [`KvLayout::Contiguous`] every sequence takes [`max_sequence_length`](crate::Engine::max_sequence_length)
     /// of them from the start. With [`KvLayout::Paged`], layers with a sliding window have room for
@@ -248,6 +250,21 @@ pub enum PrefixCache {
     /// Full blocks are kept after their sequence has ended, until the pool needs them.
     On,
     /// Every token of every prompt is computed.
+    Off,
+}
+
+/// Whether the launches of decodes are recorded on a GPU, as CUDA graphs.
+///
+/// Steps that only continue sequences launch the same kernels again and again, and to launch one takes
+/// the host longer than most of them take the GPU. Recorded are steps on one GPU whose attention is
+/// `cuda-flash` on a paged cache that it reads in place; a model whose host must know what a layer has
+/// computed, such as one of experts, is launched kernel by kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CudaGraphs {
+    /// A step of a shape that has come before is launched in one go.
+    On,
+    /// Every kernel is launched for itself.
     Off,
 }
 

@@ -11,6 +11,8 @@ use candle_core::DType;
 mod fault;
 
 #[cfg(feature = "cuda")]
+mod angles;
+#[cfg(feature = "cuda")]
 pub(crate) mod driver;
 #[cfg(not(feature = "cuda"))]
 #[path = "cuda/no_driver.rs"]
@@ -19,6 +21,8 @@ pub(crate) mod driver;
 mod kernels;
 #[cfg(any(feature = "cuda", test))]
 mod likeliest;
+#[cfg(feature = "cuda")]
+mod recording;
 
 pub use fault::Fault;
 

@@ -10,8 +10,8 @@ use tracing::debug_span;
 use tracing::field::Empty;
 
 use crate::attention::{Chosen, Heads, choose};
-use crate::batch::Batch;
-use crate::config::{EngineConfig, KvLayout, PrefixCache};
+use crate::batch::{Batch, OnDevice};
+use crate::config::{CudaGraphs, EngineConfig, KvLayout, PrefixCache};
 use crate::cpu::Numbers;
 use crate::cuda::driver;
 use crate::error::{Error, Result};
@@ -23,11 +23,15 @@ use crate::request::{Event, Request, RequestId};
 use crate::sampler::{Drawn, NoToken, Scratch};
 use crate::scheduler::{Grant, Limits, Schedule, Scheduler};
 use crate::telemetry::{
-    Demand, Footprint, Holding, LoadStages, Loaded, PoolStats, Stage, Stages, Stats, StepReport,
-    Stopwatch, note_wait, to_host, waits_during,
+    Footprint, Holding, LoadStages, Loaded, PoolStats, Stage, Stages, Stats, StepReport, Stopwatch,
+    note_wait, to_host, waits_during,
 };
 use crate::terms::{Accepted, Terms};
 use crate::weights::{self, Checkpoint, Formats, Outline, Tally};
+
+mod recordings;
+
+use recordings::{Passed, Recordings, attention_of, passed};
 
 /// A loaded model with its cache and its requests.
 pub struct Engine {
@@ -42,6 +46,8 @@ pub struct Engine {
     terms: Terms,
     holdings: Vec<Holding>,
     loaded: Loaded,
+    cuda_graphs: CudaGraphs,
+    recordings: Recordings,
     /// The last lack of memory.
     exhausted: Option<Exhausted>,
     /// How many requests were accepted.
@@ -134,6 +140,8 @@ impl Engine {
             terms,
             holdings,
             loaded,
+            cuda_graphs: config.cuda_graphs,
+            recordings: Recordings::default(),
             exhausted: None,
             requests: 0,
             stats: Stats::default(),
@@ -255,25 +263,42 @@ impl Engine {
         report.stages.batch = watch.lap();
 
         let observed = observer.is_some();
-        let observer = observer.map(|observer| {
+        let mut observer = observer.map(|observer| {
             observer.rows(&schedule.grants);
             observer as &mut dyn Observer
         });
-        let mut pass = Pass {
-            batch: &batch,
-            kv: Kv::Cached(&self.kv),
-            attention: &self.attention.backends,
-            heads: &self.heads,
-            placement: &self.placement,
-            transfers: Cell::default(),
-            observer,
+        let recordable = (!observed).then(|| self.recordable(&batch)).flatten();
+        let transfers = Cell::default();
+        let forward = |batch: &Batch| {
+            let mut pass = Pass {
+                batch,
+                kv: Kv::Cached(&self.kv),
+                attention: &self.attention.backends,
+                heads: &self.heads,
+                placement: &self.placement,
+                transfers: Cell::default(),
+                observer: match &mut observer {
+                    Some(observer) => Some(&mut **observer),
+                    None => None,
+                },
+            };
+            let logits = self.model.forward(&mut pass);
+            transfers.set(pass.transfers.get());
+            logits
         };
         let tokens = batch.positions.len();
-        let (logits, demand) = debug_span!("forward", tokens, attention = self.attention_name)
-            .in_scope(|| Demand::during(|| self.model.forward(&mut pass)));
-        report.transfers = pass.transfers.get();
-        report.demand = demand;
-        let logits = logits?;
+        let span = debug_span!("forward", tokens, attention = self.attention_name);
+        let passed = span.in_scope(|| match recordable {
+            Some(there) => {
+                let attention =
+                    attention_of(&batch, &self.heads, self.loaded.dtype.size_in_bytes());
+                self.recordings.forward(&batch, there, attention, forward)
+            }
+            None => passed(&batch, forward),
+        });
+        report.transfers = transfers.get();
+        let Passed { logits, demand, replayed } = passed?;
+        (report.demand, report.replayed) = (demand, replayed);
         let logits = match observed {
             true => logits.index_select(&Tensor::new(&batch.drawn[..], logits.device())?, 0)?,
             false => logits,
@@ -283,6 +308,19 @@ impl Engine {
         let drawn = Stage::Sample.of(|| self.sample(schedule, &logits));
         report.stages.sample = watch.lap();
         drawn
+    }
+
+    /// What the GPU has of `batch`, if what is launched for it can be launched again for later steps.
+    fn recordable<'a>(&self, batch: &'a Batch) -> Option<&'a OnDevice> {
+        let there = batch.on_only_device(&self.placement)?;
+        let block = self.scheduler.pools().block();
+        let recordable = self.cuda_graphs == CudaGraphs::On
+            && !self.recordings.are_refused()
+            && batch.only_decodes()
+            && self.attention.backends.iter().all(|backend| backend.is_recordable(block))
+            // Whoever asks where time goes wants to see the launches.
+            && !Stage::are_watched();
+        recordable.then_some(there)
     }
 
     /// One token for each grant that draws. `logits`: `[drawing grants, vocabulary]`. Of a GPU they are

@@ -20,6 +20,7 @@ use crate::placement::Placement;
 mod device_tables;
 
 pub use device_tables::DeviceTables;
+pub(crate) use device_tables::TableShape;
 
 /// Keys and values of every layer that keeps them.
 #[derive(Debug)]

@@ -60,7 +60,7 @@ pub mod text;
 pub mod text_client;
 pub mod weights;
 
-pub use config::{Choice, Dtype, EngineConfig, KvLayout, ModelSource, PrefixCache};
+pub use config::{Choice, CudaGraphs, Dtype, EngineConfig, KvLayout, ModelSource, PrefixCache};
 pub use embedding::{EmbedRequest, Embedder, EmbedderConfig, Embeddings, InputError, Overlong};
 pub use engine::{Engine, Step};
 pub use error::{Error, Result, Unsupported};

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use candle_core::{DType, Result, Tensor, bail};
 
 use crate::attention::{Attention, Heads};
-use crate::batch::Batch;
+use crate::batch::{Batch, OnDevice};
 use crate::kv::{DeviceTables, KvStore, KvView, Tables};
 use crate::placement::{Placement, Spot};
 use crate::telemetry::{Demand, Stage, Transfers, note_wait};
@@ -117,6 +117,12 @@ impl Pass<'_> {
     /// Where each packed token stands in its sequence.
     pub fn positions(&self) -> &[Position] {
         &self.batch.positions
+    }
+
+    /// The same on the first device, if that is an accelerator: where each token stands, and below that
+    /// how long its sequence is, `[2, tokens]`, u32.
+    pub fn positions_there(&self) -> Option<&Tensor> {
+        Some(&self.there(self.placement.index(Spot::Fixed))?.positions)
     }
 
     /// `x`, as the layer before left it, or for the first layer what belongs to none, on the device
@@ -245,8 +251,13 @@ impl Pass<'_> {
     /// The tables of `pool` on the device of layer `layer`, if that is an accelerator.
     fn on_device(&self, layer: usize, pool: usize) -> Option<&DeviceTables> {
         let device = self.placement.index(Spot::Layer(layer));
-        let (_, tables) = self.batch.on_devices.iter().find(|(known, _)| *known == device)?;
-        tables.get(pool)
+        self.there(device)?.tables.get(pool)
+    }
+
+    /// What the device of index `device` in the placement has of this step.
+    fn there(&self, device: usize) -> Option<&OnDevice> {
+        let (_, there) = self.batch.on_devices.iter().find(|(known, _)| *known == device)?;
+        Some(there)
     }
 
     /// The rows of `x`, as the last layer left it, whose logits are wanted: those that a token is

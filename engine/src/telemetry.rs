@@ -55,6 +55,8 @@ pub struct StepReport {
     pub demand: Demand,
     /// How often the host waited for an accelerator; never for a CPU.
     pub waits: u64,
+    /// Whether its launches were recorded before, and were asked for in one go.
+    pub replayed: bool,
     /// Name of the attention backend that computed on the first device; empty when nothing was computed.
     pub attention: &'static str,
 }
@@ -105,6 +107,8 @@ pub struct Stats {
     pub transfers: Transfers,
     /// How often the host waited for an accelerator.
     pub waits: u64,
+    /// Steps whose launches were recorded before, and were asked for in one go.
+    pub replayed: u64,
     /// Steps that computed prompts and nothing else.
     pub prefills: Effort,
     /// Steps that continued sequences and did nothing else.
@@ -142,6 +146,7 @@ impl Stats {
         self.transfers.count += report.transfers.count;
         self.transfers.bytes += report.transfers.bytes;
         self.waits += report.waits;
+        self.replayed += u64::from(report.replayed);
         let (effort, tokens) = match (report.prefilled, report.decoded) {
             (prefilled, 0) => (&mut self.prefills, prefilled),
             (0, decoded) => (&mut self.decodes, decoded),

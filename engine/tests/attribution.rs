@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use windtunnel_engine::models::MODELS;
 use windtunnel_engine::weights::presets;
 use windtunnel_engine::{
-    Account, Attribution, Choice, Dtype, EmbedRequest, Embedder, EmbedderConfig, Engine,
-    EngineConfig, ModelSource, Overlong, PrefixCache, QuantPlan, Request, Stage, Topology, Work,
+    Account, Attribution, Choice, CudaGraphs, Dtype, EmbedRequest, Embedder, EmbedderConfig,
+    Engine, EngineConfig, ModelSource, Overlong, PrefixCache, QuantPlan, Request, Stage, Topology,
+    Work,
 };
 
 /// What steps of every model have.
@@ -38,6 +39,7 @@ fn config(preset: &str) -> EngineConfig {
         kv: "paged-16".parse().unwrap(),
         attention: Choice::Auto,
         prefix_cache: PrefixCache::Off,
+        cuda_graphs: CudaGraphs::On,
         kv_tokens: 256,
         max_step_tokens: 64,
         max_sequences: 4,

@@ -9,8 +9,10 @@ use std::process::{Command, Stdio};
 
 /// What a GPU would be, and programs that read numbers from stdin, launch a kernel and print.
 const HOST: &str = r#"
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #define KERNEL static
 static struct { unsigned x, y, z; } gridDim, blockDim, blockIdx, threadIdx;
 static unsigned long long atomicMax(unsigned long long *at, unsigned long long value) {
@@ -59,9 +61,36 @@ static void choose(unsigned blocks, unsigned threads) {
     for (unsigned i = 0; i < rows; i++) printf("%llu ", best[i]);
 }
 
+static float real(void) {
+    unsigned bits = next();
+    float number;
+    memcpy(&number, &bits, sizeof(number));
+    return number;
+}
+
+/* tokens, half, border, the bits of the magnitude and of both frequencies, positions, lengths */
+static void turn(unsigned blocks, unsigned threads) {
+    unsigned tokens = next(), half = next(), border = next();
+    float magnitude = real();
+    Frequencies within = {{0}}, beyond = {{0}};
+    for (unsigned i = 0; i < half; i++) within.of[i] = real();
+    for (unsigned i = 0; i < half; i++) beyond.of[i] = real();
+    unsigned *positions = malloc(2 * tokens * sizeof(unsigned));
+    float *out = malloc(2 * tokens * half * sizeof(float));
+    for (unsigned i = 0; i < 2 * tokens; i++) positions[i] = next();
+    LAUNCH(blocks, 1, threads, angles(out, positions, tokens, half, border, magnitude, within, beyond));
+    for (unsigned i = 0; i < 2 * tokens * half; i++) {
+        unsigned bits;
+        memcpy(&bits, &out[i], sizeof(bits));
+        printf("%u ", bits);
+    }
+}
+
 int main(void) {
     unsigned kernel = next(), blocks = next(), threads = next();
-    if (kernel == 2) choose(blocks, threads); else store(kernel == 1, blocks, threads);
+    if (kernel == 3) turn(blocks, threads);
+    else if (kernel == 2) choose(blocks, threads);
+    else store(kernel == 1, blocks, threads);
     return 0;
 }
 "#;
@@ -86,6 +115,7 @@ impl Kernels {
             .arg(&host)
             .arg("-o")
             .arg(folder.path().join("kernels"))
+            .arg("-lm")
             .output()
             .expect("the C compiler that the README asks for");
         assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
@@ -176,5 +206,37 @@ fn the_likeliest_token_is_the_largest_logit_and_of_equals_the_lowest_id() {
             (!is_nothing).then_some(!(*best as u32))
         });
         assert_eq!(found.collect::<Vec<_>>(), expected, "{launch:?}");
+    }
+}
+
+#[test]
+fn angles_are_those_of_the_frequencies_for_the_length_of_each_sequence() {
+    let kernels = Kernels::compile();
+    let within = [1.0f32, 0.1, 1e-4];
+    let beyond = [0.5f32, 0.02, 3e-5];
+    let (border, magnitude) = (100, 1.25f32);
+    let positions = [0u32, 7, 99, 100, 131_071];
+    let lengths = [100u32, 101, 100, 8000, 131_072];
+    let angle = |token: usize, dim: usize| {
+        let frequency = if lengths[token] > border { beyond[dim] } else { within[dim] };
+        f64::from(positions[token]) * f64::from(frequency)
+    };
+    let all = (0..positions.len()).flat_map(|token| (0..3).map(move |dim| (token, dim)));
+    let expected = |f: fn(f64) -> f64| -> Vec<f32> {
+        let numbers = all.clone().map(|(token, dim)| f(angle(token, dim)) * f64::from(magnitude));
+        numbers.map(|number| number as f32).collect()
+    };
+    let expected = [expected(f64::cos), expected(f64::sin)].concat();
+    for launch in LAUNCHES {
+        let sizes = [positions.len() as u64, 3, u64::from(border)];
+        let numbers = std::iter::once(magnitude).chain(within).chain(beyond);
+        let input = sizes.into_iter().chain(numbers.map(|number| u64::from(number.to_bits())));
+        let input = input.chain(positions.into_iter().chain(lengths).map(u64::from));
+        let bits = kernels.run(3, launch, input);
+        let found: Vec<f32> = bits.into_iter().map(|bits| f32::from_bits(bits as u32)).collect();
+        assert_eq!(found.len(), expected.len(), "{launch:?}");
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!((found - expected).abs() <= 1e-6, "{found} instead of {expected}");
+        }
     }
 }

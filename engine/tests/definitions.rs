@@ -20,8 +20,8 @@ use windtunnel_engine::pass::{Observer, Place};
 use windtunnel_engine::scheduler::Grant;
 use windtunnel_engine::weights::{Preset, Random, Source};
 use windtunnel_engine::{
-    Choice, Dtype, Engine, EngineConfig, Eos, Event, ModelSource, PrefixCache, QuantPlan, Request,
-    Sampling, Topology, Truncation,
+    Choice, CudaGraphs, Dtype, Engine, EngineConfig, Eos, Event, ModelSource, PrefixCache,
+    QuantPlan, Request, Sampling, Topology, Truncation,
 };
 
 const SEED: u64 = 11;
@@ -455,6 +455,7 @@ fn engine(
         kv: "paged-16".parse().unwrap(),
         attention: Choice::Named(backend.into()),
         prefix_cache: PrefixCache::Off,
+        cuda_graphs: CudaGraphs::On,
         kv_tokens: 128,
         max_step_tokens: step_tokens,
         max_sequences: 1,

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 use serde_json::Value;
 use windtunnel_engine::{
-    Choice, Demand, Dtype, Engine, EngineConfig, ModelSource, PrefixCache, QuantPlan, Request,
-    Topology,
+    Choice, CudaGraphs, Demand, Dtype, Engine, EngineConfig, ModelSource, PrefixCache, QuantPlan,
+    Request, Topology,
 };
 
 const PROMPT: usize = 11;
@@ -102,6 +102,7 @@ fn measured(name: &str, quant: QuantPlan) -> (u64, Demand) {
         kv: "paged-16".parse().unwrap(),
         attention: Choice::Auto,
         prefix_cache: PrefixCache::Off,
+        cuda_graphs: CudaGraphs::On,
         kv_tokens: 64,
         max_step_tokens: 64,
         max_sequences: 1,

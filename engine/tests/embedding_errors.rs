@@ -9,8 +9,8 @@ use insta::assert_snapshot;
 use windtunnel_engine::embedding::Prompt;
 use windtunnel_engine::models::{EMBEDDERS, MODELS, Purpose};
 use windtunnel_engine::{
-    Choice, Dtype, EmbedRequest, Embedder, EmbedderConfig, Engine, EngineConfig, KvLayout,
-    ModelSource, Overlong, PrefixCache, QuantPlan, Topology,
+    Choice, CudaGraphs, Dtype, EmbedRequest, Embedder, EmbedderConfig, Engine, EngineConfig,
+    KvLayout, ModelSource, Overlong, PrefixCache, QuantPlan, Topology,
 };
 
 fn preset(name: &str) -> ModelSource {
@@ -46,6 +46,7 @@ fn engine_refuses(model: ModelSource) -> String {
         kv: KvLayout::Contiguous,
         attention: Choice::Auto,
         prefix_cache: PrefixCache::Off,
+        cuda_graphs: CudaGraphs::On,
         kv_tokens: 64,
         max_step_tokens: 64,
         max_sequences: 1,

@@ -13,8 +13,8 @@ use windtunnel_engine::attention::backends_for;
 use windtunnel_engine::models::MODELS;
 use windtunnel_engine::weights::presets;
 use windtunnel_engine::{
-    Choice, Dry, Dtype, Engine, EngineConfig, Eos, Event, Finish, ModelSource, PrefixCache,
-    QuantPlan, Request, RequestId, Sampling, Stats, Topology, Truncation,
+    Choice, CudaGraphs, Dry, Dtype, Engine, EngineConfig, Eos, Event, Finish, ModelSource,
+    PrefixCache, QuantPlan, Request, RequestId, Sampling, Stats, Topology, Truncation,
 };
 
 const BLOCK: usize = 16;
@@ -38,6 +38,7 @@ const PLAIN: Way = Way {
     backend: "cpu-flash",
     devices: "cpu:0",
     kv: "paged-16",
+    cuda_graphs: CudaGraphs::On,
     kv_tokens: 2048,
     step_tokens: 1024,
     sequences: LENGTHS.len(),
@@ -54,6 +55,7 @@ fn config(preset: &str, way: Way) -> EngineConfig {
         kv: way.kv.parse().unwrap(),
         attention: Choice::Named(way.backend.into()),
         prefix_cache: PrefixCache::Off,
+        cuda_graphs: CudaGraphs::On,
         kv_tokens: way.kv_tokens,
         max_step_tokens: way.step_tokens,
         max_sequences: way.sequences,

@@ -10,8 +10,8 @@ use insta::assert_snapshot;
 use windtunnel_engine::models::MODELS;
 use windtunnel_engine::weights::{embedder_presets, presets};
 use windtunnel_engine::{
-    Choice, Dry, Dtype, Engine, EngineConfig, Eos, Event, Finish, KvLayout, ModelSource,
-    PrefixCache, QuantPlan, Request, Sampling, Topology, Truncation, Usage,
+    Choice, CudaGraphs, Dry, Dtype, Engine, EngineConfig, Eos, Event, Finish, KvLayout,
+    ModelSource, PrefixCache, QuantPlan, Request, Sampling, Topology, Truncation, Usage,
 };
 
 fn config() -> EngineConfig {
@@ -24,6 +24,7 @@ fn config() -> EngineConfig {
         kv: KvLayout::Paged { block: NonZeroUsize::new(16).unwrap() },
         attention: Choice::Auto,
         prefix_cache: PrefixCache::Off,
+        cuda_graphs: CudaGraphs::On,
         kv_tokens: 64,
         max_step_tokens: 64,
         max_sequences: 4,

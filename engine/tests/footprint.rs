@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 use windtunnel_engine::weights::presets;
 use windtunnel_engine::{
-    Choice, Dtype, Engine, EngineConfig, Footprint, Holding, ModelSource, PrefixCache, QuantPlan,
-    Topology,
+    Choice, CudaGraphs, Dtype, Engine, EngineConfig, Footprint, Holding, ModelSource, PrefixCache,
+    QuantPlan, Topology,
 };
 
 /// The system's allocator, counting.
@@ -58,6 +58,7 @@ fn config(preset: &str, dtype: Dtype) -> EngineConfig {
         kv: "paged-16".parse().unwrap(),
         attention: Choice::Auto,
         prefix_cache: PrefixCache::Off,
+        cuda_graphs: CudaGraphs::On,
         kv_tokens: 4096,
         max_step_tokens: 64,
         max_sequences: 4,

@@ -14,7 +14,8 @@ use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
 use candle_core::{Device, Tensor};
 use windtunnel_engine::attention::backends_for;
 use windtunnel_engine::{
-    Choice, Dtype, Engine, EngineConfig, ModelSource, PrefixCache, QuantPlan, Topology, score,
+    Choice, CudaGraphs, Dtype, Engine, EngineConfig, ModelSource, PrefixCache, QuantPlan, Topology,
+    score,
 };
 
 /// Each file in floats, with the folder of its reference.
@@ -48,6 +49,7 @@ fn config(path: &Path) -> EngineConfig {
         kv: "paged-16".parse().unwrap(),
         attention: Choice::Auto,
         prefix_cache: PrefixCache::Off,
+        cuda_graphs: CudaGraphs::On,
         kv_tokens: 64,
         max_step_tokens: 7,
         max_sequences: 1,

@@ -11,7 +11,7 @@ use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
 use insta::assert_snapshot;
 use windtunnel_engine::{
-    Choice, Dtype, Engine, EngineConfig, ModelSource, PrefixCache, QuantPlan, Topology,
+    Choice, CudaGraphs, Dtype, Engine, EngineConfig, ModelSource, PrefixCache, QuantPlan, Topology,
 };
 
 fn fixture(name: &str) -> PathBuf {
@@ -29,6 +29,7 @@ fn refused(path: &Path) -> Option<String> {
         kv: "paged-16".parse().unwrap(),
         attention: Choice::Auto,
         prefix_cache: PrefixCache::Off,
+        cuda_graphs: CudaGraphs::On,
         kv_tokens: 64,
         max_step_tokens: 7,
         max_sequences: 1,

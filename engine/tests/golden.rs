@@ -16,8 +16,8 @@ use windtunnel_engine::engine::StepObserver;
 use windtunnel_engine::pass::{Observer, Place};
 use windtunnel_engine::scheduler::Grant;
 use windtunnel_engine::{
-    Choice, Dtype, Engine, EngineConfig, Event, KvLayout, ModelSource, PrefixCache, QuantPlan,
-    Request, RequestId, Topology,
+    Choice, CudaGraphs, Dtype, Engine, EngineConfig, Event, KvLayout, ModelSource, PrefixCache,
+    QuantPlan, Request, RequestId, Topology,
 };
 
 const LAYOUTS: &[&str] = &["contiguous", "paged-1", "paged-16", "paged-32"];
@@ -99,6 +99,7 @@ fn engine(golden: &Golden, setup: &Setup) -> Engine {
         kv: setup.kv.parse().unwrap(),
         attention: Choice::Named(setup.backend.into()),
         prefix_cache: PrefixCache::Off,
+        cuda_graphs: CudaGraphs::On,
         kv_tokens: 3 * 64,
         max_step_tokens: setup.step_tokens,
         max_sequences: 3,

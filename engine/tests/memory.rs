@@ -18,8 +18,8 @@ use windtunnel_engine::models::{MODELS, find};
 use windtunnel_engine::placement::Placement;
 use windtunnel_engine::weights::{Outline, Source, Tally, Weights};
 use windtunnel_engine::{
-    Choice, Dtype, Engine, EngineConfig, ModelSource, PrefixCache, Quant, QuantPlan, QuantType,
-    Topology,
+    Choice, CudaGraphs, Dtype, Engine, EngineConfig, ModelSource, PrefixCache, Quant, QuantPlan,
+    QuantType, Topology,
 };
 
 const CONFIG: &str = r#"{
@@ -94,6 +94,7 @@ fn overhead(folder: &TempDir, dtype: Dtype, quant: QuantPlan, before: u64) -> f6
         kv: "paged-16".parse().unwrap(),
         attention: Choice::Auto,
         prefix_cache: PrefixCache::Off,
+        cuda_graphs: CudaGraphs::On,
         kv_tokens: 64,
         max_step_tokens: 64,
         max_sequences: 1,

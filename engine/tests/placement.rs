@@ -6,8 +6,8 @@
 use insta::assert_snapshot;
 use windtunnel_engine::weights::presets;
 use windtunnel_engine::{
-    Choice, Dtype, Engine, EngineConfig, Error, Event, Footprint, ModelSource, PrefixCache,
-    QuantPlan, Request, Topology, Transfers,
+    Choice, CudaGraphs, Dtype, Engine, EngineConfig, Error, Event, Footprint, ModelSource,
+    PrefixCache, QuantPlan, Request, Topology, Transfers,
 };
 
 fn config(preset: &str, devices: &str) -> EngineConfig {
@@ -20,6 +20,7 @@ fn config(preset: &str, devices: &str) -> EngineConfig {
         kv: "paged-16".parse().unwrap(),
         attention: Choice::Auto,
         prefix_cache: PrefixCache::Off,
+        cuda_graphs: CudaGraphs::On,
         kv_tokens: 256,
         max_step_tokens: 64,
         max_sequences: 4,

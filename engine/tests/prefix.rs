@@ -12,8 +12,8 @@ use windtunnel_engine::attention::backends_for;
 use windtunnel_engine::models::MODELS;
 use windtunnel_engine::weights::presets;
 use windtunnel_engine::{
-    Choice, Dtype, Engine, EngineConfig, Eos, Event, Finish, ModelSource, PrefixCache, QuantPlan,
-    Request, RequestId, Sampling, Stats, Topology, Truncation,
+    Choice, CudaGraphs, Dtype, Engine, EngineConfig, Eos, Event, Finish, ModelSource, PrefixCache,
+    QuantPlan, Request, RequestId, Sampling, Stats, Topology, Truncation,
 };
 
 const BLOCK: usize = 16;
@@ -49,6 +49,7 @@ fn config(preset: &str, way: Way, kv: &str, prefix_cache: PrefixCache) -> Engine
         kv: kv.parse().unwrap(),
         attention: Choice::Named(way.backend.into()),
         prefix_cache,
+        cuda_graphs: CudaGraphs::On,
         kv_tokens: way.blocks * BLOCK,
         max_step_tokens: way.step_tokens,
         max_sequences: way.sequences,

@@ -17,8 +17,8 @@ use windtunnel_engine::placement::Placement;
 use windtunnel_engine::quant::Quantised;
 use windtunnel_engine::weights::{Random, Source, Tally, Weights};
 use windtunnel_engine::{
-    Choice, Dtype, Engine, EngineConfig, Event, Format, LayerQuant, ModelSource, PrefixCache,
-    Quant, QuantPlan, QuantType, Request, RequestId, Topology, score,
+    Choice, CudaGraphs, Dtype, Engine, EngineConfig, Event, Format, LayerQuant, ModelSource,
+    PrefixCache, Quant, QuantPlan, QuantType, Request, RequestId, Topology, score,
 };
 
 /// Families that differ in how their matrices are stored: apart, fused, as experts, tied.
@@ -122,6 +122,7 @@ fn engine_config(path: &Path, quant: QuantPlan) -> EngineConfig {
         kv: "paged-16".parse().unwrap(),
         attention: Choice::Auto,
         prefix_cache: PrefixCache::Off,
+        cuda_graphs: CudaGraphs::On,
         kv_tokens: 512,
         max_step_tokens: 64,
         max_sequences: 8,

@@ -6,8 +6,9 @@ use std::fs;
 use std::path::Path;
 
 use windtunnel_engine::{
-    Choice, DeviceName, Dtype, Engine, EngineConfig, Eos, Event, Finish, Footprint, KvLayout,
-    ModelSource, PrefixCache, QuantPlan, Request, RequestId, Sampling, Topology, Truncation, Usage,
+    Choice, CudaGraphs, DeviceName, Dtype, Engine, EngineConfig, Eos, Event, Finish, Footprint,
+    KvLayout, ModelSource, PrefixCache, QuantPlan, Request, RequestId, Sampling, Topology,
+    Truncation, Usage,
 };
 
 const CONTEXT: usize = 24;
@@ -22,6 +23,7 @@ fn config() -> EngineConfig {
         kv: KvLayout::Contiguous,
         attention: Choice::Auto,
         prefix_cache: PrefixCache::Off,
+        cuda_graphs: CudaGraphs::On,
         kv_tokens: 2 * CONTEXT,
         max_step_tokens: 64,
         max_sequences: 2,

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use windtunnel_engine::pass::Place;
 use windtunnel_engine::weights::presets;
 use windtunnel_engine::{
-    Choice, Dtype, Engine, EngineConfig, Eos, Error, KvLayout, ModelSource, PrefixCache, QuantPlan,
-    Request, Sampling, Topology, Truncation, score, score_at,
+    Choice, CudaGraphs, Dtype, Engine, EngineConfig, Eos, Error, KvLayout, ModelSource,
+    PrefixCache, QuantPlan, Request, Sampling, Topology, Truncation, score, score_at,
 };
 
 fn engine(preset: &str, step_tokens: usize) -> Engine {
@@ -21,6 +21,7 @@ fn engine(preset: &str, step_tokens: usize) -> Engine {
         kv: KvLayout::Paged { block: 16.try_into().unwrap() },
         attention: Choice::Auto,
         prefix_cache: PrefixCache::On,
+        cuda_graphs: CudaGraphs::On,
         kv_tokens: 64,
         max_step_tokens: step_tokens,
         max_sequences: 2,

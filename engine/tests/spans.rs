@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 use windtunnel_engine::{
-    Choice, Dtype, Engine, EngineConfig, Eos, ModelSource, PrefixCache, QuantPlan, Request,
-    Sampling, Stage, Topology, Truncation,
+    Choice, CudaGraphs, Dtype, Engine, EngineConfig, Eos, ModelSource, PrefixCache, QuantPlan,
+    Request, Sampling, Stage, Topology, Truncation,
 };
 
 static SPANS: Mutex<Vec<(Level, &'static str)>> = Mutex::new(Vec::new());
@@ -51,6 +51,7 @@ fn a_step_is_a_span_with_its_verbs_at_debug_level_and_what_layers_do_at_trace_le
         kv: "paged-16".parse().unwrap(),
         attention: Choice::Auto,
         prefix_cache: PrefixCache::On,
+        cuda_graphs: CudaGraphs::On,
         kv_tokens: 64,
         max_step_tokens: 64,
         max_sequences: 1,

@@ -11,8 +11,8 @@ use windtunnel_engine::attention::Mask;
 use windtunnel_engine::blocks::Reach;
 use windtunnel_engine::weights::{Preset, presets};
 use windtunnel_engine::{
-    Choice, Dtype, Engine, EngineConfig, Event, ModelSource, PoolStats, PrefixCache, QuantPlan,
-    Request, Topology,
+    Choice, CudaGraphs, Dtype, Engine, EngineConfig, Event, ModelSource, PoolStats, PrefixCache,
+    QuantPlan, Request, Topology,
 };
 
 const LONGEST: usize = 512;
@@ -30,6 +30,7 @@ fn config(model: ModelSource, kv: &str) -> EngineConfig {
         kv: kv.parse().unwrap(),
         attention: Choice::Auto,
         prefix_cache: PrefixCache::Off,
+        cuda_graphs: CudaGraphs::On,
         kv_tokens: SEQUENCES * LONGEST,
         max_step_tokens: STEP_TOKENS,
         max_sequences: SEQUENCES,

@@ -55,6 +55,11 @@ impl Attention for CudaFlash {
         }
     }
 
+    fn is_recordable(&self, block: usize) -> bool {
+        // Copies in order are made of tables that the host reads.
+        FlashKernels::LINKED.page(block)
+    }
+
     #[cfg(feature = "flash-attn")]
     fn attend(&self, q: &Tensor, kv: &KvView<'_>, mask: Mask) -> Result<Tensor> {
         launch::attend(q, kv, mask)

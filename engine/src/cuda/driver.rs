@@ -1,4 +1,6 @@
-//! What a driver tells of its GPUs.
+//! GPUs as their driver has them: how they are opened, and what it tells of them.
+
+use std::sync::{Mutex, PoisonError};
 
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::result;
@@ -7,7 +9,9 @@ use candle_core::{Device, Result};
 
 use super::{Capability, DeviceMemory};
 
+pub(crate) use super::angles::angles;
 pub(crate) use super::kernels::{likeliest, prepare, store};
+pub(crate) use super::recording::Recording;
 
 /// The GPU of that `ordinal`, with one stream on which everything happens in the order in which it was
 /// asked for, by whatever thread: steps are computed on threads of a pool, and a stream for each of
@@ -23,8 +27,19 @@ pub(crate) fn open(ordinal: usize) -> Result<Device> {
         // is allocated here is used on this one stream alone, in the order of the calls.
         unsafe { device.disable_event_tracking() };
         keep_freed_memory(ordinal)?;
+        OPENED.lock().unwrap_or_else(PoisonError::into_inner).push(opened.clone());
     }
     Ok(opened)
+}
+
+/// Every GPU that was opened.
+static OPENED: Mutex<Vec<Device>> = Mutex::new(Vec::new());
+
+/// Waits for every GPU that was opened. One that fails says so to those who use it.
+pub(crate) fn wait_for_all() {
+    for device in OPENED.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        let _ = device.synchronize();
+    }
 }
 
 /// Lets the driver keep what is freed, for what is allocated next. Otherwise it gives it back to the

@@ -60,3 +60,24 @@ KERNEL void likeliest(u64 *best, const unsigned *logits, unsigned vocabulary) {
         atomicMax(&best[blockIdx.y], own);
     }
 }
+
+/* Angle for each position of the dims that turn together, of heads of up to 512 numbers. */
+typedef struct { float of[256]; } Frequencies;
+
+/* Cosines of a step's angles, then as many sines, each a row of `half` for each token, times
+ * `magnitude`. `positions` are those of all tokens, and behind them how long the sequence of each is:
+ * those of more than `border` tokens have the frequencies `beyond`. In doubles: at position 100,000 an
+ * angle of a float is off by a hundredth. */
+KERNEL void angles(float *out, const unsigned *positions, unsigned tokens, unsigned half,
+                   unsigned border, double magnitude, Frequencies within, Frequencies beyond) {
+    unsigned all = tokens * half;
+    unsigned step = gridDim.x * blockDim.x;
+    for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < all; i += step) {
+        unsigned token = i / half;
+        float frequency =
+            positions[tokens + token] > border ? beyond.of[i % half] : within.of[i % half];
+        double angle = (double)positions[token] * (double)frequency;
+        out[i] = (float)(cos(angle) * magnitude);
+        out[all + i] = (float)(sin(angle) * magnitude);
+    }
+}

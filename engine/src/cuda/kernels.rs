@@ -14,7 +14,7 @@ use crate::sampler::NoToken;
 
 const SOURCE: &str = include_str!("kernels.cu");
 /// The name by which candle keeps the compiled kernels of a device.
-const MODULE: &str = "windtunnel";
+pub(super) const MODULE: &str = "windtunnel";
 /// Threads of a block.
 const THREADS: u32 = 256;
 /// Most blocks of a launch that goes through its numbers in turns.
@@ -33,7 +33,7 @@ pub(crate) fn prepare(device: &Device) -> Result<()> {
 }
 
 /// The kernels as the driver takes them.
-fn ptx() -> Result<&'static str> {
+pub(super) fn ptx() -> Result<&'static str> {
     static PTX: OnceLock<std::result::Result<String, String>> = OnceLock::new();
     let compiled = PTX.get_or_init(|| match compile_ptx(SOURCE) {
         Ok(ptx) => Ok(ptx.to_src()),
@@ -151,7 +151,7 @@ impl Store<'_> {
 }
 
 /// A launch whose threads go through `units` in turns.
-fn in_turns(units: u64) -> LaunchConfig {
+pub(super) fn in_turns(units: u64) -> LaunchConfig {
     let blocks = units.div_ceil(THREADS.into()).clamp(1, BLOCKS.into());
     LaunchConfig {
         grid_dim: (blocks as u32, 1, 1),

@@ -12,6 +12,9 @@ pub(crate) fn open(_: usize) -> Result<Device> {
     bail!("this build has no kernels for GPUs")
 }
 
+/// Waits for every GPU that was opened.
+pub(crate) const fn wait_for_all() {}
+
 /// The compute capability of `device`.
 pub(crate) const fn capability(_: &Device) -> Option<Capability> {
     None
@@ -40,4 +43,25 @@ pub(crate) fn store(_: &Tensor, _: &Tensor, _: &Tensor, _: &Tensor) -> Result<()
 /// The likeliest token of each row of logits.
 pub(crate) fn likeliest(_: &Tensor) -> Result<Vec<std::result::Result<u32, NoToken>>> {
     bail!("this build has no kernels for GPUs")
+}
+
+/// The angles of rotary embeddings.
+pub(crate) fn angles(_: &Tensor, _: [&[f32]; 2], _: u32, _: f32) -> Result<Tensor> {
+    bail!("this build has no kernels for GPUs")
+}
+
+/// A recording of launches, of which there can be none.
+#[derive(Debug)]
+pub(crate) enum Recording {}
+
+impl Recording {
+    /// Records what `launches` asks of a device.
+    pub(crate) fn of(_: &Device, _: impl FnMut() -> Result<()>) -> Result<Self> {
+        bail!("this build has no kernels for GPUs")
+    }
+
+    /// Asks for all of it again.
+    pub(crate) fn replay(&mut self) -> Result<()> {
+        match *self {}
+    }
 }

@@ -95,6 +95,7 @@ fn engine_of(step_tokens: usize, fault: Option<Fault>) -> Engine {
         kv: "paged-4".parse().unwrap(),
         attention: Choice::Auto,
         prefix_cache: PrefixCache::On,
+        cuda_graphs: CudaGraphs::On,
         kv_tokens: BLOCKS * BLOCK,
         max_step_tokens: step_tokens,
         max_sequences: 4,

@@ -21,7 +21,7 @@ pub struct DeviceTables {
     pub blocks: Tensor,
     /// Most queries of a sequence.
     pub most_queries: usize,
-    /// Most keys of a sequence that are present.
+    /// No sequence has more keys that are present.
     pub most_keys: usize,
     /// Slot of each key that is present, `[keys]`, u32; copied when a layer first asks for it.
     key_slots: OnceCell<Tensor>,
@@ -48,20 +48,21 @@ impl DeviceTables {
     /// When the device has no room.
     pub fn upload(tables: &[Tables], device: &Device) -> Result<Vec<Self>> {
         let mut numbers = Vec::new();
-        let layouts: Vec<_> =
-            tables.iter().map(|tables| Layout::of(tables, &mut numbers)).collect();
+        let shapes: Vec<_> =
+            tables.iter().map(|tables| TableShape::of(tables, &mut numbers)).collect();
         let numbers = match numbers.len() {
             // A tensor needs at least one.
             0 => Tensor::zeros(1, candle_core::DType::U32, device)?,
             _ => Tensor::new(numbers, device)?,
         };
-        layouts.iter().map(|layout| layout.cut(&numbers)).collect()
+        let mut at = 0;
+        shapes.iter().map(|shape| shape.cut(&numbers, &mut at)).collect()
     }
 }
 
-/// Where in the copied numbers the tables of a pool stand.
-struct Layout {
-    first: usize,
+/// All about the tables of a pool but the numbers in them: what launches of a step depend on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct TableShape {
     slots: usize,
     sequences: usize,
     most_blocks: usize,
@@ -69,42 +70,49 @@ struct Layout {
     most_keys: usize,
 }
 
-impl Layout {
+impl TableShape {
     /// Appends `tables` to `numbers`.
-    fn of(tables: &Tables, numbers: &mut Vec<u32>) -> Self {
-        let Tables { block: _, sequences, runs } = tables;
-        let first = numbers.len();
+    ///
+    /// Where every sequence has one query, there is room for as many blocks as the next power of two
+    /// says: as sequences grow, the shape of their steps changes a few times and not with each block.
+    pub(crate) fn of(tables: &Tables, numbers: &mut Vec<u32>) -> Self {
+        let Tables { block, sequences, runs } = tables;
+        let before = numbers.len();
         let slots = runs.iter().flat_map(|run| run.slot..run.slot + run.len);
         numbers.extend(slots.map(|slot| slot as u32));
-        let slots = numbers.len() - first;
+        let slots = numbers.len() - before;
 
         let present = |table: &Table| tables.present(table).len();
         let queries = numbers.extend_ends(sequences.iter().map(|table| table.queries));
         numbers.extend_ends(sequences.iter().map(present));
         debug_assert!(slots == 0 || slots == queries, "every token has a slot, or none has");
 
-        let most_blocks = sequences.iter().map(|table| table.blocks.len()).max().unwrap_or(0);
+        let mut most_blocks = sequences.iter().map(|table| table.blocks.len()).max().unwrap_or(0);
+        let mut most_keys = sequences.iter().map(present).max().unwrap_or(0);
+        if sequences.iter().all(|table| table.queries == 1) {
+            most_blocks = most_blocks.next_power_of_two();
+            most_keys = most_blocks * block;
+        }
         for table in sequences {
             let padding = most_blocks - table.blocks.len();
             numbers.extend(table.blocks.iter().copied().chain(std::iter::repeat_n(0, padding)));
         }
         Self {
-            first,
             slots,
             sequences: sequences.len(),
             most_blocks,
             most_queries: sequences.iter().map(|table| table.queries).max().unwrap_or(0),
-            most_keys: sequences.iter().map(present).max().unwrap_or(0),
+            most_keys,
         }
     }
 
-    /// The tables out of the copied `numbers`.
-    fn cut(&self, numbers: &Tensor) -> Result<DeviceTables> {
-        let Self { first, slots, sequences, most_blocks, most_queries, most_keys } = *self;
-        let mut at = first;
+    /// The tables out of the copied `numbers`, in which they stand from `at` on; then the next stand
+    /// there.
+    pub(crate) fn cut(&self, numbers: &Tensor, at: &mut usize) -> Result<DeviceTables> {
+        let Self { slots, sequences, most_blocks, most_queries, most_keys } = *self;
         let mut next = |len| {
-            let part = numbers.narrow(0, at, len);
-            at += len;
+            let part = numbers.narrow(0, *at, len);
+            *at += len;
             part
         };
         Ok(DeviceTables {
@@ -179,6 +187,27 @@ mod tests {
         assert_eq!(numbers(&second.key_ends), [0, 3, 7]);
         assert_eq!(second.blocks.to_vec2::<u32>().unwrap(), [[2, 4], [1, 5]]);
         assert_eq!((second.most_queries, second.most_keys), (3, 4));
+    }
+
+    #[test]
+    fn steps_of_decodes_have_one_shape_until_a_power_of_two_of_blocks_is_full() {
+        let decode = |row, keys: usize| {
+            let blocks = (0..keys.div_ceil(4) as u32).collect();
+            Table { row, queries: 1, keys, gone: 0, blocks }
+        };
+        let shape = |lengths: [usize; 2]| {
+            let [first, second] = lengths;
+            let sequences = vec![decode(0, first), decode(1, second)];
+            let mut numbers = Vec::new();
+            let tables = Tables { block: 4, sequences, runs: Vec::new() };
+            let shape = TableShape::of(&tables, &mut numbers);
+            let cut = shape.cut(&Tensor::new(numbers, &Device::Cpu).unwrap(), &mut 0).unwrap();
+            assert_eq!(cut.blocks.dims(), [2, shape.most_blocks]);
+            assert!(cut.most_keys >= first.max(second));
+            shape
+        };
+        assert_eq!(shape([17, 3]), shape([32, 20]));
+        assert_ne!(shape([32, 20]), shape([33, 20]));
     }
 
     #[test]

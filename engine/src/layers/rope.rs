@@ -4,6 +4,7 @@
 
 use candle_core::{D, DType, Device, Result as TensorResult, Tensor};
 
+use crate::cuda::driver;
 use crate::pass::{Pass, Position};
 use crate::placement::Spot;
 use crate::telemetry::Stage;
@@ -91,6 +92,19 @@ impl Rope {
         let tensor = |numbers| Tensor::from_vec(numbers, shape, device)?.to_dtype(dtype);
         Ok(Angles { cos: tensor(cos)?, sin: tensor(sin)?, pairing: self.pairing })
     }
+
+    /// The same at `positions` that are on a GPU, as [`positions_there`](Pass::positions_there) gives
+    /// them.
+    fn angles_there(&self, positions: &Tensor, dtype: DType) -> TensorResult<Angles> {
+        let (beyond, border) = match &self.long {
+            Some(long) => (&long.frequencies, long.border),
+            None => (&self.frequencies, u32::MAX),
+        };
+        let frequencies = [&self.frequencies[..], beyond];
+        let both =
+            driver::angles(positions, frequencies, border, self.magnitude)?.to_dtype(dtype)?;
+        Ok(Angles { cos: both.get(0)?, sin: both.get(1)?, pairing: self.pairing })
+    }
 }
 
 impl Angles {
@@ -158,8 +172,10 @@ impl Ropes {
     ///
     /// When they cannot be brought to the device.
     pub fn angles(&self, pass: &Pass<'_>, dtype: DType) -> TensorResult<StepAngles<'_>> {
-        let device = pass.tokens().device();
-        let angles = |rope: &Rope| rope.angles(pass.positions(), dtype, device);
+        let angles = |rope: &Rope| match pass.positions_there() {
+            Some(positions) => rope.angles_there(positions, dtype),
+            None => rope.angles(pass.positions(), dtype, pass.tokens().device()),
+        };
         let kinds =
             Stage::Rope.of(|| self.kinds.iter().map(angles).collect::<TensorResult<_>>())?;
         Ok(StepAngles { kinds, copies: Vec::new(), layers: &self.layers })

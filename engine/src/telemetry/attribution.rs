@@ -8,6 +8,10 @@
 //! A step begins on its caller's thread and computes on another one while the caller waits. The
 //! handing over is part of the step; spans on any third thread are not, because whatever works
 //! beside the thread that computes works for the stage that this one is in.
+//!
+//! A GPU works behind the host. So that its time, too, goes to the stage that asked for it, it is waited
+//! for whenever a stage begins or ends: steps take longer then than without anybody who looks on, and
+//! what is told of them are shares.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,6 +24,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
 use super::Stage;
+use crate::cuda::driver;
 
 /// Adds up the time of each stage. Clones share what they count.
 #[derive(Debug, Clone)]
@@ -253,6 +258,14 @@ impl Kind {
     }
 }
 
+/// Until they have done what was asked of them, if this is a boundary of a stage that asks.
+fn wait_for_gpus(span: Kind) {
+    match span {
+        Kind::Part(stage) if stage.is_of_texts() => {}
+        _ => driver::wait_for_all(),
+    }
+}
+
 /// Reads the counts that spans carry.
 impl<T> Visit for Laps<T> {
     fn record_u64(&mut self, field: &Field, count: u64) {
@@ -283,11 +296,13 @@ impl Subscriber for Attribution {
     }
 
     fn enter(&self, span: &Id) {
+        wait_for_gpus(Kind::of_id(span));
         let (thread, now) = (thread::current().id(), self.start.elapsed());
         self.laps().enter(Kind::of_id(span), thread, now);
     }
 
     fn exit(&self, span: &Id) {
+        wait_for_gpus(Kind::of_id(span));
         let (thread, now) = (thread::current().id(), self.start.elapsed());
         self.laps().exit(Kind::of_id(span), thread, now);
     }

@@ -46,6 +46,12 @@ impl Demand {
         (result, ASKED.replace(around))
     }
 
+    /// This but for `part` of it.
+    pub(crate) const fn less(self, part: Self) -> Self {
+        let Self { bytes, flops } = part;
+        Self { bytes: self.bytes.saturating_sub(bytes), flops: self.flops.saturating_sub(flops) }
+    }
+
     /// Of `rows` rows times a matrix of `numbers` numbers in `bytes` bytes.
     pub(crate) const fn of_product(rows: usize, numbers: usize, bytes: u64) -> Self {
         Self { bytes, flops: 2 * rows as u64 * numbers as u64 }

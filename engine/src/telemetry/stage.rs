@@ -110,6 +110,11 @@ impl Stage {
         self.span().in_scope(work)
     }
 
+    /// Whether somebody listens to what steps consist of.
+    pub(crate) fn are_watched() -> bool {
+        !Self::Linear.span().is_disabled()
+    }
+
     fn span(self) -> Span {
         match self {
             Self::Schedule => debug_span!("schedule"),

@@ -169,7 +169,7 @@ mod tests {
     use super::*;
     use std::num::NonZeroU32;
     use windtunnel_ledger::case::{
-        CaseId, Dtype, KvLayout, Lengths, Model, Placement, PrefixCache, Quant, Slo,
+        CaseId, CudaGraphs, Dtype, KvLayout, Lengths, Model, Placement, PrefixCache, Quant, Slo,
     };
     use windtunnel_ledger::unit::Tokens;
 
@@ -185,6 +185,7 @@ mod tests {
             attention: "auto".into(),
             step_tokens: Tokens(512),
             prefix_cache: PrefixCache::Off,
+            cuda_graphs: CudaGraphs::On,
             kv_share: NonZeroU32::new(100).unwrap(),
             warmup: 1,
             iterations: NonZeroU32::MIN,

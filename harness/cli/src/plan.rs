@@ -67,6 +67,7 @@ fn case(id: CaseId, scenario: &Scenario, model: &KnownModel, point: &Point) -> C
         attention: point.attention.clone(),
         step_tokens: Tokens(point.step_tokens.get().into()),
         prefix_cache: point.prefix_cache.0,
+        cuda_graphs: point.cuda_graphs.0,
         kv_share: point.kv_share,
         warmup,
         iterations,

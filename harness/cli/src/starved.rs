@@ -129,7 +129,7 @@ mod tests {
     use std::num::NonZeroU32;
 
     use windtunnel_ledger::case::{
-        CaseId, Dtype, KvLayout, Model, Placement, PrefixCache, Quant, Source, Workload,
+        CaseId, CudaGraphs, Dtype, KvLayout, Model, Placement, PrefixCache, Quant, Source, Workload,
     };
     use windtunnel_ledger::environment::{Environment, Machine};
     use windtunnel_ledger::record::{Conditions, Failure, Samples};
@@ -150,6 +150,7 @@ mod tests {
             attention: "auto".into(),
             step_tokens: Tokens(512),
             prefix_cache: PrefixCache::Off,
+            cuda_graphs: CudaGraphs::On,
             kv_share: NonZeroU32::MIN,
             warmup: 0,
             iterations: NonZeroU32::MIN,

@@ -54,6 +54,9 @@ pub struct Case {
     /// Whether requests share the blocks of prompts that begin alike.
     #[serde(default, skip_serializing_if = "PrefixCache::is_off")]
     pub prefix_cache: PrefixCache,
+    /// Whether the launches of decodes are recorded on a GPU and replayed.
+    #[serde(default, skip_serializing_if = "CudaGraphs::are_on")]
+    pub cuda_graphs: CudaGraphs,
     /// Size of the KV pool, in per cent of what all sequences need that run at once; never less than
     /// one of them needs.
     #[serde(default = "whole", skip_serializing_if = "is_whole")]
@@ -130,6 +133,47 @@ impl FromStr for PrefixCache {
             "off" => Ok(PrefixCache::Off),
             "on" => Ok(PrefixCache::On),
             _ => Err(NotOneOf { found: text.to_owned(), expected: "off, on" }),
+        }
+    }
+}
+
+/// Whether the launches of decodes are recorded on a GPU and replayed. On a CPU it means nothing.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum CudaGraphs {
+    /// Those of a step that is like an earlier one are asked for in one go.
+    #[default]
+    On,
+    /// Each kernel is launched for itself.
+    Off,
+}
+
+impl CudaGraphs {
+    /// For serde: what records did not say before there was a choice.
+    const fn are_on(&self) -> bool {
+        matches!(self, CudaGraphs::On)
+    }
+}
+
+impl fmt::Display for CudaGraphs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            CudaGraphs::On => "on",
+            CudaGraphs::Off => "off",
+        })
+    }
+}
+
+impl FromStr for CudaGraphs {
+    type Err = NotOneOf;
+
+    fn from_str(text: &str) -> Result<Self, NotOneOf> {
+        match text {
+            "on" => Ok(CudaGraphs::On),
+            "off" => Ok(CudaGraphs::Off),
+            _ => Err(NotOneOf { found: text.to_owned(), expected: "on, off" }),
         }
     }
 }
@@ -322,6 +366,7 @@ impl Case {
             attention,
             step_tokens,
             prefix_cache,
+            cuda_graphs,
             kv_share,
             warmup,
             iterations,
@@ -336,6 +381,9 @@ impl Case {
         }
         if !placement.is_default() {
             json.extend(serde_json::to_vec(placement).expect("a placement is plain data"));
+        }
+        if !cuda_graphs.are_on() {
+            json.extend_from_slice(b"cuda-graphs=off");
         }
         CaseHash(format!("{:032x}", xxh3_128(&json)))
     }
@@ -435,6 +483,7 @@ pub(crate) mod tests {
             attention: "auto".into(),
             step_tokens: Tokens(512),
             prefix_cache: PrefixCache::Off,
+            cuda_graphs: CudaGraphs::On,
             kv_share: WHOLE,
             warmup: 1,
             iterations: NonZeroU32::new(3).unwrap(),
@@ -473,6 +522,7 @@ pub(crate) mod tests {
             |case| case.attention = "naive".into(),
             |case| case.step_tokens = Tokens(64),
             |case| case.prefix_cache = PrefixCache::On,
+            |case| case.cuda_graphs = CudaGraphs::Off,
             |case| case.kv_share = NonZeroU32::MIN,
             |case| case.warmup = 0,
             |case| case.iterations = NonZeroU32::MIN,

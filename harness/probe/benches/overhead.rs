@@ -40,6 +40,7 @@ fn decode() -> Case {
         attention: "auto".into(),
         step_tokens: Tokens(512),
         prefix_cache: case::PrefixCache::Off,
+        cuda_graphs: case::CudaGraphs::On,
         kv_share: NonZeroU32::new(100).expect("100 is not 0"),
         warmup: 0,
         iterations: NonZeroU32::MIN,

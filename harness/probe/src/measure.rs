@@ -384,6 +384,7 @@ pub fn config(case: &Case, longest: Option<usize>) -> Result<EngineConfig> {
         attention: _,
         step_tokens,
         prefix_cache,
+        cuda_graphs,
         kv_share,
         warmup: _,
         iterations: _,
@@ -424,6 +425,10 @@ pub fn config(case: &Case, longest: Option<usize>) -> Result<EngineConfig> {
         prefix_cache: match prefix_cache {
             case::PrefixCache::Off => windtunnel_engine::PrefixCache::Off,
             case::PrefixCache::On => windtunnel_engine::PrefixCache::On,
+        },
+        cuda_graphs: match cuda_graphs {
+            case::CudaGraphs::On => windtunnel_engine::CudaGraphs::On,
+            case::CudaGraphs::Off => windtunnel_engine::CudaGraphs::Off,
         },
         kv_tokens: (pool / unit * unit).max(one),
         max_step_tokens: usize::try_from(step_tokens.0)

@@ -386,8 +386,8 @@ fn hidden_states_are_held_to_the_reference_where_it_has_them() {
 #[test]
 fn perplexity_is_that_of_every_token_from_the_window_that_knows_most() {
     use windtunnel_engine::{
-        Choice, Engine, EngineConfig, KvLayout as EngineKv, ModelSource, PrefixCache as Prefixes,
-        score,
+        Choice, CudaGraphs, Engine, EngineConfig, KvLayout as EngineKv, ModelSource,
+        PrefixCache as Prefixes, score,
     };
     let mut engine = Engine::load(&EngineConfig {
         model: ModelSource::Preset { name: "tiny-qwen3".into(), seed: 1 },
@@ -398,6 +398,7 @@ fn perplexity_is_that_of_every_token_from_the_window_that_knows_most() {
         kv: EngineKv::Contiguous,
         attention: Choice::Named("naive".into()),
         prefix_cache: Prefixes::Off,
+        cuda_graphs: CudaGraphs::On,
         kv_tokens: 64,
         max_step_tokens: 64,
         max_sequences: 1,

@@ -132,3 +132,35 @@ fn rotated(rope: &Rope, head: &[f32]) -> Vec<f32> {
     let x = Tensor::new(head, &Device::Cpu).unwrap().reshape((1, 1, head.len())).unwrap();
     angles.rotate(&x).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
+
+/// With a GPU: `cargo test --workspace --features windtunnel-engine/cuda -- --ignored on_a_gpu`.
+#[cfg(feature = "cuda")]
+#[test]
+#[ignore = "needs a GPU"]
+fn angles_on_a_gpu_are_those_that_the_host_computes() {
+    let device = crate::cuda::driver::open(0).expect("a GPU");
+    let (_, cases) = cases();
+    let mut compared = 0;
+    for case in cases {
+        let dim = case["head_dim"].as_u64().unwrap() as usize;
+        let Ok(rope) = Rope::from_config(&spellings(&case)[0], dim, 1.0) else { continue };
+        for length in [1, 100, 200_000] {
+            let at = [0u32, 1, 77, 4095, 100_000];
+            let positions = at.map(|at| Position { at, length });
+            let there = Tensor::new(&[at, [length; 5]], &device).unwrap();
+            let host = rope.angles(&positions, DType::F32, &Device::Cpu).unwrap();
+            let gpu = rope.angles_there(&there, DType::F32).unwrap();
+            for (host, gpu) in [(host.cos, gpu.cos), (host.sin, gpu.sin)] {
+                let numbers =
+                    |x: Tensor| -> Vec<f32> { x.flatten_all().unwrap().to_vec1().unwrap() };
+                let (host, gpu) = (numbers(host), numbers(gpu));
+                assert_eq!(host.len(), gpu.len());
+                compared += host.len();
+                for (host, gpu) in host.iter().zip(&gpu) {
+                    assert!((host - gpu).abs() <= 1e-6, "{case}: {gpu} instead of {host}");
+                }
+            }
+        }
+    }
+    assert!(compared > 0);
+}

@@ -12,7 +12,7 @@ use std::ops::Range;
 use serde::Deserialize;
 use toml::Spanned;
 use windtunnel_ledger::case::{
-    Against, Arrival, DeviceMap, Dtype, KvLayout, Lengths, PrefixCache, Quant, Workload,
+    Against, Arrival, CudaGraphs, DeviceMap, Dtype, KvLayout, Lengths, PrefixCache, Quant, Workload,
 };
 
 use super::ScenarioError;
@@ -85,6 +85,7 @@ axes! {
     "attention"    attention: String          => ALL;
     "step-tokens"  step_tokens: NonZeroU32    => ALL;
     "prefix-cache" prefix_cache: Typed<PrefixCache> => &["serve", "soak"];
+    "cuda-graphs"  cuda_graphs: Typed<CudaGraphs> => CACHED;
     "kv-share"     kv_share: NonZeroU32       => &["serve", "soak"];
     "arrival"      arrival: Typed<Arrival>    => &["serve"];
     "shared"       shared: Typed<PerCent>     => &["serve", "soak"];

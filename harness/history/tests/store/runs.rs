@@ -5,7 +5,8 @@ use std::num::NonZeroU32;
 use std::path::Path;
 
 use windtunnel_ledger::case::{
-    Case, CaseId, Dtype, KvLayout, Model, Placement, PrefixCache, Quant, Source, Workload,
+    Case, CaseId, CudaGraphs, Dtype, KvLayout, Model, Placement, PrefixCache, Quant, Source,
+    Workload,
 };
 use windtunnel_ledger::environment::{Environment, Machine};
 use windtunnel_ledger::metric::Metric;
@@ -81,6 +82,7 @@ pub(crate) fn record(
             attention: "auto".into(),
             step_tokens: Tokens(512),
             prefix_cache: PrefixCache::Off,
+            cuda_graphs: CudaGraphs::On,
             kv_share: NonZeroU32::new(100).expect("100 is not 0"),
             warmup: 1,
             iterations: NonZeroU32::MIN,

@@ -9,8 +9,10 @@ impl Case {
     #[must_use]
     pub fn outgrows(&self, other: &Case) -> bool {
         let kind = |case: &Case| {
-            let Case { model, dtype, quant, kv, placement, attention, prefix_cache, .. } = case;
-            let engine = (model.clone(), *dtype, *quant, *kv, attention.clone(), *prefix_cache);
+            let Case { model, dtype, quant, kv, placement, attention, .. } = case;
+            let Case { prefix_cache, cuda_graphs, .. } = case;
+            let switches = (*prefix_cache, *cuda_graphs);
+            let engine = (model.clone(), *dtype, *quant, *kv, attention.clone(), switches);
             (case.scenario().to_owned(), engine, placement.clone())
         };
         let (own, others) = (self.workload.family(), other.workload.family());

@@ -56,6 +56,7 @@ fn facts(view: &CaseView<'_>) -> Vec<Fact> {
         attention,
         step_tokens,
         prefix_cache,
+        cuda_graphs,
         kv_share,
         warmup,
         iterations,
@@ -123,6 +124,9 @@ fn facts(view: &CaseView<'_>) -> Vec<Fact> {
             ("prefix cache", prefix_cache.to_string()),
             ("KV share", format!("{kv_share} %")),
         ]);
+    }
+    if placement.devices.as_str().contains("cuda") {
+        facts.push(("CUDA graphs", cuda_graphs.to_string()));
     }
     // `auto` says what was asked; the backend that ran says what was measured.
     let ran = view.results.iter().find_map(|result| result.summary.attention.as_deref());
