@@ -1,12 +1,13 @@
 //! What flash attention on a GPU takes, on the shapes of `tools/time_torch_attention.py`.
 //!
 //! `cargo bench -p windtunnel-engine --features flash-attn --bench cuda_attention`. Both print the
-//! same rows; here the keys lie in blocks of 32 tokens. A row is the median of many launches, each of
-//! which is waited for, so that it has what a launch costs the host in it: of short ones, most.
+//! same rows; here the keys lie in blocks of 32 tokens. A row is the median of many launches, by the
+//! GPU's own clock, with what it takes to allocate the outcome.
 
-use std::time::Instant;
-
+use candle_core::cuda_backend::WrapErr;
+use candle_core::cuda_backend::cudarc::driver::sys::CUevent_flags;
 use candle_core::{DType, Device, Result, Tensor};
+use windtunnel_engine::DeviceName;
 use windtunnel_engine::attention::{Attention, CudaFlash, Heads, Mask};
 use windtunnel_engine::kv::{DeviceTables, KvView, Table, Tables};
 
@@ -21,7 +22,7 @@ const WARM_UP: usize = 5;
 
 #[expect(clippy::print_stdout, reason = "this is what a bench is for")]
 fn main() {
-    let device = match Device::new_cuda(0) {
+    let device = match DeviceName::Cuda(0).open() {
         Ok(device) => device,
         Err(error) => return println!("skipped: there is no GPU to time ({error})"),
     };
@@ -76,14 +77,15 @@ fn microseconds(
         tables: &tables,
         on_device: on_device.first(),
     };
+    let stream = device.as_cuda_device()?.cuda_stream();
+    let now = || stream.record_event(Some(CUevent_flags::CU_EVENT_DEFAULT)).w();
     let mut times = Vec::with_capacity(LAUNCHES);
     for launch in 0..WARM_UP + LAUNCHES {
-        device.synchronize()?;
-        let start = Instant::now();
+        let start = now()?;
         let out = CudaFlash.attend(&q, &view, Mask::Causal)?;
-        device.synchronize()?;
+        let end = now()?;
         if launch >= WARM_UP {
-            times.push(start.elapsed().as_secs_f64() * 1e6);
+            times.push(f64::from(start.elapsed_ms(&end).w()?) * 1e3);
         }
         drop(out);
     }

@@ -12,8 +12,8 @@ use std::process::{Command, Output, Stdio};
 use windtunnel_engine::models::{EMBEDDERS, MODELS};
 use windtunnel_engine::weights::{Preset, presets};
 use windtunnel_ledger::case::{
-    Against, Arrival, Case, CaseId, DeviceMap, Dtype, Files, KvLayout, Lengths, Model, Placement,
-    PrefixCache, Quant, Slo, Snapshot, Source, Tolerance, Topology, Workload,
+    Against, Arrival, Case, CaseId, CudaGraphs, DeviceMap, Dtype, Files, KvLayout, Lengths, Model,
+    Placement, PrefixCache, Quant, Slo, Snapshot, Source, Tolerance, Topology, Workload,
 };
 use windtunnel_ledger::counter::Counter;
 use windtunnel_ledger::holding::Held;
@@ -35,6 +35,7 @@ fn case(workload: Workload) -> Case {
         attention: "auto".into(),
         step_tokens: Tokens(32),
         prefix_cache: PrefixCache::Off,
+        cuda_graphs: CudaGraphs::On,
         kv_share: NonZeroU32::new(100).unwrap(),
         warmup: 1,
         iterations: NonZeroU32::new(2).unwrap(),
