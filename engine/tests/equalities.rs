@@ -38,7 +38,6 @@ const PLAIN: Way = Way {
     backend: "cpu-flash",
     devices: "cpu:0",
     kv: "paged-16",
-    cuda_graphs: CudaGraphs::On,
     kv_tokens: 2048,
     step_tokens: 1024,
     sequences: LENGTHS.len(),
