@@ -3,8 +3,9 @@
 # of Python wheels: `ci/cuda-toolkit.sh DIR`, then `. DIR/env.sh` and `cargo build --release --package
 # windtunnel-probe --features cuda`. It needs no root, a C compiler, and pip; it fetches about 150 MB.
 #
-# The probe that comes of it runs on a machine with a GPU and the libraries of CUDA 13. CUDA stays at
-# 13.0 here: a driver loads no kernel that was made for a later one than its own.
+# The probe that comes of it runs on a machine with a GPU and the libraries of CUDA 13. Without, it starts
+# with `lib/stubs` and `lib` of DIR/wheels/nvidia/cu13 in LD_LIBRARY_PATH, and says what is missing. CUDA
+# stays at 13.0 here: a driver loads no kernel that was made for a later one than its own.
 set -euo pipefail
 folder=${1:?usage: ci/cuda-toolkit.sh DIR}
 mkdir -p "$folder"
@@ -23,15 +24,17 @@ pip install --no-compile --only-binary=:all: --upgrade --target "$wheels" \
 ln -sfn lib "$cuda/lib64"
 ln -sfn libcudart.so.13 "$cuda/lib/libcudart.so"
 
-# Libraries that are there to be linked to: every function that cudarc may call, doing nothing.
+# Libraries that are there to be linked to: every function that cudarc may call, which does nothing and
+# says, as those of NVIDIA do, that this library is a stub.
 cargo fetch --locked --quiet
 bindings=$(ls -d "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/cudarc-0.19.*/src | tail -n 1)
 mkdir -p "$cuda/lib/stubs"
 while read -r library module version; do
     grep -ohE '^ +fn (cu|nvrtc|curand|cublas)[A-Za-z0-9_]+' "$bindings/$module/sys/mod.rs" |
-        sort -u | sed -E 's/^ +fn (.*)/void \1(void) {}/' |
+        sort -u | sed -E 's/^ +fn (.*)/int \1(void) { return 34; }/' |
         cc -shared -fPIC -w "-Wl,-soname,lib$library.so.$version" \
             -o "$cuda/lib/stubs/lib$library.so" -x c -
+    ln -sfn "lib$library.so" "$cuda/lib/stubs/lib$library.so.$version"
 done <<'LIBRARIES'
 cuda driver 1
 nvrtc nvrtc 13
