@@ -331,6 +331,10 @@ impl Engine {
         logits: &Tensor,
     ) -> Result<Vec<Result<Drawn, NoToken>>> {
         let drawing = schedule.grants.iter().filter(|grant| grant.draws);
+        // A chunk of a prompt: the device goes on while the next one is prepared.
+        if drawing.clone().next().is_none() {
+            return Ok(Vec::new());
+        }
         let is_likeliest =
             |grant: &Grant| self.scheduler.running()[grant.sequence].sampler.takes_the_likeliest();
         if logits.device().is_cuda() && drawing.clone().all(is_likeliest) {

@@ -261,7 +261,8 @@ impl Pass<'_> {
     }
 
     /// The rows of `x`, as the last layer left it, whose logits are wanted: those that a token is
-    /// drawn from, or all of them when somebody looks on. On the first device.
+    /// drawn from, or all of them when somebody looks on. On the first device. An accelerator, which
+    /// refuses to do nothing, gets one row where none is wanted; nobody reads its logits.
     ///
     /// # Errors
     ///
@@ -270,6 +271,9 @@ impl Pass<'_> {
         let x = self.home(x)?;
         if self.observer.is_some() || self.batch.drawn.len() == x.dim(0)? {
             return Ok(x);
+        }
+        if self.batch.drawn.is_empty() && !x.device().is_cpu() {
+            return x.narrow(0, 0, 1);
         }
         Stage::Head.of(|| x.index_select(&Tensor::new(&self.batch.drawn[..], x.device())?, 0))
     }

@@ -18,20 +18,21 @@ fn config(preset: &str, device: &str, cuda_graphs: CudaGraphs) -> EngineConfig {
         prefix_cache: PrefixCache::Off,
         cuda_graphs,
         kv_tokens: 2048,
-        max_step_tokens: 256,
+        max_step_tokens: 64,
         max_sequences: 4,
         max_sequence_length: Some(512),
     }
 }
 
-/// Answers three requests of different lengths, and returns the tokens of each and what the engine
-/// counted.
+/// Answers four requests of different lengths, one of which takes several steps before it draws, and
+/// returns the tokens of each and what the engine counted.
 fn answers(config: &EngineConfig) -> (Vec<Vec<u32>>, Stats) {
     let mut engine = Engine::load(config).unwrap();
-    for (prompt, new) in [(3, 90), (40, 60), (33, 70)] {
-        engine.submit(Request::exactly((0..prompt).collect(), new)).unwrap();
+    for (prompt, new) in [(3, 90), (40, 60), (33, 70), (200, 50)] {
+        let prompt = (0..prompt).map(|at| at % 100).collect();
+        engine.submit(Request::exactly(prompt, new)).unwrap();
     }
-    let mut told = vec![Vec::new(); 3];
+    let mut told = vec![Vec::new(); 4];
     while !engine.is_idle() {
         for event in engine.step().events {
             if let Event::Token { request, token, .. } = event {
