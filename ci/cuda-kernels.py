@@ -12,9 +12,21 @@ import ctypes
 import pathlib
 import sys
 
-SOURCE = pathlib.Path(__file__).parent.parent / "engine/src/cuda/kernels.cu"
-KERNELS = ["store_sixteen", "store_two", "likeliest", "angles"]
-GENERATIONS = ["sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120"]
+FOLDER = pathlib.Path(__file__).parent.parent / "engine/src/cuda"
+# A source, its kernels, the oldest generation that it is for, and what it is compiled with.
+SOURCES = [
+    ("kernels.cu", ["store_sixteen", "store_two", "likeliest", "angles"], 75, [{}]),
+    (
+        "paged_decode.cu",
+        ["attend_parts", "join_parts"],
+        80,
+        [
+            {"DIM": dim, "GROUP": group, "BLOCK": block, "HALF": half}
+            for dim, group, block, half in [(64, 4, 32, 0), (128, 8, 32, 1), (256, 1, 64, 0), (8, 7, 96, 0)]
+        ],
+    ),
+]
+GENERATIONS = [75, 80, 86, 89, 90, 100, 120]
 
 
 def library(folder):
@@ -27,18 +39,21 @@ def library(folder):
     return ctypes.CDLL(str(found[0]))
 
 
-def compiled(nvrtc, source, generation):
-    """The size of what NVRTC makes of `source`, and the kernels that are not in it."""
+def compiled(nvrtc, path, generation, defined, kernels):
+    """The size of what NVRTC makes of the source at `path`, and the kernels that are not in it."""
     program = ctypes.c_void_p()
-    check(nvrtc.nvrtcCreateProgram(ctypes.byref(program), source, b"kernels.cu", 0, None, None))
-    option = (ctypes.c_char_p * 1)(f"--gpu-architecture={generation}".encode())
-    result = nvrtc.nvrtcCompileProgram(program, 1, option)
+    name = path.name.encode()
+    check(nvrtc.nvrtcCreateProgram(ctypes.byref(program), path.read_bytes(), name, 0, None, None))
+    options = [f"--gpu-architecture=sm_{generation}"]
+    options += [f"-D{name}={value}" for name, value in defined.items()]
+    array = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
+    result = nvrtc.nvrtcCompileProgram(program, len(options), array)
     if result != 0:
         size = ctypes.c_size_t()
         nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
         log = ctypes.create_string_buffer(size.value)
         nvrtc.nvrtcGetProgramLog(program, log)
-        sys.exit(f"{SOURCE}, {generation}:\n{log.value.decode()}")
+        sys.exit(f"{path}, sm_{generation}, {defined}:\n{log.value.decode()}")
     sizes = {}
     for kind in ["CUBIN", "PTX"]:
         size = ctypes.c_size_t()
@@ -46,7 +61,7 @@ def compiled(nvrtc, source, generation):
         sizes[kind] = size.value
     text = ctypes.create_string_buffer(sizes["PTX"])
     check(nvrtc.nvrtcGetPTX(program, text))
-    missing = [name for name in KERNELS if f".entry {name}(".encode() not in text.value]
+    missing = [name for name in kernels if f".entry {name}(".encode() not in text.value]
     nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
     return sizes["CUBIN"], missing
 
@@ -62,12 +77,15 @@ def main():
     if nvrtc is None:
         print("skipped: kernels are not compiled, for want of NVRTC; ci/cuda-toolkit.sh DIR fetches it")
         return
-    source = SOURCE.read_bytes()
-    for generation in GENERATIONS:
-        size, missing = compiled(nvrtc, source, generation)
-        if missing:
-            sys.exit(f"{SOURCE}, {generation}: no kernel {', '.join(missing)}")
-        print(f"{generation}: {len(KERNELS)} kernels, {size} bytes")
+    for name, kernels, oldest, combinations in SOURCES:
+        for generation in (generation for generation in GENERATIONS if generation >= oldest):
+            sizes = []
+            for defined in combinations:
+                size, missing = compiled(nvrtc, FOLDER / name, generation, defined, kernels)
+                if missing:
+                    sys.exit(f"{name}, sm_{generation}: no kernel {', '.join(missing)}")
+                sizes.append(str(size))
+            print(f"{name}, sm_{generation}: {len(kernels)} kernels, {', '.join(sizes)} bytes")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ pub(crate) mod driver;
 mod kernels;
 #[cfg(any(feature = "cuda", test))]
 mod likeliest;
+#[cfg(feature = "flash-attn")]
+pub(crate) mod paged_decode;
 #[cfg(feature = "cuda")]
 mod recording;
 

@@ -8,6 +8,7 @@ use candle_flash_attn::{
 
 use super::FlashKernels;
 use crate::attention::Mask;
+use crate::cuda::paged_decode;
 use crate::kv::{DeviceTables, KvView};
 
 /// `q`: `[tokens, heads, dim]`; same shape and dtype out.
@@ -19,8 +20,14 @@ pub(super) fn attend(q: &Tensor, kv: &KvView<'_>, mask: Mask) -> Result<Tensor> 
     let (queries, keys) = (*most_queries, *most_keys);
     let (scale, softcap) = (kv.heads.scale, kv.heads.softcap);
     let [left, right] = mask.reach();
+    // Of decodes the flash kernels leave most of the GPU idle.
+    let is_paged = FlashKernels::LINKED.page(kv.tables.block);
+    let is_decode = queries == 1 && q.dim(0)? == blocks.dim(0)?;
+    if is_paged && is_decode && paged_decode::takes_heads_of(kv.heads.dim) {
+        return paged_decode::attend(q, kv, tables, mask);
+    }
     let q = q.contiguous()?;
-    if FlashKernels::LINKED.page(kv.tables.block) {
+    if is_paged {
         return flash_attn_varlen_paged_windowed(
             &q,
             kv.keys,
