@@ -59,6 +59,13 @@ impl fmt::Display for Capability {
     }
 }
 
+/// Most bytes that this process had allocated at once on each GPU that it opened, together: weights,
+/// cache, and what steps take beside them, by the exact count of the driver, without what driver and
+/// libraries take for themselves. None where no GPU was opened, or a driver does not tell.
+pub fn most_allocated() -> Option<u64> {
+    driver::most_allocated()
+}
+
 /// Bytes of a device, as its driver counts them: those of other processes are not free either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceMemory {

@@ -1,10 +1,13 @@
 //! GPUs as their driver has them: how they are opened, and what it tells of them.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::result;
-use candle_core::cuda_backend::cudarc::driver::sys::{CUdevice_attribute, CUmemPool_attribute};
+use candle_core::cuda_backend::cudarc::driver::sys::{
+    CUdevice_attribute, CUmemPool_attribute, CUmemoryPool,
+};
 use candle_core::{Device, Result};
 
 use super::{Capability, DeviceMemory};
@@ -30,6 +33,59 @@ pub(crate) fn open(ordinal: usize) -> Result<Device> {
         OPENED.lock().unwrap_or_else(PoisonError::into_inner).push(opened.clone());
     }
     Ok(opened)
+}
+
+/// Every GPU that was opened.
+static OPENED: Mutex<Vec<Device>> = Mutex::new(Vec::new());
+
+/// Waits for every GPU that was opened. One that fails says so to those who use it.
+pub(crate) fn wait_for_all() {
+    for device in OPENED.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        let _ = device.synchronize();
+    }
+}
+
+/// Lets the driver keep what is freed, for what is allocated next. Otherwise it gives it back to the
+/// system whenever somebody waits for the GPU, at the end of each step, and maps it anew in the next.
+fn keep_freed_memory(ordinal: usize) -> Result<()> {
+    let mut threshold = u64::MAX;
+    let attribute = CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+    // SAFETY: the driver reads a u64 where this attribute is set.
+    unsafe {
+        result::mem_pool::set_attribute(pool(ordinal)?, attribute, (&raw mut threshold).cast())
+    }
+    .w()
+}
+
+/// Most bytes that were allocated at once on each GPU that was opened, together; none if none was, or
+/// a driver does not tell.
+pub(crate) fn most_allocated() -> Option<u64> {
+    let opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+    let ordinal = |device: &Device| match device {
+        Device::Cuda(device) => Some(device.cuda_stream().context().ordinal()),
+        _ => None,
+    };
+    let ordinals: BTreeSet<usize> = opened.iter().filter_map(ordinal).collect();
+    let most = ordinals.into_iter().map(most_allocated_on).collect::<Option<Vec<u64>>>()?;
+    (!most.is_empty()).then(|| most.iter().sum())
+}
+
+fn most_allocated_on(ordinal: usize) -> Option<u64> {
+    let mut most = 0u64;
+    let attribute = CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
+    // SAFETY: the driver writes a u64 where it is asked for this attribute.
+    unsafe {
+        let most = (&raw mut most).cast();
+        result::mem_pool::get_attribute(pool(ordinal).ok()?, attribute, most).ok()?;
+    }
+    Some(most)
+}
+
+/// The pool out of which memory of the GPU of that ordinal is allocated.
+fn pool(ordinal: usize) -> Result<CUmemoryPool> {
+    let device = result::device::get(ordinal as i32).w()?;
+    // SAFETY: the GPU exists, since its driver has named it; its pool lives as long as the driver.
+    unsafe { result::device::get_default_mem_pool(device) }.w()
 }
 
 /// Every GPU that was opened.

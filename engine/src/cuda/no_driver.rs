@@ -30,6 +30,11 @@ pub(crate) const fn memory(_: &Device) -> Option<DeviceMemory> {
     None
 }
 
+/// Most bytes that were allocated at once.
+pub(crate) const fn most_allocated() -> Option<u64> {
+    None
+}
+
 /// Makes `device` ready for the engine's own kernels.
 pub(crate) fn prepare(_: &Device) -> Result<()> {
     bail!("this build has no kernels for GPUs")

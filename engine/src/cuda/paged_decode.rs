@@ -7,7 +7,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::cudarc::driver::{DeviceRepr, LaunchConfig, PushKernelArg};
 use candle_core::cuda_backend::cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
-use candle_core::cuda_backend::{CudaDType, CudaDevice, WrapErr};
+use candle_core::cuda_backend::{CudaDType, WrapErr};
 use candle_core::{CpuStorage, CudaStorage, CustomOp3, DType, Layout, Result, Shape, Storage};
 use candle_core::{Tensor, bail};
 use half::{bf16, f16};
@@ -168,7 +168,8 @@ impl Decode<'_> {
         let width = self.tables.blocks.dim(1)? as u32;
         let kv_heads = kv_heads as u32;
         let grid = (parts, (heads / self.together) as u32, sequences as u32);
-        let kernel = kernels.load(device, "attend_parts")?;
+        let Kernels { module, ptx } = kernels;
+        let kernel = device.get_or_load_custom_func("attend_parts", module, ptx)?;
         let mut launch = kernel.builder();
         launch.arg(&mut out).arg(&mut scratch).arg(&q).arg(&k).arg(&v).arg(&ends).arg(&table);
         launch.arg(&width).arg(&kv_heads).arg(&self.scale).arg(&self.cap).arg(&self.before);
@@ -179,7 +180,7 @@ impl Decode<'_> {
         // tensors do, as checked above, and heads are multiples of 8 numbers of 2 bytes.
         unsafe { launch.launch(blocks(grid)) }.w()?;
         if parts > 1 {
-            let kernel = kernels.load(device, "join_parts")?;
+            let kernel = device.get_or_load_custom_func("join_parts", module, ptx)?;
             let mut launch = kernel.builder();
             launch.arg(&mut out).arg(&scratch).arg(&parts);
             // SAFETY: likewise; each block of threads reads the parts of one head, which the launch
@@ -229,10 +230,6 @@ impl Kernels {
             Ok(kernels) => Ok(*kernels),
             Err(error) => bail!("NVRTC cannot compile the engine's kernels: {error}"),
         }
-    }
-
-    fn load(self, device: &CudaDevice, name: &str) -> Result<candle_core::cuda_backend::CudaFunc> {
-        device.get_or_load_custom_func(name, self.module, self.ptx)
     }
 }
 

@@ -83,6 +83,11 @@ pub fn lines(
             ("beside them, in an iteration", allocated(attribution)),
         ],
     });
+    // Where there is a GPU, its driver counts them together.
+    if let Some(most) = samples.once.get(&Metric::DeviceBytes) {
+        let parts = vec![("at most at once on GPUs", Amount::Exact(Bytes(*most as u64)))];
+        lines.push(Line { name: "engine's account", parts });
+    }
     let sampled = match trace.and_then(Trace::process) {
         Some(track) => seen(track, Gauge::Rss),
         None => Amount::Unavailable("nobody watched".to_owned()),

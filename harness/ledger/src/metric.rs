@@ -113,6 +113,9 @@ pub enum Metric {
     WeightBytes,
     /// Bytes of the KV pool that the engine reserved.
     KvBytes,
+    /// Most bytes that were allocated at once on GPUs, by the count of their driver: weights, KV pool,
+    /// and what steps take beside them; not what driver and libraries take for themselves.
+    DeviceBytes,
 }
 
 /// What a reader and a judge need to know of a metric.
@@ -265,7 +268,7 @@ pub enum Tails {
 
 impl Metric {
     /// Every metric, in the order in which tables show them.
-    pub const ALL: [Metric; 43] = [
+    pub const ALL: [Metric; 44] = [
         Metric::SystemRate,
         Metric::RequestRate,
         Metric::Goodput,
@@ -309,6 +312,7 @@ impl Metric {
         Metric::PeakRss,
         Metric::WeightBytes,
         Metric::KvBytes,
+        Metric::DeviceBytes,
     ];
 
     /// What there is to know of this metric.
@@ -424,6 +428,9 @@ impl Metric {
                 ("weight-bytes", "weights", Unit::Bytes, Lower, Class::Memory, 0.0)
             }
             Metric::KvBytes => ("kv-bytes", "KV pool", Unit::Bytes, Lower, Class::Memory, 0.0),
+            Metric::DeviceBytes => {
+                ("device-bytes", "GPU memory", Unit::Bytes, Lower, Class::Memory, 0.0)
+            }
         };
         let tails = match self {
             Metric::InterToken

@@ -51,6 +51,8 @@ pub fn case(case: &Case, say: &mut Say<'_>) -> Result<Message> {
 /// The last message of a case that ran to its end, with `values` that are known only then.
 fn end(mut values: BTreeMap<Metric, f64>) -> Message {
     values.extend(process::peak_rss().map(|bytes| (Metric::PeakRss, bytes.0 as f64)));
+    let on_gpus = windtunnel_engine::cuda::most_allocated();
+    values.extend(on_gpus.map(|bytes| (Metric::DeviceBytes, bytes as f64)));
     Message::End { values }
 }
 
