@@ -88,30 +88,6 @@ fn pool(ordinal: usize) -> Result<CUmemoryPool> {
     unsafe { result::device::get_default_mem_pool(device) }.w()
 }
 
-/// Every GPU that was opened.
-static OPENED: Mutex<Vec<Device>> = Mutex::new(Vec::new());
-
-/// Waits for every GPU that was opened. One that fails says so to those who use it.
-pub(crate) fn wait_for_all() {
-    for device in OPENED.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-        let _ = device.synchronize();
-    }
-}
-
-/// Lets the driver keep what is freed, for what is allocated next. Otherwise it gives it back to the
-/// system whenever somebody waits for the GPU, at the end of each step, and maps it anew in the next.
-fn keep_freed_memory(ordinal: usize) -> Result<()> {
-    let mut threshold = u64::MAX;
-    let attribute = CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
-    let device = result::device::get(ordinal as i32).w()?;
-    // SAFETY: the GPU exists, since it was opened; its pool lives as long as the driver; and the
-    // driver reads a u64 where this attribute is set.
-    unsafe {
-        let pool = result::device::get_default_mem_pool(device).w()?;
-        result::mem_pool::set_attribute(pool, attribute, (&raw mut threshold).cast()).w()
-    }
-}
-
 /// The compute capability of `device`; none if it is no GPU, or its driver does not tell.
 pub(crate) fn capability(device: &Device) -> Option<Capability> {
     let of = |part| attribute(device, part);

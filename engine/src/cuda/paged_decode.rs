@@ -132,7 +132,7 @@ impl Decode<'_> {
         let (sequences, heads, dim) = all[0].1.shape().dims3()?;
         let (_, _, kv_heads, _) = all[1].1.shape().dims4()?;
         let device = all[0].0.device();
-        let slice = |(storage, layout): (&'_ CudaStorage, &Layout)| -> Result<_> {
+        let range = |layout: &Layout| -> Result<_> {
             let Some((first, end)) = layout.contiguous_offsets() else {
                 bail!("a paged decode needs contiguous tensors, not {layout:?}")
             };
@@ -142,7 +142,7 @@ impl Decode<'_> {
             }
             Ok(first..end)
         };
-        let [q_range, k_range, v_range] = [slice(all[0])?, slice(all[1])?, slice(all[2])?];
+        let [q_range, k_range, v_range] = [range(all[0].1)?, range(all[1].1)?, range(all[2].1)?];
         let q = all[0].0.as_cuda_slice::<T>()?.slice(q_range);
         let k = all[1].0.as_cuda_slice::<T>()?.slice(k_range);
         let v = all[2].0.as_cuda_slice::<T>()?.slice(v_range);
