@@ -21,6 +21,8 @@ mod prefix;
 
 use prefix::{Content, Namer, PrefixIndex};
 
+use crate::faults::{self, Fault};
+
 pub use capacity::{Capacity, PoolSize, Reach};
 pub use pools::{Held, Pools, Stride};
 pub use prefix::Prefix;
@@ -210,6 +212,11 @@ impl BlockPool {
     /// Lets others find `id`, which is block `at` of `tokens` and full.
     fn publish(&mut self, id: BlockId, at: usize, tokens: &[u32], names: &[Prefix]) {
         if let Some(content) = Content::of(at, tokens, names, self.block) {
+            if faults::is_planted(Fault::LeakedBlocks)
+                && let Some(known) = self.index.find(content)
+            {
+                self.share(&[known]);
+            }
             self.index.insert(content, id);
         }
     }

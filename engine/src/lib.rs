@@ -41,6 +41,7 @@ pub mod cuda;
 pub mod embedding;
 pub mod engine;
 pub mod error;
+pub mod faults;
 pub mod kv;
 pub mod layers;
 pub mod models;

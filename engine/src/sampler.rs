@@ -22,6 +22,8 @@ pub(crate) use rng::mix;
 use cut::Candidate;
 use penalties::Counts;
 
+use crate::faults;
+
 /// How the next token is chosen. Every part is off in [`GREEDY`](Self::GREEDY).
 ///
 /// All penalties look at the whole context, prompt and output alike. For the repetition penalty
@@ -143,6 +145,7 @@ impl Sampler {
         } else {
             self.choose(logits, highest, scratch)
         };
+        faults::print(token);
         let logprobs =
             self.sampling.logprobs.map(|top| Logprobs::of(token, top, logits, highest, scratch));
         Ok(Drawn { token, logprobs })
@@ -181,7 +184,7 @@ impl Sampler {
     }
 
     fn choose(&mut self, logits: &[f32], highest: f32, scratch: &mut Scratch) -> u32 {
-        let best = || cut::first(logits, highest);
+        let best = || faults::by_sorting(logits).unwrap_or_else(|| cut::first(logits, highest));
         if self.sampling.temperature == 0.0 {
             return best();
         }

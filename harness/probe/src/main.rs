@@ -4,7 +4,8 @@
 //! a message too; only what a probe cannot say (a crash, a hang, a kill) is left for the parent to
 //! see. With `--until-eof` it exits when its stdin ends, so that it never outlives its parent. With
 //! `--roof` it runs no case: it measures what the machine can do at best, and says that; with
-//! `--roof=cuda:0` what that GPU can do.
+//! `--roof=cuda:0` what that GPU can do. One that was built with the feature `faults` also takes
+//! `--fault=WORDS`, and lists with `--faults` what can be planted.
 
 use std::io::{BufRead, Read, Write};
 use std::process::ExitCode;
@@ -36,6 +37,12 @@ fn run() -> Result<()> {
             Some(place) => return tell_roof(place.strip_prefix('=').unwrap_or(place)),
             None => (),
         }
+        #[cfg(feature = "faults")]
+        match argument.strip_prefix("--fault") {
+            Some("s") => return tell_faults(),
+            Some(words) => windtunnel_probe::fault::plant(words.trim_start_matches('='))?,
+            None => (),
+        }
     }
     let order = read_order()?;
     if std::env::args().skip(1).any(|argument| argument == "--until-eof") {
@@ -46,8 +53,6 @@ fn run() -> Result<()> {
     if order.protocol != PROTOCOL {
         return Ok(());
     }
-    #[cfg(feature = "faults")]
-    windtunnel_probe::fault::begin()?;
     // Which cases there are may differ though the protocol is the same.
     let case = serde_json::from_value(order.case).context("this probe does not know such a case");
     let mut tell = |message: &Message| match message {
@@ -65,6 +70,13 @@ fn run() -> Result<()> {
 fn tell_roof(place: &str) -> Result<()> {
     let line = serde_json::to_string(&roof::measure(place)?).context("cannot write the roof")?;
     writeln!(std::io::stdout(), "{line}").context("cannot write to stdout")
+}
+
+/// Says what can be planted, a line of JSON for each fault.
+#[cfg(feature = "faults")]
+fn tell_faults() -> Result<()> {
+    let lines = windtunnel_probe::fault::list();
+    std::io::stdout().write_all(lines.as_bytes()).context("cannot write to stdout")
 }
 
 /// An order whose case was not looked at yet.
