@@ -1,0 +1,117 @@
+//! What a guard found of an engine beside the clean one, by the rule of a gate.
+
+use serde::Serialize;
+use windtunnel_ledger::counter::Counter;
+use windtunnel_ledger::gate::{self, Terms};
+use windtunnel_ledger::judge::{self, Evidence, Nature, Question};
+use windtunnel_ledger::metric::Better;
+use windtunnel_ledger::record::{Outcome, Record};
+use windtunnel_ledger::stats;
+use windtunnel_ledger::verdict::Verdict;
+
+use super::collection::Watch;
+
+/// A verdict, and what led to it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Found {
+    /// Of everything that the guard watches.
+    pub(crate) verdict: Verdict,
+    /// What it saw, in words.
+    pub(crate) seen: Vec<String>,
+}
+
+impl Found {
+    /// Whether something was found to be wrong.
+    pub(crate) fn is_caught(&self) -> bool {
+        matches!(self.verdict, Verdict::Broken | Verdict::Regressed)
+    }
+
+    /// Whether nothing was found to be wrong where something could have been.
+    pub(crate) fn is_clean(&self) -> bool {
+        !self.is_caught() && self.verdict != Verdict::Invalid
+    }
+}
+
+/// One of the things that a guard looks at.
+struct Part {
+    verdict: Verdict,
+    seen: String,
+}
+
+/// What the records of an engine say beside those of the clean one, as far as a guard `watches` it.
+pub(super) fn found(clean: &[Record], head: &[Record], watches: &[Watch], terms: &Terms) -> Found {
+    let report = gate::compare(clean, head, terms);
+    let mut parts: Vec<Part> = Vec::new();
+    for unjudged in report.unjudged.iter().filter(|unjudged| unjudged.series.is_none()) {
+        parts.push(Part { verdict: Verdict::Invalid, seen: unjudged.reason.clone() });
+    }
+    for case in &report.cases {
+        let obstacle = matches!(case.verdict, Verdict::Broken | Verdict::Invalid);
+        if obstacle && !case.reasons.is_empty() {
+            let reason = |seen: &String| Part { verdict: case.verdict, seen: seen.clone() };
+            parts.extend(case.reasons.iter().map(reason));
+            continue;
+        }
+        // Outputs and ends are always looked at.
+        parts.push(Part { verdict: Verdict::Pass, seen: String::new() });
+        let watched = |row: &&gate::Row| watches.contains(&Watch::Metric(row.series.metric));
+        parts.extend(case.rows.iter().filter(watched).map(|row| {
+            let show = |value: Option<f64>| {
+                value.map_or_else(|| "–".to_owned(), |value| row.series.metric.show(value))
+            };
+            let seen = format!("{} {} → {}", row.series.label(), show(row.base), show(row.head));
+            Part { verdict: row.verdict, seen }
+        }));
+    }
+    for watch in watches {
+        match watch {
+            Watch::Counter(counter) => parts.extend(counted(clean, head, *counter, terms)),
+            Watch::Metric(_) => (),
+        }
+    }
+    let verdict = Verdict::on_all(parts.iter().map(|part| part.verdict));
+    let mut seen: Vec<String> = Vec::new();
+    for part in parts {
+        if part.verdict == verdict && !part.seen.is_empty() && !seen.contains(&part.seen) {
+            seen.push(part.seen);
+        }
+    }
+    Found { verdict, seen }
+}
+
+/// What was counted; nothing where an engine did not get so far.
+fn counted(clean: &[Record], head: &[Record], counter: Counter, terms: &Terms) -> Option<Part> {
+    let (base, head) = (counts(clean, counter), counts(head, counter));
+    let (from, to) = (stats::median(&base)?, stats::median(&head)?);
+    let seen = format!(
+        "{} {} → {}",
+        counter.label(),
+        counter.show(from as u64),
+        counter.show(to as u64)
+    );
+    let question = Question {
+        better: Better::Lower,
+        nature: Nature::Counted,
+        margin: terms.policy.margins.account.margin,
+        bias: 0.0,
+        evidence: Evidence::Interleaved {
+            base,
+            head,
+            budget: terms.policy.budget.pairs as usize,
+        },
+    };
+    let judgement = judge::judge(&[question], 1).pop()?;
+    Some(Part { verdict: judgement.verdict, seen })
+}
+
+/// What every round counted that was run for it.
+fn counts(records: &[Record], counter: Counter) -> Vec<f64> {
+    let count = |record: &Record| match &record.outcome {
+        Outcome::Attributed(attribution) => attribution.counts.get(&counter)?.known(),
+        Outcome::Measured(_)
+        | Outcome::Void { .. }
+        | Outcome::Failed(_)
+        | Outcome::Skipped(_) => None,
+    };
+    records.iter().filter_map(count).map(|count| count as f64).collect()
+}
