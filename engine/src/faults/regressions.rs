@@ -52,11 +52,7 @@ pub(crate) fn by_sorting(logits: &[f32]) -> Option<u32> {
 /// `results` of one item for each sequence and key head, in this order, when each sequence has one
 /// query.
 #[inline]
-pub(crate) fn last_row(
-    results: Vec<Vec<f32>>,
-    tables: &Tables,
-    kv_heads: usize,
-) -> Vec<Vec<f32>> {
+pub(crate) fn last_row(results: Vec<Vec<f32>>, tables: &Tables, kv_heads: usize) -> Vec<Vec<f32>> {
     let decodes = || tables.sequences.iter().all(|table| table.queries == 1);
     if !is_planted(Fault::LastRow) || !decodes() {
         return results;

@@ -15,6 +15,8 @@ use serde::Deserialize;
 use windtunnel_ledger::roof::PROCESSOR;
 use windtunnel_ledger::wire::{Message, PROTOCOL, Phases, Purpose};
 use windtunnel_probe::allocations::Counting;
+#[cfg(feature = "faults")]
+use windtunnel_probe::fault::plant;
 use windtunnel_probe::{attribute, measure, process, roof};
 
 #[global_allocator]
@@ -37,10 +39,9 @@ fn run() -> Result<()> {
             Some(place) => return tell_roof(place.strip_prefix('=').unwrap_or(place)),
             None => (),
         }
-        #[cfg(feature = "faults")]
         match argument.strip_prefix("--fault") {
             Some("s") => return tell_faults(),
-            Some(words) => windtunnel_probe::fault::plant(words.trim_start_matches('='))?,
+            Some(words) => plant(words.trim_start_matches('='))?,
             None => (),
         }
     }
@@ -77,6 +78,16 @@ fn tell_roof(place: &str) -> Result<()> {
 fn tell_faults() -> Result<()> {
     let lines = windtunnel_probe::fault::list();
     std::io::stdout().write_all(lines.as_bytes()).context("cannot write to stdout")
+}
+
+#[cfg(not(feature = "faults"))]
+fn plant(_: &str) -> Result<()> {
+    tell_faults()
+}
+
+#[cfg(not(feature = "faults"))]
+fn tell_faults() -> Result<()> {
+    anyhow::bail!("nothing can be planted in this probe: build it with the feature `faults`")
 }
 
 /// An order whose case was not looked at yet.

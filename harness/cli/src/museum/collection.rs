@@ -4,6 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use windtunnel_ledger::counter::Counter;
 use windtunnel_ledger::metric::Metric;
+use windtunnel_ledger::trace::Gauge;
 use windtunnel_ledger::upstream::Hash;
 
 use crate::scenario::{nearest, parse};
@@ -78,17 +79,33 @@ pub(super) enum Watch {
     Metric(Metric),
     /// What is counted where nothing is timed.
     Counter(Counter),
+    /// The most that was seen of it from outside.
+    Gauge(Gauge),
 }
 
 impl TryFrom<String> for Watch {
     type Error = String;
 
     fn try_from(name: String) -> Result<Watch, String> {
-        let counter = || serde_json::from_value(serde_json::Value::String(name.clone())).ok();
+        fn read<T: serde::de::DeserializeOwned>(name: &str) -> Option<T> {
+            serde_json::from_value(name.into()).ok()
+        }
         let metric = Metric::from_name(&name).map(Watch::Metric);
         metric
-            .or_else(|| counter().map(Watch::Counter))
-            .ok_or_else(|| format!("`{name}` is neither a metric nor a counter"))
+            .or_else(|| read(&name).map(Watch::Counter))
+            .or_else(|| read(&name).map(Watch::Gauge))
+            .ok_or_else(|| format!("`{name}` is no metric, no counter and no gauge"))
+    }
+}
+
+impl Watch {
+    /// How it is written for people.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Watch::Metric(metric) => metric.spec().label,
+            Watch::Counter(counter) => counter.label(),
+            Watch::Gauge(gauge) => gauge.label(),
+        }
     }
 }
 
@@ -147,10 +164,8 @@ impl Collection {
         let is_wanted = |fault: &String| named.is_empty() || named.contains(fault);
         let guards = guards.into_iter().map(|GuardFile { scenario, watches, model }| {
             let mine = exhibits.iter().filter(|it| it.guard == scenario && is_wanted(&it.fault));
-            let exhibits = mine.map(|it| Exhibit {
-                fault: it.fault.clone(),
-                upstream: it.upstream.clone(),
-            });
+            let exhibits =
+                mine.map(|it| Exhibit { fault: it.fault.clone(), upstream: it.upstream.clone() });
             Guard { exhibits: exhibits.collect(), scenario, watches, model }
         });
         Ok(guards.filter(|guard| !guard.exhibits.is_empty()).collect())

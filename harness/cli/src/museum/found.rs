@@ -1,7 +1,6 @@
 //! What a guard found of an engine beside the clean one, by the rule of a gate.
 
 use serde::Serialize;
-use windtunnel_ledger::counter::Counter;
 use windtunnel_ledger::gate::{self, Terms};
 use windtunnel_ledger::judge::{self, Evidence, Nature, Question};
 use windtunnel_ledger::metric::Better;
@@ -48,7 +47,7 @@ pub(super) fn found(clean: &[Record], head: &[Record], watches: &[Watch], terms:
     for case in &report.cases {
         let obstacle = matches!(case.verdict, Verdict::Broken | Verdict::Invalid);
         if obstacle && !case.reasons.is_empty() {
-            let reason = |seen: &String| Part { verdict: case.verdict, seen: seen.clone() };
+            let reason = |seen: &String| Part { verdict: case.verdict, seen: bare(seen) };
             parts.extend(case.reasons.iter().map(reason));
             continue;
         }
@@ -63,12 +62,7 @@ pub(super) fn found(clean: &[Record], head: &[Record], watches: &[Watch], terms:
             Part { verdict: row.verdict, seen }
         }));
     }
-    for watch in watches {
-        match watch {
-            Watch::Counter(counter) => parts.extend(counted(clean, head, *counter, terms)),
-            Watch::Metric(_) => (),
-        }
-    }
+    parts.extend(watches.iter().filter_map(|watch| exact(clean, head, *watch, terms)));
     let verdict = Verdict::on_all(parts.iter().map(|part| part.verdict));
     let mut seen: Vec<String> = Vec::new();
     for part in parts {
@@ -79,39 +73,44 @@ pub(super) fn found(clean: &[Record], head: &[Record], watches: &[Watch], terms:
     Found { verdict, seen }
 }
 
-/// What was counted; nothing where an engine did not get so far.
-fn counted(clean: &[Record], head: &[Record], counter: Counter, terms: &Terms) -> Option<Part> {
-    let (base, head) = (counts(clean, counter), counts(head, counter));
+/// A reason without the side and the round, of which there is one here.
+fn bare(reason: &str) -> String {
+    let failed = reason.strip_prefix("head: round ").and_then(|rest| rest.split_once(" failed: "));
+    failed.map_or(reason, |(_, why)| why).to_owned()
+}
+
+/// What is no metric and repeats exactly; nothing where an engine did not get so far.
+fn exact(clean: &[Record], head: &[Record], watch: Watch, terms: &Terms) -> Option<Part> {
+    let (base, head) = (values(clean, watch), values(head, watch));
     let (from, to) = (stats::median(&base)?, stats::median(&head)?);
-    let seen = format!(
-        "{} {} → {}",
-        counter.label(),
-        counter.show(from as u64),
-        counter.show(to as u64)
-    );
+    let show = |value: f64| match watch {
+        Watch::Counter(counter) => counter.show(value as u64),
+        Watch::Gauge(gauge) => gauge.show(value as i64),
+        Watch::Metric(metric) => metric.show(value),
+    };
+    let seen = format!("{} {} → {}", watch.label(), show(from), show(to));
     let question = Question {
         better: Better::Lower,
         nature: Nature::Counted,
         margin: terms.policy.margins.account.margin,
         bias: 0.0,
-        evidence: Evidence::Interleaved {
-            base,
-            head,
-            budget: terms.policy.budget.pairs as usize,
-        },
+        evidence: Evidence::Interleaved { base, head, budget: terms.policy.budget.pairs as usize },
     };
     let judgement = judge::judge(&[question], 1).pop()?;
     Some(Part { verdict: judgement.verdict, seen })
 }
 
-/// What every round counted that was run for it.
-fn counts(records: &[Record], counter: Counter) -> Vec<f64> {
-    let count = |record: &Record| match &record.outcome {
-        Outcome::Attributed(attribution) => attribution.counts.get(&counter)?.known(),
-        Outcome::Measured(_)
-        | Outcome::Void { .. }
-        | Outcome::Failed(_)
-        | Outcome::Skipped(_) => None,
+/// What each round saw of a counter or gauge; of a metric nothing, which the gate judges itself.
+fn values(records: &[Record], watch: Watch) -> Vec<f64> {
+    let value = |record: &Record| match (watch, &record.outcome) {
+        (Watch::Counter(counter), Outcome::Attributed(attribution)) => {
+            attribution.counts.get(&counter)?.known().map(|count| count as f64)
+        }
+        (Watch::Gauge(gauge), Outcome::Measured(_)) => {
+            let process = record.trace.as_ref()?.process()?;
+            process.highest(gauge).map(|highest| highest as f64)
+        }
+        (Watch::Counter(_) | Watch::Gauge(_) | Watch::Metric(_), _) => None,
     };
-    records.iter().filter_map(count).map(|count| count as f64).collect()
+    records.iter().filter_map(value).collect()
 }

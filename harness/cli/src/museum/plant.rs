@@ -105,11 +105,8 @@ fn script(
         .and_then(|()| std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)))
         .with_context(|| format!("cannot write `{}`", file.display()))?;
     let kept = subject::build(workspace, &Wanted::Probe(file), &[], Progress::Quiet)?;
-    let subject = Subject {
-        name: name.to_owned(),
-        binary: kept.subject.binary,
-        ..probe.subject.clone()
-    };
+    let subject =
+        Subject { name: name.to_owned(), binary: kept.subject.binary, ..probe.subject.clone() };
     Ok(Built { subject, probe: kept.probe })
 }
 
