@@ -30,7 +30,8 @@
 //!   thread, and a [`Response`] tells their events as they happen;
 //! - a [`TextClient`] speaks [`text`] to it: words or chats in, words out, stop strings watched.
 //!
-//! Nothing here reads an environment variable, prints, installs a logger, or panics on input.
+//! Nothing here reads an environment variable, prints, installs a logger, or panics on input; but for
+//! the [`faults`] that builds for showing guards at work can be told to have.
 
 pub mod attention;
 pub mod batch;

@@ -8,7 +8,6 @@ use windtunnel_ledger::trace::Gauge;
 use windtunnel_ledger::upstream::Hash;
 
 use crate::scenario::{nearest, parse};
-use crate::show;
 use crate::workspace::Workspace;
 
 /// Where it lies in the folder of scenarios.
@@ -150,14 +149,11 @@ impl Collection {
         let Collection { guard: guards, exhibit: exhibits } = self;
         let known = || exhibits.iter().map(|exhibit| exhibit.fault.as_str());
         if let Some(unknown) = named.iter().find(|name| !known().any(|fault| fault == **name)) {
-            let near = nearest(unknown, known()).map(|near| format!(", did you mean `{near}`?"));
+            let near = nearest(unknown, known());
+            let near = near.map(|near| format!(", did you mean `{near}`? There are"));
             bail!(
-                "there is no fault `{unknown}` in the museum{} {}: {}",
-                near.unwrap_or_else(|| ";".to_owned()),
-                match exhibits.len() {
-                    1 => "There is 1 fault".to_owned(),
-                    n => format!("There are {}", show::count(n, "fault")),
-                },
+                "no fault `{unknown}` in the museum{}: {}",
+                near.unwrap_or_else(|| "; there are".to_owned()),
                 known().collect::<Vec<_>>().join(", ")
             );
         }
@@ -169,5 +165,42 @@ impl Collection {
             Guard { exhibits: exhibits.collect(), scenario, watches, model }
         });
         Ok(guards.filter(|guard| !guard.exhibits.is_empty()).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::scenario;
+
+    #[test]
+    fn the_museum_of_this_engine_has_a_scenario_for_each_of_its_guards() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let workspace = Workspace::around(&root).unwrap();
+        let guards = Collection::read(&workspace).unwrap().choose(&[]).unwrap();
+        let exhibits: usize = guards.iter().map(|guard| guard.exhibits.len()).sum();
+        assert_eq!((guards.len(), exhibits), (12, 15));
+        for guard in guards {
+            let loaded = scenario::load(&workspace, std::slice::from_ref(&guard.scenario), &[]);
+            let loaded = loaded.unwrap();
+            // What repeats exactly is judged from three rounds on, all else from six.
+            let exact = guard.watches.iter().all(|watch| match watch {
+                Watch::Metric(metric) => !metric.spec().class.is_timed(),
+                Watch::Counter(_) | Watch::Gauge(_) => true,
+            });
+            let least = if exact { 3 } else { 6 };
+            assert!(loaded[0].rounds.get() >= least, "{}", guard.scenario);
+        }
+    }
+
+    #[test]
+    fn whatever_can_tell_engines_apart_is_known_by_its_name() {
+        let watch = |name: &str| Watch::try_from(name.to_owned());
+        assert_eq!(watch("preemptions"), Ok(Watch::Metric(Metric::Preemptions)));
+        assert_eq!(watch("allocated"), Ok(Watch::Counter(Counter::Allocated)));
+        assert_eq!(watch("threads"), Ok(Watch::Gauge(Gauge::Threads)));
+        assert!(watch("speed").unwrap_err().starts_with("`speed` is no metric"));
     }
 }

@@ -65,10 +65,13 @@ pub(super) fn found(clean: &[Record], head: &[Record], watches: &[Watch], terms:
     parts.extend(watches.iter().filter_map(|watch| exact(clean, head, *watch, terms)));
     let verdict = Verdict::on_all(parts.iter().map(|part| part.verdict));
     let mut seen: Vec<String> = Vec::new();
-    for part in parts {
-        if part.verdict == verdict && !part.seen.is_empty() && !seen.contains(&part.seen) {
-            seen.push(part.seen);
+    for Part { verdict: of_part, seen: text } in parts {
+        if of_part == verdict && !text.is_empty() && !seen.contains(&text) {
+            seen.push(text);
         }
+    }
+    if verdict == Verdict::Inconclusive {
+        seen.push("undecided".to_owned());
     }
     Found { verdict, seen }
 }
@@ -113,4 +116,48 @@ fn values(records: &[Record], watch: Watch) -> Vec<f64> {
         (Watch::Counter(_) | Watch::Gauge(_) | Watch::Metric(_), _) => None,
     };
     records.iter().filter_map(value).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use windtunnel_ledger::store;
+
+    use super::*;
+
+    /// What a guard finds in what it once recorded of the real engine: a line for each engine.
+    fn check(guard: &str, watches: &[&str]) -> String {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/museum/recorded");
+        let contents = store::read(&folder.join(format!("{guard}.jsonl"))).unwrap();
+        let policy = toml::from_str(include_str!("../../../../ci/gate.toml")).unwrap();
+        let watches: Vec<Watch> =
+            watches.iter().map(|name| Watch::try_from((*name).to_owned()).unwrap()).collect();
+        let of = |name: &str| -> Vec<Record> {
+            let mine = contents.records.iter().filter(|record| record.subject.name == name);
+            mine.cloned().collect()
+        };
+        let subjects = contents.run.subjects.iter().skip(1);
+        let line = |name: &str| {
+            let found = found(&of("clean"), &of(name), &watches, &Terms::of(policy.clone()));
+            assert_eq!(found.is_clean(), name == "clean, again", "{found:?}");
+            format!("{name}: {}, {}\n", found.verdict, found.seen.join("; "))
+        };
+        subjects.map(|subject| line(&subject.name)).collect()
+    }
+
+    #[test]
+    fn what_guards_recorded_of_planted_faults_is_caught_and_of_clean_engines_is_not() {
+        let preempted = check("unequal-lengths", &["preemptions", "prefill-amplification"]);
+        insta::assert_snapshot!(preempted, @"");
+        insta::assert_snapshot!(check("batch", &[]), @"");
+        insta::assert_snapshot!(check("work", &["allocations", "allocated"]), @"");
+        insta::assert_snapshot!(check("small-steps", &["threads"]), @"");
+    }
+
+    #[test]
+    fn a_reason_is_told_without_what_goes_without_saying() {
+        assert_eq!(bare("head: round 1 failed: it hangs"), "it hangs");
+        assert_eq!(bare("the outputs differ"), "the outputs differ");
+    }
 }

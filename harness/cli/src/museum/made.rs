@@ -19,7 +19,7 @@ const WIDE: usize = 128;
 /// Tokens of the one with large weights: 128 MiB of f32.
 const LARGE: usize = (128 << 20) / (4 * HIDDEN);
 /// Special tokens of the other.
-const SPECIAL: usize = 6000;
+const SPECIAL: usize = 20_000;
 
 /// Where `model` lies, made anew.
 pub(super) fn model(workspace: &Workspace, model: Made) -> Result<PathBuf> {
@@ -205,5 +205,50 @@ fn write_value(out: &mut impl Write, value: Value<'_>) -> std::io::Result<()> {
             out.write_all(&(values.len() as u64).to_le_bytes())?;
             values.iter().try_for_each(|value| out.write_all(&value.to_le_bytes()))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn large_weights_take_no_room_on_disk_and_lie_where_the_header_says() {
+        let folder = tempfile::tempdir().unwrap();
+        mapped_weights(folder.path()).unwrap();
+        let path = folder.path().join("model.safetensors");
+        let meta = path.metadata().unwrap();
+        assert!(meta.len() > 128 << 20 && meta.blocks() * 512 < 1 << 20, "{meta:?}");
+        let mut file = File::open(path).unwrap();
+        let mut length = [0; 8];
+        std::io::Read::read_exact(&mut file, &mut length).unwrap();
+        let length = u64::from_le_bytes(length);
+        let header = std::io::Read::take(file, length);
+        let header: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_reader(header).unwrap();
+        let ends = header.values().map(|tensor| tensor["data_offsets"][1].as_u64().unwrap());
+        assert_eq!(meta.len(), 8 + length + ends.max().unwrap());
+    }
+
+    #[test]
+    fn every_special_token_is_in_the_file_and_numbers_begin_where_they_are_aligned() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("special.gguf");
+        special_tokens(File::create(&path).unwrap(), 7).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        assert!(bytes.starts_with(b"GGUF\x03\0\0\0"));
+        for mark in 0..7 {
+            let mark = format!("<|mark_{mark}|>").into_bytes();
+            assert!(bytes.windows(mark.len()).any(|window| window == mark));
+        }
+        let numbers: u64 =
+            tensors(103).iter().map(|(_, _, shape)| bytes_aligned(shape)).sum::<u64>();
+        assert_eq!((bytes.len() as u64 - numbers) % ALIGNMENT, 0);
+    }
+
+    fn bytes_aligned(shape: &[usize]) -> u64 {
+        bytes(shape).next_multiple_of(ALIGNMENT)
     }
 }
