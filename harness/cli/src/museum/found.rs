@@ -130,7 +130,8 @@ mod tests {
     fn check(guard: &str, watches: &[&str]) -> String {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/museum/recorded");
         let contents = store::read(&folder.join(format!("{guard}.jsonl"))).unwrap();
-        let policy = toml::from_str(include_str!("../../../../ci/gate.toml")).unwrap();
+        let policy: windtunnel_ledger::policy::Policy =
+            toml::from_str(include_str!("../../../../ci/gate.toml")).unwrap();
         let watches: Vec<Watch> =
             watches.iter().map(|name| Watch::try_from((*name).to_owned()).unwrap()).collect();
         let of = |name: &str| -> Vec<Record> {
