@@ -7,6 +7,8 @@
 //! [`regressions`], and in its place in the engine stands one line that calls it.
 
 mod regressions;
+#[cfg(any(test, feature = "faults"))]
+mod words;
 
 pub(crate) use regressions::*;
 
@@ -19,7 +21,9 @@ pub(crate) const fn is_planted(_: Fault) -> bool {
 #[cfg(feature = "faults")]
 pub(crate) use planted::is_planted;
 #[cfg(feature = "faults")]
-pub use planted::{Unplantable, amount, plant};
+pub use planted::{amount, plant};
+#[cfg(any(test, feature = "faults"))]
+pub use words::Unplantable;
 
 /// How much of a fault is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,36 +112,10 @@ faults! {
 mod planted {
     use std::sync::OnceLock;
 
-    use super::{Fault, Measure};
-
-    /// How much of each fault is planted, in the order of [`Fault::ALL`]; 0 of those that are not.
-    type Amounts = [f64; Fault::ALL.len()];
+    use super::Fault;
+    use super::words::{Amounts, Unplantable, read};
 
     static PLANTED: OnceLock<Amounts> = OnceLock::new();
-
-    /// Why words plant nothing.
-    #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-    pub enum Unplantable {
-        /// No fault is called so, or as much of it as that cannot be had.
-        #[error("`{word}` plants nothing; faults are {}", known())]
-        Unknown {
-            /// The word.
-            word: String,
-        },
-        /// Faults stay for the life of a process.
-        #[error("faults were planted in this process already")]
-        Twice,
-    }
-
-    /// Every word that plants something, as it is typed.
-    fn known() -> String {
-        let word = |fault: &Fault| match fault.measure() {
-            Measure::Whole => fault.name().to_owned(),
-            Measure::Percent => format!("{}=PERCENT", fault.name()),
-            Measure::Mebibytes => format!("{}=MEBIBYTES", fault.name()),
-        };
-        Fault::ALL.iter().map(word).collect::<Vec<_>>().join(", ")
-    }
 
     /// Plants what `words` say, for the life of this process: `lost-mmap`, `decode=5 mebibytes=64`.
     ///
@@ -146,26 +124,6 @@ mod planted {
     /// [`Unplantable`] when a word is no fault, or something was planted before.
     pub fn plant(words: &str) -> Result<(), Unplantable> {
         PLANTED.set(read(words)?).map_err(|_| Unplantable::Twice)
-    }
-
-    fn read(words: &str) -> Result<Amounts, Unplantable> {
-        let mut amounts = [0.0; Fault::ALL.len()];
-        for word in words.split_whitespace() {
-            let (name, amount) = word.split_once('=').unzip();
-            let name = name.unwrap_or(word);
-            let place = Fault::ALL.iter().position(|fault| fault.name() == name);
-            let measure = place.map(|place| Fault::ALL[place].measure());
-            let amount = match (measure, amount.map(str::parse::<f64>)) {
-                (Some(Measure::Whole), None) => Some(1.0),
-                (Some(Measure::Percent | Measure::Mebibytes), Some(Ok(amount))) => Some(amount),
-                _ => None,
-            };
-            match place.zip(amount.filter(|amount| amount.is_finite() && *amount > 0.0)) {
-                Some((place, amount)) => amounts[place] = amount,
-                None => return Err(Unplantable::Unknown { word: word.to_owned() }),
-            }
-        }
-        Ok(amounts)
     }
 
     /// How much of `fault` is planted, in its own measure; nothing if it is not.
@@ -177,37 +135,6 @@ mod planted {
     /// Whether `fault` was planted in this process.
     pub(crate) fn is_planted(fault: Fault) -> bool {
         amount(fault).is_some()
-    }
-
-    #[cfg(test)]
-    mod tests {
-        use super::*;
-
-        fn planted(words: &str) -> Vec<(&'static str, f64)> {
-            let amounts = read(words).unwrap();
-            let all = Fault::ALL.iter().map(|fault| fault.name()).zip(amounts);
-            all.filter(|(_, amount)| *amount > 0.0).collect()
-        }
-
-        #[test]
-        fn words_plant_faults_and_others_are_refused_with_the_list() {
-            assert_eq!(planted(""), []);
-            assert_eq!(
-                planted("decode=2.5 lost-mmap\nmebibytes=64"),
-                [("lost-mmap", 1.0), ("decode", 2.5), ("mebibytes", 64.0)]
-            );
-            for word in ["deocde=5", "decode", "decode=much", "decode=0", "lost-mmap=1", "="] {
-                let complaint = read(word).unwrap_err().to_string();
-                let begins = format!("`{word}` plants nothing; faults are recompute-thrash, ");
-                assert!(complaint.starts_with(&begins), "{complaint}");
-                assert!(complaint.ends_with("mebibytes=MEBIBYTES, wrong-token"), "{complaint}");
-            }
-        }
-
-        #[test]
-        fn nothing_is_planted_where_nobody_planted_it() {
-            assert!(Fault::ALL.iter().all(|fault| !is_planted(*fault)));
-        }
     }
 }
 
