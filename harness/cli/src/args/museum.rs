@@ -21,7 +21,7 @@ pub(crate) struct MuseumArgs {
     #[arg(long = "fault", value_name = "NAME", num_args = 1..)]
     pub(crate) faults: Vec<String>,
 
-    /// Rounds of every guard and engine, instead of what the scenarios say; what only time tells needs 6
+    /// Rounds of every guard and engine, instead of what the scenarios say: 3 tell what is exact, 6 time
     #[arg(short = 'n', long, value_name = "N")]
     pub(crate) rounds: Option<NonZeroU32>,
 

@@ -142,7 +142,7 @@ mod tests {
         let line = |name: &str| {
             let found = found(&of("clean"), &of(name), &watches, &Terms::of(policy.clone()));
             assert_eq!(found.is_clean(), name == "clean, again", "{found:?}");
-            format!("{name}: {}, {}\n", found.verdict, found.seen.join("; "))
+            format!("{name}: {} [{}]\n", found.verdict, found.seen.join("; "))
         };
         subjects.map(|subject| line(&subject.name)).collect()
     }
@@ -150,10 +150,24 @@ mod tests {
     #[test]
     fn what_guards_recorded_of_planted_faults_is_caught_and_of_clean_engines_is_not() {
         let preempted = check("unequal-lengths", &["preemptions", "prefill-amplification"]);
-        insta::assert_snapshot!(preempted, @"");
-        insta::assert_snapshot!(check("batch", &[]), @"");
-        insta::assert_snapshot!(check("work", &["allocations", "allocated"]), @"");
-        insta::assert_snapshot!(check("small-steps", &["threads"]), @"");
+        insta::assert_snapshot!(preempted, @"
+        clean, again: pass [prefill × 1.00 → 1.00; preemptions 0 → 0]
+        recompute-thrash: regressed [prefill × 1.00 → 18.4; preemptions 0 → 210]
+        ");
+        insta::assert_snapshot!(check("batch", &[]), @"
+        clean, again: pass []
+        last-row: broken [the output tokens differ between base and head]
+        printed-tokens: broken [the probe wrote a line that is no message: `596`]
+        ");
+        insta::assert_snapshot!(check("work", &["allocations", "allocated"]), @"
+        clean, again: pass [allocations 7765 → 7765; bytes allocated 84.0 MiB → 84.0 MiB]
+        sorted-vocabulary: regressed [bytes allocated 84.0 MiB → 123 MiB]
+        slow-norm: regressed [allocations 7765 → 12.3 k; bytes allocated 84.0 MiB → 86.7 MiB]
+        ");
+        insta::assert_snapshot!(check("small-steps", &["threads"]), @"
+        clean, again: pass [threads 4 → 4]
+        wrong-pool: regressed [threads 4 → 6]
+        ");
     }
 
     #[test]

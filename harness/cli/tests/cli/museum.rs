@@ -154,8 +154,8 @@ fn its_help_says_what_is_planted_and_how_it_is_judged() {
               Show these faults alone
 
       -n, --rounds <N>
-              Rounds of every guard and engine, instead of what the scenarios say; what only time tells
-              needs 6
+              Rounds of every guard and engine, instead of what the scenarios say: 3 tell what is exact,
+              6 time
 
       -q, --quiet
               Say nothing but results and errors
