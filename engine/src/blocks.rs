@@ -19,9 +19,8 @@ mod capacity;
 mod pools;
 mod prefix;
 
-use prefix::{Content, Namer, PrefixIndex};
-
 use crate::faults::{self, Fault};
+use prefix::{Content, Namer, PrefixIndex};
 
 pub use capacity::{Capacity, PoolSize, Reach};
 pub use pools::{Held, Pools, Stride};

@@ -30,8 +30,8 @@
 //!   thread, and a [`Response`] tells their events as they happen;
 //! - a [`TextClient`] speaks [`text`] to it: words or chats in, words out, stop strings watched.
 //!
-//! Nothing here reads an environment variable, prints, installs a logger, or panics on input; but for
-//! the [`faults`] that builds for showing guards at work can be told to have.
+//! Nothing here reads an environment variable, prints, installs a logger, or panics on input. What
+//! breaks such rules on purpose, in builds that show that guards notice it, is in [`faults`].
 
 pub mod attention;
 pub mod batch;

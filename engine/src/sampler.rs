@@ -19,10 +19,9 @@ pub use logprobs::Logprobs;
 pub use rng::Rng;
 pub(crate) use rng::mix;
 
+use crate::faults;
 use cut::Candidate;
 use penalties::Counts;
-
-use crate::faults;
 
 /// How the next token is chosen. Every part is off in [`GREEDY`](Self::GREEDY).
 ///
