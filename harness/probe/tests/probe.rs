@@ -765,7 +765,9 @@ fn nothing_can_be_planted_in_a_probe_as_it_is_shipped() {
             .unwrap();
         assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{argument}");
         let told = String::from_utf8(output.stderr).unwrap();
-        insta::assert_snapshot!(told, @"error: nothing can be planted in this probe: build it with the feature `faults`");
+        let expected =
+            "error: nothing can be planted in this probe: build it with the feature `faults`\n";
+        assert_eq!(told, expected, "{argument}");
     }
 }
 
