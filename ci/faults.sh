@@ -28,7 +28,13 @@ worst() {
 # Both sides have the feature: they differ in nothing but what is planted.
 cargo build --release --quiet --package windtunnel
 cargo build --release --quiet --package windtunnel-probe --features faults
-probe=target/release/windtunnel-probe
+cp target/release/windtunnel-probe "$out/probe"
+
+# Writes the engine FILE, in which WORD is planted, if there is one.
+engine() {
+  printf '#!/bin/sh\nexec "%s" %s "$@"\n' "$PWD/$out/probe" "${2:+--fault=$2}" > "$1"
+  chmod +x "$1"
+}
 
 echo "| planted | verdict | exit | worst series | worse by | interval | pairs | minutes |"
 echo "|---|---|--:|---|--:|--:|--:|--:|"
@@ -36,11 +42,10 @@ number=0
 for words in $plant; do
   number=$((number + 1))
   name=$number-$words
-  cp "$probe" "$out/base"
-  cp "$probe" "$out/head"
-  [ "$words" = nothing ] || printf '\n#plant %s' "$words" >> "$out/head"
+  engine "$out/base"
+  engine "$out/head" "${words#nothing}"
   # A wrong token comes with a gain: the base is the slower one.
-  [ "$words" != wrong-token ] || printf '\n#plant decode=10' >> "$out/base"
+  [ "$words" != wrong-token ] || engine "$out/base" decode=10
   begun=$SECONDS code=0
   target/release/windtunnel --quiet gate "$@" --base "probe:$out/base" --subject "probe:$out/head" \
     --out "$out/$name/run.jsonl" > "$out/$name.txt" || code=$?

@@ -10,6 +10,7 @@ use candle_core::{DType, Device, Result as TensorResult, Tensor};
 
 use crate::config::{Choice, KvLayout};
 use crate::error::{Error, Result, Unsupported};
+use crate::faults;
 use crate::kv::KvView;
 
 mod cpu_flash;
@@ -109,7 +110,10 @@ impl Mask {
     pub fn visible(self, position: usize, keys: usize) -> Range<usize> {
         match self {
             Self::Causal => 0..position + 1,
-            Self::SlidingWindow(window) => (position + 1).saturating_sub(window)..position + 1,
+            Self::SlidingWindow(window) => {
+                let window = faults::window(window, position);
+                (position + 1).saturating_sub(window)..position + 1
+            }
             Self::Bidirectional => 0..keys,
             Self::BidirectionalWindow(window) => {
                 (position + 1).saturating_sub(window)..keys.min(position.saturating_add(window))

@@ -19,6 +19,7 @@ mod capacity;
 mod pools;
 mod prefix;
 
+use crate::faults::{self, Fault};
 use prefix::{Content, Namer, PrefixIndex};
 
 pub use capacity::{Capacity, PoolSize, Reach};
@@ -210,6 +211,11 @@ impl BlockPool {
     /// Lets others find `id`, which is block `at` of `tokens` and full.
     fn publish(&mut self, id: BlockId, at: usize, tokens: &[u32], names: &[Prefix]) {
         if let Some(content) = Content::of(at, tokens, names, self.block) {
+            if faults::is_planted(Fault::LeakedBlocks)
+                && let Some(known) = self.index.find(content)
+            {
+                self.share(&[known]);
+            }
             self.index.insert(content, id);
         }
     }

@@ -30,7 +30,8 @@
 //!   thread, and a [`Response`] tells their events as they happen;
 //! - a [`TextClient`] speaks [`text`] to it: words or chats in, words out, stop strings watched.
 //!
-//! Nothing here reads an environment variable, prints, installs a logger, or panics on input.
+//! Nothing here reads an environment variable, prints, installs a logger, or panics on input. What
+//! breaks such rules on purpose, in builds that show that guards notice it, is in [`faults`].
 
 pub mod attention;
 pub mod batch;
@@ -41,6 +42,7 @@ pub mod cuda;
 pub mod embedding;
 pub mod engine;
 pub mod error;
+pub mod faults;
 pub mod kv;
 pub mod layers;
 pub mod models;

@@ -11,6 +11,7 @@ use candle_core::{DType, Result, Tensor, bail};
 
 use crate::attention::{Attention, Heads};
 use crate::batch::{Batch, OnDevice};
+use crate::faults;
 use crate::kv::{DeviceTables, KvStore, KvView, Tables};
 use crate::placement::{Placement, Spot};
 use crate::telemetry::{Demand, Stage, Transfers, note_wait};
@@ -145,6 +146,15 @@ impl Pass<'_> {
         self.moved(x, Spot::Fixed, Spot::Layer(layer))
     }
 
+    /// `x` of layer `layer` on the first device; free when it is there already.
+    ///
+    /// # Errors
+    ///
+    /// When the transfer fails.
+    pub fn fetched(&self, layer: usize, x: &Tensor) -> Result<Tensor> {
+        self.moved(x, Spot::Layer(layer), Spot::Fixed)
+    }
+
     /// `x`, as the last layer left it, on the first device; free when it is there already.
     ///
     /// # Errors
@@ -201,7 +211,8 @@ impl Pass<'_> {
                 Stage::Store.of(|| store.write(layer, k, v, &tables.runs, on_device))?;
                 let view = store.view(layer, self.heads, tables, on_device);
                 let kernel = self.kernel(layer)?;
-                Stage::Attention.of(|| kernel.attend(q, &view, mask))
+                let q = faults::round_trip(self, layer, q)?;
+                Stage::Attention.of(|| kernel.attend(&q, &view, mask))
             }
             Kv::Passing => {
                 demand(&tables[0]);

@@ -19,6 +19,7 @@ pub use logprobs::Logprobs;
 pub use rng::Rng;
 pub(crate) use rng::mix;
 
+use crate::faults;
 use cut::Candidate;
 use penalties::Counts;
 
@@ -143,6 +144,7 @@ impl Sampler {
         } else {
             self.choose(logits, highest, scratch)
         };
+        faults::print(token);
         let logprobs =
             self.sampling.logprobs.map(|top| Logprobs::of(token, top, logits, highest, scratch));
         Ok(Drawn { token, logprobs })
@@ -181,7 +183,7 @@ impl Sampler {
     }
 
     fn choose(&mut self, logits: &[f32], highest: f32, scratch: &mut Scratch) -> u32 {
-        let best = || cut::first(logits, highest);
+        let best = || faults::by_sorting(logits).unwrap_or_else(|| cut::first(logits, highest));
         if self.sampling.temperature == 0.0 {
             return best();
         }

@@ -24,6 +24,7 @@ use std::ops::Range;
 
 use crate::blocks::{BlockPool, Capacity, Held, Pools, Stride};
 use crate::config::PrefixCache;
+use crate::faults;
 use crate::request::RequestId;
 use crate::sequence::Sequence;
 use crate::telemetry::PrefixStats;
@@ -101,6 +102,9 @@ impl Scheduler {
     pub fn schedule(&mut self) -> Schedule {
         let mut schedule = Schedule::default();
         let mut budget = self.limits.step_tokens;
+        for index in faults::bucketed_out(&self.running) {
+            self.preempt(index, &mut schedule.preempted);
+        }
         let mut index = 0;
         while index < self.running.len() && budget > 0 {
             if self.secure_blocks(index, budget, &mut schedule.preempted) {
@@ -129,15 +133,21 @@ impl Scheduler {
                 return true;
             }
             // Only sequences behind `index` have no grant yet, and the last is the youngest.
-            let Some(mut youngest) = self.running.pop() else { return false };
-            self.pools.release(&mut youngest.held);
-            youngest.computed = 0;
-            preempted.push(youngest.id);
-            self.waiting.push_front(youngest);
-            if self.running.len() == index {
+            let victim = faults::victim(index, self.running.len() - 1);
+            self.preempt(victim, preempted);
+            if victim == index {
                 return false;
             }
         }
+    }
+
+    /// Takes its blocks from the running sequence at `index`, which returns to the head of the queue.
+    fn preempt(&mut self, index: usize, preempted: &mut Vec<RequestId>) {
+        let mut sequence = self.running.remove(index);
+        self.pools.release(&mut sequence.held);
+        sequence.computed = 0;
+        preempted.push(sequence.id);
+        self.waiting.push_front(sequence);
     }
 
     /// Moves the head of the queue to the running sequences, with the blocks for a step of at most

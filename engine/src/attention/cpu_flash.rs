@@ -17,6 +17,7 @@ use super::{Attention, Heads, Mask};
 use crate::config::KvLayout;
 use crate::cpu::{Element, LANES, Lanes, Numbers, by_dtype, exp, fma};
 use crate::error::Unsupported;
+use crate::faults;
 use crate::kv::{KvView, Table, Tables};
 
 /// Keys that are loaded at once.
@@ -64,6 +65,7 @@ impl Attention for CpuFlash {
     }
 
     fn attend(&self, q: &Tensor, kv: &KvView<'_>, mask: Mask) -> Result<Tensor> {
+        faults::look_for_kernel(q.dtype())?;
         by_dtype!(q.dtype(), attend(q, kv, mask))
     }
 }
@@ -109,6 +111,7 @@ fn attend<T: Element>(q: &Tensor, kv: &KvView<'_>, mask: Mask) -> Result<Tensor>
 
     let items = items(kv.tables, heads);
     let results: Vec<Vec<f32>> = items.par_iter().map(|item| inputs.run(item)).collect();
+    let results = faults::last_row(results, kv.tables, heads.kv_heads);
 
     let group = heads.group();
     let mut out = vec![T::zero(); tokens * h * dim];

@@ -7,6 +7,7 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use crate::cpu::{Element, LANES, by_dtype, exp, mapped};
+use crate::faults;
 use crate::telemetry::Stage;
 
 /// A nonlinear function, number by number.
@@ -53,7 +54,7 @@ impl Activation {
     /// When shapes or dtypes differ.
     pub fn times(self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
         Stage::Elementwise.of(|| match a.device().is_cpu() {
-            true => a.apply_op2_no_bwd(b, &Times(self)),
+            true => faults::on_a_pool(|| a.apply_op2_no_bwd(b, &Times(self))),
             false => self.of(a)? * b,
         })
     }

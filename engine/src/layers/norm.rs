@@ -2,6 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
+use crate::faults;
 use crate::telemetry::Stage;
 
 /// A norm over the last axis.
@@ -62,7 +63,7 @@ impl Norm {
     fn normed(&self, x: &Tensor) -> Result<Tensor> {
         let wide = x.contiguous()?.to_dtype(self.weight.dtype())?;
         let normed = match &self.bias {
-            None => candle_nn::ops::rms_norm(&wide, &self.weight, self.eps)?,
+            None => faults::rms_norm(&wide, &self.weight, self.eps)?,
             Some(bias) => candle_nn::ops::layer_norm(&wide, &self.weight, bias, self.eps)?,
         };
         normed.to_dtype(x.dtype())

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::{Pending, Stamped};
 use crate::engine::Engine;
+use crate::faults;
 use crate::request::{Event, RequestId};
 use crate::telemetry::Stats;
 use crate::terms::Accepted;
@@ -50,14 +51,15 @@ impl Server {
         loop {
             let waker = match self.engine.is_idle() {
                 true if self.closing => break,
-                true => match commands.recv() {
+                true => match faults::heard(commands) {
                     Ok(command) => Some(command),
                     Err(_) => break,
                 },
                 false => None,
             };
             turns.fetch_add(1, Ordering::Relaxed);
-            for command in waker.into_iter().chain(commands.try_iter()) {
+            let overslept = faults::overslept(waker.as_ref(), commands);
+            for command in waker.into_iter().chain(overslept).chain(commands.try_iter()) {
                 self.obey(command);
             }
             if !self.engine.is_idle() {

@@ -21,6 +21,7 @@ use tokenizers::models::bpe::Vocab;
 use super::Tokenizer;
 use super::template::{DEFAULT, Templates};
 use crate::error::Result;
+use crate::faults;
 use crate::text::TextError;
 use crate::weights::gguf::{File, GgufError, Parts, eos};
 
@@ -193,7 +194,9 @@ fn finished(vocabulary: &Vocabulary<'_>, made: Made) -> Result<Tokenizer, GgufEr
         };
         Some(AddedToken::from(text.clone(), special).normalized(false))
     });
-    inner.add_tokens(added.collect::<Vec<_>>()).map_err(failed)?;
+    let added: Vec<AddedToken> = added.collect();
+    faults::add_one_by_one(&mut inner, &added).map_err(failed)?;
+    inner.add_tokens(added).map_err(failed)?;
 
     let wants = |key: &str, usual| -> Result<bool, GgufError> {
         Ok(vocabulary.file.get(&format!("tokenizer.ggml.add_{key}_token"))?.unwrap_or(usual))

@@ -19,6 +19,7 @@ use serde::Deserialize;
 use super::{LoadWatch, Source, read};
 use crate::cpu::{Element, by_dtype};
 use crate::error::{Error, Result};
+use crate::faults::{self, Fault};
 use crate::quant::{QuantType, Quantised};
 use crate::telemetry::LoadStages;
 
@@ -92,7 +93,10 @@ impl Safetensors {
         // SAFETY: the mapping is sound while nobody changes the file. Checkpoints are not written to
         // while they are being read; that a user truncates one meanwhile cannot be prevented from
         // here, and would end the process with a bus error rather than silently.
-        let bytes = unsafe { Mmap::map(&file) }.map_err(|e| load_error(e.to_string()))?;
+        let map = || unsafe { Mmap::map(&file) };
+        let read = || faults::read_whole(&file);
+        let bytes = if faults::is_planted(Fault::LostMmap) { read() } else { map() };
+        let bytes = bytes.map_err(|e| load_error(e.to_string()))?;
         let incomplete = |e| load_error(format!("not a complete safetensors file: {e}"));
         let tensors = SafeTensors::deserialize(&bytes).map_err(incomplete)?;
         for (name, view) in tensors.tensors() {
@@ -189,6 +193,9 @@ impl Stored<'_> {
 
     /// Lets go of the memory behind these bytes.
     fn give_back(&self, bytes: &Range<usize>) {
+        if faults::is_planted(Fault::LostMmap) {
+            return;
+        }
         // SAFETY: the mapping is of a file and never written to: what is looked at again is read
         // from the file again.
         let _ = unsafe {

@@ -1,6 +1,7 @@
 //! Stands in for a probe: what it does is told by the case's attention backend, a word that the CLI
-//! passes on without knowing it, and by what is planted in its file. Its figures depend on nothing
-//! but the case, and the noise that is planted. With `--serve` it stands in for a server.
+//! passes on without knowing it, by what is planted in its file, or by `--fault=WORD`. Its figures
+//! depend on nothing but the case, and the noise that is planted. With `--serve` it stands in for a
+//! server.
 
 #![expect(clippy::print_stderr, reason = "real probes write there too")]
 
@@ -16,7 +17,7 @@ use windtunnel_ledger::holding::{Held, Occupied};
 use windtunnel_ledger::record::{Digest, Iteration, IterationKind};
 use windtunnel_ledger::timeline::{self, Timeline};
 use windtunnel_ledger::trace::{Mark, Phase};
-use windtunnel_ledger::wire::{Message, Order, PROTOCOL, Phases, Purpose};
+use windtunnel_ledger::wire::{Message, Order, PROTOCOL, Phases, Plantable, Purpose};
 use windtunnel_ledger::{Bytes, Case, Metric, Nanos};
 
 mod plant;
@@ -35,6 +36,12 @@ fn main() {
     if std::env::args().any(|arg| arg.starts_with("--roof")) {
         std::process::exit(2);
     }
+    if std::env::args().any(|arg| arg == "--faults") {
+        return ["wrong", "crash", "garbage", "fine"].iter().for_each(|fault| {
+            let about = format!("It is {fault} | not what it was.");
+            write(&Plantable { fault: (*fault).to_owned(), about }.line());
+        });
+    }
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line).expect("the order is text");
     if std::env::args().any(|arg| arg == "--until-eof") {
@@ -48,6 +55,11 @@ fn main() {
     let plant = Plant::here();
     if let Some(behaviour) = &plant.behaviour {
         case.attention.clone_from(behaviour);
+    }
+    for argument in &args {
+        if let Some(behaviour) = argument.strip_prefix("--fault=") {
+            case.attention = behaviour.to_owned();
+        }
     }
     eprintln!("fake-probe: {}", case.attention);
 

@@ -12,6 +12,7 @@ use crate::subject::Wanted;
 
 mod baseline;
 mod bisect;
+mod museum;
 mod upstream;
 
 pub(crate) use baseline::{
@@ -19,6 +20,7 @@ pub(crate) use baseline::{
     ShareArgs,
 };
 pub(crate) use bisect::BisectArgs;
+pub(crate) use museum::{MuseumArgs, MuseumFormat};
 pub(crate) use upstream::{PickArgs, PlanArgs, SyncArgs, UpstreamArgs, UpstreamCommand};
 
 /// Measures LLM inference engines and shows what changed.
@@ -76,6 +78,8 @@ pub(crate) enum Command {
     Upstream(UpstreamArgs),
     /// Find the commit that made a case worse
     Bisect(BisectArgs),
+    /// Plant regressions that really happened in the engine, and show which guard catches which
+    Museum(MuseumArgs),
     /// Stand in for the probe of an external subject
     #[command(hide = true)]
     Adapt(AdaptArgs),

@@ -28,6 +28,7 @@ mod judge;
 mod lock;
 mod machine;
 mod merge;
+mod museum;
 mod plan;
 mod policy;
 mod progress;
@@ -104,6 +105,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Command::Report(args) => report(&workspace, &args),
         Command::Index(args) => index::index(&workspace, &args),
         Command::History(args) => history::history(&workspace, &args, voice),
+        Command::Museum(args) => museum::museum(&workspace, &args, Progress::choose(voice)),
         Command::Bisect(args) => bisect::bisect(&workspace, &args, Progress::choose(voice)),
         Command::Adapt(args) => adapter::adapt(&args),
         Command::Upstream(args) => upstream::upstream(&workspace, &args, Progress::choose(voice)),

@@ -26,6 +26,7 @@ mod gate;
 mod hub;
 mod ink;
 mod integration;
+mod museum;
 mod percentiles;
 mod results;
 mod roof;
@@ -48,6 +49,7 @@ pub(crate) use gate::{
 pub(crate) use hub::fetched;
 pub(crate) use ink::Ink;
 pub(crate) use integration::{integration, integration_markdown};
+pub(crate) use museum::{museum, museum_markdown};
 pub(crate) use results::{records, run};
 pub(crate) use stages::{stages, stages_of_two};
 pub(crate) use upstream::{commit, commits, proposals, status};

@@ -159,6 +159,24 @@ impl Message {
     }
 }
 
+/// One fault that a probe can plant in itself, as one that was built for that lists them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plantable {
+    /// The word that plants it.
+    pub fault: String,
+    /// What it does, in a sentence.
+    pub about: String,
+}
+
+impl Plantable {
+    /// The fault as one line of JSON, with its line feed.
+    #[must_use]
+    pub fn line(&self) -> String {
+        serde_json::to_string(self).expect("two texts are plain data") + "\n"
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

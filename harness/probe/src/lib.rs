@@ -10,7 +10,8 @@
 //!   of its own answers;
 //! - [`traffic`] makes the requests, all of them drawn from the seed of the case;
 //! - [`mod@count`] counts what is not timed, [`allocations`] among it;
-//! - [`process`] asks the system about this process.
+//! - [`process`] asks the system about this process;
+//! - `fault`, only with the feature `faults`, plants what a gate must find.
 
 pub mod allocations;
 pub mod attribute;

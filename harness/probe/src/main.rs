@@ -4,7 +4,8 @@
 //! a message too; only what a probe cannot say (a crash, a hang, a kill) is left for the parent to
 //! see. With `--until-eof` it exits when its stdin ends, so that it never outlives its parent. With
 //! `--roof` it runs no case: it measures what the machine can do at best, and says that; with
-//! `--roof=cuda:0` what that GPU can do.
+//! `--roof=cuda:0` what that GPU can do. One that was built with the feature `faults` also takes
+//! `--fault=WORDS`, and lists with `--faults` what can be planted.
 
 use std::io::{BufRead, Read, Write};
 use std::process::ExitCode;
@@ -14,6 +15,8 @@ use serde::Deserialize;
 use windtunnel_ledger::roof::PROCESSOR;
 use windtunnel_ledger::wire::{Message, PROTOCOL, Phases, Purpose};
 use windtunnel_probe::allocations::Counting;
+#[cfg(feature = "faults")]
+use windtunnel_probe::fault::plant;
 use windtunnel_probe::{attribute, measure, process, roof};
 
 #[global_allocator]
@@ -36,6 +39,11 @@ fn run() -> Result<()> {
             Some(place) => return tell_roof(place.strip_prefix('=').unwrap_or(place)),
             None => (),
         }
+        match argument.strip_prefix("--fault") {
+            Some("s") => return tell_faults(),
+            Some(words) => plant(words.trim_start_matches('='))?,
+            None => (),
+        }
     }
     let order = read_order()?;
     if std::env::args().skip(1).any(|argument| argument == "--until-eof") {
@@ -46,8 +54,6 @@ fn run() -> Result<()> {
     if order.protocol != PROTOCOL {
         return Ok(());
     }
-    #[cfg(feature = "faults")]
-    windtunnel_probe::fault::begin()?;
     // Which cases there are may differ though the protocol is the same.
     let case = serde_json::from_value(order.case).context("this probe does not know such a case");
     let mut tell = |message: &Message| match message {
@@ -65,6 +71,23 @@ fn run() -> Result<()> {
 fn tell_roof(place: &str) -> Result<()> {
     let line = serde_json::to_string(&roof::measure(place)?).context("cannot write the roof")?;
     writeln!(std::io::stdout(), "{line}").context("cannot write to stdout")
+}
+
+/// Says what can be planted, a line of JSON for each fault.
+#[cfg(feature = "faults")]
+fn tell_faults() -> Result<()> {
+    let lines = windtunnel_probe::fault::list();
+    std::io::stdout().write_all(lines.as_bytes()).context("cannot write to stdout")
+}
+
+#[cfg(not(feature = "faults"))]
+fn plant(_: &str) -> Result<()> {
+    tell_faults()
+}
+
+#[cfg(not(feature = "faults"))]
+fn tell_faults() -> Result<()> {
+    anyhow::bail!("nothing can be planted in this probe: build it with the feature `faults`")
 }
 
 /// An order whose case was not looked at yet.

@@ -9,6 +9,7 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use windtunnel_engine::faults::{Fault, Measure};
 use windtunnel_engine::models::{EMBEDDERS, MODELS};
 use windtunnel_engine::weights::{Preset, presets};
 use windtunnel_ledger::case::{
@@ -729,6 +730,47 @@ fn scenarios() -> std::path::PathBuf {
 
 fn toml(path: &str) -> toml::Table {
     toml::from_str(&std::fs::read_to_string(scenarios().join(path)).unwrap()).unwrap()
+}
+
+#[test]
+fn every_regression_that_can_be_planted_is_shown_to_a_guard_of_its_commit() {
+    let museum = toml("museum.toml");
+    let exhibits = museum["exhibit"].as_array().unwrap();
+    let text = |table: &toml::Value, key: &str| table[key].as_str().unwrap().to_owned();
+    let shown: Vec<String> = exhibits.iter().map(|exhibit| text(exhibit, "fault")).collect();
+    // What has a measure, and the wrong token, are what `ci/faults.sh` plants.
+    let regressions = Fault::ALL
+        .iter()
+        .filter(|fault| fault.measure() == Measure::Whole && **fault != Fault::WrongToken);
+    assert_eq!(shown, regressions.map(|fault| fault.name()).collect::<Vec<_>>());
+
+    let log = toml("../engine/upstream.toml");
+    let commits = log["commit"].as_array().unwrap();
+    for exhibit in exhibits {
+        let (hash, guard) = (text(exhibit, "upstream"), text(exhibit, "guard"));
+        let commit = commits.iter().find(|commit| text(commit, "hash").starts_with(&hash));
+        let commit = commit.unwrap_or_else(|| panic!("{hash} is not in the integration log"));
+        let guard = toml::Value::String(format!("scenarios/{guard}.toml"));
+        let guards = commit.get("guards").and_then(toml::Value::as_array);
+        assert!(guards.is_some_and(|guards| guards.contains(&guard)), "{hash}: {guard}");
+    }
+}
+
+#[test]
+#[cfg(not(feature = "faults"))]
+fn nothing_can_be_planted_in_a_probe_as_it_is_shipped() {
+    for argument in ["--faults", "--fault=lost-mmap"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_windtunnel-probe"))
+            .arg(argument)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{argument}");
+        let told = String::from_utf8(output.stderr).unwrap();
+        let expected =
+            "error: nothing can be planted in this probe: build it with the feature `faults`\n";
+        assert_eq!(told, expected, "{argument}");
+    }
 }
 
 /// The CLI estimates from these numbers and links no engine that could correct it.

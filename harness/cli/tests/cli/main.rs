@@ -16,6 +16,7 @@ mod judging;
 mod listing;
 mod measuring;
 mod mistakes;
+mod museum;
 mod queueing;
 mod revisions;
 mod sandbox;

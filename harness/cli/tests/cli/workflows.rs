@@ -49,7 +49,8 @@ fn the_comment_of_a_gate_is_found_by_its_marker_and_written_anew() {
 #[test]
 #[expect(clippy::print_stdout, reason = "a test that is skipped says so")]
 fn workflows_are_what_their_linter_expects() {
-    let workflows = ["check.yml", "gate.yml"].map(|name| ci().join("github").join(name));
+    let workflows =
+        ["check.yml", "gate.yml", "nightly.yml"].map(|name| ci().join("github").join(name));
     match Command::new("actionlint").args(&workflows).output() {
         Ok(output) => {
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));

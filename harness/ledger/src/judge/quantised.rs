@@ -59,9 +59,12 @@ pub(super) fn judge(question: &Question) -> Option<Judgement> {
     let (more, less) = (margin.growth_of(base.median), margin.shrinkage_of(base.median));
     let grew = head.least > base.most && head.median - base.median >= more;
     let shrank = head.most < base.least && base.median - head.median >= less;
+    // Of nothing, every share is nothing: what is no worse needs no margin to pass.
     let (regressed, improved, passed) = match better {
-        Better::Lower => (grew, shrank, head.most - base.median < more),
-        Better::Higher => (shrank, grew, base.median - head.least < less),
+        Better::Lower => (grew, shrank, head.most <= base.median || head.most - base.median < more),
+        Better::Higher => {
+            (shrank, grew, head.least >= base.median || base.median - head.least < less)
+        }
     };
     let verdict = match () {
         () if regressed => Verdict::Regressed,
@@ -130,6 +133,21 @@ mod tests {
         assert_eq!(of(0.0, 0.0), Some(Verdict::Pass));
         assert_eq!(of(0.0, 100.0), Some(Verdict::Regressed));
         assert_eq!(of(100.0, 0.0), Some(Verdict::Improved));
+    }
+
+    #[test]
+    fn nothing_stays_nothing_where_only_shares_matter() {
+        let of = |better, head: f64| {
+            let evidence =
+                Evidence::Interleaved { base: vec![0.0; 3], head: vec![head; 3], budget: 30 };
+            let margin = Margin::new(0.01, 0.0).unwrap();
+            judge(&Question { better, nature: Nature::Counted, margin, bias: 0.0, evidence })
+                .map(|judgement| judgement.verdict)
+        };
+        assert_eq!(of(Better::Lower, 0.0), Some(Verdict::Pass));
+        assert_eq!(of(Better::Higher, 0.0), Some(Verdict::Pass));
+        assert_eq!(of(Better::Lower, 1.0), Some(Verdict::Regressed));
+        assert_eq!(of(Better::Higher, 1.0), Some(Verdict::Improved));
     }
 
     #[test]

@@ -1,0 +1,54 @@
+//! What a person types after `windtunnel museum`.
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::lock::Patience;
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+`scenarios/museum.toml` lists the faults, the commit that each was upstream, and the guard that must catch \
+it. The probe is built with its feature `faults`. Each guard runs on the clean engine twice, which it \
+must not tell apart, and on one with each of its faults, all in alternation; what it sees is judged by \
+the rule of a gate, and by the policy `ci/gate.toml`, also where that only warns.
+
+Exit codes: 0 every fault was caught and no clean engine was, 1 one of both did not hold, 2 usage error, \
+or a probe that cannot be built.")]
+pub(crate) struct MuseumArgs {
+    /// Show these faults alone
+    #[arg(long = "fault", value_name = "NAME", num_args = 1..)]
+    pub(crate) faults: Vec<String>,
+
+    /// Rounds of every guard and engine, instead of what the scenarios say: 3 tell what is exact, 6 time
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(crate) rounds: Option<NonZeroU32>,
+
+    /// Plant in this ready probe, which was built with the feature `faults`, and build nothing
+    #[arg(long, value_name = "PATH")]
+    pub(crate) probe: Option<PathBuf>,
+
+    /// A new folder for records and pages; left out, one below `target/windtunnel/museum`
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// How to print what was found
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = MuseumFormat::Table)]
+    pub(crate) format: MuseumFormat,
+
+    /// Wait for another measuring run on this machine instead of refusing: for so long, or without end
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true)]
+    pub(crate) wait: Option<Option<Patience>>,
+}
+
+/// How to print what a museum found.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum MuseumFormat {
+    /// For people
+    Table,
+    /// For documents
+    Markdown,
+    /// For programs: an object with a list of faults and one of clean engines
+    Json,
+}

@@ -1,0 +1,196 @@
+//! `windtunnel museum`: regressions that really happened, planted in the engine one by one, and what
+//! their guards make of them.
+//!
+//! Each guard is a run of its own: the clean engine, the same once more, and one engine for each of
+//! the guard's faults, round by round in alternation. The clean one that is measured twice must not be
+//! told apart. Nothing of this is kept among the runs of this machine: slow on purpose, it would be a
+//! change in their history.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
+use serde::Serialize;
+use windtunnel_ledger::gate::Terms;
+use windtunnel_ledger::policy::Policy;
+use windtunnel_ledger::record::{Record, Subject};
+use windtunnel_ledger::store::Contents;
+
+use crate::args::{MuseumArgs, MuseumFormat};
+use crate::lock::{Patience, Queue};
+use crate::progress::Progress;
+use crate::runs::{page_of, write_report};
+use crate::session::{self, Session, Setup};
+use crate::starved::Memory;
+use crate::subject::Built;
+use crate::workspace::Workspace;
+use crate::{exit, gate, plan, run, scenario, show};
+
+mod collection;
+mod found;
+mod made;
+mod plant;
+
+use collection::{Collection, Guard};
+pub(crate) use found::Found;
+
+/// The clean engine, and the same once more.
+const CLEAN: [&str; 2] = ["clean", "clean, again"];
+
+/// A fault, and what its guard made of it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Shown {
+    /// The word that plants it.
+    pub(crate) fault: String,
+    /// What it does, in a sentence.
+    pub(crate) about: String,
+    /// The commit that it was upstream.
+    pub(crate) upstream: String,
+    /// The scenario that must catch it.
+    pub(crate) guard: String,
+    /// What that found.
+    #[serde(flatten)]
+    pub(crate) found: Found,
+}
+
+/// A clean engine beside itself, and what a guard made of it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Clean {
+    /// The scenario that must not catch it.
+    pub(crate) guard: String,
+    /// What that found.
+    #[serde(flatten)]
+    pub(crate) found: Found,
+}
+
+/// Everything that was shown.
+#[derive(Debug, Serialize)]
+pub(crate) struct Tour {
+    /// Each fault, guard by guard.
+    pub(crate) faults: Vec<Shown>,
+    /// Each guard.
+    pub(crate) clean: Vec<Clean>,
+}
+
+impl Tour {
+    /// Whether every fault was caught, and every guard knew the clean engine for what it is.
+    pub(crate) fn holds(&self) -> bool {
+        self.faults.iter().all(|shown| shown.found.is_caught())
+            && self.clean.iter().all(|clean| clean.found.is_clean())
+    }
+}
+
+/// Plants what the arguments name, runs the guards, and shows what they found.
+pub(crate) fn museum(workspace: &Workspace, args: &MuseumArgs, progress: Progress) -> Result<u8> {
+    let chosen = Collection::read(workspace)?.choose(&args.faults)?;
+    let policy = gate::read_policy(workspace, None)?;
+    let queue = Queue { patience: Patience::of(args.wait), progress };
+    queue.look()?;
+    let clean = plant::probe(workspace, args.probe.as_deref(), progress)?;
+    let plantable = plant::plantable(&clean, &chosen)?;
+    let folder = folder(workspace, args.out.as_deref())?;
+    if progress != Progress::Quiet {
+        show::note(&format!("records and pages: {}", show::path(&folder)));
+    }
+
+    let mut tour = Tour { faults: Vec::new(), clean: Vec::new() };
+    for guard in &chosen {
+        let mut built = vec![plant::nothing(workspace, &folder, &clean, CLEAN[0])?];
+        built.push(Built { subject: named(&built[0].subject, CLEAN[1]), ..built[0].clone() });
+        for exhibit in &guard.exhibits {
+            built.push(plant::fault(workspace, &folder, &clean, &exhibit.fault)?);
+        }
+        let room = Room { workspace, guard, folder: &folder, args, queue };
+        let contents = room.measure(built)?;
+        let judged = |subject: &Subject| found(&contents, guard, &policy, subject);
+        let [_, again, planted @ ..] = contents.run.subjects.as_slice() else { continue };
+        tour.clean.push(Clean { guard: guard.scenario.clone(), found: judged(again) });
+        for (exhibit, subject) in guard.exhibits.iter().zip(planted) {
+            tour.faults.push(Shown {
+                fault: exhibit.fault.clone(),
+                about: plantable.get(&exhibit.fault).cloned().unwrap_or_default(),
+                upstream: exhibit.upstream.to_string(),
+                guard: guard.scenario.clone(),
+                found: judged(subject),
+            });
+        }
+    }
+    show::result(&match args.format {
+        MuseumFormat::Table => show::museum(&tour),
+        MuseumFormat::Markdown => show::museum_markdown(&tour),
+        MuseumFormat::Json => {
+            serde_json::to_string_pretty(&tour).context("cannot write what was found")? + "\n"
+        }
+    })?;
+    Ok(if tour.holds() { exit::PASS } else { exit::REGRESSED })
+}
+
+fn named(subject: &Subject, name: &str) -> Subject {
+    Subject { name: name.to_owned(), ..subject.clone() }
+}
+
+/// A folder that was not there before.
+fn folder(workspace: &Workspace, wanted: Option<&Path>) -> Result<PathBuf> {
+    let folder = wanted.map_or_else(
+        || {
+            let now = Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ").to_string();
+            workspace.scratch().join("museum").join(now)
+        },
+        Path::to_owned,
+    );
+    ensure!(
+        !folder.exists(),
+        "`{}` is there already: name a new folder, so that nothing measured is lost",
+        folder.display()
+    );
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot create `{}`", folder.display()))?;
+    Ok(folder)
+}
+
+/// Where one guard is run.
+struct Room<'a> {
+    workspace: &'a Workspace,
+    guard: &'a Guard,
+    folder: &'a Path,
+    args: &'a MuseumArgs,
+    queue: Queue,
+}
+
+impl Room<'_> {
+    /// Runs the guard on all of `built`, keeps the records and writes their page.
+    fn measure(&self, built: Vec<Built>) -> Result<Contents> {
+        let Room { workspace, guard, folder, args, queue } = *self;
+        let scenarios = [guard.scenario.clone()];
+        let made = guard.model.map(|model| made::model(workspace, model)).transpose()?;
+        let models: Vec<String> = made.iter().map(|path| path.display().to_string()).collect();
+        let loaded = scenario::load(workspace, &scenarios, &models)?;
+        let mut plan = plan::expand(&loaded, &[], args.rounds.map(Into::into));
+        if guard.counts() {
+            // What is counted is counted as often as other things are measured.
+            plan.cases.iter_mut().for_each(|planned| planned.attributions = planned.rounds);
+        }
+        let path = folder.join(guard.scenario.replace('/', "-")).join("run.jsonl");
+        let setup =
+            Setup { plan, built, scenarios: &scenarios, out: Some(&path), gate: None, queue };
+        let mut session = session::open(workspace, setup)?;
+        run::measure(&mut session, workspace, None, Memory::Forgotten, queue.progress)?;
+        let Session { run, records, path, .. } = session;
+        let contents = Contents { run, records, torn: false };
+        write_report(workspace, &contents, &page_of(&path))?;
+        Ok(contents)
+    }
+}
+
+/// What a guard finds of `subject` beside the clean engine.
+fn found(contents: &Contents, guard: &Guard, policy: &Policy, subject: &Subject) -> Found {
+    let of = |wanted: &Subject| -> Vec<Record> {
+        contents.records.iter().filter(|record| record.subject == *wanted).cloned().collect()
+    };
+    let clean = contents.run.subjects.first().map(of).unwrap_or_default();
+    let most = contents.run.cases.iter().map(|planned| planned.rounds).max().unwrap_or(0);
+    let mut policy = policy.clone();
+    // So many looks are taken, and no more.
+    policy.budget.pairs = most;
+    found::found(&clean, &of(subject), &guard.watches, &Terms::of(policy))
+}
