@@ -113,7 +113,7 @@ fn size(case: &Case, model: &KnownModel) -> Option<(Bytes, Bytes)> {
             Some(bits) => (model.parameters as f64 * bits / 8.0) as u64,
             None => model.parameters.saturating_mul(case.dtype.bytes()),
         },
-        Source::Folder(_) | Source::Gguf(_) | Source::Hub(_) => model.stored,
+        Source::Folder(_) | Source::Gguf(_) | Source::Hub(_) | Source::Bench(_) => model.stored,
     };
     // The same weights in f32 follow, when those of the case are gone.
     let weights = match case.workload {

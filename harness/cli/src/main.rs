@@ -7,6 +7,7 @@
 mod adapter;
 mod args;
 mod baseline;
+mod benchmarks;
 mod bisect;
 mod calibrate;
 mod compare;

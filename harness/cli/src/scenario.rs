@@ -21,6 +21,7 @@ mod files;
 mod kind;
 mod models;
 mod skip;
+mod targets;
 mod text;
 mod topologies;
 mod values;
@@ -36,6 +37,7 @@ pub(crate) use text::{nearest, parse, reworded};
 use bounds::{BoundsFile, DefaultSlo, DefaultTolerance, SloFile, ToleranceFile};
 use models::Models;
 use skip::SkipFile;
+use targets::TargetsFile;
 use text::{SourceText, unknown};
 use values::Seconds;
 
@@ -48,7 +50,7 @@ pub(crate) struct Scenario {
     pub(crate) name: String,
     /// What its cases do.
     pub(crate) kind: &'static Kind,
-    /// The models to cross with the matrix.
+    /// The models to cross with the matrix, or what names a bench in the place of each.
     pub(crate) models: Vec<KnownModel>,
     /// Rounds per case and subject.
     pub(crate) rounds: NonZeroU32,
@@ -77,7 +79,10 @@ pub(crate) struct Scenario {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct ScenarioFile {
     workload: Spanned<String>,
-    models: Spanned<Vec<Spanned<String>>>,
+    models: Option<Spanned<Vec<Spanned<String>>>>,
+    package: Option<Spanned<String>>,
+    benches: Option<Spanned<Vec<Spanned<String>>>>,
+    filter: Option<Spanned<String>>,
     rounds: Option<NonZeroU32>,
     warmup: Option<Spanned<u32>>,
     iterations: Option<Spanned<NonZeroU32>>,
@@ -196,11 +201,19 @@ fn resolve(
         return Err(source.error(file.workload.span(), message));
     };
     let mut named = axes::check(kind.name, &file.matrix, source)?;
-    let theirs = models.choose(&file.models, source)?;
+    let targets = TargetsFile {
+        workload: file.workload.span(),
+        models: file.models,
+        package: file.package,
+        benches: file.benches,
+        filter: file.filter,
+    };
+    let theirs = targets::chosen(&targets, kind, models, source)?;
     // A skip may name a model that the user has replaced: it is no mistake, and leaves nothing out.
     let known = theirs.iter().chain(own).map(|known| known.model.name.clone());
     named.insert("model", known.collect());
-    let models = if own.is_empty() { theirs } else { own.to_vec() };
+    let keeps = own.is_empty() || kind.name == targets::CRITERION;
+    let models = if keeps { theirs } else { own.to_vec() };
     let bounds = BoundsFile { slo: file.slo, tolerance: file.tolerance };
     let bounds = bounds::layered(&bounds, defaults.slo, defaults.tolerance, kind, source)?;
     let point = defaults.matrix.get_ref();

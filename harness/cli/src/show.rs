@@ -11,6 +11,7 @@ use windtunnel_ledger::series::Series;
 use windtunnel_ledger::summary::Location;
 use windtunnel_ledger::unit::{Bytes, Nanos};
 
+use crate::benchmarks;
 use crate::estimate::Estimate;
 use crate::hub::Outlook;
 use crate::plan::Plan;
@@ -94,6 +95,11 @@ pub(crate) fn plan(plan: &Plan, estimates: &[Estimate], outlooks: &[Outlook]) ->
     let mut text = String::new();
     if !plan.cases.is_empty() {
         push(&mut text, &table);
+    }
+    if plan.cases.iter().any(benchmarks::is_open) {
+        text.push_str(
+            "\nA bench stands for all of its benchmarks: once it is built, each is a case.\n",
+        );
     }
     if !plan.skipped.is_empty() {
         text.push_str("\nskipped by the scenarios:\n");

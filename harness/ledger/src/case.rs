@@ -11,6 +11,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::unit::{Nanos, Tokens};
 
 mod against;
+mod benchmark;
 mod family;
 mod placement;
 mod quant;
@@ -20,6 +21,7 @@ mod traffic;
 mod workload;
 
 pub use against::Against;
+pub use benchmark::Benchmark;
 pub use placement::{DeviceMap, NoDeviceMap, Placement, Topology};
 pub use quant::Quant;
 pub use snapshot::{Files, Snapshot};
@@ -91,6 +93,8 @@ pub enum Source {
     /// Files of a repository of a hub. A probe never reads such a case: it is handed the folder or the
     /// file in which they lie on its machine.
     Hub(Snapshot),
+    /// No model at all: a benchmark of a part of the engine. What stands in for a probe runs it.
+    Bench(Benchmark),
 }
 
 /// Whether requests share the blocks of prompts that begin alike.
@@ -387,6 +391,8 @@ impl Case {
             Workload::Soak { batch, prompt, output, .. } => {
                 at_once(prompt.most(), output.most(), batch)
             }
+            // It submits none.
+            Workload::Criterion => at_once(Tokens(0), Tokens(1), 1),
         }
     }
 
@@ -408,8 +414,14 @@ impl Case {
         if let Some(scenario) = id.strip_suffix(model).and_then(|rest| rest.strip_suffix('/')) {
             return (scenario, "");
         }
-        // A folder of scenarios may be called like the model: the model's name is the last one.
-        id.rsplit_once(&format!("/{model}/")).unwrap_or((id, ""))
+        // A folder of scenarios may be called like the model: the model's name is the last one before
+        // the values of the axes, which may hold anything.
+        let border = format!("/{model}/");
+        let before = id.find('=').and_then(|equals| id[..equals].rfind(&border));
+        match before.or_else(|| id.rfind(&border)) {
+            Some(at) => (&id[..at], &id[at + border.len()..]),
+            None => (id, ""),
+        }
     }
 }
 
@@ -526,6 +538,15 @@ pub(crate) mod tests {
     fn a_case_survives_the_wire() {
         let json = serde_json::to_string(&case("a")).unwrap();
         assert_eq!(serde_json::from_str::<Case>(&json).unwrap(), case("a"));
+    }
+
+    #[test]
+    fn what_a_benchmark_is_called_is_no_border_of_an_id() {
+        let id = "nightly/sampler/sampler/benchmark=a/sampler/b";
+        let model = Model { name: "sampler".into(), source: Source::Preset("x".into()) };
+        let case = Case { model, ..case(id) };
+        assert_eq!(case.scenario(), "nightly/sampler");
+        assert_eq!(case.axes(), "benchmark=a/sampler/b");
     }
 
     #[test]

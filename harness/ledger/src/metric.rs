@@ -97,6 +97,13 @@ pub enum Metric {
     TopAgreement,
     /// Tokens of the greedy continuation before it leaves the reference's.
     SameTokens,
+    /// Time of one iteration of a benchmark: criterion times several at once, and this is a share of
+    /// each such time.
+    IterationTime,
+    /// Things of which a benchmark says that it handles them, per second.
+    ElementRate,
+    /// Bytes of which a benchmark says that it handles them, per second.
+    ByteRate,
     /// From the call that loads the model to an engine that accepts requests.
     LoadTime,
     /// The part of the load time in which files were opened and read for what they say of themselves.
@@ -150,6 +157,10 @@ pub enum Unit {
     TokensPerSecond,
     /// Requests per second.
     RequestsPerSecond,
+    /// Things per second.
+    ElementsPerSecond,
+    /// Bytes per second.
+    BytesPerSecond,
     /// A part of a whole, 1 for all of it.
     Share,
     /// How many times something is another thing.
@@ -175,6 +186,11 @@ impl Unit {
             Unit::Bytes => Bytes(value.round() as u64).to_string(),
             Unit::TokensPerSecond => Rate(value).to_string(),
             Unit::RequestsPerSecond => format!("{} req/s", three_digits(value)),
+            Unit::ElementsPerSecond => {
+                let (value, prefix) = prefixed(value);
+                format!("{} {prefix}elem/s", three_digits(value))
+            }
+            Unit::BytesPerSecond => format!("{}/s", Bytes(value.round() as u64)),
             Unit::Share if value > 0.0 && value < 1e-4 => format!("{:.1e} %", value * 100.0),
             Unit::Share => format!("{} %", three_digits(value * 100.0)),
             Unit::Ratio => three_digits(value),
@@ -225,6 +241,8 @@ pub enum Class {
     Idle,
     /// How near the numbers are to those of a reference.
     Fidelity,
+    /// How fast a part of the engine is by itself.
+    Bench,
 }
 
 impl Class {
@@ -232,7 +250,12 @@ impl Class {
     #[must_use]
     pub const fn is_timed(self) -> bool {
         match self {
-            Class::Decode | Class::Prefill | Class::Load | Class::Serving | Class::Idle => true,
+            Class::Decode
+            | Class::Prefill
+            | Class::Load
+            | Class::Serving
+            | Class::Idle
+            | Class::Bench => true,
             Class::Memory | Class::ResidentMemory | Class::Account | Class::Fidelity => false,
         }
     }
@@ -250,6 +273,7 @@ impl fmt::Display for Class {
             Class::Account => "account",
             Class::Idle => "idle",
             Class::Fidelity => "fidelity",
+            Class::Bench => "bench",
         })
     }
 }
@@ -265,7 +289,7 @@ pub enum Tails {
 
 impl Metric {
     /// Every metric, in the order in which tables show them.
-    pub const ALL: [Metric; 43] = [
+    pub const ALL: [Metric; 46] = [
         Metric::SystemRate,
         Metric::RequestRate,
         Metric::Goodput,
@@ -301,6 +325,9 @@ impl Metric {
         Metric::Divergence,
         Metric::TopAgreement,
         Metric::SameTokens,
+        Metric::IterationTime,
+        Metric::ElementRate,
+        Metric::ByteRate,
         Metric::LoadTime,
         Metric::LoadOpen,
         Metric::LoadRead,
@@ -407,6 +434,15 @@ impl Metric {
             }
             Metric::SameTokens => {
                 ("same-tokens", "same tokens", Count, Higher, Class::Fidelity, 0.0)
+            }
+            Metric::IterationTime => {
+                ("iteration-time", "iteration", Nanoseconds, Lower, Class::Bench, 1.0)
+            }
+            Metric::ElementRate => {
+                ("element-rate", "elements", Unit::ElementsPerSecond, Higher, Class::Bench, 1.0)
+            }
+            Metric::ByteRate => {
+                ("byte-rate", "bytes", Unit::BytesPerSecond, Higher, Class::Bench, 1.0)
             }
             Metric::LoadTime => ("load-time", "load", Nanoseconds, Lower, Class::Load, 5.0),
             Metric::LoadOpen => ("load-open", "open", Nanoseconds, Lower, Class::Load, 5.0),
@@ -534,6 +570,8 @@ mod tests {
         assert_eq!(Metric::CosineDistance.show(2.13e-7), "2.1e-7");
         assert_eq!(Metric::TokenFlops.show(987_654_321.0), "988 MFLOP");
         assert_eq!(Metric::TokenFlops.show(12.0), "12.0 FLOP");
+        assert_eq!(Metric::ElementRate.show(2_340_000.0), "2.34 Melem/s");
+        assert_eq!(Metric::ByteRate.show(3e9), "2.79 GiB/s");
         assert!(Metric::RssGrowth.worsening(-100.0, 100.0) > 0.0);
         assert!(Metric::RssGrowth.worsening(100.0, -100.0) < 0.0);
     }

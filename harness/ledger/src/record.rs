@@ -120,6 +120,10 @@ pub struct Subject {
     /// one; none if there was no such log, and for a probe whose origin is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream: Option<Hash>,
+    /// Hashes of the executable files of its benches, by `package/bench`; only of those that were
+    /// built for the run.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub benches: BTreeMap<String, String>,
 }
 
 impl Subject {

@@ -10,7 +10,7 @@ use windtunnel_engine::{
     Footprint, Holding, KvLayout, LoadStages, Loaded, ModelSource, PlacementError, QuantPlan,
     Stats, Stored, Topology,
 };
-use windtunnel_ledger::case::{self, Arrival, Case, Shape, Snapshot, Source, Workload};
+use windtunnel_ledger::case::{self, Arrival, Benchmark, Case, Shape, Snapshot, Source, Workload};
 use windtunnel_ledger::holding::{self, Held};
 use windtunnel_ledger::record::{self, Digest, Iteration, IterationKind};
 use windtunnel_ledger::timeline::Values;
@@ -35,6 +35,9 @@ pub type Say<'a> = dyn FnMut(&Message) -> Result<()> + 'a;
 ///
 /// When the engine cannot do it, or `say` fails.
 pub fn case(case: &Case, say: &mut Say<'_>) -> Result<Message> {
+    if let Source::Bench(benchmark) = &case.model.source {
+        return Ok(Message::Unsupported { reason: no_model(benchmark) });
+    }
     begin(Phase::Load, say)?;
     let embeds = Purpose::of(&model(case)?)? == Purpose::Embedding;
     let last = match case.workload {
@@ -157,7 +160,8 @@ fn generate(case: &Case, say: &mut Say<'_>) -> Result<Message> {
         | Workload::Generate { .. }
         | Workload::Context { .. }
         | Workload::Serve { .. }
-        | Workload::Embed { .. } => {
+        | Workload::Embed { .. }
+        | Workload::Criterion => {
             for (index, kind) in iterations(case) {
                 begin(phase(index, kind), say)?;
                 let engine = &mut engine;
@@ -440,6 +444,7 @@ fn model(case: &Case) -> Result<ModelSource> {
         Source::Folder(path) => ModelSource::Folder { path: path.into() },
         Source::Gguf(path) => ModelSource::Gguf { path: path.into() },
         Source::Hub(snapshot) => bail!("{}", not_here(snapshot)),
+        Source::Bench(benchmark) => bail!("{}", no_model(benchmark)),
     })
 }
 
@@ -448,6 +453,15 @@ pub(crate) fn not_here(snapshot: &Snapshot) -> String {
     format!(
         "{snapshot} lies on a hub, and a probe reads files alone: start it with `windtunnel run`, \
          which downloads them and hands over their folder"
+    )
+}
+
+/// What is said to whoever hands a probe a benchmark.
+pub(crate) fn no_model(benchmark: &Benchmark) -> String {
+    format!(
+        "`{}` is a bench, which runs without a probe: name the working tree, a revision or an \
+         external subject with `[criterion]`",
+        benchmark.target()
     )
 }
 

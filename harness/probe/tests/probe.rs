@@ -701,6 +701,15 @@ fn what_the_engine_cannot_do_is_told_and_no_crash() {
     let Message::Failed { error } = last(&nowhere) else { panic!("{:?}", last(&nowhere)) };
     insta::assert_snapshot!(error, @"q4.gguf of someone/tiny at main lies on a hub, and a probe reads files alone: start it with `windtunnel run`, which downloads them and hands over their folder");
 
+    let mut bench = case(Workload::Criterion);
+    bench.model.source = Source::Bench(Benchmark {
+        package: "engine".into(),
+        bench: "sampler".into(),
+        name: "greedy".into(),
+    });
+    let Message::Unsupported { reason } = last(&bench) else { panic!("{:?}", last(&bench)) };
+    insta::assert_snapshot!(reason, @"`engine/sampler` is a bench, which runs without a probe: name the working tree, a revision or an external subject with `[criterion]`");
+
     let endless = case(Workload::Prefill { prompt: Tokens(1_000_000), batch: 1 });
     let Message::Failed { error } = last(&endless) else { panic!("{:?}", last(&endless)) };
     insta::assert_snapshot!(error, @"the prompt has 1000000 tokens, but at most 4095 fit beside one new token; shorten it or ask for truncation");

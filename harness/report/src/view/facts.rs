@@ -3,7 +3,7 @@
 //! A reader of sixty cases wants to see what tells them apart and to read the rest once.
 
 use windtunnel_ledger::Metric;
-use windtunnel_ledger::case::{Case, Quant, Slo, Source, Topology, Workload};
+use windtunnel_ledger::case::{Benchmark, Case, Quant, Slo, Source, Topology, Workload};
 use windtunnel_ledger::record::Stored;
 
 use super::CaseView;
@@ -62,9 +62,18 @@ fn facts(view: &CaseView<'_>) -> Vec<Fact> {
         seed,
     } = view.case;
 
+    if let Source::Bench(Benchmark { package, bench, name }) = &model.source {
+        return vec![
+            ("workload", workload.name().to_owned()),
+            ("package", package.clone()),
+            ("bench", bench.clone()),
+            ("benchmark", name.clone()),
+        ];
+    }
     let mut facts = vec![("model", model.name.clone()), ("workload", workload.name().to_owned())];
     match workload {
-        Workload::Load => {}
+        // Of a benchmark all was told above.
+        Workload::Load | Workload::Criterion => {}
         Workload::Prefill { prompt, batch } => {
             facts.extend([("batch", batch.to_string()), ("prompt", prompt.to_string())]);
         }
@@ -157,6 +166,7 @@ fn facts(view: &CaseView<'_>) -> Vec<Fact> {
                 Source::Preset(name) => format!("random in the shapes of {name}"),
                 Source::Folder(path) | Source::Gguf(path) => path.clone(),
                 Source::Hub(snapshot) => snapshot.to_string(),
+                Source::Bench(benchmark) => benchmark.to_string(),
             },
         ),
     ]);
