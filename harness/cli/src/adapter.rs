@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use rustix::process::{Signal, kill_current_process_group};
 use windtunnel_ledger::case::Case;
 use windtunnel_ledger::environment::Build;
+use windtunnel_ledger::precision::Enough;
 use windtunnel_ledger::record::IterationKind;
 use windtunnel_ledger::wire::{Message, Order, PROTOCOL, Purpose};
 
@@ -49,6 +50,12 @@ pub(crate) fn adapt(args: &AdaptArgs) -> Result<u8> {
     };
     let Order { case, purpose, .. } = order;
     let last = match (purpose, &adapted) {
+        _ if case.enough != Enough::Counted => {
+            say(&Message::Hello { protocol: PROTOCOL, build: build(protocol, "") })?;
+            let reason =
+                "an external subject repeats as often as it is told: leave out `[precision]`";
+            Ok(Message::Unsupported { reason: reason.to_owned() })
+        }
         (Purpose::Attribute, _) => {
             say(&Message::Hello { protocol: PROTOCOL, build: build(protocol, "") })?;
             let reason =

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use windtunnel_ledger::case::{Against, Arrival, Case, CaseHash, Source, Workload};
+use windtunnel_ledger::precision::Enough;
 use windtunnel_ledger::record::Outcome;
 use windtunnel_ledger::stats;
 use windtunnel_ledger::store;
@@ -160,8 +161,13 @@ fn guess(case: &Case, model: &KnownModel, (weights, kv): (Bytes, Bytes)) -> Opti
         Workload::Quality { against: Against::F32, .. } => 2.0 * work + load,
         _ => work,
     };
-    let iterations = f64::from(case.warmup) + f64::from(case.iterations.get());
-    Some(Nanos::from_seconds(START + load + iterations * once))
+    let counted = f64::from(case.iterations.get()) * once;
+    // Whoever is to be precise may take all the time for it.
+    let counted = match case.enough {
+        Enough::Counted => counted,
+        Enough::Precise(precision) => counted.max(precision.budget.seconds()),
+    };
+    Some(Nanos::from_seconds(START + load + f64::from(case.warmup) * once + counted))
 }
 
 #[cfg(test)]
@@ -188,6 +194,7 @@ mod tests {
             kv_share: NonZeroU32::new(100).unwrap(),
             warmup: 1,
             iterations: NonZeroU32::MIN,
+            enough: Enough::Counted,
             seed: 1,
             deadline: Nanos(1),
         }

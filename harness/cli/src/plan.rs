@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 
 use windtunnel_ledger::case::{Case, CaseId, Placement, Source, matches};
+use windtunnel_ledger::precision::Enough;
 use windtunnel_ledger::record::{Planned, Skipped};
 use windtunnel_ledger::unit::Tokens;
 
@@ -53,9 +54,9 @@ pub(crate) fn expand(scenarios: &[Scenario], filters: &[String], rounds: Option<
 
 fn case(id: CaseId, scenario: &Scenario, model: &KnownModel, point: &Point) -> Case {
     let workload = (scenario.kind.at)(point, &scenario.bounds);
-    let (warmup, iterations) = match workload.runs_once() {
-        true => (0, NonZeroU32::MIN),
-        false => (scenario.warmup, scenario.iterations),
+    let (warmup, iterations, enough) = match workload.runs_once() {
+        true => (0, NonZeroU32::MIN, Enough::Counted),
+        false => (scenario.warmup, scenario.iterations, scenario.enough),
     };
     Case {
         id,
@@ -74,6 +75,7 @@ fn case(id: CaseId, scenario: &Scenario, model: &KnownModel, point: &Point) -> C
         kv_share: point.kv_share,
         warmup,
         iterations,
+        enough,
         seed: scenario.seed,
         deadline: scenario.deadline,
     }

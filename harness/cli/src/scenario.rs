@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use toml::Spanned;
 use windtunnel_ledger::case::{Model, Topology, Workload};
+use windtunnel_ledger::precision::Enough;
 use windtunnel_ledger::unit::Nanos;
 
 use crate::workspace::Workspace;
@@ -20,6 +21,7 @@ mod bounds;
 mod files;
 mod kind;
 mod models;
+mod precision;
 mod skip;
 mod targets;
 mod text;
@@ -36,6 +38,7 @@ pub(crate) use text::{nearest, parse, reworded};
 
 use bounds::{BoundsFile, DefaultSlo, DefaultTolerance, SloFile, ToleranceFile};
 use models::Models;
+use precision::PrecisionFile;
 use skip::SkipFile;
 use targets::TargetsFile;
 use text::{SourceText, unknown};
@@ -58,6 +61,8 @@ pub(crate) struct Scenario {
     pub(crate) warmup: u32,
     /// Iterations that count.
     pub(crate) iterations: NonZeroU32,
+    /// When these are enough.
+    pub(crate) enough: Enough,
     /// Seed of weights and prompts.
     pub(crate) seed: u64,
     /// How long until a child is killed.
@@ -86,6 +91,7 @@ struct ScenarioFile {
     rounds: Option<NonZeroU32>,
     warmup: Option<Spanned<u32>>,
     iterations: Option<Spanned<NonZeroU32>>,
+    precision: Option<Spanned<PrecisionFile>>,
     seed: Option<u64>,
     deadline: Option<Seconds>,
     slo: Option<Spanned<SloFile>>,
@@ -217,8 +223,11 @@ fn resolve(
     let bounds = BoundsFile { slo: file.slo, tolerance: file.tolerance };
     let bounds = bounds::layered(&bounds, defaults.slo, defaults.tolerance, kind, source)?;
     let point = defaults.matrix.get_ref();
-    let repeats =
-        [file.warmup.as_ref().map(Spanned::span), file.iterations.as_ref().map(Spanned::span)];
+    let repeats = [
+        file.warmup.as_ref().map(Spanned::span),
+        file.iterations.as_ref().map(Spanned::span),
+        file.precision.as_ref().map(Spanned::span),
+    ];
     if let (Some(span), true) =
         (repeats.into_iter().flatten().next(), (kind.at)(point, &bounds).runs_once())
     {
@@ -238,6 +247,7 @@ fn resolve(
         rounds: file.rounds.unwrap_or(defaults.rounds),
         warmup: file.warmup.map_or(defaults.warmup, Spanned::into_inner),
         iterations: file.iterations.map_or(defaults.iterations, Spanned::into_inner),
+        enough: precision::enough(file.precision.as_ref(), deadline, source)?,
         seed: file.seed.unwrap_or(defaults.seed),
         deadline,
         bounds,

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::precision::Enough;
 use crate::unit::{Nanos, Tokens};
 
 mod against;
@@ -62,8 +63,11 @@ pub struct Case {
     pub kv_share: NonZeroU32,
     /// Iterations of the measured shape that are run first and kept apart.
     pub warmup: u32,
-    /// Iterations that are measured.
+    /// Iterations that are measured, at least.
     pub iterations: NonZeroU32,
+    /// When these are enough.
+    #[serde(default, skip_serializing_if = "Enough::is_counted")]
+    pub enough: Enough,
     /// Seed of random weights and of the prompts.
     pub seed: u64,
     /// A child that takes longer than this is killed.
@@ -329,6 +333,7 @@ impl Case {
             kv_share,
             warmup,
             iterations,
+            enough,
             seed,
         } = self;
         let engine = (model, dtype, kv, attention, step_tokens, prefix_cache, kv_share);
@@ -340,6 +345,9 @@ impl Case {
         }
         if !placement.is_default() {
             json.extend(serde_json::to_vec(placement).expect("a placement is plain data"));
+        }
+        if !enough.is_counted() {
+            json.extend(serde_json::to_vec(enough).expect("a precision is plain data"));
         }
         CaseHash(format!("{:032x}", xxh3_128(&json)))
     }
@@ -450,6 +458,7 @@ pub(crate) mod tests {
             kv_share: WHOLE,
             warmup: 1,
             iterations: NonZeroU32::new(3).unwrap(),
+            enough: Enough::Counted,
             seed: 1,
             deadline: Nanos::from_seconds(60.0),
         }

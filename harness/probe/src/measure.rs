@@ -21,6 +21,7 @@ use windtunnel_ledger::{Bytes, Metric, Nanos};
 use crate::clock::{self, Clock};
 use crate::drive::{Answer, outputs};
 use crate::process;
+use crate::repeat::Repeat;
 use crate::traffic::{self, Traffic};
 use crate::workload::parity::{self, Reference, vectors};
 use crate::workload::quality::{self, Reading};
@@ -76,12 +77,15 @@ fn embed(case: &Case, say: &mut Say<'_>) -> Result<Message> {
     loaded(case, time, holds, embedder.loaded(), attention, vocabulary, say)?;
     match case.workload {
         Workload::Embed { batch, requests, prompt } => {
-            for (index, kind) in iterations(case) {
+            let mut repeat = Repeat::of(case);
+            while let Some((index, kind)) = repeat.next(clock.now()) {
                 begin(phase(index, kind), say)?;
                 let counts = [requests, batch];
                 let done = embed::iteration(&embedder, case, counts, prompt, index, &clock)?;
+                repeat.note(kind, &done.1);
                 tell(case, kind, done, say)?;
             }
+            repeat.stopped().map(|stopped| say(&Message::Stopped(stopped))).transpose()?;
         }
         Workload::Parity { tolerance } => {
             begin(Phase::Iteration(0), say)?;
@@ -162,7 +166,8 @@ fn generate(case: &Case, say: &mut Say<'_>) -> Result<Message> {
         | Workload::Serve { .. }
         | Workload::Embed { .. }
         | Workload::Criterion => {
-            for (index, kind) in iterations(case) {
+            let mut repeat = Repeat::of(case);
+            while let Some((index, kind)) = repeat.next(clock.now()) {
                 begin(phase(index, kind), say)?;
                 let engine = &mut engine;
                 let (answers, values) = match case.workload {
@@ -182,22 +187,15 @@ fn generate(case: &Case, say: &mut Say<'_>) -> Result<Message> {
                         (answers, values)
                     }
                 };
+                repeat.note(kind, &values);
                 tell(case, kind, (digest(case, &outputs(&answers)), values), say)?;
             }
+            repeat.stopped().map(|stopped| say(&Message::Stopped(stopped))).transpose()?;
             values = moved(&engine);
             values.extend(asked(&engine, &case.workload));
         }
     }
     Ok(end(values))
-}
-
-/// The iterations of `case`, with what each is for.
-fn iterations(case: &Case) -> impl Iterator<Item = (u32, IterationKind)> {
-    let warmup = case.warmup;
-    (0..warmup.saturating_add(case.iterations.get())).map(move |index| match index < warmup {
-        true => (index, IterationKind::WarmUp),
-        false => (index, IterationKind::Timed),
-    })
 }
 
 /// Says that `phase` begins now.
@@ -276,12 +274,14 @@ fn loaded(
     })
 }
 
-/// The digest of the prompts of all iterations of `case`; none where it draws none.
+/// The digest of the prompts of all iterations that every round of `case` has; none where it draws
+/// none.
 fn prompts(case: &Case, vocabulary: usize) -> Option<Digest> {
     if let Workload::Parity { .. } | Workload::Quality { .. } = case.workload {
         return None;
     }
-    let prompts = iterations(case).flat_map(|(index, _)| traffic::prompts(case, index, vocabulary));
+    let certain = 0..case.warmup.saturating_add(case.iterations.get());
+    let prompts = certain.flat_map(|index| traffic::prompts(case, index, vocabulary));
     let prompts: Vec<Vec<u32>> = prompts.collect();
     Some(Digest::of_prompts(prompts.iter().map(Vec::as_slice)))
 }

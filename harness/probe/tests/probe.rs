@@ -17,6 +17,7 @@ use windtunnel_ledger::case::{
 };
 use windtunnel_ledger::counter::Counter;
 use windtunnel_ledger::holding::Held;
+use windtunnel_ledger::precision::Enough;
 use windtunnel_ledger::record::{Iteration, IterationKind};
 use windtunnel_ledger::roof::Roof;
 use windtunnel_ledger::trace::Phase;
@@ -38,6 +39,7 @@ fn case(workload: Workload) -> Case {
         kv_share: NonZeroU32::new(100).unwrap(),
         warmup: 1,
         iterations: NonZeroU32::new(2).unwrap(),
+        enough: Enough::Counted,
         seed: 1,
         deadline: Nanos::from_seconds(60.0),
     }

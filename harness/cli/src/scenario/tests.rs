@@ -180,6 +180,37 @@ fn what_no_bench_or_no_model_can_mean_is_refused() {
 }
 
 #[test]
+fn a_precision_goes_into_the_case_and_without_one_iterations_are_counted() {
+    let [plain] = &cases(&of("decode", ""))[..] else { panic!() };
+    assert_eq!(plain.enough, Enough::Counted);
+    let [precise] = &cases(&of("decode", "precision = { target = 0.01, budget = 30 }"))[..] else {
+        panic!()
+    };
+    let Enough::Precise(precision) = precise.enough else { panic!("{precise:?}") };
+    assert_eq!((precision.target(), precision.budget), (0.01, Nanos::from_seconds(30.0)));
+    assert_ne!(plain.hash(), precise.hash());
+}
+
+#[test]
+fn a_precision_that_nobody_can_reach_is_refused() {
+    let wrong = |workload: &str, table: &str| {
+        complaint(&of(workload, &format!("precision = {{ {table} }}")))
+    };
+    insta::assert_snapshot!(wrong("decode", "target = 2, budget = 30"), @"");
+    let told = [
+        (
+            wrong("decode", "target = 0.01, budget = 600"),
+            "does not end before the `deadline` of 600 s",
+        ),
+        (wrong("decode", "target = 0.01"), "missing field `budget`"),
+        (wrong("load", "target = 0.01, budget = 30"), "workload `load` runs once in a process"),
+    ];
+    for (complaint, words) in told {
+        assert!(complaint.contains(words), "{complaint}");
+    }
+}
+
+#[test]
 fn what_fills_a_process_runs_once_in_it() {
     for workload in ["load", "idle", "soak"] {
         let case = &cases(&of(workload, ""))[0];

@@ -4,6 +4,7 @@
 
 use windtunnel_ledger::Metric;
 use windtunnel_ledger::case::{Benchmark, Case, Quant, Slo, Source, Topology, Workload};
+use windtunnel_ledger::precision::Enough;
 use windtunnel_ledger::record::Stored;
 
 use super::CaseView;
@@ -59,6 +60,7 @@ fn facts(view: &CaseView<'_>) -> Vec<Fact> {
         kv_share,
         warmup,
         iterations,
+        enough,
         seed,
     } = view.case;
 
@@ -158,7 +160,13 @@ fn facts(view: &CaseView<'_>) -> Vec<Fact> {
         ("attention", attention),
         ("step", step_tokens.to_string()),
         ("warm-up", warmup.to_string()),
-        ("iterations", iterations.to_string()),
+        (
+            "iterations",
+            match enough {
+                Enough::Counted => iterations.to_string(),
+                Enough::Precise(precision) => format!("at least {iterations}, until {precision}"),
+            },
+        ),
         ("seed", seed.to_string()),
         (
             "weights",
