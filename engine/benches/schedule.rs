@@ -8,7 +8,10 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::measurement::WallTime;
+use criterion::{
+    BatchSize, BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
+};
 use windtunnel_engine::blocks::{BlockPool, Capacity, PoolSize, Pools, Reach, Stride};
 use windtunnel_engine::sampler::{Drawn, Sampler};
 use windtunnel_engine::scheduler::{Limits, Schedule, Scheduler};
@@ -38,7 +41,7 @@ fn prompt(salt: u32) -> Vec<u32> {
     (0..PROMPT as u32).map(|at| (at * 13 + salt * 7919) % 151_936).collect()
 }
 
-fn short(group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallTime>) {
+fn short(group: &mut BenchmarkGroup<'_, WallTime>) {
     group.sample_size(20).warm_up_time(Duration::from_millis(200));
     group.measurement_time(Duration::from_millis(600));
 }

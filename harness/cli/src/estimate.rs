@@ -91,7 +91,14 @@ impl Past {
             None => case.deadline,
             Some(usual) => {
                 let patient = Nanos((usual as u64).saturating_mul(PATIENCE));
-                patient.max(LEAST_DEADLINE).min(case.deadline)
+                // What was soon precise enough on a quiet day may take all of its time today.
+                let least = match case.enough {
+                    Enough::Counted => LEAST_DEADLINE,
+                    Enough::Precise(precision) => {
+                        Nanos(LEAST_DEADLINE.0.saturating_add(precision.budget.0))
+                    }
+                };
+                patient.max(least).min(case.deadline)
             }
         }
     }
@@ -177,6 +184,7 @@ mod tests {
     use windtunnel_ledger::case::{
         CaseId, Dtype, KvLayout, Lengths, Model, Placement, PrefixCache, Quant, Slo,
     };
+    use windtunnel_ledger::precision::Precision;
     use windtunnel_ledger::unit::Tokens;
 
     fn case(source: Source) -> Case {
@@ -275,6 +283,23 @@ mod tests {
         assert_eq!(deadline(&[20, 25, 22]), 75);
         assert_eq!(deadline(&[1]), 30, "a busy machine takes longer for a while");
         assert_eq!(deadline(&[300]), 600, "never later than the scenario says");
+    }
+
+    #[test]
+    fn what_may_take_its_time_to_be_precise_is_given_that_time() {
+        let second = 1_000_000_000;
+        let precision = Precision::new(0.01, Nanos(100 * second)).unwrap();
+        let case = Case {
+            deadline: Nanos(600 * second),
+            enough: Enough::Precise(precision),
+            ..case(Source::Preset("x".into()))
+        };
+        let past = Past([(case.hash(), vec![Nanos(second)])].into_iter().collect());
+        assert_eq!(past.deadline(&case), Nanos(130 * second));
+        let model =
+            KnownModel { model: case.model.clone(), parameters: 1000, kv_width: 10, stored: 0 };
+        let time = Past::default().estimate(&case, &model).time.unwrap();
+        assert_eq!(time.seconds().round(), 100.0, "it may take all of it");
     }
 
     #[test]
