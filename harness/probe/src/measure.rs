@@ -391,6 +391,7 @@ pub fn config(case: &Case, longest: Option<usize>) -> Result<EngineConfig> {
         kv_share,
         warmup: _,
         iterations: _,
+        enough: _,
         seed: _,
         deadline: _,
     } = case;

@@ -196,7 +196,12 @@ fn a_precision_that_nobody_can_reach_is_refused() {
     let wrong = |workload: &str, table: &str| {
         complaint(&of(workload, &format!("precision = {{ {table} }}")))
     };
-    insta::assert_snapshot!(wrong("decode", "target = 2, budget = 30"), @"");
+    insta::assert_snapshot!(wrong("decode", "target = 2, budget = 30"), @r"
+    `scenarios/gate/x.toml`, line 3: a `target` of 2 is no share from 0.000001 to 1: write 0.01 for ±1 %
+      |
+    3 | precision = { target = 2, budget = 30 }
+      |             ^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    ");
     let told = [
         (
             wrong("decode", "target = 0.01, budget = 600"),
