@@ -53,7 +53,7 @@ fn blocks(c: &mut Criterion) {
     group.throughput(Throughput::Elements(count as u64));
     let size = PoolSize { reach: Reach::Everything, blocks: 16 * count };
     let mut pool = BlockPool::new(size, BLOCK);
-    group.bench_function("take, release", |b| {
+    group.bench_function("take and release", |b| {
         let mut held = Vec::with_capacity(count);
         b.iter(|| {
             black_box(pool.take(count, &mut held));
@@ -74,7 +74,7 @@ fn blocks(c: &mut Criterion) {
         pools.release(&mut held);
     };
     (0..total).for_each(|_| fill(&mut pools));
-    group.bench_function("name, evict, publish", |b| b.iter(|| fill(&mut pools)));
+    group.bench_function("evict and publish", |b| b.iter(|| fill(&mut pools)));
 
     let mut pools = Pools::new(capacity(KNOWN as usize, PROMPT));
     let known: Vec<Vec<u32>> = (0..KNOWN).map(prompt).collect();
@@ -86,8 +86,7 @@ fn blocks(c: &mut Criterion) {
         pools.release(&mut held);
     }
     let unknown = prompt(KNOWN);
-    for (name, tokens) in [("find, known", &known[KNOWN as usize / 2]), ("find, unknown", &unknown)]
-    {
+    for (name, tokens) in [("find known", &known[KNOWN as usize / 2]), ("find unknown", &unknown)] {
         group.bench_function(name, |b| {
             b.iter(|| {
                 let mut names = Vec::with_capacity(count);

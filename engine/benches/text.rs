@@ -84,7 +84,7 @@ fn text(c: &mut Criterion) {
     let ids: Vec<u32> = (0..ANSWER).map(|at| 32 * (1 + at * 7 % 900) + 1 + at % 31).collect();
     group.throughput(Throughput::Elements(u64::from(ANSWER)));
     for (name, stop) in
-        [("detokenise", &[][..]), ("detokenise, stop strings", &["\n\n\n", "<end>"])]
+        [("detokenise", &[][..]), ("detokenise with stop strings", &["\n\n\n", "<end>"])]
     {
         let stop: Vec<String> = stop.iter().map(ToString::to_string).collect();
         group.bench_function(name, |b| {

@@ -20,12 +20,23 @@ use crate::workspace::Workspace;
 /// The axis of the ids of such cases.
 const AXIS: &str = "benchmark";
 
+/// What is made of the subjects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Aim {
+    /// Each is measured, whatever becomes of the others.
+    Measure,
+    /// The others are held to the first one.
+    Compare,
+}
+
 /// Builds the benches of a plan for every subject, and puts a case for each of their benchmarks in
-/// the place of each. A bench that no subject can build or ask stays: its rounds say why.
+/// the place of each. A bench that no subject can build or ask stays: its rounds say why. One that the
+/// base of a comparison lacks is skipped: what is new is held to nothing.
 pub(crate) fn find(
     workspace: &Workspace,
     plan: &mut Plan,
     built: &mut [Built],
+    aim: Aim,
     progress: Progress,
 ) -> Result<()> {
     let (cases, models) = (std::mem::take(&mut plan.cases), std::mem::take(&mut plan.models));
@@ -40,6 +51,14 @@ pub(crate) fn find(
         };
         for built in built.iter_mut() {
             subject::build_benches(workspace, built, &open, progress)?;
+        }
+        if let (Aim::Compare, [base, _, ..]) = (aim, &*built)
+            && base.probe.is_ok()
+            && base.runner(&planned.case).is_err()
+        {
+            let reason = format!("`{}` does not build this bench", base.subject.name);
+            plan.skipped.push(Skipped { id: planned.case.id, reason });
+            continue;
         }
         let lists = built.iter().filter_map(|built| {
             let runner = built.runner(&planned.case).ok()?;

@@ -11,6 +11,7 @@ use windtunnel_ledger::store::{self, Contents, Store};
 use windtunnel_ledger::unit::Nanos;
 
 use crate::args::RunArgs;
+use crate::benchmarks::Aim;
 use crate::lock::{Locks, Queue};
 use crate::plan::Plan;
 use crate::progress::Progress;
@@ -112,7 +113,8 @@ pub(crate) struct Setup<'a> {
 /// Waits for its turn and begins the file of a run.
 pub(crate) fn open(workspace: &Workspace, setup: Setup<'_>) -> Result<Session> {
     let Setup { mut plan, mut built, scenarios, out, gate, queue } = setup;
-    benchmarks::find(workspace, &mut plan, &mut built, queue.progress)?;
+    let aim = if gate.is_some() { Aim::Compare } else { Aim::Measure };
+    benchmarks::find(workspace, &mut plan, &mut built, aim, queue.progress)?;
     let locks = queue.take()?;
     let times =
         estimate::of_plan(workspace, &plan).into_iter().map(|estimate| estimate.time).collect();

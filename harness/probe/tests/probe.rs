@@ -12,12 +12,12 @@ use std::process::{Command, Output, Stdio};
 use windtunnel_engine::models::{EMBEDDERS, MODELS};
 use windtunnel_engine::weights::{Preset, presets};
 use windtunnel_ledger::case::{
-    Against, Arrival, Case, CaseId, DeviceMap, Dtype, Files, KvLayout, Lengths, Model, Placement,
-    PrefixCache, Quant, Slo, Snapshot, Source, Tolerance, Topology, Workload,
+    Against, Arrival, Benchmark, Case, CaseId, DeviceMap, Dtype, Files, KvLayout, Lengths, Model,
+    Placement, PrefixCache, Quant, Slo, Snapshot, Source, Tolerance, Topology, Workload,
 };
 use windtunnel_ledger::counter::Counter;
 use windtunnel_ledger::holding::Held;
-use windtunnel_ledger::precision::Enough;
+use windtunnel_ledger::precision::{Cause, Enough, Precision, Stopped};
 use windtunnel_ledger::record::{Iteration, IterationKind};
 use windtunnel_ledger::roof::Roof;
 use windtunnel_ledger::trace::Phase;
@@ -137,6 +137,21 @@ fn phases_are_told_to_those_who_ask_in_the_order_in_which_they_begin() {
     expected.push(Phase::Done);
     assert_eq!(marks.iter().map(|mark| mark.phase).collect::<Vec<_>>(), expected);
     assert!(marks.windows(2).all(|pair| pair[0].at <= pair[1].at), "{marks:?}");
+}
+
+#[test]
+fn a_case_that_is_to_be_precise_says_how_it_ended() {
+    let precision = Precision::new(1e-6, Nanos(1)).unwrap();
+    let precise = Case { enough: Enough::Precise(precision), ..case(DECODE) };
+    let messages = messages(&precise);
+    assert_eq!(iterations(&messages).len(), 3);
+    let stopped = messages.iter().find_map(|message| match message {
+        Message::Stopped(stopped) => Some(*stopped),
+        _ => None,
+    });
+    // Two that count are too few for an interval, and a nanosecond is soon over.
+    let expected = Stopped { by: Cause::Budget, half_width: None, certain: 3 };
+    assert_eq!(stopped, Some(expected));
 }
 
 #[test]
@@ -269,7 +284,9 @@ fn every_workload_gives_the_metrics_that_it_is_run_for() {
         EMBED,
         quality(Against::F32),
     ];
-    assert_eq!(workloads.map(|workload| workload.name()), Workload::NAMES);
+    // A benchmark is nothing for a probe.
+    let names = [&workloads.map(|workload| workload.name())[..], &["criterion"]].concat();
+    assert_eq!(names, Workload::NAMES);
     for workload in workloads {
         let models = match workload {
             // Those that continue texts and those that embed them have numbers of their own.

@@ -61,7 +61,8 @@ pub(super) fn case(criterion: &Criterion, folder: &Path, case: &Case) -> Result<
         return Ok(Message::Unsupported { reason });
     };
     let home = tempfile::tempdir().context("cannot create a folder for samples")?;
-    let arguments = format!("--exact {} --noplot", quoted(&benchmark.name));
+    // Of what criterion makes of its samples nothing is read: the least of that will do.
+    let arguments = format!("--exact {} --noplot --nresamples 1000", quoted(&benchmark.name));
     run(criterion, folder, benchmark, &arguments, home.path())?;
     let values = values(home.path(), &benchmark.name)?;
     say(&Message::Loaded {

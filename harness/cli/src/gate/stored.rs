@@ -10,6 +10,7 @@ use windtunnel_ledger::record::{Failure, Planned, Skipped, Subject};
 
 use crate::args::{Base, GateArgs};
 use crate::baseline::{self, Held};
+use crate::benchmarks::Aim;
 use crate::git::git;
 use crate::lock::Queue;
 use crate::plan::Plan;
@@ -82,7 +83,8 @@ pub(super) fn begin(
     held: Held,
     queue: Queue,
 ) -> Result<Running> {
-    benchmarks::find(workspace, &mut plan, std::slice::from_mut(&mut head), queue.progress)?;
+    let heads = std::slice::from_mut(&mut head);
+    benchmarks::find(workspace, &mut plan, heads, Aim::Compare, queue.progress)?;
     leave_out_unrecorded(&mut plan, &held.sessions);
     let policies = Policies { base: held.policy, head: terms.policy.hash() };
     let terms = Terms {

@@ -148,6 +148,22 @@ fn revisions_are_compared_and_gated_benchmark_by_benchmark() {
     assert_eq!(slower.code, 1, "{}", slower.out);
     assert!(slower.out.contains("verdict: regressed"), "{}", slower.out);
     assert_eq!(gate("rev:HEAD", "rev:HEAD~1").code, 0, "faster");
+
+    // A bench that the base has not yet is held to nothing, and one that the head breaks is broken.
+    let manifest = fs::read_to_string(sandbox.path("parts/Cargo.toml")).unwrap();
+    let fresh = format!("{manifest}[[bench]]\nname = \"fresh\"\nharness = false\n");
+    fs::write(sandbox.path("parts/Cargo.toml"), fresh).unwrap();
+    let bench = fs::read_to_string(sandbox.path("parts/benches/micro.rs")).unwrap();
+    fs::write(sandbox.path("parts/benches/fresh.rs"), bench).unwrap();
+    let both = SCENARIO.replace("[\"micro\"]", "[\"micro\", \"fresh\"]") + "filter = \"sum\"\n";
+    fs::write(sandbox.path("scenarios/test/fake.toml"), both).unwrap();
+    commit(&sandbox, "fresh");
+    let fresh = gate("rev:HEAD~1", "rev:HEAD");
+    assert_eq!(fresh.code, 0, "{}", fresh.out);
+    let told = "`rev:HEAD~1` does not build this bench";
+    assert!(fresh.out.contains(told), "{}", fresh.out);
+    let broken = gate("rev:HEAD", "rev:HEAD~1");
+    assert_eq!(broken.code, 5, "{}", broken.out);
 }
 
 #[test]
@@ -182,7 +198,10 @@ fn whatever_a_bench_does_is_told() {
         other => panic!("{other:?}"),
     });
     let [fails, few, silent, hangs] = &failures.collect::<Vec<String>>()[..] else { panic!() };
-    assert!(fails.contains("--exact fails --noplot` failed (exit status: 101): "), "{fails}");
+    assert!(
+        fails.contains("--exact fails --noplot --nresamples 1000` failed (exit status: 101): "),
+        "{fails}"
+    );
     insta::assert_snapshot!(few, @"benchmark `few` left 2 samples, and fewer than 10 tell nothing: do not run it with `--quick`");
     insta::assert_snapshot!(silent, @"benchmark `silent` left no samples: is it in this bench, and is that written with criterion?");
     insta::assert_snapshot!(hangs, @"no end after 5.00 s: killed");
