@@ -6,24 +6,24 @@ use windtunnel_engine::kv::{Run, Table, Tables};
 
 /// Sequences of a step, and queries and keys of each.
 #[derive(Clone, Copy)]
-pub struct Step {
+pub(crate) struct Step {
     /// How many sequences.
-    pub sequences: usize,
+    pub(crate) sequences: usize,
     /// New tokens of each.
-    pub queries: usize,
+    pub(crate) queries: usize,
     /// All tokens of each, the new ones included.
-    pub keys: usize,
+    pub(crate) keys: usize,
 }
 
 impl Step {
     /// Blocks of `block` tokens that all sequences have together.
-    pub fn blocks(self, block: usize) -> usize {
+    pub(crate) fn blocks(self, block: usize) -> usize {
         self.sequences * self.keys.div_ceil(block)
     }
 
     /// Where each sequence has its queries and keys in blocks of `block` tokens, and where those of
     /// the new tokens go.
-    pub fn tables(self, block: usize) -> Tables {
+    pub(crate) fn tables(self, block: usize) -> Tables {
         let Step { sequences, queries, keys } = self;
         let blocks = keys.div_ceil(block);
         let table = |index: usize| Table {
@@ -53,7 +53,7 @@ impl Step {
 }
 
 /// Query heads, key heads and their length, as a model of one causal layer has them.
-pub fn heads([heads, kv_heads, dim]: [usize; 3]) -> Heads {
+pub(crate) fn heads([heads, kv_heads, dim]: [usize; 3]) -> Heads {
     Heads {
         heads,
         kv_heads,

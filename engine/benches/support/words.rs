@@ -11,13 +11,15 @@ const NORMAL: i32 = 1;
 const ADDED: i32 = 4;
 
 /// Tokens of a vocabulary, and how longer ones are made of shorter ones.
-struct Words {
-    tokens: Vec<String>,
+pub(crate) struct Words {
+    /// The tokens, in the order of their ids.
+    pub(crate) tokens: Vec<String>,
     merges: Vec<String>,
 }
 
 impl Words {
-    fn new(count: usize) -> Self {
+    /// So many of them.
+    pub(crate) fn new(count: usize) -> Self {
         let mut tokens: Vec<String> = ('a'..='z').map(String::from).collect();
         let mut known: HashSet<String> = tokens.iter().cloned().collect();
         let mut merges = Vec::new();
@@ -38,13 +40,13 @@ impl Words {
 }
 
 /// Text as a file holds it.
-pub fn text(words: &str) -> Value {
+pub(crate) fn text(words: &str) -> Value {
     Value::String(words.into())
 }
 
 /// A tokenizer that merges pairs, as Qwen has it, with `count` tokens. Every thirty-second token is
 /// an added one, more than models have.
-pub fn pairs(count: usize) -> Vec<(&'static str, Value)> {
+pub(crate) fn pairs(count: usize) -> Vec<(&'static str, Value)> {
     let words = Words::new(count);
     let kind = |id: usize| if id > 26 && id.is_multiple_of(32) { ADDED } else { NORMAL };
     let array = |texts: &[String]| Value::Array(texts.iter().map(|word| text(word)).collect());
@@ -58,20 +60,8 @@ pub fn pairs(count: usize) -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// A tokenizer that has a score for each piece, as Llama has it, with `count` tokens.
-pub fn pieces(count: usize) -> Vec<(&'static str, Value)> {
-    let words = Words::new(count);
-    let tokens = words.tokens.iter().map(|word| text(word)).collect();
-    let scores = (0..count).map(|rank| Value::F32(-(rank as f32))).collect();
-    vec![
-        ("tokenizer.ggml.model", text("llama")),
-        ("tokenizer.ggml.tokens", Value::Array(tokens)),
-        ("tokenizer.ggml.scores", Value::Array(scores)),
-    ]
-}
-
 /// A file that the engine opens as a model, with this tokenizer.
-pub fn write(to: &Path, tokenizer: &[(&str, Value)]) {
+pub(crate) fn write(to: &Path, tokenizer: &[(&str, Value)]) {
     let model = [
         ("general.architecture", text("llama")),
         ("llama.block_count", Value::U32(1)),
