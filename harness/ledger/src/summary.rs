@@ -378,7 +378,7 @@ mod tests {
             imprecise(&records).map(|caveat| caveat.to_string())
         };
         let precise = round(Cause::Precise, Some(0.009));
-        assert_eq!(told(&[precise.clone()]), None);
+        assert_eq!(told(std::slice::from_ref(&precise)), None);
         let wide = [precise, round(Cause::Budget, Some(0.034)), round(Cause::Most, Some(0.02))];
         let text = "2 rounds ended before the median was known to ±1.00 % (±3.40 % at worst): raise `budget` or `target` of `[precision]`";
         assert_eq!(told(&wide).unwrap(), text);
