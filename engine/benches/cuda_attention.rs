@@ -8,8 +8,13 @@ use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::sys::CUevent_flags;
 use candle_core::{DType, Device, Result, Tensor};
 use windtunnel_engine::DeviceName;
-use windtunnel_engine::attention::{Attention, CudaFlash, Heads, Mask};
-use windtunnel_engine::kv::{DeviceTables, KvView, Table, Tables};
+use windtunnel_engine::attention::{Attention, CudaFlash, Mask};
+use windtunnel_engine::kv::{DeviceTables, KvView};
+
+#[path = "support/tables.rs"]
+mod tables;
+
+use tables::Step;
 
 /// Query heads, key heads and their length: of qwen3-0.6b, llama-3.2-1b and mistral-7b.
 const HEADS: [[usize; 3]; 3] = [[16, 8, 128], [32, 8, 64], [32, 8, 128]];
@@ -42,34 +47,19 @@ fn main() {
 
 /// The median time of a launch.
 fn microseconds(
-    [heads, kv_heads, dim]: [usize; 3],
+    shape: [usize; 3],
     [sequences, queries, keys]: [usize; 3],
     device: &Device,
 ) -> Result<f64> {
-    let blocks = keys.div_ceil(BLOCK);
-    let table = |index: usize| Table {
-        row: index * queries,
-        queries,
-        keys,
-        gone: 0,
-        blocks: (index * blocks..(index + 1) * blocks).map(|block| block as u32).collect(),
-    };
-    let sequence_tables = (0..sequences).map(table).collect();
-    let tables = Tables { block: BLOCK, sequences: sequence_tables, runs: Vec::new() };
+    let [heads, kv_heads, dim] = shape;
+    let step = Step { sequences, queries, keys };
+    let tables = step.tables(BLOCK);
     let on_device = DeviceTables::upload(std::slice::from_ref(&tables), device)?;
     let numbers = |shape: &[usize]| Tensor::randn(0f32, 1.0, shape, device)?.to_dtype(DType::BF16);
-    let pool = [sequences * blocks, BLOCK, kv_heads, dim];
+    let pool = [step.blocks(BLOCK), BLOCK, kv_heads, dim];
     let (k, v) = (numbers(&pool)?, numbers(&pool)?);
     let q = numbers(&[sequences * queries, heads, dim])?;
-    let heads = Heads {
-        heads,
-        kv_heads,
-        dim,
-        scale: (dim as f32).powf(-0.5),
-        softcap: None,
-        masks: vec![Mask::Causal],
-        cached: 1,
-    };
+    let heads = tables::heads(shape);
     let view = KvView {
         keys: &k,
         values: &v,

@@ -6,6 +6,7 @@
 //! logits that ascend, so that every token is a candidate when top-k meets it.
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use windtunnel_engine::sampler::{Rng, Sampler, Scratch};
@@ -43,6 +44,8 @@ fn sampler(c: &mut Criterion) {
     let ascending: Vec<f32> = (0..VOCABULARY).map(|id| id as f32 / 1e4).collect();
 
     let mut group = c.benchmark_group("sampler");
+    group.sample_size(20).warm_up_time(Duration::from_millis(200));
+    group.measurement_time(Duration::from_millis(800));
     for (name, logits, sampling) in [
         ("greedy", &usual, Sampling::GREEDY),
         ("greedy, logprobs", &usual, Sampling { logprobs: Some(20), ..Sampling::GREEDY }),

@@ -14,6 +14,7 @@ use windtunnel_ledger::case::Workload;
 use windtunnel_ledger::counter::{Count, Counter, Counts};
 use windtunnel_ledger::environment::Build;
 use windtunnel_ledger::holding::{Held, Occupied};
+use windtunnel_ledger::precision::{Cause, Enough, Stopped};
 use windtunnel_ledger::record::{Digest, Iteration, IterationKind};
 use windtunnel_ledger::timeline::{self, Timeline};
 use windtunnel_ledger::trace::{Mark, Phase};
@@ -139,12 +140,29 @@ fn main() {
     for kind in kinds.skip(usize::from(case.attention == "too-few")) {
         say_iteration(&case, kind, &plant);
     }
+    if let Enough::Precise(_) = case.enough {
+        say_until_enough(&case, &plant);
+    }
     let values: BTreeMap<Metric, f64> =
         [(Metric::PeakRss, 1e8 + plant.bytes)].into_iter().collect();
     say(&Message::End { values });
     if case.attention == "lingering" {
         std::thread::sleep(Duration::from_secs(3600));
     }
+}
+
+/// What comes after the iterations that a case says: six are enough for equal numbers. A `restless`
+/// one ends with its time, and an `endless` one does not say how it ended.
+fn say_until_enough(case: &Case, plant: &Plant) {
+    let more = if case.attention == "restless" { 2 } else { 6 - case.iterations.get().min(6) };
+    (0..more).for_each(|_| say_iteration(case, IterationKind::Timed, plant));
+    let (by, half_width) = match case.attention.as_str() {
+        "endless" => return,
+        "restless" => (Cause::Budget, Some(0.034)),
+        _ => (Cause::Precise, Some(0.0)),
+    };
+    let certain = case.warmup + case.iterations.get();
+    say(&Message::Stopped(Stopped { by, half_width, certain }));
 }
 
 /// Ten seconds with eight threads, each of which works and sleeps by turns.

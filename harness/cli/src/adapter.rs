@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use rustix::process::{Signal, kill_current_process_group};
 use windtunnel_ledger::case::Case;
 use windtunnel_ledger::environment::Build;
+use windtunnel_ledger::precision::Enough;
 use windtunnel_ledger::record::IterationKind;
 use windtunnel_ledger::wire::{Message, Order, PROTOCOL, Purpose};
 
@@ -18,6 +19,7 @@ use crate::args::AdaptArgs;
 use crate::external::Adapted;
 use crate::{exit, show};
 
+mod criterion;
 mod llama_bench;
 mod openai;
 mod server;
@@ -28,19 +30,32 @@ pub(crate) fn adapt(args: &AdaptArgs) -> Result<u8> {
     if args.roof {
         return Ok(exit::USAGE);
     }
+    let adapted: Adapted = serde_json::from_str(&args.told).context("this is no subject")?;
+    if let Some(target) = &args.benchmarks {
+        let Adapted::Criterion(criterion) = &adapted else { return Ok(exit::USAGE) };
+        let names = criterion::benchmarks(criterion, &args.folder, target)?;
+        show::result(&names.iter().map(|name| format!("{name}\n")).collect::<String>())?;
+        return Ok(exit::PASS);
+    }
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line).context("cannot read stdin")?;
     let order: Order = serde_json::from_str(&line).context("stdin does not hold an order")?;
-    let adapted: Adapted = serde_json::from_str(&args.told).context("this is no subject")?;
     if args.until_eof {
         end_at_eof();
     }
     let protocol = match &adapted {
         Adapted::Openai(_) => "openai",
         Adapted::LlamaBench(_) => "llama-bench",
+        Adapted::Criterion(_) => "criterion",
     };
     let Order { case, purpose, .. } = order;
     let last = match (purpose, &adapted) {
+        _ if case.enough != Enough::Counted => {
+            say(&Message::Hello { protocol: PROTOCOL, build: build(protocol, "") })?;
+            let reason =
+                "an external subject repeats as often as it is told: leave out `[precision]`";
+            Ok(Message::Unsupported { reason: reason.to_owned() })
+        }
         (Purpose::Attribute, _) => {
             say(&Message::Hello { protocol: PROTOCOL, build: build(protocol, "") })?;
             let reason =
@@ -53,6 +68,10 @@ pub(crate) fn adapt(args: &AdaptArgs) -> Result<u8> {
         }
         (Purpose::Measure, Adapted::LlamaBench(bench)) => {
             llama_bench::case(bench, &args.folder, &case)
+        }
+        (Purpose::Measure, Adapted::Criterion(criterion)) => {
+            say(&Message::Hello { protocol: PROTOCOL, build: build(protocol, "") })?;
+            criterion::case(criterion, &args.folder, &case)
         }
     };
     say(&last.unwrap_or_else(|error| Message::Failed { error: format!("{error:#}") }))?;

@@ -485,6 +485,10 @@ pub(crate) struct AdaptArgs {
     /// Asked of probes: what the machine can do at best
     #[arg(long)]
     pub(crate) roof: bool,
+
+    /// Tell the names of the benchmarks of this bench instead
+    #[arg(long, value_name = "PACKAGE/BENCH")]
+    pub(crate) benchmarks: Option<String>,
 }
 
 #[derive(Debug, Args)]

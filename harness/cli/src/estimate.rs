@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use windtunnel_ledger::case::{Against, Arrival, Case, CaseHash, Source, Workload};
+use windtunnel_ledger::precision::Enough;
 use windtunnel_ledger::record::Outcome;
 use windtunnel_ledger::stats;
 use windtunnel_ledger::store;
@@ -90,7 +91,14 @@ impl Past {
             None => case.deadline,
             Some(usual) => {
                 let patient = Nanos((usual as u64).saturating_mul(PATIENCE));
-                patient.max(LEAST_DEADLINE).min(case.deadline)
+                // What was soon precise enough on a quiet day may take all of its time today.
+                let least = match case.enough {
+                    Enough::Counted => LEAST_DEADLINE,
+                    Enough::Precise(precision) => {
+                        Nanos(LEAST_DEADLINE.0.saturating_add(precision.budget.0))
+                    }
+                };
+                patient.max(least).min(case.deadline)
             }
         }
     }
@@ -113,7 +121,7 @@ fn size(case: &Case, model: &KnownModel) -> Option<(Bytes, Bytes)> {
             Some(bits) => (model.parameters as f64 * bits / 8.0) as u64,
             None => model.parameters.saturating_mul(case.dtype.bytes()),
         },
-        Source::Folder(_) | Source::Gguf(_) | Source::Hub(_) => model.stored,
+        Source::Folder(_) | Source::Gguf(_) | Source::Hub(_) | Source::Bench(_) => model.stored,
     };
     // The same weights in f32 follow, when those of the case are gone.
     let weights = match case.workload {
@@ -160,8 +168,13 @@ fn guess(case: &Case, model: &KnownModel, (weights, kv): (Bytes, Bytes)) -> Opti
         Workload::Quality { against: Against::F32, .. } => 2.0 * work + load,
         _ => work,
     };
-    let iterations = f64::from(case.warmup) + f64::from(case.iterations.get());
-    Some(Nanos::from_seconds(START + load + iterations * once))
+    let counted = f64::from(case.iterations.get()) * once;
+    // Whoever is to be precise may take all the time for it.
+    let counted = match case.enough {
+        Enough::Counted => counted,
+        Enough::Precise(precision) => counted.max(precision.budget.seconds()),
+    };
+    Some(Nanos::from_seconds(START + load + f64::from(case.warmup) * once + counted))
 }
 
 #[cfg(test)]
@@ -171,6 +184,7 @@ mod tests {
     use windtunnel_ledger::case::{
         CaseId, CudaGraphs, Dtype, KvLayout, Lengths, Model, Placement, PrefixCache, Quant, Slo,
     };
+    use windtunnel_ledger::precision::Precision;
     use windtunnel_ledger::unit::Tokens;
 
     fn case(source: Source) -> Case {
@@ -189,6 +203,7 @@ mod tests {
             kv_share: NonZeroU32::new(100).unwrap(),
             warmup: 1,
             iterations: NonZeroU32::MIN,
+            enough: Enough::Counted,
             seed: 1,
             deadline: Nanos(1),
         }
@@ -269,6 +284,23 @@ mod tests {
         assert_eq!(deadline(&[20, 25, 22]), 75);
         assert_eq!(deadline(&[1]), 30, "a busy machine takes longer for a while");
         assert_eq!(deadline(&[300]), 600, "never later than the scenario says");
+    }
+
+    #[test]
+    fn what_may_take_its_time_to_be_precise_is_given_that_time() {
+        let second = 1_000_000_000;
+        let precision = Precision::new(0.01, Nanos(100 * second)).unwrap();
+        let case = Case {
+            deadline: Nanos(600 * second),
+            enough: Enough::Precise(precision),
+            ..case(Source::Preset("x".into()))
+        };
+        let past = Past([(case.hash(), vec![Nanos(second)])].into_iter().collect());
+        assert_eq!(past.deadline(&case), Nanos(130 * second));
+        let model =
+            KnownModel { model: case.model.clone(), parameters: 1000, kv_width: 10, stored: 0 };
+        let time = Past::default().estimate(&case, &model).time.unwrap();
+        assert_eq!(time.seconds().round(), 100.0, "it may take all of it");
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub(crate) enum Adapted {
     Openai(OpenAi),
     /// A program that writes what `llama-bench -o json` does.
     LlamaBench(LlamaBench),
+    /// Benches that are written with criterion.
+    Criterion(Criterion),
 }
 
 /// A server that speaks OpenAI's protocol.
@@ -74,6 +76,15 @@ pub(crate) struct OpenAi {
 pub(crate) struct LlamaBench {
     /// The line for a shell that runs it. `{prompt}`, `{output}`, `{depth}`, `{iterations}` and
     /// `{model}` stand for those of the case.
+    pub(crate) command: String,
+}
+
+/// Benches that are written with criterion.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Criterion {
+    /// The line for a shell that runs one. `{package}` and `{bench}` stand for those of the case, and
+    /// `{arguments}` for what the bench is told.
     pub(crate) command: String,
 }
 
@@ -112,6 +123,7 @@ struct ExternalFile {
     probe: Option<ProbeFile>,
     openai: Option<OpenAi>,
     llama_bench: Option<LlamaBench>,
+    criterion: Option<Criterion>,
     #[serde(default)]
     check: Vec<Check>,
     measure: Option<Measure>,
@@ -130,15 +142,28 @@ impl External {
             format!("there is no description of a subject `{}`", path.display())
         })?;
         let file: ExternalFile = parse(path, &text)?;
-        let ExternalFile { repository, build, probe, openai, llama_bench, check, measure } = file;
-        let protocol = match (probe, openai, llama_bench) {
-            (Some(probe), None, None) => Protocol::Probe(probe.path),
-            (None, Some(openai), None) => Protocol::Adapted(Adapted::Openai(openai)),
-            (None, None, Some(bench)) => Protocol::Adapted(Adapted::LlamaBench(bench)),
-            _ => bail!(
-                "`{}`: a subject is measured by one protocol: write one of `[probe]`, `[openai]` and `[llama-bench]`",
+        let ExternalFile {
+            repository,
+            build,
+            probe,
+            openai,
+            llama_bench,
+            criterion,
+            check,
+            measure,
+        } = file;
+        let named = [
+            probe.map(|probe| Protocol::Probe(probe.path)),
+            openai.map(|openai| Protocol::Adapted(Adapted::Openai(openai))),
+            llama_bench.map(|bench| Protocol::Adapted(Adapted::LlamaBench(bench))),
+            criterion.map(|criterion| Protocol::Adapted(Adapted::Criterion(criterion))),
+        ];
+        let mut named = named.into_iter().flatten();
+        let (Some(protocol), None) = (named.next(), named.next()) else {
+            bail!(
+                "`{}`: a subject is measured by one protocol: write one of `[probe]`, `[openai]`, `[llama-bench]` and `[criterion]`",
                 path.display()
-            ),
+            );
         };
         let fingerprint = xxhash_rust::xxh3::xxh3_64(text.as_bytes());
         let path = std::path::absolute(path)?;
@@ -266,19 +291,24 @@ pub(crate) fn shell(line: &str, dir: &Path) -> Result<Result<(), String>> {
 
 /// A script that starts an adapter in the folder `tree`.
 fn adapter(workspace: &Workspace, adapted: &Adapted, tree: &Path) -> Result<PathBuf> {
+    let path = workspace.scratch().join("adapters").join(format!("{}", std::process::id()));
+    write_adapter(adapted, tree, &path)?;
+    Ok(path)
+}
+
+/// Writes a script to `path` that starts an adapter in the folder `tree`.
+pub(crate) fn write_adapter(adapted: &Adapted, tree: &Path, path: &Path) -> Result<()> {
     let exe = std::env::current_exe().context("cannot tell where this program lies")?;
     let told = serde_json::to_string(adapted).context("cannot write what an adapter is told")?;
     let words = [exe.display().to_string(), "adapt".to_owned(), told, tree.display().to_string()];
     let line = shlex::try_join(words.iter().map(String::as_str))
         .context("a path of this subject cannot be written for a shell")?;
-    let folder = workspace.scratch().join("adapters");
-    std::fs::create_dir_all(&folder)
+    let folder = path.parent().unwrap_or(path);
+    std::fs::create_dir_all(folder)
         .with_context(|| format!("cannot create `{}`", folder.display()))?;
-    let path = folder.join(format!("{}", std::process::id()));
-    std::fs::write(&path, format!("#!/bin/sh\nexec {line} \"$@\"\n"))
+    std::fs::write(path, format!("#!/bin/sh\nexec {line} \"$@\"\n"))
         .with_context(|| format!("cannot write `{}`", path.display()))?;
-    make_executable(&path)?;
-    Ok(path)
+    make_executable(path)
 }
 
 fn make_executable(path: &Path) -> Result<()> {

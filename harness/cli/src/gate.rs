@@ -166,7 +166,7 @@ pub(crate) fn arms(base: Built, head: Built) -> Vec<Built> {
             name: format!("{} ({suffix})", built.subject.name),
             ..built.subject.clone()
         },
-        probe: built.probe.clone(),
+        ..built.clone()
     };
     let control = renamed(&base, "control");
     let head = if head.subject.name == base.subject.name { renamed(&head, "head") } else { head };

@@ -7,6 +7,7 @@
 mod adapter;
 mod args;
 mod baseline;
+mod benchmarks;
 mod bisect;
 mod calibrate;
 mod compare;
@@ -61,7 +62,7 @@ use plan::Plan;
 use progress::{Progress, Voice};
 use runs::{find_run, newest_runs, page_of, write_report};
 use session::Session;
-use starved::Memory;
+use starved::{Memory, Starved};
 use workspace::Workspace;
 
 fn main() -> ExitCode {
@@ -115,7 +116,10 @@ fn dispatch(cli: Cli) -> Result<u8> {
 fn list(workspace: &Workspace, selection: &Selection) -> Result<u8> {
     let mut plan = expand(workspace, selection)?;
     let outlooks = hub::look(&mut plan)?;
-    show::result(&show::plan(&plan, &estimate::of_plan(workspace, &plan), &outlooks))?;
+    let (machine, _) = watch::machine(machine::read());
+    let starved = Starved::known(&workspace.reports(), &machine.key(), &[], Memory::Kept);
+    let estimates = estimate::of_plan(workspace, &plan);
+    show::result(&show::plan(&plan, &estimates, &starved, &outlooks))?;
     Ok(if plan.cases.is_empty() { exit::INVALID } else { exit::PASS })
 }
 

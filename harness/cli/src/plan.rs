@@ -2,7 +2,8 @@
 
 use std::num::NonZeroU32;
 
-use windtunnel_ledger::case::{Case, CaseId, Placement, matches};
+use windtunnel_ledger::case::{Case, CaseId, Placement, Source, matches};
+use windtunnel_ledger::precision::Enough;
 use windtunnel_ledger::record::{Planned, Skipped};
 use windtunnel_ledger::unit::Tokens;
 
@@ -19,17 +20,21 @@ pub(crate) struct Plan {
     pub(crate) skipped: Vec<Skipped>,
     /// How many cases the filter left out.
     pub(crate) filtered: usize,
+    /// What the ids of its cases contain: of those too that are found when a bench is built.
+    pub(crate) filters: Vec<String>,
 }
 
 /// Crosses every scenario's models with its matrix, and keeps the cases whose id matches all of
 /// `filters`. `rounds` overrides what the scenarios say.
 pub(crate) fn expand(scenarios: &[Scenario], filters: &[String], rounds: Option<u32>) -> Plan {
-    let mut plan = Plan::default();
+    let mut plan = Plan { filters: filters.to_vec(), ..Plan::default() };
     for scenario in scenarios {
         for model in &scenario.models {
             for (point, axes) in scenario.matrix.points(&scenario.defaults) {
                 let id = CaseId::new(&scenario.name, &model.model.name, &axes);
-                if !filters.iter().all(|filter| matches(id.as_str(), filter)) {
+                // What a bench holds is known when it is built, and filtered then.
+                let is_open = matches!(model.model.source, Source::Bench(_));
+                if !is_open && !filters.iter().all(|filter| matches(id.as_str(), filter)) {
                     plan.filtered += 1;
                     continue;
                 }
@@ -49,9 +54,9 @@ pub(crate) fn expand(scenarios: &[Scenario], filters: &[String], rounds: Option<
 
 fn case(id: CaseId, scenario: &Scenario, model: &KnownModel, point: &Point) -> Case {
     let workload = (scenario.kind.at)(point, &scenario.bounds);
-    let (warmup, iterations) = match workload.runs_once() {
-        true => (0, NonZeroU32::MIN),
-        false => (scenario.warmup, scenario.iterations),
+    let (warmup, iterations, enough) = match workload.runs_once() {
+        true => (0, NonZeroU32::MIN, Enough::Counted),
+        false => (scenario.warmup, scenario.iterations, scenario.enough),
     };
     Case {
         id,
@@ -71,6 +76,7 @@ fn case(id: CaseId, scenario: &Scenario, model: &KnownModel, point: &Point) -> C
         kv_share: point.kv_share,
         warmup,
         iterations,
+        enough,
         seed: scenario.seed,
         deadline: scenario.deadline,
     }

@@ -188,7 +188,7 @@ impl<'a> Place<'a> {
     /// A line for a shell that repeats a round from the root of the workspace; empty where there is
     /// nothing to start.
     fn command(&self, built: &Built, case: &Case, purpose: Purpose) -> String {
-        let Ok(probe) = &built.probe else { return String::new() };
+        let Ok(probe) = built.runner(case) else { return String::new() };
         let probe = probe.strip_prefix(self.workspace.root()).unwrap_or(probe);
         spawn::shell_line(probe, &self.localised(case), purpose)
     }
@@ -207,7 +207,7 @@ impl<'a> Place<'a> {
         let at = Timestamp::now();
         let starved = self.starved.as_ref();
         let starved = starved.and_then(|known| known.reason(&built.subject, case, &run.id));
-        let left = match (&built.probe, starved) {
+        let left = match (built.runner(case), starved) {
             (Err(failure), _) => nothing(Outcome::Failed(failure.clone())),
             (Ok(_), Some(reason)) => nothing(Outcome::Skipped(reason)),
             (Ok(probe), None) => {

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use toml::Spanned;
 use windtunnel_ledger::case::{Model, Topology, Workload};
+use windtunnel_ledger::precision::Enough;
 use windtunnel_ledger::unit::Nanos;
 
 use crate::workspace::Workspace;
@@ -20,7 +21,9 @@ mod bounds;
 mod files;
 mod kind;
 mod models;
+mod precision;
 mod skip;
+mod targets;
 mod text;
 mod topologies;
 mod values;
@@ -35,7 +38,9 @@ pub(crate) use text::{nearest, parse, reworded};
 
 use bounds::{BoundsFile, DefaultSlo, DefaultTolerance, SloFile, ToleranceFile};
 use models::Models;
+use precision::PrecisionFile;
 use skip::SkipFile;
+use targets::TargetsFile;
 use text::{SourceText, unknown};
 use values::Seconds;
 
@@ -48,7 +53,7 @@ pub(crate) struct Scenario {
     pub(crate) name: String,
     /// What its cases do.
     pub(crate) kind: &'static Kind,
-    /// The models to cross with the matrix.
+    /// The models to cross with the matrix, or what names a bench in the place of each.
     pub(crate) models: Vec<KnownModel>,
     /// Rounds per case and subject.
     pub(crate) rounds: NonZeroU32,
@@ -56,6 +61,8 @@ pub(crate) struct Scenario {
     pub(crate) warmup: u32,
     /// Iterations that count.
     pub(crate) iterations: NonZeroU32,
+    /// When these are enough.
+    pub(crate) enough: Enough,
     /// Seed of weights and prompts.
     pub(crate) seed: u64,
     /// How long until a child is killed.
@@ -77,10 +84,14 @@ pub(crate) struct Scenario {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct ScenarioFile {
     workload: Spanned<String>,
-    models: Spanned<Vec<Spanned<String>>>,
+    models: Option<Spanned<Vec<Spanned<String>>>>,
+    package: Option<Spanned<String>>,
+    benches: Option<Spanned<Vec<Spanned<String>>>>,
+    filter: Option<Spanned<String>>,
     rounds: Option<NonZeroU32>,
     warmup: Option<Spanned<u32>>,
     iterations: Option<Spanned<NonZeroU32>>,
+    precision: Option<Spanned<PrecisionFile>>,
     seed: Option<u64>,
     deadline: Option<Seconds>,
     slo: Option<Spanned<SloFile>>,
@@ -196,16 +207,27 @@ fn resolve(
         return Err(source.error(file.workload.span(), message));
     };
     let mut named = axes::check(kind.name, &file.matrix, source)?;
-    let theirs = models.choose(&file.models, source)?;
+    let targets = TargetsFile {
+        workload: file.workload.span(),
+        models: file.models,
+        package: file.package,
+        benches: file.benches,
+        filter: file.filter,
+    };
+    let theirs = targets::chosen(&targets, kind, models, source)?;
     // A skip may name a model that the user has replaced: it is no mistake, and leaves nothing out.
     let known = theirs.iter().chain(own).map(|known| known.model.name.clone());
     named.insert("model", known.collect());
-    let models = if own.is_empty() { theirs } else { own.to_vec() };
+    let keeps = own.is_empty() || kind.name == targets::CRITERION;
+    let models = if keeps { theirs } else { own.to_vec() };
     let bounds = BoundsFile { slo: file.slo, tolerance: file.tolerance };
     let bounds = bounds::layered(&bounds, defaults.slo, defaults.tolerance, kind, source)?;
     let point = defaults.matrix.get_ref();
-    let repeats =
-        [file.warmup.as_ref().map(Spanned::span), file.iterations.as_ref().map(Spanned::span)];
+    let repeats = [
+        file.warmup.as_ref().map(Spanned::span),
+        file.iterations.as_ref().map(Spanned::span),
+        file.precision.as_ref().map(Spanned::span),
+    ];
     if let (Some(span), true) =
         (repeats.into_iter().flatten().next(), (kind.at)(point, &bounds).runs_once())
     {
@@ -225,6 +247,7 @@ fn resolve(
         rounds: file.rounds.unwrap_or(defaults.rounds),
         warmup: file.warmup.map_or(defaults.warmup, Spanned::into_inner),
         iterations: file.iterations.map_or(defaults.iterations, Spanned::into_inner),
+        enough: precision::enough(file.precision.as_ref(), deadline, source)?,
         seed: file.seed.unwrap_or(defaults.seed),
         deadline,
         bounds,

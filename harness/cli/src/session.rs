@@ -4,20 +4,21 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use jiff::Timestamp;
-use windtunnel_ledger::case::Case;
+use windtunnel_ledger::case::{Case, Workload};
 use windtunnel_ledger::gate::{Arm, Setting, Terms};
 use windtunnel_ledger::record::{Record, Run, RunId, Subject};
 use windtunnel_ledger::store::{self, Contents, Store};
 use windtunnel_ledger::unit::Nanos;
 
 use crate::args::RunArgs;
+use crate::benchmarks::Aim;
 use crate::lock::{Locks, Queue};
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::runs::{find_run, newest_runs};
 use crate::subject::{self, Built, Wanted};
 use crate::workspace::Workspace;
-use crate::{estimate, gate, hub, run, show};
+use crate::{benchmarks, estimate, gate, hub, run, show};
 
 /// A run that is being measured.
 pub(crate) struct Session {
@@ -61,7 +62,9 @@ pub(crate) fn begin(
     queue.look()?;
     hub::fetch(&mut plan, queue.progress)?;
     estimate::tighten_deadlines(workspace, &mut plan);
-    for planned in &mut plan.cases {
+    // Of a bench there is nothing to attribute: it is a part already.
+    let attributed = plan.cases.iter_mut().filter(|p| p.case.workload != Workload::Criterion);
+    for planned in attributed {
         planned.attributions = u32::from(args.attribute);
     }
     let wanted: Vec<Wanted> = match &args.probe {
@@ -109,7 +112,9 @@ pub(crate) struct Setup<'a> {
 
 /// Waits for its turn and begins the file of a run.
 pub(crate) fn open(workspace: &Workspace, setup: Setup<'_>) -> Result<Session> {
-    let Setup { plan, built, scenarios, out, gate, queue } = setup;
+    let Setup { mut plan, mut built, scenarios, out, gate, queue } = setup;
+    let aim = if gate.is_some() { Aim::Compare } else { Aim::Measure };
+    benchmarks::find(workspace, &mut plan, &mut built, aim, queue.progress)?;
     let locks = queue.take()?;
     let times =
         estimate::of_plan(workspace, &plan).into_iter().map(|estimate| estimate.time).collect();
@@ -174,7 +179,10 @@ pub(crate) fn resume(workspace: &Workspace, run: Option<&Path>, queue: Queue) ->
     let is_stored = run.gate.as_ref().is_some_and(|terms| terms.setting == Setting::Stored);
     let again = |(place, subject)| match (is_stored, place == Arm::Base as usize) {
         (true, true) => Ok(gate::stored::recorded(Subject::clone(subject))),
-        _ => subject::again(workspace, subject, &records),
+        _ => {
+            let built = subject::again(workspace, subject, &records)?;
+            Ok(subject::benches_again(workspace, built, &records))
+        }
     };
     let built = run.subjects.iter().enumerate().map(again).collect::<Result<_>>()?;
     if !run::is_finished(&run, &records) {

@@ -11,9 +11,11 @@ use windtunnel_ledger::series::Series;
 use windtunnel_ledger::summary::Location;
 use windtunnel_ledger::unit::{Bytes, Nanos};
 
+use crate::benchmarks;
 use crate::estimate::Estimate;
 use crate::hub::Outlook;
 use crate::plan::Plan;
+use crate::starved::Starved;
 
 mod baseline;
 mod bisect;
@@ -77,7 +79,12 @@ pub(crate) fn error(error: &anyhow::Error) {
 }
 
 /// A plan: its cases, what is left out, and what it would take.
-pub(crate) fn plan(plan: &Plan, estimates: &[Estimate], outlooks: &[Outlook]) -> String {
+pub(crate) fn plan(
+    plan: &Plan,
+    estimates: &[Estimate],
+    starved: &Starved,
+    outlooks: &[Outlook],
+) -> String {
     let mut table = table(vec![Cell::new("case"), right("rounds"), right("time"), right("memory")]);
     let mut time = Some(Nanos(0));
     let mut memory = Some(Bytes(0));
@@ -97,12 +104,18 @@ pub(crate) fn plan(plan: &Plan, estimates: &[Estimate], outlooks: &[Outlook]) ->
     if !plan.cases.is_empty() {
         push(&mut text, &table);
     }
+    if plan.cases.iter().any(benchmarks::is_open) {
+        text.push_str(
+            "\nA bench stands for all of its benchmarks: once it is built, each is a case.\n",
+        );
+    }
     if !plan.skipped.is_empty() {
         text.push_str("\nskipped by the scenarios:\n");
         for skipped in &plan.skipped {
             let _ = writeln!(text, "  {}: {}", skipped.id, skipped.reason);
         }
     }
+    text.push_str(&short_of_memory(plan, starved));
     text.push_str(&hub::outlooks(outlooks));
     let _ = writeln!(
         text,
@@ -114,6 +127,26 @@ pub(crate) fn plan(plan: &Plan, estimates: &[Estimate], outlooks: &[Outlook]) ->
         about(memory),
     );
     text
+}
+
+/// The cases that will be skipped because no larger ones ran out of memory before, with the subject on
+/// which they did.
+fn short_of_memory(plan: &Plan, starved: &Starved) -> String {
+    let mut text = String::new();
+    for planned in &plan.cases {
+        for (subject, reason) in starved.reasons(&planned.case) {
+            let features = match subject.features.is_empty() {
+                true => String::new(),
+                false => format!(" [{}]", subject.features.join(",")),
+            };
+            let (id, name) = (&planned.case.id, &subject.name);
+            let _ = writeln!(text, "  {id} on `{name}`{features}: {reason}");
+        }
+    }
+    match text.is_empty() {
+        true => text,
+        false => format!("\nskipped by `run` until `--forget-oom` tries them again:\n{text}"),
+    }
 }
 
 fn about(value: Option<impl ToString>) -> String {

@@ -15,6 +15,7 @@ use windtunnel_ledger::attribution::{Attribution, Work};
 use windtunnel_ledger::case::Case;
 use windtunnel_ledger::counter::Counts;
 use windtunnel_ledger::environment::Build;
+use windtunnel_ledger::precision::Enough;
 use windtunnel_ledger::record::{Failure, IterationKind, Outcome, Samples};
 use windtunnel_ledger::trace::{Mark, Trace, Watched};
 use windtunnel_ledger::unit::Nanos;
@@ -168,7 +169,15 @@ fn complete(samples: Samples, case: &Case) -> Outcome {
     let found = samples.iterations.len();
     let kind = |i: usize| if i < warmup { IterationKind::WarmUp } else { IterationKind::Timed };
     let in_order = samples.iterations.iter().enumerate().all(|(i, it)| it.kind == kind(i));
-    match found == warmup + timed && in_order {
+    let all = match (case.enough, samples.stopped) {
+        (Enough::Counted, _) => found == warmup + timed,
+        (Enough::Precise(_), Some(_)) => found >= warmup + timed,
+        (Enough::Precise(_), None) => {
+            let error = "the probe did not say why its iterations are enough: build it from a revision that does, or leave out `[precision]`";
+            return Outcome::Failed(Failure::Engine { error: error.to_owned() });
+        }
+    };
+    match all && in_order {
         true => Outcome::Measured(samples),
         false => Outcome::Failed(Failure::Incomplete { found, expected: warmup + timed }),
     }
@@ -386,12 +395,14 @@ impl Said {
                         prompts,
                         once: values,
                         iterations: Vec::new(),
+                        stopped: None,
                     });
                 }
                 (Message::Phase(mark), _) if self.build.is_some() => self.marks.push(mark),
                 (Message::Iteration(iteration), Some(samples)) => {
                     samples.iterations.push(iteration)
                 }
+                (Message::Stopped(stopped), Some(samples)) => samples.stopped = Some(stopped),
                 (Message::Attributed { wall, work, counts }, Some(_)) => {
                     self.attributed = Some((wall, work, counts));
                 }

@@ -96,25 +96,45 @@ impl Starved {
     pub(crate) fn reason(&self, subject: &Subject, case: &Case, run: &RunId) -> Option<String> {
         let wanted = Tried { subject: subject.clone(), case: case.clone(), run: run.clone() };
         let found = self.found.iter().rev().find(|found| wanted.tells_of(found))?;
-        let what = match found.case.id == case.id {
-            true => "it".to_owned(),
-            false => format!("`{}`, which is no larger,", found.case.id),
-        };
         Some(match found.run == *run {
-            true => format!("{what} ran out of memory"),
-            false => format!(
-                "{what} ran out of memory in run `{}`; `--forget-oom` tries it again",
-                found.run.0
-            ),
+            true => format!("{} ran out of memory", found.beside(case)),
+            false => format!("{}; `--forget-oom` tries it again", found.in_its_run(case)),
         })
     }
+
+    /// Each subject on which `case` is not to be tried, and why.
+    pub(crate) fn reasons(&self, case: &Case) -> Vec<(&Subject, String)> {
+        let mut reasons: Vec<(&Subject, String)> = Vec::new();
+        for found in self.found.iter().rev().filter(|found| case.outgrows(&found.case)) {
+            if !reasons.iter().any(|(known, _)| kind(known) == kind(&found.subject)) {
+                reasons.push((&found.subject, found.in_its_run(case)));
+            }
+        }
+        reasons
+    }
+}
+
+/// What makes subjects lack memory alike: their names and features, whatever was built of them.
+fn kind(subject: &Subject) -> (&str, &[String]) {
+    (&subject.name, &subject.features)
 }
 
 impl Tried {
     /// Whether it needs at least as much memory as `other`, on a subject of the same kind.
     fn tells_of(&self, other: &Tried) -> bool {
-        let kind = |tried: &Tried| (tried.subject.name.clone(), tried.subject.features.clone());
-        kind(self) == kind(other) && self.case.outgrows(&other.case)
+        kind(&self.subject) == kind(&other.subject) && self.case.outgrows(&other.case)
+    }
+
+    /// What it is called beside `case`, which is at least as large.
+    fn beside(&self, case: &Case) -> String {
+        match self.case.id == case.id {
+            true => "it".to_owned(),
+            false => format!("`{}`, which is no larger,", self.case.id),
+        }
+    }
+
+    fn in_its_run(&self, case: &Case) -> String {
+        format!("{} ran out of memory in run `{}`", self.beside(case), self.run.0)
     }
 }
 
@@ -132,6 +152,7 @@ mod tests {
         CaseId, CudaGraphs, Dtype, KvLayout, Model, Placement, PrefixCache, Quant, Source, Workload,
     };
     use windtunnel_ledger::environment::{Environment, Machine};
+    use windtunnel_ledger::precision::Enough;
     use windtunnel_ledger::record::{Conditions, Failure, Samples};
     use windtunnel_ledger::{Nanos, Tokens};
 
@@ -154,6 +175,7 @@ mod tests {
             kv_share: NonZeroU32::MIN,
             warmup: 0,
             iterations: NonZeroU32::MIN,
+            enough: Enough::Counted,
             seed: 1,
             deadline: Nanos(1),
         }
@@ -174,6 +196,7 @@ mod tests {
             prompts: None,
             once: BTreeMap::new(),
             iterations: Vec::new(),
+            stopped: None,
         };
         Record {
             run: RunId(run.into()),
@@ -223,6 +246,24 @@ mod tests {
     fn where_something_larger_had_room_in_the_same_run_others_have_taken_it() {
         let records = [record("a", 8, true), record("a", 4, false)];
         assert_eq!(skipped(&records, &subject(".")), [0; 0]);
+    }
+
+    #[test]
+    fn each_subject_is_told_once_with_the_newest_reason() {
+        let mut records = vec![record("a", 4, false), record("b", 2, false), record("c", 4, false)];
+        records[2].subject = subject("rev:main");
+        let key = Machine::default().key();
+        let none = Path::new("there is no such folder");
+        let starved = Starved::known(none, &key, &records, Memory::Kept);
+        let told = |batch| -> Vec<String> {
+            let reasons = starved.reasons(&case(batch)).into_iter();
+            reasons.map(|(subject, reason)| format!("{}: {reason}", subject.name)).collect()
+        };
+        assert_eq!(told(1), [""; 0]);
+        let no_larger =
+            "`gate/decode/tiny/batch=2`, which is no larger, ran out of memory in run `b`";
+        let main = "rev:main: it ran out of memory in run `c`".to_owned();
+        assert_eq!(told(4), [main, format!(".: {no_larger}")]);
     }
 
     #[test]

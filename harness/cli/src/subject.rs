@@ -4,7 +4,7 @@
 //! during a run can change what the run measures, and an interrupted run goes on with exactly what
 //! it began with.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
+use windtunnel_ledger::case::{Case, Source};
 use windtunnel_ledger::record::{Failure, Outcome, Record, Subject};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -20,6 +21,10 @@ use crate::git::git;
 use crate::progress::Progress;
 use crate::upstream::{self, Repository};
 use crate::workspace::{Workspace, cargo};
+
+mod benches;
+
+pub(crate) use benches::{again as benches_again, build as build_benches};
 
 /// A subject as the user names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +51,38 @@ pub(crate) struct Built {
     pub(crate) subject: Subject,
     /// The executable, or the failure of its build.
     pub(crate) probe: Result<PathBuf, Failure>,
+    /// What stands in for a probe where a bench is run, by `package/bench`, or the failure of its
+    /// build. Of a subject that brings its own stand-in there is none.
+    pub(crate) benches: BTreeMap<String, Result<PathBuf, Failure>>,
+    /// Where its code lies.
+    pub(crate) code: Code,
+}
+
+/// Where the code of a subject lies, of which more than its probe can be built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Code {
+    /// In the working tree.
+    Tree,
+    /// At its commit.
+    Commit,
+    /// Somewhere else, or nowhere any more.
+    Elsewhere,
+}
+
+impl Built {
+    /// A subject with its probe, and nothing else so far.
+    pub(crate) const fn of(subject: Subject, probe: Result<PathBuf, Failure>) -> Built {
+        Built { subject, probe, benches: BTreeMap::new(), code: Code::Elsewhere }
+    }
+
+    /// What is started for a round of `case`; the failure of its build, if there is nothing to start.
+    pub(crate) fn runner(&self, case: &Case) -> Result<&Path, &Failure> {
+        let bench = match &case.model.source {
+            Source::Bench(benchmark) => self.benches.get(&benchmark.target()),
+            _ => None,
+        };
+        bench.unwrap_or(&self.probe).as_deref()
+    }
 }
 
 impl std::str::FromStr for Wanted {
@@ -98,8 +135,9 @@ pub(crate) fn build(
                 workspace.root().display()
             );
             let subject = tree(workspace, features);
-            let built = cargo_build(workspace.root(), None, features, "working tree", progress)?;
-            keep(workspace, subject, built)
+            let built = cargo_build(Part::Probe, workspace.root(), None, features, progress)?;
+            let built = built.map(|artifact| artifact.executable);
+            Ok(Built { code: Code::Tree, ..keep(workspace, subject, built)? })
         }
         Wanted::Revision(revision) => {
             let commit = git(
@@ -116,9 +154,11 @@ pub(crate) fn build(
             };
             let _lock = lock_builds(workspace)?;
             let mark = mark(&commit, &subject.features);
-            once(workspace, Some(&mark), subject, || {
-                build_revision(workspace, &commit, features, progress)
-            })
+            let built = once(workspace, Some(&mark), subject, || {
+                let built = build_revision(Part::Probe, workspace, &commit, features, progress)?;
+                Ok(built.map(|artifact| artifact.executable))
+            })?;
+            Ok(Built { code: Code::Commit, ..built })
         }
         Wanted::Probe(path) => {
             ensure!(path.is_file(), "there is no probe at `{}`", path.display());
@@ -167,7 +207,7 @@ fn once(
     if let Some(binary) = mark.as_ref().and_then(|mark| std::fs::read_to_string(mark).ok()) {
         let probe = kept(workspace, &binary);
         if probe.is_file() {
-            return Ok(Built { subject: Subject { binary, ..subject }, probe: Ok(probe) });
+            return Ok(Built::of(Subject { binary, ..subject }, Ok(probe)));
         }
     }
     let built = keep(workspace, subject, build()?)?;
@@ -222,15 +262,11 @@ fn changes(root: &Path) -> (Vec<String>, u32) {
 
 /// Finds what an interrupted run began with: exactly that executable, or the failure of its build.
 pub(crate) fn again(workspace: &Workspace, subject: &Subject, records: &[Record]) -> Result<Built> {
-    let failed =
-        records.iter().filter(|record| record.subject == *subject).find_map(|record| match &record
-            .outcome
-        {
-            Outcome::Failed(failure @ Failure::Build { .. }) => Some(failure.clone()),
-            _ => None,
-        });
+    let own = records.iter().filter(|record| record.subject == *subject);
+    let of_probe = own.filter(|record| !matches!(record.case.model.source, Source::Bench(_)));
+    let failed = of_probe.filter_map(|record| build_failure(&record.outcome)).next();
     if let Some(failure) = failed {
-        return Ok(Built { subject: subject.clone(), probe: Err(failure) });
+        return Ok(Built::of(subject.clone(), Err(failure)));
     }
     let probe = kept(workspace, &subject.binary);
     if subject.binary.is_empty() || !probe.is_file() {
@@ -239,28 +275,41 @@ pub(crate) fn again(workspace: &Workspace, subject: &Subject, records: &[Record]
             workspace.scratch().display()
         );
     }
-    Ok(Built { subject: subject.clone(), probe: Ok(probe) })
+    Ok(Built::of(subject.clone(), Ok(probe)))
+}
+
+/// The failure of a build, if that is what became of a round.
+fn build_failure(outcome: &Outcome) -> Option<Failure> {
+    match outcome {
+        Outcome::Failed(failure @ Failure::Build { .. }) => Some(failure.clone()),
+        _ => None,
+    }
 }
 
 /// Copies a probe to the file that is named by its contents.
 fn keep(workspace: &Workspace, subject: Subject, built: Result<PathBuf, Failure>) -> Result<Built> {
     let path = match built {
         Ok(path) => path,
-        Err(failure) => return Ok(Built { subject, probe: Err(failure) }),
+        Err(failure) => return Ok(Built::of(subject, Err(failure))),
     };
     let bytes =
         std::fs::read(&path).with_context(|| format!("cannot read probe `{}`", path.display()))?;
     let binary = format!("{:032x}", xxh3_128(&bytes));
     let probe = kept(workspace, &binary);
     if !probe.is_file() {
-        create_dir(probe.parent().unwrap_or(&probe))?;
-        // Copied beside and renamed: a kill in between leaves no half of a probe under its name.
-        let partial = probe.with_extension(format!("{}.partial", std::process::id()));
-        std::fs::copy(&path, &partial)
-            .and_then(|_| std::fs::rename(&partial, &probe))
-            .with_context(|| format!("cannot copy the probe to `{}`", probe.display()))?;
+        copy(&path, &probe)?;
     }
-    Ok(Built { subject: Subject { binary, ..subject }, probe: Ok(probe) })
+    Ok(Built::of(Subject { binary, ..subject }, Ok(probe)))
+}
+
+/// Copies an executable beside `to` and renames it: a kill in between leaves no half of one under its
+/// name.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    create_dir(to.parent().unwrap_or(to))?;
+    let partial = to.with_extension(format!("{}.partial", std::process::id()));
+    std::fs::copy(from, &partial)
+        .and_then(|_| std::fs::rename(&partial, to))
+        .with_context(|| format!("cannot copy an executable to `{}`", to.display()))
 }
 
 fn kept(workspace: &Workspace, binary: &str) -> PathBuf {
@@ -271,14 +320,15 @@ fn mark(commit: &str, features: &[String]) -> String {
     if features.is_empty() { commit.to_owned() } else { format!("{commit}+{}", features.join("+")) }
 }
 
-/// Builds a revision in a worktree and a target directory of its own. All revisions share them one
-/// after the other, so that only what differs between revisions is built again.
+/// Builds a part of a revision in a worktree and a target directory of its own. All revisions share
+/// them one after the other, so that only what differs between revisions is built again.
 fn build_revision(
+    part: Part<'_>,
     workspace: &Workspace,
     commit: &str,
     features: &[String],
     progress: Progress,
-) -> Result<Result<PathBuf, Failure>> {
+) -> Result<Result<Artifact, Failure>> {
     let (tree, target) = (workspace.builds().join("worktree"), workspace.builds().join("target"));
     let tree_text = tree.display().to_string();
     // A worktree that a kill left behind is in nobody's way.
@@ -287,8 +337,8 @@ fn build_revision(
     let _ = git(workspace.root(), &["worktree", "prune"]);
     git(workspace.root(), &["worktree", "add", "--detach", "--force", &tree_text, commit])
         .with_context(|| format!("cannot check out `{commit}` to build it"))?;
-    let built =
-        cargo_build(&tree, Some(&target), features, &commit[..commit.len().min(9)], progress);
+    let place = Revision { commit, target: &target };
+    let built = cargo_build(part, &tree, Some(place), features, progress);
     let _ = git(workspace.root(), &["worktree", "remove", "--force", &tree_text]);
     built
 }
@@ -307,6 +357,7 @@ fn lock_builds(workspace: &Workspace) -> Result<File> {
 enum CargoMessage {
     CompilerArtifact {
         package_id: String,
+        manifest_path: PathBuf,
         target: CargoTarget,
         executable: Option<PathBuf>,
     },
@@ -320,6 +371,7 @@ enum CargoMessage {
 #[derive(Deserialize)]
 struct CargoTarget {
     name: String,
+    kind: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -328,32 +380,91 @@ struct CargoDiagnostic {
     level: String,
 }
 
-/// Builds the probe of the workspace in `dir`.
+/// What cargo builds of a workspace.
+#[derive(Clone, Copy)]
+enum Part<'a> {
+    /// The probe.
+    Probe,
+    /// A bench.
+    Bench {
+        /// The package that it belongs to.
+        package: &'a str,
+        /// Its name.
+        bench: &'a str,
+    },
+}
+
+impl<'a> Part<'a> {
+    const PROBE: &'static str = "windtunnel-probe";
+
+    /// The package that it belongs to.
+    const fn package(self) -> &'a str {
+        match self {
+            Part::Probe => Self::PROBE,
+            Part::Bench { package, .. } => package,
+        }
+    }
+
+    /// The words for cargo that build it.
+    fn words(self) -> Vec<&'a str> {
+        match self {
+            Part::Probe => vec!["build", "--release"],
+            Part::Bench { bench, .. } => vec!["bench", "--no-run", "--bench", bench],
+        }
+    }
+
+    /// Whether it is what cargo says that it has built.
+    fn is(self, target: &CargoTarget) -> bool {
+        match self {
+            Part::Probe => target.name == Self::PROBE,
+            // A library or an executable may be called alike.
+            Part::Bench { bench, .. } => {
+                target.name == bench && target.kind.iter().any(|kind| kind == "bench")
+            }
+        }
+    }
+}
+
+/// What cargo has built.
+struct Artifact {
+    /// The executable.
+    executable: PathBuf,
+    /// The folder of its package.
+    folder: PathBuf,
+}
+
+/// Where a revision is built.
+struct Revision<'a> {
+    commit: &'a str,
+    /// The target directory.
+    target: &'a Path,
+}
+
+/// Builds a part of the workspace in `dir`, which is the working tree or that of a revision.
 #[expect(clippy::disallowed_methods, reason = "building subjects is what this file is for")]
 fn cargo_build(
+    part: Part<'_>,
     dir: &Path,
-    target: Option<&Path>,
+    revision: Option<Revision<'_>>,
     features: &[String],
-    what: &str,
     progress: Progress,
-) -> Result<Result<PathBuf, Failure>> {
+) -> Result<Result<Artifact, Failure>> {
     let mut command = Command::new(cargo());
-    command.current_dir(dir).args([
-        "build",
-        "--release",
-        "--locked",
-        "--package",
-        "windtunnel-probe",
-        "--message-format=json",
-    ]);
+    command.current_dir(dir).args(part.words());
+    command.args(["--locked", "--package", part.package(), "--message-format=json"]);
     if !features.is_empty() {
         command.args(["--features", &features.join(",")]);
     }
-    if let Some(target) = target {
+    let mut what = "working tree".to_owned();
+    if let Some(Revision { commit, target }) = revision {
         command.arg("--target-dir").arg(target);
+        what = commit[..commit.len().min(9)].to_owned();
     }
-    let crates = crates_of_probe(dir);
-    let bar = progress.build(what, crates);
+    if let Part::Bench { bench, .. } = part {
+        what = format!("bench {bench} of {what}");
+    }
+    let crates = crates_of(part.package(), dir);
+    let bar = progress.build(&what, crates);
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -374,9 +485,15 @@ fn cargo_build(
     let mut executable = None;
     for line in child.stdout.take().map(BufReader::new).into_iter().flat_map(BufRead::lines) {
         match serde_json::from_str(&line.context("cannot read what cargo says")?) {
-            Ok(CargoMessage::CompilerArtifact { package_id, target, executable: path }) => {
-                if target.name == "windtunnel-probe" {
-                    executable = path.or(executable);
+            Ok(CargoMessage::CompilerArtifact {
+                package_id,
+                manifest_path,
+                target,
+                executable: path,
+            }) => {
+                if let Some(path) = path.filter(|_| part.is(&target)) {
+                    let folder = manifest_path.parent().unwrap_or(dir).to_owned();
+                    executable = Some(Artifact { executable: path, folder });
                 }
                 done.insert(package_id);
                 bar.crates_done(done.len(), &target.name);
@@ -390,20 +507,20 @@ fn cargo_build(
     let status = child.wait().context("cannot wait for cargo")?;
     let stderr = stderr.join().unwrap_or_default();
     match executable {
-        Some(path) if status.success() => Ok(Ok(path)),
+        Some(artifact) if status.success() => Ok(Ok(artifact)),
         _ => Ok(Err(Failure::Build { tail: last_lines(&(errors + &stderr)) })),
     }
 }
 
-/// How many crates the probe is made of; none if cargo cannot tell.
+/// How many crates a package is made of; none if cargo cannot tell.
 #[expect(clippy::disallowed_methods, reason = "building subjects is what this file is for")]
-fn crates_of_probe(dir: &Path) -> Option<usize> {
+fn crates_of(package: &str, dir: &Path) -> Option<usize> {
     let mut command = Command::new(cargo());
     command.current_dir(dir).args([
         "tree",
         "--locked",
         "--package",
-        "windtunnel-probe",
+        package,
         "--edges",
         "normal,build",
         "--prefix",

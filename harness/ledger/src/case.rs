@@ -8,9 +8,11 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::precision::Enough;
 use crate::unit::{Nanos, Tokens};
 
 mod against;
+mod benchmark;
 mod family;
 mod placement;
 mod quant;
@@ -20,6 +22,7 @@ mod traffic;
 mod workload;
 
 pub use against::Against;
+pub use benchmark::Benchmark;
 pub use placement::{DeviceMap, NoDeviceMap, Placement, Topology};
 pub use quant::Quant;
 pub use snapshot::{Files, Snapshot};
@@ -63,8 +66,11 @@ pub struct Case {
     pub kv_share: NonZeroU32,
     /// Iterations of the measured shape that are run first and kept apart.
     pub warmup: u32,
-    /// Iterations that are measured.
+    /// Iterations that are measured, at least.
     pub iterations: NonZeroU32,
+    /// When these are enough.
+    #[serde(default, skip_serializing_if = "Enough::is_counted")]
+    pub enough: Enough,
     /// Seed of random weights and of the prompts.
     pub seed: u64,
     /// A child that takes longer than this is killed.
@@ -94,6 +100,8 @@ pub enum Source {
     /// Files of a repository of a hub. A probe never reads such a case: it is handed the folder or the
     /// file in which they lie on its machine.
     Hub(Snapshot),
+    /// No model at all: a benchmark of a part of the engine. What stands in for a probe runs it.
+    Bench(Benchmark),
 }
 
 /// Whether requests share the blocks of prompts that begin alike.
@@ -370,6 +378,7 @@ impl Case {
             kv_share,
             warmup,
             iterations,
+            enough,
             seed,
         } = self;
         let engine = (model, dtype, kv, attention, step_tokens, prefix_cache, kv_share);
@@ -384,6 +393,9 @@ impl Case {
         }
         if !cuda_graphs.are_on() {
             json.extend_from_slice(b"cuda-graphs=off");
+        }
+        if !enough.is_counted() {
+            json.extend(serde_json::to_vec(enough).expect("a precision is plain data"));
         }
         CaseHash(format!("{:032x}", xxh3_128(&json)))
     }
@@ -435,6 +447,8 @@ impl Case {
             Workload::Soak { batch, prompt, output, .. } => {
                 at_once(prompt.most(), output.most(), batch)
             }
+            // It submits none.
+            Workload::Criterion => at_once(Tokens(0), Tokens(1), 1),
         }
     }
 
@@ -456,8 +470,14 @@ impl Case {
         if let Some(scenario) = id.strip_suffix(model).and_then(|rest| rest.strip_suffix('/')) {
             return (scenario, "");
         }
-        // A folder of scenarios may be called like the model: the model's name is the last one.
-        id.rsplit_once(&format!("/{model}/")).unwrap_or((id, ""))
+        // A folder of scenarios may be called like the model: the model's name is the last one before
+        // the values of the axes, which may hold anything.
+        let border = format!("/{model}/");
+        let before = id.find('=').and_then(|equals| id[..equals].rfind(&border));
+        match before.or_else(|| id.rfind(&border)) {
+            Some(at) => (&id[..at], &id[at + border.len()..]),
+            None => (id, ""),
+        }
     }
 }
 
@@ -487,6 +507,7 @@ pub(crate) mod tests {
             kv_share: WHOLE,
             warmup: 1,
             iterations: NonZeroU32::new(3).unwrap(),
+            enough: Enough::Counted,
             seed: 1,
             deadline: Nanos::from_seconds(60.0),
         }
@@ -576,6 +597,15 @@ pub(crate) mod tests {
     fn a_case_survives_the_wire() {
         let json = serde_json::to_string(&case("a")).unwrap();
         assert_eq!(serde_json::from_str::<Case>(&json).unwrap(), case("a"));
+    }
+
+    #[test]
+    fn what_a_benchmark_is_called_is_no_border_of_an_id() {
+        let id = "nightly/sampler/sampler/benchmark=a/sampler/b";
+        let model = Model { name: "sampler".into(), source: Source::Preset("x".into()) };
+        let case = Case { model, ..case(id) };
+        assert_eq!(case.scenario(), "nightly/sampler");
+        assert_eq!(case.axes(), "benchmark=a/sampler/b");
     }
 
     #[test]

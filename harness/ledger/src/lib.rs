@@ -45,6 +45,7 @@ pub mod margin;
 pub mod memory;
 pub mod metric;
 pub mod policy;
+pub mod precision;
 pub mod proportion;
 pub mod record;
 pub mod roof;

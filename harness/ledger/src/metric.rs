@@ -97,6 +97,13 @@ pub enum Metric {
     TopAgreement,
     /// Tokens of the greedy continuation before it leaves the reference's.
     SameTokens,
+    /// Time of one iteration of a benchmark: criterion times several at once, and this is a share of
+    /// each such time.
+    IterationTime,
+    /// Things of which a benchmark says that it handles them, per second.
+    ElementRate,
+    /// Bytes of which a benchmark says that it handles them, per second.
+    ByteRate,
     /// From the call that loads the model to an engine that accepts requests.
     LoadTime,
     /// The part of the load time in which files were opened and read for what they say of themselves.
@@ -153,6 +160,10 @@ pub enum Unit {
     TokensPerSecond,
     /// Requests per second.
     RequestsPerSecond,
+    /// Things per second.
+    ElementsPerSecond,
+    /// Bytes per second.
+    BytesPerSecond,
     /// A part of a whole, 1 for all of it.
     Share,
     /// How many times something is another thing.
@@ -178,6 +189,11 @@ impl Unit {
             Unit::Bytes => Bytes(value.round() as u64).to_string(),
             Unit::TokensPerSecond => Rate(value).to_string(),
             Unit::RequestsPerSecond => format!("{} req/s", three_digits(value)),
+            Unit::ElementsPerSecond => {
+                let (value, prefix) = prefixed(value);
+                format!("{} {prefix}elem/s", three_digits(value))
+            }
+            Unit::BytesPerSecond => format!("{}/s", Bytes(value.round() as u64)),
             Unit::Share if value > 0.0 && value < 1e-4 => format!("{:.1e} %", value * 100.0),
             Unit::Share => format!("{} %", three_digits(value * 100.0)),
             Unit::Ratio => three_digits(value),
@@ -228,6 +244,8 @@ pub enum Class {
     Idle,
     /// How near the numbers are to those of a reference.
     Fidelity,
+    /// How fast a part of the engine is by itself.
+    Bench,
 }
 
 impl Class {
@@ -235,7 +253,12 @@ impl Class {
     #[must_use]
     pub const fn is_timed(self) -> bool {
         match self {
-            Class::Decode | Class::Prefill | Class::Load | Class::Serving | Class::Idle => true,
+            Class::Decode
+            | Class::Prefill
+            | Class::Load
+            | Class::Serving
+            | Class::Idle
+            | Class::Bench => true,
             Class::Memory | Class::ResidentMemory | Class::Account | Class::Fidelity => false,
         }
     }
@@ -253,6 +276,7 @@ impl fmt::Display for Class {
             Class::Account => "account",
             Class::Idle => "idle",
             Class::Fidelity => "fidelity",
+            Class::Bench => "bench",
         })
     }
 }
@@ -268,7 +292,7 @@ pub enum Tails {
 
 impl Metric {
     /// Every metric, in the order in which tables show them.
-    pub const ALL: [Metric; 44] = [
+    pub const ALL: [Metric; 47] = [
         Metric::SystemRate,
         Metric::RequestRate,
         Metric::Goodput,
@@ -304,6 +328,9 @@ impl Metric {
         Metric::Divergence,
         Metric::TopAgreement,
         Metric::SameTokens,
+        Metric::IterationTime,
+        Metric::ElementRate,
+        Metric::ByteRate,
         Metric::LoadTime,
         Metric::LoadOpen,
         Metric::LoadRead,
@@ -411,6 +438,15 @@ impl Metric {
             }
             Metric::SameTokens => {
                 ("same-tokens", "same tokens", Count, Higher, Class::Fidelity, 0.0)
+            }
+            Metric::IterationTime => {
+                ("iteration-time", "iteration", Nanoseconds, Lower, Class::Bench, 1.0)
+            }
+            Metric::ElementRate => {
+                ("element-rate", "elements", Unit::ElementsPerSecond, Higher, Class::Bench, 1.0)
+            }
+            Metric::ByteRate => {
+                ("byte-rate", "bytes", Unit::BytesPerSecond, Higher, Class::Bench, 1.0)
             }
             Metric::LoadTime => ("load-time", "load", Nanoseconds, Lower, Class::Load, 5.0),
             Metric::LoadOpen => ("load-open", "open", Nanoseconds, Lower, Class::Load, 5.0),
@@ -541,6 +577,8 @@ mod tests {
         assert_eq!(Metric::CosineDistance.show(2.13e-7), "2.1e-7");
         assert_eq!(Metric::TokenFlops.show(987_654_321.0), "988 MFLOP");
         assert_eq!(Metric::TokenFlops.show(12.0), "12.0 FLOP");
+        assert_eq!(Metric::ElementRate.show(2_340_000.0), "2.34 Melem/s");
+        assert_eq!(Metric::ByteRate.show(3e9), "2.79 GiB/s");
         assert!(Metric::RssGrowth.worsening(-100.0, 100.0) > 0.0);
         assert!(Metric::RssGrowth.worsening(100.0, -100.0) < 0.0);
     }

@@ -1,8 +1,8 @@
 //! The policy: which change of which series matters, and what then happens.
 //!
-//! The shape is that of `ci/gate.toml`; whoever reads the file hands it in. Nothing has a default
-//! here, so that the file says all, and a policy is known by its [`hash`](Policy::hash): verdicts
-//! under different policies are different statements.
+//! The shape is that of `ci/gate.toml`; whoever reads the file hands it in. Nothing but what came
+//! after the first policies has a default here, so that the file says all, and a policy is known by
+//! its [`hash`](Policy::hash): verdicts under different policies are different statements.
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
@@ -74,6 +74,10 @@ pub struct Margins {
     pub idle: Terms,
     /// How near the numbers are to those of a reference.
     pub fidelity: Terms,
+    /// How fast a part of the engine is by itself. A policy from before there were benches says
+    /// nothing of them.
+    #[serde(default = "Terms::of_benches", skip_serializing_if = "Terms::are_of_benches")]
+    pub bench: Terms,
 }
 
 /// What holds for a class of metrics.
@@ -152,6 +156,19 @@ impl Policy {
     }
 }
 
+impl Terms {
+    /// Those of benches where nobody says another thing: what a part loses is told, and a merge is
+    /// stopped by what the whole loses.
+    fn of_benches() -> Terms {
+        let margin = Margin::new(0.05, 0.0).expect("5 % is a share");
+        Terms { margin, weight: Weight::Warns }
+    }
+
+    fn are_of_benches(&self) -> bool {
+        *self == Terms::of_benches()
+    }
+}
+
 impl Margins {
     fn of(&self, class: Class) -> Terms {
         match class {
@@ -164,6 +181,7 @@ impl Margins {
             Class::Account => self.account,
             Class::Idle => self.idle,
             Class::Fidelity => self.fidelity,
+            Class::Bench => self.bench,
         }
     }
 }
@@ -244,6 +262,14 @@ mod tests {
         let margin = complaint("relative = 0.03", "relative = 30");
         assert!(margin.starts_with("a relative margin of `30`"), "{margin}");
         assert!(complaint("[budget]", "[bugdet]").contains("unknown field `bugdet`"));
+    }
+
+    #[test]
+    fn a_policy_from_before_there_were_benches_is_the_same_policy() {
+        let older: Vec<&str> = FILE.lines().filter(|line| !line.starts_with("bench ")).collect();
+        assert_eq!(older.len() + 1, FILE.lines().count());
+        let (older, kept) = (policy(&older.join("\n")).unwrap(), policy(FILE).unwrap());
+        assert_eq!((older.hash(), older), (kept.hash(), kept));
     }
 
     #[test]

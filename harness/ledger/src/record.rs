@@ -14,6 +14,7 @@ use crate::environment::Environment;
 use crate::gate::Terms;
 use crate::holding::{Holding, Occupied};
 use crate::metric::Metric;
+use crate::precision::Stopped;
 use crate::timeline::Values;
 use crate::trace::Trace;
 use crate::unit::Nanos;
@@ -120,6 +121,10 @@ pub struct Subject {
     /// one; none if there was no such log, and for a probe whose origin is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream: Option<Hash>,
+    /// Hashes of the executable files of its benches, by `package/bench`; only of those that were
+    /// built for the run.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub benches: BTreeMap<String, String>,
 }
 
 impl Subject {
@@ -195,7 +200,7 @@ pub struct Samples {
     /// What each device held, the first one first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holdings: Vec<Holding>,
-    /// The prompts of all its iterations, warm-up included; none where it has a text or a reference
+    /// The prompts of all iterations that every round of the case has, warm-up included; none where it has a text or a reference
     /// instead, and in records from before they were told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompts: Option<Digest>,
@@ -203,6 +208,9 @@ pub struct Samples {
     pub once: BTreeMap<Metric, f64>,
     /// What each iteration gave, in order, warm-up included.
     pub iterations: Vec<Iteration>,
+    /// How it ended, if it was to be precise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Stopped>,
 }
 
 /// The weights that are held in one format.
@@ -251,10 +259,12 @@ impl Samples {
         timed.filter_map(|iteration| iteration.values.get(&metric)).flatten().copied().collect()
     }
 
-    /// The digests of all iterations, warm-up included: equal for rounds that computed the same.
+    /// The digests of all iterations that every round of the case has, warm-up included: equal for
+    /// rounds that computed the same.
     #[must_use]
     pub fn digests(&self) -> Vec<&Digest> {
-        self.iterations.iter().map(|iteration| &iteration.digest).collect()
+        let certain = self.stopped.map_or(self.iterations.len(), |it| it.certain as usize);
+        self.iterations.iter().take(certain).map(|iteration| &iteration.digest).collect()
     }
 }
 
@@ -473,6 +483,7 @@ pub(crate) mod tests {
                 prompts: None,
                 once: BTreeMap::new(),
                 iterations: rates.iter().map(iteration).collect(),
+                stopped: None,
             }),
             trace: None,
         }
@@ -485,6 +496,10 @@ pub(crate) mod tests {
         samples.iterations[0].kind = IterationKind::WarmUp;
         assert_eq!(samples.of(Metric::DecodeRate), [2.0, 3.0]);
         assert_eq!(samples.digests().len(), 3);
+        // What not every round has cannot be compared.
+        let by = crate::precision::Cause::Precise;
+        samples.stopped = Some(Stopped { by, half_width: Some(0.01), certain: 2 });
+        assert_eq!((samples.digests().len(), samples.of(Metric::DecodeRate).len()), (2, 2));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::case::{CaseHash, CaseId, DeviceMap, Dtype};
 use crate::conditions::Breach;
 use crate::holding::Holding;
 use crate::metric::Metric;
+use crate::precision::{Cause, Enough, Stopped, share};
 use crate::record::{Digest, Failure, IterationKind, Outcome, Record, Stored, Subject};
 use crate::series::Series;
 use crate::stats;
@@ -119,6 +120,15 @@ pub enum Caveat {
         /// How many times as long it took.
         ratio: f64,
     },
+    /// Rounds ended before they knew their median as well as was asked for.
+    Imprecise {
+        /// How many.
+        rounds: usize,
+        /// What was asked for, as a share.
+        target: f64,
+        /// The worst that they reached; none if one had too few iterations to tell.
+        reached: Option<f64>,
+    },
     /// The machine was busy when a round began.
     Busy {
         /// The highest load average before a round.
@@ -149,6 +159,18 @@ impl fmt::Display for Caveat {
                 f,
                 "the first iteration that counts took {ratio:.2} × the others: raise `warmup`"
             ),
+            Caveat::Imprecise { rounds, target, reached } => {
+                let verb = if *rounds == 1 { "round" } else { "rounds" };
+                let target = share(*target);
+                let reached = match reached {
+                    Some(reached) => format!("±{} at worst", share(*reached)),
+                    None => "too few iterations to tell".to_owned(),
+                };
+                write!(
+                    f,
+                    "{rounds} {verb} ended before the median was known to ±{target} ({reached}): raise `budget` or `target` of `[precision]`"
+                )
+            }
             Caveat::Busy { load, threads } => write!(
                 f,
                 "the machine was busy (load {load:.1} on {threads} threads before a round): close other programs and repeat"
@@ -260,6 +282,7 @@ fn summary(records: &[&Record]) -> Summary {
     if !exact && (1..FEW_ROUNDS).contains(&digests.len()) {
         caveats.push(Caveat::FewRounds(digests.len()));
     }
+    caveats.extend(imprecise(records));
     let threads = first.environment.machine.threads;
     let load =
         records.iter().filter_map(|record| record.conditions.load_before).fold(0.0, f64::max);
@@ -279,6 +302,20 @@ fn summary(records: &[&Record]) -> Summary {
         unmeasured,
         caveats,
     }
+}
+
+/// The rounds that ended before they were as precise as their case asked for, if any did.
+fn imprecise(records: &[&Record]) -> Option<Caveat> {
+    let Enough::Precise(precision) = records.first()?.case.enough else { return None };
+    let ended = records.iter().filter_map(|record| match &record.outcome {
+        Outcome::Measured(samples) => samples.stopped,
+        _ => None,
+    });
+    let short: Vec<Stopped> = ended.filter(|stopped| stopped.by != Cause::Precise).collect();
+    let widths: Option<Vec<f64>> = short.iter().map(|stopped| stopped.half_width).collect();
+    let reached = widths.map(|widths| widths.into_iter().fold(0.0, f64::max));
+    let (rounds, target) = (short.len(), precision.target());
+    (rounds > 0).then_some(Caveat::Imprecise { rounds, target, reached })
 }
 
 /// The rounds that stand apart in `series`, if any do.
@@ -323,6 +360,32 @@ mod tests {
     use super::*;
     use crate::case::{Tolerance, Workload};
     use crate::record::tests::record;
+
+    #[test]
+    fn rounds_that_were_to_be_precise_and_are_not_are_told() {
+        use crate::precision::Precision;
+        use crate::unit::Nanos;
+        let precision = Precision::new(0.01, Nanos(1)).unwrap();
+        let round = |by, half_width| {
+            let mut record = record(".", "a", 1, &[1.0, 2.0]);
+            record.case.enough = Enough::Precise(precision);
+            let Outcome::Measured(samples) = &mut record.outcome else { unreachable!() };
+            samples.stopped = Some(Stopped { by, half_width, certain: 2 });
+            record
+        };
+        let told = |records: &[Record]| -> Option<String> {
+            let records: Vec<&Record> = records.iter().collect();
+            imprecise(&records).map(|caveat| caveat.to_string())
+        };
+        let precise = round(Cause::Precise, Some(0.009));
+        assert_eq!(told(std::slice::from_ref(&precise)), None);
+        let wide = [precise, round(Cause::Budget, Some(0.034)), round(Cause::Most, Some(0.02))];
+        let text = "2 rounds ended before the median was known to ±1.00 % (±3.40 % at worst): raise `budget` or `target` of `[precision]`";
+        assert_eq!(told(&wide).unwrap(), text);
+        let text = "1 round ended before the median was known to ±1.00 % (too few iterations to tell): raise `budget` or `target` of `[precision]`";
+        assert_eq!(told(&[round(Cause::Budget, None)]).unwrap(), text);
+        assert_eq!(told(&[record(".", "a", 1, &[1.0])]), None);
+    }
 
     #[test]
     fn a_round_is_one_number() {

@@ -81,7 +81,7 @@ impl Tail {
 /// How many samples lie below the true percentile is binomially distributed, whatever they measure.
 /// The bounds are the innermost samples beyond which it lies with at most half of what
 /// [`CONFIDENCE`] leaves, on either side.
-fn percentile(sorted: &[f64], level: f64) -> Percentile {
+pub(crate) fn percentile(sorted: &[f64], level: f64) -> Percentile {
     let half = (1.0 - CONFIDENCE) / 2.0;
     let n = sorted.len();
     let needed = needed(level);

@@ -15,6 +15,7 @@ use crate::counter::Counts;
 use crate::environment::Build;
 use crate::holding::{Holding, Occupied};
 use crate::metric::Metric;
+use crate::precision::Stopped;
 use crate::record::{Digest, Iteration, Stored};
 use crate::trace::Mark;
 use crate::unit::Nanos;
@@ -125,6 +126,8 @@ pub enum Message {
         #[serde(default, skip_serializing_if = "Counts::is_empty")]
         counts: Counts,
     },
+    /// All iterations of a round that was to be precise are done. Others do not say it.
+    Stopped(Stopped),
     /// All is done and everything was said.
     End {
         /// What is known once a round and only at its end.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use windtunnel_engine::{Engine, PrefixCache};
 use windtunnel_ledger::case::{self, Case, CaseId, KvLayout, Model, Placement, Source, Workload};
+use windtunnel_ledger::precision::Enough;
 use windtunnel_ledger::{Metric, Nanos, Tokens, stats};
 use windtunnel_probe::clock::Clock;
 use windtunnel_probe::drive::request;
@@ -44,6 +45,7 @@ fn decode() -> Case {
         kv_share: NonZeroU32::new(100).expect("100 is not 0"),
         warmup: 0,
         iterations: NonZeroU32::MIN,
+        enough: Enough::Counted,
         seed: 1,
         deadline: Nanos(0),
     }

@@ -9,6 +9,7 @@ use windtunnel_ledger::Nanos;
 use windtunnel_ledger::attribution::Work;
 use windtunnel_ledger::case::Case;
 use windtunnel_ledger::counter::Counts;
+use windtunnel_ledger::precision::Enough;
 use windtunnel_ledger::record::IterationKind;
 use windtunnel_ledger::wire::Message;
 
@@ -32,6 +33,8 @@ pub fn case(case: &Case, say: &mut Say<'_>) -> Result<Message> {
     let mut begun = clock.now();
     let mut wall = Nanos(0);
     let mut work: BTreeMap<String, Work> = BTreeMap::new();
+    // What is not timed has nothing to be precise about.
+    let case = &Case { enough: Enough::Counted, ..case.clone() };
     let last = measure::case(case, &mut |message| match message {
         // Everything since the iteration before it was done.
         Message::Iteration(iteration) => {

@@ -24,6 +24,7 @@ pub mod drive;
 pub mod fault;
 pub mod measure;
 pub mod process;
+pub mod repeat;
 pub mod roof;
 pub mod traffic;
 pub mod workload;

@@ -10,7 +10,7 @@ use windtunnel_engine::{
     Footprint, Holding, KvLayout, LoadStages, Loaded, ModelSource, PlacementError, QuantPlan,
     Stats, Stored, Topology,
 };
-use windtunnel_ledger::case::{self, Arrival, Case, Shape, Snapshot, Source, Workload};
+use windtunnel_ledger::case::{self, Arrival, Benchmark, Case, Shape, Snapshot, Source, Workload};
 use windtunnel_ledger::holding::{self, Held};
 use windtunnel_ledger::record::{self, Digest, Iteration, IterationKind};
 use windtunnel_ledger::timeline::Values;
@@ -21,6 +21,7 @@ use windtunnel_ledger::{Bytes, Metric, Nanos};
 use crate::clock::{self, Clock};
 use crate::drive::{Answer, outputs};
 use crate::process;
+use crate::repeat::Repeat;
 use crate::traffic::{self, Traffic};
 use crate::workload::parity::{self, Reference, vectors};
 use crate::workload::quality::{self, Reading};
@@ -35,6 +36,9 @@ pub type Say<'a> = dyn FnMut(&Message) -> Result<()> + 'a;
 ///
 /// When the engine cannot do it, or `say` fails.
 pub fn case(case: &Case, say: &mut Say<'_>) -> Result<Message> {
+    if let Source::Bench(benchmark) = &case.model.source {
+        return Ok(Message::Unsupported { reason: no_model(benchmark) });
+    }
     begin(Phase::Load, say)?;
     let embeds = Purpose::of(&model(case)?)? == Purpose::Embedding;
     let last = match case.workload {
@@ -75,12 +79,15 @@ fn embed(case: &Case, say: &mut Say<'_>) -> Result<Message> {
     loaded(case, time, holds, embedder.loaded(), attention, vocabulary, say)?;
     match case.workload {
         Workload::Embed { batch, requests, prompt } => {
-            for (index, kind) in iterations(case) {
+            let mut repeat = Repeat::of(case);
+            while let Some((index, kind)) = repeat.next(clock.now()) {
                 begin(phase(index, kind), say)?;
                 let counts = [requests, batch];
                 let done = embed::iteration(&embedder, case, counts, prompt, index, &clock)?;
+                repeat.note(kind, &done.1);
                 tell(case, kind, done, say)?;
             }
+            repeat.stopped().map(|stopped| say(&Message::Stopped(stopped))).transpose()?;
         }
         Workload::Parity { tolerance } => {
             begin(Phase::Iteration(0), say)?;
@@ -159,8 +166,10 @@ fn generate(case: &Case, say: &mut Say<'_>) -> Result<Message> {
         | Workload::Generate { .. }
         | Workload::Context { .. }
         | Workload::Serve { .. }
-        | Workload::Embed { .. } => {
-            for (index, kind) in iterations(case) {
+        | Workload::Embed { .. }
+        | Workload::Criterion => {
+            let mut repeat = Repeat::of(case);
+            while let Some((index, kind)) = repeat.next(clock.now()) {
                 begin(phase(index, kind), say)?;
                 let engine = &mut engine;
                 let (answers, values) = match case.workload {
@@ -180,22 +189,15 @@ fn generate(case: &Case, say: &mut Say<'_>) -> Result<Message> {
                         (answers, values)
                     }
                 };
+                repeat.note(kind, &values);
                 tell(case, kind, (digest(case, &outputs(&answers)), values), say)?;
             }
+            repeat.stopped().map(|stopped| say(&Message::Stopped(stopped))).transpose()?;
             values = moved(&engine);
             values.extend(asked(&engine, &case.workload));
         }
     }
     Ok(end(values))
-}
-
-/// The iterations of `case`, with what each is for.
-fn iterations(case: &Case) -> impl Iterator<Item = (u32, IterationKind)> {
-    let warmup = case.warmup;
-    (0..warmup.saturating_add(case.iterations.get())).map(move |index| match index < warmup {
-        true => (index, IterationKind::WarmUp),
-        false => (index, IterationKind::Timed),
-    })
 }
 
 /// Says that `phase` begins now.
@@ -274,12 +276,14 @@ fn loaded(
     })
 }
 
-/// The digest of the prompts of all iterations of `case`; none where it draws none.
+/// The digest of the prompts of all iterations that every round of `case` has; none where it draws
+/// none.
 fn prompts(case: &Case, vocabulary: usize) -> Option<Digest> {
     if let Workload::Parity { .. } | Workload::Quality { .. } = case.workload {
         return None;
     }
-    let prompts = iterations(case).flat_map(|(index, _)| traffic::prompts(case, index, vocabulary));
+    let certain = 0..case.warmup.saturating_add(case.iterations.get());
+    let prompts = certain.flat_map(|index| traffic::prompts(case, index, vocabulary));
     let prompts: Vec<Vec<u32>> = prompts.collect();
     Some(Digest::of_prompts(prompts.iter().map(Vec::as_slice)))
 }
@@ -390,6 +394,7 @@ pub fn config(case: &Case, longest: Option<usize>) -> Result<EngineConfig> {
         kv_share,
         warmup: _,
         iterations: _,
+        enough: _,
         seed: _,
         deadline: _,
     } = case;
@@ -447,6 +452,7 @@ fn model(case: &Case) -> Result<ModelSource> {
         Source::Folder(path) => ModelSource::Folder { path: path.into() },
         Source::Gguf(path) => ModelSource::Gguf { path: path.into() },
         Source::Hub(snapshot) => bail!("{}", not_here(snapshot)),
+        Source::Bench(benchmark) => bail!("{}", no_model(benchmark)),
     })
 }
 
@@ -455,6 +461,15 @@ pub(crate) fn not_here(snapshot: &Snapshot) -> String {
     format!(
         "{snapshot} lies on a hub, and a probe reads files alone: start it with `windtunnel run`, \
          which downloads them and hands over their folder"
+    )
+}
+
+/// What is said to whoever hands a probe a benchmark.
+pub(crate) fn no_model(benchmark: &Benchmark) -> String {
+    format!(
+        "`{}` is a bench, which runs without a probe: name the working tree, a revision or an \
+         external subject with `[criterion]`",
+        benchmark.target()
     )
 }
 

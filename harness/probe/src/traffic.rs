@@ -82,7 +82,7 @@ pub fn prompts(case: &Case, iteration: u32, vocabulary: usize) -> Vec<Vec<u32>> 
             come(prompt, Lengths::Fixed(Tokens(1)), 0, requests as usize)
         }
         Workload::Soak { prompt, output, shared, .. } => come(prompt, output, shared, FIRST),
-        Workload::Parity { .. } | Workload::Quality { .. } => Vec::new(),
+        Workload::Parity { .. } | Workload::Quality { .. } | Workload::Criterion => Vec::new(),
     }
 }
 

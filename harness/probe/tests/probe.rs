@@ -13,11 +13,13 @@ use windtunnel_engine::faults::{Fault, Measure};
 use windtunnel_engine::models::{EMBEDDERS, MODELS};
 use windtunnel_engine::weights::{Preset, presets};
 use windtunnel_ledger::case::{
-    Against, Arrival, Case, CaseId, CudaGraphs, DeviceMap, Dtype, Files, KvLayout, Lengths, Model,
-    Placement, PrefixCache, Quant, Slo, Snapshot, Source, Tolerance, Topology, Workload,
+    Against, Arrival, Benchmark, Case, CaseId, CudaGraphs, DeviceMap, Dtype, Files, KvLayout,
+    Lengths, Model, Placement, PrefixCache, Quant, Slo, Snapshot, Source, Tolerance, Topology,
+    Workload,
 };
 use windtunnel_ledger::counter::Counter;
 use windtunnel_ledger::holding::Held;
+use windtunnel_ledger::precision::{Cause, Enough, Precision, Stopped};
 use windtunnel_ledger::record::{Iteration, IterationKind};
 use windtunnel_ledger::roof::Roof;
 use windtunnel_ledger::trace::Phase;
@@ -40,6 +42,7 @@ fn case(workload: Workload) -> Case {
         kv_share: NonZeroU32::new(100).unwrap(),
         warmup: 1,
         iterations: NonZeroU32::new(2).unwrap(),
+        enough: Enough::Counted,
         seed: 1,
         deadline: Nanos::from_seconds(60.0),
     }
@@ -137,6 +140,21 @@ fn phases_are_told_to_those_who_ask_in_the_order_in_which_they_begin() {
     expected.push(Phase::Done);
     assert_eq!(marks.iter().map(|mark| mark.phase).collect::<Vec<_>>(), expected);
     assert!(marks.windows(2).all(|pair| pair[0].at <= pair[1].at), "{marks:?}");
+}
+
+#[test]
+fn a_case_that_is_to_be_precise_says_how_it_ended() {
+    let precision = Precision::new(1e-6, Nanos(1)).unwrap();
+    let precise = Case { enough: Enough::Precise(precision), ..case(DECODE) };
+    let messages = messages(&precise);
+    assert_eq!(iterations(&messages).len(), 3);
+    let stopped = messages.iter().find_map(|message| match message {
+        Message::Stopped(stopped) => Some(*stopped),
+        _ => None,
+    });
+    // Two that count are too few for an interval, and a nanosecond is soon over.
+    let expected = Stopped { by: Cause::Budget, half_width: None, certain: 3 };
+    assert_eq!(stopped, Some(expected));
 }
 
 #[test]
@@ -269,7 +287,9 @@ fn every_workload_gives_the_metrics_that_it_is_run_for() {
         EMBED,
         quality(Against::F32),
     ];
-    assert_eq!(workloads.map(|workload| workload.name()), Workload::NAMES);
+    // A benchmark is nothing for a probe.
+    let names = [&workloads.map(|workload| workload.name())[..], &["criterion"]].concat();
+    assert_eq!(names, Workload::NAMES);
     for workload in workloads {
         let models = match workload {
             // Those that continue texts and those that embed them have numbers of their own.
@@ -703,6 +723,15 @@ fn what_the_engine_cannot_do_is_told_and_no_crash() {
     });
     let Message::Failed { error } = last(&nowhere) else { panic!("{:?}", last(&nowhere)) };
     insta::assert_snapshot!(error, @"q4.gguf of someone/tiny at main lies on a hub, and a probe reads files alone: start it with `windtunnel run`, which downloads them and hands over their folder");
+
+    let mut bench = case(Workload::Criterion);
+    bench.model.source = Source::Bench(Benchmark {
+        package: "engine".into(),
+        bench: "sampler".into(),
+        name: "greedy".into(),
+    });
+    let Message::Unsupported { reason } = last(&bench) else { panic!("{:?}", last(&bench)) };
+    insta::assert_snapshot!(reason, @"`engine/sampler` is a bench, which runs without a probe: name the working tree, a revision or an external subject with `[criterion]`");
 
     let endless = case(Workload::Prefill { prompt: Tokens(1_000_000), batch: 1 });
     let Message::Failed { error } = last(&endless) else { panic!("{:?}", last(&endless)) };

@@ -100,7 +100,7 @@ fn asked(case: &Case) -> Result<Asked, String> {
 fn run(bench: &LlamaBench, folder: &Path, case: &Case, asked: Asked) -> Result<String> {
     let model = match &case.model.source {
         Source::Folder(path) | Source::Gguf(path) => path,
-        Source::Preset(_) | Source::Hub(_) => &case.model.name,
+        Source::Preset(_) | Source::Hub(_) | Source::Bench(_) => &case.model.name,
     };
     let words = [
         ("prompt", asked.prompt.to_string()),

@@ -10,6 +10,7 @@ use windtunnel_ledger::record::{Failure, Planned, Skipped, Subject};
 
 use crate::args::{Base, GateArgs};
 use crate::baseline::{self, Held};
+use crate::benchmarks::Aim;
 use crate::git::git;
 use crate::lock::Queue;
 use crate::plan::Plan;
@@ -17,7 +18,7 @@ use crate::progress::Progress;
 use crate::session::{self, Session as Running, Setup};
 use crate::subject::{self, Built, Wanted};
 use crate::workspace::Workspace;
-use crate::{show, upstream};
+use crate::{benchmarks, show, upstream};
 
 /// What the head is held to; why there is nothing, if there is nothing.
 pub(super) fn held(workspace: &Workspace, args: &GateArgs) -> Result<Result<Held, String>> {
@@ -77,11 +78,13 @@ pub(super) fn begin(
     workspace: &Workspace,
     args: &GateArgs,
     mut plan: Plan,
-    head: Built,
+    mut head: Built,
     terms: Terms,
     held: Held,
     queue: Queue,
 ) -> Result<Running> {
+    let heads = std::slice::from_mut(&mut head);
+    benchmarks::find(workspace, &mut plan, heads, Aim::Compare, queue.progress)?;
     leave_out_unrecorded(&mut plan, &held.sessions);
     let policies = Policies { base: held.policy, head: terms.policy.hash() };
     let terms = Terms {
@@ -129,7 +132,7 @@ fn named(sessions: &[Session]) -> Result<Subject> {
 /// A subject that is never started.
 pub(crate) fn recorded(subject: Subject) -> Built {
     let error = "it is a record, and nothing to start".to_owned();
-    Built { subject, probe: Err(Failure::Start { error }) }
+    Built::of(subject, Err(Failure::Start { error }))
 }
 
 /// Puts those records of the baseline into a run that it has not yet: all, or what a kill left out.

@@ -12,7 +12,7 @@ use std::ops::Range;
 use serde::Deserialize;
 use toml::Spanned;
 use windtunnel_ledger::case::{
-    Against, Arrival, CudaGraphs, DeviceMap, Dtype, KvLayout, Lengths, PrefixCache, Quant, Workload,
+    Against, Arrival, CudaGraphs, DeviceMap, Dtype, KvLayout, Lengths, PrefixCache, Quant,
 };
 
 use super::ScenarioError;
@@ -25,8 +25,11 @@ pub(crate) type Axis<T> = Spanned<Vec<T>>;
 /// One point of a matrix, with the axes that the scenario names as text.
 pub(crate) type Named = (Point, BTreeMap<String, String>);
 
-/// Of an axis that means something everywhere.
-const ALL: &[&str] = &Workload::NAMES;
+/// Of an axis that means something wherever there is a model.
+const ALL: &[&str] = &[
+    "load", "prefill", "decode", "generate", "context", "serve", "idle", "soak", "parity", "embed",
+    "quality",
+];
 
 /// Of an axis of models that continue texts: embedding models have no cache, and stay dense.
 const CACHED: &[&str] = &[
@@ -123,7 +126,9 @@ pub(super) fn check(
     let mut all = BTreeMap::new();
     for ((axis, workloads), written) in AXES.iter().zip(matrix.written()) {
         let Some(Written { span, values }) = written else { continue };
-        let fault = if !workloads.contains(&workload) {
+        let fault = if taken(workload).is_empty() {
+            format!("axis `{axis}` means nothing to workload `{workload}`, which takes none")
+        } else if !workloads.contains(&workload) {
             format!(
                 "axis `{axis}` means nothing to workload `{workload}`, which takes: {}",
                 taken(workload).join(", ")

@@ -94,6 +94,7 @@ static KINDS: [Kind; Workload::NAMES.len()] = [
             against: p.against.0,
         },
     },
+    Kind { name: "criterion", at: |_, _| Workload::Criterion },
 ];
 
 impl Kind {

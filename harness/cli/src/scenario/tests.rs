@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use windtunnel_ledger::case::{Case, Lengths};
+use windtunnel_ledger::case::{Case, Lengths, Source};
 use windtunnel_ledger::unit::Tokens;
 
 use super::axes::AXES;
@@ -57,6 +57,11 @@ fn every_axis_changes_the_cases_of_the_workloads_that_take_it() {
         _ => "200",
     };
     for workload in Workload::NAMES {
+        // Whoever runs no model takes no axis.
+        if workload == targets::CRITERION {
+            assert!(AXES.iter().all(|(_, workloads)| !workloads.contains(&workload)));
+            continue;
+        }
         let plain = &cases(&of(workload, ""))[0];
         assert_eq!(plain.workload.name(), workload);
         for (axis, _) in AXES.iter().filter(|(_, workloads)| workloads.contains(&workload)) {
@@ -122,6 +127,92 @@ fn an_objective_that_is_named_overrides_its_default() {
     let Workload::Serve { slo, .. } = case.workload else { panic!() };
     assert_eq!(slo.end_to_end, Nanos::from_seconds(5.0));
     assert_eq!(slo.time_to_first_token, Nanos::from_seconds(2.0));
+}
+
+#[test]
+fn a_bench_takes_the_place_of_a_model_and_its_benchmarks_are_open_until_it_is_built() {
+    let text = "workload = \"criterion\"\npackage = \"p\"\nbenches = [\"a\", \"b\"]\n";
+    let all = cases(text);
+    let [first, second] = &all[..] else { panic!("{all:?}") };
+    assert_eq!([first.id.as_str(), second.id.as_str()], ["gate/x/a", "gate/x/b"]);
+    assert_eq!((first.workload, first.iterations.get()), (Workload::Criterion, 1));
+    let source = |case: &Case| match &case.model.source {
+        Source::Bench(benchmark) => (benchmark.target(), benchmark.name.clone()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(source(second), ("p/b".to_owned(), String::new()));
+    let filtered = cases(&format!("{text}filter = \"long\"\n"));
+    assert_eq!(source(&filtered[0]).1, "long");
+}
+
+#[test]
+fn what_no_bench_or_no_model_can_mean_is_refused() {
+    let bench = |lines: &str| complaint(&format!("workload = \"criterion\"\n{lines}\n"));
+    let named = "package = \"p\"\nbenches = [\"a\"]\n";
+    insta::assert_snapshot!(bench("package = \"p\""), @r#"
+    `scenarios/gate/x.toml`, line 1: workload `criterion` runs benches: write which ones of which package, `package = "NAME"` and `benches = ["NAME"]`
+      |
+    1 | workload = "criterion"
+      |            ^^^^^^^^^^^
+    "#);
+    let told = [
+        (bench(&format!("{named}models = [\"tiny-qwen3\"]")), "takes no `models`"),
+        (bench("package = \"p\"\nbenches = []"), "no bench is named"),
+        (bench("package = \"p\"\nbenches = [\"a\", \"a\"]"), "bench `a` is named twice"),
+        (bench(&format!("{named}filter = \"\"")), "an empty `filter` keeps every benchmark"),
+        (
+            bench(&format!("{named}matrix = {{ batch = [1] }}")),
+            "axis `batch` means nothing to workload `criterion`, which takes none",
+        ),
+        (
+            bench(&format!("{named}iterations = 3")),
+            "workload `criterion` runs once in a process: raise `rounds` instead",
+        ),
+        (
+            complaint(&of("load", "benches = [\"a\"]")),
+            "`benches` means nothing to workload `load`: only `criterion` runs benches",
+        ),
+        (complaint("workload = \"load\""), "workload `load` runs on models: write which ones"),
+    ];
+    for (complaint, words) in told {
+        assert!(complaint.contains(words), "{complaint}");
+    }
+}
+
+#[test]
+fn a_precision_goes_into_the_case_and_without_one_iterations_are_counted() {
+    let [plain] = &cases(&of("decode", ""))[..] else { panic!() };
+    assert_eq!(plain.enough, Enough::Counted);
+    let [precise] = &cases(&of("decode", "precision = { target = 0.01, budget = 30 }"))[..] else {
+        panic!()
+    };
+    let Enough::Precise(precision) = precise.enough else { panic!("{precise:?}") };
+    assert_eq!((precision.target(), precision.budget), (0.01, Nanos::from_seconds(30.0)));
+    assert_ne!(plain.hash(), precise.hash());
+}
+
+#[test]
+fn a_precision_that_nobody_can_reach_is_refused() {
+    let wrong = |workload: &str, table: &str| {
+        complaint(&of(workload, &format!("precision = {{ {table} }}")))
+    };
+    insta::assert_snapshot!(wrong("decode", "target = 2, budget = 30"), @r"
+    `scenarios/gate/x.toml`, line 3: a `target` of 2 is no share from 0.000001 to 1: write 0.01 for ±1 %
+      |
+    3 | precision = { target = 2, budget = 30 }
+      |             ^^^^^^^^^^^^^^^^^^^^^^^^^^^
+    ");
+    let told = [
+        (
+            wrong("decode", "target = 0.01, budget = 600"),
+            "does not end before the `deadline` of 600 s",
+        ),
+        (wrong("decode", "target = 0.01"), "missing field `budget`"),
+        (wrong("load", "target = 0.01, budget = 30"), "workload `load` runs once in a process"),
+    ];
+    for (complaint, words) in told {
+        assert!(complaint.contains(words), "{complaint}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use windtunnel_ledger::case::{Case, Workload};
+use windtunnel_ledger::case::{Case, Source, Workload};
 use windtunnel_ledger::metric::Metric;
 use windtunnel_ledger::record::{Record, Run};
 use windtunnel_ledger::series::{Quantile, Series};
@@ -134,7 +134,8 @@ fn sheet(run: &Run, scenario: &str, rows: &[(&Case, &Summary)]) -> Option<Sheet>
 
     let mut words = Vec::new();
     if !model_above {
-        words.push("model".to_owned());
+        let is_bench = matches!(first.model.source, Source::Bench(_));
+        words.push(if is_bench { "bench" } else { "model" }.to_owned());
     }
     words.extend(varied.iter().map(|(axis, _)| axis.clone()));
     if several {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
+use windtunnel_ledger::precision::Cause;
 use windtunnel_ledger::record::{Failure, Outcome};
 
 use crate::sandbox::{FAKE_PROBE, Sandbox, redacted};
@@ -41,6 +42,41 @@ fn the_table_of_a_service_shows_what_matters_first_and_fits_a_terminal() {
     assert_eq!((said.code, said.err.as_str()), (0, ""));
     let log = fs::read_to_string(sandbox.path("run.log")).unwrap();
     assert!(log.contains("\n  output "), "{log}");
+}
+
+#[test]
+fn a_round_that_is_to_be_precise_says_how_it_ended() {
+    let measured = |behaviour: &str| {
+        let sandbox = Sandbox::with(&format!(
+            "workload = \"decode\"\nmodels = [\"tiny-qwen3\"]\nrounds = 1\niterations = 2\n\
+             precision = {{ target = 0.01, budget = 30 }}\n\
+             matrix = {{ attention = [\"{behaviour}\"] }}\n"
+        ));
+        let said = sandbox.measure();
+        let outcome = sandbox.contents().records.remove(0).outcome;
+        let page = fs::read_to_string(sandbox.path("report.html")).unwrap();
+        assert!(page.contains("at least 2, until ±1.00 % or 30.0 s"));
+        (said, outcome)
+    };
+    let counts = |outcome: Outcome| {
+        let Outcome::Measured(samples) = outcome else { panic!("{outcome:?}") };
+        let stopped = samples.stopped.unwrap();
+        (samples.iterations.len(), samples.digests().len(), stopped.by)
+    };
+    let (said, outcome) = measured("fine");
+    assert_eq!((said.code, counts(outcome)), (0, (7, 3, Cause::Precise)));
+    assert!(!said.out.contains("precision"), "{}", said.out);
+
+    let (said, outcome) = measured("restless");
+    assert_eq!((said.code, counts(outcome)), (0, (5, 3, Cause::Budget)));
+    let told =
+        "1 round ended before the median was known to ±1.00 % (±3.40 % at worst): raise `budget`";
+    assert!(said.out.contains(told), "{}", said.out);
+
+    let (said, outcome) = measured("endless");
+    assert_eq!(said.code, 5);
+    let Outcome::Failed(failure) = outcome else { panic!("{outcome:?}") };
+    insta::assert_snapshot!(failure, @"the probe did not say why its iterations are enough: build it from a revision that does, or leave out `[precision]`");
 }
 
 #[test]

@@ -23,7 +23,7 @@ const PROBE: &str = r##"fn main() {
 "##;
 
 /// A repository with a workspace in which `windtunnel` can build a probe.
-fn repository() -> Sandbox {
+pub(crate) fn repository() -> Sandbox {
     let sandbox = Sandbox::new(&["fine"]);
     let write = |path: &str, text: &str| {
         let path = sandbox.path(path);
@@ -53,7 +53,7 @@ fn git(dir: &Path, args: &[&str]) {
     assert!(status.success());
 }
 
-fn commit(sandbox: &Sandbox, message: &str) {
+pub(crate) fn commit(sandbox: &Sandbox, message: &str) {
     git(sandbox.dir.path(), &["add", "--all"]);
     git(sandbox.dir.path(), &["commit", "--quiet", "--message", message]);
 }

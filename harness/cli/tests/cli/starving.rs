@@ -69,6 +69,19 @@ fn later_runs_remember_until_they_are_asked_to_forget() {
     let words = ["-fake`; `--forget-oom` tries it again", ", ran out of memory in run `20"];
     assert!(words.iter().all(|words| said.out.contains(words)), "{}", said.out);
 
+    let listed = sandbox.run(&["list", "test/fake", "--filter", "batch=4"]);
+    assert_eq!(listed.code, 0, "{}", listed.err);
+    let (_, told) = listed.out.split_once("\nskipped by `run` until `--forget-oom`").unwrap();
+    let small = "test/fake/tiny-qwen3/batch=4,depth=32,output=4";
+    for words in [
+        format!("  {small} on `probe:one`: it ran out of memory in run `20"),
+        format!("depth=64,output=4 on `probe:one`: `{small}`, which is no larger, ran out"),
+    ] {
+        assert!(told.contains(&words), "{words}: {told}");
+    }
+    let listed = sandbox.run(&["list", "test/fake", "--filter", "batch=2"]);
+    assert!(!listed.out.contains("--forget-oom"), "{}", listed.out);
+
     let args = ["--filter", "batch=4", "--forget-oom", "-o", "3.jsonl"];
     assert_eq!(run(&sandbox, &args).code, 5);
     assert_eq!(outcomes(&sandbox, "3.jsonl"), ["4x32 starved", "4x64 skipped"], "this run knows");

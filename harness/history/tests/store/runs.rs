@@ -10,6 +10,7 @@ use windtunnel_ledger::case::{
 };
 use windtunnel_ledger::environment::{Environment, Machine};
 use windtunnel_ledger::metric::Metric;
+use windtunnel_ledger::precision::Enough;
 use windtunnel_ledger::record::{
     Conditions, Digest, Iteration, IterationKind, Outcome, Record, Run, RunId, Samples, Subject,
 };
@@ -86,6 +87,7 @@ pub(crate) fn record(
             kv_share: NonZeroU32::new(100).expect("100 is not 0"),
             warmup: 1,
             iterations: NonZeroU32::MIN,
+            enough: Enough::Counted,
             seed: 1,
             deadline: Nanos::from_seconds(60.0),
         },
@@ -115,6 +117,7 @@ pub(crate) fn record(
                 digest: Digest::of_outputs([[1].as_slice()]),
                 values,
             }],
+            stopped: None,
         }),
         trace: None,
     }

@@ -58,6 +58,7 @@ impl Workload {
             Workload::Quality { prompt, requests, against } => {
                 (format!("{name} {against}"), vec![prompt.0, u64::from(requests)])
             }
+            Workload::Criterion => (name.to_owned(), Vec::new()),
             Workload::Soak { duration, batch, prompt, output, shared } => (
                 format!("{name} {shared}"),
                 vec![duration.0, u64::from(batch), prompt.most().0, output.most().0],

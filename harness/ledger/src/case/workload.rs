@@ -109,6 +109,8 @@ pub enum Workload {
         /// Per cent of each prompt, from its first token on, that all prompts have in common.
         shared: u32,
     },
+    /// A benchmark of a part of the engine, which criterion measures.
+    Criterion,
 }
 
 /// The size and number of the requests of one iteration.
@@ -126,9 +128,19 @@ pub struct Shape {
 
 impl Workload {
     /// The names of all workloads, as scenarios write them.
-    pub const NAMES: [&'static str; 11] = [
-        "load", "prefill", "decode", "generate", "context", "serve", "idle", "soak", "parity",
-        "embed", "quality",
+    pub const NAMES: [&'static str; 12] = [
+        "load",
+        "prefill",
+        "decode",
+        "generate",
+        "context",
+        "serve",
+        "idle",
+        "soak",
+        "parity",
+        "embed",
+        "quality",
+        "criterion",
     ];
 
     /// The name of this workload, as scenarios write it.
@@ -146,6 +158,7 @@ impl Workload {
             Workload::Parity { .. } => "parity",
             Workload::Embed { .. } => "embed",
             Workload::Quality { .. } => "quality",
+            Workload::Criterion => "criterion",
         }
     }
 
@@ -209,6 +222,7 @@ impl Workload {
                 Metric::LogitError,
                 Metric::LargestError,
             ],
+            Workload::Criterion => &[Metric::IterationTime, Metric::ElementRate, Metric::ByteRate],
         }
     }
 
@@ -229,7 +243,7 @@ impl Workload {
     }
 
     /// Whether a process runs this once, whatever its scenario says of iterations: what is measured
-    /// happens once in a process, fills it, or is the same every time.
+    /// happens once in a process, fills it, or is the same every time, or criterion decides.
     #[must_use]
     pub const fn runs_once(&self) -> bool {
         match self {
@@ -237,7 +251,8 @@ impl Workload {
             | Workload::Idle { .. }
             | Workload::Soak { .. }
             | Workload::Parity { .. }
-            | Workload::Quality { .. } => true,
+            | Workload::Quality { .. }
+            | Workload::Criterion => true,
             Workload::Prefill { .. }
             | Workload::Decode { .. }
             | Workload::Generate { .. }

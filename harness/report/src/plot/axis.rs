@@ -83,13 +83,14 @@ fn step(unit: Unit) -> f64 {
         Unit::Nanoseconds
         | Unit::TokensPerSecond
         | Unit::RequestsPerSecond
+        | Unit::ElementsPerSecond
         | Unit::Share
         | Unit::Ratio
         | Unit::Operations
         | Unit::Count
         | Unit::Nats
         | Unit::Number => 1000.0,
-        Unit::Bytes => 1024.0,
+        Unit::Bytes | Unit::BytesPerSecond => 1024.0,
     }
 }
 
@@ -109,10 +110,11 @@ fn linear_ticks(unit: Unit, range: &Range<f64>, most: usize) -> Vec<f64> {
 
 fn logarithmic_ticks(unit: Unit, range: &Range<f64>, most: usize) -> Vec<f64> {
     let (base, finer): (f64, &[&[f64]]) = match unit {
-        Unit::Bytes => (2.0, &[]),
+        Unit::Bytes | Unit::BytesPerSecond => (2.0, &[]),
         Unit::Nanoseconds
         | Unit::TokensPerSecond
         | Unit::RequestsPerSecond
+        | Unit::ElementsPerSecond
         | Unit::Share
         | Unit::Ratio
         | Unit::Operations

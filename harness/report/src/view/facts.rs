@@ -3,7 +3,8 @@
 //! A reader of sixty cases wants to see what tells them apart and to read the rest once.
 
 use windtunnel_ledger::Metric;
-use windtunnel_ledger::case::{Case, Quant, Slo, Source, Topology, Workload};
+use windtunnel_ledger::case::{Benchmark, Case, Quant, Slo, Source, Topology, Workload};
+use windtunnel_ledger::precision::Enough;
 use windtunnel_ledger::record::Stored;
 
 use super::CaseView;
@@ -60,12 +61,22 @@ fn facts(view: &CaseView<'_>) -> Vec<Fact> {
         kv_share,
         warmup,
         iterations,
+        enough,
         seed,
     } = view.case;
 
+    if let Source::Bench(Benchmark { package, bench, name }) = &model.source {
+        return vec![
+            ("workload", workload.name().to_owned()),
+            ("package", package.clone()),
+            ("bench", bench.clone()),
+            ("benchmark", name.clone()),
+        ];
+    }
     let mut facts = vec![("model", model.name.clone()), ("workload", workload.name().to_owned())];
     match workload {
-        Workload::Load => {}
+        // Of a benchmark all was told above.
+        Workload::Load | Workload::Criterion => {}
         Workload::Prefill { prompt, batch } => {
             facts.extend([("batch", batch.to_string()), ("prompt", prompt.to_string())]);
         }
@@ -153,7 +164,13 @@ fn facts(view: &CaseView<'_>) -> Vec<Fact> {
         ("attention", attention),
         ("step", step_tokens.to_string()),
         ("warm-up", warmup.to_string()),
-        ("iterations", iterations.to_string()),
+        (
+            "iterations",
+            match enough {
+                Enough::Counted => iterations.to_string(),
+                Enough::Precise(precision) => format!("at least {iterations}, until {precision}"),
+            },
+        ),
         ("seed", seed.to_string()),
         (
             "weights",
@@ -161,6 +178,7 @@ fn facts(view: &CaseView<'_>) -> Vec<Fact> {
                 Source::Preset(name) => format!("random in the shapes of {name}"),
                 Source::Folder(path) | Source::Gguf(path) => path.clone(),
                 Source::Hub(snapshot) => snapshot.to_string(),
+                Source::Bench(benchmark) => benchmark.to_string(),
             },
         ),
     ]);

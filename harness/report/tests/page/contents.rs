@@ -9,6 +9,7 @@ use windtunnel_ledger::case::{
 };
 use windtunnel_ledger::environment::{Build, Environment, Machine};
 use windtunnel_ledger::metric::{Better, Metric, Unit};
+use windtunnel_ledger::precision::Enough;
 use windtunnel_ledger::record::{
     Conditions, Digest, Failure, Iteration, IterationKind, Outcome, Planned, Record, Run, RunId,
     Samples, Skipped, Subject,
@@ -133,6 +134,7 @@ pub(crate) fn record(subject: &Subject, case: &Case, round: u32, cost: f64) -> R
             prompts: None,
             once,
             iterations: vec![iteration],
+            stopped: None,
         }),
         trace: None,
     }
@@ -233,6 +235,7 @@ pub(crate) fn case(scenario: &str, workload: Workload, kv: &str, axes: &[(&str, 
         kv_share: NonZeroU32::new(100).expect("100 is not 0"),
         warmup: 1,
         iterations: NonZeroU32::MIN,
+        enough: Enough::Counted,
         seed: 1,
         deadline: Nanos::from_seconds(120.0),
     }

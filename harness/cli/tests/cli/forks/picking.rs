@@ -145,7 +145,10 @@ fn what_cannot_be_picked_is_told_before_anything_is_done() {
         "{err}"
     );
     let err = rewritten("[probe]\npath = \"probe\"\n", "");
-    assert!(err.contains("write one of `[probe]`, `[openai]` and `[llama-bench]`"), "{err}");
+    assert!(
+        err.contains("write one of `[probe]`, `[openai]`, `[llama-bench]` and `[criterion]`"),
+        "{err}"
+    );
     let err = rewritten("repository = \"fork\"\n", "");
     assert!(err.contains("`build` builds a checkout of `repository`, and none is named"), "{err}");
     let err = rewritten("repository = \"fork\"\n", "repository = \"nowhere\"\n");

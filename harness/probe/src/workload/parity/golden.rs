@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use safetensors::{Dtype, SafeTensors};
 use windtunnel_ledger::case::Source;
 
-use crate::measure::not_here;
+use crate::measure::{no_model, not_here};
 
 /// The name of the file in the model's folder.
 const FILE: &str = "golden.safetensors";
@@ -30,6 +30,7 @@ impl Golden {
                 "`{file}` has no reference beside it: name the folder that it was made of, which `tools/dump_reference.py` fills"
             ),
             Source::Hub(snapshot) => bail!("{}", not_here(snapshot)),
+            Source::Bench(benchmark) => bail!("{}", no_model(benchmark)),
             Source::Preset(name) => bail!(
                 "`{name}` has random weights, which no other implementation has run: name a model with a folder"
             ),

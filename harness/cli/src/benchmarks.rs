@@ -1,0 +1,144 @@
+//! Which benchmarks the benches of a plan hold: each becomes a case.
+//!
+//! A scenario names benches, and they alone know what is in them. So they are built first and asked;
+//! what only some of the subjects have is skipped, because there would be nothing to hold it to.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Result, bail};
+use windtunnel_ledger::case::{Benchmark, CaseId, Source, matches};
+use windtunnel_ledger::record::{Planned, Skipped};
+
+use crate::plan::Plan;
+use crate::progress::Progress;
+use crate::scenario::KnownModel;
+use crate::subject::{self, Built};
+use crate::workspace::Workspace;
+
+/// The axis of the ids of such cases.
+const AXIS: &str = "benchmark";
+
+/// What is made of the subjects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Aim {
+    /// Each is measured, whatever becomes of the others.
+    Measure,
+    /// The others are held to the first one.
+    Compare,
+}
+
+/// Builds the benches of a plan for every subject, and puts a case for each of their benchmarks in
+/// the place of each. A bench that no subject can build or ask stays: its rounds say why. One that the
+/// base of a comparison lacks is skipped: what is new is held to nothing.
+pub(crate) fn find(
+    workspace: &Workspace,
+    plan: &mut Plan,
+    built: &mut [Built],
+    aim: Aim,
+    progress: Progress,
+) -> Result<()> {
+    let (cases, models) = (std::mem::take(&mut plan.cases), std::mem::take(&mut plan.models));
+    for (planned, model) in cases.into_iter().zip(models) {
+        let open = match &planned.case.model.source {
+            Source::Bench(benchmark) if is_open(&planned) => benchmark.clone(),
+            _ => {
+                plan.cases.push(planned);
+                plan.models.push(model);
+                continue;
+            }
+        };
+        for built in built.iter_mut() {
+            subject::build_benches(workspace, built, &open, progress)?;
+        }
+        if let (Aim::Compare, [base, _, ..]) = (aim, &*built)
+            && base.probe.is_ok()
+            && base.runner(&planned.case).is_err()
+        {
+            let reason = format!("`{}` does not build this bench", base.subject.name);
+            plan.skipped.push(Skipped { id: planned.case.id, reason });
+            continue;
+        }
+        let lists = built.iter().filter_map(|built| {
+            let runner = built.runner(&planned.case).ok()?;
+            Some((built.subject.name.as_str(), names(runner, &open)?))
+        });
+        let lists: Vec<(&str, Vec<String>)> = lists.collect();
+        if lists.is_empty() {
+            plan.cases.push(planned);
+            plan.models.push(model);
+        } else {
+            split(plan, &planned, &model, &open, &lists)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a case stands for all benchmarks of its bench, as those of scenarios do.
+pub(crate) fn is_open(planned: &Planned) -> bool {
+    matches!(planned.case.model.source, Source::Bench(_)) && planned.case.axes().is_empty()
+}
+
+/// Puts a case for each benchmark into a plan, by what each subject has.
+fn split(
+    plan: &mut Plan,
+    planned: &Planned,
+    model: &KnownModel,
+    open: &Benchmark,
+    lists: &[(&str, Vec<String>)],
+) -> Result<()> {
+    let mut all: Vec<&String> = Vec::new();
+    for name in lists.iter().flat_map(|(_, names)| names) {
+        if !all.contains(&name) {
+            all.push(name);
+        }
+    }
+    if !all.iter().any(|name| matches(name, &open.name)) {
+        let known: Vec<&str> = all.iter().map(|name| name.as_str()).collect();
+        match known.is_empty() {
+            true => bail!(
+                "the bench `{}` tells no benchmarks: is it written with criterion, and has it `harness = false`?",
+                open.target()
+            ),
+            false => bail!(
+                "no benchmark of `{}` contains `{}`; there are: {}",
+                open.target(),
+                open.name,
+                known.join(", ")
+            ),
+        }
+    }
+    for name in all.into_iter().filter(|name| matches(name, &open.name)) {
+        // A comma borders axes.
+        let axes = BTreeMap::from([(AXIS.to_owned(), name.replace(',', "+"))]);
+        let id = CaseId::new(planned.case.scenario(), &model.model.name, &axes);
+        if !plan.filters.iter().all(|filter| matches(id.as_str(), filter)) {
+            plan.filtered += 1;
+            continue;
+        }
+        let without = lists.iter().find(|(_, names)| !names.contains(name));
+        if let Some((subject, _)) = without {
+            let reason = format!("`{subject}` has no such benchmark");
+            plan.skipped.push(Skipped { id, reason });
+            continue;
+        }
+        let mut planned = planned.clone();
+        planned.case.id = id;
+        let benchmark = Benchmark { name: name.clone(), ..open.clone() };
+        planned.case.model.source = Source::Bench(benchmark);
+        plan.cases.push(planned);
+        plan.models.push(model.clone());
+    }
+    Ok(())
+}
+
+/// The names of the benchmarks of a bench, by what stands in for its probe; none if that cannot tell.
+#[expect(clippy::disallowed_methods, reason = "only a bench knows what is in it")]
+fn names(runner: &Path, open: &Benchmark) -> Option<Vec<String>> {
+    let mut command = Command::new(runner);
+    command.args(["--benchmarks", &open.target()]).stdin(Stdio::null()).stderr(Stdio::null());
+    let output = command.output().ok().filter(|output| output.status.success())?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    Some(text.lines().map(str::to_owned).collect())
+}
