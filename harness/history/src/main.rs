@@ -142,8 +142,8 @@ fn shown(text: &str) -> String {
 /// What to show, and what could not be read.
 fn show(args: &Show, place: &Place) -> Result<(String, Vec<String>)> {
     let run = args.run.as_deref().map(run_of).transpose()?;
-    let stores: Vec<PathBuf> = place.stores.iter().chain(&args.run).cloned().collect();
-    let loaded = frame::load(&stores)?;
+    let all: Vec<PathBuf> = place.stores.iter().chain(&args.run).cloned().collect();
+    let loaded = frame::load(&all)?;
     let notes: Vec<String> = loaded
         .unread
         .iter()

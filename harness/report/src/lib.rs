@@ -13,6 +13,7 @@
 //! The page shows what the ledger judges. Nothing is measured, read or written here: the contents of a
 //! run's file come in, text goes out, and equal contents give equal bytes.
 
+mod blocks;
 pub mod history;
 pub mod index;
 mod integration;
@@ -20,6 +21,7 @@ mod page;
 mod plot;
 mod view;
 
+pub use crate::blocks::blocks;
 pub use crate::integration::integration;
 
 use windtunnel_ledger::case::CaseId;

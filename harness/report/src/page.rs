@@ -198,6 +198,35 @@ fn fragment(id: &str) -> String {
     address
 }
 
+/// The longest part of an id that a phone has room for on a line.
+const PART: usize = 36;
+
+/// The id of a case, that goes on in another line behind a slash or comma rather than within a name.
+fn named(id: &str) -> Markup {
+    let parts: Vec<&str> = id.split_inclusive(['/', ',']).collect();
+    if parts.iter().any(|part| part.chars().count() > PART) {
+        return html! { (id) };
+    }
+    html! {
+        span.id {
+            @for (place, part) in parts.iter().enumerate() {
+                @if place > 0 { wbr; }
+                (part)
+            }
+        }
+    }
+}
+
+/// A sentence in which ids of cases may stand.
+fn sentence(text: &str) -> Markup {
+    html! {
+        @for (place, word) in text.split(' ').enumerate() {
+            @if place > 0 { " " }
+            @if word.contains('/') { (named(word)) } @else { (word) }
+        }
+    }
+}
+
 /// "1 case", "2 cases".
 fn counted(number: usize, noun: &str) -> String {
     match number {

@@ -17,6 +17,7 @@ mod listing;
 mod measuring;
 mod mistakes;
 mod queueing;
+mod reporting;
 mod revisions;
 mod sandbox;
 mod starving;

@@ -62,6 +62,9 @@ pub(super) fn section(view: &View<'_>, plots: &[String]) -> Option<Section> {
                 (list(scene, &quiet))
             }
         }
+        @if !history.unread.is_empty() {
+            p.note { (counted(history.unread.len(), "file")) " of the store could not be read: " code { "windtunnel history" } " says why." }
+        }
         @if hidden > 0 {
             p.note { (hidden) " more series are left out: " code { "windtunnel history --html FILE" } " shows all." }
         }
@@ -255,7 +258,7 @@ fn cells(scene: Scene<'_>, track: &Track) -> Markup {
     html! {
         span.name {
             strong { (track.series.label()) }
-            span.case { (track.case) @if !track.variant.is_empty() { " · " (track.variant) } }
+            span.case { (super::named(&track.case)) @if !track.variant.is_empty() { " · " (track.variant) } }
         }
         span.word { (verdict(track)) }
         span.number data-label="before" { @if let Some(event) = event { (metric.show(event.before)) } @else { "–" } }

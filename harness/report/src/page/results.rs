@@ -93,7 +93,7 @@ fn shared(scenario: &Scenario<'_>, same: &[Same]) -> Markup {
 }
 
 /// Series side by side that a desktop has room for; more go into a table below.
-const MOST: usize = 10;
+const MOST: usize = 8;
 
 /// Where links to cases lead.
 #[derive(Clone, Copy, PartialEq, Eq)]

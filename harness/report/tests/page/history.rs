@@ -160,7 +160,10 @@ fn the_page_of_a_run_tells_since_when_its_series_are_as_they_are() {
     });
     let (_, header) = page.split_once("<header>").unwrap();
     let (header, _) = header.split_once("</header>").unwrap();
-    assert!(header.contains("<a href=\"#history\">History</a>: <span class=\"worse\">▲ 2 of 8"), "{header}");
+    assert!(
+        header.contains("<a href=\"#history\">History</a>: <span class=\"worse\">▲ 2 of 8"),
+        "{header}"
+    );
     let (_, section) = page.split_once("<section id=\"history\">").unwrap();
     let (section, _) = section.split_once("</section>").unwrap();
     for words in [
