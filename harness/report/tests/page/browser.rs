@@ -62,7 +62,9 @@ const NARROWEST: u32 = 500;
 /// A page in a frame as narrow as a phone.
 fn framed(page: &str, width: u32) -> String {
     let page = page.replace('&', "&amp;").replace('"', "&quot;");
-    format!("<!DOCTYPE html><body><iframe width=\"{width}\" height=\"800\" srcdoc=\"{page}\"></iframe>")
+    format!(
+        "<!DOCTYPE html><body><iframe width=\"{width}\" height=\"800\" srcdoc=\"{page}\"></iframe>"
+    )
 }
 
 /// What `steps` saw on the page of `contents`, at this width of the window.
@@ -193,7 +195,7 @@ fn a_history_opens_sorts_and_filters_and_its_plots_are_seen() {
 
 #[test]
 fn the_history_on_the_page_of_a_run_opens_and_sorts() {
-    let steps = r#"
+    let steps = r##"
   const link = document.querySelector('a[href^="#history/"]');
   const row = document.getElementById(link.getAttribute("href").slice(1));
   row.querySelector("summary").click();
@@ -201,7 +203,7 @@ fn the_history_on_the_page_of_a_run_opens_and_sorts() {
   const list = row.parentElement;
   list.querySelector("[data-key=change] button").click();
   const worse = [...list.querySelectorAll(":scope > .ruled")].map((row) => Number(row.dataset.worse));
-  seen.push(`rising ${worse.every((w, i, all) => i === 0 || all[i - 1] <= w)}, ${worse.length}`);"#;
+  seen.push(`rising ${worse.every((w, i, all) => i === 0 || all[i - 1] <= w)}, ${worse.length}`);"##;
     let contents = crate::regressed();
     let history = crate::history::of_run(&contents, 90);
     let page = windtunnel_report::render_with_history(&contents, &history).expect("a page");
