@@ -29,7 +29,7 @@ pub(super) fn section(view: &View<'_>) -> Option<Section> {
             (shared(scenario, &same))
             div.wide tabindex="0" role="region" aria-label={ "Results of " (scenario.name) } {
                 @if columns.is_empty() { (table(view, scenario, &[], Anchors::Here)) }
-                @for (place, columns) in columns.chunks(MOST).enumerate() {
+                @for (place, columns) in columns.chunks(most(view, scenario)).enumerate() {
                     (table(view, scenario, columns, if place == 0 { Anchors::Here } else { Anchors::Above }))
                 }
             }
@@ -92,8 +92,14 @@ fn shared(scenario: &Scenario<'_>, same: &[Same]) -> Markup {
     }
 }
 
-/// Series side by side that a desktop has room for; more go into a table below.
-const MOST: usize = 8;
+/// Columns that a desktop has room for, beside that of rounds.
+const COLUMNS: usize = 11;
+
+/// Series that stand side by side; more go into a table below.
+fn most(view: &View<'_>, scenario: &Scenario<'_>) -> usize {
+    let words = scenario.varying.len() + usize::from(view.subjects.len() > 1);
+    COLUMNS.saturating_sub(words).clamp(4, 10)
+}
 
 /// Where links to cases lead.
 #[derive(Clone, Copy, PartialEq, Eq)]

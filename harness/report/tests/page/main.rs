@@ -3,6 +3,7 @@
 mod browser;
 mod contents;
 mod contrast;
+mod example;
 mod history;
 mod index;
 
