@@ -164,19 +164,24 @@ fn headline(history: &History) -> Markup {
 }
 
 /// Over which builds it is told.
-fn extent(history: &History) -> String {
+fn extent(history: &History) -> Markup {
     let days = history.builds.iter().map(|build| build.at.get(..10).unwrap_or(&build.at));
-    let builds = counted(history.builds.len(), "build");
-    let days = match days.clone().min().zip(days.max()) {
-        Some((first, last)) if first != last => format!(" from {first} to {last}"),
-        Some((first, _)) => format!(" of {first}"),
-        None => String::new(),
-    };
-    let along = match history.along {
-        Along::Own => "our own commits",
-        Along::Upstream => "the upstream's commits",
-    };
-    format!("{builds}{days}, along {along}.")
+    html! {
+        (counted(history.builds.len(), "build"))
+        @match days.clone().min().zip(days.max()) {
+            Some((first, last)) if first != last => {
+                " from " span.id { (first) } " to " span.id { (last) }
+            }
+            Some((first, _)) => { " of " span.id { (first) } }
+            None => {}
+        }
+        ", along "
+        @match history.along {
+            Along::Own => "our own commits",
+            Along::Upstream => "the upstream's commits",
+        }
+        "."
+    }
 }
 
 /// What it comes to, in one sentence.

@@ -170,6 +170,23 @@ fn a_service_fits_a_desktop_without_scrolling() {
 }
 
 #[test]
+fn every_text_on_a_phone_has_room_for_its_words() {
+    let steps = r#"
+  for (const folded of document.querySelectorAll("details")) folded.open = true;
+  for (const cell of document.querySelectorAll("td, th, .row > span, figcaption"))
+    if (cell.offsetWidth > 0 && cell.offsetWidth < 40 && cell.textContent.trim().length > 8)
+      seen.push(`narrow: ${cell.textContent.trim()}`);"#;
+    let pages = [
+        ("watched", crate::seen_from_outside()),
+        ("served", measured(&crate::one(), &services(), 3, 0.0)),
+        ("judged", crate::regressed()),
+    ];
+    for (name, contents) in pages {
+        check(name, &contents, 390, &format!("{steps}{FITS}"), &["fits"]);
+    }
+}
+
+#[test]
 fn a_history_opens_sorts_and_filters_and_its_plots_are_seen() {
     let steps = r#"
   const rows = () => [...document.querySelectorAll(".ruled")];

@@ -187,12 +187,7 @@ fn every_metric_of_several_models() {
 
 #[test]
 fn a_round_that_was_watched_is_shown_with_its_phases_memory_and_conditions() {
-    let mut contents = measured(&one(), &gate(&[1], &[128]), 2, 0.0);
-    let trace = watched();
-    for record in &mut contents.records {
-        record.conditions = record.conditions.clone().with(&trace);
-        record.trace = Some(trace.clone());
-    }
+    let mut contents = seen_from_outside();
     let Outcome::Measured(samples) = contents.records[0].outcome.clone() else { unreachable!() };
     let breaches = vec![Breach::Foreign { processes: 2 }];
     contents.records[0].outcome = Outcome::Void { breaches, samples };
@@ -215,6 +210,17 @@ fn a_round_that_was_watched_is_shown_with_its_phases_memory_and_conditions() {
     }
     let voids = page.split("<section id=\"voids\">").nth(1).unwrap();
     assert!(voids.contains("2 other processes computed on the GPU."), "{voids}");
+}
+
+/// A run whose rounds were watched.
+fn seen_from_outside() -> Contents {
+    let mut contents = measured(&one(), &gate(&[1], &[128]), 2, 0.0);
+    let trace = watched();
+    for record in &mut contents.records {
+        record.conditions = record.conditions.clone().with(&trace);
+        record.trace = Some(trace.clone());
+    }
+    contents
 }
 
 #[test]
