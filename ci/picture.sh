@@ -6,13 +6,13 @@ if [ $# -lt 2 ]; then
   sed -n '2s/^# //p' "$0" >&2
   exit 2
 fi
-page=$(realpath "$1") picture=$(realpath -m "$2") width=${3:-1200} height=${4:-1600}
-scheme=1
-[ "${5:-light}" = dark ] && scheme=0
 for browser in chromium chromium-browser google-chrome chrome ""; do
   [ -n "$browser" ] || { echo "no browser is installed: \`apt-get install chromium\`" >&2; exit 2; }
   "$browser" --version > /dev/null 2>&1 && break
 done
+page=$(realpath "$1") picture=$(realpath -m "$2") width=${3:-1200} height=${4:-1600}
+scheme=1
+[ "${5:-light}" = dark ] && scheme=0
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 {
