@@ -32,7 +32,7 @@ mod tests {
     #[test]
     fn a_course_rises_with_its_values_and_noise_stays_flat() {
         assert_eq!(blocks(&[1.0, 2.0, 3.0], 24), "▁▅█");
-        assert_eq!(blocks(&[100.0, 100.4, 99.8], 24), "▅▅▄");
+        assert_eq!(blocks(&[100.0, 100.4, 99.8], 24), "▄▅▄");
         assert_eq!(blocks(&[7.0], 24), "▅");
         assert_eq!(blocks(&[0.0, 0.0], 24), "▅▅");
         assert_eq!(blocks(&[1.0, f64::NAN, 2.0], 24), "▁ █");
