@@ -468,6 +468,21 @@ pub(crate) struct ReportArgs {
     /// Where to write the page, instead of beside the records
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
+
+    /// Whether the page tells how its series came to be what they are
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Past::Auto)]
+    pub(crate) history: Past,
+}
+
+/// Whether the page of a run tells the history of its series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Past {
+    /// Where runs enough are kept and `windtunnel-history` lies beside this program
+    Auto,
+    /// Building `windtunnel-history` if need be
+    Always,
+    /// Not at all
+    Never,
 }
 
 #[derive(Debug, Args)]

@@ -10,7 +10,7 @@ use windtunnel_ledger::store::Contents;
 use crate::args::CalibrateArgs;
 use crate::lock::{Patience, Queue};
 use crate::progress::Progress;
-use crate::runs::{page_of, write_report};
+use crate::runs::write_report;
 use crate::session::{self, Setup};
 use crate::workspace::Workspace;
 use crate::{baseline, exit, gate, hub, plan, run, scenario, show, subject};
@@ -59,7 +59,7 @@ pub(crate) fn calibrate(
     let subject = run.subjects.first().context("a run has a subject")?.clone();
     let found = session(&run, &terms, &records, &subject);
     let contents = Contents { run, records, torn: false };
-    let page = write_report(workspace, &contents, &page_of(&path))?;
+    let page = write_report(workspace, &contents, &path)?;
     ensure!(
         found.judged > 0,
         "nothing could be judged, so nothing is known of this machine; see {}",

@@ -15,7 +15,7 @@ use crate::args::{Base, GateArgs, Service};
 use crate::lock::{Patience, Queue};
 use crate::plan::{self, Plan};
 use crate::progress::Progress;
-use crate::runs::{page_of, write_report};
+use crate::runs::write_report;
 use crate::session::{self, Session, Setup};
 use crate::subject::{self, Built};
 use crate::workspace::Workspace;
@@ -262,7 +262,7 @@ fn write_down(
     terms: &Terms,
 ) -> Result<(Report, PathBuf)> {
     let report = report(&contents.run, terms, &contents.records);
-    let page = write_report(workspace, contents, &page_of(path))?;
+    let page = write_report(workspace, contents, path)?;
     write(&path.with_file_name(named(path, "summary.md")), &summary::markdown(contents, &report))?;
     write(&path.with_file_name(named(path, "junit.xml")), &junit::xml(&contents.run, &report))?;
     write(&path.with_file_name(named(path, "gate.json")), &document::json(contents, &report)?)?;

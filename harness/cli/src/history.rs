@@ -1,46 +1,21 @@
-//! `windtunnel history`: another program does the work.
+//! `windtunnel history`, and what it tells for the page of a run: another program does the work.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
 use anyhow::{Context, Result};
+use windtunnel_report::history::{History, LONG_ENOUGH};
 
-use crate::args::HistoryArgs;
+use crate::args::{HistoryArgs, Past};
 use crate::progress::Voice;
+use crate::runs::newest_runs;
 use crate::workspace::{Workspace, cargo};
 use crate::{exit, index, show};
 
-/// Hands over to `windtunnel-history`: the workspace's, built when it is first asked for, because
-/// polars takes long to build and most users never need it; or else the one beside this program.
-#[expect(clippy::disallowed_methods, reason = "another program does this command's work")]
+/// Hands over to `windtunnel-history`.
 pub(crate) fn history(workspace: &Workspace, args: &HistoryArgs, voice: Voice) -> Result<u8> {
-    let mut command = if workspace.has_sources() {
-        if voice == Voice::Normal {
-            show::note("building windtunnel-history where needed; polars takes several minutes");
-        }
-        let mut command = std::process::Command::new(cargo());
-        let manifest = workspace.root().join("Cargo.toml");
-        command.args([
-            "run",
-            "--release",
-            "--locked",
-            "--quiet",
-            "--package",
-            "windtunnel-history",
-        ]);
-        command.arg("--manifest-path").arg(manifest).arg("--");
-        command
-    } else {
-        let beside =
-            std::env::current_exe().ok().map(|exe| exe.with_file_name("windtunnel-history"));
-        let beside = beside.filter(|path| path.is_file()).with_context(|| {
-            format!(
-                "`windtunnel-history` is neither beside `windtunnel` nor can it be built in `{}`",
-                workspace.root().display()
-            )
-        })?;
-        std::process::Command::new(beside)
-    };
+    let mut command = program(workspace, voice)?;
     for (option, place) in
         [("--workspace", workspace.root().to_owned()), ("--store", workspace.reports())]
     {
@@ -54,6 +29,82 @@ pub(crate) fn history(workspace: &Workspace, args: &HistoryArgs, voice: Voice) -
         index::refresh(workspace, &page);
     }
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(exit::BUG))
+}
+
+/// The workspace's `windtunnel-history`, built when it is first asked for, because polars takes long to
+/// build and most users never need it; or else the one beside this program.
+#[expect(clippy::disallowed_methods, reason = "another program reads the store")]
+fn program(workspace: &Workspace, voice: Voice) -> Result<Command> {
+    if !workspace.has_sources() {
+        return beside().map(Command::new).with_context(|| {
+            format!(
+                "`windtunnel-history` is neither beside `windtunnel` nor can it be built in `{}`",
+                workspace.root().display()
+            )
+        });
+    }
+    if voice == Voice::Normal {
+        show::note("building windtunnel-history where needed; polars takes several minutes");
+    }
+    let mut command = Command::new(cargo());
+    command.args(["run", "--release", "--locked", "--quiet", "--package", "windtunnel-history"]);
+    command.arg("--manifest-path").arg(workspace.root().join("Cargo.toml")).arg("--");
+    Ok(command)
+}
+
+/// The program beside this one, if it is there.
+fn beside() -> Option<PathBuf> {
+    let beside = std::env::current_exe().ok()?.with_file_name("windtunnel-history");
+    beside.is_file().then_some(beside)
+}
+
+/// How the series of the run in the file `run` came to be what they are; none where nothing can be told
+/// of them yet.
+///
+/// # Errors
+/// If `windtunnel-history` is asked and does not answer.
+#[expect(clippy::disallowed_methods, reason = "another program reads the store")]
+pub(crate) fn of_run(workspace: &Workspace, run: &Path, past: Past) -> Result<Option<History>> {
+    let mut command = match past {
+        Past::Never => return Ok(None),
+        Past::Always => program(workspace, Voice::Normal)?,
+        Past::Auto => match beside() {
+            Some(program) if is_long_enough(workspace, run) => Command::new(program),
+            _ => return Ok(None),
+        },
+    };
+    command.args(["--format", "json", "--run"]).arg(run);
+    command.arg("--workspace").arg(workspace.root()).arg("--store").arg(workspace.reports());
+    let Output { stdout, stderr, .. } =
+        command.output().context("cannot start `windtunnel-history`")?;
+    let history: History = serde_json::from_slice(&stdout).with_context(|| {
+        format!("`windtunnel-history` told no history: {}", String::from_utf8_lossy(&stderr).trim())
+    })?;
+    Ok(history.tells().then_some(history))
+}
+
+/// The same where that needs nothing to be built; what goes wrong costs no page, and is told.
+pub(crate) fn where_known(workspace: &Workspace, run: &Path) -> Option<History> {
+    of_run(workspace, run, Past::Auto).unwrap_or_else(|error| {
+        show::note(&format!("the page tells no history: {error:#}"));
+        None
+    })
+}
+
+/// Says how the page of a run could tell more, where it could.
+pub(crate) fn advise(workspace: &Workspace, run: &Path, past: Past) {
+    if past == Past::Auto && beside().is_none() && is_long_enough(workspace, run) {
+        show::note(
+            "the page tells no history of its series: `--history always` has it told, and builds what tells it, which takes several minutes once",
+        );
+    }
+}
+
+/// Whether enough runs are kept for anything to be told.
+fn is_long_enough(workspace: &Workspace, run: &Path) -> bool {
+    let reports = workspace.reports();
+    let is_kept = std::path::absolute(run).is_ok_and(|run| run.starts_with(&reports));
+    newest_runs(&reports).len() + usize::from(!is_kept) >= LONG_ENOUGH
 }
 
 /// The page that was asked for, if one was.

@@ -56,11 +56,11 @@ use windtunnel_ledger::record::Outcome;
 use windtunnel_ledger::store::{self, Contents, StoreError};
 use windtunnel_ledger::summary::{Caveat, Summary, summarise};
 
-use args::{Cli, Command, Format, ReportArgs, RunArgs, Selection, ShowArgs};
+use args::{Cli, Command, Format, Past, ReportArgs, RunArgs, Selection, ShowArgs};
 use lock::{Patience, Queue};
 use plan::Plan;
 use progress::{Progress, Voice};
-use runs::{find_run, newest_runs, page_of, write_report};
+use runs::{find_run, newest_runs, page_of, write_page, write_report};
 use session::Session;
 use starved::{Memory, Starved};
 use workspace::Workspace;
@@ -159,7 +159,7 @@ fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<
     let Session { run, records, path, .. } = session;
     let contents = Contents { run, records, torn: false };
     // The page first: nothing that happens to the reader of the table can cost it.
-    let page = write_report(workspace, &contents, &page_of(&path))?;
+    let page = write_report(workspace, &contents, &path)?;
     show::result(&show::run(&contents, args.format)?)?;
     let broken = compare::subjects(&contents, args.format)?;
     let page = format!("\nreport: {}", show::path(&page));
@@ -207,7 +207,13 @@ fn run_or_newest(workspace: &Workspace, run: Option<&str>) -> Result<PathBuf> {
 fn report(workspace: &Workspace, args: &ReportArgs) -> Result<u8> {
     let path = run_or_newest(workspace, args.run.as_deref())?;
     let page = args.out.clone().unwrap_or_else(|| page_of(&path));
-    let page = write_report(workspace, &store::read(&path)?, &page)?;
+    let contents = store::read(&path)?;
+    let past = match args.history {
+        Past::Auto => history::where_known(workspace, &path),
+        past => history::of_run(workspace, &path, past)?,
+    };
+    write_page(workspace, &contents, past.as_ref(), &page)?;
+    history::advise(workspace, &path, args.history);
     show::result(&format!("report: {}\n", show::path(&page)))?;
     Ok(exit::PASS)
 }

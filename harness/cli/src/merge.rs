@@ -9,7 +9,7 @@ use windtunnel_ledger::record::{Run, RunId};
 use windtunnel_ledger::store::{self, Contents, Store};
 
 use crate::args::MergeArgs;
-use crate::runs::{find_run, page_of, write_report};
+use crate::runs::{find_run, write_report};
 use crate::workspace::Workspace;
 use crate::{exit, gate, session, show};
 
@@ -33,8 +33,8 @@ fn judged(workspace: &Workspace, out: &Path, contents: &Contents) -> Result<u8> 
     if let Some(terms) = &contents.run.gate {
         return gate::publish(workspace, out, contents, terms);
     }
-    let page = write_report(workspace, contents, &page_of(out))?;
-    show::result(&show::records(&contents.run, &contents.records))?;
+    let page = write_report(workspace, contents, out)?;
+    show::result(&show::records(&contents.run, &contents.records, show::Room::of_stdout()))?;
     show::result(&format!("\nreport: {}\n", show::path(&page)))?;
     Ok(exit::PASS)
 }

@@ -1,11 +1,13 @@
 //! How far a long work is: a bar on a terminal, a line for each finished piece elsewhere, nothing
 //! when told to be quiet. All of it on stderr.
 
+use std::fmt;
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use windtunnel_ledger::unit::{Bytes, Nanos};
 
 use crate::show;
@@ -53,14 +55,13 @@ impl Progress {
 
     /// Begins a run of `rounds` child processes that will take about `time` together.
     pub(crate) fn run(self, rounds: usize, time: Nanos) -> RunBar {
-        let bar = self.bar(time.0 / 1_000_000);
-        bar.set_style(style(
-            "{spinner} {bar:24} {percent}% {elapsed} so far, about {prefix} left: {wide_msg}",
-        ));
+        let (bar, so_far) = (self.bar(time.0 / 1_000_000), Arc::default());
+        bar.set_style(live(&so_far));
         bar.enable_steady_tick(TICK);
         RunBar {
             progress: self,
             bar,
+            so_far,
             rounds,
             done: 0,
             expected: Nanos(0),
@@ -77,6 +78,11 @@ impl Progress {
         bar.set_prefix(what.to_owned());
         bar.enable_steady_tick(TICK);
         DownloadBar { progress: self, bar, files, done: AtomicUsize::new(0) }
+    }
+
+    /// Whether there is anybody to whom a view of the work can be drawn anew.
+    pub(crate) fn is_live(self) -> bool {
+        self == Progress::Bar
     }
 
     /// Says something that matters, unless nothing is to be said.
@@ -106,6 +112,16 @@ const TICK: Duration = Duration::from_millis(200);
 
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("the template is a constant")
+}
+
+/// Three lines: how far a run is, what runs, and what its case gave so far.
+fn live(so_far: &Arc<Mutex<String>>) -> ProgressStyle {
+    let so_far = Arc::clone(so_far);
+    style("{spinner} {bar:24} {percent}%  {elapsed} so far, about {prefix} left\n  {wide_msg}\n  {so_far}")
+        .with_key("so_far", move |_: &ProgressState, to: &mut dyn fmt::Write| {
+            // A view that cannot be drawn stops no work.
+            let _ = so_far.lock().map(|text| to.write_str(&text));
+        })
 }
 
 /// The progress of one build.
@@ -170,6 +186,7 @@ impl Drop for DownloadBar {
 pub(crate) struct RunBar {
     progress: Progress,
     bar: ProgressBar,
+    so_far: Arc<Mutex<String>>,
     rounds: usize,
     done: usize,
     /// What the finished rounds were expected to take, and what they took.
@@ -186,8 +203,11 @@ impl RunBar {
         self.bar.set_length(self.bar.length().unwrap_or(0).saturating_sub(expected.0 / 1_000_000));
     }
 
-    /// A round begins.
-    pub(crate) fn begin(&self, what: &str) {
+    /// A round begins, of a case that gave this so far.
+    pub(crate) fn begin(&self, what: &str, so_far: String) {
+        if let Ok(mut text) = self.so_far.lock() {
+            *text = so_far;
+        }
         self.bar.set_prefix(self.time_left().to_string());
         self.bar.set_message(what.to_owned());
     }
@@ -221,6 +241,57 @@ impl Drop for RunBar {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A terminal that keeps all that is written on it.
+    #[derive(Clone, Debug, Default)]
+    struct Screen(Arc<Mutex<String>>);
+
+    impl indicatif::TermLike for Screen {
+        fn width(&self) -> u16 {
+            80
+        }
+        fn move_cursor_up(&self, _: usize) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_down(&self, _: usize) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_right(&self, _: usize) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_left(&self, _: usize) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn write_line(&self, text: &str) -> std::io::Result<()> {
+            self.write_str(&format!("{text}\n"))
+        }
+        fn write_str(&self, text: &str) -> std::io::Result<()> {
+            self.0.lock().unwrap().push_str(text);
+            Ok(())
+        }
+        fn clear_line(&self) -> std::io::Result<()> {
+            Ok(())
+        }
+        fn flush(&self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_live_view_shows_the_time_left_the_case_and_what_it_gave_so_far() {
+        let screen = Screen::default();
+        let mut bar = Progress::Quiet.run(4, Nanos::from_seconds(8.0));
+        bar.bar.set_draw_target(ProgressDrawTarget::term_like(Box::new(screen.clone())));
+        bar.end("round 1 of a", "ok", Nanos::from_seconds(2.0), Nanos::from_seconds(2.0));
+        bar.begin("round 2 of a", "so far decode 41.0 tok/s (1 round)".into());
+        bar.bar.force_draw();
+        let shown = screen.0.lock().unwrap().clone();
+        for words in
+            ["25%", "about 6.00 s left", "  round 2 of a", "  so far decode 41.0 tok/s (1 round)"]
+        {
+            assert!(shown.contains(words), "{words} in {shown}");
+        }
+    }
 
     #[test]
     fn the_time_left_learns_from_rounds_that_took_longer() {

@@ -30,6 +30,7 @@ use crate::hub::{self, Hub};
 use crate::machine::{self, Root};
 use crate::progress::Progress;
 use crate::session::Session;
+use crate::show;
 use crate::spawn::{self, Errand, Left};
 use crate::starved::{Memory, Starved};
 use crate::subject::Built;
@@ -160,7 +161,11 @@ impl<'a> Place<'a> {
                 1 => format!("{round} of {}", case.id),
                 _ => format!("{round} of {} on {}", case.id, built_one.subject.name),
             };
-            bar.begin(&what);
+            let so_far = |records: &[Record]| match progress.is_live() {
+                true => show::so_far(case, records, &run.subjects),
+                false => String::new(),
+            };
+            bar.begin(&what, so_far(records));
             let command = self.command(built_one, case, due.purpose);
             self.log.write(&format!("{what}\n  {command}"))?;
             // A round that is void is run again at once, until it counts or has had its chances.
@@ -178,8 +183,8 @@ impl<'a> Place<'a> {
                     records.push(record);
                     break;
                 }
-                bar.begin(&format!("{what}, again: {result}"));
                 records.push(record);
+                bar.begin(&format!("{what}, again: {result}"), so_far(records));
             }
         }
         Ok(())

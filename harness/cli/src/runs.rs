@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use windtunnel_ledger::store::Contents;
+use windtunnel_report::history::History;
 
-use crate::index;
 use crate::workspace::Workspace;
+use crate::{history, index};
 
 /// The file of a run that is named by its file, its folder, or its name below `reports`.
 pub(crate) fn find_run(workspace: &Workspace, name: &str) -> Result<PathBuf> {
@@ -52,15 +53,30 @@ pub(crate) fn page_of(run: &Path) -> PathBuf {
     }
 }
 
-/// Writes the page of a run, and brings the list of all pages up to date if it is one of them.
+/// Writes the page of the run in the file `run` beside it.
 pub(crate) fn write_report(
     workspace: &Workspace,
     contents: &Contents,
-    page: &Path,
+    run: &Path,
 ) -> Result<PathBuf> {
-    let html = windtunnel_report::render(contents).context("cannot render the report")?;
-    std::fs::write(page, html)
+    let page = page_of(run);
+    write_page(workspace, contents, history::where_known(workspace, run).as_ref(), &page)?;
+    Ok(page)
+}
+
+/// Writes the page of a run, and brings the list of all pages up to date if it is one of them.
+pub(crate) fn write_page(
+    workspace: &Workspace,
+    contents: &Contents,
+    history: Option<&History>,
+    page: &Path,
+) -> Result<()> {
+    let html = match history {
+        Some(history) => windtunnel_report::render_with_history(contents, history),
+        None => windtunnel_report::render(contents),
+    };
+    std::fs::write(page, html.context("cannot render the report")?)
         .with_context(|| format!("cannot write report `{}`", page.display()))?;
     index::refresh(workspace, page);
-    Ok(page.to_owned())
+    Ok(())
 }

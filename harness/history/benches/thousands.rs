@@ -69,9 +69,18 @@ fn main() {
     if let Some(seconds) = processor_time() {
         say(format!("of processors {seconds:.2} s"));
     }
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or("VmHWM: unknown");
-    say(peak.to_owned());
+    match peak_memory() {
+        Some(bytes) => say(format!("at most  {:6.0} MB of memory", bytes / 1e6)),
+        None => say("at most  an unknown amount of memory".to_owned()),
+    }
+}
+
+/// The most memory that this process ever had, in bytes; none where the system does not tell.
+fn peak_memory() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024.0)
 }
 
 /// Seconds that processors worked for this process: on a busy machine the clock tells more.

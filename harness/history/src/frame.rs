@@ -56,14 +56,14 @@ pub const NAMES: [&str; 9] =
     ["run", "at", "machine", "commit", "upstream", "subject", "case", "variant", "setting"];
 
 /// Reads every `*.jsonl` file below `stores`, in the order of their paths. A directory that does
-/// not exist holds nothing. A store can be a Parquet file as well, that an export has written: of it
-/// only the columns are read that a frame has.
+/// not exist holds nothing. A store can be one such file as well, or a Parquet file that an export has
+/// written: of that, only the columns are read that a frame has.
 ///
 /// # Errors
 /// If a directory cannot be listed, or a Parquet file is no archive. Another file that cannot be read
 /// is no error: see [`Loaded::unread`].
 pub fn load(stores: &[PathBuf]) -> Result<Loaded, Error> {
-    let is_archive = |store: &&PathBuf| store.is_file();
+    let is_archive = |store: &&PathBuf| store.is_file() && !is_run(store);
     let folders: Vec<PathBuf> = stores.iter().filter(|store| !is_archive(store)).cloned().collect();
     let paths = paths(&folders)?;
     let parts: Vec<Result<Rows, StoreError>> = paths.par_iter().map(|path| rows(path)).collect();
@@ -92,9 +92,17 @@ pub fn load(stores: &[PathBuf]) -> Result<Loaded, Error> {
 pub fn paths(stores: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
     let mut paths = BTreeSet::new();
     for store in stores.iter().filter(|store| store.exists()) {
-        walk(store, &mut paths)?;
+        match store.is_file() {
+            true => _ = paths.insert(store.clone()),
+            false => walk(store, &mut paths)?,
+        }
     }
     Ok(paths.into_iter().collect())
+}
+
+/// Whether a file holds a run, by its name.
+fn is_run(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "jsonl")
 }
 
 /// Collects the files below `dir`; links to directories are not followed.
@@ -105,7 +113,7 @@ fn walk(dir: &Path, paths: &mut BTreeSet<PathBuf>) -> Result<(), Error> {
         let path = entry.path();
         if entry.file_type().map_err(failed)?.is_dir() {
             walk(&path, paths)?;
-        } else if path.extension().is_some_and(|extension| extension == "jsonl") {
+        } else if is_run(&path) {
             paths.insert(path);
         }
     }

@@ -62,6 +62,7 @@ pub fn judge(loaded: &Loaded, history: History, terms: &Terms<'_>) -> plain::His
         },
         builds: origins.iter().map(build).collect(),
         tracks,
+        family,
         runs: runs.len(),
         records: loaded.records,
         unread: loaded.unread.iter().map(ToString::to_string).collect(),

@@ -15,6 +15,7 @@ use windtunnel_history::frame::{self, Loaded};
 use windtunnel_history::judged::{self, Terms, judge};
 use windtunnel_history::series::{self, history, known_cases};
 use windtunnel_ledger::metric::Metric;
+use windtunnel_ledger::store;
 use windtunnel_report::history::History;
 
 /// Shows how every metric of every case developed over all kept runs, and what changed.
@@ -45,15 +46,32 @@ struct Show {
     #[arg(long, value_enum, default_value_t = Along::Own)]
     along: Along,
 
-    /// Write a page with plots instead of printing a table
+    /// Only the series of which this run is a part: its file, which is read too, wherever it lies
     #[arg(long, value_name = "FILE")]
+    run: Option<PathBuf>,
+
+    /// Write a page with plots instead of printing a table
+    #[arg(long, value_name = "FILE", conflicts_with = "format")]
     html: Option<PathBuf>,
+
+    /// How to print what there is
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+}
+
+/// How to print a history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Table,
+    /// For programs: everything that a page shows, as one object
+    Json,
 }
 
 #[derive(Debug, Args)]
 struct Place {
-    /// Directory with the records of runs, `*.jsonl`, at any depth, or a file that `export` has written;
-    /// several are taken together
+    /// Directory with the records of runs, `*.jsonl`, at any depth, one such file, or a file that
+    /// `export` has written; several are taken together
     #[arg(long = "store", value_name = "DIR", default_value = "reports", global = true)]
     stores: Vec<PathBuf>,
 
@@ -123,7 +141,9 @@ fn shown(text: &str) -> String {
 
 /// What to show, and what could not be read.
 fn show(args: &Show, place: &Place) -> Result<(String, Vec<String>)> {
-    let loaded = frame::load(&place.stores)?;
+    let run = args.run.as_deref().map(run_of).transpose()?;
+    let all: Vec<PathBuf> = place.stores.iter().chain(&args.run).cloned().collect();
+    let loaded = frame::load(&all)?;
     let notes: Vec<String> = loaded
         .unread
         .iter()
@@ -138,7 +158,14 @@ fn show(args: &Show, place: &Place) -> Result<(String, Vec<String>)> {
             false => return Ok((String::new(), notes)),
         }
     }
-    let history = judged(args, place, &loaded)?;
+    let mut history = judged(args, place, &loaded)?;
+    if let Some(run) = run {
+        history = history.of_run(&run);
+    }
+    if args.format == Format::Json {
+        let text = serde_json::to_string(&history).context("cannot write the history")?;
+        return Ok((text + "\n", notes));
+    }
     if history.tracks.is_empty() {
         bail!("{}", nothing(args, place, &loaded)?);
     }
@@ -153,6 +180,11 @@ fn show(args: &Show, place: &Place) -> Result<(String, Vec<String>)> {
     }
     let text = history.tracks.iter().map(|track| table::series(&history, track));
     Ok((text.collect(), notes))
+}
+
+/// The name of the run in a file.
+fn run_of(file: &Path) -> Result<String> {
+    Ok(store::read(file)?.run.id.0)
 }
 
 /// The history that was asked for.
@@ -205,9 +237,10 @@ fn nothing(args: &Show, place: &Place, loaded: &Loaded) -> Result<String> {
 
 /// An archive is of everything: what was chosen to be shown would be silently ignored.
 fn whole(args: &Show) -> Result<()> {
-    if args.case.is_some() || args.metric.is_some() || args.html.is_some() {
+    let chosen = args.case.is_some() || args.metric.is_some() || args.run.is_some();
+    if chosen || args.html.is_some() || args.format != Format::Table {
         bail!(
-            "`--case`, `--metric` and `--html` choose what is shown: an archive holds the whole store"
+            "`--case`, `--metric`, `--run`, `--html` and `--format` choose what is shown: an archive holds the whole store"
         );
     }
     Ok(())

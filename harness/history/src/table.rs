@@ -6,8 +6,6 @@ use windtunnel_report::history::{Along, Cause, Census, Commit, History, Track, s
 
 /// Steps of a line of blocks.
 const STEPS: usize = 24;
-/// The narrowest range that fills its height, as a share of its middle: noise looks as small as it is.
-const NARROW: f64 = 0.1;
 /// Points of a series that are shown, the newest.
 const POINTS: usize = 30;
 /// Rows of what did not change; more are counted.
@@ -225,22 +223,8 @@ fn begun(track: &Track, place: usize) -> String {
 
 /// The course of a series in blocks, the oldest at the left.
 fn spark(track: &Track) -> String {
-    const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let medians: Vec<f64> = track.points.iter().map(|point| point.median()).collect();
-    let width = medians.len().div_ceil(STEPS).max(1);
-    let steps: Vec<f64> =
-        medians.chunks(width).filter_map(windtunnel_ledger::stats::median).collect();
-    let finite = || steps.iter().copied().filter(|value| value.is_finite());
-    let (low, high) =
-        (finite().fold(f64::INFINITY, f64::min), finite().fold(f64::NEG_INFINITY, f64::max));
-    let middle = f64::midpoint(low, high);
-    let half = ((high - low) / 2.0).max(NARROW / 2.0 * middle.abs()).max(f64::MIN_POSITIVE);
-    let block = |value: f64| {
-        let height = ((value - middle) / half + 1.0) / 2.0;
-        let place = (height * BLOCKS.len() as f64) as usize;
-        if value.is_finite() { BLOCKS[place.min(BLOCKS.len() - 1)] } else { ' ' }
-    };
-    steps.into_iter().map(block).collect()
+    windtunnel_report::blocks(&medians, STEPS)
 }
 
 pub(crate) fn counted(number: usize, noun: &str) -> String {

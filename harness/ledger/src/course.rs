@@ -21,6 +21,8 @@ mod steps;
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use crate::judge::{ALPHA, Lack, Modes, Nature, worse_upwards};
 use crate::margin::Margin;
 use crate::metric::Better;
@@ -43,7 +45,7 @@ pub struct Track<'a> {
 }
 
 /// What became of a series. Sessions are told by their places in the track.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Course {
     /// The levels, in order; together they hold every session. Empty where nothing could be judged.
     pub levels: Vec<Level>,
@@ -56,7 +58,7 @@ pub struct Course {
 }
 
 /// A stretch of sessions that lie around one value or, where it drifts, along one line.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Level {
     /// Its sessions.
     pub sessions: Range<usize>,
@@ -67,7 +69,7 @@ pub struct Level {
 }
 
 /// Something that happened to a series.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// What it was.
     pub kind: EventKind,
@@ -75,7 +77,9 @@ pub struct Event {
     pub at: usize,
     /// The sessions of which one is the first after the change, 19 times in 20; those of a drift.
     pub between: Range<usize>,
-    /// By how much it became worse, as a share of what it was before; negative is better.
+    /// By how much it became worse, as a share of what it was before; negative is better. What was
+    /// nothing before became infinitely worse.
+    #[serde(with = "unbounded")]
     pub effect: f64,
     /// The value before it, in the unit of the metric.
     pub before: f64,
@@ -83,8 +87,22 @@ pub struct Event {
     pub after: f64,
 }
 
+/// An effect in JSON, which has no infinity: there an infinite one is none.
+mod unbounded {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(effect: &f64, to: S) -> Result<S::Ok, S::Error> {
+        effect.is_finite().then_some(*effect).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+        Ok(Option::deserialize(from)?.unwrap_or(f64::INFINITY))
+    }
+}
+
 /// What can happen to a series.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum EventKind {
     /// It changed from one level to another.
     Change,
@@ -95,7 +113,7 @@ pub enum EventKind {
 }
 
 /// The two states between which a series goes to and fro.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct States {
     /// Both values, with their shares.
     pub modes: Modes,

@@ -17,7 +17,7 @@
 
 use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::compare::Side;
 use crate::margin::Margin;
@@ -151,7 +151,8 @@ impl fmt::Display for Rule {
 }
 
 /// What is missing for a decision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Lack {
     /// About this many pairs more would decide, at the present noise.
     Pairs(u32),
@@ -219,13 +220,6 @@ impl fmt::Display for Lack {
             Lack::Agreement => f.write_str("rounds that agree: some are beyond the margin, some are not"),
             Lack::Positive => f.write_str("values above zero: only those can be compared as shares"),
         }
-    }
-}
-
-/// As the sentence that people read.
-impl Serialize for Lack {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }
 

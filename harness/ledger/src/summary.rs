@@ -6,6 +6,8 @@ use std::fmt;
 use crate::case::{CaseHash, CaseId, DeviceMap, Dtype};
 use crate::conditions::Breach;
 use crate::holding::Holding;
+use crate::judge::location::{self, Location as Known};
+use crate::judge::student;
 use crate::metric::Metric;
 use crate::precision::{Cause, Enough, Stopped, share};
 use crate::record::{Digest, Failure, IterationKind, Outcome, Record, Stored, Subject};
@@ -93,6 +95,18 @@ impl Location {
         let median = stats::median(&rounds)?;
         let spread = stats::mad(&rounds).filter(|_| rounds.len() > 1 && median > 0.0);
         Some(Location { median, spread: spread.map(|mad| mad / median), rounds })
+    }
+
+    /// Between which values the centre of all such rounds lies with 95 %: a t interval on logarithms
+    /// of the rounds, against outliers like that of a gate. None of fewer than five rounds, or where
+    /// one is not above zero.
+    #[must_use]
+    pub fn interval(&self) -> Option<(f64, f64)> {
+        let log = |round: &f64| (*round > 0.0).then(|| round.ln());
+        let logs: Option<Vec<f64>> = self.rounds.iter().map(log).collect();
+        let Known { centre, se, df } = location::locate(&logs?)?;
+        let reach = student::quantile(0.025, df) * se;
+        Some(((centre - reach).exp(), (centre + reach).exp()))
     }
 }
 
@@ -220,6 +234,14 @@ pub fn summarise(records: &[Record]) -> Vec<Summary> {
         }
     }
     summaries
+}
+
+impl Summary {
+    /// The summary of the rounds of one case and subject; none of no round.
+    #[must_use]
+    pub fn of(records: &[&Record]) -> Option<Summary> {
+        (!records.is_empty()).then(|| summary(records))
+    }
 }
 
 /// What the case of `records` means wherever its layers live, and the output of its first round.
@@ -401,6 +423,20 @@ mod tests {
         assert_eq!(location.median, 3.0);
         assert_eq!(location.spread, Some(1.4826 / 3.0));
         assert_eq!(summary.caveats, []);
+    }
+
+    #[test]
+    fn the_interval_of_rounds_is_students_and_takes_five() {
+        let of = |rounds: &[f64]| Location::of(rounds.to_vec()).unwrap().interval();
+        assert_eq!(of(&[1.0, 2.0, 3.0, 4.0]), None);
+        assert_eq!(of(&[0.0, 2.0, 3.0, 4.0, 5.0]), None);
+        // Logarithms -2 … 2: standard error √(10/4)/√5, and t of 0.025 and 4 is 2.776.
+        let (low, high) = of(&[-2.0_f64, -1.0, 0.0, 1.0, 2.0].map(f64::exp)).unwrap();
+        let reach = 2.776 * (2.5_f64 / 5.0).sqrt();
+        assert!(
+            (low.ln() + reach).abs() < 1e-3 && (high.ln() - reach).abs() < 1e-3,
+            "{low} {high}"
+        );
     }
 
     #[test]

@@ -2,12 +2,13 @@
 
 use std::cmp::Ordering;
 
-use windtunnel_ledger::course::{Course, Event, EventKind};
+use serde::{Deserialize, Serialize};
+use windtunnel_ledger::course::{Course, Event, EventKind, FEWEST};
 use windtunnel_ledger::series::Series;
 use windtunnel_ledger::stats;
 
 /// Every series of a store over the builds that were measured.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct History {
     /// Along which commits it is told.
     pub along: Along,
@@ -15,6 +16,8 @@ pub struct History {
     pub builds: Vec<Build>,
     /// The series, each in the order of commits.
     pub tracks: Vec<Track>,
+    /// How many series were judged as one family: these, and others where these were picked out.
+    pub family: usize,
     /// How many runs it was read from.
     pub runs: usize,
     /// How many records they hold.
@@ -24,7 +27,8 @@ pub struct History {
 }
 
 /// Along which commits a history is told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Along {
     /// Our own.
     #[default]
@@ -34,7 +38,7 @@ pub enum Along {
 }
 
 /// What was measured in a run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Build {
     /// When its first round began, RFC 3339 in UTC.
     pub at: String,
@@ -49,7 +53,7 @@ pub struct Build {
 }
 
 /// One series of one case on one machine.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Track {
     /// The case's id.
     pub case: String,
@@ -69,7 +73,7 @@ pub struct Track {
 }
 
 /// What one build gave in one run.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Point {
     /// An index into [`History::builds`].
     pub build: usize,
@@ -78,7 +82,7 @@ pub struct Point {
 }
 
 /// What may have caused an event.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cause {
     /// The commits of which one did it, the oldest first; the newest of them where there are many.
     pub commits: Vec<Commit>,
@@ -91,7 +95,7 @@ pub struct Cause {
 }
 
 /// A commit as it is named.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Commit {
     /// Its hash, as long as it is known.
     pub hash: String,
@@ -106,6 +110,9 @@ pub struct Commit {
     /// Where its pull request is shown.
     pub pr_link: Option<String>,
 }
+
+/// Fewest builds of which a change can be told.
+pub const LONG_ENOUGH: usize = 2 * FEWEST;
 
 /// How many digits tell a commit from all others.
 const DIGITS: usize = 9;
@@ -207,6 +214,37 @@ pub struct Census {
 }
 
 impl History {
+    /// The series of which a run is a part, with all that came before and after it.
+    #[must_use]
+    pub fn of_run(mut self, run: &str) -> History {
+        let builds = &self.builds;
+        let own = |point: &Point| builds.get(point.build).is_some_and(|build| build.run == run);
+        self.tracks.retain(|track| track.points.iter().any(own));
+        let mut places = vec![None; self.builds.len()];
+        let mut kept = Vec::new();
+        for point in self.tracks.iter_mut().flat_map(|track| &mut track.points) {
+            let Some(place) = places.get_mut(point.build) else { continue };
+            point.build = *place.get_or_insert_with(|| {
+                kept.push(self.builds[point.build].clone());
+                kept.len() - 1
+            });
+        }
+        self.builds = kept;
+        self
+    }
+
+    /// Whether any series is long enough to tell what became of it.
+    #[must_use]
+    pub fn tells(&self) -> bool {
+        self.tracks.iter().any(|track| track.points.len() >= LONG_ENOUGH)
+    }
+
+    /// The series of a case; of several machines, the first one.
+    #[must_use]
+    pub fn track(&self, case: &str, series: Series) -> Option<&Track> {
+        self.tracks.iter().find(|track| track.case == case && track.series == series)
+    }
+
     /// The tracks to which something happened, what a reader must see first in front; then the others,
     /// those with two states first.
     #[must_use]

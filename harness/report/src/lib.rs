@@ -13,6 +13,7 @@
 //! The page shows what the ledger judges. Nothing is measured, read or written here: the contents of a
 //! run's file come in, text goes out, and equal contents give equal bytes.
 
+mod blocks;
 pub mod history;
 pub mod index;
 mod integration;
@@ -20,6 +21,7 @@ mod page;
 mod plot;
 mod view;
 
+pub use crate::blocks::blocks;
 pub use crate::integration::integration;
 
 use windtunnel_ledger::case::CaseId;
@@ -61,16 +63,32 @@ pub enum Error {
 ///
 /// [`Run::subjects`]: windtunnel_ledger::record::Run::subjects
 pub fn render(contents: &Contents) -> Result<String, Error> {
-    let view = View::of(contents);
+    drawn(&View::of(contents))
+}
+
+/// The same, with how the series of the run came to be what they are. `history` is
+/// [of this run](History::of_run).
+///
+/// # Errors
+/// If a plot cannot be drawn.
+pub fn render_with_history(contents: &Contents, history: &History) -> Result<String, Error> {
+    drawn(&View { history: Some(history), ..View::of(contents) })
+}
+
+fn drawn(view: &View<'_>) -> Result<String, Error> {
     let drawn = Drawn {
-        plots: plot::plots(&view)?,
-        trade_offs: plot::trade_offs(&view)?,
-        roofline: plot::roofline(&view)?,
-        services: plot::services(&view)?,
-        traces: plot::traces(&view)?,
-        ruled: plot::ruled(&view)?,
+        plots: plot::plots(view)?,
+        trade_offs: plot::trade_offs(view)?,
+        roofline: plot::roofline(view)?,
+        services: plot::services(view)?,
+        traces: plot::traces(view)?,
+        ruled: plot::ruled(view)?,
+        courses: match view.history {
+            Some(history) => plot::courses(history, page::COURSES)?,
+            None => Vec::new(),
+        },
     };
-    Ok(page::page(&view, &drawn).into_string())
+    Ok(page::page(view, &drawn).into_string())
 }
 
 /// The page of a history, as the text of an HTML file.
@@ -78,7 +96,7 @@ pub fn render(contents: &Contents) -> Result<String, Error> {
 /// # Errors
 /// If a plot cannot be drawn.
 pub fn render_history(history: &History) -> Result<String, Error> {
-    let plots = plot::courses(history)?;
+    let plots = plot::courses(history, page::ALL_COURSES)?;
     Ok(page::history(history, &plots).into_string())
 }
 

@@ -26,7 +26,7 @@ use crate::index::{Card, NAME};
 use crate::plot::{self, Drawn, Plot};
 use crate::view::View;
 
-pub(crate) use self::history::{page as history, sign as event_sign};
+pub(crate) use self::history::{ALL_COURSES, COURSES, page as history, sign as event_sign};
 pub(crate) use self::index::page as index;
 
 pub(crate) const STYLE: &str = include_str!("page/style.css");
@@ -49,6 +49,7 @@ pub(crate) fn page(view: &View<'_>, drawn: &Drawn) -> Markup {
         verdicts::section(view, &drawn.ruled),
         comparison::section(view),
         results::section(view),
+        history::section(view, &drawn.courses),
         trade_off::section(view, &drawn.trade_offs),
         roof::section(view, drawn.roofline.as_ref()),
         stages::section(view),
@@ -154,7 +155,7 @@ fn mark(index: usize) -> Markup {
 /// A median with the spread of its rounds.
 fn value(metric: Metric, location: &Location) -> Markup {
     html! {
-        span.value { (metric.show(location.median)) }
+        (metric.show(location.median))
         @if let Some(spread) = location.spread {
             " " span.spread { "± " (percent(spread)) }
         }
@@ -179,17 +180,51 @@ fn better(metric: Metric) -> &'static str {
     }
 }
 
-/// The address of a case on the page: its id, with what an address may not hold written as bytes.
+/// The address of a case on the page.
 fn address(case: &CaseId) -> String {
+    fragment(case.as_str())
+}
+
+/// The address of an element on the page: its id, with what an address may not hold written as bytes.
+fn fragment(id: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/=,-._~:+".contains(&byte);
     let mut address = "#".to_owned();
-    for byte in case.as_str().bytes() {
+    for byte in id.bytes() {
         match plain(byte) {
             true => address.push(char::from(byte)),
             false => address.push_str(&format!("%{byte:02X}")),
         }
     }
     address
+}
+
+/// The longest part of an id that a phone has room for on a line.
+const PART: usize = 36;
+
+/// The id of a case, that goes on in another line behind a slash or comma rather than within a name.
+fn named(id: &str) -> Markup {
+    let parts: Vec<&str> = id.split_inclusive(['/', ',']).collect();
+    if parts.iter().any(|part| part.chars().count() > PART) {
+        return html! { (id) };
+    }
+    html! {
+        span.id {
+            @for (place, part) in parts.iter().enumerate() {
+                @if place > 0 { wbr; }
+                (part)
+            }
+        }
+    }
+}
+
+/// A sentence in which ids of cases may stand.
+fn sentence(text: &str) -> Markup {
+    html! {
+        @for (place, word) in text.split(' ').enumerate() {
+            @if place > 0 { " " }
+            @if word.contains('/') { (named(word)) } @else { (word) }
+        }
+    }
 }
 
 /// "1 case", "2 cases".

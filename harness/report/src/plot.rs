@@ -57,6 +57,8 @@ pub(crate) struct Drawn {
     pub(crate) traces: Vec<TracePlot>,
     /// Of the series that a gate judged, the worst first.
     pub(crate) ruled: Vec<String>,
+    /// Of series over commits, what a reader must see first in front.
+    pub(crate) courses: Vec<String>,
 }
 
 /// Width of every plot.

@@ -23,6 +23,8 @@ use windtunnel_ledger::store::Contents;
 use windtunnel_ledger::summary::{Location, Summary, Unmeasured, summarise};
 use windtunnel_ledger::tail::{self, Tail};
 
+use crate::history::History;
+
 pub(crate) use facts::Fact;
 pub(crate) use notes::{Place, Trouble};
 pub(crate) use roof::Numbered;
@@ -49,6 +51,8 @@ pub(crate) struct View<'a> {
     pub(crate) trade_offs: Vec<TradeOff>,
     /// What a gate came to; none for a run that only measures.
     pub(crate) gate: Option<gate::Report>,
+    /// How the series of the run came to be what they are, where that is known.
+    pub(crate) history: Option<&'a History>,
     /// Each further subject against the base.
     pub(crate) versus: Vec<Versus>,
     /// Where each subject ran; more than one entry for a subject that ran in several places.
@@ -159,6 +163,7 @@ impl<'a> View<'a> {
         let gate = run.gate.as_ref().map(|terms| gate::report(run, terms, records));
         View {
             gate,
+            history: None,
             run,
             records,
             torn: *torn,

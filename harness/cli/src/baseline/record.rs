@@ -98,7 +98,7 @@ fn measured(
     let memory = Memory::Forgotten;
     run::measure(&mut begun, workspace, Some(&policy.conditions), memory, progress)?;
     let session::Session { run, records, .. } = begun;
-    show::result(&show::records(&run, &records))?;
+    show::result(&show::records(&run, &records, show::Room::of_stdout()))?;
     Ok(Some((Contents { run, records, torn: false }, subject)))
 }
 

@@ -2,31 +2,27 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::Cell;
+use comfy_table::{Cell, Table};
 use windtunnel_ledger::case::Case;
 use windtunnel_ledger::metric::Metric;
 use windtunnel_ledger::record::{Outcome, Record, Run, Samples};
 use windtunnel_ledger::summary::Summary;
 use windtunnel_ledger::tail::{CONFIDENCE, LEVELS, Percentile, tails};
 
-use super::{count, push, right, table};
+use super::{count, right, table};
 
-/// The percentiles of one scenario: a row for each case and latency. Nothing where no case has any.
+/// The percentiles of one scenario: a line for each case and subject, and under it a row for each
+/// latency. Nothing where no case has any.
 pub(super) fn of_scenario(
     run: &Run,
     scenario: &str,
     rows: &[(&Case, &Summary)],
     records: &[Record],
 ) -> String {
-    let several = run.subjects.len() > 1;
-    let mut header = vec![Cell::new("case")];
-    if several {
-        header.push(Cell::new("subject"));
-    }
-    header.extend([Cell::new("latency"), right("samples")]);
+    let mut header = vec![Cell::new("latency"), right("samples")];
     header.extend(LEVELS.map(|(name, _)| right(name)));
     let mut table = table(header);
-    let (mut any, mut too_few) = (false, 0);
+    let (mut names, mut too_few) = (Vec::new(), 0);
     for (case, summary) in rows {
         for tail in tails(&measured(summary, records)) {
             let is_known = |p: &Percentile| matches!(p, Percentile::Bounded { .. });
@@ -34,29 +30,48 @@ pub(super) fn of_scenario(
                 too_few += 1;
                 continue;
             }
-            any = true;
-            let mut row = vec![Cell::new(short(case, rows))];
-            if several {
-                row.push(Cell::new(&summary.subject.name));
-            }
-            row.extend([Cell::new(tail.metric.spec().label), right(tail.samples)]);
+            let mut row = vec![Cell::new(tail.metric.spec().label), right(tail.samples)];
             row.extend(tail.at.map(|percentile| right(shown(tail.metric, percentile))));
             table.add_row(row);
+            names.push(match run.subjects.len() {
+                0 | 1 => short(case, rows),
+                _ => format!("{} on {}", short(case, rows), summary.subject.name),
+            });
         }
     }
-    if !any {
+    if names.is_empty() {
         return String::new();
     }
     let mut text = format!(
-        "\n{scenario}: percentiles of all samples, from and to where the true one lies with {:.0} %\n",
+        "\n{scenario}: percentiles of all samples, with bounds between which the true one lies with {:.0} %\n",
         CONFIDENCE * 100.0
     );
-    push(&mut text, &table);
+    text.push_str(&named(&table, &names));
     if too_few > 0 {
         let rows = count(too_few, "row");
         let _ = writeln!(text, "{rows} left out: too few samples, even for a median");
     }
     text
+}
+
+/// A table with the name of each row above it where it is another than that of the row before: as a
+/// column, names would take the room that numbers need.
+fn named(table: &Table, names: &[String]) -> String {
+    let text = table.trim_fmt();
+    let mut lines = text.lines();
+    let mut named = String::new();
+    for (line, margin) in lines.by_ref().take(2).zip(["  ", "──"]) {
+        let _ = writeln!(named, "{margin}{line}");
+    }
+    let mut before = None;
+    for (line, name) in lines.zip(names) {
+        if before != Some(name) {
+            let _ = writeln!(named, "  {name}");
+            before = Some(name);
+        }
+        let _ = writeln!(named, "  {line}");
+    }
+    named
 }
 
 /// The rounds of one case and subject that were measured.
@@ -84,12 +99,12 @@ pub(super) fn short(case: &Case, rows: &[(&Case, &Summary)]) -> String {
     }
 }
 
-/// `12.3 ms -2/+5%`, or how many samples it takes.
+/// `12.3 ms -2+5%`, or how many samples it takes.
 fn shown(metric: Metric, percentile: Percentile) -> String {
     match percentile {
         Percentile::Bounded { value, low, high } if value > 0.0 => {
             let per_cent = |bound: f64| (bound / value - 1.0).abs() * 100.0;
-            format!("{} -{:.0}/+{:.0}%", metric.show(value), per_cent(low), per_cent(high))
+            format!("{} -{:.0}+{:.0}%", metric.show(value), per_cent(low), per_cent(high))
         }
         Percentile::Bounded { value, .. } => metric.show(value),
         Percentile::TooFew { needed } => format!("needs {needed}"),

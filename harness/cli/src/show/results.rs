@@ -10,16 +10,17 @@ use windtunnel_ledger::record::{Record, Run};
 use windtunnel_ledger::series::{Quantile, Series};
 use windtunnel_ledger::store::Contents;
 use windtunnel_ledger::summary::{Summary, Unmeasured, summarise};
+use windtunnel_report::blocks;
 
 use super::sheet::Sheet;
-use super::{Data, data, located, percentiles, roof};
+use super::{Data, Room, data, located, percentiles, roof};
 use crate::args::Format;
 
 /// What a run gave, in the form that was asked for.
 pub(crate) fn run(contents: &Contents, format: Format) -> Result<String> {
     let Contents { run, records, .. } = contents;
     Ok(match format {
-        Format::Table => self::records(run, records),
+        Format::Table => self::records(run, records, Room::of_stdout()),
         Format::Markdown => markdown(run, records),
         Format::Csv => data::measured(contents, Data::Csv)?,
         Format::Json => data::measured(contents, Data::Json)?,
@@ -53,12 +54,12 @@ fn scenarios<'a>(
 }
 
 /// The records of a run: a table for each scenario, then what a reader should know.
-pub(crate) fn records(run: &Run, records: &[Record]) -> String {
+pub(crate) fn records(run: &Run, records: &[Record], room: Room) -> String {
     let summaries = summarise(records);
     let scenarios = scenarios(records, &summaries);
     let mut text = String::new();
     for (name, rows) in &scenarios {
-        text.push_str(&sheet(run, name, rows).map_or_else(String::new, |sheet| sheet.text()));
+        text.push_str(&sheet(run, name, rows).map_or_else(String::new, |sheet| sheet.text(room)));
     }
     for (name, rows) in &scenarios {
         text.push_str(&percentiles::of_scenario(run, name, rows, records));
@@ -141,7 +142,7 @@ fn sheet(run: &Run, scenario: &str, rows: &[(&Case, &Summary)]) -> Option<Sheet>
     if several {
         words.push("subject".to_owned());
     }
-    let mut table = Vec::new();
+    let (mut table, mut courses) = (Vec::new(), Vec::new());
     for (case, summary) in rows {
         let mut row = Vec::new();
         if !model_above {
@@ -171,6 +172,10 @@ fn sheet(run: &Run, scenario: &str, rows: &[(&Case, &Summary)]) -> Option<Sheet>
             });
         }
         table.push(row);
+        let main = columns.first().and_then(|first| {
+            summary.series.iter().find(|(known, _)| known == first).map(|(_, location)| location)
+        });
+        courses.push(main.map_or_else(String::new, |main| blocks(&main.rounds, STEPS)));
     }
     let shared = shared.into_iter().map(|(axis, value)| format!("{axis}={value}"));
     let model = model_above.then(|| first.model.name.clone());
@@ -180,8 +185,12 @@ fn sheet(run: &Run, scenario: &str, rows: &[(&Case, &Summary)]) -> Option<Sheet>
         words,
         numbers: columns.iter().map(|series| series.label()).collect(),
         rows: table,
+        courses,
     })
 }
+
+/// Most blocks that show how rounds went.
+const STEPS: usize = 24;
 
 /// Columns up to which there is room for the spread of the rounds, and for the model of a scenario
 /// that has one only. A terminal is 120 characters wide; the report has everything.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use comfy_table::Cell;
 
-use super::{right, table};
+use super::{Room, right, table};
 
 /// A heading and a table whose first columns are words and whose last ones are numbers.
 pub(super) struct Sheet {
@@ -18,20 +18,39 @@ pub(super) struct Sheet {
     pub(super) numbers: Vec<String>,
     /// As many cells in each as there are columns.
     pub(super) rows: Vec<Vec<String>>,
+    /// How the rounds of each row went, in blocks.
+    pub(super) courses: Vec<String>,
 }
 
+/// The name of the column that shows how rounds went, and the space before it.
+const COURSE: &str = "rounds";
+const GAP: usize = 3;
+
 impl Sheet {
-    /// For a terminal.
-    pub(super) fn text(&self) -> String {
+    /// For a person to read; with how rounds went, if there is anything to see and room for it.
+    pub(super) fn text(&self, room: Room) -> String {
+        let plain = self.aligned(None);
+        let width = plain.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+        let course = self.courses.iter().map(|course| course.chars().count()).max().unwrap_or(0);
+        let course = if course > 1 { course.max(COURSE.len()) } else { return plain };
+        match room.fits(width + GAP + course) {
+            true => self.aligned(Some(&self.courses)),
+            false => plain,
+        }
+    }
+
+    fn aligned(&self, courses: Option<&[String]>) -> String {
         let words = self.words.len();
         let cell = |(at, content): (usize, &String)| match at < words {
             true => Cell::new(content),
             false => right(content),
         };
         let header: Vec<&String> = self.words.iter().chain(&self.numbers).collect();
-        let mut table = table(header.into_iter().enumerate().map(cell).collect());
-        for row in &self.rows {
-            table.add_row(row.iter().enumerate().map(cell));
+        let course = courses.map(|_| Cell::new(COURSE));
+        let mut table = table(header.into_iter().enumerate().map(cell).chain(course).collect());
+        for (place, row) in self.rows.iter().enumerate() {
+            let course = courses.and_then(|courses| courses.get(place)).map(Cell::new);
+            table.add_row(row.iter().enumerate().map(cell).chain(course));
         }
         let gap = if self.shared.is_empty() { "" } else { "  " };
         format!("\n{}{gap}{}\n{}\n", self.name, self.shared, table.trim_fmt())
@@ -82,12 +101,25 @@ mod tests {
             words: vec!["batch".into()],
             numbers: vec!["decode".into(), "peak_rss".into()],
             rows: vec![vec!["1".into(), "12.0 tok/s".into(), "1.00 GiB".into()]],
+            courses: vec!["▃▅█".into()],
         }
     }
 
     #[test]
+    fn how_rounds_went_is_shown_on_a_terminal_with_room_for_it() {
+        let plain = sheet().text(Room::Plain);
+        let widest = |text: &str| text.lines().map(|line| line.chars().count()).max().unwrap();
+        let wide = sheet().text(Room::Columns(120));
+        assert!(wide.contains("rounds") && wide.ends_with("▃▅█\n"), "{wide}");
+        assert_eq!(sheet().text(Room::Columns(widest(&wide))), wide);
+        assert_eq!(sheet().text(Room::Columns(widest(&wide) - 1)), plain);
+        let one = Sheet { courses: vec!["▅".into()], ..sheet() };
+        assert_eq!(one.text(Room::Columns(120)), plain, "one round has no course");
+    }
+
+    #[test]
     fn words_stand_left_and_numbers_right() {
-        let text = sheet().text();
+        let text = sheet().text(Room::Plain);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[..2], ["", "gate/a|b  output=16"]);
         let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();

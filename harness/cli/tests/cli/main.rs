@@ -19,6 +19,7 @@ mod measuring;
 mod mistakes;
 mod museum;
 mod queueing;
+mod reporting;
 mod revisions;
 mod sandbox;
 mod starving;

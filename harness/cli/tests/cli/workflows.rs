@@ -58,3 +58,23 @@ fn workflows_are_what_their_linter_expects() {
         Err(error) => println!("skipped: `actionlint` cannot be started: {error}"),
     }
 }
+
+/// What a script of `ci` says on a machine without any program, and its exit code.
+fn bare(script: &str, args: &[&str]) -> (String, Option<i32>) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new("/bin/bash");
+    command.arg(ci().join(script)).args(args).env("PATH", dir.path());
+    let output = command.output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (String::from_utf8(said).unwrap(), output.status.code())
+}
+
+#[test]
+fn a_browser_that_cannot_be_had_fails_nothing_and_is_told() {
+    let (said, code) = bare("browser.sh", &[]);
+    insta::assert_snapshot!(said, @"skipped: pages are not opened in a browser: there is none, and no apt-get that installs it");
+    assert_eq!(code, Some(0));
+    let (said, code) = bare("picture.sh", &["page.html", "page.png"]);
+    insta::assert_snapshot!(said, @"no browser is installed: `apt-get install chromium`");
+    assert_eq!(code, Some(2));
+}

@@ -12,6 +12,7 @@ use windtunnel_history::commits::Commits;
 use windtunnel_history::frame::{Loaded, NAMES, load};
 use windtunnel_history::series::{Along, History, history};
 use windtunnel_ledger::metric::Metric;
+use windtunnel_report::history as plain;
 
 /// Three runs: the second like the first, the third slower.
 fn three_runs() -> TempDir {
@@ -111,6 +112,46 @@ fn machines_definitions_and_features_are_never_in_one_series() {
         let history = series(&loaded(dir.path()), "", Some(Metric::DecodeRate));
         assert_eq!(history.series.len(), 2, "{from}");
     }
+}
+
+#[test]
+fn a_program_reads_the_series_of_a_run_wherever_its_file_lies() {
+    let dir = twelve_runs();
+    let elsewhere = tempfile::tempdir().unwrap();
+    runs::write(elsewhere.path(), 13, 'f', &[92.0, 92.1, 91.9]);
+    let run = elsewhere.path().join("2026-01-13/run.jsonl");
+    let place = dir.path().display().to_string();
+    let told = |args: &[&str]| -> plain::History {
+        let place = ["--store", &place, "--workspace", &place, "--format", "json"];
+        let (out, err, code) = ended(&[&place, args].concat());
+        assert_eq!((err.as_str(), code), ("", 0));
+        serde_json::from_str(&out).unwrap()
+    };
+    let all = told(&[]);
+    assert_eq!((all.tracks.len(), all.builds.len(), all.family), (3, 12, 3));
+    let own = told(&["--run", &run.display().to_string(), "--metric", "decode-rate"]);
+    let [track] = &own.tracks[..] else { panic!("decode, on one machine") };
+    assert_eq!((track.points.len(), own.builds.len(), own.family), (13, 13, 1));
+    assert_eq!(own.builds[track.points[12].build].run, "2026-01-13-gate");
+    assert!(own.tells() && track.course.events.len() == 1, "{:?}", track.course);
+}
+
+#[test]
+fn a_run_that_is_not_there_and_an_archive_of_some_series_are_refused() {
+    let dir = three_runs();
+    let missing = dir.path().join("no.jsonl").display().to_string();
+    let told = printed(dir.path(), &["--run", &missing]);
+    insta::assert_snapshot!(told, @r"
+    --- stderr
+    error: cannot read `DIR/no.jsonl`: No such file or directory (os error 2)
+    --- exit 2
+    ");
+    let told = printed(dir.path(), &["--format", "json", "export", "all.parquet"]);
+    insta::assert_snapshot!(told, @r"
+    --- stderr
+    error: `--case`, `--metric`, `--run`, `--html` and `--format` choose what is shown: an archive holds the whole store
+    --- exit 2
+    ");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::compare::Side;
 use crate::gate::control::Control;
@@ -33,11 +33,17 @@ pub struct Row {
     #[serde(flatten)]
     pub finding: Option<Finding>,
     /// What is missing for a decision; only of what is inconclusive.
+    #[serde(serialize_with = "in_words")]
     pub lacks: Option<Lack>,
     /// Sides whose rounds fall into two modes.
     pub modes: Vec<(Side, Modes)>,
     /// Why the verdict is not the judge's.
     pub reason: Option<String>,
+}
+
+/// For serde: programs show it to people, and have no better words.
+fn in_words<S: Serializer>(lack: &Option<Lack>, serializer: S) -> Result<S::Ok, S::Error> {
+    lack.map(|lack| lack.to_string()).serialize(serializer)
 }
 
 impl Row {

@@ -2,14 +2,14 @@
 
 use std::ops::Range;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::compare::Side;
 use crate::judge::{Evidence, Question};
 use crate::stats;
 
 /// The two modes of a side's rounds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Modes {
     /// The one with the smaller values.
     pub low: Mode,
@@ -18,7 +18,7 @@ pub struct Modes {
 }
 
 /// One of two modes.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Mode {
     /// The median of its rounds.
     pub value: f64,

@@ -10,7 +10,7 @@ use windtunnel_ledger::record::Conditions;
 use windtunnel_ledger::stats;
 use windtunnel_ledger::unit::Nanos;
 
-use super::{address, percent, rounds, subject};
+use super::{address, history, percent, rounds, subject};
 use crate::view::{Ruled, View};
 
 /// Most bytes of the raw samples of one row on the page.
@@ -33,6 +33,7 @@ pub(super) fn evidence(view: &View<'_>, ruled: &Ruled<'_>, plot: &str) -> Markup
                 }
             }
             div {
+                (history::beside(view, &ruled.case.case, ruled.row.series))
                 (differences(ruled))
                 (conditions(ruled))
                 (stages(ruled))

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use windtunnel_ledger::environment::{Build, Environment, Gpu, Machine};
 use windtunnel_ledger::record::Subject;
 
-use super::{Section, address, counted, subject};
+use super::{Section, address, counted, named, subject};
 use crate::view::{Scenario, View};
 
 /// The shell line of every case and subject.
@@ -27,7 +27,7 @@ fn commands(view: &View<'_>, scenario: &Scenario<'_>) -> Markup {
         @for case in &scenario.cases {
             @for result in &case.results {
                 p.command {
-                    a.case href=(address(&case.case.id)) { (case.case.id) }
+                    a.case href=(address(&case.case.id)) { (named(case.case.id.as_str())) }
                     @if view.subjects.len() > 1 { " " (subject(view, result.subject)) }
                 }
                 pre { code { (result.command) } }

@@ -5,7 +5,7 @@ use windtunnel_ledger::environment::Machine;
 use windtunnel_ledger::unit::Bytes;
 use windtunnel_ledger::verdict::Verdict;
 
-use super::{counted, subject, verdicts};
+use super::{counted, history, subject, verdicts};
 use crate::index::{Card, Kind, words};
 use crate::view::{Census, Tally, Versus, View};
 
@@ -29,6 +29,9 @@ pub(super) fn headline(view: &View<'_>) -> Markup {
                 }
             }
             @if !view.versus.is_empty() { (measured(&view.census())) }
+        }
+        @if let Some(history) = view.history {
+            p.lead { a href="#history" { "History" } ": " (history::summary(history)) }
         }
         @for further in view.versus.iter().skip(usize::from(view.gate.is_none())) {
             p.lead { (compared(view, further)) }

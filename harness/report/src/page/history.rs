@@ -1,32 +1,31 @@
 //! A history: what changed, the worst that still holds first; then the series to which nothing happened.
 
 use maud::{Markup, PreEscaped, html};
+use windtunnel_ledger::case::CaseId;
 use windtunnel_ledger::course::{Event, EventKind};
 use windtunnel_ledger::metric::Metric;
+use windtunnel_ledger::series::Series;
 use windtunnel_ledger::verdict::Verdict;
 
 use super::verdicts::share;
-use super::{Section, better, counted, document};
+use super::{Section, better, counted, document, fragment};
 use crate::history::{Along, Cause, Census, Commit, History, Track, short};
 use crate::index::{Card, Kind, words};
 use crate::plot::spark;
+use crate::view::View;
 
 /// Points of a series that are listed one by one, the newest.
 const LISTED: usize = 40;
 
 /// The whole page.
 pub(crate) fn page(history: &History, plots: &[String]) -> Markup {
-    let ranked = history.ranked();
-    let drawn = plots.iter().map(Some).chain(std::iter::repeat(None));
-    let all: Vec<Row<'_>> = ranked.iter().copied().zip(drawn).collect();
-    let (found, quiet): (Vec<_>, Vec<_>) = all
-        .into_iter()
-        .partition(|(track, _)| track.foremost().is_some() || track.course.states.is_some());
+    let scene = Scene { history, run: None };
+    let (found, quiet) = parted(history, plots, usize::MAX);
     let sections: Vec<Section> = [
         (!found.is_empty()).then(|| Section {
             anchor: "changes",
             heading: "What changed",
-            body: html! { (explained(history)) (list(history, &found)) },
+            body: html! { (explained(history)) (list(scene, &found)) },
         }),
         (!quiet.is_empty()).then(|| Section {
             anchor: "unchanged",
@@ -34,7 +33,7 @@ pub(crate) fn page(history: &History, plots: &[String]) -> Markup {
             body: html! {
                 details.passed open[found.is_empty()] {
                     summary { (counted(quiet.len(), "row")) }
-                    (list(history, &quiet))
+                    (list(scene, &quiet))
                 }
             },
         }),
@@ -48,8 +47,86 @@ pub(crate) fn page(history: &History, plots: &[String]) -> Markup {
     document("Windtunnel · history", Some(&card), &headline, &sections)
 }
 
+/// How the series of a run came to be what they are, as a part of the page of that run.
+pub(super) fn section(view: &View<'_>, plots: &[String]) -> Option<Section> {
+    let history = view.history?;
+    let scene = Scene { history, run: Some(&view.run.id.0) };
+    let (found, quiet) = parted(history, plots, ROWS);
+    let hidden = history.tracks.len() - found.len() - quiet.len();
+    let body = html! {
+        p { (summary(history)) " " span.muted { (extent(history)) } }
+        @if !found.is_empty() { (explained(history)) (list(scene, &found)) }
+        @if !quiet.is_empty() {
+            details.passed {
+                summary { (quiet.len()) " series in which nothing was found" }
+                (list(scene, &quiet))
+            }
+        }
+        @if !history.unread.is_empty() {
+            p.note { (counted(history.unread.len(), "file")) " of the store could not be read: " code { "windtunnel history" } " says why." }
+        }
+        @if hidden > 0 {
+            p.note { (hidden) " more series are left out: " code { "windtunnel history --html FILE" } " shows all." }
+        }
+    };
+    Some(Section { anchor: "history", heading: "History", body })
+}
+
+/// What became of a series over its builds, in a sentence that leads to its row; nothing where there is
+/// no history of it.
+pub(super) fn beside(view: &View<'_>, case: &CaseId, series: Series) -> Markup {
+    let known = view.history.and_then(|history| {
+        let ranked = history.ranked();
+        let place = ranked.iter().position(|t| t.case == case.as_str() && t.series == series)?;
+        (place < ROWS).then_some((history, ranked[place]))
+    });
+    let Some((history, track)) = known else { return html! {} };
+    let scene = Scene { history, run: None };
+    html! {
+        p {
+            a href=(fragment(&id(track))) { "Its history" }
+            " over " (counted(track.points.len(), "build")) ": " (verdict(track))
+            @if let Some(event) = track.foremost().filter(|event| track.stands(event)) {
+                ", since " (since(scene, track, event))
+            }
+        }
+    }
+}
+
+/// Series whose plot is on the page of a history; the others have their line alone.
+pub(crate) const ALL_COURSES: usize = 200;
+/// The same of the page of a run.
+pub(crate) const COURSES: usize = 60;
+/// Series of which the page of a run shows anything.
+const ROWS: usize = 300;
+
+/// What a page is made of.
+#[derive(Clone, Copy)]
+struct Scene<'a> {
+    history: &'a History,
+    /// The run whose page it is, if it is one's.
+    run: Option<&'a str>,
+}
+
 /// One series, with its plot if that is on the page.
 type Row<'a> = (&'a Track, Option<&'a String>);
+
+/// The series to which something happened, and the others; of all of them, those that a reader must see
+/// first.
+fn parted<'a>(
+    history: &'a History,
+    plots: &'a [String],
+    most: usize,
+) -> (Vec<Row<'a>>, Vec<Row<'a>>) {
+    let drawn = plots.iter().map(Some).chain(std::iter::repeat(None));
+    let rows = history.ranked().into_iter().zip(drawn).take(most);
+    rows.partition(|(track, _)| track.foremost().is_some() || track.course.states.is_some())
+}
+
+/// The anchor of a series. Of a case on several machines, the first has it.
+fn id(track: &Track) -> String {
+    format!("history/{}/{}", track.case, track.series)
+}
 
 fn card(history: &History) -> Card {
     let census = history.census();
@@ -78,28 +155,37 @@ fn card(history: &History) -> Card {
 }
 
 fn headline(history: &History) -> Markup {
-    let days = history.builds.iter().map(|build| build.at.get(..10).unwrap_or(&build.at));
-    let (first, last) = (days.clone().min(), days.max());
+    let read =
+        format!("{} in {}", counted(history.records, "record"), counted(history.runs, "run"));
     html! {
         h1 { (summary(history)) }
-        p.lead {
-            (counted(history.builds.len(), "build")) " in " (counted(history.runs, "run"))
-            ", " (counted(history.records, "record"))
-            @if let Some((first, last)) = first.zip(last) {
-                ", " (first) @if first != last { " to " (last) }
+        p.lead { (read) "; " (extent(history)) }
+    }
+}
+
+/// Over which builds it is told.
+fn extent(history: &History) -> Markup {
+    let days = history.builds.iter().map(|build| build.at.get(..10).unwrap_or(&build.at));
+    html! {
+        (counted(history.builds.len(), "build"))
+        @match days.clone().min().zip(days.max()) {
+            Some((first, last)) if first != last => {
+                " from " span.id { (first) } " to " span.id { (last) }
             }
-            ", along "
-            @match history.along {
-                Along::Own => "our own commits",
-                Along::Upstream => "the upstream's commits",
-            }
-            "."
+            Some((first, _)) => { " of " span.id { (first) } }
+            None => {}
         }
+        ", along "
+        @match history.along {
+            Along::Own => "our own commits",
+            Along::Upstream => "the upstream's commits",
+        }
+        "."
     }
 }
 
 /// What it comes to, in one sentence.
-fn summary(history: &History) -> Markup {
+pub(super) fn summary(history: &History) -> Markup {
     let Census { worse, unconfirmed, better, undone, states, lacking } = history.census();
     let all = history.tracks.len();
     html! {
@@ -125,7 +211,7 @@ fn explained(history: &History) -> Markup {
     html! {
         p.note {
             "Every dot is a build, every line a level, every upright a change. Of a change, the commits are named of which one did it, 19 times in 20. "
-            (history.tracks.len()) " series were judged as one family: the chance that anything here changed by noise alone is 5 %."
+            (history.family) " series were judged as one family: the chance that anything here changed by noise alone is 5\u{a0}%."
         }
     }
 }
@@ -139,22 +225,24 @@ const COLUMNS: [(&str, &str); 6] = [
     ("since", "since"),
 ];
 
-fn list(history: &History, rows: &[Row<'_>]) -> Markup {
+fn list(scene: Scene<'_>, rows: &[Row<'_>]) -> Markup {
     html! {
         div.verdicts.courses {
             div.row.heads aria-hidden="true" {
                 @for (name, kind) in COLUMNS { span.{ (kind) } data-key=(name) { (name) } }
             }
-            @for (track, plot) in rows { (row(history, track, *plot)) }
+            @for (track, plot) in rows { (row(scene, track, *plot)) }
         }
     }
 }
 
-fn row(history: &History, track: &Track, plot: Option<&String>) -> Markup {
+fn row(scene: Scene<'_>, track: &Track, plot: Option<&String>) -> Markup {
     let worse = track.foremost().map_or(0.0, |event| event.effect);
+    let first = scene.history.track(&track.case, track.series);
+    let id = first.is_some_and(|first| std::ptr::eq(first, track)).then(|| id(track));
     html! {
-        details.ruled data-worse=(format!("{worse:.4}")) {
-            summary.row { (cells(history, track)) }
+        details.ruled id=[id] data-worse=(format!("{worse:.4}")) {
+            summary.row { (cells(scene, track)) }
             div.evidence.whole {
                 @if let Some(plot) = plot {
                     figure {
@@ -163,25 +251,25 @@ fn row(history: &History, track: &Track, plot: Option<&String>) -> Markup {
                     }
                 }
                 div { (events(track)) (states(track)) }
-                div.actions { (points(history, track)) }
+                @if plot.is_some() { div.actions { (points(scene, track)) } }
             }
         }
     }
 }
 
-fn cells(history: &History, track: &Track) -> Markup {
+fn cells(scene: Scene<'_>, track: &Track) -> Markup {
     let metric = track.series.metric;
     let event = track.foremost();
     html! {
         span.name {
             strong { (track.series.label()) }
-            span.case { (track.case) @if !track.variant.is_empty() { " · " (track.variant) } }
+            span.case { (super::named(&track.case)) @if !track.variant.is_empty() { " · " (track.variant) } }
         }
         span.word { (verdict(track)) }
         span.number data-label="before" { @if let Some(event) = event { (metric.show(event.before)) } @else { "–" } }
         span.number data-label="now" { (metric.show(track.now())) }
         span.drawing data-label="course" { (spark(track)) }
-        span.since data-label="since" { @if let Some(event) = event { (since(history, track, event)) } @else { "–" } }
+        span.since data-label="since" { @if let Some(event) = event { (since(scene, track, event)) } @else { "–" } }
     }
 }
 
@@ -228,7 +316,7 @@ fn direction(event: &Event) -> &'static str {
 }
 
 /// When it began, as short as can be: the commit, or the build of which the rest is told inside.
-fn since(history: &History, track: &Track, event: &Event) -> Markup {
+fn since(Scene { history, .. }: Scene<'_>, track: &Track, event: &Event) -> Markup {
     let place = track.course.events.iter().position(|other| other == event);
     let cause = place.and_then(|place| track.causes.get(place));
     let build = track.points.get(event.at).and_then(|point| history.builds.get(point.build));
@@ -241,7 +329,7 @@ fn since(history: &History, track: &Track, event: &Event) -> Markup {
             }
             _ => { @if let Some(build) = build { code { (build.name(history.along)) } } }
         }
-        @if let Some(build) = build { span.muted.day { (build.at.get(..10).unwrap_or(&build.at)) } }
+        @if let Some(build) = build { " " span.muted.day { (build.at.get(..10).unwrap_or(&build.at)) } }
     }
 }
 
@@ -333,7 +421,7 @@ fn percent(share: f64) -> String {
 }
 
 /// The newest points, number by number.
-fn points(history: &History, track: &Track) -> Markup {
+fn points(Scene { history, run }: Scene<'_>, track: &Track) -> Markup {
     let metric = track.series.metric;
     let older = track.points.len().saturating_sub(LISTED);
     html! {
@@ -354,7 +442,7 @@ fn points(history: &History, track: &Track) -> Markup {
                                     td { @if build.upstream.is_empty() { "–" } @else { code { (short(&build.upstream)) } } }
                                     td.number { (shown(metric, point.median())) }
                                     td.number { (point.rounds.len()) }
-                                    td { (build.run) }
+                                    td { (build.run) @if run == Some(build.run.as_str()) { strong { " this run" } } }
                                 }
                             }
                         }

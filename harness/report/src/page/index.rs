@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use windtunnel_ledger::verdict::Verdict;
 
 use super::verdicts::{class, sign};
-use super::{Section, counted, document};
+use super::{Section, counted, document, sentence};
 use crate::index::{Card, Entry, Kind};
 
 /// Pages that found something worse and are named apart, the newest.
@@ -61,11 +61,11 @@ fn headline(entries: &[&Entry]) -> Markup {
             @else if worse > 0 {
                 span.worse { "▲ " (worse) " of " (counted(entries.len(), "report")) }
                 " found something worse"
-                @if better > 0 { ", " span.better { "▽ " (better) " something better" } }
+                @if better > 0 { ", " span.better { "▽\u{a0}" (better) " something better" } }
                 "."
             } @else {
                 (counted(entries.len(), "report")) ", and none found anything worse"
-                @if better > 0 { "; " span.better { "▽ " (better) " found something better" } }
+                @if better > 0 { "; " span.better { "▽\u{a0}" (better) " found something better" } }
                 "."
             }
         }
@@ -121,7 +121,7 @@ fn cells(entry: &Entry) -> Markup {
         };
     };
     html! {
-        span.name { a href=(address(path)) { strong { (card.headline) } } span.case { (folder) } }
+        span.name { a href=(address(path)) { strong { (sentence(&card.headline)) } } span.case { (folder) } }
         span.word {
             @match (card.verdict, card.kind) {
                 (Some(Verdict::Regressed), Kind::History) => span.worse { "▲ worse" },

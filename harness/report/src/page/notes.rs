@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::{Section, address, counted, subject};
+use super::{Section, address, counted, named, subject};
 use crate::view::{Place, Trouble, View};
 
 /// More places than this are folded.
@@ -59,9 +59,9 @@ fn note(view: &View<'_>, trouble: &Trouble) -> Markup {
 fn place(view: &View<'_>, place: &Place) -> Markup {
     html! {
         @if place.shown {
-            a.case href=(address(&place.case)) { (place.case) }
+            a.case href=(address(&place.case)) { (named(place.case.as_str())) }
         } @else {
-            span.case { (place.case) }
+            span.case { (named(place.case.as_str())) }
         }
         @if let (Some(index), true) = (place.subject, view.subjects.len() > 1) {
             " " (subject(view, index))

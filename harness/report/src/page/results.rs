@@ -29,7 +29,7 @@ pub(super) fn section(view: &View<'_>) -> Option<Section> {
             (shared(scenario, &same))
             div.wide tabindex="0" role="region" aria-label={ "Results of " (scenario.name) } {
                 @if columns.is_empty() { (table(view, scenario, &[], Anchors::Here)) }
-                @for (place, columns) in columns.chunks(MOST).enumerate() {
+                @for (place, columns) in columns.chunks(most(view, scenario)).enumerate() {
                     (table(view, scenario, columns, if place == 0 { Anchors::Here } else { Anchors::Above }))
                 }
             }
@@ -92,8 +92,14 @@ fn shared(scenario: &Scenario<'_>, same: &[Same]) -> Markup {
     }
 }
 
-/// Series side by side that a desktop has room for; more go into a table below.
-const MOST: usize = 10;
+/// Columns that a desktop has room for, beside that of rounds.
+const COLUMNS: usize = 11;
+
+/// Series that stand side by side; more go into a table below.
+fn most(view: &View<'_>, scenario: &Scenario<'_>) -> usize {
+    let words = scenario.varying.len() + usize::from(view.subjects.len() > 1);
+    COLUMNS.saturating_sub(words).clamp(4, 10)
+}
 
 /// Where links to cases lead.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -107,7 +113,7 @@ enum Anchors {
 fn table(view: &View<'_>, scenario: &Scenario<'_>, columns: &[Series], anchors: Anchors) -> Markup {
     let several = view.subjects.len() > 1;
     html! {
-        table.results {
+        table.results style=(labels(columns)) {
             thead {
                 tr {
                     @for name in &scenario.varying { th scope="col" { (name) } }
@@ -133,6 +139,14 @@ fn table(view: &View<'_>, scenario: &Scenario<'_>, columns: &[Series], anchors: 
     }
 }
 
+/// The names of the columns of numbers for a phone, where they stand in the cells: counted from the
+/// last, because the first cells of a case span the rows of all subjects.
+fn labels(columns: &[Series]) -> String {
+    let names = columns.iter().rev().map(|series| heading(*series));
+    let names = names.chain(["rounds".to_owned()]).enumerate();
+    names.map(|(place, name)| format!("--c{}:'{name}';", place + 1)).collect()
+}
+
 fn names(scenario: &Scenario<'_>, case: &CaseView<'_>) -> Markup {
     let rows = (case.results.len() > 1).then_some(case.results.len());
     html! {
@@ -156,12 +170,12 @@ fn cells(columns: &[Series], case: &CaseView<'_>, result: &SubjectResult<'_>) ->
     let rounds = rounds.unwrap_or(0);
     let all = case.rounds.max(rounds + summary.unmeasured.len());
     html! {
-        td.number data-label="rounds" {
+        td {
             (rounds)
             @if all > rounds { " " span.spread { "of " (all) } }
         }
         @for series in columns {
-            td.number data-label=(heading(*series)) {
+            td {
                 @match result.location(*series) {
                     Some(location) => (value(series.metric, location)),
                     None => span.muted { "–" },

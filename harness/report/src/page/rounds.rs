@@ -7,7 +7,7 @@ use windtunnel_ledger::conditions::Spread;
 use windtunnel_ledger::memory;
 use windtunnel_ledger::record::{Conditions, Outcome, Record};
 
-use super::{Section, address, percent, subject};
+use super::{Section, address, named, percent, subject};
 use crate::plot::TracePlot;
 use crate::view::{SubjectResult, View};
 
@@ -23,7 +23,7 @@ pub(super) fn section(view: &View<'_>, plots: &[TracePlot]) -> Option<Section> {
                 @if let Some(record) = result.watched {
                     details {
                         summary {
-                            a.case href=(address(&case.case.id)) { (case.case.id) }
+                            a.case href=(address(&case.case.id)) { (named(case.case.id.as_str())) }
                             @if view.subjects.len() > 1 { " " (subject(view, result.subject)) }
                         }
                         div.round id=[anchor(view, &case.case.id, result.subject)] {

@@ -49,6 +49,14 @@
     sortable(heads, rows, table, (body, place) => body.rows[0].cells[place]?.textContent ?? "");
   }
 
+  // A link to something folded unfolds it.
+  const unfold = () => {
+    let element = document.querySelector(":target");
+    for (; element; element = element.parentElement) if (element.tagName === "DETAILS") element.open = true;
+  };
+  addEventListener("hashchange", unfold);
+  unfold();
+
   const rows = [...document.querySelectorAll(".ruled, table.results > tbody")];
   if (rows.length > 1) {
     const field = make("input", "", { type: "search", placeholder: "case, metric, value", "aria-label": "Show only rows that contain" });

@@ -10,7 +10,7 @@ use windtunnel_ledger::judge::Finding;
 use windtunnel_ledger::policy::Weight;
 use windtunnel_ledger::verdict::Verdict;
 
-use super::{Section, address, counted, evidence};
+use super::{Section, address, counted, evidence, named};
 use crate::view::{DETAILED, Ruled, View, margins};
 
 /// The verdicts, if the run was a gate.
@@ -24,7 +24,7 @@ pub(super) fn section(view: &View<'_>, plots: &[String]) -> Option<Section> {
             code { (report.policy) } "."
         }
         @for case in report.cases.iter().filter(|case| !case.reasons.is_empty()) {
-            p { (named(case)) ": " strong class=[class(case.verdict)] { (case.verdict) } ", " (case.reasons.join("; ")) }
+            p { (link(case)) ": " strong class=[class(case.verdict)] { (case.verdict) } ", " (case.reasons.join("; ")) }
         }
         (rows(view, plots))
         @for control in &report.control {
@@ -54,7 +54,7 @@ pub(super) fn headline(view: &View<'_>, report: &Report) -> Markup {
         @match (report.verdict, broken, of(report.verdict).next()) {
             _ if report.cases.is_empty() => { ": nothing was compared" }
             (Verdict::Broken, Some(case), _) => {
-                ": " (case.case) ", " (case.reasons.join("; "))
+                ": " (named(case.case.as_str())) ", " (case.reasons.join("; "))
                 (others(report.cases.iter().filter(|case| case.verdict == Verdict::Broken).count(), "case"))
             }
             (Verdict::Regressed | Verdict::Improved, _, Some(worst)) => {
@@ -78,11 +78,16 @@ fn effect(ruled: &Ruled<'_>) -> Markup {
     html! {
         @if let Some(finding) = &row.finding {
             ": " (row.series.label()) " is "
-            (share(finding.effect.abs())) " " @if finding.effect < 0.0 { "better" } @else { "worse" }
-            " (" (signed(finding.low)) " to " (signed(finding.high)) ") in "
-            a.case href=(address(&case.case)) { (case.case) }
+            (whole(&share(finding.effect.abs()))) " " @if finding.effect < 0.0 { "better" } @else { "worse" }
+            " (" (whole(&signed(finding.low))) " to " (whole(&signed(finding.high))) ") in "
+            a.case href=(address(&case.case)) { (named(case.case.as_str())) }
         }
     }
+}
+
+/// A number that stays in one line with its unit.
+fn whole(number: &str) -> String {
+    number.replace(' ', "\u{a0}")
 }
 
 /// What else is like the first of `count`.
@@ -127,8 +132,8 @@ pub(super) fn class(verdict: Verdict) -> Option<&'static str> {
     }
 }
 
-fn named(case: &CaseReport) -> Markup {
-    html! { a.case href=(address(&case.case)) { (case.case) } }
+fn link(case: &CaseReport) -> Markup {
+    html! { a.case href=(address(&case.case)) { (named(case.case.as_str())) } }
 }
 
 /// What the judge asks a reader to look at, then what passed.
@@ -155,24 +160,16 @@ fn rows(view: &View<'_>, plots: &[String]) -> Markup {
     }
 }
 
-/// The names of the columns, and whether they hold numbers.
-const COLUMNS: [(&str, &str); 9] = [
-    ("series", "name"),
-    ("verdict", "word"),
-    ("base", "number"),
-    ("head", "number"),
-    ("worse by", "number"),
-    ("interval", "drawing"),
-    ("margin", "number"),
-    ("MDE", "number"),
-    ("rounds", "number"),
-];
+/// The names of the columns. There can be ten thousand rows: that a cell holds a number, and how it is
+/// called where there is no room for columns, is told once, by its place, in the style of the page.
+const COLUMNS: [&str; 9] =
+    ["series", "verdict", "base", "head", "worse by", "interval", "margin", "MDE", "rounds"];
 
 fn list(view: &View<'_>, rows: &[(&Ruled<'_>, Option<&String>)]) -> Markup {
     html! {
-        div.verdicts {
+        div.verdicts.judged {
             div.row.heads aria-hidden="true" {
-                @for (name, kind) in COLUMNS { span.{ (kind) } data-key=(name) { (name) } }
+                @for name in COLUMNS { span data-key=(name) { (name) } }
             }
             @for (ruled, plot) in rows { (series(view, ruled, *plot)) }
         }
@@ -206,18 +203,18 @@ fn cells(Ruled { case, row, .. }: &Ruled<'_>, interval: fn(&Finding) -> Markup) 
         |show: fn(&Finding) -> String| row.finding.as_ref().map_or_else(|| "–".to_owned(), show);
     let warns = row.weight == Weight::Warns && row.counted() != row.verdict;
     html! {
-        span.name { strong { (row.series.label()) } span.case { (case.case) } }
+        span.name { strong { (row.series.label()) } span.case { (named(case.case.as_str())) } }
         span.word {
             span class=[class(row.verdict)] { (sign(row.verdict)) " " (row.verdict) }
             @if warns { span.muted { " (warns)" } }
         }
-        span.number data-label="base" { (value(row.base)) }
-        span.number data-label="head" { (value(row.head)) }
-        span.number data-label="worse by" { (finding(|finding| signed(finding.effect))) }
-        span.drawing data-label="interval" { @if let Some(finding) = &row.finding { (interval(finding)) } @else { "–" } }
-        span.number data-label="margin" { (finding(|finding| share(finding.margin))) }
-        span.number data-label="MDE" { (finding(|finding| share(finding.mde))) }
-        span.number data-label="rounds" { (finding(|finding| finding.rounds.to_string())) }
+        span { (value(row.base)) }
+        span { (value(row.head)) }
+        span { (finding(|finding| signed(finding.effect))) }
+        span.drawing { @if let Some(finding) = &row.finding { (interval(finding)) } @else { "–" } }
+        span { (finding(|finding| share(finding.margin))) }
+        span { (finding(|finding| share(finding.mde))) }
+        span { (finding(|finding| finding.rounds.to_string())) }
     }
 }
 
@@ -294,7 +291,7 @@ fn unjudged(unjudged: &[Unjudged]) -> Markup {
                     p { (reason) span.muted { ", " (counted(places.len(), "time")) } }
                     ul.places {
                         @for Unjudged { case, series, .. } in places.iter().take(PLACES) {
-                            li { span.case { (case) } @if let Some(series) = series { ", " (series.label()) } }
+                            li { span.case { (named(case.as_str())) } @if let Some(series) = series { ", " (series.label()) } }
                         }
                         @if places.len() > PLACES { li { (places.len() - PLACES) " more" } }
                     }

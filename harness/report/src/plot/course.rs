@@ -23,9 +23,6 @@ use super::{Outcome, TICKS, WIDTH};
 use crate::Error;
 use crate::history::{Along, History, Track};
 
-/// Series whose plot is on the page; the others have their line alone.
-pub(crate) const DRAWN: usize = 200;
-
 const HEIGHT: u32 = 180;
 const TOP: i32 = 18;
 const LEFT: u32 = 70;
@@ -37,10 +34,10 @@ const COLUMNS: usize = 190;
 const STEPS: usize = 60;
 const SPARK: (f64, f64) = (120.0, 22.0);
 
-/// The plots of the series that a reader must see first, in that order.
-pub(crate) fn courses(history: &History) -> Result<Vec<String>, Error> {
+/// The plots of the series that a reader must see first, in that order; so many at most.
+pub(crate) fn courses(history: &History, most: usize) -> Result<Vec<String>, Error> {
     let ranked = history.ranked();
-    ranked.iter().take(DRAWN).map(|track| course(history, track)).collect()
+    ranked.iter().take(most).map(|track| course(history, track)).collect()
 }
 
 fn course(history: &History, track: &Track) -> Result<String, Error> {

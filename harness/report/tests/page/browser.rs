@@ -49,10 +49,21 @@ fn look(steps: &str) -> String {
         r#"<script>
   try {{ {steps} }} catch (error) {{ seen.push(`error: ${{error.message}}`); }}
   for (const entry of performance.getEntriesByType("resource")) seen.push(`fetched: ${{entry.name}}`);
-  const told = document.createElement("pre");
+  const told = parent.document.createElement("pre");
   told.textContent = "[seen]" + seen.join("\n") + "[/seen]";
-  document.body.replaceChildren(told);
+  parent.document.body.replaceChildren(told);
 </script>"#
+    )
+}
+
+/// The narrowest window that the browser opens.
+const NARROWEST: u32 = 500;
+
+/// A page in a frame as narrow as a phone.
+fn framed(page: &str, width: u32) -> String {
+    let page = page.replace('&', "&amp;").replace('"', "&quot;");
+    format!(
+        "<!DOCTYPE html><body><iframe width=\"{width}\" height=\"800\" srcdoc=\"{page}\"></iframe>"
     )
 }
 
@@ -69,6 +80,7 @@ fn check_page(name: &str, page: &str, width: u32, steps: &str, expected: &[&str]
     let Some(browser) = browser() else { return };
     let page = page.replacen("<body>", &format!("<body>{LISTEN}"), 1);
     let page = page.replacen("</body>", &format!("{}</body>", look(steps)), 1);
+    let page = if width < NARROWEST { framed(&page, width) } else { page };
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let file = folder.join(format!("browser-{name}-{width}.html"));
     std::fs::write(&file, page).expect("the target directory is writable");
@@ -128,7 +140,7 @@ fn rows_of_a_gate_open_sort_and_filter() {
         "right true",
         "fits",
     ];
-    for width in [1200, 500] {
+    for width in [1200, 390] {
         check("gate", &crate::regressed(), width, &format!("{steps}{FITS}"), &expected);
     }
 }
@@ -143,7 +155,9 @@ fn results_of_a_run_sort_by_the_size_of_their_values() {
   const values = [...table.tBodies].map((body) => parseFloat(body.rows[0].cells[place].textContent));
   seen.push(`rising ${values.every((v, i) => i === 0 || values[i - 1] <= v)}, ${values.length}`);"#;
     let contents = measured(&crate::one(), &gate(&[8, 1, 4], &[128]), 3, 0.0);
-    check("run", &contents, 1200, &format!("{steps}{FITS}"), &["rising true, 6", "fits"]);
+    for width in [1200, 390] {
+        check("run", &contents, width, &format!("{steps}{FITS}"), &["rising true, 6", "fits"]);
+    }
 }
 
 #[test]
@@ -153,6 +167,23 @@ fn a_service_fits_a_desktop_without_scrolling() {
     if (wide.scrollWidth > wide.clientWidth) seen.push(`scrolls: ${wide.getAttribute("aria-label")}`);"#;
     let contents = measured(&crate::one(), &services(), 3, 0.0);
     check("service", &contents, 1200, &format!("{steps}{FITS}"), &["fits"]);
+}
+
+#[test]
+fn every_text_on_a_phone_has_room_for_its_words() {
+    let steps = r#"
+  for (const folded of document.querySelectorAll("details")) folded.open = true;
+  for (const cell of document.querySelectorAll("td, th, .row > span, figcaption"))
+    if (cell.offsetWidth > 0 && cell.offsetWidth < 40 && cell.textContent.trim().length > 8)
+      seen.push(`narrow: ${cell.textContent.trim()}`);"#;
+    let pages = [
+        ("watched", crate::seen_from_outside()),
+        ("served", measured(&crate::one(), &services(), 3, 0.0)),
+        ("judged", crate::regressed()),
+    ];
+    for (name, contents) in pages {
+        check(name, &contents, 390, &format!("{steps}{FITS}"), &["fits"]);
+    }
 }
 
 #[test]
@@ -174,8 +205,28 @@ fn a_history_opens_sorts_and_filters_and_its_plots_are_seen() {
     let expected = ["open true, figure true", "rising true, 6", "right true", "fits"];
     let history = crate::history::eventful(90);
     let page = windtunnel_report::render_history(&history).expect("every page can be made");
-    for width in [1200, 500] {
+    for width in [1200, 390] {
         check_page("history", &page, width, &format!("{steps}{FITS}"), &expected);
+    }
+}
+
+#[test]
+fn the_history_on_the_page_of_a_run_opens_and_sorts() {
+    let steps = r##"
+  const link = document.querySelector('a[href^="#history/"]');
+  const row = document.getElementById(link.getAttribute("href").slice(1));
+  row.querySelector("summary").click();
+  seen.push(`open ${row.open}, figure ${row.querySelector("figure").offsetHeight > 50}`);
+  const list = row.parentElement;
+  list.querySelector("[data-key=change] button").click();
+  const worse = [...list.querySelectorAll(":scope > .ruled")].map((row) => Number(row.dataset.worse));
+  seen.push(`rising ${worse.every((w, i, all) => i === 0 || all[i - 1] <= w)}, ${worse.length}`);"##;
+    let contents = crate::regressed();
+    let history = crate::history::of_run(&contents, 90);
+    let page = windtunnel_report::render_with_history(&contents, &history).expect("a page");
+    let expected = ["open true, figure true", "rising true, 6", "fits"];
+    for width in [1200, 390] {
+        check_page("run-history", &page, width, &format!("{steps}{FITS}"), &expected);
     }
 }
 
@@ -191,7 +242,7 @@ fn a_list_of_reports_sorts_and_filters() {
   field.dispatchEvent(new Event("input"));
   seen.push(`left ${rows().filter((row) => !row.hidden).length}`);"#;
     let page = windtunnel_report::render_index(&crate::index::entries());
-    for width in [1200, 500] {
+    for width in [1200, 390] {
         check_page(
             "index",
             &page,

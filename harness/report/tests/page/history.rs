@@ -1,16 +1,15 @@
 //! Pages of histories, made up and read by the ledger.
 
-use std::path::Path;
-
 use windtunnel_ledger::course::{Event, EventKind, Track as Question, course};
 use windtunnel_ledger::judge::Nature;
 use windtunnel_ledger::margin::Margin;
 use windtunnel_ledger::metric::Metric;
 use windtunnel_ledger::series::Series;
+use windtunnel_ledger::store::Contents;
 use windtunnel_report::history::{Along, Build, Cause, Commit, History, Point, Track};
 use windtunnel_report::index::{Card, Kind};
 
-use crate::svgs;
+use crate::{between, made, svgs};
 
 /// What a series did, by the place of its session among all.
 type Shape = fn(usize, usize) -> f64;
@@ -56,6 +55,7 @@ pub(crate) fn eventful(builds: usize) -> History {
         along: Along::Own,
         builds: (0..builds).map(build).collect(),
         tracks: tracks.collect(),
+        family: 8,
         runs: builds,
         records: builds * 24,
         unread: Vec::new(),
@@ -130,28 +130,98 @@ fn track(case: String, metric: Metric, points: Vec<Point>) -> Track {
     }
 }
 
-/// A page of a history that must hold together whatever is on it.
+/// The page of a history.
 #[track_caller]
 fn page(name: &str, history: &History) -> String {
-    let page = windtunnel_report::render_history(history).expect("every page can be made");
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.html"));
-    std::fs::write(file, &page).expect("the target directory is writable");
-    assert_eq!(
-        page,
-        windtunnel_report::render_history(history).expect("again"),
-        "equal history, equal bytes"
+    made(name, || windtunnel_report::render_history(history).expect("every page can be made"))
+}
+
+/// A history of the cases of a run, of which that run is the newest build.
+pub(crate) fn of_run(contents: &Contents, builds: usize) -> History {
+    let mut history = eventful(builds);
+    for (place, track) in history.tracks.iter_mut().enumerate() {
+        let cases = contents.run.cases.iter().map(|planned| planned.case.id.to_string());
+        let scenario = track.case.split("/qwen").next().unwrap_or_default();
+        let alike: Vec<String> = cases.filter(|case| case.starts_with(scenario)).collect();
+        if !alike.is_empty() {
+            track.case = alike[place % alike.len()].clone();
+        }
+    }
+    history.builds[builds - 1].run = contents.run.id.0.clone();
+    history.of_run(&contents.run.id.0)
+}
+
+#[test]
+fn the_page_of_a_run_tells_since_when_its_series_are_as_they_are() {
+    let contents = crate::regressed();
+    let history = of_run(&contents, 90);
+    let page = made("regressed-history", || {
+        windtunnel_report::render_with_history(&contents, &history).expect("every page can be made")
+    });
+    let (_, header) = page.split_once("<header>").unwrap();
+    let (header, _) = header.split_once("</header>").unwrap();
+    assert!(
+        header.contains("<a href=\"#history\">History</a>: <span class=\"worse\">▲ 2 of 8"),
+        "{header}"
     );
-    for svg in svgs(&page) {
-        roxmltree::Document::parse(svg).unwrap_or_else(|error| panic!("{error} in {svg}"));
+    let (_, section) = page.split_once("<section id=\"history\">").unwrap();
+    let (section, _) = section.split_once("</section>").unwrap();
+    for words in [
+        "90 builds from <span class=\"id\">2026-01-01</span> to",
+        "8 series were judged as one family",
+        "Read the weights of a layer when it is first asked for",
+        "<strong> this run</strong>",
+        "2 series in which nothing was found",
+    ] {
+        assert!(section.contains(words), "{words} in {section}");
     }
-    // A link is nothing that is fetched.
-    let foreign =
-        page.replace("xmlns=\"http://www.w3.org/2000/svg\"", "").replace("<a href=\"https:", "");
-    for reference in ["http:", "https:", "<link", "src=", "url(", "@import"] {
-        assert!(!foreign.contains(reference), "the page refers to something: {reference}");
+    // The evidence of a verdict leads to the history of its series.
+    let (_, evidence) = page.split_once("<div class=\"evidence\">").unwrap();
+    let links = between(evidence, "href=\"#history/");
+    assert!(!links.is_empty());
+}
+
+#[test]
+fn a_history_is_cut_to_the_series_of_a_run_with_all_their_builds() {
+    let mut history = eventful(90);
+    history.builds[0].run = "mine".into();
+    let all = history.clone();
+    let cut = history.of_run("mine");
+    // One series began later.
+    assert_eq!((cut.tracks.len(), cut.builds.len(), cut.family), (7, 90, 8));
+    for (track, whole) in cut.tracks.iter().zip(&all.tracks) {
+        let builds = |history: &History, track: &Track| -> Vec<Build> {
+            track.points.iter().map(|point| history.builds[point.build].clone()).collect()
+        };
+        assert_eq!(builds(&cut, track), builds(&all, whole));
     }
-    assert_eq!(page.matches("<script").count(), 1, "the page's own");
-    page
+    let none = all.of_run("another");
+    assert_eq!((none.tracks.len(), none.builds.len(), none.tells()), (0, 0, false));
+}
+
+#[test]
+fn a_history_survives_json_with_what_became_infinitely_worse() {
+    let mut history = eventful(40);
+    history.tracks[0].course.events[0].effect = f64::INFINITY;
+    let text = serde_json::to_string(&history).unwrap();
+    let back: History = serde_json::from_str(&text).unwrap();
+    assert_eq!(back.tracks[0].course, history.tracks[0].course);
+    let page = |history| windtunnel_report::render_history(history).unwrap();
+    assert_eq!(page(&back), page(&history));
+}
+
+#[test]
+fn a_run_of_thousands_of_series_shows_those_of_its_history_that_matter() {
+    let contents = crate::regressed();
+    let mut history = of_run(&contents, 90);
+    let tracks = history.tracks.clone();
+    while history.tracks.len() < 10_000 {
+        history.tracks.extend(tracks.iter().cloned());
+    }
+    let plain = windtunnel_report::render(&contents).unwrap().len();
+    let page = windtunnel_report::render_with_history(&contents, &history).unwrap();
+    assert!(page.len() < plain + (2 << 20), "{} KiB more", (page.len() - plain) >> 10);
+    assert!(page.contains("more series are left out"));
 }
 
 #[test]

@@ -105,7 +105,7 @@ fn the_newest_page_is_first_and_what_got_worse_stands_above_all() {
         days,
         ["history.ht", "2026-01-05", "2026-01-04", "2026-01-03", "2026-01-02", "2026-01-01", "old"]
     );
-    assert!(page.contains("▲ 1 of 7 reports</span> found something worse, <span class=\"better\">▽ 2 something better"), "{page}");
+    assert!(page.contains("▲ 1 of 7 reports</span> found something worse, <span class=\"better\">▽\u{a0}2 something better"), "{page}");
 }
 
 #[test]

@@ -65,7 +65,9 @@ fn a_slow_down_in_a_merged_branch_is_found_and_confirmed_twice() {
     insta::assert_snapshot!("found", said.out);
 
     // What was measured is not measured again, and what was interrupted goes on.
-    let folder = fs::read_dir(sandbox.path("reports")).unwrap().next().unwrap().unwrap().path();
+    // Beside it lies the list of all pages.
+    let entries = fs::read_dir(sandbox.path("reports")).unwrap();
+    let folder = entries.map(|entry| entry.unwrap().path()).find(|path| path.is_dir()).unwrap();
     let mut runs: Vec<_> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path().join("run.jsonl"))
