@@ -332,6 +332,37 @@ mod on_a_gpu {
         }
     }
 
+    /// Decodes of short and long sequences: few of them are cut into many parts, many into few.
+    const DECODES: Lengths<'static> = &[(1, 1), (1, 33), (1, 2), (1, 5000), (1, 127), (1, 129)];
+
+    #[test]
+    #[ignore = "needs a GPU of compute capability 8.0 or later"]
+    fn decodes_agree_with_naive_over_heads_groups_and_blocks() {
+        for dim in [8, 32, 64, 128, 256] {
+            for (query_heads, kv_heads) in [(2, 2), (8, 1), (14, 2), (32, 2), (3, 1)] {
+                for block in [32, 96, 256] {
+                    let heads = heads(query_heads, kv_heads, dim, None);
+                    check(heads, DECODES, block, Causal, DType::BF16);
+                }
+            }
+        }
+        check(heads(4, 2, 64, None), &[(1, 100); 300], 32, Causal, DType::BF16);
+    }
+
+    #[test]
+    #[ignore = "needs a GPU of compute capability 8.0 or later"]
+    fn decodes_agree_with_naive_over_masks_softcaps_and_dtypes() {
+        let windows = [1, 2, 31, 32, 33, 128, 4000];
+        let windows = windows.iter().flat_map(|w| [SlidingWindow(*w), BidirectionalWindow(*w)]);
+        for mask in [Causal, Bidirectional].into_iter().chain(windows) {
+            for softcap in [None, Some(3.0)] {
+                for dtype in [DType::BF16, DType::F16] {
+                    check(heads(4, 2, 64, softcap), DECODES, 32, mask, dtype);
+                }
+            }
+        }
+    }
+
     #[test]
     #[ignore = "needs a GPU"]
     fn a_cache_on_a_gpu_is_written_as_one_on_a_cpu() {

@@ -532,7 +532,7 @@ pub(crate) mod tests {
         other.deadline = Nanos(1);
         assert_eq!(original.hash(), other.hash(), "name and deadline change no result");
 
-        let changes: [fn(&mut Case); 14] = [
+        let changes: [fn(&mut Case); 15] = [
             |case| case.workload = Workload::Load,
             |case| case.model.name = "other".into(),
             |case| case.dtype = Dtype::Bf16,

@@ -107,7 +107,7 @@ fn script(
     let kept = subject::build(workspace, &Wanted::Probe(file), &[], Progress::Quiet)?;
     let subject =
         Subject { name: name.to_owned(), binary: kept.subject.binary, ..probe.subject.clone() };
-    Ok(Built { subject, probe: kept.probe })
+    Ok(Built::of(subject, kept.probe))
 }
 
 fn path(probe: &Built) -> Result<&Path> {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use windtunnel_ledger::case::{
-    Arrival, Case, CaseId, Dtype, KvLayout, Lengths, Model, Placement, PrefixCache, Quant, Slo,
-    Source, Workload,
+    Arrival, Case, CaseId, CudaGraphs, Dtype, KvLayout, Lengths, Model, Placement, PrefixCache,
+    Quant, Slo, Source, Workload,
 };
 use windtunnel_ledger::environment::{Build, Environment, Machine};
 use windtunnel_ledger::metric::{Better, Metric, Unit};
@@ -232,6 +232,7 @@ pub(crate) fn case(scenario: &str, workload: Workload, kv: &str, axes: &[(&str, 
         attention: "auto".into(),
         step_tokens: Tokens(512),
         prefix_cache: PrefixCache::Off,
+        cuda_graphs: CudaGraphs::On,
         kv_share: NonZeroU32::new(100).expect("100 is not 0"),
         warmup: 1,
         iterations: NonZeroU32::MIN,
