@@ -404,6 +404,11 @@ pub fn config(case: &Case, longest: Option<usize>) -> Result<EngineConfig> {
         Some(longest) => longest,
         None => usize::try_from(shape.length().0).context("requests are too long")?,
     };
+    // Kernels of a GPU read a cache in place whose blocks are multiples of 32 tokens.
+    let length = match (kv, devices.as_str().contains("cuda")) {
+        (case::KvLayout::Contiguous, true) => length.next_multiple_of(32),
+        _ => length,
+    };
     let sequences = batch as usize;
 
     // What one sequence needs, and the unit in which the pool is divided.

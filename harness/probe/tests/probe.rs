@@ -118,6 +118,22 @@ fn measured(case: &Case) -> (Vec<Iteration>, BTreeMap<Metric, f64>) {
 }
 
 #[test]
+fn a_contiguous_cache_on_a_gpu_can_be_read_in_place() {
+    let decode = Workload::Decode { depth: Tokens(100), output: Tokens(9), batch: 2 };
+    let length = |devices: &str| {
+        let placement = Placement { devices: devices.parse().unwrap(), ..Placement::default() };
+        let case = Case { kv: KvLayout::Contiguous, placement, ..case(decode) };
+        let config = windtunnel_probe::measure::config(&case, None).unwrap();
+        let length = config.max_sequence_length.unwrap();
+        assert_eq!(config.kv_tokens, 2 * length);
+        length
+    };
+    let (here, there) = (length("cpu:0"), length("cuda:0"));
+    assert_eq!(there, here.next_multiple_of(32));
+    assert_ne!(there, here);
+}
+
+#[test]
 fn phases_are_told_to_those_who_ask_in_the_order_in_which_they_begin() {
     let case = case(DECODE);
     let (purpose, phases) = (Purpose::Measure, Phases::Told);

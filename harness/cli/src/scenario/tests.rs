@@ -50,6 +50,7 @@ fn every_axis_changes_the_cases_of_the_workloads_that_take_it() {
         "topology" => "\"first-half\"",
         "attention" => "\"naive\"",
         "prefix-cache" => "\"on\"",
+        "cuda-graphs" => "\"off\"",
         "arrival" => "\"fixed-2\"",
         "against" => "\"f32\"",
         "kv-share" | "shared" => "50",
@@ -310,31 +311,31 @@ fn a_distribution_is_refused_where_requests_have_one_length() {
 #[test]
 fn an_axis_is_refused_by_the_workloads_that_have_no_use_for_it() {
     insta::assert_snapshot!(complaint(&of("decode", "matrix = { arrival = [\"closed\"] }")), @"
-    `scenarios/gate/x.toml`, line 3: axis `arrival` means nothing to workload `decode`, which takes: attention, batch, depth, device-map, dtype, kv, output, quant, step-tokens, topology
+    `scenarios/gate/x.toml`, line 3: axis `arrival` means nothing to workload `decode`, which takes: attention, batch, cuda-graphs, depth, device-map, dtype, kv, output, quant, step-tokens, topology
       |
     3 | matrix = { arrival = [\"closed\"] }
       |                      ^^^^^^^^^^
     ");
     insta::assert_snapshot!(complaint(&of("context", "matrix = { batch = [8] }")), @"
-    `scenarios/gate/x.toml`, line 3: axis `batch` means nothing to workload `context`, which takes: attention, depth, device-map, dtype, kv, output, quant, shallow, step-tokens, topology
+    `scenarios/gate/x.toml`, line 3: axis `batch` means nothing to workload `context`, which takes: attention, cuda-graphs, depth, device-map, dtype, kv, output, quant, shallow, step-tokens, topology
       |
     3 | matrix = { batch = [8] }
       |                    ^^^
     ");
     insta::assert_snapshot!(complaint(&of("idle", "matrix = { shared = [50] }")), @"
-    `scenarios/gate/x.toml`, line 3: axis `shared` means nothing to workload `idle`, which takes: attention, device-map, dtype, duration, kv, quant, requests, step-tokens, topology
+    `scenarios/gate/x.toml`, line 3: axis `shared` means nothing to workload `idle`, which takes: attention, cuda-graphs, device-map, dtype, duration, kv, quant, requests, step-tokens, topology
       |
     3 | matrix = { shared = [50] }
       |                     ^^^^
     ");
     insta::assert_snapshot!(complaint(&of("soak", "matrix = { requests = [8] }")), @"
-    `scenarios/gate/x.toml`, line 3: axis `requests` means nothing to workload `soak`, which takes: attention, batch, device-map, dtype, duration, kv, kv-share, output, prefix-cache, prompt, quant, shared, step-tokens, topology
+    `scenarios/gate/x.toml`, line 3: axis `requests` means nothing to workload `soak`, which takes: attention, batch, cuda-graphs, device-map, dtype, duration, kv, kv-share, output, prefix-cache, prompt, quant, shared, step-tokens, topology
       |
     3 | matrix = { requests = [8] }
       |                       ^^^
     ");
     insta::assert_snapshot!(complaint(&of("serve", "matrix = { duration = [8] }")), @"
-    `scenarios/gate/x.toml`, line 3: axis `duration` means nothing to workload `serve`, which takes: arrival, attention, batch, device-map, dtype, kv, kv-share, output, prefix-cache, prompt, quant, requests, shared, step-tokens, topology
+    `scenarios/gate/x.toml`, line 3: axis `duration` means nothing to workload `serve`, which takes: arrival, attention, batch, cuda-graphs, device-map, dtype, kv, kv-share, output, prefix-cache, prompt, quant, requests, shared, step-tokens, topology
       |
     3 | matrix = { duration = [8] }
       |                       ^^^
@@ -418,7 +419,7 @@ fn an_unknown_key_is_named_with_the_one_that_was_meant() {
       | ^^^^^^
     ");
     insta::assert_snapshot!(complaint("workload = \"decode\"\nmodels = [\"tiny-qwen3\"]\n[matrix]\nflavour = [1]\n"), @"
-    `scenarios/gate/x.toml`, line 4: unknown key `flavour`; known: dtype, quant, kv, device-map, topology, attention, step-tokens, prefix-cache, kv-share, arrival, shared, prompt, shallow, depth, output, duration, requests, against, batch
+    `scenarios/gate/x.toml`, line 4: unknown key `flavour`; known: dtype, quant, kv, device-map, topology, attention, step-tokens, prefix-cache, cuda-graphs, kv-share, arrival, shared, prompt, shallow, depth, output, duration, requests, against, batch
       |
     4 | flavour = [1]
       | ^^^^^^^
@@ -472,7 +473,7 @@ fn an_axis_without_values_or_without_meaning_is_refused() {
       |                 ^^
     ");
     insta::assert_snapshot!(complaint("workload = \"prefill\"\nmodels = [\"tiny-qwen3\"]\nmatrix = { depth = [8] }\n"), @"
-    `scenarios/gate/x.toml`, line 3: axis `depth` means nothing to workload `prefill`, which takes: attention, batch, device-map, dtype, kv, prompt, quant, step-tokens, topology
+    `scenarios/gate/x.toml`, line 3: axis `depth` means nothing to workload `prefill`, which takes: attention, batch, cuda-graphs, device-map, dtype, kv, prompt, quant, step-tokens, topology
       |
     3 | matrix = { depth = [8] }
       |                    ^^^

@@ -83,10 +83,14 @@ fn conditions(record: &Record) -> Markup {
         ("CPU clock".to_owned(), told(cpu_clock.map(clock))),
         ("temperature".to_owned(), told(temperature.map(|celsius| format!("{celsius} °C")))),
     ];
-    for gpu in gpus {
+    for (index, gpu) in gpus.iter().enumerate() {
         let throttled: Vec<&str> = gpu.throttled.iter().map(|throttle| throttle.name()).collect();
         let throttled = if throttled.is_empty() { "never".into() } else { throttled.join(", ") };
-        let of = |name: &str| format!("{} {name}", gpu.uuid);
+        // Which one it is says the environment, in the same order.
+        let of = |name: &str| match gpus.len() {
+            1 => format!("GPU {name}"),
+            _ => format!("GPU {index} {name}"),
+        };
         facts.extend([
             (of("SM clock"), told(gpu.sm_clock.map(clock))),
             (of("memory clock"), told(gpu.memory_clock.map(clock))),
