@@ -113,7 +113,7 @@ fn settings_that_contradict_each_other_are_refused() {
 fn an_unknown_key_of_the_configuration_is_named() {
     let mut json = serde_json::to_value(config()).unwrap();
     json["kv_token"] = 3.into();
-    assert_snapshot!(serde_json::from_value::<EngineConfig>(json).unwrap_err(), @"unknown field `kv_token`, expected one of `model`, `dtype`, `quant`, `devices`, `topology`, `kv`, `attention`, `prefix_cache`, `kv_tokens`, `max_step_tokens`, `max_sequences`, `max_sequence_length`");
+    assert_snapshot!(serde_json::from_value::<EngineConfig>(json).unwrap_err(), @"unknown field `kv_token`, expected one of `model`, `dtype`, `quant`, `devices`, `topology`, `kv`, `attention`, `prefix_cache`, `cuda_graphs`, `kv_tokens`, `max_step_tokens`, `max_sequences`, `max_sequence_length`");
 }
 
 #[test]
