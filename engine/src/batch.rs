@@ -269,6 +269,34 @@ mod tests {
     }
 
     #[test]
+    fn numbers_of_a_step_travel_together_and_make_room_for_those_of_the_next() {
+        let step = |token: u32, keys: usize| {
+            let blocks = [3, 1, 2][..keys.div_ceil(4)].to_vec();
+            let table = Table { row: 0, queries: 1, keys, gone: 0, blocks };
+            let runs = runs_of(&table, 4).collect();
+            let tables = [Tables { block: 4, sequences: vec![table], runs }];
+            let positions = [Position { at: keys as u32 - 1, length: keys as u32 }];
+            OnDevice::bring(&[token], &positions, &tables, &Device::Cpu).unwrap()
+        };
+        let told = |step: &OnDevice| {
+            let OnDevice { tokens, positions, tables, .. } = step;
+            let [table] = &tables[..] else { panic!("{tables:?}") };
+            let all = [tokens, positions, &table.slots, &table.key_ends, &table.blocks];
+            all.map(|numbers| numbers.flatten_all().unwrap().to_vec1::<u32>().unwrap())
+        };
+        let first = step(50, 6);
+        let expected = [vec![50], vec![5, 6], vec![5], vec![0, 6], vec![3, 1]];
+        assert_eq!(told(&first), expected);
+
+        let (own, second) = (first.own().unwrap(), step(60, 7));
+        assert_eq!(own.shape(), second.shape());
+        own.read(&second).unwrap();
+        assert_eq!(told(&own), told(&second));
+        assert_eq!(told(&first), expected);
+        assert_ne!(step(50, 9).shape(), first.shape());
+    }
+
+    #[test]
     fn a_contiguous_sequence_is_one_run() {
         let table = Table { row: 0, queries: 9, keys: 9, gone: 0, blocks: vec![1] };
         assert_eq!(runs_of(&table, 100).collect::<Vec<_>>(), [Run { token: 0, slot: 100, len: 9 }]);
