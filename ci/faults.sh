@@ -2,7 +2,7 @@
 # Shows that the gate finds what is planted in the real engine, and nothing else: unchanged code, then
 # 3, 5, 10 and 20 % more work in decode and in prefill, 64 MiB more memory, a wrong token with faster
 # decoding. `ci/faults.sh [ARGUMENT…]` passes arguments on to `windtunnel gate`; left out, they are the
-# scenario `faults`, where a verdict takes minutes. `PLANT='nothing decode=5'` plants these alone. Prints
+# scenarios below `faults`, where a verdict takes minutes. `PLANT='nothing decode=5'` plants these alone. Prints
 # a table, also of how large the change was that the run saw, and keeps every run in `reports/faults/`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -49,6 +49,8 @@ for words in $plant; do
   begun=$SECONDS code=0
   target/release/windtunnel --quiet gate "$@" --base "probe:$out/base" --subject "probe:$out/head" \
     --out "$out/$name/run.jsonl" > "$out/$name.txt" || code=$?
+  # A usage error has said what is wrong, and left nothing to tell of.
+  [ "$code" != 2 ] || exit 2
   verdict=$(sed -n 's/^verdict: //p' "$out/$name.txt")
   worst=$(target/release/windtunnel compare "$out/$name/run.jsonl" --format csv | worst)
   took=$((SECONDS - begun))
