@@ -187,6 +187,9 @@ pub struct CaseReport {
     pub verdict: Verdict,
     /// Why it is broken or invalid, whatever its series say; or why it was not measured further.
     pub reasons: Vec<String>,
+    /// The end of what the process printed that failed first, the head's before the base's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tail: Option<String>,
     /// What differs between the sides and forbids nothing.
     pub differences: Vec<String>,
     /// Its series.
@@ -308,8 +311,8 @@ pub fn judge(sides: &[Sides<'_>], terms: &Terms) -> Report {
             }
         };
         let (verdict, reasons) = obstacle.unwrap_or((Verdict::Invalid, Vec::new()));
-        let differences = sides.differences();
-        cases.push(CaseReport { case: case.clone(), verdict, reasons, differences, rows });
+        let (tail, differences) = (sides.tail(), sides.differences());
+        cases.push(CaseReport { case: case.clone(), verdict, reasons, tail, differences, rows });
     }
 
     let family = questions.len();

@@ -30,13 +30,20 @@ fn suite(case: &CaseReport) -> Markup {
         testsuite name=(case.case) tests=(tests) failures=(failures) {
             @if whole {
                 testcase classname=(case.case) name="comparison" {
-                    failure type=(case.verdict) message=(case.reasons.join("; ")) {}
+                    failure type=(case.verdict) message=(case.reasons.join("; ")) {
+                        @if let Some(tail) = &case.tail { (printable(tail)) }
+                    }
                 }
             } @else {
                 @for row in &case.rows { (test(case, row)) }
             }
         }
     }
+}
+
+/// What a process printed, without the characters that XML knows no way to write.
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
 }
 
 fn test(case: &CaseReport, row: &Row) -> Markup {

@@ -1,5 +1,6 @@
 //! The report of a gate as Markdown, for a comment on a change.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use windtunnel_ledger::gate::{Arm, CaseReport, Report, Row};
@@ -41,6 +42,13 @@ pub(crate) fn of_two(head: &str, base: &str, origin: Option<String>, report: &Re
     for case in report.cases.iter().filter(|case| !case.reasons.is_empty()) {
         let reasons = case.reasons.join("; ");
         let _ = writeln!(text, "- `{}`: **{}**, {reasons}", case.case, case.verdict);
+    }
+    // A build that fails, fails for all cases alike.
+    let tails: BTreeSet<&str> = report.cases.iter().filter_map(|c| c.tail.as_deref()).collect();
+    for tail in tails {
+        // A fence must be longer than any within it.
+        let _ = writeln!(text, "\n<details><summary>The end of its output</summary>\n");
+        let _ = writeln!(text, "`````text\n{tail}\n`````\n\n</details>");
     }
     let (mut worst, rest) = (rows(true), rows(false));
     worst.sort_by_key(|(_, row)| row.verdict);

@@ -65,6 +65,9 @@ fn of_case(case: &CaseReport, ink: Ink) -> String {
     for reason in &case.reasons {
         let _ = writeln!(text, "  {reason}");
     }
+    for line in case.tail.iter().flat_map(|tail| tail.lines()) {
+        let _ = writeln!(text, "  | {line}");
+    }
     let mut rows: Vec<&Row> = case.rows.iter().collect();
     rows.sort_by_key(|row| row.verdict);
     let mut table = table(

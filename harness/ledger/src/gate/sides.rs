@@ -84,6 +84,14 @@ impl Sides<'_> {
         }
     }
 
+    /// The end of what the process printed that failed first, the head's before the base's.
+    pub(super) fn tail(&self) -> Option<String> {
+        let all = self.head.iter().chain(&self.base).chain(&self.control);
+        let failures = all.filter_map(|record| failure(record));
+        let mut tails = failures.filter_map(|(_, failure)| failure.tail());
+        tails.next().map(str::to_owned)
+    }
+
     /// What differs between the sides and forbids nothing.
     pub(super) fn differences(&self) -> Vec<String> {
         let (_, soft) = differences(&self.base, &self.head);
