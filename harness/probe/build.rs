@@ -45,7 +45,11 @@ fn main() {
     let kernels: Vec<(&str, &str)> =
         kernels.filter_map(|name| Some((name, version(&lock, name)?))).collect();
     let candle = kernels.iter().find(|(name, _)| *name == "candle-core");
-    set("CANDLE", candle.map_or("", |(_, version)| version));
+    let candle = candle.map_or("", |(_, version)| version);
+    // Whoever builds on a checkout of candle says at which commit that is.
+    println!("cargo::rerun-if-env-changed=WINDTUNNEL_CANDLE");
+    let commit = var("WINDTUNNEL_CANDLE").map(|commit| format!(" ({commit})"));
+    set("CANDLE", &format!("{candle}{}", commit.unwrap_or_default()));
     let kernels: Vec<String> = kernels.iter().map(|(name, v)| format!("{name} {v}")).collect();
     set("KERNELS", &kernels.join(","));
 

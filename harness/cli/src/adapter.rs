@@ -21,8 +21,10 @@ use crate::{exit, show};
 
 mod criterion;
 mod llama_bench;
+mod mistralrs_bench;
 mod openai;
 mod server;
+mod shape;
 
 /// Runs one case.
 pub(crate) fn adapt(args: &AdaptArgs) -> Result<u8> {
@@ -46,6 +48,7 @@ pub(crate) fn adapt(args: &AdaptArgs) -> Result<u8> {
     let protocol = match &adapted {
         Adapted::Openai(_) => "openai",
         Adapted::LlamaBench(_) => "llama-bench",
+        Adapted::MistralRsBench(_) => mistralrs_bench::NAME,
         Adapted::Criterion(_) => "criterion",
     };
     let Order { case, purpose, .. } = order;
@@ -68,6 +71,9 @@ pub(crate) fn adapt(args: &AdaptArgs) -> Result<u8> {
         }
         (Purpose::Measure, Adapted::LlamaBench(bench)) => {
             llama_bench::case(bench, &args.folder, &case)
+        }
+        (Purpose::Measure, Adapted::MistralRsBench(bench)) => {
+            mistralrs_bench::case(bench, &args.folder, &case)
         }
         (Purpose::Measure, Adapted::Criterion(criterion)) => {
             say(&Message::Hello { protocol: PROTOCOL, build: build(protocol, "") })?;

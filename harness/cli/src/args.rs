@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::candle::Candle;
 use crate::lock::Patience;
 use crate::scenario::reworded;
 use crate::shard::Shard;
@@ -216,6 +217,11 @@ pub(crate) struct GateArgs {
     #[arg(short, long = "subject", value_name = "HEAD", default_value = ".")]
     pub(crate) subject: Wanted,
 
+    /// Judge the base's own code on another candle: a version (`0.11.0`), or a revision of a clone
+    /// (`FOLDER@REVISION`)
+    #[arg(long, value_name = "CANDLE", conflicts_with = "subject")]
+    pub(crate) candle: Option<Candle>,
+
     /// Cargo features to build both with
     #[arg(long, value_name = "FEATURES", value_delimiter = ',')]
     pub(crate) features: Vec<String>,
@@ -249,7 +255,7 @@ pub(crate) struct GateArgs {
         long,
         value_name = "RUN",
         num_args = 0..=1,
-        conflicts_with_all = ["scenarios", "models", "filters", "base", "subject", "features", "policy", "quick", "shard", "out"]
+        conflicts_with_all = ["scenarios", "models", "filters", "base", "subject", "candle", "features", "policy", "quick", "shard", "out"]
     )]
     pub(crate) resume: Option<Option<PathBuf>>,
 }
@@ -339,11 +345,10 @@ impl std::str::FromStr for Base {
     type Err = std::convert::Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let revision = || Wanted::Revision(text.to_owned());
         Ok(match text {
             "baseline" => Base::Baseline,
             "stored" => Base::Stored,
-            _ => Base::Subject(text.parse().unwrap_or_else(|_| revision())),
+            _ => Base::Subject(text.parse().unwrap_or_else(|_| Wanted::revision(text))),
         })
     }
 }

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use windtunnel_ledger::record::Failure;
 
+use crate::candle;
 use crate::git::git;
 use crate::scenario::parse;
 use crate::workspace::Workspace;
@@ -51,6 +52,9 @@ pub(crate) enum Adapted {
     Openai(OpenAi),
     /// A program that writes what `llama-bench -o json` does.
     LlamaBench(LlamaBench),
+    /// A program that writes the table of `mistralrs-bench`.
+    #[serde(rename = "mistralrs-bench")]
+    MistralRsBench(MistralRsBench),
     /// Benches that are written with criterion.
     Criterion(Criterion),
 }
@@ -76,6 +80,14 @@ pub(crate) struct OpenAi {
 pub(crate) struct LlamaBench {
     /// The line for a shell that runs it. `{prompt}`, `{output}`, `{depth}`, `{iterations}` and
     /// `{model}` stand for those of the case.
+    pub(crate) command: String,
+}
+
+/// A program that writes the table of `mistralrs-bench`, or of `mistralrs bench`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MistralRsBench {
+    /// The line for a shell that runs it, with the same words between braces as for `llama-bench`.
     pub(crate) command: String,
 }
 
@@ -123,6 +135,7 @@ struct ExternalFile {
     probe: Option<ProbeFile>,
     openai: Option<OpenAi>,
     llama_bench: Option<LlamaBench>,
+    mistralrs_bench: Option<MistralRsBench>,
     criterion: Option<Criterion>,
     #[serde(default)]
     check: Vec<Check>,
@@ -148,6 +161,7 @@ impl External {
             probe,
             openai,
             llama_bench,
+            mistralrs_bench,
             criterion,
             check,
             measure,
@@ -156,12 +170,13 @@ impl External {
             probe.map(|probe| Protocol::Probe(probe.path)),
             openai.map(|openai| Protocol::Adapted(Adapted::Openai(openai))),
             llama_bench.map(|bench| Protocol::Adapted(Adapted::LlamaBench(bench))),
+            mistralrs_bench.map(|bench| Protocol::Adapted(Adapted::MistralRsBench(bench))),
             criterion.map(|criterion| Protocol::Adapted(Adapted::Criterion(criterion))),
         ];
         let mut named = named.into_iter().flatten();
         let (Some(protocol), None) = (named.next(), named.next()) else {
             bail!(
-                "`{}`: a subject is measured by one protocol: write one of `[probe]`, `[openai]`, `[llama-bench]` and `[criterion]`",
+                "`{}`: a subject is measured by one protocol: write one of `[probe]`, `[openai]`, `[llama-bench]`, `[mistralrs-bench]` and `[criterion]`",
                 path.display()
             );
         };
@@ -184,6 +199,11 @@ impl External {
             .context("this subject has no revisions: name its `repository` in its description")
     }
 
+    /// It, of the commits of another repository.
+    pub(crate) fn elsewhere(&self, repository: &Path) -> External {
+        External { repository: Some(repository.to_owned()), ..self.clone() }
+    }
+
     /// The name of what is built of a commit; none if it cannot be kept without its work tree.
     pub(crate) fn mark(&self, commit: &str) -> Option<String> {
         match &self.protocol {
@@ -192,17 +212,24 @@ impl External {
         }
     }
 
-    /// Builds a revision of it, or with none what lies in its folder, and says where its probe is.
+    /// Builds a revision of it, or with none what lies in its folder, and says where its probe is. A
+    /// revision can be built on another candle than its own.
     pub(crate) fn build(
         &self,
         workspace: &Workspace,
         commit: Option<&str>,
+        candle: Option<&candle::Exact>,
     ) -> Result<Result<PathBuf, Failure>> {
         let tree = match (commit, &self.repository) {
             (Some(commit), _) => self.checkout(workspace, commit)?,
             (None, Some(repository)) => repository.clone(),
             (None, None) => self.folder.clone(),
         };
+        if let (Some(candle), Some(_)) = (candle, commit)
+            && let Err(tail) = candle.put_into(workspace, &tree)?
+        {
+            return Ok(Err(Failure::Build { tail }));
+        }
         if let Protocol::Probe(path) = &self.protocol
             && self.build.is_some()
         {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use windtunnel_ledger::case::CaseId;
 use windtunnel_ledger::gate::{Report, Terms, report};
 use windtunnel_ledger::judge::interleaved::planned_looks;
@@ -17,7 +17,7 @@ use crate::plan::{self, Plan};
 use crate::progress::Progress;
 use crate::runs::write_report;
 use crate::session::{self, Session, Setup};
-use crate::subject::{self, Built};
+use crate::subject::{self, Built, Wanted};
 use crate::workspace::Workspace;
 use crate::{baseline, calibrate, estimate, exit, hub, run, scenario, show};
 
@@ -70,6 +70,7 @@ fn begin(workspace: &Workspace, args: &GateArgs, queue: Queue) -> Result<Option<
         ));
         return Ok(None);
     }
+    let wanted = head(args)?;
     queue.look()?;
     hub::fetch(&mut plan, queue.progress)?;
     let progress = queue.progress;
@@ -88,14 +89,14 @@ fn begin(workspace: &Workspace, args: &GateArgs, queue: Queue) -> Result<Option<
             match stored::beside(workspace, args, &held, progress)? {
                 Some(base) => base,
                 None => {
-                    let head = subject::build(workspace, &args.subject, &args.features, progress)?;
+                    let head = subject::build(workspace, &wanted, &args.features, progress)?;
                     let begun = stored::begin(workspace, args, plan, head, terms, held, queue);
                     return begun.map(Some);
                 }
             }
         }
     };
-    let head = subject::build(workspace, &args.subject, &args.features, progress)?;
+    let head = subject::build(workspace, &wanted, &args.features, progress)?;
     let setup = Setup {
         plan,
         built: arms(base, head),
@@ -105,6 +106,19 @@ fn begin(workspace: &Workspace, args: &GateArgs, queue: Queue) -> Result<Option<
         queue,
     };
     session::open(workspace, setup).map(Some)
+}
+
+/// What is judged: what is named, or the base on another candle.
+fn head(args: &GateArgs) -> Result<Wanted> {
+    let Some(candle) = &args.candle else { return Ok(args.subject.clone()) };
+    match &args.base {
+        Base::Subject(Wanted::Revision { revision, candle: None }) => {
+            Ok(Wanted::Revision { revision: revision.clone(), candle: Some(candle.clone()) })
+        }
+        _ => bail!(
+            "`--candle` measures a revision of this workspace beside itself: name it with `--base rev:REVISION`"
+        ),
+    }
 }
 
 /// What two builds are asked.

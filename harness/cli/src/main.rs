@@ -10,6 +10,7 @@ mod baseline;
 mod benchmarks;
 mod bisect;
 mod calibrate;
+mod candle;
 mod compare;
 mod conditions;
 mod doctor;

@@ -13,9 +13,11 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use windtunnel_ledger::case::{Case, Source};
+use windtunnel_ledger::integration::short;
 use windtunnel_ledger::record::{Failure, Outcome, Record, Subject};
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::candle::{self, Candle};
 use crate::external::External;
 use crate::git::git;
 use crate::progress::Progress;
@@ -31,8 +33,13 @@ pub(crate) use benches::{again as benches_again, build as build_benches};
 pub(crate) enum Wanted {
     /// `.`: the working tree.
     Tree,
-    /// `rev:REV`: a git revision.
-    Revision(String),
+    /// `rev:REV` or `rev:REV+candle=CANDLE`: a git revision.
+    Revision {
+        /// The revision.
+        revision: String,
+        /// What it is built on instead of its own candle.
+        candle: Option<Candle>,
+    },
     /// `probe:PATH`: a ready executable.
     Probe(PathBuf),
     /// `external:FILE` or `external:FILE@REV`: what a file describes, at a revision of its repository.
@@ -59,12 +66,15 @@ pub(crate) struct Built {
 }
 
 /// Where the code of a subject lies, of which more than its probe can be built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Code {
     /// In the working tree.
     Tree,
     /// At its commit.
-    Commit,
+    Commit {
+        /// What it is built on instead of its own candle.
+        candle: Option<candle::Exact>,
+    },
     /// Somewhere else, or nowhere any more.
     Elsewhere,
 }
@@ -85,15 +95,28 @@ impl Built {
     }
 }
 
+/// What parts a revision from the candle that it is built on.
+const ON: &str = "+candle=";
+
+impl Wanted {
+    /// A revision as it is.
+    pub(crate) fn revision(revision: &str) -> Wanted {
+        Wanted::Revision { revision: revision.to_owned(), candle: None }
+    }
+}
+
 impl std::str::FromStr for Wanted {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
             _ if text == "." => Ok(Wanted::Tree),
-            Some(("rev", revision)) if !revision.is_empty() => {
-                Ok(Wanted::Revision(revision.into()))
-            }
+            Some(("rev", text)) if !text.is_empty() => match text.split_once(ON) {
+                Some((revision, candle)) => {
+                    Ok(Wanted::Revision { revision: revision.into(), candle: Some(candle.parse()?) })
+                }
+                None => Ok(Wanted::revision(text)),
+            },
             Some(("probe", path)) if !path.is_empty() => Ok(Wanted::Probe(path.into())),
             Some(("external", text)) if !text.is_empty() => {
                 let at = text.rsplit_once('@').filter(|(file, _)| file.ends_with(".toml"));
@@ -109,7 +132,10 @@ impl std::fmt::Display for Wanted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Wanted::Tree => f.write_str("."),
-            Wanted::Revision(revision) => write!(f, "rev:{revision}"),
+            Wanted::Revision { revision, candle } => {
+                write!(f, "rev:{revision}")?;
+                candle.as_ref().map_or(Ok(()), |candle| write!(f, "{ON}{candle}"))
+            }
             Wanted::Probe(path) => write!(f, "probe:{}", path.display()),
             Wanted::External { file, revision } => {
                 write!(f, "external:{}", file.display())?;
@@ -139,7 +165,7 @@ pub(crate) fn build(
             let built = built.map(|artifact| artifact.executable);
             Ok(Built { code: Code::Tree, ..keep(workspace, subject, built)? })
         }
-        Wanted::Revision(revision) => {
+        Wanted::Revision { revision, candle } => {
             let commit = git(
                 workspace.root(),
                 &["rev-parse", "--verify", "--end-of-options", &format!("{revision}^{{commit}}")],
@@ -152,13 +178,15 @@ pub(crate) fn build(
                 upstream: log.as_deref().and_then(upstream::considered),
                 ..named(wanted, Some(commit.clone()), false, features)
             };
+            let candle = candle.as_ref().map(Candle::exact).transpose()?;
             let _lock = lock_builds(workspace)?;
-            let mark = mark(&commit, &subject.features);
+            let mark = mark(&commit, candle.as_ref(), &subject.features);
+            let source = Commit { hash: &commit, candle: candle.as_ref() };
             let built = once(workspace, Some(&mark), subject, || {
-                let built = build_revision(Part::Probe, workspace, &commit, features, progress)?;
+                let built = build_revision(Part::Probe, workspace, source, features, progress)?;
                 Ok(built.map(|artifact| artifact.executable))
             })?;
-            Ok(Built { code: Code::Commit, ..built })
+            Ok(Built { code: Code::Commit { candle }, ..built })
         }
         Wanted::Probe(path) => {
             ensure!(path.is_file(), "there is no probe at `{}`", path.display());
@@ -166,17 +194,18 @@ pub(crate) fn build(
         }
         Wanted::External { file, revision } => {
             let external = External::read(file)?;
-            built_externally(workspace, wanted, &external, revision.as_deref())
+            built_externally(workspace, wanted, &external, revision.as_deref(), None)
         }
     }
 }
 
 /// Builds what a file describes: a revision of its repository, or what lies there now.
-fn built_externally(
+pub(crate) fn built_externally(
     workspace: &Workspace,
     wanted: &Wanted,
     external: &External,
     revision: Option<&str>,
+    candle: Option<&candle::Exact>,
 ) -> Result<Built> {
     let commit = match (revision, &external.repository) {
         (Some(revision), _) => Some(Repository::at(external.repository()?)?.resolve(revision)?),
@@ -192,8 +221,12 @@ fn built_externally(
     let _lock = lock_builds(workspace)?;
     let commit = commit.as_deref().filter(|_| revision.is_some());
     let mark = commit.and_then(|commit| external.mark(commit));
+    let mark = match (mark, candle) {
+        (Some(mark), Some(candle)) => Some(format!("{mark}+{}", candle.mark())),
+        (mark, _) => mark,
+    };
     let subject = Subject { changed, ..subject };
-    once(workspace, mark.as_deref(), subject, || external.build(workspace, commit))
+    once(workspace, mark.as_deref(), subject, || external.build(workspace, commit, candle))
 }
 
 /// What was built before under the name `mark`, or what is built now.
@@ -316,8 +349,17 @@ fn kept(workspace: &Workspace, binary: &str) -> PathBuf {
     workspace.scratch().join("probes").join(binary).join("windtunnel-probe")
 }
 
-fn mark(commit: &str, features: &[String]) -> String {
-    if features.is_empty() { commit.to_owned() } else { format!("{commit}+{}", features.join("+")) }
+fn mark(commit: &str, candle: Option<&candle::Exact>, features: &[String]) -> String {
+    let words = std::iter::once(commit.to_owned());
+    let words = words.chain(candle.map(candle::Exact::mark)).chain(features.iter().cloned());
+    words.collect::<Vec<_>>().join("+")
+}
+
+/// A commit, and what it is built on instead of its own candle.
+#[derive(Clone, Copy)]
+struct Commit<'a> {
+    hash: &'a str,
+    candle: Option<&'a candle::Exact>,
 }
 
 /// Builds a part of a revision in a worktree and a target directory of its own. All revisions share
@@ -325,7 +367,7 @@ fn mark(commit: &str, features: &[String]) -> String {
 fn build_revision(
     part: Part<'_>,
     workspace: &Workspace,
-    commit: &str,
+    commit: Commit<'_>,
     features: &[String],
     progress: Progress,
 ) -> Result<Result<Artifact, Failure>> {
@@ -335,10 +377,15 @@ fn build_revision(
     let _ = git(workspace.root(), &["worktree", "remove", "--force", &tree_text]);
     let _ = std::fs::remove_dir_all(&tree);
     let _ = git(workspace.root(), &["worktree", "prune"]);
-    git(workspace.root(), &["worktree", "add", "--detach", "--force", &tree_text, commit])
-        .with_context(|| format!("cannot check out `{commit}` to build it"))?;
+    git(workspace.root(), &["worktree", "add", "--detach", "--force", &tree_text, commit.hash])
+        .with_context(|| format!("cannot check out `{}` to build it", commit.hash))?;
     let place = Revision { commit, target: &target };
-    let built = cargo_build(part, &tree, Some(place), features, progress);
+    let put = commit.candle.map_or(Ok(Ok(())), |candle| candle.put_into(workspace, &tree));
+    let built = match put {
+        Ok(Ok(())) => cargo_build(part, &tree, Some(place), features, progress),
+        Ok(Err(tail)) => Ok(Err(Failure::Build { tail })),
+        Err(error) => Err(error),
+    };
     let _ = git(workspace.root(), &["worktree", "remove", "--force", &tree_text]);
     built
 }
@@ -433,9 +480,12 @@ struct Artifact {
     folder: PathBuf,
 }
 
+/// The variable that tells the build of a probe the commit of its candle.
+const CANDLE: &str = "WINDTUNNEL_CANDLE";
+
 /// Where a revision is built.
 struct Revision<'a> {
-    commit: &'a str,
+    commit: Commit<'a>,
     /// The target directory.
     target: &'a Path,
 }
@@ -458,7 +508,11 @@ fn cargo_build(
     let mut what = "working tree".to_owned();
     if let Some(Revision { commit, target }) = revision {
         command.arg("--target-dir").arg(target);
-        what = commit[..commit.len().min(9)].to_owned();
+        what = short(commit.hash).to_owned();
+        if let Some(candle) = commit.candle.and_then(candle::Exact::commit) {
+            // A checkout has a version in its manifests, and no manifest knows its commit.
+            command.env(CANDLE, short(candle));
+        }
     }
     if let Part::Bench { bench, .. } = part {
         what = format!("bench {bench} of {what}");
@@ -558,6 +612,8 @@ mod tests {
             "external:../fork.toml",
             "external:fork@home.toml",
             "external:fork.toml@v1",
+            "rev:HEAD+candle=0.11.0",
+            "rev:a+b+candle=../candle@main",
         ] {
             assert_eq!(text.parse::<Wanted>().unwrap().to_string(), text);
         }
@@ -568,7 +624,10 @@ mod tests {
 
     #[test]
     fn a_build_of_other_features_is_another_build() {
-        assert_eq!(mark("abc", &[]), "abc");
-        assert_eq!(mark("abc", &["cuda".into(), "flash-attn".into()]), "abc+cuda+flash-attn");
+        let features = ["cuda".into(), "flash-attn".into()];
+        assert_eq!(mark("abc", None, &[]), "abc");
+        assert_eq!(mark("abc", None, &features), "abc+cuda+flash-attn");
+        let candle = candle::Exact::Version("0.12.0".into());
+        assert_eq!(mark("abc", Some(&candle), &features), "abc+candle-0.12.0+cuda+flash-attn");
     }
 }

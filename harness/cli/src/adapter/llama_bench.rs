@@ -10,12 +10,13 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use windtunnel_ledger::Metric;
-use windtunnel_ledger::case::{Case, Source, Workload};
+use windtunnel_ledger::case::Case;
 use windtunnel_ledger::record::{Digest, Iteration, IterationKind};
 use windtunnel_ledger::timeline::Values;
 use windtunnel_ledger::wire::{Message, PROTOCOL};
 
-use super::{build, filled, iterations, quoted, say, shell};
+use super::shape::Shape;
+use super::{build, iterations, say};
 use crate::external::LlamaBench;
 
 /// One test, as far as it matters here.
@@ -33,24 +34,16 @@ struct Test {
     samples_ns: Vec<f64>,
 }
 
-/// What a case asks for: tokens of the prompt, to generate, and in the cache before.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Asked {
-    prompt: u64,
-    output: u64,
-    depth: u64,
-}
-
 /// Runs a case, and returns the last thing to say.
 pub(super) fn case(bench: &LlamaBench, folder: &Path, case: &Case) -> Result<Message> {
-    let asked = match asked(case) {
-        Ok(asked) => asked,
+    let shape = match Shape::of(case, "llama-bench") {
+        Ok(shape) => shape,
         Err(reason) => {
             say(&Message::Hello { protocol: PROTOCOL, build: build("llama-bench", "") })?;
             return Ok(Message::Unsupported { reason });
         }
     };
-    let found = run(bench, folder, case, asked).and_then(|text| test(&text, asked, case));
+    let found = shape.run(&bench.command, folder, case).and_then(|text| test(&text, shape, case));
     let commit = found.as_ref().map_or("", |test| &test.build_commit);
     say(&Message::Hello { protocol: PROTOCOL, build: build("llama-bench", commit) })?;
     let test = found?;
@@ -68,9 +61,7 @@ pub(super) fn case(bench: &LlamaBench, folder: &Path, case: &Case) -> Result<Mes
     for (_, kind) in iterations(case) {
         let values = match kind {
             IterationKind::WarmUp => Values::new(),
-            IterationKind::Timed => {
-                samples.next().map_or_else(Values::new, |ns| values(asked, *ns))
-            }
+            IterationKind::Timed => samples.next().map_or_else(Values::new, |ns| shape.values(*ns)),
         };
         let digest = Digest::of_outputs([]);
         say(&Message::Iteration(Iteration { kind, digest, values }))?;
@@ -78,61 +69,21 @@ pub(super) fn case(bench: &LlamaBench, folder: &Path, case: &Case) -> Result<Mes
     Ok(Message::End { values: BTreeMap::new() })
 }
 
-/// What a case asks for; why that cannot be asked of this program.
-fn asked(case: &Case) -> Result<Asked, String> {
-    match case.workload {
-        Workload::Prefill { prompt, batch: 1 } => {
-            Ok(Asked { prompt: prompt.0, output: 0, depth: 0 })
-        }
-        Workload::Decode { depth, output, batch: 1 } => {
-            Ok(Asked { prompt: 0, output: output.0, depth: depth.0 })
-        }
-        Workload::Prefill { .. } | Workload::Decode { .. } => {
-            Err("llama-bench runs one sequence: choose batch = 1".to_owned())
-        }
-        _ => {
-            Err(format!("llama-bench does no `{}`: choose prefill or decode", case.workload.name()))
-        }
-    }
-}
-
-/// What the program writes.
-fn run(bench: &LlamaBench, folder: &Path, case: &Case, asked: Asked) -> Result<String> {
-    let model = match &case.model.source {
-        Source::Folder(path) | Source::Gguf(path) => path,
-        Source::Preset(_) | Source::Hub(_) | Source::Bench(_) => &case.model.name,
-    };
-    let words = [
-        ("prompt", asked.prompt.to_string()),
-        ("output", asked.output.to_string()),
-        ("depth", asked.depth.to_string()),
-        ("iterations", case.iterations.to_string()),
-        ("model", quoted(model)),
-    ];
-    let line = filled(&bench.command, &words);
-    let output = shell(&line, folder)
-        .stderr(std::process::Stdio::inherit())
-        .output()
-        .with_context(|| format!("cannot start `{line}`"))?;
-    ensure!(output.status.success(), "`{line}` failed ({})", output.status);
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
 /// The test of this shape, with as many repetitions as the case asks for.
-fn test(text: &str, asked: Asked, case: &Case) -> Result<Test> {
+fn test(text: &str, shape: Shape, case: &Case) -> Result<Test> {
     let tests: Vec<Test> =
         serde_json::from_str(text).context("this is not what `llama-bench -o json` writes")?;
-    let of = |test: &Test| Asked { prompt: test.n_prompt, output: test.n_gen, depth: test.n_depth };
+    let of = |test: &Test| Shape { prompt: test.n_prompt, output: test.n_gen, depth: test.n_depth };
     let shapes: Vec<String> = tests
         .iter()
         .map(|test| format!("-p {} -n {} -d {}", test.n_prompt, test.n_gen, test.n_depth))
         .collect();
-    let Some(test) = tests.into_iter().find(|test| of(test) == asked) else {
+    let Some(test) = tests.into_iter().find(|test| of(test) == shape) else {
         bail!(
             "llama-bench ran no test `-p {} -n {} -d {}`, but: {}; write `-p {{prompt}} -n {{output}} -d {{depth}}` in its command",
-            asked.prompt,
-            asked.output,
-            asked.depth,
+            shape.prompt,
+            shape.output,
+            shape.depth,
             shapes.join(", ")
         );
     };
@@ -146,18 +97,4 @@ fn test(text: &str, asked: Asked, case: &Case) -> Result<Test> {
         "llama-bench measured a repetition without time"
     );
     Ok(test)
-}
-
-/// What a repetition that took so many nanoseconds gives.
-fn values(asked: Asked, ns: f64) -> Values {
-    let per_second = |tokens: u64| tokens as f64 * 1e9 / ns;
-    match asked.output {
-        0 => [(Metric::PrefillRate, vec![per_second(asked.prompt)])].into_iter().collect(),
-        output => [
-            (Metric::DecodeRate, vec![per_second(output)]),
-            (Metric::TimePerOutputToken, vec![ns / output as f64]),
-        ]
-        .into_iter()
-        .collect(),
-    }
 }

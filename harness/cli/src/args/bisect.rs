@@ -16,6 +16,9 @@ is held to the good one by the gate's rule, which adds rounds until it knows. Wh
 build or cannot be compared is passed over and told. Branches that were merged are searched too. The \
 culprit is confirmed twice: beside its parent, and by reverting it on top of the bad commit.
 
+A culprit that moves to another candle, or takes over a range of what a fork follows (its message names it \
+as `A..B`, or its `engine/upstream.toml` moves on), is followed into a clone of that.
+
 The same command again goes on where it was interrupted: builds and rounds are kept.
 
 Exit codes: 0 found and confirmed, 3 found but not confirmed, or one of several, 4 the bad commit is not \
@@ -40,6 +43,14 @@ pub(crate) struct BisectArgs {
     /// Whose commits: `.` (this workspace) or `external:FILE.toml`
     #[arg(short, long, value_name = "SUBJECT", default_value = ".")]
     pub(crate) subject: Wanted,
+
+    /// A clone of candle: a culprit that moves to another candle is followed into it
+    #[arg(long, value_name = "CLONE")]
+    pub(crate) candle: Option<PathBuf>,
+
+    /// A clone of what a fork follows: a culprit that takes over a range of it is followed into it
+    #[arg(long, value_name = "CLONE")]
+    pub(crate) upstream: Option<PathBuf>,
 
     /// Run on this model instead of the scenario's own
     #[arg(short, long, value_name = "MODEL", num_args = 1..)]

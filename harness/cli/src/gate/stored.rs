@@ -25,7 +25,7 @@ pub(super) fn held(workspace: &Workspace, args: &GateArgs) -> Result<Result<Held
     let path = Path::new(upstream::LOG);
     let log = upstream::read(workspace, path)?;
     let at = match &args.subject {
-        Wanted::Revision(revision) => {
+        Wanted::Revision { revision, .. } => {
             let commit = git(
                 workspace.root(),
                 &["rev-parse", "--verify", "--end-of-options", &format!("{revision}^{{commit}}")],
@@ -64,7 +64,7 @@ pub(super) fn beside(
         show::note("git has not the commit of the base: the head is held to its records");
         return Ok(None);
     }
-    let wanted = Wanted::Revision(commit.to_owned());
+    let wanted = Wanted::revision(commit);
     let built = subject::build(workspace, &wanted, &held.origin.code.features, progress)?;
     if built.probe.is_err() {
         show::note("the base does not build any more: the head is held to its records");

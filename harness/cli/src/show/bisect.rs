@@ -6,7 +6,7 @@ use comfy_table::Cell;
 use windtunnel_ledger::integration::short;
 
 use super::{count, push, table};
-use crate::bisect::{Answer, Found, Look, Named, Searched, Sought};
+use crate::bisect::{Answer, Descent, Found, Look, Named, Searched, Sought, Whose};
 
 /// The whole search.
 pub(crate) fn bisected(searched: &Searched) -> String {
@@ -55,16 +55,19 @@ pub(crate) fn bisected(searched: &Searched) -> String {
                 let _ = writeln!(text, "  {} {subject}", short(commit));
             }
         }
-        Found::Culprit { culprit, beside_parents, reverted } => {
+        Found::Culprit { culprit, beside_parents, reverted, descents } => {
             let _ = writeln!(text, "culprit: {} {}", culprit.commit, culprit.subject);
             for look in beside_parents {
                 let _ = writeln!(text, "  {}", confirmation("beside its parent", look));
             }
             let _ = match reverted {
-                Ok(look) => {
+                Some(Ok(look)) => {
                     writeln!(text, "  {}", confirmation("the bad commit without it", look))
                 }
-                Err(reason) => writeln!(text, "  the bad commit without it: not tried, {reason}"),
+                Some(Err(reason)) => {
+                    writeln!(text, "  the bad commit without it: not tried, {reason}")
+                }
+                None => Ok(()),
             };
             let is_spread =
                 beside_parents.iter().any(|look| !matches!(look.answer, Answer::Worse(_)));
@@ -73,9 +76,25 @@ pub(crate) fn bisected(searched: &Searched) -> String {
                     "not confirmed: the change may be spread over several commits, each below its margin\n",
                 );
             }
+            descents.iter().for_each(|descent| text.push_str(&descended(descent)));
         }
     }
     text
+}
+
+/// What became of a culprit that takes over commits of another repository.
+fn descended(descent: &Descent) -> String {
+    let Descent { whose, from, to, searched } = descent;
+    let (from, to) = (short(from), short(to));
+    let (did, option) = match whose {
+        Whose::Candle => (format!("moves candle from {from} to {to}"), "--candle"),
+        Whose::Upstream => (format!("takes over {from}..{to} of its upstream"), "--upstream"),
+    };
+    match searched {
+        None => format!("it {did}: `{option} CLONE` follows it there\n"),
+        Some(Err(reason)) => format!("it {did}, where it could not be followed: {reason}\n"),
+        Some(Ok(searched)) => format!("\nit {did}; there:\n{}", bisected(searched)),
+    }
 }
 
 fn confirmation(what: &str, look: &Look) -> String {

@@ -11,7 +11,7 @@ use windtunnel_ledger::record::{Failure, Record};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
-    Artifact, Built, Code, Part, Source, build_failure, build_revision, cargo_build, copy,
+    Artifact, Built, Code, Commit, Part, Source, build_failure, build_revision, cargo_build, copy,
     create_dir, kept, lock_builds, mark,
 };
 use crate::external::{self, Adapted, Criterion};
@@ -54,8 +54,7 @@ fn of_code(
 ) -> Result<Result<(PathBuf, String), Failure>> {
     let part = Part::Bench { package: &benchmark.package, bench: &benchmark.bench };
     let features = &built.subject.features;
-    let commit = built.subject.commit.as_deref().filter(|_| built.code == Code::Commit);
-    let Some(commit) = commit else {
+    let (Some(hash), Code::Commit { candle }) = (&built.subject.commit, &built.code) else {
         let artifact = cargo_build(part, workspace.root(), None, features, progress)?;
         return match artifact {
             Ok(artifact) => keep(workspace, &artifact).map(Ok),
@@ -64,7 +63,8 @@ fn of_code(
     };
     let _lock = lock_builds(workspace)?;
     let name = benchmark.target().replace('/', "+");
-    let mark = format!("{}+{name}", mark(commit, features));
+    let commit = Commit { hash, candle: candle.as_ref() };
+    let mark = format!("{}+{name}", mark(hash, candle.as_ref(), features));
     let mark = workspace.scratch().join("revisions").join(mark);
     if let Ok(hash) = std::fs::read_to_string(&mark) {
         let stand_in = kept(workspace, &hash);

@@ -281,6 +281,53 @@ fn whatever_llama_bench_does_is_told() {
 }
 
 #[test]
+fn the_table_of_mistralrs_bench_is_recorded_and_judged() {
+    let table = |rate: &str| {
+        format!(
+            "Model: m\n│ Test                    ┆ T/s         ┆ Latency    │\n\
+             │ Prefill (16 tokens)     ┆ 90.0 ± 0.1  ┆ 177.78 ms  │\n\
+             │ Decode (10 tokens @ d16) ┆ {rate} ± 0.5 ┆ 0.10 ms/T │\n"
+        )
+    };
+    let command = "test '{prompt} {output} {depth} {iterations}' = '0 10 16 2' && cat table";
+    let sandbox = described(DECODE, &format!("[mistralrs-bench]\ncommand = \"{command}\"\n"));
+    fs::write(sandbox.path("table"), table("10000.0")).unwrap();
+    let said = run(&sandbox);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+    let samples = &measured(&sandbox)[0];
+    assert_eq!(samples.of(Metric::DecodeRate), [10_000.0], "of two repetitions it tells the mean");
+    assert_eq!(samples.of(Metric::TimePerOutputToken), [100_000.0]);
+    let build = sandbox.contents().records[0].environment.build.clone().unwrap();
+    assert_eq!(build.target, "mistralrs-bench");
+
+    let slower = "[mistralrs-bench]\ncommand = \"cat slower\"\n";
+    fs::write(sandbox.path("slower.toml"), slower).unwrap();
+    fs::write(sandbox.path("slower"), table("9000.0")).unwrap();
+    let args = ["-q", "gate", "test", "-b", "external:other.toml", "-s", "external:slower.toml"];
+    let said = sandbox.run(&[&args[..], &["-o", "gate.jsonl"]].concat());
+    assert_eq!((said.code, said.err.as_str()), (1, ""), "{}", said.out);
+
+    let told = |scenario: &str, table: &str, code: i32, told: &str| {
+        let sandbox = described(scenario, "[mistralrs-bench]\ncommand = \"cat table\"\n");
+        fs::write(sandbox.path("table"), table).unwrap();
+        let said = run(&sandbox);
+        assert_eq!((said.code, said.err.as_str()), (code, ""), "{}", said.out);
+        assert!(said.out.contains(told), "{told}: {}", said.out);
+    };
+    told(DECODE, "17 t/s\n", 5, "this is no table of `mistralrs-bench`");
+    let other = DECODE.replace("depth = [16]", "depth = [99]");
+    told(
+        &other,
+        &table("1"),
+        5,
+        "ran no test of 10 tokens behind 99 others, but: Prefill (16 tokens)",
+    );
+    told(DECODE, &table("fast"), 5, "`fast ± 0.5` is no rate");
+    let two = DECODE.replace("batch = [1]", "batch = [2]");
+    told(&two, "", 4, "mistralrs-bench runs one sequence: choose batch = 1");
+}
+
+#[test]
 fn an_external_subject_tells_no_stages() {
     let sandbox = described(DECODE, "[llama-bench]\ncommand = \"cat bench.json\"\n");
     fs::write(sandbox.path("bench.json"), tests_of([1, 1])).unwrap();

@@ -8,6 +8,7 @@ use std::process::Command;
 use windtunnel_ledger::record::{Failure, Outcome};
 
 use crate::baselines::{LOG, policy};
+use crate::forks::script::Script;
 use crate::sandbox::{Said, Sandbox};
 
 /// A probe that answers without reading its case; `@GAP` is the time between its tokens.
@@ -198,6 +199,137 @@ fn the_commit_that_made_this_workspace_slower_is_found() {
         "{}",
         said.out
     );
+}
+
+/// A repository whose probe takes the time between its tokens from candle, of which two versions lie
+/// in its registry, and beside it a clone of candle with what came between the two.
+fn on_candle() -> (Sandbox, Script) {
+    let sandbox = repository();
+    let manifest = |version: &str| {
+        format!("[package]\nname = \"candle-core\"\nversion = \"{version}\"\nedition = \"2024\"\n")
+    };
+    let code = |gap: &str| format!("pub const GAP: &str = \"{gap}\";\n");
+    let write = |path: &str, text: &str| {
+        let path = sandbox.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    for (version, gap) in [("0.1.0", "1000"), ("0.2.0", "1300")] {
+        let folder = format!("vendor/candle-core-{version}");
+        write(&format!("{folder}/Cargo.toml"), &manifest(version));
+        write(&format!("{folder}/src/lib.rs"), &code(gap));
+        write(&format!("{folder}/.cargo-checksum.json"), "{\"files\":{}}");
+    }
+    let sources =
+        "[source.crates-io]\nreplace-with = \"vendor\"\n[source.vendor]\ndirectory = \"vendor\"\n";
+    write(".cargo/config.toml", sources);
+    let probe = PROBE
+        .replace("iteration.replace(", "iteration.replace(\"@GAP\", candle_core::GAP).replace(");
+    write("harness/probe/src/main.rs", &probe);
+    let dependency = "[dependencies]\ncandle-core.workspace = true\n";
+    let package = fs::read_to_string(sandbox.path("harness/probe/Cargo.toml")).unwrap();
+    write("harness/probe/Cargo.toml", &(package + dependency));
+    write(".gitignore", "/target\n/run*\n/report*\n/candle\n");
+    depend(&sandbox, "0.1.0");
+    commit(&sandbox, "Compute with candle");
+    git(sandbox.dir.path(), &["tag", "good"]);
+
+    let clone = Script::new(&sandbox.path("candle"));
+    let file = "candle-core/src/lib.rs";
+    clone.commit("First", &[("candle-core/Cargo.toml", &manifest("0.1.0")), (file, &code("1000"))]);
+    clone.git(&["tag", "0.1.0"]);
+    clone.commit("Describe kernels", &[("README.md", "kernels\n")]);
+    clone.commit("Tidy kernels", &[(file, &code("1300"))]);
+    clone.commit("Describe more", &[("README.md", "more kernels\n")]);
+    clone.commit("Release", &[("candle-core/Cargo.toml", &manifest("0.2.0"))]);
+    clone.git(&["tag", "0.2.0"]);
+    (sandbox, clone)
+}
+
+/// Moves a repository to this version of candle.
+fn depend(sandbox: &Sandbox, version: &str) {
+    let manifest = format!(
+        "[workspace]\nresolver = \"3\"\nmembers = [\"harness/probe\"]\nexclude = [\"vendor\", \"candle\"]\n\
+         [workspace.dependencies]\ncandle-core = \"{version}\"\n"
+    );
+    fs::write(sandbox.path("Cargo.toml"), manifest).unwrap();
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(sandbox.dir.path()).args(["generate-lockfile", "--quiet"]);
+    assert!(cargo.status().unwrap().success());
+}
+
+#[test]
+fn a_revision_is_measured_beside_itself_on_another_candle() {
+    let (sandbox, clone) = on_candle();
+    let gate = |args: &[&str]| {
+        let _ = fs::remove_file(sandbox.path("run.jsonl"));
+        sandbox.run(&[&["-q", "gate", "test", "-o", "run.jsonl"], args].concat())
+    };
+    let said = gate(&["--candle", "0.2.0"]);
+    assert_eq!((said.code, said.err.as_str()), (1, ""), "{}", said.out);
+    let names = |sandbox: &Sandbox| -> Vec<String> {
+        sandbox.contents().run.subjects.into_iter().map(|subject| subject.name).collect()
+    };
+    assert_eq!(names(&sandbox)[..2], ["rev:HEAD", "rev:HEAD+candle=0.2.0"]);
+
+    let said = gate(&["--base", "rev:good", "--candle", "candle@HEAD~3"]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+    assert_eq!(names(&sandbox)[1], "rev:good+candle=candle@HEAD~3");
+    assert_eq!(gate(&["--candle", "candle@HEAD~2"]).code, 1, "the clone became slower");
+    assert_eq!(clone.git(&["status", "--porcelain"]), "", "the clone is left alone");
+
+    let said = gate(&["--candle", "0.9.9"]);
+    assert_eq!(said.code, 5, "{}", said.out);
+    for text in [said.out].into_iter().chain(
+        ["summary.md", "gate.json"].map(|file| fs::read_to_string(sandbox.path(file)).unwrap()),
+    ) {
+        assert!(text.contains("=0.9.9"), "{text}");
+    }
+    let junit = fs::read_to_string(sandbox.path("junit.xml")).unwrap();
+    let junit = roxmltree::Document::parse(&junit).unwrap();
+    let failure = junit.descendants().find(|node| node.has_tag_name("failure")).unwrap();
+    assert!(failure.text().unwrap().contains("=0.9.9"), "{failure:?}");
+    let told = |args: &[&str]| {
+        let said = gate(args);
+        assert_eq!((said.code, said.out.as_str()), (2, ""), "{args:?}");
+        said.err
+    };
+    insta::assert_snapshot!(told(&["--candle", "0.2.0", "--base", "probe:x"]), @"error: `--candle` measures a revision of this workspace beside itself: name it with `--base rev:REVISION`");
+    insta::assert_snapshot!(told(&["--candle", "elsewhere@main"]), @"error: there is no folder `elsewhere`: name a clone, or the address of a repository");
+    assert!(told(&["--candle", "0.2"]).contains("`0.2` is no whole version"));
+    assert!(told(&["--candle", "0.2.0", "-s", "."]).contains("cannot be used with"));
+    let own = fs::read_to_string(sandbox.path("Cargo.toml")).unwrap();
+    assert!(own.contains("candle-core = \"0.1.0\""), "the working tree is left alone");
+}
+
+#[test]
+fn a_culprit_that_moves_to_another_candle_is_followed_into_it() {
+    let (sandbox, clone) = on_candle();
+    fs::write(sandbox.path("notes"), "one").unwrap();
+    commit(&sandbox, "Take notes");
+    depend(&sandbox, "0.2.0");
+    commit(&sandbox, "Bump candle");
+    fs::write(sandbox.path("notes"), "two").unwrap();
+    commit(&sandbox, "Take more notes");
+    let bisect = |args: &[&str]| {
+        sandbox.run(&[&["-q", "bisect", "--good", "good", "--case", "test/fake"], args].concat())
+    };
+    let said = bisect(&[]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+    let hint = "it moves candle from 0.1.0 to 0.2.0: `--candle CLONE` follows it there\n";
+    assert!(said.out.ends_with(hint), "{}", said.out);
+
+    let said = bisect(&["--candle", "candle"]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+    let (_, there) = said.out.split_once("it moves candle from 0.1.0 to 0.2.0; there:\n").unwrap();
+    let culprit = clone.git(&["rev-parse", "HEAD~2"]);
+    assert!(there.contains(&format!("culprit: {culprit} Tidy kernels\n")), "{}", said.out);
+    assert!(there.contains("beside its parent: regressed"), "{}", said.out);
+
+    clone.git(&["tag", "--delete", "0.1.0"]);
+    let said = bisect(&["--candle", "candle"]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+    insta::assert_snapshot!(said.out.lines().last().unwrap(), @"it moves candle from 0.1.0 to 0.2.0, where it could not be followed: the clone of candle has neither a commit nor a tag `0.1.0`: fetch there, with `--tags`");
 }
 
 #[test]

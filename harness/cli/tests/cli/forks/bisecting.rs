@@ -138,6 +138,43 @@ fn a_culprit_on_which_others_build_is_confirmed_by_its_parent_alone() {
 }
 
 #[test]
+fn a_culprit_that_takes_over_a_range_of_its_upstream_is_followed_there() {
+    let (sandbox, script) = sandbox();
+    let up = Script::new(&sandbox.path("up"));
+    let toy =
+        [("build.sh", BUILD), (".gitignore", "/probe\n"), ("plants/a", "noise=0.5\nseed=1\n")];
+    let before = up.commit("Toy engine", &toy);
+    idle(&up, &["one", "two"]);
+    let slow = up.commit("Refactor decode", &[("plants/slow", "decode=9\n")]);
+    idle(&up, &["three"]);
+    let newest = up.head();
+
+    idle(&script, &["our"]);
+    let message = format!("Sync\n\nTakes over {}..{newest}.", &before[..12]);
+    script.commit(&message, &[("plants/slow", "decode=9\n"), ("src/all.rs", "all")]);
+    idle(&script, &["own"]);
+    let said = bisect(&sandbox, &["--bad", "upstream", "--case", CASE]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+    let range = format!("it takes over {}..{} of its upstream", &before[..9], &newest[..9]);
+    let hint = format!("{range}: `--upstream CLONE` follows it there\n");
+    assert!(said.out.ends_with(&hint), "{}", said.out);
+
+    let clone = sandbox.path("up").display().to_string();
+    let said = bisect(&sandbox, &["--bad", "upstream", "--case", CASE, "--upstream", &clone]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+    let (_, there) = said.out.split_once(&format!("{range}; there:\n")).unwrap();
+    assert!(there.contains(&format!("culprit: {slow} Refactor decode\n")), "{}", said.out);
+    assert!(there.contains("the bad commit without it: well"), "{}", said.out);
+
+    let clone = sandbox.path("engine").display().to_string();
+    let said = bisect(&sandbox, &["--bad", "upstream", "--case", CASE, "--upstream", &clone]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+    let told =
+        format!("{range}, where it could not be followed: `{}` is no commit of", &before[..12]);
+    assert!(said.out.contains(&told), "{}", said.out);
+}
+
+#[test]
 fn where_there_is_nothing_to_find_nothing_is_found() {
     let (sandbox, script) = sandbox();
     idle(&script, &["one", "two"]);

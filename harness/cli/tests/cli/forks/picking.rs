@@ -146,7 +146,7 @@ fn what_cannot_be_picked_is_told_before_anything_is_done() {
     );
     let err = rewritten("[probe]\npath = \"probe\"\n", "");
     assert!(
-        err.contains("write one of `[probe]`, `[openai]`, `[llama-bench]` and `[criterion]`"),
+        err.contains("write one of `[probe]`, `[openai]`, `[llama-bench]`, `[mistralrs-bench]` and `[criterion]`"),
         "{err}"
     );
     let err = rewritten("repository = \"fork\"\n", "");

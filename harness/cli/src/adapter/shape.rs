@@ -1,0 +1,75 @@
+//! The shape of what a benchmark of another engine runs: one sequence, a prompt or a decode.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use windtunnel_ledger::Metric;
+use windtunnel_ledger::case::{Case, Source, Workload};
+use windtunnel_ledger::timeline::Values;
+
+use super::{filled, quoted, shell};
+
+/// Tokens of a prompt, to generate, and in the cache before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    pub(super) prompt: u64,
+    pub(super) output: u64,
+    pub(super) depth: u64,
+}
+
+impl Shape {
+    /// What a case asks for; why that cannot be asked of `program`.
+    pub(super) fn of(case: &Case, program: &str) -> Result<Shape, String> {
+        match case.workload {
+            Workload::Prefill { prompt, batch: 1 } => {
+                Ok(Shape { prompt: prompt.0, output: 0, depth: 0 })
+            }
+            Workload::Decode { depth, output, batch: 1 } => {
+                Ok(Shape { prompt: 0, output: output.0, depth: depth.0 })
+            }
+            Workload::Prefill { .. } | Workload::Decode { .. } => {
+                Err(format!("{program} runs one sequence: choose batch = 1"))
+            }
+            _ => Err(format!(
+                "{program} does no `{}`: choose prefill or decode",
+                case.workload.name()
+            )),
+        }
+    }
+
+    /// What the line `command` writes, when it is told this shape.
+    pub(super) fn run(self, command: &str, folder: &Path, case: &Case) -> Result<String> {
+        let model = match &case.model.source {
+            Source::Folder(path) | Source::Gguf(path) => path,
+            Source::Preset(_) | Source::Hub(_) | Source::Bench(_) => &case.model.name,
+        };
+        let words = [
+            ("prompt", self.prompt.to_string()),
+            ("output", self.output.to_string()),
+            ("depth", self.depth.to_string()),
+            ("iterations", case.iterations.to_string()),
+            ("model", quoted(model)),
+        ];
+        let line = filled(command, &words);
+        let output = shell(&line, folder)
+            .stderr(std::process::Stdio::inherit())
+            .output()
+            .with_context(|| format!("cannot start `{line}`"))?;
+        ensure!(output.status.success(), "`{line}` failed ({})", output.status);
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// What it gives to have taken so many nanoseconds.
+    pub(super) fn values(self, ns: f64) -> Values {
+        let per_second = |tokens: u64| tokens as f64 * 1e9 / ns;
+        match self.output {
+            0 => [(Metric::PrefillRate, vec![per_second(self.prompt)])].into_iter().collect(),
+            output => [
+                (Metric::DecodeRate, vec![per_second(output)]),
+                (Metric::TimePerOutputToken, vec![ns / output as f64]),
+            ]
+            .into_iter()
+            .collect(),
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! One search: whose commits, what is built of each, and how it is held to another.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use windtunnel_ledger::integration::short;
+use windtunnel_ledger::metric::Metric;
+use windtunnel_ledger::policy::Policy;
+
+use super::answer::{self, Answer, Sought};
+use super::{Found, Look, Named, Searched};
+use crate::args::BisectArgs;
+use crate::candle::{Candle, Exact};
+use crate::external::{self, External};
+use crate::gate::{self, Asked};
+use crate::git::Git;
+use crate::lock::{Patience, Queue};
+use crate::plan::{self, Plan};
+use crate::progress::Progress;
+use crate::subject::{self, Built, Wanted};
+use crate::upstream::Repository;
+use crate::workspace::Workspace;
+use crate::{scenario, show};
+
+/// Whose commits are searched, and for what.
+pub(super) struct Search<'a> {
+    workspace: &'a Workspace,
+    pub(super) repository: Repository,
+    /// Where the repository is.
+    pub(super) dir: PathBuf,
+    pub(super) line: Line,
+    features: &'a [String],
+    /// The scenario of the case, and its id.
+    scenario: Vec<String>,
+    models: &'a [String],
+    case: String,
+    metric: Option<Metric>,
+    policy: Policy,
+    /// Where rounds are kept.
+    folder: PathBuf,
+    queue: Queue,
+}
+
+/// Whose commits they are, and what is built of one.
+#[derive(Clone)]
+pub(super) enum Line {
+    /// This workspace's: its probe.
+    Workspace,
+    /// Those of a fork, or of what it follows: what the fork's description says.
+    Fork(Box<Described>),
+    /// Those of candle: a commit of one of the two on each of them.
+    Candle {
+        /// Whose that commit is.
+        of: Box<Line>,
+        /// The commit.
+        commit: String,
+    },
+}
+
+/// A subject with the file that describes it.
+#[derive(Clone)]
+pub(super) struct Described {
+    pub(super) file: PathBuf,
+    pub(super) external: External,
+}
+
+/// Why a commit is looked at: each has rounds of its own.
+#[derive(Clone, Copy)]
+enum Purpose {
+    Search,
+    Parent,
+    Revert,
+}
+
+impl<'a> Search<'a> {
+    pub(super) fn new(
+        workspace: &'a Workspace,
+        args: &'a BisectArgs,
+        progress: Progress,
+    ) -> Result<Search<'a>> {
+        let (line, dir) = match &args.subject {
+            Wanted::Tree => (Line::Workspace, workspace.root().to_owned()),
+            Wanted::External { file, revision: None } => {
+                let external = External::read(file)?;
+                let dir = external.repository()?.to_owned();
+                (Line::Fork(Box::new(Described { file: file.clone(), external })), dir)
+            }
+            other => bail!("`{other}` has no commits to search: name `.` or `external:FILE.toml`"),
+        };
+        let scenario = scenario_of(workspace, &args.case)?;
+        let mut search = Search {
+            workspace,
+            repository: Repository::at(&dir)?,
+            dir,
+            line,
+            features: &args.features,
+            scenario: vec![scenario],
+            models: &args.models,
+            case: args.case.clone(),
+            metric: args.metric,
+            policy: gate::read_policy(workspace, args.policy.as_deref())?,
+            folder: PathBuf::new(),
+            queue: Queue { patience: Patience::of(args.wait), progress },
+        };
+        search.case = search.only_case()?;
+        Ok(search)
+    }
+
+    /// The same search among the commits of the clone `dir`.
+    pub(super) fn among(&self, dir: &Path, line: Line, name: &str) -> Result<Search<'_>> {
+        Ok(Search {
+            workspace: self.workspace,
+            repository: Repository::at(dir)?,
+            dir: dir.to_owned(),
+            line,
+            features: self.features,
+            scenario: self.scenario.clone(),
+            models: self.models,
+            case: self.case.clone(),
+            metric: self.metric,
+            policy: self.policy.clone(),
+            folder: self.folder.join(name),
+            queue: self.queue,
+        })
+    }
+
+    /// Searches between the two commits that are named.
+    pub(super) fn run(mut self, args: &BisectArgs) -> Result<Searched> {
+        let good = self.repository.resolve(&args.good)?;
+        let newest = self.repository.resolve(&args.bad)?;
+        ensure!(
+            good != newest && self.repository.parting(&good, &newest)? == good,
+            "`{}` is no ancestor of `{}`: name a commit that was well and came before",
+            args.good,
+            args.bad
+        );
+        self.folder = self.folder_of(&good, &newest)?;
+        self.say(&format!(
+            "rounds: {} (if interrupted: the same command again)",
+            show::path(&self.folder)
+        ));
+
+        let mut searched = self.between(&good, &newest, None)?;
+        if let Found::Culprit { culprit, descents, .. } = &mut searched.found
+            && let Answer::Worse(sought) = searched.ends.answer
+        {
+            *descents = self.descend(args, &culprit.commit, sought)?;
+        }
+        Ok(searched)
+    }
+
+    /// Searches between two commits of which the first is an ancestor of the second.
+    pub(super) fn between(
+        &self,
+        good: &str,
+        newest: &str,
+        sought: Option<Sought>,
+    ) -> Result<Searched> {
+        let ends = self.look(Purpose::Search, good, newest, sought)?;
+        let what = match self.metric {
+            Some(metric) => format!("{} of {}", metric.spec().label, self.case),
+            None => self.case.clone(),
+        };
+        let (good, mut looks) = (good.to_owned(), Vec::new());
+        let Answer::Worse(sought) = ends.answer else {
+            return Ok(Searched { what, good, ends, looks, found: Found::Nothing });
+        };
+
+        let (mut goods, mut bad) = (vec![good.clone()], newest.to_owned());
+        let suspects = loop {
+            let halves = self.repository.halves(&goods, &bad)?;
+            let unknown = |commit: &String| {
+                looks.iter().any(|look: &Look| {
+                    look.commit == *commit && matches!(look.answer, Answer::Unknown(_))
+                })
+            };
+            let next = halves.iter().find(|commit| **commit != bad && !unknown(commit)).cloned();
+            let Some(next) = next else { break halves };
+            let look = self.look(Purpose::Search, &good, &next, Some(sought))?;
+            match &look.answer {
+                Answer::Well => goods.push(next),
+                Answer::Worse(_) => bad = next,
+                Answer::Unknown(_) => (),
+            }
+            looks.push(look);
+        };
+        let found = match suspects.as_slice() {
+            [_] => self.confirmed(&good, newest, &bad, sought)?,
+            several => {
+                let (last, others): (Vec<_>, Vec<_>) =
+                    several.iter().partition(|commit| **commit == bad);
+                let named = others.into_iter().chain(last).map(|commit| self.named(commit));
+                Found::Several(named.collect::<Result<_>>()?)
+            }
+        };
+        Ok(Searched { what, good, ends, looks, found })
+    }
+
+    /// Holds a culprit to its parents, and to the newest commit without it.
+    fn confirmed(&self, good: &str, newest: &str, culprit: &str, sought: Sought) -> Result<Found> {
+        let parents = self.repository.parents(culprit)?;
+        let beside = |parent: &String| self.look(Purpose::Parent, parent, culprit, Some(sought));
+        let beside_parents = parents.iter().map(beside).collect::<Result<Vec<_>>>()?;
+        let reverted = match &self.line {
+            Line::Candle { .. } => None,
+            Line::Workspace | Line::Fork(_) => Some(match self.reverted(newest, culprit)? {
+                Ok(commit) => Ok(self.look(Purpose::Revert, good, &commit, Some(sought))?),
+                Err(reason) => Err(reason),
+            }),
+        };
+        let culprit = self.named(culprit)?;
+        Ok(Found::Culprit { culprit, beside_parents, reverted, descents: Vec::new() })
+    }
+
+    /// The newest commit without the culprit; why there is none, if it cannot be taken out.
+    ///
+    /// It belongs to no branch, and is the same commit each time.
+    fn reverted(&self, newest: &str, culprit: &str) -> Result<Result<String, String>> {
+        if self.repository.parents(culprit)?.len() != 1 {
+            return Ok(Err("a merge is not reverted".to_owned()));
+        }
+        let tree = external::trees(self.workspace, &self.dir).join("revert");
+        external::check_out(&self.dir, &tree, newest)?;
+        let who = [
+            ("GIT_AUTHOR_NAME", "windtunnel"),
+            ("GIT_AUTHOR_EMAIL", "windtunnel@localhost"),
+            ("GIT_AUTHOR_DATE", "2000-01-01T00:00:00Z"),
+            ("GIT_COMMITTER_NAME", "windtunnel"),
+            ("GIT_COMMITTER_EMAIL", "windtunnel@localhost"),
+            ("GIT_COMMITTER_DATE", "2000-01-01T00:00:00Z"),
+        ];
+        let git = who.into_iter().fold(Git::at(&tree), |git, (name, value)| git.with(name, value));
+        let answer = git.ask(&["revert", "--no-edit", culprit])?;
+        if answer.code == Some(0) {
+            return git.say(&["rev-parse", "HEAD"]).map(Ok);
+        }
+        let files = git.say(&["diff", "--name-only", "--diff-filter=U"])?;
+        let _ = git.ask(&["revert", "--abort"])?;
+        let files: Vec<&str> = files.lines().collect();
+        match files.is_empty() {
+            true => bail!("git revert: {}", answer.err.trim()),
+            false => Ok(Err(format!("later commits build on it in {}", files.join(", ")))),
+        }
+    }
+
+    /// Measures a commit beside another, or reads what was measured before.
+    fn look(
+        &self,
+        purpose: Purpose,
+        base: &str,
+        commit: &str,
+        sought: Option<Sought>,
+    ) -> Result<Look> {
+        let Named { commit, subject } = self.named(commit)?;
+        self.say(&format!("{} beside {}: {subject}", short(&commit), short(base)));
+        let look = |answer, effect| Look { commit: commit.clone(), subject, answer, effect };
+        let before = self.built(base)?;
+        if let Err(failure) = &before.probe {
+            let tail = failure.tail().unwrap_or_default();
+            bail!("{}, which is to be compared with, does not build: {tail}", short(base));
+        }
+        let head = self.built(&commit)?;
+        if head.probe.is_err() {
+            return Ok(look(Answer::Unknown("it does not build".to_owned()), String::new()));
+        }
+        let word = match purpose {
+            Purpose::Search => "",
+            Purpose::Parent => "parent-",
+            Purpose::Revert => "revert-",
+        };
+        let name = format!("{word}{}-{}", short(base), short(&commit));
+        let out = self.folder.join(name).join("run.jsonl");
+        let asked =
+            Asked { plan: self.plan()?, scenarios: &self.scenario, policy: self.policy.clone() };
+        let report = gate::beside(self.workspace, asked, (&before, &head), &out, self.queue)?;
+        let (answer, effect) = answer::of(report, self.metric, sought);
+        self.say(&format!("  {}", show::answer(&answer, &effect)));
+        Ok(look(answer, effect))
+    }
+
+    fn built(&self, commit: &str) -> Result<Built> {
+        self.queue.look()?;
+        let mut built = match &self.line {
+            Line::Workspace => self.built_here(Wanted::revision(commit))?,
+            Line::Fork(described) => self.built_of(described, commit, None)?,
+            Line::Candle { of, commit: engine } => match &**of {
+                Line::Fork(described) => {
+                    let folder = std::path::absolute(&self.dir)?;
+                    let candle = Exact::Commit { folder, commit: commit.to_owned() };
+                    self.built_of(described, engine, Some(&candle))?
+                }
+                Line::Workspace | Line::Candle { .. } => {
+                    let revision = commit.to_owned();
+                    let candle = Some(Candle::Clone { folder: self.dir.clone(), revision });
+                    self.built_here(Wanted::Revision { revision: engine.clone(), candle })?
+                }
+            },
+        };
+        built.subject.name = short(commit).to_owned();
+        Ok(built)
+    }
+
+    fn built_here(&self, wanted: Wanted) -> Result<Built> {
+        subject::build(self.workspace, &wanted, self.features, self.queue.progress)
+    }
+
+    fn built_of(
+        &self,
+        described: &Described,
+        commit: &str,
+        candle: Option<&Exact>,
+    ) -> Result<Built> {
+        let Described { file, external } = described;
+        let wanted = Wanted::External { file: file.clone(), revision: Some(commit.to_owned()) };
+        subject::built_externally(self.workspace, &wanted, external, Some(commit), candle)
+    }
+
+    /// The plan with the one case.
+    fn plan(&self) -> Result<Plan> {
+        let scenarios = scenario::load(self.workspace, &self.scenario, self.models)?;
+        let mut plan = plan::expand(
+            &scenarios,
+            std::slice::from_ref(&self.case),
+            Some(self.policy.budget.pairs),
+        );
+        // An id may begin another one.
+        if let Some(place) = plan.cases.iter().position(|p| p.case.id.as_str() == self.case) {
+            plan.cases = vec![plan.cases.swap_remove(place)];
+            plan.models = vec![plan.models.swap_remove(place)];
+        }
+        Ok(plan)
+    }
+
+    /// The id of the one case that is named.
+    fn only_case(&self) -> Result<String> {
+        let plan = self.plan()?;
+        match plan.cases.as_slice() {
+            [only] => Ok(only.case.id.to_string()),
+            [] => bail!("no case is called `{}`; `windtunnel list` shows the cases", self.case),
+            [first, ..] => bail!(
+                "`{}` is in the ids of {}, for instance `{}`: name one",
+                self.case,
+                show::count(plan.cases.len(), "case"),
+                first.case.id
+            ),
+        }
+    }
+
+    /// Where the rounds of this search are kept: the same for the same question.
+    fn folder_of(&self, good: &str, bad: &str) -> Result<PathBuf> {
+        let described = match &self.line {
+            Line::Fork(described) => std::fs::read_to_string(&described.file)
+                .with_context(|| format!("cannot read `{}`", described.file.display()))?,
+            Line::Workspace | Line::Candle { .. } => self.features.join(","),
+        };
+        let policy = self.policy.hash().to_string();
+        let question = [good, bad, &self.case, &policy, &described].join("\n");
+        let name = format!("bisect-{:016x}", xxhash_rust::xxh3::xxh3_64(question.as_bytes()));
+        Ok(self.workspace.reports().join(name))
+    }
+
+    fn named(&self, commit: &str) -> Result<Named> {
+        let subject = self.repository.subject(commit)?;
+        Ok(Named { commit: commit.to_owned(), subject })
+    }
+
+    fn say(&self, text: &str) {
+        if self.queue.progress != Progress::Quiet {
+            show::note(text);
+        }
+    }
+}
+
+/// The scenario with which the id of a case begins.
+fn scenario_of(workspace: &Workspace, case: &str) -> Result<String> {
+    let parts: Vec<&str> = case.split('/').collect();
+    let names = (1..=parts.len()).rev().map(|count| parts[..count].join("/"));
+    let is_there = |name: &String| {
+        !name.is_empty() && workspace.scenarios().join(format!("{name}.toml")).is_file()
+    };
+    names.into_iter().find(is_there).with_context(|| {
+        format!(
+            "`{case}` begins with no scenario; `windtunnel list` shows cases as they are called"
+        )
+    })
+}

@@ -1,0 +1,309 @@
+//! Another candle: the same engine on another version of the library that it computes with.
+//!
+//! What a checkout says of candle is written anew before it is built, so that nothing else changes:
+//! the lock file keeps all other versions.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::{Context, Result, ensure};
+use toml::{Table, Value};
+
+use crate::external::{check_out, shell, trees};
+use crate::git::git;
+use crate::upstream::Repository;
+use crate::workspace::Workspace;
+
+/// The crate that all others of candle build on.
+const CORE: &str = "candle-core";
+/// What the crates of candle are called, each the folder of a clone as well.
+const CRATES: &str = "candle-";
+
+/// A candle that takes the place of a revision's own, as it is typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Candle {
+    /// A version of the registry: `0.11.0`.
+    Version(String),
+    /// A revision of a clone: `FOLDER@REVISION`.
+    Clone {
+        /// The folder.
+        folder: PathBuf,
+        /// The revision; left out, `HEAD`.
+        revision: String,
+    },
+}
+
+impl FromStr for Candle {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_version = text.starts_with(|first: char| first.is_ascii_digit())
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || ".-+".contains(c));
+        if is_version {
+            return match text.split('.').count() {
+                3.. => Ok(Candle::Version(text.to_owned())),
+                _ => Err(format!("`{text}` is no whole version: write it as `0.11.0`")),
+            };
+        }
+        let (folder, revision) = text.rsplit_once('@').unwrap_or((text, "HEAD"));
+        match folder.is_empty() || revision.is_empty() {
+            true => Err("a candle is a version (`0.11.0`) or a revision of a clone \
+                         (`FOLDER@REVISION`)"
+                .to_owned()),
+            false => Ok(Candle::Clone { folder: folder.into(), revision: revision.to_owned() }),
+        }
+    }
+}
+
+impl std::fmt::Display for Candle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Candle::Version(version) => f.write_str(version),
+            Candle::Clone { folder, revision } => write!(f, "{}@{revision}", folder.display()),
+        }
+    }
+}
+
+/// A candle that is known to the commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Exact {
+    /// A version of the registry.
+    Version(String),
+    /// A commit of a clone.
+    Commit {
+        /// The clone.
+        folder: PathBuf,
+        /// The whole hash.
+        commit: String,
+    },
+}
+
+impl Candle {
+    /// It, with the commit at which its revision is.
+    pub(crate) fn exact(&self) -> Result<Exact> {
+        match self {
+            Candle::Version(version) => Ok(Exact::Version(version.clone())),
+            Candle::Clone { folder, revision } => {
+                let commit = Repository::at(folder)?.resolve(revision)?;
+                let folder = std::path::absolute(folder)?;
+                Ok(Exact::Commit { folder, commit })
+            }
+        }
+    }
+}
+
+impl Exact {
+    /// What tells builds on it from others, as part of a file's name.
+    pub(crate) fn mark(&self) -> String {
+        match self {
+            Exact::Version(version) => format!("candle-{version}"),
+            Exact::Commit { commit, .. } => format!("candle-{commit}"),
+        }
+    }
+
+    /// Its commit, if it is one.
+    pub(crate) fn commit(&self) -> Option<&str> {
+        match self {
+            Exact::Version(_) => None,
+            Exact::Commit { commit, .. } => Some(commit),
+        }
+    }
+
+    /// Has the checkout `tree` build on it; why that cannot be, if it cannot.
+    pub(crate) fn put_into(
+        &self,
+        workspace: &Workspace,
+        tree: &Path,
+    ) -> Result<Result<(), String>> {
+        let clone = match self {
+            Exact::Version(_) => None,
+            Exact::Commit { folder, commit } => {
+                let clone = trees(workspace, folder).join("candle");
+                check_out(folder, &clone, commit)?;
+                Some(clone)
+            }
+        };
+        let mut named = 0;
+        for file in git(tree, &["ls-files", "--", ":(glob)**/Cargo.toml"])?.lines() {
+            let path = tree.join(file);
+            let text = std::fs::read_to_string(&path)
+                .with_context(|| format!("cannot read `{}`", path.display()))?;
+            let mut manifest: Table =
+                toml::from_str(&text).with_context(|| format!("cannot read `{file}`"))?;
+            let mut wanting = None;
+            for (name, dependency) in dependencies(&mut manifest) {
+                match self.written(&name, clone.as_deref()) {
+                    Some(source) => *dependency = on(dependency, source),
+                    None => wanting = Some(name),
+                }
+                named += 1;
+            }
+            if let Some(name) = wanting {
+                return Ok(Err(format!("`{file}` needs `{name}`, which this candle has not")));
+            }
+            let text =
+                toml::to_string(&manifest).with_context(|| format!("cannot write `{file}`"))?;
+            std::fs::write(&path, text)
+                .with_context(|| format!("cannot write `{}`", path.display()))?;
+        }
+        if named == 0 {
+            return Ok(Err("no manifest of it names a crate of candle".to_owned()));
+        }
+        // Only what the manifests no longer allow is resolved anew.
+        shell("exec \"${CARGO:-cargo}\" update --workspace --quiet", tree)
+    }
+
+    /// What a manifest says to have the crate `name` of this candle; none if it has no such crate.
+    fn written(&self, name: &str, clone: Option<&Path>) -> Option<(&'static str, String)> {
+        match (self, clone) {
+            (Exact::Version(version), _) => Some(("version", format!("={version}"))),
+            (Exact::Commit { .. }, clone) => {
+                let folder = clone?.join(name);
+                let there = folder.join("Cargo.toml").is_file();
+                there.then(|| ("path", folder.display().to_string()))
+            }
+        }
+    }
+}
+
+/// The dependencies of a manifest that are crates of candle, by the names that those have
+/// themselves. What a member inherits from its workspace is found there.
+fn dependencies(manifest: &mut Table) -> Vec<(String, &mut Value)> {
+    let mut found = Vec::new();
+    for (key, value) in manifest.iter_mut() {
+        let Value::Table(table) = value else { continue };
+        match key.as_str() {
+            "dependencies" | "dev-dependencies" | "build-dependencies" => {
+                found.extend(table.iter_mut().filter_map(of_candle));
+            }
+            // Below them: `[workspace.dependencies]`, `[target.'cfg(…)'.dependencies]`.
+            "workspace" => found.extend(dependencies(table)),
+            "target" => {
+                let tables = table.iter_mut().filter_map(|(_, value)| match value {
+                    Value::Table(table) => Some(table),
+                    _ => None,
+                });
+                found.extend(tables.flat_map(dependencies));
+            }
+            _ => (),
+        }
+    }
+    found
+}
+
+/// A dependency with the name of its crate, if that is one of candle.
+fn of_candle<'a>((key, value): (&String, &'a mut Value)) -> Option<(String, &'a mut Value)> {
+    let renamed = value.get("package").and_then(Value::as_str).map(str::to_owned);
+    let inherits = value.get("workspace").is_some();
+    let name = renamed.unwrap_or_else(|| key.clone());
+    (name.starts_with(CRATES) && !inherits).then_some((name, value))
+}
+
+/// A dependency that comes from another place; what it says besides stays.
+fn on(dependency: &Value, (key, place): (&str, String)) -> Value {
+    const PLACES: [&str; 7] = ["version", "path", "git", "rev", "branch", "tag", "registry"];
+    let mut table = dependency.as_table().cloned().unwrap_or_default();
+    table.retain(|key, _| !PLACES.contains(&key));
+    table.insert(key.to_owned(), Value::String(place));
+    Value::Table(table)
+}
+
+/// Which candle a lock file names: the hash of a commit where it comes from git, and else the
+/// version; none if it names none.
+pub(crate) fn locked(lock: &str) -> Option<String> {
+    let lock: Table = toml::from_str(lock).ok()?;
+    let packages = lock.get("package")?.as_array()?;
+    let of = |name| packages.iter().find(|package| package.get("name") == Some(&Value::from(name)));
+    let core = of(CORE)?;
+    let source = core.get("source").and_then(Value::as_str).unwrap_or_default();
+    match source.strip_prefix("git+").and_then(|source| source.rsplit_once('#')) {
+        Some((_, commit)) => Some(commit.to_owned()),
+        None => core.get("version")?.as_str().map(str::to_owned),
+    }
+}
+
+/// The commit of a clone that a lock file means by `named`: a hash, or a version that is a tag there.
+pub(crate) fn commit_of(clone: &Repository, named: &str) -> Result<String> {
+    let ways = [named.to_owned(), format!("v{named}"), format!("{CORE}-{named}")];
+    let found = ways.iter().find_map(|revision| clone.resolve(revision).ok());
+    ensure!(
+        found.is_some(),
+        "the clone of candle has neither a commit nor a tag `{named}`: fetch there, with `--tags`"
+    );
+    found.context("it is there")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_candle_is_a_version_or_a_revision_of_a_clone() {
+        for text in ["0.11.0", "0.12.0-alpha.1", "../candle@main", "/a b/candle@0123abc"] {
+            assert_eq!(text.parse::<Candle>().unwrap().to_string(), text);
+        }
+        assert_eq!("../candle".parse::<Candle>().unwrap().to_string(), "../candle@HEAD");
+        let error = |text: &str| text.parse::<Candle>().unwrap_err();
+        assert_eq!(error("0.11"), "`0.11` is no whole version: write it as `0.11.0`");
+        for text in ["", "@main", "candle@"] {
+            assert!(error(text).starts_with("a candle is a version"), "{text}");
+        }
+    }
+
+    #[test]
+    fn all_places_of_a_manifest_that_name_candle_are_written_anew_and_nothing_else() {
+        let mut manifest: Table = toml::from_str(
+            r#"
+            [workspace.dependencies]
+            candle-core = { version = "0.11.1", default-features = false }
+            candle-nn = "0.11.1"
+            half = "2"
+            [dependencies]
+            candle-core.workspace = true
+            renamed = { package = "candle-kernels", git = "https://x", rev = "1", optional = true }
+            [target.'cfg(unix)'.dev-dependencies]
+            candle-flash-attn = { path = "../flash" }
+            [features]
+            candle-like = []
+            "#,
+        )
+        .unwrap();
+        let exact = Exact::Version("0.12.0".to_owned());
+        for (name, dependency) in dependencies(&mut manifest) {
+            *dependency = on(dependency, exact.written(&name, None).unwrap());
+        }
+        let expected: Table = toml::from_str(
+            r#"
+            [workspace.dependencies]
+            candle-core = { version = "=0.12.0", default-features = false }
+            candle-nn = { version = "=0.12.0" }
+            half = "2"
+            [dependencies]
+            candle-core.workspace = true
+            renamed = { package = "candle-kernels", version = "=0.12.0", optional = true }
+            [target.'cfg(unix)'.dev-dependencies]
+            candle-flash-attn = { version = "=0.12.0" }
+            [features]
+            candle-like = []
+            "#,
+        )
+        .unwrap();
+        assert_eq!(manifest, expected);
+    }
+
+    #[test]
+    fn a_lock_file_names_a_commit_or_a_version() {
+        let lock = |source: &str| {
+            format!(
+                "version = 4\n[[package]]\nname = \"candle-core\"\nversion = \"0.11.1\"\n{source}"
+            )
+        };
+        let registry = "source = \"registry+https://github.com/rust-lang/crates.io-index\"\n";
+        assert_eq!(locked(&lock(registry)).unwrap(), "0.11.1");
+        assert_eq!(
+            locked(&lock("source = \"git+https://x/candle.git?rev=1#0123\"\n")).unwrap(),
+            "0123"
+        );
+        assert_eq!(locked("version = 4\n"), None);
+    }
+}
