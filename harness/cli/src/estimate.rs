@@ -26,6 +26,8 @@ pub(crate) struct Estimate {
     pub(crate) time: Option<Nanos>,
     /// Weights and KV pool; none if nothing is known of the model.
     pub(crate) memory: Option<Bytes>,
+    /// What this machine lacks for it: it will be skipped, and needs nothing.
+    pub(crate) lacks: Option<&'static str>,
 }
 
 /// How long the rounds of each case took before, on this machine, the newest run first.
@@ -42,8 +44,24 @@ const LEAST_DEADLINE: Nanos = Nanos(30_000_000_000);
 
 /// What one round of each case of a plan is expected to need on this machine.
 pub(crate) fn of_plan(workspace: &Workspace, plan: &Plan) -> Vec<Estimate> {
-    let past = Past::of(workspace);
-    plan.cases.iter().zip(&plan.models).map(|(p, model)| past.estimate(&p.case, model)).collect()
+    let (machine, _) = watch::machine(machine::read());
+    let past = Past::read(&workspace.reports(), &machine.key());
+    let of = |case: &Case, model| match case.placement.devices.names_gpu() {
+        true if machine.gpus.is_empty() => {
+            Estimate { time: Some(Nanos(0)), memory: Some(Bytes(0)), lacks: Some("needs a GPU") }
+        }
+        _ => past.estimate(case, model),
+    };
+    plan.cases.iter().zip(&plan.models).map(|(p, model)| of(&p.case, model)).collect()
+}
+
+/// How long it takes to measure so many pairs of each case of a plan, with their control rounds; none
+/// if nothing is known of one of them.
+pub(crate) fn of_pairs(workspace: &Workspace, plan: &Plan, pairs: u64) -> Option<Nanos> {
+    let rounds = 2 * pairs + pairs.div_ceil(2);
+    let times = of_plan(workspace, plan).into_iter().map(|estimate| estimate.time);
+    let all = times.map(|time| time.map(|time| time.0)).sum::<Option<u64>>()?;
+    Some(Nanos(all.saturating_mul(rounds)))
 }
 
 /// Gives every case of a plan that has a history here no longer than that history suggests: what
@@ -110,6 +128,7 @@ impl Past {
         Estimate {
             time: before.or_else(|| guess(case, model, size?)),
             memory: size.map(|(weights, kv)| Bytes(weights.0.saturating_add(kv.0))),
+            lacks: None,
         }
     }
 }
@@ -308,6 +327,6 @@ mod tests {
         let case = case(Source::Folder("no such folder".into()));
         let model = KnownModel { model: case.model.clone(), parameters: 0, kv_width: 0, stored: 0 };
         let estimate = Past::default().estimate(&case, &model);
-        assert_eq!(estimate, Estimate { time: None, memory: None });
+        assert_eq!(estimate, Estimate { time: None, memory: None, lacks: None });
     }
 }

@@ -71,6 +71,11 @@ fn begin(workspace: &Workspace, args: &GateArgs, queue: Queue) -> Result<Option<
         return Ok(None);
     }
     let wanted = head(args)?;
+    if queue.progress != Progress::Quiet
+        && let Some(warning) = too_long(workspace, &plan, &policy)
+    {
+        show::note(&warning);
+    }
     queue.look()?;
     hub::fetch(&mut plan, queue.progress)?;
     let progress = queue.progress;
@@ -106,6 +111,19 @@ fn begin(workspace: &Workspace, args: &GateArgs, queue: Queue) -> Result<Option<
         queue,
     };
     session::open(workspace, setup).map(Some)
+}
+
+/// Says that the budget ends before anything can be decided, if it does by what is known now.
+fn too_long(workspace: &Workspace, plan: &Plan, policy: &Policy) -> Option<String> {
+    let first = *planned_looks(policy.budget.pairs as usize).first()? as u64;
+    let time = estimate::of_pairs(workspace, plan, first)?;
+    let minutes = policy.budget.minutes;
+    (time.seconds() > 60.0 * f64::from(minutes)).then(|| {
+        format!(
+            "the first look takes {first} pairs of rounds of each case, about {time} here, and the budget is {minutes} min: \
+             what is not reached stays inconclusive; `--quick`, `--filter` or `--shard` ask for less"
+        )
+    })
 }
 
 /// What is judged: what is named, or the base on another candle.

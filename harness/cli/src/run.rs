@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use windtunnel_ledger::case::{Case, CaseId};
 use windtunnel_ledger::conditions::Rules;
+use windtunnel_ledger::energy;
 use windtunnel_ledger::environment::{Environment, Machine};
 use windtunnel_ledger::gate::{self, Terms};
 use windtunnel_ledger::metric::Metric;
@@ -226,6 +227,10 @@ impl<'a> Place<'a> {
             Some(trace) => conditions.with(trace),
             None => conditions,
         };
+        let mut outcome = left.outcome;
+        if let (Outcome::Measured(samples), Some(trace)) = (&mut outcome, &left.trace) {
+            energy::add(trace, case, samples);
+        }
         let place = roof::place(case);
         let roof = place.and_then(|it| self.roofs.get(&(due.subject, it.to_owned())).copied());
         let conditions = Conditions { roof, ..conditions };
@@ -236,7 +241,7 @@ impl<'a> Place<'a> {
             subject: built.subject.clone(),
             case: case.clone(),
             environment: Environment { machine: self.machine.clone(), build: left.build },
-            outcome: judged(left.outcome, &conditions, case, self.rules),
+            outcome: judged(outcome, &conditions, case, self.rules),
             conditions,
             command,
             trace: left.trace,

@@ -100,8 +100,8 @@ pub(crate) fn plan(
         table.add_row([
             Cell::new(&planned.case.id),
             right(rounds),
-            right(about(whole)),
-            right(about(estimate.memory)),
+            right(estimate.lacks.map_or_else(|| about(whole), str::to_owned)),
+            right(estimate.lacks.map_or_else(|| about(estimate.memory), |_| "–".to_owned())),
         ]);
     }
     let mut text = String::new();

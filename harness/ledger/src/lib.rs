@@ -35,6 +35,7 @@ pub mod compare;
 pub mod conditions;
 pub mod counter;
 pub mod course;
+pub mod energy;
 pub mod environment;
 pub mod fidelity;
 pub mod gate;

@@ -120,6 +120,9 @@ pub enum Metric {
     WeightBytes,
     /// Bytes of the KV pool that the engine reserved.
     KvBytes,
+    /// Energy that the GPUs of a round drew for each token: of a decode while it decodes, and of what
+    /// answers whole requests for each token of the answers; of a prefill for each token of the prompt.
+    EnergyPerToken,
     /// Most bytes that were allocated at once on GPUs, by the count of their driver: weights, KV pool,
     /// and what steps take beside them; not what driver and libraries take for themselves.
     DeviceBytes,
@@ -172,6 +175,8 @@ pub enum Unit {
     Count,
     /// Floating-point operations.
     Operations,
+    /// Energy.
+    Joules,
     /// Information, in units of log₂ e bits.
     Nats,
     /// A number that counts nothing and is no part of anything.
@@ -198,6 +203,8 @@ impl Unit {
             Unit::Share => format!("{} %", three_digits(value * 100.0)),
             Unit::Ratio => three_digits(value),
             Unit::Operations => operations(value),
+            Unit::Joules if value.abs() < 1.0 => format!("{} mJ", three_digits(value * 1e3)),
+            Unit::Joules => format!("{} J", three_digits(value)),
             Unit::Count if value.fract() == 0.0 => format!("{value:.0}"),
             Unit::Count => three_digits(value),
             Unit::Nats if value == 0.0 => "0 nat".to_owned(),
@@ -246,6 +253,8 @@ pub enum Class {
     Fidelity,
     /// How fast a part of the engine is by itself.
     Bench,
+    /// What it takes of the power that somebody pays for.
+    Energy,
 }
 
 impl Class {
@@ -258,7 +267,8 @@ impl Class {
             | Class::Load
             | Class::Serving
             | Class::Idle
-            | Class::Bench => true,
+            | Class::Bench
+            | Class::Energy => true,
             Class::Memory | Class::ResidentMemory | Class::Account | Class::Fidelity => false,
         }
     }
@@ -277,6 +287,7 @@ impl fmt::Display for Class {
             Class::Idle => "idle",
             Class::Fidelity => "fidelity",
             Class::Bench => "bench",
+            Class::Energy => "energy",
         })
     }
 }
@@ -292,7 +303,7 @@ pub enum Tails {
 
 impl Metric {
     /// Every metric, in the order in which tables show them.
-    pub const ALL: [Metric; 47] = [
+    pub const ALL: [Metric; 48] = [
         Metric::SystemRate,
         Metric::RequestRate,
         Metric::Goodput,
@@ -340,6 +351,7 @@ impl Metric {
         Metric::WeightBytes,
         Metric::KvBytes,
         Metric::DeviceBytes,
+        Metric::EnergyPerToken,
     ];
 
     /// What there is to know of this metric.
@@ -467,6 +479,9 @@ impl Metric {
             Metric::DeviceBytes => {
                 ("device-bytes", "GPU memory", Unit::Bytes, Lower, Class::Memory, 0.0)
             }
+            Metric::EnergyPerToken => {
+                ("energy-per-token", "energy a token", Unit::Joules, Lower, Class::Energy, 2.0)
+            }
         };
         let tails = match self {
             Metric::InterToken
@@ -579,6 +594,8 @@ mod tests {
         assert_eq!(Metric::TokenFlops.show(12.0), "12.0 FLOP");
         assert_eq!(Metric::ElementRate.show(2_340_000.0), "2.34 Melem/s");
         assert_eq!(Metric::ByteRate.show(3e9), "2.79 GiB/s");
+        assert_eq!(Metric::EnergyPerToken.show(0.12345), "123 mJ");
+        assert_eq!(Metric::EnergyPerToken.show(2.5), "2.50 J");
         assert!(Metric::RssGrowth.worsening(-100.0, 100.0) > 0.0);
         assert!(Metric::RssGrowth.worsening(100.0, -100.0) < 0.0);
     }

@@ -76,8 +76,11 @@ pub struct Margins {
     pub fidelity: Terms,
     /// How fast a part of the engine is by itself. A policy from before there were benches says
     /// nothing of them.
-    #[serde(default = "Terms::of_benches", skip_serializing_if = "Terms::are_of_benches")]
+    #[serde(default = "Terms::of_extras", skip_serializing_if = "Terms::are_of_extras")]
     pub bench: Terms,
+    /// What it takes of the power that somebody pays for. Likewise.
+    #[serde(default = "Terms::of_extras", skip_serializing_if = "Terms::are_of_extras")]
+    pub energy: Terms,
 }
 
 /// What holds for a class of metrics.
@@ -157,15 +160,15 @@ impl Policy {
 }
 
 impl Terms {
-    /// Those of benches where nobody says another thing: what a part loses is told, and a merge is
-    /// stopped by what the whole loses.
-    fn of_benches() -> Terms {
+    /// Those of benches and of energy where nobody says another thing: they are told, and a merge is
+    /// stopped by the speed of the whole.
+    fn of_extras() -> Terms {
         let margin = Margin::new(0.05, 0.0).expect("5 % is a share");
         Terms { margin, weight: Weight::Warns }
     }
 
-    fn are_of_benches(&self) -> bool {
-        *self == Terms::of_benches()
+    fn are_of_extras(&self) -> bool {
+        *self == Terms::of_extras()
     }
 }
 
@@ -182,6 +185,7 @@ impl Margins {
             Class::Idle => self.idle,
             Class::Fidelity => self.fidelity,
             Class::Bench => self.bench,
+            Class::Energy => self.energy,
         }
     }
 }

@@ -202,6 +202,8 @@ fn columns(case: &Case, rows: &[(&Case, &Summary)]) -> Vec<Series> {
     // Only where there are several devices.
     let moved = [Metric::Transfers, Metric::TransferBytes].map(Series::median);
     let memory = [Metric::PeakRss].map(Series::median);
+    // Only where GPUs tell what they draw.
+    let energy = [Metric::EnergyPerToken].map(Series::median);
     let chosen: Vec<Series> = match case.workload {
         Workload::Load => {
             let once = [Metric::LoadTime, Metric::PeakRss, Metric::WeightBytes, Metric::KvBytes];
@@ -224,7 +226,7 @@ fn columns(case: &Case, rows: &[(&Case, &Summary)]) -> Vec<Series> {
         }
         _ => {
             let metrics = case.workload.metrics().iter().copied();
-            metrics.map(Series::median).chain(moved).chain(memory).collect()
+            metrics.map(Series::median).chain(energy).chain(moved).chain(memory).collect()
         }
     };
     let occurs = |series: &Series| {

@@ -90,6 +90,7 @@ impl Gpus for Nvml {
             (Gauge::MemoryClock, number(device.clock_info(Clock::Memory))),
             (Gauge::Utilisation, number(device.utilization_rates().map(|rates| rates.gpu))),
             (Gauge::Power, number(device.power_usage())),
+            (Gauge::Energy, device.total_energy_consumption().map(|energy| energy as i64)),
             (Gauge::Temperature, number(device.temperature(TemperatureSensor::Gpu))),
             (Gauge::Throttle, device.current_throttle_reasons().map(|r| r.bits() as i64)),
         ];

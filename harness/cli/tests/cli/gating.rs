@@ -50,6 +50,28 @@ fn unchanged_code_passes_and_everything_is_written_down() {
 }
 
 #[test]
+fn a_budget_that_ends_before_the_first_look_is_told_before_anything_is_measured() {
+    let warning = "the first look takes 6 pairs of rounds of each case, about ";
+    let gate = |scenario: &str| {
+        let sandbox = Sandbox::with(scenario);
+        let probe = sandbox.plant("a-probe", "noise=0.5 seed=1");
+        let args = ["gate", "test", "--base", &probe, "--subject", &probe, "--out", "run.jsonl"];
+        sandbox.run(&args).err
+    };
+    // By what is known of the model; a probe that only pretends is sooner done.
+    let large = SCENARIO.replace("tiny-qwen3", "mistral-7b").replace("[8]", "[256]");
+    let err = gate(&large);
+    assert!(err.starts_with(warning) && err.contains("the budget is 60 min"), "{err}");
+    assert!(!gate(SCENARIO).contains(warning));
+    let nowhere = large.replace("matrix = {", "matrix = { device-map = [\"cuda:7\"],");
+    let has_gpu = std::path::Path::new("/proc/driver/nvidia/version").exists();
+    assert!(
+        has_gpu || !gate(&nowhere).contains(warning),
+        "what a machine cannot run takes no time"
+    );
+}
+
+#[test]
 fn a_slow_down_in_decode_is_regressed_there_and_nowhere_else() {
     let (sandbox, said) = gate("noise=0.5 seed=2 decode=6", &[]);
     assert_eq!(said.code, 1, "{}{}", said.out, said.err);

@@ -36,6 +36,12 @@ impl DeviceMap {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether it names a GPU.
+    #[must_use]
+    pub fn names_gpu(&self) -> bool {
+        self.0.contains("cuda")
+    }
 }
 
 impl Default for DeviceMap {

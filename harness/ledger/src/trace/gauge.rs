@@ -40,6 +40,8 @@ pub enum Gauge {
     Utilisation,
     /// Power that is drawn, in milliwatts.
     Power,
+    /// Energy that was drawn since the driver was loaded, in millijoules.
+    Energy,
     /// In degrees Celsius.
     Temperature,
     /// Why clocks are lower than they could be: a bit for each [`Throttle`].
@@ -87,6 +89,7 @@ impl Gauge {
             Gauge::MemoryClock => "memory clock",
             Gauge::Utilisation => "utilisation",
             Gauge::Power => "power",
+            Gauge::Energy => "energy",
             Gauge::Temperature => "temperature",
             Gauge::Throttle => "throttled by",
             Gauge::Foreign => "other processes",
@@ -108,9 +111,11 @@ impl Gauge {
             | Gauge::Temperature
             | Gauge::Foreign => Merge::Peak,
             Gauge::CpuClock | Gauge::SmClock | Gauge::MemoryClock => Merge::Dip,
-            Gauge::CpuTime | Gauge::Switches | Gauge::MinorFaults | Gauge::MajorFaults => {
-                Merge::Last
-            }
+            Gauge::CpuTime
+            | Gauge::Switches
+            | Gauge::MinorFaults
+            | Gauge::MajorFaults
+            | Gauge::Energy => Merge::Last,
             Gauge::Throttle => Merge::Union,
         }
     }
@@ -127,6 +132,7 @@ impl Gauge {
             Gauge::CpuClock | Gauge::SmClock | Gauge::MemoryClock => format!("{value} MHz"),
             Gauge::Utilisation => format!("{value} %"),
             Gauge::Power => format!("{:.0} W", value as f64 / 1000.0),
+            Gauge::Energy => format!("{:.0} J", value as f64 / 1000.0),
             Gauge::Temperature => format!("{value} °C"),
             Gauge::Throttle => {
                 let names: Vec<&str> = Throttle::of(value).map(Throttle::name).collect();

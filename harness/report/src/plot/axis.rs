@@ -87,6 +87,7 @@ fn step(unit: Unit) -> f64 {
         | Unit::Share
         | Unit::Ratio
         | Unit::Operations
+        | Unit::Joules
         | Unit::Count
         | Unit::Nats
         | Unit::Number => 1000.0,
@@ -118,6 +119,7 @@ fn logarithmic_ticks(unit: Unit, range: &Range<f64>, most: usize) -> Vec<f64> {
         | Unit::Share
         | Unit::Ratio
         | Unit::Operations
+        | Unit::Joules
         | Unit::Count
         | Unit::Nats
         | Unit::Number => (10.0, &[&[1.0, 2.0, 5.0], &[1.0, 3.0]]),

@@ -1,0 +1,185 @@
+//! Energy of GPUs for each token, from the counter that a watcher reads and from what the round was
+//! doing meanwhile.
+//!
+//! The counter is that of the driver (NVML: millijoules since it was loaded), which moves on every 20
+//! to 100 ms, and is read every 40 ms. Between two readings it is taken to grow evenly; of less than
+//! [`LEAST`] nothing is said.
+
+use crate::case::{Case, Workload};
+use crate::metric::Metric;
+use crate::record::{Iteration, IterationKind, Samples};
+use crate::timeline::Values;
+use crate::trace::{Gauge, Mark, Phase, Trace, Track};
+use crate::unit::Nanos;
+
+/// The shortest time of which the energy is told: ten readings of a slow counter.
+pub const LEAST: Nanos = Nanos(1_000_000_000);
+
+/// Adds to each timed iteration what the GPUs drew for each of its tokens, where that is known.
+pub fn add(trace: &Trace, case: &Case, samples: &mut Samples) {
+    for (index, iteration) in (0..).zip(&mut samples.iterations) {
+        if let Some(joules) = of_token(trace, case, index, iteration) {
+            iteration.values.insert(Metric::EnergyPerToken, vec![joules]);
+        }
+    }
+}
+
+/// Joules for each token of an iteration.
+fn of_token(trace: &Trace, case: &Case, index: u32, iteration: &Iteration) -> Option<f64> {
+    if iteration.kind == IterationKind::WarmUp {
+        return None;
+    }
+    let count = |metric| iteration.values.get(&metric).map_or(0, Vec::len);
+    let answered = |values: &Values| {
+        let len = |metric| values.get(&metric).map_or(0, Vec::len);
+        len(Metric::TimeToFirstToken) + len(Metric::InterToken)
+    };
+    let begin = Begin::Iteration(index);
+    let (begin, tokens) = match case.workload {
+        Workload::Decode { .. } => (Begin::Decode(index), count(Metric::InterToken) as f64),
+        Workload::Prefill { prompt, batch } => (begin, prompt.0 as f64 * f64::from(batch)),
+        Workload::Generate { .. } | Workload::Serve { .. } => {
+            (begin, answered(&iteration.values) as f64)
+        }
+        _ => return None,
+    };
+    let (from, to) = span(&trace.marks, begin)?;
+    (tokens > 0.0 && to.since(from) >= LEAST).then_some(())?;
+    let gpus = trace.gpus().filter(|gpu| is_used(gpu));
+    let energies: Option<Vec<f64>> = gpus.map(|gpu| Some(at(gpu, to)? - at(gpu, from)?)).collect();
+    let millijoules: f64 = energies.filter(|energies| !energies.is_empty())?.iter().sum();
+    Some(millijoules / 1e3 / tokens)
+}
+
+/// Where the time begins of which energy is asked.
+#[derive(Clone, Copy)]
+enum Begin {
+    /// With the iteration.
+    Iteration(u32),
+    /// With the decode within it.
+    Decode(u32),
+}
+
+/// From that moment to the end of its iteration.
+fn span(marks: &[Mark], begin: Begin) -> Option<(Nanos, Nanos)> {
+    let (Begin::Iteration(index) | Begin::Decode(index)) = begin;
+    let place = marks.iter().position(|mark| mark.phase == Phase::Iteration(index))?;
+    let after = &marks[place + 1..];
+    let end =
+        after.iter().position(|mark| !matches!(mark.phase, Phase::Prefill | Phase::Decode))?;
+    let from = match begin {
+        Begin::Iteration(_) => marks[place],
+        Begin::Decode(_) => *after[..end].iter().find(|mark| mark.phase == Phase::Decode)?,
+    };
+    Some((from.at, after[end].at))
+}
+
+/// Whether the round used a GPU: where the driver does not tell of its memory, it is taken to.
+fn is_used(gpu: &Track) -> bool {
+    gpu.highest(Gauge::ProcessUsed).is_none_or(|most| most > 0)
+}
+
+/// What the counter showed at a moment, in millijoules; none outside of what was read.
+fn at(gpu: &Track, moment: Nanos) -> Option<f64> {
+    let moment = moment.0 as f64 / 1e6;
+    let points = || gpu.points(Gauge::Energy).map(|(at, value)| (at as f64, value as f64));
+    let before = points().take_while(|(at, _)| *at <= moment).last()?;
+    let after = points().find(|(at, _)| *at >= moment)?;
+    let length = after.0 - before.0;
+    let share = if length > 0.0 { (moment - before.0) / length } else { 0.0 };
+    Some(before.1 + share * (after.1 - before.1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::tests::case;
+    use crate::record::tests::record;
+    use crate::record::{Digest, Outcome};
+    use crate::trace::{Look, Recorder, Watched};
+    use crate::unit::Tokens;
+
+    const MS: u64 = 1_000_000;
+
+    /// Five seconds of a GPU that draws 200 W, and 500 W from the third second on.
+    fn gpu(used: i64) -> Track {
+        let mut recorder = Recorder::new(Watched::Gpu("a".into()), Nanos(40 * MS));
+        for at in (0..=5_000).step_by(40) {
+            let energy = 7_000_000 + 200 * at + 300 * (at - 3_000).max(0);
+            let look: Look = vec![(Gauge::Energy, Ok(energy)), (Gauge::ProcessUsed, Ok(used))];
+            recorder.look(Nanos(at as u64 * MS), look);
+        }
+        recorder.finish()
+    }
+
+    fn trace(tracks: Vec<Track>) -> Trace {
+        let marks = [
+            (0, Phase::Load),
+            (500, Phase::WarmUp(0)),
+            (1_010, Phase::Iteration(1)),
+            (1_010, Phase::Prefill),
+            (3_010, Phase::Decode),
+            (4_610, Phase::Iteration(2)),
+            (4_700, Phase::Done),
+        ];
+        let marks = marks.map(|(at, phase)| Mark { at: Nanos(at * MS), phase });
+        Trace { origin: Nanos(0), cost: Nanos(0), marks: marks.to_vec(), tracks }
+    }
+
+    fn iteration(kind: IterationKind) -> Iteration {
+        let values =
+            [(Metric::TimeToFirstToken, vec![1.0; 2]), (Metric::InterToken, vec![1.0; 98])];
+        Iteration { kind, digest: Digest::of_outputs([]), values: values.into_iter().collect() }
+    }
+
+    /// What the iteration 1 of `workload` drew for a token.
+    fn of(workload: Workload, trace: &Trace) -> Option<f64> {
+        let case = Case { workload, ..case("a") };
+        of_token(trace, &case, 1, &iteration(IterationKind::Timed))
+    }
+
+    const DECODE: Workload = Workload::Decode { depth: Tokens(9), output: Tokens(50), batch: 2 };
+
+    #[test]
+    fn energy_is_that_of_the_tokens_that_a_workload_is_about() {
+        let trace = trace(vec![gpu(1)]);
+        let near = |found: Option<f64>, expected: f64| {
+            assert!((found.unwrap() - expected).abs() < 1e-9, "{found:?} {expected}");
+        };
+        // From 3.01 s to 4.61 s, 500 W.
+        near(of(DECODE, &trace), 800.0 / 98.0);
+        // From 1.01 s to 4.61 s.
+        let all = 1.99 * 200.0 + 1.61 * 500.0;
+        let prompt = Tokens(9);
+        let output = Tokens(50);
+        near(of(Workload::Generate { prompt, output, batch: 2 }, &trace), all / 100.0);
+        near(of(Workload::Prefill { prompt, batch: 2 }, &trace), all / 18.0);
+        assert_eq!(of(Workload::Load, &trace), None);
+    }
+
+    #[test]
+    fn only_gpus_that_the_round_used_count_and_those_that_tell_nothing_leave_it_open() {
+        let one = of(DECODE, &trace(vec![gpu(1)])).unwrap();
+        assert_eq!(of(DECODE, &trace(vec![gpu(1), gpu(0)])), Some(one));
+        assert_eq!(of(DECODE, &trace(vec![gpu(1), gpu(1)])), Some(2.0 * one));
+        let mut silent = gpu(1);
+        silent.gauges.remove(&Gauge::Energy);
+        assert_eq!(of(DECODE, &trace(vec![gpu(1), silent])), None);
+        assert_eq!(of(DECODE, &trace(Vec::new())), None);
+    }
+
+    #[test]
+    fn of_what_does_not_count_or_is_too_short_nothing_is_said() {
+        let trace = trace(vec![gpu(1)]);
+        let case = Case { workload: DECODE, ..case("a") };
+        let of = |index, kind| of_token(&trace, &case, index, &iteration(kind));
+        assert!(of(1, IterationKind::Timed).is_some());
+        assert_eq!(of(1, IterationKind::WarmUp), None);
+        assert_eq!(of(2, IterationKind::Timed), None, "90 ms");
+        assert_eq!(of(3, IterationKind::Timed), None, "it was not told");
+        let Outcome::Measured(mut samples) = record(".", "a", 1, &[]).outcome else { panic!() };
+        samples.iterations = vec![iteration(IterationKind::Timed); 2];
+        add(&trace, &case, &mut samples);
+        assert_eq!(samples.of(Metric::EnergyPerToken).len(), 1);
+    }
+}
