@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use windtunnel_ledger::case::CaseId;
 use windtunnel_ledger::gate::{Report, Terms, report};
 use windtunnel_ledger::judge::interleaved::planned_looks;
@@ -12,12 +12,13 @@ use windtunnel_ledger::store::{self, Contents};
 use windtunnel_ledger::verdict::Verdict;
 
 use crate::args::{Base, GateArgs, Service};
+use crate::candle::Candle;
 use crate::lock::{Patience, Queue};
 use crate::plan::{self, Plan};
 use crate::progress::Progress;
 use crate::runs::write_report;
 use crate::session::{self, Session, Setup};
-use crate::subject::{self, Built, Wanted};
+use crate::subject::{self, Built, ON, Wanted};
 use crate::workspace::Workspace;
 use crate::{baseline, calibrate, estimate, exit, hub, run, scenario, show};
 
@@ -70,7 +71,7 @@ fn begin(workspace: &Workspace, args: &GateArgs, queue: Queue) -> Result<Option<
         ));
         return Ok(None);
     }
-    let wanted = head(args)?;
+    is_possible(args)?;
     if queue.progress != Progress::Quiet
         && let Some(warning) = too_long(workspace, &plan, &policy)
     {
@@ -94,14 +95,17 @@ fn begin(workspace: &Workspace, args: &GateArgs, queue: Queue) -> Result<Option<
             match stored::beside(workspace, args, &held, progress)? {
                 Some(base) => base,
                 None => {
-                    let head = subject::build(workspace, &wanted, &args.features, progress)?;
+                    let head = subject::build(workspace, &args.subject, &args.features, progress)?;
                     let begun = stored::begin(workspace, args, plan, head, terms, held, queue);
                     return begun.map(Some);
                 }
             }
         }
     };
-    let head = subject::build(workspace, &wanted, &args.features, progress)?;
+    let head = match &args.candle {
+        Some(candle) => on_candle(workspace, args, &base, candle, progress)?,
+        None => subject::build(workspace, &args.subject, &args.features, progress)?,
+    };
     let setup = Setup {
         plan,
         built: arms(base, head),
@@ -126,17 +130,29 @@ fn too_long(workspace: &Workspace, plan: &Plan, policy: &Policy) -> Option<Strin
     })
 }
 
-/// What is judged: what is named, or the base on another candle.
-fn head(args: &GateArgs) -> Result<Wanted> {
-    let Some(candle) = &args.candle else { return Ok(args.subject.clone()) };
-    match &args.base {
-        Base::Subject(Wanted::Revision { revision, candle: None }) => {
-            Ok(Wanted::Revision { revision: revision.clone(), candle: Some(candle.clone()) })
-        }
-        _ => bail!(
-            "`--candle` measures a revision of this workspace beside itself: name it with `--base rev:REVISION`"
-        ),
-    }
+/// Whether what is asked of candle can be.
+fn is_possible(args: &GateArgs) -> Result<()> {
+    let of_revision = matches!(&args.base, Base::Subject(Wanted::Revision { candle: None, .. }));
+    ensure!(
+        args.candle.is_none() || of_revision,
+        "`--candle` measures a revision of this workspace beside itself: name it with `--base rev:REVISION`"
+    );
+    Ok(())
+}
+
+/// The base's own commit on another candle, which stays the same when its branch moves on meanwhile.
+fn on_candle(
+    workspace: &Workspace,
+    args: &GateArgs,
+    base: &Built,
+    candle: &Candle,
+    progress: Progress,
+) -> Result<Built> {
+    let commit = base.subject.commit.clone().context("a revision has a commit")?;
+    let wanted = Wanted::Revision { revision: commit, candle: Some(candle.clone()) };
+    let mut head = subject::build(workspace, &wanted, &args.features, progress)?;
+    head.subject.name = format!("{}{ON}{candle}", base.subject.name);
+    Ok(head)
 }
 
 /// What two builds are asked.

@@ -96,7 +96,7 @@ impl Built {
 }
 
 /// What parts a revision from the candle that it is built on.
-const ON: &str = "+candle=";
+pub(crate) const ON: &str = "+candle=";
 
 impl Wanted {
     /// A revision as it is.
@@ -562,7 +562,7 @@ fn cargo_build(
     let stderr = stderr.join().unwrap_or_default();
     match executable {
         Some(artifact) if status.success() => Ok(Ok(artifact)),
-        _ => Ok(Err(Failure::Build { tail: last_lines(&(errors + &stderr)) })),
+        _ => Ok(Err(Failure::Build { tail: last_lines(&(errors + &complaints(&stderr))) })),
     }
 }
 
@@ -587,6 +587,25 @@ fn crates_of(package: &str, dir: &Path) -> Option<usize> {
     let text = String::from_utf8_lossy(&output.stdout);
     let crates: BTreeSet<&str> = text.lines().map(|line| line.trim_end_matches(" (*)")).collect();
     Some(crates.len())
+}
+
+/// What cargo says but for how far it is, which hides what went wrong.
+fn complaints(stderr: &str) -> String {
+    const PROGRESS: [&str; 8] = [
+        "Adding",
+        "Blocking",
+        "Compiling",
+        "Downloaded",
+        "Downloading",
+        "Locking",
+        "Updating",
+        "Fresh",
+    ];
+    let is_progress = |line: &&str| {
+        PROGRESS.iter().any(|word| line.trim_start().starts_with(&format!("{word} ")))
+    };
+    let lines = stderr.lines().filter(|line| !is_progress(line));
+    lines.map(|line| format!("{line}\n")).collect()
 }
 
 fn last_lines(text: &str) -> String {
@@ -620,6 +639,13 @@ mod tests {
         for text in ["", "HEAD", "rev:", "probe:", "external:", "commit:x"] {
             assert!(text.parse::<Wanted>().unwrap_err().contains("`rev:REVISION`"));
         }
+    }
+
+    #[test]
+    fn of_a_build_that_failed_its_progress_is_left_out() {
+        let said =
+            "   Compiling a v0.1.0\n error: could not compile `a`\n  Downloading crates ...\n";
+        assert_eq!(complaints(said), " error: could not compile `a`\n");
     }
 
     #[test]

@@ -37,8 +37,11 @@ pub(crate) fn verdicts_of(report: &Report, ink: Ink) -> String {
     let mut text = String::new();
     let mut cases: Vec<&CaseReport> = report.cases.iter().collect();
     cases.sort_by_key(|case| case.verdict);
+    let mut told = BTreeSet::new();
     for case in cases {
-        text.push_str(&of_case(case, ink));
+        // A build that fails, fails for all cases alike.
+        let tail = case.tail.as_deref().filter(|tail| told.insert(*tail));
+        text.push_str(&of_case(case, tail, ink));
     }
     let counts = Verdict::ALL.into_iter().filter_map(|verdict| {
         let rows = report.cases.iter().flat_map(|case| &case.rows);
@@ -59,13 +62,13 @@ pub(crate) fn verdicts_of(report: &Report, ink: Ink) -> String {
     text
 }
 
-fn of_case(case: &CaseReport, ink: Ink) -> String {
+fn of_case(case: &CaseReport, tail: Option<&str>, ink: Ink) -> String {
     let verdict = ink.verdict(case.verdict, &case.verdict.to_string());
     let mut text = format!("\n{}: {verdict}\n", case.case);
     for reason in &case.reasons {
         let _ = writeln!(text, "  {reason}");
     }
-    for line in case.tail.iter().flat_map(|tail| tail.lines()) {
+    for line in tail.iter().flat_map(|tail| tail.lines()) {
         let _ = writeln!(text, "  | {line}");
     }
     let mut rows: Vec<&Row> = case.rows.iter().collect();

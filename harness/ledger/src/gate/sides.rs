@@ -94,6 +94,10 @@ impl Sides<'_> {
 
     /// What differs between the sides and forbids nothing.
     pub(super) fn differences(&self) -> Vec<String> {
+        // Of what was not built or never started nothing is known, and nothing differs.
+        if self.head.iter().all(|record| record.environment.build.is_none()) {
+            return Vec::new();
+        }
         let (_, soft) = differences(&self.base, &self.head);
         let soft = soft.iter().filter(|difference| !is_hard_here(difference));
         soft.map(Difference::to_string).collect()
