@@ -23,8 +23,8 @@ pub(super) struct Recordings {
     recorded: HashMap<StepShape, Recorded>,
     /// The passes so far.
     passes: u64,
-    /// Why nothing is recorded any more.
-    refusal: Option<String>,
+    /// Whether a step could not be recorded: then none is tried any more.
+    refused: bool,
 }
 
 /// A step that was recorded.
@@ -55,7 +55,7 @@ pub(super) struct Passed {
 impl Recordings {
     /// Whether a model that has refused to be recorded was seen.
     pub(super) const fn are_refused(&self) -> bool {
-        self.refusal.is_some()
+        self.refused
     }
 
     /// Does what `forward` does of `batch`, of which a device has what is `there`: by replaying it if a
@@ -129,7 +129,7 @@ impl Recordings {
             }
             (Some(done), Err(refusal)) => {
                 tracing::debug!(%refusal, "decodes are launched kernel by kernel");
-                self.refusal = Some(refusal.to_string());
+                self.refused = true;
                 done
             }
             (None, Err(error)) => return Err(error),

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::precision::Enough;
+use crate::switch::Switch;
 use crate::unit::{Nanos, Tokens};
 
 mod against;
@@ -55,11 +56,11 @@ pub struct Case {
     /// Most tokens that the engine computes in one step: longer prompts are split into chunks.
     pub step_tokens: Tokens,
     /// Whether requests share the blocks of prompts that begin alike.
-    #[serde(default, skip_serializing_if = "PrefixCache::is_off")]
-    pub prefix_cache: PrefixCache,
+    #[serde(default = "off", skip_serializing_if = "is_off")]
+    pub prefix_cache: Switch,
     /// Whether the launches of decodes are recorded on a GPU and replayed.
-    #[serde(default, skip_serializing_if = "CudaGraphs::are_on")]
-    pub cuda_graphs: CudaGraphs,
+    #[serde(default = "on", skip_serializing_if = "is_on")]
+    pub cuda_graphs: Switch,
     /// Size of the KV pool, in per cent of what all sequences need that run at once; never less than
     /// one of them needs.
     #[serde(default = "whole", skip_serializing_if = "is_whole")]
@@ -104,86 +105,22 @@ pub enum Source {
     Bench(Benchmark),
 }
 
-/// Whether requests share the blocks of prompts that begin alike.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum PrefixCache {
-    /// Each computes all of its prompt.
-    #[default]
-    Off,
-    /// They do.
-    On,
+/// For serde: what records did not say before there was a choice.
+const fn off() -> Switch {
+    Switch::Off
 }
 
-impl PrefixCache {
-    /// For serde: what records did not say before there was a choice.
-    const fn is_off(&self) -> bool {
-        matches!(self, PrefixCache::Off)
-    }
+const fn is_off(switch: &Switch) -> bool {
+    matches!(switch, Switch::Off)
 }
 
-impl fmt::Display for PrefixCache {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            PrefixCache::Off => "off",
-            PrefixCache::On => "on",
-        })
-    }
+/// Likewise.
+const fn on() -> Switch {
+    Switch::On
 }
 
-impl FromStr for PrefixCache {
-    type Err = NotOneOf;
-
-    fn from_str(text: &str) -> Result<Self, NotOneOf> {
-        match text {
-            "off" => Ok(PrefixCache::Off),
-            "on" => Ok(PrefixCache::On),
-            _ => Err(NotOneOf { found: text.to_owned(), expected: "off, on" }),
-        }
-    }
-}
-
-/// Whether the launches of decodes are recorded on a GPU and replayed. On a CPU it means nothing.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum CudaGraphs {
-    /// Those of a step that is like an earlier one are asked for in one go.
-    #[default]
-    On,
-    /// Each kernel is launched for itself.
-    Off,
-}
-
-impl CudaGraphs {
-    /// For serde: what records did not say before there was a choice.
-    const fn are_on(&self) -> bool {
-        matches!(self, CudaGraphs::On)
-    }
-}
-
-impl fmt::Display for CudaGraphs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            CudaGraphs::On => "on",
-            CudaGraphs::Off => "off",
-        })
-    }
-}
-
-impl FromStr for CudaGraphs {
-    type Err = NotOneOf;
-
-    fn from_str(text: &str) -> Result<Self, NotOneOf> {
-        match text {
-            "on" => Ok(CudaGraphs::On),
-            "off" => Ok(CudaGraphs::Off),
-            _ => Err(NotOneOf { found: text.to_owned(), expected: "on, off" }),
-        }
-    }
+const fn is_on(switch: &Switch) -> bool {
+    matches!(switch, Switch::On)
 }
 
 /// A KV pool that holds all sequences, as a share of itself.
@@ -391,7 +328,7 @@ impl Case {
         if !placement.is_default() {
             json.extend(serde_json::to_vec(placement).expect("a placement is plain data"));
         }
-        if !cuda_graphs.are_on() {
+        if !is_on(cuda_graphs) {
             json.extend_from_slice(b"cuda-graphs=off");
         }
         if !enough.is_counted() {
@@ -502,8 +439,8 @@ pub(crate) mod tests {
             placement: Placement::default(),
             attention: "auto".into(),
             step_tokens: Tokens(512),
-            prefix_cache: PrefixCache::Off,
-            cuda_graphs: CudaGraphs::On,
+            prefix_cache: Switch::Off,
+            cuda_graphs: Switch::On,
             kv_share: WHOLE,
             warmup: 1,
             iterations: NonZeroU32::new(3).unwrap(),
@@ -542,8 +479,8 @@ pub(crate) mod tests {
             |case| case.placement.topology.text = "0: { device: cpu }".into(),
             |case| case.attention = "naive".into(),
             |case| case.step_tokens = Tokens(64),
-            |case| case.prefix_cache = PrefixCache::On,
-            |case| case.cuda_graphs = CudaGraphs::Off,
+            |case| case.prefix_cache = Switch::On,
+            |case| case.cuda_graphs = Switch::Off,
             |case| case.kv_share = NonZeroU32::MIN,
             |case| case.warmup = 0,
             |case| case.iterations = NonZeroU32::MIN,

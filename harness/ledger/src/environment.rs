@@ -12,7 +12,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use gpu::{ClockLimits, Gpu};
-pub use machine::{Cache, CacheKind, CpuQuota, Machine, Switch};
+pub use machine::{Cache, CacheKind, CpuQuota, Machine};
 
 /// Where a round ran.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -246,6 +246,7 @@ fn builds(base: Option<&Build>, head: Option<&Build>, differences: &mut Differen
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::switch::Switch;
     use crate::unit::Bytes;
 
     pub(crate) fn environment() -> Environment {

@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use windtunnel_engine::{Engine, PrefixCache};
 use windtunnel_ledger::case::{self, Case, CaseId, KvLayout, Model, Placement, Source, Workload};
 use windtunnel_ledger::precision::Enough;
-use windtunnel_ledger::{Metric, Nanos, Tokens, stats};
+use windtunnel_ledger::{Metric, Nanos, Switch, Tokens, stats};
 use windtunnel_probe::clock::Clock;
 use windtunnel_probe::drive::request;
 use windtunnel_probe::measure;
@@ -40,8 +40,8 @@ fn decode() -> Case {
         placement: Placement::default(),
         attention: "auto".into(),
         step_tokens: Tokens(512),
-        prefix_cache: case::PrefixCache::Off,
-        cuda_graphs: case::CudaGraphs::On,
+        prefix_cache: Switch::Off,
+        cuda_graphs: Switch::On,
         kv_share: NonZeroU32::new(100).expect("100 is not 0"),
         warmup: 0,
         iterations: NonZeroU32::MIN,

@@ -11,9 +11,8 @@ use std::ops::Range;
 
 use serde::Deserialize;
 use toml::Spanned;
-use windtunnel_ledger::case::{
-    Against, Arrival, CudaGraphs, DeviceMap, Dtype, KvLayout, Lengths, PrefixCache, Quant,
-};
+use windtunnel_ledger::Switch;
+use windtunnel_ledger::case::{Against, Arrival, DeviceMap, Dtype, KvLayout, Lengths, Quant};
 
 use super::ScenarioError;
 use super::text::SourceText;
@@ -87,8 +86,8 @@ axes! {
     "topology"     topology: String           => CACHED;
     "attention"    attention: String          => ALL;
     "step-tokens"  step_tokens: NonZeroU32    => ALL;
-    "prefix-cache" prefix_cache: Typed<PrefixCache> => &["serve", "soak"];
-    "cuda-graphs"  cuda_graphs: Typed<CudaGraphs> => CACHED;
+    "prefix-cache" prefix_cache: Typed<Switch> => &["serve", "soak"];
+    "cuda-graphs"  cuda_graphs: Typed<Switch> => CACHED;
     "kv-share"     kv_share: NonZeroU32       => &["serve", "soak"];
     "arrival"      arrival: Typed<Arrival>    => &["serve"];
     "shared"       shared: Typed<PerCent>     => &["serve", "soak"];

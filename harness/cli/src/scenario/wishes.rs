@@ -1,6 +1,7 @@
 //! Wishes that cannot come true, found before hours are spent on them.
 
-use windtunnel_ledger::case::{Arrival, KvLayout, PrefixCache, Workload};
+use windtunnel_ledger::Switch;
+use windtunnel_ledger::case::{Arrival, KvLayout, Workload};
 use windtunnel_ledger::unit::{Nanos, Tokens};
 
 use super::{Point, Scenario};
@@ -16,7 +17,7 @@ pub(super) fn impossible(
 ) -> Option<(&'static [&'static str], String)> {
     let deadline = scenario.deadline;
     let workload = (scenario.kind.at)(point, &scenario.bounds);
-    if point.prefix_cache.0 == PrefixCache::On && point.kv == KvLayout::Contiguous {
+    if point.prefix_cache.0 == Switch::On && point.kv == KvLayout::Contiguous {
         let message =
             "a `prefix-cache` that is `on` needs blocks to share, and a `contiguous` `kv` \
                        has none: choose a `paged` one"

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::gpu::{self, Gpu};
+use crate::switch::Switch;
 use crate::unit::Bytes;
 
 /// The machine that a round ran on. What could not be read is an empty string or list, zero or
@@ -64,16 +65,6 @@ pub struct Machine {
     /// Why its GPUs could not be asked although it has a driver for them.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub gpus_hidden: String,
-}
-
-/// Whether something is on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Switch {
-    /// It is.
-    On,
-    /// It is not.
-    Off,
 }
 
 /// One cache of a processor.
@@ -185,15 +176,6 @@ fn slug(text: &str) -> String {
         .map(str::to_ascii_lowercase)
         .collect();
     if words.is_empty() { "unknown".into() } else { words.join("-") }
-}
-
-impl fmt::Display for Switch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Switch::On => "on",
-            Switch::Off => "off",
-        })
-    }
 }
 
 /// As in `L1d 32.0 KiB`, or `L3 32.0 MiB for 16`.
