@@ -81,6 +81,11 @@ pub(crate) enum Command {
     Bisect(BisectArgs),
     /// Plant regressions that really happened in the engine, and show which guard catches which
     Museum(MuseumArgs),
+    /// Run another command of this program while the clocks of all GPUs stand still
+    HoldClocks(HoldClocksArgs),
+    /// Hold the clocks of all GPUs until stdin ends
+    #[command(hide = true)]
+    KeepClocks(KeepClocksArgs),
     /// Stand in for the probe of an external subject
     #[command(hide = true)]
     Adapt(AdaptArgs),
@@ -509,6 +514,39 @@ pub(crate) struct AdaptArgs {
     /// Tell the names of the benchmarks of this bench instead
     #[arg(long, value_name = "PACKAGE/BENCH")]
     pub(crate) benchmarks: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+  windtunnel hold-clocks 1500 gate gate/cuda --features cuda,flash-attn
+
+The clocks are set before the command begins, seen to be what was asked for, and left to the driver again \
+when it has ended, is stopped or killed. Whoever may not change clocks is told so, and nothing is run. \
+Choose a clock that the GPU holds when it is warm.
+
+Exit codes: those of the command; 2 if the clocks could not be set or given back.")]
+pub(crate) struct HoldClocksArgs {
+    /// At how many MHz the multiprocessors are to run
+    pub(crate) mhz: u32,
+
+    /// The command: `run …`, `gate …`
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
+    pub(crate) command: Vec<std::ffi::OsString>,
+
+    /// Wait for another measuring run on this machine instead of refusing: for so long, or without end
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true)]
+    pub(crate) wait: Option<Option<Patience>>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeepClocksArgs {
+    /// At how many MHz the multiprocessors are to run
+    pub(crate) mhz: u32,
 }
 
 #[derive(Debug, Args)]

@@ -11,6 +11,7 @@ mod benchmarks;
 mod bisect;
 mod calibrate;
 mod candle;
+mod clocks;
 mod compare;
 mod conditions;
 mod doctor;
@@ -109,6 +110,11 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Command::History(args) => history::history(&workspace, &args, voice),
         Command::Museum(args) => museum::museum(&workspace, &args, Progress::choose(voice)),
         Command::Bisect(args) => bisect::bisect(&workspace, &args, Progress::choose(voice)),
+        Command::HoldClocks(args) => {
+            let (patience, progress) = (Patience::of(args.wait), Progress::choose(voice));
+            clocks::hold(&args, Queue { patience, progress })
+        }
+        Command::KeepClocks(args) => clocks::keep(&args),
         Command::Adapt(args) => adapter::adapt(&args),
         Command::Upstream(args) => upstream::upstream(&workspace, &args, Progress::choose(voice)),
     }

@@ -21,6 +21,7 @@ use windtunnel_ledger::Nanos;
 use windtunnel_ledger::environment::Machine;
 use windtunnel_ledger::trace::{Mark, Recorder, Trace, Watched};
 
+use crate::clocks::Clocks;
 use crate::machine::Root;
 pub(crate) use gpus::Gpus;
 use gpus::Users;
@@ -31,6 +32,9 @@ const INTERVAL: Duration = Duration::from_millis(40);
 /// Looks for one at what is dear to read, and changes slowly.
 const SLOW_EVERY: u64 = 8;
 
+/// The variable that says at how many MHz the clocks of all GPUs are held.
+pub(crate) const HELD: &str = "WINDTUNNEL_HELD_CLOCKS";
+
 /// A thread that watches.
 pub(crate) struct Watcher {
     stop: Sender<()>,
@@ -40,9 +44,22 @@ pub(crate) struct Watcher {
 /// The machine with its GPUs, and whoever answers for them.
 pub(crate) fn machine(machine: Machine) -> (Machine, Option<Arc<dyn Gpus>>) {
     match nvml::open(&Root::here()) {
-        Ok(Some(nvml)) => (Machine { gpus: nvml.devices(), ..machine }, Some(Arc::new(nvml))),
+        Ok(Some(nvml)) => {
+            let held = std::env::var_os(HELD).and_then(|mhz| mhz.to_str()?.parse().ok());
+            let mut gpus = nvml.devices();
+            gpus.iter_mut().for_each(|gpu| gpu.sm_clock.held = held);
+            (Machine { gpus, ..machine }, Some(Arc::new(nvml)))
+        }
         Ok(None) => (machine, None),
         Err(gpus_hidden) => (Machine { gpus_hidden, ..machine }, None),
+    }
+}
+
+/// The clocks of this machine's GPUs; why they cannot be changed, if they cannot.
+pub(crate) fn clocks(root: &Root) -> Result<Box<dyn Clocks>, String> {
+    match nvml::open(root)? {
+        Some(nvml) => Ok(Box::new(nvml)),
+        None => Err("this machine has no driver of NVIDIA, and so no GPU with clocks".to_owned()),
     }
 }
 

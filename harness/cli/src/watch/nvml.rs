@@ -8,13 +8,14 @@ use std::ffi::OsStr;
 use nvml_wrapper::Device;
 use nvml_wrapper::Nvml as Library;
 use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
-use nvml_wrapper::enums::device::UsedGpuMemory;
+use nvml_wrapper::enums::device::{GpuLockedClocksSetting, UsedGpuMemory};
 use nvml_wrapper::error::NvmlError;
-use windtunnel_ledger::Bytes;
-use windtunnel_ledger::environment::{ClockLimits, Gpu, Switch};
+use windtunnel_ledger::environment::{ClockLimits, Gpu};
 use windtunnel_ledger::trace::{Gauge, Look};
+use windtunnel_ledger::{Bytes, Switch};
 
 use super::gpus::{Gpus, User};
+use crate::clocks::Clocks;
 use crate::machine::Root;
 
 /// The name under which drivers install it; the one without a number comes with toolkits only.
@@ -121,6 +122,32 @@ impl Gpus for Nvml {
     }
 }
 
+impl Clocks for Nvml {
+    fn count(&self) -> u32 {
+        self.devices
+    }
+
+    fn lock(&self, device: u32, mhz: u32) -> Result<(), String> {
+        let mut device = self.device(device as usize)?;
+        let setting = GpuLockedClocksSetting::Numeric { min_clock_mhz: mhz, max_clock_mhz: mhz };
+        device.set_gpu_locked_clocks(setting).map_err(|error| match error {
+            NvmlError::NoPermission => {
+                "only root may change its clocks: run this with sudo".to_owned()
+            }
+            error => format!("its clocks cannot be held at {mhz} MHz: {error}"),
+        })
+    }
+
+    fn now(&self, device: u32) -> Result<u32, String> {
+        self.device(device as usize)?.clock_info(Clock::SM).map_err(|error| error.to_string())
+    }
+
+    fn reset(&self, device: u32) -> Result<(), String> {
+        let mut device = self.device(device as usize)?;
+        device.reset_gpu_locked_clocks().map_err(|error| error.to_string())
+    }
+}
+
 /// All that does not change while it runs.
 fn describe(device: &Device<'_>, common: Gpu) -> Gpu {
     let switch = |on: bool| if on { Switch::On } else { Switch::Off };
@@ -128,6 +155,7 @@ fn describe(device: &Device<'_>, common: Gpu) -> Gpu {
         default: device.default_applications_clock(clock).ok(),
         max: device.max_clock_info(clock).ok(),
         application: device.applications_clock(clock).ok(),
+        held: None,
     };
     Gpu {
         name: device.name().unwrap_or_default(),

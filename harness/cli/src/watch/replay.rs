@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Deserialize;
-use windtunnel_ledger::Nanos;
 use windtunnel_ledger::conditions::{Conditions, Rules};
-use windtunnel_ledger::environment::{Gpu, Switch};
+use windtunnel_ledger::environment::Gpu;
 use windtunnel_ledger::policy::Policy;
 use windtunnel_ledger::trace::{Gauge, Look, Throttle, Trace};
+use windtunnel_ledger::{Nanos, Switch};
 
 use super::Watch;
 use super::gpus::{Gpus, User};

@@ -5,6 +5,17 @@ use std::process::Command;
 use crate::sandbox::{FAKE_PROBE, Said, Sandbox, redacted};
 
 #[test]
+fn clocks_of_no_gpu_are_not_held_and_nothing_is_run() {
+    if std::path::Path::new("/proc/driver/nvidia/version").exists() {
+        return;
+    }
+    let sandbox = Sandbox::new(&["fine"]);
+    let said = sandbox.run(&["-q", "hold-clocks", "1500", "run", "test/fake"]);
+    assert_eq!((said.code, said.out.as_str()), (2, ""));
+    insta::assert_snapshot!(said.err, @"error: no clock was changed: this machine has no driver of NVIDIA, and so no GPU with clocks");
+}
+
+#[test]
 fn mistakes_are_answered_with_what_to_do() {
     let sandbox = Sandbox::new(&["fine"]);
     sandbox.measure();

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::machine::Switch;
+use crate::switch::Switch;
 use crate::unit::Bytes;
 
 /// One GPU. What NVML does not tell of it is an empty string, zero or none, and is never equal to
@@ -58,6 +58,9 @@ pub struct ClockLimits {
     /// What it was told to run applications at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub application: Option<u32>,
+    /// What it is held at, busy or not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<u32>,
 }
 
 impl Gpu {
@@ -70,8 +73,11 @@ impl Gpu {
 }
 
 impl std::fmt::Display for ClockLimits {
-    /// As in `1980 of 1980 MHz`: what applications run at, of the highest.
+    /// As in `1980 of 1980 MHz`: what applications run at, of the highest; `held at 1500 MHz`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(held) = self.held {
+            return write!(f, "held at {held} MHz");
+        }
         match (self.application.or(self.default), self.max) {
             (Some(now), Some(max)) => write!(f, "{now} of {max} MHz"),
             (None, Some(max)) => write!(f, "up to {max} MHz"),
@@ -104,8 +110,12 @@ pub(crate) mod tests {
             memory: Bytes(85_520_809_984),
             driver: "580.95.05".into(),
             cuda: "13.0".into(),
-            sm_clock: ClockLimits { default: Some(1980), max: Some(1980), application: None },
-            memory_clock: ClockLimits { default: None, max: Some(2619), application: None },
+            sm_clock: ClockLimits {
+                default: Some(1980),
+                max: Some(1980),
+                ..ClockLimits::default()
+            },
+            memory_clock: ClockLimits { max: Some(2619), ..ClockLimits::default() },
             power_limit: Some(700_000),
             persistence: Some(Switch::On),
             mig: Some(Switch::Off),
@@ -120,6 +130,8 @@ pub(crate) mod tests {
         assert_eq!(slug("NVIDIA GeForce RTX 4090"), "rtx-4090");
         assert_eq!(slug("?"), "gpu");
         assert_eq!(gpu().sm_clock.to_string(), "1980 of 1980 MHz");
+        let held = ClockLimits { held: Some(1500), ..gpu().sm_clock };
+        assert_eq!(held.to_string(), "held at 1500 MHz");
     }
 
     #[test]

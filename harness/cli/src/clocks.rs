@@ -1,0 +1,266 @@
+//! `windtunnel hold-clocks`: runs another command of this program while the clocks of all GPUs stand
+//! still, and gives them back whatever ends it.
+//!
+//! A keeper, which is a process of its own, sets the clocks and sees that they are what was asked for.
+//! It holds them until the pipe from the command's parent ends, which it does however that parent
+//! ends, and then resets them. It belongs to another group of processes and ignores the signals that
+//! end programs, so that whoever stops the run does not stop the keeper.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use crate::args::{HoldClocksArgs, KeepClocksArgs};
+use crate::exit;
+use crate::lock::Queue;
+use crate::machine::Root;
+use crate::watch::{self, HELD};
+
+/// What a keeper says as soon as the clocks stand still.
+const READY: &str = "ready";
+/// How long clocks may take to become what was asked for.
+const SETTLE: Duration = Duration::from_secs(5);
+/// By how much a clock may miss what was asked for, in MHz: GPUs step by 15.
+const NEAR: u32 = 15;
+
+/// The clocks of the GPUs of a machine, as far as they can be changed.
+pub(crate) trait Clocks {
+    /// How many GPUs there are.
+    fn count(&self) -> u32;
+
+    /// Has the multiprocessors of one of them run at so many MHz, busy or not.
+    fn lock(&self, device: u32, mhz: u32) -> Result<(), String>;
+
+    /// At how many MHz they run now.
+    fn now(&self, device: u32) -> Result<u32, String>;
+
+    /// Leaves its clocks to the driver again.
+    fn reset(&self, device: u32) -> Result<(), String>;
+}
+
+/// Runs a command of this program while clocks are held, and ends as it does.
+pub(crate) fn hold(args: &HoldClocksArgs, queue: Queue) -> Result<u8> {
+    // Another run would be measured at clocks that nobody asked for.
+    queue.look()?;
+    let exe = std::env::current_exe().context("cannot tell where this program lies")?;
+    let keeper = Keeper::start(&exe, args.mhz)?;
+    #[expect(clippy::disallowed_methods, reason = "it runs itself")]
+    let status = Command::new(&exe)
+        .args(&args.command)
+        .env(HELD, args.mhz.to_string())
+        .status()
+        .context("cannot start the command that is to run")?;
+    keeper.end()?;
+    // A signal that ended the command is no verdict of it.
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(exit::BUG))
+}
+
+/// The process that holds the clocks.
+struct Keeper(Child);
+
+impl Keeper {
+    fn start(exe: &std::path::Path, mhz: u32) -> Result<Keeper> {
+        // What a shell ignores, the program that takes its place ignores as well.
+        #[expect(clippy::disallowed_methods, reason = "the keeper is this program")]
+        let child = Command::new("sh")
+            .args(["-c", "trap '' HUP INT TERM; exec \"$0\" keep-clocks \"$1\""])
+            .arg(exe)
+            .arg(mhz.to_string())
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start what holds the clocks")?;
+        let mut keeper = Keeper(child);
+        let stdout = keeper.0.stdout.take().context("the keeper has a stdout")?;
+        let mut said = String::new();
+        BufReader::new(stdout).read_line(&mut said).context("cannot hear the keeper")?;
+        match said.trim_end() {
+            READY => Ok(keeper),
+            _ => {
+                let _ = keeper.0.wait();
+                bail!("no clock was changed: {}", said.trim_end())
+            }
+        }
+    }
+
+    /// Has the clocks given back, and says so if that cannot be.
+    fn end(mut self) -> Result<()> {
+        drop(self.0.stdin.take());
+        let status = self.0.wait().context("cannot wait for what holds the clocks")?;
+        match status.success() {
+            true => Ok(()),
+            false => bail!(
+                "the clocks could not be given back: `sudo nvidia-smi --reset-gpu-clocks` does it"
+            ),
+        }
+    }
+}
+
+/// The keeper itself: says [`READY`], or why not.
+pub(crate) fn keep(args: &KeepClocksArgs) -> Result<u8> {
+    let mut out = std::io::stdout().lock();
+    let kept = match watch::clocks(&Root::here()) {
+        Err(reason) => Err(anyhow!(reason)),
+        Ok(clocks) => held(clocks.as_ref(), args.mhz, &mut std::io::stdin().lock(), &mut out),
+    };
+    if let Err(error) = &kept {
+        // Whoever waits for a line gets one; whoever is gone gets none.
+        let _ = writeln!(out, "{error:#}");
+    }
+    Ok(if kept.is_ok() { exit::PASS } else { exit::USAGE })
+}
+
+/// Holds the clocks of all GPUs until `until` ends, and resets every one that it touched.
+fn held(
+    clocks: &dyn Clocks,
+    mhz: u32,
+    until: &mut impl Read,
+    ready: &mut impl Write,
+) -> Result<()> {
+    let mut touched = Vec::new();
+    let set = (0..clocks.count()).try_for_each(|device| {
+        touched.push(device);
+        clocks.lock(device, mhz).map_err(|reason| anyhow!("GPU {device}: {reason}"))?;
+        settled(clocks, device, mhz)
+    });
+    if set.is_ok() {
+        let _ = writeln!(ready, "{READY}").and_then(|()| ready.flush());
+        // To the end, or as far as it can be read: either way nobody waits any more.
+        let _ = std::io::copy(until, &mut std::io::sink());
+    }
+    let resets = touched.into_iter().map(|device| clocks.reset(device));
+    // One that cannot be reset keeps no other one from it.
+    let resets: Vec<Result<(), String>> = resets.collect();
+    set?;
+    resets.into_iter().collect::<Result<(), String>>().map_err(|reason| anyhow!(reason))
+}
+
+/// Waits until a GPU runs at so many MHz.
+fn settled(clocks: &dyn Clocks, device: u32, mhz: u32) -> Result<()> {
+    let begin = Instant::now();
+    loop {
+        let now = clocks.now(device).map_err(|reason| anyhow!("GPU {device}: {reason}"))?;
+        if now.abs_diff(mhz) <= NEAR {
+            return Ok(());
+        }
+        if begin.elapsed() > SETTLE {
+            bail!(
+                "GPU {device} runs at {now} MHz instead of {mhz}: ask for a clock that it has (`nvidia-smi -q -d SUPPORTED_CLOCKS`) and can hold when it is warm"
+            );
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    /// GPUs that write down what is done to them.
+    #[derive(Default)]
+    struct Fake {
+        done: RefCell<Vec<String>>,
+        /// Which GPU refuses to be locked, and which one to be reset.
+        refuses: Option<u32>,
+        stuck: Option<u32>,
+    }
+
+    impl Clocks for Fake {
+        fn count(&self) -> u32 {
+            3
+        }
+
+        fn lock(&self, device: u32, mhz: u32) -> Result<(), String> {
+            self.done.borrow_mut().push(format!("lock {device} {mhz}"));
+            match self.refuses == Some(device) {
+                true => Err("not permitted".into()),
+                false => Ok(()),
+            }
+        }
+
+        fn now(&self, _: u32) -> Result<u32, String> {
+            Ok(1_510)
+        }
+
+        fn reset(&self, device: u32) -> Result<(), String> {
+            self.done.borrow_mut().push(format!("reset {device}"));
+            match self.stuck == Some(device) {
+                true => Err(format!("GPU {device} stays as it is")),
+                false => Ok(()),
+            }
+        }
+    }
+
+    /// What became of it, and what was said while clocks stood still.
+    fn hold(fake: &Fake) -> (Result<()>, String) {
+        let mut said = Vec::new();
+        let held = held(fake, 1_500, &mut std::io::empty(), &mut said);
+        (held, String::from_utf8(said).unwrap())
+    }
+
+    #[test]
+    fn clocks_are_held_until_nobody_waits_and_then_given_back() {
+        let fake = Fake::default();
+        let (held, said) = hold(&fake);
+        held.unwrap();
+        assert_eq!(said, "ready\n");
+        let expected =
+            ["lock 0 1500", "lock 1 1500", "lock 2 1500", "reset 0", "reset 1", "reset 2"];
+        assert_eq!(*fake.done.borrow(), expected);
+    }
+
+    #[test]
+    fn what_was_changed_before_one_refuses_is_given_back_and_nothing_is_run() {
+        let fake = Fake { refuses: Some(1), ..Fake::default() };
+        let (held, said) = hold(&fake);
+        assert_eq!(held.unwrap_err().to_string(), "GPU 1: not permitted");
+        assert_eq!(said, "");
+        assert_eq!(*fake.done.borrow(), ["lock 0 1500", "lock 1 1500", "reset 0", "reset 1"]);
+    }
+
+    /// A keeper without GPUs, which says `line` and leaves a file where it gives clocks back.
+    fn keeper(line: &str) -> (tempfile::TempDir, std::path::PathBuf) {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let exe = dir.path().join("keeper");
+        let script =
+            format!("#!/bin/sh\necho {line}\ncat > /dev/null\necho \"$@\" > \"$0.done\"\n");
+        std::fs::write(&exe, script).unwrap();
+        std::fs::set_permissions(&exe, std::fs::Permissions::from_mode(0o755)).unwrap();
+        (dir, exe)
+    }
+
+    #[test]
+    fn a_keeper_outlives_signals_and_ends_with_the_pipe() {
+        let (dir, exe) = keeper("ready");
+        let keeper = Keeper::start(&exe, 1_500).unwrap();
+        let process = rustix::process::Pid::from_child(&keeper.0);
+        for signal in [rustix::process::Signal::TERM, rustix::process::Signal::INT] {
+            rustix::process::kill_process(process, signal).unwrap();
+        }
+        keeper.end().unwrap();
+        let done = std::fs::read_to_string(dir.path().join("keeper.done")).unwrap();
+        assert_eq!(done, "keep-clocks 1500\n");
+    }
+
+    #[test]
+    fn a_keeper_that_is_not_ready_says_why() {
+        let (_dir, exe) = keeper("'GPU 0: only root'");
+        let error = Keeper::start(&exe, 1_500).err().unwrap();
+        assert_eq!(error.to_string(), "no clock was changed: GPU 0: only root");
+    }
+
+    #[test]
+    fn one_that_cannot_be_given_back_keeps_no_other_from_it_and_is_told() {
+        let fake = Fake { stuck: Some(0), ..Fake::default() };
+        let (held, _) = hold(&fake);
+        assert_eq!(held.unwrap_err().to_string(), "GPU 0 stays as it is");
+        assert_eq!(fake.done.borrow()[3..], ["reset 0", "reset 1", "reset 2"]);
+    }
+}
