@@ -12,17 +12,17 @@ mkdir -p "$out"
 [ $# -gt 0 ] || set -- faults
 plant=${PLANT:-nothing nothing decode=3 decode=5 decode=10 decode=20 prefill=3 prefill=5 prefill=10 prefill=20 mebibytes=64 mebibytes=128 wrong-token}
 
-# Of the series that can block and were judged, the one that became worst: its name, by how much, from
-# where to where that may lie, pairs of rounds. Only the first field of a line may hold commas.
+# Of the series of a summary that can block, the one that became worst: its name, by how much, from where
+# to where that may lie, pairs of rounds.
 worst() {
-  awk -F, '
-    NR > 1 && $(NF-8) == "blocks" && $(NF-5) != "" && (name == "" || $(NF-5) > most) {
-      most = $(NF-5) + 0; name = $(NF-12); low = $(NF-4); high = $(NF-3); pairs = $NF
+  awk -F' *[|] *' '
+    $2 ~ /^`/ && $4 !~ /warns/ && $7 ~ /%/ && (name == "" || $7 + 0 > most) {
+      most = $7 + 0; name = $3; by = $7; interval = $8; pairs = $11
     }
     END {
       if (name == "") print "– | – | – | –"
-      else printf "%s | %+.1f %% | %+.1f to %+.1f %% | %d", name, 100 * most, 100 * low, 100 * high, pairs
-    }'
+      else printf "%s | %s | %s | %d", name, by, interval, pairs
+    }' "$1"
 }
 
 # Both sides have the feature: they differ in nothing but what is planted.
@@ -52,7 +52,7 @@ for words in $plant; do
   # A usage error has said what is wrong, and left nothing to tell of.
   [ "$code" != 2 ] || exit 2
   verdict=$(sed -n 's/^verdict: //p' "$out/$name.txt")
-  worst=$(target/release/windtunnel compare "$out/$name/run.jsonl" --format csv | worst)
+  worst=$(worst "$out/$name/summary.md")
   took=$((SECONDS - begun))
   echo "| $words | $verdict | $code | $worst | $((took / 60)):$(printf %02d $((took % 60))) |"
 done
