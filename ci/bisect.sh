@@ -3,8 +3,9 @@
 # In a clone of this repository it writes twenty commits on top of the newest, each of which touches what
 # decodes take (`engine/src/faults.rs`), and of which the one at PLACE has them take 5 % longer
 # (`PER_CENT`). `windtunnel bisect` searches them, once for each PLACE, `7 16` if none is named. CASE is
-# what it measures. The clone, builds and rounds stay in DIR, `target/bisect` if left out: the same line
-# again goes on where it was interrupted. Exit code 1 if another commit is found, or none.
+# what it measures. Clone and rounds stay in DIR, `target/bisect` if left out, and builds where those of
+# revisions are kept: the same line again goes on where it was interrupted. Exit code 1 if another commit
+# is found, or none.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ $# -gt 0 ] || set -- 7 16
@@ -12,30 +13,31 @@ here=$PWD dir=${DIR:-target/bisect} per_cent=${PER_CENT:-5} case=${CASE:-faults/
 commits=20 file=engine/src/faults.rs
 
 cargo build --release --quiet --package windtunnel
-rm -rf "$dir/engine"
+newest=$(git rev-parse HEAD)
 mkdir -p "$dir"
-git clone --quiet --no-hardlinks . "$dir/engine"
+[ -d "$dir/engine" ] || git clone --quiet --no-hardlinks . "$dir/engine"
 cd "$dir/engine"
+git fetch --quiet "$here"
 # The same commits each time, whoever makes them and whenever.
 export GIT_AUTHOR_NAME=windtunnel GIT_AUTHOR_EMAIL=windtunnel@localhost GIT_AUTHOR_DATE=2000-01-01T00:00:00Z
 export GIT_COMMITTER_NAME=windtunnel GIT_COMMITTER_EMAIL=windtunnel@localhost GIT_COMMITTER_DATE=2000-01-01T00:00:00Z
-git checkout --quiet -b good
+git checkout --quiet --force -B good "$newest"
 
 # Sets what decodes take more to PER CENT, by the NUMBERth commit.
 knob() {
-  sed -i "s|^        let standing.*|        let standing = if matches!(fault, Fault::SlowDecode) { $2 } else { 0.0 }; // commit $1|" "$file"
+  sed -i "s|^        let standing.*|        let standing = if matches!(fault, Fault::SlowDecode) { ${2}f64 } else { 0.0 }; // commit $1|" "$file"
   git commit --quiet --all --message "$3"
 }
 sed -i 's|^        let amount = PLANTED.get()?\[fault as usize\];|        let standing = 0.0;\n        let planted = PLANTED.get().map_or(0.0, \|amounts\| amounts[fault as usize]);\n        let amount = f64::max(planted, standing);|' "$file"
 grep -q 'let standing' "$file" || { echo "$file has no longer the line that this script changes" >&2; exit 2; }
-knob 0 0.0 "Have a knob"
+knob 0 0 "Have a knob"
 
 failed=0
 for place in "$@"; do
   git checkout --quiet -B "place-$place" good
-  amount=0.0 culprit=
+  amount=0 culprit=
   for number in $(seq "$commits"); do
-    [ "$number" != "$place" ] || amount=$per_cent.0
+    [ "$number" != "$place" ] || amount=$per_cent
     knob "$number" "$amount" "Commit $number"
     [ "$number" != "$place" ] || culprit=$(git rev-parse HEAD)
   done

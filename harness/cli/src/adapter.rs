@@ -4,11 +4,13 @@
 //! It is a process of its own, started like a probe, so that whatever the subject does is watched,
 //! timed and ended as a probe is.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use rustix::process::{Signal, kill_current_process_group};
+use windtunnel_ledger::Metric;
 use windtunnel_ledger::case::Case;
 use windtunnel_ledger::environment::Build;
 use windtunnel_ledger::precision::Enough;
@@ -91,6 +93,19 @@ fn build(protocol: &str, engine: &str) -> Build {
         profile: Build::EXTERNAL.to_owned(),
         target: protocol.to_owned(),
         ..Build::default()
+    }
+}
+
+/// That a subject is ready, of which hardly anything is known.
+fn loaded(protocol: &str, values: BTreeMap<Metric, f64>) -> Message {
+    Message::Loaded {
+        declined: Default::default(),
+        attention: protocol.to_owned(),
+        holdings: Vec::new(),
+        dtype: None,
+        formats: Vec::new(),
+        prompts: None,
+        values,
     }
 }
 

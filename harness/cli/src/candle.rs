@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use toml::{Table, Value};
 
 use crate::external::{check_out, shell, trees};
@@ -16,8 +16,19 @@ use crate::workspace::Workspace;
 
 /// The crate that all others of candle build on.
 const CORE: &str = "candle-core";
-/// What the crates of candle are called, each the folder of a clone as well.
-const CRATES: &str = "candle-";
+/// The crates of candle, each the folder of a clone as well.
+const CRATES: [&str; 10] = [
+    CORE,
+    "candle-datasets",
+    "candle-flash-attn",
+    "candle-flash-attn-build",
+    "candle-flash-attn-v3",
+    "candle-kernels",
+    "candle-metal-kernels",
+    "candle-nn",
+    "candle-onnx",
+    "candle-transformers",
+];
 
 /// A candle that takes the place of a revision's own, as it is typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,15 +48,18 @@ impl FromStr for Candle {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let is_version = text.starts_with(|first: char| first.is_ascii_digit())
-            && text.chars().all(|c| c.is_ascii_alphanumeric() || ".-+".contains(c));
+        // `0.12.0-alpha.1`, and no folder whose name begins with a number.
+        let numbers = text.split(['-', '+']).next().unwrap_or_default();
+        let mut parts = numbers.split('.');
+        let is_version = numbers.contains('.') && parts.all(|part| part.parse::<u64>().is_ok());
         if is_version {
-            return match text.split('.').count() {
-                3.. => Ok(Candle::Version(text.to_owned())),
+            return match numbers.split('.').count() {
+                3 => Ok(Candle::Version(text.to_owned())),
                 _ => Err(format!("`{text}` is no whole version: write it as `0.11.0`")),
             };
         }
-        let (folder, revision) = text.rsplit_once('@').unwrap_or((text, "HEAD"));
+        // The first one: revisions may have more of them, as `HEAD@{1}`.
+        let (folder, revision) = text.split_once('@').unwrap_or((text, "HEAD"));
         match folder.is_empty() || revision.is_empty() {
             true => Err("a candle is a version (`0.11.0`) or a revision of a clone \
                          (`FOLDER@REVISION`)"
@@ -84,7 +98,7 @@ impl Candle {
         match self {
             Candle::Version(version) => Ok(Exact::Version(version.clone())),
             Candle::Clone { folder, revision } => {
-                let commit = Repository::at(folder)?.resolve(revision)?;
+                let commit = clone_at(folder)?.resolve(revision)?;
                 let folder = std::path::absolute(folder)?;
                 Ok(Exact::Commit { folder, commit })
             }
@@ -92,7 +106,23 @@ impl Candle {
     }
 }
 
+/// A clone that somebody names.
+pub(crate) fn clone_at(folder: &Path) -> Result<Repository> {
+    ensure!(
+        folder.is_dir(),
+        "there is no clone `{}`: make one with `git clone`, and name its folder",
+        folder.display()
+    );
+    Repository::at(folder)
+}
+
 impl Exact {
+    /// It, as records name it.
+    pub(crate) fn name(&self) -> String {
+        let (Exact::Version(name) | Exact::Commit { commit: name, .. }) = self;
+        name.clone()
+    }
+
     /// What tells builds on it from others, as part of a file's name.
     pub(crate) fn mark(&self) -> String {
         match self {
@@ -109,16 +139,21 @@ impl Exact {
         }
     }
 
-    /// Has the checkout `tree` build on it; why that cannot be, if it cannot.
+    /// Has the checkout `tree` build on it, from a checkout of candle of this name if it is a commit;
+    /// why that cannot be, if it cannot.
+    ///
+    /// # Errors
+    /// If there is no such version.
     pub(crate) fn put_into(
         &self,
         workspace: &Workspace,
         tree: &Path,
+        checkout: &str,
     ) -> Result<Result<(), String>> {
         let clone = match self {
             Exact::Version(_) => None,
             Exact::Commit { folder, commit } => {
-                let clone = trees(workspace, folder).join("candle");
+                let clone = trees(workspace, folder).join(checkout);
                 check_out(folder, &clone, commit)?;
                 Some(clone)
             }
@@ -147,10 +182,40 @@ impl Exact {
                 .with_context(|| format!("cannot write `{}`", path.display()))?;
         }
         if named == 0 {
-            return Ok(Err("no manifest of it names a crate of candle".to_owned()));
+            return Ok(Err("none of its manifests names a crate of candle".to_owned()));
         }
         // Only what the manifests no longer allow is resolved anew.
-        shell("exec \"${CARGO:-cargo}\" update --workspace --quiet", tree)
+        let resolved = shell("exec \"${CARGO:-cargo}\" update --workspace --quiet", tree)?;
+        match (self, resolved) {
+            (_, Ok(())) => (),
+            (Exact::Version(version), Err(said)) => bail!(
+                "there is no candle {version} to build on, or nobody can be asked: choose one that `cargo info candle-core` tells, or name a clone\n{said}"
+            ),
+            (Exact::Commit { .. }, Err(said)) => return Ok(Err(said)),
+        }
+        let lock = std::fs::read_to_string(tree.join("Cargo.lock")).unwrap_or_default();
+        Ok(match self.is_locked(&lock) {
+            true => Ok(()),
+            false => Err("it goes on building on another candle as well: something that it depends on, or a `[patch]`, names one".to_owned()),
+        })
+    }
+
+    /// Whether a lock file names this candle and no other one.
+    fn is_locked(&self, lock: &str) -> bool {
+        let Ok(lock) = toml::from_str::<Table>(lock) else { return false };
+        let packages = lock.get("package").and_then(Value::as_array).into_iter().flatten();
+        let text = |package: &Value, key: &str| {
+            package.get(key).and_then(Value::as_str).map(str::to_owned)
+        };
+        let mut cores = packages.filter(|package| text(package, "name").as_deref() == Some(CORE));
+        let (Some(core), None) = (cores.next(), cores.next()) else { return false };
+        match self {
+            Exact::Version(version) => {
+                text(core, "version").as_ref() == Some(version) && text(core, "source").is_some()
+            }
+            // What lies in a folder has no source.
+            Exact::Commit { .. } => text(core, "source").is_none(),
+        }
     }
 
     /// What a manifest says to have the crate `name` of this candle; none if it has no such crate.
@@ -196,7 +261,7 @@ fn of_candle<'a>((key, value): (&String, &'a mut Value)) -> Option<(String, &'a 
     let renamed = value.get("package").and_then(Value::as_str).map(str::to_owned);
     let inherits = value.get("workspace").is_some();
     let name = renamed.unwrap_or_else(|| key.clone());
-    (name.starts_with(CRATES) && !inherits).then_some((name, value))
+    (CRATES.contains(&name.as_str()) && !inherits).then_some((name, value))
 }
 
 /// A dependency that comes from another place; what it says besides stays.
@@ -226,11 +291,9 @@ pub(crate) fn locked(lock: &str) -> Option<String> {
 pub(crate) fn commit_of(clone: &Repository, named: &str) -> Result<String> {
     let ways = [named.to_owned(), format!("v{named}"), format!("{CORE}-{named}")];
     let found = ways.iter().find_map(|revision| clone.resolve(revision).ok());
-    ensure!(
-        found.is_some(),
-        "the clone of candle has neither a commit nor a tag `{named}`: fetch there, with `--tags`"
-    );
-    found.context("it is there")
+    found.with_context(|| {
+        format!("the clone of candle has neither a commit nor a tag `{named}`: fetch there, with `--tags`")
+    })
 }
 
 #[cfg(test)]
@@ -239,10 +302,19 @@ mod tests {
 
     #[test]
     fn a_candle_is_a_version_or_a_revision_of_a_clone() {
-        for text in ["0.11.0", "0.12.0-alpha.1", "../candle@main", "/a b/candle@0123abc"] {
+        for text in [
+            "0.11.0",
+            "0.12.0-alpha.1",
+            "../candle@main",
+            "/a b/candle@0123abc",
+            "2024-candle@main",
+            "candle@HEAD@{1}",
+        ] {
             assert_eq!(text.parse::<Candle>().unwrap().to_string(), text);
         }
         assert_eq!("../candle".parse::<Candle>().unwrap().to_string(), "../candle@HEAD");
+        let reflog = Candle::Clone { folder: "candle".into(), revision: "HEAD@{1}".to_owned() };
+        assert_eq!("candle@HEAD@{1}".parse(), Ok(reflog));
         let error = |text: &str| text.parse::<Candle>().unwrap_err();
         assert_eq!(error("0.11"), "`0.11` is no whole version: write it as `0.11.0`");
         for text in ["", "@main", "candle@"] {
@@ -289,6 +361,23 @@ mod tests {
         )
         .unwrap();
         assert_eq!(manifest, expected);
+    }
+
+    #[test]
+    fn a_lock_file_that_names_another_candle_as_well_is_found_out() {
+        let core = |version: &str, source: &str| {
+            format!("[[package]]\nname = \"candle-core\"\nversion = \"{version}\"\n{source}\n")
+        };
+        let registry = "source = \"registry+https://github.com/rust-lang/crates.io-index\"";
+        let version = Exact::Version("0.12.0".to_owned());
+        let commit = Exact::Commit { folder: "candle".into(), commit: "0123".to_owned() };
+        let is = |exact: &Exact, lock: &[String]| exact.is_locked(&lock.concat());
+        assert!(is(&version, &[core("0.12.0", registry)]));
+        assert!(!is(&version, &[core("0.12.0", "")]), "patched in from a folder");
+        assert!(!is(&version, &[core("0.12.0", registry), core("0.11.1", registry)]));
+        assert!(is(&commit, &[core("0.11.1", "")]));
+        assert!(!is(&commit, &[core("0.11.1", registry)]));
+        assert!(!is(&version, &[]));
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub(crate) struct Estimate {
     pub(crate) time: Option<Nanos>,
     /// Weights and KV pool; none if nothing is known of the model.
     pub(crate) memory: Option<Bytes>,
-    /// What this machine lacks for it: it will be skipped, and needs nothing.
+    /// What this machine lacks for it, as far as is known: it will be skipped, and needs nothing.
     pub(crate) lacks: Option<&'static str>,
 }
 
@@ -46,8 +46,9 @@ const LEAST_DEADLINE: Nanos = Nanos(30_000_000_000);
 pub(crate) fn of_plan(workspace: &Workspace, plan: &Plan) -> Vec<Estimate> {
     let (machine, _) = watch::machine(machine::read());
     let past = Past::read(&workspace.reports(), &machine.key());
-    let of = |case: &Case, model| match case.placement.devices.names_gpu() {
-        true if machine.gpus.is_empty() => {
+    let has_none = machine.gpus.is_empty() && machine.gpus_hidden.is_empty();
+    let of = |case: &Case, model| match case.placement.names_gpu() {
+        true if has_none => {
             Estimate { time: Some(Nanos(0)), memory: Some(Bytes(0)), lacks: Some("needs a GPU") }
         }
         _ => past.estimate(case, model),
@@ -200,9 +201,8 @@ fn guess(case: &Case, model: &KnownModel, (weights, kv): (Bytes, Bytes)) -> Opti
 mod tests {
     use super::*;
     use std::num::NonZeroU32;
-    use windtunnel_ledger::case::{
-        CaseId, CudaGraphs, Dtype, KvLayout, Lengths, Model, Placement, PrefixCache, Quant, Slo,
-    };
+    use windtunnel_ledger::Switch;
+    use windtunnel_ledger::case::{CaseId, Dtype, KvLayout, Lengths, Model, Placement, Quant, Slo};
     use windtunnel_ledger::precision::Precision;
     use windtunnel_ledger::unit::Tokens;
 
@@ -217,8 +217,8 @@ mod tests {
             placement: Placement::default(),
             attention: "auto".into(),
             step_tokens: Tokens(512),
-            prefix_cache: PrefixCache::Off,
-            cuda_graphs: CudaGraphs::On,
+            prefix_cache: Switch::Off,
+            cuda_graphs: Switch::On,
             kv_share: NonZeroU32::new(100).unwrap(),
             warmup: 1,
             iterations: NonZeroU32::MIN,

@@ -221,14 +221,18 @@ impl External {
         candle: Option<&candle::Exact>,
     ) -> Result<Result<PathBuf, Failure>> {
         let tree = match (commit, &self.repository) {
-            (Some(commit), _) => self.checkout(workspace, commit)?,
+            (Some(commit), _) => self.checkout(workspace, commit, candle)?,
             (None, Some(repository)) => repository.clone(),
             (None, None) => self.folder.clone(),
         };
-        if let (Some(candle), Some(_)) = (candle, commit)
-            && let Err(tail) = candle.put_into(workspace, &tree)?
-        {
-            return Ok(Err(Failure::Build { tail }));
+        if let (Some(candle), Some(_)) = (candle, commit) {
+            let checkout = match &self.protocol {
+                Protocol::Probe(_) => "candle".to_owned(),
+                Protocol::Adapted(_) => candle.mark(),
+            };
+            if let Err(tail) = candle.put_into(workspace, &tree, &checkout)? {
+                return Ok(Err(Failure::Build { tail }));
+            }
         }
         if let Protocol::Probe(path) = &self.protocol
             && self.build.is_some()
@@ -256,12 +260,18 @@ impl External {
 
     /// A work tree of `commit`. A probe is copied out of it, so that one tree serves all commits and
     /// only what differs between them is built again; a server runs in its tree, so that each commit
-    /// needs its own.
-    fn checkout(&self, workspace: &Workspace, commit: &str) -> Result<PathBuf> {
+    /// needs its own, on each candle.
+    fn checkout(
+        &self,
+        workspace: &Workspace,
+        commit: &str,
+        candle: Option<&candle::Exact>,
+    ) -> Result<PathBuf> {
         let repository = self.repository()?;
-        let name = match &self.protocol {
-            Protocol::Probe(_) => "probe",
-            Protocol::Adapted(_) => commit,
+        let name = match (&self.protocol, candle) {
+            (Protocol::Probe(_), _) => "probe".to_owned(),
+            (Protocol::Adapted(_), None) => commit.to_owned(),
+            (Protocol::Adapted(_), Some(candle)) => format!("{commit}+{}", candle.mark()),
         };
         let tree = trees(workspace, repository).join(name);
         check_out(repository, &tree, commit)?;

@@ -72,7 +72,9 @@ fn begin(workspace: &Workspace, args: &GateArgs, queue: Queue) -> Result<Option<
         return Ok(None);
     }
     is_possible(args)?;
+    // Of a stored base nothing is measured, and of a baseline it is not known yet.
     if queue.progress != Progress::Quiet
+        && matches!(args.base, Base::Subject(_))
         && let Some(warning) = too_long(workspace, &plan, &policy)
     {
         show::note(&warning);
@@ -223,8 +225,9 @@ pub(crate) fn arms(base: Built, head: Built) -> Vec<Built> {
 
 /// Leaves the quickest case of each scenario in a plan, and tells which ones it takes out.
 fn keep_quickest(workspace: &Workspace, plan: &mut Plan) -> Vec<CaseId> {
-    let times = estimate::of_plan(workspace, plan).into_iter().map(|estimate| estimate.time);
-    // What cannot be guessed is taken to be slow.
+    let times = estimate::of_plan(workspace, plan).into_iter();
+    let times = times.map(|estimate| estimate.time.filter(|_| estimate.lacks.is_none()));
+    // What cannot be guessed is taken to be slow, and what cannot run here is no case to keep.
     let times: Vec<u64> = times.map(|time| time.map_or(u64::MAX, |time| time.0)).collect();
     let kept: Vec<bool> = (0..plan.cases.len())
         .map(|this| {

@@ -77,7 +77,8 @@ fn memory(root: &Root) -> Bytes {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use windtunnel_ledger::environment::{CpuQuota, Switch};
+    use windtunnel_ledger::Switch;
+    use windtunnel_ledger::environment::CpuQuota;
 
     use super::*;
 

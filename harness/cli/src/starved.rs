@@ -149,12 +149,12 @@ mod tests {
     use std::num::NonZeroU32;
 
     use windtunnel_ledger::case::{
-        CaseId, CudaGraphs, Dtype, KvLayout, Model, Placement, PrefixCache, Quant, Source, Workload,
+        CaseId, Dtype, KvLayout, Model, Placement, Quant, Source, Workload,
     };
     use windtunnel_ledger::environment::{Environment, Machine};
     use windtunnel_ledger::precision::Enough;
     use windtunnel_ledger::record::{Conditions, Failure, Samples};
-    use windtunnel_ledger::{Nanos, Tokens};
+    use windtunnel_ledger::{Nanos, Switch, Tokens};
 
     use super::*;
 
@@ -170,8 +170,8 @@ mod tests {
             placement: Placement::default(),
             attention: "auto".into(),
             step_tokens: Tokens(512),
-            prefix_cache: PrefixCache::Off,
-            cuda_graphs: CudaGraphs::On,
+            prefix_cache: Switch::Off,
+            cuda_graphs: Switch::On,
             kv_share: NonZeroU32::MIN,
             warmup: 0,
             iterations: NonZeroU32::MIN,

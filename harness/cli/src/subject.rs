@@ -179,6 +179,7 @@ pub(crate) fn build(
                 ..named(wanted, Some(commit.clone()), false, features)
             };
             let candle = candle.as_ref().map(Candle::exact).transpose()?;
+            let subject = Subject { candle: candle.as_ref().map(candle::Exact::name), ..subject };
             let _lock = lock_builds(workspace)?;
             let mark = mark(&commit, candle.as_ref(), &subject.features);
             let source = Commit { hash: &commit, candle: candle.as_ref() };
@@ -216,8 +217,11 @@ pub(crate) fn built_externally(
         (None, Some(repository)) => changes(repository),
         _ => (Vec::new(), 0),
     };
-    let subject =
-        Subject { changed_besides, ..named(wanted, commit.clone(), !changed.is_empty(), &[]) };
+    let subject = Subject {
+        changed_besides,
+        candle: candle.map(candle::Exact::name),
+        ..named(wanted, commit.clone(), !changed.is_empty(), &[])
+    };
     let _lock = lock_builds(workspace)?;
     let commit = commit.as_deref().filter(|_| revision.is_some());
     let mark = commit.and_then(|commit| external.mark(commit));
@@ -380,7 +384,8 @@ fn build_revision(
     git(workspace.root(), &["worktree", "add", "--detach", "--force", &tree_text, commit.hash])
         .with_context(|| format!("cannot check out `{}` to build it", commit.hash))?;
     let place = Revision { commit, target: &target };
-    let put = commit.candle.map_or(Ok(Ok(())), |candle| candle.put_into(workspace, &tree));
+    let put =
+        commit.candle.map_or(Ok(Ok(())), |candle| candle.put_into(workspace, &tree, "candle"));
     let built = match put {
         Ok(Ok(())) => cargo_build(part, &tree, Some(place), features, progress),
         Ok(Err(tail)) => Ok(Err(Failure::Build { tail })),
@@ -501,7 +506,12 @@ fn cargo_build(
 ) -> Result<Result<Artifact, Failure>> {
     let mut command = Command::new(cargo());
     command.current_dir(dir).args(part.words());
-    command.args(["--locked", "--package", part.package(), "--message-format=json"]);
+    command.env_remove(CANDLE).args([
+        "--locked",
+        "--package",
+        part.package(),
+        "--message-format=json",
+    ]);
     if !features.is_empty() {
         command.args(["--features", &features.join(",")]);
     }

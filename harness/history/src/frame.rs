@@ -200,7 +200,9 @@ impl Rows {
         let variant = self.variant(record, memo);
         let (machine, setting) = self.place(record, memo);
         let dirty = if record.subject.dirty { "+" } else { "" };
-        let commit = record.subject.commit.as_ref().map(|commit| format!("{commit}{dirty}"));
+        // On another candle it is no point in the history of its commits.
+        let own = record.subject.commit.as_ref().filter(|_| record.subject.candle.is_none());
+        let commit = own.map(|commit| format!("{commit}{dirty}"));
         let upstream = record.subject.upstream.as_ref().map_or("", |hash| hash.as_str());
         let names = [
             self.names.of(&record.run.0),

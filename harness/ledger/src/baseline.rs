@@ -89,7 +89,7 @@ impl Code {
     /// The code of a subject.
     #[must_use]
     pub fn of(subject: &Subject) -> Code {
-        let engine = match (&subject.commit, subject.dirty) {
+        let engine = match (&subject.commit, subject.dirty || subject.candle.is_some()) {
             (Some(commit), false) => commit.clone(),
             (Some(_), true) | (None, _) => format!("probe-{}", subject.binary),
         };

@@ -2,8 +2,8 @@
 //! doing meanwhile.
 //!
 //! The counter is that of the driver (NVML: millijoules since it was loaded), which moves on every 20
-//! to 100 ms, and is read every 40 ms. Between two readings it is taken to grow evenly; of less than
-//! [`LEAST`] nothing is said.
+//! to 100 ms. Between two readings it is taken to grow evenly; of less than [`LEAST`], and of less than
+//! ten points of a track, nothing is said.
 
 use crate::case::{Case, Workload};
 use crate::metric::Metric;
@@ -12,8 +12,10 @@ use crate::timeline::Values;
 use crate::trace::{Gauge, Mark, Phase, Trace, Track};
 use crate::unit::Nanos;
 
-/// The shortest time of which the energy is told: ten readings of a slow counter.
+/// The shortest time of which the energy is told: ten steps of a slow counter.
 pub const LEAST: Nanos = Nanos(1_000_000_000);
+/// Fewest points of a track in it. Those of a long round stand for many readings.
+const POINTS: u64 = 10;
 
 /// Adds to each timed iteration what the GPUs drew for each of its tokens, where that is known.
 pub fn add(trace: &Trace, case: &Case, samples: &mut Samples) {
@@ -34,20 +36,33 @@ fn of_token(trace: &Trace, case: &Case, index: u32, iteration: &Iteration) -> Op
         let len = |metric| values.get(&metric).map_or(0, Vec::len);
         len(Metric::TimeToFirstToken) + len(Metric::InterToken)
     };
-    let begin = Begin::Iteration(index);
-    let (begin, tokens) = match case.workload {
-        Workload::Decode { .. } => (Begin::Decode(index), count(Metric::InterToken) as f64),
-        Workload::Prefill { prompt, batch } => (begin, prompt.0 as f64 * f64::from(batch)),
+    let whole = Begin::Iteration(index);
+    let (tokens, (from, to)) = match case.workload {
+        Workload::Decode { .. } => {
+            let tokens = count(Metric::InterToken) as f64;
+            let rate = *iteration.values.get(&Metric::DecodeRate)?.first()?;
+            // As long as all of them decode: sequences that began first are done before the others,
+            // whose last tokens are not counted.
+            let (from, _) = span(&trace.marks, Begin::Decode(index))?;
+            let length = Nanos::from_seconds(tokens / rate);
+            (tokens, (from, Nanos(from.0.saturating_add(length.0))))
+        }
+        Workload::Prefill { prompt, batch } => {
+            (prompt.0 as f64 * f64::from(batch), span(&trace.marks, whole)?)
+        }
         Workload::Generate { .. } | Workload::Serve { .. } => {
-            (begin, answered(&iteration.values) as f64)
+            (answered(&iteration.values) as f64, span(&trace.marks, whole)?)
         }
         _ => return None,
     };
-    let (from, to) = span(&trace.marks, begin)?;
-    (tokens > 0.0 && to.since(from) >= LEAST).then_some(())?;
-    let gpus = trace.gpus().filter(|gpu| is_used(gpu));
+    let gpus: Vec<&Track> = trace.gpus().filter(|gpu| is_used(gpu)).collect();
+    let point = |gpu: &Track| gpu.interval.0.saturating_mul(u64::from(gpu.looks));
+    let coarsest = gpus.iter().map(|gpu| point(gpu)).max()?;
+    let least = LEAST.0.max(coarsest.saturating_mul(POINTS));
+    (tokens > 0.0 && to.since(from).0 >= least).then_some(())?;
+    let gpus = gpus.into_iter();
     let energies: Option<Vec<f64>> = gpus.map(|gpu| Some(at(gpu, to)? - at(gpu, from)?)).collect();
-    let millijoules: f64 = energies.filter(|energies| !energies.is_empty())?.iter().sum();
+    let millijoules: f64 = energies?.iter().sum();
     Some(millijoules / 1e3 / tokens)
 }
 
@@ -128,7 +143,12 @@ mod tests {
 
     fn iteration(kind: IterationKind) -> Iteration {
         let values =
-            [(Metric::TimeToFirstToken, vec![1.0; 2]), (Metric::InterToken, vec![1.0; 98])];
+            // 98 tokens in 1.4 s: the iteration goes on for 0.2 s.
+            [
+                (Metric::TimeToFirstToken, vec![1.0; 2]),
+                (Metric::InterToken, vec![1.0; 98]),
+                (Metric::DecodeRate, vec![70.0]),
+            ];
         Iteration { kind, digest: Digest::of_outputs([]), values: values.into_iter().collect() }
     }
 
@@ -146,8 +166,8 @@ mod tests {
         let near = |found: Option<f64>, expected: f64| {
             assert!((found.unwrap() - expected).abs() < 1e-9, "{found:?} {expected}");
         };
-        // From 3.01 s to 4.61 s, 500 W.
-        near(of(DECODE, &trace), 800.0 / 98.0);
+        // From 3.01 s to 4.41 s, 500 W.
+        near(of(DECODE, &trace), 700.0 / 98.0);
         // From 1.01 s to 4.61 s.
         let all = 1.99 * 200.0 + 1.61 * 500.0;
         let prompt = Tokens(9);
@@ -166,6 +186,15 @@ mod tests {
         silent.gauges.remove(&Gauge::Energy);
         assert_eq!(of(DECODE, &trace(vec![gpu(1), silent])), None);
         assert_eq!(of(DECODE, &trace(Vec::new())), None);
+    }
+
+    #[test]
+    fn where_a_point_stands_for_many_readings_a_second_is_too_short() {
+        let mut coarse = gpu(1);
+        coarse.looks = 3;
+        assert!(of(DECODE, &trace(vec![coarse.clone()])).is_some(), "120 ms a point, 1.4 s");
+        coarse.looks = 4;
+        assert_eq!(of(DECODE, &trace(vec![coarse])), None);
     }
 
     #[test]

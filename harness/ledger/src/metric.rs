@@ -53,6 +53,10 @@ pub enum Metric {
     Transfers,
     /// Bytes of them, in a step on average.
     TransferBytes,
+    /// How often the host waited for a GPU, in a step on average: once, for its tokens, is enough.
+    DeviceWaits,
+    /// Steps whose launches were recorded before and were asked for in one go, as a share of all.
+    ReplayedSteps,
     /// Bytes of weights and cache that must be read for one token, on average: of the steps that
     /// decode and do nothing else, or for a prefill of those that compute prompts.
     TokenBytes,
@@ -303,7 +307,7 @@ pub enum Tails {
 
 impl Metric {
     /// Every metric, in the order in which tables show them.
-    pub const ALL: [Metric; 48] = [
+    pub const ALL: [Metric; 50] = [
         Metric::SystemRate,
         Metric::RequestRate,
         Metric::Goodput,
@@ -322,6 +326,8 @@ impl Metric {
         Metric::PeakBlocks,
         Metric::Transfers,
         Metric::TransferBytes,
+        Metric::DeviceWaits,
+        Metric::ReplayedSteps,
         Metric::TokenBytes,
         Metric::TokenFlops,
         Metric::CpuShare,
@@ -404,6 +410,10 @@ impl Metric {
             Metric::Transfers => ("transfers", "transfers", Count, Lower, Class::Account, 0.0),
             Metric::TransferBytes => {
                 ("transfer-bytes", "moved", Unit::Bytes, Lower, Class::Account, 0.0)
+            }
+            Metric::DeviceWaits => ("device-waits", "waits", Count, Lower, Class::Account, 0.0),
+            Metric::ReplayedSteps => {
+                ("replayed-steps", "replayed", Share, Higher, Class::Account, 0.0)
             }
             Metric::TokenBytes => {
                 ("token-bytes", "read a token", Unit::Bytes, Lower, Class::Account, 0.0)

@@ -76,10 +76,10 @@ pub struct Margins {
     pub fidelity: Terms,
     /// How fast a part of the engine is by itself. A policy from before there were benches says
     /// nothing of them.
-    #[serde(default = "Terms::of_extras", skip_serializing_if = "Terms::are_of_extras")]
+    #[serde(default = "Terms::told_only", skip_serializing_if = "Terms::are_told_only")]
     pub bench: Terms,
     /// What it takes of the power that somebody pays for. Likewise.
-    #[serde(default = "Terms::of_extras", skip_serializing_if = "Terms::are_of_extras")]
+    #[serde(default = "Terms::told_only", skip_serializing_if = "Terms::are_told_only")]
     pub energy: Terms,
 }
 
@@ -162,13 +162,13 @@ impl Policy {
 impl Terms {
     /// Those of benches and of energy where nobody says another thing: they are told, and a merge is
     /// stopped by the speed of the whole.
-    fn of_extras() -> Terms {
+    fn told_only() -> Terms {
         let margin = Margin::new(0.05, 0.0).expect("5 % is a share");
         Terms { margin, weight: Weight::Warns }
     }
 
-    fn are_of_extras(&self) -> bool {
-        *self == Terms::of_extras()
+    fn are_told_only(&self) -> bool {
+        *self == Terms::told_only()
     }
 }
 

@@ -121,6 +121,9 @@ pub struct Subject {
     /// one; none if there was no such log, and for a probe whose origin is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream: Option<Hash>,
+    /// What it was built on instead of its own candle: a version, or a commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candle: Option<String>,
     /// Hashes of the executable files of its benches, by `package/bench`; only of those that were
     /// built for the run.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

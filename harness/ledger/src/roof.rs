@@ -159,7 +159,7 @@ pub fn place(case: &Case) -> Option<&str> {
     rated(case)?;
     let Placement { devices, topology } = &case.placement;
     // Which layers a topology takes elsewhere is known to the engine alone.
-    if topology.text.contains("cuda") {
+    if topology.names_gpu() {
         return None;
     }
     let map = devices.as_str();

@@ -6,9 +6,9 @@ use anyhow::{Context, Result, bail};
 use windtunnel_engine::models::Purpose;
 use windtunnel_engine::placement::Occupied;
 use windtunnel_engine::{
-    Choice, Dtype, Effort, Embedder, EmbedderConfig, Engine, EngineConfig, Error, Exhausted,
-    Footprint, Holding, KvLayout, LoadStages, Loaded, ModelSource, PlacementError, QuantPlan,
-    Stats, Stored, Topology,
+    Choice, DeviceName, Dtype, Effort, Embedder, EmbedderConfig, Engine, EngineConfig, Error,
+    Exhausted, Footprint, Holding, KvLayout, LoadStages, Loaded, ModelSource, PlacementError,
+    QuantPlan, Stats, Stored, Topology,
 };
 use windtunnel_ledger::case::{self, Arrival, Benchmark, Case, Shape, Snapshot, Source, Workload};
 use windtunnel_ledger::holding::{self, Held};
@@ -16,7 +16,7 @@ use windtunnel_ledger::record::{self, Digest, Iteration, IterationKind};
 use windtunnel_ledger::timeline::Values;
 use windtunnel_ledger::trace::{Mark, Phase};
 use windtunnel_ledger::wire::Message;
-use windtunnel_ledger::{Bytes, Metric, Nanos};
+use windtunnel_ledger::{Bytes, Metric, Nanos, Switch};
 
 use crate::clock::{self, Clock};
 use crate::drive::{Answer, outputs};
@@ -288,15 +288,18 @@ fn prompts(case: &Case, vocabulary: usize) -> Option<Digest> {
     Some(Digest::of_prompts(prompts.iter().map(Vec::as_slice)))
 }
 
-/// What moved between the devices of a map, in a step on average; nothing where there is one.
+/// What the devices had to do with one another, in a step on average: what moved between those of a
+/// map, where there are several, and how the host got on with its GPUs, where there are any.
 fn moved(engine: &Engine) -> BTreeMap<Metric, f64> {
-    let Stats { steps, transfers, .. } = engine.stats();
+    let Stats { steps, transfers, waits, replayed, .. } = engine.stats();
+    let holdings = engine.holdings();
+    let between = [(Metric::Transfers, transfers.count), (Metric::TransferBytes, transfers.bytes)];
+    let on_gpus = [(Metric::DeviceWaits, waits), (Metric::ReplayedSteps, replayed)];
+    let between = between.into_iter().filter(|_| holdings.len() > 1);
+    let has_gpus = holdings.iter().any(|holding| matches!(holding.device, DeviceName::Cuda(_)));
+    let on_gpus = on_gpus.into_iter().filter(|_| has_gpus);
     let a_step = |total: u64| total as f64 / steps.max(1) as f64;
-    let values = [(Metric::Transfers, transfers.count), (Metric::TransferBytes, transfers.bytes)];
-    match engine.holdings().len() {
-        0 | 1 => BTreeMap::new(),
-        _ => values.map(|(metric, total)| (metric, a_step(total))).into_iter().collect(),
-    }
+    between.chain(on_gpus).map(|(metric, total)| (metric, a_step(total))).collect()
 }
 
 /// What a token asks of the machine, of the kind that `workload` is about.
@@ -405,7 +408,7 @@ pub fn config(case: &Case, longest: Option<usize>) -> Result<EngineConfig> {
         None => usize::try_from(shape.length().0).context("requests are too long")?,
     };
     // Kernels of a GPU read a cache in place whose blocks are multiples of 32 tokens.
-    let length = match (kv, devices.as_str().contains("cuda")) {
+    let length = match (kv, devices.names_gpu()) {
         (case::KvLayout::Contiguous, true) => length.next_multiple_of(32),
         _ => length,
     };
@@ -435,12 +438,12 @@ pub fn config(case: &Case, longest: Option<usize>) -> Result<EngineConfig> {
         kv,
         attention: attention(case),
         prefix_cache: match prefix_cache {
-            case::PrefixCache::Off => windtunnel_engine::PrefixCache::Off,
-            case::PrefixCache::On => windtunnel_engine::PrefixCache::On,
+            Switch::Off => windtunnel_engine::PrefixCache::Off,
+            Switch::On => windtunnel_engine::PrefixCache::On,
         },
         cuda_graphs: match cuda_graphs {
-            case::CudaGraphs::On => windtunnel_engine::CudaGraphs::On,
-            case::CudaGraphs::Off => windtunnel_engine::CudaGraphs::Off,
+            Switch::On => windtunnel_engine::CudaGraphs::On,
+            Switch::Off => windtunnel_engine::CudaGraphs::Off,
         },
         kv_tokens: (pool / unit * unit).max(one),
         max_step_tokens: usize::try_from(step_tokens.0)

@@ -15,7 +15,7 @@ use windtunnel_ledger::record::{Digest, Iteration, IterationKind};
 use windtunnel_ledger::timeline::Values;
 use windtunnel_ledger::wire::Message;
 
-use super::{filled, quoted, say, shell};
+use super::{filled, loaded, quoted, say, shell};
 use crate::external::Criterion;
 
 /// Where criterion leaves its files.
@@ -65,15 +65,7 @@ pub(super) fn case(criterion: &Criterion, folder: &Path, case: &Case) -> Result<
     let arguments = format!("--exact {} --noplot --nresamples 1000", quoted(&benchmark.name));
     run(criterion, folder, benchmark, &arguments, home.path())?;
     let values = values(home.path(), &benchmark.name)?;
-    say(&Message::Loaded {
-        declined: Default::default(),
-        attention: "criterion".to_owned(),
-        holdings: Vec::new(),
-        dtype: None,
-        formats: Vec::new(),
-        prompts: None,
-        values: BTreeMap::new(),
-    })?;
+    say(&loaded("criterion", BTreeMap::new()))?;
     let digest = Digest::of_outputs([]);
     say(&Message::Iteration(Iteration { kind: IterationKind::Timed, digest, values }))?;
     Ok(Message::End { values: BTreeMap::new() })

@@ -16,7 +16,7 @@ use windtunnel_ledger::timeline::Values;
 use windtunnel_ledger::wire::{Message, PROTOCOL};
 
 use super::shape::Shape;
-use super::{build, iterations, say};
+use super::{build, iterations, loaded, say};
 use crate::external::LlamaBench;
 
 /// One test, as far as it matters here.
@@ -48,15 +48,7 @@ pub(super) fn case(bench: &LlamaBench, folder: &Path, case: &Case) -> Result<Mes
     say(&Message::Hello { protocol: PROTOCOL, build: build("llama-bench", commit) })?;
     let test = found?;
     let weights = (test.model_size > 0).then_some((Metric::WeightBytes, test.model_size as f64));
-    say(&Message::Loaded {
-        declined: Default::default(),
-        attention: "llama-bench".to_owned(),
-        holdings: Vec::new(),
-        dtype: None,
-        formats: Vec::new(),
-        prompts: None,
-        values: weights.into_iter().collect(),
-    })?;
+    say(&loaded("llama-bench", weights.into_iter().collect()))?;
     let mut samples = test.samples_ns.iter();
     for (_, kind) in iterations(case) {
         let values = match kind {

@@ -15,7 +15,7 @@ use windtunnel_ledger::timeline::Values;
 use windtunnel_ledger::wire::{Message, PROTOCOL};
 
 use super::shape::Shape;
-use super::{build, iterations, say};
+use super::{build, iterations, loaded, say};
 use crate::external::MistralRsBench;
 
 /// The name of the protocol.
@@ -30,15 +30,7 @@ pub(super) fn case(bench: &MistralRsBench, folder: &Path, case: &Case) -> Result
     };
     let text = shape.run(&bench.command, folder, case)?;
     let mut mean = Some(test(&text, shape)?);
-    say(&Message::Loaded {
-        declined: Default::default(),
-        attention: NAME.to_owned(),
-        holdings: Vec::new(),
-        dtype: None,
-        formats: Vec::new(),
-        prompts: None,
-        values: BTreeMap::new(),
-    })?;
+    say(&loaded(NAME, BTreeMap::new()))?;
     for (_, kind) in iterations(case) {
         let mean = if kind == IterationKind::WarmUp { None } else { mean.take() };
         let values = mean.map_or_else(Values::new, |ns| shape.values(ns));
@@ -54,17 +46,20 @@ fn test(text: &str, shape: Shape) -> Result<f64> {
     let column = |header: &[&str], name: &str| {
         header.iter().position(|cell| cell.eq_ignore_ascii_case(name))
     };
-    let columns =
-        rows.by_ref().find_map(|header| Some((column(&header, "test")?, column(&header, "t/s")?)));
-    let Some((name, rate)) = columns else {
+    let columns = rows.by_ref().find_map(|header| {
+        let concurrency = column(&header, "concurrency");
+        Some((column(&header, "test")?, column(&header, "t/s")?, concurrency))
+    });
+    let Some((name, rate, concurrency)) = columns else {
         bail!("this is no table of `{NAME}`: it has no columns `test` and `t/s`");
     };
     let mut others = Vec::new();
     for row in rows {
         let (Some(name), Some(rate)) = (row.get(name), row.get(rate)) else { continue };
-        let Some(found) = shape_of(name) else { continue };
-        if found != shape {
-            others.push((*name).to_owned());
+        let at_once = concurrency.and_then(|column| row.get(column)).copied().unwrap_or("1");
+        if shape_of(name) != Some(shape) || at_once != "1" {
+            let of = if at_once == "1" { String::new() } else { format!(" of {at_once} at once") };
+            others.push(format!("{name}{of}"));
             continue;
         }
         // `43.617±0.012`: the mean, and how much single requests differ from it.
@@ -80,8 +75,8 @@ fn test(text: &str, shape: Shape) -> Result<f64> {
         _ => format!("{output} tokens behind {depth} others"),
     };
     bail!(
-        "{NAME} ran no test of {wanted}, but: {}; it takes `{{prompt}}`, `{{output}}` and, since it is `mistralrs bench`, `{{depth}}`; before, it decoded behind one token",
-        others.join(", ")
+        "{NAME} ran no test of {wanted}, but {}; it takes `{{prompt}}`, `{{output}}` and, since it is `mistralrs bench`, `{{depth}}`; before, it decoded behind one token",
+        if others.is_empty() { "none at all".to_owned() } else { others.join(", ") }
     )
 }
 
@@ -91,17 +86,17 @@ fn cells(line: &str) -> Option<Vec<&str>> {
     Some(inner.split(['|', '│', '┆']).map(str::trim).collect())
 }
 
-/// The shape of the test `pp 512`, `tg 128`, `Prefill (512 tokens)`, `TTFT (512 tokens)` or
-/// `Decode (128 tokens @ d4)`. What has no depth decodes behind one token.
+/// The shape of the test `pp 512`, `tg 128`, `Prefill (512 tokens)`, `TTFT (512 input tokens)` (of
+/// 0.9.1 and later) or `Decode (128 tokens @ d4)`. What has no depth decodes behind one token.
 fn shape_of(test: &str) -> Option<Shape> {
     let words = test.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     let words: Vec<&str> = words.collect();
     match words[..] {
-        ["pp", prompt] | ["Prefill" | "TTFT", prompt, "tokens"] => {
+        ["pp", prompt] | ["Prefill", prompt, "tokens"] | ["TTFT", prompt, "input", "tokens"] => {
             Some(Shape { prompt: prompt.parse().ok()?, output: 0, depth: 0 })
         }
         ["tg", output] => Some(Shape { prompt: 0, output: output.parse().ok()?, depth: 1 }),
-        ["Decode" | "TPOT", output, "tokens", depth] => Some(Shape {
+        ["Decode", output, "tokens", depth] => Some(Shape {
             prompt: 0,
             output: output.parse().ok()?,
             depth: depth.strip_prefix('d')?.parse().ok()?,
@@ -138,8 +133,16 @@ mod tests {
         assert_eq!(test(NEW, prompt).unwrap(), 0.5e9);
         assert_eq!(test(NEW, behind(4)).unwrap(), 2e9);
         let error = test(NEW, behind(128)).unwrap_err().to_string();
-        let told = "ran no test of 128 tokens behind 128 others, but: Prefill (512 tokens), Decode";
+        let told = "ran no test of 128 tokens behind 128 others, but Prefill (512 tokens), Decode";
         assert!(error.contains(told), "{error}");
+        let newest = NEW.replace("Prefill (512 tokens)    ", "TTFT (512 input tokens)");
+        assert_eq!(test(&newest, prompt).unwrap(), 0.5e9);
+        let several = OLD.replace("|           1 |", "|           4 |");
+        let error = test(&several, prompt).unwrap_err().to_string();
+        assert!(error.contains("but tg 128 of 4 at once, pp 512 of 4 at once;"), "{error}");
+        let none = OLD.lines().take(3).collect::<Vec<_>>().join("\n");
+        let error = test(&none, prompt).unwrap_err().to_string();
+        assert!(error.contains("but none at all;"), "{error}");
         for broken in ["", "nothing", "| a | b |", "| test | t/s |\n| pp 512 | x |"] {
             assert!(test(broken, prompt).is_err(), "{broken}");
         }

@@ -79,6 +79,7 @@ fn measured(
     queue.look()?;
     hub::fetch(&mut plan, progress)?;
     let built = subject::build(workspace, &args.subject, &args.features, progress)?;
+    check(&built.subject)?;
     if args.upstream.is_none() {
         // Before the minutes that it takes, not after them.
         upstream_of(workspace, log, &built.subject)?;
@@ -107,6 +108,12 @@ fn check(subject: &Subject) -> Result<()> {
     if subject.dirty {
         bail!(
             "`{}` differs from its commit, and a baseline must be possible to build again: commit first, or record `--subject rev:HEAD`",
+            subject.name
+        );
+    }
+    if subject.candle.is_some() {
+        bail!(
+            "`{}` is built on another candle than its commit's, and a baseline must be possible to build again: record a commit that depends on that candle",
             subject.name
         );
     }

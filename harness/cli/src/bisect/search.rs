@@ -10,7 +10,7 @@ use windtunnel_ledger::policy::Policy;
 use super::answer::{self, Answer, Sought};
 use super::{Found, Look, Named, Searched};
 use crate::args::BisectArgs;
-use crate::candle::{Candle, Exact};
+use crate::candle::{Candle, Exact, clone_at};
 use crate::external::{self, External};
 use crate::gate::{self, Asked};
 use crate::git::Git;
@@ -87,6 +87,12 @@ impl<'a> Search<'a> {
             }
             other => bail!("`{other}` has no commits to search: name `.` or `external:FILE.toml`"),
         };
+        // Before the hours that it takes to come to them.
+        args.candle.iter().chain(&args.upstream).try_for_each(|dir| clone_at(dir).map(drop))?;
+        ensure!(
+            args.upstream.is_none() || matches!(line, Line::Fork(_)),
+            "`--upstream` follows a fork into what it takes over: name the fork with `--subject external:FILE.toml`"
+        );
         let scenario = scenario_of(workspace, &args.case)?;
         let mut search = Search {
             workspace,
@@ -260,8 +266,12 @@ impl<'a> Search<'a> {
             bail!("{}, which is to be compared with, does not build: {tail}", short(base));
         }
         let head = self.built(&commit)?;
-        if head.probe.is_err() {
-            return Ok(look(Answer::Unknown("it does not build".to_owned()), String::new()));
+        if let Err(failure) = &head.probe {
+            let tail = failure.tail().unwrap_or_default();
+            let first = tail.lines().find(|line| line.trim_start().starts_with("error"));
+            let why = first.or(tail.lines().last()).map(|line| format!(": {}", line.trim()));
+            let unknown = format!("it does not build{}", why.unwrap_or_default());
+            return Ok(look(Answer::Unknown(unknown), String::new()));
         }
         let word = match purpose {
             Purpose::Search => "",

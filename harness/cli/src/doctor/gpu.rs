@@ -1,6 +1,7 @@
 //! GPUs: who else computes on them, what holds their clocks down, and whether a probe would start.
 
-use windtunnel_ledger::environment::{Gpu, Switch};
+use windtunnel_ledger::Switch;
+use windtunnel_ledger::environment::Gpu;
 use windtunnel_ledger::trace::{Gauge, Look, Throttle};
 
 use super::{Finding, Patient, Severity};

@@ -1,6 +1,6 @@
 //! How processors are set: whether their clocks are steady, and what reading the time costs.
 
-use windtunnel_ledger::environment::Switch;
+use windtunnel_ledger::Switch;
 
 use super::{Finding, Patient, Severity};
 

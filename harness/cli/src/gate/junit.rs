@@ -30,7 +30,7 @@ fn suite(case: &CaseReport) -> Markup {
         testsuite name=(case.case) tests=(tests) failures=(failures) {
             @if whole {
                 testcase classname=(case.case) name="comparison" {
-                    failure type=(case.verdict) message=(case.reasons.join("; ")) {
+                    failure type=(case.verdict) message=(printable(&case.reasons.join("; "))) {
                         @if let Some(tail) = &case.tail { (printable(tail)) }
                     }
                 }
@@ -43,11 +43,13 @@ fn suite(case: &CaseReport) -> Markup {
 
 /// What a process printed, without the characters that XML knows no way to write.
 fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
+    let is_none = |c: char| matches!(c, '\u{fffe}' | '\u{ffff}');
+    let written = |c: &char| matches!(c, '\n' | '\t') || !(c.is_control() || is_none(*c));
+    text.chars().filter(written).collect()
 }
 
 fn test(case: &CaseReport, row: &Row) -> Markup {
-    let words = row_in_words(row);
+    let words = printable(&row_in_words(row));
     html! {
         testcase classname=(case.case) name=(row.series) {
             @match (row.counted(), row.verdict) {
@@ -68,9 +70,19 @@ fn not_judged(unjudged: &[Unjudged]) -> Markup {
         testsuite name="not judged" tests=(unjudged.len()) skipped=(unjudged.len()) {
             @for Unjudged { case, series, reason } in unjudged {
                 testcase classname=(case) name=(series.map_or_else(|| "all".to_owned(), |s| s.to_string())) {
-                    skipped message=(reason) {}
+                    skipped message=(printable(reason)) {}
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_xml_cannot_write_is_left_out() {
+        assert_eq!(printable("a\u{1b}[1mb\n\tc\u{0}\u{ffff}ü"), "a[1mb\n\tcü");
     }
 }

@@ -1,6 +1,6 @@
 //! The report of a gate as Markdown, for a comment on a change.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use windtunnel_ledger::gate::{Arm, CaseReport, Report, Row};
@@ -44,11 +44,24 @@ pub(crate) fn of_two(head: &str, base: &str, origin: Option<String>, report: &Re
         let _ = writeln!(text, "- `{}`: **{}**, {reasons}", case.case, case.verdict);
     }
     // A build that fails, fails for all cases alike.
-    let tails: BTreeSet<&str> = report.cases.iter().filter_map(|c| c.tail.as_deref()).collect();
-    for tail in tails {
-        // A fence must be longer than any within it.
-        let _ = writeln!(text, "\n<details><summary>The end of its output</summary>\n");
-        let _ = writeln!(text, "`````text\n{tail}\n`````\n\n</details>");
+    let mut tails: BTreeMap<&str, Vec<&CaseReport>> = BTreeMap::new();
+    for case in &report.cases {
+        if let Some(tail) = &case.tail {
+            tails.entry(tail).or_default().push(case);
+        }
+    }
+    for (tail, cases) in tails {
+        let more = match cases.len() {
+            1 => String::new(),
+            n => format!(" and {} more", n - 1),
+        };
+        let first = &cases[0].case;
+        let _ = writeln!(
+            text,
+            "\n<details><summary>The end of the output of <code>{first}</code>{more}</summary>\n"
+        );
+        let fence = fence(tail);
+        let _ = writeln!(text, "{fence}text\n{tail}\n{fence}\n\n</details>");
     }
     let (mut worst, rest) = (rows(true), rows(false));
     worst.sort_by_key(|(_, row)| row.verdict);
@@ -72,6 +85,12 @@ pub(crate) fn of_two(head: &str, base: &str, origin: Option<String>, report: &Re
     text
 }
 
+/// A fence of code that is longer than any within `text`.
+fn fence(text: &str) -> String {
+    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    "`".repeat(longest.max(2) + 1)
+}
+
 fn table(text: &mut String, rows: &[(&CaseReport, &Row)]) {
     text.push_str(
         "| case | series | verdict | base | head | worse by | interval | margin | MDE | rounds |\n\
@@ -86,5 +105,15 @@ fn table(text: &mut String, rows: &[(&CaseReport, &Row)]) {
             row.series.label(),
             crate::show::row_verdict(row)
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fence_is_longer_than_any_within_it() {
+        assert_eq!([fence("a"), fence("a ``` b"), fence("````")].map(|f| f.len()), [3, 4, 5]);
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use windtunnel_ledger::Bytes;
-use windtunnel_ledger::environment::{Cache, CacheKind, Switch};
+use windtunnel_ledger::Switch;
+use windtunnel_ledger::environment::{Cache, CacheKind};
 
 use super::root::{Root, field};
 

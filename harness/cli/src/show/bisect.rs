@@ -85,6 +85,11 @@ pub(crate) fn bisected(searched: &Searched) -> String {
 /// What became of a culprit that takes over commits of another repository.
 fn descended(descent: &Descent) -> String {
     let Descent { whose, from, to, searched } = descent;
+    // A version is no hash, and stays whole.
+    let short = |named: &str| match named.chars().all(|c| c.is_ascii_hexdigit()) {
+        true => short(named).to_owned(),
+        false => named.to_owned(),
+    };
     let (from, to) = (short(from), short(to));
     let (did, option) = match whose {
         Whose::Candle => (format!("moves candle from {from} to {to}"), "--candle"),

@@ -252,6 +252,56 @@ fn two_revisions_of_an_engine_without_a_probe_run_side_by_side() {
 }
 
 #[test]
+fn an_engine_without_a_probe_is_followed_into_candle() {
+    let description = "repository = \"engine\"\nbuild = \"sh build.sh\"\n\
+                       [llama-bench]\ncommand = \"cat built.json\"\n";
+    let sandbox = described(DECODE, description);
+    let core = "[package]\nname = \"candle-core\"\nversion = \"0.1.0\"\nedition = \"2024\"\n";
+    let (fast, slow) = (tests_of([1_000_000, 1_000_000]), tests_of([1_100_000, 1_100_000]));
+    let candle = Script::new(&sandbox.path("candle"));
+    let files = [("candle-core/Cargo.toml", core), ("candle-core/src/lib.rs", "")];
+    let first =
+        candle.commit("First", &[&files[..], &[("candle-core/tests.json", &fast)]].concat());
+    candle.commit("Describe kernels", &[("README.md", "kernels")]);
+    let culprit = candle.commit("Tidy kernels", &[("candle-core/tests.json", &slow)]);
+    let last = candle.commit("Describe more", &[("README.md", "more kernels")]);
+
+    // The engine is as fast as its candle, wherever its manifest says that this lies.
+    let build = "candle=$(sed -n 's/^.*path = \"\\(.*\\)\".*/\\1/p' Cargo.toml)\n\
+                 cp \"$candle/tests.json\" built.json\n";
+    let manifest = "[package]\nname = \"engine\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\
+                    [dependencies]\ncandle-core = { path = \"own\" }\n";
+    let lock = |commit: &str| {
+        format!(
+            "version = 4\n\n[[package]]\nname = \"candle-core\"\nversion = \"0.1.0\"\n\
+             source = \"git+https://candle.git#{commit}\"\n"
+        )
+    };
+    let engine = Script::new(&sandbox.path("engine"));
+    let own = [("own/Cargo.toml", core), ("own/src/lib.rs", ""), ("own/tests.json", &fast)];
+    let rest = [
+        ("Cargo.toml", manifest),
+        ("Cargo.lock", &lock(&first)),
+        ("src/lib.rs", ""),
+        ("build.sh", build),
+        (".gitignore", "/built.json\n/target\n"),
+    ];
+    engine.commit("First", &[&own[..], &rest].concat());
+    engine.git(&["tag", "good"]);
+    engine.commit("Take notes", &[("notes", "one")]);
+    engine.commit("Bump candle", &[("own/tests.json", &slow), ("Cargo.lock", &lock(&last))]);
+    engine.commit("Take more notes", &[("notes", "two")]);
+
+    let args = ["-q", "bisect", "--good", "good", "--bad", "upstream", "--case", "test/fake"];
+    let more = ["--subject", "external:other.toml", "--candle", "candle"];
+    let said = sandbox.run(&[&args[..], &more].concat());
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+    let moves = format!("it moves candle from {} to {}; there:\n", &first[..9], &last[..9]);
+    let (_, there) = said.out.split_once(&moves).unwrap_or_else(|| panic!("{}", said.out));
+    assert!(there.contains(&format!("culprit: {culprit} Tidy kernels\n")), "{}", said.out);
+}
+
+#[test]
 fn whatever_llama_bench_does_is_told() {
     let check = |scenario: &str, command: &str, code: i32, told: &str| {
         let sandbox = described(scenario, &format!("[llama-bench]\ncommand = \"{command}\"\n"));
@@ -320,7 +370,7 @@ fn the_table_of_mistralrs_bench_is_recorded_and_judged() {
         &other,
         &table("1"),
         5,
-        "ran no test of 10 tokens behind 99 others, but: Prefill (16 tokens)",
+        "ran no test of 10 tokens behind 99 others, but Prefill (16 tokens)",
     );
     told(DECODE, &table("fast"), 5, "`fast ± 0.5` is no rate");
     let two = DECODE.replace("batch = [1]", "batch = [2]");

@@ -72,6 +72,17 @@ fn a_budget_that_ends_before_the_first_look_is_told_before_anything_is_measured(
 }
 
 #[test]
+fn a_quick_gate_keeps_a_case_that_this_machine_can_run() {
+    let two = SCENARIO.replace("matrix = {", "matrix = { device-map = [\"cuda:7\", \"cpu:0\"],");
+    let sandbox = Sandbox::with(&two);
+    let said = gate_in(&sandbox, "noise=0.5 seed=1", "noise=0.5 seed=2", &["--quick"]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+    let ids = sandbox.contents().run.cases.into_iter().map(|planned| planned.case.id.to_string());
+    let ids: Vec<String> = ids.collect();
+    assert!(ids.len() == 1 && ids[0].contains("device-map=cpu:0"), "{ids:?}");
+}
+
+#[test]
 fn a_slow_down_in_decode_is_regressed_there_and_nowhere_else() {
     let (sandbox, said) = gate("noise=0.5 seed=2 decode=6", &[]);
     assert_eq!(said.code, 1, "{}{}", said.out, said.err);

@@ -278,24 +278,50 @@ fn a_revision_is_measured_beside_itself_on_another_candle() {
     assert_eq!(gate(&["--candle", "candle@HEAD~2"]).code, 1, "the clone became slower");
     assert_eq!(clone.git(&["status", "--porcelain"]), "", "the clone is left alone");
 
-    let said = gate(&["--candle", "0.9.9"]);
+    let subject = sandbox.contents().run.subjects[1].clone();
+    assert_eq!(subject.candle.as_deref(), Some(clone.git(&["rev-parse", "HEAD~2"]).as_str()));
+
+    // What it has is not what the engine needs.
+    let manifest = fs::read_to_string(sandbox.path("Cargo.toml")).unwrap();
+    let more = format!("{manifest}candle-transformers = \"0.1.0\"\n");
+    fs::write(sandbox.path("Cargo.toml"), more).unwrap();
+    commit(&sandbox, "Need more of candle");
+    let said = gate(&["--candle", "candle"]);
+    assert_eq!(said.code, 5, "{}", said.out);
+    let told = "`Cargo.toml` needs `candle-transformers`, which this candle has not";
+    assert!(said.out.contains(told), "{}", said.out);
+    fs::write(sandbox.path("Cargo.toml"), manifest).unwrap();
+    commit(&sandbox, "Need no more of candle");
+
+    // A compiler that complains is heard wherever the result is read.
+    clone.commit("Break", &[("candle-core/src/lib.rs", "pub const GAP: &str = nonsense_here;\n")]);
+    let said = gate(&["--candle", "candle"]);
     assert_eq!(said.code, 5, "{}", said.out);
     for text in [said.out].into_iter().chain(
         ["summary.md", "gate.json"].map(|file| fs::read_to_string(sandbox.path(file)).unwrap()),
     ) {
-        assert!(text.contains("=0.9.9"), "{text}");
+        assert!(text.contains("nonsense_here"), "{text}");
     }
     let junit = fs::read_to_string(sandbox.path("junit.xml")).unwrap();
     let junit = roxmltree::Document::parse(&junit).unwrap();
     let failure = junit.descendants().find(|node| node.has_tag_name("failure")).unwrap();
-    assert!(failure.text().unwrap().contains("=0.9.9"), "{failure:?}");
+    assert!(failure.text().unwrap().contains("nonsense_here"), "{failure:?}");
     let told = |args: &[&str]| {
         let said = gate(args);
         assert_eq!((said.code, said.out.as_str()), (2, ""), "{args:?}");
         said.err
     };
     insta::assert_snapshot!(told(&["--candle", "0.2.0", "--base", "probe:x"]), @"error: `--candle` measures a revision of this workspace beside itself: name it with `--base rev:REVISION`");
-    insta::assert_snapshot!(told(&["--candle", "elsewhere@main"]), @"error: there is no folder `elsewhere`: name a clone, or the address of a repository");
+    insta::assert_snapshot!(told(&["--candle", "elsewhere@main"]), @"error: there is no clone `elsewhere`: make one with `git clone`, and name its folder");
+    let none = told(&["--candle", "0.9.9"]);
+    assert!(
+        none.starts_with("error: there is no candle 0.9.9 to build on, or nobody can be asked"),
+        "{none}"
+    );
+    let args = ["-q", "baseline", "record", "test", "-n", "5", "-s", "rev:good+candle=0.2.0"];
+    let said = sandbox.run(&args);
+    assert_eq!(said.code, 2);
+    insta::assert_snapshot!(said.err, @"error: `rev:good+candle=0.2.0` is built on another candle than its commit's, and a baseline must be possible to build again: record a commit that depends on that candle");
     assert!(told(&["--candle", "0.2"]).contains("`0.2` is no whole version"));
     assert!(told(&["--candle", "0.2.0", "-s", "."]).contains("cannot be used with"));
     let own = fs::read_to_string(sandbox.path("Cargo.toml")).unwrap();
@@ -325,6 +351,13 @@ fn a_culprit_that_moves_to_another_candle_is_followed_into_it() {
     let culprit = clone.git(&["rev-parse", "HEAD~2"]);
     assert!(there.contains(&format!("culprit: {culprit} Tidy kernels\n")), "{}", said.out);
     assert!(there.contains("beside its parent: regressed"), "{}", said.out);
+
+    let said = bisect(&["--candle", "nowhere"]);
+    assert_eq!(said.code, 2);
+    insta::assert_snapshot!(said.err, @"error: there is no clone `nowhere`: make one with `git clone`, and name its folder");
+    let said = bisect(&["--upstream", "candle"]);
+    assert_eq!(said.code, 2);
+    insta::assert_snapshot!(said.err, @"error: `--upstream` follows a fork into what it takes over: name the fork with `--subject external:FILE.toml`");
 
     clone.git(&["tag", "--delete", "0.1.0"]);
     let said = bisect(&["--candle", "candle"]);

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::Path;
 
+use windtunnel_ledger::Switch;
 use windtunnel_ledger::case::{
-    Case, CaseId, CudaGraphs, Dtype, KvLayout, Model, Placement, PrefixCache, Quant, Source,
-    Workload,
+    Case, CaseId, Dtype, KvLayout, Model, Placement, Quant, Source, Workload,
 };
 use windtunnel_ledger::environment::{Environment, Machine};
 use windtunnel_ledger::metric::Metric;
@@ -82,8 +82,8 @@ pub(crate) fn record(
             placement: Placement::default(),
             attention: "auto".into(),
             step_tokens: Tokens(512),
-            prefix_cache: PrefixCache::Off,
-            cuda_graphs: CudaGraphs::On,
+            prefix_cache: Switch::Off,
+            cuda_graphs: Switch::On,
             kv_share: NonZeroU32::new(100).expect("100 is not 0"),
             warmup: 1,
             iterations: NonZeroU32::MIN,

@@ -21,6 +21,12 @@ impl Placement {
     pub(super) fn is_default(&self) -> bool {
         *self == Placement::default()
     }
+
+    /// Whether anything of a model lives on a GPU.
+    #[must_use]
+    pub fn names_gpu(&self) -> bool {
+        self.devices.names_gpu() || self.topology.names_gpu()
+    }
 }
 
 /// A device map as the engine reads it: `cpu:0`, `cuda:0=20+cpu:0=8`, `auto`.
@@ -40,9 +46,12 @@ impl DeviceMap {
     /// Whether it names a GPU.
     #[must_use]
     pub fn names_gpu(&self) -> bool {
-        self.0.contains("cuda")
+        self.0.contains(GPU)
     }
 }
+
+/// With what the names of GPUs begin.
+const GPU: &str = "cuda";
 
 impl Default for DeviceMap {
     fn default() -> DeviceMap {
@@ -103,6 +112,12 @@ impl Topology {
     pub fn is_none(&self) -> bool {
         self.text.is_empty()
     }
+
+    /// Whether it names a GPU.
+    #[must_use]
+    pub fn names_gpu(&self) -> bool {
+        self.text.contains(GPU)
+    }
 }
 
 #[cfg(test)]
@@ -126,5 +141,16 @@ mod tests {
         assert_eq!(json, r#"{"devices":"cpu:0"}"#);
         assert_eq!(serde_json::from_str::<Placement>(&json).unwrap(), Placement::default());
         assert_eq!(serde_json::from_str::<Placement>("{}").unwrap(), Placement::default());
+    }
+
+    #[test]
+    fn a_gpu_is_named_by_the_map_or_by_the_topology() {
+        let placement = |devices: &str, text: &str| Placement {
+            devices: devices.parse().unwrap(),
+            topology: Topology { name: "t".into(), text: text.into() },
+        };
+        assert!(!placement("cpu:0", "0-2: { isq: Q4K }").names_gpu());
+        assert!(placement("cpu:0=1,cuda:0", "").names_gpu());
+        assert!(placement("cpu:0", "0-2: { device: \"cuda:0\" }").names_gpu());
     }
 }

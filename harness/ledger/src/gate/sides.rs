@@ -84,12 +84,12 @@ impl Sides<'_> {
         }
     }
 
-    /// The end of what the process printed that failed first, the head's before the base's.
+    /// The end of what the process printed that failed first, the head's before the base's: that of
+    /// the failure that the first reason tells.
     pub(super) fn tail(&self) -> Option<String> {
-        let all = self.head.iter().chain(&self.base).chain(&self.control);
-        let failures = all.filter_map(|record| failure(record));
-        let mut tails = failures.filter_map(|(_, failure)| failure.tail());
-        tails.next().map(str::to_owned)
+        let mut all = self.head.iter().chain(&self.base).chain(&self.control);
+        let (_, failure) = all.find_map(|record| failure(record))?;
+        failure.tail().map(str::to_owned)
     }
 
     /// What differs between the sides and forbids nothing.

@@ -192,6 +192,7 @@ fn what_fails_in_the_head_is_broken_and_in_the_base_invalid() {
     assert_eq!(base.verdict, Verdict::Invalid);
     assert_eq!(base.reasons, ["base: round 1 failed: the probe could not be started: gone"]);
     assert_eq!(failing(&[Arm::Control]).verdict, Verdict::Invalid);
+    assert_eq!((head.tail, base.tail), (None, None), "what never started has printed nothing");
     let both = failing(&[Arm::Base, Arm::Head]);
     assert_eq!((both.verdict, both.reasons.len()), (Verdict::Broken, 2));
 }

@@ -136,7 +136,7 @@ fn facts(view: &CaseView<'_>) -> Vec<Fact> {
             ("KV share", format!("{kv_share} %")),
         ]);
     }
-    if placement.devices.as_str().contains("cuda") {
+    if placement.names_gpu() {
         facts.push(("CUDA graphs", cuda_graphs.to_string()));
     }
     // `auto` says what was asked; the backend that ran says what was measured.

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
+use windtunnel_ledger::Switch;
 use windtunnel_ledger::case::{
-    Arrival, Case, CaseId, CudaGraphs, Dtype, KvLayout, Lengths, Model, Placement, PrefixCache,
-    Quant, Slo, Source, Workload,
+    Arrival, Case, CaseId, Dtype, KvLayout, Lengths, Model, Placement, Quant, Slo, Source, Workload,
 };
 use windtunnel_ledger::environment::{Build, Environment, Machine};
 use windtunnel_ledger::metric::{Better, Metric, Unit};
@@ -231,8 +231,8 @@ pub(crate) fn case(scenario: &str, workload: Workload, kv: &str, axes: &[(&str, 
         placement: Placement::default(),
         attention: "auto".into(),
         step_tokens: Tokens(512),
-        prefix_cache: PrefixCache::Off,
-        cuda_graphs: CudaGraphs::On,
+        prefix_cache: Switch::Off,
+        cuda_graphs: Switch::On,
         kv_share: NonZeroU32::new(100).expect("100 is not 0"),
         warmup: 1,
         iterations: NonZeroU32::MIN,
