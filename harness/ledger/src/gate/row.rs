@@ -130,6 +130,12 @@ pub(super) fn shown(sides: &Sides<'_>, terms: &Terms, verdict: Verdict) -> Vec<R
     rows.filter(|row| row.base.or(row.head).is_some()).collect()
 }
 
+/// Whether every round of both sides has zero.
+fn is_nothing(sides: &Sides<'_>, series: Series) -> bool {
+    let all = values(&sides.base, series).into_iter().chain(values(&sides.head, series));
+    all.into_iter().all(|value| value == 0.0)
+}
+
 /// The series of a case, with a question for each that can be asked, and what is passed over.
 pub(super) fn opened(
     sides: &Sides<'_>,
@@ -157,6 +163,10 @@ pub(super) fn opened(
                 row.verdict = Verdict::Invalid;
                 row.reason = Some("the base has it, and the head has not".into());
                 rows.push(row);
+            }
+            // Nothing is no share of anything: a part that no load has, say.
+            (Some(_), Some(_)) if nature(series) == Nature::Timed && is_nothing(sides, series) => {
+                passed_over.push((series, "neither side spends any time on it".into()));
             }
             (Some(_), Some(_)) => {
                 questions.push(question(sides, series, terms));

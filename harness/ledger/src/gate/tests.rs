@@ -169,6 +169,26 @@ fn a_fast_wrong_answer_is_broken_after_one_pair_and_the_base_is_shown() {
     assert_eq!((case.rows[0].base, case.rows[0].finding), (Some(100.0), None));
 }
 
+#[test]
+fn what_takes_no_time_on_either_side_is_not_judged_and_what_begins_to_is_told() {
+    let (run, terms) = (run(&["a"]), terms());
+    let convert = |head: f64| {
+        let records = measure(&run, &terms, |due| {
+            let mut record = at_rate(&run, due, 100.0 * noise(due));
+            let time = if due.arm == Arm::Head { head } else { 0.0 };
+            samples(&mut record).once.insert(Metric::LoadConvert, time);
+            record
+        });
+        report(&run, &terms, &records)
+    };
+    let series = Series::median(Metric::LoadConvert);
+    let neither = convert(0.0);
+    let unjudged = neither.unjudged.iter().find(|unjudged| unjudged.series == Some(series));
+    assert_eq!(unjudged.unwrap().reason, "neither side spends any time on it");
+    let head = convert(5.0);
+    assert!(head.cases[0].rows.iter().any(|row| row.series == series), "{head:?}");
+}
+
 /// The verdict on a case whose rounds of these arms fail.
 fn failing(arms: &[Arm]) -> CaseReport {
     let (run, terms) = (run(&["a"]), terms());
