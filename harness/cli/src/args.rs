@@ -347,14 +347,18 @@ pub(crate) enum Base {
 }
 
 impl std::str::FromStr for Base {
-    type Err = std::convert::Infallible;
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(match text {
-            "baseline" => Base::Baseline,
-            "stored" => Base::Stored,
-            _ => Base::Subject(text.parse().unwrap_or_else(|_| Wanted::revision(text))),
-        })
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "baseline" => Ok(Base::Baseline),
+            "stored" => Ok(Base::Stored),
+            // Git has no colon in the names of its revisions, but before a path.
+            _ if ["rev:", "probe:", "external:"].iter().any(|kind| text.starts_with(kind)) => {
+                text.parse().map(Base::Subject)
+            }
+            _ => Ok(Base::Subject(text.parse().unwrap_or_else(|_| Wanted::revision(text)))),
+        }
     }
 }
 

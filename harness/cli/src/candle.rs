@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
 use toml::{Table, Value};
 
 use crate::external::{check_out, shell, trees};
@@ -202,19 +203,12 @@ impl Exact {
 
     /// Whether a lock file names this candle and no other one.
     fn is_locked(&self, lock: &str) -> bool {
-        let Ok(lock) = toml::from_str::<Table>(lock) else { return false };
-        let packages = lock.get("package").and_then(Value::as_array).into_iter().flatten();
-        let text = |package: &Value, key: &str| {
-            package.get(key).and_then(Value::as_str).map(str::to_owned)
-        };
-        let mut cores = packages.filter(|package| text(package, "name").as_deref() == Some(CORE));
-        let (Some(core), None) = (cores.next(), cores.next()) else { return false };
+        let cores = Locked::all(lock);
+        let [core] = cores.as_slice() else { return false };
         match self {
-            Exact::Version(version) => {
-                text(core, "version").as_ref() == Some(version) && text(core, "source").is_some()
-            }
+            Exact::Version(version) => core.version == *version && core.source.is_some(),
             // What lies in a folder has no source.
-            Exact::Commit { .. } => text(core, "source").is_none(),
+            Exact::Commit { .. } => core.source.is_none(),
         }
     }
 
@@ -273,18 +267,34 @@ fn on(dependency: &Value, (key, place): (&str, String)) -> Value {
     Value::Table(table)
 }
 
-/// Which candle a lock file names: the hash of a commit where it comes from git, and else the
+/// A package of a lock file.
+#[derive(Deserialize)]
+struct Locked {
+    name: String,
+    version: String,
+    source: Option<String>,
+}
+
+impl Locked {
+    /// Every candle that a lock file names; none if it cannot be read.
+    fn all(lock: &str) -> Vec<Locked> {
+        #[derive(Deserialize)]
+        struct Lock {
+            #[serde(default)]
+            package: Vec<Locked>,
+        }
+        let packages = toml::from_str(lock).map_or_else(|_| Vec::new(), |lock: Lock| lock.package);
+        packages.into_iter().filter(|package| package.name == CORE).collect()
+    }
+}
+
+/// Which candle a lock file names first: the hash of a commit where it comes from git, and else the
 /// version; none if it names none.
 pub(crate) fn locked(lock: &str) -> Option<String> {
-    let lock: Table = toml::from_str(lock).ok()?;
-    let packages = lock.get("package")?.as_array()?;
-    let of = |name| packages.iter().find(|package| package.get("name") == Some(&Value::from(name)));
-    let core = of(CORE)?;
-    let source = core.get("source").and_then(Value::as_str).unwrap_or_default();
-    match source.strip_prefix("git+").and_then(|source| source.rsplit_once('#')) {
-        Some((_, commit)) => Some(commit.to_owned()),
-        None => core.get("version")?.as_str().map(str::to_owned),
-    }
+    let core = Locked::all(lock).into_iter().next()?;
+    let source = core.source.as_deref().and_then(|source| source.strip_prefix("git+"));
+    let commit = source.and_then(|source| source.rsplit_once('#')).map(|(_, commit)| commit);
+    Some(commit.map_or(core.version, str::to_owned))
 }
 
 /// The commit of a clone that a lock file means by `named`: a hash, or a version that is a tag there.

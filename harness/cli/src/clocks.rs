@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::args::{HoldClocksArgs, KeepClocksArgs};
 use crate::exit;
@@ -82,7 +82,7 @@ impl Keeper {
             READY => Ok(keeper),
             _ => {
                 let _ = keeper.0.wait();
-                bail!("no clock was changed: {}", said.trim_end())
+                bail!("the clocks are not held, and nothing was run: {}", said.trim_end())
             }
         }
     }
@@ -114,17 +114,18 @@ pub(crate) fn keep(args: &KeepClocksArgs) -> Result<u8> {
     Ok(if kept.is_ok() { exit::PASS } else { exit::USAGE })
 }
 
-/// Holds the clocks of all GPUs until `until` ends, and resets every one that it touched.
+/// Holds the clocks of all GPUs until `until` ends, and resets every one that it has set.
 fn held(
     clocks: &dyn Clocks,
     mhz: u32,
     until: &mut impl Read,
     ready: &mut impl Write,
 ) -> Result<()> {
-    let mut touched = Vec::new();
+    ensure!(clocks.count() > 0, "the driver of this machine shows no GPU");
+    let mut locked = Vec::new();
     let set = (0..clocks.count()).try_for_each(|device| {
-        touched.push(device);
         clocks.lock(device, mhz).map_err(|reason| anyhow!("GPU {device}: {reason}"))?;
+        locked.push(device);
         settled(clocks, device, mhz)
     });
     if set.is_ok() {
@@ -132,11 +133,17 @@ fn held(
         // To the end, or as far as it can be read: either way nobody waits any more.
         let _ = std::io::copy(until, &mut std::io::sink());
     }
-    let resets = touched.into_iter().map(|device| clocks.reset(device));
     // One that cannot be reset keeps no other one from it.
-    let resets: Vec<Result<(), String>> = resets.collect();
-    set?;
-    resets.into_iter().collect::<Result<(), String>>().map_err(|reason| anyhow!(reason))
+    let stuck: Vec<String> = locked
+        .into_iter()
+        .filter_map(|device| Some((device, clocks.reset(device).err()?)))
+        .map(|(device, reason)| format!("GPU {device} is still held at {mhz} MHz: {reason}"))
+        .collect();
+    match (set, stuck.is_empty()) {
+        (set, true) => set,
+        (Ok(()), false) => bail!("{}", stuck.join("; ")),
+        (Err(error), false) => Err(error.context(stuck.join("; "))),
+    }
 }
 
 /// Waits until a GPU runs at so many MHz.
@@ -191,7 +198,7 @@ mod tests {
         fn reset(&self, device: u32) -> Result<(), String> {
             self.done.borrow_mut().push(format!("reset {device}"));
             match self.stuck == Some(device) {
-                true => Err(format!("GPU {device} stays as it is")),
+                true => Err("it is gone".to_owned()),
                 false => Ok(()),
             }
         }
@@ -221,7 +228,11 @@ mod tests {
         let (held, said) = hold(&fake);
         assert_eq!(held.unwrap_err().to_string(), "GPU 1: not permitted");
         assert_eq!(said, "");
-        assert_eq!(*fake.done.borrow(), ["lock 0 1500", "lock 1 1500", "reset 0", "reset 1"]);
+        assert_eq!(*fake.done.borrow(), ["lock 0 1500", "lock 1 1500", "reset 0"]);
+
+        let fake = Fake { refuses: Some(1), stuck: Some(0), ..Fake::default() };
+        let told = format!("{:#}", hold(&fake).0.unwrap_err());
+        assert_eq!(told, "GPU 0 is still held at 1500 MHz: it is gone: GPU 1: not permitted");
     }
 
     /// A keeper without GPUs, which says `line` and leaves a file where it gives clocks back.
@@ -253,14 +264,18 @@ mod tests {
     fn a_keeper_that_is_not_ready_says_why() {
         let (_dir, exe) = keeper("'GPU 0: only root'");
         let error = Keeper::start(&exe, 1_500).err().unwrap();
-        assert_eq!(error.to_string(), "no clock was changed: GPU 0: only root");
+        assert_eq!(
+            error.to_string(),
+            "the clocks are not held, and nothing was run: GPU 0: only root"
+        );
     }
 
     #[test]
     fn one_that_cannot_be_given_back_keeps_no_other_from_it_and_is_told() {
         let fake = Fake { stuck: Some(0), ..Fake::default() };
         let (held, _) = hold(&fake);
-        assert_eq!(held.unwrap_err().to_string(), "GPU 0 stays as it is");
+        let told = held.unwrap_err().to_string();
+        assert_eq!(told, "GPU 0 is still held at 1500 MHz: it is gone");
         assert_eq!(fake.done.borrow()[3..], ["reset 0", "reset 1", "reset 2"]);
     }
 }

@@ -7,6 +7,7 @@ use windtunnel_ledger::Metric;
 use windtunnel_ledger::record::Outcome;
 
 use crate::baselines::policy;
+use crate::gating::against_schema;
 use crate::revisions::{commit, repository};
 use crate::sandbox::{Said, Sandbox};
 
@@ -148,6 +149,13 @@ fn revisions_are_compared_and_gated_benchmark_by_benchmark() {
     assert_eq!(slower.code, 1, "{}", slower.out);
     assert!(slower.out.contains("verdict: regressed"), "{}", slower.out);
     assert_eq!(gate("rev:HEAD", "rev:HEAD~1").code, 0, "faster");
+    let runs = fs::read_dir(sandbox.path("reports")).unwrap().map(|run| run.unwrap().path());
+    let documents: Vec<_> =
+        runs.map(|run| run.join("gate.json")).filter(|path| path.is_file()).collect();
+    assert_eq!(documents.len(), 2);
+    for document in documents {
+        assert_eq!(against_schema(&document), [""; 0]);
+    }
 
     // A bench that the base has not yet is held to nothing, and one that the head breaks is broken.
     let manifest = fs::read_to_string(sandbox.path("parts/Cargo.toml")).unwrap();

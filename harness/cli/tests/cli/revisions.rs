@@ -9,6 +9,7 @@ use windtunnel_ledger::record::{Failure, Outcome};
 
 use crate::baselines::{LOG, policy};
 use crate::forks::script::Script;
+use crate::gating::against_schema;
 use crate::sandbox::{Said, Sandbox};
 
 /// A probe that answers without reading its case; `@GAP` is the time between its tokens.
@@ -281,6 +282,8 @@ fn a_revision_is_measured_beside_itself_on_another_candle() {
     let subject = sandbox.contents().run.subjects[1].clone();
     assert_eq!(subject.candle.as_deref(), Some(clone.git(&["rev-parse", "HEAD~2"]).as_str()));
 
+    assert_eq!(against_schema(&sandbox.path("gate.json")), [""; 0]);
+
     // What it has is not what the engine needs.
     let manifest = fs::read_to_string(sandbox.path("Cargo.toml")).unwrap();
     let more = format!("{manifest}candle-transformers = \"0.1.0\"\n");
@@ -323,6 +326,7 @@ fn a_revision_is_measured_beside_itself_on_another_candle() {
     assert_eq!(said.code, 2);
     insta::assert_snapshot!(said.err, @"error: `rev:good+candle=0.2.0` is built on another candle than its commit's, and a baseline must be possible to build again: record a commit that depends on that candle");
     assert!(told(&["--candle", "0.2"]).contains("`0.2` is no whole version"));
+    assert!(told(&["--base", "rev:good+candle=0.2"]).contains("`0.2` is no whole version"));
     assert!(told(&["--candle", "0.2.0", "-s", "."]).contains("cannot be used with"));
     let own = fs::read_to_string(sandbox.path("Cargo.toml")).unwrap();
     assert!(own.contains("candle-core = \"0.1.0\""), "the working tree is left alone");

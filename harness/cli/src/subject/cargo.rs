@@ -1,0 +1,249 @@
+//! What cargo builds of a workspace: started, watched while it builds, and heard when it fails.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use windtunnel_ledger::integration::short;
+use windtunnel_ledger::record::Failure;
+
+use super::Commit;
+use crate::candle;
+use crate::progress::Progress;
+use crate::workspace::cargo;
+
+/// One line of `cargo build --message-format=json`.
+#[derive(Deserialize)]
+#[serde(tag = "reason", rename_all = "kebab-case")]
+enum CargoMessage {
+    CompilerArtifact {
+        package_id: String,
+        manifest_path: PathBuf,
+        target: CargoTarget,
+        executable: Option<PathBuf>,
+    },
+    CompilerMessage {
+        message: CargoDiagnostic,
+    },
+    #[serde(other)]
+    Other,
+}
+
+#[derive(Deserialize)]
+struct CargoTarget {
+    name: String,
+    kind: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct CargoDiagnostic {
+    rendered: Option<String>,
+    level: String,
+}
+
+/// What cargo builds of a workspace.
+#[derive(Clone, Copy)]
+pub(super) enum Part<'a> {
+    /// The probe.
+    Probe,
+    /// A bench.
+    Bench {
+        /// The package that it belongs to.
+        package: &'a str,
+        /// Its name.
+        bench: &'a str,
+    },
+}
+
+impl<'a> Part<'a> {
+    const PROBE: &'static str = "windtunnel-probe";
+
+    /// The package that it belongs to.
+    const fn package(self) -> &'a str {
+        match self {
+            Part::Probe => Self::PROBE,
+            Part::Bench { package, .. } => package,
+        }
+    }
+
+    /// The words for cargo that build it.
+    fn words(self) -> Vec<&'a str> {
+        match self {
+            Part::Probe => vec!["build", "--release"],
+            Part::Bench { bench, .. } => vec!["bench", "--no-run", "--bench", bench],
+        }
+    }
+
+    /// Whether it is what cargo says that it has built.
+    fn is(self, target: &CargoTarget) -> bool {
+        match self {
+            Part::Probe => target.name == Self::PROBE,
+            // A library or an executable may be called alike.
+            Part::Bench { bench, .. } => {
+                target.name == bench && target.kind.iter().any(|kind| kind == "bench")
+            }
+        }
+    }
+}
+
+/// What cargo has built.
+pub(super) struct Artifact {
+    /// The executable.
+    pub(super) executable: PathBuf,
+    /// The folder of its package.
+    pub(super) folder: PathBuf,
+}
+
+/// The variable that tells the build of a probe the commit of its candle.
+const CANDLE: &str = "WINDTUNNEL_CANDLE";
+
+/// Where a revision is built.
+pub(super) struct Revision<'a> {
+    pub(super) commit: Commit<'a>,
+    /// The target directory.
+    pub(super) target: &'a Path,
+}
+
+/// Builds a part of the workspace in `dir`, which is the working tree or that of a revision.
+#[expect(clippy::disallowed_methods, reason = "building subjects is what this file is for")]
+pub(super) fn cargo_build(
+    part: Part<'_>,
+    dir: &Path,
+    revision: Option<Revision<'_>>,
+    features: &[String],
+    progress: Progress,
+) -> Result<Result<Artifact, Failure>> {
+    let mut command = Command::new(cargo());
+    command.current_dir(dir).args(part.words());
+    command.env_remove(CANDLE).args([
+        "--locked",
+        "--package",
+        part.package(),
+        "--message-format=json",
+    ]);
+    if !features.is_empty() {
+        command.args(["--features", &features.join(",")]);
+    }
+    let mut what = "working tree".to_owned();
+    if let Some(Revision { commit, target }) = revision {
+        command.arg("--target-dir").arg(target);
+        what = short(commit.hash).to_owned();
+        if let Some(candle) = commit.candle.and_then(candle::Exact::commit) {
+            // A checkout has a version in its manifests, and no manifest knows its commit.
+            command.env(CANDLE, short(candle));
+        }
+    }
+    if let Part::Bench { bench, .. } = part {
+        what = format!("bench {bench} of {what}");
+    }
+    let crates = crates_of(part.package(), dir);
+    let bar = progress.build(&what, crates);
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot start cargo: install Rust, or name a ready probe with `--probe PATH`")?;
+    let stderr = child.stderr.take();
+    let stderr = std::thread::spawn(move || {
+        let mut text = String::new();
+        if let Some(mut stderr) = stderr {
+            let _ = stderr.read_to_string(&mut text);
+        }
+        text
+    });
+
+    let mut done = BTreeSet::new();
+    let mut errors = String::new();
+    let mut executable = None;
+    for line in child.stdout.take().map(BufReader::new).into_iter().flat_map(BufRead::lines) {
+        match serde_json::from_str(&line.context("cannot read what cargo says")?) {
+            Ok(CargoMessage::CompilerArtifact {
+                package_id,
+                manifest_path,
+                target,
+                executable: path,
+            }) => {
+                if let Some(path) = path.filter(|_| part.is(&target)) {
+                    let folder = manifest_path.parent().unwrap_or(dir).to_owned();
+                    executable = Some(Artifact { executable: path, folder });
+                }
+                done.insert(package_id);
+                bar.crates_done(done.len(), &target.name);
+            }
+            Ok(CargoMessage::CompilerMessage { message }) if message.level == "error" => {
+                errors.push_str(&message.rendered.unwrap_or_default());
+            }
+            Ok(_) | Err(_) => (),
+        }
+    }
+    let status = child.wait().context("cannot wait for cargo")?;
+    let stderr = stderr.join().unwrap_or_default();
+    match executable {
+        Some(artifact) if status.success() => Ok(Ok(artifact)),
+        _ => Ok(Err(Failure::Build { tail: last_lines(&(errors + &complaints(&stderr))) })),
+    }
+}
+
+/// How many crates a package is made of; none if cargo cannot tell.
+#[expect(clippy::disallowed_methods, reason = "building subjects is what this file is for")]
+fn crates_of(package: &str, dir: &Path) -> Option<usize> {
+    let mut command = Command::new(cargo());
+    command.current_dir(dir).args([
+        "tree",
+        "--locked",
+        "--package",
+        package,
+        "--edges",
+        "normal,build",
+        "--prefix",
+        "none",
+        "--format",
+        "{p}",
+    ]);
+    let output =
+        command.stdin(Stdio::null()).output().ok().filter(|output| output.status.success())?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let crates: BTreeSet<&str> = text.lines().map(|line| line.trim_end_matches(" (*)")).collect();
+    Some(crates.len())
+}
+
+/// What cargo says but for how far it is, which hides what went wrong.
+fn complaints(stderr: &str) -> String {
+    const PROGRESS: [&str; 8] = [
+        "Adding",
+        "Blocking",
+        "Compiling",
+        "Downloaded",
+        "Downloading",
+        "Locking",
+        "Updating",
+        "Fresh",
+    ];
+    let is_progress = |line: &&str| {
+        PROGRESS.iter().any(|word| line.trim_start().starts_with(&format!("{word} ")))
+    };
+    let lines = stderr.lines().filter(|line| !is_progress(line));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+fn last_lines(text: &str) -> String {
+    const LINES: usize = 30;
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LINES)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_build_that_failed_its_progress_is_left_out() {
+        let said =
+            "   Compiling a v0.1.0\n error: could not compile `a`\n  Downloading crates ...\n";
+        assert_eq!(complaints(said), " error: could not compile `a`\n");
+    }
+}
