@@ -56,6 +56,12 @@ fn unchanged_code_passes_and_everything_is_written_down() {
     }
     let rounds = sandbox.contents().records.len();
     assert_eq!(rounds, 2 * (6 + 6 + 3), "two cases, six pairs, three control rounds");
+    let page = fs::read_to_string(sandbox.path("report.html")).unwrap();
+    let leads =
+        page.split("<p class=\"lead\">").skip(1).filter_map(|rest| rest.split("</p>").next());
+    let leads: Vec<&str> = leads.collect();
+    assert!(leads.iter().any(|lead| lead.contains(" against ")), "{leads:?}");
+    assert!(!leads.iter().any(|lead| lead.contains("about equal")), "it is judged: {leads:?}");
 }
 
 #[test]

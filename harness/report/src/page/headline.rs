@@ -33,8 +33,16 @@ pub(super) fn headline(view: &View<'_>) -> Markup {
         @if let Some(history) = view.history {
             p.lead { a href="#history" { "History" } ": " (history::summary(history)) }
         }
-        @for further in view.versus.iter().skip(usize::from(view.gate.is_none())) {
-            p.lead { (compared(view, further)) }
+        @match (&view.gate, view.versus.first()) {
+            // A gate has judged: to count what lies beyond a noise floor would call chance a change.
+            (Some(_), Some(first)) => {
+                p.lead { (subject(view, first.head)) " against " (subject(view, 0)) "." }
+            }
+            _ => {
+                @for further in view.versus.iter().skip(1) {
+                    p.lead { (compared(view, further)) }
+                }
+            }
         }
         @if !view.versus.is_empty() && view.gate.is_none() {
             p.note {
