@@ -242,6 +242,7 @@ fn once(
     if let Some(binary) = mark.as_ref().and_then(|mark| std::fs::read_to_string(mark).ok()) {
         let probe = kept(workspace, &binary);
         if probe.is_file() {
+            copy(&probe, &probe)?;
             return Ok(Built::of(Subject { binary, ..subject }, Ok(probe)));
         }
     }
@@ -310,6 +311,7 @@ pub(crate) fn again(workspace: &Workspace, subject: &Subject, records: &[Record]
             workspace.scratch().display()
         );
     }
+    copy(&probe, &probe)?;
     Ok(Built::of(subject.clone(), Ok(probe)))
 }
 
@@ -331,19 +333,23 @@ fn keep(workspace: &Workspace, subject: Subject, built: Result<PathBuf, Failure>
         std::fs::read(&path).with_context(|| format!("cannot read probe `{}`", path.display()))?;
     let binary = format!("{:032x}", xxh3_128(&bytes));
     let probe = kept(workspace, &binary);
-    if !probe.is_file() {
-        copy(&path, &probe)?;
-    }
+    copy(&path, &probe)?;
     Ok(Built::of(Subject { binary, ..subject }, Ok(probe)))
 }
 
-/// Copies an executable beside `to` and renames it: a kill in between leaves no half of one under its
-/// name.
+/// Copies an executable beside `to`, which may be itself, and renames it: a kill in between leaves no
+/// half of one under its name.
+///
+/// It is done for every session, also where the file is there already. How the pages of an executable
+/// lie in the page cache depends on when and how they came there, and code that runs for the first time
+/// waits for them: beside a fresh copy, one of the same bytes that was three hours old took twice as
+/// long to open a model. What is compared must have come there alike.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     create_dir(to.parent().unwrap_or(to))?;
     let partial = to.with_extension(format!("{}.partial", std::process::id()));
     std::fs::copy(from, &partial)
-        .and_then(|_| std::fs::rename(&partial, to))
+        .and_then(|_| std::fs::File::open(&partial)?.sync_all()) // or it is written while rounds run
+        .and_then(|()| std::fs::rename(&partial, to))
         .with_context(|| format!("cannot copy an executable to `{}`", to.display()))
 }
 

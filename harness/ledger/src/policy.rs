@@ -226,7 +226,7 @@ mod tests {
             (Metric::WeightBytes, [(0.02, mib_64); 3]),
             (Metric::KvBytes, [(0.02, mib_64); 3]),
             (Metric::PeakRss, [(0.05, mib_64); 3]),
-            (Metric::LoadTime, [(0.10, 0.0); 3]),
+            (Metric::LoadTime, [(0.10, 1e6); 3]),
         ];
         for (metric, margins) in table {
             for (series, (relative, absolute)) in Series::of(metric).zip(margins) {

@@ -2,6 +2,7 @@
 //! no engine.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -150,10 +151,17 @@ fn a_subject_tells_the_upstream_of_its_own_log_and_the_files_that_were_changed()
 fn a_revision_is_built_once_for_each_set_of_features() {
     let sandbox = repository();
     assert_eq!(measure(&sandbox, &["rev:HEAD"]).code, 0);
+    let binary = sandbox.contents().run.subjects[0].binary.clone();
+    let probe = sandbox.path(&format!("target/windtunnel/probes/{binary}/windtunnel-probe"));
+    let file = |path: &Path| (fs::read(path).unwrap(), fs::metadata(path).unwrap().ino());
+    let (bytes, first) = file(&probe);
     // A build would have to begin with the build folder.
     fs::remove_dir_all(builds(&sandbox).join("target")).unwrap();
     assert_eq!(measure(&sandbox, &["rev:HEAD"]).code, 0);
     assert!(!builds(&sandbox).join("target").exists());
+    let (same, second) = file(&probe);
+    assert_eq!(same, bytes);
+    assert_ne!(second, first, "each session writes the executables that it measures anew");
 
     let args =
         ["-q", "run", "test/fake", "-s", "rev:HEAD", "--features", "extra", "-o", "run2.jsonl"];
