@@ -108,7 +108,7 @@ fn sequence(id: u64, tokens: Vec<u32>, prefix_cache: PrefixCache) -> Sequence {
         held: Vec::new(),
         names: Vec::new(),
         prefix_cache,
-        cached: 0,
+        cached: None,
         limit: LENGTH,
         border: None,
         stop: Vec::new(),

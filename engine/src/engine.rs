@@ -299,7 +299,8 @@ impl Engine {
         report.transfers = transfers.get();
         let Passed { logits, demand, replayed } = passed?;
         (report.demand, report.replayed) = (demand, replayed);
-        let logits = match observed {
+        // The GPU has no launch of nothing, and where no prompt ends nobody reads a row.
+        let logits = match observed && !batch.drawn.is_empty() {
             true => logits.index_select(&Tensor::new(&batch.drawn[..], logits.device())?, 0)?,
             false => logits,
         };

@@ -180,9 +180,7 @@ impl Scheduler {
             next.computed = 0;
             return false;
         }
-        if next.generated() == 0 {
-            next.cached = next.computed;
-        }
+        next.cached.get_or_insert(next.computed);
         schedule.reused += next.computed;
         schedule.admitted.push(next.id);
         self.prefix.lookups += u64::from(next.prefix_cache == PrefixCache::On);

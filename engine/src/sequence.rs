@@ -30,8 +30,9 @@ pub struct Sequence {
     pub names: Vec<Prefix>,
     /// Whether it shares full blocks with others.
     pub prefix_cache: PrefixCache,
-    /// How many tokens of the prompt were found in the cache.
-    pub cached: usize,
+    /// How many tokens of the prompt were found in the cache when it first ran: what it finds later, it
+    /// computed itself.
+    pub cached: Option<usize>,
     /// Length at which it ends.
     pub limit: usize,
     /// Length beyond which all of its keys are other ones, if there is one.
@@ -54,9 +55,17 @@ impl Sequence {
         self.tokens.len() - self.prompt
     }
 
+    /// Tokens of the prompt that it did not have to compute.
+    pub const fn cached(&self) -> usize {
+        match self.cached {
+            Some(tokens) => tokens,
+            None => 0,
+        }
+    }
+
     /// What it took.
     pub const fn usage(&self) -> Usage {
-        Usage { prompt: self.prompt, cached: self.cached, generated: self.generated() }
+        Usage { prompt: self.prompt, cached: self.cached(), generated: self.generated() }
     }
 
     /// The most tokens that it will ever have in the cache: the last one drawn is never computed.

@@ -123,7 +123,7 @@ impl Accepted {
             held: Vec::new(),
             names: Vec::new(),
             prefix_cache,
-            cached: 0,
+            cached: None,
             limit,
             border,
             stop: stop.clone(),

@@ -229,6 +229,11 @@ fn parts_of_a_model_must_all_be_there_and_belong_together() {
     fs::copy(fixture(first), at("model.gguf")).unwrap();
     assert_snapshot!(refused(&at("model.gguf")).unwrap(), @"`model.gguf`: `split.no` is 0 and `split.count` 2, but its name does not end in `-00001-of-00002.gguf`; put all files of one model into one folder, with their own names");
 
+    let mut model = Model::read(first);
+    model.metadata.insert("split.no".into(), Value::U64(u64::MAX));
+    model.write(&at("last.gguf"));
+    assert_snapshot!(refused(&at("last.gguf")).unwrap(), @"`last.gguf`: `split.no` is 18446744073709551615 and `split.count` 2, but its name does not end in `-18446744073709551615-of-00002.gguf`; put all files of one model into one folder, with their own names");
+
     // Half of the tensors are in neither.
     let mut model = Model::read(second);
     model.tensors.pop_first();

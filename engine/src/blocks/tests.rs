@@ -273,7 +273,7 @@ fn a_beginning_is_usable_where_every_window_has_its_blocks() {
     let mut other = slide_through(&mut pools, &counted(2, 8));
     assert!(pools.evictions() > 0);
     let after: Vec<_> = (0..=10).map(|blocks| usable(&pools, &text[..blocks * BLOCK])).collect();
-    assert!(after.iter().zip(&usable_up_to).all(|(after, before)| after <= before), "{after:?}");
+    assert_eq!(after, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 10]);
     pools.release(&mut other);
     assert_eq!(pools.check_integrity(&[]), Ok(()));
 }

@@ -28,7 +28,8 @@ impl Scheduler {
                 Some(Ok(Drawn { token, logprobs })) => {
                     let (request, choice) = (sequence.id, sequence.choice);
                     if sequence.generated() == 0 {
-                        events.push(Event::PromptDone { request, choice, cached: sequence.cached });
+                        let cached = sequence.cached();
+                        events.push(Event::PromptDone { request, choice, cached });
                     }
                     let finish = sequence.accept(token);
                     if finish != Some(Finish::Stop) {
@@ -37,11 +38,19 @@ impl Scheduler {
                     finished.extend(finish.map(|finish| (grant.sequence, finish)));
                     continue;
                 }
-                Some(Err(failure)) => failure.to_string(),
-                None => "the step ended without drawing a token".into(),
+                Some(Err(failure)) => {
+                    // What gave no numbers for it would give none to those who share its blocks. That its
+                    // own bias left no token says nothing about them.
+                    if failure == NoToken::NotFinite {
+                        self.pools.forget(&sequence.names);
+                    }
+                    failure.to_string()
+                }
+                None => {
+                    self.pools.forget(&sequence.names);
+                    "the step ended without drawing a token".into()
+                }
             };
-            // What gave no numbers for it would give none to those who share its blocks.
-            self.pools.forget(&sequence.names);
             finished.push((grant.sequence, Finish::Error(failure)));
         }
         for grant in &schedule.grants {

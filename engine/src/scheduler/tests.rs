@@ -16,7 +16,7 @@ use crate::sampler::{Drawn, NoToken, Sampler, Sampling};
 /// a, 6 prompt tokens, at most 2 new ones; the token at each position is the same for all, so that
 /// each prompt begins like the others) or `submit a:6/4+2` (the same up to position 4, a's own
 /// behind it), `cancel a`, `fail` (a step whose model fails), `nan a` (a's next logits are not
-/// finite), `step`, `step 3`, or `run` (until idle).
+/// finite), `none a` (a's bias leaves it no next token), `step`, `step 3`, or `run` (until idle).
 ///
 /// Each step is one line: grants as `name start..end`, `*` when a token is drawn; then what was
 /// preempted, who ended, and for each pool how many blocks are used, and how many are cached.
@@ -32,10 +32,12 @@ fn check(script: &str) -> String {
 struct World {
     scheduler: Scheduler,
     names: Vec<String>,
-    /// Who is to have no numbers for its next logits.
-    nan: Option<String>,
+    /// Whose next token fails, and how.
+    no_token: Option<(String, NoToken)>,
     cache: PrefixCache,
     trace: String,
+    /// What each found of its prompt, in the order in which the prompts were done.
+    cached: Vec<(String, usize)>,
 }
 
 impl World {
@@ -52,12 +54,13 @@ impl World {
         Self {
             scheduler: Scheduler::new(limits, capacity),
             names: Vec::new(),
-            nan: None,
+            no_token: None,
             cache: match words.contains(&"cache") {
                 true => PrefixCache::On,
                 false => PrefixCache::Off,
             },
             trace: String::new(),
+            cached: Vec::new(),
         }
     }
 
@@ -71,7 +74,8 @@ impl World {
                 let text = events.first().map_or("unknown".into(), |event| self.ended(event));
                 self.say(format!("cancel: {text}{}", self.used()));
             }
-            ["nan", name] => self.nan = Some(name.into()),
+            ["nan", name] => self.no_token = Some((name.into(), NoToken::NotFinite)),
+            ["none", name] => self.no_token = Some((name.into(), NoToken::NoneLeft)),
             ["fail"] => {
                 self.step(Err(Error::Tensor(candle_core::Error::Msg("out of luck".into()))))
             }
@@ -122,12 +126,12 @@ impl World {
         }
         let events = match forward {
             Ok(()) => {
-                let nan = self.nan.take();
+                let no_token = self.no_token.take();
                 let draws = schedule.grants.iter().filter(|grant| grant.draws);
                 let drawn: Vec<_> = draws
-                    .map(|grant| match Some(self.name(grant.request)) == nan.as_deref() {
-                        true => Err(NoToken::NotFinite),
-                        false => Ok(SEVEN),
+                    .map(|grant| match &no_token {
+                        Some((name, failure)) if name == self.name(grant.request) => Err(*failure),
+                        _ => Ok(SEVEN),
                     })
                     .collect();
                 self.scheduler.commit(&schedule, drawn)
@@ -135,8 +139,13 @@ impl World {
             Err(failure) => self.scheduler.fail(&schedule, &failure),
         };
         for event in &events {
-            if let Event::Finished { .. } = event {
-                line += &format!("  {}", self.ended(event));
+            match event {
+                Event::Finished { .. } => line += &format!("  {}", self.ended(event)),
+                Event::PromptDone { request, cached, .. } => {
+                    let name = self.name(*request).to_owned();
+                    self.cached.push((name, *cached));
+                }
+                Event::Queued { .. } | Event::Token { .. } => {}
             }
         }
         line += &self.used();
@@ -211,7 +220,7 @@ fn sequence(
         held: Vec::new(),
         names: Vec::new(),
         prefix_cache,
-        cached: 0,
+        cached: None,
         limit: prompt + new,
         border: None,
         stop: vec![0],
@@ -443,6 +452,41 @@ fn what_a_failed_step_was_to_fill_is_not_found() {
     b 14..15*  b ends after 2 (Length)  [0 + 3/8]
     c 12..14*  c ends after 0 (Error("the model produced logits that are not finite"))  [0/8]
     "#);
+}
+
+#[test]
+fn a_bias_that_leaves_no_token_takes_no_block_from_others() {
+    assert_snapshot!(check("budget 16 slots 2 blocks 8 block 4 cache
+        submit a:14/12+1
+        run
+        none b
+        submit b:14/12+2
+        run
+        submit c:14/12+1
+        run"), @r#"
+    a 0..14*  a ends after 1 (Length)  [0 + 3/8]
+    b 12..14*  b ends after 0 (Error("penalties and bias leave no token to choose; weaken them"))  [0 + 3/8]
+    c 12..14*  c ends after 1 (Length)  [0 + 3/8]
+    "#);
+}
+
+#[test]
+fn what_a_sequence_finds_of_its_own_when_it_comes_back_is_not_called_cached() {
+    let mut world = World::new("budget 5 slots 2 blocks 7 block 4 cache");
+    ["submit a:4+9 b:20/0+1", "run"].into_iter().for_each(|line| world.run(line));
+    assert_snapshot!(world.trace, @"
+    a 0..4* | b 0..1  [6/7]
+    a 4..5* | b 1..5  [7/7]
+    a 5..6* | b 5..9  [7/7]
+    a 6..7* | b 9..13  [7/7]
+    a 7..8* | b 13..17  [7/7]
+    a 8..9*  preempts b  [3 + 4/7]
+    a 9..10*  [3 + 4/7]
+    a 10..11*  [3 + 4/7]
+    a 11..12*  a ends after 9 (Length)  [0 + 7/7]
+    b 16..20*  b ends after 1 (Length)  [0 + 7/7]
+    ");
+    assert_eq!(world.cached, [("a".into(), 0), ("b".into(), 0)]);
 }
 
 #[test]

@@ -186,11 +186,12 @@ impl<T: PartialEq + Copy> Laps<T> {
         {
             return self.end_text(stage, thread, now);
         }
-        if self.under_way.last().is_none_or(|&(_, owner)| owner != thread) {
+        // The innermost of this thread: where two threads have steps at once, the other may go on.
+        let Some(own) = self.under_way.iter().rposition(|&(_, owner)| owner == thread) else {
             return;
-        }
+        };
         self.lap(now);
-        self.under_way.pop();
+        self.under_way.remove(own);
         if self.under_way.is_empty() {
             let step = std::mem::take(&mut self.step);
             let account = self.accounts.entry(step.work()).or_default();
@@ -392,6 +393,18 @@ mod tests {
             (20, 0, "-linear"),
             (20, 0, "-embed"),
         ]), @"1 × embed: 10, linear 10");
+    }
+
+    #[test]
+    fn what_two_threads_do_at_once_is_one_account_and_the_next_is_counted_again() {
+        insta::assert_snapshot!(check(&[
+            (0, 0, "+embed"),
+            (2, 1, "+embed"),
+            (5, 0, "-embed"),
+            (9, 1, "-embed"),
+            (20, 0, "+embed"),
+            (24, 0, "-embed"),
+        ]), @"2 × embed: 13, other 13");
     }
 
     #[test]

@@ -53,11 +53,12 @@ fn selector(name: &str) -> Result<Selector, String> {
             format!("`{name}` is no pattern: {problem}")
         });
     }
+    let number = |text: &str| text.trim().parse::<u32>().ok();
     let layers = match name.split_once('-') {
-        Some((start, end)) => start.trim().parse().ok().zip(end.trim().parse().ok()),
-        None => name.parse::<usize>().ok().and_then(|layer| Some((layer, layer.checked_add(1)?))),
+        Some((start, end)) => number(start).zip(number(end)),
+        None => number(name).map(|layer| (layer, layer.saturating_add(1))),
     };
-    match layers.map(|(start, end)| start..end) {
+    match layers.map(|(start, end)| start as usize..end as usize) {
         None => Err(format!(
             "`{name}` is no selector; write a layer, as in `3`, layers without the last number, as in `0-8`, or a pattern of tensor names, as in `/q_proj/`"
         )),

@@ -94,6 +94,7 @@ fn a_file_that_makes_no_sense_is_told_where_and_why() {
     assert_snapshot!(refusal("0-8: {device: cpu:1\n"), @"`t.yaml`, line 2: this is no YAML: while parsing a flow mapping, did not find expected ',' or '}'");
     assert_snapshot!(refusal("0-8:\n  isq: Q4K\n\nlayers: {device: cpu:1}"), @"`t.yaml`, line 4: `layers` is no selector; write a layer, as in `3`, layers without the last number, as in `0-8`, or a pattern of tensor names, as in `/q_proj/`");
     assert_snapshot!(refusal("0-2: {isq: Q4K}\n4-2: {isq: Q4K}"), @"`t.yaml`, line 2: `4-2` selects nothing; the second number comes after the last layer, as in `2-4`");
+    assert_snapshot!(refusal(&format!("{0}-{0}: {{isq: Q4K}}", usize::MAX)), @"`t.yaml`, line 1: `18446744073709551615-18446744073709551615` is no selector; write a layer, as in `3`, layers without the last number, as in `0-8`, or a pattern of tensor names, as in `/q_proj/`");
     assert_snapshot!(refusal("3-3: {isq: Q4K}"), @"`t.yaml`, line 1: `3-3` selects nothing; the second number comes after the last layer, as in `3-4`");
     assert_snapshot!(refusal("0-2:\n  isq: Q4K\n  divice: cpu:1"), @"`t.yaml`, line 3: unknown key `divice`, did you mean `device`?");
     assert_snapshot!(refusal("0-2: {quantization: Q4K}"), @"`t.yaml`, line 1: unknown key `quantization`; known are `isq` and `device`");
@@ -111,7 +112,7 @@ fn a_file_that_makes_no_sense_is_told_where_and_why() {
 #[test]
 fn rules_that_do_not_fit_the_model_are_told_why() {
     assert_snapshot!(refusal("0-2: {isq: Q4K}\n2-5: {isq: Q4K}"), @"`t.yaml`, line 2: it selects layer 4, but the model has 4 layers, counted from 0");
-    assert_snapshot!(refusal("18446744073709551614: {isq: Q4K}"), @"`t.yaml`, line 1: it selects layer 18446744073709551614, but the model has 4 layers, counted from 0");
+    assert_snapshot!(refusal("4294967294: {isq: Q4K}"), @"`t.yaml`, line 1: it selects layer 4294967294, but the model has 4 layers, counted from 0");
     assert_snapshot!(refusal("/k_proj/: {isq: Q4K}"), @"`t.yaml`, line 1: `/k_proj/` matches no tensor of this model, whose names are like `model.layers.3.down_proj`");
     assert_snapshot!(refusal("/q_proj/: {device: cpu:1}"), @"`t.yaml`, line 1: `/q_proj/` would move `model.layers.0.q_proj` but not `model.layers.0.down_proj`; a layer lives whole on one device: match all of it, or select layers by their numbers");
     assert_snapshot!(refusal("/./: {device: cpu:1}"), @"`t.yaml`, line 1: `/./` would move `model.embed_tokens`, which belongs to no layer and lives on the first device of the device map");

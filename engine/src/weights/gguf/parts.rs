@@ -76,7 +76,7 @@ impl Parts {
 /// All `count` files of the model to which `named`, at `path`, belongs.
 fn siblings(path: &Path, named: &File, count: u64) -> Result<Vec<File>> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let ending = |part: u64| format!("-{:05}-of-{count:05}.gguf", part + 1);
+    let ending = |part: u64| format!("-{:05}-of-{count:05}.gguf", part.saturating_add(1));
     let own: u64 = named.need(NO)?;
     let Some(stem) = name.strip_suffix(&ending(own)).filter(|_| own < count && count <= MOST)
     else {
