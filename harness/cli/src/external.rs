@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use windtunnel_ledger::record::Failure;
 
 use crate::candle;
-use crate::git::git;
+use crate::git::{find_anew, git};
 use crate::scenario::parse;
 use crate::workspace::Workspace;
 
@@ -292,7 +292,6 @@ pub(crate) fn check_out(repository: &Path, tree: &Path, commit: &str) -> Result<
     let wrong = || format!("cannot check out `{commit}` of `{}`", repository.display());
     if git(tree, &["rev-parse", "--is-inside-work-tree"]).is_err() {
         let _ = std::fs::remove_dir_all(tree);
-        let _ = git(repository, &["worktree", "prune"]);
         git(repository, &["worktree", "add", "--detach", "--force", &text, commit])
             .with_context(wrong)?;
     }
@@ -308,13 +307,9 @@ pub(crate) fn check_out(repository: &Path, tree: &Path, commit: &str) -> Result<
 /// Runs a line in a folder; the end of what it printed if it fails.
 #[expect(clippy::disallowed_methods, reason = "descriptions say how to build and check")]
 pub(crate) fn shell(line: &str, dir: &Path) -> Result<Result<(), String>> {
-    let output = Command::new("sh")
-        .arg("-c")
-        .arg(line)
-        .current_dir(dir)
-        .stdin(Stdio::null())
-        .output()
-        .context("cannot start sh")?;
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(line).current_dir(dir).stdin(Stdio::null());
+    let output = find_anew(&mut command).output().context("cannot start sh")?;
     if output.status.success() {
         return Ok(Ok(()));
     }

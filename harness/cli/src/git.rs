@@ -17,6 +17,28 @@ pub(crate) struct Answer {
     pub(crate) err: String,
 }
 
+/// What git tells hooks, aliases and `rebase --exec` about the repository that they run in. Whoever asks
+/// about another folder must not hand it on: a checkout there would write the index of this one.
+const OF_ONE_REPOSITORY: [&str; 9] = [
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_CONFIG_COUNT",
+    "GIT_CONFIG_PARAMETERS",
+    "GIT_DIR",
+    "GIT_INDEX_FILE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_WORK_TREE",
+];
+
+/// Has `command`, which may ask git, find the repository of the folder that it runs in.
+pub(crate) fn find_anew(command: &mut Command) -> &mut Command {
+    for name in OF_ONE_REPOSITORY {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// How git is asked: in which folder, and with which variables.
 #[derive(Clone, Debug)]
 pub(crate) struct Git<'a> {
@@ -76,7 +98,7 @@ impl<'a> Git<'a> {
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new("git");
         command.current_dir(self.dir).args(["-c", "core.quotePath=false"]).args(args);
-        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        find_anew(&mut command).envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 }

@@ -238,7 +238,7 @@ fn once(
     subject: Subject,
     build: impl FnOnce() -> Result<Result<PathBuf, Failure>>,
 ) -> Result<Built> {
-    let mark = mark.map(|mark| workspace.scratch().join("revisions").join(mark));
+    let mark = mark.map(|mark| remembered(workspace, mark));
     if let Some(binary) = mark.as_ref().and_then(|mark| std::fs::read_to_string(mark).ok()) {
         let probe = kept(workspace, &binary);
         if probe.is_file() {
@@ -353,6 +353,12 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         .with_context(|| format!("cannot copy an executable to `{}`", to.display()))
 }
 
+/// Where it is noted which executable is what is called `mark`, built by the compiler of today.
+fn remembered(workspace: &Workspace, mark: &str) -> PathBuf {
+    let compiler = cargo::compiler(workspace.root());
+    workspace.scratch().join("revisions").join(format!("{mark}+{compiler:016x}"))
+}
+
 fn kept(workspace: &Workspace, binary: &str) -> PathBuf {
     workspace.scratch().join("probes").join(binary).join("windtunnel-probe")
 }
@@ -384,7 +390,6 @@ fn build_revision(
     // A worktree that a kill left behind is in nobody's way.
     let _ = git(workspace.root(), &["worktree", "remove", "--force", &tree_text]);
     let _ = std::fs::remove_dir_all(&tree);
-    let _ = git(workspace.root(), &["worktree", "prune"]);
     git(workspace.root(), &["worktree", "add", "--detach", "--force", &tree_text, commit.hash])
         .with_context(|| format!("cannot check out `{}` to build it", commit.hash))?;
     let place = Revision { commit, target: &target };

@@ -82,6 +82,8 @@ impl Commits {
 #[expect(clippy::disallowed_methods, reason = "the order of commits is git's")]
 fn git_log(dir: &Path) -> Option<String> {
     let mut git = Command::new("git");
+    // A hook's git would mean the hook's repository.
+    git.env_remove("GIT_DIR").env_remove("GIT_WORK_TREE");
     git.arg("-C").arg(dir).args(["log", "--reverse", "--topo-order", FORMAT]);
     let output = git.output().ok().filter(|output| output.status.success())?;
     Some(String::from_utf8_lossy(&output.stdout).into_owned())

@@ -364,7 +364,11 @@ impl<'a> Search<'a> {
             Line::Workspace | Line::Candle { .. } => self.features.join(","),
         };
         let policy = self.policy.hash().to_string();
-        let question = [good, bad, &self.case, &policy, &described].join("\n");
+        // All that is measured: models of two folders may share a name, and with it the id of a case.
+        let plan = self.plan()?;
+        let case = serde_json::to_string(&plan.cases.first().map(|planned| &planned.case))
+            .context("cannot write the case down")?;
+        let question = [good, bad, &case, &policy, &described].join("\n");
         let name = format!("bisect-{:016x}", xxhash_rust::xxh3::xxh3_64(question.as_bytes()));
         Ok(self.workspace.reports().join(name))
     }

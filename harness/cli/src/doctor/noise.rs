@@ -142,12 +142,16 @@ fn variation(values: &[f64]) -> f64 {
 /// Why something that takes its time is not known.
 pub(super) const QUICK: &str = "not measured because of `--quick`";
 
+/// Likewise.
+pub(super) const OTHER_RUN: &str = "not measured, because another run measures";
+
 /// What `ci/gate.toml` holds decode to, and the widest margin in it.
 const MARGINS: [f64; 2] = [0.03, 0.10];
 
 pub(super) fn noise(patient: &Patient) -> Vec<Finding> {
     let Some(Noise { compute, memory }) = &patient.noise else {
-        return vec![Finding::unknown("noise", QUICK)];
+        let reason = if let Ok(Some(_)) = patient.other_run { OTHER_RUN } else { QUICK };
+        return vec![Finding::unknown("noise", reason)];
     };
     let share = |share: f64| format!("{:.1} %", share * 100.0);
     let of = |spread: &Spread, piece: &str| {

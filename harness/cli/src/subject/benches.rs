@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
     Artifact, Built, Code, Commit, Part, Source, build_failure, build_revision, cargo_build, copy,
-    create_dir, kept, lock_builds, mark,
+    create_dir, kept, lock_builds, mark, remembered,
 };
 use crate::external::{self, Adapted, Criterion};
 use crate::progress::Progress;
@@ -65,7 +65,7 @@ fn of_code(
     let name = benchmark.target().replace('/', "+");
     let commit = Commit { hash, candle: candle.as_ref() };
     let mark = format!("{}+{name}", mark(hash, candle.as_ref(), features));
-    let mark = workspace.scratch().join("revisions").join(mark);
+    let mark = remembered(workspace, &mark);
     if let Ok(hash) = std::fs::read_to_string(&mark) {
         let stand_in = kept(workspace, &hash);
         if stand_in.is_file() {

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use windtunnel_ledger::integration::short;
 use windtunnel_ledger::record::Failure;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::Commit;
 use crate::candle;
@@ -186,6 +187,21 @@ pub(super) fn cargo_build(
         Some(artifact) if status.success() => Ok(Ok(artifact)),
         _ => Ok(Err(Failure::Build { tail: last_lines(&(errors + &complaints(&stderr))) })),
     }
+}
+
+/// The compiler that a build in `dir` takes and the flags that the environment gives it, as a number: what
+/// was built by another one would differ by more than its sources.
+#[expect(clippy::disallowed_methods, reason = "building subjects is what this file is for")]
+pub(super) fn compiler(dir: &Path) -> u64 {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    // Without one no build comes to an end, and says so.
+    let told = Command::new(rustc).current_dir(dir).arg("-vV").stderr(Stdio::null()).output();
+    let mut told = told.map(|output| output.stdout).unwrap_or_default();
+    for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS"] {
+        told.push(0);
+        told.extend(std::env::var_os(name).unwrap_or_default().as_encoded_bytes());
+    }
+    xxh3_64(&told)
 }
 
 /// How many crates a package is made of; none if cargo cannot tell.

@@ -82,8 +82,9 @@ fn patience_that_ends_is_a_refusal_and_every_measuring_command_queues() {
     }
     let said = sandbox.run(&resume);
     assert_eq!(said.code, 75, "the file of the run is taken too: {}", said.err);
-    let said = sandbox.run(&["doctor", "--quick"]);
+    let said = sandbox.run(&["doctor"]);
     assert!(said.out.contains("another run measures, `windtunnel "), "{}", said.out);
+    assert!(said.out.contains("not measured, because another run measures"), "{}", said.out);
     let said = sandbox.run(&["list", "test/fake"]);
     assert_eq!(said.code, 0, "what measures nothing is not held up");
     end(first);

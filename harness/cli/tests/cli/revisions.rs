@@ -52,8 +52,12 @@ pub(crate) fn repository() -> Sandbox {
 
 fn git(dir: &Path, args: &[&str]) {
     let identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"];
-    let status = Command::new("git").current_dir(dir).args(identity).args(args).status().unwrap();
-    assert!(status.success());
+    let mut git = Command::new("git");
+    // Where a hook runs the tests, they are not to change the repository of the hook.
+    for name in ["GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"] {
+        git.env_remove(name);
+    }
+    assert!(git.current_dir(dir).args(identity).args(args).status().unwrap().success());
 }
 
 pub(crate) fn commit(sandbox: &Sandbox, message: &str) {
@@ -69,6 +73,14 @@ fn set_gap(sandbox: &Sandbox, gap: &str) {
 fn builds(sandbox: &Sandbox) -> PathBuf {
     let mut folders = fs::read_dir(sandbox.cache.path().join("windtunnel")).unwrap();
     folders.next().unwrap().unwrap().path()
+}
+
+/// Where a revision is checked out to be built, once one was.
+fn builds_worktree(sandbox: &Sandbox) -> PathBuf {
+    assert_eq!(measure(sandbox, &["rev:HEAD"]).code, 0);
+    // The next run is to build it again.
+    fs::remove_dir_all(sandbox.path("target/windtunnel/revisions")).unwrap();
+    builds(sandbox).join("worktree")
 }
 
 fn measure(sandbox: &Sandbox, subjects: &[&str]) -> Said {
@@ -167,6 +179,43 @@ fn a_revision_is_built_once_for_each_set_of_features() {
         ["-q", "run", "test/fake", "-s", "rev:HEAD", "--features", "extra", "-o", "run2.jsonl"];
     assert_eq!(sandbox.run(&args).code, 0);
     assert!(builds(&sandbox).join("target").exists());
+
+    // What other flags made of it is no longer the same.
+    fs::remove_dir_all(builds(&sandbox).join("target")).unwrap();
+    let args = ["-q", "run", "test/fake", "-s", "rev:HEAD", "-o", "run3.jsonl"];
+    let mut flagged = sandbox.command(&args);
+    let said = Said::from(flagged.env("RUSTFLAGS", "-C opt-level=1").output().unwrap());
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    assert!(builds(&sandbox).join("target").exists());
+}
+
+#[test]
+fn what_a_hook_is_told_of_its_repository_is_not_handed_on() {
+    let (sandbox, hooked) = (repository(), tempfile::tempdir().unwrap());
+    git(hooked.path(), &["init", "--quiet"]);
+    let mut command =
+        sandbox.command(&["-q", "run", "test/fake", "-s", "rev:HEAD", "-o", "run.jsonl"]);
+    command.env("GIT_DIR", hooked.path().join(".git"));
+    command.env("GIT_INDEX_FILE", hooked.path().join(".git/index"));
+    let said = Said::from(command.output().unwrap());
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+    assert!(!hooked.path().join(".git/index").exists(), "nothing was checked out for the hook");
+}
+
+#[test]
+fn a_worktree_that_is_out_of_sight_is_still_one_afterwards() {
+    let (sandbox, elsewhere) = (repository(), tempfile::tempdir().unwrap());
+    let (other, away) = (elsewhere.path().join("other"), elsewhere.path().join("away"));
+    let path = other.to_str().unwrap();
+    git(sandbox.dir.path(), &["worktree", "add", "--quiet", "--detach", path]);
+    fs::rename(&other, &away).unwrap();
+    // As after an interruption: the worktree of builds is registered, and its folder is gone.
+    let left = builds_worktree(&sandbox);
+    git(sandbox.dir.path(), &["worktree", "add", "--quiet", "--detach", left.to_str().unwrap()]);
+    fs::remove_dir_all(&left).unwrap();
+    assert_eq!(measure(&sandbox, &["rev:HEAD"]).code, 0);
+    fs::rename(&away, &other).unwrap();
+    git(&other, &["status", "--short"]);
 }
 
 #[test]

@@ -33,6 +33,10 @@ impl Script {
         let time = format!("2026-01-{:02}T12:00:00Z", 1 + self.day.get());
         let mut command = Command::new("git");
         command.current_dir(&self.dir).args(args);
+        // Where a hook runs the tests, they are not to change the repository of the hook.
+        for name in ["GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"] {
+            command.env_remove(name);
+        }
         for (name, value) in [
             ("GIT_CONFIG_NOSYSTEM", "1"),
             ("GIT_CONFIG_GLOBAL", "/dev/null"),
