@@ -158,6 +158,17 @@ fn a_file_names_its_templates_and_the_tokens_that_they_and_answers_need() {
 }
 
 #[test]
+fn an_ordinary_piece_that_pads_is_still_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    changed(&[("tokenizer.ggml.padding_token_id", Some(Value::U32(0)))], &path);
+    let opened = open(&path).unwrap();
+    let ids = opened.encode(Prompt::Text("aab".into())).unwrap();
+    assert_eq!(ids, [0, 3], "`a` before `b` is merged as ever");
+    assert_eq!(opened.tokenizer().decode(&ids).unwrap(), "aab");
+}
+
+#[test]
 fn a_file_without_a_template_says_so_when_a_chat_is_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");

@@ -54,6 +54,8 @@ struct Vocabulary<'a> {
     file: &'a File,
     tokens: Vec<String>,
     kinds: Vec<Kind>,
+    /// Whether the file tells them; without, all are taken for normal.
+    has_kinds: bool,
 }
 
 /// What a kind of tokenizer makes of its vocabulary.
@@ -96,11 +98,13 @@ impl<'a> Vocabulary<'a> {
     fn read(file: &'a File) -> Result<Self, GgufError> {
         let (list, types) = ("tokenizer.ggml.tokens", "tokenizer.ggml.token_type");
         let tokens: Vec<String> = file.list(list)?.ok_or_else(|| file.missing(list))?;
-        let kinds = match file.list::<u64>(types)? {
+        let numbers = file.list::<u64>(types)?;
+        let has_kinds = numbers.is_some();
+        let kinds = match numbers {
             None => vec![Kind::Normal; tokens.len()],
             Some(numbers) => numbers.into_iter().map(Kind::numbered).collect(),
         };
-        let vocabulary = Self { file, tokens, kinds };
+        let vocabulary = Self { file, tokens, kinds, has_kinds };
         vocabulary.check_length(types, vocabulary.kinds.len())?;
         Ok(vocabulary)
     }
@@ -181,7 +185,11 @@ fn finished(vocabulary: &Vocabulary<'_>, made: Made) -> Result<Tokenizer, GgufEr
     ] {
         if let Some((id, text)) = vocabulary.named(key)? {
             special_tokens.insert(name, text.to_owned());
-            special.insert(id);
+            // Where the file has kinds they are right of all but ends: padding may be an ordinary piece,
+            // which text must not lose.
+            if !vocabulary.has_kinds || matches!(key, "bos" | "eos") {
+                special.insert(id);
+            }
         }
     }
     let added = vocabulary.tokens.iter().zip(&vocabulary.kinds).zip(0..);

@@ -57,6 +57,15 @@ pub(super) fn pick(workspace: &Workspace, args: &PickArgs, progress: Progress) -
         "`{}` has a branch `{branch}`: name another one with `--branch`",
         fork.display()
     );
+    // After the first measurement is no time to learn that git takes no such name.
+    git(fork, &["update-ref", &name, &start])
+        .and_then(|_| git(fork, &["update-ref", "-d", &name]))
+        .with_context(|| {
+            format!(
+                "`{}` can have no branch `{branch}`: name another one with `--branch`",
+                fork.display()
+            )
+        })?;
     let folder = args.out.clone().unwrap_or_else(|| {
         workspace.reports().join(format!("{}-pick", now.strftime("%Y%m%dT%H%M%S%3fZ")))
     });

@@ -133,6 +133,11 @@ fn what_cannot_be_picked_is_told_before_anything_is_done() {
     assert!(err.contains("is a merge, or the first commit of all"), "{err}");
     let err = complaint(&["--branch", "fork", &fork.docs]);
     assert!(err.contains("has a branch `fork`: name another one with `--branch`"), "{err}");
+    for name in ["no branch", "fork/beside-one"] {
+        let err = complaint(&["--branch", name, &fork.docs]);
+        let told = format!("can have no branch `{name}`: name another one with `--branch`");
+        assert!(err.contains(&told), "{err}");
+    }
 
     let description = fs::read_to_string(sandbox.path("fork.toml")).unwrap();
     let rewritten = |from: &str, to: &str| {
