@@ -11,7 +11,7 @@ use windtunnel_ledger::store::{self, Contents, Store};
 use crate::args::MergeArgs;
 use crate::runs::{find_run, write_report};
 use crate::workspace::Workspace;
-use crate::{exit, gate, session, show};
+use crate::{exit, gate, run, session, show};
 
 /// Joins runs into a new file. Runs of a gate are judged as the one family that they are.
 pub(crate) fn merge(workspace: &Workspace, args: &MergeArgs) -> Result<u8> {
@@ -20,6 +20,13 @@ pub(crate) fn merge(workspace: &Workspace, args: &MergeArgs) -> Result<u8> {
         Ok((name.clone(), store::read(&find_run(workspace, name)?)?))
     };
     let all = args.runs.iter().map(read).collect::<Result<Vec<_>>>()?;
+    for (name, contents) in &all {
+        let goes_on = if contents.run.gate.is_some() { "gate" } else { "run" };
+        ensure!(
+            run::is_finished(&contents.run, &contents.records),
+            "`{name}` is not finished: go on with `windtunnel {goes_on} --resume {name}`, and merge then"
+        );
+    }
     let run = joined(&all)?;
     let mut store = Store::create(&args.out, &run)?;
     let records: Vec<_> = all.into_iter().flat_map(|(_, contents)| contents.records).collect();

@@ -194,6 +194,9 @@ impl Measured {
 pub fn effect_in_words(finding: &Finding) -> String {
     let Finding { effect, low, high, .. } = *finding;
     let share = |share: f64| {
+        if share.is_infinite() {
+            return if share > 0.0 { "∞" } else { "-∞" }.to_owned();
+        }
         let text = format!("{:.1}%", share * 100.0);
         if text == "-0.0%" { "0.0%".to_owned() } else { text }
     };
@@ -288,6 +291,9 @@ mod tests {
         assert_eq!(words(0.0912, 0.082, 0.0991), "9.1% worse (8.2% to 9.9%)");
         assert_eq!(words(-0.02, -0.025, -0.0001), "2.0% better (0.0% to 2.5%)");
         assert_eq!(words(-0.0003, -0.003, 0.004), "0.0% (-0.3% to 0.4%)");
+        // Nothing before.
+        let none = f64::INFINITY;
+        assert_eq!(words(none, none, none), "∞ worse (∞ to ∞)");
     }
 
     #[test]

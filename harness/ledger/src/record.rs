@@ -156,7 +156,7 @@ impl fmt::Display for Subject {
         f.write_str(&self.name)?;
         if let Some(commit) = &self.commit {
             let dirty = if self.dirty { "+" } else { "" };
-            write!(f, " ({}{dirty})", &commit[..commit.len().min(9)])?;
+            write!(f, " ({}{dirty})", commit.get(..9).unwrap_or(commit))?;
         }
         if !self.features.is_empty() {
             write!(f, " [{}]", self.features.join(","))?;
@@ -600,5 +600,7 @@ pub(crate) mod tests {
         subject.upstream = Some(String::from("2bcf0e9e3a0c").try_into().unwrap());
         let origin = ". (012345678+) [cuda], 5 files changed, upstream 2bcf0e9e3";
         assert_eq!(subject.origin(), origin);
+        subject.commit = Some("01234567é".into());
+        assert_eq!(subject.to_string(), ". (01234567é+) [cuda]", "a record can say anything");
     }
 }

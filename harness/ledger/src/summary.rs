@@ -222,8 +222,8 @@ pub fn summarise(records: &[Record]) -> Vec<Summary> {
     let mut summaries: Vec<Summary> = order.iter().map(|key| summary(&groups[key])).collect();
     let outputs: Vec<_> = order.iter().map(|key| output_anywhere(&groups[key])).collect();
     for (at, (rest, output)) in outputs.iter().enumerate() {
-        let same = |(other, (known, _)): &(usize, &(CaseHash, Option<_>))| {
-            known == rest && order[*other].1 == order[at].1
+        let same = |(other, (known, output)): &(usize, &(CaseHash, Option<_>))| {
+            known == rest && output.is_some() && order[*other].1 == order[at].1
         };
         let earlier = outputs[..at].iter().enumerate().find(same);
         if let Some((other, (_, Some(expected)))) = earlier
@@ -507,6 +507,10 @@ mod tests {
         // Another seed has other outputs.
         records[1].case.seed = 77;
         assert_eq!(told(&records), []);
+        // What has no output is no measure for the others.
+        records[1].case.seed = records[0].case.seed;
+        records[0].outcome = Outcome::Skipped("too large".into());
+        assert_eq!(told(&records), [Caveat::OutputMoves { other: records[1].case.id.clone() }]);
     }
 
     #[test]

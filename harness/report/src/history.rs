@@ -174,7 +174,8 @@ impl Track {
     /// How much is left of an event if the series lies at `value`: 1 for all, below 0 if it went the
     /// other way.
     fn left(&self, event: &Event, value: f64) -> f64 {
-        self.series.metric.worsening(event.before, value) / event.effect
+        // Of the values and not of effects, which are infinite where there was nothing before.
+        (value - event.before) / (event.after - event.before)
     }
 
     /// The event that a reader must see first: what stands and is worst, then what only the newest

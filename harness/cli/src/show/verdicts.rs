@@ -95,6 +95,9 @@ fn row(judged: &Judged) -> Vec<Cell> {
 }
 
 pub(super) fn signed(share: f64) -> String {
+    if share.is_infinite() {
+        return if share > 0.0 { "+∞" } else { "-∞" }.into();
+    }
     let text = format!("{:+.1}%", share * 100.0);
     if text == "-0.0%" { "+0.0%".to_owned() } else { text }
 }

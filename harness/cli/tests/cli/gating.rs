@@ -323,6 +323,14 @@ fn shards_are_merged_into_the_run_that_they_share() {
     assert_eq!(sandbox.contents().run.cases.len(), 2);
     assert_eq!(json(&sandbox)["family"], 14);
 
+    // A shard that was killed before its first round.
+    let text = fs::read_to_string(sandbox.path("b.jsonl")).unwrap();
+    let begun = text.lines().next().unwrap();
+    fs::write(sandbox.path("killed.jsonl"), format!("{begun}\n")).unwrap();
+    let said = sandbox.run(&["merge", "a.jsonl", "killed.jsonl", "-o", "half.jsonl"]);
+    assert_eq!((said.code, said.out.as_str()), (2, ""));
+    insta::assert_snapshot!(said.err, @"error: `killed.jsonl` is not finished: go on with `windtunnel gate --resume killed.jsonl`, and merge then");
+
     let twice = sandbox.run(&["merge", "a.jsonl", "a.jsonl", "-o", "twice.jsonl"]);
     assert_eq!(twice.code, 2);
     assert!(twice.err.contains("is in `a.jsonl` and in a run before it"), "{}", twice.err);

@@ -75,6 +75,8 @@ impl Sides<'_> {
         let (base, head) = (outputs(&bases().copied().collect::<Vec<_>>()), outputs(&self.head));
         let broken = |reason: &str| Some((Verdict::Broken, vec![reason.to_owned()]));
         match (base.len(), head.len()) {
+            (0, _) => invalid("no round of the base counts: all of them are void".to_owned()),
+            (_, 0) => invalid("no round of the head counts: all of them are void".to_owned()),
             (1, 1) if base == head => None,
             (1, 1) => broken("the output tokens differ between base and head"),
             (_, 1) => {

@@ -4,6 +4,7 @@ use super::schedule::{Due, given_up, next};
 use super::*;
 use crate::case::tests::case;
 use crate::case::{Tolerance, Workload};
+use crate::conditions::Breach;
 use crate::metric::Metric;
 use crate::policy::PolicyHash;
 use crate::record::tests::record;
@@ -231,6 +232,23 @@ fn an_empty_comparison_is_never_green() {
 
     run.cases.clear();
     assert_eq!(report(&run, &terms, &[]).verdict, Verdict::Invalid);
+}
+
+#[test]
+fn a_side_whose_rounds_are_all_void_is_invalid_and_not_broken() {
+    for (side, arms) in [("head", &["head"][..]), ("base", &["base", "control"])] {
+        let run = run(&["a"]);
+        let (_, mut records) = slower(&run, 0.0);
+        for record in records.iter_mut().filter(|r| arms.contains(&r.subject.name.as_str())) {
+            let samples = samples(record).clone();
+            record.outcome =
+                Outcome::Void { breaches: vec![Breach::Swapped { pages: 3 }], samples };
+        }
+        let report = report(&run, &terms(), &records);
+        assert_eq!(report.verdict, Verdict::Invalid);
+        let reason = format!("no round of the {side} counts: all of them are void");
+        assert_eq!(report.cases[0].reasons, [reason]);
+    }
 }
 
 #[test]

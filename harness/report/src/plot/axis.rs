@@ -37,8 +37,9 @@ impl Axis {
 
     /// A logarithmic axis over `range`, which begins above zero.
     pub(super) fn logarithmic(unit: Unit, range: Range<f64>, ticks: usize) -> Axis {
-        let margin = (range.end / range.start).powf(MARGIN);
-        let range = range.start / margin..range.end * margin;
+        let margin = ((range.end.ln() - range.start.ln()) * MARGIN).exp();
+        let range =
+            (range.start / margin).max(f64::MIN_POSITIVE)..(range.end * margin).min(f64::MAX);
         let ticks = logarithmic_ticks(unit, &range, ticks);
         Axis { unit, range, logarithmic: true, ticks }
     }
@@ -218,9 +219,15 @@ mod tests {
 
     #[test]
     fn strange_values_have_an_axis_too() {
-        for values in
-            [&[][..], &[0.0], &[f64::NAN, f64::INFINITY], &[-5.0, 5.0], &[5e-324], &[1e308]]
-        {
+        for values in [
+            &[][..],
+            &[0.0],
+            &[f64::NAN, f64::INFINITY],
+            &[-5.0, 5.0],
+            &[5e-324],
+            &[1e308],
+            &[1e-200, 1e200],
+        ] {
             let axis = Axis::over(Unit::Bytes, values.iter().copied(), 5);
             assert!(axis.range.start < axis.range.end, "{values:?}: {axis:?}");
             assert!(axis.ticks.len() <= 5, "{values:?}: {axis:?}");

@@ -211,6 +211,14 @@ fn a_history_survives_json_with_what_became_infinitely_worse() {
 }
 
 #[test]
+fn what_became_infinitely_worse_and_stayed_so_was_not_undone() {
+    let mut track = eventful(40).tracks.remove(0);
+    let event = &mut track.course.events[0];
+    (event.before, event.effect) = (0.0, f64::INFINITY);
+    assert!(track.stands(&track.course.events[0]));
+}
+
+#[test]
 fn a_run_of_thousands_of_series_shows_those_of_its_history_that_matter() {
     let contents = crate::regressed();
     let mut history = of_run(&contents, 90);
