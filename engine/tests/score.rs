@@ -12,11 +12,15 @@ use windtunnel_engine::{
 };
 
 fn engine(preset: &str, step_tokens: usize) -> Engine {
+    engine_on("cpu:0", preset, step_tokens)
+}
+
+fn engine_on(device: &str, preset: &str, step_tokens: usize) -> Engine {
     Engine::load(&EngineConfig {
         model: ModelSource::Preset { name: preset.into(), seed: 1 },
         dtype: Dtype::F32,
         quant: QuantPlan::DENSE,
-        devices: "cpu:0".parse().unwrap(),
+        devices: device.parse().unwrap(),
         topology: Topology::NONE,
         kv: KvLayout::Paged { block: 16.try_into().unwrap() },
         attention: Choice::Auto,
@@ -71,8 +75,22 @@ fn every_position_is_shown_and_tokens_are_the_likeliest_of_their_rows() {
 
 #[test]
 fn a_prompt_cut_into_chunks_has_the_logits_of_a_whole_one() {
-    let (tokens, rows) = scored(&mut engine("tiny-llama", 64));
-    let (cut_tokens, cut_rows) = scored(&mut engine("tiny-llama", 3));
+    chunks_have_the_logits_of_the_whole("cpu:0");
+}
+
+/// With a GPU: `cargo test --workspace --features windtunnel-engine/cuda -- --ignored on_a_gpu`.
+#[cfg(feature = "cuda")]
+mod on_a_gpu {
+    #[test]
+    #[ignore = "needs a GPU"]
+    fn a_prompt_cut_into_chunks_has_the_logits_of_a_whole_one() {
+        super::chunks_have_the_logits_of_the_whole("cuda:0");
+    }
+}
+
+fn chunks_have_the_logits_of_the_whole(device: &str) {
+    let (tokens, rows) = scored(&mut engine_on(device, "tiny-llama", 64));
+    let (cut_tokens, cut_rows) = scored(&mut engine_on(device, "tiny-llama", 3));
     assert_eq!(tokens, cut_tokens);
     for (row, cut) in rows.iter().flatten().zip(cut_rows.iter().flatten()) {
         assert!((row - cut).abs() < 1e-4);

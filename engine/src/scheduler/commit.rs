@@ -38,20 +38,17 @@ impl Scheduler {
                     finished.extend(finish.map(|finish| (grant.sequence, finish)));
                     continue;
                 }
-                Some(Err(failure)) => {
-                    // What gave no numbers for it would give none to those who share its blocks. That its
-                    // own bias left no token says nothing about them.
-                    if failure == NoToken::NotFinite {
-                        self.pools.forget(&sequence.names);
-                    }
-                    failure.to_string()
-                }
-                None => {
-                    self.pools.forget(&sequence.names);
-                    "the step ended without drawing a token".into()
-                }
+                Some(Err(failure)) => Some(failure),
+                None => None,
             };
-            finished.push((grant.sequence, Finish::Error(failure)));
+            // What gave no numbers for it would give none to those who share its blocks. That its own bias
+            // left no token says nothing about them.
+            if failure != Some(NoToken::NoneLeft) {
+                self.pools.forget(&sequence.names);
+            }
+            let why = failure.map(|failure| failure.to_string());
+            let why = why.unwrap_or_else(|| "the step ended without drawing a token".into());
+            finished.push((grant.sequence, Finish::Error(why)));
         }
         for grant in &schedule.grants {
             let Sequence { held, computed, .. } = &mut self.running[grant.sequence];

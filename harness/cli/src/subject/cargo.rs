@@ -13,6 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::Commit;
 use crate::candle;
+use crate::git::find_anew;
 use crate::progress::Progress;
 use crate::workspace::cargo;
 
@@ -118,7 +119,8 @@ pub(super) fn cargo_build(
     progress: Progress,
 ) -> Result<Result<Artifact, Failure>> {
     let mut command = Command::new(cargo());
-    command.current_dir(dir).args(part.words());
+    // Build scripts may ask git.
+    find_anew(&mut command).current_dir(dir).args(part.words());
     command.env_remove(CANDLE).args([
         "--locked",
         "--package",

@@ -11,7 +11,7 @@ use windtunnel_ledger::record::{Failure, Outcome};
 use crate::baselines::{LOG, policy};
 use crate::forks::script::Script;
 use crate::gating::against_schema;
-use crate::sandbox::{Said, Sandbox};
+use crate::sandbox::{Said, Sandbox, git_in};
 
 /// A probe that answers without reading its case; `@GAP` is the time between its tokens.
 const PROBE: &str = r##"fn main() {
@@ -52,12 +52,7 @@ pub(crate) fn repository() -> Sandbox {
 
 fn git(dir: &Path, args: &[&str]) {
     let identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"];
-    let mut git = Command::new("git");
-    // Where a hook runs the tests, they are not to change the repository of the hook.
-    for name in ["GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"] {
-        git.env_remove(name);
-    }
-    assert!(git.current_dir(dir).args(identity).args(args).status().unwrap().success());
+    assert!(git_in(dir).args(identity).args(args).status().unwrap().success());
 }
 
 pub(crate) fn commit(sandbox: &Sandbox, message: &str) {

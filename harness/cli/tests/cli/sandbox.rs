@@ -1,12 +1,23 @@
 //! A directory of its own for each test, and what the command said in it.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use windtunnel_ledger::store::{self, Contents};
 
 pub(crate) const FAKE_PROBE: &str = env!("CARGO_BIN_EXE_fake-probe");
+
+/// Git in a folder. Where a hook or `git rebase --exec` runs the tests, they are not to change its
+/// repository.
+pub(crate) fn git_in(dir: &Path) -> Command {
+    let mut git = Command::new("git");
+    for name in ["GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"] {
+        git.env_remove(name);
+    }
+    git.current_dir(dir);
+    git
+}
 
 /// A directory with one scenario, `test/fake`.
 pub(crate) struct Sandbox {

@@ -13,6 +13,10 @@ use crate::{printed, runs};
 fn git(dir: &Path, day: usize, args: &[&str]) -> String {
     let mut git = Command::new("git");
     let when = format!("2026-01-{day:02}T00:00:00Z");
+    // Where a hook runs the test, it is not to change the hook's repository.
+    for name in ["GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"] {
+        git.env_remove(name);
+    }
     git.arg("-C").arg(dir).args(args);
     git.env("GIT_AUTHOR_DATE", &when).env("GIT_COMMITTER_DATE", &when);
     for (name, value) in [("NAME", "Tester"), ("EMAIL", "tester@localhost")] {

@@ -48,7 +48,7 @@ impl Axis {
     fn fraction(&self, value: f64) -> f64 {
         let Range { start, end } = self.range;
         match self.logarithmic {
-            true => (value / start).ln() / (end / start).ln(),
+            true => (value.ln() - start.ln()) / (end.ln() - start.ln()),
             false => (value - start) / (end - start),
         }
     }
@@ -231,6 +231,13 @@ mod tests {
             let axis = Axis::over(Unit::Bytes, values.iter().copied(), 5);
             assert!(axis.range.start < axis.range.end, "{values:?}: {axis:?}");
             assert!(axis.ticks.len() <= 5, "{values:?}: {axis:?}");
+            let places = values.iter().filter(|value| value.is_finite());
+            let places: Vec<f64> = places.map(|value| axis.fraction(*value)).collect();
+            assert!(
+                places.iter().all(|place| (0.0..=1.0).contains(place)),
+                "{values:?}: {places:?}"
+            );
+            assert!(places.is_sorted_by(|a, b| a < b), "{values:?}: {places:?}");
         }
     }
 }

@@ -181,6 +181,17 @@ fn where_there_is_nothing_to_find_nothing_is_found() {
     let said = bisect(&sandbox, &["--bad", "upstream", "--case", CASE]);
     assert_eq!((said.code, said.err.as_str()), (4, ""), "{}", said.out);
     assert!(said.out.ends_with("is not worse than the good one: there is nothing to look for\n"));
+
+    // The same case by its name, of which something else is measured now, is another question.
+    let searches = || {
+        let entries = fs::read_dir(sandbox.path("reports")).unwrap();
+        entries.filter(|entry| entry.as_ref().unwrap().path().is_dir()).count()
+    };
+    assert_eq!(searches(), 1);
+    let scenario = SCENARIO.replace("iterations = 2", "iterations = 3");
+    fs::write(sandbox.path("scenarios/test/fake.toml"), scenario).unwrap();
+    let said = bisect(&sandbox, &["--bad", "upstream", "--case", CASE]);
+    assert_eq!((said.code, searches()), (4, 2), "{}", said.err);
 }
 
 #[test]

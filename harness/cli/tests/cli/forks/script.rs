@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+
+use crate::sandbox::git_in;
 
 /// A repository that is written commit by commit.
 pub(crate) struct Script {
@@ -31,12 +32,8 @@ impl Script {
 
     pub(crate) fn try_git(&self, args: &[&str]) -> (i32, String) {
         let time = format!("2026-01-{:02}T12:00:00Z", 1 + self.day.get());
-        let mut command = Command::new("git");
-        command.current_dir(&self.dir).args(args);
-        // Where a hook runs the tests, they are not to change the repository of the hook.
-        for name in ["GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"] {
-            command.env_remove(name);
-        }
+        let mut command = git_in(&self.dir);
+        command.args(args);
         for (name, value) in [
             ("GIT_CONFIG_NOSYSTEM", "1"),
             ("GIT_CONFIG_GLOBAL", "/dev/null"),
