@@ -18,7 +18,7 @@ mod cuda_flash;
 mod naive;
 
 pub use cpu_flash::CpuFlash;
-pub use cuda_flash::{CudaFlash, FlashKernels};
+pub use cuda_flash::CudaFlash;
 pub use naive::Naive;
 
 /// Computes attention.

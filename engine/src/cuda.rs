@@ -2,7 +2,7 @@
 //!
 //! What is decided about GPUs is decided by numbers and names, so that it is compiled and tested
 //! whether or not a build can use any; only `driver` asks a driver. Without the feature `cuda` it
-//! has nothing to tell.
+//! knows nothing.
 
 use std::fmt;
 
@@ -61,7 +61,7 @@ impl fmt::Display for Capability {
 
 /// Most bytes that this process had allocated at once on each GPU that it opened, together: weights,
 /// cache, and what steps take beside them, by the exact count of the driver, without what driver and
-/// libraries take for themselves. None where no GPU was opened, or a driver does not tell.
+/// libraries take for themselves. None where no GPU was opened, or a driver does not report it.
 pub fn most_allocated() -> Option<u64> {
     driver::most_allocated()
 }

@@ -68,7 +68,7 @@ pub enum Error {
     Gguf(#[from] GgufError),
     /// A matrix that is stored in blocks was to be quantised.
     #[error(
-        "tensor `{tensor}` is stored in {stored} already and is not quantised again, to {asked}; leave `quant` out, or load the model from floats"
+        "tensor `{tensor}` is stored in {stored} already and is not quantised again, to {asked}; leave {setting} out, or load the model from floats"
     )]
     QuantisedTwice {
         /// Full name of the tensor.
@@ -77,6 +77,8 @@ pub enum Error {
         stored: QuantType,
         /// The format that was asked for.
         asked: QuantType,
+        /// The setting that asked for it.
+        setting: &'static str,
     },
     /// `config.json` is understood, but says something impossible.
     #[error("`{file}`: {problem}")]

@@ -27,7 +27,7 @@
 //! make it what an application embeds, and each can be left out:
 //!
 //! - a [`Runtime`] is a thread that owns the engine; a [`Client`] hands it requests from any other
-//!   thread, and a [`Response`] tells their events as they happen;
+//!   thread, and a [`Response`] gives their events as they happen;
 //! - a [`TextClient`] speaks [`text`] to it: words or chats in, words out, stop strings watched.
 //!
 //! Nothing here reads an environment variable, prints, installs a logger, or panics on input. What

@@ -1,4 +1,4 @@
-//! The public vocabulary: what a caller asks for, and what it is told.
+//! The public vocabulary: what a caller asks for, and what it gets.
 
 use std::fmt;
 
@@ -77,7 +77,7 @@ impl fmt::Display for RequestId {
 /// Something that a step, or a cancellation, did to one request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// It was accepted and waits for its turn. Only a [`Runtime`](crate::Runtime) tells this: who
+    /// It was accepted and waits for its turn. Only a [`Runtime`](crate::Runtime) says this: who
     /// calls [`Engine::submit`](crate::Engine::submit) has the answer.
     Queued {
         /// Which.

@@ -64,6 +64,8 @@ struct Shared {
     /// before the shutdown is.
     open: Mutex<bool>,
     tickets: AtomicU64,
+    /// How often the thread went round its loop: once a step, once for each time that it was woken,
+    /// and never while there is nothing to do. Tests hold it to that.
     turns: AtomicU64,
 }
 
@@ -178,9 +180,8 @@ impl Client {
         stats.recv().map_err(|_| Error::Closed)
     }
 
-    /// How often the thread went round its loop: once a step, once for each time that it was
-    /// woken, and never while there is nothing to do.
-    pub fn turns(&self) -> u64 {
+    #[cfg(test)]
+    fn turns(&self) -> u64 {
         self.shared.turns.load(Ordering::Relaxed)
     }
 }

@@ -52,7 +52,7 @@ pub struct Sampling {
     pub dry: Dry,
     /// Added to the logits of these tokens; −∞ bans a token.
     pub logit_bias: Vec<(u32, f32)>,
-    /// Whether log probabilities are told with each token, and of how many of the likeliest ones
+    /// Whether log probabilities come with each token, and of how many of the likeliest ones
     /// beside it (0: of none).
     pub logprobs: Option<usize>,
     /// Seed of the sequence's own random numbers.
@@ -87,7 +87,7 @@ pub enum NoToken {
     NoneLeft,
 }
 
-/// One token, and what is told about it.
+/// One token, and what is said about it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Drawn {
     /// Its id.
@@ -150,7 +150,7 @@ impl Sampler {
         Ok(Drawn { token, logprobs })
     }
 
-    /// Whether it chooses the likeliest token of the logits as they are, and tells nothing beside it:
+    /// Whether it chooses the likeliest token of the logits as they are, and says nothing beside it:
     /// then whoever has the logits may choose.
     pub(crate) fn takes_the_likeliest(&self) -> bool {
         let Sampling { temperature, dry, logit_bias, logprobs, .. } = &self.sampling;

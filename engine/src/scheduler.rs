@@ -3,11 +3,15 @@
 //! Continuous batching: every step, each running sequence is granted what it has pending, oldest
 //! first, as far as the token budget goes; what is left of the budget admits waiting sequences
 //! in the order of arrival. A long prompt is thereby cut into chunks beside the decodes of its
-//! elders, and at most one sequence (the youngest) is ever in the middle of its prompt.
+//! elders, and as long as none is computed anew, only the youngest is ever in the middle of its prompt.
 //!
 //! When a sequence needs a block and none is free, the youngest running one is preempted: its
 //! blocks are freed, it returns to the head of the queue, and it is recomputed later. The oldest
 //! therefore always advances, and everything that fits into the cache on its own ends.
+//!
+//! A sequence that crosses the border of a model with two sets of angles (LongRoPE) is computed anew
+//! from its first token, and keeps its place: so an older one, and several at once, can be in the
+//! middle of their tokens again.
 //!
 //! Blocks come from several [`Pools`], one for each window that the model's layers have: a
 //! sequence gets what it needs in all of them or in none. After each step it gives back what its

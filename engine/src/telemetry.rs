@@ -1,4 +1,4 @@
-//! What the engine tells about itself: durations of the stages of a step, and counts.
+//! What the engine reports about itself: durations of the stages of a step, and counts.
 //!
 //! A step reads the clock six times, writes a few integers, and enters `tracing` spans, which cost a
 //! comparison each as long as nobody listens: one for each verb at debug level, and one for each
@@ -97,7 +97,9 @@ pub struct Stats {
     pub finished: u64,
     /// Prompt tokens accepted, those of each choice counted.
     pub prompt_tokens: u64,
-    /// Tokens computed to catch up.
+    /// Tokens computed to catch up: as many as `prompt_tokens` with ample memory, more after
+    /// preemptions and where a sequence crosses the model's border and is computed anew, less by what
+    /// the prefix cache saves.
     pub prefilled: u64,
     /// Tokens computed to continue.
     pub decoded: u64,
@@ -130,13 +132,6 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Tokens prefilled for each prompt token accepted: 1 with ample memory, more after preemptions
-    /// and where a sequence crosses the model's border and is computed anew, less by what the
-    /// prefix cache saves. `None` before the first prompt.
-    pub fn prefill_amplification(&self) -> Option<f64> {
-        (self.prompt_tokens > 0).then(|| self.prefilled as f64 / self.prompt_tokens as f64)
-    }
-
     /// Adds what a step did. How things stand is left as it is.
     pub fn add(&mut self, report: &StepReport) {
         self.steps += u64::from(report.prefilled + report.decoded > 0);

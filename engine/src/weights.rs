@@ -367,7 +367,11 @@ impl<'a> Weights<'a> {
         let (kind, asked) = match (self.source.quant(&path), asked) {
             (Some(stored), Quant::Dense) => (Some(stored), None),
             (Some(stored), Quant::Blocks(asked)) => {
-                return Err(Error::QuantisedTwice { tensor: path, stored, asked });
+                let setting = match own {
+                    Some(_) => "its `isq` in the topology",
+                    None => "`quant`",
+                };
+                return Err(Error::QuantisedTwice { tensor: path, stored, asked, setting });
             }
             (None, Quant::Dense) => (None, None),
             (None, Quant::Blocks(asked)) => (asked.fitting(inputs), Some(asked)),

@@ -202,6 +202,9 @@ fn metadata_that_make_no_model_are_told_by_their_key() {
     assert_snapshot!(with("qwen2.block_count", Value::String("two".into())), @r#"`model.gguf`: key `qwen2.block_count` is "two", but must be a whole number of at least 0"#);
     assert_snapshot!(with("qwen2.attention.head_count", Value::U32(0)), @"`model.gguf`: key `qwen2.attention.head_count` is 0, but must be a number above 0");
     assert_snapshot!(with("qwen2.attention.head_count", Value::I32(-1)), @"`model.gguf`: key `qwen2.attention.head_count` is -1, but must be a whole number of at least 0");
+    // What is only noticed in the words of the hub is told in those of the file.
+    assert_snapshot!(with("qwen2.context_length", Value::U32(0)), @"`model.gguf`: `qwen2.context_length` is 0");
+    assert_snapshot!(with("qwen2.feed_forward_length", Value::U32(1 << 21)), @"`model.gguf`: `qwen2.feed_forward_length` is 2097152, but at most 1048576 is believed; check the file");
 }
 
 #[test]

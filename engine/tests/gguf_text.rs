@@ -112,10 +112,17 @@ fn refusal(changes: &[(&'static str, Option<Value>)]) -> String {
 }
 
 #[test]
+fn a_file_that_does_not_say_how_it_cuts_texts_up_is_refused_and_not_guessed_at() {
+    let pre = |value| refusal(&[("tokenizer.ggml.pre", value)]);
+    assert_snapshot!(pre(None), @"`model.gguf`: it has no key `tokenizer.ggml.pre`, which says how its tokenizer cuts texts up; send token ids, or open the model's folder with its `tokenizer.json`");
+    assert!(pre(Some(text("default"))).contains("cuts texts up as `default` does, which is not"));
+}
+
+#[test]
 fn a_tokenizer_that_cannot_be_built_is_refused_with_what_is_wrong_in_the_file() {
     let of = |key: &'static str, value: Value| refusal(&[(key, Some(value))]);
     assert_snapshot!(of("tokenizer.ggml.model", text("bert")), @"`model.gguf`: its tokenizer is of kind `bert`; known are `gpt2` and `llama`; send token ids, or open the model's folder with its `tokenizer.json`");
-    assert_snapshot!(of("tokenizer.ggml.pre", text("jais")), @"`model.gguf`: its tokenizer cuts texts up as `jais` does, which is not implemented (known are `gpt-2`, `default`, `phi-2`, `olmo`, `mpt`, `llama-bpe`, `llama3`, `llama-v3`, `falcon3`, `pixtral`, `dbrx`, `smaug-bpe`, `qwen2`, `deepseek-r1-qwen`, `starcoder`, `refact`, `smollm`, `codeshell`, `command-r`, `tekken`, `gpt-4o`); send token ids, or open the model's folder with its `tokenizer.json`");
+    assert_snapshot!(of("tokenizer.ggml.pre", text("jais")), @"`model.gguf`: its tokenizer cuts texts up as `jais` does, which is not implemented (known are `gpt-2`, `phi-2`, `olmo`, `mpt`, `llama-bpe`, `llama3`, `llama-v3`, `falcon3`, `pixtral`, `dbrx`, `smaug-bpe`, `qwen2`, `deepseek-r1-qwen`, `starcoder`, `refact`, `smollm`, `codeshell`, `command-r`, `tekken`, `gpt-4o`); send token ids, or open the model's folder with its `tokenizer.json`");
     assert_snapshot!(of("tokenizer.ggml.merges", array(["ab"], text)), @r#"`model.gguf`: key `tokenizer.ggml.merges` is a list with "ab", but must be a list of pairs"#);
     assert_snapshot!(of("tokenizer.ggml.merges", array(["a z"], text)), @"`model.gguf`: its tokenizer cannot be built: Token `z` out of vocabulary; send token ids, or open the model's folder with its `tokenizer.json`");
     assert_snapshot!(of("tokenizer.ggml.merges", text("a b")), @r#"`model.gguf`: key `tokenizer.ggml.merges` is "a b", but must be an array"#);

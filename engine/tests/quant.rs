@@ -15,7 +15,7 @@ use windtunnel_engine::models::config::ConfigFile;
 use windtunnel_engine::models::{MODELS, find};
 use windtunnel_engine::placement::Placement;
 use windtunnel_engine::quant::Quantised;
-use windtunnel_engine::weights::{Random, Source, Tally, Weights};
+use windtunnel_engine::weights::{Formats, Random, Source, Tally, Weights};
 use windtunnel_engine::{
     Choice, CudaGraphs, Dtype, Engine, EngineConfig, Event, Format, LayerQuant, ModelSource,
     PrefixCache, Quant, QuantPlan, QuantType, Request, RequestId, Topology, score,
@@ -305,16 +305,19 @@ fn blocks_are_kept_as_they_are_stored_and_not_quantised_twice() {
     let text = config("LlamaForCausalLM").to_string();
     let file = ConfigFile::parse("config.json", &text).unwrap();
     let source = Blocks(Random::new(5));
-    let load = |plan: &QuantPlan| {
+    let load = |quant: &QuantPlan, topology: &Topology| {
         let (placement, tally) = (Placement::cpu(), Tally::default());
-        let weights = Weights::new(&source, &placement, DType::F32, &tally).quantised(plan);
+        let formats = Formats { dtype: DType::F32, quant, topology };
+        let weights = formats.of(&source, &placement, &tally);
         let loaded = (find(MODELS, &file).unwrap().load)(&file, &weights).map(|_| ());
         loaded.map(|()| tally.formats())
     };
-    let formats = load(&QuantPlan::DENSE).unwrap();
+    let formats = load(&QuantPlan::DENSE, &Topology::NONE).unwrap();
     let blocks = formats.iter().find(|held| held.format == Format::Blocks(QuantType::Q5_0));
     assert_eq!(blocks.unwrap().tensors, 14);
-    assert_snapshot!(load(&uniform(QuantType::Q4K)).unwrap_err(), @"tensor `model.layers.0.self_attn.q_proj.weight` is stored in q5_0 already and is not quantised again, to q4k; leave `quant` out, or load the model from floats");
+    assert_snapshot!(load(&uniform(QuantType::Q4K), &Topology::NONE).unwrap_err(), @"tensor `model.layers.0.self_attn.q_proj.weight` is stored in q5_0 already and is not quantised again, to q4k; leave `quant` out, or load the model from floats");
+    let second = Topology::parse("mine.yaml", "1: { isq: Q8_0 }").unwrap();
+    assert_snapshot!(load(&QuantPlan::DENSE, &second).unwrap_err(), @"tensor `model.layers.1.self_attn.q_proj.weight` is stored in q5_0 already and is not quantised again, to q8_0; leave its `isq` in the topology out, or load the model from floats");
 }
 
 #[test]

@@ -4,8 +4,9 @@
 //! keys and values in order where they are not. Queries of all sequences go in one launch, prompt
 //! chunks and decodes side by side. Inputs are f16 or bf16; sums are f32.
 //!
-//! Which GPUs, types and heads there are kernels for is said by [`FlashKernels`], a table that exists
-//! in every build; the kernels themselves come with the feature `flash-attn`.
+//! Every build knows which GPUs, types and heads there are kernels for; the kernels themselves come with
+//! the feature `flash-attn`. They are those of FlashAttention 2: the ones of FlashAttention 3 are for
+//! Hopper alone, and know no tables of blocks and no lengths of single sequences in a window.
 
 use candle_core::{DType, Device, Result, Tensor};
 
@@ -49,15 +50,15 @@ impl Attention for CudaFlash {
             let remedy = "build with `--features flash-attn`, or choose attention `naive`";
             return declines(("in this build, which has none of its kernels".into(), remedy));
         }
-        match FlashKernels::LINKED.refusal(driver::capability(device), heads.dim, dtype) {
+        match refusal(driver::capability(device), heads.dim, dtype) {
             None => Ok(()),
-            Some(refusal) => declines(refusal),
+            Some(why) => declines(why),
         }
     }
 
     fn is_recordable(&self, block: usize) -> bool {
         // Copies in order are made of tables that the host reads.
-        FlashKernels::LINKED.page(block)
+        read_in_place(block)
     }
 
     #[cfg(feature = "flash-attn")]
@@ -71,80 +72,54 @@ impl Attention for CudaFlash {
     }
 }
 
-/// Which generation of flash kernels there is for what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FlashKernels {
-    /// FlashAttention 2, as candle-flash-attn has it.
-    V2,
-    /// FlashAttention 3, as candle-flash-attn-v3 has it: for Hopper alone. It knows no tables of
-    /// blocks and no lengths of single sequences in a window, so this engine does not link it.
-    V3,
-}
-
 /// The longest heads that have kernels, and of what heads are multiples.
 const LONGEST_HEAD: usize = 512;
 const HEAD_STEP: usize = 8;
 /// Of what blocks are multiples that the kernels read in place.
 const BLOCK_STEP: usize = 32;
 
-impl FlashKernels {
-    /// The ones that [`CudaFlash`] calls.
-    pub const LINKED: Self = Self::V2;
+/// Whether there are kernels for a GPU of `capability`.
+fn run_on(capability: Capability) -> bool {
+    capability >= Capability::new(8, 0)
+}
 
-    /// Whether they run on a GPU of `capability`.
-    pub fn run_on(self, capability: Capability) -> bool {
-        match self {
-            Self::V2 => capability >= Capability::new(8, 0),
-            Self::V3 => capability == Capability::new(9, 0),
+/// Whether there is one for heads of `dim` numbers.
+const fn take_heads_of(dim: usize) -> bool {
+    dim > 0 && dim <= LONGEST_HEAD && dim.is_multiple_of(HEAD_STEP)
+}
+
+/// Whether there is one for numbers of `dtype`.
+const fn take(dtype: DType) -> bool {
+    matches!(dtype, DType::F16 | DType::BF16)
+}
+
+/// Whether they read a pool in place whose blocks have `block` tokens.
+const fn read_in_place(block: usize) -> bool {
+    block > 0 && block.is_multiple_of(BLOCK_STEP)
+}
+
+/// Why there is no kernel for this, and what to choose instead; none if there is one.
+fn refusal(
+    capability: Option<Capability>,
+    dim: usize,
+    dtype: DType,
+) -> Option<(String, &'static str)> {
+    match capability {
+        Some(capability) if run_on(capability) => (),
+        Some(capability) => {
+            let which = format!("on a GPU of compute capability {capability}");
+            return Some((which, "choose attention `naive`, or a GPU of 8.0 or later"));
+        }
+        None => {
+            let which = "on a GPU that does not report its compute capability".into();
+            return Some((which, "choose attention `naive`"));
         }
     }
-
-    /// Whether there is one for heads of `dim` numbers.
-    pub const fn take_heads_of(self, dim: usize) -> bool {
-        match self {
-            Self::V2 => dim > 0 && dim <= LONGEST_HEAD && dim.is_multiple_of(HEAD_STEP),
-            Self::V3 => matches!(dim, 64 | 128 | 256),
-        }
+    if !take(dtype) {
+        let remedy = "choose dtype `bf16` or `f16`, or attention `naive`";
+        return Some((dtype.as_str().into(), remedy));
     }
-
-    /// Whether there is one for numbers of `dtype`.
-    pub const fn take(self, dtype: DType) -> bool {
-        matches!(dtype, DType::F16 | DType::BF16)
-    }
-
-    /// Whether they read a pool in place whose blocks have `block` tokens.
-    pub const fn page(self, block: usize) -> bool {
-        match self {
-            Self::V2 => block > 0 && block.is_multiple_of(BLOCK_STEP),
-            Self::V3 => false,
-        }
-    }
-
-    /// Why there is no kernel for this, and what to choose instead; none if there is one.
-    pub fn refusal(
-        self,
-        capability: Option<Capability>,
-        dim: usize,
-        dtype: DType,
-    ) -> Option<(String, &'static str)> {
-        match capability {
-            Some(capability) if self.run_on(capability) => (),
-            Some(capability) => {
-                let which = format!("on a GPU of compute capability {capability}");
-                return Some((which, "choose attention `naive`, or a GPU of 8.0 or later"));
-            }
-            None => {
-                let which = "on a GPU that does not tell its compute capability".into();
-                return Some((which, "choose attention `naive`"));
-            }
-        }
-        if !self.take(dtype) {
-            let remedy = "choose dtype `bf16` or `f16`, or attention `naive`";
-            return Some((dtype.as_str().into(), remedy));
-        }
-        (!self.take_heads_of(dim))
-            .then(|| (format!("heads of {dim} numbers"), "choose attention `naive`"))
-    }
+    (!take_heads_of(dim)).then(|| (format!("heads of {dim} numbers"), "choose attention `naive`"))
 }
 
 #[cfg(test)]
@@ -155,28 +130,27 @@ mod tests {
 
     fn linked(major: u32, minor: u32, dim: usize, dtype: DType) -> Option<String> {
         let capability = Some(Capability::new(major, minor));
-        let refusal = FlashKernels::LINKED.refusal(capability, dim, dtype);
+        let refusal = refusal(capability, dim, dtype);
         refusal.map(|(which, remedy)| format!("{which}; {remedy}"))
     }
 
     #[test]
     fn kernels_run_on_the_generations_that_they_were_made_for() {
         let all = [
-            (5, 3, [false, false]),
-            (6, 1, [false, false]),
-            (7, 0, [false, false]),
-            (7, 5, [false, false]),
-            (8, 0, [true, false]),
-            (8, 6, [true, false]),
-            (8, 9, [true, false]),
-            (9, 0, [true, true]),
-            (10, 0, [true, false]),
-            (12, 0, [true, false]),
+            (5, 3, false),
+            (6, 1, false),
+            (7, 0, false),
+            (7, 5, false),
+            (8, 0, true),
+            (8, 6, true),
+            (8, 9, true),
+            (9, 0, true),
+            (10, 0, true),
+            (12, 0, true),
         ];
         for (major, minor, expected) in all {
             let capability = Capability::new(major, minor);
-            let found = [FlashKernels::V2, FlashKernels::V3].map(|it| it.run_on(capability));
-            assert_eq!(found, expected, "{capability}");
+            assert_eq!(run_on(capability), expected, "{capability}");
         }
     }
 
@@ -194,16 +168,13 @@ mod tests {
                 }
             }
         }
-        let v3 = |dim| FlashKernels::V3.take_heads_of(dim);
-        assert_eq!([32, 64, 96, 128, 256, 512].map(v3), [false, true, false, true, true, false]);
     }
 
     #[test]
     fn blocks_are_read_in_place_where_they_are_multiples_of_32() {
         let blocks = [0, 1, 16, 32, 48, 64, 100, 4096];
-        let paged = blocks.map(|block| FlashKernels::V2.page(block));
+        let paged = blocks.map(read_in_place);
         assert_eq!(paged, [false, false, false, true, false, true, false, true]);
-        assert!(!blocks.iter().any(|block| FlashKernels::V3.page(*block)));
     }
 
     #[test]
@@ -212,7 +183,7 @@ mod tests {
         assert_snapshot!(shown(linked(9, 0, 128, DType::F32)), @"f32; choose dtype `bf16` or `f16`, or attention `naive`");
         assert_snapshot!(shown(linked(7, 5, 128, DType::F16)), @"on a GPU of compute capability 7.5; choose attention `naive`, or a GPU of 8.0 or later");
         assert_snapshot!(shown(linked(8, 0, 100, DType::BF16)), @"heads of 100 numbers; choose attention `naive`");
-        let unknown = FlashKernels::LINKED.refusal(None, 64, DType::F16).unwrap();
-        assert_snapshot!(unknown.0, @"on a GPU that does not tell its compute capability");
+        let unknown = refusal(None, 64, DType::F16).unwrap();
+        assert_snapshot!(unknown.0, @"on a GPU that does not report its compute capability");
     }
 }

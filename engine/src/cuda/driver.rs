@@ -1,4 +1,4 @@
-//! GPUs as their driver has them: how they are opened, and what it tells of them.
+//! GPUs as their driver has them: how they are opened, and what it reports of them.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -35,7 +35,10 @@ pub(crate) fn open(ordinal: usize) -> Result<Device> {
     Ok(opened)
 }
 
-/// Every GPU that was opened.
+/// Every GPU that was opened, once for each time. None of them is ever closed: whoever ends a stage
+/// waits for all GPUs, because it does not know on which of them the stage ran; and what was allocated
+/// at most is asked for when the engine may be gone. A process loads one model, as a rule: each further
+/// one leaves a stream, handles of cuBLAS and cuRAND and its kernels behind, but no tensor.
 static OPENED: Mutex<Vec<Device>> = Mutex::new(Vec::new());
 
 /// Waits for every GPU that was opened. One that fails says so to those who use it.
@@ -58,7 +61,7 @@ fn keep_freed_memory(ordinal: usize) -> Result<()> {
 }
 
 /// Most bytes that were allocated at once on each GPU that was opened, together; none if none was, or
-/// a driver does not tell.
+/// a driver does not report it.
 pub(crate) fn most_allocated() -> Option<u64> {
     let opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
     let ordinal = |device: &Device| match device {
@@ -88,7 +91,7 @@ fn pool(ordinal: usize) -> Result<CUmemoryPool> {
     unsafe { result::device::get_default_mem_pool(device) }.w()
 }
 
-/// The compute capability of `device`; none if it is no GPU, or its driver does not tell.
+/// The compute capability of `device`; none if it is no GPU, or its driver does not report it.
 pub(crate) fn capability(device: &Device) -> Option<Capability> {
     let of = |part| attribute(device, part);
     let major = of(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
@@ -106,7 +109,7 @@ fn attribute(device: &Device, attribute: CUdevice_attribute) -> Option<u32> {
     u32::try_from(device.cuda_stream().context().attribute(attribute).ok()?).ok()
 }
 
-/// The memory of `device`; none if it is no GPU, or its driver does not tell.
+/// The memory of `device`; none if it is no GPU, or its driver does not report it.
 pub(crate) fn memory(device: &Device) -> Option<DeviceMemory> {
     let Device::Cuda(device) = device else { return None };
     // The driver answers for the context of the thread that asks.

@@ -1,4 +1,4 @@
-//! What a build without the feature `cuda` can tell of GPUs: nothing.
+//! What a build without the feature `cuda` knows of GPUs: nothing.
 //!
 //! No device of a GPU can exist in such a build, so nobody is ever misled by these answers.
 

@@ -123,7 +123,7 @@ pub(crate) fn request(text: u32, prompt: u32, new: usize) -> Request {
     }
 }
 
-/// What was told of each choice of each request: its tokens, and why it ended.
+/// What was reported of each choice of each request: its tokens, and why it ended.
 #[derive(Debug, Default)]
 struct Told(BTreeMap<(RequestId, usize), (Vec<u32>, Option<Finish>)>);
 

@@ -48,6 +48,8 @@ const MOST_OR_NONE: &[(&str, u64)] = &[("shared_expert_intermediate_size", 1 << 
 pub struct ConfigFile {
     name: String,
     value: Value,
+    /// Keys of the hub, and what the file calls each if it has other names for them.
+    aliases: Vec<(&'static str, String)>,
 }
 
 impl ConfigFile {
@@ -59,16 +61,21 @@ impl ConfigFile {
     pub fn parse(name: impl Into<String>, text: &str) -> Result<Self> {
         let name = name.into();
         match serde_json::from_str(text) {
-            Ok(value) => Ok(Self { name, value }),
+            Ok(value) => Ok(Self { name, value, aliases: Vec::new() }),
             Err(e) => {
                 Err(Error::ModelConfig { file: name, problem: format!("not valid JSON: {e}") })
             }
         }
     }
 
-    /// What `value`, a JSON object, says; `name` is the file's name in messages.
-    pub(crate) fn new(name: impl Into<String>, value: Value) -> Self {
-        Self { name: name.into(), value }
+    /// What `value`, a JSON object, says; `name` is the file's name in messages, and `aliases` are what
+    /// it calls keys of the hub.
+    pub(crate) fn new(
+        name: impl Into<String>,
+        value: Value,
+        aliases: Vec<(&'static str, String)>,
+    ) -> Self {
+        Self { name: name.into(), value, aliases }
     }
 
     /// The file's name in messages.
@@ -76,9 +83,13 @@ impl ConfigFile {
         &self.name
     }
 
-    /// An error about this file.
+    /// An error about this file. A key of the hub in backticks becomes what the file calls it.
     pub fn error(&self, problem: impl Into<String>) -> Error {
-        Error::ModelConfig { file: self.name.clone(), problem: problem.into() }
+        let mut problem = problem.into();
+        for (key, alias) in &self.aliases {
+            problem = problem.replace(&format!("`{key}`"), &format!("`{alias}`"));
+        }
+        Error::ModelConfig { file: self.name.clone(), problem }
     }
 
     /// The keys of `T`.

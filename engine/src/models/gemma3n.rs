@@ -247,7 +247,7 @@ impl Model for Gemma3n {
     }
 }
 
-/// What each layer is told about a token, beside the streams.
+/// What each layer gets to know of a token, beside the streams.
 struct PerLayer {
     /// `[per_layer_vocabulary, layers · per_layer]`.
     embedding: Table,

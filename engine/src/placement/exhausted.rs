@@ -11,7 +11,7 @@ use crate::telemetry::Footprint;
 pub struct Exhausted {
     /// What there was no room for.
     pub wanted: Wanted,
-    /// The accelerators in use, as they were then. Which of them had no room, nobody tells.
+    /// The accelerators in use, as they were then. Which of them had no room, nobody knows.
     pub devices: Vec<Occupied>,
 }
 
@@ -31,7 +31,7 @@ pub enum Wanted {
 pub struct Occupied {
     /// Its logical name.
     pub device: DeviceName,
-    /// What its driver counts; none if it did not tell.
+    /// What its driver counts; none if it did not say.
     pub memory: Option<DeviceMemory>,
     /// What the engine held on it.
     pub held: Footprint,

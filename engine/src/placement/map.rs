@@ -1,9 +1,9 @@
 //! [`DeviceMap`]: what a user says about where layers go, and its text.
 //!
 //! `cuda:0=20,cpu:0=8` gives the first 20 layers to one device and the next 8 to another; with
-//! `cuda:0=20,cpu:0` the one without a number gets the rest, and `cpu:0` alone gets all. `auto` lets
-//! the sizes decide, and `auto:cuda:0=8GiB,cpu:0` does so with these devices and at most that much
-//! memory. A `+` may stand for a comma, where commas have another meaning.
+//! `cuda:0=20,cpu:0` the one without a number gets the rest, and `cpu:0` alone gets all. With
+//! `auto:cuda:0=8GiB,cpu:0` the sizes decide, on these devices and with at most that much memory;
+//! `auto` is short for `auto:cpu:0`. A `+` may stand for a comma, where commas have another meaning.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,8 +18,8 @@ use crate::error::Result;
 pub enum DeviceMap {
     /// So many layers for each device, from the first layer on; together they are all layers.
     Manual(Vec<Share>),
-    /// As many layers for each device as it has room for, in this order; with no device named, the
-    /// accelerators of this build and then the CPU.
+    /// As many layers for each device as it has room for, in this order; with no device named, all
+    /// for the CPU. An accelerator is used only where it is named.
     Automatic(Vec<Budget>),
 }
 
@@ -271,6 +271,13 @@ mod tests {
         ] {
             assert_eq!(other.parse::<DeviceMap>().unwrap().to_string(), text);
         }
+    }
+
+    #[test]
+    fn an_automatic_map_uses_the_devices_that_it_names_and_the_cpu_if_it_names_none() {
+        let names = |map: &str| map.parse::<DeviceMap>().unwrap().names().collect::<Vec<_>>();
+        assert_eq!(names("auto"), [DeviceName::Cpu(0)]);
+        assert_eq!(names("auto:cuda:0=8GiB,cpu:1"), [DeviceName::Cuda(0), DeviceName::Cpu(1)]);
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //!
 //! A GPU works behind the host. So that its time, too, goes to the stage that asked for it, it is waited
 //! for whenever a stage begins or ends: steps take longer then than without anybody who looks on, and
-//! what is told of them are shares.
+//! what is reported of them are shares.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -25,7 +25,7 @@ pub struct Chat {
     pub ending: Ending,
     /// Further variables of the template, such as `enable_thinking`.
     pub variables: BTreeMap<String, Json>,
-    /// What `strftime_now` takes for now, as universal time: some templates tell the date, and a
+    /// What `strftime_now` takes for now, as universal time: some templates write the date, and a
     /// measurement wants the same prompt on every day.
     pub now: SystemTime,
 }

@@ -2,8 +2,8 @@
 //!
 //! Files say what a vocabulary is, not how `tokenizer.json` would put it. Two kinds are known:
 //!
-//! - `gpt2`: byte-level pairs with their merges, behind a pattern that cuts texts up first; which one
-//!   is told by name alone (see `gguf/pattern.rs`);
+//! - `gpt2`: byte-level pairs with their merges, behind a pattern that cuts texts up first; the file
+//!   gives only the name of it (see `gguf/pattern.rs`);
 //! - `llama`: the pieces of SentencePiece with their scores. Those of language models were trained by
 //!   merging pairs, and a score is the rank of a merge: neighbours merge in the order of the scores,
 //!   as in SentencePiece and llama.cpp. Read as probabilities of a unigram model they would cut
@@ -54,7 +54,7 @@ struct Vocabulary<'a> {
     file: &'a File,
     tokens: Vec<String>,
     kinds: Vec<Kind>,
-    /// Whether the file tells them; without, all are taken for normal.
+    /// Whether the file says them; without, all are taken for normal.
     has_kinds: bool,
 }
 

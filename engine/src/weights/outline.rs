@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::quant::{QuantType, Quantised};
 
 /// Answers with tensors of the right shape that share a single zero and take no memory: a model
-/// loaded from it tells its geometry and its size.
+/// loaded from it knows its geometry and its size.
 #[derive(Clone, Copy, Default)]
 pub struct Outline<'a> {
     /// Whose names and block formats it has; without one it has every name, and nothing is stored

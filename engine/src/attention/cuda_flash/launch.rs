@@ -6,7 +6,7 @@ use candle_flash_attn::{
     flash_attn_varlen_windowed,
 };
 
-use super::FlashKernels;
+use super::read_in_place;
 use crate::attention::Mask;
 use crate::cuda::paged_decode;
 use crate::kv::{DeviceTables, KvView};
@@ -21,7 +21,7 @@ pub(super) fn attend(q: &Tensor, kv: &KvView<'_>, mask: Mask) -> Result<Tensor> 
     let (scale, softcap) = (kv.heads.scale, kv.heads.softcap);
     let [left, right] = mask.reach();
     // Of decodes the flash kernels leave most of the GPU idle.
-    let is_paged = FlashKernels::LINKED.page(kv.tables.block);
+    let is_paged = read_in_place(kv.tables.block);
     let is_decode = queries == 1 && q.dim(0)? == blocks.dim(0)?;
     if is_paged && is_decode && paged_decode::takes_heads_of(kv.heads.dim) {
         return paged_decode::attend(q, kv, tables, mask);

@@ -7,14 +7,20 @@ use super::pattern::{Pattern, Words};
 use super::{Made, Vocabulary};
 use crate::weights::gguf::GgufError;
 
+const PATTERN: &str = "tokenizer.ggml.pre";
 const MERGES: &str = "tokenizer.ggml.merges";
 
 /// The tokenizer of `vocabulary`.
 pub(super) fn make(vocabulary: &Vocabulary<'_>) -> Result<Made, GgufError> {
     let file = vocabulary.file;
-    let name: Option<String> = file.get("tokenizer.ggml.pre")?;
-    let pattern = Pattern::named(name.as_deref().unwrap_or("default"));
-    let pattern = pattern.map_err(|problem| vocabulary.error(problem))?;
+    let name: Option<String> = file.get(PATTERN)?;
+    // llama.cpp guesses here, and warns. This engine prints nothing, and a guess would be silent.
+    let name = name.ok_or_else(|| {
+        let problem =
+            format!("it has no key `{PATTERN}`, which says how its tokenizer cuts texts up");
+        vocabulary.error(problem)
+    })?;
+    let pattern = Pattern::named(&name).map_err(|problem| vocabulary.error(problem))?;
     let merges: Vec<String> = file.list(MERGES)?.ok_or_else(|| file.missing(MERGES))?;
     let pair = |merge: &String| {
         // The first letter may be a space itself.

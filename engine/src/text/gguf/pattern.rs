@@ -1,7 +1,8 @@
-//! How texts are cut up before pairs are merged: what a file tells by the name of a model alone.
+//! How texts are cut up before pairs are merged: a file says it by the name of a model alone.
 //!
 //! A wrong pattern gives ids that look right and that no model was trained on; so a name that is not
-//! in the table is an error.
+//! in the table is an error, and so is none. `default` is not in it: it is what llama.cpp calls its
+//! own guess where there is none.
 
 use tokenizers::normalizers::unicode::NFC;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -51,9 +52,8 @@ const GPT4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\
 
 /// Every name that is known.
 pub(super) const PATTERNS: &[Pattern] = &[
-    // A file without a name, or with that of no model, is from before there were names.
     Pattern {
-        names: &["gpt-2", "default", "phi-2", "olmo", "mpt"],
+        names: &["gpt-2", "phi-2", "olmo", "mpt"],
         cuts: &[GPT2],
         text: Text::Kept,
         words: Words::Merged,

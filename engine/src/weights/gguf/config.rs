@@ -11,6 +11,28 @@ use super::value::FromValue;
 use crate::error::Result;
 use crate::models::config::ConfigFile;
 
+/// Keys of the hub, and what GGUF files call them behind the name of the architecture.
+const ALIASES: &[(&str, &str)] = &[
+    ("hidden_size", "embedding_length"),
+    ("num_hidden_layers", "block_count"),
+    ("max_position_embeddings", "context_length"),
+    ("num_attention_heads", "attention.head_count"),
+    ("num_key_value_heads", "attention.head_count_kv"),
+    ("head_dim", "attention.key_length"),
+    ("intermediate_size", "feed_forward_length"),
+    ("rms_norm_eps", "attention.layer_norm_rms_epsilon"),
+    ("norm_epsilon", "attention.layer_norm_epsilon"),
+    ("sliding_window", "attention.sliding_window"),
+    ("layer_types", "attention.sliding_window_pattern"),
+    ("rope_theta", "rope.freq_base"),
+    ("factor", "rope.scaling.factor"),
+    ("original_max_position_embeddings", "rope.scaling.original_context_length"),
+    ("num_experts", "expert_count"),
+    ("num_local_experts", "expert_count"),
+    ("num_experts_per_tok", "expert_used_count"),
+    ("moe_intermediate_size", "expert_feed_forward_length"),
+];
+
 /// Most layers that lists are made for; more are refused where sizes are checked.
 const LAYERS: u64 = 1 << 12;
 
@@ -166,7 +188,8 @@ impl<'a> Keys<'a> {
         set("eos_token_id", json!(eos(self.parts.head())?));
         let family = (self.architecture.own)(self, &mut config)?;
         config.insert("architectures".into(), json!([family]));
-        Ok(ConfigFile::new(self.parts.head().name(), Value::Object(config)))
+        let aliases = ALIASES.iter().map(|(hub, own)| (*hub, self.key(own))).collect();
+        Ok(ConfigFile::new(self.parts.head().name(), Value::Object(config), aliases))
     }
 
     /// Width inside the feed-forward blocks.

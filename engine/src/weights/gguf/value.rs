@@ -86,7 +86,7 @@ impl Kind {
 }
 
 impl fmt::Display for Value {
-    /// For messages: long things are told, not shown.
+    /// For messages: of long things only what they are.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unsigned(number) => write!(f, "{number}"),
