@@ -123,6 +123,7 @@ fn special_tokens(file: File, special: usize) -> std::io::Result<()> {
         ("llama.attention.head_count", Value::U32(4)),
         ("llama.attention.layer_norm_rms_epsilon", Value::F32(1e-5)),
         ("tokenizer.ggml.model", Value::Text("gpt2")),
+        ("tokenizer.ggml.pre", Value::Text("gpt-2")),
         ("tokenizer.ggml.tokens", Value::Texts(&tokens)),
         ("tokenizer.ggml.token_type", Value::Numbers(&kinds)),
         ("tokenizer.ggml.merges", Value::Texts(&[])),
