@@ -65,12 +65,9 @@ pub(crate) fn side_by_side(workspace: &Workspace, args: &CompareArgs) -> Result<
     })?;
     let has_rows =
         |pair: &Pair| matches!(&pair.comparison, Comparison::Rows(rows) if !rows.is_empty());
-    Ok(match () {
-        () if pairs.iter().any(Pair::is_broken) => exit::BROKEN,
-        // What one side lacks is a finding here: both were named to be compared.
-        () if report.verdict > Verdict::Invalid && !pairs.iter().all(has_rows) => exit::INVALID,
-        () => gate::code_of(&report),
-    })
+    // What one side lacks is a finding here: both were named to be compared.
+    let lacks = report.verdict > Verdict::Invalid && !pairs.iter().all(has_rows);
+    Ok(if lacks { exit::INVALID } else { gate::code_of(&report) })
 }
 
 /// Subjects of one run alternated; those of two runs were measured on other days.

@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use windtunnel_ledger::gate::Terms;
-use windtunnel_ledger::record::{Run, RunId};
+use windtunnel_ledger::record::{Record, Run, RunId};
 use windtunnel_ledger::store::{self, Contents, Store};
 
-use crate::args::MergeArgs;
+use crate::args::{Format, MergeArgs};
 use crate::runs::{find_run, write_report};
 use crate::workspace::Workspace;
-use crate::{exit, gate, run, session, show};
+use crate::{code_of, compare, exit, gate, run, session, show};
 
 /// Joins runs into a new file. Runs of a gate are judged as the one family that they are.
 pub(crate) fn merge(workspace: &Workspace, args: &MergeArgs) -> Result<u8> {
@@ -28,12 +28,27 @@ pub(crate) fn merge(workspace: &Workspace, args: &MergeArgs) -> Result<u8> {
         );
     }
     let run = joined(&all)?;
+    if let Some(parent) = args.out.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        std::fs::create_dir_all(parent)
+            .with_context(|| format!("cannot create `{}`", parent.display()))?;
+    }
     let mut store = Store::create(&args.out, &run)?;
-    let records: Vec<_> = all.into_iter().flat_map(|(_, contents)| contents.records).collect();
+    let all = all.into_iter().flat_map(|(_, contents)| records_of(contents, &run.id));
+    let records: Vec<Record> = all.collect();
     records.iter().try_for_each(|record| store.append(record))?;
     drop(store);
     let contents = Contents { run, records, torn: false };
     judged(workspace, &args.out, &contents)
+}
+
+/// What a run left, as records of the run `whole`. Those of a stored base keep their own runs: each of
+/// these is a session.
+fn records_of(contents: Contents, whole: &RunId) -> Vec<Record> {
+    let Contents { run, mut records, .. } = contents;
+    for record in records.iter_mut().filter(|record| record.run == run.id) {
+        record.run = whole.clone();
+    }
+    records
 }
 
 fn judged(workspace: &Workspace, out: &Path, contents: &Contents) -> Result<u8> {
@@ -42,8 +57,9 @@ fn judged(workspace: &Workspace, out: &Path, contents: &Contents) -> Result<u8> 
     }
     let page = write_report(workspace, contents, out)?;
     show::result(&show::records(&contents.run, &contents.records, show::Room::of_stdout()))?;
+    let broken = compare::subjects(contents, Format::Table)?;
     show::result(&format!("\nreport: {}\n", show::path(&page)))?;
-    Ok(exit::PASS)
+    Ok(if broken { exit::BROKEN } else { code_of(contents) })
 }
 
 /// What the runs set out to do together.

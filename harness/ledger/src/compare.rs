@@ -8,10 +8,11 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::case::CaseId;
-use crate::environment::{Difference, comparable};
-use crate::record::{Digest, Outcome, Record};
+use crate::environment::{Between, Difference, comparable};
+use crate::record::{Digest, Outcome, Record, Samples};
 use crate::series::Series;
 use crate::summary::{Caveat, Location, Summary, Unmeasured, summarise};
+use crate::verdict::Verdict;
 
 /// What base and head say about one case.
 #[derive(Clone, Debug, PartialEq)]
@@ -202,9 +203,11 @@ fn pair(case: &CaseId, base: Option<&OneSide<'_>>, head: Option<&OneSide<'_>>) -
         (false, false) => (),
     }
     let (reasons, soft) = differences(&bases, &heads);
-    let comparison = match reasons.is_empty() {
-        false => Comparison::Invalid(reasons),
-        true => outputs_differ(base, head).unwrap_or_else(|| Comparison::Rows(rows(base, head))),
+    let comparison = match outputs(&bases, &heads) {
+        _ if !reasons.is_empty() => Comparison::Invalid(reasons),
+        None => Comparison::Rows(rows(base, head)),
+        Some((Verdict::Broken, reason)) => Comparison::Broken(reason),
+        Some((_, reason)) => Comparison::Invalid(vec![reason]),
     };
     pair(comparison, soft)
 }
@@ -222,28 +225,80 @@ fn notes(side: Side, of: Option<&OneSide<'_>>) -> impl Iterator<Item = Note> {
 pub(crate) fn differences(bases: &[&Record], heads: &[&Record]) -> (Vec<String>, Vec<Difference>) {
     let (mut reasons, mut soft): (Vec<String>, Vec<Difference>) = (Vec::new(), Vec::new());
     let Some(first) = bases.first() else { return (reasons, soft) };
-    for record in bases.iter().chain(heads) {
-        let between = comparable(&first.environment, &record.environment);
-        let mut found: Vec<String> = between.hard.iter().map(Difference::to_string).collect();
+    let rounds = heads.iter().map(|record| (Between::Sides, record));
+    let rounds = rounds.chain(bases.iter().map(|record| (Between::Bases, record)));
+    for (between, record) in rounds {
+        let found = comparable(&first.environment, &record.environment);
+        let named = |difference: Difference| Difference { between, ..difference };
+        // What the base never tells was told of both sides.
+        let is_new = |d: &Difference| between == Between::Sides || !d.is_untold();
+        let hard = found.hard.into_iter().map(named).filter(is_new);
+        let mut against: Vec<String> = hard.map(|difference| difference.to_string()).collect();
         if first.case.hash() != record.case.hash() {
-            found.push("the case has another meaning (its defaults or its model changed)".into());
+            let reason = match between {
+                Between::Sides => {
+                    "the case has another meaning (its defaults or its model changed)"
+                }
+                Between::Bases => {
+                    "the case has two meanings within the base (its defaults or its model changed)"
+                }
+            };
+            against.push(reason.to_owned());
         }
         // Other words cannot have the same answers, and may take another time.
         let (told, other) = (prompts(first), prompts(record));
         if told.is_some() && other.is_some() && told != other {
-            found.push("the prompts differ: this probe draws them in another way".into());
+            let reason = match between {
+                Between::Sides => "the prompts differ: this probe draws them in another way",
+                Between::Bases => "the prompts differ within the base",
+            };
+            against.push(reason.to_owned());
         }
-        found.retain(|reason| !reasons.contains(reason));
-        reasons.extend(found);
-        soft.extend(between.soft.into_iter().filter(|d| !soft.contains(d)).collect::<Vec<_>>());
+        against.retain(|reason| !reasons.contains(reason));
+        reasons.extend(against);
+        for difference in found.soft.into_iter().map(named) {
+            let same = |known: &Difference| known.what == difference.what;
+            let is_known = match is_new(&difference) {
+                true => soft.contains(&difference),
+                false => soft.iter().any(same),
+            };
+            if !is_known {
+                soft.push(difference);
+            }
+        }
     }
     (reasons, soft)
 }
 
+/// Why the outputs of these rounds forbid a comparison, if they do: broken where the head is wrong,
+/// invalid where the base cannot tell what is right. Rounds that do not count have no outputs.
+pub(crate) fn outputs(bases: &[&Record], heads: &[&Record]) -> Option<(Verdict, String)> {
+    let (base, head) = (digests(bases), digests(heads));
+    let (verdict, reason) = match (base.len(), head.len()) {
+        (0, _) => (Verdict::Invalid, "no round of the base counts: all of them are void"),
+        (_, 0) => (Verdict::Invalid, "no round of the head counts: all of them are void"),
+        (1, 1) if base == head => return None,
+        (1, 1) => (Verdict::Broken, "the output tokens differ between base and head"),
+        (_, 1) => (Verdict::Invalid, "the output tokens of the base differ from round to round"),
+        (_, _) => (Verdict::Broken, "the output tokens of the head differ from round to round"),
+    };
+    Some((verdict, reason.to_owned()))
+}
+
+/// The different outputs of these rounds.
+fn digests<'a>(records: &[&'a Record]) -> BTreeSet<Vec<&'a Digest>> {
+    records.iter().copied().filter_map(samples).map(Samples::digests).collect()
+}
+
 /// The prompts that a round was given, if it told.
 fn prompts(record: &Record) -> Option<&Digest> {
+    samples(record)?.prompts.as_ref()
+}
+
+/// What a round measured, if it counts.
+fn samples(record: &Record) -> Option<&Samples> {
     match &record.outcome {
-        Outcome::Measured(samples) => samples.prompts.as_ref(),
+        Outcome::Measured(samples) => Some(samples),
         Outcome::Attributed(_)
         | Outcome::Void { .. }
         | Outcome::Failed(_)
@@ -255,28 +310,6 @@ impl OneSide<'_> {
     fn measured(&self) -> impl Iterator<Item = &Record> {
         self.records.iter().copied().filter(|record| matches!(record.outcome, Outcome::Measured(_)))
     }
-
-    fn digests(&self) -> BTreeSet<Vec<String>> {
-        let samples = self.records.iter().filter_map(|record| match &record.outcome {
-            Outcome::Measured(samples) => Some(samples),
-            Outcome::Attributed(_)
-            | Outcome::Void { .. }
-            | Outcome::Failed(_)
-            | Outcome::Skipped(_) => None,
-        });
-        samples.map(|s| s.digests().iter().map(ToString::to_string).collect()).collect()
-    }
-}
-
-fn outputs_differ(base: &OneSide<'_>, head: &OneSide<'_>) -> Option<Comparison> {
-    let (b, h) = (base.digests(), head.digests());
-    let text = match (b.len(), h.len()) {
-        (1, 1) if b == h => return None,
-        (1, 1) => "the output tokens differ between base and head",
-        (1, _) => "the output tokens of the head differ from round to round",
-        (_, _) => "the output tokens of the base differ from round to round",
-    };
-    Some(Comparison::Broken(text.to_owned()))
 }
 
 fn rows(base: &OneSide<'_>, head: &OneSide<'_>) -> Vec<Row> {
@@ -404,6 +437,44 @@ mod tests {
         head[2].environment.machine.cores = 64;
         let Comparison::Invalid(reasons) = one(&base, &head).comparison else { panic!() };
         assert_eq!(reasons, ["cores: `2` in the base, `64` in the head"]);
+    }
+
+    #[test]
+    fn rounds_of_the_base_that_differ_are_told_of_the_base() {
+        let rounds = |name: &str| [1, 2].map(|round| record(name, "c", round, &[1.0]));
+        let (mut base, head) = (rounds("a"), rounds("b"));
+        base[1].environment.machine.kernel = "6.2".into();
+        let pair = one(&base, &head);
+        assert!(matches!(pair.comparison, Comparison::Rows(_)));
+        let told: Vec<String> = pair.differences.iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["kernel: `6.1.0` and `6.2` within the base"]);
+
+        base[1].environment.machine.cores = 64;
+        base[1].case.seed = 7;
+        let Comparison::Invalid(reasons) = one(&base, &head).comparison else { panic!() };
+        assert_eq!(
+            reasons,
+            [
+                "cores: `2` and `64` within the base",
+                "the case has two meanings within the base (its defaults or its model changed)"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_neither_side_tells_is_told_once() {
+        let untold = |name: &str, boot: &str| {
+            let mut record = record(name, "c", 1, &[1.0]);
+            record.environment.machine.governor = String::new();
+            record.environment.machine.boot = boot.into();
+            record
+        };
+        let base = [untold("a", "first"), untold("a", "second")];
+        let pair = one(&base, &[untold("b", "third")]);
+        let told: Vec<String> = pair.differences.iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["governor: unknown on both sides"]);
+        let told = one(&base, &[untold("b", "first")]).differences;
+        assert_eq!(told[0].to_string(), "governor: unknown in the base");
     }
 
     #[test]

@@ -66,24 +66,48 @@ pub struct Difference {
     pub what: String,
     /// It in the base.
     pub base: String,
-    /// It in the head.
+    /// It in the head, or in another round of the base.
     pub head: String,
+    /// Between what.
+    pub between: Between,
+}
+
+/// Between what there is a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Between {
+    /// Base and head.
+    Sides,
+    /// Two rounds of the base.
+    Bases,
+}
+
+impl Difference {
+    /// What differs between base and head.
+    pub(crate) fn of_sides(what: &str, base: String, head: String) -> Difference {
+        Difference { what: what.to_owned(), base, head, between: Between::Sides }
+    }
+
+    /// Whether neither tells it.
+    pub(crate) fn is_untold(&self) -> bool {
+        self.base.is_empty() && self.head.is_empty()
+    }
 }
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.base.is_empty() && self.head.is_empty() {
-            return write!(f, "{}: unknown on both sides", self.what);
-        }
+        let Difference { what, base, head, between } = self;
         let shown =
             |value: &str| if value.is_empty() { "unknown".into() } else { format!("`{value}`") };
-        write!(
-            f,
-            "{}: {} in the base, {} in the head",
-            self.what,
-            shown(&self.base),
-            shown(&self.head)
-        )
+        match between {
+            Between::Sides if self.is_untold() => write!(f, "{what}: unknown on both sides"),
+            Between::Sides => {
+                write!(f, "{what}: {} in the base, {} in the head", shown(base), shown(head))
+            }
+            Between::Bases if self.is_untold() => write!(f, "{what}: unknown in the base"),
+            Between::Bases => {
+                write!(f, "{what}: {} and {} within the base", shown(base), shown(head))
+            }
+        }
     }
 }
 
@@ -108,31 +132,31 @@ pub fn comparable(base: &Environment, head: &Environment) -> Differences {
     let (m, n) = (&base.machine, &head.machine);
     for (what, base, head) in pairs(identity(m), identity(n)) {
         if base.is_empty() || base != head {
-            differences.hard.push(Difference { what: what.to_owned(), base, head });
+            differences.hard.push(Difference::of_sides(what, base, head));
         }
     }
     let same_boot = !m.boot.is_empty() && m.boot == n.boot;
     let mut untold = Vec::new();
     for (what, base, head) in pairs(state(m), state(n)) {
         if base != head {
-            differences.hard.push(Difference { what: what.to_owned(), base, head });
+            differences.hard.push(Difference::of_sides(what, base, head));
         } else if base.is_empty() && !same_boot {
             untold.push(what);
         }
     }
     if !untold.is_empty() {
         let (base, head) = (String::new(), String::new());
-        differences.soft.push(Difference { what: untold.join(", "), base, head });
+        differences.soft.push(Difference::of_sides(&untold.join(", "), base, head));
     }
     // A list may be empty and known.
     if m.features != n.features {
         let (base, head) = (m.features.join(" "), n.features.join(" "));
-        differences.hard.push(Difference { what: "processor features".to_owned(), base, head });
+        differences.hard.push(Difference::of_sides("processor features", base, head));
     }
     builds(base.build.as_ref(), head.build.as_ref(), &mut differences);
     for (what, base, head) in pairs(circumstances(m), circumstances(n)) {
         if base != head {
-            differences.soft.push(Difference { what: what.to_owned(), base, head });
+            differences.soft.push(Difference::of_sides(what, base, head));
         }
     }
     differences
@@ -214,16 +238,12 @@ fn builds(base: Option<&Build>, head: Option<&Build>, differences: &mut Differen
     {
         if base.is_empty() || base != head {
             let (base, head) = (base.clone(), head.clone());
-            differences.hard.push(Difference { what: what.to_owned(), base, head });
+            differences.hard.push(Difference::of_sides(what, base, head));
         }
     }
     if b.target_features != c.target_features {
         let (base, head) = (b.target_features.join(" "), c.target_features.join(" "));
-        differences.hard.push(Difference {
-            what: "compiler target features".to_owned(),
-            base,
-            head,
-        });
+        differences.hard.push(Difference::of_sides("compiler target features", base, head));
     }
     let kernels = |build: &Build| {
         let kernels = build.kernels.iter().map(|(name, version)| format!("{name} {version}"));
@@ -238,7 +258,7 @@ fn builds(base: Option<&Build>, head: Option<&Build>, differences: &mut Differen
         ("engine features", b.features.join(" "), c.features.join(" ")),
     ] {
         if base != head {
-            differences.soft.push(Difference { what: what.to_owned(), base, head });
+            differences.soft.push(Difference::of_sides(what, base, head));
         }
     }
 }

@@ -101,11 +101,7 @@ impl Policies {
     /// What they differ by, if they do: what is no regression under one can be one under another.
     fn difference(&self) -> Option<Difference> {
         let Policies { base, head } = self;
-        (base != head).then(|| Difference {
-            what: "policy".to_owned(),
-            base: base.to_string(),
-            head: head.to_string(),
-        })
+        (base != head).then(|| Difference::of_sides("policy", base.to_string(), head.to_string()))
     }
 }
 
@@ -185,8 +181,11 @@ pub struct CaseReport {
     pub case: CaseId,
     /// The verdict on it: that of its series, as far as they can stop a merge.
     pub verdict: Verdict,
-    /// Why it is broken or invalid, whatever its series say; or why it was not measured further.
+    /// Why it is broken or invalid, whatever its series say.
     pub reasons: Vec<String>,
+    /// Why it was not measured until it was decided, if it was not. Its series say what is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unfinished: Option<String>,
     /// The end of what the process printed that failed first, the head's before the base's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tail: Option<String>,
@@ -194,6 +193,13 @@ pub struct CaseReport {
     pub differences: Vec<String>,
     /// Its series.
     pub rows: Vec<Row>,
+}
+
+impl CaseReport {
+    /// What a reader of its series must know of the whole case: the reasons, and why it is unfinished.
+    pub fn remarks(&self) -> impl Iterator<Item = &str> {
+        self.reasons.iter().chain(&self.unfinished).map(String::as_str)
+    }
 }
 
 /// Something that was not judged.
@@ -221,7 +227,8 @@ pub fn report(run: &Run, terms: &Terms, records: &[Record]) -> Report {
     let minutes = terms.policy.budget.minutes;
     for id in schedule::given_up(run, terms, records) {
         if let Some(case) = report.cases.iter_mut().find(|report| report.case == id) {
-            case.reasons.push(format!("the budget of {minutes} min ended before it was decided"));
+            case.unfinished =
+                Some(format!("the budget of {minutes} min ended before it was decided"));
         }
     }
     report
@@ -312,7 +319,15 @@ pub fn judge(sides: &[Sides<'_>], terms: &Terms) -> Report {
         };
         let (verdict, reasons) = obstacle.unwrap_or((Verdict::Invalid, Vec::new()));
         let (tail, differences) = (sides.tail(), sides.differences());
-        cases.push(CaseReport { case: case.clone(), verdict, reasons, tail, differences, rows });
+        cases.push(CaseReport {
+            case: case.clone(),
+            verdict,
+            reasons,
+            unfinished: None,
+            tail,
+            differences,
+            rows,
+        });
     }
 
     let family = questions.len();

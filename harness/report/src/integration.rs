@@ -99,8 +99,11 @@ fn measurements(measured: &Measured) -> Markup {
     let mut rows: Vec<_> = measured.rows().filter(|(_, row)| row.finding.is_some()).collect();
     rows.sort_by_key(|(_, row)| row.verdict);
     html! {
-        @for case in measured.report.cases.iter().filter(|case| !case.reasons.is_empty()) {
-            p { code { (case.case) } ": " strong { (case.verdict) } ", " (case.reasons.join("; ")) }
+        @for case in &measured.report.cases {
+            @let remarks: Vec<&str> = case.remarks().collect();
+            @if !remarks.is_empty() {
+                p { code { (case.case) } ": " strong { (case.verdict) } ", " (remarks.join("; ")) }
+            }
         }
         @if !rows.is_empty() {
             div.wide { table {

@@ -79,7 +79,7 @@ fn drawn(view: &View<'_>) -> Result<String, Error> {
     let drawn = Drawn {
         plots: plot::plots(view)?,
         trade_offs: plot::trade_offs(view)?,
-        roofline: plot::roofline(view)?,
+        rooflines: plot::rooflines(view)?,
         services: plot::services(view)?,
         traces: plot::traces(view)?,
         ruled: plot::ruled(view)?,

@@ -51,7 +51,7 @@ pub(crate) fn page(view: &View<'_>, drawn: &Drawn) -> Markup {
         results::section(view),
         history::section(view, &drawn.courses),
         trade_off::section(view, &drawn.trade_offs),
-        roof::section(view, drawn.roofline.as_ref()),
+        roof::section(view, &drawn.rooflines),
         stages::section(view),
         service::section(view, &drawn.services),
         devices::section(view),
@@ -232,5 +232,27 @@ fn counted(number: usize, noun: &str) -> String {
     match number {
         1 => format!("1 {noun}"),
         _ => format!("{number} {noun}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_script_knows_every_unit_that_a_page_shows() {
+        let (_, scales) = SCRIPT.split_once("const scales = {").unwrap();
+        let (scales, _) = scales.split_once("};").unwrap();
+        let known: Vec<&str> =
+            scales.split(',').filter_map(|entry| Some(entry.trim().split_once(": ")?.0)).collect();
+        for metric in Metric::ALL {
+            for power in -6..=15 {
+                let shown = metric.show(10_f64.powi(power));
+                let Some((_, unit)) = shown.split_once(' ') else { continue };
+                let unit = unit.trim_end_matches("/s");
+                let is_known = known.iter().any(|name| name.trim_matches('"') == unit);
+                assert!(is_known, "`{shown}` of {metric}");
+            }
+        }
     }
 }

@@ -28,7 +28,7 @@ use self::ink::Ink;
 pub(crate) use self::ink::SHAPES;
 use self::layout::{Layout, Strip};
 pub(crate) use self::order::ruled;
-pub(crate) use self::roofline::{RooflinePlot, roofline};
+pub(crate) use self::roofline::{RooflinePlot, rooflines};
 pub(crate) use self::service::{ServicePlot, services};
 pub(crate) use self::trace::{TracePlot, traces};
 pub(crate) use self::trade_off::{TradeOffPlot, trade_offs};
@@ -49,8 +49,8 @@ pub(crate) struct Drawn {
     pub(crate) plots: Vec<Plot>,
     /// Of formats of weights.
     pub(crate) trade_offs: Vec<TradeOffPlot>,
-    /// Of every case under the roof, if any has one.
-    pub(crate) roofline: Option<RooflinePlot>,
+    /// Of every case under the roof of its device.
+    pub(crate) rooflines: Vec<RooflinePlot>,
     /// Of services.
     pub(crate) services: Vec<ServicePlot>,
     /// Of rounds that were watched.

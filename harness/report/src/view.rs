@@ -118,6 +118,8 @@ pub(crate) struct Census {
     pub(crate) measured: usize,
     /// Cases with a round that failed; some may have numbers from other rounds.
     pub(crate) failed: usize,
+    /// Cases without numbers, of which a round ran under conditions that the rules forbid.
+    pub(crate) void: usize,
     /// Cases without numbers that the scenario excludes or the engine declines.
     pub(crate) skipped: usize,
     /// Cases of the plan of which no round was run.
@@ -180,6 +182,11 @@ impl<'a> View<'a> {
         self.scenarios.iter().flat_map(|scenario| &scenario.cases)
     }
 
+    /// Whether the base was measured on other days, by other runs.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.run.gate.as_ref().is_some_and(|terms| terms.setting == gate::Setting::Stored)
+    }
+
     /// Every series that a gate judged, the worst first; nothing if the run was none.
     pub(crate) fn ruled(&self) -> Vec<Ruled<'_>> {
         self.gate.as_ref().map_or_else(Vec::new, |report| ruled::ruled(self, report))
@@ -196,12 +203,18 @@ impl<'a> View<'a> {
         let mut census = Census { skipped: self.run.skipped.len(), ..Census::default() };
         for case in self.cases() {
             let measured = case.results.iter().any(|result| !result.summary.series.is_empty());
-            let failed = |u: &Unmeasured| matches!(u, Unmeasured::Failed { .. });
-            let failed = case.results.iter().any(|r| r.summary.unmeasured.iter().any(failed));
+            let any = |what: fn(&Unmeasured) -> bool| {
+                case.results.iter().any(|result| result.summary.unmeasured.iter().any(what))
+            };
+            let failed = any(|unmeasured| matches!(unmeasured, Unmeasured::Failed { .. }));
+            let void = any(|unmeasured| matches!(unmeasured, Unmeasured::Void { .. }));
+            let missing = case.results.is_empty();
+            let silent = !measured && !failed && !missing;
             census.measured += usize::from(measured);
             census.failed += usize::from(failed);
-            census.missing += usize::from(case.results.is_empty());
-            census.skipped += usize::from(!measured && !failed && !case.results.is_empty());
+            census.missing += usize::from(missing);
+            census.void += usize::from(silent && void);
+            census.skipped += usize::from(silent && !void);
         }
         census
     }

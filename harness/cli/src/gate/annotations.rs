@@ -49,6 +49,18 @@ fn property(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gate::fixture;
+
+    #[test]
+    fn a_case_that_is_unfinished_keeps_its_series() {
+        let mut report = fixture::report("a,b");
+        let case = &mut report.cases[0];
+        (case.verdict, case.rows[0].verdict) = (Verdict::Invalid, Verdict::Invalid);
+        case.unfinished = Some("the budget ended".to_owned());
+        let text = github(&report);
+        assert!(text.starts_with("::error title=invalid%3A a%2Cb::decode: invalid"), "{text}");
+        assert_eq!(text.lines().count(), 1);
+    }
 
     #[test]
     fn what_would_end_a_command_is_written_as_bytes() {

@@ -11,7 +11,7 @@ use crate::show::row_in_words;
 pub(super) fn xml(run: &Run, report: &Report) -> String {
     let markup = html! {
         (PreEscaped("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"))
-        testsuites name=(run.id.0) {
+        testsuites name=(printable(&run.id.0)) {
             @for case in &report.cases { (suite(case)) }
             @if !report.unjudged.is_empty() { (not_judged(&report.unjudged)) }
         }
@@ -26,10 +26,11 @@ fn suite(case: &CaseReport) -> Markup {
     let tests = if whole { 1 } else { case.rows.len() };
     let failed = |row: &&Row| matches!(row.counted(), Verdict::Regressed | Verdict::Invalid);
     let failures = if whole { 1 } else { case.rows.iter().filter(failed).count() };
+    let name = printable(case.case.as_str());
     html! {
-        testsuite name=(case.case) tests=(tests) failures=(failures) {
+        testsuite name=(name) tests=(tests) failures=(failures) {
             @if whole {
-                testcase classname=(case.case) name="comparison" {
+                testcase classname=(name) name="comparison" {
                     failure type=(case.verdict) message=(printable(&case.reasons.join("; "))) {
                         @if let Some(tail) = &case.tail { (printable(tail)) }
                     }
@@ -51,7 +52,7 @@ fn printable(text: &str) -> String {
 fn test(case: &CaseReport, row: &Row) -> Markup {
     let words = printable(&row_in_words(row));
     html! {
-        testcase classname=(case.case) name=(row.series) {
+        testcase classname=(printable(case.case.as_str())) name=(row.series) {
             @match (row.counted(), row.verdict) {
                 (Verdict::Regressed | Verdict::Invalid | Verdict::Broken, verdict) => {
                     failure type=(verdict) message=(words) {}
@@ -69,7 +70,7 @@ fn not_judged(unjudged: &[Unjudged]) -> Markup {
     html! {
         testsuite name="not judged" tests=(unjudged.len()) skipped=(unjudged.len()) {
             @for Unjudged { case, series, reason } in unjudged {
-                testcase classname=(case) name=(series.map_or_else(|| "all".to_owned(), |s| s.to_string())) {
+                testcase classname=(printable(case.as_str())) name=(series.map_or_else(|| "all".to_owned(), |s| s.to_string())) {
                     skipped message=(printable(reason)) {}
                 }
             }
@@ -80,6 +81,26 @@ fn not_judged(unjudged: &[Unjudged]) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gate::fixture;
+
+    #[test]
+    fn a_case_that_is_unfinished_keeps_its_series() {
+        let mut report = fixture::report("a");
+        let case = &mut report.cases[0];
+        (case.verdict, case.rows[0].verdict) = (Verdict::Invalid, Verdict::Invalid);
+        case.unfinished = Some("the budget ended".to_owned());
+        let text = suite(case).into_string();
+        assert!(text.contains("name=\"decode-rate\""), "{text}");
+        assert!(!text.contains("name=\"comparison\""), "{text}");
+    }
+
+    #[test]
+    fn a_case_with_an_odd_name_is_a_suite_all_the_same() {
+        let report = fixture::report("a\u{1}\"<b>&");
+        let text = suite(&report.cases[0]).into_string();
+        assert!(text.contains("<testsuite name=\"a&quot;&lt;b&gt;&amp;\""), "{text}");
+        assert!(text.contains("<testcase classname=\"a&quot;&lt;b&gt;&amp;\""), "{text}");
+    }
 
     #[test]
     fn what_xml_cannot_write_is_left_out() {

@@ -20,15 +20,15 @@ pub(super) fn markdown(contents: &Contents, report: &Report) -> String {
         subject.map_or_else(String::new, Subject::origin)
     };
     let text = of_two(&name(Arm::Head), &name(Arm::Base), origin(&contents.run), report);
-    format!("{MARKER}\n{text}, run `{}`.\n", contents.run.id.0)
+    format!("{MARKER}\n{text}, run {}.\n", code(&contents.run.id.0))
 }
 
 /// What was found of `head` against `base`, which was stored if it has an origin.
 pub(crate) fn of_two(head: &str, base: &str, origin: Option<String>, report: &Report) -> String {
     let mut text = format!("### Windtunnel: {}\n\n", verdict_in_words(report));
-    let _ = writeln!(text, "`{head}` against `{base}`.\n");
+    let _ = writeln!(text, "{} against {}.\n", code(head), code(base));
     if let Some(line) = origin {
-        let _ = writeln!(text, "Base: {line}.\n");
+        let _ = writeln!(text, "Base: {}.\n", words(&line));
     }
 
     let found = |case: &&CaseReport, row: &&Row| {
@@ -39,9 +39,12 @@ pub(crate) fn of_two(head: &str, base: &str, origin: Option<String>, report: &Re
         let all = report.cases.iter().flat_map(|case| case.rows.iter().map(move |row| (case, row)));
         all.filter(|(case, row)| found(case, row) == wanted).collect()
     };
-    for case in report.cases.iter().filter(|case| !case.reasons.is_empty()) {
-        let reasons = case.reasons.join("; ");
-        let _ = writeln!(text, "- `{}`: **{}**, {reasons}", case.case, case.verdict);
+    for case in &report.cases {
+        let remarks: Vec<String> = case.remarks().map(words).collect();
+        if !remarks.is_empty() {
+            let (id, verdict) = (code(case.case.as_str()), case.verdict);
+            let _ = writeln!(text, "- {id}: **{verdict}**, {}", remarks.join("; "));
+        }
     }
     // A build that fails, fails for all cases alike.
     let mut tails: BTreeMap<&str, Vec<&CaseReport>> = BTreeMap::new();
@@ -55,7 +58,7 @@ pub(crate) fn of_two(head: &str, base: &str, origin: Option<String>, report: &Re
             1 => String::new(),
             n => format!(" and {} more", n - 1),
         };
-        let first = &cases[0].case;
+        let first = html(cases[0].case.as_str());
         let _ = writeln!(
             text,
             "\n<details><summary>The end of the output of <code>{first}</code>{more}</summary>\n"
@@ -79,7 +82,7 @@ pub(crate) fn of_two(head: &str, base: &str, origin: Option<String>, report: &Re
         let _ = writeln!(text, "\n{}", crate::show::control(control));
     }
     for line in census(report) {
-        let _ = writeln!(text, "\n{line}");
+        let _ = writeln!(text, "\n{}", words(&line));
     }
     let _ = write!(text, "\nPolicy `{}`", report.policy);
     text
@@ -87,8 +90,64 @@ pub(crate) fn of_two(head: &str, base: &str, origin: Option<String>, report: &Re
 
 /// A fence of code that is longer than any within `text`.
 fn fence(text: &str) -> String {
-    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
-    "`".repeat(longest.max(2) + 1)
+    "`".repeat(backticks(text).max(2) + 1)
+}
+
+/// Most backticks of `text` in a row.
+fn backticks(text: &str) -> usize {
+    text.split(|c| c != '`').map(str::len).max().unwrap_or(0)
+}
+
+/// Text as code within a line, between more backticks than it has in a row itself.
+fn code(text: &str) -> String {
+    let ticks = "`".repeat(backticks(text) + 1);
+    // Next to a backtick a space is needed, which no reader sees.
+    let space = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
+    match text.is_empty() {
+        true => "\\`\\`".to_owned(),
+        false => format!("{ticks}{space}{}{space}{ticks}", in_a_line(text)),
+    }
+}
+
+/// Text as code in a cell of a table, which ends at the next bar, in code or not.
+fn code_in_cell(text: &str) -> String {
+    code(text).replace('|', "\\|")
+}
+
+/// A sentence in which values stand in backticks: these become code, and nothing else is markup.
+fn words(text: &str) -> String {
+    let parts: Vec<&str> = text.split('`').collect();
+    // An odd backtick quotes nothing.
+    if parts.len().is_multiple_of(2) {
+        return plain(text);
+    }
+    let part = |(place, part): (usize, &&str)| match place % 2 {
+        0 => plain(part),
+        _ => code(part),
+    };
+    parts.iter().enumerate().map(part).collect()
+}
+
+/// Text in which nothing is markup.
+fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for c in in_a_line(text).chars() {
+        if "\\`*_[]<>&|~".contains(c) {
+            plain.push('\\');
+        }
+        plain.push(c);
+    }
+    plain
+}
+
+/// Text within HTML, where Markdown knows no code.
+fn html(text: &str) -> String {
+    in_a_line(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// Text without what would end its line.
+fn in_a_line(text: &str) -> String {
+    text.replace(['\r', '\n'], " ")
 }
 
 fn table(text: &mut String, rows: &[(&CaseReport, &Row)]) {
@@ -100,8 +159,8 @@ fn table(text: &mut String, rows: &[(&CaseReport, &Row)]) {
         let cells = numbers(row).join(" | ");
         let _ = writeln!(
             text,
-            "| `{}` | {} | {} | {cells} |",
-            case.case,
+            "| {} | {} | {} | {cells} |",
+            code_in_cell(case.case.as_str()),
             row.series.label(),
             crate::show::row_verdict(row)
         );
@@ -111,6 +170,37 @@ fn table(text: &mut String, rows: &[(&CaseReport, &Row)]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gate::fixture;
+
+    #[test]
+    fn what_others_wrote_is_no_markup() {
+        assert_eq!(code("a/b=1"), "`a/b=1`");
+        assert_eq!(code("`a`` b\nc"), "``` `a`` b c ```");
+        assert_eq!(code_in_cell("a|b"), "`a\\|b`");
+        assert_eq!(words("cores: `2` in the base"), "cores: `2` in the base");
+        assert_eq!(words("`a_b` | <img>\nx_y"), "`a_b` \\| \\<img\\> x\\_y");
+        assert_eq!(words("one ` and [no](more)"), "one \\` and \\[no\\](more)");
+        assert_eq!(html("<a>&b"), "&lt;a&gt;&amp;b");
+    }
+
+    #[test]
+    fn a_case_with_an_odd_name_stays_in_its_cell_and_its_reason_in_its_line() {
+        let mut report = fixture::report("a|b<c>");
+        report.cases[0].reasons = vec!["it said `x|y`\n- **pass**".to_owned()];
+        let text = of_two("head", "base", None, &report);
+        assert!(text.contains("\n| `a\\|b<c>` | decode | "), "{text}");
+        let line = "\n- `a|b<c>`: **inconclusive**, it said `x|y` - \\*\\*pass\\*\\*\n";
+        assert!(text.contains(line), "{text}");
+    }
+
+    #[test]
+    fn what_was_not_measured_until_it_was_decided_is_told_above_its_rows() {
+        let mut report = fixture::report("a");
+        report.cases[0].unfinished = Some("the budget ended".to_owned());
+        let text = of_two("head", "base", None, &report);
+        assert!(text.contains("\n- `a`: **inconclusive**, the budget ended\n"), "{text}");
+        assert!(text.contains("\n| `a` | decode | "), "{text}");
+    }
 
     #[test]
     fn a_fence_is_longer_than_any_within_it() {

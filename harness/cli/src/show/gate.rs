@@ -65,8 +65,8 @@ pub(crate) fn verdicts_of(report: &Report, ink: Ink) -> String {
 fn of_case(case: &CaseReport, tail: Option<&str>, ink: Ink) -> String {
     let verdict = ink.verdict(case.verdict, &case.verdict.to_string());
     let mut text = format!("\n{}: {verdict}\n", case.case);
-    for reason in &case.reasons {
-        let _ = writeln!(text, "  {reason}");
+    for remark in case.remarks() {
+        let _ = writeln!(text, "  {remark}");
     }
     for line in tail.iter().flat_map(|tail| tail.lines()) {
         let _ = writeln!(text, "  | {line}");

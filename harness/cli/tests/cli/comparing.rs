@@ -71,6 +71,16 @@ fn runs_are_compared_and_a_faster_wrong_answer_is_broken() {
     );
     assert_eq!(said.code, 5);
 
+    // Which of its outputs is right a base cannot tell whose own ones differ.
+    let (begun, last) = text.trim_end().rsplit_once('\n').unwrap();
+    let last = last.replace(&digest(&sandbox.contents()), "0123456789abcdef");
+    fs::write(sandbox.path("varies.jsonl"), format!("{begun}\n{last}\n")).unwrap();
+    let said = sandbox.run(&["compare", "varies.jsonl", "run.jsonl"]);
+    let reason = "the output tokens of the base differ from round to round";
+    assert_eq!(said.out.matches(reason).count(), 2, "{}", said.out);
+    assert!(said.out.ends_with("\nverdict: invalid\n"), "{}", said.out);
+    assert_eq!(said.code, 4, "as the table says");
+
     let elsewhere = text.replace("\"cores\":", "\"cores\":1");
     fs::write(sandbox.path("elsewhere.jsonl"), elsewhere).unwrap();
     let said = sandbox.run(&["compare", "run.jsonl", "elsewhere.jsonl"]);

@@ -320,8 +320,14 @@ fn shards_are_merged_into_the_run_that_they_share() {
     let said = sandbox.run(&["merge", "a.jsonl", "b.jsonl", "-o", "run.jsonl"]);
     assert_eq!((said.code, said.err.as_str()), (1, ""), "{}", said.out);
     assert!(said.out.contains("14 judged as one family"), "{}", said.out);
-    assert_eq!(sandbox.contents().run.cases.len(), 2);
+    let merged = sandbox.contents();
+    assert_eq!(merged.run.cases.len(), 2);
+    assert!(merged.records.iter().all(|record| record.run == merged.run.id));
     assert_eq!(json(&sandbox)["family"], 14);
+    let machine = merged.records[0].environment.machine.key();
+    assert_eq!(json(&sandbox)["machine"], machine.as_str());
+    let compared = sandbox.run(&["compare", "run.jsonl"]);
+    assert_eq!(compared.code, 1, "its rounds alternated: {}", compared.out);
 
     // A shard that was killed before its first round.
     let text = fs::read_to_string(sandbox.path("b.jsonl")).unwrap();
@@ -338,6 +344,19 @@ fn shards_are_merged_into_the_run_that_they_share() {
     assert_eq!(sandbox.run(&other).code, 0);
     let said = sandbox.run(&["merge", "a.jsonl", "c.jsonl", "-o", "d.jsonl"]);
     insta::assert_snapshot!(said.err, @"error: `c.jsonl` and `a.jsonl` measured other subjects: build once and give every shard the same probes");
+}
+
+#[test]
+fn shards_that_only_measure_are_merged_into_a_folder_that_was_not_there_and_end_as_a_run() {
+    let sandbox = Sandbox::new(&["fine", "liar"]);
+    for (shard, out) in [("1/2", "a.jsonl"), ("2/2", "b.jsonl")] {
+        let args = ["run", "test/fake", "--probe", FAKE_PROBE, "--shard", shard, "-o", out];
+        sandbox.run(&args);
+    }
+    let said = sandbox.run(&["merge", "a.jsonl", "b.jsonl", "-o", "new/all.jsonl"]);
+    assert_eq!((said.code, said.err.as_str()), (5, ""), "{}", said.out);
+    assert!(said.out.contains("the output tokens differ between rounds"), "{}", said.out);
+    assert!(sandbox.path("new/all.jsonl").is_file() && sandbox.path("new/all.html").is_file());
 }
 
 #[test]

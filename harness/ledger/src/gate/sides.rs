@@ -1,13 +1,11 @@
 //! What can be said of a case before any statistics: that it is broken, or not to be compared, or
 //! that there is nothing to compare.
 
-use std::collections::BTreeSet;
-
 use crate::case::Case;
-use crate::compare::differences;
+use crate::compare::{differences, outputs};
 use crate::environment::Difference;
 use crate::gate::{Policies, Terms};
-use crate::record::{Digest, Failure, Outcome, Record};
+use crate::record::{Failure, Outcome, Record};
 use crate::verdict::Verdict;
 
 /// The records of one case.
@@ -32,9 +30,8 @@ impl Sides<'_> {
             (Some(reason), Some(_)) => Some(format!("neither side can run it: {reason}")),
             (Some(reason), None) => Some(format!("the base cannot run it: {reason}")),
             (None, Some(_)) => None,
-            (None, None) if self.base.is_empty() && self.head.is_empty() => {
-                Some("not measured".to_owned())
-            }
+            // What left nothing on either side is not passed over: it is an obstacle.
+            (None, None) if self.head.is_empty() => None,
             (None, None) if self.base.is_empty() => Some("the base was not measured".to_owned()),
             (None, None) => None,
         }
@@ -57,6 +54,9 @@ impl Sides<'_> {
         if let Some(reason) = declined(&self.head) {
             return invalid(format!("the base runs it, and the head cannot: {reason}"));
         }
+        if self.base.is_empty() && self.head.is_empty() {
+            return invalid("nothing was recorded of base and head".to_owned());
+        }
         if self.head.is_empty() {
             return invalid("the head was not measured".to_owned());
         }
@@ -69,21 +69,8 @@ impl Sides<'_> {
         if !reasons.is_empty() {
             return Some((Verdict::Invalid, reasons));
         }
-        let outputs = |records: &[&Record]| -> BTreeSet<Vec<Digest>> {
-            records.iter().filter_map(|record| digests(record)).collect()
-        };
-        let (base, head) = (outputs(&bases().copied().collect::<Vec<_>>()), outputs(&self.head));
-        let broken = |reason: &str| Some((Verdict::Broken, vec![reason.to_owned()]));
-        match (base.len(), head.len()) {
-            (0, _) => invalid("no round of the base counts: all of them are void".to_owned()),
-            (_, 0) => invalid("no round of the head counts: all of them are void".to_owned()),
-            (1, 1) if base == head => None,
-            (1, 1) => broken("the output tokens differ between base and head"),
-            (_, 1) => {
-                invalid("the output tokens of the base differ from round to round".to_owned())
-            }
-            (_, _) => broken("the output tokens of the head differ from round to round"),
-        }
+        let bases: Vec<&Record> = bases().copied().collect();
+        outputs(&bases, &self.head).map(|(verdict, reason)| (verdict, vec![reason]))
     }
 
     /// The end of what the process printed that failed first, the head's before the base's: that of
@@ -130,14 +117,4 @@ fn declined<'a>(records: &[&'a Record]) -> Option<&'a str> {
         | Outcome::Void { .. }
         | Outcome::Failed(_) => None,
     })
-}
-
-fn digests(record: &Record) -> Option<Vec<Digest>> {
-    match &record.outcome {
-        Outcome::Measured(samples) => Some(samples.digests().into_iter().cloned().collect()),
-        Outcome::Attributed(_)
-        | Outcome::Void { .. }
-        | Outcome::Failed(_)
-        | Outcome::Skipped(_) => None,
-    }
 }

@@ -4,6 +4,7 @@ use super::schedule::{Due, given_up, next};
 use super::*;
 use crate::case::tests::case;
 use crate::case::{Tolerance, Workload};
+use crate::compare::Comparison;
 use crate::conditions::Breach;
 use crate::metric::Metric;
 use crate::policy::PolicyHash;
@@ -168,6 +169,34 @@ fn a_fast_wrong_answer_is_broken_after_one_pair_and_the_base_is_shown() {
     let case = &report.cases[0];
     assert_eq!(case.reasons, ["the output tokens differ between base and head"]);
     assert_eq!((case.rows[0].base, case.rows[0].finding), (Some(100.0), None));
+}
+
+#[test]
+fn a_comparison_and_a_gate_say_the_same_of_outputs() {
+    let rounds = |name: &str, tokens: [u32; 2]| -> Vec<Record> {
+        let round = |(round, token): (u32, u32)| {
+            let mut record = record(name, "a", round, &[100.0]);
+            samples(&mut record).iterations[0].digest = Digest::of_outputs([[token].as_slice()]);
+            record
+        };
+        (1..).zip(tokens).map(round).collect()
+    };
+    for (base, head, verdict) in [
+        ([1, 1], [2, 2], Verdict::Broken),
+        ([1, 2], [1, 1], Verdict::Invalid),
+        ([1, 1], [1, 2], Verdict::Broken),
+        ([1, 2], [1, 2], Verdict::Broken),
+    ] {
+        let (base, head) = (rounds("base", base), rounds("head", head));
+        let judged = compare(&base, &head, &terms()).cases.remove(0);
+        let compared = match crate::compare::compare(&base, &head).remove(0).comparison {
+            Comparison::Broken(reason) => (Verdict::Broken, vec![reason]),
+            Comparison::Invalid(reasons) => (Verdict::Invalid, reasons),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(judged.verdict, verdict, "{:?}", judged.reasons);
+        assert_eq!(compared, (judged.verdict, judged.reasons));
+    }
 }
 
 #[test]
@@ -380,8 +409,23 @@ fn the_minutes_end_a_run_and_what_is_left_is_inconclusive() {
     let report = report(&run, &terms, &records);
     let verdicts: Vec<Verdict> = report.cases.iter().map(|case| case.verdict).collect();
     assert_eq!(verdicts, [Verdict::Pass, Verdict::Inconclusive, Verdict::Inconclusive]);
-    let reasons = &report.cases[1].reasons;
-    assert_eq!(reasons[..], ["the budget of 1 min ended before it was decided"]);
+    let case = &report.cases[1];
+    let unfinished = "the budget of 1 min ended before it was decided";
+    assert_eq!((case.unfinished.as_deref(), case.remarks().count()), (Some(unfinished), 1));
+    assert_eq!(case.reasons, [""; 0], "it is no obstacle");
+    assert_eq!(report.cases[0].unfinished, None);
+}
+
+#[test]
+fn a_planned_case_that_left_no_record_is_invalid() {
+    let run = run(&["a", "b"]);
+    let (_, mut records) = slower(&run, 0.0);
+    records.retain(|record| record.case.id.as_str() == "a");
+    let report = report(&run, &terms(), &records);
+    assert_eq!((report.verdict, report.weight), (Verdict::Invalid, Weight::Blocks));
+    let verdicts: Vec<Verdict> = report.cases.iter().map(|case| case.verdict).collect();
+    assert_eq!(verdicts, [Verdict::Pass, Verdict::Invalid]);
+    assert_eq!(report.cases[1].reasons, ["nothing was recorded of base and head"]);
 }
 
 #[test]

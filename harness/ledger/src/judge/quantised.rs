@@ -48,12 +48,13 @@ pub(super) fn judge(question: &Question) -> Option<Judgement> {
     if question.nature != Nature::Counted {
         return None;
     }
+    // What repeats from day to day is one base; what does not is left to the noise between days.
     let (bases, heads) = match &question.evidence {
-        Evidence::Interleaved { base, head, .. } => (base, head),
-        Evidence::Stored { sessions, head, .. } => (sessions.last()?, head),
+        Evidence::Interleaved { base, head, .. } => (base.clone(), head),
+        Evidence::Stored { sessions, head, .. } => (sessions.concat(), head),
         Evidence::Missing(_) => return None,
     };
-    let (base, head) = (Range::narrow(bases)?, Range::narrow(heads)?);
+    let (base, head) = (Range::narrow(&bases)?, Range::narrow(heads)?);
 
     let (margin, better) = (question.margin, question.better);
     let (more, less) = (margin.growth_of(base.median), margin.shrinkage_of(base.median));
@@ -117,6 +118,21 @@ mod tests {
         assert_eq!(of(10_200.0), Some(Verdict::Regressed));
         assert_eq!(of(9_800.0), Some(Verdict::Improved));
         assert_eq!(of(9_850.0), Some(Verdict::Pass));
+    }
+
+    #[test]
+    fn every_session_of_a_stored_base_counts() {
+        let of = |sessions: &[[f64; 3]], head: f64| {
+            let sessions = sessions.iter().map(|rounds| rounds.to_vec()).collect();
+            let evidence = Evidence::Stored { sessions, session_sd: None, head: vec![head; 3] };
+            let (margin, better) = (Margin::new(MARGIN.0, MARGIN.1).unwrap(), Better::Lower);
+            judge(&Question { better, nature: Nature::Counted, margin, bias: 0.0, evidence })
+                .map(|judgement| (judgement.verdict, judgement.finding.unwrap().rounds))
+        };
+        let same = [[10_000.0; 3], [10_000.0; 3]];
+        assert_eq!(of(&same, 10_200.0), Some((Verdict::Regressed, 3)));
+        // The newest alone would call that a regression.
+        assert_eq!(of(&[[10_210.0; 3], [10_000.0; 3]], 10_210.0), None);
     }
 
     #[test]

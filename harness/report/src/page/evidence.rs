@@ -1,16 +1,17 @@
 //! What speaks for a verdict: its rounds in the order of time, where the time went, under which
 //! conditions, and what a reader needs to repeat it or to reckon for themselves.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use maud::{Markup, PreEscaped, html};
 use windtunnel_ledger::attribution::{Attribution, Work, carrier, side_by_side};
 use windtunnel_ledger::gate::Arm;
-use windtunnel_ledger::record::Conditions;
+use windtunnel_ledger::record::{Conditions, RunId};
 use windtunnel_ledger::stats;
 use windtunnel_ledger::unit::Nanos;
 
-use super::{address, history, percent, rounds, subject};
+use super::{address, counted, history, percent, rounds, subject};
 use crate::view::{Ruled, View};
 
 /// Most bytes of the raw samples of one row on the page.
@@ -156,15 +157,35 @@ fn actions(view: &View<'_>, ruled: &Ruled<'_>) -> Markup {
             }
             " · " (raw(ruled))
         }
-        @for arm in SIDES {
-            @if let Some(command) = ruled.command(arm as usize) {
-                p.command { "One round of " (subject(view, arm as usize)) }
-                pre { code { (command) } }
-            }
-        }
+        @for arm in SIDES { (repeat(view, ruled, arm as usize)) }
         @let row = ruled.row.series;
         p.command { "The arithmetic behind the verdict" }
         pre { code { "windtunnel explain-verdict '" (case.as_str().replace('\'', "")) " " (row) "' --run " (view.run.id.0) } }
+    }
+}
+
+/// The line for a shell that repeats a round of the subject `of`; where its rounds are those of other
+/// runs, which ones they are.
+fn repeat(view: &View<'_>, ruled: &Ruled<'_>, of: usize) -> Markup {
+    let runs = ruled.measured().filter(|(subject, ..)| *subject == of);
+    let runs: Vec<&RunId> = runs.map(|(_, record, _)| &record.run).collect();
+    let other = |run: &&RunId| view.is_stored() && **run != view.run.id;
+    let sessions: BTreeSet<&RunId> = runs.iter().copied().filter(other).collect();
+    let command = ruled.command(of).filter(|command| !command.is_empty());
+    html! {
+        @match command {
+            _ if !sessions.is_empty() => {
+                p.command {
+                    (subject(view, of)) " is stored: "
+                    (counted(runs.len(), "round")) " of " (counted(sessions.len(), "session"))
+                }
+            }
+            Some(command) => {
+                p.command { "One round of " (subject(view, of)) }
+                pre { code { (command) } }
+            }
+            None => {}
+        }
     }
 }
 

@@ -5,27 +5,36 @@ use windtunnel_ledger::environment::{Build, Environment, Gpu, Machine};
 use windtunnel_ledger::record::Subject;
 
 use super::{Section, address, counted, named, subject};
-use crate::view::{Scenario, View};
+use crate::view::{CaseView, Scenario, SubjectResult, View};
 
 /// The shell line of every case and subject.
 pub(super) fn repeat(view: &View<'_>) -> Option<Section> {
+    let started = |case: &CaseView<'_>| case.results.iter().any(was_started);
     let body = html! {
-        p.note { "One round of a case, as it was started here." }
-        @for scenario in view.scenarios.iter().filter(|s| s.cases.iter().any(|c| !c.results.is_empty())) {
+        p.note {
+            "One round of a case, as it was started here."
+            @if view.is_stored() { " The stored base was not." }
+        }
+        @for scenario in view.scenarios.iter().filter(|scenario| scenario.cases.iter().any(started)) {
             details {
                 summary { (scenario.name) " " span.muted { (counted(scenario.cases.len(), "case")) } }
                 (commands(view, scenario))
             }
         }
     };
-    let any = view.cases().any(|case| !case.results.is_empty()) && !view.is_long();
+    let any = view.cases().any(started) && !view.is_long();
     any.then_some(Section { anchor: "repeat", heading: "Repeat a case", body })
+}
+
+/// Whether there is a line that starts a round once more: a record of another day has none.
+fn was_started(result: &SubjectResult<'_>) -> bool {
+    !result.command.is_empty()
 }
 
 fn commands(view: &View<'_>, scenario: &Scenario<'_>) -> Markup {
     html! {
         @for case in &scenario.cases {
-            @for result in &case.results {
+            @for result in case.results.iter().filter(|result| was_started(result)) {
                 p.command {
                     a.case href=(address(&case.case.id)) { (named(case.case.id.as_str())) }
                     @if view.subjects.len() > 1 { " " (subject(view, result.subject)) }

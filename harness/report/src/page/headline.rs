@@ -89,10 +89,11 @@ fn compared(view: &View<'_>, versus: &Versus) -> Markup {
 }
 
 fn measured(census: &Census) -> Markup {
-    let Census { measured, failed, skipped, missing } = *census;
+    let Census { measured, failed, void, skipped, missing } = *census;
     html! {
         (counted(measured, "case")) " measured, "
         @if failed > 0 { a.worse href="#failures" { (failed) " failed" } } @else { "none failed" }
+        @if void > 0 { ", " a href="#voids" { (void) " void" } }
         @if skipped > 0 { ", " a href="#skips" { (skipped) " skipped" } }
         @if missing > 0 { ", " a href="#skips" { (missing) " not run yet" } }
         "."

@@ -2,31 +2,42 @@
 
 use maud::{Markup, PreEscaped, html};
 use windtunnel_ledger::metric::Metric;
+use windtunnel_ledger::roof::PROCESSOR;
 
 use super::{Section, address, legend, mark};
 use crate::plot::RooflinePlot;
 use crate::view::{Numbered, View};
 
-/// The plot, and a table for every scenario of which rates, demand and roof are known.
-pub(super) fn section(view: &View<'_>, plot: Option<&RooflinePlot>) -> Option<Section> {
-    let plot = plot?;
+/// A plot for each device, and a table for every scenario of which rates, demand and roof are known.
+pub(super) fn section(view: &View<'_>, plots: &[RooflinePlot]) -> Option<Section> {
+    if plots.is_empty() {
+        return None;
+    }
+    let several = plots.len() > 1;
     let standings = view.standings();
     let same = |a: &Numbered<'_>, b: &Numbered<'_>| std::ptr::eq(a.scenario, b.scenario);
     let body = html! {
         p.note {
             "A token must read weights and cache and do its operations. The least time that this takes on the machine, over the time that it took, is the share of the roof: what is left below 100 % can be won. "
-            "The machine: " (plot.roof) "."
+            @for (place, plot) in plots.iter().enumerate() {
+                @if place > 0 { " " }
+                @if several { (name(plot)) ": " } @else { "The machine: " }
+                (plot.roof) "."
+            }
         }
         div.plots {
-            figure {
-                figcaption {
-                    strong { "Operations a second" } " over operations a byte"
-                    div.note {
-                        "The inclined line is what memory gives, the level ones what the arithmetic gives. The numbers are those of the table. "
-                        @if view.subjects.len() > 1 { (legend(view)) }
+            @for plot in plots {
+                figure {
+                    figcaption {
+                        strong { "Operations a second" } " over operations a byte"
+                        @if several { ", " (name(plot)) }
+                        div.note {
+                            "The inclined line is what memory gives, the level ones what the arithmetic gives. The numbers are those of the table. "
+                            @if view.subjects.len() > 1 { (legend(view)) }
+                        }
                     }
+                    (PreEscaped(&plot.svg))
                 }
-                (PreEscaped(&plot.svg))
             }
         }
         @for rows in standings.chunk_by(same) {
@@ -52,6 +63,15 @@ pub(super) fn section(view: &View<'_>, plot: Option<&RooflinePlot>) -> Option<Se
         }
     };
     Some(Section { anchor: "roof", heading: "Share of the roof", body })
+}
+
+/// The device of a plot, as a reader knows it.
+fn name(plot: &RooflinePlot) -> &str {
+    match plot.place.as_str() {
+        "" => "a device that is not known",
+        PROCESSOR => "the processor",
+        place => place,
+    }
 }
 
 fn row(view: &View<'_>, row: &Numbered<'_>) -> Markup {

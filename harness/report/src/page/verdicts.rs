@@ -23,8 +23,11 @@ pub(super) fn section(view: &View<'_>, plots: &[String]) -> Option<Section> {
             (report.family) " series were judged as one family, by policy "
             code { (report.policy) } "."
         }
-        @for case in report.cases.iter().filter(|case| !case.reasons.is_empty()) {
-            p { (link(case)) ": " strong class=[class(case.verdict)] { (case.verdict) } ", " (case.reasons.join("; ")) }
+        @for case in &report.cases {
+            @let remarks: Vec<&str> = case.remarks().collect();
+            @if !remarks.is_empty() {
+                p { (link(case)) ": " strong class=[class(case.verdict)] { (case.verdict) } ", " (remarks.join("; ")) }
+            }
         }
         (rows(view, plots))
         @for control in &report.control {
@@ -49,6 +52,11 @@ pub(super) fn headline(view: &View<'_>, report: &Report) -> Markup {
             .filter(move |ruled| ruled.row.counted() == verdict && ruled.row.reason.is_none())
     };
     let broken = report.cases.iter().find(|case| case.verdict == Verdict::Broken);
+    // What only warns stops nothing, and is worse all the same.
+    let warns = |ruled: &&Ruled<'_>| {
+        ruled.row.verdict == Verdict::Regressed && ruled.row.counted() == Verdict::Pass
+    };
+    let warned: Vec<&Ruled<'_>> = ruled.iter().filter(warns).collect();
     html! {
         span class=[class(report.verdict)] { (sign(report.verdict)) " " (capital(report.verdict)) }
         @match (report.verdict, broken, of(report.verdict).next()) {
@@ -58,13 +66,19 @@ pub(super) fn headline(view: &View<'_>, report: &Report) -> Markup {
                 (others(report.cases.iter().filter(|case| case.verdict == Verdict::Broken).count(), "case"))
             }
             (Verdict::Regressed | Verdict::Improved, _, Some(worst)) => {
-                (effect(worst)) (others(of(report.verdict).count(), "series"))
+                ": " (effect(worst)) (others(of(report.verdict).count(), "series"))
             }
             (Verdict::Inconclusive, _, Some(_)) => {
                 ": " (of(Verdict::Inconclusive).count()) " of " (report.family) " series could not be decided"
             }
-            (Verdict::Pass, ..) => { ": none of " (report.family) " series is worse by its margin" }
+            (Verdict::Pass, ..) if warned.is_empty() => {
+                ": none of " (report.family) " series is worse by its margin"
+            }
+            (Verdict::Pass, ..) => { ": no series that blocks is worse by its margin" }
             _ => {}
+        }
+        @if let (Verdict::Pass | Verdict::Improved | Verdict::Inconclusive, Some(worst)) = (report.verdict, warned.first()) {
+            "; what only warns: " (effect(worst)) (others(warned.len(), "series"))
         }
         @if unseen > 0 && !report.cases.is_empty() {
             "; " (counted(report.cases.len(), "case")) " seen, " (unseen) " not seen"
@@ -77,7 +91,7 @@ fn effect(ruled: &Ruled<'_>) -> Markup {
     let Ruled { case, row, .. } = ruled;
     html! {
         @if let Some(finding) = &row.finding {
-            ": " (row.series.label()) " is "
+            (row.series.label()) " is "
             (whole(&share(finding.effect.abs()))) " " @if finding.effect < 0.0 { "better" } @else { "worse" }
             " (" (whole(&signed(finding.low))) " to " (whole(&signed(finding.high))) ") in "
             a.case href=(address(&case.case)) { (named(case.case.as_str())) }

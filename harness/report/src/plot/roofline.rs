@@ -10,7 +10,7 @@ use plotters::drawing::IntoDrawingArea;
 use plotters::element::{PathElement, Text};
 use windtunnel_ledger::case::Dtype;
 use windtunnel_ledger::metric::{Metric, Unit};
-use windtunnel_ledger::roof::{Roof, Standing};
+use windtunnel_ledger::roof::{self, Roof, Standing};
 use windtunnel_ledger::series::Series;
 
 use super::axis::{Axis, bounds};
@@ -20,8 +20,10 @@ use super::{Outcome, TICKS, WIDTH, draw_dot};
 use crate::Error;
 use crate::view::{Numbered, View};
 
-/// The roof and every case under it.
+/// The roof of a device and every case under it.
 pub(crate) struct RooflinePlot {
+    /// Where the cases ran, as in `cpu` and `cuda:0`; empty where that is not known.
+    pub(crate) place: String,
     /// The roof that is drawn: the median one, where subjects found different ones.
     pub(crate) roof: Roof,
     /// The drawing, an `svg` element that says what it shows to those who cannot see it.
@@ -47,12 +49,26 @@ const BOTTOM: u32 = 22;
 /// From a level to the middle of its name.
 const BESIDE: i32 = 9;
 
-/// The plot, if any case has a roof.
-pub(crate) fn roofline(view: &View<'_>) -> Result<Option<RooflinePlot>, Error> {
-    let numbered = view.standings();
+/// One plot for each device, in the order of the page: what one can do is no roof of another.
+pub(crate) fn rooflines(view: &View<'_>) -> Result<Vec<RooflinePlot>, Error> {
+    let mut devices: Vec<(&str, Option<u32>, Vec<Numbered<'_>>)> = Vec::new();
+    for numbered in view.standings() {
+        let place = roof::place(numbered.case.case).unwrap_or_default();
+        let multiprocessors = numbered.standing.roof.multiprocessors;
+        match devices.iter_mut().find(|(at, of, _)| (*at, *of) == (place, multiprocessors)) {
+            Some((.., own)) => own.push(numbered),
+            None => devices.push((place, multiprocessors, vec![numbered])),
+        }
+    }
+    let plots = devices.iter().filter_map(|(place, _, numbered)| roofline(place, numbered));
+    plots.collect()
+}
+
+/// The plot of one device; none if nothing ran on it.
+fn roofline(place: &str, numbered: &[Numbered<'_>]) -> Option<Result<RooflinePlot, Error>> {
     let mut roofs: Vec<Roof> = numbered.iter().map(|numbered| numbered.standing.roof).collect();
     roofs.sort_by_key(|roof| roof.read);
-    let Some(roof) = roofs.get(roofs.len() / 2).copied() else { return Ok(None) };
+    let roof = *roofs.get(roofs.len() / 2)?;
     let dots = numbered.iter().map(Dot::of);
     let dots: Vec<Dot> = dots.filter(|dot| dot.intensity > 0.0 && dot.rate > 0.0).collect();
     let in_halves =
@@ -63,11 +79,17 @@ pub(crate) fn roofline(view: &View<'_>) -> Result<Option<RooflinePlot>, Error> {
         .filter_map(|(occurs, name, dtype)| occurs.then_some((name, dtype)))
         .collect();
     let mut svg = String::new();
-    draw(&mut svg, &roof, &levels, &dots).map_err(|source| Error::Plot {
-        series: Series::median(Metric::TokenFlops),
-        source: Box::new(source),
-    })?;
-    Ok(Some(RooflinePlot { roof, svg: ink::themed(&svg, &alt(&numbered)) }))
+    let drawn = draw(&mut svg, &roof, &levels, &dots);
+    Some(match drawn {
+        Ok(()) => {
+            let svg = ink::themed(&svg, &alt(numbered));
+            Ok(RooflinePlot { place: place.to_owned(), roof, svg })
+        }
+        Err(source) => Err(Error::Plot {
+            series: Series::median(Metric::TokenFlops),
+            source: Box::new(source),
+        }),
+    })
 }
 
 impl Dot {

@@ -161,6 +161,24 @@ fn results_of_a_run_sort_by_the_size_of_their_values() {
 }
 
 #[test]
+fn rows_of_an_only_body_sort_and_filter_too() {
+    let steps = r#"
+  const table = document.querySelector("[id=stages] table.results");
+  const rows = () => [...table.tBodies[0].rows];
+  const head = table.tHead.rows[0].cells[0];
+  const names = () => rows().map((row) => row.cells[0].textContent);
+  head.querySelector("button").click();
+  const rising = names();
+  head.querySelector("button").click();
+  seen.push(`turned ${rising.length > 1 && names().join() === rising.reverse().join()}`);
+  const field = document.querySelector("input[type=search]");
+  field.value = names()[0];
+  field.dispatchEvent(new Event("input"));
+  seen.push(`some ${rows().some((row) => row.hidden) && !rows()[0].hidden}`);"#;
+    check("stages", &crate::regressed(), 1200, steps, &["turned true", "some true"]);
+}
+
+#[test]
 fn a_service_fits_a_desktop_without_scrolling() {
     let steps = r#"
   for (const wide of document.querySelectorAll(".wide, .tails"))

@@ -15,10 +15,11 @@ use windtunnel_ledger::attribution::{Attribution, Work};
 use windtunnel_ledger::case::{Case, CaseId, Placement, Quant, Workload};
 use windtunnel_ledger::conditions::Breach;
 use windtunnel_ledger::counter::{Count, Counter, Counts};
-use windtunnel_ledger::gate::Terms;
+use windtunnel_ledger::gate::{Setting, Terms};
 use windtunnel_ledger::holding::{Held, Holding};
 use windtunnel_ledger::metric::Metric;
-use windtunnel_ledger::record::{Failure, Outcome, Skipped, Stored, Subject};
+use windtunnel_ledger::record::{Failure, Outcome, RunId, Skipped, Stored, Subject};
+use windtunnel_ledger::roof::Roof;
 use windtunnel_ledger::store::Contents;
 use windtunnel_ledger::unit::{Bytes, Nanos, Tokens};
 
@@ -348,6 +349,124 @@ fn a_gate_shows_its_verdicts_worst_first_and_folds_what_passed() {
     assert!(page.contains("not seen: left out so that it is quick"));
     assert!(page.contains("<svg class=\"interval\""));
     assert!(!page.contains("it does not judge"));
+}
+
+#[test]
+fn what_only_warns_is_named_in_the_heading_of_a_gate_that_passes() {
+    let mut contents = gated(&gate(&[1], &[128]), 6, 0.0);
+    for round in &mut contents.records {
+        // The same numbers in every round, but for the load of the head.
+        *round = record(&round.subject, &round.case, round.round, 1.0);
+        if let Outcome::Measured(samples) = &mut round.outcome
+            && round.subject == two()[1]
+        {
+            *samples.once.get_mut(&Metric::LoadTime).unwrap() *= 1.5;
+        }
+    }
+    let page = page("warns", &contents);
+    let (_, heading) = page.split_once("<h1>").unwrap();
+    let (heading, _) = heading.split_once("</h1>").unwrap();
+    for words in [
+        "= Pass</span>: no series that blocks is worse by its margin",
+        "; what only warns: load is 50.0\u{a0}% worse",
+        " other series",
+    ] {
+        assert!(heading.contains(words), "{heading}");
+    }
+}
+
+#[test]
+fn a_gate_whose_budget_ended_says_so_and_shows_its_series() {
+    let mut contents = gated(&gate(&[1], &[128]), 6, 0.0);
+    contents.run.gate.as_mut().unwrap().policy.budget.minutes = 1;
+    for round in contents.records.iter_mut().filter(|round| round.subject == two()[1]) {
+        let cost = if round.round % 2 == 0 { 0.8 } else { 1.25 };
+        *round = record(&round.subject, &round.case, round.round, cost);
+    }
+    let page = page("unfinished", &contents);
+    let (_, section) = page.split_once("<section id=\"verdicts\">").unwrap();
+    let unfinished = "inconclusive</strong>, the budget of 1 min ended before it was decided</p>";
+    assert!(section.contains(unfinished), "{section}");
+}
+
+#[test]
+fn of_a_stored_base_its_sessions_are_told_and_no_command() {
+    let mut contents = gated(&gate(&[1], &[128]), 10, 0.0);
+    contents.run.gate.as_mut().unwrap().setting = Setting::Stored;
+    for record in contents.records.iter_mut().filter(|record| record.subject == two()[0]) {
+        record.run = RunId(format!("day {}", record.round % 5));
+        record.command.clear();
+    }
+    let page = page("stored", &contents);
+    let (_, rows) = page.split_once("<details class=\"ruled\"").unwrap();
+    let (first, _) = rows.split_once("</details>").unwrap();
+    assert!(first.contains(" is stored: 10 rounds of 5 sessions</p>"), "{first}");
+    assert_eq!(first.matches("One round of ").count(), 1, "of the head");
+    assert!(page.contains("as it was started here. The stored base was not.</p>"));
+    assert!(!page.contains("<pre><code></code></pre>"));
+}
+
+#[test]
+fn each_device_has_a_roof_of_its_own() {
+    let decode = Workload::Decode { depth: Tokens(128), output: Tokens(32), batch: 1 };
+    let on = |map: &str| {
+        let case = case("gate/decode", decode, "paged-16", &[("device-map", map)]);
+        let placement = Placement { devices: map.parse().unwrap(), ..Placement::default() };
+        Case { placement, ..case }
+    };
+    let processor = Roof {
+        threads: 2,
+        read: 20_000_000_000,
+        copy: 20_000_000_000,
+        f32: 100_000_000_000,
+        bf16: 60_000_000_000,
+        multiprocessors: None,
+    };
+    let gpu = Roof {
+        read: 3_000_000_000_000,
+        f32: 60_000_000_000_000,
+        multiprocessors: Some(132),
+        ..processor
+    };
+    let roofs = |maps: &[&str]| {
+        let cases: Vec<Case> = maps.iter().map(|map| on(map)).collect();
+        let mut contents = measured(&one(), &cases, 2, 0.0);
+        for record in &mut contents.records {
+            let is_gpu = record.case.placement.devices.as_str() == "cuda:0";
+            record.conditions.roof = Some(if is_gpu { gpu } else { processor });
+            if let Outcome::Measured(samples) = &mut record.outcome {
+                samples.once.extend([(Metric::TokenBytes, 1e9), (Metric::TokenFlops, 1e9)]);
+            }
+        }
+        let page = page("roofs", &contents);
+        let section = page.split("<section id=\"roof\">").nth(1).unwrap();
+        section.split("</section>").next().unwrap().to_owned()
+    };
+    let one = roofs(&["cpu:0"]);
+    assert_eq!(svgs(&one).len(), 1);
+    assert!(one.contains(" The machine: "), "{one}");
+    let two = roofs(&["cpu:0", "cuda:0"]);
+    assert_eq!(svgs(&two).len(), 2);
+    for words in ["the processor: ", " by 2 threads. cuda:0: ", " by a GPU of 132 multiprocessors."]
+    {
+        assert!(two.contains(words), "{words} in {two}");
+    }
+}
+
+#[test]
+fn a_case_whose_rounds_are_all_void_is_void_and_not_skipped() {
+    let mut contents = measured(&one(), &gate(&[1], &[128]), 2, 0.0);
+    let case = contents.run.cases[0].case.id.clone();
+    for record in contents.records.iter_mut().filter(|record| record.case.id == case) {
+        if let Outcome::Measured(samples) = record.outcome.clone() {
+            let breaches = vec![Breach::Swapped { pages: 3 }];
+            record.outcome = Outcome::Void { breaches, samples };
+        }
+    }
+    let page = page("void", &contents);
+    let told = "4 cases measured, none failed, <a href=\"#voids\">1 void</a>.";
+    assert!(page.contains(told), "{page}");
+    assert!(page.contains("<section id=\"voids\">"));
 }
 
 #[test]
