@@ -99,8 +99,9 @@ pub(crate) struct Selection {
     pub(crate) scenarios: Vec<String>,
 
     /// Run on these models instead of the scenarios' own: names from `models.toml`, folders,
-    /// `FOLDER/*` for all models in one, GGUF files, or `hub:OWNER/NAME`, see `fetch`
-    #[arg(short, long, value_name = "MODEL", num_args = 1..)]
+    /// `FOLDER/*` for all models in one, GGUF files, or `hub:OWNER/NAME`, see `fetch`; commas part
+    /// several
+    #[arg(short, long, value_name = "MODEL", value_delimiter = ',')]
     pub(crate) models: Vec<String>,
 
     /// Keep only cases whose id contains this; `*` stands for anything; several must all match
@@ -205,7 +206,7 @@ pub(crate) struct GateArgs {
     pub(crate) scenarios: Vec<String>,
 
     /// Run on these models instead of the scenarios' own
-    #[arg(short, long, value_name = "MODEL", num_args = 1..)]
+    #[arg(short, long, value_name = "MODEL", value_delimiter = ',')]
     pub(crate) models: Vec<String>,
 
     /// Keep only cases whose id contains this; `*` stands for anything; several must all match
@@ -277,7 +278,7 @@ pub(crate) struct CalibrateArgs {
     pub(crate) scenarios: Vec<String>,
 
     /// Run on these models instead of the scenarios' own
-    #[arg(short, long, value_name = "MODEL", num_args = 1..)]
+    #[arg(short, long, value_name = "MODEL", value_delimiter = ',')]
     pub(crate) models: Vec<String>,
 
     /// Keep only cases whose id contains this; `*` stands for anything; several must all match
@@ -525,10 +526,11 @@ pub(crate) struct AdaptArgs {
   windtunnel hold-clocks 1500 gate gate/cuda --features cuda,flash-attn
 
 The clocks are set before the command begins, seen to be what was asked for, and left to the driver again \
-when it has ended, is stopped or killed. Whoever may not change clocks is told so, and nothing is run. \
-Choose a clock that the GPU holds when it is warm.
+when it has ended, is stopped or killed; the command ends with them. Whoever may not change clocks is told \
+so, and nothing is run. Choose a clock that the GPU holds when it is warm.
 
-Exit codes: those of the command; 2 if the clocks could not be set or given back.")]
+Exit codes: those of the command, or 128 and the number of the signal that ended it; 2 if the clocks could \
+not be set or given back.")]
 pub(crate) struct HoldClocksArgs {
     /// At how many MHz the multiprocessors are to run
     pub(crate) mhz: u32,

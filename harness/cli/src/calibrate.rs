@@ -37,8 +37,9 @@ pub(crate) fn calibrate(
         show::note("nothing to measure; `windtunnel list` shows the cases");
         return Ok(exit::INVALID);
     }
+    subject::check_features(&args.features, [&args.subject])?;
     let queue = Queue { patience: Patience::of(args.wait), progress };
-    queue.look()?;
+    let _turn = queue.take()?;
     hub::fetch(&mut plan, progress)?;
     let built = subject::build(workspace, &args.subject, &args.features, progress)?;
     // Judged as if nothing were known: what is known is to be found out.
@@ -52,7 +53,8 @@ pub(crate) fn calibrate(
         queue,
     };
     let mut begun = session::open(workspace, setup)?;
-    begun.announce("gate", progress);
+    // `gate --resume` would end its rounds, and add nothing to what is known.
+    begun.announce_with("start anew, a calibration is measured in one go", progress);
     run::measure_gate(&mut begun, &terms, workspace, progress)?;
 
     let session::Session { run, records, path, .. } = begun;
@@ -60,11 +62,13 @@ pub(crate) fn calibrate(
     let found = session(&run, &terms, &records, &subject);
     let contents = Contents { run, records, torn: false };
     let page = write_report(workspace, &contents, &path)?;
-    ensure!(
-        found.judged > 0,
-        "nothing could be judged, so nothing is known of this machine; see {}",
-        show::path(&page)
-    );
+    if found.judged == 0 {
+        show::note(&format!(
+            "error: nothing could be judged, so nothing is known of this machine; see {}",
+            show::path(&page)
+        ));
+        return Ok(exit::INVALID);
+    }
     let key = baseline::this_machine();
     let known = read(workspace, &key)?;
     let mut known = known.unwrap_or_else(|| Calibration { machine: key, sessions: Vec::new() });

@@ -4,11 +4,14 @@
 //! A keeper, which is a process of its own, sets the clocks and sees that they are what was asked for.
 //! It holds them until the pipe from the command's parent ends, which it does however that parent
 //! ends, and then resets them. It belongs to another group of processes and ignores the signals that
-//! end programs, so that whoever stops the run does not stop the keeper.
+//! end programs, so that whoever stops the run does not stop the keeper. The command ends with that
+//! parent too: what it would measure afterwards would be at other clocks than its records say.
 
+use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -17,7 +20,11 @@ use crate::args::{HoldClocksArgs, KeepClocksArgs};
 use crate::exit;
 use crate::lock::Queue;
 use crate::machine::Root;
-use crate::watch::{self, HELD};
+use crate::progress::Progress;
+use crate::watch;
+
+/// The variable in which a command is told how the clocks of all GPUs are held.
+const HELD: &str = "WINDTUNNEL_HELD_CLOCKS";
 
 /// What a keeper says as soon as the clocks stand still.
 const READY: &str = "ready";
@@ -46,23 +53,98 @@ pub(crate) fn hold(args: &HoldClocksArgs, queue: Queue) -> Result<u8> {
     // Another run would be measured at clocks that nobody asked for.
     queue.look()?;
     let exe = std::env::current_exe().context("cannot tell where this program lies")?;
-    let keeper = Keeper::start(&exe, args.mhz)?;
+    run(&exe, args, queue.progress)
+}
+
+/// Runs the command with `exe` while another `exe` keeps the clocks.
+fn run(exe: &Path, args: &HoldClocksArgs, progress: Progress) -> Result<u8> {
+    let keeper = Keeper::start(exe, args.mhz)?;
     #[expect(clippy::disallowed_methods, reason = "it runs itself")]
-    let status = Command::new(&exe)
+    let mut command = Command::new(exe);
+    if progress == Progress::Quiet {
+        command.arg("--quiet");
+    }
+    let status = command
         .args(&args.command)
-        .env(HELD, args.mhz.to_string())
+        .env(HELD, Claim::of_this_process(args.mhz).to_string())
         .status()
         .context("cannot start the command that is to run")?;
     keeper.end()?;
-    // A signal that ended the command is no verdict of it.
-    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(exit::BUG))
+    Ok(code_of(status))
+}
+
+/// The code of a command, or what shells make of the signal that ended it.
+fn code_of(status: ExitStatus) -> u8 {
+    let code = status.code().or_else(|| Some(128 + status.signal()?));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(exit::BUG)
+}
+
+/// What a command is told of the clocks: how they are held, and by which process. It is worth nothing
+/// without that process, with whose end they are given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Claim {
+    /// At how many MHz they are held.
+    mhz: u32,
+    /// The process that has them held.
+    holder: u32,
+}
+
+impl Claim {
+    fn of_this_process(mhz: u32) -> Claim {
+        Claim { mhz, holder: std::process::id() }
+    }
+
+    /// The claim that this process was told of.
+    fn here() -> Option<Claim> {
+        Claim::parse(std::env::var_os(HELD)?.to_str()?)
+    }
+
+    fn parse(text: &str) -> Option<Claim> {
+        let (mhz, holder) = text.split_once('@')?;
+        Some(Claim { mhz: mhz.parse().ok()?, holder: holder.parse().ok()? })
+    }
+
+    /// At how many MHz the clocks are held, if whoever holds them is there.
+    fn holds(self, root: &Root) -> Option<u32> {
+        root.has(&format!("proc/{}", self.holder)).then_some(self.mhz)
+    }
+}
+
+impl fmt::Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.mhz, self.holder)
+    }
+}
+
+/// At how many MHz the clocks of all GPUs are held for this process.
+pub(crate) fn held_now() -> Option<u32> {
+    Claim::here()?.holds(&Root::here())
+}
+
+/// Has this process end with the one that started it to hold clocks for it, however that ends: what is
+/// measured afterwards would be measured at other clocks.
+pub(crate) fn end_with_holder() -> Result<()> {
+    let Some(claim) = Claim::here() else { return Ok(()) };
+    let is_child = || {
+        let parent = rustix::process::getppid();
+        parent.is_some_and(|it| it.as_raw_nonzero().get().cast_unsigned() == claim.holder)
+    };
+    // What this process starts is told the same, and ends with this process.
+    if !is_child() {
+        return Ok(());
+    }
+    #[cfg(target_os = "linux")]
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .context("cannot end with what holds the clocks")?;
+    ensure!(is_child(), "what held the clocks is gone: start anew");
+    Ok(())
 }
 
 /// The process that holds the clocks.
 struct Keeper(Child);
 
 impl Keeper {
-    fn start(exe: &std::path::Path, mhz: u32) -> Result<Keeper> {
+    fn start(exe: &Path, mhz: u32) -> Result<Keeper> {
         // What a shell ignores, the program that takes its place ignores as well.
         #[expect(clippy::disallowed_methods, reason = "the keeper is this program")]
         let child = Command::new("sh")
@@ -233,6 +315,36 @@ mod tests {
         let fake = Fake { refuses: Some(1), stuck: Some(0), ..Fake::default() };
         let told = format!("{:#}", hold(&fake).0.unwrap_err());
         assert_eq!(told, "GPU 0 is still held at 1500 MHz: it is gone: GPU 1: not permitted");
+    }
+
+    #[test]
+    fn a_command_is_told_to_be_quiet_and_its_signal_is_passed_on() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let exe = dir.path().join("both");
+        let script = format!(
+            "#!/bin/sh\nif [ \"$1\" = keep-clocks ]; then echo ready; cat > /dev/null; exit 0; fi\n\
+             echo \"$@ ${HELD}\" > \"$0.told\"\nkill -TERM $$\n"
+        );
+        std::fs::write(&exe, script).unwrap();
+        std::fs::set_permissions(&exe, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let told = |progress: Progress| {
+            let args = HoldClocksArgs { mhz: 1_500, command: vec!["run".into()], wait: None };
+            assert_eq!(run(&exe, &args, progress).unwrap(), 128 + 15);
+            std::fs::read_to_string(dir.path().join("both.told")).unwrap()
+        };
+        let claim = Claim::of_this_process(1_500);
+        assert_eq!(told(Progress::Quiet), format!("--quiet run {claim}\n"));
+        assert_eq!(told(Progress::Lines), format!("run {claim}\n"));
+    }
+
+    #[test]
+    fn clocks_are_held_as_long_as_whoever_holds_them_is_there() {
+        let claim = Claim::of_this_process(1_500);
+        assert_eq!(Claim::parse(&claim.to_string()), Some(claim));
+        assert_eq!(Claim::parse("1500"), None);
+        assert_eq!(claim.holds(&Root::here()), Some(1_500));
+        assert_eq!(Claim { holder: u32::MAX, ..claim }.holds(&Root::here()), None);
     }
 
     /// A keeper without GPUs, which says `line` and leaves a file where it gives clocks back.

@@ -24,6 +24,8 @@ use crate::{baseline, calibrate, estimate, exit, hub, run, scenario, show};
 
 mod annotations;
 mod document;
+#[cfg(test)]
+mod fixture;
 mod junit;
 pub(crate) mod stored;
 pub(crate) mod summary;
@@ -79,7 +81,7 @@ fn begin(workspace: &Workspace, args: &GateArgs, queue: Queue) -> Result<Option<
     {
         show::note(&warning);
     }
-    queue.look()?;
+    let _turn = queue.take()?;
     hub::fetch(&mut plan, queue.progress)?;
     let progress = queue.progress;
     let floors = calibrate::floors(workspace, &baseline::this_machine())?;
@@ -132,14 +134,19 @@ fn too_long(workspace: &Workspace, plan: &Plan, policy: &Policy) -> Option<Strin
     })
 }
 
-/// Whether what is asked of candle can be.
+/// Whether what is asked of candle can be, and features change anything.
 fn is_possible(args: &GateArgs) -> Result<()> {
     let of_revision = matches!(&args.base, Base::Subject(Wanted::Revision { candle: None, .. }));
     ensure!(
         args.candle.is_none() || of_revision,
         "`--candle` measures a revision of this workspace beside itself: name it with `--base rev:REVISION`"
     );
-    Ok(())
+    // A baseline is built with the features that it has.
+    let base = match &args.base {
+        Base::Subject(wanted) => Some(wanted),
+        Base::Baseline | Base::Stored => None,
+    };
+    subject::check_features(&args.features, base.into_iter().chain([&args.subject]))
 }
 
 /// The base's own commit on another candle, which stays the same when its branch moves on meanwhile.
@@ -251,13 +258,19 @@ fn keep_quickest(workspace: &Workspace, plan: &mut Plan) -> Vec<CaseId> {
     unseen
 }
 
+/// The policy that is named, or that of the workspace; none if the built-in one applies.
+pub(crate) fn policy_file(workspace: &Workspace, named: Option<&Path>) -> Option<PathBuf> {
+    let own = workspace.root().join("ci/gate.toml");
+    named.map(Path::to_owned).or_else(|| own.is_file().then_some(own))
+}
+
 /// Reads the policy that is named, or that of the workspace, or else takes the built-in one.
 pub(crate) fn read_policy(workspace: &Workspace, named: Option<&Path>) -> Result<Policy> {
-    let own = workspace.root().join("ci/gate.toml");
-    let path = named.unwrap_or(&own);
-    let text = match named.is_none() && !own.is_file() {
-        true => POLICY.to_owned(),
-        false => std::fs::read_to_string(path)
+    let file = policy_file(workspace, named);
+    let path = file.as_deref().unwrap_or(Path::new("ci/gate.toml"));
+    let text = match &file {
+        None => POLICY.to_owned(),
+        Some(path) => std::fs::read_to_string(path)
             .with_context(|| format!("cannot read policy `{}`", path.display()))?,
     };
     let shown = path.strip_prefix(workspace.root()).unwrap_or(path);

@@ -2,9 +2,9 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, ExitStatus, Output};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use windtunnel_report::history::{History, LONG_ENOUGH};
 
 use crate::args::{HistoryArgs, Past};
@@ -13,8 +13,33 @@ use crate::runs::newest_runs;
 use crate::workspace::{Workspace, cargo};
 use crate::{exit, index, show};
 
+/// What `--help` says until `windtunnel-history` is built, which says more.
+const HELP: &str = "\
+Show how every metric developed over all kept runs, and what changed
+
+Usage: windtunnel history [OPTIONS]
+       windtunnel history export FILE
+       windtunnel history import FILE [--into DIR]
+
+Options:
+      --case <PATTERN>     Only cases whose id contains this; `*` stands for anything
+      --metric <NAME>      Only this metric
+      --along <ALONG>      Along which commits: own or upstream
+      --run <FILE>         Only the series of which this run is a part
+      --html <FILE>        Write a page with plots instead of printing a table
+      --format <FORMAT>    How to print what there is: table or json
+      --store <DIR>        Where the records of runs are; `reports` of the workspace if left out
+      --workspace <DIR>    Where policy, calibrations, integration log and git repository are
+
+The first `windtunnel history` builds `windtunnel-history`, which takes several minutes; then its own
+`--help` is shown here.
+";
+
 /// Hands over to `windtunnel-history`.
 pub(crate) fn history(workspace: &Workspace, args: &HistoryArgs, voice: Voice) -> Result<u8> {
+    if args.args.iter().any(|arg| arg == "--help" || arg == "-h") {
+        return help(&args.args);
+    }
     let mut command = program(workspace, voice)?;
     for (option, place) in
         [("--workspace", workspace.root().to_owned()), ("--store", workspace.reports())]
@@ -28,7 +53,27 @@ pub(crate) fn history(workspace: &Workspace, args: &HistoryArgs, voice: Voice) -
     if let Some(page) = page(&args.args) {
         index::refresh(workspace, &page);
     }
-    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(exit::BUG))
+    Ok(code_of(status))
+}
+
+/// What the program that was built before says of itself; nothing is built for that.
+#[expect(clippy::disallowed_methods, reason = "another program knows its own options")]
+fn help(args: &[OsString]) -> Result<u8> {
+    let Some(program) = beside() else {
+        show::result(HELP)?;
+        return Ok(exit::PASS);
+    };
+    let status = Command::new(program).args(args).status();
+    Ok(code_of(status.context("cannot start `windtunnel-history`")?))
+}
+
+/// The program knows two codes of its own; whatever else ends it is a bug.
+fn code_of(status: ExitStatus) -> u8 {
+    match status.code() {
+        Some(0) => exit::PASS,
+        Some(2) => exit::USAGE,
+        _ => exit::BUG,
+    }
 }
 
 /// The workspace's `windtunnel-history`, built when it is first asked for, because polars takes long to
@@ -46,9 +91,17 @@ fn program(workspace: &Workspace, voice: Voice) -> Result<Command> {
     if voice == Voice::Normal {
         show::note("building windtunnel-history where needed; polars takes several minutes");
     }
-    let mut command = Command::new(cargo());
-    command.args(["run", "--release", "--locked", "--quiet", "--package", "windtunnel-history"]);
-    command.arg("--manifest-path").arg(workspace.root().join("Cargo.toml")).arg("--");
+    let cargo = |word: &str| {
+        let mut command = Command::new(cargo());
+        command.args([word, "--release", "--locked", "--quiet", "--package", "windtunnel-history"]);
+        command.arg("--manifest-path").arg(workspace.root().join("Cargo.toml"));
+        command
+    };
+    // By itself, so that what cargo ends with is not taken for an answer of the program.
+    let built = cargo("build").status().context("cannot start cargo: install Rust")?;
+    ensure!(built.success(), "`windtunnel-history` does not build: cargo says why");
+    let mut command = cargo("run");
+    command.arg("--");
     Ok(command)
 }
 
@@ -64,10 +117,15 @@ fn beside() -> Option<PathBuf> {
 /// # Errors
 /// If `windtunnel-history` is asked and does not answer.
 #[expect(clippy::disallowed_methods, reason = "another program reads the store")]
-pub(crate) fn of_run(workspace: &Workspace, run: &Path, past: Past) -> Result<Option<History>> {
+pub(crate) fn of_run(
+    workspace: &Workspace,
+    run: &Path,
+    past: Past,
+    voice: Voice,
+) -> Result<Option<History>> {
     let mut command = match past {
         Past::Never => return Ok(None),
-        Past::Always => program(workspace, Voice::Normal)?,
+        Past::Always => program(workspace, voice)?,
         Past::Auto => match beside() {
             Some(program) if is_long_enough(workspace, run) => Command::new(program),
             _ => return Ok(None),
@@ -85,7 +143,7 @@ pub(crate) fn of_run(workspace: &Workspace, run: &Path, past: Past) -> Result<Op
 
 /// The same where that needs nothing to be built; what goes wrong costs no page, and is told.
 pub(crate) fn where_known(workspace: &Workspace, run: &Path) -> Option<History> {
-    of_run(workspace, run, Past::Auto).unwrap_or_else(|error| {
+    of_run(workspace, run, Past::Auto, Voice::Quiet).unwrap_or_else(|error| {
         show::note(&format!("the page tells no history: {error:#}"));
         None
     })

@@ -207,6 +207,11 @@ impl Hub {
     }
 }
 
+/// Where downloads are kept; none if the environment names no folder.
+pub(crate) fn cache_folder() -> Option<PathBuf> {
+    settings::cache_folder(|name| std::env::var_os(name), std::env::home_dir().as_deref()).ok()
+}
+
 /// Brings all that the cases of a plan need, and pins them to what they got.
 pub(crate) fn fetch(plan: &mut Plan, progress: Progress) -> Result<(), HubError> {
     let wanted = snapshots(plan.cases.iter().map(|planned| &planned.case));

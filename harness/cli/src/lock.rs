@@ -1,4 +1,6 @@
-//! One measuring run a machine, and one for each of its GPUs: two at once measure one another.
+//! One measuring run a machine, and one for each of its GPUs: two at once measure one another, and so
+//! does a build beside a run. A command takes its turn before the first thing that it builds, and holds
+//! it until its end, also between several runs: whoever waits gets a machine that is left for good.
 //!
 //! A lock is the kernel's, on a file of one name for all users: whoever holds it loses it with the
 //! end of its process, however that ends. What the file says is only for people. The files lie in
@@ -14,6 +16,7 @@ use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -62,16 +65,36 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// Waits for its turn and takes it.
-    pub(crate) fn take(self) -> Result<Locks, Busy> {
-        let (machine, _) = watch::machine(Machine::default());
-        take(&machine.gpus, self)
+    /// Waits for its turn and takes it. Whoever has it takes it again at once, and it ends when the
+    /// last one drops it.
+    pub(crate) fn take(self) -> Result<Arc<Locks>, Busy> {
+        shared(&TURN, || {
+            let (machine, _) = watch::machine(Machine::default());
+            take(&machine.gpus, self)
+        })
     }
 
-    /// Waits until nobody measures, and holds nothing: before a build, which would disturb them.
+    /// Waits until nobody measures, and holds nothing: before another process takes its turn.
     pub(crate) fn look(self) -> Result<(), Busy> {
         self.take().map(drop)
     }
+}
+
+/// The turn of this process, while it has one: a second lock of the same file would wait for the first.
+static TURN: Mutex<Weak<Locks>> = Mutex::new(Weak::new());
+
+/// What is held already, or else what `take` takes.
+fn shared<E>(
+    held: &Mutex<Weak<Locks>>,
+    take: impl FnOnce() -> Result<Locks, E>,
+) -> Result<Arc<Locks>, E> {
+    let mut held = held.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(locks) = held.upgrade() {
+        return Ok(locks);
+    }
+    let locks = Arc::new(take()?);
+    *held = Arc::downgrade(&locks);
+    Ok(locks)
 }
 
 /// The right to measure on this machine, until it is dropped.
@@ -339,6 +362,28 @@ mod tests {
         drop(file);
         drop(Locks { held: vec![held(&path)] });
         assert_eq!(std::fs::read(&path).unwrap(), b"", "an end leaves no words");
+    }
+
+    #[test]
+    fn a_turn_is_shared_within_a_process_and_ends_with_the_last_who_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let turn = Mutex::new(Weak::new());
+        let take = || shared(&turn, || attempt_once(&path)).unwrap();
+        let (first, second) = (take(), take());
+        assert!(Arc::ptr_eq(&first, &second));
+        drop(first);
+        assert!(taken(&path).is_some(), "the second holds it still");
+        drop(second);
+        drop(held(&path));
+        drop(take());
+    }
+
+    fn attempt_once(path: &Path) -> Result<Locks, String> {
+        match attempt(path)? {
+            Attempt::Held(file) => Ok(Locks { held: vec![file] }),
+            Attempt::Taken(holder) => Err(format!("taken by {holder:?}")),
+        }
     }
 
     #[test]

@@ -52,7 +52,7 @@ mod workspace;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use windtunnel_ledger::record::Outcome;
 use windtunnel_ledger::store::{self, Contents, StoreError};
@@ -83,6 +83,7 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> Result<u8> {
+    clocks::end_with_holder()?;
     if let Some(directory) = &cli.directory {
         std::env::set_current_dir(directory)
             .with_context(|| format!("cannot enter directory `{}`", directory.display()))?;
@@ -105,7 +106,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Command::ExplainVerdict(args) => explain_verdict::verdict(&workspace, &args),
         Command::Judge(args) => judge::samples_of(&args),
         Command::Merge(args) => merge::merge(&workspace, &args),
-        Command::Report(args) => report(&workspace, &args),
+        Command::Report(args) => report(&workspace, &args, voice),
         Command::Index(args) => index::index(&workspace, &args),
         Command::History(args) => history::history(&workspace, &args, voice),
         Command::Museum(args) => museum::museum(&workspace, &args, Progress::choose(voice)),
@@ -136,10 +137,14 @@ fn expand(workspace: &Workspace, selection: &Selection) -> Result<Plan> {
 }
 
 fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<u8> {
+    let resumed = match &args.resume {
+        Some(run) => Some(resumed(workspace, args, run.as_deref())?),
+        None => None,
+    };
     let rules = args.policy.as_deref().map(policy::conditions).transpose()?;
     let queue = Queue { patience: Patience::of(args.wait), progress };
-    let mut session = match &args.resume {
-        Some(run) => session::resume(workspace, run.as_deref(), queue)?,
+    let mut session = match &resumed {
+        Some(path) => session::resume(workspace, Some(path), queue)?,
         None => {
             let mut plan = expand(workspace, &args.selection)?;
             if let Some(shard) = args.shard {
@@ -178,6 +183,25 @@ fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<
     Ok(if broken { exit::BROKEN } else { code_of(&contents) })
 }
 
+/// The file of the run that is to go on. Complains about options that mean nothing to a gate: it goes on
+/// by its own policy, and prints what gates do.
+fn resumed(workspace: &Workspace, args: &RunArgs, run: Option<&Path>) -> Result<PathBuf> {
+    let path = session::interrupted(workspace, run)?;
+    let given = [
+        ("--format", args.format != Format::Table),
+        ("--policy", args.policy.is_some()),
+        ("--forget-oom", args.forget_oom),
+    ];
+    if let Some((option, _)) = given.into_iter().find(|(_, is_given)| *is_given) {
+        ensure!(
+            store::read(&path)?.run.gate.is_none(),
+            "`{0}` holds a gate, to which `{option}` means nothing: go on with `windtunnel gate --resume {0}`",
+            show::path(&path)
+        );
+    }
+    Ok(path)
+}
+
 /// What a run means for whoever asked for it.
 fn code_of(contents: &Contents) -> u8 {
     let records = &contents.records;
@@ -211,16 +235,18 @@ fn run_or_newest(workspace: &Workspace, run: Option<&str>) -> Result<PathBuf> {
     }
 }
 
-fn report(workspace: &Workspace, args: &ReportArgs) -> Result<u8> {
+fn report(workspace: &Workspace, args: &ReportArgs, voice: Voice) -> Result<u8> {
     let path = run_or_newest(workspace, args.run.as_deref())?;
     let page = args.out.clone().unwrap_or_else(|| page_of(&path));
     let contents = store::read(&path)?;
     let past = match args.history {
         Past::Auto => history::where_known(workspace, &path),
-        past => history::of_run(workspace, &path, past)?,
+        past => history::of_run(workspace, &path, past, voice)?,
     };
     write_page(workspace, &contents, past.as_ref(), &page)?;
-    history::advise(workspace, &path, args.history);
+    if voice == Voice::Normal {
+        history::advise(workspace, &path, args.history);
+    }
     show::result(&format!("report: {}\n", show::path(&page)))?;
     Ok(exit::PASS)
 }

@@ -84,8 +84,10 @@ impl Tour {
 pub(crate) fn museum(workspace: &Workspace, args: &MuseumArgs, progress: Progress) -> Result<u8> {
     let chosen = Collection::read(workspace)?.choose(&args.faults)?;
     let policy = gate::read_policy(workspace, None)?;
+    args.out.as_deref().map_or(Ok(()), is_new)?;
     let queue = Queue { patience: Patience::of(args.wait), progress };
-    queue.look()?;
+    // Between two guards nobody else measures.
+    let _turn = queue.take()?;
     let clean = plant::probe(workspace, args.probe.as_deref(), progress)?;
     let plantable = plant::plantable(&clean, &chosen)?;
     let folder = folder(workspace, args.out.as_deref())?;
@@ -138,14 +140,19 @@ fn folder(workspace: &Workspace, wanted: Option<&Path>) -> Result<PathBuf> {
         },
         Path::to_owned,
     );
+    is_new(&folder)?;
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot create `{}`", folder.display()))?;
+    Ok(folder)
+}
+
+fn is_new(folder: &Path) -> Result<()> {
     ensure!(
         !folder.exists(),
         "`{}` is there already: name a new folder, so that nothing measured is lost",
         folder.display()
     );
-    std::fs::create_dir_all(&folder)
-        .with_context(|| format!("cannot create `{}`", folder.display()))?;
-    Ok(folder)
+    Ok(())
 }
 
 /// Where one guard is run.

@@ -1,6 +1,8 @@
 //! The runs that are kept below `reports`, and the page that belongs to each.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -30,19 +32,32 @@ pub(crate) fn find_run(workspace: &Workspace, name: &str) -> Result<PathBuf> {
     })
 }
 
-/// The run files below `reports`, newest first: their folders are named by the time of the run.
-/// Folders with other names (an example, say) hold no runs of this machine.
+/// The folder below `reports` in which `ci/gate.sh` leaves its run, in the place of the one before.
+const GATE: &str = "gate";
+
+/// The run files below `reports`, newest first: their folders are named by the time of the run. Folders
+/// with other names (an example, say) hold no runs of this machine, but for that of `ci/gate.sh`.
 pub(crate) fn newest_runs(reports: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(reports).into_iter().flatten().flatten();
     let by_time = |name: &OsStr| name.as_encoded_bytes().first().is_some_and(u8::is_ascii_digit);
-    let mut runs: Vec<PathBuf> = entries
+    let mut runs: Vec<(OsString, PathBuf)> = entries
         .filter(|entry| by_time(&entry.file_name()))
-        .map(|entry| entry.path().join("run.jsonl"))
-        .filter(|path| path.is_file())
+        .map(|entry| (entry.file_name(), entry.path().join("run.jsonl")))
+        .filter(|(_, path)| path.is_file())
         .collect();
+    let gate = reports.join(GATE).join("run.jsonl");
+    runs.extend(id_in(&gate).map(|id| (OsString::from(id), gate)));
     runs.sort();
-    runs.reverse();
-    runs
+    runs.into_iter().rev().map(|(_, path)| path).collect()
+}
+
+/// The id of the run in a file, which begins with its time as the names of folders do; none if there is
+/// no run.
+fn id_in(run: &Path) -> Option<String> {
+    let mut line = String::new();
+    BufReader::new(File::open(run).ok()?).read_line(&mut line).ok()?;
+    let line: serde_json::Value = serde_json::from_str(&line).ok()?;
+    Some(line["run"]["id"].as_str()?.to_owned())
 }
 
 /// The page that belongs to a file of records: `report.html` beside a `run.jsonl`.

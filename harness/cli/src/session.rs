@@ -1,13 +1,14 @@
 //! A run that is about to be measured: begun anew, or taken up where it was interrupted.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use jiff::Timestamp;
 use windtunnel_ledger::case::{Case, Workload};
 use windtunnel_ledger::gate::{Arm, Setting, Terms};
 use windtunnel_ledger::record::{Record, Run, RunId, Subject};
-use windtunnel_ledger::store::{self, Contents, Store};
+use windtunnel_ledger::store::{self, Contents, Store, StoreError};
 use windtunnel_ledger::unit::Nanos;
 
 use crate::args::RunArgs;
@@ -36,18 +37,20 @@ pub(crate) struct Session {
     pub(crate) records: Vec<Record>,
     /// The right to measure on this machine.
     #[expect(dead_code, reason = "held rather than read: it ends with the session")]
-    pub(crate) locks: Locks,
+    pub(crate) locks: Arc<Locks>,
 }
 
 impl Session {
     /// Says where the records are kept, and by which command an interrupted run goes on.
     pub(crate) fn announce(&self, command: &str, progress: Progress) {
-        if progress != Progress::Quiet {
-            let path = show::path(&self.path);
-            show::note(&format!(
-                "records: {path} (if interrupted: windtunnel {command} --resume {path})"
-            ));
-        }
+        let path = show::path(&self.path);
+        self.announce_with(&format!("windtunnel {command} --resume {path}"), progress);
+    }
+
+    /// Says where the records are kept, and what to do after an interruption.
+    pub(crate) fn announce_with(&self, again: &str, progress: Progress) {
+        let path = show::path(&self.path);
+        progress.note(&format!("records: {path} (if interrupted: {again})"));
     }
 }
 
@@ -59,7 +62,8 @@ pub(crate) fn begin(
     queue: Queue,
 ) -> Result<Session> {
     check_out(args.out.as_deref())?;
-    queue.look()?;
+    let wanted = wanted(args)?;
+    let _turn = queue.take()?;
     hub::fetch(&mut plan, queue.progress)?;
     estimate::tighten_deadlines(workspace, &mut plan);
     // Of a bench there is nothing to attribute: it is a part already.
@@ -67,6 +71,14 @@ pub(crate) fn begin(
     for planned in attributed {
         planned.attributions = u32::from(args.attribute);
     }
+    let build = |subject| subject::build(workspace, subject, &args.features, queue.progress);
+    let built = wanted.iter().map(build).collect::<Result<Vec<_>>>()?;
+    let scenarios = &args.selection.scenarios;
+    open(workspace, Setup { plan, built, scenarios, out: args.out.as_deref(), gate: None, queue })
+}
+
+/// The subjects that are named, or else the working tree.
+fn wanted(args: &RunArgs) -> Result<Vec<Wanted>> {
     let wanted: Vec<Wanted> = match &args.probe {
         Some(path) => vec![Wanted::Probe(path.clone())],
         None if args.subjects.is_empty() => vec![Wanted::Tree],
@@ -77,13 +89,12 @@ pub(crate) fn begin(
     {
         bail!("subject `{}` is named twice", twice.1);
     }
-    let build = |subject| subject::build(workspace, subject, &args.features, queue.progress);
-    let built = wanted.iter().map(build).collect::<Result<Vec<_>>>()?;
-    let scenarios = &args.selection.scenarios;
-    open(workspace, Setup { plan, built, scenarios, out: args.out.as_deref(), gate: None, queue })
+    subject::check_features(&args.features, &wanted)?;
+    Ok(wanted)
 }
 
-/// Complains about a file for records that log and report could not stand beside.
+/// Complains about a file for records that is there already, or that log and report could not stand
+/// beside: before the builds, not after them.
 pub(crate) fn check_out(out: Option<&Path>) -> Result<()> {
     let Some(out) = out else { return Ok(()) };
     ensure!(
@@ -91,6 +102,9 @@ pub(crate) fn check_out(out: Option<&Path>) -> Result<()> {
         "`--out {}` does not end in `.jsonl`: log and report take the same name with endings of their own",
         out.display()
     );
+    if out.exists() {
+        return Err(StoreError::Exists { path: out.to_owned() }.into());
+    }
     Ok(())
 }
 
@@ -110,12 +124,12 @@ pub(crate) struct Setup<'a> {
     pub(crate) queue: Queue,
 }
 
-/// Waits for its turn and begins the file of a run.
+/// Waits for its turn, unless this command has it already, and begins the file of a run.
 pub(crate) fn open(workspace: &Workspace, setup: Setup<'_>) -> Result<Session> {
     let Setup { mut plan, mut built, scenarios, out, gate, queue } = setup;
+    let locks = queue.take()?;
     let aim = if gate.is_some() { Aim::Compare } else { Aim::Measure };
     benchmarks::find(workspace, &mut plan, &mut built, aim, queue.progress)?;
-    let locks = queue.take()?;
     let times =
         estimate::of_plan(workspace, &plan).into_iter().map(|estimate| estimate.time).collect();
     let now = Timestamp::now();
@@ -157,11 +171,10 @@ fn file_word(name: &str) -> String {
     word.trim_matches(['-', '.']).to_owned()
 }
 
-/// Opens a run that was interrupted, with exactly the probes that it began with: the one that is
-/// named, or else the newest that is not finished.
-pub(crate) fn resume(workspace: &Workspace, run: Option<&Path>, queue: Queue) -> Result<Session> {
-    let path = match run {
-        Some(path) => find_run(workspace, &path.display().to_string())?,
+/// The file of the run that is to go on: the one that is named, or else the newest that is not finished.
+pub(crate) fn interrupted(workspace: &Workspace, run: Option<&Path>) -> Result<PathBuf> {
+    match run {
+        Some(path) => find_run(workspace, &path.display().to_string()),
         None => newest_runs(&workspace.reports())
             .into_iter()
             .find(|path| store::read(path).is_ok_and(|c| !run::is_finished(&c.run, &c.records)))
@@ -170,12 +183,19 @@ pub(crate) fn resume(workspace: &Workspace, run: Option<&Path>, queue: Queue) ->
                     "every run below `{}` is finished: there is nothing to resume",
                     workspace.reports().display()
                 )
-            })?,
-    };
+            }),
+    }
+}
+
+/// Opens a run that was interrupted, with exactly the probes that it began with: the one that is
+/// named, or else the newest that is not finished.
+pub(crate) fn resume(workspace: &Workspace, run: Option<&Path>, queue: Queue) -> Result<Session> {
+    let path = interrupted(workspace, run)?;
     let (store, Contents { run, records, torn }) = Store::resume(&path)?;
     if torn {
         show::note("the last line was cut short by the interruption; its round is measured again");
     }
+    let locks = queue.take()?;
     let is_stored = run.gate.as_ref().is_some_and(|terms| terms.setting == Setting::Stored);
     let again = |(place, subject)| match (is_stored, place == Arm::Base as usize) {
         (true, true) => Ok(gate::stored::recorded(Subject::clone(subject))),
@@ -192,6 +212,5 @@ pub(crate) fn resume(workspace: &Workspace, run: Option<&Path>, queue: Queue) ->
         records.iter().find(|record| record.case.id == case.id).map(|record| record.conditions.wall)
     };
     let times = run.cases.iter().map(|planned| before(&planned.case)).collect();
-    let locks = queue.take()?;
     Ok(Session { run, built, times, path, store, records, locks })
 }

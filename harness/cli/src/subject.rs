@@ -143,6 +143,26 @@ impl std::fmt::Display for Wanted {
     }
 }
 
+/// Complains about features that nothing of `wanted` is built with.
+pub(crate) fn check_features<'a>(
+    features: &[String],
+    wanted: impl IntoIterator<Item = &'a Wanted>,
+) -> Result<()> {
+    let mut ready = None;
+    for wanted in wanted {
+        match wanted {
+            Wanted::Tree | Wanted::Revision { .. } => return Ok(()),
+            Wanted::Probe(_) | Wanted::External { .. } => ready = Some(wanted),
+        }
+    }
+    match ready {
+        Some(wanted) if !features.is_empty() => bail!(
+            "`--features` is for what is built here, `.` and `rev:REVISION`, and `{wanted}` is not: leave it out, and have that built with them where it is built"
+        ),
+        _ => Ok(()),
+    }
+}
+
 /// Finds out what `wanted` is and builds it. A build that fails is a finding; that there is nothing
 /// to build is an error.
 pub(crate) fn build(

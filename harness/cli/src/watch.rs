@@ -21,7 +21,7 @@ use windtunnel_ledger::Nanos;
 use windtunnel_ledger::environment::Machine;
 use windtunnel_ledger::trace::{Mark, Recorder, Trace, Watched};
 
-use crate::clocks::Clocks;
+use crate::clocks::{self, Clocks};
 use crate::machine::Root;
 pub(crate) use gpus::Gpus;
 use gpus::Users;
@@ -31,9 +31,6 @@ use process::{Glance, Process};
 const INTERVAL: Duration = Duration::from_millis(40);
 /// Looks for one at what is dear to read, and changes slowly.
 const SLOW_EVERY: u64 = 8;
-
-/// The variable that says at how many MHz the clocks of all GPUs are held.
-pub(crate) const HELD: &str = "WINDTUNNEL_HELD_CLOCKS";
 
 /// A thread that watches.
 pub(crate) struct Watcher {
@@ -45,7 +42,7 @@ pub(crate) struct Watcher {
 pub(crate) fn machine(machine: Machine) -> (Machine, Option<Arc<dyn Gpus>>) {
     match nvml::open(&Root::here()) {
         Ok(Some(nvml)) => {
-            let held = std::env::var_os(HELD).and_then(|mhz| mhz.to_str()?.parse().ok());
+            let held = clocks::held_now();
             let mut gpus = nvml.devices();
             gpus.iter_mut().for_each(|gpu| gpu.sm_clock.held = held);
             (Machine { gpus, ..machine }, Some(Arc::new(nvml)))

@@ -16,6 +16,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
 use polars::prelude::{Column, DataFrame, IntoColumn, NamedFrom};
@@ -221,11 +222,18 @@ fn inside(name: &str) -> Option<PathBuf> {
     (stays && path.extension().is_some_and(|extension| extension == "jsonl")).then_some(path)
 }
 
+/// Written beside and renamed: a kill in between leaves no half of a run under its name.
 fn write_new(path: &Path, text: &str) -> Result<(), Error> {
     let io = |action| move |source| Error::Io { action, path: path.to_owned(), source };
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(io("make a folder for"))?;
-    }
-    let mut file = File::options().write(true).create_new(true).open(path).map_err(io("create"))?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_data()).map_err(io("write"))
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).map_err(io("make a folder for"))?;
+    // As files are made elsewhere, by the mask of the user: a temporary one is for its owner alone.
+    let permissions = PermissionsExt::from_mode(0o666);
+    let partial = tempfile::Builder::new().permissions(permissions).tempfile_in(folder);
+    let mut file = partial.map_err(io("create"))?;
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.as_file().sync_data())
+        .map_err(io("write"))?;
+    file.persist_noclobber(path).map_err(|error| io("create")(error.error))?;
+    Ok(())
 }

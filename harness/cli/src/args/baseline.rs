@@ -53,7 +53,7 @@ pub(crate) struct RecordArgs {
     pub(crate) scenarios: Vec<String>,
 
     /// Run on these models instead of the scenarios' own
-    #[arg(short, long, value_name = "MODEL", num_args = 1..)]
+    #[arg(short, long, value_name = "MODEL", value_delimiter = ',')]
     pub(crate) models: Vec<String>,
 
     /// Keep only cases whose id contains this; `*` stands for anything; several must all match

@@ -53,7 +53,7 @@ pub(crate) struct BisectArgs {
     pub(crate) upstream: Option<PathBuf>,
 
     /// Run on this model instead of the scenario's own
-    #[arg(short, long, value_name = "MODEL", num_args = 1..)]
+    #[arg(short, long, value_name = "MODEL", value_delimiter = ',')]
     pub(crate) models: Vec<String>,
 
     /// Cargo features to build with

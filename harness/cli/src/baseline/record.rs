@@ -1,5 +1,6 @@
 //! `windtunnel baseline record`: a session more.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
@@ -72,11 +73,12 @@ fn measured(
         show::note("nothing to measure; `windtunnel list` shows the cases");
         return Ok(None);
     }
+    subject::check_features(&args.features, [&args.subject])?;
     if args.subject == Wanted::Tree {
         check(&subject::tree(workspace, &args.features))?;
     }
     let queue = Queue { patience: Patience::of(args.wait), progress };
-    queue.look()?;
+    let _turn = queue.take()?;
     hub::fetch(&mut plan, progress)?;
     let built = subject::build(workspace, &args.subject, &args.features, progress)?;
     check(&built.subject)?;
@@ -94,13 +96,28 @@ fn measured(
         queue,
     };
     let mut begun = session::open(workspace, setup)?;
-    begun.announce("run", progress);
+    begun.announce_with(&again(workspace, args, &begun.path), progress);
     // What runs out of memory is to be seen in every session.
     let memory = Memory::Forgotten;
     run::measure(&mut begun, workspace, Some(&policy.conditions), memory, progress)?;
     let session::Session { run, records, .. } = begun;
     show::result(&show::records(&run, &records, show::Room::of_stdout()))?;
     Ok(Some((Contents { run, records, torn: false }, subject)))
+}
+
+/// The commands by which an interrupted session goes on and is kept: its rounds are those of a run, under
+/// the rules of the policy.
+fn again(workspace: &Workspace, args: &RecordArgs, run: &Path) -> String {
+    let run = show::path(run);
+    let mut text = format!("windtunnel run --resume {run} --forget-oom");
+    if let Some(policy) = gate::policy_file(workspace, args.policy.as_deref()) {
+        let _ = write!(text, " --policy {}", show::path(&policy));
+    }
+    let _ = write!(text, ", then windtunnel baseline record --from {run}");
+    if let Some(upstream) = &args.upstream {
+        let _ = write!(text, " --upstream {upstream}");
+    }
+    text
 }
 
 /// Complains about code that nobody could build again.

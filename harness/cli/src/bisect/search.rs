@@ -93,6 +93,7 @@ impl<'a> Search<'a> {
             args.upstream.is_none() || matches!(line, Line::Fork(_)),
             "`--upstream` follows a fork into what it takes over: name the fork with `--subject external:FILE.toml`"
         );
+        subject::check_features(&args.features, [&args.subject])?;
         let scenario = scenario_of(workspace, &args.case)?;
         let mut search = Search {
             workspace,
@@ -141,6 +142,8 @@ impl<'a> Search<'a> {
             args.bad
         );
         self.folder = self.folder_of(&good, &newest)?;
+        // From the first build to the last round, so that it never waits in the middle.
+        let _turn = self.queue.take()?;
         self.say(&format!(
             "rounds: {} (if interrupted: the same command again)",
             show::path(&self.folder)
@@ -289,7 +292,6 @@ impl<'a> Search<'a> {
     }
 
     fn built(&self, commit: &str) -> Result<Built> {
-        self.queue.look()?;
         let mut built = match &self.line {
             Line::Workspace => self.built_here(Wanted::revision(commit))?,
             Line::Fork(described) => self.built_of(described, commit, None)?,

@@ -16,7 +16,7 @@ use super::tools::Tools;
 use crate::machine::{self, Root};
 use crate::watch::{self, Gpus};
 use crate::workspace::Workspace;
-use crate::{calibrate, lock};
+use crate::{calibrate, hub, lock};
 
 /// How long the other processes are watched.
 const GLANCE: Duration = Duration::from_millis(500);
@@ -83,7 +83,7 @@ impl Patient {
             activity,
             reports: Place::at(&workspace.reports()),
             builds: Place::at(&workspace.scratch()),
-            hub: Place::at(&super::storage::hub_cache()),
+            hub: Place::at(&hub::cache_folder().unwrap_or_default()),
             tools: Tools::of(workspace),
             library_path: std::env::split_paths(&library_path).collect(),
             calibration: calibrate::known(workspace).map_err(|error| format!("{error:#}")),

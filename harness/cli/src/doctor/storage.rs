@@ -1,7 +1,5 @@
 //! Where things are kept: whether they can be, and for how long.
 
-use std::path::PathBuf;
-
 use windtunnel_ledger::Bytes;
 
 use super::patient::Place;
@@ -11,14 +9,6 @@ use super::{Finding, Patient, Severity};
 const BUILD: Bytes = Bytes(4 << 30);
 /// A gate leaves some megabytes.
 const RUN: Bytes = Bytes(256 << 20);
-
-/// Where the programs of Hugging Face keep checkpoints, by their own rules.
-pub(crate) fn hub_cache() -> PathBuf {
-    let folder = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    let cache = || folder("XDG_CACHE_HOME").or_else(|| Some(std::env::home_dir()?.join(".cache")));
-    let home = || folder("HF_HOME").or_else(|| Some(cache()?.join("huggingface")));
-    folder("HF_HUB_CACHE").or_else(|| Some(home()?.join("hub"))).unwrap_or_default()
-}
 
 pub(super) fn reports(patient: &Patient) -> Vec<Finding> {
     let place = &patient.reports;

@@ -84,20 +84,15 @@ impl Settings {
     ) -> Result<Settings, HubError> {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty());
         let text = |name: &str| set(name).map(|value| value.to_string_lossy().into_owned());
-        let path = |name: &str| set(name).map(|value| under(home.as_deref(), value.into()));
+        let path = |name: &str| path_in(&variable, home.as_deref(), name);
 
-        let folder = path("HF_HOME")
-            .or_else(|| Some(path("XDG_CACHE_HOME")?.join("huggingface")))
-            .or_else(|| Some(home.as_deref()?.join(".cache/huggingface")))
-            .ok_or(HubError::NoHome)?;
-        // A probe starts elsewhere, where a relative path would lead elsewhere.
-        let folder = std::path::absolute(&folder).unwrap_or(folder);
-        let cache = path("HF_HUB_CACHE").or_else(|| path("HUGGINGFACE_HUB_CACHE"));
-        let cache = cache.map(|cache| std::path::absolute(&cache).unwrap_or(cache));
-        let file = path("HF_TOKEN_PATH").unwrap_or_else(|| folder.join("token"));
+        let file = match path("HF_TOKEN_PATH") {
+            Some(file) => file,
+            None => own_folder(&variable, home.as_deref())?.join("token"),
+        };
         Ok(Settings {
             endpoint: endpoint(text("HF_ENDPOINT"))?,
-            cache: Cache::new(cache.unwrap_or_else(|| folder.join("hub"))),
+            cache: Cache::new(cache_folder(&variable, home.as_deref())?),
             mode: match text("HF_HUB_OFFLINE").as_deref().map(str::to_uppercase).as_deref() {
                 Some("1" | "ON" | "YES" | "TRUE") => Mode::Offline,
                 _ => Mode::Online,
@@ -112,6 +107,41 @@ impl Settings {
             proxy,
         })
     }
+}
+
+/// Where downloads are kept, by what the environment says.
+pub(super) fn cache_folder(
+    variable: impl Fn(&str) -> Option<OsString>,
+    home: Option<&Path>,
+) -> Result<PathBuf, HubError> {
+    let named = ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"];
+    match named.iter().find_map(|name| path_in(&variable, home, name)) {
+        Some(cache) => Ok(std::path::absolute(&cache).unwrap_or(cache)),
+        None => Ok(own_folder(&variable, home)?.join("hub")),
+    }
+}
+
+/// The folder of all that is Hugging Face's.
+fn own_folder(
+    variable: impl Fn(&str) -> Option<OsString>,
+    home: Option<&Path>,
+) -> Result<PathBuf, HubError> {
+    let folder = path_in(&variable, home, "HF_HOME")
+        .or_else(|| Some(path_in(&variable, home, "XDG_CACHE_HOME")?.join("huggingface")))
+        .or_else(|| Some(home?.join(".cache/huggingface")))
+        .ok_or(HubError::NoHome)?;
+    // A probe starts elsewhere, where a relative path would lead elsewhere.
+    Ok(std::path::absolute(&folder).unwrap_or(folder))
+}
+
+/// The path in a variable; none if nothing is in it.
+fn path_in(
+    variable: impl Fn(&str) -> Option<OsString>,
+    home: Option<&Path>,
+    name: &str,
+) -> Option<PathBuf> {
+    let value = variable(name).filter(|value| !value.is_empty())?;
+    Some(under(home, value.into()))
 }
 
 /// `~` at the beginning of a path is a shell's business, and yet is often found in files that set

@@ -66,6 +66,10 @@ pub(super) fn pick(workspace: &Workspace, args: &PickArgs, progress: Progress) -
                 fork.display()
             )
         })?;
+    let queue = Queue { patience: Patience::of(args.wait), progress };
+    // Checks are builds too, and between two commits nobody else measures.
+    let is_busy = external.measure.is_some() || !external.checks.is_empty();
+    let _turn = is_busy.then(|| queue.take()).transpose()?;
     let folder = args.out.clone().unwrap_or_else(|| {
         workspace.reports().join(format!("{}-pick", now.strftime("%Y%m%dT%H%M%S%3fZ")))
     });
@@ -75,7 +79,6 @@ pub(super) fn pick(workspace: &Workspace, args: &PickArgs, progress: Progress) -
     let _lock = lock(&trees)?;
     let tree = trees.join("pick");
     external::check_out(fork, &tree, &start)?;
-    let queue = Queue { patience: Patience::of(args.wait), progress };
     if progress != Progress::Quiet {
         show::note(&format!(
             "picking {} onto {} of `{}`, in a work tree of its own; branch `{branch}` gets what is kept",
@@ -203,7 +206,6 @@ impl Place<'_> {
     fn built(&self, commit: &str) -> Result<Built> {
         let file = self.args.checks.clone();
         let wanted = Wanted::External { file, revision: Some(commit.to_owned()) };
-        self.queue.look()?;
         let mut built = subject::build(self.workspace, &wanted, &[], self.queue.progress)?;
         built.subject.name = short(commit).to_owned();
         Ok(built)

@@ -40,38 +40,69 @@ const BESIDES: &[&str] = &["docs", "build", "python"];
 /// Where all other files belong.
 const REST: &str = "engine";
 
-/// A priority for subjects that contain one of these words, what matters most first.
+/// A priority for subjects that have one of these words, what matters most first. Words are whole: a
+/// change is no hang, and a prefix no fix. A `*` at the end stands for any ending.
 const PRIORITIES: &[(Priority, &[&str])] = &[
     (
         Priority::P1,
         &[
             "fix",
+            "fixes",
+            "fixed",
+            "fixing",
             "bug",
-            "panic",
+            "bugs",
+            "buggy",
+            "bugfix*",
+            "panic*",
             "hang",
-            "crash",
-            "leak",
-            "wrong",
-            "incorrect",
-            "correct",
-            "regress",
-            "deadlock",
-            "overcount",
+            "hangs",
+            "hanging",
+            "crash*",
+            "leak*",
+            "wrong*",
+            "incorrect*",
+            "correct*",
+            "regress*",
+            "deadlock*",
+            "overcount*",
             "drop",
-            "disable",
-            "revert",
+            "drops",
+            "dropped",
+            "dropping",
+            "disable*",
+            "revert*",
             "race",
+            "races",
+            "racy",
         ],
     ),
     (
         Priority::P2,
-        &["support", "implement", "add", "expose", "fast", "optimi", "perf", "speed", "bump"],
+        &[
+            "support*",
+            "implement*",
+            "add",
+            "adds",
+            "added",
+            "adding",
+            "expose*",
+            "fast",
+            "faster",
+            "fastest",
+            "optimi*",
+            "perf",
+            "perform*",
+            "speed*",
+            "bump*",
+        ],
     ),
 ];
 /// What touches only these areas hardly matters, whatever its subject says.
 const MINOR_AREAS: &[&str] = &["docs", "python"];
 /// Words of subjects that hardly matter.
-const MINOR_WORDS: &[&str] = &["typo", "clippy", "readme", "example", "fmt", "comment"];
+const MINOR_WORDS: &[&str] =
+    &["typo", "typos", "clippy", "readme", "example*", "fmt", "comment", "comments"];
 
 /// The area that the subject names, or else the one that most of `files` belong to. Where no file is
 /// of an engine, a subject cannot make it so.
@@ -109,12 +140,18 @@ fn area_of(file: &str) -> &'static str {
 /// How much a commit seems to matter.
 pub(crate) fn priority(subject: &str, area: &str) -> Priority {
     let subject = subject.to_lowercase();
-    let says = |words: &[&str]| words.iter().any(|word| subject.contains(word));
+    let said = || subject.split(|c: char| !c.is_alphanumeric());
+    let says = |words: &[&str]| said().any(|said| words.iter().any(|word| is(said, word)));
     if MINOR_AREAS.contains(&area) || says(MINOR_WORDS) {
         return Priority::P4;
     }
     let named = PRIORITIES.iter().find(|(_, words)| says(words));
     named.map_or(Priority::P3, |(priority, _)| *priority)
+}
+
+/// Whether a word is one of the table's.
+fn is(said: &str, word: &str) -> bool {
+    word.strip_suffix('*').map_or(said == word, |beginning| said.starts_with(beginning))
 }
 
 /// The number of the pull request at the end of a subject, and the subject without it.
@@ -172,6 +209,21 @@ mod tests {
         check("Refactor paged attn modules", "attention", Priority::P3);
         check("Fix gemma3 example", "docs", Priority::P4);
         check("Cuda clippy fixes", "cuda", Priority::P4);
+        check("Bump candle, add prefix caching", "build", Priority::P2);
+        check("Fixes for two regressions", "engine", Priority::P1);
+        check("Optimise padding; faster", "engine", Priority::P2);
+    }
+
+    #[test]
+    fn a_word_inside_another_one_says_nothing() {
+        for subject in [
+            "Change the order of blocks",
+            "Trace requests by their prefix",
+            "Embrace the address of a debugger",
+            "Load the padding of a ladder",
+        ] {
+            assert_eq!(priority(subject, "engine"), Priority::P3, "{subject}");
+        }
     }
 
     #[test]

@@ -441,3 +441,30 @@ fn runs_judged_by_other_policies_are_not_compared() {
     let same = sandbox.run(&["compare", &a, &format!("a.jsonl@{head}")]);
     assert!(!same.out.contains("policy: `"), "{}", same.out);
 }
+
+#[test]
+fn an_interrupted_session_goes_on_and_is_kept_by_the_commands_that_it_told() {
+    let sandbox = workspace();
+    let probe = sandbox.plant("a-probe", "noise=0.5 seed=1");
+    let args = ["record", "test", "-s", &probe, "-n", "5", "--upstream", "aaaaaaaaa"];
+    let said = sandbox.run(&[&["baseline"], &args[..]].concat());
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    let told = said.err.lines().find_map(|line| line.split_once(" (if interrupted: ")).unwrap().1;
+    let (again, keep) = told.trim_end_matches(')').split_once(", then ").unwrap();
+    let again: Vec<&str> = again.split(' ').skip(1).collect();
+    let keep: Vec<&str> = keep.split(' ').skip(1).collect();
+    assert_eq!(again[..2], ["run", "--resume"]);
+    assert_eq!(again[3..], ["--forget-oom", "--policy", "ci/gate.toml"]);
+
+    // Killed after its second round.
+    let run = sandbox.path(again[2]);
+    let text = fs::read_to_string(&run).unwrap();
+    let lines: Vec<&str> = text.lines().take(3).collect();
+    fs::write(&run, lines.join("\n") + "\n").unwrap();
+    fs::remove_dir_all(sandbox.path("baselines")).unwrap();
+    for args in [again, keep] {
+        let said = sandbox.run(&args);
+        assert_eq!(said.code, 0, "{args:?}: {}{}", said.out, said.err);
+    }
+    assert_eq!(sessions(&sandbox).len(), 1);
+}

@@ -33,3 +33,15 @@ fn where_records_cannot_be_written_nothing_can_be_measured() {
     assert_eq!((&worst["check"], &worst["severity"]), (&"reports".into(), &"stops".into()));
     assert!(worst["found"].as_str().unwrap().ends_with("is no folder)"), "{worst}");
 }
+
+#[test]
+fn the_cache_of_the_hub_is_where_downloads_go() {
+    let sandbox = Sandbox::new(&["fine"]);
+    let cache = sandbox.path("kept");
+    fs::create_dir(&cache).unwrap();
+    let mut command = sandbox.command(&["doctor", "--quick", "--json"]);
+    // An older name of the variable, which the hub of every other command reads.
+    command.env_remove("HF_HUB_CACHE").env("HUGGINGFACE_HUB_CACHE", &cache);
+    let out = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    assert!(out.contains(&format!("hub cache `{}` (", cache.display())), "{out}");
+}

@@ -89,3 +89,20 @@ fn an_interrupted_run_is_resumed_with_its_attributions() {
     assert_eq!(records.len(), lines.len() - 1);
     assert!(matches!(records.last().unwrap().outcome, Outcome::Attributed(_)));
 }
+
+#[test]
+fn a_gate_of_ci_is_the_newest_run_until_another_one_is_kept() {
+    let sandbox = Sandbox::new(&["fine"]);
+    let probe = format!("probe:{FAKE_PROBE}");
+    let gate = ["-q", "gate", "test/fake", "-b", &probe, "-s", &probe];
+    sandbox.run(&[&gate[..], &["-o", "reports/gate/run.jsonl"]].concat());
+    let explained = || sandbox.run(&["explain-verdict", "decode-rate"]);
+    let said = explained();
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    let newest = || sandbox.run(&["show"]).out;
+    let of_gate = newest();
+    assert_eq!(of_gate, sandbox.run(&["show", "gate"]).out);
+    assert_eq!(sandbox.run(&["-q", "run", "test/fake", "--probe", FAKE_PROBE]).code, 0);
+    assert_ne!(newest(), of_gate);
+    assert_eq!(explained().out, said.out, "the newest gate is the same");
+}

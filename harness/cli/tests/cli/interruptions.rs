@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::sandbox::{FAKE_PROBE, Sandbox, redacted};
@@ -66,6 +66,65 @@ fn a_probe_does_not_outlive_a_killed_run() {
         std::thread::sleep(Duration::from_millis(5));
     }
     assert!(!probes.iter().any(|pid| is_alive(*pid)), "the probe is still there");
+}
+
+#[test]
+fn a_run_ends_with_whoever_holds_clocks_for_it() {
+    let sandbox = Sandbox::with(
+        "workload = \"decode\"\nmodels = [\"tiny-qwen3\"]\ndeadline = 600\n\
+         matrix = { attention = [\"hang\"] }\n",
+    );
+    let windtunnel = env!("CARGO_BIN_EXE_windtunnel");
+    let run = format!("-q run test/fake --probe {FAKE_PROBE} --out run.jsonl");
+    // As `hold-clocks` starts a command, which is killed alone.
+    let line = format!("export WINDTUNNEL_HELD_CLOCKS=1500@$$; {windtunnel} {run} & wait");
+    let mut command = Command::new("sh");
+    command.args(["-c", &line]).current_dir(sandbox.dir.path()).stdout(Stdio::null());
+    command.env("XDG_CACHE_HOME", sandbox.cache.path());
+    command.env("WINDTUNNEL_LOCKS", sandbox.cache.path());
+    let mut holder = command.spawn().unwrap();
+    let patience = Instant::now() + Duration::from_secs(60);
+    while !sandbox.path("run.jsonl").exists() && Instant::now() < patience {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let runs = children_of(holder.id());
+    assert_eq!(runs.len(), 1);
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    while runs.iter().any(|pid| is_alive(*pid)) && Instant::now() < patience {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(!runs.iter().any(|pid| is_alive(*pid)), "the run goes on without its clocks");
+}
+
+#[test]
+fn options_that_mean_nothing_to_a_gate_are_refused_where_it_is_resumed() {
+    let sandbox = Sandbox::new(&["fine"]);
+    let probe = format!("probe:{FAKE_PROBE}");
+    sandbox.run(&["-q", "gate", "test/fake", "-b", &probe, "-s", &probe, "-o", "gate.jsonl"]);
+    for option in [&["--format", "json"][..], &["--policy", "none.toml"], &["--forget-oom"]] {
+        let said = sandbox.run(&[&["run", "--resume", "gate.jsonl"], option].concat());
+        assert_eq!((said.code, said.out.as_str()), (2, ""), "{option:?}");
+        let told = format!("to which `{}` means nothing", option[0]);
+        assert!(said.err.contains(&told), "{}", said.err);
+    }
+    let said = sandbox.run(&["run", "--resume", "gate.jsonl", "--format", "json"]);
+    insta::assert_snapshot!(said.err, @"error: `gate.jsonl` holds a gate, to which `--format` means nothing: go on with `windtunnel gate --resume gate.jsonl`");
+}
+
+#[test]
+fn a_calibration_that_judges_nothing_is_invalid_and_says_that_it_cannot_go_on() {
+    let sandbox = Sandbox::new(&["unsupported"]);
+    let probe = format!("probe:{FAKE_PROBE}");
+    let said = sandbox.run(&["calibrate", "test/fake", "-s", &probe, "-o", "run.jsonl"]);
+    assert_eq!((said.code, said.out.as_str()), (4, ""), "{}", said.err);
+    let begun =
+        "records: run.jsonl (if interrupted: start anew, a calibration is measured in one go)\n";
+    assert!(said.err.contains(begun), "{}", said.err);
+    let last =
+        "error: nothing could be judged, so nothing is known of this machine; see report.html\n";
+    assert!(said.err.ends_with(last), "{}", said.err);
+    assert!(!sandbox.path("baselines").exists());
 }
 
 /// The processes whose parent is `parent`.

@@ -185,6 +185,22 @@ fn a_reader_who_has_seen_enough_is_no_error() {
 }
 
 #[test]
+fn models_are_named_one_by_one_and_swallow_no_scenario() {
+    let sandbox = Sandbox::with("workload = \"decode\"\nmodels = [\"tiny-gemma2\"]\n");
+    let check = |args: &[&str], models: &[&str]| {
+        let said = sandbox.run(&[&["list"], args].concat());
+        assert_eq!((said.code, said.err.as_str()), (0, ""), "{args:?}");
+        let cases = said.out.lines().filter_map(|line| line.trim().split(' ').next());
+        let cases: Vec<&str> = cases.filter_map(|id| id.strip_prefix("test/fake/")).collect();
+        let named = cases.iter().map(|id| id.split('/').next().unwrap());
+        assert_eq!(named.collect::<Vec<_>>(), models, "{}", said.out);
+    };
+    check(&["-m", "tiny-llama", "test/fake"], &["tiny-llama"]);
+    check(&["test/fake", "--models", "tiny-llama,tiny-qwen3"], &["tiny-llama", "tiny-qwen3"]);
+    check(&["-m", "tiny-llama", "-m", "tiny-qwen3", "test"], &["tiny-llama", "tiny-qwen3"]);
+}
+
+#[test]
 fn the_plan_is_listed_without_measuring() {
     let sandbox = Sandbox::with(
         "workload = \"prefill\"\nmodels = [\"tiny-qwen3\"]\nmatrix = { prompt = [64, 256], kv = [\"contiguous\", \"paged-16\"] }\n\

@@ -35,6 +35,10 @@ fn mistakes_are_answered_with_what_to_do() {
     ");
     insta::assert_snapshot!(complaint(&["run", "test", "-s", "rev:no-such-revision"]), @"error: `no-such-revision` is no revision of `DIR`: git rev-parse: fatal: not a git repository (or any of the parent directories): .git");
     insta::assert_snapshot!(complaint(&["run", "test", "-s", ".", "-s", "."]), @"error: subject `.` is named twice");
+    // Before anything is built: there is nothing to build here.
+    insta::assert_snapshot!(complaint(&["run", "test", "-o", "run.jsonl"]), @"error: `run.jsonl` exists already; continue it with `--resume run.jsonl`, or choose another `--out`");
+    insta::assert_snapshot!(complaint(&["run", "test", "-s", &format!("probe:{FAKE_PROBE}"), "--features", "cuda"]), @"error: `--features` is for what is built here, `.` and `rev:REVISION`, and `probe:FAKE-PROBE` is not: leave it out, and have that built with them where it is built");
+    insta::assert_snapshot!(complaint(&["gate", "test", "-b", "probe:x", "-s", "external:y.toml", "--features", "cuda"]), @"error: `--features` is for what is built here, `.` and `rev:REVISION`, and `external:y.toml` is not: leave it out, and have that built with them where it is built");
     insta::assert_snapshot!(complaint(&["run", "test", "--probe", FAKE_PROBE, "-o", "run.jsonl"]), @"error: `run.jsonl` exists already; continue it with `--resume run.jsonl`, or choose another `--out`");
     insta::assert_snapshot!(complaint(&["run", "test", "--probe", FAKE_PROBE, "-o", "run.html"]), @"error: `--out run.html` does not end in `.jsonl`: log and report take the same name with endings of their own");
     insta::assert_snapshot!(complaint(&["compare", "run.jsonl"]), @"error: run `run.jsonl` has one subject only: name a second run to compare it with");
@@ -67,6 +71,11 @@ fn history_is_told_by_the_program_beside_this_one_or_not_at_all() {
     let said = history(&[]);
     insta::assert_snapshot!(said.err, @"error: `windtunnel-history` is neither beside `windtunnel` nor can it be built in `DIR`");
     assert_eq!(said.code, 2);
+    for help in [&["--help"][..], &["export", "-h"]] {
+        let said = history(help);
+        assert_eq!((said.code, said.err.as_str()), (0, ""), "nothing is built for that");
+        assert!(said.out.contains("--metric <NAME>"), "{}", said.out);
+    }
 
     let beside = sandbox.path("windtunnel-history");
     std::fs::write(&beside, "#!/bin/sh\necho \"$@\"\nexit 2\n").unwrap();
@@ -75,4 +84,16 @@ fn history_is_told_by_the_program_beside_this_one_or_not_at_all() {
     insta::assert_snapshot!(said.out, @"--workspace DIR --store DIR/reports --case decode");
     assert_eq!(said.code, 2, "its code is passed on");
     assert_eq!(history(&["--store=x", "--workspace=y"]).out, "--store=x --workspace=y\n");
+    assert_eq!(history(&["export", "--help"]).out, "export --help\n", "it knows its own options");
+    std::fs::write(&beside, "#!/bin/sh\nexit 101\n").unwrap();
+    assert_eq!(history(&[]).code, 70, "a panic is a bug of ours");
+
+    // In a workspace it is built first, by a cargo that fails.
+    std::fs::create_dir_all(sandbox.path("harness/probe")).unwrap();
+    std::fs::write(sandbox.path("harness/probe/Cargo.toml"), "").unwrap();
+    let mut command = Command::new(&here);
+    command.current_dir(sandbox.dir.path()).args(["-q", "history"]).env("CARGO", &beside);
+    let said = Said::from(command.output().unwrap());
+    insta::assert_snapshot!(said.err, @"error: `windtunnel-history` does not build: cargo says why");
+    assert_eq!(said.code, 2);
 }

@@ -66,6 +66,23 @@ fn every_fault_has_a_line_and_one_that_is_not_caught_is_red() {
 }
 
 #[test]
+fn a_museum_holds_its_turn_before_its_first_guard() {
+    use std::os::unix::fs::PermissionsExt;
+    let sandbox = sandbox(COLLECTION);
+    // It is asked for its faults before the first run, and tries to measure meanwhile.
+    let intruder = sandbox.intruder();
+    let probe = format!(
+        "#!/bin/sh\ncase \"$*\" in *--faults*) sh {intruder} ;; esac\nexec {FAKE_PROBE} \"$@\"\n"
+    );
+    fs::write(sandbox.path("probe.sh"), probe).unwrap();
+    fs::set_permissions(sandbox.path("probe.sh"), fs::Permissions::from_mode(0o755)).unwrap();
+    let args = ["-q", "museum", "--probe", "probe.sh", "--fault", "crash", "-n", "1"];
+    let said = sandbox.run(&args);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+    assert_eq!(sandbox.codes(), ["75"]);
+}
+
+#[test]
 fn documents_and_programs_read_what_was_found() {
     let sandbox = sandbox(COLLECTION);
     let as_format = |format| museum(&sandbox, &["--fault", "crash", "-n", "1", "--format", format]);

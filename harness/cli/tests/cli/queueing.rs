@@ -1,8 +1,10 @@
 //! Two runs on one machine: the second waits for its turn or is refused.
 
+use std::fs;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::forks::script::{BUILD, Script};
 use crate::sandbox::{FAKE_PROBE, Said, Sandbox};
 
 /// How long these tests wait for what must come.
@@ -106,4 +108,40 @@ fn where_no_lock_can_be_kept_a_note_says_so_and_the_run_goes_on() {
     let said = Said::from(said);
     assert_eq!(said.code, 0, "{}", said.err);
     assert!(said.err.contains("measuring without a lock, others may disturb it: "), "{}", said.err);
+}
+
+#[test]
+fn a_command_holds_its_turn_from_its_first_build_to_its_end() {
+    let check = |args: &[&str], code: i32, builds: usize| {
+        let sandbox = Sandbox::with(
+            "workload = \"decode\"\nmodels = [\"tiny-qwen3\"]\niterations = 2\n\
+             matrix = { batch = [1], output = [8] }\n",
+        );
+        let script = Script::new(&sandbox.path("engine"));
+        let toy =
+            [("build.sh", BUILD), (".gitignore", "/probe\n"), ("plants/a", "noise=0.5\nseed=1\n")];
+        script.commit("Toy engine", &toy);
+        script.git(&["tag", "good"]);
+        script.commit("Slower", &[("plants/slow", "decode=9\n")]);
+        script.git(&["tag", "slow"]);
+        script.commit("Idle", &[("src/idle.rs", "sleep\n")]);
+        // Every build, and the check of a commit, tries to measure meanwhile.
+        let intruder = sandbox.intruder();
+        let description = format!(
+            "repository = \"engine\"\nbuild = \"sh build.sh '{FAKE_PROBE}' && sh {intruder}\"\n\
+             [probe]\npath = \"probe\"\n[[check]]\nname = \"alone\"\nrun = \"sh {intruder}\"\n\
+             [measure]\nscenarios = [\"test/fake\"]\n"
+        );
+        fs::write(sandbox.path("engine.toml"), description).unwrap();
+        let said = sandbox.run(args);
+        assert_eq!((said.code, said.err.as_str()), (code, ""), "{args:?}: {}", said.out);
+        let codes = sandbox.codes();
+        assert!(codes.len() >= builds, "{args:?}: {codes:?}");
+        assert!(codes.iter().all(|code| code == "75"), "{args:?}: {codes:?}");
+    };
+    check(&["-q", "run", "test/fake", "-s", "external:engine.toml@good"], 0, 1);
+    let bisect = ["-q", "bisect", "--good", "good", "--bad", "upstream", "--case", "test/fake"];
+    check(&[&bisect[..], &["--subject", "external:engine.toml"]].concat(), 0, 3);
+    let pick = ["-q", "upstream", "pick", "slow", "--checks", "engine.toml", "--onto", "good"];
+    check(&[&pick[..], &["--out", "pick"]].concat(), 1, 3);
 }

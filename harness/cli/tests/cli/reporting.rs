@@ -105,6 +105,8 @@ fn a_page_without_a_history_says_how_it_could_have_one() {
     let said = report(&sandbox, &[]);
     insta::assert_snapshot!(said.err, @"the page tells no history of its series: `--history always` has it told, and builds what tells it, which takes several minutes once");
     assert_eq!(said.code, 0);
+    let quiet = report(&sandbox, &["--quiet"]);
+    assert_eq!((quiet.code, quiet.err.as_str()), (0, ""));
     let said = report(&sandbox, &["--history", "always"]);
     let _redacted = redacted(&sandbox);
     insta::assert_snapshot!(said.err, @"error: `windtunnel-history` is neither beside `windtunnel` nor can it be built in `DIR`");

@@ -103,3 +103,28 @@ fn a_store_that_cannot_be_read_whole_is_not_exported() {
     insta::assert_snapshot!(printed(dir.path(), &["export", &archive]));
     assert!(!Path::new(&archive).exists());
 }
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the test kills the binary while it writes")]
+fn an_import_that_is_killed_leaves_no_half_of_a_run() {
+    let (dir, other) = (three_runs(), tempfile::tempdir().unwrap());
+    let archive = other.path().join("all.parquet");
+    let file = archive.display().to_string();
+    printed(dir.path(), &["export", &file]);
+    let into = other.path().join("again");
+    let line = format!(
+        "ulimit -c 0; ulimit -f 1; exec {} import {file} --into {}",
+        env!("CARGO_BIN_EXE_windtunnel-history"),
+        into.display()
+    );
+    // No file may hold more than a block or two, and whoever writes more is killed.
+    let status = std::process::Command::new("sh").args(["-c", &line]).status().unwrap();
+    assert!(!status.success(), "{status}");
+    let folders = std::fs::read_dir(&into).unwrap().flatten();
+    let runs = folders.filter(|folder| folder.path().join("run.jsonl").exists());
+    assert_eq!(runs.count(), 0);
+
+    let into = into.display().to_string();
+    let out = shown(&archive, &printed(dir.path(), &["import", &file, "--into", &into]));
+    assert!(out.starts_with("3 runs with ") && !out.contains("there already"), "{out}");
+}

@@ -235,3 +235,18 @@ fn a_hostile_name_does_not_steer_the_terminal() {
         assert!(!printed.contains('\u{1b}'), "{printed:?}");
     }
 }
+
+#[test]
+fn the_help_of_windtunnel_without_this_program_names_every_option() {
+    let short = include_str!("../../../cli/src/history.rs");
+    for args in [&["-h"][..], &["import", "-h"], &["export", "-h"]] {
+        let (help, _, code) = ended(args);
+        assert_eq!(code, 0, "{args:?}");
+        for line in help.lines().filter(|line| line.trim_start().starts_with('-')) {
+            let option = line.split_whitespace().find(|word| word.starts_with("--"));
+            let option = option.expect("every option has a long name");
+            let is_own = option != "--help" && option != "--version";
+            assert!(!is_own || short.contains(option), "{args:?}: `{option}`");
+        }
+    }
+}
