@@ -229,9 +229,25 @@ pub fn report(run: &Run, terms: &Terms, records: &[Record]) -> Report {
         if let Some(case) = report.cases.iter_mut().find(|report| report.case == id) {
             case.unfinished =
                 Some(format!("the budget of {minutes} min ended before it was decided"));
+            // What the budget never reached is not decided, and nothing is wrong with it; unless
+            // nothing at all was compared.
+            if report.family > 0 && !records.iter().any(|record| record.case.id == id) {
+                (case.verdict, case.reasons) = (Verdict::Inconclusive, Vec::new());
+            }
         }
     }
+    report.verdict = Verdict::on_all(report.cases.iter().map(|case| case.verdict));
+    report.weight = weight_of(report.verdict, terms);
     report
+}
+
+/// What the verdict on all cases does to a merge.
+fn weight_of(verdict: Verdict, terms: &Terms) -> Weight {
+    match verdict {
+        Verdict::Inconclusive => terms.policy.inconclusive,
+        Verdict::Broken | Verdict::Regressed | Verdict::Invalid => Weight::Blocks,
+        Verdict::Improved | Verdict::Pass => Weight::Warns,
+    }
 }
 
 /// Every series of a run that was judged, with its question, in the order of the family.
@@ -347,10 +363,6 @@ pub fn judge(sides: &[Sides<'_>], terms: &Terms) -> Report {
     }
 
     let verdict = Verdict::on_all(cases.iter().map(|case| case.verdict));
-    let weight = match verdict {
-        Verdict::Inconclusive => terms.policy.inconclusive,
-        Verdict::Broken | Verdict::Regressed | Verdict::Invalid => Weight::Blocks,
-        Verdict::Improved | Verdict::Pass => Weight::Warns,
-    };
+    let weight = weight_of(verdict, terms);
     Report { verdict, weight, policy: terms.policy.hash(), family, cases, unjudged, control }
 }

@@ -40,7 +40,7 @@ pub(super) fn of(
         (None, Some(_)) if !broken => Verdict::Invalid,
         (None, _) => report.verdict,
     };
-    let reason = report.cases.iter().flat_map(|case| &case.reasons).next().cloned();
+    let reason = report.cases.iter().flat_map(|case| case.remarks()).next().map(str::to_owned);
     let reason = reason.or_else(|| row.as_ref().and_then(|row| row.reason.clone()));
     let said = reason.map_or_else(|| verdict.to_string(), |reason| format!("{verdict}: {reason}"));
     let effect = match row.and_then(|row| row.finding) {

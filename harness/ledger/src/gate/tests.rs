@@ -414,6 +414,17 @@ fn the_minutes_end_a_run_and_what_is_left_is_inconclusive() {
     assert_eq!((case.unfinished.as_deref(), case.remarks().count()), (Some(unfinished), 1));
     assert_eq!(case.reasons, [""; 0], "it is no obstacle");
     assert_eq!(report.cases[0].unfinished, None);
+
+    // A gate that was interrupted may go on when its minutes are over.
+    let reached = |record: &&Record| record.case.id.as_str() != "c";
+    let records: Vec<Record> = records.iter().filter(reached).cloned().collect();
+    terms.policy.budget.minutes = 0;
+    let report = super::report(&run, &terms, &records);
+    assert_eq!(
+        (report.cases[2].verdict, report.cases[2].reasons.len()),
+        (Verdict::Inconclusive, 0)
+    );
+    assert_eq!(report.cases[2].remarks().count(), 1);
 }
 
 #[test]

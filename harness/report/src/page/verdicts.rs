@@ -75,6 +75,13 @@ pub(super) fn headline(view: &View<'_>, report: &Report) -> Markup {
                 ": none of " (report.family) " series is worse by its margin"
             }
             (Verdict::Pass, ..) => { ": no series that blocks is worse by its margin" }
+            (Verdict::Invalid, ..) => {
+                @let invalid = |case: &&CaseReport| case.verdict == Verdict::Invalid;
+                @if let Some(case) = report.cases.iter().find(|case| invalid(case) && !case.reasons.is_empty()) {
+                    ": " (named(case.case.as_str())) ", " (case.reasons.join("; "))
+                    (others(report.cases.iter().filter(invalid).count(), "case"))
+                }
+            }
             _ => {}
         }
         @if let (Verdict::Pass | Verdict::Improved | Verdict::Inconclusive, Some(worst)) = (report.verdict, warned.first()) {
