@@ -296,11 +296,6 @@ impl<'a> Weights<'a> {
         Self { source, placement, dtype, quant, topology, spot, tally, prefix }
     }
 
-    /// The same place, with matrices quantised as `plan` says.
-    pub fn quantised(self, plan: &'a QuantPlan) -> Self {
-        Self { quant: plan, ..self }
-    }
-
     /// Element type of everything handed out that is not quantised.
     pub const fn dtype(&self) -> DType {
         self.dtype

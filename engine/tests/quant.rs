@@ -15,7 +15,7 @@ use windtunnel_engine::models::config::ConfigFile;
 use windtunnel_engine::models::{MODELS, find};
 use windtunnel_engine::placement::Placement;
 use windtunnel_engine::quant::Quantised;
-use windtunnel_engine::weights::{Formats, Random, Source, Tally, Weights};
+use windtunnel_engine::weights::{Formats, Random, Source, Tally};
 use windtunnel_engine::{
     Choice, CudaGraphs, Dtype, Engine, EngineConfig, Event, Format, LayerQuant, ModelSource,
     PrefixCache, Quant, QuantPlan, QuantType, Request, RequestId, Topology, score,
@@ -105,7 +105,8 @@ fn folder(family: &str, kind: Option<QuantType>) -> TempDir {
     let scribe = Scribe { random: Random::new(5), kind, written: Mutex::default() };
     let (placement, tally) = (Placement::cpu(), Tally::default());
     let plan = QuantPlan::uniform(Quant::Blocks(kind.unwrap_or(QuantType::Q8_0)));
-    let weights = Weights::new(&scribe, &placement, DType::F32, &tally).quantised(&plan);
+    let formats = Formats { quant: &plan, ..Formats::plain(DType::F32) };
+    let weights = formats.of(&scribe, &placement, &tally);
     (find(MODELS, &file).unwrap().load)(&file, &weights).unwrap();
     let written = scribe.written.into_inner().unwrap();
     candle_core::safetensors::save(&written, folder.path().join("model.safetensors")).unwrap();

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use windtunnel_ledger::gate::Terms;
-use windtunnel_ledger::record::{Record, Run, RunId};
+use windtunnel_ledger::record::{Planned, Record, Run, RunId};
 use windtunnel_ledger::store::{self, Contents, Store};
 
 use crate::args::{Format, MergeArgs};
@@ -95,7 +95,10 @@ fn joined(all: &[(String, Contents)]) -> Result<Run> {
             }
             _ => bail!("one of `{name}` and `{first_name}` is a gate, the other is none"),
         }
-        run.cases.extend(other.cases.iter().cloned());
+        let shards = run.cases.iter().map(|planned| planned.shard + 1).max().unwrap_or(0);
+        let of_shard =
+            |planned: &Planned| Planned { shard: shards + planned.shard, ..planned.clone() };
+        run.cases.extend(other.cases.iter().map(of_shard));
         run.skipped.extend(other.skipped.iter().cloned());
     }
     ensure!(!run.cases.is_empty(), "the runs have no case");

@@ -44,7 +44,7 @@ pub(crate) fn expand(scenarios: &[Scenario], filters: &[String], rounds: Option<
                 }
                 let rounds = rounds.unwrap_or(scenario.rounds.get());
                 let case = case(id, scenario, model, &point);
-                plan.cases.push(Planned { case, rounds, attributions: 0 });
+                plan.cases.push(Planned { case, rounds, attributions: 0, shard: 0 });
                 plan.models.push(model.clone());
             }
         }

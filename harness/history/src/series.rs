@@ -5,7 +5,7 @@
 //! are never in one series.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use polars::prelude::{BooleanChunked, DataFrame, IntoLazy, NewChunkedArray, SortMultipleOptions};
@@ -101,9 +101,10 @@ pub fn history(
     own: &Commits,
     upstream: &Commits,
 ) -> Result<History, Error> {
-    let sorted =
+    let mut frame =
         cases(loaded, pattern)?.lazy().sort(KEY, SortMultipleOptions::default()).collect()?;
-    let mut frame = sorted;
+    frame.rechunk_mut();
+    let mut frame = frame.filter(&firsts(&Sorted::of(&frame)?))?;
     frame.rechunk_mut();
     let rows = Sorted::of(&frame)?;
     let mut history = History::default();
@@ -138,6 +139,17 @@ pub fn history(
     Ok(history)
 }
 
+/// Which rows are the first of their round: a record that lies in several files, or in a merged run
+/// beside the run that measured it, is one round.
+fn firsts(rows: &Sorted<'_>) -> BooleanChunked {
+    let of_round: Vec<&[u32]> =
+        KEY.iter().filter(|title| **title != "run").map(|title| rows.column(title)).collect();
+    let mut seen: HashSet<Vec<u32>> = HashSet::with_capacity(rows.round.len());
+    let is_first = |row: usize| seen.insert(of_round.iter().map(|column| column[row]).collect());
+    let is_first: Vec<bool> = (0..rows.round.len()).map(is_first).collect();
+    BooleanChunked::from_slice("first".into(), &is_first)
+}
+
 /// The series `wanted` of the rows of one case, if any of them has it.
 fn one(
     rows: &Sorted<'_>,
@@ -153,9 +165,7 @@ fn one(
         if along == Along::Upstream && names.text(origins[*origin].upstream).is_empty() {
             continue;
         }
-        // A record that lies in several files is one round.
-        let again = |row: usize| row > range.start && rows.same(row - 1, row, KEY.len());
-        let numbers = range.clone().filter(|row| !again(*row)).map(|row| values[row]);
+        let numbers = values[range.clone()].iter().copied();
         let rounds: Vec<f64> = numbers.filter(|value| !value.is_nan()).collect();
         if !rounds.is_empty() {
             points.push(Point { build: *origin, rounds });
@@ -186,9 +196,13 @@ impl<'a> Sorted<'a> {
     /// Whether two rows agree in the first `keys` columns by which they are sorted.
     fn same(&self, a: usize, b: usize, keys: usize) -> bool {
         KEY[..keys].iter().all(|title| {
-            let column = self.names.get(title).copied().unwrap_or(self.round);
+            let column = self.column(title);
             column[a] == column[b]
         })
+    }
+
+    fn column(&self, title: &str) -> &'a [u32] {
+        self.names.get(title).copied().unwrap_or(self.round)
     }
 }
 

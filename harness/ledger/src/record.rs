@@ -82,6 +82,10 @@ pub struct Planned {
     /// Rounds after those that tell where the time goes, and time nothing.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub attributions: u32,
+    /// Which of the runs that were merged into this one measured it, from 0: the minutes of each were
+    /// its own.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub shard: u32,
 }
 
 /// Asked by serde, with a reference.

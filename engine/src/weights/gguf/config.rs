@@ -188,7 +188,15 @@ impl<'a> Keys<'a> {
         set("eos_token_id", json!(eos(self.parts.head())?));
         let family = (self.architecture.own)(self, &mut config)?;
         config.insert("architectures".into(), json!([family]));
-        let aliases = ALIASES.iter().map(|(hub, own)| (*hub, self.key(own))).collect();
+        let is_shared = self.get::<u64>("attention.key_length")?.is_none();
+        let own = |(hub, own): &(&'static str, &str)| match *hub {
+            "head_dim" if is_shared => {
+                let [width, heads] = ["embedding_length", "attention.head_count"];
+                (*hub, format!("{} / {}", self.key(width), self.key(heads)))
+            }
+            hub => (hub, self.key(own)),
+        };
+        let aliases = ALIASES.iter().map(own).collect();
         Ok(ConfigFile::new(self.parts.head().name(), Value::Object(config), aliases))
     }
 

@@ -84,6 +84,21 @@ fn overlapping_stores_count_a_round_once_and_a_missing_one_holds_nothing() {
 }
 
 #[test]
+fn a_merged_run_beside_its_shards_counts_no_round_twice() {
+    let dir = three_runs();
+    let shard = dir.path().join("2026-01-01/run.jsonl");
+    let merged = std::fs::read_to_string(&shard).unwrap().replace("-gate\"", "-gate-merged\"");
+    std::fs::write(dir.path().join("merged.jsonl"), merged).unwrap();
+    let loaded = loaded(dir.path());
+    assert_eq!(loaded.files, 4);
+    let history = series(&loaded, "decode", Some(Metric::DecodeRate));
+    let rounds: Vec<usize> = history.series[0].points.iter().map(|p| p.rounds.len()).collect();
+    assert_eq!(rounds, [3, 3, 1]);
+    let runs = history.origins.iter().map(|origin| loaded.names.text(origin.run));
+    assert_eq!(runs.collect::<Vec<_>>(), ["2026-01-01-gate", "2026-01-02-gate", "2026-01-03-gate"]);
+}
+
+#[test]
 fn a_series_is_in_the_order_of_time_and_a_round_is_one_number() {
     let dir = three_runs();
     let loaded = loaded(dir.path());

@@ -133,8 +133,12 @@ pub(crate) mod tests {
             ..record(".", id, 1, &[*rate])
         };
         let records: Vec<Record> = cases.iter().map(of).collect();
-        let planned =
-            |record: &Record| Planned { case: record.case.clone(), rounds: 1, attributions: 0 };
+        let planned = |record: &Record| Planned {
+            case: record.case.clone(),
+            rounds: 1,
+            attributions: 0,
+            shard: 0,
+        };
         let run = Run {
             id: RunId(run.into()),
             at: "2026-01-01T00:00:00Z".into(),

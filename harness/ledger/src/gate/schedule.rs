@@ -96,22 +96,30 @@ impl Plan {
     fn of(run: &Run, terms: &Terms, records: &[Record]) -> Plan {
         let sides = sides(run, records);
         let report = judge(&sides, terms);
-        let spent = wall(records.iter().filter(|record| record.run == run.id));
-        let mut left = u64::from(terms.policy.budget.minutes) * MINUTE;
-        left = left.saturating_sub(spent);
+        let wall_of = |sides: &Sides<'_>| {
+            let arms = [&sides.base, &sides.head, &sides.control];
+            wall(arms.into_iter().flatten().copied().filter(|record| record.run == run.id))
+        };
+        // Each of the runs that were merged had the minutes for itself.
+        let mut left: BTreeMap<u32, u64> = BTreeMap::new();
+        for (planned, sides) in run.cases.iter().zip(&sides) {
+            let budget = u64::from(terms.policy.budget.minutes) * MINUTE;
+            let left = left.entry(planned.shard).or_insert(budget);
+            *left = left.saturating_sub(wall_of(sides));
+        }
 
         let mut plan = Plan { targets: BTreeMap::new(), given_up: Vec::new() };
         for (case, sides) in sides.iter().enumerate() {
             let of_case = report.cases.iter().find(|report| report.case == sides.case.id);
             let done = done(sides, terms.setting);
             let Some(target) = target(sides, of_case, done, terms) else { continue };
-            let arms = [&sides.base, &sides.head, &sides.control];
-            let spent = wall(arms.into_iter().flatten().copied().filter(|r| r.run == run.id));
             // Of a case that was never measured nothing is known: one pair will tell.
-            let cost = spent.checked_div(done as u64).unwrap_or(0) * (target - done) as u64;
-            match cost <= left && left > 0 {
+            let cost =
+                wall_of(sides).checked_div(done as u64).unwrap_or(0) * (target - done) as u64;
+            let left = left.entry(run.cases[case].shard).or_default();
+            match cost <= *left && *left > 0 {
                 true => {
-                    left -= cost;
+                    *left -= cost;
                     plan.targets.insert(case, target);
                 }
                 false => plan.given_up.push(case),

@@ -28,7 +28,7 @@ fn run(cases: &[&str]) -> Run {
         subjects: ["base", "head", "control"].map(subject).to_vec(),
         cases: cases
             .iter()
-            .map(|id| Planned { case: case(id), rounds: 30, attributions: 0 })
+            .map(|id| Planned { case: case(id), rounds: 30, attributions: 0, shard: 0 })
             .collect(),
         skipped: Vec::new(),
         gate: Some(terms()),
@@ -425,6 +425,31 @@ fn the_minutes_end_a_run_and_what_is_left_is_inconclusive() {
         (Verdict::Inconclusive, 0)
     );
     assert_eq!(report.cases[2].remarks().count(), 1);
+}
+
+#[test]
+fn runs_that_were_merged_had_the_minutes_each_for_itself() {
+    let (mut run, mut terms) = (run(&["a", "b"]), terms());
+    terms.policy.budget.minutes = 1;
+    // Fifteen rounds of three seconds each: more than a minute together. Both stay undecided.
+    let of_case = |case: usize| {
+        let due = |arm, round| Due { case, round, arm };
+        let pairs = (1..=6).flat_map(move |n| [due(Arm::Base, n), due(Arm::Head, n)]);
+        pairs.chain((1..=3).map(move |n| due(Arm::Control, n)))
+    };
+    let measured = |due: Due| {
+        let mut record = at_rate(&run, due, 100.0 * noise(due).powi(40));
+        record.conditions.wall = Nanos(3 * SECOND);
+        record
+    };
+    let records: Vec<Record> = (0..2).flat_map(of_case).map(measured).collect();
+    assert_eq!(given_up(&run, &terms, &records), ["a", "b"].map(|id| case(id).id));
+    run.cases[1].shard = 1;
+    assert_eq!(given_up(&run, &terms, &records).len(), 2, "15 s are too few for four more pairs");
+    terms.policy.budget.minutes = 2;
+    assert_eq!(given_up(&run, &terms, &records), [], "75 s are enough, for each");
+    run.cases[1].shard = 0;
+    assert_eq!(given_up(&run, &terms, &records), ["a", "b"].map(|id| case(id).id));
 }
 
 #[test]

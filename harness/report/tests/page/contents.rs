@@ -30,7 +30,7 @@ pub(crate) fn subject(name: &str, digit: char) -> Subject {
 
 /// A run of these cases that has left nothing yet.
 pub(crate) fn begun(subjects: &[Subject], cases: &[Case], rounds: u32) -> Contents {
-    let planned = |case: &Case| Planned { case: case.clone(), rounds, attributions: 0 };
+    let planned = |case: &Case| Planned { case: case.clone(), rounds, attributions: 0, shard: 0 };
     Contents {
         run: Run {
             id: RunId("2026-01-01T00-00-00-smoke".into()),
