@@ -6,5 +6,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 base=$(git merge-base "${1:-origin/main}" HEAD)
 shift || true
+records=reports/gate/run.jsonl
+if [ -e "$records" ] && command -v flock > /dev/null && ! flock --nonblock "$records" true; then
+  echo "another gate measures into reports/gate: wait for its end" >&2
+  exit 75
+fi
 rm -rf reports/gate
-exec cargo run --release --quiet -- gate --base "$base" --out reports/gate/run.jsonl "$@"
+exec cargo run --release --quiet -- gate --base "$base" --out "$records" "$@"

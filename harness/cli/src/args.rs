@@ -99,8 +99,8 @@ pub(crate) struct Selection {
     pub(crate) scenarios: Vec<String>,
 
     /// Run on these models instead of the scenarios' own: names from `models.toml`, folders,
-    /// `FOLDER/*` for all models in one, GGUF files, or `hub:OWNER/NAME`, see `fetch`; commas part
-    /// several
+    /// 'FOLDER/*' (in quotes) for all models in one, GGUF files, or `hub:OWNER/NAME`, see `fetch`;
+    /// commas part several
     #[arg(short, long, value_name = "MODEL", value_delimiter = ',')]
     pub(crate) models: Vec<String>,
 

@@ -11,7 +11,7 @@ use crate::args::CalibrateArgs;
 use crate::lock::{Patience, Queue};
 use crate::progress::Progress;
 use crate::runs::write_report;
-use crate::session::{self, Setup};
+use crate::session::{self, Again, Setup};
 use crate::workspace::Workspace;
 use crate::{baseline, exit, gate, hub, plan, run, scenario, show, subject};
 
@@ -24,7 +24,7 @@ pub(crate) fn calibrate(
     args: &CalibrateArgs,
     progress: Progress,
 ) -> Result<u8> {
-    session::check_out(args.out.as_deref())?;
+    session::check_out(args.out.as_deref(), Again::Anew)?;
     let policy = gate::read_policy(workspace, args.policy.as_deref())?;
     ensure!(
         policy.budget.pairs >= LEAST_PAIRS,
@@ -54,7 +54,7 @@ pub(crate) fn calibrate(
     };
     let mut begun = session::open(workspace, setup)?;
     // `gate --resume` would end its rounds, and add nothing to what is known.
-    begun.announce_with("start anew, a calibration is measured in one go", progress);
+    begun.announce("start anew, a calibration is measured in one go", progress);
     run::measure_gate(&mut begun, &terms, workspace, progress)?;
 
     let session::Session { run, records, path, .. } = begun;

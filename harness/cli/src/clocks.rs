@@ -11,7 +11,7 @@ use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -68,9 +68,9 @@ fn run(exe: &Path, args: &HoldClocksArgs, progress: Progress) -> Result<u8> {
         .args(&args.command)
         .env(HELD, Claim::of_this_process(args.mhz).to_string())
         .status()
-        .context("cannot start the command that is to run")?;
+        .context("cannot start the command that is to run");
     keeper.end()?;
-    Ok(code_of(status))
+    Ok(code_of(status?))
 }
 
 /// The code of a command, or what shells make of the signal that ended it.
@@ -129,8 +129,9 @@ pub(crate) fn end_with_holder() -> Result<()> {
         let parent = rustix::process::getppid();
         parent.is_some_and(|it| it.as_raw_nonzero().get().cast_unsigned() == claim.holder)
     };
+    let is_there = || claim.holds(&Root::here()).is_some();
     // What this process starts is told the same, and ends with this process.
-    if !is_child() {
+    if !is_child() && is_there() {
         return Ok(());
     }
     #[cfg(target_os = "linux")]
@@ -141,13 +142,17 @@ pub(crate) fn end_with_holder() -> Result<()> {
 }
 
 /// The process that holds the clocks.
-struct Keeper(Child);
+struct Keeper {
+    process: Child,
+    /// What it says.
+    said: BufReader<ChildStdout>,
+}
 
 impl Keeper {
     fn start(exe: &Path, mhz: u32) -> Result<Keeper> {
         // What a shell ignores, the program that takes its place ignores as well.
         #[expect(clippy::disallowed_methods, reason = "the keeper is this program")]
-        let child = Command::new("sh")
+        let mut process = Command::new("sh")
             .args(["-c", "trap '' HUP INT TERM; exec \"$0\" keep-clocks \"$1\""])
             .arg(exe)
             .arg(mhz.to_string())
@@ -156,29 +161,36 @@ impl Keeper {
             .stdout(Stdio::piped())
             .spawn()
             .context("cannot start what holds the clocks")?;
-        let mut keeper = Keeper(child);
-        let stdout = keeper.0.stdout.take().context("the keeper has a stdout")?;
+        let stdout = process.stdout.take().context("the keeper has a stdout")?;
+        let mut keeper = Keeper { process, said: BufReader::new(stdout) };
         let mut said = String::new();
-        BufReader::new(stdout).read_line(&mut said).context("cannot hear the keeper")?;
+        keeper.said.read_line(&mut said).context("cannot hear the keeper")?;
         match said.trim_end() {
             READY => Ok(keeper),
-            _ => {
-                let _ = keeper.0.wait();
-                bail!("the clocks are not held, and nothing was run: {}", said.trim_end())
+            "" => {
+                let status = keeper.process.wait().context("cannot wait for the keeper")?;
+                bail!("nothing was run: what holds the clocks ended at once, {status}")
+            }
+            reason => {
+                let _ = keeper.process.wait();
+                bail!("nothing was run: {reason}")
             }
         }
     }
 
     /// Has the clocks given back, and says so if that cannot be.
     fn end(mut self) -> Result<()> {
-        drop(self.0.stdin.take());
-        let status = self.0.wait().context("cannot wait for what holds the clocks")?;
-        match status.success() {
-            true => Ok(()),
-            false => bail!(
-                "the clocks could not be given back: `sudo nvidia-smi --reset-gpu-clocks` does it"
-            ),
-        }
+        drop(self.process.stdin.take());
+        let mut said = String::new();
+        // What cannot be heard is told by how it ends.
+        let _ = self.said.read_to_string(&mut said);
+        let status = self.process.wait().context("cannot wait for what holds the clocks")?;
+        ensure!(
+            status.success(),
+            "the clocks could not be given back ({}): `sudo nvidia-smi --reset-gpu-clocks` does it",
+            if said.is_empty() { status.to_string() } else { said.trim_end().to_owned() }
+        );
+        Ok(())
     }
 }
 
@@ -347,13 +359,14 @@ mod tests {
         assert_eq!(Claim { holder: u32::MAX, ..claim }.holds(&Root::here()), None);
     }
 
-    /// A keeper without GPUs, which says `line` and leaves a file where it gives clocks back.
-    fn keeper(line: &str) -> (tempfile::TempDir, std::path::PathBuf) {
+    /// A keeper without GPUs, which says `line`, leaves a file where it gives clocks back, and goes on
+    /// with `end`.
+    fn keeper(line: &str, end: &str) -> (tempfile::TempDir, std::path::PathBuf) {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let exe = dir.path().join("keeper");
         let script =
-            format!("#!/bin/sh\necho {line}\ncat > /dev/null\necho \"$@\" > \"$0.done\"\n");
+            format!("#!/bin/sh\n{line}\ncat > /dev/null\necho \"$@\" > \"$0.done\"\n{end}\n");
         std::fs::write(&exe, script).unwrap();
         std::fs::set_permissions(&exe, std::fs::Permissions::from_mode(0o755)).unwrap();
         (dir, exe)
@@ -361,9 +374,9 @@ mod tests {
 
     #[test]
     fn a_keeper_outlives_signals_and_ends_with_the_pipe() {
-        let (dir, exe) = keeper("ready");
+        let (dir, exe) = keeper("echo ready", "");
         let keeper = Keeper::start(&exe, 1_500).unwrap();
-        let process = rustix::process::Pid::from_child(&keeper.0);
+        let process = rustix::process::Pid::from_child(&keeper.process);
         for signal in [rustix::process::Signal::TERM, rustix::process::Signal::INT] {
             rustix::process::kill_process(process, signal).unwrap();
         }
@@ -374,12 +387,28 @@ mod tests {
 
     #[test]
     fn a_keeper_that_is_not_ready_says_why() {
-        let (_dir, exe) = keeper("'GPU 0: only root'");
-        let error = Keeper::start(&exe, 1_500).err().unwrap();
+        let complaint = |line: &str| {
+            let (_dir, exe) = keeper(line, "");
+            Keeper::start(&exe, 1_500).err().unwrap().to_string()
+        };
+        let told = complaint("echo 'GPU 0: only root'");
+        assert_eq!(told, "nothing was run: GPU 0: only root");
+        let told = complaint("exit 9");
+        assert_eq!(told, "nothing was run: what holds the clocks ended at once, exit status: 9");
+    }
+
+    #[test]
+    fn clocks_that_are_not_given_back_are_told_with_the_reason() {
+        let complaint = |end: &str| {
+            let (_dir, exe) = keeper("echo ready", end);
+            Keeper::start(&exe, 1_500).unwrap().end().unwrap_err().to_string()
+        };
+        let told = complaint("echo 'GPU 3 is still held at 1500 MHz: it is gone'; exit 2");
         assert_eq!(
-            error.to_string(),
-            "the clocks are not held, and nothing was run: GPU 0: only root"
+            told,
+            "the clocks could not be given back (GPU 3 is still held at 1500 MHz: it is gone): `sudo nvidia-smi --reset-gpu-clocks` does it"
         );
+        assert!(complaint("exit 2").contains("(exit status: 2)"), "a keeper that says nothing");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use windtunnel_ledger::record::Failure;
 
 use crate::candle;
 use crate::git::{find_anew, git};
+use crate::lock::lend;
 use crate::scenario::parse;
 use crate::workspace::Workspace;
 
@@ -309,7 +310,7 @@ pub(crate) fn check_out(repository: &Path, tree: &Path, commit: &str) -> Result<
 pub(crate) fn shell(line: &str, dir: &Path) -> Result<Result<(), String>> {
     let mut command = Command::new("sh");
     command.arg("-c").arg(line).current_dir(dir).stdin(Stdio::null());
-    let output = find_anew(&mut command).output().context("cannot start sh")?;
+    let output = lend(find_anew(&mut command)).output().context("cannot start sh")?;
     if output.status.success() {
         return Ok(Ok(()));
     }

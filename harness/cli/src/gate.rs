@@ -17,7 +17,7 @@ use crate::lock::{Patience, Queue};
 use crate::plan::{self, Plan};
 use crate::progress::Progress;
 use crate::runs::write_report;
-use crate::session::{self, Session, Setup};
+use crate::session::{self, Again, Kind, Session, Setup};
 use crate::subject::{self, Built, ON, Wanted};
 use crate::workspace::Workspace;
 use crate::{baseline, calibrate, estimate, exit, hub, run, scenario, show};
@@ -37,7 +37,12 @@ const POLICY: &str = include_str!("../../../ci/gate.toml");
 pub(crate) fn gate(workspace: &Workspace, args: &GateArgs, progress: Progress) -> Result<u8> {
     let queue = Queue { patience: Patience::of(args.wait), progress };
     let session = match &args.resume {
-        Some(run) => session::resume(workspace, run.as_deref(), queue)?,
+        Some(run) => {
+            // Before what is interrupted is told from what is being measured.
+            let _turn = queue.take()?;
+            let path = session::interrupted(workspace, run.as_deref(), Kind::Gate)?;
+            session::resume(workspace, &path, queue)?
+        }
         None => match begin(workspace, args, queue)? {
             Some(session) => session,
             None => return Ok(exit::INVALID),
@@ -57,7 +62,7 @@ pub(crate) fn gate(workspace: &Workspace, args: &GateArgs, progress: Progress) -
 
 /// Builds both sides and begins the run; none if there is nothing to measure.
 fn begin(workspace: &Workspace, args: &GateArgs, queue: Queue) -> Result<Option<Session>> {
-    session::check_out(args.out.as_deref())?;
+    session::check_out(args.out.as_deref(), Again::Resume)?;
     let policy = read_policy(workspace, args.policy.as_deref())?;
     let scenarios = scenario::load(workspace, &args.scenarios, &args.models)?;
     let mut plan = plan::expand(&scenarios, &args.filters, Some(policy.budget.pairs));
@@ -185,7 +190,6 @@ pub(crate) fn beside(
 ) -> Result<Report> {
     let Asked { mut plan, scenarios, policy } = asked;
     if out.is_file() {
-        // What is finished needs neither a probe nor a turn on this machine.
         let contents = store::read(out)?;
         if let Some(terms) = &contents.run.gate
             && run::is_finished(&contents.run, &contents.records)
@@ -194,7 +198,7 @@ pub(crate) fn beside(
         }
     }
     let mut session = match out.is_file() {
-        true => session::resume(workspace, Some(out), queue)?,
+        true => session::resume(workspace, out, queue)?,
         false => {
             hub::fetch(&mut plan, queue.progress)?;
             let floors = calibrate::floors(workspace, &baseline::this_machine())?;
@@ -296,7 +300,8 @@ pub(crate) fn conclude(
             show::path(&session.path)
         )
     })?;
-    session.announce("gate", progress);
+    let path = show::path(&session.path);
+    session.announce(&workspace.line(&["gate", "--resume", &path]), progress);
     stored::complete(workspace, &mut session, &terms)?;
     run::measure_gate(&mut session, &terms, workspace, progress)?;
 

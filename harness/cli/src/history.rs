@@ -31,8 +31,8 @@ Options:
       --store <DIR>        Where the records of runs are; `reports` of the workspace if left out
       --workspace <DIR>    Where policy, calibrations, integration log and git repository are
 
-The first `windtunnel history` builds `windtunnel-history`, which takes several minutes; then its own
-`--help` is shown here.
+The first `windtunnel history` in a workspace with the sources builds `windtunnel-history`, which takes
+several minutes. Where that lies beside `windtunnel`, its own `--help` is shown here.
 ";
 
 /// Hands over to `windtunnel-history`.

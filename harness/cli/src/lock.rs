@@ -15,6 +15,7 @@ use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -97,6 +98,23 @@ fn shared<E>(
     Ok(locks)
 }
 
+/// The variable in which a line of a description is told who waits for its end: processes, the outermost
+/// first. What it measures belongs to their turn.
+const LENDERS: &str = "WINDTUNNEL_TURN_OF";
+
+/// The processes that wait for this one.
+fn lenders() -> Vec<u32> {
+    let told = std::env::var(LENDERS).unwrap_or_default();
+    told.split(',').filter_map(|process| process.parse().ok()).collect()
+}
+
+/// Has what `command` runs measure in the turn of this process, which waits for its end.
+pub(crate) fn lend(command: &mut Command) -> &mut Command {
+    let lenders = lenders().into_iter().chain([std::process::id()]);
+    let lenders: Vec<String> = lenders.map(|process| process.to_string()).collect();
+    command.env(LENDERS, lenders.join(","))
+}
+
 /// The right to measure on this machine, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Locks {
@@ -169,6 +187,8 @@ fn take(gpus: &[Gpu], queue: Queue) -> Result<Locks, Busy> {
                     held.push(file);
                     break;
                 }
+                // Whoever started this waits for it, and holds the turn meanwhile.
+                Ok(Attempt::Taken(Some(holder))) if lenders().contains(&holder.process) => break,
                 Ok(Attempt::Taken(holder)) => {
                     let busy = Busy { what: what.clone(), holder };
                     if deadline.is_some_and(|deadline| Instant::now() >= deadline) {

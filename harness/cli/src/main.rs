@@ -63,7 +63,7 @@ use lock::{Patience, Queue};
 use plan::Plan;
 use progress::{Progress, Voice};
 use runs::{find_run, newest_runs, page_of, write_page, write_report};
-use session::Session;
+use session::{Kind, Session};
 use starved::{Memory, Starved};
 use workspace::Workspace;
 
@@ -88,7 +88,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         std::env::set_current_dir(directory)
             .with_context(|| format!("cannot enter directory `{}`", directory.display()))?;
     }
-    let workspace = Workspace::around(Path::new("."))?;
+    let workspace = Workspace::around(Path::new("."))?.entered(cli.directory);
     let voice = if cli.quiet { Voice::Quiet } else { Voice::Normal };
     match cli.command {
         Command::List(selection) => list(&workspace, &selection),
@@ -137,14 +137,14 @@ fn expand(workspace: &Workspace, selection: &Selection) -> Result<Plan> {
 }
 
 fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<u8> {
-    let resumed = match &args.resume {
-        Some(run) => Some(resumed(workspace, args, run.as_deref())?),
-        None => None,
-    };
     let rules = args.policy.as_deref().map(policy::conditions).transpose()?;
     let queue = Queue { patience: Patience::of(args.wait), progress };
-    let mut session = match &resumed {
-        Some(path) => session::resume(workspace, Some(path), queue)?,
+    let mut session = match &args.resume {
+        Some(run) => {
+            // Before what is interrupted is told from what is being measured.
+            let _turn = queue.take()?;
+            session::resume(workspace, &resumed(workspace, args, run.as_deref())?, queue)?
+        }
         None => {
             let mut plan = expand(workspace, &args.selection)?;
             if let Some(shard) = args.shard {
@@ -164,7 +164,7 @@ fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<
     if session.run.gate.is_some() {
         return gate::conclude(workspace, session, progress);
     }
-    session.announce("run", progress);
+    session.announce(&again(workspace, args, &session.path), progress);
     let memory = if args.forget_oom { Memory::Forgotten } else { Memory::Kept };
     run::measure(&mut session, workspace, rules.as_ref(), memory, progress)?;
 
@@ -183,10 +183,20 @@ fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<
     Ok(if broken { exit::BROKEN } else { code_of(&contents) })
 }
 
+/// The line by which an interrupted run goes on: under the same conditions.
+fn again(workspace: &Workspace, args: &RunArgs, run: &Path) -> String {
+    let run = show::path(run);
+    let policy = args.policy.as_deref().map(show::path);
+    let mut words = vec!["run", "--resume", &run];
+    words.extend(args.forget_oom.then_some("--forget-oom"));
+    words.extend(policy.iter().flat_map(|policy| ["--policy", policy]));
+    workspace.line(&words)
+}
+
 /// The file of the run that is to go on. Complains about options that mean nothing to a gate: it goes on
 /// by its own policy, and prints what gates do.
 fn resumed(workspace: &Workspace, args: &RunArgs, run: Option<&Path>) -> Result<PathBuf> {
-    let path = session::interrupted(workspace, run)?;
+    let path = session::interrupted(workspace, run, Kind::Any)?;
     let given = [
         ("--format", args.format != Format::Table),
         ("--policy", args.policy.is_some()),

@@ -10,12 +10,13 @@ use windtunnel_ledger::store::{self, Contents, Store};
 
 use crate::args::{Format, MergeArgs};
 use crate::runs::{find_run, write_report};
+use crate::session::Again;
 use crate::workspace::Workspace;
 use crate::{code_of, compare, exit, gate, run, session, show};
 
 /// Joins runs into a new file. Runs of a gate are judged as the one family that they are.
 pub(crate) fn merge(workspace: &Workspace, args: &MergeArgs) -> Result<u8> {
-    session::check_out(Some(&args.out))?;
+    session::check_out(Some(&args.out), Again::Anew)?;
     let read = |name: &String| -> Result<(String, Contents)> {
         Ok((name.clone(), store::read(&find_run(workspace, name)?)?))
     };

@@ -8,7 +8,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::Serialize;
 use windtunnel_ledger::gate::Terms;
@@ -84,7 +84,7 @@ impl Tour {
 pub(crate) fn museum(workspace: &Workspace, args: &MuseumArgs, progress: Progress) -> Result<u8> {
     let chosen = Collection::read(workspace)?.choose(&args.faults)?;
     let policy = gate::read_policy(workspace, None)?;
-    args.out.as_deref().map_or(Ok(()), is_new)?;
+    args.out.as_deref().map_or(Ok(()), session::check_folder)?;
     let queue = Queue { patience: Patience::of(args.wait), progress };
     // Between two guards nobody else measures.
     let _turn = queue.take()?;
@@ -140,19 +140,10 @@ fn folder(workspace: &Workspace, wanted: Option<&Path>) -> Result<PathBuf> {
         },
         Path::to_owned,
     );
-    is_new(&folder)?;
+    session::check_folder(&folder)?;
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot create `{}`", folder.display()))?;
     Ok(folder)
-}
-
-fn is_new(folder: &Path) -> Result<()> {
-    ensure!(
-        !folder.exists(),
-        "`{}` is there already: name a new folder, so that nothing measured is lost",
-        folder.display()
-    );
-    Ok(())
 }
 
 /// Where one guard is run.

@@ -41,14 +41,8 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Says where the records are kept, and by which command an interrupted run goes on.
-    pub(crate) fn announce(&self, command: &str, progress: Progress) {
-        let path = show::path(&self.path);
-        self.announce_with(&format!("windtunnel {command} --resume {path}"), progress);
-    }
-
     /// Says where the records are kept, and what to do after an interruption.
-    pub(crate) fn announce_with(&self, again: &str, progress: Progress) {
+    pub(crate) fn announce(&self, again: &str, progress: Progress) {
         let path = show::path(&self.path);
         progress.note(&format!("records: {path} (if interrupted: {again})"));
     }
@@ -61,7 +55,7 @@ pub(crate) fn begin(
     mut plan: Plan,
     queue: Queue,
 ) -> Result<Session> {
-    check_out(args.out.as_deref())?;
+    check_out(args.out.as_deref(), Again::Resume)?;
     let wanted = wanted(args)?;
     let _turn = queue.take()?;
     hub::fetch(&mut plan, queue.progress)?;
@@ -94,17 +88,39 @@ fn wanted(args: &RunArgs) -> Result<Vec<Wanted>> {
 }
 
 /// Complains about a file for records that is there already, or that log and report could not stand
-/// beside: before the builds, not after them.
-pub(crate) fn check_out(out: Option<&Path>) -> Result<()> {
+/// beside: before the builds, not after them. `again` is how what wrote such a file goes on.
+pub(crate) fn check_out(out: Option<&Path>, again: Again) -> Result<()> {
     let Some(out) = out else { return Ok(()) };
     ensure!(
         out.extension().is_some_and(|extension| extension == "jsonl"),
         "`--out {}` does not end in `.jsonl`: log and report take the same name with endings of their own",
         out.display()
     );
-    if out.exists() {
-        return Err(StoreError::Exists { path: out.to_owned() }.into());
+    match again {
+        Again::Resume if out.exists() => Err(StoreError::Exists { path: out.to_owned() }.into()),
+        Again::Anew if out.exists() => {
+            bail!("`{}` exists already: choose another `--out`", out.display())
+        }
+        Again::Resume | Again::Anew => Ok(()),
     }
+}
+
+/// What is done about a command that was interrupted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Again {
+    /// `--resume` takes it up.
+    Resume,
+    /// It is given once more, and begins from nothing.
+    Anew,
+}
+
+/// Complains about a folder for several runs that is there already.
+pub(crate) fn check_folder(folder: &Path) -> Result<()> {
+    ensure!(
+        !folder.exists(),
+        "`{}` is there already: name a new folder, so that nothing measured is lost",
+        folder.display()
+    );
     Ok(())
 }
 
@@ -171,26 +187,55 @@ fn file_word(name: &str) -> String {
     word.trim_matches(['-', '.']).to_owned()
 }
 
-/// The file of the run that is to go on: the one that is named, or else the newest that is not finished.
-pub(crate) fn interrupted(workspace: &Workspace, run: Option<&Path>) -> Result<PathBuf> {
-    match run {
-        Some(path) => find_run(workspace, &path.display().to_string()),
-        None => newest_runs(&workspace.reports())
-            .into_iter()
-            .find(|path| store::read(path).is_ok_and(|c| !run::is_finished(&c.run, &c.records)))
-            .with_context(|| {
-                format!(
-                    "every run below `{}` is finished: there is nothing to resume",
-                    workspace.reports().display()
-                )
-            }),
-    }
+/// Which runs a command takes up again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// All that can go on.
+    Any,
+    /// Those of a gate.
+    Gate,
 }
 
-/// Opens a run that was interrupted, with exactly the probes that it began with: the one that is
-/// named, or else the newest that is not finished.
-pub(crate) fn resume(workspace: &Workspace, run: Option<&Path>, queue: Queue) -> Result<Session> {
-    let path = interrupted(workspace, run)?;
+/// The file of the run that is to go on: the one that is named, or else the newest that is not finished.
+pub(crate) fn interrupted(
+    workspace: &Workspace,
+    run: Option<&Path>,
+    kind: Kind,
+) -> Result<PathBuf> {
+    if let Some(path) = run {
+        let path = find_run(workspace, &path.display().to_string())?;
+        ensure!(
+            !is_calibration(&store::read(&path)?.run),
+            "`{}` holds a calibration, which is measured in one go: start it anew",
+            show::path(&path)
+        );
+        return Ok(path);
+    }
+    let goes_on = |contents: &Contents| {
+        (kind == Kind::Any || contents.run.gate.is_some())
+            && !is_calibration(&contents.run)
+            && !run::is_finished(&contents.run, &contents.records)
+    };
+    newest_runs(&workspace.reports())
+        .into_iter()
+        .find(|path| store::read(path).is_ok_and(|contents| goes_on(&contents)))
+        .with_context(|| {
+            let runs = if kind == Kind::Gate { "gate" } else { "run" };
+            format!(
+                "every {runs} below `{}` is finished: there is nothing to resume",
+                workspace.reports().display()
+            )
+        })
+}
+
+/// Whether a run found out what is known of a machine: nobody else asks for pairs that decide nothing.
+fn is_calibration(run: &Run) -> bool {
+    run.gate.as_ref().is_some_and(|terms| terms.least_pairs > 0)
+}
+
+/// Opens a run that was interrupted, with exactly the probes that it began with.
+pub(crate) fn resume(workspace: &Workspace, path: &Path, queue: Queue) -> Result<Session> {
+    let path = path.to_owned();
     let (store, Contents { run, records, torn }) = Store::resume(&path)?;
     if torn {
         show::note("the last line was cut short by the interruption; its round is measured again");

@@ -11,6 +11,8 @@ use xxhash_rust::xxh3::xxh3_64;
 #[derive(Clone, Debug)]
 pub(crate) struct Workspace {
     root: PathBuf,
+    /// The directory that `-C` named.
+    entered: Option<PathBuf>,
 }
 
 impl Workspace {
@@ -21,7 +23,21 @@ impl Workspace {
             .canonicalize()
             .with_context(|| format!("cannot enter directory `{}`", start.display()))?;
         let root = start.ancestors().find(|dir| dir.join("scenarios").is_dir());
-        Ok(Workspace { root: root.unwrap_or(&start).to_owned() })
+        Ok(Workspace { root: root.unwrap_or(&start).to_owned(), entered: None })
+    }
+
+    /// The same, for a caller who has named the directory `entered`, if any, from which it was found.
+    pub(crate) fn entered(self, entered: Option<PathBuf>) -> Workspace {
+        Workspace { entered, ..self }
+    }
+
+    /// The line of a shell, where the caller is, that has this program do these words.
+    pub(crate) fn line(&self, words: &[&str]) -> String {
+        let entered = self.entered.as_ref().map(|entered| entered.display().to_string());
+        let entered = entered.iter().flat_map(|entered| ["-C", entered]);
+        let words = ["windtunnel"].into_iter().chain(entered).chain(words.iter().copied());
+        let words: Vec<&str> = words.collect();
+        shlex::try_join(words.iter().copied()).unwrap_or_else(|_| words.join(" "))
     }
 
     /// Its directory.

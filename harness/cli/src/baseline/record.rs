@@ -1,6 +1,5 @@
 //! `windtunnel baseline record`: a session more.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
@@ -19,7 +18,7 @@ use crate::session::{self, Setup};
 use crate::starved::Memory;
 use crate::subject::{self, Wanted};
 use crate::workspace::Workspace;
-use crate::{compare, exit, gate, hub, plan, run, scenario, show};
+use crate::{compare, exit, gate, hub, plan, run, scenario, show, upstream};
 
 /// Fewest rounds of a case that tell anything of times.
 const LEAST_ROUNDS: usize = 5;
@@ -96,7 +95,7 @@ fn measured(
         queue,
     };
     let mut begun = session::open(workspace, setup)?;
-    begun.announce_with(&again(workspace, args, &begun.path), progress);
+    begun.announce(&again(workspace, log, args, &begun.path), progress);
     // What runs out of memory is to be seen in every session.
     let memory = Memory::Forgotten;
     run::measure(&mut begun, workspace, Some(&policy.conditions), memory, progress)?;
@@ -105,19 +104,22 @@ fn measured(
     Ok(Some((Contents { run, records, torn: false }, subject)))
 }
 
-/// The commands by which an interrupted session goes on and is kept: its rounds are those of a run, under
-/// the rules of the policy.
-fn again(workspace: &Workspace, args: &RecordArgs, run: &Path) -> String {
-    let run = show::path(run);
-    let mut text = format!("windtunnel run --resume {run} --forget-oom");
-    if let Some(policy) = gate::policy_file(workspace, args.policy.as_deref()) {
-        let _ = write!(text, " --policy {}", show::path(&policy));
+/// The lines by which an interrupted session goes on and is kept: its rounds are those of a run, under
+/// the rules of the policy. No file holds the built-in one.
+fn again(workspace: &Workspace, log: &Path, args: &RecordArgs, run: &Path) -> String {
+    let Some(policy) = gate::policy_file(workspace, args.policy.as_deref()) else {
+        return "start anew, or give it a policy with `--policy`".to_owned();
+    };
+    let [run, policy, log] = [run, &policy, log].map(show::path);
+    let measure = ["run", "--resume", &run, "--forget-oom", "--policy", &policy];
+    let mut keep = vec!["baseline"];
+    if log != upstream::LOG {
+        keep.extend(["--log", &log]);
     }
-    let _ = write!(text, ", then windtunnel baseline record --from {run}");
-    if let Some(upstream) = &args.upstream {
-        let _ = write!(text, " --upstream {upstream}");
-    }
-    text
+    keep.extend(["record", "--from", &run]);
+    let upstream = args.upstream.as_ref().map(ToString::to_string);
+    keep.extend(upstream.iter().flat_map(|upstream| ["--upstream", upstream]));
+    format!("{}, then {}", workspace.line(&measure), workspace.line(&keep))
 }
 
 /// Complains about code that nobody could build again.

@@ -22,7 +22,7 @@ use crate::lock::{Patience, Queue};
 use crate::progress::Progress;
 use crate::subject::{self, Built, Wanted};
 use crate::workspace::Workspace;
-use crate::{exit, plan, scenario, show};
+use crate::{exit, plan, scenario, session, show};
 
 /// Where commits are picked, and what is asked of each.
 struct Place<'a> {
@@ -51,32 +51,23 @@ pub(super) fn pick(workspace: &Workspace, args: &PickArgs, progress: Progress) -
         Some(branch) => branch.clone(),
         None => format!("picked/{}", now.strftime("%Y%m%dT%H%M%SZ")),
     };
-    let name = format!("refs/heads/{branch}");
-    ensure!(
-        git(fork, &["show-ref", "--verify", "--quiet", &name]).is_err(),
-        "`{}` has a branch `{branch}`: name another one with `--branch`",
-        fork.display()
-    );
-    // After the first measurement is no time to learn that git takes no such name.
-    git(fork, &["update-ref", &name, &start])
-        .and_then(|_| git(fork, &["update-ref", "-d", &name]))
-        .with_context(|| {
-            format!(
-                "`{}` can have no branch `{branch}`: name another one with `--branch`",
-                fork.display()
-            )
-        })?;
+    if let Some(out) = &args.out {
+        session::check_folder(out)?;
+    }
+    can_be_new(fork, &branch, &start)?;
     let queue = Queue { patience: Patience::of(args.wait), progress };
     // Checks are builds too, and between two commits nobody else measures.
     let is_busy = external.measure.is_some() || !external.checks.is_empty();
     let _turn = is_busy.then(|| queue.take()).transpose()?;
+    let trees = external::trees(workspace, fork);
+    let _lock = lock(&trees)?;
+    // Whoever had the turn before may have made it.
+    can_be_new(fork, &branch, &start)?;
     let folder = args.out.clone().unwrap_or_else(|| {
         workspace.reports().join(format!("{}-pick", now.strftime("%Y%m%dT%H%M%S%3fZ")))
     });
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot create `{}`", folder.display()))?;
-    let trees = external::trees(workspace, fork);
-    let _lock = lock(&trees)?;
     let tree = trees.join("pick");
     external::check_out(fork, &tree, &start)?;
     if progress != Progress::Quiet {
@@ -103,7 +94,7 @@ pub(super) fn pick(workspace: &Workspace, args: &PickArgs, progress: Progress) -
         let pick = place.take(change, i, &integration.end, &mut base)?;
         let goes_on = pick.end.goes_on();
         if let End::Kept(commit) = &pick.end {
-            git(fork, &["update-ref", &name, commit])?;
+            git(fork, &["update-ref", &reference(&branch), commit])?;
             integration.branch = Some(branch.clone());
             integration.end.clone_from(commit);
         }
@@ -118,6 +109,25 @@ pub(super) fn pick(workspace: &Workspace, args: &PickArgs, progress: Progress) -
     let page = place.folder.join("integration.html");
     show::result(&format!("report: {}\n", show::path(&page)))?;
     Ok(code_of(&integration))
+}
+
+fn reference(branch: &str) -> String {
+    format!("refs/heads/{branch}")
+}
+
+/// Complains about a branch that is there, or that git would not make: after the first measurement is no
+/// time to learn that.
+fn can_be_new(fork: &Path, branch: &str, start: &str) -> Result<()> {
+    let name = reference(branch);
+    let no = |words: &str| {
+        format!("`{}` {words} `{branch}`: name another one with `--branch`", fork.display())
+    };
+    let is_there = git(fork, &["show-ref", "--verify", "--quiet", &name]).is_ok();
+    ensure!(!is_there, no("has a branch"));
+    git(fork, &["update-ref", &name, start])
+        .and_then(|_| git(fork, &["update-ref", "-d", &name]))
+        .with_context(|| no("can have no branch"))?;
+    Ok(())
 }
 
 fn not_tried(change: &Change) -> Pick {

@@ -127,6 +127,35 @@ fn a_calibration_that_judges_nothing_is_invalid_and_says_that_it_cannot_go_on() 
     assert!(!sandbox.path("baselines").exists());
 }
 
+#[test]
+fn a_calibration_is_never_taken_up_and_a_gate_only_by_what_takes_up_gates() {
+    let sandbox = Sandbox::new(&["unsupported"]);
+    let probe = format!("probe:{FAKE_PROBE}");
+    sandbox.run(&["-q", "calibrate", "test/fake", "-s", &probe, "-o", "run.jsonl"]);
+    let said = sandbox.run(&["run", "--resume", "run.jsonl"]);
+    assert_eq!((said.code, said.out.as_str()), (2, ""));
+    insta::assert_snapshot!(said.err, @"error: `run.jsonl` holds a calibration, which is measured in one go: start it anew");
+    let said = sandbox.run(&["calibrate", "test/fake", "-s", &probe, "-o", "run.jsonl"]);
+    insta::assert_snapshot!(said.err, @"error: `run.jsonl` exists already: choose another `--out`");
+
+    // As if both had been killed before their first round.
+    let begun = |from: &str, name: &str| {
+        let text = fs::read_to_string(sandbox.path(from)).unwrap();
+        let folder = sandbox.path("reports").join(name);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("run.jsonl"), format!("{}\n", text.lines().next().unwrap())).unwrap();
+    };
+    sandbox.run(&["-q", "run", "test/fake", "--probe", FAKE_PROBE, "-o", "plain.jsonl"]);
+    begun("run.jsonl", "20990101T000002000Z-calibration");
+    let said = sandbox.run(&["run", "--resume"]);
+    assert!(said.err.contains("is finished: there is nothing to resume"), "{}", said.err);
+    begun("plain.jsonl", "20990101T000001000Z-run");
+    let said = sandbox.run(&["gate", "--resume"]);
+    assert!(said.err.starts_with("error: every gate below"), "{}", said.err);
+    let said = sandbox.run(&["run", "--resume"]);
+    assert!(said.err.contains("20990101T000001000Z-run/run.jsonl"), "{}", said.err);
+}
+
 /// The processes whose parent is `parent`.
 fn children_of(parent: u32) -> Vec<u32> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();

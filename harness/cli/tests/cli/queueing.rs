@@ -110,38 +110,71 @@ fn where_no_lock_can_be_kept_a_note_says_so_and_the_run_goes_on() {
     assert!(said.err.contains("measuring without a lock, others may disturb it: "), "{}", said.err);
 }
 
+/// Whether what an engine is built and checked by measures in the turn of whoever builds and checks it.
+#[derive(Clone, Copy)]
+enum Beside {
+    Guest,
+    Intruder,
+}
+
+/// Runs `args` on an engine of three commits, of which every build, and the check of a commit, measures
+/// `beside` it. Returns how those ended.
+fn codes_beside(beside: Beside, args: &[&str], code: i32) -> Vec<String> {
+    let sandbox = Sandbox::with(
+        "workload = \"decode\"\nmodels = [\"tiny-qwen3\"]\niterations = 2\n\
+         matrix = { batch = [1], output = [8] }\n",
+    );
+    let script = Script::new(&sandbox.path("engine"));
+    let toy =
+        [("build.sh", BUILD), (".gitignore", "/probe\n"), ("plants/a", "noise=0.5\nseed=1\n")];
+    script.commit("Toy engine", &toy);
+    script.git(&["tag", "good"]);
+    script.commit("Slower", &[("plants/slow", "decode=9\n")]);
+    script.git(&["tag", "slow"]);
+    script.commit("Idle", &[("src/idle.rs", "sleep\n")]);
+    let beside = match beside {
+        Beside::Guest => sandbox.guest(),
+        Beside::Intruder => sandbox.intruder(),
+    };
+    let description = format!(
+        "repository = \"engine\"\nbuild = \"sh build.sh '{FAKE_PROBE}' && sh {beside}\"\n\
+         [probe]\npath = \"probe\"\n[[check]]\nname = \"alone\"\nrun = \"sh {beside}\"\n\
+         [measure]\nscenarios = [\"test/fake\"]\n"
+    );
+    fs::write(sandbox.path("engine.toml"), description).unwrap();
+    let said = sandbox.run(args);
+    assert_eq!((said.code, said.err.as_str()), (code, ""), "{args:?}: {}", said.out);
+    sandbox.codes()
+}
+
+const PICK: [&str; 10] = [
+    "-q",
+    "upstream",
+    "pick",
+    "slow",
+    "--checks",
+    "engine.toml",
+    "--onto",
+    "good",
+    "--out",
+    "pick",
+];
+
 #[test]
 fn a_command_holds_its_turn_from_its_first_build_to_its_end() {
     let check = |args: &[&str], code: i32, builds: usize| {
-        let sandbox = Sandbox::with(
-            "workload = \"decode\"\nmodels = [\"tiny-qwen3\"]\niterations = 2\n\
-             matrix = { batch = [1], output = [8] }\n",
-        );
-        let script = Script::new(&sandbox.path("engine"));
-        let toy =
-            [("build.sh", BUILD), (".gitignore", "/probe\n"), ("plants/a", "noise=0.5\nseed=1\n")];
-        script.commit("Toy engine", &toy);
-        script.git(&["tag", "good"]);
-        script.commit("Slower", &[("plants/slow", "decode=9\n")]);
-        script.git(&["tag", "slow"]);
-        script.commit("Idle", &[("src/idle.rs", "sleep\n")]);
-        // Every build, and the check of a commit, tries to measure meanwhile.
-        let intruder = sandbox.intruder();
-        let description = format!(
-            "repository = \"engine\"\nbuild = \"sh build.sh '{FAKE_PROBE}' && sh {intruder}\"\n\
-             [probe]\npath = \"probe\"\n[[check]]\nname = \"alone\"\nrun = \"sh {intruder}\"\n\
-             [measure]\nscenarios = [\"test/fake\"]\n"
-        );
-        fs::write(sandbox.path("engine.toml"), description).unwrap();
-        let said = sandbox.run(args);
-        assert_eq!((said.code, said.err.as_str()), (code, ""), "{args:?}: {}", said.out);
-        let codes = sandbox.codes();
+        let codes = codes_beside(Beside::Intruder, args, code);
         assert!(codes.len() >= builds, "{args:?}: {codes:?}");
         assert!(codes.iter().all(|code| code == "75"), "{args:?}: {codes:?}");
     };
     check(&["-q", "run", "test/fake", "-s", "external:engine.toml@good"], 0, 1);
     let bisect = ["-q", "bisect", "--good", "good", "--bad", "upstream", "--case", "test/fake"];
     check(&[&bisect[..], &["--subject", "external:engine.toml"]].concat(), 0, 3);
-    let pick = ["-q", "upstream", "pick", "slow", "--checks", "engine.toml", "--onto", "good"];
-    check(&[&pick[..], &["--out", "pick"]].concat(), 1, 3);
+    check(&PICK, 1, 3);
+}
+
+#[test]
+fn a_line_of_a_description_measures_in_the_turn_of_whoever_waits_for_it() {
+    let codes = codes_beside(Beside::Guest, &PICK, 1);
+    assert_eq!(codes, ["0", "0", "0"], "a check, and two builds");
 }

@@ -80,18 +80,27 @@ deadline = {deadline:?}
         self.run(&["--quiet", "run", "test/fake", "--probe", FAKE_PROBE, "--out", "run.jsonl"])
     }
 
-    /// A script that measures `test/fake` beside whoever starts it, and adds the exit code of that to
-    /// `codes`.
+    /// A script that measures `test/fake`, and adds the exit code of that to `codes`.
+    pub(crate) fn guest(&self) -> String {
+        self.script("guest.sh", "")
+    }
+
+    /// The same by somebody for whom whoever starts it does not wait.
     pub(crate) fn intruder(&self) -> String {
+        self.script("intrude.sh", "unset WINDTUNNEL_TURN_OF")
+    }
+
+    fn script(&self, name: &str, first: &str) -> String {
         let (dir, windtunnel) = (self.dir.path().display(), env!("CARGO_BIN_EXE_windtunnel"));
         let run = format!("-q run test/fake --probe {FAKE_PROBE} --out inner-$$.jsonl");
-        let script = format!("cd {dir}\n{windtunnel} {run} > /dev/null 2>&1\necho $? >> codes\n");
-        let path = self.path("intrude.sh");
+        let script =
+            format!("{first}\ncd {dir}\n{windtunnel} {run} > /dev/null 2>&1\necho $? >> codes\n");
+        let path = self.path(name);
         fs::write(&path, script).unwrap();
         path.display().to_string()
     }
 
-    /// The exit codes of all intruders.
+    /// The exit codes of all guests and intruders.
     pub(crate) fn codes(&self) -> Vec<String> {
         let text = fs::read_to_string(self.path("codes")).unwrap_or_default();
         text.lines().map(str::to_owned).collect()

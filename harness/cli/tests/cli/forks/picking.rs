@@ -138,6 +138,10 @@ fn what_cannot_be_picked_is_told_before_anything_is_done() {
         let told = format!("can have no branch `{name}`: name another one with `--branch`");
         assert!(err.contains(&told), "{err}");
     }
+    // What an earlier one measured, perhaps beside another commit, is no answer to this one.
+    fs::create_dir(sandbox.path("before")).unwrap();
+    let err = complaint(&["--out", "before", &fork.docs]);
+    assert!(err.contains("`before` is there already: name a new folder"), "{err}");
 
     let description = fs::read_to_string(sandbox.path("fork.toml")).unwrap();
     let rewritten = |from: &str, to: &str| {
