@@ -82,7 +82,7 @@ pub(crate) fn held(
         })
     };
     let chosen = choose(log, at, machine, &decisions.promoted, |promotion| of(promotion).is_some());
-    let Choice { promotion, distance } = match chosen {
+    let Choice { promotion, distance, passed_over } = match chosen {
         Ok(choice) => choice,
         Err(none) => {
             let first = if groups.is_empty() {
@@ -95,6 +95,12 @@ pub(crate) fn held(
             )));
         }
     };
+    if let Some(nearer) = passed_over {
+        show::note(&format!(
+            "{} at {} is promoted, but no session of it is here: held to {} at {} instead; `windtunnel baseline pull` fetches what others recorded",
+            nearer.code, nearer.upstream, promotion.code, promotion.upstream
+        ));
+    }
     let group = of(promotion).map(|place| &groups[place]);
     let sessions = group.map_or_else(Vec::new, |group| group.sessions.clone());
     let origin = Origin {

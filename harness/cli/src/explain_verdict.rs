@@ -49,7 +49,7 @@ pub(crate) fn verdict(workspace: &Workspace, args: &ExplainVerdictArgs) -> Resul
     );
     for place in wanted {
         let (case, series) = &names[place];
-        if let Some(explanation) = explain(&questions, place) {
+        if let Some(explanation) = explain(&questions, terms.family(questions.len()), place) {
             let title = format!("{case} {series}");
             show::result(&show::explanation(&title, &questions[place], &explanation))?;
         }

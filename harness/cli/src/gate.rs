@@ -66,9 +66,7 @@ fn begin(workspace: &Workspace, args: &GateArgs, queue: Queue) -> Result<Option<
     let policy = read_policy(workspace, args.policy.as_deref())?;
     let scenarios = scenario::load(workspace, &args.scenarios, &args.models)?;
     let mut plan = plan::expand(&scenarios, &args.filters, Some(policy.budget.pairs));
-    if let Some(shard) = args.shard {
-        shard.cut(&mut plan);
-    }
+    let shards = args.shard.map_or(0, |shard| shard.cut(&mut plan));
     let unseen = if args.quick { keep_quickest(workspace, &mut plan) } else { Vec::new() };
     if plan.cases.is_empty() {
         show::note(&format!(
@@ -90,7 +88,7 @@ fn begin(workspace: &Workspace, args: &GateArgs, queue: Queue) -> Result<Option<
     hub::fetch(&mut plan, queue.progress)?;
     let progress = queue.progress;
     let floors = calibrate::floors(workspace, &baseline::this_machine())?;
-    let terms = Terms { floors, unseen, ..Terms::of(policy) };
+    let terms = Terms { floors, unseen, shards, ..Terms::of(policy) };
     let base = match &args.base {
         Base::Subject(wanted) => subject::build(workspace, wanted, &args.features, progress)?,
         Base::Baseline | Base::Stored => {

@@ -148,7 +148,7 @@ fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<
         None => {
             let mut plan = expand(workspace, &args.selection)?;
             if let Some(shard) = args.shard {
-                shard.cut(&mut plan);
+                _ = shard.cut(&mut plan);
             }
             if plan.cases.is_empty() {
                 show::note(&format!(

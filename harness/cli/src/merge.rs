@@ -38,6 +38,12 @@ pub(crate) fn merge(workspace: &Workspace, args: &MergeArgs) -> Result<u8> {
     let records: Vec<Record> = all.collect();
     records.iter().try_for_each(|record| store.append(record))?;
     drop(store);
+    if !run::is_finished(&run, &records) {
+        show::note(&format!(
+            "judged as one family, not every case is decided: `windtunnel gate --resume {}` measures what that takes",
+            show::path(&args.out)
+        ));
+    }
     let contents = Contents { run, records, torn: false };
     judged(workspace, &args.out, &contents)
 }
@@ -85,7 +91,8 @@ fn joined(all: &[(String, Contents)]) -> Result<Run> {
             (None, None) => (),
             (Some(terms), Some(others)) => {
                 let unseen = std::mem::take(&mut terms.unseen);
-                let same = *terms == Terms { unseen: Vec::new(), ..others.clone() };
+                let (unseen_here, shards) = (Vec::new(), terms.shards);
+                let same = *terms == Terms { unseen: unseen_here, shards, ..others.clone() };
                 terms.unseen = [unseen, others.unseen.clone()].concat();
                 terms.unseen.sort();
                 terms.unseen.dedup();
@@ -103,5 +110,8 @@ fn joined(all: &[(String, Contents)]) -> Result<Run> {
         run.skipped.extend(other.skipped.iter().cloned());
     }
     ensure!(!run.cases.is_empty(), "the runs have no case");
+    if let Some(terms) = &mut run.gate {
+        terms.shards = 0;
+    }
     Ok(run)
 }

@@ -30,9 +30,11 @@ impl FromStr for Shard {
 }
 
 impl Shard {
-    /// Leaves this part of `plan` in it. The parts take about the same time, by a model that knows
-    /// nothing of the machine: every machine cuts the same plan in the same way.
-    pub(crate) fn cut(self, plan: &mut Plan) {
+    /// Leaves this part of `plan` in it, and tells of how many parts of its size the plan is made, rounded
+    /// up. The parts take about the same time, by a model that knows nothing of the machine: every machine
+    /// cuts the same plan in the same way.
+    pub(crate) fn cut(self, plan: &mut Plan) -> u32 {
+        let whole = plan.cases.len();
         let times = estimate::by_model(plan).into_iter();
         let times = times.map(|time| time.map_or(UNKNOWN_TIME, |time| time.0)).enumerate();
         let costs: Vec<u64> = times
@@ -48,6 +50,8 @@ impl Shard {
         if self.part > 1 {
             plan.skipped.clear();
         }
+        let shards = whole.div_ceil(plan.cases.len().max(1)).max(self.of);
+        u32::try_from(shards).unwrap_or(u32::MAX)
     }
 }
 

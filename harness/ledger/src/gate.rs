@@ -49,6 +49,10 @@ pub struct Terms {
     /// Fewest pairs of every case, whatever is decided before; for calibration.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub least_pairs: u32,
+    /// Of how many shards of a plan this is one: all of them are judged as one family in the end. 0 if
+    /// it is the whole plan.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub shards: u32,
     /// When the base is measured.
     #[serde(default, skip_serializing_if = "Setting::is_alternating")]
     pub setting: Setting,
@@ -118,11 +122,19 @@ impl Terms {
             policy,
             floors: Floors::default(),
             least_pairs: 0,
+            shards: 0,
             setting: Setting::Alternating,
             unseen: Vec::new(),
             baseline: None,
             policies: None,
         }
+    }
+
+    /// How many series are judged together, where so many of them are of this run. What the other shards
+    /// hold is taken to be as much: a verdict is not to become another when all are one family.
+    #[must_use]
+    pub fn family(&self, own: usize) -> usize {
+        own.saturating_mul(self.shards.max(1) as usize)
     }
 }
 
@@ -231,7 +243,8 @@ pub fn report(run: &Run, terms: &Terms, records: &[Record]) -> Report {
                 Some(format!("the budget of {minutes} min ended before it was decided"));
             // What the budget never reached is not decided, and nothing is wrong with it; unless
             // nothing at all was compared.
-            if report.family > 0 && !records.iter().any(|record| record.case.id == id) {
+            let is_reached = |record: &Record| record.run == run.id && record.case.id == id;
+            if report.family > 0 && !records.iter().any(is_reached) {
                 (case.verdict, case.reasons) = (Verdict::Inconclusive, Vec::new());
             }
         }
@@ -346,7 +359,7 @@ pub fn judge(sides: &[Sides<'_>], terms: &Terms) -> Report {
         });
     }
 
-    let family = questions.len();
+    let family = terms.family(questions.len());
     let judgements = crate::judge::judge(&questions, family);
     for ((case, place), judgement) in asked.into_iter().zip(judgements) {
         cases[case].rows[place].decide(judgement);

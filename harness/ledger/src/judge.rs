@@ -4,13 +4,14 @@
 //! all questions of a run together, because a run of many series has many chances of a false
 //! alarm. It is a pure function: the same questions get the same judgements.
 //!
-//! Three rules, in the order in which they apply:
+//! Four rules, in the order in which they apply:
 //!
 //! 1. bytes and counts that hardly vary are compared as they are, without any statistics
 //!    (`quantised`);
-//! 2. rounds of base and head that alternate are judged by the differences within their pairs, at
+//! 2. where a round of base and head that alternate is not above zero, their order tells (`order`);
+//! 3. rounds of base and head that alternate are judged by the differences within their pairs, at
 //!    planned looks, so that a clear case ends early ([`interleaved`]);
-//! 3. rounds of a head beside sessions of other days carry the noise between days (`stored`).
+//! 4. rounds of a head beside sessions of other days carry the noise between days (`stored`).
 //!
 //! The last two work on logarithms, turned so that larger is worse, and share one decision
 //! (`family`). What is broken or incomparable never comes here.
@@ -29,7 +30,9 @@ mod family;
 pub mod interleaved;
 pub(crate) mod location;
 mod modes;
+mod order;
 mod quantised;
+mod range;
 mod stored;
 pub(crate) mod student;
 
@@ -122,7 +125,8 @@ pub struct Finding {
     pub high: f64,
     /// The margin, with its absolute part.
     pub margin: f64,
-    /// The minimum detectable effect: a change that would have been seen nine times in ten.
+    /// The minimum detectable effect: a change that would have been told from none nine times in ten.
+    /// An alarm asks for the margin too.
     pub mde: f64,
     /// How many pairs of rounds were looked at, or rounds of the head beside a stored base.
     pub rounds: usize,
@@ -138,6 +142,8 @@ pub enum Rule {
     Stored,
     /// Values that hardly vary.
     Quantised,
+    /// Alternating rounds of which one at least is not above zero.
+    Order,
 }
 
 impl fmt::Display for Rule {
@@ -146,6 +152,7 @@ impl fmt::Display for Rule {
             Rule::Interleaved => "interleaved",
             Rule::Stored => "stored",
             Rule::Quantised => "quantised",
+            Rule::Order => "order",
         })
     }
 }
@@ -184,9 +191,13 @@ pub enum Lack {
     },
     /// The noise between days hides a change of this size.
     SameDay,
+    /// Equal code was seen to differ by more than this on the machine.
+    Evenness,
     /// The rounds lie on either side of the margin.
     Agreement,
-    /// A value is not above zero, and has no logarithm.
+    /// A value is not above zero, and the rounds lie among one another.
+    Order,
+    /// A value is not above zero, and has no logarithm; or it is no number.
     Positive,
 }
 
@@ -217,7 +228,11 @@ impl fmt::Display for Lack {
             Lack::SameDay => f.write_str(
                 "a base of the same day: the noise between days hides this; measure the base beside the head",
             ),
+            Lack::Evenness => f.write_str(
+                "a machine that treats equal code alike: calibration saw that differ by as much",
+            ),
             Lack::Agreement => f.write_str("rounds that agree: some are beyond the margin, some are not"),
+            Lack::Order => f.write_str("rounds that are all worse, or none by the margin: where values are not above zero, only their order tells"),
             Lack::Positive => f.write_str("values above zero: only those can be compared as shares"),
         }
     }
@@ -235,7 +250,9 @@ enum Prepared {
 /// `questions`; it is never taken to be less than their number.
 #[must_use]
 pub fn judge(questions: &[Question], family: usize) -> Vec<Judgement> {
-    let prepared: Vec<Prepared> = questions.iter().map(prepare).collect();
+    let size = family.max(questions.len());
+    let prepared: Vec<Prepared> =
+        questions.iter().map(|question| prepare(question, size)).collect();
     let looks: Vec<&[family::Look]> = prepared
         .iter()
         .map(|prepared| match prepared {
@@ -243,7 +260,6 @@ pub fn judge(questions: &[Question], family: usize) -> Vec<Judgement> {
             Prepared::Open(_, looks) => looks.as_slice(),
         })
         .collect();
-    let size = family.max(questions.len());
     let standings = family::decide(&looks, size);
 
     let answers = questions.iter().zip(prepared).zip(standings);
@@ -258,8 +274,8 @@ pub fn judge(questions: &[Question], family: usize) -> Vec<Judgement> {
         .collect()
 }
 
-fn prepare(question: &Question) -> Prepared {
-    if let Some(judgement) = quantised::judge(question) {
+fn prepare(question: &Question, size: usize) -> Prepared {
+    if let Some(judgement) = quantised::judge(question).or_else(|| order::judge(question, size)) {
         return Prepared::Answered(judgement);
     }
     let (rule, looks) = match &question.evidence {
@@ -344,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn no_number_makes_the_judge_panic_and_none_that_is_no_amount_is_judged() {
+    fn no_number_makes_the_judge_panic_and_none_that_is_not_finite_is_judged() {
         let odd = [0.0, -1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX, 5e-324];
         for (a, b) in odd.into_iter().flat_map(|a| odd.map(|b| (a, b))) {
             let mixed = |n: usize| (0..n).map(|i| if i % 3 == 0 { b } else { a }).collect();
@@ -355,7 +371,8 @@ mod tests {
                 let stored = Evidence::Stored { sessions, session_sd: Some(a), head: mixed(8) };
                 for evidence in [interleaved, stored] {
                     let judgement = judge(&[question(nature, evidence)], 60).remove(0);
-                    assert!(judgement.verdict == Verdict::Inconclusive || (a >= 0.0 && b >= 0.0));
+                    let are_numbers = a.is_finite() && b.is_finite();
+                    assert!(judgement.verdict == Verdict::Inconclusive || are_numbers);
                 }
             }
         }

@@ -54,8 +54,12 @@ pub(crate) fn promote(workspace: &Workspace, log: &Path, args: &DecideArgs) -> R
         open.iter().for_each(|finding| text.push_str(&format!("  {finding}\n")));
         text.push_str("hint: if that is meant to be so, put it down with `windtunnel baseline accept --reason TEXT`, then promote again");
         show::note(&text);
-        let broken = open.iter().any(|finding| finding.verdict == Verdict::Broken);
-        return Ok(if broken { exit::BROKEN } else { exit::REGRESSED });
+        let any = |verdict| open.iter().any(|finding| finding.verdict == verdict);
+        return Ok(match () {
+            () if any(Verdict::Broken) => exit::BROKEN,
+            () if any(Verdict::Regressed) => exit::REGRESSED,
+            () => exit::INVALID,
+        });
     }
     let promotion = Promotion {
         upstream: group.key.upstream.clone(),

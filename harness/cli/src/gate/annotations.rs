@@ -6,7 +6,9 @@ use windtunnel_ledger::gate::{CaseReport, Report, Row};
 use windtunnel_ledger::policy::Weight;
 use windtunnel_ledger::verdict::Verdict;
 
-use crate::show::row_in_words;
+use super::code_of;
+use crate::exit;
+use crate::show::{row_in_words, verdict_in_words};
 
 /// One line for each finding, as GitHub Actions reads it.
 pub(super) fn github(report: &Report) -> String {
@@ -17,6 +19,9 @@ pub(super) fn github(report: &Report) -> String {
             command(&mut text, "error", case.verdict, case, &case.reasons.join("; "));
             continue;
         }
+        if let Some(unfinished) = &case.unfinished {
+            command(&mut text, "warning", case.verdict, case, unfinished);
+        }
         for row in case.rows.iter().filter(|row| is_finding(row)) {
             let level = match (row.weight, row.verdict) {
                 (Weight::Blocks, Verdict::Regressed | Verdict::Invalid) => "error",
@@ -24,6 +29,11 @@ pub(super) fn github(report: &Report) -> String {
             };
             command(&mut text, level, row.verdict, case, &row_in_words(row));
         }
+    }
+    // What no single finding tells: that nothing was compared, or that what is undecided blocks.
+    if code_of(report) != exit::PASS && !text.contains("::error ") {
+        let title = property(&format!("gate: {}", report.verdict));
+        let _ = writeln!(text, "::error title={title}::{}", data(&verdict_in_words(report)));
     }
     text
 }
@@ -58,8 +68,20 @@ mod tests {
         (case.verdict, case.rows[0].verdict) = (Verdict::Invalid, Verdict::Invalid);
         case.unfinished = Some("the budget ended".to_owned());
         let text = github(&report);
-        assert!(text.starts_with("::error title=invalid%3A a%2Cb::decode: invalid"), "{text}");
-        assert_eq!(text.lines().count(), 1);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        assert_eq!(lines[0], "::warning title=invalid%3A a%2Cb::the budget ended");
+        assert!(lines[1].starts_with("::error title=invalid%3A a%2Cb::decode: invalid"), "{text}");
+    }
+
+    #[test]
+    fn what_stops_a_merge_has_an_error_even_where_nothing_was_compared() {
+        let mut report = fixture::report("a");
+        report.cases.clear();
+        (report.verdict, report.weight) = (Verdict::Invalid, Weight::Blocks);
+        assert!(github(&report).starts_with("::error title=gate%3A invalid::"), "{report:?}");
+        (report.verdict, report.weight) = (Verdict::Inconclusive, Weight::Warns);
+        assert_eq!(github(&report), "");
     }
 
     #[test]

@@ -1,17 +1,21 @@
-//! The report of a gate as JUnit XML: a suite for each case, a test for each of its series.
+//! The report of a gate as JUnit XML: a suite for each case, a test for each of its series, and a test
+//! for the whole, which fails where the command does.
 
 use maud::{Markup, PreEscaped, html};
 use windtunnel_ledger::gate::{CaseReport, Report, Row, Unjudged};
 use windtunnel_ledger::record::Run;
 use windtunnel_ledger::verdict::Verdict;
 
-use crate::show::row_in_words;
+use super::code_of;
+use crate::exit;
+use crate::show::{row_in_words, verdict_in_words};
 
 /// The document.
 pub(super) fn xml(run: &Run, report: &Report) -> String {
     let markup = html! {
         (PreEscaped("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"))
         testsuites name=(printable(&run.id.0)) {
+            (whole(report))
             @for case in &report.cases { (suite(case)) }
             @if !report.unjudged.is_empty() { (not_judged(&report.unjudged)) }
         }
@@ -19,11 +23,28 @@ pub(super) fn xml(run: &Run, report: &Report) -> String {
     markup.into_string() + "\n"
 }
 
+fn whole(report: &Report) -> Markup {
+    let words = verdict_in_words(report);
+    let fails = code_of(report) != exit::PASS;
+    html! {
+        testsuite name="gate" tests="1" failures=(u8::from(fails)) {
+            testcase classname="gate" name="verdict" {
+                @if fails {
+                    failure type=(report.verdict) message=(words) {}
+                } @else {
+                    system-out { (words) }
+                }
+            }
+        }
+    }
+}
+
 fn suite(case: &CaseReport) -> Markup {
     // What is wrong with a case as a whole is a test of its own.
     let whole =
         matches!(case.verdict, Verdict::Broken | Verdict::Invalid) && !case.reasons.is_empty();
-    let tests = if whole { 1 } else { case.rows.len() };
+    let unfinished = case.unfinished.as_deref().filter(|_| !whole);
+    let tests = if whole { 1 } else { case.rows.len() } + usize::from(unfinished.is_some());
     let failed = |row: &&Row| matches!(row.counted(), Verdict::Regressed | Verdict::Invalid);
     let failures = if whole { 1 } else { case.rows.iter().filter(failed).count() };
     let name = printable(case.case.as_str());
@@ -36,6 +57,11 @@ fn suite(case: &CaseReport) -> Markup {
                     }
                 }
             } @else {
+                @if let Some(unfinished) = unfinished {
+                    testcase classname=(name) name="budget" {
+                        skipped message=(printable(unfinished)) {}
+                    }
+                }
                 @for row in &case.rows { (test(case, row)) }
             }
         }
@@ -80,6 +106,8 @@ fn not_judged(unjudged: &[Unjudged]) -> Markup {
 
 #[cfg(test)]
 mod tests {
+    use windtunnel_ledger::policy::Weight;
+
     use super::*;
     use crate::gate::fixture;
 
@@ -92,6 +120,24 @@ mod tests {
         let text = suite(case).into_string();
         assert!(text.contains("name=\"decode-rate\""), "{text}");
         assert!(!text.contains("name=\"comparison\""), "{text}");
+        let budget = "name=\"budget\"><skipped message=\"the budget ended\">";
+        assert!(text.contains(budget), "{text}");
+        assert!(text.contains("tests=\"2\""), "{text}");
+    }
+
+    #[test]
+    fn the_whole_fails_where_the_command_does() {
+        let mut report = fixture::report("a");
+        let failures = |report: &Report| whole(report).into_string().contains("<failure ");
+        for (verdict, weight, fails) in [
+            (Verdict::Pass, Weight::Warns, false),
+            (Verdict::Inconclusive, Weight::Warns, false),
+            (Verdict::Inconclusive, Weight::Blocks, true),
+            (Verdict::Invalid, Weight::Blocks, true),
+        ] {
+            (report.verdict, report.weight) = (verdict, weight);
+            assert_eq!(failures(&report), fails, "{verdict}");
+        }
     }
 
     #[test]

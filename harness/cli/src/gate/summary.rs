@@ -8,7 +8,7 @@ use windtunnel_ledger::record::Subject;
 use windtunnel_ledger::store::Contents;
 use windtunnel_ledger::verdict::Verdict;
 
-use crate::show::{census, numbers, origin, verdict_in_words};
+use crate::show::{census, numbers, origin, row_verdict, verdict_in_words};
 
 /// By this line a comment is found again, to be written anew instead of added to.
 const MARKER: &str = "<!-- windtunnel gate -->";
@@ -33,7 +33,7 @@ pub(crate) fn of_two(head: &str, base: &str, origin: Option<String>, report: &Re
 
     let found = |case: &&CaseReport, row: &&Row| {
         let judged = row.finding.is_some() && row.verdict != Verdict::Pass;
-        judged || case.verdict == Verdict::Broken
+        judged || row.reason.is_some() || case.verdict == Verdict::Broken
     };
     let rows = |wanted: bool| -> Vec<(&CaseReport, &Row)> {
         let all = report.cases.iter().flat_map(|case| case.rows.iter().map(move |row| (case, row)));
@@ -44,6 +44,13 @@ pub(crate) fn of_two(head: &str, base: &str, origin: Option<String>, report: &Re
         if !remarks.is_empty() {
             let (id, verdict) = (code(case.case.as_str()), case.verdict);
             let _ = writeln!(text, "- {id}: **{verdict}**, {}", remarks.join("; "));
+        }
+        for row in &case.rows {
+            if let Some(reason) = &row.reason {
+                let (id, label) = (code(case.case.as_str()), plain(&row.series.label()));
+                let verdict = row_verdict(row);
+                let _ = writeln!(text, "- {id}, {label}: **{verdict}**, {}", words(reason));
+            }
         }
     }
     // A build that fails, fails for all cases alike.
@@ -200,6 +207,18 @@ mod tests {
         let text = of_two("head", "base", None, &report);
         assert!(text.contains("\n- `a`: **inconclusive**, the budget ended\n"), "{text}");
         assert!(text.contains("\n| `a` | decode | "), "{text}");
+    }
+
+    #[test]
+    fn a_series_that_is_invalid_for_a_reason_is_shown_with_it() {
+        let mut report = fixture::report("a");
+        let row = &mut report.cases[0].rows[0];
+        (row.verdict, row.finding, row.lacks) = (Verdict::Invalid, None, None);
+        row.reason = Some("the base has it, and the head has not".to_owned());
+        let text = of_two("head", "base", None, &report);
+        let line = "\n- `a`, decode: **invalid**, the base has it, and the head has not\n";
+        assert!(text.contains(line), "{text}");
+        assert!(!text.contains("<details>"), "nothing of it is folded: {text}");
     }
 
     #[test]

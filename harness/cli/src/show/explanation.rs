@@ -28,10 +28,17 @@ pub(crate) fn explanation(title: &str, question: &Question, told: &Explanation) 
             let _ = writeln!(text, "  nothing to judge by: it lacks {lack}");
         }
     }
-    if told.judgement.rule == Rule::Quantised {
-        text.push_str(
-            "  both sides repeat within 0.5 %: compared as they are, without statistics\n",
-        );
+    let how = match told.judgement.rule {
+        Rule::Quantised => {
+            Some("both sides repeat within 0.5 %: compared as they are, without statistics")
+        }
+        Rule::Order => Some(
+            "a value is not above zero: an alarm asks that all rounds of one side are worse, a pass that none is by the margin",
+        ),
+        Rule::Interleaved | Rule::Stored => None,
+    };
+    if let Some(how) = how {
+        let _ = writeln!(text, "  {how}");
         if let Some(finding) = told.judgement.finding {
             let _ = writeln!(
                 text,

@@ -11,6 +11,8 @@ pub struct Choice<'a> {
     pub promotion: &'a Promotion,
     /// How many upstream commits lie between it and the change.
     pub distance: usize,
+    /// The one that it would be if sessions of that were here.
+    pub passed_over: Option<&'a Promotion>,
 }
 
 /// Why there is nothing to hold a change to.
@@ -27,8 +29,10 @@ pub enum NoChoice {
         /// Kinds of machines on which something is.
         others: Vec<String>,
     },
-    /// All that is promoted is of later commits.
-    #[error("what is promoted on machines like this is of later upstream commits than {0}")]
+    /// All that is promoted is of later commits, or of unknown ones.
+    #[error(
+        "what is promoted on machines like this is of later upstream commits than {0}, or of ones that are not in the integration log"
+    )]
     Later(Hash),
     /// The sessions are gone.
     #[error("of {upstream}, which is promoted on machines like this, no session is here")]
@@ -68,16 +72,17 @@ pub fn choose<'a>(
     }
     let ancestor = |promotion: &'a Promotion| {
         let distance = here.checked_sub(log.position(&promotion.upstream)?)?;
-        Some(Choice { promotion, distance })
+        Some(Choice { promotion, distance, passed_over: None })
     };
     let mut ancestors: Vec<Choice<'_>> = mine.into_iter().filter_map(ancestor).collect();
     ancestors.sort_by(|a, b| {
         a.distance.cmp(&b.distance).then_with(|| b.promotion.at.cmp(&a.promotion.at))
     });
-    let nearest = ancestors.first().map(|choice| choice.promotion.upstream.clone());
-    let upstream = nearest.ok_or_else(|| NoChoice::Later(at.clone()))?;
+    let nearest = ancestors.first().map(|choice| choice.promotion);
+    let nearest = nearest.ok_or_else(|| NoChoice::Later(at.clone()))?;
     let chosen = ancestors.into_iter().find(|choice| measured(choice.promotion));
-    chosen.ok_or(NoChoice::Gone { upstream })
+    let chosen = chosen.ok_or(NoChoice::Gone { upstream: nearest.upstream.clone() })?;
+    Ok(Choice { passed_over: Some(nearest).filter(|it| *it != chosen.promotion), ..chosen })
 }
 
 #[cfg(test)]
@@ -125,6 +130,17 @@ mod tests {
     }
 
     #[test]
+    fn a_nearer_one_without_sessions_is_told() {
+        let promoted = [promotion('a', "m", "first", "1"), promotion('c', "m", "third", "2")];
+        let choice = |gone: &str| {
+            choose(&log(), &hash('d'), "m", &promoted, |p| p.code.engine != gone).unwrap()
+        };
+        assert_eq!(choice("third").promotion, &promoted[0]);
+        assert_eq!(choice("third").passed_over, Some(&promoted[1]));
+        assert_eq!(choice("first").passed_over, None);
+    }
+
+    #[test]
     fn that_there_is_none_has_a_reason() {
         let elsewhere = [promotion('a', "n", "x", "1"), promotion('b', "n", "y", "1")];
         let later = [promotion('c', "m", "x", "1")];
@@ -132,8 +148,7 @@ mod tests {
         assert_eq!(told('d', &[], ""), "nothing is promoted on machines like this (`m`)");
         let only = "nothing is promoted on machines like this (`m`), only on `n`";
         assert_eq!(told('d', &elsewhere, ""), only);
-        let late =
-            "what is promoted on machines like this is of later upstream commits than bbbbbbbbb";
+        let late = "what is promoted on machines like this is of later upstream commits than bbbbbbbbb, or of ones that are not in the integration log";
         assert_eq!(told('b', &later, ""), late);
         let gone = "of ccccccccc, which is promoted on machines like this, no session is here";
         assert_eq!(told('d', &later, "x"), gone);

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Code;
 use crate::case::CaseId;
-use crate::gate::Report;
+use crate::gate::{Report, Row};
 use crate::policy::PolicyHash;
 use crate::series::Series;
 use crate::upstream::Hash;
@@ -74,7 +74,7 @@ pub struct Finding {
     /// In which series of it; none for the whole of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub series: Option<Series>,
-    /// What it is: regressed or broken.
+    /// What it is: regressed, broken or invalid.
     pub verdict: Verdict,
 }
 
@@ -114,19 +114,20 @@ impl Decisions {
     }
 }
 
-/// What keeps the head of a report from being promoted: what is broken, and what is regressed and
-/// could stop a merge.
+/// What keeps the head of a report from being promoted: what is broken or could not be compared, and
+/// what is regressed or gone and could stop a merge.
 #[must_use]
 pub fn findings(report: &Report) -> Vec<Finding> {
     let mut findings = Vec::new();
     for case in &report.cases {
         let finding = |series, verdict| Finding { case: case.case.clone(), series, verdict };
-        if case.verdict == Verdict::Broken {
-            findings.push(finding(None, Verdict::Broken));
+        if !case.reasons.is_empty() {
+            findings.push(finding(None, case.verdict));
             continue;
         }
-        let regressed = case.rows.iter().filter(|row| row.counted() == Verdict::Regressed);
-        findings.extend(regressed.map(|row| finding(Some(row.series), Verdict::Regressed)));
+        let keeps = |row: &&Row| matches!(row.counted(), Verdict::Regressed | Verdict::Invalid);
+        let rows = case.rows.iter().filter(keeps);
+        findings.extend(rows.map(|row| finding(Some(row.series), row.verdict)));
     }
     findings
 }

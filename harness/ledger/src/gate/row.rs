@@ -164,9 +164,9 @@ pub(super) fn opened(
                 row.reason = Some("the base has it, and the head has not".into());
                 rows.push(row);
             }
-            // Nothing is no share of anything: a part that no load has, say.
+            // Nothing changes by no share: a part that no load has, say.
             (Some(_), Some(_)) if nature(series) == Nature::Timed && is_nothing(sides, series) => {
-                passed_over.push((series, "neither side spends any time on it".into()));
+                passed_over.push((series, "it is 0 in every round of both sides".into()));
             }
             (Some(_), Some(_)) => {
                 questions.push(question(sides, series, terms));

@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::case::CaseId;
 use crate::gate::control::partner;
+use crate::gate::sides::is_measured;
 use crate::gate::{Arm, CaseReport, Row, Setting, Sides, Terms, judge, sides};
 use crate::judge::interleaved::planned_looks;
-use crate::record::{Outcome, Record, Run};
+use crate::record::{Record, Run};
 
 /// Pairs of a case whose numbers are the same every time.
 const EXACT: usize = 3;
@@ -139,17 +140,19 @@ fn target(
     done: usize,
     terms: &Terms,
 ) -> Option<usize> {
-    let all = sides.base.iter().chain(&sides.head).chain(&sides.control);
-    let ended = all.into_iter().any(|record| !is_measured(record));
+    let base = sides.base.iter().filter(|record| !sides.passes_over(record, terms));
+    let ended = base.chain(&sides.head).chain(&sides.control).any(|record| !is_measured(record));
     let stopped = report.is_some_and(|report| !report.reasons.is_empty());
     let open = report.is_some_and(|report| report.rows.iter().any(Row::asks_for_rounds));
+    let is_exact = sides.case.workload.is_exact();
     let looks = match terms.setting {
-        _ if sides.case.workload.is_exact() => &[EXACT],
+        // What repeats needs no more; what does not is looked at like anything else.
+        _ if is_exact && done < EXACT => &[EXACT],
         Setting::Alternating => planned_looks(terms.policy.budget.pairs as usize),
         Setting::Stored => &[STORED],
     };
     let look = looks.iter().copied().find(|look| *look > done)?;
-    let first = looks.first() == Some(&look);
+    let first = looks.first() == Some(&look) && !(is_exact && done >= EXACT);
     match () {
         () if ended => None,
         // What is broken shows at once, and what a round takes is known after one.
@@ -167,10 +170,6 @@ fn done(sides: &Sides<'_>, setting: Setting) -> usize {
         Setting::Alternating => measured(&sides.base).min(measured(&sides.head)),
         Setting::Stored => measured(&sides.head),
     }
-}
-
-fn is_measured(record: &Record) -> bool {
-    matches!(record.outcome, Outcome::Measured(_))
 }
 
 /// How long these rounds took, in nanoseconds.

@@ -4,7 +4,7 @@
 use crate::case::Case;
 use crate::compare::{differences, outputs};
 use crate::environment::Difference;
-use crate::gate::{Policies, Terms};
+use crate::gate::{Policies, Setting, Terms};
 use crate::record::{Failure, Outcome, Record};
 use crate::verdict::Verdict;
 
@@ -22,10 +22,22 @@ pub struct Sides<'a> {
 }
 
 impl Sides<'_> {
+    /// Whether a session of a stored base had no room for what others of it have measured.
+    pub(super) fn passes_over(&self, record: &Record, terms: &Terms) -> bool {
+        terms.setting == Setting::Stored
+            && matches!(record.outcome, Outcome::Skipped(_))
+            && self.base.iter().any(|base| is_measured(base))
+    }
+
     /// Why there is nothing to compare, and nobody is to blame.
     pub(super) fn absent(&self) -> Option<String> {
         let ended = self.base.iter().chain(&self.head).any(|record| failure(record).is_some());
-        match (declined(&self.base), declined(&self.head)) {
+        let base = match self.base.iter().any(|record| is_measured(record)) {
+            // What one session of several had no room for, others have measured.
+            true => None,
+            false => declined(&self.base),
+        };
+        match (base, declined(&self.head)) {
             _ if ended => None,
             (Some(reason), Some(_)) => Some(format!("neither side can run it: {reason}")),
             (Some(reason), None) => Some(format!("the base cannot run it: {reason}")),
@@ -96,6 +108,10 @@ impl Sides<'_> {
 /// A comparison may be of two sets of features on purpose; a gate never is.
 fn is_hard_here(difference: &Difference) -> bool {
     difference.what == "engine features"
+}
+
+pub(super) fn is_measured(record: &Record) -> bool {
+    matches!(record.outcome, Outcome::Measured(_))
 }
 
 fn failure(record: &Record) -> Option<(u32, &Failure)> {

@@ -214,9 +214,13 @@ fn what_takes_no_time_on_either_side_is_not_judged_and_what_begins_to_is_told() 
     let series = Series::median(Metric::LoadConvert);
     let neither = convert(0.0);
     let unjudged = neither.unjudged.iter().find(|unjudged| unjudged.series == Some(series));
-    assert_eq!(unjudged.unwrap().reason, "neither side spends any time on it");
-    let head = convert(5.0);
-    assert!(head.cases[0].rows.iter().any(|row| row.series == series), "{head:?}");
+    assert_eq!(unjudged.unwrap().reason, "it is 0 in every round of both sides");
+    let verdict = |head: f64| {
+        let report = convert(head);
+        report.cases[0].rows.iter().find(|row| row.series == series).map(|row| row.verdict)
+    };
+    assert_eq!(verdict(5.0), Some(Verdict::Pass), "5 ns are within the margin of a load");
+    assert_eq!(verdict(5e9), Some(Verdict::Regressed), "from nothing");
 }
 
 /// The verdict on a case whose rounds of these arms fail.
@@ -450,6 +454,55 @@ fn runs_that_were_merged_had_the_minutes_each_for_itself() {
     assert_eq!(given_up(&run, &terms, &records), [], "75 s are enough, for each");
     run.cases[1].shard = 0;
     assert_eq!(given_up(&run, &terms, &records), ["a", "b"].map(|id| case(id).id));
+}
+
+#[test]
+fn a_shard_is_judged_as_a_part_of_all_that_share_its_plan() {
+    let (run, mut terms) = (run(&["a", "b"]), terms());
+    let records = measure(&run, &terms, |due| at_rate(&run, due, 100.0 * noise(due)));
+    assert_eq!(report(&run, &terms, &records).family, 2);
+    terms.shards = 3;
+    assert_eq!(report(&run, &terms, &records).family, 6);
+}
+
+#[test]
+fn exact_numbers_that_vary_are_measured_until_they_are_decided() {
+    let (mut run, terms) = (run(&["a"]), terms());
+    run.cases[0].case.workload = Workload::Parity { tolerance: Tolerance::new(0.1).unwrap() };
+    let records = measure(&run, &terms, |due| {
+        let mut record = at_rate(&run, due, 100.0 * noise(due));
+        let error = if due.arm == Arm::Head { 1e-5 } else { 1e-6 };
+        samples(&mut record).once.insert(Metric::LogitError, error * noise(due).powi(4));
+        record
+    });
+    let report = report(&run, &terms, &records);
+    assert_eq!((report.verdict, pairs(&records, "a")), (Verdict::Regressed, 6));
+}
+
+#[test]
+fn a_stored_session_that_had_no_room_for_a_case_leaves_the_others_to_judge_by() {
+    let (mut run, mut terms) = (run(&["a"]), terms());
+    run.subjects.truncate(2);
+    terms.setting = Setting::Stored;
+    let mut records: Vec<Record> = Vec::new();
+    for session in 1..=6 {
+        for round in 1..=10 {
+            let due = Due { case: 0, round, arm: Arm::Base };
+            let mut record = at_rate(&run, due, 100.0 * noise(due));
+            record.run = RunId(format!("day {session}"));
+            if session == 6 {
+                record.outcome = Outcome::Skipped("it would run out of memory".into());
+            }
+            records.push(record);
+        }
+    }
+    let due = next(&run, &terms, &records);
+    assert_eq!(due.len(), 1, "the head is measured");
+    let heads = (1..=10).map(|round| Due { case: 0, round, arm: Arm::Head });
+    records.extend(heads.map(|due| at_rate(&run, due, 80.0 * noise(due))));
+    let report = report(&run, &terms, &records);
+    assert_eq!((report.unjudged.len(), report.cases.len()), (0, 1), "{report:?}");
+    assert_eq!(report.cases[0].verdict, Verdict::Regressed);
 }
 
 #[test]

@@ -50,11 +50,11 @@ pub struct Step {
     pub verdict: Option<Verdict>,
 }
 
-/// How the question at `place` came to its judgement among `questions`.
+/// How the question at `place` came to its judgement among `questions`, in a family of at least `family`.
 #[must_use]
-pub fn explain(questions: &[Question], place: usize) -> Option<Explanation> {
+pub fn explain(questions: &[Question], family: usize, place: usize) -> Option<Explanation> {
     let question = questions.get(place)?;
-    let family = questions.len();
+    let family = family.max(questions.len());
     let judgement = judge(questions, family).swap_remove(place);
     let differences = match &question.evidence {
         Evidence::Interleaved { base, head, .. } => {
@@ -64,7 +64,8 @@ pub fn explain(questions: &[Question], place: usize) -> Option<Explanation> {
         }
         Evidence::Stored { .. } | Evidence::Missing(_) => Vec::new(),
     };
-    let prepared: Vec<Prepared> = questions.iter().map(prepare).collect();
+    let prepared: Vec<Prepared> =
+        questions.iter().map(|question| prepare(question, family)).collect();
     let looks: Vec<&[Look]> = prepared
         .iter()
         .map(|prepared| match prepared {
@@ -90,7 +91,9 @@ fn step(
 ) -> Step {
     let p = |of: fn(&Standing) -> f64| -> (f64, f64) {
         let all: Vec<f64> = standings.iter().map(of).collect();
-        let rank = all.iter().filter(|other| **other < all[place]).count();
+        // The procedure stops at the first that it does not reject.
+        let smaller = all.iter().filter(|other| **other < all[place]).count();
+        let rank = smaller.min(family::rejected(&all, family).len());
         (all[place], ALPHA / (family - rank) as f64)
     };
     Step {
@@ -139,7 +142,7 @@ mod tests {
         }
         let questions = [question(1.0, 0.01), question(1.1, 0.01), open];
         for (place, steps) in [(0, 1), (1, 1)] {
-            let told = explain(&questions, place).unwrap();
+            let told = explain(&questions, 0, place).unwrap();
             assert_eq!((told.steps.len(), told.judgement.rule), (steps, Rule::Interleaved));
             let step = told.steps[0];
             assert_eq!(step.verdict, Some(told.judgement.verdict));
@@ -154,9 +157,11 @@ mod tests {
                 verdict => panic!("{verdict}"),
             }
         }
-        let open = explain(&questions, 2).unwrap();
+        let open = explain(&questions, 0, 2).unwrap();
         assert_eq!(open.steps.len(), 2, "looked at twice: {open:?}");
         assert_eq!(open.steps[1].verdict, None);
-        assert_eq!(explain(&questions, 3), None);
+        let asked = open.steps[1].worse;
+        assert!(asked.0 > asked.1, "what Holm never came to is not shown as if it had: {asked:?}");
+        assert_eq!(explain(&questions, 0, 3), None);
     }
 }

@@ -77,7 +77,7 @@ impl Look {
             low: (self.location.centre - alarm).exp_m1(),
             high: self.upper().exp_m1(),
             margin: self.margin,
-            mde: (alarm + unseen).exp_m1(),
+            mde: (self.bias + alarm + unseen).exp_m1(),
             rounds: self.rounds,
         }
     }
@@ -87,13 +87,12 @@ impl Look {
     fn lacks(&self, size: usize) -> Lack {
         let (reach, room) = match self.location.centre {
             centre if centre < self.theta() => (self.reach(BETA), self.theta() - centre),
+            centre if centre <= self.bias => return Lack::Evenness,
             centre => (self.reach(ALPHA / size as f64), centre - self.bias),
         };
         let all = self.rounds as f64 * (reach / room).powi(2);
         match (all - self.rounds as f64).ceil() {
-            more if room > 0.0 && more <= f64::from(OUT_OF_REACH) => {
-                Lack::Pairs(more.max(1.0) as u32)
-            }
+            more if more <= f64::from(OUT_OF_REACH) => Lack::Pairs(more.max(1.0) as u32),
             _ => Lack::Pairs(OUT_OF_REACH + 1),
         }
     }
@@ -140,7 +139,7 @@ impl Standing {
     pub(super) fn judgement(self, rule: Rule, size: usize) -> Judgement {
         let lack = |look: Look| match rule {
             Rule::Stored => Lack::SameDay,
-            Rule::Interleaved | Rule::Quantised => look.lacks(size),
+            Rule::Interleaved | Rule::Quantised | Rule::Order => look.lacks(size),
         };
         Judgement {
             verdict: self.verdict.unwrap_or(Verdict::Inconclusive),
@@ -202,7 +201,7 @@ fn alarm(standings: &mut [Standing], size: usize, change: Change) {
 }
 
 /// The places of the p values that Holm's procedure rejects in a family of `size`.
-fn rejected(p: &[f64], size: usize) -> Vec<usize> {
+pub(super) fn rejected(p: &[f64], size: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..p.len()).collect();
     order.sort_by(|a, b| p[*a].total_cmp(&p[*b]));
     let ranked = order.into_iter().enumerate();
@@ -274,7 +273,7 @@ mod tests {
         assert_eq!(lack(look(0.0, 0.5)), Some(Lack::Pairs(1001)));
         assert_eq!(lack(look(0.0, 0.001)), None);
         let biased = Look { bias: 0.2, ..look(0.06, 0.01) };
-        assert_eq!(lack(biased), Some(Lack::Pairs(1001)), "more of the same never will");
+        assert_eq!(lack(biased), Some(Lack::Evenness), "more of the same never will");
         let stored = decide(&[&[look(0.0, 0.02)]], 1)[0].judgement(Rule::Stored, 1).lack;
         assert_eq!(stored, Some(Lack::SameDay));
     }
@@ -284,5 +283,7 @@ mod tests {
         let finding = look(0.0, 0.01).finding(1);
         // t(0.05, 9) + t(0.1, 9) = 1.8331 + 1.3830.
         assert!((finding.mde - (0.01_f64 * 3.2161).exp_m1()).abs() < 1e-5, "{finding:?}");
+        let finding = Look { bias: 0.02, ..look(0.0, 0.01) }.finding(1);
+        assert!((finding.mde - (0.02 + 0.01_f64 * 3.2161).exp_m1()).abs() < 1e-5, "{finding:?}");
     }
 }

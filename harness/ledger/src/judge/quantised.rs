@@ -1,8 +1,8 @@
 //! Bytes and counts that hardly vary: what repeats needs no statistics.
 
-use crate::judge::{Evidence, Finding, Judgement, Lack, Nature, Question, Rule};
+use crate::judge::range::{Range, finding};
+use crate::judge::{Evidence, Judgement, Lack, Nature, Question, Rule};
 use crate::metric::Better;
-use crate::stats;
 use crate::verdict::Verdict;
 
 /// The widest range of a side's rounds, as a share of their median.
@@ -10,36 +10,11 @@ const WIDEST: f64 = 0.005;
 /// Fewest rounds of a side.
 const FEWEST: usize = 3;
 
-/// The rounds of one side.
-struct Range {
-    least: f64,
-    median: f64,
-    most: f64,
-}
-
-impl Range {
-    /// The range of `rounds`; none if they are too few, vary too much, or are no amounts.
-    fn narrow(rounds: &[f64]) -> Option<Range> {
-        let least = rounds.iter().copied().fold(f64::INFINITY, f64::min);
-        let most = rounds.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let median = stats::median(rounds).filter(|_| rounds.len() >= FEWEST)?;
-        let amounts = rounds.iter().all(|round| round.is_finite() && *round >= 0.0);
-        (amounts && most - least <= WIDEST * median).then_some(Range { least, median, most })
-    }
-
-    fn best(&self, better: Better) -> f64 {
-        match better {
-            Better::Lower => self.least,
-            Better::Higher => self.most,
-        }
-    }
-
-    fn worst(&self, better: Better) -> f64 {
-        match better {
-            Better::Lower => self.most,
-            Better::Higher => self.least,
-        }
-    }
+/// The range of `rounds`; none if they are too few, vary too much, or are no amounts.
+fn narrow(rounds: &[f64]) -> Option<Range> {
+    let range = Range::of(rounds).filter(|range| range.least >= 0.0)?;
+    let repeats = range.most - range.least <= WIDEST * range.median;
+    (repeats && rounds.len() >= FEWEST).then_some(range)
 }
 
 /// The judgement, if the question is one for this rule: counted, with at least three rounds a side
@@ -54,7 +29,7 @@ pub(super) fn judge(question: &Question) -> Option<Judgement> {
         Evidence::Stored { sessions, head, .. } => (sessions.concat(), head),
         Evidence::Missing(_) => return None,
     };
-    let (base, head) = (Range::narrow(&bases)?, Range::narrow(heads)?);
+    let (base, head) = (narrow(&bases)?, narrow(heads)?);
 
     let (margin, better) = (question.margin, question.better);
     let (more, less) = (margin.growth_of(base.median), margin.shrinkage_of(base.median));
@@ -73,24 +48,10 @@ pub(super) fn judge(question: &Question) -> Option<Judgement> {
         () if passed => Verdict::Pass,
         () => Verdict::Inconclusive,
     };
-    let worsening = |from: f64, to: f64| match better {
-        _ if from == to => 0.0,
-        Better::Lower => to / from - 1.0,
-        Better::Higher => from / to - 1.0,
-    };
-    let share = margin.share_of(base.median);
-    let finding = Finding {
-        effect: worsening(base.median, head.median),
-        low: worsening(base.worst(better), head.best(better)),
-        high: worsening(base.best(better), head.worst(better)),
-        margin: share,
-        mde: share.max(worsening(base.best(better), base.worst(better))),
-        rounds: bases.len().min(heads.len()),
-    };
     Some(Judgement {
         verdict,
         rule: Rule::Quantised,
-        finding: Some(finding),
+        finding: Some(finding(question, &base, &head)),
         lack: (verdict == Verdict::Inconclusive).then_some(Lack::Agreement),
         modes: Vec::new(),
     })
