@@ -110,7 +110,7 @@ fn again(workspace: &Workspace, log: &Path, args: &RecordArgs, run: &Path) -> St
     let Some(policy) = gate::policy_file(workspace, args.policy.as_deref()) else {
         return "start anew, or give it a policy with `--policy`".to_owned();
     };
-    let [run, policy, log] = [run, &policy, log].map(show::path);
+    let [run, policy, log] = [run, policy.as_path(), log].map(show::path);
     let measure = ["run", "--resume", &run, "--forget-oom", "--policy", &policy];
     let mut keep = vec!["baseline"];
     if log != upstream::LOG {
