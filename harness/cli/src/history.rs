@@ -8,7 +8,8 @@ use anyhow::{Context, Result, ensure};
 use windtunnel_report::history::{History, LONG_ENOUGH};
 
 use crate::args::{HistoryArgs, Past};
-use crate::progress::Voice;
+use crate::lock::{Patience, Queue};
+use crate::progress::{Progress, Voice};
 use crate::runs::newest_runs;
 use crate::workspace::{Workspace, cargo};
 use crate::{exit, index, show};
@@ -88,6 +89,18 @@ fn program(workspace: &Workspace, voice: Voice) -> Result<Command> {
             )
         });
     }
+    // A build beside a run would disturb it.
+    let queue = Queue { patience: Patience::Refuse, progress: Progress::choose(voice) };
+    let _turn = match (queue.take(), beside()) {
+        (Ok(turn), _) => turn,
+        (Err(busy), None) => return Err(busy.into()),
+        (Err(_), Some(program)) => {
+            show::note(
+                "another run measures: shown by the windtunnel-history that was built before",
+            );
+            return Ok(Command::new(program));
+        }
+    };
     if voice == Voice::Normal {
         show::note("building windtunnel-history where needed; polars takes several minutes");
     }

@@ -1,7 +1,7 @@
 //! Two runs on one machine: the second waits for its turn or is refused.
 
 use std::fs;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::forks::script::{BUILD, Script};
@@ -108,6 +108,32 @@ fn where_no_lock_can_be_kept_a_note_says_so_and_the_run_goes_on() {
     let said = Said::from(said);
     assert_eq!(said.code, 0, "{}", said.err);
     assert!(said.err.contains("measuring without a lock, others may disturb it: "), "{}", said.err);
+}
+
+#[test]
+fn a_history_is_not_built_beside_a_run_and_shown_by_what_was_built_before() {
+    let (sandbox, first) = measuring();
+    // As if the sources were here. Another process writes what is run, so that none of this one's
+    // children can hold it open.
+    let write = |script: &str| {
+        let mut shell = Command::new("sh");
+        shell.args(["-ec", script, env!("CARGO_BIN_EXE_windtunnel")]);
+        assert!(shell.current_dir(sandbox.dir.path()).status().unwrap().success(), "{script}");
+    };
+    write("mkdir -p harness/probe; touch harness/probe/Cargo.toml; cp \"$0\" windtunnel");
+    let history = || {
+        let mut command = Command::new(sandbox.path("windtunnel"));
+        command.arg("-C").arg(sandbox.dir.path()).arg("history");
+        command.env("WINDTUNNEL_LOCKS", sandbox.cache.path());
+        Said::from(command.output().unwrap())
+    };
+    let refused = history();
+    write("printf '#!/bin/sh\\necho shown\\n' > windtunnel-history; chmod +x windtunnel-history");
+    let shown = history();
+    end(first);
+    assert_eq!((refused.code, refused.out.as_str()), (75, ""), "{}", refused.err);
+    assert_eq!((shown.code, shown.out.as_str()), (0, "shown\n"), "{}", shown.err);
+    assert!(shown.err.contains("by the windtunnel-history that was built before"), "{}", shown.err);
 }
 
 /// Whether what an engine is built and checked by measures in the turn of whoever builds and checks it.
