@@ -1,6 +1,7 @@
 //! Stands in for a server that speaks OpenAI's protocol: `fake-probe --serve PORT WORD…` answers every
 //! completion with as many pieces as tokens are asked for. Words are delays in milliseconds,
-//! `first=20 gap=5`, or what goes wrong: `early`, `garbage`, `refuse`, `loading`, `dies`.
+//! `first=20 gap=5`, or what goes wrong: `early`, `garbage`, `refuse`, `loading`, `warming` (as loading, but
+//! it lists its models meanwhile), `fails`, `breaks`, `dies`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -49,6 +50,15 @@ fn answer(mut stream: TcpStream, words: &[String], asked: &AtomicU32) -> std::io
             "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{text}"
         )
     };
+    let is_warming = || has("warming") && asked.load(Ordering::Relaxed) < LOADING;
+    if has("warming") && head.starts_with("GET /health ") {
+        let status = if is_warming() { "503 Service Unavailable" } else { "200 OK" };
+        asked.fetch_add(1, Ordering::Relaxed);
+        return plain(&mut stream, status, "{}");
+    }
+    if is_warming() && head.starts_with("POST ") {
+        return plain(&mut stream, "503 Service Unavailable", "loading");
+    }
     if head.starts_with("GET ") {
         return match has("loading") && asked.fetch_add(1, Ordering::Relaxed) < LOADING {
             true => plain(&mut stream, "503 Service Unavailable", "loading"),
@@ -67,12 +77,19 @@ fn answer(mut stream: TcpStream, words: &[String], asked: &AtomicU32) -> std::io
         return write!(stream, "data: <html>\n\n");
     }
     let wanted = body["max_tokens"].as_u64().unwrap_or(0);
-    let given = if has("early") { wanted.min(2) } else { wanted };
+    let is_short = ["early", "fails", "breaks"].into_iter().any(has);
+    let given = if is_short { wanted.min(2) } else { wanted };
     for token in 0..given {
         std::thread::sleep(delay(if token == 0 { "first" } else { "gap" }));
         let piece = serde_json::json!({ "choices": [{ "text": format!("word{token} ") }] });
         write!(stream, "data: {piece}\n\n")?;
         stream.flush()?;
+    }
+    if has("fails") {
+        return write!(stream, "data: {{\"error\":{{\"message\":\"out of memory\"}}}}\n\n");
+    }
+    if has("breaks") {
+        return write!(stream, "error: {{\"code\":500}}\n\n");
     }
     let prompt = body["prompt"].as_str().unwrap_or("").split_whitespace().count();
     let usage = serde_json::json!({ "prompt_tokens": prompt, "completion_tokens": given });

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use ureq::Agent;
 use windtunnel_ledger::case::{Arrival, Case, Lengths, Workload};
 use windtunnel_ledger::record::{Digest, Iteration};
@@ -197,19 +197,37 @@ impl Service<'_> {
         let mut heard = Heard::default();
         for line in reader.lines() {
             let line = line.context("the server broke off its answer")?;
+            if let Some(said) = line.strip_prefix("error:") {
+                bail!("the server broke off its answer: {}", said.trim());
+            }
             let Some(data) = line.strip_prefix("data:").map(str::trim) else { continue };
             if data == "[DONE]" {
                 break;
             }
-            let piece: Piece = serde_json::from_str(data)
-                .with_context(|| format!("the server sent what is no completion: `{data}`"))?;
-            heard.add(piece, now());
+            heard.add(piece(data)?, now());
         }
         let tokens = heard.tokens(asked.output)?;
         let prompt = heard.usage.as_ref().map_or(asked.prompt, |usage| Tokens(usage.prompt_tokens));
         let timeline = Timeline { prompt, submitted, started: None, tokens };
         Ok(Answer { timeline, text: heard.text })
     }
+}
+
+/// What a line of an answer holds.
+fn piece(data: &str) -> Result<Piece> {
+    let wrong = || format!("the server sent what is no completion: `{data}`");
+    let value: Value = serde_json::from_str(data).with_context(wrong)?;
+    // An error comes in the place of choices.
+    let said = value.get("error").or_else(|| match value.get("choices") {
+        None => value.get("message"),
+        Some(_) => None,
+    });
+    if let Some(said) = said.filter(|said| !said.is_null()) {
+        let words = said.get("message").unwrap_or(said);
+        let words = words.as_str().map_or_else(|| words.to_string(), str::to_owned);
+        bail!("the server broke off its answer: {words}");
+    }
+    serde_json::from_value(value).with_context(wrong)
 }
 
 /// A piece of an answer.

@@ -45,9 +45,13 @@ pub(super) fn free_port() -> Result<u16> {
 
 /// Waits until a server answers at `address`: at once if it is none of ours.
 pub(super) fn wait(agent: &Agent, address: &str, server: Option<&mut Server>) -> Result<()> {
-    let asked = format!("{address}/models");
+    let status = |url: &str| agent.get(url).call().ok().map(|answer| answer.status().as_u16());
+    let models = format!("{address}/models");
+    // Some list their models while they load them, and tell that only here; others know no such address.
+    let root = address.trim_end_matches('/').trim_end_matches("/v1");
+    let health = format!("{root}/health");
     // A server that is still loading says that it cannot answer yet.
-    let answers = || agent.get(&asked).call().is_ok_and(|answer| answer.status().as_u16() < 500);
+    let answers = || status(&models).is_some_and(|code| code < 500) && status(&health) != Some(503);
     let Some(Server(child)) = server else {
         return match answers() {
             true => Ok(()),

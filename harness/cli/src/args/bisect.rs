@@ -21,8 +21,8 @@ as `A..B`, or its `engine/upstream.toml` moves on), is followed into a clone of 
 
 The same command again goes on where it was interrupted: builds and rounds are kept.
 
-Exit codes: 0 found and confirmed, 3 found but not confirmed, or one of several, 4 the bad commit is not \
-worse than the good one.")]
+Exit codes: 0 found and confirmed, 3 found but not confirmed, or one of several, or whether the bad commit \
+is worse could not be seen, 4 it is not worse than the good one.")]
 pub(crate) struct BisectArgs {
     /// A commit that is well
     #[arg(long, value_name = "REV")]

@@ -21,67 +21,123 @@ pub(crate) enum Answer {
 /// What is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sought {
-    /// A regression.
-    Regressed,
+    /// A regression of this series: another one is another commit's.
+    Regressed(Series),
     /// Wrong output, a crash or a hang.
     Broken,
 }
 
-/// What a report says, when this is looked for; without, whatever is wrong first.
+/// What a report says, when this is looked for; without, whatever is wrong first: the wrong output, or
+/// what became worst of all that can stop a merge.
 pub(super) fn of(
     report: Report,
     metric: Option<Metric>,
     sought: Option<Sought>,
 ) -> (Answer, String) {
     let broken = report.verdict == Verdict::Broken;
-    let row = metric.and_then(|metric| row(&report, metric).cloned());
-    let verdict = match (&row, metric) {
-        (Some(row), _) => row.verdict,
+    let series = match sought {
+        Some(Sought::Regressed(series)) => Some(series),
+        Some(Sought::Broken) | None => metric.map(Series::median),
+    };
+    let row = match series {
+        Some(series) => row(&report, series).cloned(),
+        None => worst(&report).cloned(),
+    };
+    let verdict = match (&row, series) {
+        (Some(row), Some(_)) => row.verdict,
         (None, Some(_)) if !broken => Verdict::Invalid,
-        (None, _) => report.verdict,
+        (_, _) => report.verdict,
     };
     let reason = report.cases.iter().flat_map(|case| case.remarks()).next().map(str::to_owned);
     let reason = reason.or_else(|| row.as_ref().and_then(|row| row.reason.clone()));
     let said = reason.map_or_else(|| verdict.to_string(), |reason| format!("{verdict}: {reason}"));
-    let effect = match row.and_then(|row| row.finding) {
+    let effect = match row.as_ref().and_then(|row| row.finding) {
         Some(finding) => effect_in_words(&finding),
         None => Measured { page: String::new(), report }.effect().unwrap_or_default(),
     };
     let answer = match (sought, broken, verdict) {
         (None | Some(Sought::Broken), true, _) => Answer::Worse(Sought::Broken),
-        (Some(Sought::Regressed), true, _) => Answer::Unknown(said),
+        (Some(Sought::Regressed(_)), true, _) => Answer::Unknown(said),
         // Its output is right: how fast it is does not matter here.
         (Some(Sought::Broken), false, Verdict::Invalid) => Answer::Unknown(said),
         (Some(Sought::Broken), false, _) => Answer::Well,
-        (_, _, Verdict::Regressed) => Answer::Worse(Sought::Regressed),
+        (_, _, Verdict::Regressed) => match row {
+            Some(row) => Answer::Worse(Sought::Regressed(row.series)),
+            None => Answer::Unknown(said),
+        },
         (_, _, Verdict::Pass | Verdict::Improved) => Answer::Well,
         (_, _, Verdict::Inconclusive | Verdict::Invalid | Verdict::Broken) => Answer::Unknown(said),
     };
     (answer, effect)
 }
 
-/// The row of a metric, of the one case that was measured.
-fn row(report: &Report, metric: Metric) -> Option<&Row> {
-    let rows = report.cases.iter().flat_map(|case| &case.rows);
-    rows.into_iter().find(|row| row.series == Series::median(metric))
+fn rows(report: &Report) -> impl Iterator<Item = &Row> {
+    report.cases.iter().flat_map(|case| &case.rows)
+}
+
+/// The row of a series, of the one case that was measured.
+fn row(report: &Report, series: Series) -> Option<&Row> {
+    rows(report).find(|row| row.series == series)
+}
+
+/// The row that regressed by most, of those that can stop a merge.
+fn worst(report: &Report) -> Option<&Row> {
+    let effect = |row: &Row| row.finding.map_or(0.0, |finding| finding.effect);
+    let regressed = rows(report).filter(|row| row.counted() == Verdict::Regressed);
+    regressed.max_by(|a, b| effect(a).total_cmp(&effect(b)))
 }
 
 #[cfg(test)]
 mod tests {
+    use windtunnel_ledger::gate::CaseReport;
+    use windtunnel_ledger::judge::Finding;
     use windtunnel_ledger::policy::Weight;
 
     use super::*;
 
-    fn report(verdict: Verdict) -> Report {
+    const DECODE: Series = Series::median(Metric::DecodeRate);
+    const MEMORY: Series = Series::median(Metric::PeakRss);
+
+    fn row(series: Series, verdict: Verdict, effect: f64) -> Row {
+        let (low, high) = (effect, effect);
+        let finding = Finding { effect, low, high, margin: 0.03, mde: 0.03, rounds: 6 };
+        Row {
+            series,
+            verdict,
+            weight: Weight::Blocks,
+            base: Some(1.0),
+            head: Some(1.0),
+            rule: None,
+            finding: Some(finding),
+            lacks: None,
+            modes: Vec::new(),
+            reason: None,
+        }
+    }
+
+    fn report_of(verdict: Verdict, rows: Vec<Row>) -> Report {
+        let case = CaseReport {
+            case: serde_json::from_str("\"a\"").unwrap(),
+            verdict,
+            reasons: Vec::new(),
+            unfinished: None,
+            tail: None,
+            differences: Vec::new(),
+            rows,
+        };
         Report {
             verdict,
             weight: Weight::Blocks,
             policy: serde_json::from_str("\"a policy\"").unwrap(),
             family: 0,
-            cases: Vec::new(),
+            cases: vec![case],
             unjudged: Vec::new(),
             control: Vec::new(),
         }
+    }
+
+    fn report(verdict: Verdict) -> Report {
+        report_of(verdict, vec![row(DECODE, verdict, 0.1)])
     }
 
     #[test]
@@ -91,12 +147,12 @@ mod tests {
             assert_eq!(answer, expected, "{verdict}, {sought:?}");
         };
         let unknown = |verdict: Verdict| Answer::Unknown(verdict.to_string());
-        let (slow, wrong) = (Some(Sought::Regressed), Some(Sought::Broken));
+        let (slow, wrong) = (Some(Sought::Regressed(DECODE)), Some(Sought::Broken));
         for verdict in [Verdict::Pass, Verdict::Improved] {
             [None, slow, wrong].into_iter().for_each(|sought| check(verdict, sought, Answer::Well));
         }
-        check(Verdict::Regressed, None, Answer::Worse(Sought::Regressed));
-        check(Verdict::Regressed, slow, Answer::Worse(Sought::Regressed));
+        check(Verdict::Regressed, None, Answer::Worse(Sought::Regressed(DECODE)));
+        check(Verdict::Regressed, slow, Answer::Worse(Sought::Regressed(DECODE)));
         check(Verdict::Broken, None, Answer::Worse(Sought::Broken));
         check(Verdict::Broken, wrong, Answer::Worse(Sought::Broken));
         check(Verdict::Broken, slow, unknown(Verdict::Broken));
@@ -111,8 +167,19 @@ mod tests {
     }
 
     #[test]
+    fn what_was_worst_is_looked_for_and_nothing_else() {
+        let rows =
+            || vec![row(MEMORY, Verdict::Regressed, 0.06), row(DECODE, Verdict::Regressed, 0.1)];
+        let worst = Answer::Worse(Sought::Regressed(DECODE));
+        assert_eq!(of(report_of(Verdict::Regressed, rows()), None, None).0, worst);
+        let fatter = vec![row(MEMORY, Verdict::Regressed, 0.06), row(DECODE, Verdict::Pass, 0.0)];
+        let sought = Some(Sought::Regressed(DECODE));
+        assert_eq!(of(report_of(Verdict::Regressed, fatter), None, sought).0, Answer::Well);
+    }
+
+    #[test]
     fn a_metric_that_was_not_measured_is_unknown() {
-        let (answer, _) = of(report(Verdict::Pass), Some(Metric::DecodeRate), None);
+        let (answer, _) = of(report(Verdict::Pass), Some(Metric::PrefillRate), None);
         assert_eq!(answer, Answer::Unknown("invalid".to_owned()));
     }
 }

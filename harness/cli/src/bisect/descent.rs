@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use windtunnel_ledger::integration::short;
 
 use super::search::{Described, Line, Search};
-use super::{Searched, Sought};
+use super::{Found, Searched, Sought};
 use crate::args::BisectArgs;
 use crate::candle;
 use crate::git::git;
@@ -42,8 +42,31 @@ impl Search<'_> {
         culprit: &str,
         sought: Sought,
     ) -> Result<Vec<Descent>> {
-        let mut descents = Vec::new();
+        let mut descents = self.descend_into_candle(args, culprit, sought)?;
         // A merge takes over what is in the repository already, and was searched.
+        let [parent] = &self.repository.parents(culprit)?[..] else { return Ok(descents) };
+        if let Line::Fork(described) = &self.line
+            && let Some((from, to)) = self.taken_over(parent, culprit)?
+        {
+            let searched = args.upstream.as_deref().map(|clone| {
+                let external = described.external.elsewhere(clone);
+                let line =
+                    Line::Fork(Box::new(Described { file: described.file.clone(), external }));
+                self.followed(args, clone, line, Whose::Upstream, (&from, &to), sought)
+            });
+            descents.push(Descent { whose: Whose::Upstream, from, to, searched });
+        }
+        Ok(descents)
+    }
+
+    /// Follows a culprit that moves to another candle there.
+    fn descend_into_candle(
+        &self,
+        args: &BisectArgs,
+        culprit: &str,
+        sought: Sought,
+    ) -> Result<Vec<Descent>> {
+        let mut descents = Vec::new();
         let [parent] = &self.repository.parents(culprit)?[..] else { return Ok(descents) };
         let candle = |commit: &str| candle::locked(&self.file(commit, "Cargo.lock")?);
         if let (Some(from), Some(to)) = (candle(parent), candle(culprit))
@@ -53,19 +76,8 @@ impl Search<'_> {
             let searched = args
                 .candle
                 .as_deref()
-                .map(|clone| self.followed(clone, line, Whose::Candle, (&from, &to), sought));
+                .map(|clone| self.followed(args, clone, line, Whose::Candle, (&from, &to), sought));
             descents.push(Descent { whose: Whose::Candle, from, to, searched });
-        }
-        if let Line::Fork(described) = &self.line
-            && let Some((from, to)) = self.taken_over(parent, culprit)?
-        {
-            let searched = args.upstream.as_deref().map(|clone| {
-                let external = described.external.elsewhere(clone);
-                let line =
-                    Line::Fork(Box::new(Described { file: described.file.clone(), external }));
-                self.followed(clone, line, Whose::Upstream, (&from, &to), sought)
-            });
-            descents.push(Descent { whose: Whose::Upstream, from, to, searched });
         }
         Ok(descents)
     }
@@ -73,6 +85,7 @@ impl Search<'_> {
     /// Searches a range of the clone. What is found so far is not lost to a clone that lacks it.
     fn followed(
         &self,
+        args: &BisectArgs,
         clone: &Path,
         line: Line,
         whose: Whose,
@@ -90,7 +103,14 @@ impl Search<'_> {
                 short(&good),
                 short(&bad)
             );
-            search.between(&good, &bad, Some(sought))
+            let mut searched = search.between(&good, &bad, Some(sought))?;
+            // What the upstream takes over in turn; candle takes over nothing.
+            if let Found::Culprit { culprit, descents, .. } = &mut searched.found
+                && whose == Whose::Upstream
+            {
+                *descents = search.descend_into_candle(args, &culprit.commit, sought)?;
+            }
+            Ok(searched)
         };
         search().map(Box::new).map_err(|error| format!("{error:#}"))
     }

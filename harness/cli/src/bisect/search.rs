@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use windtunnel_ledger::case::{CaseId, Source};
 use windtunnel_ledger::integration::short;
 use windtunnel_ledger::metric::Metric;
-use windtunnel_ledger::policy::Policy;
+use windtunnel_ledger::policy::{Exception, Policy, Weight};
+use windtunnel_ledger::series::Series;
 
 use super::answer::{self, Answer, Sought};
 use super::{Found, Look, Named, Searched};
@@ -109,7 +111,17 @@ impl<'a> Search<'a> {
             folder: PathBuf::new(),
             queue: Queue { patience: Patience::of(args.wait), progress },
         };
-        search.case = search.only_case()?;
+        let case = search.only_case()?;
+        search.case = case.to_string();
+        if let Some(metric) = args.metric {
+            // More rounds are asked for what blocks alone, and this is what is looked for.
+            search.policy.exceptions.push(Exception {
+                cases: search.case.clone(),
+                metrics: vec![metric],
+                weight: Weight::Blocks,
+                reason: "it is what the search is for".to_owned(),
+            });
+        }
         Ok(search)
     }
 
@@ -166,10 +178,15 @@ impl<'a> Search<'a> {
         sought: Option<Sought>,
     ) -> Result<Searched> {
         let ends = self.look(Purpose::Search, good, newest, sought)?;
-        let what = match self.metric {
-            Some(metric) => format!("{} of {}", metric.spec().label, self.case),
-            None => self.case.clone(),
+        let series = match (self.metric, &ends.answer) {
+            (Some(metric), _) => Some(Series::median(metric)),
+            (None, Answer::Worse(Sought::Regressed(series))) => Some(*series),
+            (None, _) => None,
         };
+        let what = series.map_or_else(
+            || self.case.clone(),
+            |series| format!("{} of {}", series.label(), self.case),
+        );
         let (good, mut looks) = (good.to_owned(), Vec::new());
         let Answer::Worse(sought) = ends.answer else {
             return Ok(Searched { what, good, ends, looks, found: Found::Nothing });
@@ -185,7 +202,12 @@ impl<'a> Search<'a> {
             };
             let next = halves.iter().find(|commit| **commit != bad && !unknown(commit)).cloned();
             let Some(next) = next else { break halves };
-            let look = self.look(Purpose::Search, &good, &next, Some(sought))?;
+            let mut look = self.look(Purpose::Search, &good, &next, Some(sought))?;
+            if matches!(look.answer, Answer::Worse(_))
+                && let Some(reason) = self.lacks_good(&good, &next, sought)?
+            {
+                look.answer = Answer::Unknown(reason);
+            }
             match &look.answer {
                 Answer::Well => goods.push(next),
                 Answer::Worse(_) => bad = next,
@@ -203,6 +225,21 @@ impl<'a> Search<'a> {
             }
         };
         Ok(Searched { what, good, ends, looks, found })
+    }
+
+    /// Why a commit that is worse than the good one may be so for want of it: its branch began before, at
+    /// a commit that is no better.
+    fn lacks_good(&self, good: &str, commit: &str, sought: Sought) -> Result<Option<String>> {
+        let began = self.repository.parting(good, commit)?;
+        if began == good {
+            return Ok(None);
+        }
+        let look = self.look(Purpose::Search, good, &began, Some(sought))?;
+        let is_well = look.answer == Answer::Well;
+        Ok((!is_well).then(|| {
+            let began = short(&began).to_owned();
+            format!("its branch began at {began}, before the good one, and that is not known to be as good")
+        }))
     }
 
     /// Holds a culprit to its parents, and to the newest commit without it.
@@ -239,17 +276,21 @@ impl<'a> Search<'a> {
             ("GIT_COMMITTER_DATE", "2000-01-01T00:00:00Z"),
         ];
         let git = who.into_iter().fold(Git::at(&tree), |git, (name, value)| git.with(name, value));
-        let answer = git.ask(&["revert", "--no-edit", culprit])?;
+        // Neither a signature nor a hook of the user's belongs to it, nor could it be the same again.
+        let plain = ["-c", "commit.gpgSign=false", "-c", "core.hooksPath=/dev/null"];
+        let answer = git.ask(&[&plain[..], &["revert", "--no-edit", culprit]].concat())?;
         if answer.code == Some(0) {
             return git.say(&["rev-parse", "HEAD"]).map(Ok);
         }
         let files = git.say(&["diff", "--name-only", "--diff-filter=U"])?;
         let _ = git.ask(&["revert", "--abort"])?;
         let files: Vec<&str> = files.lines().collect();
-        match files.is_empty() {
-            true => bail!("git revert: {}", answer.err.trim()),
-            false => Ok(Err(format!("later commits build on it in {}", files.join(", ")))),
-        }
+        Ok(match (files.is_empty(), answer.err.trim()) {
+            (false, _) => Err(format!("later commits build on it in {}", files.join(", "))),
+            // Later ones have taken it out already.
+            (true, "") => Ok(newest.to_owned()),
+            (true, said) => Err(format!("git says: {said}")),
+        })
     }
 
     /// Measures a commit beside another, or reads what was measured before.
@@ -265,6 +306,10 @@ impl<'a> Search<'a> {
         let look = |answer, effect| Look { commit: commit.clone(), subject, answer, effect };
         let before = self.built(base)?;
         if let Err(failure) = &before.probe {
+            if let Purpose::Parent = purpose {
+                let unknown = format!("{} does not build", short(base));
+                return Ok(look(Answer::Unknown(unknown), String::new()));
+            }
             let tail = failure.tail().unwrap_or_default();
             bail!("{}, which is to be compared with, does not build: {tail}", short(base));
         }
@@ -344,10 +389,15 @@ impl<'a> Search<'a> {
     }
 
     /// The id of the one case that is named.
-    fn only_case(&self) -> Result<String> {
+    fn only_case(&self) -> Result<CaseId> {
         let plan = self.plan()?;
         match plan.cases.as_slice() {
-            [only] => Ok(only.case.id.to_string()),
+            // What a bench holds is known when it is built, and may be another thing in each commit.
+            [first, ..] if matches!(first.case.model.source, Source::Bench(_)) => bail!(
+                "`{}` is a bench of criterion, in which no commit can be searched for: name a case that a probe runs",
+                first.case.id
+            ),
+            [only] => Ok(only.case.id.clone()),
             [] => bail!("no case is called `{}`; `windtunnel list` shows the cases", self.case),
             [first, ..] => bail!(
                 "`{}` is in the ids of {}, for instance `{}`: name one",

@@ -37,9 +37,10 @@ pub(crate) fn bisected(searched: &Searched) -> String {
     match found {
         Found::Nothing => {
             text.push_str(match &ends.answer {
-                Answer::Unknown(_) => {
+                Answer::Unknown(reason) if reason.starts_with("inconclusive") => {
                     "whether the bad commit is worse could not be decided: raise the budget of the policy, or choose commits that are further apart\n"
                 }
+                Answer::Unknown(_) => "whether the bad commit is worse could not be seen\n",
                 Answer::Well | Answer::Worse(_) => {
                     "the bad commit is not worse than the good one: there is nothing to look for\n"
                 }
@@ -69,12 +70,26 @@ pub(crate) fn bisected(searched: &Searched) -> String {
                 }
                 None => Ok(()),
             };
-            let is_spread =
-                beside_parents.iter().any(|look| !matches!(look.answer, Answer::Worse(_)));
-            if is_spread {
-                text.push_str(
-                    "not confirmed: the change may be spread over several commits, each below its margin\n",
-                );
+            let any = |wanted: fn(&Answer) -> bool| {
+                beside_parents.iter().any(|look| wanted(&look.answer))
+            };
+            let still_worse = reverted.as_ref().and_then(|it| it.as_ref().ok());
+            let still_worse =
+                still_worse.is_some_and(|look| matches!(look.answer, Answer::Worse(_)));
+            for (is_so, why) in [
+                (
+                    any(|answer| *answer == Answer::Well),
+                    "the change may be spread over several commits, each below its margin",
+                ),
+                (
+                    any(|answer| matches!(answer, Answer::Unknown(_))),
+                    "beside its parent nothing could be seen",
+                ),
+                (still_worse, "without it the bad commit is still worse, so there is another one"),
+            ] {
+                if is_so {
+                    let _ = writeln!(text, "not confirmed: {why}");
+                }
             }
             descents.iter().for_each(|descent| text.push_str(&descended(descent)));
         }
@@ -110,7 +125,7 @@ fn confirmation(what: &str, look: &Look) -> String {
 pub(crate) fn answer(answer: &Answer, effect: &str) -> String {
     let word = match answer {
         Answer::Well => "well",
-        Answer::Worse(Sought::Regressed) => "regressed",
+        Answer::Worse(Sought::Regressed(_)) => "regressed",
         Answer::Worse(Sought::Broken) => "broken",
         Answer::Unknown(reason) => return format!("unknown: {reason}"),
     };

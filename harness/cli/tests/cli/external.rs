@@ -132,6 +132,14 @@ fn a_server_is_started_asked_and_ended_and_its_delays_are_in_the_records() {
 }
 
 #[test]
+fn a_server_that_lists_its_models_before_they_are_loaded_is_waited_for() {
+    let sandbox = serving(GENERATE, "warming");
+    let said = run(&sandbox);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+    assert_eq!(measured(&sandbox).len(), 2);
+}
+
+#[test]
 fn a_server_that_runs_already_is_asked_where_it_is() {
     // A port that was free a moment ago, for a server that the test starts by itself.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -167,6 +175,8 @@ fn whatever_a_server_does_is_told() {
         ("early", "the server gave 2 tokens instead of 4: where it ends early, tell it not to"),
         ("garbage", "the server sent what is no completion: `<html>`"),
         ("refuse", "the server answered 400 Bad Request to `POST http://127.0.0.1:"),
+        ("fails", "the server broke off its answer: out of memory"),
+        ("breaks", "the server broke off its answer: {\"code\":500}"),
         ("dies", "the server ended before it answered at `http://127.0.0.1:"),
     ] {
         let sandbox = serving(GENERATE, words);

@@ -138,6 +138,52 @@ fn a_culprit_on_which_others_build_is_confirmed_by_its_parent_alone() {
 }
 
 #[test]
+fn a_culprit_that_was_taken_out_again_is_not_the_one_that_lasts() {
+    let (sandbox, script) = sandbox();
+    idle(&script, &["one", "two"]);
+    let slow = script.commit("Slower", &[("plants/slow", "decode=9\n")]);
+    idle(&script, &["three"]);
+    script.git(&["rm", "--quiet", "plants/slow"]);
+    script.commit("Take it back", &[]);
+    script.commit("Slower by other means", &[("plants/other", "decode=9\n")]);
+    let said = bisect(&sandbox, &["--bad", "upstream", "--case", CASE]);
+    assert_eq!((said.code, said.err.as_str()), (3, ""), "{}", said.out);
+    assert!(said.out.contains(&format!("culprit: {slow} Slower\n")), "{}", said.out);
+    let told = "not confirmed: without it the bad commit is still worse, so there is another one\n";
+    assert!(said.out.ends_with(told), "{}", said.out);
+}
+
+#[test]
+fn what_is_worst_is_looked_for_and_another_regression_on_the_way_is_not() {
+    let (sandbox, script) = sandbox();
+    script.commit("Fatter", &[("plants/fat", "bytes=900000000\n")]);
+    idle(&script, &["one", "two", "three", "four"]);
+    let slow = script.commit("Slower", &[("plants/slow", "decode=90\n")]);
+    let said = bisect(&sandbox, &["--bad", "upstream", "--case", CASE]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+    assert!(said.out.contains(&format!("culprit: {slow} Slower\n")), "{}", said.out);
+}
+
+#[test]
+fn a_branch_that_began_before_the_good_commit_is_not_blamed_for_what_it_lacks() {
+    let (sandbox, script) = sandbox();
+    script.commit("Slow at first", &[("plants/slow", "decode=9\n")]);
+    script.git(&["checkout", "--quiet", "-b", "side"]);
+    idle(&script, &["a", "b", "c", "d", "e", "f"]);
+    script.git(&["checkout", "--quiet", "upstream"]);
+    script.git(&["rm", "--quiet", "plants/slow"]);
+    script.commit("Faster", &[]);
+    script.git(&["tag", "--force", "good"]);
+    script.git(&["merge", "--quiet", "--no-ff", "--message", "Merge side", "side"]);
+    idle(&script, &["one"]);
+    let slow = script.commit("Slower", &[("plants/slower", "decode=9\n")]);
+    let said = bisect(&sandbox, &["--bad", "upstream", "--case", CASE]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+    assert!(said.out.contains(&format!("culprit: {slow} Slower\n")), "{}", said.out);
+    assert!(said.out.contains("unknown: its branch began at "), "{}", said.out);
+}
+
+#[test]
 fn a_culprit_that_takes_over_a_range_of_its_upstream_is_followed_there() {
     let (sandbox, script) = sandbox();
     let up = Script::new(&sandbox.path("up"));
@@ -217,6 +263,10 @@ fn mistakes_about_a_search_are_answered_with_what_to_do() {
     assert!(said.err.contains("which is to be compared with, does not build"), "{}", said.err);
     let said = sandbox.run(&[&args[..], &["-s", "probe:x"]].concat());
     insta::assert_snapshot!(said.err, @"error: `probe:x` has no commits to search: name `.` or `external:FILE.toml`");
+    let bench = "workload = \"criterion\"\npackage = \"parts\"\nbenches = [\"micro\"]\n";
+    fs::write(sandbox.path("scenarios/test/bench.toml"), bench).unwrap();
+    let err = complaint(&["--case", "test/bench"]);
+    assert!(err.contains("is a bench of criterion, in which no commit can be searched"), "{err}");
     fs::write(
         sandbox.path("scenarios/test/fake.toml"),
         SCENARIO.replace("batch = [1]", "batch = [1, 2]"),
