@@ -125,6 +125,11 @@ fn a_tokenizer_that_cannot_be_built_is_refused_with_what_is_wrong_in_the_file() 
     assert_snapshot!(of("tokenizer.ggml.pre", text("jais")), @"`model.gguf`: its tokenizer cuts texts up as `jais` does, which is not implemented (known are `gpt-2`, `phi-2`, `olmo`, `mpt`, `llama-bpe`, `llama3`, `llama-v3`, `falcon3`, `pixtral`, `dbrx`, `smaug-bpe`, `qwen2`, `deepseek-r1-qwen`, `starcoder`, `refact`, `smollm`, `codeshell`, `command-r`, `tekken`, `gpt-4o`); send token ids, or open the model's folder with its `tokenizer.json`");
     assert_snapshot!(of("tokenizer.ggml.merges", array(["ab"], text)), @r#"`model.gguf`: key `tokenizer.ggml.merges` is a list with "ab", but must be a list of pairs"#);
     assert_snapshot!(of("tokenizer.ggml.merges", array(["a z"], text)), @"`model.gguf`: its tokenizer cannot be built: Token `z` out of vocabulary; send token ids, or open the model's folder with its `tokenizer.json`");
+    let nowhere = of("tokenizer.ggml.merges", array(["a a"], text));
+    assert!(
+        nowhere.contains(r#"its merge of "a" and "a" makes no token that it has"#),
+        "{nowhere}"
+    );
     assert_snapshot!(of("tokenizer.ggml.merges", text("a b")), @r#"`model.gguf`: key `tokenizer.ggml.merges` is "a b", but must be an array"#);
     assert_snapshot!(of("tokenizer.ggml.token_type", array([1, 1], Value::I32)), @"`model.gguf`: key `tokenizer.ggml.token_type` is a list of 2, but must be as long as the 6 tokens");
     assert_snapshot!(of("tokenizer.ggml.tokens", array([1, 2], Value::U32)), @"`model.gguf`: key `tokenizer.ggml.tokens` is an array with 1 in place 0, but must be a text");

@@ -64,7 +64,7 @@ pub(crate) fn attend(
         parts: parts(tables.most_keys, rows, multiprocessors),
         scale,
         cap: softcap.unwrap_or(0.0),
-        before: mask.reach()[0].map_or(-1, |before| before as i32),
+        before: mask.reach()[0].map_or(-1, |before| i32::try_from(before).unwrap_or(-1)),
     };
     q.contiguous()?.apply_op3_no_bwd(kv.keys, kv.values, &op)
 }

@@ -2,6 +2,9 @@
 
 use super::{Fault, Measure};
 
+/// Most per cent, or mebibytes: a tebibyte.
+const MOST: f64 = 1_048_576.0;
+
 /// How much of each fault is planted, in the order of [`Fault::ALL`]; 0 of those that are not.
 pub(super) type Amounts = [f64; Fault::ALL.len()];
 
@@ -46,7 +49,7 @@ pub(super) fn read(words: &str) -> Result<Amounts, Unplantable> {
             (Some(Measure::Percent | Measure::Mebibytes), Some(Ok(amount))) => Some(amount),
             _ => None,
         };
-        match place.zip(amount.filter(|amount| amount.is_finite() && *amount > 0.0)) {
+        match place.zip(amount.filter(|amount| *amount > 0.0 && *amount <= MOST)) {
             Some((place, amount)) => amounts[place] = amount,
             None => return Err(Unplantable::Unknown { word: word.to_owned() }),
         }
@@ -70,7 +73,9 @@ mod tests {
             planted("decode=2.5 lost-mmap\nmebibytes=64"),
             [("lost-mmap", 1.0), ("decode", 2.5), ("mebibytes", 64.0)]
         );
-        for word in ["deocde=5", "decode", "decode=much", "decode=0", "lost-mmap=1", "="] {
+        for word in
+            ["deocde=5", "decode", "decode=much", "decode=0", "mebibytes=1e30", "lost-mmap=1", "="]
+        {
             let complaint = read(word).unwrap_err().to_string();
             let begins = format!("`{word}` plants nothing; faults are recompute-thrash, ");
             assert!(complaint.starts_with(&begins), "{complaint}");

@@ -46,8 +46,11 @@ impl Tokenizer {
             let model = format!("`{}`", folder.display());
             return Err(TextError::NoTokenizer { model }.into());
         };
-        let mut inner =
-            tokenizers::Tokenizer::from_bytes(json.as_bytes()).map_err(|e| load(&path, e))?;
+        // Of some files that contradict themselves the library makes a panic.
+        let read = std::panic::catch_unwind(|| tokenizers::Tokenizer::from_bytes(json.as_bytes()));
+        let mut inner = read
+            .unwrap_or_else(|_| Err("it contradicts itself; download it again".into()))
+            .map_err(|e| load(&path, e))?;
         // Settings of the training, which would silently cut or lengthen prompts.
         inner.with_truncation(None).map_err(|e| load(&path, e))?;
         inner.with_padding(None);

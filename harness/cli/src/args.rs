@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::candle::Candle;
 use crate::lock::Patience;
-use crate::scenario::reworded;
+use crate::scenario::{Rounds, reworded};
 use crate::shard::Shard;
 use crate::subject::Wanted;
 
@@ -23,6 +23,12 @@ pub(crate) use baseline::{
 pub(crate) use bisect::BisectArgs;
 pub(crate) use museum::{MuseumArgs, MuseumFormat};
 pub(crate) use upstream::{PickArgs, PlanArgs, SyncArgs, UpstreamArgs, UpstreamCommand};
+
+/// Rounds of a case, as they are typed.
+fn rounds(text: &str) -> Result<NonZeroU32, String> {
+    let rounds: NonZeroU32 = text.parse().map_err(|error| format!("{error}"))?;
+    Rounds::try_from(rounds).map(|Rounds(rounds)| rounds)
+}
 
 /// Measures LLM inference engines and shows what changed.
 #[derive(Debug, Parser)]
@@ -109,7 +115,7 @@ pub(crate) struct Selection {
     pub(crate) filters: Vec<String>,
 
     /// Rounds per case and subject, instead of what the scenarios say
-    #[arg(short = 'n', long, value_name = "N")]
+    #[arg(short = 'n', long, value_name = "N", value_parser = rounds)]
     pub(crate) rounds: Option<NonZeroU32>,
 }
 

@@ -61,7 +61,8 @@ pub(crate) fn of_plan(workspace: &Workspace, plan: &Plan) -> Vec<Estimate> {
 pub(crate) fn of_pairs(workspace: &Workspace, plan: &Plan, pairs: u64) -> Option<Nanos> {
     let rounds = 2 * pairs + pairs.div_ceil(2);
     let times = of_plan(workspace, plan).into_iter().map(|estimate| estimate.time);
-    let all = times.map(|time| time.map(|time| time.0)).sum::<Option<u64>>()?;
+    let mut times = times.map(|time| time.map(|time| time.0));
+    let all = times.try_fold(0u64, |sum, time| Some(sum.saturating_add(time?)))?;
     Some(Nanos(all.saturating_mul(rounds)))
 }
 

@@ -103,9 +103,12 @@ fn joined(all: &[(String, Contents)]) -> Result<Run> {
             }
             _ => bail!("one of `{name}` and `{first_name}` is a gate, the other is none"),
         }
-        let shards = run.cases.iter().map(|planned| planned.shard + 1).max().unwrap_or(0);
-        let of_shard =
-            |planned: &Planned| Planned { shard: shards + planned.shard, ..planned.clone() };
+        let shards =
+            run.cases.iter().map(|planned| planned.shard.saturating_add(1)).max().unwrap_or(0);
+        let of_shard = |planned: &Planned| Planned {
+            shard: planned.shard.saturating_add(shards),
+            ..planned.clone()
+        };
         run.cases.extend(other.cases.iter().map(of_shard));
         run.skipped.extend(other.skipped.iter().cloned());
     }

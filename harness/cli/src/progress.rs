@@ -215,8 +215,8 @@ impl RunBar {
     /// A round that was expected to take `expected` has ended after `took`.
     pub(crate) fn end(&mut self, what: &str, result: &str, expected: Nanos, took: Nanos) {
         self.done += 1;
-        self.expected.0 += expected.0;
-        self.took.0 += took.0;
+        self.expected.0 = self.expected.0.saturating_add(expected.0);
+        self.took.0 = self.took.0.saturating_add(took.0);
         self.left = self.left.since(expected);
         self.bar.set_position(self.expected.0 / 1_000_000);
         self.progress.line(&format!("[{}/{}] {what}: {result} ({took})", self.done, self.rounds));

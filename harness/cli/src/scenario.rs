@@ -35,6 +35,7 @@ pub(crate) use kind::Kind;
 pub(crate) use models::{KnownModel, stored};
 pub(crate) use skip::Skip;
 pub(crate) use text::{nearest, parse, reworded};
+pub(crate) use values::Rounds;
 
 use bounds::{BoundsFile, DefaultSlo, DefaultTolerance, SloFile, ToleranceFile};
 use models::Models;
@@ -88,7 +89,7 @@ struct ScenarioFile {
     package: Option<Spanned<String>>,
     benches: Option<Spanned<Vec<Spanned<String>>>>,
     filter: Option<Spanned<String>>,
-    rounds: Option<NonZeroU32>,
+    rounds: Option<Rounds>,
     warmup: Option<Spanned<u32>>,
     iterations: Option<Spanned<NonZeroU32>>,
     precision: Option<Spanned<PrecisionFile>>,
@@ -106,7 +107,7 @@ struct ScenarioFile {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct DefaultsFile {
-    rounds: NonZeroU32,
+    rounds: Rounds,
     warmup: u32,
     iterations: NonZeroU32,
     seed: u64,
@@ -244,7 +245,7 @@ fn resolve(
     let scenario = Scenario {
         skips: skips.collect::<Result<_, _>>()?,
         models,
-        rounds: file.rounds.unwrap_or(defaults.rounds),
+        rounds: file.rounds.unwrap_or(defaults.rounds).0,
         warmup: file.warmup.map_or(defaults.warmup, Spanned::into_inner),
         iterations: file.iterations.map_or(defaults.iterations, Spanned::into_inner),
         enough: precision::enough(file.precision.as_ref(), deadline, source)?,

@@ -59,6 +59,8 @@ impl Shard {
 fn parts(costs: &[u64], of: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..costs.len()).collect();
     order.sort_by_key(|place| std::cmp::Reverse(costs[*place]));
+    // More parts than cases leave the rest empty.
+    let of = of.min(costs.len());
     let mut loads = vec![0u64; of];
     let mut parts = vec![0; costs.len()];
     for place in order {
@@ -91,5 +93,7 @@ mod tests {
         assert_eq!(loads.iter().sum::<u64>(), 29);
         assert!(loads.iter().all(|load| (9..=10).contains(load)), "{loads:?}");
         assert_eq!(self::parts(&[1, 1], 5).len(), 2, "more parts than cases");
+        assert_eq!(self::parts(&[1, 1], usize::MAX), [0, 1]);
+        assert_eq!(self::parts(&[], 3), [0; 0]);
     }
 }

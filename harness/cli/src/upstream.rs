@@ -95,7 +95,9 @@ pub(crate) fn read(workspace: &Workspace, path: &Path) -> Result<Log> {
 /// An integration log from the text of the file `path`.
 pub(crate) fn parse(path: &Path, text: &str) -> Result<Log> {
     toml::from_str(text).map_err(|error| {
-        let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+        let line = error
+            .span()
+            .map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
         anyhow!("`{}`, line {line}: {}", path.display(), reworded(error.message()))
     })
 }

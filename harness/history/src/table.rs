@@ -6,6 +6,8 @@ use windtunnel_report::history::{Along, Cause, Census, Commit, History, Track, s
 
 /// Steps of a line of blocks.
 const STEPS: usize = 24;
+/// Characters to which a column is padded: what is longer stands out.
+const WIDEST: usize = 200;
 /// Points of a series that are shown, the newest.
 const POINTS: usize = 30;
 /// Rows of what did not change; more are counted.
@@ -252,7 +254,7 @@ fn aligned<const N: usize>(rows: &[[String; N]], sides: [Side; N]) -> String {
     let mut widths = [0; N];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
+            *width = cell.chars().count().min(WIDEST).max(*width);
         }
     }
     let mut text = String::new();

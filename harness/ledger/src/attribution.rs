@@ -44,7 +44,7 @@ impl Work {
     /// All of its time.
     #[must_use]
     pub fn total(&self) -> Nanos {
-        Nanos(self.stages.values().map(|time| time.0).sum())
+        Nanos(self.stages.values().map(|time| time.0).fold(0, u64::saturating_add))
     }
 
     /// The part of its time that stages with a name of their own claim; none without any time.
@@ -64,10 +64,11 @@ impl Work {
 
     /// Adds what was done of the same kind.
     pub fn add(&mut self, other: &Work) {
-        self.count += other.count;
-        self.tokens += other.tokens;
+        self.count = self.count.saturating_add(other.count);
+        self.tokens = self.tokens.saturating_add(other.tokens);
         for (stage, time) in &other.stages {
-            self.stages.entry(stage.clone()).or_default().0 += time.0;
+            let sum = &mut self.stages.entry(stage.clone()).or_default().0;
+            *sum = sum.saturating_add(time.0);
         }
     }
 }

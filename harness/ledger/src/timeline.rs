@@ -127,7 +127,8 @@ pub fn together(requests: &[Timeline]) -> Vec<Timeline> {
 fn prefill_rate(requests: &[Timeline]) -> Option<f64> {
     let begin = requests.iter().map(|request| request.submitted).min()?;
     let end = every(requests, |request| request.tokens.first())?.max()?;
-    let prompt = Tokens(requests.iter().map(|request| request.prompt.0).sum());
+    let prompt = requests.iter().map(|request| request.prompt.0);
+    let prompt = Tokens(prompt.fold(0, u64::saturating_add));
     finite((prompt / end.since(begin)).0)
 }
 

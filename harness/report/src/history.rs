@@ -1,7 +1,5 @@
 //! What a history page shows, as plain data: whoever reads the store fills it in.
 
-use std::cmp::Ordering;
-
 use serde::{Deserialize, Serialize};
 use windtunnel_ledger::course::{Course, Event, EventKind, FEWEST};
 use windtunnel_ledger::series::Series;
@@ -256,7 +254,7 @@ impl History {
             None if track.course.states.is_some() => 4e6,
             None => 5e6,
         };
-        tracks.sort_by(|a, b| rank(a).partial_cmp(&rank(b)).unwrap_or(Ordering::Equal));
+        tracks.sort_by(|a, b| rank(a).total_cmp(&rank(b)));
         tracks
     }
 

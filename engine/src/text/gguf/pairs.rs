@@ -31,9 +31,19 @@ pub(super) fn make(vocabulary: &Vocabulary<'_>) -> Result<Made, GgufError> {
             .ok_or_else(|| file.wrong(MERGES, format!("a list with {merge:?}"), "a list of pairs"))
     };
     let merges = merges.iter().map(pair).collect::<Result<Vec<_>, _>>()?;
+    let ids = vocabulary.ids();
+    let has = |token: &str| ids.contains_key(token);
+    let goes_nowhere = |(left, right): &&(String, String)| {
+        has(left) && has(right) && !has(&format!("{left}{right}"))
+    };
+    // The library looks at such a merge beyond the end of its longest token.
+    if let Some((left, right)) = merges.iter().find(goes_nowhere) {
+        let problem = format!("its merge of {left:?} and {right:?} makes no token that it has");
+        return Err(vocabulary.error(problem));
+    }
     let failed = |e| vocabulary.failed(e);
     let bpe = BPE::builder()
-        .vocab_and_merges(vocabulary.ids(), merges)
+        .vocab_and_merges(ids, merges)
         .ignore_merges(pattern.words == Words::Whole)
         .build()
         .map_err(failed)?;

@@ -32,10 +32,17 @@ impl Deref for Bytes<'_> {
 ///     file   0a 0b 1a 1b 2a 2b │ …      hub   0a 1a 2a 0b 1b 2b │ …
 /// ```
 pub(super) fn halves(bytes: &[u8], rows: usize, heads: usize) -> std::io::Result<Bytes<'static>> {
-    let width = bytes.len() / rows.max(1);
     let dim = rows / heads.max(1);
+    let are_pairs = dim > 0 && dim * heads == rows && dim.is_multiple_of(2);
+    if !are_pairs || !bytes.len().is_multiple_of(rows) {
+        return Err(std::io::Error::other(format!(
+            "{} bytes are not {rows} rows of {heads} heads: its biases must be floats",
+            bytes.len()
+        )));
+    }
+    let width = bytes.len() / rows;
     let mut moved = MmapMut::map_anon(bytes.len())?;
-    for (row, to) in moved.chunks_exact_mut(width.max(1)).enumerate() {
+    for (row, to) in moved.chunks_exact_mut(width.max(1)).take(rows).enumerate() {
         let (head, within) = (row / dim, row % dim);
         let (half, pair) = (within / (dim / 2), within % (dim / 2));
         let from = head * dim + 2 * pair + half;

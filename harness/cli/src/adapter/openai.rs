@@ -155,8 +155,12 @@ impl Service<'_> {
             }
         };
         let answers = std::thread::scope(|scope| {
-            let callers: Vec<_> =
-                (0..asked.batch.min(asked.requests)).map(|_| scope.spawn(caller)).collect();
+            let callers = asked.batch.min(asked.requests);
+            let begun = (0..callers).map(|_| {
+                let begun = std::thread::Builder::new().spawn_scoped(scope, caller);
+                begun.with_context(|| format!("cannot start {callers} callers: lower `batch`, or raise the limit of threads"))
+            });
+            let callers = begun.collect::<Result<Vec<_>>>()?;
             let answers = callers.into_iter().map(|caller| {
                 caller.join().unwrap_or_else(|_| Err(anyhow!("a caller of the server panicked")))
             });

@@ -22,7 +22,7 @@ pub(crate) struct MuseumArgs {
     pub(crate) faults: Vec<String>,
 
     /// Rounds of every guard and engine, instead of what the scenarios say: 3 tell what is exact, 6 time
-    #[arg(short = 'n', long, value_name = "N")]
+    #[arg(short = 'n', long, value_name = "N", value_parser = super::rounds)]
     pub(crate) rounds: Option<NonZeroU32>,
 
     /// Plant in this ready probe, which was built with the feature `faults`, and build nothing

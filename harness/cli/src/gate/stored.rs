@@ -141,7 +141,8 @@ pub(super) fn complete(workspace: &Workspace, running: &mut Running, terms: &Ter
     let Some(origin) = terms.baseline.as_ref().filter(|_| terms.setting == Setting::Stored) else {
         return Ok(());
     };
-    let base = running.run.subjects[Arm::Base as usize].clone();
+    let base = running.run.subjects.get(Arm::Base as usize).cloned();
+    let base = base.context("the run names no base to hold its head to: start a new gate")?;
     let has = |running: &Running, run, case: &_, round| {
         running
             .records

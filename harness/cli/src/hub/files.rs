@@ -123,20 +123,30 @@ fn names(paths: &[&str]) -> String {
 
 /// Whether all of `path` is as `pattern` says: `*` stands for anything, `?` for one character.
 fn matches(pattern: &str, path: &str) -> bool {
-    let mut chars = pattern.chars();
-    match chars.next() {
-        None => path.is_empty(),
-        Some('*') => {
-            let rest = chars.as_str();
-            let ends = path.char_indices().map(|(at, _)| at).chain([path.len()]);
-            ends.into_iter().any(|at| matches(rest, &path[at..]))
-        }
-        Some(wanted) => {
-            let mut found = path.chars();
-            found.next().is_some_and(|c| wanted == '?' || c == wanted)
-                && matches(chars.as_str(), found.as_str())
+    let (pattern, path): (Vec<char>, Vec<char>) =
+        (pattern.chars().collect(), path.chars().collect());
+    let (mut wanted, mut at) = (0, 0);
+    // The last `*`, and the place up to which it stands for what it must: it takes in one more each
+    // time that what follows it does not fit.
+    let mut star: Option<(usize, usize)> = None;
+    while at < path.len() {
+        match pattern.get(wanted) {
+            Some('*') => {
+                star = Some((wanted, at));
+                wanted += 1;
+            }
+            Some(c) if *c == '?' || *c == path[at] => {
+                wanted += 1;
+                at += 1;
+            }
+            _ => {
+                let Some((place, end)) = star else { return false };
+                star = Some((place, end + 1));
+                (wanted, at) = (place + 1, end + 1);
+            }
         }
     }
+    pattern[wanted..].iter().all(|c| *c == '*')
 }
 
 #[cfg(test)]
@@ -168,6 +178,9 @@ mod tests {
         {
             assert!(!matches(pattern, path), "{pattern} {path}");
         }
+        let long = "a".repeat(10_000);
+        assert!(!matches(&"*a".repeat(50), &format!("{long}b")), "and takes no lifetime");
+        assert!(matches(&"*".repeat(100_000), &long));
     }
 
     #[test]

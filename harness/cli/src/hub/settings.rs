@@ -66,6 +66,8 @@ impl fmt::Debug for Token {
 
 const ENDPOINT: &str = "https://huggingface.co";
 const SILENCE: Duration = Duration::from_secs(10);
+/// Nobody waits longer; what is typed beyond it is taken for a slip.
+const LONGEST_SILENCE: Duration = Duration::from_hours(24);
 
 impl Settings {
     /// Those of this process.
@@ -101,7 +103,7 @@ impl Settings {
             token_places: format!("`HF_TOKEN` and `{}`", file.display()),
             silence: text("HF_HUB_DOWNLOAD_TIMEOUT")
                 .and_then(|seconds| Duration::try_from_secs_f64(seconds.parse().ok()?).ok())
-                .filter(|silence| !silence.is_zero())
+                .filter(|silence| !silence.is_zero() && *silence <= LONGEST_SILENCE)
                 .unwrap_or(SILENCE),
             authorities: path("SSL_CERT_FILE").map(|file| certificates(&file)).transpose()?,
             proxy,

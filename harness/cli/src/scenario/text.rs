@@ -26,7 +26,7 @@ impl SourceText<'_> {
             .text
             .get(span.clone())
             .map_or(1, |t| t.lines().next().unwrap_or("").chars().count());
-        let indent = " ".repeat(self.text[start..span.start].chars().count());
+        let indent = " ".repeat(before[start..].chars().count());
         let carets = "^".repeat(width.max(1));
         let excerpt = format!("{margin} |\n{line} | {shown}\n{margin} | {indent}{carets}");
         ScenarioError::Invalid { path: self.path.to_owned(), line, message, excerpt }

@@ -2,6 +2,7 @@
 //! complain about in words that help nobody.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
@@ -44,6 +45,25 @@ impl FromStr for PerCent {
 impl fmt::Display for PerCent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// So many rounds of a case that a machine may live to see them.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "NonZeroU32")]
+pub(crate) struct Rounds(pub(crate) NonZeroU32);
+
+/// Most rounds of a case.
+const MOST_ROUNDS: u32 = 100_000;
+
+impl TryFrom<NonZeroU32> for Rounds {
+    type Error = String;
+
+    fn try_from(rounds: NonZeroU32) -> Result<Rounds, String> {
+        match rounds.get() {
+            ..=MOST_ROUNDS => Ok(Rounds(rounds)),
+            _ => Err(format!("{rounds} rounds are more than {MOST_ROUNDS}")),
+        }
     }
 }
 

@@ -114,7 +114,8 @@ fn more(counter: Counter, base: u64, head: u64) -> String {
 /// All the time of the iterations that count, and how much of it was in the engine.
 fn whole(attribution: &Attribution) -> String {
     let kinds = attribution.work.iter().map(|(name, work)| format!("{name} {}", work.total()));
-    let inside: u64 = attribution.work.values().map(|work| work.total().0).sum();
+    let totals = attribution.work.values().map(|work| work.total().0);
+    let inside = totals.fold(0, u64::saturating_add);
     let beside = attribution.wall.since(Nanos(inside));
     let kinds: Vec<String> = kinds.chain([format!("beside the engine {beside}")]).collect();
     format!("{} with {}: {}", attribution.wall, attribution.attention, kinds.join(", "))

@@ -60,8 +60,8 @@ impl fmt::Display for Control {
 #[must_use]
 pub const fn partner(block: u32) -> u32 {
     match block % 2 {
-        1 => 2 * block - 1,
-        _ => 2 * block,
+        1 => block.saturating_mul(2) - 1,
+        _ => block.saturating_mul(2),
     }
 }
 
@@ -105,7 +105,7 @@ fn differences(base: &Record, control: &Record, policy: &Policy) -> BTreeMap<Cla
             Better::Higher => (from / to).ln(),
         };
         let theta = policy.margin(series).share_of(from).ln_1p();
-        if from > 0.0 && to > 0.0 {
+        if from > 0.0 && to > 0.0 && worse.is_finite() {
             differences.entry(series.metric.spec().class).or_default().push(worse / theta);
         }
     }

@@ -115,8 +115,8 @@ impl Plan {
             let done = done(sides, terms.setting);
             let Some(target) = target(sides, of_case, done, terms) else { continue };
             // Of a case that was never measured nothing is known: one pair will tell.
-            let cost =
-                wall_of(sides).checked_div(done as u64).unwrap_or(0) * (target - done) as u64;
+            let a_pair = wall_of(sides).checked_div(done as u64).unwrap_or(0);
+            let cost = a_pair.saturating_mul((target - done) as u64);
             let left = left.entry(run.cases[case].shard).or_default();
             match cost <= *left && *left > 0 {
                 true => {

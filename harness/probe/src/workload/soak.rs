@@ -138,8 +138,15 @@ impl<I: Iterator<Item = (usize, Coming)> + Send> Desk<'_, I> {
     fn serve(&self, end: Instant, least: usize) -> Result<()> {
         let Shape { batch, .. } = self.case.shape();
         thread::scope(|scope| {
-            let callers: Vec<_> =
-                (0..batch).map(|_| scope.spawn(|| self.call(end, least))).collect();
+            let caller = |_| {
+                let caller = thread::Builder::new().spawn_scoped(scope, || self.call(end, least));
+                caller.with_context(|| {
+                    format!(
+                        "cannot start {batch} callers: lower `batch`, or raise the limit of threads"
+                    )
+                })
+            };
+            let callers = (0..batch).map(caller).collect::<Result<Vec<_>>>()?;
             let results = callers.into_iter().map(|caller| match caller.join() {
                 Ok(result) => result,
                 Err(_) => Err(Error::msg("a caller's thread has died")),

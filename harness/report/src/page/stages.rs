@@ -100,7 +100,7 @@ fn times(view: &View<'_>, scenario: &Scenario<'_>, kind: &str, asked: &[Asked<'_
 /// The time of what has no column.
 fn others(work: &Work, stages: &[&str]) -> u64 {
     let others = work.stages.iter().filter(|(stage, _)| !stages.contains(&stage.as_str()));
-    others.map(|(_, time)| time.0).sum()
+    others.map(|(_, time)| time.0).fold(0, u64::saturating_add)
 }
 
 /// A part of the time of `work`.

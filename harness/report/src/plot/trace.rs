@@ -105,8 +105,9 @@ fn panel(track: &Track, gauge: Gauge, throttled: Vec<i64>) -> Option<Panel> {
 fn processors(track: &Track) -> Option<Panel> {
     let times: Vec<(i64, i64)> = track.points(Gauge::CpuTime).collect();
     let share = |(i, (at, time)): (usize, &(i64, i64))| {
-        let before = times[..i].iter().rev().find(|(then, _)| at - then >= SHARE_MS)?;
-        Some((*at, (time - before.1) as f64 / (at - before.0) as f64))
+        let before =
+            times[..i].iter().rev().find(|(then, _)| at.saturating_sub(*then) >= SHARE_MS)?;
+        Some((*at, time.saturating_sub(before.1) as f64 / at.saturating_sub(before.0) as f64))
     };
     let points: Vec<(i64, f64)> = times.iter().enumerate().filter_map(share).collect();
     let highest = points.iter().map(|(_, share)| *share).reduce(f64::max)?;
@@ -130,7 +131,9 @@ fn draw(svg: &mut String, trace: &Trace, panels: &[Panel]) -> Outcome {
         let ground = top + NAME + CURVE;
         let highest =
             panel.points.iter().map(|(_, value)| *value).fold(f64::MIN_POSITIVE, f64::max);
-        let y = |value: f64| ground - (f64::from(CURVE) * value / highest).round() as i32;
+        let y = |value: f64| {
+            ground - (f64::from(CURVE) * (value / highest).clamp(-1.0, 1.0)).round() as i32
+        };
         area.draw(&PathElement::new([(LEFT, ground), (RIGHT, ground)], Ink::Grid.colour()))?;
         let curve: Vec<(i32, i32)> = panel.points.iter().map(|(at, v)| (x(*at), y(*v))).collect();
         area.draw(&PathElement::new(curve, Ink::subject(0).stroke(1)))?;
@@ -139,10 +142,10 @@ fn draw(svg: &mut String, trace: &Trace, panels: &[Panel]) -> Outcome {
             area.draw(&PathElement::new(mark, Ink::subject(1).stroke(4)))?;
         }
     }
-    for (share, place) in [(0, ink::text(11.0, Ink::Muted)), (2, ink::value(11.0, Ink::Muted))] {
-        let text = format!("{:.1} s", (end * share / 2) as f64 / 1000.0);
-        let top = if share == 0 { bottom + 2 } else { bottom + 8 };
-        area.draw(&Text::new(text, (x(end * share / 2), top), place))?;
+    for (at, place) in [(0, ink::text(11.0, Ink::Muted)), (end, ink::value(11.0, Ink::Muted))] {
+        let text = format!("{:.1} s", at as f64 / 1000.0);
+        let top = if at == 0 { bottom + 2 } else { bottom + 8 };
+        area.draw(&Text::new(text, (x(at), top), place))?;
     }
     area.present()
 }
