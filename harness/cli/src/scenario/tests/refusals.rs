@@ -265,6 +265,12 @@ fn a_value_of_the_wrong_type_is_shown_in_its_place() {
     3 | rounds = "five"
       |          ^^^^^^
     "#);
+    insta::assert_snapshot!(complaint("workload = \"decode\"\nmodels = [\"tiny-qwen3\"]\nrounds = 4000000000\n"), @"
+    `scenarios/gate/x.toml`, line 3: 4000000000 rounds are more than 100000
+      |
+    3 | rounds = 4000000000
+      |          ^^^^^^^^^^
+    ");
     insta::assert_snapshot!(complaint("workload = \"decode\"\nmodels = [\"tiny-qwen3\"]\nmatrix = { dtype = [\"fp32\"] }\n"), @r#"
     `scenarios/gate/x.toml`, line 3: unknown value `fp32`, did you mean `f32`?
       |
