@@ -13,7 +13,7 @@ use windtunnel_ledger::record::Failure;
 
 use crate::candle;
 use crate::git::{find_anew, git};
-use crate::lock::lend;
+use crate::lock;
 use crate::scenario::parse;
 use crate::workspace::Workspace;
 
@@ -305,12 +305,25 @@ pub(crate) fn check_out(repository: &Path, tree: &Path, commit: &str) -> Result<
     Ok(())
 }
 
-/// Runs a line in a folder; the end of what it printed if it fails.
-#[expect(clippy::disallowed_methods, reason = "descriptions say how to build and check")]
+/// Runs a line that builds in a folder; the end of what it printed if it fails.
 pub(crate) fn shell(line: &str, dir: &Path) -> Result<Result<(), String>> {
+    finished(line, lock::keep(&mut command(line, dir)))
+}
+
+/// The same of a line that checks what was built: it may measure, in the turn of this process.
+pub(crate) fn check(line: &str, dir: &Path) -> Result<Result<(), String>> {
+    finished(line, lock::lend(&mut command(line, dir)))
+}
+
+#[expect(clippy::disallowed_methods, reason = "descriptions say how to build and check")]
+fn command(line: &str, dir: &Path) -> Command {
     let mut command = Command::new("sh");
     command.arg("-c").arg(line).current_dir(dir).stdin(Stdio::null());
-    let output = lend(find_anew(&mut command)).output().context("cannot start sh")?;
+    command
+}
+
+fn finished(line: &str, command: &mut Command) -> Result<Result<(), String>> {
+    let output = find_anew(command).output().context("cannot start sh")?;
     if output.status.success() {
         return Ok(Ok(()));
     }

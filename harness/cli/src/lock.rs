@@ -7,6 +7,9 @@
 //! `/tmp`, because every user can make files there, and their names are the same for everybody; in
 //! containers, which have folders of their own, `WINDTUNNEL_LOCKS` names one that they share.
 //!
+//! A check that a command runs, and waits for, may measure: its turn is a part of that of the command, and
+//! another lock sees that two of them never measure at once.
+//!
 //! In such a folder anybody may have put anything under these names. So a name is never followed
 //! through a link, and what is no plain file, or has a second name, is not written to. What another
 //! user could do is hold a lock without measuring: that costs a wait, and the message says who.
@@ -98,14 +101,14 @@ fn shared<E>(
     Ok(locks)
 }
 
-/// The variable in which a line of a description is told who waits for its end: processes, the outermost
-/// first. What it measures belongs to their turn.
+/// The variable in which a check is told who waits for its end: processes, the outermost first. What it
+/// measures belongs to their turn.
 const LENDERS: &str = "WINDTUNNEL_TURN_OF";
 
 /// The processes that wait for this one.
 fn lenders() -> Vec<u32> {
-    let told = std::env::var(LENDERS).unwrap_or_default();
-    told.split(',').filter_map(|process| process.parse().ok()).collect()
+    let told = std::env::var_os(LENDERS).unwrap_or_default();
+    told.to_string_lossy().split(',').filter_map(|process| process.parse().ok()).collect()
 }
 
 /// Has what `command` runs measure in the turn of this process, which waits for its end.
@@ -115,10 +118,17 @@ pub(crate) fn lend(command: &mut Command) -> &mut Command {
     command.env(LENDERS, lenders.join(","))
 }
 
+/// Has what `command` runs take a turn of its own, which it does not get while this process has one.
+pub(crate) fn keep(command: &mut Command) -> &mut Command {
+    command.env_remove(LENDERS)
+}
+
 /// The right to measure on this machine, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Locks {
     held: Vec<File>,
+    /// Those of them that nobody else will ever ask for: parts of the turn of one process.
+    parts: Vec<PathBuf>,
 }
 
 /// Another run measures.
@@ -177,18 +187,23 @@ fn take(gpus: &[Gpu], queue: Queue) -> Result<Locks, Busy> {
         Patience::Wait(long) => Instant::now().checked_add(long),
         Patience::Forever => None,
     };
-    let mut held = Vec::new();
+    let (mut held, mut parts) = (Vec::new(), Vec::new());
     // Always in the same order, so that nobody waits for a lock while holding what its holder wants.
     for (name, what) in wanted(gpus) {
+        let (mut path, mut is_part) = (folder().join(name), false);
         let mut is_told = patience == Patience::Refuse || progress == Progress::Quiet;
         loop {
-            match attempt(&folder().join(&name)) {
+            match attempt(&path) {
                 Ok(Attempt::Held(file)) => {
                     held.push(file);
+                    parts.extend(is_part.then_some(path));
                     break;
                 }
                 // Whoever started this waits for it, and holds the turn meanwhile.
-                Ok(Attempt::Taken(Some(holder))) if lenders().contains(&holder.process) => break,
+                Ok(Attempt::Taken(Some(holder))) if lenders().contains(&holder.process) => {
+                    path.as_mut_os_string().push(format!(".of-{}", holder.process));
+                    is_part = true;
+                }
                 Ok(Attempt::Taken(holder)) => {
                     let busy = Busy { what: what.clone(), holder };
                     if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
@@ -208,7 +223,7 @@ fn take(gpus: &[Gpu], queue: Queue) -> Result<Locks, Busy> {
             }
         }
     }
-    Ok(Locks { held })
+    Ok(Locks { held, parts })
 }
 
 /// Who measures on this machine now; none if nobody does, or why that cannot be told.
@@ -222,8 +237,11 @@ pub(crate) fn holder(gpus: &[Gpu]) -> Result<Option<Busy>, String> {
 }
 
 impl Drop for Locks {
-    /// Leaves no words about a run that has ended.
+    /// Leaves no words about a run that has ended, and no file that nobody asks for.
     fn drop(&mut self) {
+        for path in &self.parts {
+            let _ = std::fs::remove_file(path);
+        }
         for file in &self.held {
             let _ = file.set_len(0);
         }
@@ -380,7 +398,7 @@ mod tests {
         assert_eq!(holder.user, user(&Root::here()));
         assert_eq!(file.metadata().unwrap().mode() & 0o777, 0o666, "for every user");
         drop(file);
-        drop(Locks { held: vec![held(&path)] });
+        drop(Locks { held: vec![held(&path)], parts: Vec::new() });
         assert_eq!(std::fs::read(&path).unwrap(), b"", "an end leaves no words");
     }
 
@@ -401,7 +419,7 @@ mod tests {
 
     fn attempt_once(path: &Path) -> Result<Locks, String> {
         match attempt(path)? {
-            Attempt::Held(file) => Ok(Locks { held: vec![file] }),
+            Attempt::Held(file) => Ok(Locks { held: vec![file], parts: Vec::new() }),
             Attempt::Taken(holder) => Err(format!("taken by {holder:?}")),
         }
     }

@@ -137,18 +137,20 @@ fn expand(workspace: &Workspace, selection: &Selection) -> Result<Plan> {
 }
 
 fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<u8> {
-    let rules = args.policy.as_deref().map(policy::conditions).transpose()?;
+    let rules = || args.policy.as_deref().map(policy::conditions).transpose();
     let queue = Queue { patience: Patience::of(args.wait), progress };
-    let mut session = match &args.resume {
+    let (rules, mut session) = match &args.resume {
         Some(run) => {
             // Before what is interrupted is told from what is being measured.
             let _turn = queue.take()?;
-            session::resume(workspace, &resumed(workspace, args, run.as_deref())?, queue)?
+            let path = resumed(workspace, args, run.as_deref())?;
+            (rules()?, session::resume(workspace, &path, queue)?)
         }
         None => {
+            let rules = rules()?;
             let mut plan = expand(workspace, &args.selection)?;
             if let Some(shard) = args.shard {
-                _ = shard.cut(&mut plan);
+                shard.cut(&mut plan);
             }
             if plan.cases.is_empty() {
                 show::note(&format!(
@@ -158,7 +160,7 @@ fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<
                 ));
                 return Ok(exit::INVALID);
             }
-            session::begin(workspace, args, plan, queue)?
+            (rules, session::begin(workspace, args, plan, queue)?)
         }
     };
     if session.run.gate.is_some() {

@@ -40,8 +40,8 @@ pub(crate) fn merge(workspace: &Workspace, args: &MergeArgs) -> Result<u8> {
     drop(store);
     if !run::is_finished(&run, &records) {
         show::note(&format!(
-            "judged as one family, not every case is decided: `windtunnel gate --resume {}` measures what that takes",
-            show::path(&args.out)
+            "judged as one family, not every case is decided: `{}` measures what that takes",
+            workspace.line(&["gate", "--resume", &show::path(&args.out)])
         ));
     }
     let contents = Contents { run, records, torn: false };

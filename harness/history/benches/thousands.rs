@@ -48,7 +48,7 @@ fn main() {
         upstream: &upstream,
         along: Along::Own,
     };
-    let history = history(&loaded, "", None, Along::Own, &own, &upstream).expect("a frame");
+    let history = history(&loaded, "", None, None, Along::Own, &own, &upstream).expect("a frame");
     lap("ordered");
     let judged = judge(&loaded, history, &terms);
     lap("judged");

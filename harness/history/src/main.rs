@@ -158,7 +158,7 @@ fn show(args: &Show, place: &Place) -> Result<(String, Vec<String>)> {
             false => return Ok((String::new(), notes)),
         }
     }
-    let mut history = judged(args, place, &loaded)?;
+    let mut history = judged(args, place, &loaded, run.as_deref())?;
     if let Some(run) = run {
         history = history.of_run(&run);
     }
@@ -188,7 +188,7 @@ fn run_of(file: &Path) -> Result<String> {
 }
 
 /// The history that was asked for.
-fn judged(args: &Show, place: &Place, loaded: &Loaded) -> Result<History> {
+fn judged(args: &Show, place: &Place, loaded: &Loaded, run: Option<&str>) -> Result<History> {
     let root = &place.workspace;
     let own = Commits::of_repository(root);
     let log = read_log(&root.join("engine/upstream.toml"))?;
@@ -201,7 +201,7 @@ fn judged(args: &Show, place: &Place, loaded: &Loaded) -> Result<History> {
     };
     let terms = Terms { policy: &policy, floors: &floors, own: &own, upstream: &upstream, along };
     let pattern = args.case.as_deref().unwrap_or_default();
-    let history = history(loaded, pattern, args.metric, along, &own, &upstream)?;
+    let history = history(loaded, pattern, args.metric, run, along, &own, &upstream)?;
     Ok(judge(loaded, history, &terms))
 }
 

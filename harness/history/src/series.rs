@@ -89,7 +89,8 @@ const KEY: [&str; 8] = ["case", "variant", "machine", "run", "subject", "commit"
 const OF_SERIES: usize = 3;
 const OF_POINT: usize = 6;
 
-/// The series of every case in which `pattern` occurs; only of `metric`, if one is given.
+/// The series of every case in which `pattern` occurs; only of `metric`, if one is given. A round that is
+/// in `run` and in another one counts as that of `run`.
 ///
 /// # Errors
 /// If the frame is not one that [`load`](crate::frame::load) made.
@@ -97,6 +98,7 @@ pub fn history(
     loaded: &Loaded,
     pattern: &str,
     metric: Option<Metric>,
+    run: Option<&str>,
     along: Along,
     own: &Commits,
     upstream: &Commits,
@@ -104,7 +106,7 @@ pub fn history(
     let mut frame =
         cases(loaded, pattern)?.lazy().sort(KEY, SortMultipleOptions::default()).collect()?;
     frame.rechunk_mut();
-    let mut frame = frame.filter(&firsts(&Sorted::of(&frame)?))?;
+    let mut frame = frame.filter(&firsts(&Sorted::of(&frame)?, &loaded.names, run))?;
     frame.rechunk_mut();
     let rows = Sorted::of(&frame)?;
     let mut history = History::default();
@@ -139,15 +141,21 @@ pub fn history(
     Ok(history)
 }
 
-/// Which rows are the first of their round: a record that lies in several files, or in a merged run
-/// beside the run that measured it, is one round.
-fn firsts(rows: &Sorted<'_>) -> BooleanChunked {
+/// Which rows stand for their round: a record that lies in several files, or in a merged run beside the
+/// run that measured it, is one round. Those of `run` come first.
+fn firsts(rows: &Sorted<'_>, names: &Names, run: Option<&str>) -> BooleanChunked {
     let of_round: Vec<&[u32]> =
         KEY.iter().filter(|title| **title != "run").map(|title| rows.column(title)).collect();
-    let mut seen: HashSet<Vec<u32>> = HashSet::with_capacity(rows.round.len());
-    let is_first = |row: usize| seen.insert(of_round.iter().map(|column| column[row]).collect());
-    let is_first: Vec<bool> = (0..rows.round.len()).map(is_first).collect();
-    BooleanChunked::from_slice("first".into(), &is_first)
+    let runs = rows.column("run");
+    let wanted = run.and_then(|run| runs.iter().find(|name| names.text(**name) == run));
+    let (wanted, others): (Vec<usize>, Vec<usize>) =
+        (0..runs.len()).partition(|row| Some(&runs[*row]) == wanted);
+    let mut seen: HashSet<Vec<u32>> = HashSet::with_capacity(runs.len());
+    let mut firsts = vec![false; runs.len()];
+    for row in wanted.into_iter().chain(others) {
+        firsts[row] = seen.insert(of_round.iter().map(|column| column[row]).collect());
+    }
+    BooleanChunked::from_slice("first".into(), &firsts)
 }
 
 /// The series `wanted` of the rows of one case, if any of them has it.

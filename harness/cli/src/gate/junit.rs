@@ -15,9 +15,9 @@ pub(super) fn xml(run: &Run, report: &Report) -> String {
     let markup = html! {
         (PreEscaped("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"))
         testsuites name=(printable(&run.id.0)) {
-            (whole(report))
             @for case in &report.cases { (suite(case)) }
             @if !report.unjudged.is_empty() { (not_judged(&report.unjudged)) }
+            (whole(report))
         }
     };
     markup.into_string() + "\n"

@@ -51,9 +51,7 @@ pub(super) fn pick(workspace: &Workspace, args: &PickArgs, progress: Progress) -
         Some(branch) => branch.clone(),
         None => format!("picked/{}", now.strftime("%Y%m%dT%H%M%SZ")),
     };
-    if let Some(out) = &args.out {
-        session::check_folder(out)?;
-    }
+    args.out.as_deref().map_or(Ok(()), session::check_folder)?;
     can_be_new(fork, &branch, &start)?;
     let queue = Queue { patience: Patience::of(args.wait), progress };
     // Checks are builds too, and between two commits nobody else measures.
@@ -61,8 +59,9 @@ pub(super) fn pick(workspace: &Workspace, args: &PickArgs, progress: Progress) -
     let _turn = is_busy.then(|| queue.take()).transpose()?;
     let trees = external::trees(workspace, fork);
     let _lock = lock(&trees)?;
-    // Whoever had the turn before may have made it.
+    // Whoever had the turn before may have made both.
     can_be_new(fork, &branch, &start)?;
+    args.out.as_deref().map_or(Ok(()), session::check_folder)?;
     let folder = args.out.clone().unwrap_or_else(|| {
         workspace.reports().join(format!("{}-pick", now.strftime("%Y%m%dT%H%M%S%3fZ")))
     });
@@ -157,7 +156,7 @@ impl Place<'_> {
             Err(end) => return Ok(Pick { end, ..pick }),
         };
         for check in &self.external.checks {
-            let failure = external::shell(&check.run, &self.tree)?.err();
+            let failure = external::check(&check.run, &self.tree)?.err();
             let is_failed = failure.is_some();
             pick.checks.push(Checked { name: check.name.clone(), failure });
             if is_failed {

@@ -451,8 +451,8 @@ fn an_interrupted_session_goes_on_and_is_kept_by_the_commands_that_it_told() {
     assert_eq!(said.code, 0, "{}{}", said.out, said.err);
     let told = said.err.lines().find_map(|line| line.split_once(" (if interrupted: ")).unwrap().1;
     let (again, keep) = told.trim_end_matches(')').split_once(", then ").unwrap();
-    let again: Vec<&str> = again.split(' ').skip(1).collect();
-    let keep: Vec<&str> = keep.split(' ').skip(1).collect();
+    let again: Vec<&str> = again.split(' ').skip(3).collect();
+    let keep: Vec<&str> = keep.split(' ').skip(3).collect();
     assert_eq!(again[..2], ["run", "--resume"]);
     assert_eq!(again[3..], ["--forget-oom", "--policy", "ci/gate.toml"]);
 

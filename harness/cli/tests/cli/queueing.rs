@@ -200,7 +200,7 @@ fn a_command_holds_its_turn_from_its_first_build_to_its_end() {
 }
 
 #[test]
-fn a_line_of_a_description_measures_in_the_turn_of_whoever_waits_for_it() {
+fn a_check_measures_in_the_turn_of_whoever_waits_for_it() {
     let codes = codes_beside(Beside::Guest, &PICK, 1);
-    assert_eq!(codes, ["0", "0", "0"], "a check, and two builds");
+    assert_eq!(codes, ["0", "75", "75"], "a check measures, and two builds do not");
 }

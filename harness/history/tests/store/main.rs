@@ -56,7 +56,7 @@ fn loaded(dir: &Path) -> Loaded {
 /// The history of a metric, in the order of time.
 fn series(loaded: &Loaded, pattern: &str, metric: Option<Metric>) -> History {
     let none = Commits::default();
-    history(loaded, pattern, metric, Along::Own, &none, &none).expect("a frame")
+    history(loaded, pattern, metric, None, Along::Own, &none, &none).expect("a frame")
 }
 
 #[test]
@@ -91,11 +91,20 @@ fn a_merged_run_beside_its_shards_counts_no_round_twice() {
     std::fs::write(dir.path().join("merged.jsonl"), merged).unwrap();
     let loaded = loaded(dir.path());
     assert_eq!(loaded.files, 4);
-    let history = series(&loaded, "decode", Some(Metric::DecodeRate));
-    let rounds: Vec<usize> = history.series[0].points.iter().map(|p| p.rounds.len()).collect();
+    let told = series(&loaded, "decode", Some(Metric::DecodeRate));
+    let rounds: Vec<usize> = told.series[0].points.iter().map(|p| p.rounds.len()).collect();
     assert_eq!(rounds, [3, 3, 1]);
-    let runs = history.origins.iter().map(|origin| loaded.names.text(origin.run));
+    let runs = told.origins.iter().map(|origin| loaded.names.text(origin.run));
     assert_eq!(runs.collect::<Vec<_>>(), ["2026-01-01-gate", "2026-01-02-gate", "2026-01-03-gate"]);
+    let merged = Some("2026-01-01-gate-merged");
+    let none = Commits::default();
+    let asked =
+        history(&loaded, "decode", None, merged, Along::Own, &none, &none).expect("a frame");
+    let runs = asked.origins.iter().map(|origin| loaded.names.text(origin.run));
+    assert!(
+        runs.collect::<Vec<_>>().contains(&"2026-01-01-gate-merged"),
+        "its page has its own rows"
+    );
 }
 
 #[test]

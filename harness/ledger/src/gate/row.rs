@@ -82,7 +82,8 @@ impl Row {
     /// Whether more rounds could decide it, and may be asked for: what only warns is judged by the
     /// rounds that are there.
     pub(super) fn asks_for_rounds(&self) -> bool {
-        let more = matches!(self.lacks, Some(Lack::Pairs(_) | Lack::Rounds { .. }));
+        let more =
+            matches!(self.lacks, Some(Lack::Pairs(_) | Lack::Rounds { .. } | Lack::Evenness));
         more && self.weight == Weight::Blocks
     }
 

@@ -158,7 +158,9 @@ fn target(
         // What is broken shows at once, and what a round takes is known after one.
         () if done == 0 => Some(1),
         () if stopped => None,
-        () if first || open || done < terms.least_pairs as usize => Some(look),
+        () if first || open => Some(look),
+        // Of exact numbers more pairs tell no noise.
+        () if !is_exact && done < terms.least_pairs as usize => Some(look),
         () => None,
     }
 }

@@ -6,8 +6,8 @@
 //! grew from nothing. What is mixed stays undecided.
 
 use crate::judge::interleaved::planned_looks;
-use crate::judge::range::{Range, finding};
-use crate::judge::{ALPHA, Evidence, Judgement, Lack, Question, Rule};
+use crate::judge::range::Range;
+use crate::judge::{ALPHA, Evidence, Finding, Judgement, Lack, Question, Rule};
 use crate::metric::Better;
 use crate::verdict::Verdict;
 
@@ -28,13 +28,16 @@ pub(super) fn judge(question: &Question, size: usize) -> Option<Judgement> {
         let (base, head) = (Range::of(&base[..*look])?, Range::of(&head[..*look])?);
         let seen = Seen::of(question, &base, &head);
         let is_chance = chance(*look) > allowed;
+        let next = planned_looks(usize::MAX).iter().find(|next| *next > look);
+        let is_last = planned.last() == Some(look);
         let verdict = match seen {
             Seen::Worse if !is_chance => Verdict::Regressed,
             Seen::Better if !is_chance => Verdict::Improved,
             Seen::Within => Verdict::Pass,
+            // Better or not, it is no worse.
+            Seen::Better if is_last => Verdict::Pass,
             Seen::Worse | Seen::Better | Seen::Mixed => Verdict::Inconclusive,
         };
-        let next = planned.iter().find(|next| *next > look);
         let lack = match (verdict, next) {
             (Verdict::Inconclusive, Some(next)) if seen != Seen::Mixed => {
                 Some(Lack::Rounds { found: *look, needs: *next })
@@ -45,7 +48,7 @@ pub(super) fn judge(question: &Question, size: usize) -> Option<Judgement> {
         judgement = Some(Judgement {
             verdict,
             rule: Rule::Order,
-            finding: Some(finding(question, &base, &head)),
+            finding: Some(finding(question, &base, &head, *look)),
             lack,
             modes: Vec::new(),
         });
@@ -71,7 +74,7 @@ enum Seen {
 
 impl Seen {
     fn of(question: &Question, base: &Range, head: &Range) -> Seen {
-        let amount = base.median.max(0.0);
+        let amount = amount(base, head);
         let (more, less) =
             (question.margin.growth_of(amount), question.margin.shrinkage_of(amount));
         let grew = head.least > base.most && head.median - base.median >= more;
@@ -92,6 +95,30 @@ impl Seen {
             () if within => Seen::Within,
             () => Seen::Mixed,
         }
+    }
+}
+
+/// What a change is a share of: there may be nothing in the base.
+fn amount(base: &Range, head: &Range) -> f64 {
+    base.median.abs().max(head.median.abs())
+}
+
+/// The change, in shares of the larger of both sides.
+fn finding(question: &Question, base: &Range, head: &Range, rounds: usize) -> Finding {
+    let (better, amount) = (question.better, amount(base, head));
+    let worsening = |from: f64, to: f64| match better {
+        _ if from == to => 0.0,
+        Better::Lower => (to - from) / amount,
+        Better::Higher => (from - to) / amount,
+    };
+    let margin = question.margin.share_of(amount);
+    Finding {
+        effect: worsening(base.median, head.median),
+        low: worsening(base.worst(better), head.best(better)),
+        high: worsening(base.best(better), head.worst(better)),
+        margin,
+        mde: margin.max(worsening(base.best(better), base.worst(better))),
+        rounds,
     }
 }
 
@@ -137,6 +164,15 @@ mod tests {
         assert_eq!(verdict(Better::Lower, &some, &none), Verdict::Improved);
         let below = around(-8.0, 10);
         assert_eq!(verdict(Better::Lower, &below, &some), Verdict::Regressed);
+        let finding = judged(Better::Higher, 0.0, &some, &none).unwrap().finding.unwrap();
+        assert!((finding.effect - 1.0).abs() < 1e-12, "all of it is lost: {finding:?}");
+    }
+
+    #[test]
+    fn a_shift_below_the_margin_is_none_below_zero_either() {
+        let (base, head) = (vec![-8.0; 10], vec![-7.9; 10]);
+        assert_eq!(verdict(Better::Lower, &base, &head), Verdict::Pass);
+        assert_eq!(verdict(Better::Lower, &base, &[-7.0; 10]), Verdict::Regressed);
     }
 
     #[test]

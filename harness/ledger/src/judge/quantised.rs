@@ -1,7 +1,7 @@
 //! Bytes and counts that hardly vary: what repeats needs no statistics.
 
-use crate::judge::range::{Range, finding};
-use crate::judge::{Evidence, Judgement, Lack, Nature, Question, Rule};
+use crate::judge::range::Range;
+use crate::judge::{Evidence, Finding, Judgement, Lack, Nature, Question, Rule};
 use crate::metric::Better;
 use crate::verdict::Verdict;
 
@@ -48,10 +48,24 @@ pub(super) fn judge(question: &Question) -> Option<Judgement> {
         () if passed => Verdict::Pass,
         () => Verdict::Inconclusive,
     };
+    let worsening = |from: f64, to: f64| match better {
+        _ if from == to => 0.0,
+        Better::Lower => to / from - 1.0,
+        Better::Higher => from / to - 1.0,
+    };
+    let share = margin.share_of(base.median);
+    let finding = Finding {
+        effect: worsening(base.median, head.median),
+        low: worsening(base.worst(better), head.best(better)),
+        high: worsening(base.best(better), head.worst(better)),
+        margin: share,
+        mde: share.max(worsening(base.best(better), base.worst(better))),
+        rounds: bases.len().min(heads.len()),
+    };
     Some(Judgement {
         verdict,
         rule: Rule::Quantised,
-        finding: Some(finding(question, &base, &head)),
+        finding: Some(finding),
         lack: (verdict == Verdict::Inconclusive).then_some(Lack::Agreement),
         modes: Vec::new(),
     })
