@@ -26,7 +26,7 @@ pub(crate) use upstream::{PickArgs, PlanArgs, SyncArgs, UpstreamArgs, UpstreamCo
 
 /// Rounds of a case, as they are typed.
 fn rounds(text: &str) -> Result<NonZeroU32, String> {
-    let rounds: NonZeroU32 = text.parse().map_err(|error| format!("{error}"))?;
+    let rounds = text.parse::<NonZeroU32>().map_err(|error| error.to_string())?;
     Rounds::try_from(rounds).map(|Rounds(rounds)| rounds)
 }
 

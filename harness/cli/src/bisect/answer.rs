@@ -84,7 +84,8 @@ fn row(report: &Report, series: Series) -> Option<&Row> {
 fn worst(report: &Report) -> Option<&Row> {
     let effect = |row: &Row| row.finding.map_or(0.0, |finding| finding.effect);
     let regressed = rows(report).filter(|row| row.counted() == Verdict::Regressed);
-    regressed.max_by(|a, b| effect(a).total_cmp(&effect(b)))
+    // Of equals the first, which is what a summary shows as well.
+    regressed.min_by(|a, b| effect(b).total_cmp(&effect(a)))
 }
 
 #[cfg(test)]

@@ -156,7 +156,7 @@ fn a_culprit_that_was_taken_out_again_is_not_the_one_that_lasts() {
 #[test]
 fn what_is_worst_is_looked_for_and_another_regression_on_the_way_is_not() {
     let (sandbox, script) = sandbox();
-    script.commit("Fatter", &[("plants/fat", "bytes=900000000\n")]);
+    script.commit("Fatter", &[("plants/fat", "bytes=80000000\n")]);
     idle(&script, &["one", "two", "three", "four"]);
     let slow = script.commit("Slower", &[("plants/slow", "decode=90\n")]);
     let said = bisect(&sandbox, &["--bad", "upstream", "--case", CASE]);
