@@ -18,7 +18,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::args::{HoldClocksArgs, KeepClocksArgs};
 use crate::exit;
-use crate::lock::Queue;
+use crate::lock::{Queue, lend};
 use crate::machine::Root;
 use crate::progress::Progress;
 use crate::watch;
@@ -50,8 +50,8 @@ pub(crate) trait Clocks {
 
 /// Runs a command of this program while clocks are held, and ends as it does.
 pub(crate) fn hold(args: &HoldClocksArgs, queue: Queue) -> Result<u8> {
-    // Another run would be measured at clocks that nobody asked for.
-    queue.look()?;
+    // Another run would be measured at clocks that nobody asked for. The command measures in this turn.
+    let _turn = queue.take()?;
     let exe = std::env::current_exe().context("cannot tell where this program lies")?;
     run(&exe, args, queue.progress)
 }
@@ -64,7 +64,7 @@ fn run(exe: &Path, args: &HoldClocksArgs, progress: Progress) -> Result<u8> {
     if progress == Progress::Quiet {
         command.arg("--quiet");
     }
-    let status = command
+    let status = lend(&mut command)
         .args(&args.command)
         .env(HELD, Claim::of_this_process(args.mhz).to_string())
         .status()
@@ -336,7 +336,7 @@ mod tests {
         let exe = dir.path().join("both");
         let script = format!(
             "#!/bin/sh\nif [ \"$1\" = keep-clocks ]; then echo ready; cat > /dev/null; exit 0; fi\n\
-             echo \"$@ ${HELD}\" > \"$0.told\"\nkill -TERM $$\n"
+             echo \"$@ ${HELD} $WINDTUNNEL_TURN_OF\" > \"$0.told\"\nkill -TERM $$\n"
         );
         std::fs::write(&exe, script).unwrap();
         std::fs::set_permissions(&exe, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -345,9 +345,9 @@ mod tests {
             assert_eq!(run(&exe, &args, progress).unwrap(), 128 + 15);
             std::fs::read_to_string(dir.path().join("both.told")).unwrap()
         };
-        let claim = Claim::of_this_process(1_500);
-        assert_eq!(told(Progress::Quiet), format!("--quiet run {claim}\n"));
-        assert_eq!(told(Progress::Lines), format!("run {claim}\n"));
+        let (claim, lender) = (Claim::of_this_process(1_500), std::process::id());
+        assert_eq!(told(Progress::Quiet), format!("--quiet run {claim} {lender}\n"));
+        assert_eq!(told(Progress::Lines), format!("run {claim} {lender}\n"));
     }
 
     #[test]

@@ -7,8 +7,8 @@
 //! `/tmp`, because every user can make files there, and their names are the same for everybody; in
 //! containers, which have folders of their own, `WINDTUNNEL_LOCKS` names one that they share.
 //!
-//! A check that a command runs, and waits for, may measure: its turn is a part of that of the command, and
-//! another lock sees that two of them never measure at once.
+//! What a command runs to check something, or while it holds clocks, and waits for, may measure: its turn is
+//! a part of that of the command, and another lock sees that two of them never measure at once.
 //!
 //! In such a folder anybody may have put anything under these names. So a name is never followed
 //! through a link, and what is no plain file, or has a second name, is not written to. What another
@@ -77,11 +77,6 @@ impl Queue {
             take(&machine.gpus, self)
         })
     }
-
-    /// Waits until nobody measures, and holds nothing: before another process takes its turn.
-    pub(crate) fn look(self) -> Result<(), Busy> {
-        self.take().map(drop)
-    }
 }
 
 /// The turn of this process, while it has one: a second lock of the same file would wait for the first.
@@ -101,7 +96,7 @@ fn shared<E>(
     Ok(locks)
 }
 
-/// The variable in which a check is told who waits for its end: processes, the outermost first. What it
+/// The variable in which a process is told who waits for its end: processes, the outermost first. What it
 /// measures belongs to their turn.
 const LENDERS: &str = "WINDTUNNEL_TURN_OF";
 
