@@ -86,6 +86,8 @@ struct Sorted<'a> {
 
 /// The columns by which rows are sorted. Equal ones belong to one series, up to `BY_POINT`.
 const KEY: [&str; 8] = ["case", "variant", "machine", "run", "subject", "commit", "round", "at"];
+/// What a round is told by, in whichever run it lies.
+const ROUND: [&str; 7] = ["case", "variant", "machine", "subject", "commit", "round", "at"];
 const OF_SERIES: usize = 3;
 const OF_POINT: usize = 6;
 
@@ -144,16 +146,15 @@ pub fn history(
 /// Which rows stand for their round: a record that lies in several files, or in a merged run beside the
 /// run that measured it, is one round. Those of `run` come first.
 fn firsts(rows: &Sorted<'_>, names: &Names, run: Option<&str>) -> BooleanChunked {
-    let of_round: Vec<&[u32]> =
-        KEY.iter().filter(|title| **title != "run").map(|title| rows.column(title)).collect();
+    let of_round = ROUND.map(|title| rows.column(title));
     let runs = rows.column("run");
     let wanted = run.and_then(|run| runs.iter().find(|name| names.text(**name) == run));
     let (wanted, others): (Vec<usize>, Vec<usize>) =
         (0..runs.len()).partition(|row| Some(&runs[*row]) == wanted);
-    let mut seen: HashSet<Vec<u32>> = HashSet::with_capacity(runs.len());
+    let mut seen = HashSet::with_capacity(runs.len());
     let mut firsts = vec![false; runs.len()];
     for row in wanted.into_iter().chain(others) {
-        firsts[row] = seen.insert(of_round.iter().map(|column| column[row]).collect());
+        firsts[row] = seen.insert(of_round.map(|column| column[row]));
     }
     BooleanChunked::from_slice("first".into(), &firsts)
 }
