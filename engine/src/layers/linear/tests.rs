@@ -100,8 +100,17 @@ fn products_with_blocks_are_those_with_the_numbers_in_them() {
             let ours = Linear::new(Matrix::Quantised(blocks), Some(bias.clone()));
             for m in [1, 2, 5, 16, 17, 40] {
                 let x = random("x", &[m, k], DType::F32);
-                let expected = floats.forward(&x).unwrap().broadcast_add(&bias).unwrap();
-                assert_eq!(rows(&ours.forward(&x).unwrap()), rows(&expected), "{kind} {m}x{k}x{n}");
+                let expected = rows(&floats.forward(&x).unwrap().broadcast_add(&bias).unwrap());
+                let found = rows(&ours.forward(&x).unwrap());
+                if m <= 16 {
+                    assert_eq!(found, expected, "{kind} {m}x{k}x{n}");
+                }
+                // With more rows `gemm` chooses the order of sums, by the shape of a panel and the
+                // caches of the machine.
+                for (found, expected) in found.iter().flatten().zip(expected.iter().flatten()) {
+                    let is_near = (found - expected).abs() <= 1e-5;
+                    assert!(is_near, "{kind} {m}x{k}x{n}: {found} instead of {expected}");
+                }
             }
         }
     }

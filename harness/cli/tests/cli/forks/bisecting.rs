@@ -145,7 +145,8 @@ fn a_culprit_that_was_taken_out_again_is_not_the_one_that_lasts() {
     idle(&script, &["three"]);
     script.git(&["rm", "--quiet", "plants/slow"]);
     script.commit("Take it back", &[]);
-    script.commit("Slower by other means", &[("plants/other", "decode=9\n")]);
+    // In a file that was there, so that git takes it for no new name of the other.
+    script.commit("Slower by other means", &[("plants/a", "noise=0.5\nseed=1\ndecode=9\n")]);
     let said = bisect(&sandbox, &["--bad", "upstream", "--case", CASE]);
     assert_eq!((said.code, said.err.as_str()), (3, ""), "{}", said.out);
     assert!(said.out.contains(&format!("culprit: {slow} Slower\n")), "{}", said.out);
