@@ -120,6 +120,19 @@ fn refused(folder: &TempDir) -> String {
     refusal.replace(&folder.path().display().to_string(), "MODEL")
 }
 
+#[test]
+fn a_file_that_ends_the_library_is_refused_and_ends_nothing_else() {
+    let mut charsmap = byte_level();
+    charsmap["normalizer"] = json!({"type": "Precompiled", "precompiled_charsmap": null});
+    let mut nowhere = byte_level();
+    nowhere["model"] = bpe(["aa", "bb"].map(String::from).into(), &[("aa".into(), "bb".into())]);
+    for file in [charsmap, nowhere] {
+        let refusal = refused(&folder(&file));
+        let told = "it contradicts itself; check the file";
+        assert!(refusal.contains("MODEL/tokenizer.json") && refusal.contains(told), "{refusal}");
+    }
+}
+
 static BYTE_LEVEL: LazyLock<Text> = LazyLock::new(|| open(&folder(&byte_level())).unwrap());
 static BYTE_FALLBACK: LazyLock<Text> = LazyLock::new(|| open(&folder(&byte_fallback())).unwrap());
 

@@ -49,7 +49,7 @@ impl Tokenizer {
         // Of some files that contradict themselves the library makes a panic.
         let read = std::panic::catch_unwind(|| tokenizers::Tokenizer::from_bytes(json.as_bytes()));
         let mut inner = read
-            .unwrap_or_else(|_| Err("it contradicts itself; download it again".into()))
+            .unwrap_or_else(|_| Err("it contradicts itself; check the file".into()))
             .map_err(|e| load(&path, e))?;
         // Settings of the training, which would silently cut or lengthen prompts.
         inner.with_truncation(None).map_err(|e| load(&path, e))?;

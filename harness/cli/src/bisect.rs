@@ -60,7 +60,7 @@ pub(crate) struct Named {
 
 /// A whole search.
 pub(crate) struct Searched {
-    /// The case, and the series if one was asked for.
+    /// The case, and the series that is looked for, if it is one.
     pub(crate) what: String,
     /// The good commit.
     pub(crate) good: String,
@@ -84,7 +84,7 @@ pub(crate) fn bisect(workspace: &Workspace, args: &BisectArgs, progress: Progres
 fn code_of(searched: &Searched) -> u8 {
     match &searched.found {
         Found::Nothing => match searched.ends.answer {
-            Answer::Unknown(_) => exit::INCONCLUSIVE,
+            Answer::Undecided(_) | Answer::Unknown(_) => exit::INCONCLUSIVE,
             Answer::Well | Answer::Worse(_) => exit::INVALID,
         },
         Found::Several(_) => exit::INCONCLUSIVE,

@@ -17,7 +17,7 @@ use crate::lock::{Patience, Queue};
 use crate::plan::{self, Plan};
 use crate::progress::Progress;
 use crate::runs::write_report;
-use crate::session::{self, Again, Kind, Session, Setup};
+use crate::session::{self, Again, Resumable, Session, Setup};
 use crate::subject::{self, Built, ON, Wanted};
 use crate::workspace::Workspace;
 use crate::{baseline, calibrate, estimate, exit, hub, run, scenario, show};
@@ -40,7 +40,7 @@ pub(crate) fn gate(workspace: &Workspace, args: &GateArgs, progress: Progress) -
         Some(run) => {
             // Before what is interrupted is told from what is being measured.
             let _turn = queue.take()?;
-            let path = session::interrupted(workspace, run.as_deref(), Kind::Gate)?;
+            let path = session::interrupted(workspace, run.as_deref(), Resumable::Gate)?;
             session::resume(workspace, &path, queue)?
         }
         None => match begin(workspace, args, queue)? {

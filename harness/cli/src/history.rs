@@ -93,7 +93,7 @@ fn program(workspace: &Workspace, voice: Voice) -> Result<Command> {
     let queue = Queue { patience: Patience::Refuse, progress: Progress::choose(voice) };
     let _turn = match (queue.take(), beside()) {
         (Ok(turn), _) => turn,
-        (Err(busy), None) => return Err(busy.into()),
+        (Err(busy), None) => return Err(busy.ask_again().into()),
         (Err(_), Some(program)) => {
             show::note(
                 "another run measures: shown by the windtunnel-history that was built before",

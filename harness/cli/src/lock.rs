@@ -124,12 +124,27 @@ pub(crate) struct Locks {
     held: Vec<File>,
     /// Those of them that nobody else will ever ask for: parts of the turn of one process.
     parts: Vec<PathBuf>,
+    /// The processes in whose turn these are.
+    lenders: Vec<u32>,
 }
+
+impl Locks {
+    /// Complains where whoever lent the turn is gone, and with that its lock: somebody else may measure.
+    pub(crate) fn stand(&self) -> Result<(), Gone> {
+        let is_there = |process: &u32| Root::here().has(&format!("proc/{process}"));
+        if self.lenders.iter().all(is_there) { Ok(()) } else { Err(Gone) }
+    }
+}
+
+/// A turn has ended before what was to be measured in it.
+#[derive(Debug, thiserror::Error)]
+#[error("whoever lent this turn is gone, and others may measure now: go on, or start anew")]
+pub(crate) struct Gone;
 
 /// Another run measures.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "another run measures on {what}, {}: two at once would measure one another; wait for its end with `--wait`",
+    "another run measures on {what}, {}: two at once would measure one another; {advice}",
     self.run()
 )]
 pub(crate) struct Busy {
@@ -137,9 +152,20 @@ pub(crate) struct Busy {
     what: String,
     /// By whom, if that is told.
     holder: Option<Holder>,
+    /// What to do about it.
+    advice: &'static str,
 }
 
 impl Busy {
+    fn of(what: String, holder: Option<Holder>) -> Busy {
+        Busy { what, holder, advice: "wait for its end with `--wait`" }
+    }
+
+    /// The same for a command that knows no `--wait`.
+    pub(crate) fn ask_again(self) -> Busy {
+        Busy { advice: "ask again after its end", ..self }
+    }
+
     /// The other run in a few words.
     pub(crate) fn run(&self) -> String {
         self.holder
@@ -195,12 +221,12 @@ fn take(gpus: &[Gpu], queue: Queue) -> Result<Locks, Busy> {
                     break;
                 }
                 // Whoever started this waits for it, and holds the turn meanwhile.
-                Ok(Attempt::Taken(Some(holder))) if lenders().contains(&holder.process) => {
-                    path.as_mut_os_string().push(format!(".of-{}", holder.process));
+                Ok(Attempt::Taken(Some(lender))) if lenders().contains(&lender.process) => {
+                    path = part(&path, &lender);
                     is_part = true;
                 }
                 Ok(Attempt::Taken(holder)) => {
-                    let busy = Busy { what: what.clone(), holder };
+                    let busy = Busy::of(what.clone(), holder);
                     if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                         return Err(busy);
                     }
@@ -218,17 +244,33 @@ fn take(gpus: &[Gpu], queue: Queue) -> Result<Locks, Busy> {
             }
         }
     }
-    Ok(Locks { held, parts })
+    let lenders = if parts.is_empty() { Vec::new() } else { lenders() };
+    Ok(Locks { held, parts, lenders })
 }
 
-/// Who measures on this machine now; none if nobody does, or why that cannot be told.
+/// Who measures on this machine now, but for whoever waits for this process; none if nobody does, or why
+/// that cannot be told.
 pub(crate) fn holder(gpus: &[Gpu]) -> Result<Option<Busy>, String> {
     for (name, what) in wanted(gpus) {
-        if let Attempt::Taken(holder) = attempt(&folder().join(&name))? {
-            return Ok(Some(Busy { what, holder }));
+        let mut path = folder().join(name);
+        while let Attempt::Taken(holder) = attempt(&path)? {
+            match holder {
+                Some(lender) if lenders().contains(&lender.process) => path = part(&path, &lender),
+                holder => return Ok(Some(Busy::of(what, holder))),
+            }
+            if !path.exists() {
+                break;
+            }
         }
     }
     Ok(None)
+}
+
+/// The lock of a part of the turn that `lender` has by the lock `path`.
+fn part(path: &Path, lender: &Holder) -> PathBuf {
+    let mut part = path.to_owned();
+    part.as_mut_os_string().push(format!(".of-{}", lender.process));
+    part
 }
 
 impl Drop for Locks {
@@ -393,7 +435,7 @@ mod tests {
         assert_eq!(holder.user, user(&Root::here()));
         assert_eq!(file.metadata().unwrap().mode() & 0o777, 0o666, "for every user");
         drop(file);
-        drop(Locks { held: vec![held(&path)], parts: Vec::new() });
+        drop(Locks { held: vec![held(&path)], parts: Vec::new(), lenders: Vec::new() });
         assert_eq!(std::fs::read(&path).unwrap(), b"", "an end leaves no words");
     }
 
@@ -414,9 +456,18 @@ mod tests {
 
     fn attempt_once(path: &Path) -> Result<Locks, String> {
         match attempt(path)? {
-            Attempt::Held(file) => Ok(Locks { held: vec![file], parts: Vec::new() }),
+            Attempt::Held(file) => {
+                Ok(Locks { held: vec![file], parts: Vec::new(), lenders: Vec::new() })
+            }
             Attempt::Taken(holder) => Err(format!("taken by {holder:?}")),
         }
+    }
+
+    #[test]
+    fn a_lent_turn_stands_as_long_as_whoever_lent_it_is_there() {
+        let lent = |lender| Locks { held: Vec::new(), parts: Vec::new(), lenders: vec![lender] };
+        assert!(lent(std::process::id()).stand().is_ok());
+        assert!(lent(u32::MAX).stand().is_err());
     }
 
     #[test]
@@ -432,7 +483,7 @@ mod tests {
         let words = format!(r#"{{"process":{own},"user":"\u001b[2Ja","since":"b","command":"c"}}"#);
         std::fs::write(&path, words).unwrap();
         assert_eq!(taken(&path).unwrap().user, "[2Ja", "it cannot steer a terminal");
-        let told = Busy { what: "this machine".into(), holder: taken(&path) }.to_string();
+        let told = Busy::of("this machine".into(), taken(&path)).to_string();
         let expected = format!(
             "another run measures on this machine, `c` (process {own} of `[2Ja`, since b): two at once would measure one another; wait for its end with `--wait`"
         );

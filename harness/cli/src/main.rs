@@ -63,7 +63,7 @@ use lock::{Patience, Queue};
 use plan::Plan;
 use progress::{Progress, Voice};
 use runs::{find_run, newest_runs, page_of, write_page, write_report};
-use session::{Kind, Session};
+use session::{Resumable, Session};
 use starved::{Memory, Starved};
 use workspace::Workspace;
 
@@ -198,7 +198,7 @@ fn again(workspace: &Workspace, args: &RunArgs, run: &Path) -> String {
 /// The file of the run that is to go on. Complains about options that mean nothing to a gate: it goes on
 /// by its own policy, and prints what gates do.
 fn resumed(workspace: &Workspace, args: &RunArgs, run: Option<&Path>) -> Result<PathBuf> {
-    let path = session::interrupted(workspace, run, Kind::Any)?;
+    let path = session::interrupted(workspace, run, Resumable::Any)?;
     let given = [
         ("--format", args.format != Format::Table),
         ("--policy", args.policy.is_some()),

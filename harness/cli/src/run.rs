@@ -139,7 +139,7 @@ impl<'a> Place<'a> {
 
     /// Measures those of `due` that no record holds yet.
     fn rounds(&mut self, session: &mut Session, due: Vec<Due>, progress: Progress) -> Result<()> {
-        let Session { run, built, times, store, records, .. } = session;
+        let Session { run, built, times, store, records, locks, .. } = session;
         let time = |due: &Due| times.get(due.case).copied().flatten().unwrap_or(UNKNOWN_TIME);
         let mut over = Over::from(records.as_slice(), self.rules);
         let due: Vec<Due> = due.into_iter().filter(|due| !over.contains(run, *due)).collect();
@@ -147,6 +147,7 @@ impl<'a> Place<'a> {
         let mut bar = progress.run(due.len(), Nanos(total));
 
         for due in due {
+            locks.stand()?;
             let expected = time(&due);
             // A round that failed since then has ended the case for its subject.
             if over.contains(run, due) {

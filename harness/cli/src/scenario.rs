@@ -35,7 +35,7 @@ pub(crate) use kind::Kind;
 pub(crate) use models::{KnownModel, stored};
 pub(crate) use skip::Skip;
 pub(crate) use text::{nearest, parse, reworded};
-pub(crate) use values::Rounds;
+pub(crate) use values::{MOST_ROUNDS, Rounds};
 
 use bounds::{BoundsFile, DefaultSlo, DefaultTolerance, SloFile, ToleranceFile};
 use models::Models;

@@ -36,7 +36,6 @@ pub(crate) struct Session {
     /// What it has left so far.
     pub(crate) records: Vec<Record>,
     /// The right to measure on this machine.
-    #[expect(dead_code, reason = "held rather than read: it ends with the session")]
     pub(crate) locks: Arc<Locks>,
 }
 
@@ -189,7 +188,7 @@ fn file_word(name: &str) -> String {
 
 /// Which runs a command takes up again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum Resumable {
     /// All that can go on.
     Any,
     /// Those of a gate.
@@ -200,7 +199,7 @@ pub(crate) enum Kind {
 pub(crate) fn interrupted(
     workspace: &Workspace,
     run: Option<&Path>,
-    kind: Kind,
+    kind: Resumable,
 ) -> Result<PathBuf> {
     if let Some(path) = run {
         let path = find_run(workspace, &path.display().to_string())?;
@@ -212,7 +211,7 @@ pub(crate) fn interrupted(
         return Ok(path);
     }
     let goes_on = |contents: &Contents| {
-        (kind == Kind::Any || contents.run.gate.is_some())
+        (kind == Resumable::Any || contents.run.gate.is_some())
             && !is_calibration(&contents.run)
             && !run::is_finished(&contents.run, &contents.records)
     };
@@ -220,7 +219,7 @@ pub(crate) fn interrupted(
         .into_iter()
         .find(|path| store::read(path).is_ok_and(|contents| goes_on(&contents)))
         .with_context(|| {
-            let runs = if kind == Kind::Gate { "gate" } else { "run" };
+            let runs = if kind == Resumable::Gate { "gate" } else { "run" };
             format!(
                 "every {runs} below `{}` is finished: there is nothing to resume",
                 workspace.reports().display()

@@ -176,7 +176,10 @@ pub struct Report {
     pub weight: Weight,
     /// The policy that it was judged by.
     pub policy: PolicyHash,
-    /// How many series were judged together: the size of the family.
+    /// How many series were judged here.
+    pub judged: usize,
+    /// Among how many they were judged, those of other shards of the plan included: the size of the
+    /// family.
     pub family: usize,
     /// The cases that were compared.
     pub cases: Vec<CaseReport>,
@@ -184,6 +187,17 @@ pub struct Report {
     pub unjudged: Vec<Unjudged>,
     /// How much the base differed from itself.
     pub control: Vec<Control>,
+}
+
+impl Report {
+    /// `as one family`; of a shard, `in a family of 14`.
+    #[must_use]
+    pub fn company(&self) -> String {
+        match self.judged == self.family {
+            true => "as one family".to_owned(),
+            false => format!("in a family of {}", self.family),
+        }
+    }
 }
 
 /// What became of one case.
@@ -359,7 +373,8 @@ pub fn judge(sides: &[Sides<'_>], terms: &Terms) -> Report {
         });
     }
 
-    let family = terms.family(questions.len());
+    let judged = questions.len();
+    let family = terms.family(judged);
     let judgements = crate::judge::judge(&questions, family);
     for ((case, place), judgement) in asked.into_iter().zip(judgements) {
         cases[case].rows[place].decide(judgement);
@@ -377,5 +392,14 @@ pub fn judge(sides: &[Sides<'_>], terms: &Terms) -> Report {
 
     let verdict = Verdict::on_all(cases.iter().map(|case| case.verdict));
     let weight = weight_of(verdict, terms);
-    Report { verdict, weight, policy: terms.policy.hash(), family, cases, unjudged, control }
+    Report {
+        verdict,
+        weight,
+        policy: terms.policy.hash(),
+        judged,
+        family,
+        cases,
+        unjudged,
+        control,
+    }
 }

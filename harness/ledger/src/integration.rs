@@ -302,6 +302,7 @@ mod tests {
             verdict: Verdict::Invalid,
             weight: Weight::Blocks,
             policy: serde_json::from_str("\"a policy\"").unwrap(),
+            judged: 0,
             family: 0,
             cases: Vec::new(),
             unjudged: Vec::new(),

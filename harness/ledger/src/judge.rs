@@ -113,8 +113,8 @@ pub struct Judgement {
     pub modes: Vec<(Side, Modes)>,
 }
 
-/// What the rounds of both sides say about a change. All effects are shares of the base, and
-/// positive where the head is worse.
+/// What the rounds of both sides say about a change. All effects are shares of the base, or, by
+/// [`Rule::Order`], of the larger of both medians; and positive where the head is worse.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Finding {
     /// By how much the head is worse.

@@ -7,6 +7,7 @@ use windtunnel_ledger::upstream::Hash;
 
 use super::word;
 use crate::lock::Patience;
+use crate::scenario::MOST_ROUNDS;
 use crate::subject::Wanted;
 use crate::upstream::LOG;
 
@@ -28,9 +29,9 @@ pub(crate) struct BaselineArgs {
 pub(crate) enum BaselineCommand {
     /// Measure a session, or take it from a run, and keep it
     Record(RecordArgs),
-    /// Make the newest recorded code count, unless anything in it is worse
+    /// Make the newest recorded code count, unless anything in it is worse or could not be compared
     Promote(DecideArgs),
-    /// Put down that what is worse may be, so that it can be promoted
+    /// Put down that what keeps code from being promoted may be so
     Accept(AcceptArgs),
     /// A line for each code that was recorded
     List,
@@ -61,7 +62,7 @@ pub(crate) struct RecordArgs {
     pub(crate) filters: Vec<String>,
 
     /// Rounds of each case
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(5..))]
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(5..=i64::from(MOST_ROUNDS)))]
     pub(crate) rounds: u32,
 
     /// What to measure: `.` (the working tree, without changes), `rev:REVISION` or `probe:PATH`

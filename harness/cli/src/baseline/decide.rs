@@ -31,7 +31,8 @@ struct Candidate {
     decisions: Decisions,
 }
 
-/// Makes the newest recorded code count, unless anything in it is worse than what counts now.
+/// Makes the newest recorded code count, unless anything in it is worse than what counts now, or could not
+/// be compared with it.
 pub(crate) fn promote(workspace: &Workspace, log: &Path, args: &DecideArgs) -> Result<u8> {
     let Some(candidate) = candidate(workspace, log, args)? else { return Ok(exit::INVALID) };
     let Candidate { group, report, policy, decisions } = candidate;
@@ -74,7 +75,7 @@ pub(crate) fn promote(workspace: &Workspace, log: &Path, args: &DecideArgs) -> R
     Ok(exit::PASS)
 }
 
-/// Puts down that what is worse may be.
+/// Puts down that what keeps code from being promoted may be so.
 pub(crate) fn accept(workspace: &Workspace, log: &Path, args: &AcceptArgs) -> Result<u8> {
     ensure!(!args.reason.trim().is_empty(), "an empty reason tells nobody why: write one");
     let Some(candidate) = candidate(workspace, log, &args.decide)? else {
@@ -87,7 +88,10 @@ pub(crate) fn accept(workspace: &Workspace, log: &Path, args: &AcceptArgs) -> Re
         open.into_iter().filter(|finding| matches(&finding.to_string(), &args.row)).collect();
     if accepted.is_empty() {
         let which = if args.row.is_empty() { "" } else { " and fits" };
-        show::note(&format!("nothing in {} is worse, not accepted yet{which}", words(&group)));
+        show::note(&format!(
+            "nothing that is not accepted yet keeps {} from being promoted{which}",
+            words(&group)
+        ));
         return Ok(exit::INVALID);
     }
     let (at, by) = (now(), who(workspace, args.decide.by.as_deref())?);

@@ -14,8 +14,17 @@ pub(crate) enum Answer {
     Well,
     /// Worse, in this way.
     Worse(Sought),
-    /// That cannot be known, for this reason.
+    /// The rounds do not tell; with what the gate says.
+    Undecided(String),
+    /// That cannot be seen at all, for this reason.
     Unknown(String),
+}
+
+impl Answer {
+    /// Whether it says nothing of the commit.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self, Answer::Undecided(_) | Answer::Unknown(_))
+    }
 }
 
 /// What is looked for.
@@ -66,7 +75,8 @@ pub(super) fn of(
             None => Answer::Unknown(said),
         },
         (_, _, Verdict::Pass | Verdict::Improved) => Answer::Well,
-        (_, _, Verdict::Inconclusive | Verdict::Invalid | Verdict::Broken) => Answer::Unknown(said),
+        (_, _, Verdict::Inconclusive) => Answer::Undecided(said),
+        (_, _, Verdict::Invalid | Verdict::Broken) => Answer::Unknown(said),
     };
     (answer, effect)
 }
@@ -130,6 +140,7 @@ mod tests {
             verdict,
             weight: Weight::Blocks,
             policy: serde_json::from_str("\"a policy\"").unwrap(),
+            judged: 0,
             family: 0,
             cases: vec![case],
             unjudged: Vec::new(),
@@ -157,8 +168,9 @@ mod tests {
         check(Verdict::Broken, None, Answer::Worse(Sought::Broken));
         check(Verdict::Broken, wrong, Answer::Worse(Sought::Broken));
         check(Verdict::Broken, slow, unknown(Verdict::Broken));
-        check(Verdict::Inconclusive, None, unknown(Verdict::Inconclusive));
-        check(Verdict::Inconclusive, slow, unknown(Verdict::Inconclusive));
+        let undecided = || Answer::Undecided("inconclusive".to_owned());
+        check(Verdict::Inconclusive, None, undecided());
+        check(Verdict::Inconclusive, slow, undecided());
         for sought in [None, slow, wrong] {
             check(Verdict::Invalid, sought, unknown(Verdict::Invalid));
         }

@@ -196,9 +196,7 @@ impl<'a> Search<'a> {
         let suspects = loop {
             let halves = self.repository.halves(&goods, &bad)?;
             let unknown = |commit: &String| {
-                looks.iter().any(|look: &Look| {
-                    look.commit == *commit && matches!(look.answer, Answer::Unknown(_))
-                })
+                looks.iter().any(|look: &Look| look.commit == *commit && look.answer.is_open())
             };
             let next = halves.iter().find(|commit| **commit != bad && !unknown(commit)).cloned();
             let Some(next) = next else { break halves };
@@ -211,7 +209,7 @@ impl<'a> Search<'a> {
             match &look.answer {
                 Answer::Well => goods.push(next),
                 Answer::Worse(_) => bad = next,
-                Answer::Unknown(_) => (),
+                Answer::Undecided(_) | Answer::Unknown(_) => (),
             }
             looks.push(look);
         };
@@ -230,7 +228,9 @@ impl<'a> Search<'a> {
     /// Why a commit that is worse than the good one may be so for want of it: its branch began before, at
     /// a commit that is no better.
     fn lacks_good(&self, good: &str, commit: &str, sought: Sought) -> Result<Option<String>> {
-        let began = self.repository.parting(good, commit)?;
+        let Some(began) = self.repository.common(good, commit)? else {
+            return Ok(Some("it has no commit in common with the good one".to_owned()));
+        };
         if began == good {
             return Ok(None);
         }

@@ -31,6 +31,7 @@ pub(super) fn report(id: &str) -> Report {
         verdict: Verdict::Inconclusive,
         weight: Weight::Warns,
         policy: policy.hash(),
+        judged: 1,
         family: 1,
         cases: vec![CaseReport {
             case,

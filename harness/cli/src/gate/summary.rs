@@ -84,7 +84,7 @@ pub(crate) fn of_two(head: &str, base: &str, origin: Option<String>, report: &Re
         table(&mut text, &rest);
         text.push_str("\n</details>\n");
     }
-    let _ = writeln!(text, "\n{} series judged as one family.", report.family);
+    let _ = writeln!(text, "\n{} series judged {}.", report.judged, report.company());
     for control in &report.control {
         let _ = writeln!(text, "\n{}", crate::show::control(control));
     }

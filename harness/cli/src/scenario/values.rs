@@ -54,7 +54,7 @@ impl fmt::Display for PerCent {
 pub(crate) struct Rounds(pub(crate) NonZeroU32);
 
 /// Most rounds of a case.
-const MOST_ROUNDS: u32 = 100_000;
+pub(crate) const MOST_ROUNDS: u32 = 100_000;
 
 impl TryFrom<NonZeroU32> for Rounds {
     type Error = String;
@@ -62,7 +62,7 @@ impl TryFrom<NonZeroU32> for Rounds {
     fn try_from(rounds: NonZeroU32) -> Result<Rounds, String> {
         match rounds.get() {
             ..=MOST_ROUNDS => Ok(Rounds(rounds)),
-            _ => Err(format!("{rounds} rounds are more than {MOST_ROUNDS}")),
+            _ => Err(format!("{rounds} rounds are too many: at most {MOST_ROUNDS}")),
         }
     }
 }

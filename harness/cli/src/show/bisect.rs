@@ -37,10 +37,10 @@ pub(crate) fn bisected(searched: &Searched) -> String {
     match found {
         Found::Nothing => {
             text.push_str(match &ends.answer {
-                Answer::Unknown(reason) if reason.starts_with("inconclusive") => {
+                Answer::Undecided(_) => {
                     "whether the bad commit is worse could not be decided: raise the budget of the policy, or choose commits that are further apart\n"
                 }
-                Answer::Unknown(_) => "whether the bad commit is worse could not be seen\n",
+                Answer::Unknown(_) => "whether the bad commit is worse could not be seen, for the reason above: name commits that build and can be compared\n",
                 Answer::Well | Answer::Worse(_) => {
                     "the bad commit is not worse than the good one: there is nothing to look for\n"
                 }
@@ -73,19 +73,21 @@ pub(crate) fn bisected(searched: &Searched) -> String {
             let any = |wanted: fn(&Answer) -> bool| {
                 beside_parents.iter().any(|look| wanted(&look.answer))
             };
-            let still_worse = reverted.as_ref().and_then(|it| it.as_ref().ok());
-            let still_worse =
-                still_worse.is_some_and(|look| matches!(look.answer, Answer::Worse(_)));
+            let without = reverted.as_ref().and_then(|it| it.as_ref().ok()).map(|it| &it.answer);
             for (is_so, why) in [
                 (
                     any(|answer| *answer == Answer::Well),
                     "the change may be spread over several commits, each below its margin",
                 ),
+                (any(Answer::is_open), "beside its parent nothing could be seen"),
                 (
-                    any(|answer| matches!(answer, Answer::Unknown(_))),
-                    "beside its parent nothing could be seen",
+                    matches!(without, Some(Answer::Worse(_))),
+                    "without it the bad commit is still worse, so there is another one",
                 ),
-                (still_worse, "without it the bad commit is still worse, so there is another one"),
+                (
+                    without.is_some_and(Answer::is_open),
+                    "of the bad commit without it nothing could be seen",
+                ),
             ] {
                 if is_so {
                     let _ = writeln!(text, "not confirmed: {why}");
@@ -127,7 +129,7 @@ pub(crate) fn answer(answer: &Answer, effect: &str) -> String {
         Answer::Well => "well",
         Answer::Worse(Sought::Regressed(_)) => "regressed",
         Answer::Worse(Sought::Broken) => "broken",
-        Answer::Unknown(reason) => return format!("unknown: {reason}"),
+        Answer::Undecided(reason) | Answer::Unknown(reason) => return format!("unknown: {reason}"),
     };
     if effect.is_empty() { word.to_owned() } else { format!("{word}, {effect}") }
 }

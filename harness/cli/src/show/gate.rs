@@ -50,7 +50,7 @@ pub(crate) fn verdicts_of(report: &Report, ink: Ink) -> String {
     });
     let counts: Vec<String> = counts.collect();
     let counts = if counts.is_empty() { String::new() } else { format!(": {}", counts.join(", ")) };
-    let _ = writeln!(text, "\n{} judged as one family{counts}", report.family);
+    let _ = writeln!(text, "\n{} judged {}{counts}", report.judged, report.company());
     for control in &report.control {
         let _ = writeln!(text, "{}", self::control(control));
     }

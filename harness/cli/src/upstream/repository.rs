@@ -85,11 +85,15 @@ impl Repository {
 
     /// The newest commit that two have in common.
     pub(crate) fn parting(&self, one: &str, other: &str) -> Result<String> {
+        let common = self.common(one, other)?;
+        common.with_context(|| format!("`{one}` and `{other}` have no commit in common"))
+    }
+
+    /// The same; none where they have none.
+    pub(crate) fn common(&self, one: &str, other: &str) -> Result<Option<String>> {
         let answer = self.git().ask(&["merge-base", one, other])?;
-        match (answer.code, answer.out.lines().next()) {
-            (Some(0), Some(parting)) => Ok(parting.to_owned()),
-            _ => bail!("`{one}` and `{other}` have no commit in common"),
-        }
+        let common = answer.out.lines().next().filter(|_| answer.code == Some(0));
+        Ok(common.map(str::to_owned))
     }
 
     /// The commits that `to` has and `from` has not, the oldest first. Merges are none of them: what

@@ -219,7 +219,7 @@ fn what_is_regressed_is_promoted_only_after_it_was_accepted() {
     assert_eq!(baseline(&sandbox, &["accept", "--reason", "the same", "--by", "Ada"]).code, 0);
     let nothing = baseline(&sandbox, &["accept", "--reason", "the same", "--by", "Ada"]);
     assert_eq!(nothing.code, 4);
-    assert!(nothing.err.contains("is worse, not accepted yet"), "{}", nothing.err);
+    assert!(nothing.err.contains("from being promoted"), "{}", nothing.err);
     let said = promote(&sandbox, &[]);
     assert_eq!(said.code, 0, "{}", said.err);
     insta::assert_snapshot!(said.out.lines().last().unwrap(), @"PROBE at bbbbbbbbb on `MACHINE` counts from now on");

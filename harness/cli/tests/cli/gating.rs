@@ -312,6 +312,7 @@ fn shards_are_merged_into_the_run_that_they_share() {
         let args = ["-q", "gate", "test", "-b", &base, "-s", &head, "--shard", shard, "-o", out];
         let said = sandbox.run(&args);
         assert_eq!(said.code, 1, "{}{}", said.out, said.err);
+        assert!(said.out.contains("7 judged in a family of 14"), "{}", said.out);
         let run = windtunnel_ledger::store::read(&sandbox.path(out)).unwrap().run;
         assert_eq!(run.cases.len(), 1);
         cases.push(run.cases[0].case.id.clone());

@@ -93,6 +93,20 @@ fn patience_that_ends_is_a_refusal_and_every_measuring_command_queues() {
 }
 
 #[test]
+fn whoever_waits_for_a_doctor_is_no_other_run() {
+    let (sandbox, first) = measuring();
+    let doctor = |lender: u32| {
+        let mut command = sandbox.command(&["doctor"]);
+        let command = command.env("WINDTUNNEL_TURN_OF", lender.to_string());
+        Said::from(command.output().unwrap()).out
+    };
+    let (lent, other) = (doctor(first.id()), doctor(std::process::id()));
+    end(first);
+    assert!(!lent.contains("another run measures"), "{lent}");
+    assert!(other.contains("another run measures"), "{other}");
+}
+
+#[test]
 fn a_time_that_is_none_is_told() {
     let sandbox = Sandbox::new(&["fine"]);
     let said = sandbox.run(&["run", "test/fake", "--wait=soon"]);
@@ -132,6 +146,7 @@ fn a_history_is_not_built_beside_a_run_and_shown_by_what_was_built_before() {
     let shown = history();
     end(first);
     assert_eq!((refused.code, refused.out.as_str()), (75, ""), "{}", refused.err);
+    assert!(refused.err.ends_with("; ask again after its end\n"), "{}", refused.err);
     assert_eq!((shown.code, shown.out.as_str()), (0, "shown\n"), "{}", shown.err);
     assert!(shown.err.contains("by the windtunnel-history that was built before"), "{}", shown.err);
 }

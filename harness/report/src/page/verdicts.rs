@@ -20,7 +20,7 @@ pub(super) fn section(view: &View<'_>, plots: &[String]) -> Option<Section> {
         p.note {
             "The band is the margin around no change, the line over it the interval of the effect, the dot the effect: right is worse. "
             "MDE is the smallest change that would have been seen. A row opens to its rounds, conditions and samples. "
-            (report.family) " series were judged as one family, by policy "
+            (report.judged) " series were judged " (report.company()) ", by policy "
             code { (report.policy) } "."
         }
         @for case in &report.cases {
@@ -69,10 +69,10 @@ pub(super) fn headline(view: &View<'_>, report: &Report) -> Markup {
                 ": " (effect(worst)) (others(of(report.verdict).count(), "series"))
             }
             (Verdict::Inconclusive, _, Some(_)) => {
-                ": " (of(Verdict::Inconclusive).count()) " of " (report.family) " series could not be decided"
+                ": " (of(Verdict::Inconclusive).count()) " of " (report.judged) " series could not be decided"
             }
             (Verdict::Pass, ..) if warned.is_empty() => {
-                ": none of " (report.family) " series is worse by its margin"
+                ": none of " (report.judged) " series is worse by its margin"
             }
             (Verdict::Pass, ..) => { ": no series that blocks is worse by its margin" }
             (Verdict::Invalid, ..) => {

@@ -266,7 +266,7 @@ fn a_value_of_the_wrong_type_is_shown_in_its_place() {
       |          ^^^^^^
     "#);
     insta::assert_snapshot!(complaint("workload = \"decode\"\nmodels = [\"tiny-qwen3\"]\nrounds = 4000000000\n"), @"
-    `scenarios/gate/x.toml`, line 3: 4000000000 rounds are more than 100000
+    `scenarios/gate/x.toml`, line 3: 4000000000 rounds are too many: at most 100000
       |
     3 | rounds = 4000000000
       |          ^^^^^^^^^^
