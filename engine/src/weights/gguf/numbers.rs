@@ -66,3 +66,24 @@ pub(super) fn dense(bytes: &[u8], kind: GgmlDType, shape: &[usize]) -> Result<Te
 pub(super) fn quantised(bytes: &[u8], kind: GgmlDType, shape: &[usize]) -> Result<QTensor> {
     QTensor::new(QStorage::from_data(Cow::Borrowed(bytes), &Device::Cpu, kind)?, shape)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_of_neighbours_come_back_into_halves() {
+        let moved = halves(&[0, 3, 1, 4, 2, 5, 6, 8, 7, 9, 10, 11], 12, 2).unwrap();
+        assert_eq!(*moved, [0, 1, 2, 3, 4, 5, 6, 7, 10, 8, 9, 11]);
+    }
+
+    #[test]
+    fn bytes_that_are_no_rows_of_heads_are_refused() {
+        // Two blocks of 32 numbers in four bits, an odd head, no head, no row.
+        for (bytes, rows, heads) in [(36, 64, 2), (6, 6, 2), (4, 4, 8), (4, 4, 0), (0, 0, 1)] {
+            let refusal = halves(&vec![0; bytes], rows, heads).err().unwrap().to_string();
+            let told = format!("{bytes} bytes are not {rows} rows of {heads} heads");
+            assert!(refusal.starts_with(&told), "{refusal}");
+        }
+    }
+}

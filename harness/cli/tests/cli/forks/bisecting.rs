@@ -166,6 +166,23 @@ fn what_is_worst_is_looked_for_and_another_regression_on_the_way_is_not() {
 }
 
 #[test]
+fn a_metric_that_only_warns_gets_as_many_rounds_as_it_takes_where_it_is_looked_for() {
+    let (sandbox, script) = sandbox();
+    // Six pairs do not tell nine per cent from that.
+    script.commit("Noisy", &[("plants/a", "noise=4\nseed=1\n")]);
+    script.git(&["tag", "--force", "good"]);
+    let slow = script.commit("Slower", &[("plants/slow", "decode=9\n")]);
+    let exception =
+        "\n[[exceptions]]\ncases = \"*\"\nweight = \"warns\"\nreason = \"as an example\"\n";
+    let policy = include_str!("../../../../../ci/gate.toml").to_owned() + exception;
+    fs::write(sandbox.path("policy.toml"), policy).unwrap();
+    let args = ["--bad", "upstream", "--case", CASE, "--policy", "policy.toml"];
+    let said = bisect(&sandbox, &[&args[..], &["--metric", "decode-rate"]].concat());
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+    assert!(said.out.contains(&format!("culprit: {slow} Slower\n")), "{}", said.out);
+}
+
+#[test]
 fn a_branch_that_began_before_the_good_commit_is_not_blamed_for_what_it_lacks() {
     let (sandbox, script) = sandbox();
     script.commit("Slow at first", &[("plants/slow", "decode=9\n")]);
