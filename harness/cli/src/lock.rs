@@ -138,7 +138,9 @@ impl Locks {
 
 /// A turn has ended before what was to be measured in it.
 #[derive(Debug, thiserror::Error)]
-#[error("whoever lent this turn is gone, and others may measure now: go on, or start anew")]
+#[error(
+    "whoever lent this turn is gone, and others may measure now: take the run up with `--resume`"
+)]
 pub(crate) struct Gone;
 
 /// Another run measures.
@@ -467,7 +469,8 @@ mod tests {
     fn a_lent_turn_stands_as_long_as_whoever_lent_it_is_there() {
         let lent = |lender| Locks { held: Vec::new(), parts: Vec::new(), lenders: vec![lender] };
         assert!(lent(std::process::id()).stand().is_ok());
-        assert!(lent(u32::MAX).stand().is_err());
+        let gone = lent(u32::MAX).stand().unwrap_err().to_string();
+        assert!(gone.ends_with("take the run up with `--resume`"), "{gone}");
     }
 
     #[test]
