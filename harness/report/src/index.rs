@@ -16,6 +16,9 @@ pub struct Card {
     /// What it came to; none of a page that judges nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
+    /// How many series are worse and only warn, whatever it came to.
+    #[serde(default)]
+    pub warned: usize,
     /// When what it shows was begun, RFC 3339 in UTC.
     pub at: String,
     /// What was measured.
@@ -92,6 +95,7 @@ mod tests {
             kind: Kind::Gate,
             headline: hostile.clone(),
             verdict: Some(Verdict::Regressed),
+            warned: 2,
             at: "2026-01-01T00:00:00Z".into(),
             subject: hostile.clone(),
             machine: hostile,

@@ -468,3 +468,14 @@ fn an_interrupted_session_goes_on_and_is_kept_by_the_commands_that_it_told() {
     }
     assert_eq!(sessions(&sandbox).len(), 1);
 }
+
+#[test]
+fn a_session_by_rules_that_no_file_holds_says_that_it_starts_anew() {
+    let sandbox = workspace();
+    fs::remove_file(sandbox.path("ci/gate.toml")).unwrap();
+    let probe = sandbox.plant("a-probe", "noise=0.5 seed=1");
+    let args = ["record", "test", "-s", &probe, "-n", "5", "--upstream", "aaaaaaaaa"];
+    let said = sandbox.run(&[&["baseline"], &args[..]].concat());
+    let told = " (if interrupted: start anew, or give it a policy with `--policy`)\n";
+    assert!(said.err.contains(told), "{}", said.err);
+}

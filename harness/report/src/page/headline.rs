@@ -68,6 +68,7 @@ pub(super) fn card(view: &View<'_>, headline: &Markup) -> Card {
             Some(report) => Some(report.verdict),
             None => failed.then_some(Verdict::Broken),
         },
+        warned: view.ruled().iter().filter(|ruled| ruled.only_warns()).count(),
         at: view.run.at.clone(),
         subject: subjects.join(", "),
         machine: machine(view),

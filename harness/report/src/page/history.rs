@@ -147,6 +147,7 @@ fn card(history: &History) -> Card {
             Census { better: 1.., .. } => Some(Verdict::Improved),
             _ => None,
         },
+        warned: 0,
         at: ats().max().unwrap_or_default().to_owned(),
         subject: counted(history.builds.len(), "build"),
         machine: machines.join(", "),

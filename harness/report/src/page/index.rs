@@ -44,8 +44,11 @@ enum Rank {
 }
 
 fn rank(entry: &Entry) -> Rank {
-    match entry.card.as_ref().and_then(|card| card.verdict) {
+    let card = entry.card.as_ref();
+    match card.and_then(|card| card.verdict) {
         Some(Verdict::Broken | Verdict::Regressed) => Rank::Worse,
+        // What only warns stops nothing, and is worse all the same.
+        _ if card.is_some_and(|card| card.warned > 0) => Rank::Worse,
         Some(Verdict::Improved) => Rank::Better,
         Some(Verdict::Invalid | Verdict::Inconclusive | Verdict::Pass) | None => Rank::Other,
     }
@@ -130,6 +133,7 @@ fn cells(entry: &Entry) -> Markup {
                 (None, Kind::History) => span.muted { "steady" },
                 (None, _) => span.muted { "measured" },
             }
+            @if card.warned > 0 { " " span.worse { (card.warned) " only " @if card.warned == 1 { "warns" } @else { "warn" } } }
         }
         span.subject data-label="subject" { (card.subject) }
         span.machine data-label="machine" { (card.machine) }

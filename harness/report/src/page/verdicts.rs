@@ -52,11 +52,7 @@ pub(super) fn headline(view: &View<'_>, report: &Report) -> Markup {
             .filter(move |ruled| ruled.row.counted() == verdict && ruled.row.reason.is_none())
     };
     let broken = report.cases.iter().find(|case| case.verdict == Verdict::Broken);
-    // What only warns stops nothing, and is worse all the same.
-    let warns = |ruled: &&Ruled<'_>| {
-        ruled.row.verdict == Verdict::Regressed && ruled.row.counted() == Verdict::Pass
-    };
-    let warned: Vec<&Ruled<'_>> = ruled.iter().filter(warns).collect();
+    let warned: Vec<&Ruled<'_>> = ruled.iter().filter(|ruled| ruled.only_warns()).collect();
     html! {
         span class=[class(report.verdict)] { (sign(report.verdict)) " " (capital(report.verdict)) }
         @match (report.verdict, broken, of(report.verdict).next()) {

@@ -7,6 +7,7 @@ use windtunnel_ledger::attribution::Attribution;
 use windtunnel_ledger::case::CaseId;
 use windtunnel_ledger::gate::{CaseReport, Report, Row};
 use windtunnel_ledger::record::{Outcome, Record, Samples};
+use windtunnel_ledger::verdict::Verdict;
 
 use super::View;
 
@@ -22,6 +23,13 @@ pub(crate) struct Ruled<'v> {
     pub(crate) row: &'v Row,
     /// The rounds of its case in the order of time, each with the index of its subject.
     pub(crate) rounds: Vec<(usize, &'v Record)>,
+}
+
+impl Ruled<'_> {
+    /// Whether it is worse, but stops nothing.
+    pub(crate) fn only_warns(&self) -> bool {
+        self.row.verdict == Verdict::Regressed && self.row.counted() == Verdict::Pass
+    }
 }
 
 /// Every series of `report`, the worst first: by verdict, and within one by how many margins it is

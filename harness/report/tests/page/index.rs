@@ -16,6 +16,7 @@ pub(crate) fn entries() -> Vec<Entry> {
             kind,
             headline: headline.into(),
             verdict,
+            warned: 0,
             at: at.into(),
             subject: subject.into(),
             machine:
@@ -106,6 +107,20 @@ fn the_newest_page_is_first_and_what_got_worse_stands_above_all() {
         ["history.ht", "2026-01-05", "2026-01-04", "2026-01-03", "2026-01-02", "2026-01-01", "old"]
     );
     assert!(page.contains("▲ 1 of 7 reports</span> found something worse, <span class=\"better\">▽\u{a0}2 something better"), "{page}");
+}
+
+#[test]
+fn what_only_warns_is_worse_in_the_list_too() {
+    let mut entries = entries();
+    let passed = entries.iter_mut().filter_map(|entry| entry.card.as_mut());
+    for card in passed.filter(|card| card.verdict == Some(Verdict::Pass)) {
+        card.warned = 2;
+    }
+    let page = page("index-warned", &entries);
+    let (worse, _) = page.split_once("id=\"reports\"").unwrap();
+    assert!(worse.contains("2026-01-02T09-30-00-gate"), "{worse}");
+    assert!(worse.contains("<span class=\"worse\">2 only warn</span>"), "{worse}");
+    assert!(page.contains("▲ 2 of 7 reports</span> found something worse"), "{page}");
 }
 
 #[test]

@@ -22,6 +22,7 @@ use windtunnel_ledger::record::{Failure, Outcome, RunId, Skipped, Stored, Subjec
 use windtunnel_ledger::roof::Roof;
 use windtunnel_ledger::store::Contents;
 use windtunnel_ledger::unit::{Bytes, Nanos, Tokens};
+use windtunnel_report::index::Card;
 
 /// The page of a run.
 #[track_caller]
@@ -373,6 +374,7 @@ fn what_only_warns_is_named_in_the_heading_of_a_gate_that_passes() {
     ] {
         assert!(heading.contains(words), "{heading}");
     }
+    assert!(Card::of(&page).is_some_and(|card| card.warned > 1), "{page}");
 }
 
 #[test]
