@@ -94,8 +94,8 @@ impl Text {
     }
 
     /// Ids that end an answer: those of `generation_config.json`, `config.json` and the
-    /// tokenizer together. The engine knows the first two; a [`TextClient`](crate::TextClient)
-    /// tells it all of them.
+    /// tokenizer together; or those that a GGUF file names, and its marks for the end of a turn. The
+    /// engine knows only what is named; a [`TextClient`](crate::TextClient) tells it all of them.
     pub fn eos(&self) -> &[u32] {
         &self.eos
     }

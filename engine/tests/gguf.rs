@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 
 use candle_core::quantized::{GgmlDType, QTensor, gguf_file};
 use candle_core::{Device, Tensor};
-use windtunnel_engine::attention::backends_for;
+use windtunnel_engine::attention::{Mask, backends_for};
+use windtunnel_engine::models::{Sketch, sketch};
+use windtunnel_engine::weights::Gguf;
 use windtunnel_engine::{
     Choice, CudaGraphs, Dtype, Engine, EngineConfig, ModelSource, PrefixCache, QuantPlan, Topology,
     score,
@@ -135,6 +137,43 @@ fn every_known_architecture_has_a_case() {
 fn architecture(path: &Path) -> String {
     let content = gguf_file::Content::read(&mut File::open(path).unwrap()).unwrap();
     content.metadata["general.architecture"].to_string().unwrap().clone()
+}
+
+/// What the file `name` implies with `changes` to its metadata: other values, or keys that are left
+/// out.
+fn changed(name: &str, changes: &[(&str, Option<gguf_file::Value>)]) -> Sketch {
+    let mut from = File::open(file(name)).unwrap();
+    let mut content = gguf_file::Content::read(&mut from).unwrap();
+    for (key, value) in changes {
+        content.metadata.remove(*key);
+        content.metadata.extend(value.clone().map(|value| ((*key).to_owned(), value)));
+    }
+    let tensor = |name: &String| content.tensor(&mut from, name, &Device::Cpu).unwrap();
+    let tensors: Vec<QTensor> = content.tensor_infos.keys().map(tensor).collect();
+    let tensors: Vec<(&str, &QTensor)> =
+        content.tensor_infos.keys().map(|name| &name[..]).zip(&tensors).collect();
+    let metadata: Vec<_> = content.metadata.iter().map(|(key, value)| (&key[..], value)).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    gguf_file::write(&mut File::create(&path).unwrap(), &metadata, &tensors).unwrap();
+    sketch(Gguf::open(&path).unwrap().config()).unwrap()
+}
+
+#[test]
+fn yarn_lengthens_the_longest_sequence_of_a_file() {
+    let context = |length| ("qwen3.context_length", Some(gguf_file::Value::U32(length)));
+    assert_eq!(changed("qwen3_yarn_v5config", &[context(32)]).positions, 128);
+    assert_eq!(changed("qwen3_yarn_v5config", &[context(256)]).positions, 256);
+}
+
+#[test]
+fn gemma_3_has_no_window_that_its_file_does_not_state() {
+    for window in [None, Some(gguf_file::Value::U32(0))] {
+        let heads = changed("gemma3_text", &[("gemma3.attention.sliding_window", window)]).heads;
+        assert_eq!(heads.masks, [Mask::Causal; 4]);
+    }
+    let heads = changed("gemma2_bf16weights", &[("gemma2.attention.sliding_window", None)]).heads;
+    assert_eq!(heads.masks[0], Mask::SlidingWindow(4096));
 }
 
 /// The file `name` with every matrix whose rows fit in `kind`, written by candle.

@@ -170,6 +170,56 @@ fn a_file_names_its_templates_and_the_tokens_that_they_and_answers_need() {
 }
 
 #[test]
+fn marks_that_end_turns_end_answers_though_the_file_names_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    let deepseek = "<｜end▁of▁sentence｜>";
+    let tokens =
+        ["a", "b", "c", "ab", "<s>", "</s>", "<|im_end|>", "<end_of_turn>", deepseek, "<|end|>"];
+    let changes = [
+        ("tokenizer.ggml.tokens", Some(array(tokens, text))),
+        ("tokenizer.ggml.token_type", Some(array([1, 1, 1, 1, 3, 3, 3, 4, 3, 1], Value::I32))),
+        ("tokenizer.ggml.eos_token_id", Some(Value::U32(8))),
+    ];
+    changed(&changes, &path);
+    let opened = open(&path).unwrap();
+    // Neither `</s>`, nor what is a part of words.
+    assert_eq!(opened.eos(), [8, 6, 7]);
+    assert_eq!(opened.tokenizer().decode(&[0, 6, 7, 8, 3]).unwrap(), "aab");
+}
+
+#[test]
+fn marks_of_phi_3_take_in_the_whitespace_behind_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    let tokens = ["<unk>", "<s>", "</s>", "<0x0A>", "▁", "a", "<|user|>"];
+    let is_stripped = |architecture: &str, mark: &str| {
+        let changes = [
+            ("general.architecture", Some(text(architecture))),
+            ("tokenizer.ggml.model", Some(text("llama"))),
+            ("tokenizer.ggml.tokens", Some(array(tokens, text))),
+            ("tokenizer.ggml.token_type", Some(array([2, 3, 3, 6, 1, 1, 3], Value::I32))),
+            ("tokenizer.ggml.scores", Some(array([0.0; 7], Value::F32))),
+            ("tokenizer.ggml.bos_token_id", Some(Value::U32(1))),
+            ("tokenizer.ggml.eos_token_id", Some(Value::U32(2))),
+            ("tokenizer.ggml.unknown_token_id", Some(Value::U32(0))),
+        ];
+        changed(&changes, &path);
+        let opened = open(&path).unwrap();
+        let ids =
+            |behind: &str| opened.tokenizer().encode_bare(&format!("{mark}{behind}")).unwrap();
+        ids("\na") == ids("a")
+    };
+    for mark in ["<|user|>", "</s>"] {
+        assert!(is_stripped("phi3", mark), "{mark}");
+        assert!(!is_stripped("llama", mark), "{mark}");
+    }
+    for mark in ["<unk>", "<s>"] {
+        assert!(!is_stripped("phi3", mark), "{mark}");
+    }
+}
+
+#[test]
 fn an_ordinary_piece_that_pads_is_still_text() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");

@@ -41,6 +41,25 @@ fn a_key_with_two_names_may_have_both_if_they_agree() {
 }
 
 #[test]
+fn yarn_lengthens_the_longest_sequence() {
+    let keys = |kind: &str, factor: f64, stated: u64| {
+        let original = 32_768;
+        json!({
+            "rope_scaling": {
+                "type": kind, "factor": factor, "original_max_position_embeddings": original,
+            },
+            "max_position_embeddings": stated,
+        })
+    };
+    let positions =
+        |kind, factor, stated| shape("tiny-qwen2", &keys(kind, factor, stated)).positions;
+    assert_eq!(positions("yarn", 4.0, 32_768), 131_072);
+    assert_eq!(positions("yarn", 4.0, 262_144), 262_144);
+    assert_eq!(positions("linear", 4.0, 32_768), 32_768);
+    assert_snapshot!(refusal("tiny-qwen2", &keys("yarn", 65_536.0, 32_768)), @"`config.json`: `factor` makes 2147483648 positions of the context, but at most 1073741824 are believed; check the file");
+}
+
+#[test]
 fn only_qwen_2_has_a_shared_expert_and_it_has_one_unless_told_otherwise() {
     let shared = |preset, width: Value| {
         shape(preset, &json!({ "shared_expert_intermediate_size": width })).parameters

@@ -156,6 +156,13 @@ proptest! {
     }
 
     #[test]
+    fn parts_of_rows_of_bad_bytes_add_up_to_the_whole(
+        ids in proptest::collection::vec(130u32..258, 0..200),
+    ) {
+        check(&BYTE_LEVEL, &ids);
+    }
+
+    #[test]
     fn parts_with_byte_tokens_add_up_to_the_whole(
         ids in proptest::collection::vec(prop_oneof![0u32..2, 226u32..270, 256u32..270], 0..40),
     ) {
@@ -207,6 +214,20 @@ fn a_character_is_shown_as_soon_as_it_is_whole() {
     // A bad byte is known as bad when something else follows.
     let bad = [2 + 0xff, 2 + u32::from(b'a'), 2 + 0xc3];
     assert_eq!(parts(&BYTE_LEVEL, &bad), ["", "�a", "", "�"]);
+}
+
+#[test]
+fn bad_bytes_without_an_end_are_shown_before_it() {
+    let rows: [&[u8]; 3] = [&[0xff], &[0xf0, 0x9f], &[0xe6, 0x97, 0xff]];
+    for row in rows {
+        let ids: Vec<u32> =
+            row.iter().cycle().take(4000).map(|byte| 2 + u32::from(*byte)).collect();
+        check(&BYTE_LEVEL, &ids);
+        let shown = parts(&BYTE_LEVEL, &ids);
+        let (last, before) = shown.split_last().unwrap();
+        let held = before.iter().rev().take_while(|part| part.is_empty()).count();
+        assert!(held < 32 && last.chars().count() < 32, "{row:?}: {held} ids, {last:?}");
+    }
 }
 
 #[test]

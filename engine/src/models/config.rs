@@ -17,6 +17,9 @@ use crate::layers::rope::{Rope, Ropes};
 use crate::layers::self_attention::{Projections, QkNorm, Qkv};
 use crate::weights::Bias;
 
+/// Most positions of a model.
+const MOST_POSITIONS: u64 = 1 << 30;
+
 /// Most of what a key may say. Products of three of these fit a machine word, so that whoever reads
 /// a size may calculate with it.
 const MOST: &[(&str, u64)] = &[
@@ -27,7 +30,7 @@ const MOST: &[(&str, u64)] = &[
     ("hidden_size_per_layer_input", 1 << 16),
     ("intermediate_size", 1 << 20),
     ("laurel_rank", 1 << 20),
-    ("max_position_embeddings", 1 << 30),
+    ("max_position_embeddings", MOST_POSITIONS),
     ("moe_intermediate_size", 1 << 20),
     ("no_rope_layer_interval", 1 << 12),
     ("num_attention_heads", 1 << 12),
@@ -316,7 +319,7 @@ impl DecoderKeys {
         Ok(DecoderConfig {
             hidden: self.hidden_size,
             vocabulary: self.vocab_size,
-            positions: self.max_position_embeddings,
+            positions: self.positions(file)?,
             norm: NormKind::Rms(self.eps()),
             norms: LayerNorms::BEFORE,
             ropes: Ropes::everywhere(self.rope(file, heads.dim, 10_000.0)?, self.num_hidden_layers),
@@ -332,6 +335,31 @@ impl DecoderKeys {
             head: self.head(Head::Own),
             heads,
         })
+    }
+
+    /// Longest sequence: what the file states or, if that is more, what YaRN makes of the context
+    /// before it. Files to which YaRN was added by hand still state that context.
+    fn positions(&self, file: &ConfigFile) -> Result<usize> {
+        let scaling = ["rope_parameters", "rope_scaling"]
+            .iter()
+            .filter_map(|key| file.value.get(key))
+            .find(|scaling| !scaling.is_null())
+            .unwrap_or(&Value::Null);
+        let is_yarn = |key: &&str| scaling.get(key).and_then(Value::as_str) == Some("yarn");
+        let number = |key: &str| scaling.get(key).and_then(Value::as_f64);
+        let stretched = match (number("original_max_position_embeddings"), number("factor")) {
+            (Some(original), Some(factor)) if ["rope_type", "type"].iter().any(is_yarn) => {
+                original * factor
+            }
+            _ => 0.0,
+        };
+        if stretched > MOST_POSITIONS as f64 {
+            return Err(file.error(format!(
+                "`factor` makes {stretched} positions of the context, but at most {MOST_POSITIONS} \
+                 are believed; check the file"
+            )));
+        }
+        Ok(self.max_position_embeddings.max(stretched as usize))
     }
 
     /// The head geometry, with scores divided by the root of a head's length.

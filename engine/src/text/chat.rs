@@ -41,9 +41,9 @@ pub enum Ending {
 
 /// One message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "role", rename_all = "lowercase", deny_unknown_fields)]
+#[serde(tag = "role", rename_all = "lowercase", from = "Sent")]
 pub enum Message {
-    /// What holds for the whole conversation.
+    /// What holds for the whole conversation. The role `developer` is read as this one.
     System {
         /// The words.
         content: Content,
@@ -53,19 +53,19 @@ pub enum Message {
         /// The words.
         content: Content,
         /// Who it is.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         name: Option<String>,
     },
     /// What the model said.
     Assistant {
-        /// The words; may be absent beside tool calls.
-        #[serde(default)]
+        /// The words; may be absent beside tool calls. A `refusal` is read as this where there is
+        /// nothing else.
         content: Option<Content>,
         /// Its thoughts, where they are kept apart from the words.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         reasoning_content: Option<String>,
         /// The functions it called.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[serde(skip_serializing_if = "Vec::is_empty")]
         tool_calls: Vec<ToolCall>,
     },
     /// What a function returned.
@@ -73,10 +73,40 @@ pub enum Message {
         /// The result.
         content: Content,
         /// [`ToolCall::id`] of the call.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         tool_call_id: Option<String>,
         /// Name of the function.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+    },
+}
+
+/// A [`Message`] as applications send it, where null is as good as nothing, and some keys are for
+/// the interface alone: no template is shown them.
+#[derive(Deserialize)]
+#[serde(tag = "role", rename_all = "lowercase", deny_unknown_fields)]
+enum Sent {
+    #[serde(alias = "developer")]
+    System {
+        content: Content,
+        #[serde(rename = "name")]
+        _name: Option<String>,
+    },
+    User {
+        content: Content,
+        name: Option<String>,
+    },
+    Assistant {
+        content: Option<Content>,
+        reasoning_content: Option<String>,
+        tool_calls: Option<Vec<ToolCall>>,
+        refusal: Option<String>,
+        #[serde(rename = "name")]
+        _name: Option<String>,
+    },
+    Tool {
+        content: Content,
+        tool_call_id: Option<String>,
         name: Option<String>,
     },
 }
@@ -152,6 +182,25 @@ impl Chat {
             });
         }
         Ok(())
+    }
+}
+
+impl From<Sent> for Message {
+    fn from(sent: Sent) -> Self {
+        match sent {
+            Sent::System { content, .. } => Self::System { content },
+            Sent::User { content, name } => Self::User { content, name },
+            Sent::Assistant { content, reasoning_content, tool_calls, refusal, .. } => {
+                Self::Assistant {
+                    content: content.or_else(|| refusal.map(Content::Text)),
+                    reasoning_content,
+                    tool_calls: tool_calls.unwrap_or_default(),
+                }
+            }
+            Sent::Tool { content, tool_call_id, name } => {
+                Self::Tool { content, tool_call_id, name }
+            }
+        }
     }
 }
 

@@ -11,10 +11,16 @@
 //! ```
 //!
 //! The window moves on only when its text cannot change any more, so the parts add up to the
-//! decode of the whole, also where that holds bytes which are no UTF-8.
+//! decode of the whole, also where that holds bytes which are no UTF-8. It is cut where it grows long
+//! without such a moment: a model that has lost its way may write bad bytes without an end.
 
 use super::Tokenizer;
 use crate::error::Result;
+
+/// Most ids that wait for a character to be whole before the window is cut.
+const LONG: usize = 16;
+/// How many of them are left then: no character has more bytes.
+const LEFT: usize = 4;
 
 /// What is known of one text.
 #[derive(Debug, Clone, Default)]
@@ -38,7 +44,7 @@ impl Detokenizer {
         let text = tokenizer.decode(&self.window)?;
         // Either half a character, or one that is really meant: the next token will tell.
         if text.ends_with(char::REPLACEMENT_CHARACTER) {
-            return Ok(String::new());
+            return self.cut(&text, tokenizer);
         }
         let Some(new) = text.strip_prefix(&self.text).filter(|new| !new.is_empty()) else {
             return Ok(String::new());
@@ -54,6 +60,28 @@ impl Detokenizer {
         }
         self.shown = self.window.len();
         Ok(new)
+    }
+
+    /// What the front of a long window adds to what is shown, if both sides of the cut make the same
+    /// `text` apart: then no character lies across it, whatever follows.
+    fn cut(&mut self, text: &str, tokenizer: &Tokenizer) -> Result<String> {
+        if self.window.len() - self.shown <= LONG {
+            return Ok(String::new());
+        }
+        let at = self.window.len() - LEFT;
+        let front = tokenizer.decode(&self.window[..at])?;
+        let back = tokenizer.decode(&self.window[at..])?;
+        match front.strip_prefix(&self.text) {
+            // Without a text of its own, what is left could be mistaken for the start of a text.
+            Some(new) if !back.is_empty() && text.strip_prefix(&front) == Some(back.as_str()) => {
+                let new = new.to_owned();
+                self.window.drain(..at);
+                self.shown = 0;
+                self.text.clear();
+                Ok(new)
+            }
+            _ => Ok(String::new()),
+        }
     }
 
     /// What was held back, now that nothing follows.

@@ -40,7 +40,7 @@ pub enum TextError {
         /// The names that exist.
         known: Vec<String>,
     },
-    /// A template that is not Jinja as we know it.
+    /// A template that is not Jinja as we know it, or too long.
     #[error("the chat template `{name}` cannot be understood: {problem}; correct its file")]
     BadTemplate {
         /// Its name.

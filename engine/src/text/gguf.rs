@@ -32,6 +32,26 @@ mod pieces;
 /// The kinds of tokenizers that are known.
 const KINDS: &str = "`gpt2` and `llama`";
 
+/// Texts of marks that end a turn, as llama.cpp holds it, whatever else a file names: many files name
+/// one end of several. `</s>` is not among them, and ends a turn only where it is named.
+const ENDS: [&str; 12] = [
+    "<|eot_id|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<end_of_turn>",
+    "<|endoftext|>",
+    "<|eom_id|>",
+    "<|end_of_text|>",
+    "<EOT>",
+    "_<EOT>",
+    "<end_of_utterance>",
+    "<eos>",
+    "<\u{ff5c}end\u{2581}of\u{2581}sentence\u{ff5c}>",
+];
+
+/// Added tokens that never take in the whitespace behind them.
+const KEEPING: [&str; 3] = ["<unk>", "<s>", "<|endoftext|>"];
+
 /// What each token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -63,6 +83,8 @@ struct Made {
     inner: tokenizers::Tokenizer,
     /// Whether texts begin with the beginning-of-sequence token where the file does not say.
     begins: bool,
+    /// Whether added tokens take in the whitespace behind them, but for [`KEEPING`].
+    strips: bool,
 }
 
 /// The tokenizer and the templates of the model at `path`, and the ids of its file that end answers.
@@ -70,28 +92,34 @@ struct Made {
 pub(super) fn open(path: &Path) -> Result<(Tokenizer, Result<Templates, TextError>, Vec<u32>)> {
     let parts = Parts::open(path)?;
     let file = parts.head();
-    let tokenizer = tokenizer(file)?;
+    let vocabulary = Vocabulary::read(file)?;
+    let tokenizer = tokenizer(&vocabulary)?;
     let templates = templates(file)?;
     let templates = match templates.is_empty() {
         true => Err(TextError::NoTemplateInFile { file: file.name().into() }),
         false => Templates::new(templates, tokenizer.special_tokens().clone()),
     };
-    Ok((tokenizer, templates, eos(file)?))
+    let mut eos = eos(file)?;
+    for id in vocabulary.ends() {
+        if !eos.contains(&id) {
+            eos.push(id);
+        }
+    }
+    Ok((tokenizer, templates, eos))
 }
 
-/// The tokenizer in `file`.
-fn tokenizer(file: &File) -> Result<Tokenizer> {
-    let kind: String = file.need("tokenizer.ggml.model")?;
-    let vocabulary = Vocabulary::read(file)?;
+/// The tokenizer of `vocabulary`.
+fn tokenizer(vocabulary: &Vocabulary<'_>) -> Result<Tokenizer> {
+    let kind: String = vocabulary.file.need("tokenizer.ggml.model")?;
     let made = match &kind[..] {
-        "gpt2" => pairs::make(&vocabulary)?,
-        "llama" => pieces::make(&vocabulary)?,
+        "gpt2" => pairs::make(vocabulary)?,
+        "llama" => pieces::make(vocabulary)?,
         other => {
             let problem = format!("its tokenizer is of kind `{other}`; known are {KINDS}");
             return Err(vocabulary.error(problem).into());
         }
     };
-    Ok(finished(&vocabulary, made)?)
+    Ok(finished(vocabulary, made)?)
 }
 
 impl<'a> Vocabulary<'a> {
@@ -138,6 +166,12 @@ impl<'a> Vocabulary<'a> {
         ids
     }
 
+    /// The ids of [`ENDS`].
+    fn ends(&self) -> impl Iterator<Item = u32> {
+        let tokens = self.tokens.iter().zip(&self.kinds).zip(0..);
+        tokens.filter(|((text, kind), _)| ends_turn(text, **kind)).map(|(_, id)| id)
+    }
+
     /// The text of the token that `key` names, with its id.
     fn named(&self, key: &str) -> Result<Option<(u32, &str)>, GgufError> {
         let key = format!("tokenizer.ggml.{key}_token_id");
@@ -167,9 +201,14 @@ impl Kind {
     }
 }
 
+/// Whether a token is one of [`ENDS`], and no mere part of words.
+fn ends_turn(text: &str, kind: Kind) -> bool {
+    matches!(kind, Kind::Control | Kind::Added) && ENDS.contains(&text)
+}
+
 /// The tokenizer with its added tokens, and with what it puts around texts.
 fn finished(vocabulary: &Vocabulary<'_>, made: Made) -> Result<Tokenizer, GgufError> {
-    let Made { mut inner, begins } = made;
+    let Made { mut inner, begins, strips } = made;
     let failed = |e| vocabulary.failed(e);
     let mut special_tokens = BTreeMap::new();
     let mut special = std::collections::HashSet::new();
@@ -196,11 +235,12 @@ fn finished(vocabulary: &Vocabulary<'_>, made: Made) -> Result<Tokenizer, GgufEr
     let added = added.filter_map(|((text, kind), id)| {
         let special = match kind {
             Kind::Control | Kind::Unknown => true,
-            Kind::Added => false,
+            Kind::Added => ends_turn(text, *kind),
             Kind::Normal | Kind::Unused | Kind::Byte if special.contains(&id) => true,
             Kind::Normal | Kind::Unused | Kind::Byte => return None,
         };
-        Some(AddedToken::from(text.clone(), special).normalized(false))
+        let strips = strips && !KEEPING.contains(&text.as_str());
+        Some(AddedToken::from(text.clone(), special).normalized(false).rstrip(strips))
     });
     let added: Vec<AddedToken> = added.collect();
     faults::add_one_by_one(&mut inner, &added).map_err(failed)?;

@@ -14,6 +14,11 @@ use serde_json::ser::{CharEscape, Formatter};
 
 use super::TextError;
 
+/// Most levels of a value that is written down. A namespace can hold itself.
+const LEVELS: usize = 200;
+/// Most values in it: of lists that hold one list twice, each level has twice as many.
+const VALUES: usize = 1 << 20;
+
 /// Any JSON value; objects keep the order of their keys.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -48,6 +53,7 @@ pub(super) fn tojson(value: Value, options: Kwargs) -> Result<Value, Error> {
     if value.is_undefined() {
         return Err(refused("an undefined value has no JSON".into()));
     }
+    check_extent(&value)?;
     let value = if sort { sorted(value)? } else { value };
     let python = Python { comma, colon, indent, ascii, depth: 0, filled: false };
     let mut out = Vec::new();
@@ -55,6 +61,32 @@ pub(super) fn tojson(value: Value, options: Kwargs) -> Result<Value, Error> {
         .serialize(&mut serde_json::Serializer::with_formatter(&mut out, python))
         .map_err(|e| refused(e.to_string()))?;
     Ok(String::from_utf8_lossy(&out).into_owned().into())
+}
+
+/// Refuses what could not be written down, or not before long.
+pub(super) fn check_extent(value: &Value) -> Result<(), Error> {
+    let mut left = VALUES;
+    visit(value, LEVELS, &mut left)
+}
+
+/// Refuses a `value` of more than so many `levels`, or with more values in it than are `left`.
+fn visit(value: &Value, levels: usize, left: &mut usize) -> Result<(), Error> {
+    let is_map = match value.kind() {
+        ValueKind::Map => true,
+        ValueKind::Seq | ValueKind::Iterable => false,
+        _ => return Ok(()),
+    };
+    if levels == 0 {
+        return Err(refused(format!("a value has more than {LEVELS} levels, or holds itself")));
+    }
+    for held in value.try_iter().into_iter().flatten() {
+        *left = left
+            .checked_sub(1)
+            .ok_or_else(|| refused(format!("a value holds more than {VALUES} others")))?;
+        let held = if is_map { value.get_item(&held)? } else { held };
+        visit(&held, levels - 1, left)?;
+    }
+    Ok(())
 }
 
 fn refused(problem: String) -> Error {

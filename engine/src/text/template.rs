@@ -1,4 +1,7 @@
 //! [`Templates`]: the Jinja of a model's folder, with what templates of the hub expect to find.
+//!
+//! Templates come with models, from anywhere: one that does not end, or nests without an end, is an
+//! error. What minijinja walks through by itself, as its `~` and `==` do, cannot be bounded from here.
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
@@ -6,12 +9,14 @@ use std::path::Path;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, Value};
-use minijinja::{AutoEscape, Environment, Error as JinjaError, ErrorKind};
+use minijinja::{
+    AutoEscape, Environment, Error as JinjaError, ErrorKind, Output, State, escape_formatter,
+};
 use minijinja_contrib::pycompat::unknown_method_callback;
 use serde::Deserialize;
 
 use super::chat::{Chat, Ending};
-use super::json::tojson;
+use super::json::{check_extent, tojson};
 use super::{TextError, load, read};
 use crate::error::Result;
 
@@ -19,6 +24,18 @@ use crate::error::Result;
 pub(super) const DEFAULT: &str = "default";
 /// The template for chats with tools.
 const TOOL_USE: &str = "tool_use";
+
+/// Bytes of the longest source that is read. Templates of the hub have up to 20,000.
+const LONGEST: usize = 128 << 10;
+/// Bytes of the stack on which templates are read and run: 4 KiB for each byte of the longest source,
+/// as the parser goes a level deeper with each sign, dot or `elif`, and nothing else stops it. Only
+/// what is used of them takes memory.
+const STACK: usize = LONGEST << 12;
+/// Most instructions of one rendering. Templates take some hundred for a message, so that this is
+/// enough for chats of tens of thousands; a loop without an end is over within seconds.
+const FUEL: u64 = 10_000_000;
+/// Most levels of a rendering: a loop is one, and a call of a macro about five.
+const RECURSION: usize = 200;
 
 /// The chat templates of one model.
 pub(super) struct Templates {
@@ -65,19 +82,31 @@ impl Templates {
         environment.set_syntax(syntax());
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         environment.set_unknown_method_callback(unknown_method_callback);
+        environment.set_formatter(print);
+        environment.set_recursion_limit(RECURSION);
+        environment.set_fuel(Some(FUEL));
         environment.add_filter("tojson", tojson);
         environment.add_function("raise_exception", raise_exception);
         for (name, source) in sources {
-            let source = without_generation_tags(&source);
-            environment
-                .add_template_owned(name.clone(), source)
-                .map_err(|e| TextError::BadTemplate { name, problem: sentence(&e) })?;
+            let add = || {
+                let source = without_generation_tags(&source);
+                environment.add_template_owned(name.clone(), source).map_err(|e| sentence(&e))
+            };
+            let added = match source.len() {
+                ..=LONGEST => on_deep_stack(add).flatten(),
+                length => Err(format!("it has {length} bytes, and at most {LONGEST} are read")),
+            };
+            added.map_err(|problem| TextError::BadTemplate { name, problem })?;
         }
         Ok(Self { environment, special_tokens })
     }
 
     /// What the template for `chat` writes.
     pub(super) fn render(&self, chat: &Chat) -> Result<String, TextError> {
+        on_deep_stack(|| self.write(chat)).map_err(TextError::Render).flatten()
+    }
+
+    fn write(&self, chat: &Chat) -> Result<String, TextError> {
         let template = self.choose(chat)?;
         let mut context: BTreeMap<&str, Value> = BTreeMap::new();
         context.extend(self.special_tokens.iter().map(|(name, text)| (*name, text.into())));
@@ -107,6 +136,20 @@ impl Templates {
             known: self.environment.templates().map(|(name, _)| name.into()).collect(),
         })
     }
+}
+
+/// What `work` makes on a thread with a stack of its own, or why there is no such thread.
+fn on_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, String> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .stack_size(STACK)
+            .spawn_scoped(scope, work)
+            .map_err(|e| format!("no thread can be started for it: {e}"))?;
+        match thread.join() {
+            Ok(made) => Ok(made),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
 }
 
 /// Names and sources of the templates in the main files.
@@ -179,12 +222,19 @@ fn without_generation_tags(source: &str) -> String {
     out + rest
 }
 
+/// Writes what stands in a template's braces.
+fn print(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), JinjaError> {
+    check_extent(value)?;
+    escape_formatter(out, state, value)
+}
+
 /// What a template says about messages that it does not take.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Raised(String);
 
 fn raise_exception(message: Value) -> Result<Value, JinjaError> {
+    check_extent(&message)?;
     let raised = Raised(message.to_string());
     Err(JinjaError::new(ErrorKind::InvalidOperation, raised.0.clone()).with_source(raised))
 }
@@ -205,7 +255,10 @@ fn failure(e: &JinjaError) -> TextError {
 }
 
 fn sentence(e: &JinjaError) -> String {
-    let what = e.detail().map_or_else(|| e.kind().to_string(), str::to_owned);
+    let what = match e.kind() {
+        ErrorKind::OutOfFuel => format!("it has not ended after {FUEL} instructions"),
+        kind => e.detail().map_or_else(|| kind.to_string(), str::to_owned),
+    };
     match e.line() {
         Some(line) => format!("{what} (line {line})"),
         None => what,

@@ -51,5 +51,5 @@ pub(super) fn make(vocabulary: &Vocabulary<'_>) -> Result<Made, GgufError> {
     inner.with_normalizer(pattern.normalizer()).map_err(failed)?;
     inner.with_pre_tokenizer(Some(pattern.pre_tokenizer().map_err(failed)?));
     inner.with_decoder(Some(ByteLevel::default()));
-    Ok(Made { inner, begins: pattern.begins })
+    Ok(Made { inner, begins: pattern.begins, strips: false })
 }

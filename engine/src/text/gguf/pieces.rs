@@ -45,7 +45,9 @@ pub(super) fn make(vocabulary: &Vocabulary<'_>) -> Result<Made, GgufError> {
     let strip = spaced.then(|| Strip::new(' ', 1, 0).into());
     let steps = [back.into(), ByteFallback::new().into(), Fuse::new().into()];
     inner.with_decoder(Some(Decoders::new(steps.into_iter().chain(strip).collect())));
-    Ok(Made { inner, begins: true })
+    // Files do not say it of a token; llama.cpp knows it of these models.
+    let strips = file.get::<String>("general.architecture")?.as_deref() == Some("phi3");
+    Ok(Made { inner, begins: true, strips })
 }
 
 /// The pairs that make each piece, the piece with the best score first; of one piece, those of the

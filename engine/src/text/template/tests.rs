@@ -137,6 +137,46 @@ fn arguments_in_a_string_are_seen_as_the_object_that_they_are() {
 }
 
 #[test]
+fn messages_of_openais_own_shape_are_rendered_as_plain_ones() {
+    let templates = templates(&[("default", "{{ messages | tojson }}")]).unwrap();
+    let check = |json: &str| templates.render(&chat(messages(json).unwrap())).unwrap();
+    let plain = r#"[{"role": "system", "content": "x"}, {"role": "assistant", "content": "y"}]"#;
+    let own = r#"[{"role": "developer", "name": "a", "content": "x"},
+        {"role": "assistant", "name": "b", "content": "y", "refusal": null, "tool_calls": null}]"#;
+    assert_eq!(check(plain), plain);
+    assert_eq!(check(own), plain);
+    let refused = r#"[{"role": "assistant", "content": null, "refusal": "y"}]"#;
+    assert_eq!(check(refused), r#"[{"role": "assistant", "content": "y"}]"#);
+}
+
+#[test]
+fn a_template_without_an_end_is_an_error() {
+    let own = "{% set ns = namespace() %}{% set ns.own = ns %}";
+    let holds_itself = "a value has more than 200 levels, or holds itself";
+    for writes in ["ns", "ns | tojson", "ns | tojson(sort_keys=true)", "raise_exception(ns)"] {
+        let refusal = check(&format!("{own}{{{{ {writes} }}}}"));
+        assert!(refusal.contains(holds_itself), "{writes}: {refusal}");
+    }
+    let twice = "{% set ns = namespace() %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x }}";
+    let refusal = check(twice);
+    assert!(refusal.contains("a value holds more than 1048576 others"), "{refusal}");
+    let loops = "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}";
+    let refusal = check(loops);
+    assert!(refusal.contains("it has not ended after 10000000 instructions"), "{refusal}");
+    let macros = "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}";
+    let refusal = check(macros);
+    assert!(refusal.contains("recursion limit"), "{refusal}");
+}
+
+#[test]
+fn a_source_may_be_long_but_not_endless() {
+    let branches = format!("{{% if false %}}{}b{{% endif %}}", "{% elif false %}a".repeat(5000));
+    assert_eq!(check(&branches), "");
+    assert_eq!(check(&"x".repeat(128 << 10)).len(), 128 << 10);
+    insta::assert_snapshot!(check(&"x".repeat((128 << 10) + 1)), @"the chat template `default` cannot be understood: it has 131073 bytes, and at most 131072 are read; correct its file");
+}
+
+#[test]
 fn tools_choose_their_template_if_there_is_one() {
     let tools = vec![r#"{"type": "function"}"#.parse().unwrap()];
     let check = |sources: &[(&str, &str)], tools: &[Json]| {
@@ -158,7 +198,7 @@ fn what_goes_wrong_is_said_with_its_place() {
     insta::assert_snapshot!(check("{{ raise_exception('no ' ~ messages[0].role) }}"), @"the chat template refuses these messages: no user");
     insta::assert_snapshot!(check("{{ strftime_now('%!') }}"), @"the chat template fails on these messages: strftime formatting failed: found unrecognized specifier directive `!` (line 1); check their roles and contents");
     let refused = |json| messages(json).unwrap_err();
-    insta::assert_snapshot!(refused(r#"[{"role": "narrator", "content": "x"}]"#), @"the messages cannot be read: unknown variant `narrator`, expected one of `system`, `user`, `assistant`, `tool` at line 1 column 20; each needs a `role` (`system`, `user`, `assistant` or `tool`) and a `content`");
+    insta::assert_snapshot!(refused(r#"[{"role": "narrator", "content": "x"}]"#), @"the messages cannot be read: unknown variant `narrator`, expected one of `developer`, `system`, `user`, `assistant`, `tool` at line 1 column 20; each needs a `role` (`system`, `user`, `assistant` or `tool`) and a `content`");
     insta::assert_snapshot!(refused(r#"[{"role": "user"}]"#), @"the messages cannot be read: missing field `content` at line 1 column 18; each needs a `role` (`system`, `user`, `assistant` or `tool`) and a `content`");
     insta::assert_snapshot!(refused(r#"[{"role": "user", "content": 3}]"#), @"the messages cannot be read: data did not match any variant of untagged enum Content at line 1 column 32; each needs a `role` (`system`, `user`, `assistant` or `tool`) and a `content`");
     insta::assert_snapshot!(refused(r#"[{"role": "user", "content": "x", "tool_calls": []}]"#), @"the messages cannot be read: unknown field `tool_calls`, expected `content` or `name` at line 1 column 52; each needs a `role` (`system`, `user`, `assistant` or `tool`) and a `content`");

@@ -99,6 +99,8 @@ fn gemma2(keys: &Keys<'_>, config: &mut Map<String, Value>) -> Result<&'static s
 
 fn gemma3(keys: &Keys<'_>, config: &mut Map<String, Value>) -> Result<&'static str, GgufError> {
     gemma(keys, config, 62)?;
+    // Without the key there is no window in GGUF, but a usual one on the hub.
+    config.entry("sliding_window").or_insert(Value::Null);
     if let Some(base) = keys.get::<f64>("rope.freq_base_swa")? {
         set(config, "rope_local_base_freq", base);
     }
