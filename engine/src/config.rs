@@ -258,7 +258,8 @@ pub enum PrefixCache {
 /// Steps that only continue sequences launch the same kernels again and again, and to launch one takes
 /// the host longer than most of them take the GPU. Recorded are steps on one GPU whose attention is
 /// `cuda-flash` on a paged cache that it reads in place; a model whose host must know what a layer has
-/// computed, such as one of experts, is launched kernel by kernel.
+/// computed, such as one of experts, is launched kernel by kernel, and so is one of which a weight is in
+/// blocks: the scratch that candle keeps for products with them may move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CudaGraphs {

@@ -60,8 +60,10 @@ impl fmt::Display for Capability {
 }
 
 /// Most bytes that this process had allocated at once on each GPU that it opened, together: weights,
-/// cache, and what steps take beside them, by the exact count of the driver, without what driver and
-/// libraries take for themselves. None where no GPU was opened, or a driver does not report it.
+/// cache, and what steps take beside them, by the count of the driver, without what driver and
+/// libraries take for themselves. What recorded launches allocate the driver counts apart, and the most
+/// of either need not have come together: where steps are recorded it was at most this. None where no
+/// GPU was opened, or a driver does not report it.
 pub fn most_allocated() -> Option<u64> {
     driver::most_allocated()
 }
@@ -69,10 +71,24 @@ pub fn most_allocated() -> Option<u64> {
 /// Bytes of a device, as its driver counts them: those of other processes are not free either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceMemory {
-    /// Not in use by anybody.
+    /// Not in use by anybody: what this process has freed, and keeps for what it allocates next, is
+    /// free too.
     pub free: u64,
     /// In all.
     pub total: u64,
+}
+
+/// `ordinal`, if a driver can count that far: of a larger one cudarc would take the lower half.
+///
+/// # Errors
+///
+/// That of a driver that has no such GPU.
+#[cfg(any(feature = "cuda", test))]
+fn countable(ordinal: usize) -> candle_core::Result<usize> {
+    match i32::try_from(ordinal) {
+        Ok(_) => Ok(ordinal),
+        Err(_) => candle_core::bail!("CUDA_ERROR_INVALID_DEVICE: no driver counts to {ordinal}"),
+    }
 }
 
 #[cfg(test)]
@@ -92,5 +108,15 @@ mod tests {
             assert_eq!(runs(major, minor), [true; 3], "{major}.{minor}");
         }
         assert_eq!(Capability::new(12, 1).to_string(), "12.1");
+    }
+
+    #[test]
+    fn an_ordinal_to_which_no_driver_counts_is_that_of_no_gpu() {
+        let last = i32::MAX as usize;
+        assert_eq!([0, last].map(|ordinal| countable(ordinal).unwrap()), [0, last]);
+        for ordinal in [last + 1, usize::MAX] {
+            let refusal = countable(ordinal).unwrap_err().to_string();
+            assert_eq!(Fault::of(&refusal), Fault::NoSuchGpu, "{refusal}");
+        }
     }
 }

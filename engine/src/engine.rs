@@ -123,6 +123,11 @@ impl Engine {
         let stages = LoadStages { open, ..source.stages() };
         let declined = attention.declined.clone();
         let loaded = Loaded { dtype, formats: tally.formats(), declined, stages };
+        let is_recordable = loaded.formats.iter().all(|stored| stored.format.is_recordable());
+        let cuda_graphs = match is_recordable {
+            true => config.cuda_graphs,
+            false => CudaGraphs::Off,
+        };
         let limits =
             Limits { step_tokens: config.max_step_tokens, sequences: config.max_sequences };
         let capacity = shape.capacity;
@@ -140,7 +145,7 @@ impl Engine {
             terms,
             holdings,
             loaded,
-            cuda_graphs: config.cuda_graphs,
+            cuda_graphs,
             recordings: Recordings::default(),
             exhausted: None,
             requests: 0,
@@ -450,6 +455,12 @@ impl Engine {
     /// or where the keys of a sequence depend on its length.
     pub const fn prefix_cache(&self) -> PrefixCache {
         self.terms.prefix_cache
+    }
+
+    /// Whether the launches of decodes are recorded where that can be: what was configured, and never
+    /// where a weight is stored in blocks.
+    pub const fn cuda_graphs(&self) -> CudaGraphs {
+        self.cuda_graphs
     }
 
     /// The devices in use, the first one first: what each was expected to hold, and what it holds.

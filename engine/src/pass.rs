@@ -7,10 +7,11 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 
-use candle_core::{DType, Result, Tensor, bail};
+use candle_core::{CpuStorage, DType, Result, Storage, Tensor, bail};
 
 use crate::attention::{Attention, Heads};
 use crate::batch::{Batch, OnDevice};
+use crate::cuda::driver;
 use crate::faults;
 use crate::kv::{DeviceTables, KvStore, KvView, Tables};
 use crate::placement::{Placement, Spot};
@@ -181,10 +182,19 @@ impl Pass<'_> {
         if to.is_cpu() {
             note_wait(from);
         }
-        Stage::Transfer.of(|| match from.same_device(to) {
-            true => x.force_contiguous(),
-            // A part of a tensor is cut out first, lest all of it travels.
-            false => x.contiguous()?.to_device(to),
+        Stage::Transfer.of(|| {
+            if from.same_device(to) {
+                return x.force_contiguous();
+            }
+            // A part of what lies in memory is cut out first, lest all of it travels.
+            let own = match is_whole(x) {
+                true => x.clone(),
+                false => x.force_contiguous()?,
+            };
+            let there = own.to_device(to)?;
+            // What was cut out is freed here, and `x` perhaps as soon as it has travelled.
+            driver::follow(from, to)?;
+            Ok(there)
         })
     }
 
@@ -293,6 +303,46 @@ impl Pass<'_> {
     pub fn show(&mut self, place: Place, x: &Tensor) {
         if let Some(observer) = &mut self.observer {
             observer.observe(place, x);
+        }
+    }
+}
+
+/// Whether `x` is all that lies in its memory, in order: candle moves a tensor with all of its memory.
+fn is_whole(x: &Tensor) -> bool {
+    let (storage, layout) = x.storage_and_layout();
+    let numbers = match &*storage {
+        Storage::Cpu(CpuStorage::U32(numbers)) => Some(numbers.len()),
+        Storage::Cpu(CpuStorage::BF16(numbers)) => Some(numbers.len()),
+        Storage::Cpu(CpuStorage::F16(numbers)) => Some(numbers.len()),
+        Storage::Cpu(CpuStorage::F32(numbers)) => Some(numbers.len()),
+        Storage::Cuda(storage) => driver::numbers_in(storage),
+        _ => None,
+    };
+    numbers.is_some_and(|numbers| layout.contiguous_offsets() == Some((0, numbers)))
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    #[test]
+    fn a_part_is_told_from_all_that_lies_in_memory() {
+        for dtype in [DType::U32, DType::BF16, DType::F16, DType::F32] {
+            let x = Tensor::zeros((2, 3, 4), dtype, &Device::Cpu).unwrap();
+            for whole in [x.clone(), x.reshape((6, 4)).unwrap(), x.narrow(1, 0, 3).unwrap()] {
+                assert!(is_whole(&whole), "{dtype:?}: {:?}", whole.layout());
+            }
+            let [first, second] = [0, 1].map(|row| x.get(row).unwrap());
+            let turned = x.transpose(0, 1).unwrap();
+            // In order, like the share of a layer where a step has one token.
+            let share = first.unsqueeze(0).unwrap().narrow(1, 1, 1).unwrap().squeeze(1).unwrap();
+            for part in [&first, &second, &turned, &share] {
+                assert!(!is_whole(part), "{dtype:?}: {:?}", part.layout());
+                assert!(is_whole(&part.force_contiguous().unwrap()));
+            }
+            assert!(first.is_contiguous() && share.is_contiguous());
         }
     }
 }

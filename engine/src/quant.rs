@@ -156,6 +156,15 @@ pub enum Format {
     Blocks(QuantType),
 }
 
+impl Format {
+    /// Whether what multiplies by such weights on a GPU can be recorded, and asked for again: it must
+    /// find its memory where it was. For products with blocks candle keeps a scratch on each device,
+    /// and frees it when one of them needs a larger one; a recording would go on writing there.
+    pub const fn is_recordable(self) -> bool {
+        matches!(self, Self::Floats(_))
+    }
+}
+
 impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -2,7 +2,7 @@
 //!
 //! No device of a GPU can exist in such a build, so nobody is ever misled by these answers.
 
-use candle_core::{Device, Result, Tensor, bail};
+use candle_core::{CudaStorage, Device, Result, Tensor, bail};
 
 use super::{Capability, DeviceMemory};
 use crate::sampler::NoToken;
@@ -10,6 +10,16 @@ use crate::sampler::NoToken;
 /// The GPU of that `ordinal`.
 pub(crate) fn open(_: usize) -> Result<Device> {
     bail!("this build has no kernels for GPUs")
+}
+
+/// Lets `from` wait for what `to` was asked for.
+pub(crate) const fn follow(_: &Device, _: &Device) -> Result<()> {
+    Ok(())
+}
+
+/// How many numbers lie in `storage`.
+pub(crate) const fn numbers_in(_: &CudaStorage) -> Option<usize> {
+    None
 }
 
 /// Waits for every GPU that was opened.

@@ -64,7 +64,7 @@ pub(crate) fn attend(
         parts: parts(tables.most_keys, rows, multiprocessors),
         scale,
         cap: softcap.unwrap_or(0.0),
-        before: mask.reach()[0].map_or(-1, |before| i32::try_from(before).unwrap_or(-1)),
+        before: before(mask, tables.most_keys),
     };
     q.contiguous()?.apply_op3_no_bwd(kv.keys, kv.values, &op)
 }
@@ -74,6 +74,13 @@ pub(crate) fn attend(
 fn parts(keys: usize, rows: usize, multiprocessors: usize) -> usize {
     let wanted = (BUSY * multiprocessors).div_ceil(rows.max(1));
     wanted.min(keys.div_ceil(WORTH)).max(1)
+}
+
+/// How many keys before its own a query sees by `mask`, as the kernel takes it, which adds 1 to them:
+/// -1, which stands for all, where the `keys` of the longest sequence have room in a window.
+fn before(mask: Mask, keys: usize) -> i32 {
+    let before = mask.reach()[0].filter(|before| *before < keys.saturating_sub(1));
+    before.and_then(|before| i32::try_from(before).ok()).unwrap_or(-1)
 }
 
 /// See [`attend`].
@@ -245,5 +252,13 @@ mod tests {
         assert_eq!(parts(256, 8, 132), 2);
         assert_eq!(parts(0, 8, 132), 1);
         assert_eq!(parts(1024, 0, 132), 8);
+    }
+
+    #[test]
+    fn a_window_that_no_sequence_leaves_is_none() {
+        let of = |window| before(Mask::SlidingWindow(window), 100);
+        assert_eq!([1, 2, 99, 100, 101, 1 << 31, usize::MAX].map(of), [0, 1, 98, -1, -1, -1, -1]);
+        assert_eq!(before(Mask::Causal, 100), -1);
+        assert_eq!(before(Mask::SlidingWindow(1), 0), -1);
     }
 }

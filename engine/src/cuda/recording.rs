@@ -30,18 +30,26 @@ impl Recording {
     ///
     /// # Errors
     ///
-    /// When `launches` fails, waits for the device or reads from it, or the driver refuses.
+    /// When `launches` fails, waits for the device or reads from it, or the driver refuses. Where the
+    /// device cannot record what is allocated, it has done what `launches` asks once all the same.
     pub(crate) fn of(device: &Device, mut launches: impl FnMut() -> Result<()>) -> Result<Self> {
         let Device::Cuda(device) = device else { bail!("{device:?} records no launches") };
         let _kept = device.enable_cuda_graph_htod_cache();
         launches()?;
         let stream = device.cuda_stream();
+        let context = stream.context();
+        if !context.has_async_alloc() {
+            bail!("without pools of memory a GPU must be waited for whenever something is freed");
+        }
         stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED).w()?;
         let launched = launches();
-        // Ended before anything is returned: a stream that records computes nothing.
+        // Ended before anything is returned: a stream that records computes nothing. What failed where
+        // something was dropped is asked for first, since cudarc returns it instead of ending anything.
+        let dropped = context.check_err().w();
         let flags = CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
         let recorded = stream.end_capture(flags).w();
         launched?;
+        dropped?;
         match recorded? {
             Some(graph) => Ok(Self(graph)),
             None => bail!("nothing was recorded"),

@@ -55,7 +55,7 @@ impl Matrix {
             },
             Self::Quantised(weight) => match weight.device() {
                 Device::Cpu => cpu::matmul_quantised(x, weight),
-                // The kernels of candle take and give f32.
+                // The kernels of candle take half precision too; in f32 they were held to references.
                 _ => x.to_dtype(DType::F32)?.apply_op1_no_bwd(weight.whole())?.to_dtype(x.dtype()),
             },
         }

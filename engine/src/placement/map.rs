@@ -111,7 +111,7 @@ impl DeviceMap {
 }
 
 impl Budget {
-    /// What the device has to offer: of a GPU without a limit, what its driver calls free.
+    /// What the device has to offer: of a GPU without a limit, what nobody uses.
     fn offer(&self, opened: &Opened) -> Result<Offer> {
         let Self { device, limit } = *self;
         match (device, limit) {

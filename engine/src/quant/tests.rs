@@ -1,8 +1,11 @@
 use candle_core::{DType, Device, IndexOp, Tensor};
 
 use super::*;
+use crate::config::{Choice, CudaGraphs, Dtype, EngineConfig, ModelSource, PrefixCache};
+use crate::engine::Engine;
 use crate::error::Error;
 use crate::layers::linear::{Linear, Matrix};
+use crate::placement::Topology;
 use crate::weights::{Random, Source};
 
 fn random(name: &str, shape: &[usize]) -> Tensor {
@@ -76,6 +79,39 @@ fn a_plan_knows_the_exceptions_to_its_rule() {
     assert_eq!(plan.of(Role::Projection, None), blocks(QuantType::Q4K));
     assert_eq!(plan.of(Role::Embedding, None), Quant::Dense);
     assert_eq!(plan.of(Role::Head, None), blocks(QuantType::Q4K));
+}
+
+#[test]
+fn steps_are_never_recorded_where_a_weight_is_in_blocks() {
+    let recorded = |quant: QuantPlan, cuda_graphs| {
+        let config = EngineConfig {
+            model: ModelSource::Preset { name: "tiny-llama".into(), seed: 1 },
+            dtype: Dtype::F32,
+            quant,
+            devices: "cpu:0".parse().unwrap(),
+            topology: Topology::NONE,
+            kv: "paged-32".parse().unwrap(),
+            attention: Choice::Auto,
+            prefix_cache: PrefixCache::Off,
+            cuda_graphs,
+            kv_tokens: 64,
+            max_step_tokens: 64,
+            max_sequences: 1,
+            max_sequence_length: Some(64),
+        };
+        Engine::load(&config).unwrap().cuda_graphs()
+    };
+    assert_eq!(recorded(QuantPlan::DENSE, CudaGraphs::On), CudaGraphs::On);
+    assert_eq!(recorded(QuantPlan::DENSE, CudaGraphs::Off), CudaGraphs::Off);
+    let blocks = Quant::Blocks(QuantType::Q8_0);
+    let own = LayerQuant { layers: 1..2, quant: blocks };
+    for plan in [
+        QuantPlan::uniform(blocks),
+        QuantPlan { head: Some(blocks), ..QuantPlan::DENSE },
+        QuantPlan { layers: vec![own], ..QuantPlan::DENSE },
+    ] {
+        assert_eq!(recorded(plan.clone(), CudaGraphs::On), CudaGraphs::Off, "{plan:?}");
+    }
 }
 
 #[test]

@@ -103,13 +103,13 @@ pub(crate) fn run(probe: &Path, root: &Path, errand: Errand<'_>) -> Left {
     drop(stdin);
     let mut trace = watcher.stop(std::mem::take(&mut said.marks));
     let has_gpus = said.build.as_ref().is_some_and(|b| b.features.iter().any(|f| f == GPU_FEATURE));
-    if let Some(trace) = trace.as_mut().filter(|_| !has_gpus) {
-        trace.tracks.retain(|track| track.of == Watched::Process);
-    }
     if said.build.as_ref().is_some_and(Build::is_external) {
+        // What stands behind the adapter may use any GPU.
         let reason = "an adapter was watched, and not the subject behind it";
         let tracks = trace.iter_mut().flat_map(|trace| &mut trace.tracks);
-        tracks.filter(|track| track.of == Watched::Process).for_each(|t| t.forget_process(reason));
+        tracks.for_each(|track| track.forget_process(reason));
+    } else if let Some(trace) = trace.as_mut().filter(|_| !has_gpus) {
+        trace.tracks.retain(|track| track.of == Watched::Process);
     }
     let tail = tail.text();
 

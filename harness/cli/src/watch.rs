@@ -116,12 +116,12 @@ impl Watch {
         Watch {
             origin: now(),
             looks: 0,
-            process: Process::new(root, process),
+            process: Process::new(root.clone(), process),
             track: Recorder::new(Watched::Process, Nanos(interval)),
             gpus,
             gpu_tracks: devices
                 .into_iter()
-                .map(|device| (track(device.uuid), Users::new(process)))
+                .map(|device| (track(device.uuid), Users::new(root.clone(), process)))
                 .collect(),
         }
     }

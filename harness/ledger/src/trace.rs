@@ -219,6 +219,12 @@ mod tests {
         track.forget_process("another one was meant");
         assert_eq!(track.gauges.keys().collect::<Vec<_>>(), [&Gauge::CpuClock]);
         assert_eq!(track.absent[&Gauge::Rss], "another one was meant");
+
+        let gauges = [Gauge::ProcessUsed, Gauge::Foreign, Gauge::Power, Gauge::Throttle];
+        let gauges = gauges.map(|gauge| (gauge, column(1))).into_iter().collect();
+        let mut gpu = Track { of: Watched::Gpu("GPU-0".into()), gauges, ..track };
+        gpu.forget_process("another one was meant");
+        assert_eq!(gpu.gauges.keys().collect::<Vec<_>>(), [&Gauge::Power, &Gauge::Throttle]);
     }
 
     #[test]

@@ -3,6 +3,9 @@
 use windtunnel_ledger::environment::Gpu;
 use windtunnel_ledger::trace::{Gauge, Look};
 
+use super::process;
+use crate::machine::Root;
+
 /// Answers for the GPUs of a machine.
 pub(crate) trait Gpus: Send + Sync {
     /// What they are. They are asked about by their place in this list.
@@ -27,17 +30,23 @@ pub(crate) struct User {
 
 /// Tells the probe among the users of a GPU from the others.
 ///
-/// Where a container hides the numbers of the host, the probe is the first process that came after
-/// the watching began.
+/// Where the probe itself computes nothing, what it has started stands for it: the first process of its
+/// group that came after the watching began. So does, where a container hides the numbers of the host,
+/// the first process whose number is that of no process here.
 pub(crate) struct Users {
+    root: Root,
+    /// The number of the probe, which leads a group.
+    group: u32,
+    /// The number of what stands for it.
     probe: u32,
     before: Option<Vec<u32>>,
     now: Result<Vec<User>, String>,
 }
 
 impl Users {
-    pub(crate) fn new(probe: u32) -> Users {
-        Users { probe, before: None, now: Err("the processes were not read".to_owned()) }
+    pub(crate) fn new(root: Root, probe: u32) -> Users {
+        let now = Err("the processes were not read".to_owned());
+        Users { root, group: probe, probe, before: None, now }
     }
 
     /// Notes who uses the device now.
@@ -46,9 +55,12 @@ impl Users {
         if let Ok(users) = &self.now {
             let numbers = || users.iter().map(|user| user.process).collect::<Vec<_>>();
             let before = self.before.get_or_insert_with(numbers);
-            let mut strangers = numbers().into_iter().filter(|number| !before.contains(number));
+            let is_own = |number: u32| {
+                process::group(&self.root, number).is_none_or(|group| group == self.group)
+            };
+            let mut came = numbers().into_iter().filter(|number| !before.contains(number));
             if !users.iter().any(|user| user.process == self.probe)
-                && let Some(first) = strangers.next()
+                && let Some(first) = came.find(|number| is_own(*number))
             {
                 self.probe = first;
             }

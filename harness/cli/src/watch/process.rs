@@ -81,6 +81,13 @@ impl Process {
     }
 }
 
+/// The group of a process; none where no process here has this number.
+pub(super) fn group(root: &Root, number: u32) -> Option<u32> {
+    let stat = root.text(&format!("proc/{number}/stat"))?;
+    // The kernel counts fields from 1, and this is the fifth.
+    fields(&stat)?.get(2)?.parse().ok()
+}
+
 /// The fields of a `stat` from the state on: what is before may hold anything.
 fn fields(stat: &str) -> Option<Vec<&str>> {
     Some(stat.rsplit_once(") ")?.1.split(' ').collect())

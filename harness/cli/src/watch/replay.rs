@@ -90,7 +90,12 @@ const PROBE: u32 = 42;
 
 /// What a watcher sees of two seconds with the GPUs of `recording`.
 fn seen(recording: &str) -> Trace {
-    let (_dir, root) = lay_out("==> proc/loadavg\n0 0 0 1/1 1\n");
+    seen_beside("", recording)
+}
+
+/// The same where the kernel also tells of `others`.
+fn seen_beside(others: &str, recording: &str) -> Trace {
+    let (_dir, root) = lay_out(&format!("==> proc/loadavg\n0 0 0 1/1 1\n{others}"));
     let gpus = Arc::new(Replay::of(recording));
     let mut watch = Watch::new(root, PROBE, Some(gpus));
     let begun = watch.origin.0;
@@ -164,6 +169,23 @@ fn in_a_container_the_probe_is_the_first_process_that_comes() {
     let trace = check(include_str!("recordings/container.jsonl"), &[]);
     let track = trace.gpus().next().unwrap();
     assert_eq!(track.highest(Gauge::ProcessUsed), Some(2_097_152));
+}
+
+#[test]
+fn a_process_that_is_seen_here_and_that_the_probe_did_not_start_is_not_taken_for_it() {
+    let recording = include_str!("recordings/neighbour.jsonl");
+    let beside = |others: &str| {
+        let trace = seen_beside(others, recording);
+        let highest = |gpu: usize, gauge| trace.gpus().nth(gpu).unwrap().highest(gauge);
+        [0, 1].map(|gpu| [Gauge::ProcessUsed, Gauge::Foreign].map(|gauge| highest(gpu, gauge)))
+    };
+    let first = [Some(2_097_152), Some(0)];
+    let (foreign, own) = ([Some(0), Some(1)], [Some(8_388_608), Some(0)]);
+    assert_eq!(beside("==> proc/777/stat\n777 (another) R 1 777 777 0\n"), [first, foreign]);
+    // A server of the probe is in its group.
+    assert_eq!(beside("==> proc/777/stat\n777 (a server) S 42 42 42 0\n"), [first, own]);
+    // Where nobody here has its number, it may be what the host calls the probe.
+    assert_eq!(beside(""), [first, own]);
 }
 
 #[test]

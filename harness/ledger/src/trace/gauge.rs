@@ -64,10 +64,30 @@ pub enum Merge {
 }
 
 impl Gauge {
-    /// Whether it is of the whole machine, whichever process is watched.
+    /// Whether it is of the machine or of a device, whichever process is watched.
     #[must_use]
     pub const fn is_of_machine(self) -> bool {
-        matches!(self, Gauge::Load | Gauge::CpuClock | Gauge::Temperature)
+        match self {
+            Gauge::Rss
+            | Gauge::CpuTime
+            | Gauge::Threads
+            | Gauge::Switches
+            | Gauge::MinorFaults
+            | Gauge::MajorFaults
+            | Gauge::ProcessUsed
+            | Gauge::Foreign => false,
+            Gauge::Load
+            | Gauge::CpuClock
+            | Gauge::DeviceUsed
+            | Gauge::DeviceReserved
+            | Gauge::SmClock
+            | Gauge::MemoryClock
+            | Gauge::Utilisation
+            | Gauge::Power
+            | Gauge::Energy
+            | Gauge::Temperature
+            | Gauge::Throttle => true,
+        }
     }
 
     /// How it is written beside a plot.
