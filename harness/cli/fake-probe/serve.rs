@@ -1,7 +1,7 @@
 //! Stands in for a server that speaks OpenAI's protocol: `fake-probe --serve PORT WORD…` answers every
 //! completion with as many pieces as tokens are asked for. Words are delays in milliseconds,
 //! `first=20 gap=5`, or what goes wrong: `early`, `garbage`, `refuse`, `loading`, `warming` (as loading, but
-//! it lists its models meanwhile), `fails`, `breaks`, `dies`.
+//! it lists its models meanwhile), `varies` (no server answers as another does), `fails`, `breaks`, `dies`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -79,9 +79,10 @@ fn answer(mut stream: TcpStream, words: &[String], asked: &AtomicU32) -> std::io
     let wanted = body["max_tokens"].as_u64().unwrap_or(0);
     let is_short = ["early", "fails", "breaks"].into_iter().any(has);
     let given = if is_short { wanted.min(2) } else { wanted };
+    let own = if has("varies") { std::process::id().to_string() } else { String::new() };
     for token in 0..given {
         std::thread::sleep(delay(if token == 0 { "first" } else { "gap" }));
-        let piece = serde_json::json!({ "choices": [{ "text": format!("word{token} ") }] });
+        let piece = serde_json::json!({ "choices": [{ "text": format!("word{token}{own} ") }] });
         write!(stream, "data: {piece}\n\n")?;
         stream.flush()?;
     }

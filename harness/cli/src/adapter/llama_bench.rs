@@ -70,7 +70,8 @@ fn test(text: &str, shape: Shape, case: &Case) -> Result<Test> {
         .iter()
         .map(|test| format!("-p {} -n {} -d {}", test.n_prompt, test.n_gen, test.n_depth))
         .collect();
-    let Some(test) = tests.into_iter().find(|test| of(test) == shape) else {
+    let mut fitting = tests.into_iter().filter(|test| of(test) == shape);
+    let Some(test) = fitting.next() else {
         bail!(
             "llama-bench ran no test `-p {} -n {} -d {}`, but: {}; write `-p {{prompt}} -n {{output}} -d {{depth}}` in its command",
             shape.prompt,
@@ -79,6 +80,11 @@ fn test(text: &str, shape: Shape, case: &Case) -> Result<Test> {
             shapes.join(", ")
         );
     };
+    let tests = 1 + fitting.count();
+    ensure!(
+        tests == 1,
+        "llama-bench ran {tests} tests of this shape, for instance with several values of `-t`: have its command run one"
+    );
     let (found, wanted) = (test.samples_ns.len(), case.iterations.get() as usize);
     ensure!(
         found == wanted,

@@ -22,7 +22,7 @@ use windtunnel_ledger::wire::Message;
 use windtunnel_ledger::{Metric, Nanos, Tokens};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::server::{Server, free_port, peak_rss, wait};
+use super::server::{Server, free_port, nobody_answers, peak_rss, wait};
 use super::{filled, iterations, say};
 use crate::external::OpenAi;
 
@@ -60,12 +60,16 @@ pub(super) fn case(openai: &OpenAi, folder: &Path, case: &Case) -> Result<Messag
         Err(reason) => return Ok(Message::Unsupported { reason }),
     };
     let port = [("port", free_port()?.to_string())];
-    let start = Instant::now();
-    let line = openai.server.as_deref().map(|line| filled(line, &port));
-    let mut server = line.map(|line| Server::start(&line, folder)).transpose()?;
     // A proxy would be measured with the server.
     let agent = Agent::config_builder().http_status_as_error(false).proxy(None).build().new_agent();
-    let service = Service { agent, openai, address: filled(&openai.address, &port), case };
+    let address = filled(openai.address.trim_end_matches('/'), &port);
+    let service = Service { agent, openai, address, case };
+    let line = openai.server.as_deref().map(|line| filled(line, &port));
+    if line.is_some() {
+        nobody_answers(&service.agent, &service.address)?;
+    }
+    let start = Instant::now();
+    let mut server = line.map(|line| Server::start(&line, folder)).transpose()?;
     wait(&service.agent, &service.address, server.as_mut())?;
     let load_time = start.elapsed().as_nanos() as f64;
 
@@ -85,8 +89,7 @@ pub(super) fn case(openai: &OpenAi, folder: &Path, case: &Case) -> Result<Messag
     })?;
     for (index, kind) in iterations(case) {
         let answers = service.iteration(index, asked, start)?;
-        let outputs: Vec<Vec<u32>> = answers.iter().map(|answer| points(&answer.text)).collect();
-        let digest = Digest::of_outputs(outputs.iter().map(Vec::as_slice));
+        let digest = digest(asked, &answers);
         let timelines: Vec<Timeline> = answers.into_iter().map(|answer| answer.timeline).collect();
         let mut values = match case.workload {
             // Only the time in which all decode counts.
@@ -103,6 +106,20 @@ pub(super) fn case(openai: &OpenAi, folder: &Path, case: &Case) -> Result<Messag
     let values: BTreeMap<Metric, f64> =
         peak.map(|bytes| (Metric::PeakRss, bytes)).into_iter().collect();
     Ok(Message::End { values })
+}
+
+/// The digest of answers.
+///
+/// Of requests that are under way at once, moments decide which ones a server computes together, and in
+/// which number format it does is not known. So they are held to what those of a probe in half precision
+/// are: only their lengths are compared.
+fn digest(asked: Asked, answers: &[Answer]) -> Digest {
+    if asked.batch.min(asked.requests) > 1 {
+        let lengths = answers.iter().map(|answer| answer.timeline.tokens.len() as u32);
+        return Digest::of_outputs([lengths.collect::<Vec<_>>().as_slice()]);
+    }
+    let outputs: Vec<Vec<u32>> = answers.iter().map(|answer| points(&answer.text)).collect();
+    Digest::of_outputs(outputs.iter().map(Vec::as_slice))
 }
 
 /// What a case asks for; why that cannot be asked of a server.

@@ -43,6 +43,17 @@ pub(super) fn free_port() -> Result<u16> {
     Ok(listener.local_addr().context("there is no free port")?.port())
 }
 
+/// Complains where somebody answers at `address` before a server of ours was started there: that one
+/// would be measured.
+pub(super) fn nobody_answers(agent: &Agent, address: &str) -> Result<()> {
+    match agent.get(format!("{address}/models")).call() {
+        Ok(_) => bail!(
+            "another server answers at `{address}` already: end it, or write `{{port}}` for a port that is free"
+        ),
+        Err(_) => Ok(()),
+    }
+}
+
 /// Waits until a server answers at `address`: at once if it is none of ours.
 pub(super) fn wait(agent: &Agent, address: &str, server: Option<&mut Server>) -> Result<()> {
     let status = |url: &str| agent.get(url).call().ok().map(|answer| answer.status().as_u16());

@@ -58,7 +58,13 @@ impl Running {
     fn start(port: u16) -> Running {
         let mut command = Command::new(FAKE_PROBE);
         command.args(["--serve", &port.to_string(), "first=1"]).stderr(Stdio::null());
-        Running(command.spawn().unwrap())
+        let running = Running(command.spawn().unwrap());
+        let patience = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(std::time::Instant::now() < patience, "the server of the test never came up");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        running
     }
 }
 
@@ -67,6 +73,11 @@ impl Drop for Running {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// A port that was free a moment ago, for a server that a test starts by itself.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Whether a process runs that was started with this word.
@@ -141,10 +152,9 @@ fn a_server_that_lists_its_models_before_they_are_loaded_is_waited_for() {
 
 #[test]
 fn a_server_that_runs_already_is_asked_where_it_is() {
-    // A port that was free a moment ago, for a server that the test starts by itself.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let description = format!(
-        "[openai]\naddress = \"http://127.0.0.1:{port}/v1\"\nmodel = \"m\"\nbody = {{ ignore_eos = true }}\n"
+        "[openai]\naddress = \"http://127.0.0.1:{port}/v1/\"\nmodel = \"m\"\nbody = {{ ignore_eos = true }}\n"
     );
     let serve = "workload = \"serve\"\nmodels = [\"tiny-qwen3\"]\nrounds = 1\niterations = 1\n\
                  matrix = { arrival = [\"closed\"], prompt = [5], output = [3], requests = [6], batch = [2] }\n";
@@ -155,11 +165,6 @@ fn a_server_that_runs_already_is_asked_where_it_is() {
     assert!(failure(&sandbox).to_string().starts_with(told), "{}", failure(&sandbox));
 
     let _running = Running::start(port);
-    let patience = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(std::time::Instant::now() < patience, "the server of the test never came up");
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
     fs::remove_file(sandbox.path("run.jsonl")).unwrap();
     let said = run(&sandbox);
     assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
@@ -167,6 +172,32 @@ fn a_server_that_runs_already_is_asked_where_it_is() {
     assert_eq!(samples.of(Metric::TimeToFirstToken).len(), 6);
     assert!(samples.of(Metric::RequestRate)[0] > 0.0);
     assert!(samples.of(Metric::LoadTime).is_empty(), "nobody saw it load");
+}
+
+#[test]
+fn a_server_in_the_place_of_ours_is_not_measured() {
+    let port = free_port();
+    let _running = Running::start(port);
+    let description = format!(
+        "[openai]\naddress = \"http://127.0.0.1:{port}/v1\"\nserver = \"exec '{FAKE_PROBE}' --serve {port}\"\n"
+    );
+    let sandbox = described(GENERATE, &description);
+    let said = run(&sandbox);
+    assert_eq!(said.code, 5, "{}", said.out);
+    let told = format!("another server answers at `http://127.0.0.1:{port}/v1` already: end it");
+    assert!(failure(&sandbox).to_string().starts_with(&told), "{}", failure(&sandbox));
+}
+
+#[test]
+fn words_are_compared_where_moments_decide_nothing() {
+    for (scenario, code) in
+        [(GENERATE.to_owned(), 0), (GENERATE.replace("batch = [2]", "batch = [1]"), 5)]
+    {
+        let sandbox = serving(&scenario, "varies");
+        let said = run(&sandbox);
+        assert_eq!(said.code, code, "{}{}", said.out, said.err);
+        assert_eq!(said.out.contains("tokens differ between rounds"), code == 5, "{}", said.out);
+    }
 }
 
 #[test]
@@ -336,6 +367,14 @@ fn whatever_llama_bench_does_is_told() {
         5,
         "measured 2 repetitions instead of 3: write `-r {iterations}`",
     );
+    // For instance of two numbers of threads.
+    let sandbox = described(DECODE, "[llama-bench]\ncommand = \"cat twice.json\"\n");
+    let once = tests_of([1, 1]);
+    let twice = format!("{},{}", once.trim_end_matches(']'), once.trim_start_matches('['));
+    fs::write(sandbox.path("twice.json"), twice).unwrap();
+    let said = run(&sandbox);
+    assert_eq!(said.code, 5, "{}", said.out);
+    assert!(said.out.contains("llama-bench ran 2 tests of this shape"), "{}", said.out);
     let two = DECODE.replace("batch = [1]", "batch = [2]");
     check(&two, "cat bench.json", 4, "llama-bench runs one sequence: choose batch = 1");
 }
