@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use windtunnel_ledger::calibration::{Calibration, Floors, session};
 use windtunnel_ledger::gate::Terms;
 use windtunnel_ledger::store::Contents;
+use windtunnel_ledger::whole;
 
 use crate::args::CalibrateArgs;
 use crate::lock::{Patience, Queue};
@@ -107,14 +108,10 @@ fn read(workspace: &Workspace, machine: &str) -> Result<Option<Calibration>> {
     Ok(Some(known))
 }
 
-/// Written beside and renamed: a kill in between leaves what was known before.
 fn keep(workspace: &Workspace, known: &Calibration) -> Result<PathBuf> {
     let path = file_of(workspace, &known.machine);
-    let partial = path.with_extension("partial");
     let text = serde_json::to_string_pretty(known).context("cannot write the calibration")?;
-    let written = std::fs::create_dir_all(path.parent().unwrap_or(&path))
-        .and_then(|()| std::fs::write(&partial, text + "\n"))
-        .and_then(|()| std::fs::rename(&partial, &path));
-    written.with_context(|| format!("cannot write `{}`", path.display()))?;
+    whole::replace(&path, (text + "\n").as_bytes())
+        .with_context(|| format!("cannot write `{}`", path.display()))?;
     Ok(path)
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use windtunnel_ledger::calibration::Floors;
 use windtunnel_ledger::compare::{Comparison, Pair, compare};
 use windtunnel_ledger::gate::{Policies, Setting, Terms};
@@ -12,7 +12,7 @@ use windtunnel_ledger::store::{self, Contents};
 use windtunnel_ledger::verdict::Verdict;
 
 use crate::args::{CompareArgs, Format};
-use crate::runs::find_run;
+use crate::runs::{Named, find_run, named};
 use crate::show::Data;
 use crate::workspace::Workspace;
 use crate::{baseline, calibrate, exit, gate, show, upstream};
@@ -29,6 +29,10 @@ pub(crate) fn side_by_side(workspace: &Workspace, args: &CompareArgs) -> Result<
         }
         Some(head) => (Side::read(workspace, &args.base)?, Side::read(workspace, head)?),
         None => {
+            ensure!(
+                args.base != "baseline" || find_run(workspace, &args.base).is_ok(),
+                "a baseline is compared with a run: name it, `windtunnel compare baseline RUN`"
+            );
             let contents = store::read(&find_run(workspace, &args.base)?)?;
             // A gate's third arm is its base once more.
             let arms = contents.run.gate.as_ref().map_or(usize::MAX, |_| 2);
@@ -57,7 +61,10 @@ pub(crate) fn side_by_side(workspace: &Workspace, args: &CompareArgs) -> Result<
     show::result(&match args.format {
         Format::Table => {
             let comparison = show::comparison(&base.name, &head.name, &pairs);
-            format!("{comparison}\n{}", show::verdicts_of(&report, show::Ink::of_stdout()))
+            let verdicts = show::verdicts_of(&report, show::Ink::of_stdout());
+            format!(
+                "{comparison}\nAbove stand medians and the scaled median deviation of rounds, below the verdicts.\n{verdicts}"
+            )
         }
         Format::Markdown => gate::summary::of_two(&head.name, &base.name, None, &report) + ".\n",
         Format::Csv => show::judged(&report, Data::Csv)?,
@@ -95,7 +102,10 @@ pub(crate) fn subjects(contents: &Contents, format: Format) -> Result<bool> {
         let head = Side::of(contents, &head.name)?;
         let pairs = compare(&base.records, &head.records);
         if format == Format::Table {
-            show::result(&format!("\n{}", show::comparison(&base.name, &head.name, &pairs)))?;
+            show::result(&format!(
+                "\n{}\nThis shows medians and the scaled median deviation of rounds. It is no verdict.\n",
+                show::comparison(&base.name, &head.name, &pairs)
+            ))?;
         }
         broken |= pairs.iter().any(Pair::is_broken);
     }
@@ -115,11 +125,8 @@ pub(crate) struct Side {
 impl Side {
     /// Reads `RUN` or `RUN@SUBJECT`.
     pub(crate) fn read(workspace: &Workspace, text: &str) -> Result<Side> {
-        let (run, subject) = match text.split_once('@') {
-            Some((run, subject)) if find_run(workspace, text).is_err() => (run, Some(subject)),
-            _ => (text, None),
-        };
-        let contents = store::read(&find_run(workspace, run)?)?;
+        let Named { path, run, subject } = named(workspace, text)?;
+        let contents = store::read(&path)?;
         let subject = subject_of(&contents, run, subject)?.name.clone();
         Side::of(&contents, &subject)
     }

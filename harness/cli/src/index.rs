@@ -1,10 +1,11 @@
 //! The list of all pages below `reports`, made of what the pages tell of themselves.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use windtunnel_ledger::whole;
 use windtunnel_report::index::{Card, Entry};
 
 use crate::args::IndexArgs;
@@ -44,18 +45,9 @@ fn write(folder: &Path) -> Result<(PathBuf, usize)> {
         .with_context(|| format!("cannot look for reports in `{}`", folder.display()))?;
     let list = folder.join(LIST);
     let failed = || format!("cannot write the list `{}`", list.display());
-    // Whoever opens the list while it is written sees the old one.
-    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(failed)?;
-    file.write_all(windtunnel_report::render_index(&entries).as_bytes()).with_context(failed)?;
-    readable(file.as_file()).with_context(failed)?;
-    file.persist(&list).with_context(failed)?;
+    let page = windtunnel_report::render_index(&entries);
+    whole::replace(&list, page.as_bytes()).with_context(failed)?;
     Ok((list, entries.len()))
-}
-
-/// A temporary file is its owner's alone; a page is for everybody.
-fn readable(file: &File) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(std::fs::Permissions::from_mode(0o644))
 }
 
 /// The pages in `folder` and in the folders in it.

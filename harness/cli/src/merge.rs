@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use windtunnel_ledger::gate::Terms;
 use windtunnel_ledger::record::{Planned, Record, Run, RunId};
-use windtunnel_ledger::store::{self, Contents, Store};
+use windtunnel_ledger::store::{self, Contents};
 
 use crate::args::{Format, MergeArgs};
 use crate::runs::{find_run, write_report};
@@ -29,15 +29,10 @@ pub(crate) fn merge(workspace: &Workspace, args: &MergeArgs) -> Result<u8> {
         );
     }
     let run = joined(&all)?;
-    if let Some(parent) = args.out.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        std::fs::create_dir_all(parent)
-            .with_context(|| format!("cannot create `{}`", parent.display()))?;
-    }
-    let mut store = Store::create(&args.out, &run)?;
     let all = all.into_iter().flat_map(|(_, contents)| records_of(contents, &run.id));
     let records: Vec<Record> = all.collect();
-    records.iter().try_for_each(|record| store.append(record))?;
-    drop(store);
+    // All of it or nothing: half of it would look like a run that is to be gone on with.
+    store::write(&args.out, &run, &records)?;
     if !run::is_finished(&run, &records) {
         show::note(&format!(
             "judged as one family, not every case is decided: `{}` measures what that takes",

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use windtunnel_ledger::roof::{PROCESSOR, Roof};
+use windtunnel_ledger::whole;
 
 use crate::spawn;
 use crate::workspace::Workspace;
@@ -69,15 +70,10 @@ fn remembered(file: &Path) -> Vec<Known> {
     serde_json::from_str(&text).unwrap_or_default()
 }
 
-/// Written beside and renamed. What cannot be kept is measured again.
+/// What cannot be kept is measured again.
 fn remember(file: &Path, known: &[Known]) {
-    let partial = file.with_extension(format!("{}.partial", std::process::id()));
-    let written = serde_json::to_string_pretty(known)
-        .map_err(std::io::Error::from)
-        .and_then(|text| std::fs::write(&partial, text + "\n"))
-        .and_then(|()| std::fs::rename(&partial, file));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&partial);
+    if let Ok(text) = serde_json::to_string_pretty(known) {
+        let _ = whole::replace(file, (text + "\n").as_bytes());
     }
 }
 

@@ -7,19 +7,24 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use windtunnel_ledger::store::Contents;
+use windtunnel_ledger::whole;
 use windtunnel_report::history::History;
 
 use crate::workspace::Workspace;
 use crate::{history, index};
 
-/// The file of a run that is named by its file, its folder, or its name below `reports`.
+/// The file of a run that is named by its file, its folder, or its name or id below `reports`.
 pub(crate) fn find_run(workspace: &Workspace, name: &str) -> Result<PathBuf> {
     let places = [
         PathBuf::from(name),
         Path::new(name).join("run.jsonl"),
         workspace.reports().join(name).join("run.jsonl"),
     ];
-    places.into_iter().find(|path| path.is_file()).with_context(|| {
+    let by_id = || {
+        let mut runs = newest_runs(&workspace.reports()).into_iter();
+        runs.find(|path| id_in(path).is_some_and(|id| id == name))
+    };
+    places.into_iter().find(|path| path.is_file()).or_else(by_id).with_context(|| {
         let reports = workspace.reports();
         let newest = newest_runs(&reports).into_iter().next().and_then(|path| {
             path.parent()?.file_name().map(|name| format!("; the newest is `{}`", name.display()))
@@ -30,6 +35,31 @@ pub(crate) fn find_run(workspace: &Workspace, name: &str) -> Result<PathBuf> {
             newest.unwrap_or_default()
         )
     })
+}
+
+/// What `RUN` or `RUN@SUBJECT` names.
+pub(crate) struct Named<'a> {
+    /// The file of the run.
+    pub(crate) path: PathBuf,
+    /// How the run was named.
+    pub(crate) run: &'a str,
+    /// The subject.
+    pub(crate) subject: Option<&'a str>,
+}
+
+/// Reads `RUN` or `RUN@SUBJECT`; folders and subjects may have an `@` in their names.
+pub(crate) fn named<'a>(workspace: &Workspace, text: &'a str) -> Result<Named<'a>> {
+    let cuts = text.match_indices('@').map(|(at, _)| (&text[..at], Some(&text[at + 1..])));
+    let mut readings = std::iter::once((text, None)).chain(cuts);
+    let known = |(run, subject): (&'a str, Option<&'a str>)| {
+        let path = find_run(workspace, run).ok()?;
+        Some(Named { path, run, subject })
+    };
+    let run = text.split_once('@').map_or(text, |(run, _)| run);
+    match readings.find_map(known) {
+        Some(named) => Ok(named),
+        None => find_run(workspace, run).map(|path| Named { path, run, subject: None }),
+    }
 }
 
 /// The folder below `reports` in which `ci/gate.sh` leaves its run, in the place of the one before.
@@ -90,7 +120,7 @@ pub(crate) fn write_page(
         Some(history) => windtunnel_report::render_with_history(contents, history),
         None => windtunnel_report::render(contents),
     };
-    std::fs::write(page, html.context("cannot render the report")?)
+    whole::replace(page, html.context("cannot render the report")?.as_bytes())
         .with_context(|| format!("cannot write report `{}`", page.display()))?;
     index::refresh(workspace, page);
     Ok(())

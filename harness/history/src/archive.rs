@@ -15,7 +15,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -24,7 +23,7 @@ use polars_io::SerReader;
 use polars_io::parquet::read::ParquetReader;
 use polars_io::parquet::write::ParquetWriter;
 use windtunnel_ledger::series::Series;
-use windtunnel_ledger::store;
+use windtunnel_ledger::{store, whole};
 
 use crate::Error;
 use crate::frame::{NAMES, Rows, paths};
@@ -43,22 +42,31 @@ pub struct Moved {
     pub known: usize,
 }
 
-/// Writes every file of runs below `store` into the Parquet file `archive`. It is there once all of it is.
+/// Writes every file of runs below `store`, or the one file that `store` is, into the Parquet file
+/// `archive`. It is there once all of it is; where there is no run, nothing is written.
 ///
 /// # Errors
 /// If a file cannot be read as a run, or the system refuses: then `archive` is as it was.
 pub fn export(store: &Path, archive: &Path) -> Result<Moved, Error> {
     let io = |action| move |source| Error::Io { action, path: archive.to_owned(), source };
-    let folder = archive.parent().filter(|dir| !dir.as_os_str().is_empty());
-    let mut file =
-        tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).map_err(io("write"))?;
     let paths = paths(&[store.to_owned()])?;
     let mut moved = Moved::default();
+    if paths.is_empty() {
+        return Ok(moved);
+    }
+    let folder = if store.is_file() { store.parent().unwrap_or(Path::new("")) } else { store };
+    // As files are made elsewhere, by the mask of the user: a temporary one is for its owner alone.
+    let permissions = PermissionsExt::from_mode(0o666);
+    let beside = archive.parent().filter(|dir| !dir.as_os_str().is_empty());
+    let mut file = tempfile::Builder::new()
+        .permissions(permissions)
+        .tempfile_in(beside.unwrap_or(Path::new(".")))
+        .map_err(io("write"))?;
     let mut batch = Batch::default();
     let schema = batch.take()?.schema().clone();
     let mut writer = ParquetWriter::new(file.as_file_mut()).batched(&schema)?;
     for path in &paths {
-        batch.push(store, path)?;
+        batch.push(folder, path)?;
         moved.files += 1;
         if batch.json.len() >= LINES {
             moved.lines += batch.json.len();
@@ -85,8 +93,8 @@ struct Batch {
 }
 
 impl Batch {
-    fn push(&mut self, store: &Path, path: &Path) -> Result<(), Error> {
-        let name = path.strip_prefix(store).unwrap_or(path);
+    fn push(&mut self, folder: &Path, path: &Path) -> Result<(), Error> {
+        let name = path.strip_prefix(folder).unwrap_or(path);
         let name: Vec<_> =
             name.components().map(|part| part.as_os_str().to_string_lossy()).collect();
         let name = name.join("/");
@@ -189,7 +197,12 @@ pub fn import(archive: &Path, into: &Path) -> Result<Moved, Error> {
         }
     }
     for (path, text) in new {
-        write_new(&path, &text)?;
+        let created = whole::create(&path, text.as_bytes());
+        match created.map_err(|source| Error::Io { action: "write", path: path.clone(), source })? {
+            true => (),
+            // Another process was quicker.
+            false => return Err(Error::Taken { path }),
+        }
     }
     Ok(moved)
 }
@@ -220,20 +233,4 @@ fn inside(name: &str) -> Option<PathBuf> {
     let path = PathBuf::from(name);
     let stays = path.components().all(|part| matches!(part, Component::Normal(_)));
     (stays && path.extension().is_some_and(|extension| extension == "jsonl")).then_some(path)
-}
-
-/// Written beside and renamed: a kill in between leaves no half of a run under its name.
-fn write_new(path: &Path, text: &str) -> Result<(), Error> {
-    let io = |action| move |source| Error::Io { action, path: path.to_owned(), source };
-    let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).map_err(io("make a folder for"))?;
-    // As files are made elsewhere, by the mask of the user: a temporary one is for its owner alone.
-    let permissions = PermissionsExt::from_mode(0o666);
-    let partial = tempfile::Builder::new().permissions(permissions).tempfile_in(folder);
-    let mut file = partial.map_err(io("create"))?;
-    file.write_all(text.as_bytes())
-        .and_then(|()| file.as_file().sync_data())
-        .map_err(io("write"))?;
-    file.persist_noclobber(path).map_err(|error| io("create")(error.error))?;
-    Ok(())
 }

@@ -2,7 +2,7 @@
 
 mod table;
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -15,7 +15,7 @@ use windtunnel_history::frame::{self, Loaded};
 use windtunnel_history::judged::{self, Terms, judge};
 use windtunnel_history::series::{self, history, known_cases};
 use windtunnel_ledger::metric::Metric;
-use windtunnel_ledger::store;
+use windtunnel_ledger::{store, whole};
 use windtunnel_report::history::History;
 
 /// Shows how every metric of every case developed over all kept runs, and what changed.
@@ -121,17 +121,20 @@ fn main() -> ExitCode {
             Move::Import { file, into } => import(&cli.place, file, into.as_deref()),
         }),
     };
-    let (text, notes, code) = match result {
-        Ok((text, notes)) if notes.is_empty() => (text, notes, DONE),
-        Ok((text, notes)) => (text, notes, USAGE),
-        Err(error) => (String::new(), vec![format!("error: {error:#}")], USAGE),
-    };
-    // A reader that has seen enough closes the pipe: that is no failure.
-    let _ = std::io::stdout().write_all(shown(&text).as_bytes());
-    for note in notes {
-        let _ = writeln!(std::io::stderr(), "{}", shown(&note));
+    let (text, mut notes) =
+        result.unwrap_or_else(|error| (String::new(), vec![format!("error: {error:#}")]));
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(shown(&text).as_bytes()).and_then(|()| stdout.flush()) {
+        // A reader that has seen enough closes the pipe: that is no failure.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            notes.push(format!("error: cannot write to stdout: {error}"));
+        }
+        _ => (),
     }
-    ExitCode::from(code)
+    for note in &notes {
+        let _ = writeln!(std::io::stderr(), "{}", shown(note));
+    }
+    ExitCode::from(if notes.is_empty() { DONE } else { USAGE })
 }
 
 /// A name from a file must not steer the terminal.
@@ -171,7 +174,7 @@ fn show(args: &Show, place: &Place) -> Result<(String, Vec<String>)> {
     }
     if let Some(file) = &args.html {
         let page = windtunnel_report::render_history(&history).context("cannot draw the page")?;
-        std::fs::write(file, page)
+        whole::replace(file, page.as_bytes())
             .with_context(|| format!("cannot write the page `{}`", file.display()))?;
         return Ok((format!("history: {}\n", file.display()), notes));
     }

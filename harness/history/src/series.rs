@@ -239,7 +239,7 @@ struct Order<'a> {
     upstream: &'a Commits,
     along: Along,
     names: &'a Names,
-    known: HashMap<[Name; 3], usize>,
+    known: HashMap<[Name; 5], usize>,
 }
 
 /// The place of a commit that the order does not know.
@@ -255,7 +255,8 @@ impl Order<'_> {
     ) -> usize {
         let name = |column: &str| rows.names[column][range.start];
         let at = range.clone().map(|row| rows.names["at"][row]).min().unwrap_or_default();
-        let key = ["run", "subject", "commit"].map(name);
+        // A run that was merged of several machines has another setting on each.
+        let key = ["run", "subject", "commit", "machine", "setting"].map(name);
         if let Some(known) = self.known.get(&key) {
             let origin = &mut origins[*known];
             origin.at = origin.at.min(at);
@@ -269,8 +270,7 @@ impl Order<'_> {
             Along::Upstream => place(self.upstream, upstream),
         };
         let place = Place { upstream: along_upstream, own: place(self.own, commit), at };
-        let [run, subject, _] = key;
-        let setting = name("setting");
+        let [run, subject, .., setting] = key;
         origins.push(Origin { at, run, commit, upstream, subject, setting, place });
         self.known.insert(key, origins.len() - 1);
         origins.len() - 1

@@ -25,7 +25,7 @@
 //! 13. [`course`]: many sessions of one series, and where it changed.
 //!
 //! Beside it stand [`upstream`]: what became of every commit of the engine that ours follows, and
-//! [`integration`]: what became of commits that were picked onto a fork.
+//! [`integration`]: what became of commits that were picked onto a fork; and [`whole`], which writes files.
 
 pub mod attribution;
 pub mod baseline;
@@ -61,6 +61,7 @@ pub mod trace;
 pub mod unit;
 pub mod upstream;
 pub mod verdict;
+pub mod whole;
 pub mod wire;
 
 pub use case::{Case, CaseHash, CaseId};

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::record::{Record, Run};
+use crate::whole;
 
 /// The number of the format. Readers refuse newer ones; nothing rewrites older ones.
 pub const SCHEMA: u32 = 1;
@@ -126,8 +127,8 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
-    /// There is not one whole line.
-    #[error("no run was ever begun in `{}`: it can be deleted", path.display())]
+    /// There is nothing in it.
+    #[error("no run was ever begun in `{}`: it is empty", path.display())]
     Empty {
         /// The file.
         path: PathBuf,
@@ -172,7 +173,7 @@ impl Store {
             return Err(StoreError::Sealed { path: path.to_owned() });
         }
         if contents.torn {
-            file.set_len(whole(&bytes) as u64).map_err(io("repair"))?;
+            file.set_len(whole_lines(&bytes) as u64).map_err(io("repair"))?;
         }
         Ok((Store { path: path.to_owned(), file }, contents))
     }
@@ -221,14 +222,30 @@ pub fn read(path: &Path) -> Result<Contents, StoreError> {
     parse(path, &bytes).map(|(contents, _)| contents)
 }
 
+/// Makes the file of a run that is finished: it is there with all of its records, or not at all.
+///
+/// # Errors
+/// If the file exists, or the system refuses.
+pub fn write(path: &Path, run: &Run, records: &[Record]) -> Result<(), StoreError> {
+    match whole::create(path, lines(run, records).concat().as_bytes()) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(StoreError::Exists { path: path.to_owned() }),
+        Err(source) => Err(StoreError::Io { action: "create", path: path.to_owned(), source }),
+    }
+}
+
 /// The text of a file that holds these records and is never to change any more.
 #[must_use]
 pub fn sealed(run: &Run, records: &[Record]) -> String {
-    let lines = std::iter::once(Line::of_run(run)).chain(records.iter().map(Line::of_record));
-    let lines: Vec<String> = lines.map(|line| line.text()).collect();
+    let lines = lines(run, records);
     let prints = lines.iter().map(|line| print_of(line.as_bytes())).collect();
     let seal = Line { schema: SCHEMA, run: None, record: None, seal: Some(Seal { lines: prints }) };
     lines.concat() + &seal.text()
+}
+
+fn lines(run: &Run, records: &[Record]) -> Vec<String> {
+    let lines = std::iter::once(Line::of_run(run)).chain(records.iter().map(Line::of_record));
+    lines.map(|line| line.text()).collect()
 }
 
 /// Reads the `bytes` of a sealed file that is called `path`.
@@ -256,7 +273,7 @@ enum End {
 }
 
 fn parse(path: &Path, bytes: &[u8]) -> Result<(Contents, End), StoreError> {
-    let (text, rest) = bytes.split_at(whole(bytes));
+    let (text, rest) = bytes.split_at(whole_lines(bytes));
     let corrupt = |line, reason: &str| StoreError::Corrupt {
         path: path.to_owned(),
         line,
@@ -264,7 +281,10 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<(Contents, End), StoreError> {
     };
     let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
     let Some(first) = lines.first() else {
-        return Err(StoreError::Empty { path: path.to_owned() });
+        return Err(match bytes {
+            [] => StoreError::Empty { path: path.to_owned() },
+            _ => corrupt(1, "it does not end: this is no run, or one that was cut short here"),
+        });
     };
     let run = parse_line(path, 1, first)?.run.ok_or_else(|| {
         corrupt(1, "the first line of a run says what the run set out to do; this one does not")
@@ -305,15 +325,17 @@ fn print_of(line: &[u8]) -> String {
 }
 
 /// How many bytes are whole lines.
-fn whole(bytes: &[u8]) -> usize {
+fn whole_lines(bytes: &[u8]) -> usize {
     bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1)
 }
 
 fn parse_line(path: &Path, line: usize, text: &[u8]) -> Result<Line, StoreError> {
-    let corrupt = |error: serde_json::Error| StoreError::Corrupt {
-        path: path.to_owned(),
-        line,
-        reason: format!("not a line of a run: {error}"),
+    let corrupt = |error: serde_json::Error| {
+        // To serde each line is the first.
+        let (said, column) = (error.to_string(), error.column());
+        let said = said.split(" at line ").next().unwrap_or_default();
+        let reason = format!("not a line of a run: {said} at column {column}");
+        StoreError::Corrupt { path: path.to_owned(), line, reason }
     };
     let read = match serde_json::from_slice::<Line>(text) {
         Ok(line) if line.schema <= SCHEMA => return Ok(line),
@@ -406,7 +428,12 @@ mod tests {
     #[test]
     fn an_empty_file_and_a_missing_one_are_told_apart() {
         let (_dir, path) = after(|_| String::new());
-        assert_eq!(complaint(&path), "no run was ever begun in `DIR/run.jsonl`: it can be deleted");
+        assert_eq!(complaint(&path), "no run was ever begun in `DIR/run.jsonl`: it is empty");
+        std::fs::write(&path, "my notes").unwrap();
+        assert_eq!(
+            complaint(&path),
+            "`DIR/run.jsonl`, line 1: it does not end: this is no run, or one that was cut short here"
+        );
         std::fs::remove_file(&path).unwrap();
         assert_eq!(complaint(&path), "cannot read `DIR/run.jsonl`");
     }
@@ -415,6 +442,16 @@ mod tests {
     fn a_run_never_overwrites_another() {
         let (_dir, path) = after(|text| text);
         assert!(matches!(Store::create(&path, &run()), Err(StoreError::Exists { .. })));
+        assert!(matches!(write(&path, &run(), &[]), Err(StoreError::Exists { .. })));
+    }
+
+    #[test]
+    fn a_run_that_is_written_at_once_is_like_one_that_was_appended_to() {
+        let (_dir, path) = after(|text| text);
+        let again = path.with_file_name("again.jsonl");
+        let records = [record(".", "a", 1, &[1.0]), record(".", "a", 2, &[2.0])];
+        write(&again, &run(), &records).unwrap();
+        assert_eq!(std::fs::read(&again).unwrap(), std::fs::read(&path).unwrap());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
-use object_store::path::Path;
+use object_store::path::{Path, PathPart};
 use object_store::{
     Error, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload, RetryConfig,
 };
@@ -51,8 +51,9 @@ impl Bucket {
     }
 
     fn path(&self, name: &str) -> Path {
-        let parts = self.prefix.parts().map(|part| part.as_ref().to_owned());
-        parts.chain(name.split('/').map(str::to_owned)).collect()
+        // As it is, so that a list gives it back: only what no name may hold is written otherwise.
+        let part = |part| PathPart::parse(part).unwrap_or_else(|_| PathPart::from(part));
+        self.prefix.parts().chain(name.split('/').map(part)).collect()
     }
 }
 

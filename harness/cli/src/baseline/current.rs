@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use windtunnel_ledger::baseline::Decisions;
+use windtunnel_ledger::whole;
 
 use crate::scenario;
 use crate::workspace::Workspace;
@@ -28,10 +29,8 @@ pub(crate) fn read(workspace: &Workspace) -> Result<Decisions> {
     Ok(scenario::parse("baselines/current.toml".as_ref(), &text)?)
 }
 
-/// Adds decisions. The file is written beside its place and renamed: a kill in between loses nothing.
+/// Adds decisions.
 pub(crate) fn decide(workspace: &Workspace, add: impl FnOnce(&mut Decisions)) -> Result<()> {
-    let path = path(workspace);
-    std::fs::create_dir_all(workspace.baselines()).context("cannot create `baselines`")?;
     std::fs::create_dir_all(workspace.scratch()).context("cannot create `target/windtunnel`")?;
     let lock = std::fs::File::create(workspace.scratch().join("decisions.lock"));
     let lock = lock.and_then(|file| file.lock().map(|()| file));
@@ -39,10 +38,7 @@ pub(crate) fn decide(workspace: &Workspace, add: impl FnOnce(&mut Decisions)) ->
     // Read under the lock: what another process decided in the meantime stays.
     let mut decisions = read(workspace)?;
     add(&mut decisions);
-    let text = text(&decisions)?;
-    let partial = path.with_extension("partial");
-    std::fs::write(&partial, text)
-        .and_then(|()| std::fs::rename(&partial, &path))
+    whole::replace(&path(workspace), text(&decisions)?.as_bytes())
         .context("cannot write `baselines/current.toml`")
 }
 

@@ -87,9 +87,12 @@ pub(crate) fn accept(workspace: &Workspace, log: &Path, args: &AcceptArgs) -> Re
     let accepted: Vec<Finding> =
         open.into_iter().filter(|finding| matches(&finding.to_string(), &args.row)).collect();
     if accepted.is_empty() {
-        let which = if args.row.is_empty() { "" } else { " and fits" };
+        let which = match &args.row[..] {
+            "" => String::new(),
+            row => format!(" that matches `{row}`"),
+        };
         show::note(&format!(
-            "nothing that is not accepted yet keeps {} from being promoted{which}",
+            "there is nothing to accept: no open finding{which} keeps {} from being promoted",
             words(&group)
         ));
         return Ok(exit::INVALID);

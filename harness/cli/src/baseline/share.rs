@@ -4,8 +4,9 @@
 //! and broken off at any time, and need no lock.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use windtunnel_ledger::baseline::{self, Key};
 
 use super::settings::Settings;
@@ -26,6 +27,11 @@ pub(crate) fn push(workspace: &Workspace, args: &ShareArgs) -> Result<u8> {
 pub(crate) fn pull(workspace: &Workspace, args: &ShareArgs) -> Result<u8> {
     let settings = Settings::read(workspace)?;
     let place = settings.place(args.place.as_deref())?;
+    // A share that is not mounted has nothing, and that is not what was asked for.
+    ensure!(
+        place.contains("://") || Path::new(&place).is_dir(),
+        "there is no folder `{place}` to pull from"
+    );
     copy(&*shelf::at(&place, &settings)?, &shelf::own(workspace), &format!("from `{place}`"))
 }
 

@@ -69,6 +69,10 @@ pub(crate) fn behaves(shelf: &dyn Shelf) {
     let mut names = shelf.list().unwrap();
     names.sort();
     assert_eq!(names, ["a/b/one.jsonl", "a/two.jsonl"]);
+    let odd = "odd/x~y[1]#2%7E {π}.jsonl";
+    shelf.create(odd, b"odd").unwrap();
+    assert!(shelf.list().unwrap().iter().any(|name| name == odd));
+    assert_eq!(shelf.read(odd).unwrap(), b"odd");
     assert_eq!(shelf.read("a/b/one.jsonl").unwrap(), b"one");
     let gone = format!("{:#}", shelf.read("a/no.jsonl").unwrap_err());
     assert!(gone.starts_with(&format!("cannot read `{}`", shelf.place("a/no.jsonl"))), "{gone}");

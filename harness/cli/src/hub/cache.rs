@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use hf_hub::{Cache, CacheRepo, Repo};
 use serde::Deserialize;
 use windtunnel_ledger::case::{Files, Snapshot};
+use windtunnel_ledger::whole;
 
 use super::HubError;
 use super::files::with_parts;
@@ -159,9 +160,7 @@ impl Kept {
         if revision == commit || fs::read_to_string(&path).is_ok_and(|known| known == commit) {
             return Ok(());
         }
-        create(path.parent().unwrap_or(&path))?;
-        let partial = path.with_added_extension(format!("{}.partial", std::process::id()));
-        let written = fs::write(&partial, commit).and_then(|()| fs::rename(&partial, &path));
+        let written = whole::replace(&path, commit.as_bytes());
         written.map_err(|cause| HubError::unwritable(&path, cause))
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use windtunnel_ledger::upstream::{Commit, Hash, Log, State};
+use windtunnel_ledger::whole;
 
 use super::repository::{Change, Repository};
 use super::{parse, rules};
@@ -88,9 +89,7 @@ fn enter(workspace: &Workspace, path: &Path, log: &Log, entries: &[Commit]) -> R
         "`{}` was changed meanwhile: run it again",
         path.display()
     );
-    let partial = file.with_extension(format!("{}.partial", std::process::id()));
-    std::fs::write(&partial, &text)
-        .and_then(|()| std::fs::rename(&partial, &file))
+    whole::replace(&file, text.as_bytes())
         .with_context(|| format!("cannot write `{}`", path.display()))
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use windtunnel_ledger::Record;
 
@@ -321,6 +322,26 @@ fn a_run_is_kept_as_a_session_and_never_twice() {
     let said = baseline(&sandbox, &["record", "--from", "run.jsonl"]);
     assert_eq!(said.code, 2);
     insta::assert_snapshot!(said.err, @"error: nobody knows at which upstream commit `probe:FAKE-PROBE` is: say it with `--upstream HASH`");
+
+    // The beginning of a hash stands for the one that the log has.
+    let log = LOG.replace("hash = \"aaaaaaaaa\"", "hash = \"aaaaaaaaa0123\"");
+    fs::write(sandbox.path("engine/upstream.toml"), log).unwrap();
+    let said = baseline(&sandbox, &["record", "--from", "run.jsonl", "--upstream", "aaaaaaaaa"]);
+    assert!(said.out.starts_with("\nkept baselines/aaaaaaaaa0123/"), "{}{}", said.out, said.err);
+    // And so does more than that.
+    let all = "aaaaaaaaa0123456789";
+    let said = baseline(&sandbox, &["record", "--from", "run.jsonl", "--upstream", all]);
+    assert!(said.out.contains("is there already: baselines/aaaaaaaaa0123/"), "{}", said.out);
+}
+
+#[test]
+fn a_baseline_that_another_policy_let_count_is_marked() {
+    let sandbox = promoted();
+    let listed = || baseline(&sandbox, &["list"]).out;
+    assert!(!listed().contains("another policy"), "{}", listed());
+    let strict = policy().replace("relative = 0.03", "relative = 0.02");
+    fs::write(sandbox.path("ci/gate.toml"), strict).unwrap();
+    assert!(listed().contains(", by another policy: promote it again"), "{}", listed());
 }
 
 #[test]
@@ -384,6 +405,9 @@ fn sessions_are_shared_by_a_folder_and_damage_does_not_spread() {
     let said = baseline(&there, &["pull"]);
     assert_eq!(said.code, 2);
     insta::assert_snapshot!(said.err, @r#"error: nobody said where: name a folder or an URL such as `s3://BUCKET/PREFIX`, or write `url = "…"` into `baselines/store.toml`"#);
+    let said = baseline(&there, &["pull", "no/such/share"]);
+    insta::assert_snapshot!(said.err, @"error: there is no folder `no/such/share` to pull from");
+    assert_eq!(said.code, 2);
     fs::write(there.path("baselines/store.toml"), "ulr = \"x\"\n").unwrap();
     let said = baseline(&there, &["pull"]);
     assert!(said.err.contains("`baselines/store.toml`, line 1: unknown key `ulr`"), "{}", said.err);
@@ -478,4 +502,14 @@ fn a_session_by_rules_that_no_file_holds_says_that_it_starts_anew() {
     let said = sandbox.run(&[&["baseline"], &args[..]].concat());
     let told = " (if interrupted: start anew, or give it a policy with `--policy`)\n";
     assert!(said.err.contains(told), "{}", said.err);
+}
+
+#[test]
+fn the_baselines_of_this_project_count_under_its_policy() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let list = ["-C", root, "baseline", "list"];
+    let output = Command::new(env!("CARGO_BIN_EXE_windtunnel")).args(list).output().unwrap();
+    let said = Said::from(output);
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    assert!(!said.out.contains("another policy"), "promote them again: {}", said.out);
 }

@@ -105,6 +105,33 @@ fn a_store_that_cannot_be_read_whole_is_not_exported() {
 }
 
 #[test]
+fn one_file_is_a_store_too() {
+    let (dir, other) = (three_runs(), tempfile::tempdir().unwrap());
+    let run = dir.path().join("2026-01-02/run.jsonl");
+    let path = |name: &str| other.path().join(name).display().to_string();
+    let (file, into) = (path("one.parquet"), path("again"));
+    let (_, err, code) = crate::ended(&["--store", &run.display().to_string(), "export", &file]);
+    assert_eq!((err.as_str(), code), ("", 0));
+    printed(dir.path(), &["import", &file, "--into", &into]);
+    let again = std::fs::read(Path::new(&into).join("run.jsonl")).unwrap();
+    assert_eq!(again, std::fs::read(&run).unwrap());
+}
+
+#[test]
+fn an_archive_is_never_replaced_by_one_of_nothing() {
+    let (dir, other) = (three_runs(), tempfile::tempdir().unwrap());
+    let archive = other.path().join("all.parquet");
+    let file = archive.display().to_string();
+    printed(dir.path(), &["export", &file]);
+    let before = std::fs::read(&archive).unwrap();
+    let nowhere = other.path().join("mistyped").display().to_string();
+    let (_, err, code) = crate::ended(&["--store", &nowhere, "export", &file]);
+    assert!(err.starts_with("error: there is no run in "), "{err}");
+    assert_eq!(code, 2);
+    assert_eq!(std::fs::read(&archive).unwrap(), before);
+}
+
+#[test]
 #[expect(clippy::disallowed_methods, reason = "the test kills the binary while it writes")]
 fn an_import_that_is_killed_leaves_no_half_of_a_run() {
     let (dir, other) = (three_runs(), tempfile::tempdir().unwrap());

@@ -49,6 +49,23 @@ fn ended(args: &[&str]) -> (String, String, i32) {
     (text(output.stdout), text(output.stderr), output.status.code().expect("it ends by itself"))
 }
 
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the test runs the binary whole")]
+fn what_cannot_be_printed_is_an_error() {
+    let dir = three_runs();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_windtunnel-history"));
+    command
+        .args(["--format", "json", "--store"])
+        .arg(dir.path())
+        .arg("--workspace")
+        .arg(dir.path());
+    let output = command.stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert!(err.starts_with("error: cannot write to stdout: "), "{err}");
+}
+
 fn loaded(dir: &Path) -> Loaded {
     load(&[dir.to_owned()]).expect("a store")
 }

@@ -126,10 +126,11 @@ fn a_page_is_written_and_a_hostile_subject_stays_text() {
     let file = dir.path().join("history.html");
     let told = printed(dir.path(), &["--html", &file.display().to_string()]);
     assert_eq!(told, "history: DIR/history.html\n--- stderr\n--- exit 0");
-    let page = std::fs::read_to_string(file).unwrap();
+    let page = std::fs::read_to_string(&file).unwrap();
     assert_eq!(page.matches("<script").count(), 1, "the page's own");
     assert!(page.contains("Read &lt;script&gt;alert(1)&lt;/script&gt;"), "the subject is there");
-    let missing = dir.path().join("missing/history.html").display().to_string();
-    let told = printed(dir.path(), &["--html", &missing]);
-    assert!(told.contains("error: cannot write the page `DIR/missing/history.html`: "), "{told}");
+    let below = file.join("again.html").display().to_string();
+    let told = printed(dir.path(), &["--html", &below]);
+    let told_so = "error: cannot write the page `DIR/history.html/again.html`: ";
+    assert!(told.contains(told_so), "{told}");
 }

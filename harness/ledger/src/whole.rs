@@ -1,0 +1,129 @@
+//! Files that are there whole or not at all: they are written beside their place, and take it when they
+//! are on disk. A kill, or a disk that is full, leaves what was there before, and at most a hidden file.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Writes `bytes` into the file `path`, in the place of what is there; folders are made as they are
+/// missing. A link is followed; what is no plain file (a terminal, a pipe) is written to.
+///
+/// # Errors
+/// If the system refuses: then the file is as it was.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if path.exists() && !path.is_file() {
+        return fs::write(path, bytes);
+    }
+    let partial = Partial::of(&path, bytes)?;
+    fs::rename(&partial.0, &path)
+}
+
+/// Makes the file `path` of `bytes`, if there is none, and says whether it did; folders are made as they
+/// are missing. Of several who make one at once, one does.
+///
+/// # Errors
+/// If the system refuses.
+pub fn create(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+    let partial = Partial::of(path, bytes)?;
+    match fs::hard_link(&partial.0, path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        // Not every file system has links.
+        Err(_) if !path.exists() => fs::rename(&partial.0, path).map(|()| true),
+        Err(error) => Err(error),
+    }
+}
+
+/// A hidden file that is gone with its value, unless it was renamed.
+struct Partial(PathBuf);
+
+impl Partial {
+    /// With `bytes`, on disk, beside `path`.
+    fn of(path: &Path, bytes: &[u8]) -> io::Result<Partial> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        fs::create_dir_all(folder.unwrap_or(Path::new(".")))?;
+        loop {
+            let next = NEXT.fetch_add(1, Ordering::Relaxed);
+            let name = format!(".{}-{next}.partial", std::process::id());
+            let partial = path.with_file_name(name);
+            let mut file = match File::create_new(&partial) {
+                // Of a process of this number that was killed, or is on another machine.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
+                opened => opened?,
+            };
+            let partial = Partial(partial);
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            return Ok(partial);
+        }
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    /// What lies in a folder, hidden or not.
+    fn names(folder: &Path) -> Vec<String> {
+        let names = fs::read_dir(folder).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn what_is_there_is_replaced_or_left_alone_and_nothing_else_remains() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new/one");
+        assert!(create(&path, b"first").unwrap());
+        assert!(!create(&path, b"second").unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"first");
+        replace(&path, b"third").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"third");
+        assert_eq!(names(path.parent().unwrap()), ["one"]);
+
+        let plain = dir.path().join("plain");
+        fs::write(&plain, "").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&path), mode(&plain), "others may read it, if they may read any file");
+    }
+
+    #[test]
+    fn a_link_stays_one_and_what_keeps_nothing_is_written_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("file"), dir.path().join("link"));
+        fs::write(&file, "before").unwrap();
+        symlink(&file, &link).unwrap();
+        replace(&link, b"after").unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read(&file).unwrap(), b"after");
+
+        let device = dir.path().join("device");
+        symlink("/dev/null", &device).unwrap();
+        replace(&device, b"nothing").unwrap();
+        assert!(!fs::metadata("/dev/null").unwrap().is_file());
+    }
+
+    #[test]
+    fn what_cannot_be_replaced_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("folder");
+        fs::create_dir(&folder).unwrap();
+        assert!(replace(&folder, b"text").is_err());
+        assert!(replace(&folder.join("file/of/a/file"), b"text").is_ok());
+        assert!(replace(&folder.join("file/of/a/file/too"), b"text").is_err());
+        assert_eq!(names(dir.path()), ["folder"]);
+    }
+}
