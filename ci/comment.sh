@@ -2,7 +2,7 @@
 # Writes the summary of a gate as a comment on a pull request of GitHub, in the place of the one that was
 # written there before. `ci/comment.sh NUMBER [FILE]`; `gh` must be signed in.
 set -euo pipefail
-number=$1
+number=${1:?usage: ci/comment.sh NUMBER [FILE]}
 file=${2:-reports/gate/summary.md}
 marker=$(head -n 1 "$file")
 comments="repos/{owner}/{repo}/issues/$number/comments"

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::candle::Candle;
 use crate::lock::Patience;
-use crate::scenario::{Rounds, reworded};
+use crate::scenario::{MOST_ROUNDS, Rounds, reworded};
 use crate::shard::Shard;
 use crate::subject::Wanted;
 
@@ -26,7 +26,8 @@ pub(crate) use upstream::{PickArgs, PlanArgs, SyncArgs, UpstreamArgs, UpstreamCo
 
 /// Rounds of a case, as they are typed.
 fn rounds(text: &str) -> Result<NonZeroU32, String> {
-    let rounds = text.parse::<NonZeroU32>().map_err(|error| error.to_string())?;
+    let rounds = text.parse::<NonZeroU32>();
+    let rounds = rounds.map_err(|_| format!("write a whole number from 1 to {MOST_ROUNDS}"))?;
     Rounds::try_from(rounds).map(|Rounds(rounds)| rounds)
 }
 
@@ -106,7 +107,7 @@ pub(crate) struct Selection {
 
     /// Run on these models instead of the scenarios' own: names from `models.toml`, folders,
     /// 'FOLDER/*' (in quotes) for all models in one, GGUF files, or `hub:OWNER/NAME`, see `fetch`;
-    /// commas part several
+    /// separate several by commas
     #[arg(short, long, value_name = "MODEL", value_delimiter = ',')]
     pub(crate) models: Vec<String>,
 
@@ -146,7 +147,8 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) attribute: bool,
 
-    /// Try cases again that ran out of memory in an earlier run, or are larger than one that did
+    /// Try cases again that ran out of memory in one of the last hundred runs, or are larger than one
+    /// that did
     #[arg(long)]
     pub(crate) forget_oom: bool,
 
@@ -242,7 +244,7 @@ pub(crate) struct GateArgs {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
 
-    /// Look at the quickest case of each scenario only; the others are told as not seen
+    /// Look at the quickest case of each scenario only; the others are listed as not seen
     #[arg(long)]
     pub(crate) quick: bool,
 

@@ -14,7 +14,7 @@ use windtunnel_ledger::upstream::{Hash, Log};
 use crate::args::{AboutArgs, BaselineArgs, BaselineCommand, PruneArgs};
 use crate::progress::Progress;
 use crate::workspace::Workspace;
-use crate::{exit, machine, show, upstream, watch};
+use crate::{exit, gate, machine, show, upstream, watch};
 
 #[cfg(feature = "cloud")]
 mod bucket;
@@ -126,7 +126,8 @@ fn asked(log: &Log, about: &AboutArgs) -> (Hash, String) {
 fn list(workspace: &Workspace, log: &Log) -> Result<u8> {
     let Stock { sessions, damaged } = Stock::read(&shelf::own(workspace), |_| true)?;
     let decisions = current::read(workspace)?;
-    show::result(&show::baselines(&groups(sessions), &decisions, log))?;
+    let policy = gate::read_policy(workspace, None)?.hash();
+    show::result(&show::baselines(&groups(sessions), &decisions, log, &policy))?;
     Ok(told(&damaged))
 }
 

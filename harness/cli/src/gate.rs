@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use windtunnel_ledger::case::CaseId;
 use windtunnel_ledger::gate::{Report, Terms, report};
 use windtunnel_ledger::judge::interleaved::planned_looks;
@@ -10,6 +10,7 @@ use windtunnel_ledger::policy::{Policy, Weight};
 use windtunnel_ledger::record::Subject;
 use windtunnel_ledger::store::{self, Contents};
 use windtunnel_ledger::verdict::Verdict;
+use windtunnel_ledger::whole;
 
 use crate::args::{Base, GateArgs, Service};
 use crate::candle::Candle;
@@ -277,13 +278,10 @@ pub(crate) fn read_policy(workspace: &Workspace, named: Option<&Path>) -> Result
     };
     let shown = path.strip_prefix(workspace.root()).unwrap_or(path);
     let policy: Policy = scenario::parse(shown, &text)?;
-    ensure!(
-        !planned_looks(policy.budget.pairs as usize).is_empty(),
-        "`{}`: a budget of {} pairs decides nothing: the first look is taken after 6",
-        shown.display(),
-        policy.budget.pairs
-    );
-    Ok(policy)
+    match policy.unsound() {
+        None => Ok(policy),
+        Some(reason) => bail!("`{}`: {reason}", shown.display()),
+    }
 }
 
 /// Measures what a gate's session still asks for, judges it, and writes what came of it.
@@ -345,7 +343,8 @@ fn named(run: &Path, name: &str) -> String {
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
-    std::fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))
+    whole::replace(path, text.as_bytes())
+        .with_context(|| format!("cannot write `{}`", path.display()))
 }
 
 /// What a report means for whoever waits for it.

@@ -33,7 +33,6 @@ mod machine;
 mod merge;
 mod museum;
 mod plan;
-mod policy;
 mod progress;
 mod roof;
 mod run;
@@ -137,7 +136,11 @@ fn expand(workspace: &Workspace, selection: &Selection) -> Result<Plan> {
 }
 
 fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<u8> {
-    let rules = || args.policy.as_deref().map(policy::conditions).transpose();
+    let rules = || {
+        let policy = args.policy.as_deref();
+        let rules = policy.map(|path| gate::read_policy(workspace, Some(path)));
+        rules.map(|policy| policy.map(|policy| policy.conditions)).transpose()
+    };
     let queue = Queue { patience: Patience::of(args.wait), progress };
     let (rules, mut session) = match &args.resume {
         Some(run) => {
@@ -230,8 +233,17 @@ fn code_of(contents: &Contents) -> u8 {
 }
 
 fn numbers(workspace: &Workspace, args: &ShowArgs) -> Result<u8> {
-    let contents = store::read(&run_or_newest(workspace, args.run.as_deref())?)?;
+    let path = run_or_newest(workspace, args.run.as_deref())?;
+    let contents = store::read(&path)?;
     show::result(&show::run(&contents, args.format)?)?;
+    if contents.records.is_empty() {
+        let goes_on = if contents.run.gate.is_some() { "gate" } else { "run" };
+        show::note(&format!(
+            "error: no round was measured yet: go on with `{}`",
+            workspace.line(&[goes_on, "--resume", &show::path(&path)])
+        ));
+        return Ok(exit::INVALID);
+    }
     Ok(exit::PASS)
 }
 

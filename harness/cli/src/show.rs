@@ -90,17 +90,16 @@ pub(crate) fn plan(
     outlooks: &[Outlook],
 ) -> String {
     let mut table = table(vec![Cell::new("case"), right("rounds"), right("time"), right("memory")]);
-    let mut time = Some(Nanos(0));
-    let mut memory = Some(Bytes(0));
+    let (mut times, mut memories) = (Vec::new(), Vec::new());
     for (planned, estimate) in plan.cases.iter().zip(estimates) {
         let rounds = u64::from(planned.rounds);
         let whole = estimate.time.map(|time| Nanos(time.0.saturating_mul(rounds)));
-        time = time.zip(whole).map(|(sum, whole)| Nanos(sum.0.saturating_add(whole.0)));
-        memory = memory.zip(estimate.memory).map(|(most, this)| most.max(this));
+        times.push(whole);
+        memories.push(estimate.memory);
         table.add_row([
             Cell::new(&planned.case.id),
             right(rounds),
-            right(estimate.lacks.map_or_else(|| about(whole), str::to_owned)),
+            right(estimate.lacks.map_or_else(|| about(whole.map(long)), str::to_owned)),
             right(estimate.lacks.map_or_else(|| about(estimate.memory), |_| "–".to_owned())),
         ]);
     }
@@ -123,14 +122,46 @@ pub(crate) fn plan(
     text.push_str(&hub::outlooks(outlooks));
     let _ = writeln!(
         text,
-        "\n{}, {} skipped, {} left out by the filter. Time {}, memory {} at most.",
+        "\n{}, {} skipped, {} left out by the filter.{}",
         count(plan.cases.len(), "case"),
         plan.skipped.len(),
         plan.filtered,
-        about(time),
-        about(memory),
+        needs(&times, &memories)
     );
     text
+}
+
+/// What all cases need together, as far as it is known of each.
+fn needs(times: &[Option<Nanos>], memories: &[Option<Bytes>]) -> String {
+    if times.is_empty() {
+        return String::new();
+    }
+    let sum = times.iter().flatten().fold(0_u64, |sum, time| sum.saturating_add(time.0));
+    let time = match times.iter().filter(|time| time.is_none()).count() {
+        0 => about(Some(long(Nanos(sum)))),
+        all if all == times.len() => "unknown".to_owned(),
+        some => format!(
+            "{} and {} of which nothing is known",
+            about(Some(long(Nanos(sum)))),
+            count(some, "case")
+        ),
+    };
+    let memory = match memories.iter().flatten().max() {
+        Some(most) if memories.contains(&None) => format!("~{most} at most, as far as is known"),
+        Some(most) => format!("~{most} at most"),
+        None => "unknown".to_owned(),
+    };
+    format!(" Time {time}, memory {memory}.")
+}
+
+/// A time as somebody reads it who waits for it.
+fn long(time: Nanos) -> String {
+    let minutes = time.0 / 60_000_000_000;
+    match minutes {
+        0 | 1 => time.to_string(),
+        2..120 => format!("{minutes} min"),
+        _ => format!("{} h {} min", minutes / 60, minutes % 60),
+    }
 }
 
 /// The cases that will be skipped because no larger ones ran out of memory before, with the subject on
@@ -200,9 +231,6 @@ pub(crate) fn comparison(base: &str, head: &str, pairs: &[Pair]) -> String {
             let _ = writeln!(text, "  {note}");
         }
     }
-    text.push_str(
-        "\nThis shows medians and the scaled median deviation of rounds. It is no verdict.\n",
-    );
     text
 }
 
@@ -255,4 +283,26 @@ fn push(text: &mut String, table: &Table) {
 pub(crate) fn path(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     path.strip_prefix(&here).unwrap_or(path).display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_plan_needs_is_told_as_far_as_it_is_known() {
+        let seconds = |seconds: u64| Some(Nanos(seconds * 1_000_000_000));
+        let mebibytes = |n: u64| Some(Bytes(n << 20));
+        assert_eq!(needs(&[], &[]), "");
+        assert_eq!(needs(&[None], &[None]), " Time unknown, memory unknown.");
+        assert_eq!(
+            needs(&[seconds(40), seconds(50)], &[mebibytes(2), mebibytes(3)]),
+            " Time ~90.0 s, memory ~3.00 MiB at most."
+        );
+        assert_eq!(
+            needs(&[seconds(5_000), None, seconds(900)], &[mebibytes(2), None, None]),
+            " Time ~98 min and 1 case of which nothing is known, memory ~2.00 MiB at most, as far as is known."
+        );
+        assert_eq!(long(Nanos(7_260_000_000_000)), "2 h 1 min");
+    }
 }

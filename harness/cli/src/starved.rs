@@ -37,6 +37,10 @@ struct Tried {
     run: RunId,
 }
 
+/// How many of the newest runs are looked at: what is older is forgotten, and nobody waits until a store
+/// of years was read.
+const RUNS: usize = 100;
+
 /// What is written in every line that tells of a lack of memory.
 const WORDS: [&str; 2] = ["emory", "MEMORY"];
 
@@ -55,6 +59,7 @@ impl Starved {
         };
         if memory == Memory::Kept {
             let mut runs = newest_runs(reports);
+            runs.truncate(RUNS);
             // Before the first lack of memory there is nothing to learn.
             let first = runs.iter().rposition(|run| tells_of_memory(run));
             runs.truncate(first.map_or(0, |first| first + 1));

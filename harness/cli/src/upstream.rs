@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail};
 use windtunnel_ledger::record::Outcome;
 use windtunnel_ledger::store;
-use windtunnel_ledger::upstream::{Commit, Contradiction, Guard, Hash, Log};
+use windtunnel_ledger::upstream::{AREAS, Commit, Contradiction, Guard, Hash, Log};
 
 use crate::args::{UpstreamArgs, UpstreamCommand};
 use crate::progress::Progress;
@@ -42,6 +42,10 @@ pub(crate) fn upstream(
     match &args.command {
         UpstreamCommand::List { state, area, priority } => {
             let log = log()?;
+            let known = |area: &String| AREAS.contains(&&**area);
+            if let Some(unknown) = area.iter().find(|area| !known(area)) {
+                bail!("unknown area `{unknown}`; known: {}", AREAS.join(", "));
+            }
             let chosen = log.commits.iter().filter(|commit| {
                 (state.is_empty() || state.contains(&commit.state))
                     && (area.is_empty() || area.contains(&commit.area))
@@ -53,7 +57,16 @@ pub(crate) fn upstream(
         UpstreamCommand::Show { hash } => {
             let log = log()?;
             let commit = log.find(&hash.to_lowercase()).ok_or_else(|| {
-                anyhow!("`{hash}` begins no hash of the log, or several; `windtunnel upstream list` shows all")
+                let begun =
+                    |commit: &&Commit| commit.hash.as_str().starts_with(&hash.to_lowercase());
+                match log.commits.iter().filter(begun).count() {
+                    0 => anyhow!(
+                        "`{hash}` begins no hash of the log; `windtunnel upstream list` shows all"
+                    ),
+                    several => {
+                        anyhow!("`{hash}` begins {several} hashes of the log: write more digits")
+                    }
+                }
             })?;
             show::result(&show::commit(&log, commit, &last_measured(workspace, commit)))?;
             Ok(exit::PASS)
@@ -80,7 +93,7 @@ fn check(workspace: &Workspace, log: &Log) -> Result<u8> {
         return Ok(exit::BROKEN);
     }
     let count = show::count(log.commits.len(), "commit");
-    show::result(&format!("{count}: what the log says is so\n"))?;
+    show::result(&format!("{count}: the log agrees with the sources\n"))?;
     Ok(exit::PASS)
 }
 

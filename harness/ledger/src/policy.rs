@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::case::{CaseId, matches};
 use crate::conditions::Rules;
+use crate::judge::interleaved::PLANNED;
 use crate::margin::Margin;
 use crate::metric::{Class, Metric};
 use crate::series::{Quantile, Series};
@@ -129,7 +130,40 @@ impl std::fmt::Display for PolicyHash {
     }
 }
 
+/// Most times that a void round may be repeated.
+const REPEATS: u32 = 100;
+
 impl Policy {
+    /// What in it would decide nothing, or silently say nothing; none if it is sound.
+    #[must_use]
+    pub fn unsound(&self) -> Option<String> {
+        let Budget { pairs, minutes } = self.budget;
+        let Rules { repeats, idle_before, stolen, .. } = self.conditions;
+        let (first, last) = (PLANNED[0], PLANNED[PLANNED.len() - 1]);
+        match () {
+            () if (pairs as usize) < first => Some(format!(
+                "a budget of {pairs} pairs decides nothing: the first look is taken after {first}"
+            )),
+            () if pairs as usize > last => Some(format!(
+                "a budget of {pairs} pairs is never used up: the last look is taken after {last}"
+            )),
+            () if minutes == 0 => Some(
+                "a budget of 0 minutes decides nothing: it ends after the first pair of each case"
+                    .to_owned(),
+            ),
+            () if repeats > REPEATS => {
+                Some(format!("{repeats} repeats are too many: at most {REPEATS}"))
+            }
+            () if !(0.0..=1.0).contains(&stolen) => Some(format!(
+                "`stolen = {stolen}` is no share: write one from 0 to 1, `0.05` for 5 %"
+            )),
+            () if !(0.0..).contains(&idle_before) => Some(format!(
+                "`idle-before = {idle_before}` is no share: write one from 0 to 1, `0.5` for 50 %"
+            )),
+            () => None,
+        }
+    }
+
     /// The smallest change of `series` that matters.
     #[must_use]
     pub fn margin(&self, series: Series) -> Margin {
@@ -266,6 +300,27 @@ mod tests {
         let margin = complaint("relative = 0.03", "relative = 30");
         assert!(margin.starts_with("a relative margin of `30`"), "{margin}");
         assert!(complaint("[budget]", "[bugdet]").contains("unknown field `bugdet`"));
+    }
+
+    #[test]
+    fn what_decides_nothing_or_says_nothing_is_unsound() {
+        let unsound = |from: &str, to: &str| {
+            assert!(FILE.contains(from), "{from}");
+            policy(&FILE.replacen(from, to, 1)).unwrap().unsound().unwrap_or_default()
+        };
+        assert_eq!(policy(FILE).unwrap().unsound(), None);
+        for (from, to, told) in [
+            ("pairs   = 30", "pairs = 5", "a budget of 5 pairs decides nothing"),
+            ("pairs   = 30", "pairs = 31", "a budget of 31 pairs is never used up"),
+            ("minutes = 60", "minutes = 0", "a budget of 0 minutes decides nothing"),
+            ("repeats     = 3", "repeats = 101", "101 repeats are too many: at most 100"),
+            ("stolen      = 0.05", "stolen = 5.0", "`stolen = 5` is no share"),
+            ("stolen      = 0.05", "stolen = nan", "`stolen = NaN` is no share"),
+            ("idle-before = 0.5", "idle-before = -0.5", "`idle-before = -0.5` is no share"),
+        ] {
+            assert!(unsound(from, to).starts_with(told), "{}", unsound(from, to));
+        }
+        assert_eq!(unsound("pairs   = 30", "pairs = 6"), "");
     }
 
     #[test]

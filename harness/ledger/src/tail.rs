@@ -89,14 +89,27 @@ pub(crate) fn percentile(sorted: &[f64], level: f64) -> Percentile {
         return Percentile::TooFew { needed };
     }
     // Above the k-th sample lies the true one if at least k samples lie below it.
-    let low = (1..=n).rev().find(|k| below(n, level, *k) <= half);
-    let high = (1..=n).find(|k| 1.0 - below(n, level, *k) <= half);
+    let low = leading(n, |k| below(n, level, k) <= half);
+    let high = leading(n, |k| 1.0 - below(n, level, k) > half) + 1;
     let rank = ((level * n as f64).ceil() as usize).clamp(1, n);
-    let at = |rank: usize| sorted.get(rank - 1).copied();
-    match (at(rank), low.and_then(at), high.and_then(at)) {
+    let at = |rank: usize| sorted.get(rank.checked_sub(1)?).copied();
+    match (at(rank), at(low), at(high)) {
         (Some(value), Some(low), Some(high)) => Percentile::Bounded { value, low, high },
         _ => Percentile::TooFew { needed },
     }
+}
+
+/// How many of 1 to `n` it holds for, where it holds for the first ones alone.
+fn leading(n: usize, holds: impl Fn(usize) -> bool) -> usize {
+    let (mut held, mut failed) = (0_usize, n + 1);
+    while failed - held > 1 {
+        let middle = held.midpoint(failed);
+        match holds(middle) {
+            true => held = middle,
+            false => failed = middle,
+        }
+    }
+    held
 }
 
 /// How many samples it takes until one lies beyond the percentile `level` on either side, with the
@@ -141,6 +154,20 @@ mod tests {
                 panic!("{n}")
             };
             assert_eq!((l, h), (low, high), "{n} samples");
+        }
+    }
+
+    #[test]
+    fn the_bounds_are_those_that_looking_at_every_sample_finds() {
+        let half = (1.0 - CONFIDENCE) / 2.0;
+        for (n, level) in (1..400).flat_map(|n| LEVELS.map(|(_, level)| (n, level))) {
+            let low = (1..=n).rev().find(|k| below(n as usize, level, *k as usize) <= half);
+            let high = (1..=n).find(|k| 1.0 - below(n as usize, level, *k as usize) <= half);
+            let found = match percentile(&sorted(n), level) {
+                Percentile::Bounded { low, high, .. } => Some((low, high)),
+                Percentile::TooFew { .. } => None,
+            };
+            assert_eq!(found, low.map(f64::from).zip(high.map(f64::from)), "{n} samples, {level}");
         }
     }
 

@@ -223,9 +223,43 @@ impl fmt::Display for State {
     }
 }
 
+/// The parts of an engine that a commit may touch.
+pub const AREAS: [&str; 14] = [
+    "python",
+    "docs",
+    "build",
+    "embedding",
+    "audio",
+    "vision",
+    "sampling",
+    "scheduling",
+    "cuda",
+    "attention",
+    "placement",
+    "loading",
+    "text",
+    "engine",
+];
+
 /// Something that the log says and that is not so.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Contradiction {
+    /// A commit touches a part that no engine has.
+    #[error("{commit} has the unknown area `{area}`; known: {}", AREAS.join(", "))]
+    UnknownArea {
+        /// The commit.
+        commit: Hash,
+        /// What is said of it.
+        area: String,
+    },
+    /// A commit is of no day.
+    #[error("{commit} is of `{date}`, which is no day: write 2025-10-19")]
+    NoDay {
+        /// The commit.
+        commit: Hash,
+        /// What is said of it.
+        date: String,
+    },
     /// Two entries are about one commit.
     #[error("{0} is entered twice")]
     Twice(Hash),
@@ -300,6 +334,13 @@ impl Log {
             if !seen.insert(commit.hash.short()) {
                 found.push(Contradiction::Twice(hash()));
             }
+            if !AREAS.contains(&&*commit.area) {
+                found
+                    .push(Contradiction::UnknownArea { commit: hash(), area: commit.area.clone() });
+            }
+            if !is_day(&commit.date) {
+                found.push(Contradiction::NoDay { commit: hash(), date: commit.date.clone() });
+            }
             let integrated = commit.state == State::Integrated;
             for needs in &commit.needs {
                 let (commit, needs) = (hash(), needs.clone());
@@ -324,6 +365,23 @@ impl Log {
         }
         found
     }
+}
+
+/// Whether a text is a day as `2025-10-19`.
+fn is_day(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let digits = text.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit());
+    let numbers = parts.iter().map(|part| part.parse().ok()).collect::<Option<Vec<u32>>>();
+    let Some([year, month, day]) = numbers.as_deref() else { return false };
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days = match month {
+        2 if leap => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => 0,
+    };
+    digits && parts.iter().map(|part| part.len()).eq([4, 2, 2]) && (1..=days).contains(day)
 }
 
 #[cfg(test)]
@@ -383,6 +441,17 @@ mod tests {
             check(needs, "needs = [\"ccccccccc\"]", Ok(())),
             ["aaaaaaaaa needs ccccccccc, which has no entry"]
         );
+        assert_eq!(
+            check("area = \"engine\"", "area = \"motor\"", Ok(())),
+            [format!("aaaaaaaaa has the unknown area `motor`; known: {}", AREAS.join(", "))]
+        );
+        for date in ["2025-13-01", "2025-02-29", "2025-1-01", "2025-01-00", "+025-01-01", "today"] {
+            assert_eq!(
+                check("2025-01-01", date, Ok(())),
+                [format!("aaaaaaaaa is of `{date}`, which is no day: write 2025-10-19")]
+            );
+        }
+        assert_eq!(check("2025-01-01", "2024-02-29", Ok(())), Vec::<String>::new());
         assert_eq!(
             check("considered = \"bbb", "considered = \"ddd", Ok(())),
             ["`considered` is dddbbbbbb, which has no entry"]

@@ -97,7 +97,8 @@ pub(crate) struct PlanArgs {
 #[command(after_long_help = "\
 In a work tree of its own, each commit is picked (`git cherry-pick -x`), checked, built, and measured \
 beside the commit before it, as `windtunnel gate` does. The first that conflicts, fails a check, does not \
-build or does not pass stops it; what came before is kept on a branch. `ci/upstream.md` explains the \
+build, regresses, is broken or cannot be compared stops it, and so does one that could not be decided \
+where the policy says that this blocks; what came before is kept on a branch. `ci/upstream.md` explains the \
 file.
 
 Exit codes: 0 all kept, 1 regressed, 3 inconclusive where the policy says that it blocks, 4 a conflict or \

@@ -13,6 +13,9 @@ use crate::show::{census, numbers, origin, row_verdict, verdict_in_words};
 /// By this line a comment is found again, to be written anew instead of added to.
 const MARKER: &str = "<!-- windtunnel gate -->";
 
+/// Rows of a table, at most: GitHub takes no comment of more than 65,536 characters.
+const ROWS: usize = 120;
+
 /// The summary: what was found on top, what passed folded below.
 pub(super) fn markdown(contents: &Contents, report: &Report) -> String {
     let name = |arm: Arm| {
@@ -162,7 +165,7 @@ fn table(text: &mut String, rows: &[(&CaseReport, &Row)]) {
         "| case | series | verdict | base | head | worse by | interval | margin | MDE | rounds |\n\
          |---|---|---|--:|--:|--:|--:|--:|--:|--:|\n",
     );
-    for (case, row) in rows {
+    for (case, row) in rows.iter().take(ROWS) {
         let cells = numbers(row).join(" | ");
         let _ = writeln!(
             text,
@@ -171,6 +174,9 @@ fn table(text: &mut String, rows: &[(&CaseReport, &Row)]) {
             row.series.label(),
             crate::show::row_verdict(row)
         );
+    }
+    if let more @ 1.. = rows.len().saturating_sub(ROWS) {
+        let _ = writeln!(text, "\n{more} more are in the report alone.");
     }
 }
 
@@ -219,6 +225,20 @@ mod tests {
         let line = "\n- `a`, decode: **invalid**, the base has it, and the head has not\n";
         assert!(text.contains(line), "{text}");
         assert!(!text.contains("<details>"), "nothing of it is folded: {text}");
+    }
+
+    #[test]
+    fn a_comment_has_no_more_rows_than_it_may_be_long() {
+        let mut report = fixture::report("a");
+        let row = report.cases[0].rows[0].clone();
+        report.cases[0].rows = vec![row.clone(); ROWS + 3];
+        let passed = Row { verdict: Verdict::Pass, lacks: None, ..row };
+        report.cases[0].rows.extend(vec![passed; 1_000]);
+        let text = of_two("head", "base", None, &report);
+        assert_eq!(text.matches("\n| `a` | decode | ").count(), 2 * ROWS);
+        assert!(text.contains("\n3 more are in the report alone.\n"), "{text}");
+        assert!(text.contains("\n880 more are in the report alone.\n\n</details>"), "{text}");
+        assert!(text.len() < 65_536);
     }
 
     #[test]

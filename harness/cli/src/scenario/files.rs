@@ -24,11 +24,12 @@ pub(super) fn find(
         return Ok(vec![(name_of(&path), path)]);
     }
     let known = all(&dir);
+    // A shell completes the folder too.
+    let word = wanted.trim_start_matches("./").trim_end_matches('/');
+    let word = word.strip_prefix("scenarios/").unwrap_or(word);
     let chosen: Vec<_> = known
         .iter()
-        .filter(|(name, _)| {
-            name == wanted || name.starts_with(&format!("{}/", wanted.trim_end_matches('/')))
-        })
+        .filter(|(name, _)| name == word || name.starts_with(&format!("{word}/")))
         .cloned()
         .collect();
     if chosen.is_empty() {

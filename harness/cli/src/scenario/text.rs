@@ -55,7 +55,24 @@ pub(crate) fn reworded(complaint: &str) -> String {
         Some((found, expected)) if complaint.starts_with("unknown variant") => {
             unknown("value", found, expected.iter().copied())
         }
-        _ => complaint.to_owned(),
+        _ => match complaint.rsplit_once(", expected ") {
+            Some((found, expected)) => format!("{found}, expected {}", plain(expected)),
+            None => complaint.to_owned(),
+        },
+    }
+}
+
+/// What serde expects, in the words of somebody who writes a file.
+fn plain(expected: &str) -> &str {
+    match expected {
+        "a sequence" => "a list, `[…]`",
+        "f64" | "f32" => "a number",
+        "a string" | "path string" => "text in quotes",
+        "u32" => "a whole number from 0 to 4294967295",
+        "a nonzero u32" => "a whole number from 1 to 4294967295",
+        "u64" | "usize" => "a whole number, not below 0",
+        "a nonzero u64" | "a nonzero usize" => "a whole number above 0",
+        other => other,
     }
 }
 

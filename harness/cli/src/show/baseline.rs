@@ -7,6 +7,7 @@ use comfy_table::Cell;
 use windtunnel_ledger::Metric;
 use windtunnel_ledger::baseline::{Decisions, Session};
 use windtunnel_ledger::case::{Case, CaseId};
+use windtunnel_ledger::policy::PolicyHash;
 use windtunnel_ledger::record::Outcome;
 use windtunnel_ledger::series::Series;
 use windtunnel_ledger::stats;
@@ -17,7 +18,12 @@ use crate::baseline::{Group, Held};
 use super::{count, per_cent, push, right, table};
 
 /// A line for each code that was recorded.
-pub(crate) fn baselines(groups: &[Group], decisions: &Decisions, log: &Log) -> String {
+pub(crate) fn baselines(
+    groups: &[Group],
+    decisions: &Decisions,
+    log: &Log,
+    policy: &PolicyHash,
+) -> String {
     if groups.is_empty() {
         return "nothing is recorded yet: `windtunnel baseline record` does it\n".to_owned();
     }
@@ -53,7 +59,11 @@ pub(crate) fn baselines(groups: &[Group], decisions: &Decisions, log: &Log) -> S
             right(scenarios.len()),
             right(runs),
             right(days),
-            Cell::new(counts.map_or("–", |promotion| promotion.at.as_str())),
+            Cell::new(match counts {
+                None => "–".to_owned(),
+                Some(promotion) if promotion.policy == *policy => promotion.at.clone(),
+                Some(promotion) => format!("{}, by another policy: promote it again", promotion.at),
+            }),
         ]);
     }
     let mut text = String::new();

@@ -102,6 +102,11 @@ fn a_gate_of_ci_is_the_newest_run_until_another_one_is_kept() {
     let newest = || sandbox.run(&["show"]).out;
     let of_gate = newest();
     assert_eq!(of_gate, sandbox.run(&["show", "gate"]).out);
+    // By its id, as pages and summaries name it.
+    let id =
+        windtunnel_ledger::store::read(&sandbox.path("reports/gate/run.jsonl")).unwrap().run.id.0;
+    let named = sandbox.run(&["explain-verdict", "decode-rate", "--run", &id]);
+    assert_eq!((named.code, &named.out), (0, &said.out), "{}", named.err);
     assert_eq!(sandbox.run(&["-q", "run", "test/fake", "--probe", FAKE_PROBE]).code, 0);
     assert_ne!(newest(), of_gate);
     assert_eq!(explained().out, said.out, "the newest gate is the same");

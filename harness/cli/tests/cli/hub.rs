@@ -624,7 +624,7 @@ fn a_plan_tells_what_is_still_to_come_and_downloads_nothing() {
     models of the hub:
       someone/tiny at main: cannot reach `NOWHERE`: Connection refused (os error 111); check the connection and `HF_ENDPOINT`, or set `HF_HUB_OFFLINE=1` to use only what the cache holds
 
-    1 case, 0 skipped, 0 left out by the filter. Time unknown, memory unknown at most.
+    1 case, 0 skipped, 0 left out by the filter. Time unknown, memory unknown.
     ");
     place.fetch();
     insta::assert_snapshot!(list(&[]), @"

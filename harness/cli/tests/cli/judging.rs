@@ -125,7 +125,7 @@ fn a_file_that_cannot_be_judged_is_told_with_its_key() {
     insta::assert_snapshot!(complaint("0.03", "3%"), @"error: `series.json`, line 1: expected `,` or `}`");
     insta::assert_snapshot!(complaint("0.03", "30"), @"error: `series.json`, key `theta`: a relative margin of `30`: write a share above 0 and below 10, `0.03` for 3 %");
     insta::assert_snapshot!(complaint("\"time\"", "\"tme\""), @"error: `series.json`, key `kind`: unknown value `tme`, did you mean `time`?");
-    insta::assert_snapshot!(complaint("{\"a\": [1.0]}}", "{\"a\": [1.0, \"x\"]}}"), @r#"error: `series.json`, key `candidate.a[1]`: invalid type: string "x", expected f64"#);
+    insta::assert_snapshot!(complaint("{\"a\": [1.0]}}", "{\"a\": [1.0, \"x\"]}}"), @r#"error: `series.json`, key `candidate.a[1]`: invalid type: string "x", expected a number"#);
     insta::assert_snapshot!(complaint("\"candidate\": {\"a\"", "\"candidate\": {\"b\""), @"error: `series.json`, key `baseline`: no round has the name of one of `candidate`: the rounds of a pair share theirs");
     insta::assert_snapshot!(complaint("0.03,", "0.03, \"quantile\": 0.9,"), @"error: `series.json`, key `quantile`: `0.9`: write 0.5, 0.95 or 0.99");
     insta::assert_snapshot!(complaint("0.03,", "0.03, \"abs_floor\": -1,"), @"error: `series.json`, key `abs_floor`: an absolute margin of `-1`: write an amount in the unit of the values, 0 for none");

@@ -44,7 +44,42 @@ fn mistakes_are_answered_with_what_to_do() {
     insta::assert_snapshot!(complaint(&["compare", "run.jsonl"]), @"error: run `run.jsonl` has one subject only: name a second run to compare it with");
     insta::assert_snapshot!(complaint(&["compare", "run.jsonl", "gone"]), @"error: there is no run `gone` here or below `DIR/reports`");
     insta::assert_snapshot!(complaint(&["compare", "run.jsonl", "run.jsonl@rev:x"]), @"error: run `TIME-test-fake` has no subject `rev:x`; it has `probe:FAKE-PROBE`");
+    insta::assert_snapshot!(complaint(&["compare", "baseline"]), @"error: a baseline is compared with a run: name it, `windtunnel compare baseline RUN`");
     insta::assert_snapshot!(complaint(&["report", "gone"]), @"error: there is no run `gone` here or below `DIR/reports`");
+}
+
+#[test]
+fn a_run_without_a_round_says_how_it_goes_on() {
+    let sandbox = Sandbox::new(&["fine"]);
+    sandbox.measure();
+    let text = std::fs::read_to_string(sandbox.path("run.jsonl")).unwrap();
+    let plan = text.lines().next().unwrap().to_owned() + "\n";
+    std::fs::write(sandbox.path("run.jsonl"), plan).unwrap();
+    let said = sandbox.run(&["show", "run.jsonl"]);
+    assert_eq!((said.code, said.out.as_str()), (4, ""));
+    let told = "windtunnel run --resume run.jsonl`\n";
+    assert!(said.err.starts_with("error: no round was measured yet: go on with `"), "{}", said.err);
+    assert!(said.err.replace(&format!(" -C {}", sandbox.dir.path().display()), "").ends_with(told));
+}
+
+#[test]
+fn a_folder_may_have_the_sign_of_a_subject_in_its_name() {
+    let sandbox = Sandbox::new(&["fine"]);
+    sandbox.measure();
+    std::fs::create_dir(sandbox.path("me@work")).unwrap();
+    std::fs::copy(sandbox.path("run.jsonl"), sandbox.path("me@work/run.jsonl")).unwrap();
+    let compared = |head: &str| {
+        let said = sandbox.run(&["compare", "run.jsonl", head]);
+        (said.code, said.out, said.err)
+    };
+    let plain = compared("run.jsonl");
+    assert_eq!(plain.2, "");
+    for head in ["me@work", "me@work/run.jsonl", &format!("me@work@probe:{FAKE_PROBE}")] {
+        assert_eq!(compared(head), plain, "{head}");
+    }
+    let (code, _, said) = compared("me@work@probe:other");
+    assert_eq!(code, 2);
+    assert!(said.contains("has no subject `probe:other`; it has `probe:"), "{said}");
 }
 
 #[test]

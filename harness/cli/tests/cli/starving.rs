@@ -92,6 +92,24 @@ fn later_runs_remember_until_they_are_asked_to_forget() {
 }
 
 #[test]
+fn what_is_a_hundred_runs_old_is_forgotten() {
+    let sandbox = sandbox();
+    assert_eq!(run(&sandbox, &["--filter", "depth=32"]).code, 5);
+    let is_known = || {
+        let listed = sandbox.run(&["list", "test/fake", "--filter", "batch=4"]);
+        listed.out.contains("--forget-oom")
+    };
+    for newer in 1..=100 {
+        // Nothing that a newer one holds speaks against it.
+        assert!(newer != 100 || is_known());
+        let folder = sandbox.path(&format!("reports/9999-{newer:03}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("run.jsonl"), "").unwrap();
+    }
+    assert!(!is_known());
+}
+
+#[test]
 fn a_later_success_is_believed() {
     let sandbox = sandbox();
     assert_eq!(run(&sandbox, &["--filter", "depth=32"]).code, 5);

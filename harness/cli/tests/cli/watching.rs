@@ -72,6 +72,13 @@ fn a_policy_that_cannot_be_read_is_named() {
     fs::write(sandbox.path("bad.toml"), POLICY.replace("repeats", "repeat")).unwrap();
     let said = sandbox.run(&[&args[..], &["bad.toml"]].concat());
     assert_eq!(said.code, 2);
-    assert!(said.err.contains("policy `bad.toml`"), "{}", said.err);
-    assert!(said.err.contains("unknown field `repeat`"), "{}", said.err);
+    let told = "error: `bad.toml`, line 16: unknown key `repeat`, did you mean `repeats`?";
+    assert!(said.err.starts_with(told), "{}", said.err);
+    let loose = POLICY.replace("stolen      = 0.05", "stolen = 5.0");
+    fs::write(sandbox.path("loose.toml"), loose).unwrap();
+    let said = sandbox.run(&[&args[..], &["loose.toml"]].concat());
+    assert_eq!(said.code, 2);
+    let told =
+        "error: `loose.toml`: `stolen = 5` is no share: write one from 0 to 1, `0.05` for 5 %\n";
+    assert_eq!(said.err, told);
 }

@@ -6,7 +6,7 @@ use crate::judge::{Lack, Question, worse_upwards};
 use crate::stats;
 
 /// Numbers of pairs at which a series is looked at.
-const PLANNED: [usize; 5] = [6, 10, 15, 22, 30];
+pub(crate) const PLANNED: [usize; 5] = [6, 10, 15, 22, 30];
 
 /// The numbers of pairs at which a series is looked at within a budget of `pairs`. Each look has an
 /// equal share of the errors allowed.

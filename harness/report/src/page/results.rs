@@ -17,7 +17,7 @@ pub(super) fn section(view: &View<'_>) -> Option<Section> {
             "Medians of the rounds; ± is their spread (scaled median absolute deviation). "
             "↑ more is better, ↓ less is better. "
             @if view.is_long() {
-                "With more than " (LONG) " cases, plots, percentiles and commands are left out: all of it is in the file of the run. "
+                "With more than " (LONG) " cases, plots, rounds from outside, percentiles and commands are left out: all of it is in the file of the run. "
             }
             @if view.subjects.len() > 1 {
                 @for index in 0..view.subjects.len() { span.key { (subject(view, index)) } " " }

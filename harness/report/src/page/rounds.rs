@@ -11,8 +11,11 @@ use super::{Section, address, named, percent, subject};
 use crate::plot::TracePlot;
 use crate::view::{SubjectResult, View};
 
-/// Every case of which a round was watched.
+/// Every case of which a round was watched; nothing where there are more than a reader looks at.
 pub(super) fn section(view: &View<'_>, plots: &[TracePlot]) -> Option<Section> {
+    if view.is_long() {
+        return None;
+    }
     let body = html! {
         p.note {
             "The first round of each case that counts, watched from another process. "
@@ -42,10 +45,13 @@ pub(super) fn section(view: &View<'_>, plots: &[TracePlot]) -> Option<Section> {
     any.then_some(Section { anchor: "rounds", heading: "Rounds from outside", body })
 }
 
-/// Where on the page the round of a case and subject stands that was watched, if one was.
+/// Where on the page the round of a case and subject stands that was watched, if one does.
 pub(super) fn anchor(view: &View<'_>, case: &CaseId, subject: usize) -> Option<String> {
-    let place = view.cases().position(|known| known.case.id == *case)?;
-    let case = view.cases().nth(place)?;
+    if view.is_long() {
+        return None;
+    }
+    let mut cases = view.cases().enumerate();
+    let (place, case) = cases.find(|(_, known)| known.case.id == *case)?;
     let watched = |r: &&SubjectResult<'_>| r.subject == subject && r.watched.is_some();
     case.results.iter().find(watched).map(|_| format!("round-{place}-{subject}"))
 }

@@ -49,8 +49,12 @@ struct Panel {
     throttled: Vec<i64>,
 }
 
-/// The plot of each case and subject of which a round was watched, in the order of the page.
+/// The plot of each case and subject of which a round was watched, in the order of the page; none where
+/// there are more than a reader looks at.
 pub(crate) fn traces(view: &View<'_>) -> Result<Vec<TracePlot>, Error> {
+    if view.is_long() {
+        return Ok(Vec::new());
+    }
     let rounds = view.cases().flat_map(|case| {
         case.results.iter().filter_map(move |result| Some((case, result.subject, result.watched?)))
     });

@@ -89,7 +89,11 @@ impl View<'_> {
             }
         }
         for case in self.cases().filter(|case| case.results.is_empty()) {
-            let text = format!("The run ended before; go on with --resume {}", self.run.id.0);
+            let goes_on = if self.run.gate.is_some() { "gate" } else { "run" };
+            let text = format!(
+                "The run ended before: go on with windtunnel {goes_on} --resume {}, or its file in the place of this name",
+                self.run.id.0
+            );
             let place = Place { shown: false, ..place(&case.case.id, None) };
             put(&mut troubles, text, None, place, None);
         }

@@ -129,13 +129,13 @@ fn traffic_that_means_nothing_is_refused() {
       |                           ^^^^^^
     ");
     insta::assert_snapshot!(serve("kv-share = [0]"), @"
-    `scenarios/gate/x.toml`, line 3: invalid value: integer `0`, expected a nonzero u32
+    `scenarios/gate/x.toml`, line 3: invalid value: integer `0`, expected a whole number from 1 to 4294967295
       |
     3 | matrix = { kv-share = [0] }
       |                        ^
     ");
     insta::assert_snapshot!(serve("requests = [2.5]"), @"
-    `scenarios/gate/x.toml`, line 3: invalid type: floating point `2.5`, expected a nonzero u32
+    `scenarios/gate/x.toml`, line 3: invalid type: floating point `2.5`, expected a whole number from 1 to 4294967295
       |
     3 | matrix = { requests = [2.5] }
       |                        ^^^
@@ -260,7 +260,7 @@ fn an_unknown_key_is_named_with_the_one_that_was_meant() {
 #[test]
 fn a_value_of_the_wrong_type_is_shown_in_its_place() {
     insta::assert_snapshot!(complaint("workload = \"decode\"\nmodels = [\"tiny-qwen3\"]\nrounds = \"five\"\n"), @r#"
-    `scenarios/gate/x.toml`, line 3: invalid type: string "five", expected a nonzero u32
+    `scenarios/gate/x.toml`, line 3: invalid type: string "five", expected a whole number from 1 to 4294967295
       |
     3 | rounds = "five"
       |          ^^^^^^
@@ -408,6 +408,10 @@ fn files_of_one_name_are_told_apart_from_one_file_named_twice() {
     let workspace = Workspace::around(dir.path()).unwrap();
     let path = |name: &str| workspace.root().join(name).display().to_string();
     assert_eq!(load(&workspace, &["a".into(), path("scenarios/a/s.toml")], &[]).unwrap().len(), 1);
+    // As a shell completes it.
+    for word in ["scenarios/a", "./scenarios/a/", "scenarios/a/s"] {
+        assert_eq!(load(&workspace, &[word.into()], &[]).unwrap().len(), 1, "{word}");
+    }
     let error = load(&workspace, &[path("x/s.toml"), path("y/s.toml")], &[]).unwrap_err();
     assert!(error.to_string().contains("are both called `s`: rename one"), "{error}");
 }

@@ -52,7 +52,10 @@ fn new_commits_are_entered_once_with_proposals_and_the_rest_of_the_file_stays() 
     assert!(sync(&[]).starts_with("nothing new from"), "no commit is entered twice");
 
     let said = sandbox.run(&["upstream", "check"]);
-    assert_eq!((said.code, said.out.as_str()), (0, "13 commits: what the log says is so\n"));
+    assert_eq!(
+        (said.code, said.out.as_str()),
+        (0, "13 commits: the log agrees with the sources\n")
+    );
     let said = sandbox.run(&["upstream", "list", "--state", "new", "--area", "sampling"]);
     assert!(said.out.contains("Fix wrong sampler order"), "{}", said.out);
     let said = sandbox.run(&["upstream", "status"]);
