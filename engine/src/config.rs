@@ -48,7 +48,8 @@ pub struct EngineConfig {
     pub max_step_tokens: usize,
     /// Most sequences that run at the same time.
     pub max_sequences: usize,
-    /// Cap on prompt plus generated tokens of one sequence, below what the model allows.
+    /// Cap on prompt plus generated tokens of one sequence, below what the model allows, which with YaRN
+    /// is the longer context that it makes.
     pub max_sequence_length: Option<usize>,
 }
 

@@ -56,6 +56,12 @@ fn yarn_lengthens_the_longest_sequence() {
     assert_eq!(positions("yarn", 4.0, 32_768), 131_072);
     assert_eq!(positions("yarn", 4.0, 262_144), 262_144);
     assert_eq!(positions("linear", 4.0, 32_768), 32_768);
+    let beside = json!({
+        "rope_scaling": { "type": "yarn", "factor": 4.0 },
+        "original_max_position_embeddings": 32_768,
+        "max_position_embeddings": 32_768,
+    });
+    assert_eq!(shape("tiny-qwen2", &beside).positions, 131_072);
     assert_snapshot!(refusal("tiny-qwen2", &keys("yarn", 65_536.0, 32_768)), @"`config.json`: `factor` makes 2147483648 positions of the context, but at most 1073741824 are believed; check the file");
 }
 

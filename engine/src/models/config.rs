@@ -338,8 +338,10 @@ impl DecoderKeys {
     }
 
     /// Longest sequence: what the file states or, if that is more, what YaRN makes of the context
-    /// before it. Files to which YaRN was added by hand still state that context.
+    /// before it. Files to which YaRN was added by hand still state that context. Scalings of single
+    /// kinds of layers lengthen nothing.
     fn positions(&self, file: &ConfigFile) -> Result<usize> {
+        const ORIGINAL: &str = "original_max_position_embeddings";
         let scaling = ["rope_parameters", "rope_scaling"]
             .iter()
             .filter_map(|key| file.value.get(key))
@@ -347,7 +349,8 @@ impl DecoderKeys {
             .unwrap_or(&Value::Null);
         let is_yarn = |key: &&str| scaling.get(key).and_then(Value::as_str) == Some("yarn");
         let number = |key: &str| scaling.get(key).and_then(Value::as_f64);
-        let stretched = match (number("original_max_position_embeddings"), number("factor")) {
+        let original = number(ORIGINAL).or_else(|| file.value.get(ORIGINAL)?.as_f64());
+        let stretched = match (original, number("factor")) {
             (Some(original), Some(factor)) if ["rope_type", "type"].iter().any(is_yarn) => {
                 original * factor
             }

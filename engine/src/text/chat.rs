@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Json, TextError};
@@ -43,7 +43,8 @@ pub enum Ending {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "role", rename_all = "lowercase", from = "Sent")]
 pub enum Message {
-    /// What holds for the whole conversation. The role `developer` is read as this one.
+    /// What holds for the whole conversation. The role `developer` is read as this one, and a `name`
+    /// is passed over.
     System {
         /// The words.
         content: Content,
@@ -56,7 +57,7 @@ pub enum Message {
         #[serde(skip_serializing_if = "Option::is_none")]
         name: Option<String>,
     },
-    /// What the model said.
+    /// What the model said. A `name` and `annotations` are passed over.
     Assistant {
         /// The words; may be absent beside tool calls. A `refusal` is read as this where there is
         /// nothing else.
@@ -103,6 +104,12 @@ enum Sent {
         refusal: Option<String>,
         #[serde(rename = "name")]
         _name: Option<String>,
+        #[serde(rename = "annotations")]
+        _annotations: Option<IgnoredAny>,
+        #[serde(rename = "audio")]
+        _audio: Option<()>,
+        #[serde(rename = "function_call")]
+        _function_call: Option<()>,
     },
     Tool {
         content: Content,

@@ -12,7 +12,8 @@
 //!
 //! The window moves on only when its text cannot change any more, so the parts add up to the
 //! decode of the whole, also where that holds bytes which are no UTF-8. It is cut where it grows long
-//! without such a moment: a model that has lost its way may write bad bytes without an end.
+//! without such a moment: a model that has lost its way may write bad bytes without an end. A run of
+//! byte tokens is never cut: a bad byte later in it changes the text of all of it.
 
 use super::Tokenizer;
 use crate::error::Result;

@@ -40,6 +40,16 @@ pub enum TextError {
         /// The names that exist.
         known: Vec<String>,
     },
+    /// The system starts no thread to read or run a template on.
+    #[error(
+        "no thread with a stack of {mebibytes} MiB can be started for the chat template: {cause}; raise the limit on memory or on threads"
+    )]
+    NoThread {
+        /// Of its stack.
+        mebibytes: usize,
+        /// What the system said.
+        cause: String,
+    },
     /// A template that is not Jinja as we know it, or too long.
     #[error("the chat template `{name}` cannot be understood: {problem}; correct its file")]
     BadTemplate {

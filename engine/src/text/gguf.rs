@@ -32,8 +32,9 @@ mod pieces;
 /// The kinds of tokenizers that are known.
 const KINDS: &str = "`gpt2` and `llama`";
 
-/// Texts of marks that end a turn, as llama.cpp holds it, whatever else a file names: many files name
-/// one end of several. `</s>` is not among them, and ends a turn only where it is named.
+/// Texts of marks that end a turn, whatever else a file names: many files name one end of several. They
+/// are those of llama.cpp but for marks of infilling, and never a token that the file calls a part of
+/// words. `</s>` is not among them, and ends a turn only where it is named.
 const ENDS: [&str; 12] = [
     "<|eot_id|>",
     "<|im_end|>",

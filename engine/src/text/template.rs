@@ -1,7 +1,8 @@
 //! [`Templates`]: the Jinja of a model's folder, with what templates of the hub expect to find.
 //!
 //! Templates come with models, from anywhere: one that does not end, or nests without an end, is an
-//! error. What minijinja walks through by itself, as its `~` and `==` do, cannot be bounded from here.
+//! error. What minijinja walks through by itself, as its `~` and `==` do, cannot be bounded from here, and
+//! to read a long source may take as long as its square.
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
@@ -32,8 +33,9 @@ const LONGEST: usize = 128 << 10;
 /// what is used of them takes memory.
 const STACK: usize = LONGEST << 12;
 /// Most instructions of one rendering. Templates take some hundred for a message, so that this is
-/// enough for chats of tens of thousands; a loop without an end is over within seconds.
-const FUEL: u64 = 10_000_000;
+/// enough for chats of thousands; a loop without an end is over within a second. A value gets no more
+/// levels than there are instructions, so that the stack has room to drop it.
+const FUEL: u64 = 2_000_000;
 /// Most levels of a rendering: a loop is one, and a call of a macro about five.
 const RECURSION: usize = 200;
 
@@ -93,7 +95,7 @@ impl Templates {
                 environment.add_template_owned(name.clone(), source).map_err(|e| sentence(&e))
             };
             let added = match source.len() {
-                ..=LONGEST => on_deep_stack(add).flatten(),
+                ..=LONGEST => on_deep_stack(STACK, add)?,
                 length => Err(format!("it has {length} bytes, and at most {LONGEST} are read")),
             };
             added.map_err(|problem| TextError::BadTemplate { name, problem })?;
@@ -103,7 +105,7 @@ impl Templates {
 
     /// What the template for `chat` writes.
     pub(super) fn render(&self, chat: &Chat) -> Result<String, TextError> {
-        on_deep_stack(|| self.write(chat)).map_err(TextError::Render).flatten()
+        on_deep_stack(STACK, || self.write(chat)).flatten()
     }
 
     fn write(&self, chat: &Chat) -> Result<String, TextError> {
@@ -138,13 +140,13 @@ impl Templates {
     }
 }
 
-/// What `work` makes on a thread with a stack of its own, or why there is no such thread.
-fn on_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, String> {
+/// What `work` makes on a thread of its own with a stack of so many `bytes`.
+fn on_deep_stack<T: Send>(bytes: usize, work: impl FnOnce() -> T + Send) -> Result<T, TextError> {
     std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new()
-            .stack_size(STACK)
-            .spawn_scoped(scope, work)
-            .map_err(|e| format!("no thread can be started for it: {e}"))?;
+        let thread =
+            std::thread::Builder::new().stack_size(bytes).spawn_scoped(scope, work).map_err(
+                |cause| TextError::NoThread { mebibytes: bytes >> 20, cause: cause.to_string() },
+            )?;
         match thread.join() {
             Ok(made) => Ok(made),
             Err(panic) => std::panic::resume_unwind(panic),

@@ -126,8 +126,9 @@ fn asked(log: &Log, about: &AboutArgs) -> (Hash, String) {
 fn list(workspace: &Workspace, log: &Log) -> Result<u8> {
     let Stock { sessions, damaged } = Stock::read(&shelf::own(workspace), |_| true)?;
     let decisions = current::read(workspace)?;
-    let policy = gate::read_policy(workspace, None)?.hash();
-    show::result(&show::baselines(&groups(sessions), &decisions, log, &policy))?;
+    // A list judges nothing: it needs no policy.
+    let policy = gate::read_policy(workspace, None).ok().map(|policy| policy.hash());
+    show::result(&show::baselines(&groups(sessions), &decisions, log, policy.as_ref()))?;
     Ok(told(&damaged))
 }
 

@@ -66,7 +66,9 @@ pub(crate) fn side_by_side(workspace: &Workspace, args: &CompareArgs) -> Result<
                 "{comparison}\nAbove stand medians and the scaled median deviation of rounds, below the verdicts.\n{verdicts}"
             )
         }
-        Format::Markdown => gate::summary::of_two(&head.name, &base.name, None, &report) + ".\n",
+        Format::Markdown => {
+            gate::summary::of_two(&head.name, &base.name, None, &report, usize::MAX) + ".\n"
+        }
         Format::Csv => show::judged(&report, Data::Csv)?,
         Format::Json => show::judged(&report, Data::Json)?,
     })?;

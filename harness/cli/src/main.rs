@@ -238,10 +238,15 @@ fn numbers(workspace: &Workspace, args: &ShowArgs) -> Result<u8> {
     show::result(&show::run(&contents, args.format)?)?;
     if contents.records.is_empty() {
         let goes_on = if contents.run.gate.is_some() { "gate" } else { "run" };
-        show::note(&format!(
-            "error: no round was measured yet: go on with `{}`",
-            workspace.line(&[goes_on, "--resume", &show::path(&path)])
-        ));
+        let line = workspace.line(&[goes_on, "--resume", &show::path(&path)]);
+        show::note(&match session::is_calibration(&contents.run) {
+            true => {
+                "error: no round was measured yet: if it was interrupted, start it anew".to_owned()
+            }
+            false => format!(
+                "error: no round was measured yet: if it was interrupted, go on with `{line}`, and with the options that it had"
+            ),
+        });
         return Ok(exit::INVALID);
     }
     Ok(exit::PASS)

@@ -228,7 +228,7 @@ pub(crate) fn interrupted(
 }
 
 /// Whether a run found out what is known of a machine: nobody else asks for pairs that decide nothing.
-fn is_calibration(run: &Run) -> bool {
+pub(crate) fn is_calibration(run: &Run) -> bool {
     run.gate.as_ref().is_some_and(|terms| terms.least_pairs > 0)
 }
 

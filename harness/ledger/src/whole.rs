@@ -12,16 +12,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// # Errors
 /// If the system refuses: then the file is as it was.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let path = match fs::canonicalize(path) {
+        Ok(path) => path,
+        // It leads to a file that is yet to be made.
+        Err(_) if path.is_symlink() => return fs::write(path, bytes),
+        Err(_) => path.to_owned(),
+    };
     if path.exists() && !path.is_file() {
         return fs::write(path, bytes);
     }
     let partial = Partial::of(&path, bytes)?;
-    fs::rename(&partial.0, &path)
+    fs::rename(&partial.0, &path)?;
+    // It has its name now, and another process may have the one it had.
+    std::mem::forget(partial);
+    Ok(())
 }
 
 /// Makes the file `path` of `bytes`, if there is none, and says whether it did; folders are made as they
-/// are missing. Of several who make one at once, one does.
+/// are missing. Of several who make one at once, one does. Where a file system has no links, a kill can
+/// leave the beginning of it.
 ///
 /// # Errors
 /// If the system refuses.
@@ -30,9 +39,14 @@ pub fn create(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     match fs::hard_link(&partial.0, path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
-        // Not every file system has links.
-        Err(_) if !path.exists() => fs::rename(&partial.0, path).map(|()| true),
-        Err(error) => Err(error),
+        Err(_) => match File::create_new(path) {
+            Ok(mut file) => {
+                let written = file.write_all(bytes).and_then(|()| file.sync_all());
+                written.inspect_err(|_| drop(fs::remove_file(path))).map(|()| true)
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error),
+        },
     }
 }
 
@@ -109,6 +123,11 @@ mod tests {
         replace(&link, b"after").unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read(&file).unwrap(), b"after");
+
+        let early = dir.path().join("early");
+        symlink(dir.path().join("later"), &early).unwrap();
+        replace(&early, b"text").unwrap();
+        assert_eq!(fs::read(dir.path().join("later")).unwrap(), b"text");
 
         let device = dir.path().join("device");
         symlink("/dev/null", &device).unwrap();

@@ -45,7 +45,7 @@ pub(super) fn make(vocabulary: &Vocabulary<'_>) -> Result<Made, GgufError> {
     let strip = spaced.then(|| Strip::new(' ', 1, 0).into());
     let steps = [back.into(), ByteFallback::new().into(), Fuse::new().into()];
     inner.with_decoder(Some(Decoders::new(steps.into_iter().chain(strip).collect())));
-    // Files do not say it of a token; llama.cpp knows it of these models.
+    // Files do not say it of a token; the hub's own files of this architecture do.
     let strips = file.get::<String>("general.architecture")?.as_deref() == Some("phi3");
     Ok(Made { inner, begins: true, strips })
 }

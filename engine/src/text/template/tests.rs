@@ -142,7 +142,8 @@ fn messages_of_openais_own_shape_are_rendered_as_plain_ones() {
     let check = |json: &str| templates.render(&chat(messages(json).unwrap())).unwrap();
     let plain = r#"[{"role": "system", "content": "x"}, {"role": "assistant", "content": "y"}]"#;
     let own = r#"[{"role": "developer", "name": "a", "content": "x"},
-        {"role": "assistant", "name": "b", "content": "y", "refusal": null, "tool_calls": null}]"#;
+        {"role": "assistant", "name": "b", "content": "y", "refusal": null, "tool_calls": null,
+            "annotations": [], "audio": null, "function_call": null}]"#;
     assert_eq!(check(plain), plain);
     assert_eq!(check(own), plain);
     let refused = r#"[{"role": "assistant", "content": null, "refusal": "y"}]"#;
@@ -162,10 +163,20 @@ fn a_template_without_an_end_is_an_error() {
     assert!(refusal.contains("a value holds more than 1048576 others"), "{refusal}");
     let loops = "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}";
     let refusal = check(loops);
-    assert!(refusal.contains("it has not ended after 10000000 instructions"), "{refusal}");
+    assert!(refusal.contains("it has not ended after 2000000 instructions"), "{refusal}");
     let macros = "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}";
     let refusal = check(macros);
     assert!(refusal.contains("recursion limit"), "{refusal}");
+}
+
+#[test]
+fn a_thread_that_cannot_be_started_is_no_fault_of_the_template() {
+    let told = on_deep_stack(usize::MAX >> 2, || ()).unwrap_err().to_string();
+    assert!(
+        told.starts_with("no thread with a stack of 4398046511103 MiB can be started"),
+        "{told}"
+    );
+    assert!(told.ends_with("; raise the limit on memory or on threads"), "{told}");
 }
 
 #[test]

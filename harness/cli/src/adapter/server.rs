@@ -14,6 +14,9 @@ use super::shell;
 /// From one look to the next.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// Whoever says nothing for so long, and is there, is a server all the same.
+const SILENCE: Duration = Duration::from_secs(2);
+
 /// A server of ours.
 pub(super) struct Server(Child);
 
@@ -43,12 +46,13 @@ pub(super) fn free_port() -> Result<u16> {
     Ok(listener.local_addr().context("there is no free port")?.port())
 }
 
-/// Complains where somebody answers at `address` before a server of ours was started there: that one
-/// would be measured.
+/// Complains where somebody is at `address` before a server of ours was started there: that one would be
+/// measured.
 pub(super) fn nobody_answers(agent: &Agent, address: &str) -> Result<()> {
-    match agent.get(format!("{address}/models")).call() {
-        Ok(_) => bail!(
-            "another server answers at `{address}` already: end it, or write `{{port}}` for a port that is free"
+    let models = agent.get(format!("{address}/models"));
+    match models.config().timeout_global(Some(SILENCE)).build().call() {
+        Ok(_) | Err(ureq::Error::Timeout(_) | ureq::Error::Protocol(_)) => bail!(
+            "there is a server at `{address}` already, perhaps that of the round before: end it, have `server` start one that ends with its process group, or write `{{port}}` for a port that is free"
         ),
         Err(_) => Ok(()),
     }

@@ -40,7 +40,7 @@ pub(crate) fn record(
     };
     check(&subject)?;
     let upstream = match &args.upstream {
-        Some(upstream) => whole(workspace, log, upstream),
+        Some(upstream) => whole(workspace, log, upstream)?,
         None => upstream_of(workspace, log, &subject)?,
     };
     let sessions = sessions_of(&contents, &subject, &upstream);
@@ -50,10 +50,13 @@ pub(crate) fn record(
 
 /// The hash as the log writes it, so that one commit has one folder; as it is where the log has no such
 /// commit, or there is no log.
-fn whole(workspace: &Workspace, log: &Path, hash: &Hash) -> Hash {
-    let log = upstream::read(workspace, log).ok();
-    let known = log.as_ref().and_then(|log| Some(&log.commits[log.position(hash)?]));
-    known.map_or_else(|| hash.clone(), |commit| commit.hash.clone())
+fn whole(workspace: &Workspace, log: &Path, hash: &Hash) -> Result<Hash> {
+    if !workspace.root().join(log).is_file() {
+        return Ok(hash.clone());
+    }
+    let log = upstream::read(workspace, log)?;
+    let known = log.position(hash).map(|place| &log.commits[place].hash);
+    Ok(known.unwrap_or(hash).clone())
 }
 
 /// A run that is there, and the one subject of it that is meant.

@@ -13,8 +13,8 @@ use crate::show::{census, numbers, origin, row_verdict, verdict_in_words};
 /// By this line a comment is found again, to be written anew instead of added to.
 const MARKER: &str = "<!-- windtunnel gate -->";
 
-/// Rows of a table, at most: GitHub takes no comment of more than 65,536 characters.
-const ROWS: usize = 120;
+/// About as many bytes as a comment has at most: GitHub takes none of more than 65,536 characters.
+const LONGEST: usize = 60_000;
 
 /// The summary: what was found on top, what passed folded below.
 pub(super) fn markdown(contents: &Contents, report: &Report) -> String {
@@ -22,12 +22,20 @@ pub(super) fn markdown(contents: &Contents, report: &Report) -> String {
         let subject = contents.run.subjects.get(arm as usize);
         subject.map_or_else(String::new, Subject::origin)
     };
-    let text = of_two(&name(Arm::Head), &name(Arm::Base), origin(&contents.run), report);
+    let (head, base) = (name(Arm::Head), name(Arm::Base));
+    let text = of_two(&head, &base, origin(&contents.run), report, LONGEST);
     format!("{MARKER}\n{text}, run {}.\n", code(&contents.run.id.0))
 }
 
-/// What was found of `head` against `base`, which was stored if it has an origin.
-pub(crate) fn of_two(head: &str, base: &str, origin: Option<String>, report: &Report) -> String {
+/// What was found of `head` against `base`, which was stored if it has an origin, in not much more than
+/// `most` bytes.
+pub(crate) fn of_two(
+    head: &str,
+    base: &str,
+    origin: Option<String>,
+    report: &Report,
+    most: usize,
+) -> String {
     let mut text = format!("### Windtunnel: {}\n\n", verdict_in_words(report));
     let _ = writeln!(text, "{} against {}.\n", code(head), code(base));
     if let Some(line) = origin {
@@ -42,20 +50,22 @@ pub(crate) fn of_two(head: &str, base: &str, origin: Option<String>, report: &Re
         let all = report.cases.iter().flat_map(|case| case.rows.iter().map(move |row| (case, row)));
         all.filter(|(case, row)| found(case, row) == wanted).collect()
     };
+    let mut lines = Vec::new();
     for case in &report.cases {
         let remarks: Vec<String> = case.remarks().map(words).collect();
         if !remarks.is_empty() {
             let (id, verdict) = (code(case.case.as_str()), case.verdict);
-            let _ = writeln!(text, "- {id}: **{verdict}**, {}", remarks.join("; "));
+            lines.push(format!("- {id}: **{verdict}**, {}\n", remarks.join("; ")));
         }
         for row in &case.rows {
             if let Some(reason) = &row.reason {
                 let (id, label) = (code(case.case.as_str()), plain(&row.series.label()));
                 let verdict = row_verdict(row);
-                let _ = writeln!(text, "- {id}, {label}: **{verdict}**, {}", words(reason));
+                lines.push(format!("- {id}, {label}: **{verdict}**, {}\n", words(reason)));
             }
         }
     }
+    push(&mut text, &lines, most / 4);
     // A build that fails, fails for all cases alike.
     let mut tails: BTreeMap<&str, Vec<&CaseReport>> = BTreeMap::new();
     for case in &report.cases {
@@ -63,28 +73,27 @@ pub(crate) fn of_two(head: &str, base: &str, origin: Option<String>, report: &Re
             tails.entry(tail).or_default().push(case);
         }
     }
-    for (tail, cases) in tails {
+    let folded = |(tail, cases): (&str, Vec<&CaseReport>)| {
         let more = match cases.len() {
             1 => String::new(),
             n => format!(" and {} more", n - 1),
         };
-        let first = html(cases[0].case.as_str());
-        let _ = writeln!(
-            text,
-            "\n<details><summary>The end of the output of <code>{first}</code>{more}</summary>\n"
-        );
-        let fence = fence(tail);
-        let _ = writeln!(text, "{fence}text\n{tail}\n{fence}\n\n</details>");
-    }
+        let (first, fence) = (html(cases[0].case.as_str()), fence(tail));
+        format!(
+            "\n<details><summary>The end of the output of <code>{first}</code>{more}</summary>\n\n\
+             {fence}text\n{tail}\n{fence}\n\n</details>\n"
+        )
+    };
+    push(&mut text, &tails.into_iter().map(folded).collect::<Vec<_>>(), most / 2);
     let (mut worst, rest) = (rows(true), rows(false));
     worst.sort_by_key(|(_, row)| row.verdict);
     if !worst.is_empty() {
         text.push('\n');
-        table(&mut text, &worst);
+        table(&mut text, &worst, most / 4 * 3);
     }
     if !rest.is_empty() {
         let _ = writeln!(text, "\n<details><summary>{} more</summary>\n", rest.len());
-        table(&mut text, &rest);
+        table(&mut text, &rest, most / 16 * 15);
         text.push_str("\n</details>\n");
     }
     let _ = writeln!(text, "\n{} series judged {}.", report.judged, report.company());
@@ -160,23 +169,27 @@ fn in_a_line(text: &str) -> String {
     text.replace(['\r', '\n'], " ")
 }
 
-fn table(text: &mut String, rows: &[(&CaseReport, &Row)]) {
+fn table(text: &mut String, rows: &[(&CaseReport, &Row)], most: usize) {
     text.push_str(
         "| case | series | verdict | base | head | worse by | interval | margin | MDE | rounds |\n\
          |---|---|---|--:|--:|--:|--:|--:|--:|--:|\n",
     );
-    for (case, row) in rows.iter().take(ROWS) {
-        let cells = numbers(row).join(" | ");
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} | {cells} |",
-            code_in_cell(case.case.as_str()),
-            row.series.label(),
-            crate::show::row_verdict(row)
-        );
-    }
-    if let more @ 1.. = rows.len().saturating_sub(ROWS) {
-        let _ = writeln!(text, "\n{more} more are in the report alone.");
+    let line = |(case, row): &(&CaseReport, &Row)| {
+        let (case, cells) = (code_in_cell(case.case.as_str()), numbers(row).join(" | "));
+        let (label, verdict) = (row.series.label(), crate::show::row_verdict(row));
+        format!("| {case} | {label} | {verdict} | {cells} |\n")
+    };
+    push(text, &rows.iter().map(line).collect::<Vec<_>>(), most);
+}
+
+/// Adds `parts` as long as `text` is no longer than `most`, and says how many are missing.
+fn push(text: &mut String, parts: &[String], most: usize) {
+    for (place, part) in parts.iter().enumerate() {
+        if text.len().saturating_add(part.len()) > most {
+            let _ = writeln!(text, "\n{} more are in the report alone.", parts.len() - place);
+            return;
+        }
+        text.push_str(part);
     }
 }
 
@@ -200,7 +213,7 @@ mod tests {
     fn a_case_with_an_odd_name_stays_in_its_cell_and_its_reason_in_its_line() {
         let mut report = fixture::report("a|b<c>");
         report.cases[0].reasons = vec!["it said `x|y`\n- **pass**".to_owned()];
-        let text = of_two("head", "base", None, &report);
+        let text = of_two("head", "base", None, &report, LONGEST);
         assert!(text.contains("\n| `a\\|b<c>` | decode | "), "{text}");
         let line = "\n- `a|b<c>`: **inconclusive**, it said `x|y` - \\*\\*pass\\*\\*\n";
         assert!(text.contains(line), "{text}");
@@ -210,7 +223,7 @@ mod tests {
     fn what_was_not_measured_until_it_was_decided_is_told_above_its_rows() {
         let mut report = fixture::report("a");
         report.cases[0].unfinished = Some("the budget ended".to_owned());
-        let text = of_two("head", "base", None, &report);
+        let text = of_two("head", "base", None, &report, LONGEST);
         assert!(text.contains("\n- `a`: **inconclusive**, the budget ended\n"), "{text}");
         assert!(text.contains("\n| `a` | decode | "), "{text}");
     }
@@ -221,24 +234,33 @@ mod tests {
         let row = &mut report.cases[0].rows[0];
         (row.verdict, row.finding, row.lacks) = (Verdict::Invalid, None, None);
         row.reason = Some("the base has it, and the head has not".to_owned());
-        let text = of_two("head", "base", None, &report);
+        let text = of_two("head", "base", None, &report, LONGEST);
         let line = "\n- `a`, decode: **invalid**, the base has it, and the head has not\n";
         assert!(text.contains(line), "{text}");
         assert!(!text.contains("<details>"), "nothing of it is folded: {text}");
     }
 
     #[test]
-    fn a_comment_has_no_more_rows_than_it_may_be_long() {
-        let mut report = fixture::report("a");
-        let row = report.cases[0].rows[0].clone();
-        report.cases[0].rows = vec![row.clone(); ROWS + 3];
+    fn a_comment_is_no_longer_than_it_may_be_and_what_stays_here_is_whole() {
+        let mut report = fixture::report(&"a".repeat(120));
+        let mut case = report.cases.remove(0);
+        let row = case.rows[0].clone();
+        case.rows = vec![row.clone(); 150];
         let passed = Row { verdict: Verdict::Pass, lacks: None, ..row };
-        report.cases[0].rows.extend(vec![passed; 1_000]);
-        let text = of_two("head", "base", None, &report);
-        assert_eq!(text.matches("\n| `a` | decode | ").count(), 2 * ROWS);
-        assert!(text.contains("\n3 more are in the report alone.\n"), "{text}");
-        assert!(text.contains("\n880 more are in the report alone.\n\n</details>"), "{text}");
-        assert!(text.len() < 65_536);
+        case.rows.extend(vec![passed; 1_000]);
+        report.cases.push(case.clone());
+        case.rows.clear();
+        for number in 0..30 {
+            let tail = Some(format!("{number}{}", "y".repeat(4_000)));
+            let reasons = vec!["x".repeat(1_000)];
+            report.cases.push(CaseReport { tail, reasons, ..case.clone() });
+        }
+        let text = of_two("head", "base", None, &report, LONGEST);
+        assert!(text.len() < 65_536, "{}", text.len());
+        assert_eq!(text.matches(" more are in the report alone.\n").count(), 4, "{text}");
+        let whole = of_two("head", "base", None, &report, usize::MAX);
+        assert_eq!(whole.matches(" | decode | ").count(), 1_150);
+        assert!(!whole.contains("in the report alone"));
     }
 
     #[test]

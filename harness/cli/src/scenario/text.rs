@@ -68,10 +68,10 @@ fn plain(expected: &str) -> &str {
         "a sequence" => "a list, `[…]`",
         "f64" | "f32" => "a number",
         "a string" | "path string" => "text in quotes",
-        "u32" => "a whole number from 0 to 4294967295",
-        "a nonzero u32" => "a whole number from 1 to 4294967295",
-        "u64" | "usize" => "a whole number, not below 0",
-        "a nonzero u64" | "a nonzero usize" => "a whole number above 0",
+        "u32" | "u64" | "usize" => "a whole number, and none too large",
+        "a nonzero u32" | "a nonzero u64" | "a nonzero usize" => {
+            "a whole number above 0, and none too large"
+        }
         other => other,
     }
 }

@@ -22,7 +22,7 @@ pub(crate) fn baselines(
     groups: &[Group],
     decisions: &Decisions,
     log: &Log,
-    policy: &PolicyHash,
+    policy: Option<&PolicyHash>,
 ) -> String {
     if groups.is_empty() {
         return "nothing is recorded yet: `windtunnel baseline record` does it\n".to_owned();
@@ -61,14 +61,21 @@ pub(crate) fn baselines(
             right(days),
             Cell::new(match counts {
                 None => "–".to_owned(),
-                Some(promotion) if promotion.policy == *policy => promotion.at.clone(),
-                Some(promotion) => format!("{}, by another policy: promote it again", promotion.at),
+                Some(promotion) if policy.is_some_and(|policy| promotion.policy != *policy) => {
+                    format!("{}, not by `ci/gate.toml`", promotion.at)
+                }
+                Some(promotion) => promotion.at.clone(),
             }),
         ]);
     }
     let mut text = String::new();
     push(&mut text, &table);
     text.push_str("\nbehind: how many upstream commits lie between it and the working tree\n");
+    if text.contains(", not by `ci/gate.toml`") {
+        text.push_str(
+            "not by `ci/gate.toml`: what is held to it by that policy is invalid, until it is promoted again\n",
+        );
+    }
     text
 }
 

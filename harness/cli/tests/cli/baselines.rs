@@ -338,10 +338,14 @@ fn a_run_is_kept_as_a_session_and_never_twice() {
 fn a_baseline_that_another_policy_let_count_is_marked() {
     let sandbox = promoted();
     let listed = || baseline(&sandbox, &["list"]).out;
-    assert!(!listed().contains("another policy"), "{}", listed());
+    assert!(!listed().contains("not by"), "{}", listed());
     let strict = policy().replace("relative = 0.03", "relative = 0.02");
     fs::write(sandbox.path("ci/gate.toml"), strict).unwrap();
-    assert!(listed().contains(", by another policy: promote it again"), "{}", listed());
+    assert!(listed().contains(", not by `ci/gate.toml`"), "{}", listed());
+    assert!(listed().ends_with("is invalid, until it is promoted again\n"), "{}", listed());
+    // A list judges nothing.
+    fs::write(sandbox.path("ci/gate.toml"), "pears = 30").unwrap();
+    assert!(!listed().contains("not by"), "{}", listed());
 }
 
 #[test]
@@ -511,5 +515,5 @@ fn the_baselines_of_this_project_count_under_its_policy() {
     let output = Command::new(env!("CARGO_BIN_EXE_windtunnel")).args(list).output().unwrap();
     let said = Said::from(output);
     assert_eq!((said.code, said.err.as_str()), (0, ""));
-    assert!(!said.out.contains("another policy"), "promote them again: {}", said.out);
+    assert!(!said.out.contains("not by `ci/gate.toml`"), "promote them again: {}", said.out);
 }

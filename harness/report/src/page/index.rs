@@ -133,7 +133,9 @@ fn cells(entry: &Entry) -> Markup {
                 (None, Kind::History) => span.muted { "steady" },
                 (None, _) => span.muted { "measured" },
             }
-            @if card.warned > 0 { " " span.worse { (card.warned) " only " @if card.warned == 1 { "warns" } @else { "warn" } } }
+            @if card.warned > 0 {
+                ", " span.worse { "▲\u{a0}" (card.warned) @if card.warned == 1 { " warns" } @else { " warn" } }
+            }
         }
         span.subject data-label="subject" { (card.subject) }
         span.machine data-label="machine" { (card.machine) }

@@ -119,7 +119,7 @@ fn what_only_warns_is_worse_in_the_list_too() {
     let page = page("index-warned", &entries);
     let (worse, _) = page.split_once("id=\"reports\"").unwrap();
     assert!(worse.contains("2026-01-02T09-30-00-gate"), "{worse}");
-    assert!(worse.contains("<span class=\"worse\">2 only warn</span>"), "{worse}");
+    assert!(worse.contains("= pass</span>, <span class=\"worse\">▲\u{a0}2 warn</span>"), "{worse}");
     assert!(page.contains("▲ 2 of 7 reports</span> found something worse"), "{page}");
 }
 

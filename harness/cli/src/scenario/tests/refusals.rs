@@ -129,13 +129,13 @@ fn traffic_that_means_nothing_is_refused() {
       |                           ^^^^^^
     ");
     insta::assert_snapshot!(serve("kv-share = [0]"), @"
-    `scenarios/gate/x.toml`, line 3: invalid value: integer `0`, expected a whole number from 1 to 4294967295
+    `scenarios/gate/x.toml`, line 3: invalid value: integer `0`, expected a whole number above 0, and none too large
       |
     3 | matrix = { kv-share = [0] }
       |                        ^
     ");
     insta::assert_snapshot!(serve("requests = [2.5]"), @"
-    `scenarios/gate/x.toml`, line 3: invalid type: floating point `2.5`, expected a whole number from 1 to 4294967295
+    `scenarios/gate/x.toml`, line 3: invalid type: floating point `2.5`, expected a whole number above 0, and none too large
       |
     3 | matrix = { requests = [2.5] }
       |                        ^^^
@@ -260,7 +260,7 @@ fn an_unknown_key_is_named_with_the_one_that_was_meant() {
 #[test]
 fn a_value_of_the_wrong_type_is_shown_in_its_place() {
     insta::assert_snapshot!(complaint("workload = \"decode\"\nmodels = [\"tiny-qwen3\"]\nrounds = \"five\"\n"), @r#"
-    `scenarios/gate/x.toml`, line 3: invalid type: string "five", expected a whole number from 1 to 4294967295
+    `scenarios/gate/x.toml`, line 3: invalid type: string "five", expected a whole number above 0, and none too large
       |
     3 | rounds = "five"
       |          ^^^^^^
