@@ -535,7 +535,8 @@ fn ten_thousand_rows_stay_below_fifteen_megabytes_and_say_what_is_left_out() {
     let batches: Vec<u32> = (1..=250).collect();
     let cases = gate(&batches, &[128, 2048]);
     let mut contents = gated(&cases, 6, 0.07);
-    contents.records.iter_mut().for_each(|record| record.trace = Some(watched()));
+    let first = contents.records.iter_mut().filter(|record| record.round == 1);
+    first.for_each(|record| record.trace = Some(watched()));
     let page = windtunnel_report::render(&contents).unwrap();
     std::fs::write(concat!(env!("CARGO_TARGET_TMPDIR"), "/many.html"), &page).unwrap();
     let rows = page.matches("class=\"ruled\"").count();
