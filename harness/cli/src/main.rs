@@ -137,9 +137,8 @@ fn expand(workspace: &Workspace, selection: &Selection) -> Result<Plan> {
 
 fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<u8> {
     let rules = || {
-        let policy = args.policy.as_deref();
-        let rules = policy.map(|path| gate::read_policy(workspace, Some(path)));
-        rules.map(|policy| policy.map(|policy| policy.conditions)).transpose()
+        let of = |path| anyhow::Ok(gate::read_policy(workspace, Some(path))?.conditions);
+        args.policy.as_deref().map(of).transpose()
     };
     let queue = Queue { patience: Patience::of(args.wait), progress };
     let (rules, mut session) = match &args.resume {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use comfy_table::Cell;
 use windtunnel_ledger::Metric;
-use windtunnel_ledger::baseline::{Decisions, Session};
+use windtunnel_ledger::baseline::{Decisions, Promotion, Session};
 use windtunnel_ledger::case::{Case, CaseId};
 use windtunnel_ledger::policy::PolicyHash;
 use windtunnel_ledger::record::Outcome;
@@ -38,6 +38,8 @@ pub(crate) fn baselines(
         Cell::new("counts since"),
     ]);
     let here = log.position(&log.considered);
+    let is_other = |promotion: &Promotion| policy.is_some_and(|it| promotion.policy != *it);
+    let mut any_other = false;
     for group in groups {
         let there = log.position(&group.key.upstream);
         let behind = here.zip(there).and_then(|(here, there)| here.checked_sub(there));
@@ -61,7 +63,8 @@ pub(crate) fn baselines(
             right(days),
             Cell::new(match counts {
                 None => "–".to_owned(),
-                Some(promotion) if policy.is_some_and(|policy| promotion.policy != *policy) => {
+                Some(promotion) if is_other(promotion) => {
+                    any_other = true;
                     format!("{}, not by `ci/gate.toml`", promotion.at)
                 }
                 Some(promotion) => promotion.at.clone(),
@@ -71,7 +74,7 @@ pub(crate) fn baselines(
     let mut text = String::new();
     push(&mut text, &table);
     text.push_str("\nbehind: how many upstream commits lie between it and the working tree\n");
-    if text.contains(", not by `ci/gate.toml`") {
+    if any_other {
         text.push_str(
             "not by `ci/gate.toml`: what is held to it by that policy is invalid, until it is promoted again\n",
         );

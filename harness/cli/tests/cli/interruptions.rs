@@ -138,6 +138,13 @@ fn a_calibration_is_never_taken_up_and_a_gate_only_by_what_takes_up_gates() {
     let said = sandbox.run(&["calibrate", "test/fake", "-s", &probe, "-o", "run.jsonl"]);
     insta::assert_snapshot!(said.err, @"error: `run.jsonl` exists already: choose another `--out`");
 
+    let text = fs::read_to_string(sandbox.path("run.jsonl")).unwrap();
+    let plan = format!("{}\n", text.lines().next().unwrap());
+    fs::write(sandbox.path("empty.jsonl"), plan).unwrap();
+    let said = sandbox.run(&["show", "empty.jsonl"]);
+    assert_eq!((said.code, said.out.as_str()), (4, ""));
+    insta::assert_snapshot!(said.err, @"error: no round was measured yet: if it was interrupted, start it anew");
+
     // As if both had been killed before their first round.
     let begun = |from: &str, name: &str| {
         let text = fs::read_to_string(sandbox.path(from)).unwrap();

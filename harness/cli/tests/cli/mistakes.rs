@@ -44,6 +44,11 @@ fn mistakes_are_answered_with_what_to_do() {
     insta::assert_snapshot!(complaint(&["compare", "run.jsonl"]), @"error: run `run.jsonl` has one subject only: name a second run to compare it with");
     insta::assert_snapshot!(complaint(&["compare", "run.jsonl", "gone"]), @"error: there is no run `gone` here or below `DIR/reports`");
     insta::assert_snapshot!(complaint(&["compare", "run.jsonl", "run.jsonl@rev:x"]), @"error: run `TIME-test-fake` has no subject `rev:x`; it has `probe:FAKE-PROBE`");
+    insta::assert_snapshot!(complaint(&["run", "test", "-n", "0"]), @"
+    error: invalid value '0' for '--rounds <N>': write a whole number from 1 to 100000
+
+    For more information, try '--help'.
+    ");
     insta::assert_snapshot!(complaint(&["compare", "baseline"]), @"error: a baseline is compared with a run: name it, `windtunnel compare baseline RUN`");
     insta::assert_snapshot!(complaint(&["report", "gone"]), @"error: there is no run `gone` here or below `DIR/reports`");
 }

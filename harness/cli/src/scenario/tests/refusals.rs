@@ -259,6 +259,8 @@ fn an_unknown_key_is_named_with_the_one_that_was_meant() {
 
 #[test]
 fn a_value_of_the_wrong_type_is_shown_in_its_place() {
+    let said = complaint(&of("decode", "matrix = { dtype = \"f32\" }"));
+    assert!(said.contains("invalid type: string \"f32\", expected a list, `[…]`"), "{said}");
     insta::assert_snapshot!(complaint("workload = \"decode\"\nmodels = [\"tiny-qwen3\"]\nrounds = \"five\"\n"), @r#"
     `scenarios/gate/x.toml`, line 3: invalid type: string "five", expected a whole number above 0, and none too large
       |
