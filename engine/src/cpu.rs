@@ -24,6 +24,9 @@ pub(crate) trait Element: WithDType {
     /// `from` as f32: itself, or written to `scratch`, which must be as long.
     fn widened<'a>(from: &'a [Self], scratch: &'a mut [f32]) -> &'a [f32];
 
+    /// Sixteen of them as f32.
+    fn lanes(from: &[Self; LANES]) -> Lanes;
+
     /// Rounds `from` into `to`, which must be as long.
     fn narrow(from: &[f32], to: &mut [Self]);
 
@@ -44,6 +47,11 @@ impl Element for f32 {
         from
     }
 
+    #[inline(always)]
+    fn lanes(from: &[Self; LANES]) -> Lanes {
+        Lanes::load(from)
+    }
+
     #[inline]
     fn narrow(from: &[f32], to: &mut [Self]) {
         to.copy_from_slice(from);
@@ -62,6 +70,11 @@ impl Element for f16 {
         scratch
     }
 
+    #[inline(always)]
+    fn lanes(from: &[Self; LANES]) -> Lanes {
+        Lanes::of_f16(from)
+    }
+
     #[inline]
     fn narrow(from: &[f32], to: &mut [Self]) {
         to.convert_from_f32_slice(from);
@@ -76,6 +89,11 @@ impl Element for bf16 {
             *to = f32::from_bits(u32::from(from.to_bits()) << 16);
         }
         scratch
+    }
+
+    #[inline(always)]
+    fn lanes(from: &[Self; LANES]) -> Lanes {
+        Lanes::of_bf16(from)
     }
 
     #[inline]
@@ -183,7 +201,11 @@ pub(crate) fn fma(a: f32, b: f32, c: f32) -> f32 {
 
 /// `sums[i] += rows[i] · x`, lane by lane, over the whole lanes of `x`.
 #[inline(always)]
-pub(crate) fn dot_rows<const R: usize>(rows: [&[f32]; R], x: &[f32], sums: &mut [Lanes; R]) {
+pub(crate) fn dot_rows<T: Element, const R: usize>(
+    rows: [&[T]; R],
+    x: &[f32],
+    sums: &mut [Lanes; R],
+) {
     let x = x.as_chunks::<LANES>().0;
     // Equal lengths, stated once, free the loop of bounds checks.
     let rows = rows.map(|row| &row.as_chunks::<LANES>().0[..x.len()]);
@@ -192,7 +214,7 @@ pub(crate) fn dot_rows<const R: usize>(rows: [&[f32]; R], x: &[f32], sums: &mut 
     for (at, x) in x.iter().enumerate() {
         let x = Lanes::load(x);
         for (sum, row) in local.iter_mut().zip(rows) {
-            *sum = Lanes::load(&row[at]).fma(x, *sum);
+            *sum = T::lanes(&row[at]).fma(x, *sum);
         }
     }
     *sums = local;

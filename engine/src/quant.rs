@@ -18,7 +18,7 @@ mod widen;
 
 pub use matrix::Quantised;
 pub use plan::{LayerQuant, QuantPlan, Role};
-pub(crate) use widen::Widen;
+pub(crate) use widen::{Dot, ROWS, Widen};
 
 /// A block format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

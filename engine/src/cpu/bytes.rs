@@ -7,12 +7,17 @@ use super::lanes::Lanes;
 
 pub(crate) use implementation::Bytes;
 
-#[cfg(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma"))]
+#[cfg(all(
+    target_arch = "x86_64",
+    target_feature = "avx2",
+    target_feature = "fma",
+    target_feature = "f16c"
+))]
 mod implementation {
     use std::arch::x86_64::{
         __m128i, _mm_and_si128, _mm_cmpeq_epi8, _mm_cvtsi32_si128, _mm_loadu_si128, _mm_or_si128,
         _mm_set1_epi8, _mm_set1_epi16, _mm_setr_epi8, _mm_shuffle_epi8, _mm_sll_epi16,
-        _mm_srl_epi16, _mm_srli_si128, _mm_xor_si128, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32,
+        _mm_srl_epi16, _mm_sub_epi8,
     };
 
     use super::Lanes;
@@ -65,27 +70,34 @@ mod implementation {
             }
         }
 
-        /// Signed numbers as unsigned ones that are larger by 128.
+        /// Each less `zero`, modulo 256.
         #[inline(always)]
-        pub(crate) fn unsigned(self) -> Self {
+        pub(crate) fn minus(self, zero: Self) -> Self {
             // SAFETY: as above.
-            Self(unsafe { _mm_xor_si128(self.0, _mm_set1_epi8(-128)) })
+            Self(unsafe { _mm_sub_epi8(self.0, zero.0) })
         }
 
-        /// Each as an f32.
+        /// The same number sixteen times.
+        #[inline(always)]
+        pub(crate) fn splat(byte: u8) -> Self {
+            // SAFETY: as above.
+            Self(unsafe { _mm_set1_epi8(byte as i8) })
+        }
+
+        /// Each as an f32, read as a signed number.
         #[inline(always)]
         pub(crate) fn lanes(self) -> Lanes {
-            // SAFETY: as above.
-            unsafe {
-                let low = _mm256_cvtepu8_epi32(self.0);
-                let high = _mm256_cvtepu8_epi32(_mm_srli_si128::<8>(self.0));
-                Lanes::of([_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high)])
-            }
+            Lanes::of_bytes(self.0)
         }
     }
 }
 
-#[cfg(not(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma")))]
+#[cfg(not(all(
+    target_arch = "x86_64",
+    target_feature = "avx2",
+    target_feature = "fma",
+    target_feature = "f16c"
+)))]
 mod implementation {
     use super::Lanes;
 
@@ -117,16 +129,22 @@ mod implementation {
             Self(std::array::from_fn(|i| (bits >> i & 1) as u8))
         }
 
-        /// Signed numbers as unsigned ones that are larger by 128.
+        /// Each less `zero`, modulo 256.
         #[inline(always)]
-        pub(crate) fn unsigned(self) -> Self {
-            Self(self.0.map(|byte| byte ^ 0x80))
+        pub(crate) fn minus(self, zero: Self) -> Self {
+            Self(std::array::from_fn(|i| self.0[i].wrapping_sub(zero.0[i])))
         }
 
-        /// Each as an f32.
+        /// The same number sixteen times.
+        #[inline(always)]
+        pub(crate) fn splat(byte: u8) -> Self {
+            Self([byte; 16])
+        }
+
+        /// Each as an f32, read as a signed number.
         #[inline(always)]
         pub(crate) fn lanes(self) -> Lanes {
-            Lanes::load(&self.0.map(f32::from))
+            Lanes::load(&self.0.map(|byte| f32::from(byte as i8)))
         }
     }
 }

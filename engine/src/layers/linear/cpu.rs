@@ -2,11 +2,12 @@
 //!
 //! With few rows (decoding) the weights are read once and the memory is what limits: each weight
 //! row is streamed from memory as it is stored and meets all rows of `x` while it is in the
-//! cache. The sums run in f32 and in an order that does not depend on the number of rows, so a
-//! sequence gets the same numbers alone and in a batch. With many rows (prefill) the arithmetic
-//! limits, and the `gemm` crate multiplies in f32; halves and blocks are widened a panel at a time,
-//! never the whole matrix. What is quantised are the weights alone: a product with them differs
-//! from one with the same numbers in f32 by the order of its sum.
+//! cache; if there is a single one, in registers, so that what is widened never lies in memory.
+//! The sums run in f32 and in an order that does not depend on the number of rows, so a sequence
+//! gets the same numbers alone and in a batch. With many rows (prefill) the arithmetic limits, and
+//! the `gemm` crate multiplies in f32; halves and blocks are widened a panel at a time, never the
+//! whole matrix. What is quantised are the weights alone: a product with them differs from one
+//! with the same numbers in f32 by the order of its sum.
 
 use std::ops::Range;
 
@@ -14,14 +15,14 @@ use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
 use crate::cpu::{Element, LANES, Lanes, Numbers, by_dtype, dot_rows};
-use crate::quant::{Quantised, Widen};
+use crate::quant::{self, Dot, Quantised, Widen};
 
 /// Most rows that are streamed. Measured: beyond it `gemm` is faster (see `benches/linear.rs`).
 const STREAMED: usize = 16;
 /// Numbers of a weight row that are widened and multiplied at a time; whole lanes, fits L1.
 const CHUNK: usize = 1024;
 /// Weight rows that meet a row of `x` at once, to load it once for all of them.
-const TILE: usize = 4;
+const TILE: usize = quant::ROWS;
 /// Weight rows a task. Small enough to balance, large enough to hide the cost of a task.
 const TASK: usize = 32;
 /// Numbers of a weight panel that is widened for `gemm`: 4 MiB of f32, fits L2 and L3 together.
@@ -47,6 +48,7 @@ pub(super) fn matmul_quantised(x: &Tensor, w: &Quantised) -> Result<Tensor> {
         numbers_a_block: w.kind().block(),
         bytes_a_block: w.kind().bytes(1, w.kind().block()) as usize,
         widen: w.kind().widen(),
+        dot: w.kind().dot(),
     };
     by_dtype!(x.dtype(), of_blocks(x, &rows))
 }
@@ -67,8 +69,12 @@ trait Rows: Sync {
     /// All numbers, if they are f32.
     fn wide(&self) -> Option<&[f32]>;
 
+    /// `sums[i] += rows[first + i] · x`, lane by lane, over the whole lanes of `x`, which is as long
+    /// as a row.
+    fn dot(&self, first: usize, x: &[f32], sums: &mut [Lanes; TILE]);
+
     /// The numbers `range` of `row` as f32: themselves, or written to `scratch`, which must be as
-    /// long. A range begins at a multiple of [`CHUNK`] and ends at one or at the end of the row.
+    /// long. Where rows are blocks, a range is of whole ones.
     fn widened<'a>(&'a self, row: usize, range: Range<usize>, scratch: &'a mut [f32]) -> &'a [f32];
 }
 
@@ -93,6 +99,12 @@ impl<T: Element> Rows for Dense<'_, T> {
     }
 
     #[inline(always)]
+    fn dot(&self, first: usize, x: &[f32], sums: &mut [Lanes; TILE]) {
+        let row = |tile| &self.numbers[(first + tile) * self.k..][..self.k];
+        dot_rows(std::array::from_fn(row), x, sums);
+    }
+
+    #[inline(always)]
     fn widened<'a>(&'a self, row: usize, range: Range<usize>, scratch: &'a mut [f32]) -> &'a [f32] {
         T::widened(&self.numbers[row * self.k..][range], scratch)
     }
@@ -106,6 +118,16 @@ struct Blocks<'a> {
     numbers_a_block: usize,
     bytes_a_block: usize,
     widen: Widen,
+    dot: Dot,
+}
+
+impl Blocks<'_> {
+    /// The bytes of the numbers `range` of `row`.
+    fn bytes(&self, row: usize, range: Range<usize>) -> &[u8] {
+        let first = row * self.k;
+        let of_block = |number| (first + number) / self.numbers_a_block * self.bytes_a_block;
+        &self.bytes[of_block(range.start)..of_block(range.end)]
+    }
 }
 
 impl Rows for Blocks<'_> {
@@ -121,11 +143,13 @@ impl Rows for Blocks<'_> {
         None
     }
 
+    fn dot(&self, first: usize, x: &[f32], sums: &mut [Lanes; TILE]) {
+        let row = |tile| self.bytes(first + tile, 0..self.k);
+        (self.dot)(std::array::from_fn(row), x, sums);
+    }
+
     fn widened<'a>(&'a self, row: usize, range: Range<usize>, scratch: &'a mut [f32]) -> &'a [f32] {
-        let first = row * self.k;
-        let of_block = |number| (first + number) / self.numbers_a_block * self.bytes_a_block;
-        let bytes = &self.bytes[of_block(range.start)..of_block(range.end)];
-        (self.widen)(bytes, scratch);
+        (self.widen)(self.bytes(row, range), scratch);
         scratch
     }
 }
@@ -173,14 +197,40 @@ fn stream(x: &[f32], w: &impl Rows, m: usize, y: &mut [f32]) {
 
 /// A few rows of `w`, from `first` on, against all of `x`. `y`: `[rows of w, m]`.
 fn stream_task(x: &[f32], w: &impl Rows, first: usize, m: usize, y: &mut [f32]) {
-    let mut scratch = Scratch::new();
     let fours = y.len() / m / TILE * TILE;
     let (y, y_rest) = y.split_at_mut(fours * m);
-    for (tile, y) in y.chunks_exact_mut(TILE * m).enumerate() {
-        scratch.rows::<TILE>(x, w, first + tile * TILE, y);
+    if m == 1 {
+        for (tile, y) in y.as_chunks_mut().0.iter_mut().enumerate() {
+            alone(x, w, first + tile * TILE, y);
+        }
+    } else {
+        let mut scratch = Scratch::new();
+        for (tile, y) in y.chunks_exact_mut(TILE * m).enumerate() {
+            scratch.rows::<TILE>(x, w, first + tile * TILE, y);
+        }
     }
-    for (row, y) in y_rest.chunks_exact_mut(m).enumerate() {
-        scratch.rows::<1>(x, w, first + fours + row, y);
+    if !y_rest.is_empty() {
+        let mut scratch = Scratch::new();
+        for (row, y) in y_rest.chunks_exact_mut(m).enumerate() {
+            scratch.rows::<1>(x, w, first + fours + row, y);
+        }
+    }
+}
+
+/// The rows of `w` from `first` on against a single row of `x`, with sums in the order of
+/// [`Scratch::rows`].
+fn alone(x: &[f32], w: &impl Rows, first: usize, y: &mut [f32; TILE]) {
+    let (k, whole) = (w.k(), w.k() / LANES * LANES);
+    let mut sums = [Lanes::splat(0.0); TILE];
+    w.dot(first, x, &mut sums);
+    let mut scratch = [0.0; LANES];
+    for (row, (y, sum)) in y.iter_mut().zip(sums).enumerate() {
+        *y = 0.0;
+        if whole < k {
+            let odd = w.widened(first + row, whole..k, &mut scratch[..k - whole]);
+            odd.iter().zip(&x[whole..]).for_each(|(w, x)| *y += w * x);
+        }
+        *y += sum.sum();
     }
 }
 
