@@ -15,9 +15,9 @@ pub(crate) use implementation::Bytes;
 ))]
 mod implementation {
     use std::arch::x86_64::{
-        __m128i, _mm_and_si128, _mm_cmpeq_epi8, _mm_cvtsi32_si128, _mm_loadu_si128, _mm_or_si128,
-        _mm_set1_epi8, _mm_set1_epi16, _mm_setr_epi8, _mm_shuffle_epi8, _mm_sll_epi16,
-        _mm_srl_epi16, _mm_sub_epi8,
+        __m128i, _mm_and_si128, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_or_si128, _mm_set1_epi8,
+        _mm_set1_epi16, _mm_setr_epi8, _mm_shuffle_epi8, _mm_slli_epi16, _mm_srli_epi16,
+        _mm_sub_epi8,
     };
 
     use super::Lanes;
@@ -35,26 +35,23 @@ mod implementation {
             Self(unsafe { _mm_loadu_si128(from.as_ptr().cast()) })
         }
 
-        /// The bits `shift..` of each, of which those of `mask` are kept.
+        /// The bits `SHIFT..` of each, of which those of `mask` are kept.
         #[inline(always)]
-        pub(crate) fn bits(self, shift: usize, mask: u8) -> Self {
+        pub(crate) fn bits<const SHIFT: i32>(self, mask: u8) -> Self {
             // Bits that come in from a neighbour are masked away.
-            debug_assert!(shift < 8 && u32::from(mask) << shift < 256);
+            debug_assert!(SHIFT < 8 && u32::from(mask) << SHIFT < 256);
             // SAFETY: as above.
             unsafe {
-                let shifted = _mm_srl_epi16(self.0, _mm_cvtsi32_si128(shift as i32));
+                let shifted = _mm_srli_epi16::<SHIFT>(self.0);
                 Self(_mm_and_si128(shifted, _mm_set1_epi8(mask as i8)))
             }
         }
 
-        /// Each with the bits of `other`, which have at most four, above its own four.
+        /// Each with the bits of `other` above its own `BITS`; together they have at most eight.
         #[inline(always)]
-        pub(crate) fn under(self, other: Self) -> Self {
+        pub(crate) fn under<const BITS: i32>(self, other: Self) -> Self {
             // SAFETY: as above.
-            unsafe {
-                let above = _mm_sll_epi16(other.0, _mm_cvtsi32_si128(4));
-                Self(_mm_or_si128(self.0, above))
-            }
+            Self(unsafe { _mm_or_si128(self.0, _mm_slli_epi16::<BITS>(other.0)) })
         }
 
         /// One bit for each: 1 or 0.
@@ -111,16 +108,16 @@ mod implementation {
             Self(*from)
         }
 
-        /// The bits `shift..` of each, of which those of `mask` are kept.
+        /// The bits `SHIFT..` of each, of which those of `mask` are kept.
         #[inline(always)]
-        pub(crate) fn bits(self, shift: usize, mask: u8) -> Self {
-            Self(self.0.map(|byte| byte >> shift & mask))
+        pub(crate) fn bits<const SHIFT: i32>(self, mask: u8) -> Self {
+            Self(self.0.map(|byte| byte >> SHIFT & mask))
         }
 
-        /// Each with the bits of `other`, which have at most four, above its own four.
+        /// Each with the bits of `other` above its own `BITS`; together they have at most eight.
         #[inline(always)]
-        pub(crate) fn under(self, other: Self) -> Self {
-            Self(std::array::from_fn(|i| self.0[i] | other.0[i] << 4))
+        pub(crate) fn under<const BITS: i32>(self, other: Self) -> Self {
+            Self(std::array::from_fn(|i| self.0[i] | other.0[i] << BITS))
         }
 
         /// One bit for each: 1 or 0.

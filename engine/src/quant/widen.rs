@@ -130,84 +130,99 @@ fn shifted(q: Bytes, scale: f32, offset: f32) -> Lanes {
     product.fma(Lanes::splat(1.0), Lanes::splat(offset))
 }
 
+/// `$body` with the constant `$name` for each number of the list, one after the other: what depends on
+/// it, shifts above all, is then known to the compiler.
+macro_rules! unrolled {
+    ($name:ident in [$($number:literal)*] $body:block) => {
+        $({
+            const $name: usize = $number;
+            $body
+        })*
+    };
+}
+
 #[inline(always)]
 fn q8_0(block: &[u8; 34], mut put: impl FnMut(usize, Lanes)) {
     let d = half(block, 0);
-    for sixteen in 0..2 {
-        let q = Bytes::load(part(block, 2 + 16 * sixteen));
-        put(sixteen, scaled(q, 0, d));
-    }
+    unrolled!(SIXTEEN in [0 1] {
+        put(SIXTEEN, scaled(Bytes::load(part(block, 2 + 16 * SIXTEEN)), 0, d));
+    });
 }
 
 /// Sixteen bytes hold the low nibbles of the first half of the numbers, and high those of the other.
 #[inline(always)]
 fn q4_0(block: &[u8; 18], mut put: impl FnMut(usize, Lanes)) {
     let (d, q) = (half(block, 0), Bytes::load(part(block, 2)));
-    for sixteen in 0..2 {
-        put(sixteen, scaled(q.bits(4 * sixteen, 15), 8, d));
-    }
+    put(0, scaled(q.bits::<0>(15), 8, d));
+    put(1, scaled(q.bits::<4>(15), 8, d));
 }
 
 #[inline(always)]
 fn q4_1(block: &[u8; 20], mut put: impl FnMut(usize, Lanes)) {
     let (d, m, q) = (half(block, 0), half(block, 2), Bytes::load(part(block, 4)));
-    for sixteen in 0..2 {
-        put(sixteen, shifted(q.bits(4 * sixteen, 15), d, m));
-    }
+    put(0, shifted(q.bits::<0>(15), d, m));
+    put(1, shifted(q.bits::<4>(15), d, m));
+}
+
+/// The fifth bits of sixteen numbers, from `at` on.
+#[inline(always)]
+fn fifth(block: &[u8], at: usize) -> Bytes {
+    Bytes::each_bit(u16::from_le_bytes(*part(block, at)))
 }
 
 /// As `q4_0`, with a fifth bit for each number.
 #[inline(always)]
 fn q5_0(block: &[u8; 22], mut put: impl FnMut(usize, Lanes)) {
     let (d, q) = (half(block, 0), Bytes::load(part(block, 6)));
-    for sixteen in 0..2 {
-        let fifth = Bytes::each_bit(u16::from_le_bytes(*part(block, 2 + 2 * sixteen)));
-        put(sixteen, scaled(q.bits(4 * sixteen, 15).under(fifth), 16, d));
-    }
+    put(0, scaled(q.bits::<0>(15).under::<4>(fifth(block, 2)), 16, d));
+    put(1, scaled(q.bits::<4>(15).under::<4>(fifth(block, 4)), 16, d));
 }
 
 #[inline(always)]
 fn q5_1(block: &[u8; 24], mut put: impl FnMut(usize, Lanes)) {
     let (d, m, q) = (half(block, 0), half(block, 2), Bytes::load(part(block, 8)));
-    for sixteen in 0..2 {
-        let fifth = Bytes::each_bit(u16::from_le_bytes(*part(block, 4 + 2 * sixteen)));
-        put(sixteen, shifted(q.bits(4 * sixteen, 15).under(fifth), d, m));
-    }
+    put(0, shifted(q.bits::<0>(15).under::<4>(fifth(block, 4)), d, m));
+    put(1, shifted(q.bits::<4>(15).under::<4>(fifth(block, 6)), d, m));
 }
 
-/// The bytes in which sixteen numbers have their two low bits: 32 bytes hold 128 numbers, one below
-/// the other.
-#[inline(always)]
-fn two_bits(block: &[u8], at: usize, sixteen: usize) -> Bytes {
-    let (half, group) = (sixteen / 8, sixteen % 8);
-    Bytes::load(part(block, at + 32 * half + 16 * (group % 2))).bits(group / 2 * 2, 3)
-}
-
-/// Sixteen scales and offsets of four bits, four numbers of two bits in a byte, two factors.
+/// Sixteen scales and offsets of four bits, four numbers of two bits in a byte (32 bytes hold 128
+/// numbers, one below the other), two factors.
 #[inline(always)]
 fn q2k(block: &[u8; 84], mut put: impl FnMut(usize, Lanes)) {
     let (d, dmin) = (half(block, 80), half(block, 82));
-    for sixteen in 0..16 {
-        let scale = d * f32::from(block[sixteen] & 15);
-        let offset = dmin * f32::from(block[sixteen] >> 4);
-        put(sixteen, shifted(two_bits(block, 16, sixteen), scale, -offset));
-    }
+    unrolled!(HALF in [0 1] {
+        unrolled!(GROUP in [0 1 2 3] {
+            unrolled!(SIDE in [0 1] {
+                const SIXTEEN: usize = 8 * HALF + 2 * GROUP + SIDE;
+                let scale = d * f32::from(block[SIXTEEN] & 15);
+                let offset = dmin * f32::from(block[SIXTEEN] >> 4);
+                let q = Bytes::load(part(block, 16 + 32 * HALF + 16 * SIDE));
+                put(SIXTEEN, shifted(q.bits::<{ 2 * GROUP as i32 }>(3), scale, -offset));
+            });
+        });
+    });
 }
 
 /// As `q2k`, with a third bit for each number in the first 32 bytes, and sixteen scales of six bits.
 #[inline(always)]
 fn q3k(block: &[u8; 110], mut put: impl FnMut(usize, Lanes)) {
     let (d, packed): (_, &[u8; 12]) = (half(block, 108), part(block, 96));
-    for sixteen in 0..16 {
-        let low = packed[sixteen % 8] >> (4 * (sixteen / 8)) & 15;
-        let high = packed[8 + sixteen % 4] >> (2 * (sixteen / 4)) & 3;
-        let scale = d * (f32::from(low | high << 4) - 32.0);
-        let third = Bytes::load(part(block, 16 * (sixteen % 2))).bits(sixteen / 2, 1);
-        let q = two_bits(block, 32, sixteen).lanes();
-        // What lacks its third bit is four less.
-        let q = third.lanes().fma(Lanes::splat(4.0), q).fma(Lanes::splat(1.0), Lanes::splat(-4.0));
-        put(sixteen, q.times(Lanes::splat(scale)));
-    }
+    unrolled!(HALF in [0 1] {
+        unrolled!(GROUP in [0 1 2 3] {
+            unrolled!(SIDE in [0 1] {
+                const SIXTEEN: usize = 8 * HALF + 2 * GROUP + SIDE;
+                let low = packed[SIXTEEN % 8] >> (4 * (SIXTEEN / 8)) & 15;
+                let high = packed[8 + SIXTEEN % 4] >> (2 * (SIXTEEN / 4)) & 3;
+                let scale = d * (f32::from(low | high << 4) - 32.0);
+                let q = Bytes::load(part(block, 32 + 32 * HALF + 16 * SIDE));
+                let third = Bytes::load(part(block, 16 * SIDE));
+                let third = third.bits::<{ (4 * HALF + GROUP) as i32 }>(1);
+                let q = q.bits::<{ 2 * GROUP as i32 }>(3).under::<2>(third);
+                // What lacks its third bit is four less.
+                put(SIXTEEN, scaled(q, 4, scale));
+            });
+        });
+    });
 }
 
 /// Scale and offset of group `thirty_two`, of six bits each: twelve bytes hold eight of both.
@@ -228,31 +243,31 @@ fn six_bits(packed: &[u8; 12], thirty_two: usize) -> (f32, f32) {
 #[inline(always)]
 fn q4k(block: &[u8; 144], mut put: impl FnMut(usize, Lanes)) {
     let (d, dmin, packed) = (half(block, 0), half(block, 2), part(block, 4));
-    for group in 0..8 {
-        let (scale, offset) = six_bits(packed, group);
-        for sixteen in 0..2 {
-            let q = Bytes::load(part(block, 16 + 32 * (group / 2) + 16 * sixteen));
-            put(
-                2 * group + sixteen,
-                shifted(q.bits(4 * (group % 2), 15), d * scale, -(dmin * offset)),
-            );
-        }
-    }
+    unrolled!(GROUP in [0 1 2 3 4 5 6 7] {
+        let (scale, offset) = six_bits(packed, GROUP);
+        let (scale, offset) = (d * scale, -(dmin * offset));
+        unrolled!(SIDE in [0 1] {
+            let q = Bytes::load(part(block, 16 + 32 * (GROUP / 2) + 16 * SIDE));
+            let q = q.bits::<{ 4 * (GROUP % 2) as i32 }>(15);
+            put(2 * GROUP + SIDE, shifted(q, scale, offset));
+        });
+    });
 }
 
 /// As `q4k`, with a fifth bit for each number: 32 bytes hold one of each group.
 #[inline(always)]
 fn q5k(block: &[u8; 176], mut put: impl FnMut(usize, Lanes)) {
     let (d, dmin, packed) = (half(block, 0), half(block, 2), part(block, 4));
-    for group in 0..8 {
-        let (scale, offset) = six_bits(packed, group);
-        for sixteen in 0..2 {
-            let q = Bytes::load(part(block, 48 + 32 * (group / 2) + 16 * sixteen));
-            let fifth = Bytes::load(part(block, 16 + 16 * sixteen)).bits(group, 1);
-            let q = q.bits(4 * (group % 2), 15).under(fifth);
-            put(2 * group + sixteen, shifted(q, d * scale, -(dmin * offset)));
-        }
-    }
+    unrolled!(GROUP in [0 1 2 3 4 5 6 7] {
+        let (scale, offset) = six_bits(packed, GROUP);
+        let (scale, offset) = (d * scale, -(dmin * offset));
+        unrolled!(SIDE in [0 1] {
+            let q = Bytes::load(part(block, 48 + 32 * (GROUP / 2) + 16 * SIDE));
+            let fifth = Bytes::load(part(block, 16 + 16 * SIDE)).bits::<{ GROUP as i32 }>(1);
+            let q = q.bits::<{ 4 * (GROUP % 2) as i32 }>(15).under::<4>(fifth);
+            put(2 * GROUP + SIDE, shifted(q, scale, offset));
+        });
+    });
 }
 
 /// Low nibbles of 256 numbers, their two high bits, sixteen scales, a factor. Each half of the
@@ -260,11 +275,14 @@ fn q5k(block: &[u8; 176], mut put: impl FnMut(usize, Lanes)) {
 #[inline(always)]
 fn q6k(block: &[u8; 210], mut put: impl FnMut(usize, Lanes)) {
     let d = half(block, 208);
-    for sixteen in 0..16 {
-        let (half, at) = (sixteen / 8, sixteen % 8);
-        let low = Bytes::load(part(block, 64 * half + 16 * (at % 4))).bits(at / 4 * 4, 15);
-        let high = Bytes::load(part(block, 128 + 32 * half + 16 * (at % 2))).bits(at / 2 * 2, 3);
-        let scale = d * f32::from(block[192 + sixteen] as i8);
-        put(sixteen, scaled(low.under(high), 32, scale));
-    }
+    unrolled!(HALF in [0 1] {
+        unrolled!(AT in [0 1 2 3 4 5 6 7] {
+            let low = Bytes::load(part(block, 64 * HALF + 16 * (AT % 4)));
+            let high = Bytes::load(part(block, 128 + 32 * HALF + 16 * (AT % 2)));
+            let low = low.bits::<{ 4 * (AT / 4) as i32 }>(15);
+            let q = low.under::<4>(high.bits::<{ 2 * (AT / 2) as i32 }>(3));
+            let scale = d * f32::from(block[192 + 8 * HALF + AT] as i8);
+            put(8 * HALF + AT, scaled(q, 32, scale));
+        });
+    });
 }
