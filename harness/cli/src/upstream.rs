@@ -20,7 +20,7 @@ mod repository;
 mod rules;
 mod sync;
 
-pub(crate) use plan::{Evidence, Gap, Standing};
+pub(crate) use plan::{Ahead, Evidence, Gap, Standing};
 pub(crate) use repository::{Forecast, Repository};
 
 /// Where the integration log lies in a workspace.
