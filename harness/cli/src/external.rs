@@ -291,17 +291,26 @@ pub(crate) fn trees(workspace: &Workspace, repository: &Path) -> PathBuf {
 pub(crate) fn check_out(repository: &Path, tree: &Path, commit: &str) -> Result<()> {
     let text = tree.display().to_string();
     let wrong = || format!("cannot check out `{commit}` of `{}`", repository.display());
-    if git(tree, &["rev-parse", "--is-inside-work-tree"]).is_err() {
+    let add = || {
         let _ = std::fs::remove_dir_all(tree);
         git(repository, &["worktree", "add", "--detach", "--force", &text, commit])
-            .with_context(wrong)?;
+    };
+    if git(tree, &["rev-parse", "--is-inside-work-tree"]).is_err() {
+        add().with_context(wrong)?;
     }
     // What a kill interrupted is nobody's work.
     for unfinished in ["cherry-pick", "revert"] {
         let _ = git(tree, &[unfinished, "--quit"]);
     }
-    git(tree, &["checkout", "--quiet", "--force", "--detach", commit]).with_context(wrong)?;
-    git(tree, &["clean", "--quiet", "-d", "--force"]).with_context(wrong)?;
+    let moved = || {
+        git(tree, &["checkout", "--quiet", "--force", "--detach", commit])?;
+        git(tree, &["clean", "--quiet", "-d", "--force"])
+    };
+    if moved().is_err() {
+        // A kill may have left a lock in what git keeps of it, which nobody will ever take away.
+        let _ = git(repository, &["worktree", "remove", "--force", "--force", &text]);
+        add().and_then(|_| moved()).with_context(wrong)?;
+    }
     Ok(())
 }
 

@@ -19,16 +19,33 @@ pub(crate) struct Answer {
 
 /// What git tells hooks, aliases and `rebase --exec` about the repository that they run in. Whoever asks
 /// about another folder must not hand it on: a checkout there would write the index of this one.
-const OF_ONE_REPOSITORY: [&str; 9] = [
+///
+/// `GIT_CONFIG_COUNT` is none of them: git itself hands `-c` on in `GIT_CONFIG_PARAMETERS`. The other one
+/// people set, for folders of another owner and for tokens in CI, and it holds in every folder.
+const OF_ONE_REPOSITORY: [&str; 8] = [
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_COMMON_DIR",
-    "GIT_CONFIG_COUNT",
     "GIT_CONFIG_PARAMETERS",
     "GIT_DIR",
     "GIT_INDEX_FILE",
     "GIT_OBJECT_DIRECTORY",
     "GIT_PREFIX",
     "GIT_WORK_TREE",
+];
+
+/// What the configuration of a user must not decide, because the answers are read: how names are quoted,
+/// what is coloured, what is said of signatures, and that a conflict is settled as the last one was.
+const READABLE: [&str; 10] = [
+    "-c",
+    "core.quotePath=false",
+    "-c",
+    "color.ui=false",
+    "-c",
+    "color.diff=false",
+    "-c",
+    "log.showSignature=false",
+    "-c",
+    "rerere.enabled=false",
 ];
 
 /// Has `command`, which may ask git, find the repository of the folder that it runs in.
@@ -97,7 +114,7 @@ impl<'a> Git<'a> {
     #[expect(clippy::disallowed_methods, reason = "asking git is what this file is for")]
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new("git");
-        command.current_dir(self.dir).args(["-c", "core.quotePath=false"]).args(args);
+        command.current_dir(self.dir).args(READABLE).args(args);
         find_anew(&mut command).envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }

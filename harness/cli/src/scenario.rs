@@ -176,6 +176,11 @@ pub(crate) fn load(
         .collect()
 }
 
+/// The names of all scenarios of a workspace, sorted.
+pub(crate) fn names(workspace: &Workspace) -> Vec<String> {
+    files::all(&workspace.scenarios()).into_iter().map(|(name, _)| name).collect()
+}
+
 /// The models that a user names, without any scenario.
 pub(crate) fn models(
     workspace: &Workspace,

@@ -117,8 +117,10 @@ impl std::str::FromStr for Wanted {
             },
             Some(("probe", path)) if !path.is_empty() => Ok(Wanted::Probe(path.into())),
             Some(("external", text)) if !text.is_empty() => {
-                let at = text.rsplit_once('@').filter(|(file, _)| file.ends_with(".toml"));
-                let (file, revision) = at.map_or((text, None), |(file, at)| (file, Some(at)));
+                // The first one: revisions may have more of them, as `HEAD@{1}`.
+                const END: &str = ".toml";
+                let at = text.find(".toml@").map(|at| text.split_at(at + END.len()));
+                let (file, revision) = at.map_or((text, None), |(file, at)| (file, Some(&at[1..])));
                 Ok(Wanted::External { file: file.into(), revision: revision.map(str::to_owned) })
             }
             _ => Err("a subject is `.` (the working tree), `rev:REVISION`, `probe:PATH` or `external:FILE.toml`".into()),
@@ -184,13 +186,7 @@ pub(crate) fn build(
             Ok(Built { code: Code::Tree, ..keep(workspace, subject, built)? })
         }
         Wanted::Revision { revision, candle } => {
-            let commit = git(
-                workspace.root(),
-                &["rev-parse", "--verify", "--end-of-options", &format!("{revision}^{{commit}}")],
-            )
-            .with_context(|| {
-                format!("`{revision}` is no revision of `{}`", workspace.root().display())
-            })?;
+            let commit = Repository::at(workspace.root())?.resolve(revision)?;
             let log = git(workspace.root(), &["show", &format!("{commit}:{}", upstream::LOG)]).ok();
             let subject = Subject {
                 upstream: log.as_deref().and_then(upstream::considered),
@@ -457,6 +453,19 @@ mod tests {
         for text in ["", "HEAD", "rev:", "probe:", "external:", "commit:x"] {
             assert!(text.parse::<Wanted>().unwrap_err().contains("`rev:REVISION`"));
         }
+    }
+
+    #[test]
+    fn a_revision_of_an_external_subject_may_have_the_sign_that_begins_it() {
+        let revision_of = |text: &str| match text.parse::<Wanted>().unwrap() {
+            Wanted::External { file, revision } => (file.display().to_string(), revision),
+            other => panic!("{other}"),
+        };
+        for revision in ["HEAD@{1}", "me@work/topic", "v1"] {
+            let read = revision_of(&format!("external:../a@b/fork.toml@{revision}"));
+            assert_eq!(read, ("../a@b/fork.toml".to_owned(), Some(revision.to_owned())));
+        }
+        assert_eq!(revision_of("external:fork@home.toml"), ("fork@home.toml".to_owned(), None));
     }
 
     #[test]

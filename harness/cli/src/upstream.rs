@@ -1,6 +1,6 @@
 //! `windtunnel upstream`: what became of the commits of the engine that this one follows.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
 use windtunnel_ledger::record::Outcome;
@@ -20,7 +20,7 @@ mod repository;
 mod rules;
 mod sync;
 
-pub(crate) use plan::{Evidence, Gap, Standing};
+pub(crate) use plan::{Ahead, Evidence, Gap, Standing};
 pub(crate) use repository::{Forecast, Repository};
 
 /// Where the integration log lies in a workspace.
@@ -38,7 +38,8 @@ pub(crate) fn upstream(
     args: &UpstreamArgs,
     progress: Progress,
 ) -> Result<u8> {
-    let log = || read(workspace, &args.log);
+    let path = named(args.log.as_deref())?;
+    let log = || read(workspace, &path);
     match &args.command {
         UpstreamCommand::List { state, area, priority } => {
             let log = log()?;
@@ -77,11 +78,17 @@ pub(crate) fn upstream(
             Ok(exit::PASS)
         }
         UpstreamCommand::Check => check(workspace, &log()?),
-        UpstreamCommand::Sync(sync) => sync::sync(workspace, &args.log, &log()?, sync),
+        UpstreamCommand::Sync(sync) => sync::sync(workspace, &path, &log()?, sync),
         // A fork needs no log of ours.
         UpstreamCommand::Plan(args) => plan::plan(args),
         UpstreamCommand::Pick(args) => pick::pick(workspace, args, progress),
     }
+}
+
+/// The path of a log from the workspace. What is typed begins in the current directory, as all paths do.
+fn named(log: Option<&Path>) -> Result<PathBuf> {
+    log.map_or_else(|| Ok(LOG.into()), std::path::absolute)
+        .context("cannot tell which integration log `--log` names")
 }
 
 fn check(workspace: &Workspace, log: &Log) -> Result<u8> {
@@ -100,7 +107,7 @@ fn check(workspace: &Workspace, log: &Log) -> Result<u8> {
 /// The integration log of a workspace.
 pub(crate) fn read(workspace: &Workspace, path: &Path) -> Result<Log> {
     let text = std::fs::read_to_string(workspace.root().join(path)).with_context(|| {
-        format!("there is no integration log `{}`: name another one with `--log`", path.display())
+        format!("there is no integration log `{}`: name another one with `--log`", show::path(path))
     })?;
     parse(path, &text)
 }
@@ -111,7 +118,7 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<Log> {
         let line = error
             .span()
             .map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-        anyhow!("`{}`, line {line}: {}", path.display(), reworded(error.message()))
+        anyhow!("`{}`, line {line}: {}", show::path(path), reworded(error.message()))
     })
 }
 

@@ -70,6 +70,8 @@ impl Workspace {
     /// would decide how another revision is built.
     pub(crate) fn builds(&self) -> PathBuf {
         let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+        // By its specification, any other one counts as not set.
+        let cache = cache.filter(|path| path.is_absolute());
         let cache = cache.or_else(|| Some(std::env::home_dir()?.join(".cache")));
         let root = xxh3_64(self.root.as_os_str().as_encoded_bytes());
         cache.unwrap_or_else(std::env::temp_dir).join("windtunnel").join(format!("{root:016x}"))

@@ -7,13 +7,12 @@ use windtunnel_ledger::upstream::{Priority, State};
 
 use super::word;
 use crate::lock::Patience;
-use crate::upstream;
 
 #[derive(Debug, Args)]
 pub(crate) struct UpstreamArgs {
-    /// The integration log
-    #[arg(long, value_name = "FILE", default_value = upstream::LOG, global = true)]
-    pub(crate) log: PathBuf,
+    /// The integration log, instead of the workspace's `engine/upstream.toml`
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) log: Option<PathBuf>,
 
     #[command(subcommand)]
     pub(crate) command: UpstreamCommand,

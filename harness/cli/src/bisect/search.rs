@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use windtunnel_ledger::case::{CaseId, Source};
+use windtunnel_ledger::case::{Case, Source, matches};
 use windtunnel_ledger::integration::short;
 use windtunnel_ledger::metric::Metric;
 use windtunnel_ledger::policy::{Exception, Policy, Weight};
@@ -32,8 +32,8 @@ pub(super) struct Search<'a> {
     pub(super) dir: PathBuf,
     pub(super) line: Line,
     features: &'a [String],
-    /// The scenario of the case, and its id.
-    scenario: Vec<String>,
+    /// The scenario of the case, and its id; as long as that is only a part of one, all that may have it.
+    scenarios: Vec<String>,
     models: &'a [String],
     case: String,
     metric: Option<Metric>,
@@ -96,14 +96,13 @@ impl<'a> Search<'a> {
             "`--upstream` follows a fork into what it takes over: name the fork with `--subject external:FILE.toml`"
         );
         subject::check_features(&args.features, [&args.subject])?;
-        let scenario = scenario_of(workspace, &args.case)?;
         let mut search = Search {
             workspace,
             repository: Repository::at(&dir)?,
             dir,
             line,
             features: &args.features,
-            scenario: vec![scenario],
+            scenarios: scenarios_of(workspace, &args.case),
             models: &args.models,
             case: args.case.clone(),
             metric: args.metric,
@@ -112,7 +111,8 @@ impl<'a> Search<'a> {
             queue: Queue { patience: Patience::of(args.wait), progress },
         };
         let case = search.only_case()?;
-        search.case = case.to_string();
+        search.scenarios = vec![case.scenario().to_owned()];
+        search.case = case.id.to_string();
         if let Some(metric) = args.metric {
             // More rounds are asked for what blocks alone, and this is what is looked for.
             search.policy.exceptions.push(Exception {
@@ -133,7 +133,7 @@ impl<'a> Search<'a> {
             dir: dir.to_owned(),
             line,
             features: self.features,
-            scenario: self.scenario.clone(),
+            scenarios: self.scenarios.clone(),
             models: self.models,
             case: self.case.clone(),
             metric: self.metric,
@@ -329,7 +329,7 @@ impl<'a> Search<'a> {
         let name = format!("{word}{}-{}", short(base), short(&commit));
         let out = self.folder.join(name).join("run.jsonl");
         let asked =
-            Asked { plan: self.plan()?, scenarios: &self.scenario, policy: self.policy.clone() };
+            Asked { plan: self.plan()?, scenarios: &self.scenarios, policy: self.policy.clone() };
         let report = gate::beside(self.workspace, asked, (&before, &head), &out, self.queue)?;
         let (answer, effect) = answer::of(report, self.metric, sought);
         self.say(&format!("  {}", show::answer(&answer, &effect)));
@@ -374,7 +374,7 @@ impl<'a> Search<'a> {
 
     /// The plan with the one case.
     fn plan(&self) -> Result<Plan> {
-        let scenarios = scenario::load(self.workspace, &self.scenario, self.models)?;
+        let scenarios = scenario::load(self.workspace, &self.scenarios, self.models)?;
         let mut plan = plan::expand(
             &scenarios,
             std::slice::from_ref(&self.case),
@@ -388,21 +388,28 @@ impl<'a> Search<'a> {
         Ok(plan)
     }
 
-    /// The id of the one case that is named.
-    fn only_case(&self) -> Result<CaseId> {
+    /// The one case that is named.
+    fn only_case(&self) -> Result<Case> {
         let plan = self.plan()?;
-        match plan.cases.as_slice() {
+        let is_bench = |case: &Case| matches!(case.model.source, Source::Bench(_));
+        // No filter leaves out a bench.
+        let is_named = |case: &Case| {
+            self.case.starts_with(case.scenario()) || matches(case.id.as_str(), &self.case)
+        };
+        let cases = plan.cases.iter().filter(|planned| is_named(&planned.case));
+        let cases: Vec<_> = cases.collect();
+        match cases.as_slice() {
             // What a bench holds is known when it is built, and may be another thing in each commit.
-            [first, ..] if matches!(first.case.model.source, Source::Bench(_)) => bail!(
+            [first, ..] if is_bench(&first.case) => bail!(
                 "`{}` is a bench of criterion, in which no commit can be searched for: name a case that a probe runs",
                 first.case.id
             ),
-            [only] => Ok(only.case.id.clone()),
+            [only] => Ok(only.case.clone()),
             [] => bail!("no case is called `{}`; `windtunnel list` shows the cases", self.case),
             [first, ..] => bail!(
                 "`{}` is in the ids of {}, for instance `{}`: name one",
                 self.case,
-                show::count(plan.cases.len(), "case"),
+                show::count(cases.len(), "case"),
                 first.case.id
             ),
         }
@@ -437,16 +444,12 @@ impl<'a> Search<'a> {
     }
 }
 
-/// The scenario with which the id of a case begins.
-fn scenario_of(workspace: &Workspace, case: &str) -> Result<String> {
+/// The scenario with which the id of a case begins; all of them if it begins with none.
+fn scenarios_of(workspace: &Workspace, case: &str) -> Vec<String> {
     let parts: Vec<&str> = case.split('/').collect();
-    let names = (1..=parts.len()).rev().map(|count| parts[..count].join("/"));
+    let mut names = (1..=parts.len()).rev().map(|count| parts[..count].join("/"));
     let is_there = |name: &String| {
         !name.is_empty() && workspace.scenarios().join(format!("{name}.toml")).is_file()
     };
-    names.into_iter().find(is_there).with_context(|| {
-        format!(
-            "`{case}` begins with no scenario; `windtunnel list` shows cases as they are called"
-        )
-    })
+    names.find(is_there).map_or_else(|| scenario::names(workspace), |name| vec![name])
 }

@@ -26,11 +26,7 @@ pub(super) fn held(workspace: &Workspace, args: &GateArgs) -> Result<Result<Held
     let log = upstream::read(workspace, path)?;
     let at = match &args.subject {
         Wanted::Revision { revision, .. } => {
-            let commit = git(
-                workspace.root(),
-                &["rev-parse", "--verify", "--end-of-options", &format!("{revision}^{{commit}}")],
-            )
-            .with_context(|| format!("`{revision}` is no revision of the workspace"))?;
+            let commit = upstream::Repository::at(workspace.root())?.resolve(revision)?;
             let subject = Subject {
                 name: args.subject.to_string(),
                 commit: Some(commit),

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use comfy_table::Cell;
 
 use super::{count, push, short, table};
-use crate::upstream::{Evidence, Forecast, Gap, Standing};
+use crate::upstream::{Ahead, Evidence, Forecast, Gap, Standing};
 
 /// The gap, the oldest commit first.
 pub(crate) fn gap(gap: &Gap) -> String {
@@ -32,7 +32,7 @@ pub(crate) fn gap(gap: &Gap) -> String {
         table.add_row([
             Cell::new(short(&ahead.change.hash)),
             Cell::new(&ahead.change.date),
-            Cell::new(state(&ahead.state)),
+            Cell::new(state(ahead)),
             Cell::new(needs.join(" ")),
             Cell::new(&ahead.change.subject),
         ]);
@@ -62,6 +62,7 @@ pub(crate) fn gap(gap: &Gap) -> String {
         is(|state| matches!(state, Standing::Open(Forecast::Empty))),
     );
     let clean = gap.ahead.iter().filter(|a| matches!(a.state, Standing::Open(Forecast::Clean(_))));
+    let clean = clean.filter(|ahead| ahead.change.parent.is_some());
     let clean: Vec<&str> = clean.map(|ahead| short(&ahead.change.hash)).collect();
     if !clean.is_empty() {
         let _ = writeln!(
@@ -73,14 +74,17 @@ pub(crate) fn gap(gap: &Gap) -> String {
     text
 }
 
-fn state(state: &Standing) -> String {
-    match state {
+fn state(ahead: &Ahead) -> String {
+    match &ahead.state {
         Standing::Picked(commit, Evidence::Trailer) => format!("picked as {}", short(commit)),
         Standing::Picked(commit, Evidence::Patch) => {
             format!("picked as {}, by its patch", short(commit))
         }
         Standing::Picked(commit, Evidence::Subject) => {
             format!("picked as {}, by its subject", short(commit))
+        }
+        Standing::Open(Forecast::Clean(_)) if ahead.change.parent.is_none() => {
+            "clean, but a first commit: it is not picked".to_owned()
         }
         Standing::Open(Forecast::Clean(_)) => "clean".to_owned(),
         Standing::Open(Forecast::Empty) => "empty: it is there already".to_owned(),

@@ -93,7 +93,8 @@ pub(super) fn pick(workspace: &Workspace, args: &PickArgs, progress: Progress) -
         let pick = place.take(change, i, &integration.end, &mut base)?;
         let goes_on = pick.end.goes_on();
         if let End::Kept(commit) = &pick.end {
-            git(fork, &["update-ref", &reference(&branch), commit])?;
+            let end = integration.branch.as_ref().map(|_| integration.end.as_str());
+            move_on(fork, &branch, end, commit)?;
             integration.branch = Some(branch.clone());
             integration.end.clone_from(commit);
         }
@@ -123,9 +124,30 @@ fn can_be_new(fork: &Path, branch: &str, start: &str) -> Result<()> {
     };
     let is_there = git(fork, &["show-ref", "--verify", "--quiet", &name]).is_ok();
     ensure!(!is_there, no("has a branch"));
-    git(fork, &["update-ref", &name, start])
+    git(fork, &["branch", "--no-track", "--", branch, start])
         .and_then(|_| git(fork, &["update-ref", "-d", &name]))
         .with_context(|| no("can have no branch"))?;
+    Ok(())
+}
+
+/// Moves the branch on to `commit`, from where it was left; makes it where nothing was kept before. What
+/// somebody else made of it meanwhile stays as it is.
+fn move_on(fork: &Path, branch: &str, left: Option<&str>, commit: &str) -> Result<()> {
+    let moved = || {
+        let Some(left) = left else {
+            return git(fork, &["branch", "--no-track", "--", branch, commit]);
+        };
+        let stands = git(fork, &["rev-parse", "--verify", "--end-of-options", &reference(branch)])?;
+        ensure!(stands == left, "it was moved from {} to {}", short(left), short(&stands));
+        // It refuses a branch that is checked out somewhere, as no `update-ref` does.
+        git(fork, &["branch", "--no-track", "--force", "--", branch, commit])
+    };
+    moved().with_context(|| {
+        format!(
+            "branch `{branch}` of `{}` cannot move on; `git branch NAME {commit}` keeps what was picked",
+            fork.display()
+        )
+    })?;
     Ok(())
 }
 

@@ -82,8 +82,9 @@ fn gap(repository: &Repository, branch: &str, upstream: &str) -> Result<Gap> {
                 Ahead { change, state, needs: BTreeSet::new() }
             }
             None => {
-                let forecast = repository.forecast(&onto, &change.hash)?;
-                if let Forecast::Clean(made) = &forecast {
+                let forecast = repository.forecast(&onto, &change)?;
+                // A first commit is not picked, and so is not there for what comes after it.
+                if let (Forecast::Clean(made), Some(_)) = (&forecast, &change.parent) {
                     onto.clone_from(made);
                 }
                 let needs = repository.needs(&parting, &change, &open)?;
@@ -173,6 +174,7 @@ mod tests {
         Change {
             hash: hash.repeat(40),
             date: "2026-01-01".to_owned(),
+            parent: None,
             subject: subject.to_owned(),
             body: body.to_owned(),
             files: Vec::new(),

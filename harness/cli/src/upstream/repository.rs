@@ -13,6 +13,9 @@ use crate::workspace::Workspace;
 
 /// A repository, and the folder for what git writes on the way.
 pub(crate) struct Repository {
+    /// Where it was said to be.
+    named: PathBuf,
+    /// The top of its work tree, where files are called as in its commits; a bare one has none.
     dir: PathBuf,
     objects: PathBuf,
     scratch: TempDir,
@@ -25,6 +28,8 @@ pub(crate) struct Change {
     pub(crate) hash: String,
     /// The day of its commit, `2025-10-19`.
     pub(crate) date: String,
+    /// The commit before it; none of the first one of all, of which another project may bring one more.
+    pub(crate) parent: Option<String>,
     /// The first line of its message.
     pub(crate) subject: String,
     /// The rest of it.
@@ -68,25 +73,37 @@ impl Repository {
         );
         let objects = git(dir, &["rev-parse", "--path-format=absolute", "--git-path", "objects"])
             .with_context(|| format!("`{}` is no git repository", dir.display()))?;
+        let top = git(dir, &["rev-parse", "--show-toplevel"]);
+        let top = top.map_or_else(|_| dir.to_owned(), PathBuf::from);
         let scratch = tempfile::tempdir().context("cannot make a folder for git to write to")?;
-        Ok(Repository { dir: dir.to_owned(), objects: objects.into(), scratch })
+        Ok(Repository { named: dir.to_owned(), dir: top, objects: objects.into(), scratch })
     }
 
     /// The whole hash of a revision.
     pub(crate) fn resolve(&self, revision: &str) -> Result<String> {
         let commit = format!("{revision}^{{commit}}");
         self.git().say(&["rev-parse", "--verify", "--end-of-options", &commit]).with_context(|| {
-            format!(
-                "`{revision}` is no commit of `{}`: fetch it there, or name another one",
-                self.dir.display()
-            )
+            // A checkout for CI has no branch of its own.
+            let theirs = format!("refs/remotes/origin/{revision}");
+            let hint = match self.git().say(&["rev-parse", "--verify", "--quiet", &theirs]) {
+                Ok(_) => format!("name `origin/{revision}`, which is one"),
+                Err(_) => "fetch it there, or name another one".to_owned(),
+            };
+            format!("`{revision}` is no commit of `{}`: {hint}", self.named.display())
         })
     }
 
     /// The newest commit that two have in common.
     pub(crate) fn parting(&self, one: &str, other: &str) -> Result<String> {
         let common = self.common(one, other)?;
-        common.with_context(|| format!("`{one}` and `{other}` have no commit in common"))
+        common.with_context(|| {
+            let shallow = self.git().say(&["rev-parse", "--is-shallow-repository"]);
+            let hint = match shallow.as_deref() {
+                Ok("true") => "; this clone is shallow: `git fetch --unshallow`",
+                _ => "",
+            };
+            format!("`{one}` and `{other}` have no commit in common{hint}")
+        })
     }
 
     /// The same; none where they have none.
@@ -99,7 +116,7 @@ impl Repository {
     /// The commits that `to` has and `from` has not, the oldest first. Merges are none of them: what
     /// they bring are commits of their own.
     pub(crate) fn changes(&self, from: &str, to: &str) -> Result<Vec<Change>> {
-        let format = format!("--format={RECORD}%H{FIELD}%cs{FIELD}%s{FIELD}%b{FIELD}");
+        let format = format!("--format={RECORD}%H{FIELD}%cs{FIELD}%P{FIELD}%s{FIELD}%b{FIELD}");
         let text = self.git().say(&[
             "log",
             "--reverse",
@@ -172,12 +189,15 @@ impl Repository {
             let lines = lines
                 .iter()
                 .flat_map(|(first, last)| ["-L".to_owned(), format!("{first},{last}")].into_iter());
-            let mut args = vec!["blame".to_owned(), "--porcelain".to_owned()];
+            let blame = ["-c", "safe.directory=*", "blame", "--porcelain"];
+            let mut args: Vec<String> = blame.map(str::to_owned).into();
             args.extend(lines);
             args.extend([range, "--".to_owned(), file]);
             let args: Vec<&str> = args.iter().map(String::as_str).collect();
-            // A file that was not there before, or is none of lines, has no lines of others.
-            let answer = self.git().ask(&args)?;
+            let answer = self.impersonal().ask(&args)?;
+            // A file that is none of lines, as the commit of a submodule, has no lines of others.
+            let is_without = ["no such path", "has only"].iter().any(|no| answer.err.contains(no));
+            ensure!(answer.code == Some(0) || is_without, "git blame: {}", answer.err.trim());
             let authors = answer.out.lines().filter_map(|line| line.split(' ').next());
             needs.extend(authors.filter(|word| among.contains(word)).map(str::to_owned));
         }
@@ -193,9 +213,14 @@ impl Repository {
         Ok(both.map(|(patch, commit)| (commit.to_owned(), patch.to_owned())).collect())
     }
 
-    /// What picking `hash` on top of `onto` would do. No work tree is touched.
-    pub(crate) fn forecast(&self, onto: &str, hash: &str) -> Result<Forecast> {
-        let base = format!("--merge-base={hash}^");
+    /// What picking `change` on top of `onto` would do. No work tree is touched.
+    pub(crate) fn forecast(&self, onto: &str, change: &Change) -> Result<Forecast> {
+        let base = match &change.parent {
+            Some(parent) => parent.clone(),
+            // Before the first commit there was nothing: that is the tree of what git reads from nowhere.
+            None => self.commit(&self.writing().say(&["mktree"])?, None)?,
+        };
+        let base = format!("--merge-base={base}");
         let answer = self.writing().ask(&[
             "merge-tree",
             "--write-tree",
@@ -203,7 +228,7 @@ impl Repository {
             "--no-messages",
             &base,
             onto,
-            hash,
+            &change.hash,
         ])?;
         let mut lines = answer.out.lines();
         match (answer.code, lines.next()) {
@@ -211,7 +236,7 @@ impl Repository {
                 if *tree == self.writing().say(&["rev-parse", &format!("{onto}^{{tree}}")])? {
                     return Ok(Forecast::Empty);
                 }
-                let made = self.commit(tree, onto)?;
+                let made = self.commit(tree, Some(onto))?;
                 Ok(Forecast::Clean(made))
             }
             (Some(1), Some(_)) => {
@@ -221,15 +246,17 @@ impl Repository {
                 files.dedup();
                 Ok(Forecast::Conflict(files))
             }
-            _ => bail!(
+            // It does not know an option.
+            (Some(129), _) => bail!(
                 "git merge-tree: {}; predicting conflicts takes git 2.40 or newer",
-                answer.err.trim()
+                answer.err.lines().next().unwrap_or_default()
             ),
+            _ => bail!("git merge-tree: {}", answer.err.trim()),
         }
     }
 
     /// A commit of `tree` on top of `parent`, in the folder of ours.
-    fn commit(&self, tree: &str, parent: &str) -> Result<String> {
+    fn commit(&self, tree: &str, parent: Option<&str>) -> Result<String> {
         let who = [
             ("GIT_AUTHOR_NAME", "windtunnel"),
             ("GIT_AUTHOR_EMAIL", "windtunnel@localhost"),
@@ -237,11 +264,23 @@ impl Repository {
             ("GIT_COMMITTER_EMAIL", "windtunnel@localhost"),
         ];
         let git = who.into_iter().fold(self.writing(), |git, (name, value)| git.with(name, value));
-        git.say(&["commit-tree", tree, "-p", parent, "-m", "forecast"])
+        let mut args = vec!["commit-tree", tree, "-m", "forecast"];
+        args.extend(parent.into_iter().flat_map(|parent| ["-p", parent]));
+        git.say(&args)
     }
 
     fn git(&self) -> Git<'_> {
         Git::at(&self.dir)
+    }
+
+    /// Git without the configuration of the user, which may have blame pass over commits that a file
+    /// names, and refuse where there is none; its words are in English. Whoever calls it says that the
+    /// folder is safe, as that configuration may have done.
+    fn impersonal(&self) -> Git<'_> {
+        self.git()
+            .with("GIT_CONFIG_GLOBAL", "/dev/null")
+            .with("GIT_CONFIG_NOSYSTEM", "1")
+            .with("LC_ALL", "C")
     }
 
     /// Git that finds all objects of the repository, and writes new ones beside it.
@@ -265,13 +304,32 @@ fn copied(workspace: &Workspace, address: &str) -> Result<PathBuf> {
     let dir = folder.join(name);
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot create `{}`", folder.display()))?;
-    let text = dir.display().to_string();
     match dir.is_dir() {
-        true => git(&dir, &["fetch", "--quiet", "--prune", "origin"]),
-        false => git(&folder, &["clone", "--quiet", "--mirror", "--", address, &text]),
+        true => bring_up_to_date(&dir),
+        false => copy(address, &folder, &dir),
     }
     .with_context(|| format!("cannot copy `{address}`"))?;
     Ok(dir)
+}
+
+/// Copies what is at an address to `dir`, by way of a folder beside it: what a kill leaves is no copy.
+fn copy(address: &str, folder: &Path, dir: &Path) -> Result<()> {
+    let beside = tempfile::tempdir_in(folder).context("cannot make a folder for it")?;
+    let copy = beside.path().join("copy.git");
+    let text = copy.display().to_string();
+    git(folder, &["clone", "--quiet", "--mirror", "--", address, &text])?;
+    std::fs::rename(&copy, dir).with_context(|| format!("cannot create `{}`", dir.display()))
+}
+
+/// Fetches what is new, and which branch is the default one now, of which a fetch says nothing.
+fn bring_up_to_date(dir: &Path) -> Result<()> {
+    git(dir, &["fetch", "--quiet", "--prune", "origin"])?;
+    let heads = git(dir, &["ls-remote", "--symref", "origin", "HEAD"])?;
+    let named = heads.lines().find_map(|line| line.strip_prefix("ref: ")?.strip_suffix("\tHEAD"));
+    if let Some(branch) = named {
+        git(dir, &["symbolic-ref", "HEAD", branch])?;
+    }
+    Ok(())
 }
 
 fn is_generated(file: &str) -> bool {
@@ -281,13 +339,14 @@ fn is_generated(file: &str) -> bool {
 /// A commit from the fields that git was asked for, and the names of its files after them.
 fn change(record: &str) -> Result<Change> {
     let fields: Vec<&str> = record.split(FIELD).collect();
-    let [hash, date, subject, body, files] = fields[..] else {
-        bail!("git describes a commit in {} fields instead of 5", fields.len());
+    let [hash, date, parent, subject, body, files] = fields[..] else {
+        bail!("git describes a commit in {} fields instead of 6", fields.len());
     };
     let files = files.lines().filter(|line| !line.is_empty());
     Ok(Change {
         hash: hash.to_owned(),
         date: date.to_owned(),
+        parent: Some(parent.to_owned()).filter(|parent| !parent.is_empty()),
         subject: subject.to_owned(),
         body: body.trim().to_owned(),
         files: files.map(str::to_owned).collect(),

@@ -28,7 +28,7 @@ pub(super) fn sync(workspace: &Workspace, path: &Path, log: &Log, args: &SyncArg
     }
     enter(workspace, path, log, &entries)?;
     let count = show::count(entries.len(), "commit");
-    show::result(&format!("\nentered {count} as new in {}\n", path.display()))?;
+    show::result(&format!("\nentered {count} as new in {}\n", show::path(path)))?;
     Ok(exit::PASS)
 }
 
@@ -77,7 +77,7 @@ fn entry(change: &Change, needs: impl IntoIterator<Item = String>) -> Result<Com
 fn enter(workspace: &Workspace, path: &Path, log: &Log, entries: &[Commit]) -> Result<()> {
     let file = workspace.root().join(path);
     let mut text = std::fs::read_to_string(&file)
-        .with_context(|| format!("cannot read `{}`", path.display()))?;
+        .with_context(|| format!("cannot read `{}`", show::path(path)))?;
     if !text.ends_with('\n') {
         text.push('\n');
     }
@@ -87,10 +87,10 @@ fn enter(workspace: &Workspace, path: &Path, log: &Log, entries: &[Commit]) -> R
     ensure!(
         again.commits.len() == log.commits.len() + entries.len(),
         "`{}` was changed meanwhile: run it again",
-        path.display()
+        show::path(path)
     );
     whole::replace(&file, text.as_bytes())
-        .with_context(|| format!("cannot write `{}`", path.display()))
+        .with_context(|| format!("cannot write `{}`", show::path(path)))
 }
 
 /// An entry in the form of the log's file: keys side by side, lists of several a line each.

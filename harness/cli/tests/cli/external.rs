@@ -384,6 +384,22 @@ fn whatever_llama_bench_does_is_told() {
 }
 
 #[test]
+fn what_the_environment_tells_git_reaches_what_is_built() {
+    let description = "repository = \"engine\"\nbuild = 'test \"$(git config test.told)\" = yes'\n\
+                       [llama-bench]\ncommand = \"cat bench.json\"\n";
+    let sandbox = described(DECODE, description);
+    let script = Script::new(&sandbox.path("engine"));
+    script.commit("First", &[("bench.json", &tests_of([1_000_000, 1_000_000]))]);
+    let subject = ["-s", "external:other.toml@HEAD", "-o", "run.jsonl"];
+    let mut command = sandbox.command(&[&["-q", "run", "test/fake"], &subject[..]].concat());
+    for (name, value) in [("COUNT", "1"), ("KEY_0", "test.told"), ("VALUE_0", "yes")] {
+        command.env(format!("GIT_CONFIG_{name}"), value);
+    }
+    let said = Said::from(command.output().unwrap());
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+}
+
+#[test]
 fn the_table_of_mistralrs_bench_is_recorded_and_judged() {
     let table = |rate: &str| {
         format!(

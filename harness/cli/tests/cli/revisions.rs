@@ -185,6 +185,20 @@ fn a_revision_is_built_once_for_each_set_of_features() {
 }
 
 #[test]
+fn a_branch_that_only_the_origin_has_is_named() {
+    let sandbox = repository();
+    git(sandbox.dir.path(), &["update-ref", "refs/remotes/origin/trunk", "HEAD"]);
+    let said = sandbox.run(&["-q", "gate", "test", "--base", "trunk", "-s", "rev:HEAD"]);
+    assert_eq!((said.code, said.out.as_str()), (2, ""));
+    let told = "error: `trunk` is no commit of `";
+    assert!(said.err.starts_with(told), "{}", said.err);
+    assert!(said.err.contains("`: name `origin/trunk`, which is one"), "{}", said.err);
+    let said = measure(&sandbox, &["rev:branch"]);
+    assert_eq!((said.code, said.out.as_str()), (2, ""));
+    assert!(said.err.contains("fetch it there, or name another one"), "{}", said.err);
+}
+
+#[test]
 fn what_a_hook_is_told_of_its_repository_is_not_handed_on() {
     let (sandbox, hooked) = (repository(), tempfile::tempdir().unwrap());
     git(hooked.path(), &["init", "--quiet"]);

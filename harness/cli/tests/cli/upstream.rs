@@ -72,6 +72,27 @@ fn what_is_not_so_is_named_and_red() {
 }
 
 #[test]
+fn a_log_that_is_named_is_looked_for_where_its_name_is_typed() {
+    let sandbox = sandbox(LOG);
+    fs::create_dir(sandbox.path("engine/notes")).unwrap();
+    let other = LOG.replace("upstream\"", "another\"");
+    fs::write(sandbox.path("engine/notes/other.toml"), other).unwrap();
+    let status = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_windtunnel"));
+        command.current_dir(sandbox.path("engine/notes")).args(["upstream", "status"]).args(args);
+        let said = Said::from(command.output().unwrap());
+        (said.code, said.out, said.err)
+    };
+    let (code, out, err) = status(&["--log", "other.toml"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.starts_with("https://example.org/another: 2 commits"), "{out}");
+    assert!(status(&[]).1.starts_with("https://example.org/upstream: 2 commits"));
+    assert_eq!(status(&["--log", "../upstream.toml"]), status(&[]));
+    let told = "error: there is no integration log `gone.toml`: name another one with `--log`";
+    assert!(status(&["--log", "gone.toml"]).2.starts_with(told));
+}
+
+#[test]
 fn commits_are_listed_shown_and_counted() {
     let sandbox = sandbox(LOG);
     let _redacted = redacted(&sandbox);

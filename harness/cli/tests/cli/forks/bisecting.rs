@@ -252,6 +252,11 @@ fn where_there_is_nothing_to_find_nothing_is_found() {
         entries.filter(|entry| entry.as_ref().unwrap().path().is_dir()).count()
     };
     assert_eq!(searches(), 1);
+    // What only its id contains means the same, whatever benches lie beside it.
+    let bench = "workload = \"criterion\"\npackage = \"parts\"\nbenches = [\"micro\"]\n";
+    fs::write(sandbox.path("scenarios/test/bench.toml"), bench).unwrap();
+    let said = bisect(&sandbox, &["--bad", "upstream", "--case", "batch=1,output=8"]);
+    assert_eq!((said.code, searches()), (4, 1), "{}", said.err);
     let scenario = SCENARIO.replace("iterations = 2", "iterations = 3");
     fs::write(sandbox.path("scenarios/test/fake.toml"), scenario).unwrap();
     let said = bisect(&sandbox, &["--bad", "upstream", "--case", CASE]);
@@ -272,7 +277,7 @@ fn mistakes_about_a_search_are_answered_with_what_to_do() {
     };
     let _redacted = redacted(&sandbox);
     insta::assert_snapshot!(complaint(&["--bad", "good", "--case", CASE]), @"error: `good` is no ancestor of `good`: name a commit that was well and came before");
-    insta::assert_snapshot!(complaint(&["--case", "smoke"]), @"error: `smoke` begins with no scenario; `windtunnel list` shows cases as they are called");
+    insta::assert_snapshot!(complaint(&["--case", "smoke"]), @"error: no case is called `smoke`; `windtunnel list` shows the cases");
     insta::assert_snapshot!(complaint(&["--case", "test/fake/other"]), @"error: no case is called `test/fake/other`; `windtunnel list` shows the cases");
     let err = complaint(&["--good", "unbuildable", "--case", CASE]);
     assert!(err.contains("cannot be used multiple times"), "{err}");
@@ -285,6 +290,11 @@ fn mistakes_about_a_search_are_answered_with_what_to_do() {
     fs::write(sandbox.path("scenarios/test/bench.toml"), bench).unwrap();
     let err = complaint(&["--case", "test/bench"]);
     assert!(err.contains("is a bench of criterion, in which no commit can be searched"), "{err}");
+    let err = complaint(&["--case", "output=9"]);
+    assert!(
+        err.starts_with("error: no case is called `output=9`"),
+        "a bench has no such id: {err}"
+    );
     fs::write(
         sandbox.path("scenarios/test/fake.toml"),
         SCENARIO.replace("batch = [1]", "batch = [1, 2]"),

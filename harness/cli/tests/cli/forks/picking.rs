@@ -117,6 +117,60 @@ fn a_check_that_fails_stops_it_and_what_the_fork_has_is_passed_over() {
     }
 }
 
+/// A scripted fork of which nothing is measured, with one check more.
+fn unmeasured(check: &str) -> (Sandbox, Fork) {
+    let (sandbox, fork) = sandbox();
+    let description = fs::read_to_string(sandbox.path("fork.toml")).unwrap();
+    let (kept, _) = description.split_once("[measure]").unwrap();
+    let check = format!("[[check]]\nname = \"more\"\nrun = '''{check}'''\n");
+    fs::write(sandbox.path("fork.toml"), format!("{kept}{check}")).unwrap();
+    (sandbox, fork)
+}
+
+#[test]
+fn a_branch_that_somebody_has_checked_out_or_added_to_is_left_alone() {
+    let told = |meanwhile: &str| {
+        let (sandbox, fork) =
+            unmeasured(&format!("git rev-parse --verify --quiet picked || exit 0\n{meanwhile}"));
+        let said = pick(&sandbox, &[&fork.docs, &fork.context]);
+        assert_eq!((said.code, said.out.as_str()), (2, ""), "{}", said.err);
+        let (_, rest) = said.err.split_once("` cannot move on; `git branch NAME ").unwrap();
+        let picked = rest.split('`').next().unwrap();
+        let subject = |commit: &str| fork.script.git(&["log", "-1", "--format=%s", commit]);
+        assert_eq!(subject(picked), "Support long contexts", "what was picked can be kept");
+        (subject("picked"), said.err, sandbox)
+    };
+    let (left, err, sandbox) = told("git worktree add --quiet ../away-from-here picked");
+    assert_eq!(left, "Describe the engine (#1)");
+    assert!(err.contains("away-from-here"), "{err}");
+    drop(sandbox);
+    let (left, err, _sandbox) = told(
+        "git update-ref refs/heads/picked $(git commit-tree -p picked -m Theirs 'picked^{tree}')",
+    );
+    assert_eq!(left, "Theirs");
+    assert!(err.contains("it was moved from "), "{err}");
+}
+
+#[test]
+fn a_branch_that_somebody_made_meanwhile_is_left_alone() {
+    let (sandbox, fork) = unmeasured("git branch picked upstream");
+    let said = pick(&sandbox, &[&fork.docs]);
+    assert_eq!((said.code, said.out.as_str()), (2, ""), "{}", said.err);
+    assert!(said.err.contains("already exists"), "{}", said.err);
+    assert_eq!(fork.script.git(&["rev-parse", "picked"]), fork.last);
+}
+
+#[test]
+fn what_a_kill_left_locked_is_in_nobodys_way() {
+    let (sandbox, fork) = unmeasured("true");
+    assert_eq!(pick(&sandbox, &[&fork.docs]).code, 0);
+    fs::write(sandbox.path("fork/.git/worktrees/pick/index.lock"), "").unwrap();
+    let args = ["-q", "upstream", "pick", "--checks", "fork.toml", "--branch", "again"];
+    let said = sandbox.run(&[&args[..], &[&fork.context]].concat());
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+    assert!(said.out.contains("1 of 1 commit kept"), "{}", said.out);
+}
+
 #[test]
 fn what_cannot_be_picked_is_told_before_anything_is_done() {
     let (sandbox, fork) = sandbox();
@@ -133,7 +187,7 @@ fn what_cannot_be_picked_is_told_before_anything_is_done() {
     assert!(err.contains("is a merge, or the first commit of all"), "{err}");
     let err = complaint(&["--branch", "fork", &fork.docs]);
     assert!(err.contains("has a branch `fork`: name another one with `--branch`"), "{err}");
-    for name in ["no branch", "fork/beside-one"] {
+    for name in ["no branch", "fork/beside-one", "HEAD"] {
         let err = complaint(&["--branch", name, &fork.docs]);
         let told = format!("can have no branch `{name}`: name another one with `--branch`");
         assert!(err.contains(&told), "{err}");

@@ -1,9 +1,10 @@
 //! `windtunnel upstream sync`.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use super::script::{Fork, Script};
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Said, Sandbox};
 
 const LOG: &str = r#"# A remark that stays.
 repository = "https://example.org/upstream"
@@ -66,16 +67,84 @@ fn new_commits_are_entered_once_with_proposals_and_the_rest_of_the_file_stays() 
 fn an_upstream_elsewhere_is_copied_and_brought_up_to_date() {
     let (sandbox, fork, _) = sandbox();
     let address = format!("file://{}", sandbox.path("fork").display());
-    let sync = || {
-        let args = ["upstream", "sync", "--repo", &address, "--head", "upstream", "--dry-run"];
-        let said = sandbox.run(&args);
+    let asked = |head: &str| {
+        sandbox.command(&["upstream", "sync", "--repo", &address, "--head", head, "--dry-run"])
+    };
+    let sync = |head: &str| {
+        let said = Said::from(asked(head).output().unwrap());
         assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
         said.out
     };
-    assert!(sync().starts_with("12 commits from"));
+    // A git that begins a clone and gets no further.
+    let path = std::env::var("PATH").unwrap();
+    let broken = "for last; do :; done\ncase \" $* \" in *' clone '*) mkdir \"$last\"; exit 1;; esac\n\
+                  export PATH=\"${PATH#*:}\"\nexec git \"$@\"\n";
+    executable(&sandbox, "broken/git", broken);
+    let mut command = asked("upstream");
+    command.env("PATH", format!("{}:{path}", sandbox.path("broken").display()));
+    let said = Said::from(command.output().unwrap());
+    assert_eq!(said.code, 2, "{}", said.out);
+    assert!(said.err.starts_with(&format!("error: cannot copy `{address}`")), "{}", said.err);
+
+    assert!(sync("upstream").starts_with("12 commits from"));
     fork.script.git(&["checkout", "--quiet", "upstream"]);
     fork.script.commit("One more", &[("src/more.rs", "more\n")]);
-    assert!(sync().starts_with("13 commits from"));
+    assert!(sync("upstream").starts_with("13 commits from"));
+    // The default branch is another one, and then called otherwise.
+    assert!(sync("HEAD").starts_with("13 commits from"));
+    fork.script.git(&["branch", "--move", "upstream", "trunk"]);
+    assert!(sync("HEAD").starts_with("13 commits from"));
+}
+
+/// Makes a script for a shell.
+fn executable(sandbox: &Sandbox, name: &str, text: &str) {
+    let path = sandbox.path(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, format!("#!/bin/sh\n{text}")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn what_git_says_of_signatures_is_not_entered() {
+    let (sandbox, fork, _) = sandbox();
+    let plain = fork.script.git(&["cat-file", "commit", "upstream"]);
+    let (head, message) = plain.split_once("\n\n").unwrap();
+    let signature = "gpgsig -----BEGIN PGP SIGNATURE-----\n \n none\n -----END PGP SIGNATURE-----";
+    fs::write(sandbox.path("commit"), format!("{head}\n{signature}\n\n{message}\n")).unwrap();
+    let file = sandbox.path("commit").display().to_string();
+    let signed = fork.script.git(&["hash-object", "-t", "commit", "-w", &file]);
+    fork.script.git(&["update-ref", "refs/heads/upstream", &signed]);
+    executable(&sandbox, "signatures", "echo 'told of a signature' >&2\n");
+    let program = sandbox.path("signatures").display().to_string();
+    let show = ["-c", "log.showSignature=true", "-c", &format!("gpg.program={program}")];
+    let said = fork.script.git(&[&show[..], &["log", "-1", "upstream"]].concat());
+    assert!(said.contains("told of a signature"), "{said}");
+
+    let configuration = format!("[log]\n\tshowSignature = true\n[gpg]\n\tprogram = {program}\n");
+    fs::write(sandbox.path("gitconfig"), configuration).unwrap();
+    let args = ["upstream", "sync", "--repo", "fork", "--head", "upstream"];
+    let mut command = sandbox.command(&args);
+    command.env("GIT_CONFIG_GLOBAL", sandbox.path("gitconfig"));
+    let said = Said::from(command.output().unwrap());
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+    assert!(said.out.starts_with("12 commits from"), "{}", said.out);
+    let entered = fs::read_to_string(sandbox.path("engine/upstream.toml")).unwrap();
+    assert!(!entered.contains("told of a signature"), "{entered}");
+}
+
+#[test]
+fn a_folder_for_caches_that_is_none_of_its_own_counts_as_not_set() {
+    let (sandbox, ..) = sandbox();
+    let address = format!("file://{}", sandbox.path("fork").display());
+    for (place, home) in [("", "one"), ("beside", "two")] {
+        let args = ["upstream", "sync", "--repo", &address, "--head", "upstream", "--dry-run"];
+        let mut command = sandbox.command(&args);
+        command.env("XDG_CACHE_HOME", place).env("HOME", sandbox.path(home));
+        let said = Said::from(command.output().unwrap());
+        assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+        assert!(sandbox.path(home).join(".cache/windtunnel").is_dir());
+        assert!(!sandbox.path(place).join("windtunnel").exists());
+    }
 }
 
 #[test]
