@@ -111,7 +111,8 @@ pub(crate) struct Selection {
     #[arg(short, long, value_name = "MODEL", value_delimiter = ',')]
     pub(crate) models: Vec<String>,
 
-    /// Keep only cases whose id contains this; `*` stands for anything; several must all match
+    /// Keep only cases whose id contains this; `*` stands for anything, and a number at the end is a
+    /// whole one (`batch=1` is not `batch=16`, `batch=1*` is); several must all match
     #[arg(short, long = "filter", value_name = "PATTERN")]
     pub(crate) filters: Vec<String>,
 
@@ -217,7 +218,8 @@ pub(crate) struct GateArgs {
     #[arg(short, long, value_name = "MODEL", value_delimiter = ',')]
     pub(crate) models: Vec<String>,
 
-    /// Keep only cases whose id contains this; `*` stands for anything; several must all match
+    /// Keep only cases whose id contains this; `*` stands for anything, and a number at the end is a
+    /// whole one (`batch=1` is not `batch=16`, `batch=1*` is); several must all match
     #[arg(short, long = "filter", value_name = "PATTERN")]
     pub(crate) filters: Vec<String>,
 
@@ -289,7 +291,8 @@ pub(crate) struct CalibrateArgs {
     #[arg(short, long, value_name = "MODEL", value_delimiter = ',')]
     pub(crate) models: Vec<String>,
 
-    /// Keep only cases whose id contains this; `*` stands for anything; several must all match
+    /// Keep only cases whose id contains this; `*` stands for anything, and a number at the end is a
+    /// whole one (`batch=1` is not `batch=16`, `batch=1*` is); several must all match
     #[arg(short, long = "filter", value_name = "PATTERN")]
     pub(crate) filters: Vec<String>,
 
