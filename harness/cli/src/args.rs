@@ -206,9 +206,10 @@ pub(crate) struct ShowArgs {
 Base and head alternate, each round a fresh process, until every series is decided or the budget of \
 the policy ends. `ci/judge.md` explains how a verdict comes about.
 
-Exit codes: 0 pass or improved, 1 regressed, 2 usage error, 3 inconclusive where the policy says that \
-it blocks, 4 invalid or nothing compared, 5 broken. Where several hold, 2 comes before 5 before 1 \
-before 4 before 3.")]
+Exit codes: 0 pass or improved, 1 regressed, 2 usage error, input that cannot be read, or something the \
+machine refused (a full disk, a network, a missing tool), 3 inconclusive where the policy says that it \
+blocks, 4 invalid or nothing compared, 5 broken. Where several hold, 2 comes before 5 before 1 before 4 \
+before 3.")]
 pub(crate) struct GateArgs {
     /// Scenarios (`gate/decode`), folders of them (`gate`), or paths to scenario files
     #[arg(default_value = "gate")]
