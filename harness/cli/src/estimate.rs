@@ -1,7 +1,9 @@
 //! How long a case will take and how much memory it will need, before it is run.
 //!
 //! What was measured before on this machine is the best guess; where nothing was, a rough model of
-//! an ordinary machine is. Estimates are for people who wait: nothing is decided by them.
+//! an ordinary machine is. Estimates tell people how long they will wait, and decide which case of a
+//! scenario `--quick` looks at, how shards are cut, and how soon a case that was measured here before is
+//! taken to hang: never what a number is, nor what it is judged to be.
 
 use std::collections::BTreeMap;
 use std::path::Path;
