@@ -50,7 +50,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Show what a run would do, how long it would take and how much memory it needs
-    List(Selection),
+    List(ListArgs),
     /// Download models of a hub, say where they lie and at which commit, and measure nothing
     Fetch(FetchArgs),
     /// Measure, print a table, keep the records, write a report
@@ -119,6 +119,16 @@ pub(crate) struct Selection {
     /// Rounds per case and subject, instead of what the scenarios say
     #[arg(short = 'n', long, value_name = "N", value_parser = rounds)]
     pub(crate) rounds: Option<NonZeroU32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+
+    /// Name also the cases that this machine cannot run
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 #[derive(Debug, Args)]

@@ -28,7 +28,7 @@ pub(crate) struct Estimate {
     pub(crate) time: Option<Nanos>,
     /// Weights and KV pool; none if nothing is known of the model.
     pub(crate) memory: Option<Bytes>,
-    /// What this machine lacks for it, as far as is known: it will be skipped, and needs nothing.
+    /// What this machine lacks for it, as far as is known, `a GPU`: it will be skipped, and needs nothing.
     pub(crate) lacks: Option<&'static str>,
 }
 
@@ -51,7 +51,7 @@ pub(crate) fn of_plan(workspace: &Workspace, plan: &Plan) -> Vec<Estimate> {
     let has_none = machine.gpus.is_empty() && machine.gpus_hidden.is_empty();
     let of = |case: &Case, model| match case.placement.names_gpu() {
         true if has_none => {
-            Estimate { time: Some(Nanos(0)), memory: Some(Bytes(0)), lacks: Some("needs a GPU") }
+            Estimate { time: Some(Nanos(0)), memory: Some(Bytes(0)), lacks: Some("a GPU") }
         }
         _ => past.estimate(case, model),
     };
