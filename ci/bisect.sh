@@ -13,6 +13,7 @@ here=$PWD dir=${DIR:-target/bisect} per_cent=${PER_CENT:-5} case=${CASE:-faults/
 commits=20 file=engine/src/faults.rs
 
 cargo build --release --quiet --package windtunnel
+built=$(cd "${CARGO_TARGET_DIR:-target}/release" && pwd)
 newest=$(git rev-parse HEAD)
 mkdir -p "$dir"
 [ -d "$dir/engine" ] || git clone --quiet --no-hardlinks . "$dir/engine"
@@ -42,7 +43,7 @@ for place in "$@"; do
     [ "$number" != "$place" ] || culprit=$(git rev-parse HEAD)
   done
   begun=$SECONDS code=0
-  "$here/target/release/windtunnel" bisect --good good --case "$case" --metric decode-rate --features faults \
+  "$built/windtunnel" bisect --good good --case "$case" --metric decode-rate --features faults \
     | tee "../place-$place.txt" || code=$?
   took=$((SECONDS - begun))
   found=no

@@ -7,7 +7,7 @@
 # where the history of this machine does not find them: they are slow on purpose.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-out=target/faults
+out=target/faults built=${CARGO_TARGET_DIR:-target}/release
 rm -rf "$out"
 mkdir -p "$out"
 [ $# -gt 0 ] || set -- faults
@@ -29,7 +29,7 @@ worst() {
 # Both sides have the feature: they differ in nothing but what is planted.
 cargo build --release --quiet --package windtunnel
 cargo build --release --quiet --package windtunnel-probe --features faults
-cp target/release/windtunnel-probe "$out/probe"
+cp "$built/windtunnel-probe" "$out/probe"
 
 # Writes the engine FILE, in which WORD is planted, if there is one.
 engine() {
@@ -48,7 +48,7 @@ for words in $plant; do
   # A wrong token comes with a gain: the base is the slower one.
   [ "$words" != wrong-token ] || engine "$out/base" decode=10
   begun=$SECONDS code=0
-  target/release/windtunnel --quiet gate "$@" --base "probe:$out/base" --subject "probe:$out/head" \
+  "$built/windtunnel" --quiet gate "$@" --base "probe:$out/base" --subject "probe:$out/head" \
     --out "$out/$name/run.jsonl" > "$out/$name.txt" || code=$?
   # A usage error has said what is wrong, and left nothing to tell of.
   [ "$code" != 2 ] || exit 2

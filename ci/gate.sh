@@ -4,7 +4,11 @@
 # code is the gate's, and what it wrote lies in `reports/gate/`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-base=$(git merge-base "${1:-origin/main}" HEAD)
+# Left alone, this would end with 1, which says that something regressed.
+base=$(git merge-base "${1:-origin/main}" HEAD) || {
+  echo "where HEAD branched from ${1:-origin/main} is not in this clone: get the rest of it with \`git fetch --unshallow\`" >&2
+  exit 2
+}
 shift || true
 records=reports/gate/run.jsonl
 if [ -e "$records" ] && command -v flock > /dev/null && ! flock --nonblock "$records" true; then

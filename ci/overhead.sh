@@ -15,7 +15,7 @@ loop=$(sed -E 's/.*bare one ([0-9.]+).*/\1/' "$scratch/loop")
 
 cargo run --quiet --release --locked -- --quiet run ci/overhead.toml --out "$scratch/warm.jsonl" >/dev/null
 begin=$(date +%s%N)
-target/release/windtunnel --quiet run ci/overhead.toml --out "$scratch/run.jsonl" >/dev/null &
+"${CARGO_TARGET_DIR:-target}/release/windtunnel" --quiet run ci/overhead.toml --out "$scratch/run.jsonl" >/dev/null &
 cli=$!
 ticks=0
 # User and system time of the CLI itself, in ticks, as long as it lives.

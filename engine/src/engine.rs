@@ -223,8 +223,6 @@ impl Engine {
         }
         let mut report = StepReport { stages, ..self.counts(&schedule) };
         span.record("prefilled", report.prefilled);
-        // Preempted sequences have left `running`, but each grant's index is still right: only
-        // the youngest leave, and they are last.
         // On a thread of the pool: entered from outside, each of the hundreds of parallel loops of
         // a pass would wake a worker and wait for it.
         let (drawn, waits) = rayon::scope(|_| {
@@ -233,6 +231,8 @@ impl Engine {
         });
         report.waits = waits;
         let drawn = drawn.map_err(|error| self.noted(error));
+        // Preempted sequences have left `running`, but each grant's index is still right: only
+        // the youngest leave, and they are last.
         let events = Stage::Commit.of(|| match drawn {
             Ok(drawn) => self.scheduler.commit(&schedule, drawn),
             Err(failure) => self.scheduler.fail(&schedule, &failure),

@@ -50,7 +50,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Show what a run would do, how long it would take and how much memory it needs
-    List(Selection),
+    List(ListArgs),
     /// Download models of a hub, say where they lie and at which commit, and measure nothing
     Fetch(FetchArgs),
     /// Measure, print a table, keep the records, write a report
@@ -111,13 +111,24 @@ pub(crate) struct Selection {
     #[arg(short, long, value_name = "MODEL", value_delimiter = ',')]
     pub(crate) models: Vec<String>,
 
-    /// Keep only cases whose id contains this; `*` stands for anything; several must all match
+    /// Keep only cases whose id contains this; `*` stands for anything, and a number at the end is a
+    /// whole one (`batch=1` is not `batch=16`, `batch=1*` is); several must all match
     #[arg(short, long = "filter", value_name = "PATTERN")]
     pub(crate) filters: Vec<String>,
 
     /// Rounds per case and subject, instead of what the scenarios say
     #[arg(short = 'n', long, value_name = "N", value_parser = rounds)]
     pub(crate) rounds: Option<NonZeroU32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    pub(crate) selection: Selection,
+
+    /// Name also the cases that this machine cannot run
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 #[derive(Debug, Args)]
@@ -205,9 +216,10 @@ pub(crate) struct ShowArgs {
 Base and head alternate, each round a fresh process, until every series is decided or the budget of \
 the policy ends. `ci/judge.md` explains how a verdict comes about.
 
-Exit codes: 0 pass or improved, 1 regressed, 2 usage error, 3 inconclusive where the policy says that \
-it blocks, 4 invalid or nothing compared, 5 broken. Where several hold, 2 comes before 5 before 1 \
-before 4 before 3.")]
+Exit codes: 0 pass or improved, 1 regressed, 2 usage error, input that cannot be read, or something the \
+machine refused (a full disk, a network, a missing tool), 3 inconclusive where the policy says that it \
+blocks, 4 invalid or nothing compared, 5 broken. Where several hold, 2 comes before 5 before 1 before 4 \
+before 3.")]
 pub(crate) struct GateArgs {
     /// Scenarios (`gate/decode`), folders of them (`gate`), or paths to scenario files
     #[arg(default_value = "gate")]
@@ -217,7 +229,8 @@ pub(crate) struct GateArgs {
     #[arg(short, long, value_name = "MODEL", value_delimiter = ',')]
     pub(crate) models: Vec<String>,
 
-    /// Keep only cases whose id contains this; `*` stands for anything; several must all match
+    /// Keep only cases whose id contains this; `*` stands for anything, and a number at the end is a
+    /// whole one (`batch=1` is not `batch=16`, `batch=1*` is); several must all match
     #[arg(short, long = "filter", value_name = "PATTERN")]
     pub(crate) filters: Vec<String>,
 
@@ -289,7 +302,8 @@ pub(crate) struct CalibrateArgs {
     #[arg(short, long, value_name = "MODEL", value_delimiter = ',')]
     pub(crate) models: Vec<String>,
 
-    /// Keep only cases whose id contains this; `*` stands for anything; several must all match
+    /// Keep only cases whose id contains this; `*` stands for anything, and a number at the end is a
+    /// whole one (`batch=1` is not `batch=16`, `batch=1*` is); several must all match
     #[arg(short, long = "filter", value_name = "PATTERN")]
     pub(crate) filters: Vec<String>,
 

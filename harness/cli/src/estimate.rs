@@ -1,7 +1,9 @@
 //! How long a case will take and how much memory it will need, before it is run.
 //!
 //! What was measured before on this machine is the best guess; where nothing was, a rough model of
-//! an ordinary machine is. Estimates are for people who wait: nothing is decided by them.
+//! an ordinary machine is. Estimates tell people how long they will wait, and decide which case of a
+//! scenario `--quick` looks at, how shards are cut, and how soon a case that was measured here before is
+//! taken to hang: never what a number is, nor what it is judged to be.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -26,7 +28,7 @@ pub(crate) struct Estimate {
     pub(crate) time: Option<Nanos>,
     /// Weights and KV pool; none if nothing is known of the model.
     pub(crate) memory: Option<Bytes>,
-    /// What this machine lacks for it, as far as is known: it will be skipped, and needs nothing.
+    /// What this machine lacks for it, as far as is known, `a GPU`: it will be skipped, and needs nothing.
     pub(crate) lacks: Option<&'static str>,
 }
 
@@ -49,7 +51,7 @@ pub(crate) fn of_plan(workspace: &Workspace, plan: &Plan) -> Vec<Estimate> {
     let has_none = machine.gpus.is_empty() && machine.gpus_hidden.is_empty();
     let of = |case: &Case, model| match case.placement.names_gpu() {
         true if has_none => {
-            Estimate { time: Some(Nanos(0)), memory: Some(Bytes(0)), lacks: Some("needs a GPU") }
+            Estimate { time: Some(Nanos(0)), memory: Some(Bytes(0)), lacks: Some("a GPU") }
         }
         _ => past.estimate(case, model),
     };

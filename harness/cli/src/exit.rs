@@ -4,7 +4,8 @@
 pub(crate) const PASS: u8 = 0;
 /// Something is worse by at least its margin.
 pub(crate) const REGRESSED: u8 = 1;
-/// A usage error, or input that cannot be read.
+/// A usage error, input that cannot be read, or something the machine refused (a full disk, a network, a
+/// missing tool).
 pub(crate) const USAGE: u8 = 2;
 /// Something could not be decided, and is not allowed to be.
 pub(crate) const INCONCLUSIVE: u8 = 3;

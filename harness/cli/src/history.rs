@@ -95,9 +95,11 @@ fn program(workspace: &Workspace, voice: Voice) -> Result<Command> {
         (Ok(turn), _) => turn,
         (Err(busy), None) => return Err(busy.ask_again().into()),
         (Err(_), Some(program)) => {
-            show::note(
-                "another run measures: shown by the windtunnel-history that was built before",
-            );
+            if voice == Voice::Normal {
+                show::note(
+                    "another run measures: shown by the windtunnel-history that was built before",
+                );
+            }
             return Ok(Command::new(program));
         }
     };

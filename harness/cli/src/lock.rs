@@ -198,6 +198,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 const TRIES: u32 = 3;
 /// More than a holder ever writes.
 const LONGEST: u64 = 4096;
+/// Most characters of a command that a holder writes, each of which may take six bytes. What is longer
+/// would be cut by whoever reads it, who then would not know the holder.
+const COMMAND: usize = 500;
 
 /// Takes the locks of this machine and its GPUs.
 ///
@@ -327,7 +330,7 @@ fn attempt(path: &Path) -> Result<Attempt, String> {
         match std::fs::symlink_metadata(path) {
             Ok(there) if (there.dev(), there.ino()) == (own.dev(), own.ino()) => {
                 // A file that another user made may be one to read only: the lock holds all the same.
-                let _ = introduce(&mut file);
+                let _ = introduce(&mut file, &session::command_line());
                 return Ok(Attempt::Held(file));
             }
             Ok(_) => (),
@@ -372,13 +375,16 @@ fn open(path: &Path) -> Result<File, String> {
     }
 }
 
-/// Writes down who holds a lock, for whoever is refused.
-fn introduce(file: &mut File) -> std::io::Result<()> {
+/// Writes down who holds a lock by which command, for whoever is refused.
+fn introduce(file: &mut File, command: &str) -> std::io::Result<()> {
     let holder = Holder {
         process: std::process::id(),
         user: user(&Root::here()),
         since: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        command: session::command_line(),
+        command: match command.char_indices().nth(COMMAND) {
+            Some((end, _)) => format!("{}…", &command[..end]),
+            None => command.to_owned(),
+        },
     };
     file.set_len(0)?;
     file.rewind()?;
@@ -439,6 +445,24 @@ mod tests {
         drop(file);
         drop(Locks { held: vec![held(&path)], parts: Vec::new(), lenders: Vec::new() });
         assert_eq!(std::fs::read(&path).unwrap(), b"", "an end leaves no words");
+    }
+
+    #[test]
+    fn a_holder_is_known_however_long_its_command_is() {
+        let told = |command: &str| {
+            let mut file = tempfile::tempfile().unwrap();
+            introduce(&mut file, command).unwrap();
+            file.rewind().unwrap();
+            who(&mut file).map(|holder| (holder.process, holder.command))
+        };
+        let own = std::process::id();
+        assert_eq!(told("windtunnel run"), Some((own, "windtunnel run".to_owned())));
+        let pick =
+            format!("windtunnel upstream pick{}", format!(" {}", "a".repeat(40)).repeat(100));
+        let beginning = pick[..COMMAND].to_owned() + "…";
+        assert_eq!(told(&pick), Some((own, beginning)));
+        // What takes most bytes in the file is left out when it is shown.
+        assert_eq!(told(&"\u{1b}".repeat(5_000)), Some((own, "…".to_owned())));
     }
 
     #[test]

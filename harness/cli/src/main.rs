@@ -57,12 +57,13 @@ use windtunnel_ledger::record::Outcome;
 use windtunnel_ledger::store::{self, Contents, StoreError};
 use windtunnel_ledger::summary::{Caveat, Summary, summarise};
 
-use args::{Cli, Command, Format, Past, ReportArgs, RunArgs, Selection, ShowArgs};
+use args::{Cli, Command, Format, ListArgs, Past, ReportArgs, RunArgs, Selection, ShowArgs};
 use lock::{Patience, Queue};
 use plan::Plan;
 use progress::{Progress, Voice};
 use runs::{find_run, newest_runs, page_of, write_page, write_report};
 use session::{Resumable, Session};
+use show::Unable;
 use starved::{Memory, Starved};
 use workspace::Workspace;
 
@@ -90,7 +91,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
     let workspace = Workspace::around(Path::new("."))?.entered(cli.directory);
     let voice = if cli.quiet { Voice::Quiet } else { Voice::Normal };
     match cli.command {
-        Command::List(selection) => list(&workspace, &selection),
+        Command::List(args) => list(&workspace, &args),
         Command::Fetch(args) => fetch::fetch(&workspace, &args, Progress::choose(voice)),
         Command::Run(args) => measure(&workspace, &args, Progress::choose(voice)),
         Command::Gate(args) => gate::gate(&workspace, &args, Progress::choose(voice)),
@@ -120,13 +121,17 @@ fn dispatch(cli: Cli) -> Result<u8> {
     }
 }
 
-fn list(workspace: &Workspace, selection: &Selection) -> Result<u8> {
-    let mut plan = expand(workspace, selection)?;
+fn list(workspace: &Workspace, args: &ListArgs) -> Result<u8> {
+    let mut plan = expand(workspace, &args.selection)?;
     let outlooks = hub::look(&mut plan)?;
     let (machine, _) = watch::machine(machine::read());
     let starved = Starved::known(&workspace.reports(), &machine.key(), &[], Memory::Kept);
     let estimates = estimate::of_plan(workspace, &plan);
-    show::result(&show::plan(&plan, &estimates, &starved, &outlooks))?;
+    let unable = match args.all {
+        true => Unable::Named,
+        false => Unable::Counted { named_by: format!("{} --all", session::command_line()) },
+    };
+    show::result(&show::plan(&plan, &estimates, &unable, &starved, &outlooks))?;
     Ok(if plan.cases.is_empty() { exit::INVALID } else { exit::PASS })
 }
 

@@ -1,5 +1,6 @@
 //! All that is said to people: tables and results on stdout, everything else on stderr.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Write as _};
 use std::path::Path;
@@ -7,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use comfy_table::{Cell, CellAlignment, LineStyle, Table, TableStyle};
 use windtunnel_ledger::compare::{Comparison, Pair, Row};
+use windtunnel_ledger::record::Planned;
 use windtunnel_ledger::series::Series;
 use windtunnel_ledger::summary::Location;
 use windtunnel_ledger::unit::{Bytes, Nanos};
@@ -82,16 +84,33 @@ pub(crate) fn error(error: &anyhow::Error) {
     note(&format!("error: {error:#}"));
 }
 
-/// A plan: its cases, what is left out, and what it would take.
+/// How a plan shows the cases that this machine cannot run.
+pub(crate) enum Unable {
+    /// Below the others, each with what it needs.
+    Named,
+    /// As a line for everything that is needed.
+    Counted {
+        /// The line of a shell that names them.
+        named_by: String,
+    },
+}
+
+/// A plan: its cases, first those that can run here, what is left out, and what it would take.
 pub(crate) fn plan(
     plan: &Plan,
     estimates: &[Estimate],
+    unable: &Unable,
     starved: &Starved,
     outlooks: &[Outlook],
 ) -> String {
     let mut table = table(vec![Cell::new("case"), right("rounds"), right("time"), right("memory")]);
     let (mut times, mut memories) = (Vec::new(), Vec::new());
+    let mut lacking: BTreeMap<&str, Vec<&Planned>> = BTreeMap::new();
     for (planned, estimate) in plan.cases.iter().zip(estimates) {
+        if let Some(lack) = estimate.lacks {
+            lacking.entry(lack).or_default().push(planned);
+            continue;
+        }
         let rounds = u64::from(planned.rounds);
         let whole = estimate.time.map(|time| Nanos(time.0.saturating_mul(rounds)));
         times.push(whole);
@@ -99,13 +118,35 @@ pub(crate) fn plan(
         table.add_row([
             Cell::new(&planned.case.id),
             right(rounds),
-            right(estimate.lacks.map_or_else(|| about(whole.map(long)), str::to_owned)),
-            right(estimate.lacks.map_or_else(|| about(estimate.memory), |_| "–".to_owned())),
+            right(about(whole.map(long))),
+            right(about(estimate.memory)),
         ]);
     }
+    let mut folded = String::new();
+    for (lack, cases) in &lacking {
+        match unable {
+            Unable::Named => {
+                for planned in cases {
+                    let (id, rounds) = (Cell::new(&planned.case.id), right(planned.rounds));
+                    table.add_row([id, rounds, right(format!("needs {lack}")), right("–")]);
+                }
+            }
+            Unable::Counted { named_by } => {
+                let (cases, need, them) = match cases.len() {
+                    1 => (count(1, "case"), "needs", "it"),
+                    many => (count(many, "case"), "need", "them"),
+                };
+                let _ = writeln!(folded, "{cases} {need} {lack}: `{named_by}` names {them}");
+            }
+        }
+    }
     let mut text = String::new();
-    if !plan.cases.is_empty() {
+    if !table.is_empty() {
         push(&mut text, &table);
+    }
+    if !folded.is_empty() {
+        let gap = if text.is_empty() { "" } else { "\n" };
+        let _ = write!(text, "{gap}{folded}");
     }
     if plan.cases.iter().any(benchmarks::is_open) {
         text.push_str(
@@ -126,12 +167,15 @@ pub(crate) fn plan(
         count(plan.cases.len(), "case"),
         plan.skipped.len(),
         plan.filtered,
-        needs(&times, &memories)
+        match times.is_empty() && !lacking.is_empty() {
+            true => " Nothing here can run on this machine.".to_owned(),
+            false => needs(&times, &memories),
+        }
     );
     text
 }
 
-/// What all cases need together, as far as it is known of each.
+/// What the cases that can run need together, as far as it is known of each.
 fn needs(times: &[Option<Nanos>], memories: &[Option<Bytes>]) -> String {
     if times.is_empty() {
         return String::new();
@@ -288,6 +332,57 @@ pub(crate) fn path(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario;
+    use crate::workspace::Workspace;
+
+    /// What is shown of a plan of `batch=1` to `batch=3`, of which these need a GPU.
+    fn listed(need_a_gpu: [bool; 3], unable: &Unable) -> String {
+        const SCENARIO: &str = "workload = \"decode\"\nmodels = [\"tiny-qwen3\"]\nrounds = 2\n\
+            matrix = { batch = [1, 2, 3] }\n";
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("scenarios/a")).unwrap();
+        std::fs::write(dir.path().join("scenarios/a/x.toml"), SCENARIO).unwrap();
+        let workspace = Workspace::around(dir.path()).unwrap();
+        let scenarios = scenario::load(&workspace, &["a".into()], &[]).unwrap();
+        let expanded = crate::plan::expand(&scenarios, &[], None);
+        let estimates = need_a_gpu.map(|needs| match needs {
+            true => Estimate { time: Some(Nanos(0)), memory: Some(Bytes(0)), lacks: Some("a GPU") },
+            false => Estimate {
+                time: Some(Nanos(20_000_000_000)),
+                memory: Some(Bytes(2 << 20)),
+                lacks: None,
+            },
+        });
+        plan(&expanded, &estimates, unable, &Starved::default(), &[])
+    }
+
+    #[test]
+    fn what_can_run_here_is_listed_first_and_the_rest_is_counted_or_named() {
+        let counted = Unable::Counted { named_by: "windtunnel list a --all".into() };
+        insta::assert_snapshot!(listed([true, false, true], &counted), @"
+          case                     rounds      time      memory
+        ─────────────────────────────────────────────────────────
+          a/x/tiny-qwen3/batch=2        2   ~40.0 s   ~2.00 MiB
+
+        2 cases need a GPU: `windtunnel list a --all` names them
+
+        3 cases, 0 skipped, 0 left out by the filter. Time ~40.0 s, memory ~2.00 MiB at most.
+        ");
+        insta::assert_snapshot!(listed([true, false, false], &Unable::Named), @"
+          case                     rounds          time      memory
+        ─────────────────────────────────────────────────────────────
+          a/x/tiny-qwen3/batch=2        2       ~40.0 s   ~2.00 MiB
+          a/x/tiny-qwen3/batch=3        2       ~40.0 s   ~2.00 MiB
+          a/x/tiny-qwen3/batch=1        2   needs a GPU           –
+
+        3 cases, 0 skipped, 0 left out by the filter. Time ~80.0 s, memory ~2.00 MiB at most.
+        ");
+        insta::assert_snapshot!(listed([true; 3], &counted), @"
+        3 cases need a GPU: `windtunnel list a --all` names them
+
+        3 cases, 0 skipped, 0 left out by the filter. Nothing here can run on this machine.
+        ");
+    }
 
     #[test]
     fn what_a_plan_needs_is_told_as_far_as_it_is_known() {

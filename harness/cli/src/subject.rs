@@ -369,7 +369,8 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         .with_context(|| format!("cannot copy an executable to `{}`", to.display()))
 }
 
-/// Where it is noted which executable is what is called `mark`, built by the compiler of today.
+/// Where it is noted which executable is what is called `mark`, built by the compiler of today for the
+/// processor of today.
 fn remembered(workspace: &Workspace, mark: &str) -> PathBuf {
     let compiler = cargo::compiler(workspace.root());
     workspace.scratch().join("revisions").join(format!("{mark}+{compiler:016x}"))
@@ -393,7 +394,8 @@ struct Commit<'a> {
 }
 
 /// Builds a part of a revision in a worktree and a target directory of its own. All revisions share
-/// them one after the other, so that only what differs between revisions is built again.
+/// them one after the other, so that only what differs between revisions is built again; machines of
+/// unlike processors that share a cache have a target directory each.
 fn build_revision(
     part: Part<'_>,
     workspace: &Workspace,
@@ -401,7 +403,9 @@ fn build_revision(
     features: &[String],
     progress: Progress,
 ) -> Result<Result<Artifact, Failure>> {
-    let (tree, target) = (workspace.builds().join("worktree"), workspace.builds().join("target"));
+    let tree = workspace.builds().join("worktree");
+    let processor = cargo::processor(workspace.root());
+    let target = workspace.builds().join(format!("target-{processor:016x}"));
     let tree_text = tree.display().to_string();
     // A worktree that a kill left behind is in nobody's way.
     let _ = git(workspace.root(), &["worktree", "remove", "--force", &tree_text]);

@@ -269,18 +269,21 @@ impl CaseId {
     }
 }
 
-/// Whether `pattern` occurs in the text of a case id; a `*` in it stands for anything. The empty
-/// pattern occurs everywhere.
+/// Whether `pattern` occurs in the text of a case id; a `*` in it stands for anything. A number at its
+/// end is a whole one: `batch=6` does not occur in `batch=64`, and `batch=6*` does. The empty pattern
+/// occurs everywhere.
 #[must_use]
 pub fn matches(id: &str, pattern: &str) -> bool {
+    let (before, last) = pattern.rsplit_once('*').map_or((None, pattern), |(a, b)| (Some(a), b));
     let mut rest = id;
-    pattern.split('*').all(|piece| match rest.find(piece) {
-        Some(at) => {
-            rest = &rest[at + piece.len()..];
-            true
-        }
-        None => false,
-    })
+    let begins = before.into_iter().flat_map(|before| before.split('*')).all(|piece| {
+        let found = rest.find(piece);
+        rest = found.map_or(rest, |at| &rest[at + piece.len()..]);
+        found.is_some()
+    });
+    let is_digit = |c: char| c.is_ascii_digit();
+    let is_whole = |end: usize| !last.ends_with(is_digit) || !rest[end..].starts_with(is_digit);
+    begins && rest.match_indices(last).any(|(at, _)| is_whole(at + last.len()))
 }
 
 impl fmt::Display for CaseId {
@@ -516,6 +519,20 @@ pub(crate) mod tests {
         for pattern in ["smoke", "kv=paged*tiny", "batch=1*batch=1"] {
             assert!(!matches(id, pattern), "{pattern}");
         }
+    }
+
+    #[test]
+    fn a_number_at_the_end_of_a_pattern_is_a_whole_one() {
+        let id = "gate/x/qwen2.5-0.5b/batch=64,depth=16,kv=paged-16";
+        for pattern in
+            ["batch=64", "batch=6*", "batch=6*,depth", "batch=6*depth=16", "qwen2", "kv=paged"]
+        {
+            assert!(matches(id, pattern), "{pattern}");
+        }
+        for pattern in ["batch=6", "depth=1", "paged-1", "batch=64*depth=1", "*=1"] {
+            assert!(!matches(id, pattern), "{pattern}");
+        }
+        assert!(matches("a/x/tiny/batch=16,depth=1", "*=1"), "a later place may fit");
     }
 
     #[test]

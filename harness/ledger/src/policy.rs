@@ -108,7 +108,7 @@ pub struct TailMargins {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Exception {
-    /// The cases whose id contains this; `*` stands for anything.
+    /// The cases whose id contains this; `*` stands for anything, and a number at the end is a whole one.
     pub cases: String,
     /// The metrics; none named are all.
     #[serde(default)]

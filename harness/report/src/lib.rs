@@ -36,7 +36,7 @@ use crate::view::View;
 /// Why a page cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The plotting library refused.
+    /// The plotting library refused to draw the plot of a series.
     #[error("cannot draw the plot of `{series}`: {source}")]
     Plot {
         /// The series whose plot it was.
@@ -44,7 +44,7 @@ pub enum Error {
         /// What the library said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The plotting library refused.
+    /// The plotting library refused to draw a round of a case.
     #[error("cannot draw a round of `{case}`: {source}")]
     Trace {
         /// The case whose round it was.

@@ -57,7 +57,8 @@ pub(crate) struct RecordArgs {
     #[arg(short, long, value_name = "MODEL", value_delimiter = ',')]
     pub(crate) models: Vec<String>,
 
-    /// Keep only cases whose id contains this; `*` stands for anything; several must all match
+    /// Keep only cases whose id contains this; `*` stands for anything, and a number at the end is a
+    /// whole one (`batch=1` is not `batch=16`, `batch=1*` is); several must all match
     #[arg(short, long = "filter", value_name = "PATTERN")]
     pub(crate) filters: Vec<String>,
 

@@ -1,6 +1,7 @@
 //! What cargo builds of a workspace: started, watched while it builds, and heard when it fails.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -191,19 +192,61 @@ pub(super) fn cargo_build(
     }
 }
 
-/// The compiler that a build in `dir` takes and the flags that the environment gives it, as a number: what
-/// was built by another one would differ by more than its sources.
-#[expect(clippy::disallowed_methods, reason = "building subjects is what this file is for")]
+/// Variables that change what a build makes, by their names and by how names begin.
+const TELLING: [&str; 8] = [
+    "RUSTFLAGS",
+    "CARGO_ENCODED_RUSTFLAGS",
+    "CC",
+    "CXX",
+    "CFLAGS",
+    "CXXFLAGS",
+    "NVCC_APPEND_FLAGS",
+    "CUDA_COMPUTE_CAP",
+];
+const TELLING_BEGINNINGS: [&str; 3] = ["CARGO_PROFILE_", "CARGO_BUILD_", "CARGO_TARGET_"];
+/// Those of them that say where and how fast something is built, and not what.
+const IDLE: [&str; 3] = ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR", "CARGO_BUILD_JOBS"];
+
+/// The compiler that a build in `dir` takes, what the environment tells it, and the processor that it
+/// builds for, as a number: what was built by or for another one would differ by more than its sources.
 pub(super) fn compiler(dir: &Path) -> u64 {
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    // Without one no build comes to an end, and says so.
-    let told = Command::new(rustc).current_dir(dir).arg("-vV").stderr(Stdio::null()).output();
-    let mut told = told.map(|output| output.stdout).unwrap_or_default();
-    for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS"] {
+    let mut told = told_by_compiler(dir, &["-vV"]);
+    for (name, value) in telling(std::env::vars_os()) {
         told.push(0);
-        told.extend(std::env::var_os(name).unwrap_or_default().as_encoded_bytes());
+        told.extend(name.as_encoded_bytes());
+        told.push(b'=');
+        told.extend(value.as_encoded_bytes());
     }
+    told.extend(processor(dir).to_le_bytes());
     xxh3_64(&told)
+}
+
+/// Those of the variables that change what a build makes, sorted.
+fn telling(
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> BTreeMap<OsString, OsString> {
+    let is_telling = |name: &str| {
+        let begins = || TELLING_BEGINNINGS.iter().any(|beginning| name.starts_with(beginning));
+        (TELLING.contains(&name) || begins()) && !IDLE.contains(&name)
+    };
+    let variables = variables.into_iter();
+    variables.filter(|(name, _)| name.to_str().is_some_and(is_telling)).collect()
+}
+
+/// What this processor can do as the compiler of `dir` sees it, as a number. `.cargo/config.toml` has
+/// it build for the processor that it runs on, and cargo takes what was built on another one for its
+/// own: in a folder that unlike machines share, that would end with an illegal instruction.
+pub(super) fn processor(dir: &Path) -> u64 {
+    xxh3_64(&told_by_compiler(dir, &["--print", "cfg", "-C", "target-cpu=native"]))
+}
+
+/// What the compiler of `dir` answers; nothing if there is none. Without one no build comes to an end,
+/// and says so.
+#[expect(clippy::disallowed_methods, reason = "building subjects is what this file is for")]
+fn told_by_compiler(dir: &Path, args: &[&str]) -> Vec<u8> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let told = Command::new(rustc).current_dir(dir).args(args).stderr(Stdio::null()).output();
+    told.map(|output| output.stdout).unwrap_or_default()
 }
 
 /// How many crates a package is made of; none if cargo cannot tell.
@@ -257,6 +300,28 @@ fn last_lines(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_environment_tells_a_build_is_told_from_where_and_how_fast_it_is_made() {
+        let told = |names: &[&str]| -> Vec<String> {
+            let variables = names.iter().map(|name| (OsString::from(name), OsString::from("x")));
+            telling(variables).into_keys().filter_map(|name| name.into_string().ok()).collect()
+        };
+        let changing = [
+            "CARGO_BUILD_RUSTFLAGS",
+            "CARGO_BUILD_TARGET",
+            "CARGO_PROFILE_RELEASE_LTO",
+            "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER",
+            "CC",
+            "CFLAGS",
+            "CUDA_COMPUTE_CAP",
+            "RUSTFLAGS",
+        ];
+        assert_eq!(told(&changing), changing);
+        let none: [&str; 0] = [];
+        assert_eq!(told(&IDLE), none);
+        assert_eq!(told(&["PATH", "CARGO", "CCACHE_DIR", "CARGO_PKG_NAME"]), none);
+    }
 
     #[test]
     fn of_a_build_that_failed_its_progress_is_left_out() {

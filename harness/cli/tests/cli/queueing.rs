@@ -135,20 +135,21 @@ fn a_history_is_not_built_beside_a_run_and_shown_by_what_was_built_before() {
         assert!(shell.current_dir(sandbox.dir.path()).status().unwrap().success(), "{script}");
     };
     write("mkdir -p harness/probe; touch harness/probe/Cargo.toml; cp \"$0\" windtunnel");
-    let history = || {
+    let history = |args: &[&str]| {
         let mut command = Command::new(sandbox.path("windtunnel"));
-        command.arg("-C").arg(sandbox.dir.path()).arg("history");
+        command.arg("-C").arg(sandbox.dir.path()).args(args).arg("history");
         command.env("WINDTUNNEL_LOCKS", sandbox.cache.path());
         Said::from(command.output().unwrap())
     };
-    let refused = history();
+    let refused = history(&[]);
     write("printf '#!/bin/sh\\necho shown\\n' > windtunnel-history; chmod +x windtunnel-history");
-    let shown = history();
+    let (shown, quiet) = (history(&[]), history(&["-q"]));
     end(first);
     assert_eq!((refused.code, refused.out.as_str()), (75, ""), "{}", refused.err);
     assert!(refused.err.ends_with("; ask again after its end\n"), "{}", refused.err);
     assert_eq!((shown.code, shown.out.as_str()), (0, "shown\n"), "{}", shown.err);
     assert!(shown.err.contains("by the windtunnel-history that was built before"), "{}", shown.err);
+    assert_eq!((quiet.out.as_str(), quiet.err.as_str()), ("shown\n", ""));
 }
 
 /// Whether what an engine is built and checked by measures in the turn of whoever builds and checks it.

@@ -70,6 +70,14 @@ fn builds(sandbox: &Sandbox) -> PathBuf {
     folders.next().unwrap().unwrap().path()
 }
 
+/// The target directories of revisions: one for each kind of processor.
+fn targets(sandbox: &Sandbox) -> Vec<PathBuf> {
+    let entries = fs::read_dir(builds(sandbox)).unwrap().map(|entry| entry.unwrap());
+    let targets =
+        entries.filter(|entry| entry.file_name().to_str().unwrap().starts_with("target-"));
+    targets.map(|entry| entry.path()).collect()
+}
+
 /// Where a revision is checked out to be built, once one was.
 fn builds_worktree(sandbox: &Sandbox) -> PathBuf {
     assert_eq!(measure(sandbox, &["rev:HEAD"]).code, 0);
@@ -163,9 +171,11 @@ fn a_revision_is_built_once_for_each_set_of_features() {
     let file = |path: &Path| (fs::read(path).unwrap(), fs::metadata(path).unwrap().ino());
     let (bytes, first) = file(&probe);
     // A build would have to begin with the build folder.
-    fs::remove_dir_all(builds(&sandbox).join("target")).unwrap();
+    let remove_targets =
+        || targets(&sandbox).iter().for_each(|path| fs::remove_dir_all(path).unwrap());
+    remove_targets();
     assert_eq!(measure(&sandbox, &["rev:HEAD"]).code, 0);
-    assert!(!builds(&sandbox).join("target").exists());
+    assert!(targets(&sandbox).is_empty());
     let (same, second) = file(&probe);
     assert_eq!(same, bytes);
     assert_ne!(second, first, "each session writes the executables that it measures anew");
@@ -173,15 +183,36 @@ fn a_revision_is_built_once_for_each_set_of_features() {
     let args =
         ["-q", "run", "test/fake", "-s", "rev:HEAD", "--features", "extra", "-o", "run2.jsonl"];
     assert_eq!(sandbox.run(&args).code, 0);
-    assert!(builds(&sandbox).join("target").exists());
+    assert_eq!(targets(&sandbox).len(), 1);
 
-    // What other flags made of it is no longer the same.
-    fs::remove_dir_all(builds(&sandbox).join("target")).unwrap();
-    let args = ["-q", "run", "test/fake", "-s", "rev:HEAD", "-o", "run3.jsonl"];
-    let mut flagged = sandbox.command(&args);
-    let said = Said::from(flagged.env("RUSTFLAGS", "-C opt-level=1").output().unwrap());
-    assert_eq!((said.code, said.err.as_str()), (0, ""));
-    assert!(builds(&sandbox).join("target").exists());
+    // What is built otherwise is no longer the same; how many jobs build it does not matter.
+    let built = |name: &str, value: &str| {
+        let out = format!("run-{name}.jsonl");
+        let mut told = sandbox.command(&["-q", "run", "test/fake", "-s", "rev:HEAD", "-o", &out]);
+        let said = Said::from(told.env(name, value).output().unwrap());
+        assert_eq!((said.code, said.err.as_str()), (0, ""), "{name}");
+        targets(&sandbox).len()
+    };
+    for (name, value, expected) in [
+        ("RUSTFLAGS", "-C opt-level=1", 1),
+        ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1", 1),
+        ("CFLAGS", "-O1", 1),
+        ("CARGO_BUILD_JOBS", "1", 0),
+    ] {
+        remove_targets();
+        assert_eq!(built(name, value), expected, "{name}");
+    }
+
+    // For another processor it is built apart. Another process writes what is run, so that none of this
+    // one's children can hold it open.
+    assert_eq!(built("CFLAGS", "-O2"), 1);
+    let compiler =
+        r#"case "$*" in *target-cpu=native*) echo another ;; *) exec rustc "$@" ;; esac"#;
+    let path = sandbox.path("run-compiler");
+    let mut shell = Command::new("sh");
+    shell.args(["-ec", "printf '#!/bin/sh\\n%s\\n' \"$1\" > \"$0\"; chmod +x \"$0\""]);
+    assert!(shell.arg(&path).arg(compiler).status().unwrap().success());
+    assert_eq!(built("RUSTC", path.to_str().unwrap()), 2);
 }
 
 #[test]
