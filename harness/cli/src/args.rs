@@ -33,7 +33,12 @@ fn rounds(text: &str) -> Result<NonZeroU32, String> {
 
 /// Measures LLM inference engines and shows what changed.
 #[derive(Debug, Parser)]
-#[command(name = "windtunnel", version, arg_required_else_help = true)]
+#[command(
+    name = "windtunnel",
+    version,
+    arg_required_else_help = true,
+    after_help = "Start with: doctor, run smoke, gate --base main."
+)]
 pub(crate) struct Cli {
     /// Act as if started in this directory
     #[arg(short = 'C', long, global = true, value_name = "DIR")]
@@ -47,48 +52,49 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// In the order in which `--help` lists them: measure, judge, inspect, baselines and history, upstream, machine.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Show what a run would do, how long it would take and how much memory it needs
     List(ListArgs),
-    /// Download models of a hub, say where they lie and at which commit, and measure nothing
+    /// Download models, say where they lie and at which commit, and measure nothing
     Fetch(FetchArgs),
     /// Measure, print a table, keep the records, write a report
     Run(RunArgs),
     /// Say whether a change made anything slower, bigger or wrong, and write it down for a merge
     Gate(GateArgs),
-    /// Measure unchanged code against itself: the noise of this machine, and its false alarms
-    Calibrate(CalibrateArgs),
-    /// Say whether this machine is fit for measuring, what each shortcoming costs, and what mends it
-    Doctor(DoctorArgs),
-    /// Keep measurements for later changes to be held to, and decide which of them count
-    Baseline(BaselineArgs),
-    /// Print the numbers of a run again, as a table or for other programs
-    Show(ShowArgs),
     /// Put two subjects side by side: medians, ratio, spread, verdicts
     Compare(CompareArgs),
-    /// Show where the time of a case went, in one subject or in two side by side
-    Explain(ExplainArgs),
-    /// Show the arithmetic behind a verdict of a gate
-    ExplainVerdict(ExplainVerdictArgs),
     /// Tell whether samples of any benchmark regressed, improved or did neither
     Judge(JudgeArgs),
     /// Join runs that shared the cases of one plan, and judge them as one
     Merge(MergeArgs),
+    /// Plant regressions that really happened in the engine, and show which guard catches which
+    Museum(MuseumArgs),
+    /// Print the numbers of a run again, as a table or for other programs
+    Show(ShowArgs),
+    /// Show where the time of a case went, in one subject or in two side by side
+    Explain(ExplainArgs),
+    /// Show the arithmetic behind a verdict of a gate
+    ExplainVerdict(ExplainVerdictArgs),
     /// Write the HTML report of a run
     Report(ReportArgs),
-    /// Write the list of all reports once more: `reports/index.html`
+    /// Rewrite the list of all reports, `reports/index.html`
     Index(IndexArgs),
+    /// Keep measurements that later changes are compared with, and decide which of them count
+    Baseline(BaselineArgs),
     /// Show how every metric developed over all kept runs, and what changed; `export` and `import` them
     #[command(disable_help_flag = true)]
     History(HistoryArgs),
-    /// Show what became of the commits of the engine that this one follows
+    /// Follow the commits of the upstream engine: what became of each, and picking them onto a fork
     Upstream(UpstreamArgs),
     /// Find the commit that made a case worse
     Bisect(BisectArgs),
-    /// Plant regressions that really happened in the engine, and show which guard catches which
-    Museum(MuseumArgs),
-    /// Run another command of this program while the clocks of all GPUs stand still
+    /// Say whether this machine is fit for measuring, what each shortcoming costs, and what mends it
+    Doctor(DoctorArgs),
+    /// Measure unchanged code against itself: the noise of this machine, and its false alarms
+    Calibrate(CalibrateArgs),
+    /// Lock all GPU clocks while another windtunnel command runs
     HoldClocks(HoldClocksArgs),
     /// Hold the clocks of all GPUs until stdin ends
     #[command(hide = true)]
@@ -240,8 +246,8 @@ pub(crate) struct GateArgs {
     #[arg(short, long, value_name = "REV", default_value = "HEAD")]
     pub(crate) base: Base,
 
-    /// What to judge: `.` (the working tree), or another subject as `run` takes it
-    #[arg(short, long = "subject", value_name = "HEAD", default_value = ".")]
+    /// The head, which is judged: `.` (the working tree), or another subject as `run` takes it
+    #[arg(short, long = "subject", value_name = "SUBJECT", default_value = ".")]
     pub(crate) subject: Wanted,
 
     /// Judge the base's own code on another candle: a version (`0.11.0`), or a revision of a clone

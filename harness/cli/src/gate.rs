@@ -71,7 +71,7 @@ fn begin(workspace: &Workspace, args: &GateArgs, queue: Queue) -> Result<Option<
     let unseen = if args.quick { keep_quickest(workspace, &mut plan) } else { Vec::new() };
     if plan.cases.is_empty() {
         show::note(&format!(
-            "nothing to compare, which is never green: {} skipped, {} left out by the filter; `windtunnel list` shows the cases",
+            "nothing to compare, which never passes (exit code 4): {} skipped, {} left out by the filter; `windtunnel list` shows the cases",
             plan.skipped.len(),
             plan.filtered
         ));

@@ -139,14 +139,14 @@ impl Locks {
 /// A turn has ended before what was to be measured in it.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "whoever lent this turn is gone, and others may measure now: take the run up with `--resume`"
+    "the process that held this turn has exited, and others may measure now: continue with `--resume`"
 )]
 pub(crate) struct Gone;
 
 /// Another run measures.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "another run measures on {what}, {}: two at once would measure one another; {advice}",
+    "another run measures on {what}, {}: concurrent runs would disturb each other; {advice}",
     self.run()
 )]
 pub(crate) struct Busy {
@@ -494,7 +494,10 @@ mod tests {
         let lent = |lender| Locks { held: Vec::new(), parts: Vec::new(), lenders: vec![lender] };
         assert!(lent(std::process::id()).stand().is_ok());
         let gone = lent(u32::MAX).stand().unwrap_err().to_string();
-        assert!(gone.ends_with("take the run up with `--resume`"), "{gone}");
+        assert!(
+            gone.ends_with("has exited, and others may measure now: continue with `--resume`"),
+            "{gone}"
+        );
     }
 
     #[test]
@@ -512,7 +515,7 @@ mod tests {
         assert_eq!(taken(&path).unwrap().user, "[2Ja", "it cannot steer a terminal");
         let told = Busy::of("this machine".into(), taken(&path)).to_string();
         let expected = format!(
-            "another run measures on this machine, `c` (process {own} of `[2Ja`, since b): two at once would measure one another; wait for its end with `--wait`"
+            "another run measures on this machine, `c` (process {own} of `[2Ja`, since b): concurrent runs would disturb each other; wait for its end with `--wait`"
         );
         assert_eq!(told, expected);
         drop(file);

@@ -229,7 +229,7 @@ impl fmt::Display for Lack {
                 "a base of the same day: the noise between days hides this; measure the base beside the head",
             ),
             Lack::Evenness => f.write_str(
-                "a machine that treats equal code alike: calibration saw that differ by as much",
+                "a more even machine: on this one, identical code differed by this much during calibration",
             ),
             Lack::Agreement => f.write_str("rounds that agree: some are beyond the margin, some are not"),
             Lack::Order => f.write_str("rounds that are all worse, or none by the margin: where values are not above zero, only their order tells"),

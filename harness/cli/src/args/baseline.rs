@@ -31,7 +31,7 @@ pub(crate) enum BaselineCommand {
     Record(RecordArgs),
     /// Make the newest recorded code count, unless anything in it is worse or could not be compared
     Promote(DecideArgs),
-    /// Put down that what keeps code from being promoted may be so
+    /// Accept the findings that block a promotion, with a reason
     Accept(AcceptArgs),
     /// A line for each code that was recorded
     List,

@@ -12,9 +12,9 @@ use crate::subject::Wanted;
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Good and bad are measured beside one another first: there must be something to look for. Then each commit \
-is held to the good one by the gate's rule, which adds rounds until it knows. What stays unknown, does not \
-build or cannot be compared is passed over and told. Branches that were merged are searched too. The \
-culprit is confirmed twice: beside its parent, and by reverting it on top of the bad commit.
+is held to the good one by the gate's rule, which adds rounds until it knows. Commits that do not build, \
+cannot be compared or stay undecided are skipped and listed. Branches that were merged are searched too. \
+The culprit is confirmed twice: beside its parent, and by reverting it on top of the bad commit.
 
 A culprit that moves to another candle, or takes over a range of what a fork follows (its message names it \
 as `A..B`, or its `engine/upstream.toml` moves on), is followed into a clone of that.

@@ -10,12 +10,12 @@ use crate::lock::Patience;
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 `scenarios/museum.toml` lists the faults, the commit that each was upstream, and the guard that must catch \
-it. The probe is built with its feature `faults`. Each guard runs on the clean engine twice, which it \
-must not tell apart, and on one with each of its faults, all in alternation; what it sees is judged by \
+it. The probe is built with its feature `faults`. Each guard runs on the clean engine twice, and must \
+report no difference, and on one with each of its faults, all in alternation; what it sees is judged by \
 the rule of a gate, and by the policy `ci/gate.toml`, also where that only warns.
 
-Exit codes: 0 every fault was caught and no clean engine was, 1 one of both did not hold, 2 usage error, \
-or a probe that cannot be built.")]
+Exit codes: 0 every fault was caught without a false alarm, 1 otherwise, 2 usage error, or a probe that \
+cannot be built.")]
 pub(crate) struct MuseumArgs {
     /// Show these faults alone
     #[arg(long = "fault", value_name = "NAME", num_args = 1..)]

@@ -32,14 +32,14 @@ pub(crate) enum UpstreamCommand {
         #[arg(long, value_name = "PRIORITY", value_parser = word::<Priority>)]
         priority: Vec<Priority>,
     },
-    /// All that is known of one commit
+    /// Show all that is known of one commit
     Show {
         /// The beginning of its hash
         hash: String,
     },
-    /// How much is integrated, and what the log says that is not so
+    /// Show integration progress and errors in the log
     Status,
-    /// Hold the log to the sources: exit code 5 if it says what is not so
+    /// Check the log against the sources: exit code 5 if they disagree
     Check,
     /// Enter the upstream's commits since the newest considered as `new`
     Sync(SyncArgs),

@@ -40,7 +40,7 @@ impl Settings {
     pub(crate) fn place(&self, named: Option<&str>) -> Result<String> {
         let place = named.map(str::to_owned).or_else(|| self.url.clone());
         place.context(
-            "nobody said where: name a folder or an URL such as `s3://BUCKET/PREFIX`, or write `url = \"…\"` into `baselines/store.toml`",
+            "no place given: name a folder or a URL such as `s3://BUCKET/PREFIX`, or write `url = \"…\"` into `baselines/store.toml`",
         )
     }
 }

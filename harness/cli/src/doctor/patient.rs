@@ -106,7 +106,7 @@ impl Patient {
     pub(crate) fn why_no_clocks(&self) -> &'static str {
         match self.machine.hypervisor.as_str() {
             "" | "none" => "the kernel does not tell",
-            _ => "a guest is not told; ask whoever runs the host",
+            _ => "hidden from virtual machines; ask whoever runs the host",
         }
     }
 }

@@ -162,7 +162,7 @@ pub(crate) fn row_in_words(row: &Row) -> String {
 pub(crate) fn control(control: &Control) -> String {
     let Control { class, pairs, low, high } = control;
     format!(
-        "control, {class}: the base against itself came out {low:+.2} to {high:+.2} margins worse in {}",
+        "control, {class}: base against itself: {low:+.2} to {high:+.2} margins worse ({})",
         count(*pairs, "pair")
     )
 }

@@ -132,7 +132,9 @@ fn clock(root: &Root, files: &[String]) -> Result<i64, String> {
     let clocks: Vec<u64> = files.iter().filter_map(|file| root.number(file)).collect();
     let sum: u64 = clocks.iter().sum();
     let mean = sum.checked_div(clocks.len() as u64).map(|khz| (khz / 1000) as i64);
-    mean.ok_or_else(|| "this machine has no cpufreq: a guest is not told its clocks".to_owned())
+    mean.ok_or_else(|| {
+        "this machine has no cpufreq: clocks are hidden from virtual machines".to_owned()
+    })
 }
 
 /// The highest of the temperatures in these files, in degrees Celsius.

@@ -250,7 +250,7 @@ fn what_cannot_be_gated_is_told() {
     let _redacted = redacted(&sandbox);
     let (code, err) = run(&["--filter", "no such case"]);
     assert_eq!(code, 4);
-    insta::assert_snapshot!(err, @"nothing to compare, which is never green: 0 skipped, 2 left out by the filter; `windtunnel list` shows the cases");
+    insta::assert_snapshot!(err, @"nothing to compare, which never passes (exit code 4): 0 skipped, 2 left out by the filter; `windtunnel list` shows the cases");
 
     let policy = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../ci/gate.toml"));
     let policy = policy.unwrap();

@@ -16,6 +16,31 @@ fn clocks_of_no_gpu_are_not_held_and_nothing_is_run() {
 }
 
 #[test]
+fn the_help_lists_the_commands_by_what_they_are_for_and_says_where_to_begin() {
+    let said = Sandbox::new(&["fine"]).run(&["--help"]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    // Before the name of a command are two blanks; what its line goes on with stands further in.
+    let names = said.out.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let names = names.take_while(|line| !line.is_empty()).filter(|line| !line.starts_with("   "));
+    let names: Vec<&str> = names.filter_map(|line| line.split_whitespace().next()).collect();
+    let expected = [
+        ["list", "fetch", "run"].as_slice(),
+        &["gate", "compare", "judge", "merge", "museum"],
+        &["show", "explain", "explain-verdict", "report", "index"],
+        &["baseline", "history"],
+        &["upstream", "bisect"],
+        &["doctor", "calibrate", "hold-clocks"],
+        &["help"],
+    ];
+    assert_eq!(names, expected.concat());
+    assert!(
+        said.out.ends_with("\n\nStart with: doctor, run smoke, gate --base main.\n"),
+        "{}",
+        said.out
+    );
+}
+
+#[test]
 fn mistakes_are_answered_with_what_to_do() {
     let sandbox = Sandbox::new(&["fine"]);
     sandbox.measure();

@@ -45,7 +45,7 @@ fn a_second_run_is_refused_and_told_by_whom_and_leaves_nothing() {
     assert!(said.err.starts_with(begin), "{}", said.err);
     assert!(said.err.contains(" -q run test/fake --filter hang "), "{}", said.err);
     assert!(said.err.contains(&holder) && said.err.contains("`, since 20"), "{}", said.err);
-    let last = "two at once would measure one another; wait for its end with `--wait`\n";
+    let last = "concurrent runs would disturb each other; wait for its end with `--wait`\n";
     assert!(said.err.ends_with(last), "{}", said.err);
     assert!(!sandbox.path("second.jsonl").exists(), "nothing was begun");
 }

@@ -32,9 +32,9 @@ pub(super) fn section(view: &View<'_>, plots: &[String]) -> Option<Section> {
         (rows(view, plots))
         @for control in &report.control {
             p.note {
-                "Control, " (control.class) ": the base against itself came out "
+                "Control, " (control.class) ": base against itself: "
                 (format!("{:+.2} to {:+.2}", control.low, control.high))
-                " margins worse in " (counted(control.pairs, "pair")) "."
+                " margins worse (" (counted(control.pairs, "pair")) ")."
             }
         }
         (unjudged(&report.unjudged))
