@@ -218,7 +218,7 @@ fn numbers_beyond_the_dtype_are_an_error_and_no_vector() {
         let request = EmbedRequest { tokens: vec![5, 6], overlong: Overlong::Refuse };
         embedder.embed(&[request]).unwrap_err().to_string()
     });
-    assert_snapshot!(message, @"input 0: the model produced a vector that is not finite; choose a dtype of wider range (`f32` or `bf16`)");
+    assert_snapshot!(message, @"input 0: the model produced a vector that is not finite; choose a dtype of wider range (`f32` or `bf16`), or check its weights");
 }
 
 #[test]

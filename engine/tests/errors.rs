@@ -124,7 +124,8 @@ fn requests_that_cannot_be_answered_are_declined() {
     assert_snapshot!(declined(Request { max_tokens: Some(0), ..request() }), @"`max_tokens` is 0; ask for at least one token");
     assert_snapshot!(declined(Request { choices: 0, ..request() }), @"`choices` is 0; ask for at least one");
     assert_snapshot!(declined(Request { choices: usize::MAX, ..request() }), @"`choices` is 18446744073709551615, but a request has at most 128; send several requests");
-    assert_snapshot!(declined(Request { max_tokens: Some(80), ..request() }), @"the request needs 82 cached tokens (6 blocks of 16), but the cache has 4 blocks; lower `max_tokens` or raise `kv_tokens`");
+    assert_snapshot!(declined(Request { max_tokens: Some(80), ..request() }), @"the request needs 82 cached tokens (6 blocks of 16), but the cache has 4 blocks; set `max_tokens` lower, lower `max_sequence_length`, or raise `kv_tokens`");
+    assert_snapshot!(declined(Request { max_tokens: None, ..request() }), @"the request needs 99 cached tokens (7 blocks of 16), but the cache has 4 blocks; set `max_tokens` lower, lower `max_sequence_length`, or raise `kv_tokens`");
 }
 
 #[test]
@@ -254,7 +255,7 @@ fn a_model_that_produces_no_numbers_ends_its_requests_and_the_engine_lives_on() 
     let mut engine = Engine::load(&EngineConfig { model, ..config() }).unwrap();
     for _ in 0..2 {
         let id = engine.submit(request()).unwrap();
-        let finish = Finish::Error("the model produced logits that are not finite".into());
+        let finish = Finish::Error("the model produced logits that are not finite; choose a dtype of wider range (`f32` or `bf16`), or check its weights".into());
         let usage = Usage { prompt: 3, cached: 0, generated: 0 };
         let end = Event::Finished { request: id, choice: 0, finish, usage };
         assert_eq!(engine.step().events, [end]);
