@@ -211,7 +211,7 @@ pub enum Error {
     },
     /// A request that could not finish even if it had the cache to itself.
     #[error(
-        "the request needs {tokens} cached tokens ({needed} blocks of {block}), but the cache has {blocks} blocks; lower `max_tokens` or raise `kv_tokens`"
+        "the request needs {tokens} cached tokens ({needed} blocks of {block}), but the cache has {blocks} blocks; set `max_tokens` lower, lower `max_sequence_length`, or raise `kv_tokens`"
     )]
     PoolTooSmall {
         /// Cached tokens at the request's longest.

@@ -128,20 +128,21 @@ pub const EMBEDDERS: &[Entry<dyn Body>] = &[
 /// # Errors
 ///
 /// [`Error::UnknownArchitecture`] unless exactly one is listed and it is known, and
-/// [`Error::ModelConfig`] when a language model is part of something else, or a size makes no
-/// sense.
+/// [`Error::ModelConfig`] when a language model is part of something else, a size makes no sense,
+/// the weights are no floats, or tokens are to see what is ahead of them.
 pub fn find<M: ?Sized>(
     registry: &'static [Entry<M>],
     config: &ConfigFile,
 ) -> Result<&'static Entry<M>> {
     let found = config.architectures()?;
     config.check_sizes()?;
+    config.check_floats()?;
     let entry = match &found[..] {
         [one] => registry.iter().find(|entry| entry.architecture == one),
         _ => None,
     };
     match (entry, &found[..]) {
-        (Some(entry), _) => Ok(entry),
+        (Some(entry), _) => config.check_causal().map(|()| entry),
         (None, [whole]) if config.has("text_config") => Err(config.error(format!(
             "`{whole}` keeps its language model in `text_config`, beside parts that see or hear; \
              export that model alone and load the export"

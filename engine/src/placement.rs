@@ -80,8 +80,9 @@ impl Placement {
         tensors: &[(Spot, String)],
         opened: &Opened,
     ) -> Result<Self> {
-        let (first, layers) = map.layers(estimate, opened)?;
-        Self::new(first, &topology.devices(layers, tensors)?, opened)
+        let pins = topology.pins(estimate.layers.len(), tensors)?;
+        let (first, layers) = map.layers(estimate, &pins, opened)?;
+        Self::new(first, &layers, opened)
     }
 
     /// The devices on which `map` and `topology` may place something.

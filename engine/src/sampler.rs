@@ -80,7 +80,9 @@ impl Sampling {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoToken {
     /// The logits hold a NaN or +∞, or nothing but −∞.
-    #[error("the model produced logits that are not finite")]
+    #[error(
+        "the model produced logits that are not finite; choose a dtype of wider range (`f32` or `bf16`), or check its weights"
+    )]
     NotFinite,
     /// Penalties and bias left no token, or pushed one beyond the largest number.
     #[error("penalties and bias leave no token to choose; weaken them")]

@@ -144,6 +144,22 @@ fn unknown_and_several_architectures_are_answered_with_the_known_ones() {
 }
 
 #[test]
+fn attention_both_ways_is_refused_where_it_is_not_implemented() {
+    let told = |case, change: fn(&Path)| {
+        asked(case, change, |model| match Embedder::load(&EmbedderConfig { model, ..config() }) {
+            Ok(_) => "loaded".to_owned(),
+            Err(refusal) => refusal.to_string(),
+        })
+    };
+    let both_ways = |folder: &Path| {
+        replace("config.json", "\"vocab_size\"", "\"is_causal\": false, \"vocab_size\"")(folder);
+    };
+    assert_snapshot!(told("golden_embeddings/qwen3_embedding", both_ways), @"`MODEL/config.json`: `is_causal` is false: attention both ways is not implemented for this family");
+    // This family says it once more, in words of its own.
+    assert_eq!(told("golden_embeddings/embeddinggemma", both_ways), "loaded");
+}
+
+#[test]
 fn settings_without_a_meaning_are_refused() {
     assert_snapshot!(refused(&EmbedderConfig { max_pass_tokens: 0, ..config() }), @"`max_pass_tokens` is 0, but nothing is computed without at least 1");
     assert_snapshot!(refused(&EmbedderConfig { max_sequence_length: Some(0), ..config() }), @"`max_sequence_length` is 0, but nothing is computed without at least 1");
@@ -218,7 +234,7 @@ fn numbers_beyond_the_dtype_are_an_error_and_no_vector() {
         let request = EmbedRequest { tokens: vec![5, 6], overlong: Overlong::Refuse };
         embedder.embed(&[request]).unwrap_err().to_string()
     });
-    assert_snapshot!(message, @"input 0: the model produced a vector that is not finite; choose a dtype of wider range (`f32` or `bf16`)");
+    assert_snapshot!(message, @"input 0: the model produced a vector that is not finite; choose a dtype of wider range (`f32` or `bf16`), or check its weights");
 }
 
 #[test]

@@ -124,7 +124,8 @@ fn requests_that_cannot_be_answered_are_declined() {
     assert_snapshot!(declined(Request { max_tokens: Some(0), ..request() }), @"`max_tokens` is 0; ask for at least one token");
     assert_snapshot!(declined(Request { choices: 0, ..request() }), @"`choices` is 0; ask for at least one");
     assert_snapshot!(declined(Request { choices: usize::MAX, ..request() }), @"`choices` is 18446744073709551615, but a request has at most 128; send several requests");
-    assert_snapshot!(declined(Request { max_tokens: Some(80), ..request() }), @"the request needs 82 cached tokens (6 blocks of 16), but the cache has 4 blocks; lower `max_tokens` or raise `kv_tokens`");
+    assert_snapshot!(declined(Request { max_tokens: Some(80), ..request() }), @"the request needs 82 cached tokens (6 blocks of 16), but the cache has 4 blocks; set `max_tokens` lower, lower `max_sequence_length`, or raise `kv_tokens`");
+    assert_snapshot!(declined(Request { max_tokens: None, ..request() }), @"the request needs 99 cached tokens (7 blocks of 16), but the cache has 4 blocks; set `max_tokens` lower, lower `max_sequence_length`, or raise `kv_tokens`");
 }
 
 #[test]
@@ -222,12 +223,30 @@ fn configurations_that_we_cannot_compute_are_refused() {
     assert_snapshot!(llama("\"rope_scaling\": null", "\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2.0}"), @"`MODEL/config.json`: rope scaling `dynamic` is not implemented (default, linear, llama3, yarn and longrope are); without it long contexts would be wrong");
     assert_snapshot!(llama("\"rope_scaling\": null", "\"rope_scaling\": {\"type\": \"linear\"}"), @"`MODEL/config.json`: rope scaling `linear` needs the key `factor`");
     assert_snapshot!(llama("\"rope_theta\"", "\"layer_types\": [\"chunked_attention\"], \"rope_theta\""), @"`MODEL/config.json`: `layer_types` has `chunked_attention` for layer 0; known are `full_attention` and `sliding_attention`");
+    for silent in ["\"quantization_config\": null", "\"is_causal\": null", "\"is_causal\": true"] {
+        // Some other refusal, of what is there beside it.
+        let to = format!("{silent}, \"vocab_size\": 255");
+        let told = configured("llama_gqa", "\"vocab_size\": 256", &to);
+        assert!(told.contains("has shape [256, 64]"), "{silent}: {told}");
+    }
+    assert_snapshot!(llama("\"vocab_size\"", "\"is_causal\": false, \"vocab_size\""), @"`MODEL/config.json`: `is_causal` is false: attention both ways is not implemented for this family");
+    assert_snapshot!(llama("\"vocab_size\"", "\"is_causal\": 0, \"vocab_size\""), @"`MODEL/config.json`: `is_causal` is 0; expected `true` or `false`");
     assert_snapshot!(configured("mistral_window8", "\"sliding_window\": 8", "\"sliding_window\": 0"), @"`MODEL/config.json`: `sliding_window` is 0; a token must see at least itself");
+}
+
+#[test]
+fn weights_that_others_have_quantised_are_refused_with_a_way_out() {
+    let llama =
+        |keys: &str| configured("llama_gqa", "\"vocab_size\"", &format!("{keys}, \"vocab_size\""));
+    assert_snapshot!(llama("\"quantization_config\": {\"quant_method\": \"gptq\", \"bits\": 4}"), @"`MODEL/config.json`: `quantization_config`: the weights are quantised by `gptq`, which is not implemented; load the model in floats (and ask for `quant`), or a GGUF file of it");
+    assert_snapshot!(llama("\"quantization_config\": null, \"quantization\": {\"group_size\": 64, \"bits\": 4}"), @"`MODEL/config.json`: `quantization`: the weights are quantised, which is not implemented; load the model in floats (and ask for `quant`), or a GGUF file of it");
 }
 
 #[test]
 fn configurations_of_families_that_make_no_sense_are_refused() {
     let gemma3n = |from, to| configured("gemma3n_text", from, to);
+    assert_snapshot!(gemma3n("\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false"), @"`MODEL/config.json`: `tie_word_embeddings` is false, which is not implemented here");
+    assert_snapshot!(gemma3n("\"rope_local_base_freq\": 10000.0", "\"rope_local_base_freq\": 0"), @"`MODEL/config.json`: `rope_local_base_freq` is 0, but must be above 0");
     assert_snapshot!(gemma3n("\"laurel_rank\": 8", "\"laurel_rank\": 0"), @"`MODEL/config.json`: `laurel_rank` is 0");
     assert_snapshot!(gemma3n("\"altup_active_idx\": 0", "\"altup_active_idx\": 4"), @"`MODEL/config.json`: `altup_active_idx` is 4, but there are 4 streams");
     assert_snapshot!(gemma3n("\"num_kv_shared_layers\": 2", "\"num_kv_shared_layers\": 5"), @"`MODEL/config.json`: `num_kv_shared_layers` is 5, which leaves none of 5 layers");
@@ -254,7 +273,7 @@ fn a_model_that_produces_no_numbers_ends_its_requests_and_the_engine_lives_on() 
     let mut engine = Engine::load(&EngineConfig { model, ..config() }).unwrap();
     for _ in 0..2 {
         let id = engine.submit(request()).unwrap();
-        let finish = Finish::Error("the model produced logits that are not finite".into());
+        let finish = Finish::Error("the model produced logits that are not finite; choose a dtype of wider range (`f32` or `bf16`), or check its weights".into());
         let usage = Usage { prompt: 3, cached: 0, generated: 0 };
         let end = Event::Finished { request: id, choice: 0, finish, usage };
         assert_eq!(engine.step().events, [end]);

@@ -16,8 +16,8 @@ use windtunnel_engine::attention::{Mask, backends_for};
 use windtunnel_engine::models::{Sketch, sketch};
 use windtunnel_engine::weights::Gguf;
 use windtunnel_engine::{
-    Choice, CudaGraphs, Dtype, Engine, EngineConfig, ModelSource, PrefixCache, QuantPlan, Topology,
-    score,
+    Choice, CudaGraphs, Dtype, Engine, EngineConfig, Error, ModelSource, PrefixCache, QuantPlan,
+    Topology, score,
 };
 
 /// Each file in floats, with the folder of its reference.
@@ -139,9 +139,20 @@ fn architecture(path: &Path) -> String {
     content.metadata["general.architecture"].to_string().unwrap().clone()
 }
 
-/// What the file `name` implies with `changes` to its metadata: other values, or keys that are left
-/// out.
-fn changed(name: &str, changes: &[(&str, Option<gguf_file::Value>)]) -> Sketch {
+/// Other values of keys, or keys that are left out.
+type Changes<'a> = &'a [(&'a str, Option<gguf_file::Value>)];
+
+/// What the file `name` implies with `changes` to its metadata.
+fn changed(name: &str, changes: Changes<'_>) -> Sketch {
+    sketch(opened(name, changes).unwrap().config()).unwrap()
+}
+
+/// The configuration that is made of the file `name` with `changes` to its metadata.
+fn configuration(name: &str, changes: Changes<'_>) -> serde_json::Value {
+    opened(name, changes).unwrap().config().keys().unwrap()
+}
+
+fn opened(name: &str, changes: Changes<'_>) -> Result<Gguf, Error> {
     let mut from = File::open(file(name)).unwrap();
     let mut content = gguf_file::Content::read(&mut from).unwrap();
     for (key, value) in changes {
@@ -156,7 +167,7 @@ fn changed(name: &str, changes: &[(&str, Option<gguf_file::Value>)]) -> Sketch {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
     gguf_file::write(&mut File::create(&path).unwrap(), &metadata, &tensors).unwrap();
-    sketch(Gguf::open(&path).unwrap().config()).unwrap()
+    Gguf::open(&path)
 }
 
 #[test]
@@ -174,6 +185,67 @@ fn gemma_3_has_no_window_that_its_file_does_not_state() {
     }
     let heads = changed("gemma2_bf16weights", &[("gemma2.attention.sliding_window", None)]).heads;
     assert_eq!(heads.masks[0], Mask::SlidingWindow(4096));
+}
+
+#[test]
+fn gemma_3_turns_by_the_bases_of_its_file_whoever_wrote_it() {
+    let float = |value| Some(gguf_file::Value::F32(value));
+    let bases = |changes: Changes<'_>| {
+        let config = configuration("gemma3_text", changes);
+        (config["rope_theta"].as_f64(), config["rope_local_base_freq"].as_f64())
+    };
+    let usual: (&str, Option<gguf_file::Value>) = ("gemma3.rope.freq_base", None);
+    let global = ("gemma3.rope.global.freq_base", float(5e5));
+    let local = ("gemma3.rope.local.freq_base", float(2e4));
+    assert_eq!(bases(&[]), (Some(1e6), None));
+    assert_eq!(bases(&[usual.clone(), global.clone()]), (Some(5e5), None));
+    assert_eq!(bases(&[usual.clone(), global.clone(), local.clone()]), (Some(5e5), Some(2e4)));
+    let swa = ("gemma3.rope.freq_base_swa", float(3e4));
+    assert_eq!(bases(&[global, local, swa]), (Some(1e6), Some(3e4)));
+    let message = opened("gemma3_text", &[usual]).err().unwrap().to_string();
+    assert!(message.contains("has no key `gemma3.rope.global.freq_base`"), "{message}");
+}
+
+#[test]
+fn positions_are_stretched_as_llama_cpp_stretches_them() {
+    let scaling = |name: &str, keys: &[(&str, f32)], kind: Option<&str>| {
+        let architecture = architecture(&file(name));
+        let named = |(key, value): &(&str, f32)| {
+            (format!("{architecture}.rope.{key}"), Some(gguf_file::Value::F32(*value)))
+        };
+        let mut changes: Vec<_> = keys.iter().map(named).collect();
+        let kind = kind.map(|kind| gguf_file::Value::String(kind.into()));
+        changes.push((format!("{architecture}.rope.scaling.type"), kind));
+        let changes: Vec<_> = changes.iter().map(|(key, v)| (&key[..], v.clone())).collect();
+        configuration(name, &changes)["rope_scaling"].clone()
+    };
+    let plain = |keys: &[(&str, f32)], kind| scaling("qwen2_tied_window8", keys, kind);
+    let none = serde_json::Value::Null;
+    let linear = serde_json::json!({ "rope_type": "linear", "factor": 8.0 });
+    let (new, old) = (("scaling.factor", 8.0), ("scale_linear", 8.0));
+    for kind in [None, Some("linear")] {
+        assert_eq!(plain(&[new], kind), linear);
+        assert_eq!(plain(&[old], kind), linear);
+        assert_eq!(plain(&[new, ("scale_linear", 2.0)], kind), linear);
+        for whole in [0.0, 1.0] {
+            assert_eq!(plain(&[("scaling.factor", whole)], kind), none);
+        }
+        assert_eq!(plain(&[], kind), none);
+    }
+    assert_eq!(plain(&[new, old], Some("none")), none);
+    assert_eq!(plain(&[("scaling.factor", 0.0)], Some("yarn"))["factor"], 1.0);
+    assert_eq!(plain(&[new], Some("yarn"))["factor"], 8.0);
+    let original = plain(&[new, ("scaling.original_context_length", 0.0)], Some("yarn"));
+    assert_eq!(original["original_max_position_embeddings"], none);
+    // Divisors of single frequencies stand beside all of these.
+    let divided = |keys: &[(&str, f32)], kind| {
+        let scaling = scaling("llama_rope_llama3", keys, kind);
+        assert_eq!(scaling["rope_type"], "divided");
+        scaling["factor"].as_f64()
+    };
+    assert_eq!(divided(&[], None), Some(1.0));
+    assert_eq!(divided(&[new], None), Some(8.0));
+    assert_eq!(divided(&[new], Some("none")), Some(1.0));
 }
 
 /// The file `name` with every matrix whose rows fit in `kind`, written by candle.

@@ -202,7 +202,10 @@ fn metadata_that_make_no_model_are_told_by_their_key() {
     assert_snapshot!(with("qwen2.block_count", Value::String("two".into())), @r#"`model.gguf`: key `qwen2.block_count` is "two", but must be a whole number of at least 0"#);
     assert_snapshot!(with("qwen2.attention.head_count", Value::U32(0)), @"`model.gguf`: key `qwen2.attention.head_count` is 0, but must be a number above 0");
     assert_snapshot!(with("qwen2.attention.head_count", Value::I32(-1)), @"`model.gguf`: key `qwen2.attention.head_count` is -1, but must be a whole number of at least 0");
+    assert_snapshot!(with("qwen2.rope.scaling.type", Value::String("dynamic".into())), @"`model.gguf`: key `qwen2.rope.scaling.type` is `dynamic`, but must be `none`, `linear`, `yarn` or, with its tensors, `longrope`");
+    assert_snapshot!(with("qwen2.pooling_type", Value::U32(3)), @"`model.gguf`: key `qwen2.pooling_type` is 3, but must be 0: models that embed or rank texts are loaded from folders alone");
     // What is only noticed in the words of the hub is told in those of the file.
+    assert_snapshot!(with("qwen2.rope.scaling.factor", Value::F32(-2.0)), @"`model.gguf`: `qwen2.rope.scaling.factor` is -2, but must be above 0");
     assert_snapshot!(with("qwen2.context_length", Value::U32(0)), @"`model.gguf`: `qwen2.context_length` is 0");
     assert_snapshot!(with("qwen2.feed_forward_length", Value::U32(1 << 21)), @"`model.gguf`: `qwen2.feed_forward_length` is 2097152, but at most 1048576 is believed; check the file");
     let flat = of_model(|model| {

@@ -150,6 +150,25 @@ fn a_topology_takes_layers_from_the_map() {
 }
 
 #[test]
+fn an_automatic_map_weighs_what_a_topology_leaves_it_beside_what_that_gives() {
+    let Footprint { weights, kv } = load("tiny-llama", "auto").footprint();
+    // Room for all but one layer, as activations take some.
+    let budget = weights + kv;
+    let split = |devices: String, topology: &str| {
+        Engine::load(&ruled("tiny-llama", &devices, topology)).map(|engine| layers(&engine))
+    };
+    let alone = format!("auto:cpu:0={budget}B");
+    assert!(split(alone.clone(), "3: { isq: none }").is_err());
+    assert_eq!(split(alone, "3: { device: \"cpu:1\" }").unwrap(), "cpu:0 3, cpu:1 1");
+    let spilling = format!("auto:cpu:0={budget}B,cpu:1");
+    assert_eq!(split(spilling, "3: { device: \"cpu:0\" }").unwrap(), "cpu:0 3, cpu:1 1");
+    assert_eq!(
+        split("auto:cpu:0=1B".into(), "0-4: { device: cpu:2 }").unwrap(),
+        "cpu:0 0, cpu:2 4"
+    );
+}
+
+#[test]
 fn a_topology_quantises_what_it_covers_and_its_estimate_holds() {
     let held = |topology: &str| {
         let engine = Engine::load(&ruled("tiny-llama", "cpu:0=2,cpu:1", topology)).unwrap();

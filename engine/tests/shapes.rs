@@ -118,6 +118,17 @@ fn what_a_size_may_be_is_said() {
 }
 
 #[test]
+fn what_does_not_go_together_is_named() {
+    let llama = |changes: Value| refusal("tiny-llama", &changes);
+    assert_snapshot!(llama(json!({ "head_dim": null, "hidden_size": 130 })), @"`config.json`: `hidden_size` 130 is no multiple of 8 heads and `head_dim` is not set");
+    let types = ["full_attention", "sliding_attention", "full_attention", "full_attention"];
+    assert_snapshot!(llama(json!({ "layer_types": types })), @"`config.json`: `layer_types` has `sliding_attention` for layer 1, but no `sliding_window` is set");
+    assert_snapshot!(refusal("tiny-smollm3", &json!({ "no_rope_layers": [1, 0] })), @"`config.json`: `no_rope_layers` has 2 entries for 4 layers");
+    assert_snapshot!(llama(json!({ "rope_scaling": { "rope_type": "linear", "factor": "two" } })), @r#"`config.json`: the rope scaling cannot be read: invalid type: string "two", expected f64"#);
+    assert_snapshot!(llama(json!({ "rope_scaling": { "rope_type": "linear", "factor": 0.0 } })), @"`config.json`: `factor` is 0, but must be above 0");
+}
+
+#[test]
 fn biases_are_where_the_configuration_puts_them() {
     let more = |preset, changes: Value| {
         shape(preset, &changes).parameters as i64 - shape(preset, &json!({})).parameters as i64

@@ -184,25 +184,67 @@ proptest! {
         words in "[abhe ü🙂]{0,20}",
         stops in proptest::collection::vec("[abhe ü🙂]{1,3}", 0..3),
     ) {
-        let ids = BYTE_LEVEL.tokenizer().encode_bare(&words).unwrap();
-        let mut stream = BYTE_LEVEL.stream(&stops).unwrap();
-        let (mut shown, mut hit) = (String::new(), None);
-        for id in ids {
-            let delta = stream.push(id).unwrap();
-            shown += &delta.text;
-            hit = hit.or(delta.stop);
-        }
-        let last = stream.finish().unwrap();
-        shown += &last.text;
-        hit = hit.or(last.stop);
         let ends = words.char_indices().map(|(at, c)| at + c.len_utf8());
         let naive = ends.into_iter().find_map(|end| {
             let ending = stops.iter().filter(|stop| words[..end].ends_with(*stop));
             Some(end - ending.map(String::len).max()?)
         });
-        prop_assert_eq!(hit.is_some(), naive.is_some());
-        prop_assert_eq!(shown, &words[..naive.unwrap_or(words.len())]);
+        let level = BYTE_LEVEL.tokenizer().encode_bare(&words).unwrap();
+        for (text, ids) in [(&BYTE_LEVEL, level), (&BYTE_FALLBACK, fallback(&words))] {
+            let mut stream = text.stream(&stops).unwrap();
+            let (mut shown, mut hit) = (String::new(), None);
+            for id in ids {
+                let delta = stream.push(id).unwrap();
+                shown += &delta.text;
+                hit = hit.or(delta.stop);
+            }
+            let last = stream.finish().unwrap();
+            shown += &last.text;
+            hit = hit.or(last.stop);
+            prop_assert_eq!(hit.is_some(), naive.is_some());
+            prop_assert_eq!(shown, &words[..naive.unwrap_or(words.len())]);
+        }
     }
+}
+
+/// `words` as ids of [`BYTE_FALLBACK`]: its pieces, and bytes for what has none.
+fn fallback(words: &str) -> Vec<u32> {
+    let of_char = |c: char| match c {
+        ' ' => vec![piece("▁")],
+        'a' | 'b' | 'ü' | '日' => vec![piece(&c.to_string())],
+        _ => c.to_string().bytes().map(|byte| 2 + u32::from(byte)).collect(),
+    };
+    // The space before a text, which its decoder drops.
+    std::iter::once(piece("▁")).chain(words.chars().flat_map(of_char)).collect()
+}
+
+/// The id of a piece of [`BYTE_FALLBACK`] that is no byte.
+fn piece(name: &str) -> u32 {
+    let all = ["▁", "▁▁", "a", "b", "▁a", "ü", "日", "�", "▁the"];
+    258 + all.iter().position(|other| *other == name).unwrap() as u32
+}
+
+#[test]
+fn a_stop_string_of_bytes_ends_the_text_at_its_last_byte() {
+    let pushed = |words: &str, stops: &[&str]| {
+        let stops: Vec<String> = stops.iter().map(|stop| (*stop).to_owned()).collect();
+        let mut stream = BYTE_FALLBACK.stream(&stops).unwrap();
+        let ids = fallback(words).into_iter();
+        let mut deltas: Vec<_> = ids.map(|id| stream.push(id).unwrap()).collect();
+        deltas.push(stream.finish().unwrap());
+        deltas.into_iter().map(|delta| (delta.text, delta.stop)).collect::<Vec<_>>()
+    };
+    let told = |text: &str, stop| (text.to_owned(), stop);
+    let (nothing, over) = (told("", None), told("", Some(0)));
+    let a = told("a", None);
+    let found = pushed("a\nb", &["\n"]);
+    assert_eq!(found, [nothing.clone(), a, over.clone(), over.clone(), over.clone()]);
+    // In a row of bytes that never ends, and begun before it.
+    let found = pushed("a\n\n", &["a\n"]);
+    assert_eq!(found, [nothing.clone(), nothing.clone(), over.clone(), over.clone(), over.clone()]);
+    // A character that is not whole is no bad one.
+    let found = pushed("🙂", &["�", "🙂"]);
+    assert_eq!(found, [vec![nothing; 4], vec![told("", Some(1)); 2]].concat());
 }
 
 #[test]
@@ -232,10 +274,6 @@ fn bad_bytes_without_an_end_are_shown_before_it() {
 
 #[test]
 fn spaces_at_the_start_are_dropped_once() {
-    let piece = |name: &str| {
-        let all = ["▁", "▁▁", "a", "b", "▁a", "ü", "日", "�", "▁the"];
-        258 + all.iter().position(|other| *other == name).unwrap() as u32
-    };
     let ids = [piece("▁the"), piece("▁a"), 1, piece("▁a"), piece("▁"), piece("▁a")];
     assert_eq!(parts(&BYTE_FALLBACK, &ids), ["the", " a", "", " a", " ", " a", ""]);
     let ids = [piece("▁"), piece("▁a"), piece("b")];

@@ -302,5 +302,5 @@ fn one_sequence_needs_what_its_window_and_its_step_touch() {
     assert!(capacity(4).check(1000).is_ok());
     assert!(capacity(3).check(12).is_ok());
     let refusal = capacity(3).check(1000).unwrap_err().to_string();
-    insta::assert_snapshot!(refusal, @"the request needs 10 cached tokens (4 blocks of 4), but the cache has 3 blocks; lower `max_tokens` or raise `kv_tokens`");
+    insta::assert_snapshot!(refusal, @"the request needs 10 cached tokens (4 blocks of 4), but the cache has 3 blocks; set `max_tokens` lower, lower `max_sequence_length`, or raise `kv_tokens`");
 }

@@ -44,7 +44,7 @@ pub enum InputError {
     },
     /// The model overflowed.
     #[error(
-        "the model produced a vector that is not finite; choose a dtype of wider range (`f32` or `bf16`)"
+        "the model produced a vector that is not finite; choose a dtype of wider range (`f32` or `bf16`), or check its weights"
     )]
     NotFinite,
 }

@@ -150,6 +150,41 @@ impl ConfigFile {
         Ok(())
     }
 
+    /// Makes sure that the weights are floats. What else they can be, libraries say under one of two
+    /// keys.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ModelConfig`] that names the key.
+    pub(super) fn check_floats(&self) -> Result<()> {
+        for key in ["quantization_config", "quantization"] {
+            let Some(how) = self.value.get(key).filter(|how| !how.is_null()) else { continue };
+            let method = how.get("quant_method").and_then(Value::as_str);
+            let by = method.map(|method| format!(" by `{method}`")).unwrap_or_default();
+            return Err(self.error(format!(
+                "`{key}`: the weights are quantised{by}, which is not implemented; \
+                 load the model in floats (and ask for `quant`), or a GGUF file of it"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Makes sure that no token sees what is ahead of it, unless the file says so in the words of the
+    /// one family that can do it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ModelConfig`] when the file says otherwise.
+    pub(super) fn check_causal(&self) -> Result<()> {
+        let says = self.value.get("is_causal").is_some_and(|value| !value.is_null());
+        if says && !self.flag("is_causal")? && !self.flag("use_bidirectional_attention")? {
+            return Err(self.error(
+                "`is_causal` is false: attention both ways is not implemented for this family",
+            ));
+        }
+        Ok(())
+    }
+
     /// The same model with its first `layers` layers alone. Lists with an entry for each layer are
     /// cut with it, and of layers that read the keys of others the same share is left.
     ///

@@ -87,6 +87,12 @@ fn decoder(file: &ConfigFile) -> Result<DecoderConfig> {
 /// for those with it.
 pub(super) fn ropes(file: &ConfigFile, heads: &Heads) -> Result<Ropes> {
     let own: Keys = file.keys()?;
+    if own.rope_local_base_freq <= 0.0 {
+        return Err(file.error(format!(
+            "`rope_local_base_freq` is {}, but must be above 0",
+            own.rope_local_base_freq
+        )));
+    }
     let rope_keys: RopeKeys = file.keys()?;
     let local = rope_keys.of_kind("sliding_attention");
     let local = local.unwrap_or_else(|| RopeKeys::plain(own.rope_local_base_freq));

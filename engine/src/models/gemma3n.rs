@@ -12,7 +12,7 @@ use super::{Model, gemma3};
 use crate::attention::{Heads, Mask};
 use crate::error::Result;
 use crate::layers::activation::Activation;
-use crate::layers::decoder::{scaled, softcapped, widths};
+use crate::layers::decoder::{Head, scaled, softcapped, widths};
 use crate::layers::linear::Linear;
 use crate::layers::norm::{Norm, NormKind};
 use crate::layers::rope::Ropes;
@@ -94,6 +94,9 @@ impl Config {
         let layers = keys.num_hidden_layers;
         if own.attention_bias {
             return Err(file.error("`attention_bias` is set, which is not implemented here"));
+        }
+        if keys.head(Head::Tied) == Head::Own {
+            return Err(file.error("`tie_word_embeddings` is false, which is not implemented here"));
         }
         let masks = keys.masks(file, own.sliding_window, |layer| !(layer + 1).is_multiple_of(5))?;
         let sources = sources(&masks, own.num_kv_shared_layers).map_err(|e| file.error(e))?;

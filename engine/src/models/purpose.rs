@@ -28,7 +28,7 @@ impl Purpose {
     pub fn of(model: &ModelSource) -> Result<Self> {
         let embeds = match model {
             ModelSource::Preset { name, .. } => Preset::named(name)?.recipe().is_some(),
-            // Such files hold models that continue texts.
+            // Such files hold models that continue texts; others are refused when they are opened.
             ModelSource::Gguf { .. } => false,
             ModelSource::Folder { path } => SIGNS.iter().any(|sign| path.join(sign).exists()),
         };

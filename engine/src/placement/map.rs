@@ -18,8 +18,8 @@ use crate::error::Result;
 pub enum DeviceMap {
     /// So many layers for each device, from the first layer on; together they are all layers.
     Manual(Vec<Share>),
-    /// As many layers for each device as it has room for, in this order; with no device named, all
-    /// for the CPU. An accelerator is used only where it is named.
+    /// As many layers for each device as it has room for, in this order, beside those that a topology
+    /// gives it; with no device named, all for the CPU. An accelerator is used only where it is named.
     Automatic(Vec<Budget>),
 }
 
@@ -59,7 +59,7 @@ impl DeviceMap {
     }
 
     /// The device of what belongs to no layer, and that of each layer, for a model that takes what
-    /// `estimate` says.
+    /// `estimate` says and of whose layers some have a device already, by `pins`.
     ///
     /// # Errors
     ///
@@ -67,13 +67,15 @@ impl DeviceMap {
     pub fn layers(
         &self,
         estimate: &Estimate,
+        pins: &[Option<DeviceName>],
         opened: &Opened,
     ) -> Result<(DeviceName, Vec<DeviceName>)> {
         match self {
             Self::Manual(shares) => {
                 let layers = self.dealt(shares, estimate.layers.len())?;
                 let first = shares.first().map_or(DeviceName::Cpu(0), |share| share.device);
-                Ok((first, layers))
+                let layers = pins.iter().zip(layers).map(|(pin, device)| pin.unwrap_or(device));
+                Ok((first, layers.collect()))
             }
             Self::Automatic(budgets) => {
                 let named = match budgets.is_empty() {
@@ -82,9 +84,12 @@ impl DeviceMap {
                 };
                 let offers = named.iter().map(|budget| budget.offer(opened));
                 let offers = offers.collect::<Result<Vec<_>>>()?;
-                let layers = automatic::place(estimate, &offers).map_err(PlacementError::from)?;
-                let first = layers.first().copied().unwrap_or(named[0].device);
-                Ok((first, layers))
+                let (rest, offers) = beside(pins, estimate, &offers);
+                let placed = automatic::place(&rest, &offers).map_err(PlacementError::from)?;
+                let first = placed.first().copied().unwrap_or(named[0].device);
+                let mut placed = placed.into_iter();
+                let layers = pins.iter().map(|pin| pin.or_else(|| placed.next()).unwrap_or(first));
+                Ok((first, layers.collect()))
             }
         }
     }
@@ -108,6 +113,26 @@ impl DeviceMap {
         let dealt = |share: &Share| vec![share.device; share.layers.unwrap_or(rest)];
         Ok(shares.iter().flat_map(dealt).collect())
     }
+}
+
+/// What `estimate` and `offers` are without the layers that have a device by `pins`.
+fn beside(
+    pins: &[Option<DeviceName>],
+    estimate: &Estimate,
+    offers: &[Offer],
+) -> (Estimate, Vec<Offer>) {
+    let layers = || estimate.layers.iter().zip(pins);
+    let rest = layers().filter(|(_, pin)| pin.is_none()).map(|(layer, _)| *layer).collect();
+    let left = |offer: &Offer| {
+        let pinned = layers().filter(|(_, pin)| **pin == Some(offer.device));
+        let bytes = |available: u64| {
+            pinned.fold(available, |left, (layer, _)| {
+                left.saturating_sub(layer.weights).saturating_sub(layer.kv)
+            })
+        };
+        Offer { available: offer.available.map(bytes), ..*offer }
+    };
+    (Estimate { layers: rest, ..estimate.clone() }, offers.iter().map(left).collect())
 }
 
 impl Budget {

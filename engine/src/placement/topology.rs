@@ -94,32 +94,29 @@ impl Topology {
         self.rules.iter().filter_map(|rule| rule.device)
     }
 
-    /// The device of each layer: by its own rule, or the one of `defaults`. `tensors` are all of the
-    /// model, each with its place.
+    /// The device of each of `layers` layers that has one by a rule of its own. `tensors` are all of
+    /// the model, each with its place.
     ///
     /// # Errors
     ///
     /// [`PlacementError::Topology`] when a rule selects what the model does not have, or would tear
     /// a layer apart.
-    pub(super) fn devices(
+    pub(super) fn pins(
         &self,
-        mut defaults: Vec<DeviceName>,
+        layers: usize,
         tensors: &[(Spot, String)],
-    ) -> Result<Vec<DeviceName>, PlacementError> {
+    ) -> Result<Vec<Option<DeviceName>>, PlacementError> {
         for rule in &self.rules {
-            rule.check(defaults.len(), tensors)
-                .map_err(|problem| self.file.error(rule.line, problem))?;
+            rule.check(layers, tensors).map_err(|problem| self.file.error(rule.line, problem))?;
         }
-        let placing = || self.rules.iter().filter(|rule| rule.device.is_some());
-        for (layer, device) in defaults.iter_mut().enumerate() {
+        let pin = |layer| {
             // Any tensor speaks for its layer, as a pattern matches all of them or none.
             let spot = Spot::Layer(layer);
             let name = tensors.iter().find(|(at, _)| *at == spot).map_or("", |(_, name)| name);
-            if let Some(rule) = winner(placing(), spot, name) {
-                *device = rule.device.unwrap_or(*device);
-            }
-        }
-        Ok(defaults)
+            let placing = self.rules.iter().filter(|rule| rule.device.is_some());
+            winner(placing, spot, name).and_then(|rule| rule.device)
+        };
+        Ok((0..layers).map(pin).collect())
     }
 }
 

@@ -17,9 +17,10 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    /// The larger value first; of equals, the lower id.
+    /// The larger value first; of equals, which both zeros are, the lower id.
     pub(super) fn order(&self, other: &Self) -> Ordering {
-        other.value.total_cmp(&self.value).then(self.id.cmp(&other.id))
+        // The sum of −0 and 0 is 0.
+        (other.value + 0.0).total_cmp(&(self.value + 0.0)).then(self.id.cmp(&other.id))
     }
 }
 
@@ -194,6 +195,15 @@ mod tests {
             let expected = expected.count();
             let cut = nucleus(&mut sorted.clone(), wanted);
             prop_assert_eq!(sorted.iter().filter(|c| cut.admits(**c)).count(), expected);
+        }
+    }
+
+    #[test]
+    fn both_zeros_are_equals() {
+        let (mut pool, mut kept) = (Vec::new(), Vec::new());
+        for values in [[-5.0, -0.0, 0.0], [-5.0, 0.0, -0.0]] {
+            largest(&values, 1, &mut pool).gather(&values, &mut kept);
+            assert_eq!(kept, [Candidate { value: 0.0, id: 1 }]);
         }
     }
 

@@ -331,7 +331,7 @@ fn a_sequence_that_could_never_end_is_refused_with_the_numbers() {
     assert_snapshot!(check("budget 16 slots 4 blocks 3 block 4
         submit a:9+5 b:9+4
         run"), @"
-    a: the request needs 13 cached tokens (4 blocks of 4), but the cache has 3 blocks; lower `max_tokens` or raise `kv_tokens`
+    a: the request needs 13 cached tokens (4 blocks of 4), but the cache has 3 blocks; set `max_tokens` lower, lower `max_sequence_length`, or raise `kv_tokens`
     b 0..9*  [3/3]
     b 9..10*  [3/3]
     b 10..11*  [3/3]
@@ -379,7 +379,7 @@ fn logits_that_are_not_finite_end_only_their_sequence() {
         submit a:3+2 b:3+2
         nan a
         run"), @r#"
-    a 0..3* | b 0..3*  a ends after 0 (Error("the model produced logits that are not finite"))  [1/8]
+    a 0..3* | b 0..3*  a ends after 0 (Error("the model produced logits that are not finite; choose a dtype of wider range (`f32` or `bf16`), or check its weights"))  [1/8]
     b 3..4*  b ends after 2 (Length)  [0/8]
     "#);
 }
@@ -450,7 +450,7 @@ fn what_a_failed_step_was_to_fill_is_not_found() {
     a 8..14*  a ends after 0 (Error("tensor operation failed: out of luck"))  [0 + 2/8]
     b 8..14*  [4/8]
     b 14..15*  b ends after 2 (Length)  [0 + 3/8]
-    c 12..14*  c ends after 0 (Error("the model produced logits that are not finite"))  [0/8]
+    c 12..14*  c ends after 0 (Error("the model produced logits that are not finite; choose a dtype of wider range (`f32` or `bf16`), or check its weights"))  [0/8]
     "#);
 }
 

@@ -29,6 +29,11 @@ impl Stops {
         Self { stops, held: String::new(), hit: None }
     }
 
+    /// Whether there is one that could still be found.
+    pub(super) const fn is_watching(&self) -> bool {
+        !self.stops.is_empty() && self.hit.is_none()
+    }
+
     /// Which stop string was found.
     pub(super) const fn hit(&self) -> Option<usize> {
         self.hit

@@ -44,8 +44,32 @@ impl Stream {
     /// [`TextError::Tokenizer`] when it cannot be decoded.
     pub fn push(&mut self, token: u32) -> Result<Delta> {
         let part = self.detokenizer.push(token, &self.tokenizer)?;
-        let text = self.stops.push(&part);
+        let ended = if part.is_empty() { self.stops_if_over()? } else { None };
+        let text = match ended {
+            Some((text, stops)) => {
+                self.stops = stops;
+                text
+            }
+            None => self.stops.push(&part),
+        };
         Ok(Delta { text, stop: self.stops.hit() })
+    }
+
+    /// What may be shown of the text that is held back, and the stop strings after it, if it completes
+    /// one. Tokens of single bytes are held back until something else follows, though they may have
+    /// made whole characters long before.
+    fn stops_if_over(&self) -> Result<Option<(String, Stops)>> {
+        if !self.stops.is_watching() {
+            return Ok(None);
+        }
+        let held = self.detokenizer.clone().finish(&self.tokenizer)?;
+        // Half a character is no text yet.
+        if held.ends_with(char::REPLACEMENT_CHARACTER) {
+            return Ok(None);
+        }
+        let mut stops = self.stops.clone();
+        let text = stops.push(&held);
+        Ok(stops.hit().map(|_| (text, stops)))
     }
 
     /// Ends the answer: what was held back is certain now.

@@ -61,14 +61,15 @@ struct Index {
 }
 
 impl Safetensors {
-    /// Maps the files of `folder`: the shards of the index if there is one, else the single file.
+    /// Maps the files of `folder`: the single file if there is one, else the shards of the index. An
+    /// index beside a single file was left over when the shards were merged.
     ///
     /// # Errors
     ///
     /// [`Error::Load`] that names the file which is missing or damaged.
     pub fn open(folder: &Path) -> Result<Self> {
         let index = folder.join(INDEX);
-        let files: BTreeSet<String> = if index.exists() {
+        let files: BTreeSet<String> = if index.exists() && !folder.join(SINGLE).exists() {
             let parsed: Index = serde_json::from_str(&read(&index)?)
                 .map_err(|e| Error::Load { path: index.clone(), problem: e.to_string() })?;
             parsed.weight_map.into_values().collect()
@@ -305,6 +306,16 @@ mod tests {
                 assert!(numbers(&found) == numbers(&expected), "{stored:?} as {dtype:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_single_file_is_read_whatever_an_index_beside_it_names() {
+        let folder = folder(Dtype::F32, &[1], &1.5f32.to_le_bytes());
+        let index = r#"{"weight_map": {"w": "model-00001-of-00002.safetensors"}}"#;
+        std::fs::write(folder.path().join(INDEX), index).unwrap();
+        let source = Safetensors::open(folder.path()).unwrap();
+        let found = source.tensor("w", &[1], DType::F32, &Device::Cpu).unwrap();
+        assert_eq!(numbers(&found), [1.5]);
     }
 
     #[test]

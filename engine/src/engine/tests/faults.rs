@@ -1,6 +1,7 @@
 //! Passes that fail, and logits without numbers.
 
 use super::*;
+use crate::sampler::NoToken;
 
 /// What `engine` answers to `request` when it has nothing else to do.
 fn answer(engine: &mut Engine, request: Request) -> (Vec<u32>, Option<Finish>) {
@@ -50,7 +51,7 @@ fn logits_without_numbers_end_one_sequence_and_poison_no_other() {
         }
         engine.check_integrity().unwrap();
     }
-    let failure = Finish::Error("the model produced logits that are not finite".into());
+    let failure = Finish::Error(NoToken::NotFinite.to_string());
     let [a, b, c] = ids;
     assert_eq!(finishes, [(b, failure), (a, Finish::Length), (c, Finish::Length)]);
     let cached = engine.stats().blocks_cached;
@@ -75,7 +76,7 @@ fn a_pass_without_any_numbers_ends_all_who_draw_and_spares_the_rest() {
     told.step(&mut engine);
     assert_eq!((engine.stats().running, engine.stats().waiting), (3, 1));
     told.run(&mut engine);
-    let failure = Finish::Error("the model produced logits that are not finite".into());
+    let failure = Finish::Error(NoToken::NotFinite.to_string());
     for id in [a, b] {
         let (tokens, _) = &expected.0[&(id, 0)];
         assert_eq!(told.0[&(id, 0)], (tokens[..1].into(), Some(failure.clone())));

@@ -56,6 +56,26 @@ impl Scaling {
             (new, old) => Ok(new.or(old)),
         }
     }
+
+    /// Makes sure that nothing is divided by 0 and nothing turns backwards.
+    fn check(&self, keys: &RopeKeys) -> Result<(), String> {
+        let original = self.original_max_position_embeddings;
+        let numbers = [
+            ("factor", self.factor),
+            ("attention_factor", self.attention_factor),
+            ("rope_theta", self.rope_theta.or(keys.rope_theta)),
+            (
+                "original_max_position_embeddings",
+                original.or(keys.original_max_position_embeddings),
+            ),
+        ];
+        for (key, number) in numbers {
+            if let Some(number) = number.filter(|number| *number <= 0.0) {
+                return Err(format!("`{key}` is {number}, but must be above 0"));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What a scaling is called today.
@@ -89,7 +109,7 @@ impl Rope {
     ///
     /// # Errors
     ///
-    /// A sentence on the key that is missing, or on the type that is unknown.
+    /// A sentence on the key that is missing or makes no sense, or on the type that is unknown.
     pub fn from_config(keys: &RopeKeys, dim: usize, theta: f64) -> Result<Self, String> {
         let place = keys.rope_parameters.as_ref().or(keys.rope_scaling.as_ref());
         let scaling: Scaling = place
@@ -97,6 +117,7 @@ impl Rope {
             .transpose()
             .map_err(|e| format!("the rope scaling cannot be read: {e}"))?
             .unwrap_or_default();
+        scaling.check(keys)?;
         let theta = scaling.rope_theta.or(keys.rope_theta).unwrap_or(theta);
         let part = scaling.partial_rotary_factor.or(keys.partial_rotary_factor).unwrap_or(1.0);
         let rotated = (dim as f64 * part) as usize;
@@ -107,16 +128,21 @@ impl Rope {
         }
         let plain = Plain { theta, frequencies: plain(rotated, theta) };
         match scaling.kind()? {
+            None if scaling.factor.is_some() => {
+                Err("the rope scaling has a `factor` but no `rope_type`; name the type".into())
+            }
             None | Some("default") => Ok(Self::of(plain.frequencies, 1.0)),
             Some("linear") => {
                 let factor = require(scaling.factor, "linear", "factor")?;
                 Ok(Self::of(plain.frequencies.into_iter().map(|f| f / factor).collect(), 1.0))
             }
-            // What GGUF files have instead of `llama3`; the hub does not know it.
+            // What GGUF files have instead of `llama3`, perhaps beside a factor; the hub does not
+            // know it.
             Some("divided") => {
+                let factor = scaling.factor.unwrap_or(1.0);
                 let frequencies =
                     plain.divided(scaling.divisors.as_ref(), "divided", "divisors")?;
-                Ok(Self::of(frequencies, 1.0))
+                Ok(Self::of(frequencies.into_iter().map(|f| f / factor).collect(), 1.0))
             }
             Some("llama3") => llama3(plain, &scaling),
             Some("yarn") => yarn(plain, &scaling, keys),

@@ -88,6 +88,35 @@ fn a_key_that_a_scaling_needs_is_asked_for() {
 }
 
 #[test]
+fn numbers_that_rotate_nothing_or_backwards_are_refused() {
+    let refusal = |keys: Value| {
+        Rope::from_config(&serde_json::from_value(keys).unwrap(), 8, 1e4).unwrap_err()
+    };
+    let scaled = |scaling: Value| refusal(json!({ "rope_scaling": scaling }));
+    assert_snapshot!(scaled(json!({ "type": "linear", "factor": 0 })), @"`factor` is 0, but must be above 0");
+    assert_snapshot!(scaled(json!({ "type": "linear", "factor": -2.5 })), @"`factor` is -2.5, but must be above 0");
+    let yarn = |key: &str| {
+        let mut scaling =
+            json!({ "rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 32 });
+        scaling[key] = 0.into();
+        scaled(scaling)
+    };
+    assert_snapshot!(yarn("original_max_position_embeddings"), @"`original_max_position_embeddings` is 0, but must be above 0");
+    assert_snapshot!(yarn("attention_factor"), @"`attention_factor` is 0, but must be above 0");
+    assert_snapshot!(refusal(json!({ "rope_theta": 0 })), @"`rope_theta` is 0, but must be above 0");
+    assert_snapshot!(refusal(json!({ "rope_parameters": { "rope_theta": -1e4 } })), @"`rope_theta` is -10000, but must be above 0");
+    assert_snapshot!(scaled(json!({ "factor": 2.0 })), @"the rope scaling has a `factor` but no `rope_type`; name the type");
+    assert_snapshot!(scaled(json!({ "type": "linear", "factor": "two" })), @r#"the rope scaling cannot be read: invalid type: string "two", expected f64"#);
+}
+
+#[test]
+fn divisors_of_single_frequencies_and_a_factor_of_all_are_both_applied() {
+    let keys = json!({ "rope_scaling": { "type": "divided", "divisors": [1, 4], "factor": 2 } });
+    let rope = Rope::from_config(&serde_json::from_value(keys).unwrap(), 4, 1e4).unwrap();
+    assert_eq!(rope.frequencies, [0.5, 1e-2 / 8.0]);
+}
+
+#[test]
 fn each_kind_of_layers_may_have_its_own_parameters() {
     let keys: RopeKeys = serde_json::from_value(json!({ "rope_parameters": {
         "full_attention": { "rope_type": "linear", "factor": 8.0, "rope_theta": 1e6 },

@@ -16,10 +16,11 @@ fn parsed(text: &str) -> Topology {
 
 /// The ordinal of each layer's device, 0 where no rule says anything.
 fn devices(text: &str, layers: usize) -> Result<String, PlacementError> {
-    let defaults = vec![DeviceName::Cpu(0); layers];
-    let devices = parsed(text).devices(defaults, &tensors(layers))?;
-    let ordinal = |device: DeviceName| device.to_string().replace("cpu:", "");
-    Ok(devices.into_iter().map(ordinal).collect())
+    let pins = parsed(text).pins(layers, &tensors(layers))?;
+    let ordinal = |pin: Option<DeviceName>| {
+        pin.map_or("0".to_owned(), |device| device.to_string().replace("cpu:", ""))
+    };
+    Ok(pins.into_iter().map(ordinal).collect())
 }
 
 /// What each layer's two tensors get.

@@ -101,7 +101,15 @@ fn gemma3(keys: &Keys<'_>, config: &mut Map<String, Value>) -> Result<&'static s
     gemma(keys, config, 62)?;
     // Without the key there is no window in GGUF, but a usual one on the hub.
     config.entry("sliding_window").or_insert(Value::Null);
-    if let Some(base) = keys.get::<f64>("rope.freq_base_swa")? {
+    // Files by Ollama have a base each for the layers without a window and for those with it.
+    if keys.get::<f64>("rope.freq_base")?.is_none() {
+        set(config, "rope_theta", keys.need::<f64>("rope.global.freq_base")?);
+    }
+    let local = match keys.get::<f64>("rope.freq_base_swa")? {
+        None => keys.get("rope.local.freq_base")?,
+        stated => stated,
+    };
+    if let Some(base) = local {
         set(config, "rope_local_base_freq", base);
     }
     if let Some(cap) = keys.get::<f64>("final_logit_softcapping")? {

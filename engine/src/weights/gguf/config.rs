@@ -158,7 +158,15 @@ impl<'a> Keys<'a> {
     }
 
     /// The configuration.
+    ///
+    /// # Errors
+    ///
+    /// When a key is missing or says something unexpected, or the model does not continue texts.
     pub(super) fn config(&self) -> Result<ConfigFile> {
+        if let Some(pooling) = self.get::<u64>("pooling_type")?.filter(|pooling| *pooling > 0) {
+            let expected = "0: models that embed or rank texts are loaded from folders alone";
+            return Err(self.wrong("pooling_type", pooling, expected).into());
+        }
         let mut config = Map::new();
         let mut set = |key: &str, value: Value| config.insert(key.into(), value);
         set("hidden_size", json!(self.need::<u64>("embedding_length")?));

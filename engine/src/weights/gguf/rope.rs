@@ -13,45 +13,51 @@ const DIVISORS: &str = "rope_freqs.weight";
 const SHORT: &str = "rope_factors_short.weight";
 const LONG: &str = "rope_factors_long.weight";
 
-/// What `rope_scaling` would say of the model in `parts`, if anything.
+/// What `rope_scaling` would say of the model in `parts`, if anything. As llama.cpp has it, a scaling
+/// without a type is linear, and a factor or an original context of 0 is none.
 pub(super) fn scaling(keys: &Keys<'_>, parts: &Parts) -> Result<Option<Value>> {
     const TYPE: &str = "rope.scaling.type";
     let number = |key: &str| keys.get::<f64>(&format!("rope.scaling.{key}"));
-    let kind: Option<String> = keys.get(TYPE)?;
-    let kind = kind.as_deref().filter(|kind| *kind != "none");
+    let stated = number("factor")?;
+    let original = number("original_context_length")?.filter(|tokens| *tokens != 0.0);
     if parts.has(SHORT) || parts.has(LONG) {
         return Ok(Some(json!({
             "rope_type": "longrope",
             "short_factor": divisors(parts, SHORT)?,
             "long_factor": divisors(parts, LONG)?,
-            "original_max_position_embeddings": number("original_context_length")?,
-            "factor": number("factor")?,
+            "original_max_position_embeddings": original,
+            "factor": stated.filter(|factor| *factor != 0.0),
             "attention_factor": number("attn_factor")?,
         })));
     }
+    let factor = match stated {
+        // The older name of the key.
+        None => keys.get("rope.scale_linear")?,
+        stated => stated,
+    };
+    let kind: Option<String> = keys.get(TYPE)?;
+    let kind = kind.as_deref().unwrap_or("linear");
+    let factor = factor.filter(|factor| *factor != 0.0 && kind != "none").unwrap_or(1.0);
     let divided = parts.has(DIVISORS);
     Ok(match kind {
-        None if divided => {
-            Some(json!({ "rope_type": "divided", "divisors": divisors(parts, DIVISORS)? }))
-        }
-        None => match keys.get::<f64>("rope.scale_linear")? {
-            None | Some(1.0) => None,
-            Some(factor) => Some(json!({ "rope_type": "linear", "factor": factor })),
-        },
-        Some("linear") if !divided => {
-            Some(json!({ "rope_type": "linear", "factor": number("factor")? }))
-        }
-        Some("yarn") if !divided => Some(json!({
+        "none" | "linear" if divided => Some(json!({
+            "rope_type": "divided",
+            "divisors": divisors(parts, DIVISORS)?,
+            "factor": factor,
+        })),
+        "none" | "linear" if factor == 1.0 => None,
+        "linear" => Some(json!({ "rope_type": "linear", "factor": factor })),
+        "yarn" if !divided => Some(json!({
             "rope_type": "yarn",
-            "factor": number("factor")?,
-            "original_max_position_embeddings": number("original_context_length")?,
-            "attention_factor": yarn_magnitude(number("factor")?, number("attn_factor")?),
+            "factor": factor,
+            "original_max_position_embeddings": original,
+            "attention_factor": yarn_magnitude(factor, number("attn_factor")?),
             "beta_fast": number("yarn_beta_fast")?,
             "beta_slow": number("yarn_beta_slow")?,
         })),
-        Some(other) => {
+        other => {
             let expected = match divided {
-                true => "`none` beside the tensor `rope_freqs.weight`",
+                true => "`none` or `linear` beside the tensor `rope_freqs.weight`",
                 false => "`none`, `linear`, `yarn` or, with its tensors, `longrope`",
             };
             return Err(keys.wrong(TYPE, format!("`{other}`"), expected).into());
@@ -60,8 +66,8 @@ pub(super) fn scaling(keys: &Keys<'_>, parts: &Parts) -> Result<Option<Value>> {
 }
 
 /// The factor on cosines and sines: what the file says multiplies what YaRN prescribes.
-fn yarn_magnitude(factor: Option<f64>, given: Option<f64>) -> Option<f64> {
-    let usual = factor.filter(|factor| *factor > 1.0).map_or(1.0, |f| 0.1 * f.ln() + 1.0);
+fn yarn_magnitude(factor: f64, given: Option<f64>) -> Option<f64> {
+    let usual = if factor > 1.0 { 0.1 * factor.ln() + 1.0 } else { 1.0 };
     given.map(|given| given * usual)
 }
 
