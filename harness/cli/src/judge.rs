@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use windtunnel_ledger::compare::Side;
-use windtunnel_ledger::judge::{Judgement, judge};
+use windtunnel_ledger::judge::{Evidence, Judgement, judge};
 use windtunnel_ledger::verdict::Verdict;
 
 use crate::args::{JudgeArgs, JudgeFormat, Undecided};
@@ -31,6 +31,8 @@ pub(crate) struct Judged {
     pub(crate) id: String,
     /// The unit of its values.
     pub(crate) unit: String,
+    /// How many pairs of rounds there are; 0 of a stored baseline.
+    pub(crate) pairs: usize,
     /// The judgement.
     pub(crate) judgement: Judgement,
 }
@@ -69,8 +71,14 @@ fn family(run: String, sampled: Vec<Sampled>) -> Family {
     let (names, questions): (Vec<_>, Vec<_>) =
         sampled.into_iter().map(|series| ((series.id, series.unit), series.question)).unzip();
     let judgements = judge(&questions, size);
-    let series = names.into_iter().zip(judgements);
-    let series = series.map(|((id, unit), judgement)| Judged { id, unit, judgement }).collect();
+    let pairs = questions.iter().map(|question| match &question.evidence {
+        Evidence::Interleaved { base, head, .. } => base.len().min(head.len()),
+        Evidence::Stored { .. } | Evidence::Missing(_) => 0,
+    });
+    let series = names.into_iter().zip(pairs).zip(judgements);
+    let series =
+        series.map(|(((id, unit), pairs), judgement)| Judged { id, unit, pairs, judgement });
+    let series = series.collect();
     Family { run, size, series }
 }
 

@@ -38,7 +38,7 @@ pub struct Session {
     pub at: String,
     /// What was measured.
     pub subject: Subject,
-    /// How many series were judged.
+    /// How many series were judged by rounds that were looked at.
     pub judged: u64,
     /// How many of them were called regressed or improved: every one is a false alarm.
     pub alarms: u64,
@@ -98,7 +98,8 @@ pub struct FalseAlarms {
 pub fn session(run: &Run, terms: &Terms, records: &[Record], subject: &Subject) -> Session {
     let report = report(run, terms, records);
     let rows = report.cases.iter().flat_map(|case| case.rows.iter().map(|row| (&case.case, row)));
-    let judged: Vec<_> = rows.filter(|(_, row)| row.rule.is_some()).collect();
+    // What was never looked at had no chance of an alarm.
+    let judged: Vec<_> = rows.filter(|(_, row)| row.finding.is_some()).collect();
     let alarm = |verdict| matches!(verdict, Verdict::Regressed | Verdict::Improved);
     let mde = |case: &CaseId, series: Series| {
         let row = judged.iter().find(|(id, row)| **id == *case && row.series == series)?;

@@ -124,6 +124,10 @@ pub struct States {
 /// Fewest sessions of a level: one bad day is no change.
 pub const FEWEST: usize = 3;
 
+/// How many kinds of false alarm share what is allowed: changes, drifts, and what only the newest sessions
+/// show, each for the worse and for the better.
+const ALARMS: f64 = 6.0;
+
 /// Reads a track that is one of `family` which are judged together.
 #[must_use]
 pub fn course(track: &Track<'_>, family: usize) -> Course {
@@ -140,7 +144,7 @@ pub fn course(track: &Track<'_>, family: usize) -> Course {
         Some(states) => states::laid_over(&centres, &logs, states),
         None => logs,
     };
-    let alpha = ALPHA / family.max(1) as f64;
+    let alpha = ALPHA / ALARMS / family.max(1) as f64;
     let scene = steps::Scene::of(&laid, track.session_sd, margin.ln_1p(), alpha);
     let pieces = slope::pieces(&scene, &steps::changes(&scene));
     let newest = pieces.last().and_then(|piece| steps::newest(&scene, piece));

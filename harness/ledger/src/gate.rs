@@ -198,6 +198,12 @@ impl Report {
             false => format!("in a family of {}", self.family),
         }
     }
+
+    /// What is no pass although it stops no merge: [`CaseReport::warned`] of all cases.
+    #[must_use]
+    pub fn warned(&self) -> Vec<(Verdict, String)> {
+        warned(&self.cases)
+    }
 }
 
 /// What became of one case.
@@ -226,6 +232,35 @@ impl CaseReport {
     pub fn remarks(&self) -> impl Iterator<Item = &str> {
         self.reasons.iter().chain(&self.unfinished).map(String::as_str)
     }
+
+    /// What is no pass although it stops no merge, verdict by verdict and in words: `2 series that only
+    /// warn regressed`.
+    #[must_use]
+    pub fn warned(&self) -> Vec<(Verdict, String)> {
+        warned(std::slice::from_ref(self))
+    }
+}
+
+fn warned(cases: &[CaseReport]) -> Vec<(Verdict, String)> {
+    // Where a whole case is invalid, that is said of the case.
+    let cases = cases.iter().filter(|case| case.reasons.is_empty());
+    let rows: Vec<&Row> =
+        cases.flat_map(|case| &case.rows).filter(|row| row.counted() != row.verdict).collect();
+    let words = |(verdict, became): (Verdict, &str)| match rows
+        .iter()
+        .filter(|row| row.verdict == verdict)
+        .count()
+    {
+        0 => None,
+        1 => Some((verdict, format!("1 series that only warns {became}"))),
+        n => Some((verdict, format!("{n} series that only warn {became}"))),
+    };
+    let became = [
+        (Verdict::Regressed, "regressed"),
+        (Verdict::Invalid, "could not be compared"),
+        (Verdict::Inconclusive, "could not be decided"),
+    ];
+    became.into_iter().filter_map(words).collect()
 }
 
 /// Something that was not judged.
@@ -263,9 +298,23 @@ pub fn report(run: &Run, terms: &Terms, records: &[Record]) -> Report {
             }
         }
     }
-    report.verdict = Verdict::on_all(report.cases.iter().map(|case| case.verdict));
-    report.weight = weight_of(report.verdict, terms);
+    (report.verdict, report.weight) = outcome(&report.cases, terms);
     report
+}
+
+/// The verdict on all cases, and what it does to a merge.
+fn outcome(cases: &[CaseReport], terms: &Terms) -> (Verdict, Weight) {
+    let verdict = Verdict::on_all(cases.iter().map(|case| case.verdict));
+    let told = |row: &Row| {
+        row.weight == Weight::Blocks || matches!(row.verdict, Verdict::Pass | Verdict::Improved)
+    };
+    match verdict {
+        // All of it only warns, and none of it passed: that stops nothing, and is no pass.
+        Verdict::Pass if !cases.iter().flat_map(|case| &case.rows).any(told) => {
+            (Verdict::Inconclusive, Weight::Warns)
+        }
+        _ => (verdict, weight_of(verdict, terms)),
+    }
 }
 
 /// What the verdict on all cases does to a merge.
@@ -376,8 +425,10 @@ pub fn judge(sides: &[Sides<'_>], terms: &Terms) -> Report {
     let judged = questions.len();
     let family = terms.family(judged);
     let judgements = crate::judge::judge(&questions, family);
-    for ((case, place), judgement) in asked.into_iter().zip(judgements) {
-        cases[case].rows[place].decide(judgement);
+    for ((case, place), (question, judgement)) in
+        asked.into_iter().zip(questions.iter().zip(judgements))
+    {
+        cases[case].rows[place].decide(question, judgement);
     }
     let control = control::measured(sides, terms);
     for case in cases.iter_mut().filter(|case| case.reasons.is_empty()) {
@@ -390,8 +441,7 @@ pub fn judge(sides: &[Sides<'_>], terms: &Terms) -> Report {
         case.verdict = Verdict::on_all(case.rows.iter().map(Row::counted));
     }
 
-    let verdict = Verdict::on_all(cases.iter().map(|case| case.verdict));
-    let weight = weight_of(verdict, terms);
+    let (verdict, weight) = outcome(&cases, terms);
     Report {
         verdict,
         weight,

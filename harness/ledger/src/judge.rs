@@ -8,7 +8,8 @@
 //!
 //! 1. bytes and counts that hardly vary are compared as they are, without any statistics
 //!    (`quantised`);
-//! 2. where a round of base and head that alternate is not above zero, their order tells (`order`);
+//! 2. where a round of base and head that alternate is not above zero, their order tells (`order`), from
+//!    the look on that sees it: what was decided before stays decided;
 //! 3. rounds of base and head that alternate are judged by the differences within their pairs, at
 //!    planned looks, so that a clear case ends early ([`interleaved`]);
 //! 4. rounds of a head beside sessions of other days carry the noise between days (`stored`).
@@ -21,6 +22,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::compare::Side;
+use crate::judge::interleaved::LAST;
 use crate::margin::Margin;
 use crate::metric::Better;
 use crate::verdict::Verdict;
@@ -199,6 +201,9 @@ pub enum Lack {
     Order,
     /// A value is not above zero, and has no logarithm; or it is no number.
     Positive,
+    /// About this many pairs more would decide, at the present noise, and there is no look that would
+    /// see them.
+    Looks(u32),
 }
 
 /// The number of pairs above which nobody would wait for them.
@@ -212,6 +217,14 @@ impl fmt::Display for Lack {
                 write!(f, "over {OUT_OF_REACH} more pairs of rounds: the effect is at the margin, or the noise far above it")
             }
             Lack::Pairs(n) => write!(f, "about {n} more pairs of rounds"),
+            Lack::Looks(n) if *n > OUT_OF_REACH => write!(
+                f,
+                "a quieter machine: there is no look beyond {LAST} pairs of rounds, and over {OUT_OF_REACH} more would be needed: the effect is at the margin, or the noise far above it"
+            ),
+            Lack::Looks(n) => write!(
+                f,
+                "a quieter machine: there is no look beyond {LAST} pairs of rounds, and at this noise about {n} more would be needed"
+            ),
             Lack::Rounds { found, needs } => {
                 write!(f, "{needs} rounds of each side at least; there are {found}")
             }
@@ -241,7 +254,21 @@ impl fmt::Display for Lack {
 /// A question, as far as it can be answered without the rest of its family.
 enum Prepared {
     Answered(Judgement),
-    Open(Rule, Vec<family::Look>),
+    Open {
+        rule: Rule,
+        looks: Vec<family::Look>,
+        /// The answer to what the looks leave open, if a later one is taken by another rule.
+        otherwise: Option<Judgement>,
+    },
+}
+
+impl Prepared {
+    fn looks(&self) -> &[family::Look] {
+        match self {
+            Prepared::Answered(_) => &[],
+            Prepared::Open { looks, .. } => looks,
+        }
+    }
 }
 
 /// Judges the questions of one run, each in its place.
@@ -253,13 +280,7 @@ pub fn judge(questions: &[Question], family: usize) -> Vec<Judgement> {
     let size = family.max(questions.len());
     let prepared: Vec<Prepared> =
         questions.iter().map(|question| prepare(question, size)).collect();
-    let looks: Vec<&[family::Look]> = prepared
-        .iter()
-        .map(|prepared| match prepared {
-            Prepared::Answered(_) => &[],
-            Prepared::Open(_, looks) => looks.as_slice(),
-        })
-        .collect();
+    let looks: Vec<&[family::Look]> = prepared.iter().map(Prepared::looks).collect();
     let standings = family::decide(&looks, size);
 
     let answers = questions.iter().zip(prepared).zip(standings);
@@ -267,7 +288,12 @@ pub fn judge(questions: &[Question], family: usize) -> Vec<Judgement> {
         .map(|((question, prepared), standing)| {
             let judgement = match prepared {
                 Prepared::Answered(judgement) => judgement,
-                Prepared::Open(rule, _) => standing.judgement(rule, size),
+                Prepared::Open { otherwise: Some(judgement), .. }
+                    if standing.verdict().is_none() =>
+                {
+                    judgement
+                }
+                Prepared::Open { rule, .. } => standing.judgement(rule, size),
             };
             Judgement { modes: modes::of(question), ..judgement }
         })
@@ -275,9 +301,10 @@ pub fn judge(questions: &[Question], family: usize) -> Vec<Judgement> {
 }
 
 fn prepare(question: &Question, size: usize) -> Prepared {
-    if let Some(judgement) = quantised::judge(question).or_else(|| order::judge(question, size)) {
+    if let Some(judgement) = quantised::judge(question) {
         return Prepared::Answered(judgement);
     }
+    let by_order = order::judge(question, size);
     let (rule, looks) = match &question.evidence {
         Evidence::Interleaved { base, head, budget } => {
             (Rule::Interleaved, interleaved::looks(question, base, head, *budget))
@@ -288,9 +315,10 @@ fn prepare(question: &Question, size: usize) -> Prepared {
         ),
         Evidence::Missing(lack) => (Rule::Interleaved, Err(*lack)),
     };
-    match looks {
-        Ok(looks) => Prepared::Open(rule, looks),
-        Err(lack) => Prepared::Answered(Judgement {
+    match (looks, by_order) {
+        (Ok(looks), otherwise) => Prepared::Open { rule, looks, otherwise },
+        (Err(_), Some(judgement)) => Prepared::Answered(judgement),
+        (Err(lack), None) => Prepared::Answered(Judgement {
             verdict: Verdict::Inconclusive,
             rule,
             finding: None,
@@ -337,6 +365,40 @@ mod tests {
             assert_ne!(early.verdict, Verdict::Inconclusive);
             assert_eq!(early, late);
         }
+    }
+
+    #[test]
+    fn what_was_decided_before_a_value_without_logarithm_stays_decided() {
+        let around = |value: f64| (0..6).map(move |place| value + 0.01 * f64::from(place % 3));
+        let judged = |base: &[f64], head: &[f64]| {
+            let base = around(20.0).chain(base.iter().copied()).collect();
+            let head = around(40.0).chain(head.iter().copied()).collect();
+            let evidence = Evidence::Interleaved { base, head, budget: 30 };
+            judge(&[question(Nature::Timed, evidence)], 60).remove(0)
+        };
+        let early = judged(&[], &[]);
+        assert_eq!((early.verdict, early.rule), (Verdict::Regressed, Rule::Interleaved));
+        let late = judged(&[20.0, -1.0, 20.0, 20.0], &[40.0, 40.0, 15.0, 40.0]);
+        assert_eq!(Judgement { modes: Vec::new(), ..late }, early);
+    }
+
+    #[test]
+    fn what_is_open_before_a_value_without_logarithm_is_told_by_the_order() {
+        // After six pairs nothing can be said.
+        let wild = [20.0, 31.0, 22.0, 35.0, 20.5, 29.0];
+        let judged = |base: &[f64], head: &[f64]| {
+            let base = wild.iter().chain(base).copied().collect();
+            let head = wild.iter().rev().chain(head).copied().collect();
+            let evidence = Evidence::Interleaved { base, head, budget: 30 };
+            judge(&[question(Nature::Timed, evidence)], 60).remove(0)
+        };
+        for late in [&[][..], &[20.0, 0.0][..]] {
+            let judgement = judged(late, late);
+            assert_eq!(judgement.verdict, Verdict::Inconclusive);
+            assert_eq!(judgement.rule, Rule::Interleaved, "no look has seen it");
+        }
+        let judgement = judged(&[20.0, 0.0, 20.0, 20.0], &[20.0; 4]);
+        assert_eq!((judgement.rule, judgement.lack), (Rule::Order, Some(Lack::Order)));
     }
 
     #[test]

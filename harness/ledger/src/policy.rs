@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::case::{CaseId, matches};
 use crate::conditions::Rules;
-use crate::judge::interleaved::PLANNED;
+use crate::judge::interleaved::{LAST, PLANNED};
 use crate::margin::Margin;
 use crate::metric::{Class, Metric};
 use crate::series::{Quantile, Series};
@@ -143,6 +143,9 @@ impl Policy {
         match () {
             () if (pairs as usize) < first => Some(format!(
                 "a budget of {pairs} pairs decides nothing: the first look is taken after {first}"
+            )),
+            () if pairs as usize > LAST => Some(format!(
+                "of a budget of {pairs} pairs, those beyond {LAST} are never looked at: write at most {LAST}"
             )),
             () if minutes == 0 => Some(
                 "a budget of 0 minutes decides nothing: it ends after the first pair of each case"
@@ -308,6 +311,11 @@ mod tests {
         assert_eq!(policy(FILE).unwrap().unsound(), None);
         for (from, to, told) in [
             ("pairs   = 30", "pairs = 5", "a budget of 5 pairs decides nothing"),
+            (
+                "pairs   = 30",
+                "pairs = 31",
+                "of a budget of 31 pairs, those beyond 30 are never looked",
+            ),
             ("minutes = 60", "minutes = 0", "a budget of 0 minutes decides nothing"),
             ("repeats     = 3", "repeats = 101", "101 repeats are too many: at most 100"),
             ("stolen      = 0.05", "stolen = 5.0", "`stolen = 5` is no share"),

@@ -62,6 +62,9 @@ fn end(mut values: BTreeMap<Metric, f64>) -> Message {
 
 /// Runs a case of a model that makes vectors of texts.
 fn embed(case: &Case, say: &mut Say<'_>) -> Result<Message> {
+    if let Some(reason) = beyond_embedders(case) {
+        return Ok(Message::Unsupported { reason: reason.to_owned() });
+    }
     let reference = match case.workload {
         Workload::Parity { .. } => Some(vectors::Reference::of(&case.model.source)?),
         _ => None,
@@ -74,6 +77,12 @@ fn embed(case: &Case, say: &mut Say<'_>) -> Result<Message> {
         max_pass_tokens: usize::try_from(case.step_tokens.0).context("steps are too long")?,
         max_sequence_length: None,
     })?;
+    if let Workload::Embed { prompt, .. } = case.workload {
+        let takes = embedder.max_sequence_length();
+        if let Some(reason) = too_long(prompt.most().0, takes, "lower `prompt`") {
+            return Ok(Message::Unsupported { reason });
+        }
+    }
     let (time, attention) = (clock.now(), embedder.attention());
     let (holds, vocabulary) = ((embedder.footprint(), &[][..]), embedder.vocabulary());
     loaded(case, time, holds, embedder.loaded(), attention, vocabulary, say)?;
@@ -100,6 +109,52 @@ fn embed(case: &Case, say: &mut Say<'_>) -> Result<Message> {
     Ok(end(BTreeMap::new()))
 }
 
+/// What `case` asks of an embedder that none can do, and what to choose instead. The case is taken apart
+/// whole: a new knob does not compile until it is known whether embedders have it.
+fn beyond_embedders(case: &Case) -> Option<&'static str> {
+    let Case {
+        id: _,
+        workload: _,
+        model: _,
+        dtype: _,
+        quant,
+        // Nothing is kept in a cache, and no step is recorded.
+        kv: _,
+        placement: case::Placement { devices, topology },
+        attention: _,
+        step_tokens: _,
+        prefix_cache: _,
+        cuda_graphs: _,
+        kv_share: _,
+        warmup: _,
+        iterations: _,
+        enough: _,
+        seed: _,
+        deadline: _,
+    } = case;
+    match () {
+        () if *devices != case::DeviceMap::default() => Some(
+            "a model that embeds texts runs on the first processor alone; choose device-map = \"cpu:0\"",
+        ),
+        () if !topology.is_none() => {
+            Some("a model that embeds texts stays in one piece; choose topology = \"none\"")
+        }
+        () if *quant != case::Quant::None => Some(
+            "the weights of a model that embeds texts stay as they are; choose quant = \"none\"",
+        ),
+        () => None,
+    }
+}
+
+/// Why sequences of `asked` tokens do not fit into a model that takes `takes` of them, if they do not.
+fn too_long(asked: u64, takes: usize, remedy: &str) -> Option<String> {
+    (asked > takes as u64).then(|| {
+        format!(
+            "sequences of this case have up to {asked} tokens, but this model takes {takes}; {remedy}"
+        )
+    })
+}
+
 /// Runs a case of a model that continues texts.
 fn generate(case: &Case, say: &mut Say<'_>) -> Result<Message> {
     let reference = match case.workload {
@@ -123,6 +178,12 @@ fn generate(case: &Case, say: &mut Say<'_>) -> Result<Message> {
         let reason =
             "this model or its cache can share no beginnings; choose prefix-cache = \"off\"";
         return Ok(Message::Unsupported { reason: reason.to_owned() });
+    }
+    // The engine takes no more than the model knows positions, and ends whatever reaches that.
+    let tokens = longest.map_or(case.shape().length().0, |longest| longest as u64);
+    let remedy = "lower `prompt`, `depth`, `output` or `batch`";
+    if let Some(reason) = too_long(tokens, engine.max_sequence_length(), remedy) {
+        return Ok(Message::Unsupported { reason });
     }
     let (holds, vocabulary) = ((engine.footprint(), engine.holdings()), engine.vocabulary());
     loaded(case, load_time, holds, engine.loaded(), engine.attention(), vocabulary, say)?;

@@ -195,6 +195,8 @@ fn push(text: &mut String, parts: &[String], most: usize) {
 
 #[cfg(test)]
 mod tests {
+    use windtunnel_ledger::policy::Weight;
+
     use super::*;
     use crate::gate::fixture;
 
@@ -226,6 +228,19 @@ mod tests {
         let text = of_two("head", "base", None, &report, LONGEST);
         assert!(text.contains("\n- `a`: **inconclusive**, the budget ended\n"), "{text}");
         assert!(text.contains("\n| `a` | decode | "), "{text}");
+    }
+
+    #[test]
+    fn what_only_warns_and_is_undecided_stands_beside_the_verdict() {
+        let mut report = fixture::report("a");
+        (report.verdict, report.cases[0].verdict) = (Verdict::Pass, Verdict::Pass);
+        report.cases[0].rows[0].weight = Weight::Warns;
+        let heading = "### Windtunnel: pass; 1 series that only warns could not be decided\n";
+        let text = of_two("head", "base", None, &report, LONGEST);
+        assert!(text.starts_with(heading), "{text}");
+        let table = crate::show::verdicts_of(&report, crate::show::Ink::Plain);
+        let words = ": pass; 1 series that only warns could not be decided\n";
+        assert_eq!(table.matches(words).count(), 2, "of the case and of all: {table}");
     }
 
     #[test]

@@ -63,7 +63,13 @@ pub(crate) fn verdicts_of(report: &Report, ink: Ink) -> String {
 }
 
 fn of_case(case: &CaseReport, tail: Option<&str>, ink: Ink) -> String {
-    let verdict = ink.verdict(case.verdict, &case.verdict.to_string());
+    let mut verdict = ink.verdict(case.verdict, &case.verdict.to_string());
+    // The rows of any other verdict say it themselves.
+    if let Verdict::Pass | Verdict::Improved = case.verdict {
+        for (_, words) in case.warned() {
+            let _ = write!(verdict, "; {words}");
+        }
+    }
     let mut text = format!("\n{}: {verdict}\n", case.case);
     for remark in case.remarks() {
         let _ = writeln!(text, "  {remark}");
@@ -185,7 +191,8 @@ pub(crate) fn census(report: &Report) -> Vec<String> {
     reasons.into_iter().map(line).collect()
 }
 
-/// The verdict on a run. What was not seen did not pass.
+/// The verdict on a run. What was not seen did not pass, and neither did what only warns and was not
+/// decided.
 pub(crate) fn verdict_in_words(report: &Report) -> String {
     let seen = report.cases.len();
     let unseen = report.unjudged.iter().filter(|unjudged| unjudged.series.is_none()).count();
@@ -198,6 +205,9 @@ pub(crate) fn verdict_in_words(report: &Report) -> String {
     }
     if report.verdict == Verdict::Inconclusive && report.weight == Weight::Warns {
         text.push_str(" (the policy lets that pass)");
+    }
+    for (_, words) in report.warned() {
+        let _ = write!(text, "; {words}");
     }
     text
 }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use comfy_table::Cell;
 use windtunnel_ledger::compare::Side;
+use windtunnel_ledger::judge::interleaved::LAST;
 use windtunnel_ledger::judge::{Finding, Mode, Modes};
 use windtunnel_ledger::verdict::Verdict;
 
@@ -58,8 +59,15 @@ fn of_family(family: &Family) -> String {
 
 /// What is missing for a decision, and what a reader should know of the rounds.
 fn notes(judged: &Judged) -> String {
-    let Judged { id, unit, judgement } = judged;
+    let Judged { id, unit, pairs, judgement } = judged;
     let mut text = String::new();
+    // What was decided before needed no more of them.
+    if *pairs > LAST && judgement.finding.is_some_and(|finding| finding.rounds == LAST) {
+        let _ = writeln!(
+            text,
+            "{id}: judged by the first {LAST} of {pairs} pairs: there is no look beyond them"
+        );
+    }
     if let Some(lack) = judgement.lack {
         let _ = writeln!(text, "{id} lacks {lack}");
     }

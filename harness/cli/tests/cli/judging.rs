@@ -108,6 +108,28 @@ fn the_file_that_the_document_shows_can_be_judged() {
 }
 
 #[test]
+fn pairs_beyond_the_last_look_are_told_and_no_more_are_asked_for() {
+    let sandbox = Sandbox::new(&["fine"]);
+    // Pairs that differ by a fifth, now up, now down.
+    let rounds = |up: usize| -> BTreeMap<String, [f64; 1]> {
+        let value = |place: usize| if place % 2 == up { 1.2 } else { 1.0 };
+        (0..60).map(|place| (format!("p{place:02}"), [value(place)])).collect()
+    };
+    let file = serde_json::json!({
+        "id": "sixty", "kind": "time", "mode": "paired", "theta": 0.03,
+        "baseline": rounds(0), "candidate": rounds(1),
+    });
+    fs::write(sandbox.path("series.json"), file.to_string()).unwrap();
+    let said = sandbox.run(&["judge", "series.json"]);
+    assert_eq!(said.code, 3, "{}", said.err);
+    let note = "sixty: judged by the first 30 of 60 pairs: there is no look beyond them\n";
+    assert!(said.out.contains(note), "{}", said.out);
+    let lack = "sixty lacks a quieter machine: there is no look beyond 30 pairs of rounds, and ";
+    assert!(said.out.contains(lack), "{}", said.out);
+    assert!(!said.out.contains("more pairs"), "{}", said.out);
+}
+
+#[test]
 fn a_file_that_cannot_be_judged_is_told_with_its_key() {
     let sandbox = Sandbox::new(&["fine"]);
     let _redacted = redacted(&sandbox);

@@ -38,7 +38,7 @@ pub(super) struct Scene<'a> {
     prior: (f64, f64),
     /// The logarithm of the smallest change that matters.
     pub(super) theta: f64,
-    /// How probable a false alarm may be.
+    /// How probable a false alarm of one kind may be, in one direction.
     pub(super) alpha: f64,
     intervals: Vec<Range<usize>>,
 }
@@ -300,7 +300,7 @@ pub(super) struct Newest {
 }
 
 /// Whether the newest sessions, too few to be a level, lie beyond the margin and beyond chance from
-/// `last`, the piece that holds them. A bound of 5 % for the family, as a gate has beside a stored base.
+/// `last`, the piece that holds them.
 pub(super) fn newest(scene: &Scene<'_>, last: &Piece) -> Option<Newest> {
     let end = last.sessions.end;
     let shown = |count: usize| {
@@ -318,7 +318,7 @@ pub(super) fn newest(scene: &Scene<'_>, last: &Piece) -> Option<Newest> {
         let (variance, df) = scene.variance(scene.squares(&rest) / own, own);
         let variance = variance * (1.0 / count as f64 + 1.0 / rest.len() as f64);
         let t = (after - before).abs() / variance.sqrt().max(SMALLEST_SE);
-        let sure = student::tail(t, df) <= scene.alpha;
+        let sure = student::tail(t, df) <= scene.alpha / (FEWEST - 1) as f64;
         (away && sure).then_some(Newest { at, before, after })
     };
     (1..FEWEST).rev().find_map(shown)

@@ -23,9 +23,9 @@ pub struct Row {
     pub verdict: Verdict,
     /// What a regression of it does.
     pub weight: Weight,
-    /// The median of the base's rounds; none where it has none.
+    /// The median of the base's rounds, of those that were looked at; none where it has none.
     pub base: Option<f64>,
-    /// The median of the head's rounds; none where it has none.
+    /// The median of the head's rounds, likewise.
     pub head: Option<f64>,
     /// The rule that led to the verdict; none where there was nothing to judge by.
     pub rule: Option<Rule>,
@@ -63,7 +63,8 @@ impl Row {
         }
     }
 
-    /// The verdict as far as it can stop a merge: what only warns stops none.
+    /// The verdict as far as it can stop a merge: what only warns stops none. What it became is told by
+    /// [`CaseReport::warned`](crate::gate::CaseReport::warned).
     #[must_use]
     pub fn counted(&self) -> Verdict {
         match (self.weight, self.verdict) {
@@ -87,10 +88,20 @@ impl Row {
         more && self.weight == Weight::Blocks
     }
 
-    pub(super) fn decide(&mut self, judgement: Judgement) {
+    pub(super) fn decide(&mut self, question: &Question, judgement: Judgement) {
         let Judgement { verdict, rule, finding, lack, modes } = judgement;
         (self.verdict, self.rule, self.finding) = (verdict, Some(rule), finding);
         (self.lacks, self.modes) = (lack, modes);
+        // What was measured after the verdict has no part in it.
+        if let (
+            Evidence::Interleaved { base, head, .. },
+            Rule::Interleaved | Rule::Order,
+            Some(seen),
+        ) = (&question.evidence, rule, finding)
+        {
+            let median = |side: &[f64]| stats::median(side.get(..seen.rounds)?);
+            (self.base, self.head) = (median(base), median(head));
+        }
     }
 
     /// Takes back a regression, because equal code differed too on this machine. Bytes and counts
@@ -137,6 +148,11 @@ fn is_nothing(sides: &Sides<'_>, series: Series) -> bool {
     all.into_iter().all(|value| value == 0.0)
 }
 
+/// Whether measured rounds have the median of what `series` is a tail of.
+fn has_median(records: &[&Record], series: Series) -> bool {
+    !values(records, Series::median(series.metric)).is_empty()
+}
+
 /// The series of a case, with a question for each that can be asked, and what is passed over.
 pub(super) fn opened(
     sides: &Sides<'_>,
@@ -148,8 +164,7 @@ pub(super) fn opened(
         let mut row = Row::new(series, Verdict::Inconclusive, sides, &terms.policy);
         match (row.base, row.head) {
             (None, None) => {
-                let median = Series::median(series.metric);
-                if !values(&sides.base, median).is_empty() && series != median {
+                if has_median(&sides.base, series) {
                     let needs = series.quantile.needs();
                     passed_over.push((series, format!("fewer than {needs} samples in each round")));
                 }
@@ -159,6 +174,11 @@ pub(super) fn opened(
             }
             (Some(_), _) if sides.case.workload.is_exact() && nature(series) == Nature::Timed => {
                 passed_over.push((series, "this case is about numbers, not about time".into()));
+            }
+            // Its rounds have too few samples for a tail: nothing of it is gone.
+            (Some(_), None) if has_median(&sides.head, series) => {
+                questions.push(question(sides, series, terms));
+                rows.push(row);
             }
             (Some(_), None) => {
                 row.verdict = Verdict::Invalid;

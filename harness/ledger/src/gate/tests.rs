@@ -6,6 +6,7 @@ use crate::case::tests::case;
 use crate::case::{Tolerance, Workload};
 use crate::compare::Comparison;
 use crate::conditions::Breach;
+use crate::judge::Lack;
 use crate::metric::Metric;
 use crate::policy::PolicyHash;
 use crate::record::tests::record;
@@ -359,6 +360,86 @@ fn what_only_warns_stops_nothing_and_asks_for_no_rounds() {
     let (report, rounds) = judged(1.0, 60);
     assert_eq!((report.verdict, rounds), (Verdict::Pass, 6));
     assert_eq!(report.cases[0].rows[1].verdict, Verdict::Inconclusive);
+}
+
+#[test]
+fn what_only_warns_and_is_undecided_is_no_pass() {
+    let (run, mut terms) = (run(&["a"]), terms());
+    let judged = |terms: &Terms, slower: f64, noise_of_load: i32| {
+        let records = measure(&run, terms, |due| {
+            let mut record = at_rate(&run, due, 100.0 * noise(due));
+            let factor = if due.arm == Arm::Head { slower } else { 1.0 };
+            let load = 1e9 * factor * noise(due).powi(noise_of_load);
+            samples(&mut record).once.insert(Metric::LoadTime, load);
+            record
+        });
+        report(&run, terms, &records)
+    };
+    let warned = |report: &Report| -> Vec<String> {
+        report.warned().into_iter().map(|(_, words)| words).collect()
+    };
+    // Beside what blocks and passes.
+    assert_eq!(warned(&judged(&terms, 1.0, 1)), [""; 0]);
+    assert_eq!(warned(&judged(&terms, 1.5, 1)), ["1 series that only warns regressed"]);
+    let undecided = judged(&terms, 1.0, 60);
+    assert_eq!(warned(&undecided), ["1 series that only warns could not be decided"]);
+    assert_eq!(
+        warned(&undecided),
+        undecided.cases[0].warned().into_iter().map(|(_, w)| w).collect::<Vec<_>>()
+    );
+    // Alone.
+    terms.policy.inconclusive = Weight::Blocks;
+    terms.policy.margins.decode.weight = Weight::Warns;
+    terms.policy.margins.decode.margin = crate::margin::Margin::new(1e-4, 0.0).unwrap();
+    let alone = judged(&terms, 1.0, 60);
+    assert_eq!((alone.verdict, alone.weight), (Verdict::Inconclusive, Weight::Warns));
+    assert_eq!(warned(&alone), ["2 series that only warn could not be decided"]);
+    assert_eq!(judged(&terms, 1.0, 1).verdict, Verdict::Pass, "the load passed");
+}
+
+#[test]
+fn a_tail_of_too_few_samples_in_the_head_lacks_them_and_is_not_gone() {
+    let (run, terms) = (run(&["a"]), terms());
+    let records = measure(&run, &terms, |due| {
+        let mut record = at_rate(&run, due, 100.0 * noise(due));
+        let count = if due.arm == Arm::Head { 99 } else { 100 };
+        let values = &mut samples(&mut record).iterations[0].values;
+        values.insert(Metric::InterToken, vec![1e7 * noise(due); count]);
+        record
+    });
+    let report = report(&run, &terms, &records);
+    let p95 = Series { metric: Metric::InterToken, quantile: crate::series::Quantile::P95 };
+    let row = report.cases[0].rows.iter().find(|row| row.series == p95).unwrap();
+    assert_eq!(
+        (row.verdict, row.lacks),
+        (Verdict::Inconclusive, Some(Lack::Samples { needs: 100 }))
+    );
+    assert_eq!((row.reason.as_ref(), row.finding), (None, None));
+
+    let session = crate::calibration::session(&run, &terms, &records, &run.subjects[0]);
+    assert_eq!(report.judged, 3);
+    assert_eq!(session.judged, 2, "what was never looked at is no trial");
+}
+
+#[test]
+fn base_and_head_are_those_of_the_rounds_that_decided() {
+    let (run, terms) = (run(&["a"]), terms());
+    let records = measure(&run, &terms, |due| {
+        // The rate is decided at the first look, and leaps after it; the gaps keep the case going.
+        let leap = if due.round > 6 { 2.0 } else { 1.0 };
+        let mut record = at_rate(&run, due, 100.0 * noise(due) * leap);
+        let values = &mut samples(&mut record).iterations[0].values;
+        values.insert(Metric::InterToken, vec![1e7 * noise(due).powi(20)]);
+        record
+    });
+    assert!(pairs(&records, "a") >= 15, "{}", pairs(&records, "a"));
+    let report = report(&run, &terms, &records);
+    let rate = Series::median(Metric::DecodeRate);
+    let row = report.cases[0].rows.iter().find(|row| row.series == rate).unwrap();
+    assert_eq!((row.verdict, row.finding.unwrap().rounds), (Verdict::Pass, 6));
+    for side in [row.base, row.head] {
+        assert!((side.unwrap() - 100.0).abs() < 1.0, "{row:?}");
+    }
 }
 
 #[test]

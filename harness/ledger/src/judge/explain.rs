@@ -1,8 +1,9 @@
 //! The arithmetic behind a judgement, step by step, for people who want to check it.
 
 use crate::judge::family::{self, Look, Standing};
+use crate::judge::interleaved::differences;
 use crate::judge::location::clipping;
-use crate::judge::{ALPHA, Evidence, Judgement, Prepared, Question, judge, prepare, worse_upwards};
+use crate::judge::{ALPHA, Evidence, Judgement, Prepared, Question, judge, prepare};
 use crate::verdict::Verdict;
 
 pub use crate::judge::location::Clipping;
@@ -12,8 +13,8 @@ pub use crate::judge::location::Clipping;
 pub struct Explanation {
     /// The size of the family.
     pub family: usize,
-    /// What differs in each pair of rounds, on the log scale, positive where the head is worse; of a
-    /// stored base, nothing.
+    /// What differs in each pair of rounds before the first that has no logarithms, on the log scale,
+    /// positive where the head is worse; of a stored base, nothing.
     pub differences: Vec<f64>,
     /// Each look, until there was a verdict.
     pub steps: Vec<Step>,
@@ -57,22 +58,12 @@ pub fn explain(questions: &[Question], family: usize, place: usize) -> Option<Ex
     let family = family.max(questions.len());
     let judgement = judge(questions, family).swap_remove(place);
     let differences = match &question.evidence {
-        Evidence::Interleaved { base, head, .. } => {
-            let from = worse_upwards(base, question.better).unwrap_or_default();
-            let to = worse_upwards(head, question.better).unwrap_or_default();
-            from.iter().zip(&to).map(|(from, to)| to - from).collect()
-        }
+        Evidence::Interleaved { base, head, .. } => differences(base, head, question.better),
         Evidence::Stored { .. } | Evidence::Missing(_) => Vec::new(),
     };
     let prepared: Vec<Prepared> =
         questions.iter().map(|question| prepare(question, family)).collect();
-    let looks: Vec<&[Look]> = prepared
-        .iter()
-        .map(|prepared| match prepared {
-            Prepared::Answered(_) => &[],
-            Prepared::Open(_, looks) => looks.as_slice(),
-        })
-        .collect();
+    let looks: Vec<&[Look]> = prepared.iter().map(Prepared::looks).collect();
     let mut steps = Vec::new();
     family::decide_watched(&looks, family, &mut |index, standings: &[Standing]| {
         let before = steps.last().and_then(|step: &Step| step.verdict);

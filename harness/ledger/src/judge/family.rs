@@ -5,6 +5,7 @@
 //! planned looks has an equal share of it (Bonferroni). A pass errs for its own series only, so it
 //! needs no such care.
 
+use crate::judge::interleaved::LAST;
 use crate::judge::location::Location;
 use crate::judge::student::{quantile, tail};
 use crate::judge::{ALPHA, BETA, Finding, Judgement, Lack, OUT_OF_REACH, Rule};
@@ -91,9 +92,13 @@ impl Look {
             centre => (self.reach(ALPHA / size as f64), centre - self.bias),
         };
         let all = self.rounds as f64 * (reach / room).powi(2);
-        match (all - self.rounds as f64).ceil() {
-            more if more <= f64::from(OUT_OF_REACH) => Lack::Pairs(more.max(1.0) as u32),
-            _ => Lack::Pairs(OUT_OF_REACH + 1),
+        let more = match (all - self.rounds as f64).ceil() {
+            more if more <= f64::from(OUT_OF_REACH) => more.max(1.0) as u32,
+            _ => OUT_OF_REACH + 1,
+        };
+        match self.rounds < LAST {
+            true => Lack::Pairs(more),
+            false => Lack::Looks(more),
         }
     }
 }
@@ -272,6 +277,9 @@ mod tests {
         assert_eq!(lack(look(0.0, 0.02)), Some(Lack::Pairs(6)));
         assert_eq!(lack(look(0.0, 0.5)), Some(Lack::Pairs(1001)));
         assert_eq!(lack(look(0.0, 0.001)), None);
+        let last = |look: Look| Look { rounds: 30, ..look };
+        assert_eq!(lack(last(look(0.0, 0.02))), Some(Lack::Looks(17)), "no look would see them");
+        assert_eq!(lack(last(look(0.0, 0.5))), Some(Lack::Looks(1001)));
         let biased = Look { bias: 0.2, ..look(0.06, 0.01) };
         assert_eq!(lack(biased), Some(Lack::Evenness), "more of the same never will");
         let stored = decide(&[&[look(0.0, 0.02)]], 1)[0].judgement(Rule::Stored, 1).lack;

@@ -3,10 +3,13 @@
 use crate::judge::family::Look;
 use crate::judge::location::locate;
 use crate::judge::{Lack, Question, worse_upwards};
+use crate::metric::Better;
 use crate::stats;
 
 /// Numbers of pairs at which a series is looked at.
 pub(crate) const PLANNED: [usize; 5] = [6, 10, 15, 22, 30];
+/// The number of pairs beyond which nothing is looked at.
+pub const LAST: usize = PLANNED[PLANNED.len() - 1];
 
 /// The numbers of pairs at which a series is looked at within a budget of `pairs`. Each look has an
 /// equal share of the errors allowed.
@@ -17,7 +20,7 @@ pub fn planned_looks(pairs: usize) -> &'static [usize] {
     &PLANNED[..PLANNED.partition_point(|look| *look <= pairs)]
 }
 
-/// What each look sees that the rounds so far allow.
+/// What each look sees that the rounds so far allow, as long as all of them have logarithms.
 pub(super) fn looks(
     question: &Question,
     base: &[f64],
@@ -29,9 +32,10 @@ pub(super) fn looks(
     if pairs.min(budget) < PLANNED[0] {
         return Err(Lack::Rounds { found: pairs, needs: PLANNED[0] });
     }
-    let from = worse_upwards(base, question.better)?;
-    let to = worse_upwards(head, question.better)?;
-    let differences: Vec<f64> = from.iter().zip(&to).map(|(from, to)| to - from).collect();
+    let differences = differences(base, head, question.better);
+    if differences.len() < PLANNED[0] {
+        return Err(Lack::Positive);
+    }
     let look = |rounds: &usize| {
         Some(Look {
             rounds: *rounds,
@@ -44,12 +48,24 @@ pub(super) fn looks(
     Ok(planned.iter().map_while(look).collect())
 }
 
+/// How many pairs come before the first that has no logarithms.
+pub(super) fn positive(base: &[f64], head: &[f64]) -> usize {
+    let is_positive = |value: &f64| value.is_finite() && *value > 0.0;
+    base.iter().zip(head).take_while(|(base, head)| is_positive(base) && is_positive(head)).count()
+}
+
+/// What differs in each of those pairs on the log scale, positive where the head is worse.
+pub(super) fn differences(base: &[f64], head: &[f64], better: Better) -> Vec<f64> {
+    let pairs = positive(base, head);
+    let logs = |rounds: &[f64]| worse_upwards(&rounds[..pairs], better).unwrap_or_default();
+    logs(base).into_iter().zip(logs(head)).map(|(from, to)| to - from).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::judge::{Evidence, Nature};
     use crate::margin::Margin;
-    use crate::metric::Better;
 
     fn question(better: Better) -> Question {
         let margin = Margin::new(0.03, 0.0).unwrap();

@@ -5,26 +5,23 @@
 //! (F. Wilcoxon, Individual Comparisons by Ranking Methods, 1945). That shows what fell to nothing, or
 //! grew from nothing. What is mixed stays undecided.
 
-use crate::judge::interleaved::planned_looks;
+use crate::judge::interleaved::{planned_looks, positive};
 use crate::judge::range::Range;
 use crate::judge::{ALPHA, Evidence, Finding, Judgement, Lack, Question, Rule};
 use crate::metric::Better;
 use crate::verdict::Verdict;
 
-/// The judgement in a family of `size`, if the question is one for this rule: rounds that alternate,
-/// enough of them for a look, and one at least is not above zero.
+/// The judgement in a family of `size`, if the question is one for this rule: rounds that alternate, and
+/// enough of them for a look that sees one which is not above zero. Looks before that are taken by the
+/// rule for [`interleaved`](crate::judge::interleaved) rounds.
 pub(super) fn judge(question: &Question, size: usize) -> Option<Judgement> {
     let Evidence::Interleaved { base, head, budget } = &question.evidence else { return None };
     let pairs = base.len().min(head.len());
-    let has_logarithms = base[..pairs].iter().chain(&head[..pairs]).all(|value| *value > 0.0);
     let planned = planned_looks(*budget);
-    let fitting = planned.partition_point(|look| *look <= pairs);
-    if has_logarithms || fitting == 0 {
-        return None;
-    }
+    let seeing = positive(base, head) + 1..=pairs;
     let allowed = ALPHA / planned.len() as f64 / size as f64;
     let mut judgement = None;
-    for look in &planned[..fitting] {
+    for look in planned.iter().filter(|look| seeing.contains(*look)) {
         let (base, head) = (Range::of(&base[..*look])?, Range::of(&head[..*look])?);
         let seen = Seen::of(question, &base, &head);
         let is_chance = chance(*look) > allowed;

@@ -26,6 +26,15 @@ fn texts_have_the_same_vectors_whoever_is_beside_them_and_whatever_computes() {
 }
 
 #[test]
+fn texts_longer_than_the_model_takes_are_no_failure_of_it() {
+    let prompt = Lengths::Mixed(Tokens(3), Tokens(5000));
+    let long = Workload::Embed { batch: 1, requests: 2, prompt };
+    let answer = messages(&Case { model: embedder(), ..case(long) });
+    let Some(Message::Unsupported { reason }) = answer.last() else { panic!("{answer:?}") };
+    insta::assert_snapshot!(reason, @"sequences of this case have up to 5000 tokens, but this model takes 4096; lower `prompt`");
+}
+
+#[test]
 fn models_are_asked_for_what_they_were_made_for() {
     let error = |case: &Case| match messages(case).pop() {
         Some(Message::Failed { error }) => error,

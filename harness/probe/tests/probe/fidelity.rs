@@ -44,6 +44,26 @@ fn an_embedder_that_computes_what_the_reference_did_passes_in_any_precision() {
 }
 
 #[test]
+fn an_embedder_passes_for_nothing_that_it_does_not_do() {
+    let plain = Case { model: golden_embedder("qwen3_embedding"), ..case(parity(1e-4)) };
+    let reason = |change: &dyn Fn(&mut Case)| {
+        let mut case = plain.clone();
+        change(&mut case);
+        match messages(&case).pop() {
+            Some(Message::Unsupported { reason }) => reason,
+            other => panic!("{other:?}"),
+        }
+    };
+    let elsewhere = reason(&|case| case.placement.devices = "cuda:0".parse().unwrap());
+    insta::assert_snapshot!(elsewhere, @r#"a model that embeds texts runs on the first processor alone; choose device-map = "cpu:0""#);
+    let topology = Topology { name: "two".into(), text: "0-1: {device: cpu}".into() };
+    let parted = reason(&|case| case.placement.topology = topology.clone());
+    insta::assert_snapshot!(parted, @r#"a model that embeds texts stays in one piece; choose topology = "none""#);
+    let smaller = reason(&|case| case.quant = Quant::Q4_0);
+    insta::assert_snapshot!(smaller, @r#"the weights of a model that embeds texts stay as they are; choose quant = "none""#);
+}
+
+#[test]
 fn a_vector_beyond_the_tolerance_fails_the_round_and_names_its_tensor() {
     let strict =
         Case { model: golden_embedder("embeddinggemma"), dtype: Dtype::Bf16, ..case(parity(1e-6)) };

@@ -420,6 +420,18 @@ fn somebody_who_starts_the_probe_by_hand_is_told_what_it_wants() {
 }
 
 #[test]
+fn sequences_longer_than_the_model_takes_are_no_failure_of_the_engine() {
+    let reason = |workload| match messages(&case(workload)).pop() {
+        Some(Message::Unsupported { reason }) => reason,
+        other => panic!("{other:?}"),
+    };
+    let prefill = reason(Workload::Prefill { prompt: Tokens(5000), batch: 1 });
+    insta::assert_snapshot!(prefill, @"sequences of this case have up to 5001 tokens, but this model takes 4096; lower `prompt`, `depth`, `output` or `batch`");
+    let decode = reason(Workload::Decode { depth: Tokens(4090), output: Tokens(32), batch: 1 });
+    insta::assert_snapshot!(decode, @"sequences of this case have up to 4123 tokens, but this model takes 4096; lower `prompt`, `depth`, `output` or `batch`");
+}
+
+#[test]
 fn what_the_machine_lacks_is_no_failure_and_a_full_device_is_told_with_its_memory() {
     use windtunnel_engine::cuda::{DeviceMemory, Fault};
     use windtunnel_engine::placement::{Occupied, Wanted};

@@ -53,6 +53,8 @@ pub(super) fn headline(view: &View<'_>, report: &Report) -> Markup {
     };
     let broken = report.cases.iter().find(|case| case.verdict == Verdict::Broken);
     let warned: Vec<&Ruled<'_>> = ruled.iter().filter(|ruled| ruled.only_warns()).collect();
+    let mut unsure = report.warned();
+    unsure.retain(|(verdict, _)| *verdict != Verdict::Regressed);
     html! {
         span class=[class(report.verdict)] { (sign(report.verdict)) " " (capital(report.verdict)) }
         @match (report.verdict, broken, of(report.verdict).next()) {
@@ -67,7 +69,7 @@ pub(super) fn headline(view: &View<'_>, report: &Report) -> Markup {
             (Verdict::Inconclusive, _, Some(_)) => {
                 ": " (of(Verdict::Inconclusive).count()) " of " (report.judged) " series could not be decided"
             }
-            (Verdict::Pass, ..) if warned.is_empty() => {
+            (Verdict::Pass, ..) if warned.is_empty() && unsure.is_empty() => {
                 ": none of " (report.judged) " series is worse by its margin"
             }
             (Verdict::Pass, ..) => { ": no series that blocks is worse by its margin" }
@@ -82,6 +84,9 @@ pub(super) fn headline(view: &View<'_>, report: &Report) -> Markup {
         }
         @if let (Verdict::Pass | Verdict::Improved | Verdict::Inconclusive, Some(worst)) = (report.verdict, warned.first()) {
             "; what only warns: " (effect(worst)) (others(warned.len(), "series"))
+        }
+        @if let Verdict::Pass | Verdict::Improved | Verdict::Inconclusive = report.verdict {
+            @for (_, words) in &unsure { "; " (words) }
         }
         @if unseen > 0 && !report.cases.is_empty() {
             "; " (counted(report.cases.len(), "case")) " seen, " (unseen) " not seen"
