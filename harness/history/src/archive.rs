@@ -9,6 +9,7 @@
 //! | `file` | str | the file, from the folder of the store, with `/` between folders |
 //! | `line` | u32 | its place in the file, from 1 |
 //! | `json` | str | the line, without its line feed |
+//! | `record` | bool | whether it is a record, and not the first line of its file or a seal |
 //! | `run` … `setting` | str | as in a [`frame`](crate::frame); null in lines that are no measured record |
 //! | `round` | u32 | likewise |
 //! | one for each series | f64 | likewise |
@@ -87,6 +88,7 @@ struct Batch {
     file: Vec<String>,
     line: Vec<u32>,
     json: Vec<String>,
+    record: Vec<bool>,
     /// The row that each line has among the measured records.
     place: Vec<Option<usize>>,
     rows: Rows,
@@ -113,6 +115,7 @@ impl Batch {
             self.json.push(line.to_owned());
             // The first line is no record, and neither is a seal.
             let is_record = (1..=records.len()).contains(&place);
+            self.record.push(is_record);
             self.place.push(if is_record { measured.next().flatten() } else { None });
         }
         Ok(())
@@ -120,11 +123,12 @@ impl Batch {
 
     /// All lines as a frame; the batch is empty then.
     fn take(&mut self) -> Result<DataFrame, Error> {
-        let Batch { file, line, json, place, rows } = std::mem::take(self);
+        let Batch { file, line, json, record, place, rows } = std::mem::take(self);
         let mut columns = vec![
             Column::new("file".into(), file),
             Column::new("line".into(), line),
             Column::new("json".into(), json),
+            Column::new("record".into(), record),
         ];
         for (column, title) in NAMES.into_iter().enumerate() {
             let text = |row: &Option<usize>| {

@@ -157,7 +157,8 @@ impl Rows {
     }
 
     /// The rows of a frame whose names are texts, as an archive holds them; those without a round are
-    /// no measured records.
+    /// no measured records. Archives of earlier versions do not say which of those are records at all:
+    /// none of them counts.
     pub(crate) fn of_texts(frame: &DataFrame) -> Result<Rows, polars::error::PolarsError> {
         let mut rows = Rows::default();
         let rounds = frame.column("round")?.u32()?;
@@ -176,7 +177,10 @@ impl Rows {
                 rows.values.insert(series, kept.iter().map(value).collect());
             }
         }
-        rows.records = rows.round.len();
+        rows.records = match frame.column("record") {
+            Ok(column) => column.bool()?.iter().flatten().filter(|is_record| *is_record).count(),
+            Err(_) => rows.round.len(),
+        };
         Ok(rows)
     }
 

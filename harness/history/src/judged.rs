@@ -40,9 +40,10 @@ pub struct Terms<'a> {
 pub fn judge(loaded: &Loaded, history: History, terms: &Terms<'_>) -> plain::History {
     let History { series, origins } = history;
     let family = series.len();
-    let current = current(&series, &origins);
+    let current = current(loaded, &series, &origins);
     let tracks = series.into_par_iter().map(|series| {
-        let latest = current.get(&(series.case, series.machine)) == Some(&series.variant);
+        let (own, _) = parts(loaded.names.text(series.variant));
+        let latest = current.get(&(series.case, series.machine)) == Some(&own);
         track(loaded, series, &origins, terms, family, latest)
     });
     let tracks: Vec<Track> = tracks.collect();
@@ -69,17 +70,25 @@ pub fn judge(loaded: &Loaded, history: History, terms: &Terms<'_>) -> plain::His
     }
 }
 
-/// For each case and machine the variant that was measured last.
-fn current(series: &[Series], origins: &[Origin]) -> HashMap<(Name, Name), Name> {
-    let mut newest: HashMap<(Name, Name), (Name, Name)> = HashMap::new();
+/// For each case and machine the hash of the case as it was measured last, by a build of any features.
+fn current<'a>(
+    loaded: &'a Loaded,
+    series: &[Series],
+    origins: &[Origin],
+) -> HashMap<(Name, Name), &'a str> {
+    let mut newest: HashMap<(Name, Name), (Name, &str)> = HashMap::new();
     for one in series {
         let at = one.points.iter().map(|point| origins[point.build].at).max().unwrap_or_default();
-        let entry = newest.entry((one.case, one.machine)).or_insert((at, one.variant));
-        if (at, one.variant) > *entry {
-            *entry = (at, one.variant);
-        }
+        let (hash, _) = parts(loaded.names.text(one.variant));
+        let entry = newest.entry((one.case, one.machine)).or_insert((at, hash));
+        *entry = (*entry).max((at, hash));
     }
-    newest.into_iter().map(|(key, (_, variant))| (key, variant)).collect()
+    newest.into_iter().map(|(key, (_, hash))| (key, hash)).collect()
+}
+
+/// The hash of the case and the features of the build, of which a variant consists.
+fn parts(variant: &str) -> (&str, &str) {
+    variant.split_once(' ').unwrap_or((variant, ""))
 }
 
 fn track(
@@ -125,7 +134,7 @@ fn track(
 /// What tells a series from others of its case, in words: the features of the build, and whether the
 /// case means something else by now.
 fn variant(variant: &str, latest: bool) -> String {
-    let (_, features) = variant.split_once(' ').unwrap_or((variant, ""));
+    let (_, features) = parts(variant);
     let earlier = (!latest).then_some("an earlier definition");
     let features = (!features.is_empty()).then_some(features);
     features.into_iter().chain(earlier).collect::<Vec<_>>().join(", ")

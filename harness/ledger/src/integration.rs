@@ -3,6 +3,7 @@
 use crate::case::CaseId;
 use crate::gate::{Report, Row};
 use crate::judge::Finding;
+use crate::unit::share;
 use crate::verdict::Verdict;
 
 /// Commits that were picked, until one had to stop it.
@@ -193,13 +194,6 @@ impl Measured {
 #[must_use]
 pub fn effect_in_words(finding: &Finding) -> String {
     let Finding { effect, low, high, .. } = *finding;
-    let share = |share: f64| {
-        if share.is_infinite() {
-            return if share > 0.0 { "∞" } else { "-∞" }.to_owned();
-        }
-        let text = format!("{:.1}%", share * 100.0);
-        if text == "-0.0%" { "0.0%".to_owned() } else { text }
-    };
     let size = share(effect.abs());
     let (word, low, high) = match effect {
         _ if size == "0.0%" => ("", low, high),

@@ -58,6 +58,30 @@ impl Div<Nanos> for Tokens {
     }
 }
 
+/// A share in per cent: `9.1%`, and without end `∞`.
+#[must_use]
+pub fn share(share: f64) -> String {
+    if share.is_infinite() {
+        return if share > 0.0 { "∞" } else { "-∞" }.to_owned();
+    }
+    // An absolute margin over a small number: that it is large is all there is to know.
+    if share > 10.0 {
+        return ">1000%".to_owned();
+    }
+    let text = format!("{:.1}%", share * 100.0);
+    if text == "-0.0%" { "0.0%".to_owned() } else { text }
+}
+
+/// A change as a share in per cent, always with its sign: `+9.1%`, and without end `+∞`.
+#[must_use]
+pub fn signed(share: f64) -> String {
+    if share.is_infinite() {
+        return if share > 0.0 { "+∞" } else { "-∞" }.to_owned();
+    }
+    let text = format!("{:+.1}%", share * 100.0);
+    if text == "-0.0%" { "+0.0%".to_owned() } else { text }
+}
+
 impl fmt::Display for Nanos {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nanos = self.0 as f64;
@@ -147,6 +171,16 @@ mod tests {
             "1234 tok/s",
         ];
         assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn shares_are_shown_without_the_sign_of_nothing_and_what_is_huge_as_that_alone() {
+        let shares = [0.0912, -0.003, 0.0, -0.0004, 10.0, 341.333, f64::INFINITY];
+        let expected = ["9.1%", "-0.3%", "0.0%", "0.0%", "1000.0%", ">1000%", "∞"];
+        assert_eq!(shares.map(share), expected);
+        let changes = [0.0912, -0.003, 0.0, -0.0004, f64::INFINITY, f64::NEG_INFINITY];
+        let expected = ["+9.1%", "-0.3%", "+0.0%", "+0.0%", "+∞", "-∞"];
+        assert_eq!(changes.map(signed), expected);
     }
 
     #[test]

@@ -155,9 +155,13 @@ impl Track {
     }
 
     /// Whether `event` still holds: most of what it did was not undone since, and it did not itself undo
-    /// what had happened before.
+    /// what had happened before. What the newest sessions alone show stands by itself, and undoes nothing
+    /// yet.
     #[must_use]
     pub fn stands(&self, event: &Event) -> bool {
+        if event.kind == EventKind::Unconfirmed {
+            return true;
+        }
         let undid = |earlier: &Event| {
             let back = self.left(earlier, event.after);
             earlier.at < event.at && !self.holds(earlier) && back < 0.5
@@ -165,8 +169,10 @@ impl Track {
         self.holds(event) && !self.course.events.iter().any(undid)
     }
 
+    /// Whether most of an event is left at the end of the last level.
     fn holds(&self, event: &Event) -> bool {
-        event.kind == EventKind::Unconfirmed || self.left(event, self.now()) >= 0.5
+        let level = self.course.levels.last().map_or_else(|| self.now(), |level| level.to);
+        self.left(event, level) >= 0.5
     }
 
     /// How much is left of an event if the series lies at `value`: 1 for all, below 0 if it went the

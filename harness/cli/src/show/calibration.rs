@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use comfy_table::Cell;
 use windtunnel_ledger::calibration::Calibration;
+use windtunnel_ledger::unit::share;
 
-use super::verdicts::share;
 use super::{count, push, right, table};
 
 /// All sessions in numbers; the noise is that of the newest.

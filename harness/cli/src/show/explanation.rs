@@ -4,8 +4,7 @@ use std::fmt::Write as _;
 
 use windtunnel_ledger::judge::explain::{Explanation, Step};
 use windtunnel_ledger::judge::{ALPHA, BETA, Evidence, Question, Rule};
-
-use super::verdicts::signed;
+use windtunnel_ledger::unit::signed;
 
 /// How one question came to its judgement.
 pub(crate) fn explanation(title: &str, question: &Question, told: &Explanation) -> String {

@@ -7,12 +7,13 @@ use std::fmt::Write as _;
 use comfy_table::Cell;
 use windtunnel_ledger::baseline::Key;
 use windtunnel_ledger::gate::{Arm, CaseReport, Control, Report, Row};
-use windtunnel_ledger::judge::{Finding, Rule};
+use windtunnel_ledger::judge::Finding;
 use windtunnel_ledger::policy::Weight;
 use windtunnel_ledger::record::{Run, Subject};
+use windtunnel_ledger::unit::{share, signed};
 use windtunnel_ledger::verdict::Verdict;
 
-use super::verdicts::{share, signed, two_modes};
+use super::verdicts::two_modes;
 use super::{Ink, count, push, right, table};
 
 /// The report of a gate.
@@ -129,12 +130,9 @@ pub(crate) fn numbers(row: &Row) -> [String; 7] {
     ]
 }
 
-/// The verdict on a series, with a word where it stops nothing, and one where its base is of other
-/// days: that sees less.
+/// The verdict on a series, with the words that stand beside it.
 pub(crate) fn row_verdict(row: &Row) -> String {
-    let warns = (row.counted() != row.verdict).then_some("warns");
-    let stored = (row.rule == Some(Rule::Stored)).then_some("stored");
-    let words: Vec<&str> = warns.into_iter().chain(stored).collect();
+    let words = row.beside();
     match words.is_empty() {
         true => row.verdict.to_string(),
         false => format!("{} ({})", row.verdict, words.join(", ")),

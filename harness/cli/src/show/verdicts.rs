@@ -6,6 +6,7 @@ use comfy_table::Cell;
 use windtunnel_ledger::compare::Side;
 use windtunnel_ledger::judge::interleaved::LAST;
 use windtunnel_ledger::judge::{Finding, Mode, Modes};
+use windtunnel_ledger::unit::{share, signed};
 use windtunnel_ledger::verdict::Verdict;
 
 use crate::judge::{Family, Judged, side_name};
@@ -100,22 +101,6 @@ fn row(judged: &Judged) -> Vec<Cell> {
         finding(|finding| finding.rounds.to_string()),
         Cell::new(judgement.rule),
     ]
-}
-
-pub(super) fn signed(share: f64) -> String {
-    if share.is_infinite() {
-        return if share > 0.0 { "+∞" } else { "-∞" }.into();
-    }
-    let text = format!("{:+.1}%", share * 100.0);
-    if text == "-0.0%" { "+0.0%".to_owned() } else { text }
-}
-
-pub(super) fn share(share: f64) -> String {
-    // An absolute margin over a small number: that it is large is all there is to know.
-    if share > 10.0 {
-        return ">1000%".to_owned();
-    }
-    format!("{:.1}%", share * 100.0)
 }
 
 /// Four significant digits.

@@ -25,6 +25,8 @@ fn what_is_imported_is_what_was_exported_to_the_byte() {
     let file = archive.display().to_string();
     let out = printed(dir.path(), &["export", &file]);
     assert_eq!(shown(&archive, &out), "4 runs with 19 lines in `ARCHIVE`\n--- stderr\n--- exit 0");
+    let counted = |store: &Path| crate::loaded(store).records;
+    assert_eq!((counted(&archive), counted(dir.path())), (14, 14), "the one that failed too");
     let into = other.path().join("again").display().to_string();
     let back =
         |into: &str| shown(&archive, &printed(dir.path(), &["import", &file, "--into", into]));

@@ -138,10 +138,10 @@ fn a_series_is_in_the_order_of_time_and_a_round_is_one_number() {
 
 #[test]
 fn machines_definitions_and_features_are_never_in_one_series() {
-    for (from, to) in [
-        ("EPYC 7763", "EPYC 9555"),
-        ("\"output\":32", "\"output\":64"),
-        ("\"features\":[],\"binary\"", "\"features\":[\"cuda\"],\"binary\""),
+    for (from, to, variants) in [
+        ("EPYC 7763", "EPYC 9555", ["", ""]),
+        ("\"output\":32", "\"output\":64", ["", "an earlier definition"]),
+        ("\"features\":[],\"binary\"", "\"features\":[\"cuda\"],\"binary\"", ["", "cuda"]),
     ] {
         let dir = tempfile::tempdir().unwrap();
         runs::write(dir.path(), 1, 'a', &[100.0]);
@@ -152,6 +152,14 @@ fn machines_definitions_and_features_are_never_in_one_series() {
         std::fs::write(file, text.replace(from, to)).unwrap();
         let history = series(&loaded(dir.path()), "", Some(Metric::DecodeRate));
         assert_eq!(history.series.len(), 2, "{from}");
+        let place = dir.path().display().to_string();
+        let place = ["--store", &place, "--workspace", &place, "--format", "json"];
+        let (out, err, code) = ended(&[&place[..], &["--metric", "decode-rate"]].concat());
+        assert_eq!((err.as_str(), code), ("", 0));
+        let told: plain::History = serde_json::from_str(&out).unwrap();
+        let mut told: Vec<&str> = told.tracks.iter().map(|track| &*track.variant).collect();
+        told.sort_unstable();
+        assert_eq!(told, variants, "{from}");
     }
 }
 

@@ -75,6 +75,15 @@ impl Row {
         }
     }
 
+    /// The words that stand beside its verdict: one where it stops nothing, and one where the base is of
+    /// other days, which sees less.
+    #[must_use]
+    pub fn beside(&self) -> Vec<&'static str> {
+        let warns = (self.counted() != self.verdict).then_some("warns");
+        let stored = (self.rule == Some(Rule::Stored)).then_some("stored");
+        warns.into_iter().chain(stored).collect()
+    }
+
     /// Whether the judge is to be asked.
     pub(super) fn is_open(&self) -> bool {
         self.reason.is_none()

@@ -17,7 +17,7 @@
   };
   // A date is a word.
   const amount = (text) => {
-    const [, number, unit] = text.trim().match(/^[+≥]?\s*(-?[\d.]+(?:e-?\d+)?)(?![\d.-])\s*(\S*)/) ?? [];
+    const [, number, unit] = text.trim().match(/^[+≥>]?\s*(-?[\d.]+(?:e-?\d+)?)(?![\d.-])\s*(\S*)/) ?? [];
     return number === undefined ? NaN : Number(number) * (scales[unit.replace(/\/s$/, "")] ?? 1);
   };
   const compare = (a, b) => {

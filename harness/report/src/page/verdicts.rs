@@ -1,17 +1,17 @@
 //! What a gate came to: every series, the worst first, with its interval drawn against the margin.
 //! What passed is folded, and every row opens to its evidence.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use maud::{Markup, html};
 use windtunnel_ledger::compare::Side;
-use windtunnel_ledger::gate::{CaseReport, Report, Row, Unjudged};
+use windtunnel_ledger::gate::{Arm, CaseReport, Report, Row, Unjudged};
 use windtunnel_ledger::judge::Finding;
-use windtunnel_ledger::policy::Weight;
+use windtunnel_ledger::unit;
 use windtunnel_ledger::verdict::Verdict;
 
 use super::{Section, address, counted, evidence, named};
-use crate::view::{DETAILED, Ruled, View, margins};
+use crate::view::{DETAILED, Ruled, View, in_margins, margins};
 
 /// The verdicts, if the run was a gate.
 pub(super) fn section(view: &View<'_>, plots: &[String]) -> Option<Section> {
@@ -23,6 +23,7 @@ pub(super) fn section(view: &View<'_>, plots: &[String]) -> Option<Section> {
             (report.judged) " series were judged " (report.company()) ", by policy "
             code { (report.policy) } "."
         }
+        @if view.is_stored() { (stored(view)) }
         @for case in &report.cases {
             @let remarks: Vec<&str> = case.remarks().collect();
             @if !remarks.is_empty() {
@@ -40,6 +41,22 @@ pub(super) fn section(view: &View<'_>, plots: &[String]) -> Option<Section> {
         (unjudged(&report.unjudged))
     };
     Some(Section { anchor: "verdicts", heading: "Verdicts", body })
+}
+
+/// Where a base comes from that was not measured beside the head, and how much lies behind it.
+fn stored(view: &View<'_>) -> Markup {
+    let origin = view.run.gate.as_ref().and_then(|terms| terms.baseline.as_ref());
+    let base = view.subjects.get(Arm::Base as usize);
+    let records = view.records.iter().filter(|record| Some(&&record.subject) == base);
+    let sessions: BTreeSet<_> = records.map(|record| &record.run).collect();
+    html! {
+        p.note {
+            "The base is stored: "
+            @if let Some(origin) = origin { (origin) ", " }
+            (counted(sessions.len(), "session"))
+            ". Days differ: a verdict with " strong { "stored" } " beside it sees less than one by rounds that alternate."
+        }
+    }
 }
 
 /// The verdict as the heading of the page: what became worse, by how much, and how sure that is.
@@ -69,6 +86,12 @@ pub(super) fn headline(view: &View<'_>, report: &Report) -> Markup {
             (Verdict::Inconclusive, _, Some(_)) => {
                 ": " (of(Verdict::Inconclusive).count()) " of " (report.judged) " series could not be decided"
             }
+            (Verdict::Inconclusive, ..) => {
+                @if let Some((case, reason)) = report.cases.iter().find_map(|case| Some((case, unfinished(case)?))) {
+                    ": " (named(case.case.as_str())) ", " (reason)
+                    (others(report.cases.iter().filter(|case| unfinished(case).is_some()).count(), "case"))
+                }
+            }
             (Verdict::Pass, ..) if warned.is_empty() && unsure.is_empty() => {
                 ": none of " (report.judged) " series is worse by its margin"
             }
@@ -78,6 +101,16 @@ pub(super) fn headline(view: &View<'_>, report: &Report) -> Markup {
                 @if let Some(case) = report.cases.iter().find(|case| invalid(case) && !case.reasons.is_empty()) {
                     ": " (named(case.case.as_str())) ", " (case.reasons.join("; "))
                     (others(report.cases.iter().filter(invalid).count(), "case"))
+                } @else {
+                    @let invalid: Vec<&Ruled<'_>> =
+                        ruled.iter().filter(|ruled| ruled.row.counted() == Verdict::Invalid).collect();
+                    @if let Some((Ruled { case, row, .. }, reason)) =
+                        invalid.iter().find_map(|ruled| Some((ruled, ruled.row.reason.as_ref()?)))
+                    {
+                        ": " (row.series.label()) " in "
+                        a.case href=(address(&case.case)) { (named(case.case.as_str())) }
+                        ", " (reason) (others(invalid.len(), "series"))
+                    }
                 }
             }
             _ => {}
@@ -92,6 +125,11 @@ pub(super) fn headline(view: &View<'_>, report: &Report) -> Markup {
             "; " (counted(report.cases.len(), "case")) " seen, " (unseen) " not seen"
         }
     }
+}
+
+/// Why a case is inconclusive that was not measured until it was decided.
+fn unfinished(case: &CaseReport) -> Option<&str> {
+    case.unfinished.as_deref().filter(|_| case.verdict == Verdict::Inconclusive)
 }
 
 /// One series and its effect, as a part of a sentence.
@@ -204,7 +242,8 @@ fn series(view: &View<'_>, ruled: &Ruled<'_>, plot: Option<&String>) -> Markup {
         (reasons(ruled.row))
         @if let Some(plot) = plot { (evidence::evidence(view, ruled, plot)) }
     };
-    let worse = format!("{:.4}", margins(ruled.row));
+    // The script sorts by it, and reads no infinity.
+    let worse = format!("{:.4}", margins(ruled.row).clamp(-1e9, 1e9));
     html! {
         @if plot.is_some() {
             details.ruled data-worse=(worse) {
@@ -223,12 +262,12 @@ fn cells(Ruled { case, row, .. }: &Ruled<'_>, interval: fn(&Finding) -> Markup) 
     };
     let finding =
         |show: fn(&Finding) -> String| row.finding.as_ref().map_or_else(|| "–".to_owned(), show);
-    let warns = row.weight == Weight::Warns && row.counted() != row.verdict;
+    let beside = row.beside();
     html! {
         span.name { strong { (row.series.label()) } span.case { (named(case.case.as_str())) } }
         span.word {
             span class=[class(row.verdict)] { (sign(row.verdict)) " " (row.verdict) }
-            @if warns { span.muted { " (warns)" } }
+            @if !beside.is_empty() { span.muted { " (" (beside.join(", ")) ")" } }
         }
         span { (value(row.base)) }
         span { (value(row.head)) }
@@ -267,11 +306,7 @@ fn in_words(finding: &Finding) -> Markup {
 
 /// The interval over the margin. What reaches out of the drawing is cut at its edge.
 fn drawn(finding: &Finding) -> Markup {
-    let x = |share: f64| {
-        let margins = share / finding.margin;
-        let margins = if margins.is_nan() { 0.0 } else { margins };
-        HALF + (margins * MARGIN).clamp(-HALF, HALF)
-    };
+    let x = |share: f64| HALF + (in_margins(share, finding.margin) * MARGIN).clamp(-HALF, HALF);
     let at = |share: f64| format!("{:.1}", x(share));
     let words = format!("{} to {}", signed(finding.low), signed(finding.high));
     html! {
@@ -285,18 +320,17 @@ fn drawn(finding: &Finding) -> Markup {
     }
 }
 
-pub(super) fn signed(share: f64) -> String {
-    match share.is_finite() {
-        true => format!("{:+.1} %", share * 100.0),
-        false => "∞".to_owned(),
-    }
+fn signed(share: f64) -> String {
+    spaced(&unit::signed(share))
 }
 
 pub(super) fn share(share: f64) -> String {
-    match share.is_finite() {
-        true => format!("{:.1} %", share * 100.0),
-        false => "∞".to_owned(),
-    }
+    spaced(&unit::share(share))
+}
+
+/// A page has room for a space before a unit.
+fn spaced(number: &str) -> String {
+    number.replace('%', " %")
 }
 
 /// What was not judged, reason by reason: nothing of it passed.

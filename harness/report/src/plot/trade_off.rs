@@ -33,9 +33,9 @@ const RIGHT: i32 = 40;
 const LEFT: u32 = 76;
 const BOTTOM: u32 = 22;
 
-/// A plot for each column of each table.
+/// A plot for each column of each table whose weights are known.
 pub(crate) fn trade_offs(view: &View<'_>) -> Result<Vec<TradeOffPlot>, Error> {
-    let tables = view.trade_offs.iter().enumerate();
+    let tables = view.trade_offs.iter().enumerate().filter(|(_, table)| table.weighs());
     let columns =
         tables.flat_map(|(at, table)| (1..table.columns.len()).map(move |c| (at, table, c)));
     columns.map(|(at, table, column)| plot(at, table, column)).collect()

@@ -10,13 +10,15 @@ use windtunnel_ledger::unit::Nanos;
 
 use super::{CaseView, Scenario, SubjectResult};
 
+const WEIGHTS: Series = Series::median(Metric::WeightBytes);
+
 /// The formats of one model, as one subject held it.
 pub(crate) struct TradeOff {
     /// The model.
     pub(crate) model: String,
     /// Which subject.
     pub(crate) subject: usize,
-    /// What was measured: the series, and in which case; weights come first.
+    /// What was measured: the series, and in which case; weights come first, where they are known.
     pub(crate) columns: Vec<Column>,
     /// The formats, and what each gave, column by column.
     pub(crate) rows: Vec<(Quant, Vec<Option<Value>>)>,
@@ -57,6 +59,7 @@ pub(super) fn of(scenarios: &[Scenario<'_>]) -> Vec<TradeOff> {
     for table in &mut tables {
         table.finish();
     }
+    tables.retain(|table| !table.columns.is_empty());
     tables
 }
 
@@ -70,13 +73,13 @@ fn add(
     let known = tables
         .iter()
         .position(|table| table.model == model.name && table.subject == result.subject);
+    let weights = Column { series: WEIGHTS, case: String::new(), key: None };
     let table = known.unwrap_or_else(|| {
         let (model, subject) = (model.name.clone(), result.subject);
-        tables.push(TradeOff { model, subject, columns: Vec::new(), rows: Vec::new() });
+        let columns = vec![weights.clone()];
+        tables.push(TradeOff { model, subject, columns, rows: Vec::new() });
         tables.len() - 1
     });
-    let weights =
-        Column { series: Series::median(Metric::WeightBytes), case: String::new(), key: None };
     let headline = headline(workload.metrics()).map(|metric| Column {
         series: Series::median(metric),
         case: distinction(scenario, case),
@@ -112,6 +115,11 @@ fn distinction(scenario: &Scenario<'_>, case: &CaseView<'_>) -> String {
 }
 
 impl TradeOff {
+    /// Whether any weights are known: by them the formats are drawn.
+    pub(crate) fn weighs(&self) -> bool {
+        self.columns.first().is_some_and(|column| column.series == WEIGHTS)
+    }
+
     fn set(&mut self, quant: Quant, column: Column, median: f64) {
         let at = self.columns.iter().position(|known| *known == column).unwrap_or_else(|| {
             self.columns.push(column);
@@ -127,24 +135,28 @@ impl TradeOff {
         cells[at].get_or_insert(Value { median, ratio: None });
     }
 
-    /// Fills the rows up, the largest first, and sets them against the one without blocks.
+    /// Fills the rows up, the largest first if that is known, and sets them against the one without
+    /// blocks.
     fn finish(&mut self) {
         for (_, cells) in &mut self.rows {
             cells.resize(self.columns.len(), None);
         }
-        // What one format alone was measured in shows no trade-off.
-        let several =
-            |column: usize| self.rows.iter().filter(|row| row.1[column].is_some()).count() > 1;
+        // What one format alone was measured in shows no trade-off; but its weights are worth knowing.
+        let filled = |column: usize| self.rows.iter().filter(|row| row.1[column].is_some()).count();
+        let fewest = |column: usize| if column == 0 { 1 } else { 2 };
         let kept: Vec<bool> =
-            (0..self.columns.len()).map(|column| column == 0 || several(column)).collect();
+            (0..self.columns.len()).map(|column| filled(column) >= fewest(column)).collect();
         let mut at = kept.iter();
         self.columns.retain(|_| at.next() == Some(&true));
         for (_, cells) in &mut self.rows {
             let mut at = kept.iter();
             cells.retain(|_| at.next() == Some(&true));
         }
-        let bytes = |row: &(Quant, Vec<Option<Value>>)| row.1[0].map_or(0.0, |value| value.median);
-        self.rows.sort_by(|a, b| bytes(b).total_cmp(&bytes(a)));
+        if self.weighs() {
+            let bytes =
+                |row: &(Quant, Vec<Option<Value>>)| row.1[0].map_or(0.0, |value| value.median);
+            self.rows.sort_by(|a, b| bytes(b).total_cmp(&bytes(a)));
+        }
         let base = self.rows.iter().find(|(quant, _)| *quant == Quant::None);
         let Some((_, base)) = base.cloned() else { return };
         for (quant, cells) in &mut self.rows {

@@ -219,6 +219,26 @@ fn what_became_infinitely_worse_and_stayed_so_was_not_undone() {
 }
 
 #[test]
+fn a_confirmed_regression_is_not_undone_by_the_newest_builds_alone() {
+    let point = |build: usize| {
+        let noise = (build * 37 % 23) as f64 / 23.0 - 0.5;
+        let rate = if (60..90).contains(&build) { 37.6 } else { 41.0 };
+        Point { build, rounds: vec![rate * (1.0 + 0.012 * noise); 3] }
+    };
+    let mut history = eventful(92);
+    history.tracks =
+        vec![track("gate/decode".into(), Metric::DecodeRate, (0..92).map(point).collect())];
+    let [track] = &history.tracks[..] else { unreachable!() };
+    let kinds: Vec<EventKind> = track.course.events.iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, [EventKind::Change, EventKind::Unconfirmed], "{:?}", track.course);
+    assert!(track.course.events.iter().all(|event| track.stands(event)));
+    let census = history.census();
+    assert_eq!((census.worse, census.undone), (1, 0));
+    // Where it is now is another question.
+    assert!(track.now() > 40.0, "{}", track.now());
+}
+
+#[test]
 fn a_run_of_thousands_of_series_shows_those_of_its_history_that_matter() {
     let contents = crate::regressed();
     let mut history = of_run(&contents, 90);

@@ -18,7 +18,7 @@ use windtunnel_ledger::counter::{Count, Counter, Counts};
 use windtunnel_ledger::gate::{Setting, Terms};
 use windtunnel_ledger::holding::{Held, Holding};
 use windtunnel_ledger::metric::Metric;
-use windtunnel_ledger::record::{Failure, Outcome, RunId, Skipped, Stored, Subject};
+use windtunnel_ledger::record::{Failure, Outcome, RunId, Samples, Skipped, Stored, Subject};
 use windtunnel_ledger::roof::Roof;
 use windtunnel_ledger::store::Contents;
 use windtunnel_ledger::unit::{Bytes, Nanos, Tokens};
@@ -331,6 +331,41 @@ fn formats_of_weights_stand_side_by_side() {
     assert!(page.contains("q4k → q4_1 60 %, q4k 39 %, f32 1 %"));
 }
 
+#[test]
+fn formats_are_drawn_over_their_weights_or_not_at_all() {
+    let decode = Workload::Decode { depth: Tokens(128), output: Tokens(32), batch: 1 };
+    let prefill = Workload::Prefill { prompt: Tokens(128), batch: 1 };
+    let of = |scenario: &str, workload| {
+        [Quant::Q4K, Quant::None].map(|quant| Case {
+            quant,
+            ..case(scenario, workload, "paged-16", &[("quant", quant.name())])
+        })
+    };
+    let cases = [of("gate/decode", decode), of("gate/prefill", prefill)].concat();
+    let section = |without: &str| {
+        let mut contents = measured(&one(), &cases, 3, 0.0);
+        for record in &mut contents.records {
+            if let (Outcome::Measured(samples), true) =
+                (&mut record.outcome, record.case.id.as_str().starts_with(without))
+            {
+                samples.once.remove(&Metric::WeightBytes);
+            }
+        }
+        let page = page("formats-without-weights", &contents);
+        let (_, section) = page.split_once("id=\"formats\"").unwrap();
+        section.split_once("</section>").unwrap().0.to_owned()
+    };
+    // The first scenario does not know them.
+    let some = section("gate/decode");
+    let labels = between(&some, "data-label=\"");
+    assert_eq!(labels[..4], ["quant", "weights", "decode", "prefill"], "{some}");
+    assert_eq!(svgs(&some).len(), 2);
+    let none = section("gate/");
+    let labels = between(&none, "data-label=\"");
+    assert_eq!(labels[..4], ["quant", "decode", "prefill", "quant"], "{none}");
+    assert_eq!(svgs(&none).len(), 0, "{none}");
+}
+
 /// A gate of two subjects, in `pairs` pairs, whose head is slower by `slowdown`.
 fn gated(cases: &[Case], pairs: u32, slowdown: f64) -> Contents {
     let mut contents = measured(&two(), cases, pairs, slowdown);
@@ -377,6 +412,98 @@ fn what_only_warns_is_named_in_the_heading_of_a_gate_that_passes() {
     assert!(Card::of(&page).is_some_and(|card| card.warned > 1), "{page}");
 }
 
+/// What the heading of a page says, without its markup.
+#[track_caller]
+fn heading(page: &str) -> String {
+    Card::of(page).expect("a page tells of itself").headline
+}
+
+/// A gate whose rounds all gave the same, but for what `change` does to those of the head.
+fn changed(change: impl Fn(&Case, &mut Samples)) -> Contents {
+    let mut contents = gated(&gate(&[1], &[128]), 6, 0.0);
+    for round in &mut contents.records {
+        *round = record(&round.subject, &round.case, round.round, 1.0);
+        if let Outcome::Measured(samples) = &mut round.outcome
+            && round.subject == two()[1]
+        {
+            change(&round.case, samples);
+        }
+    }
+    contents
+}
+
+#[test]
+fn the_heading_says_why_a_gate_is_invalid_by_a_series_alone() {
+    let mut contents = changed(|_, samples| {
+        samples.once.remove(&Metric::KvBytes);
+    });
+    let heading_of = |contents: &Contents| heading(&page("invalid-series", contents));
+    let told = heading_of(&contents);
+    assert!(told.starts_with("∅ Invalid: KV pool in gate/"), "{told}");
+    assert!(
+        told.ends_with(", the base has it, and the head has not, and 4 other series"),
+        "{told}"
+    );
+    // What the whole case says comes first.
+    contents.records.retain(|record| record.case.id != contents.run.cases[1].case.id);
+    let told = heading_of(&contents);
+    assert!(told.ends_with(", nothing was recorded of base and head, and 4 other cases"), "{told}");
+}
+
+#[test]
+fn the_heading_names_the_case_that_the_budget_never_reached() {
+    let mut contents = changed(|_, _| ());
+    contents.run.gate.as_mut().unwrap().policy.budget.minutes = 1;
+    let last = contents.run.cases.last().unwrap().case.id.clone();
+    contents.records.retain(|record| record.case.id != last);
+    let told = heading(&page("never-reached", &contents));
+    let expected =
+        format!("? Inconclusive: {last}, the budget of 1 min ended before it was decided");
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn the_heading_of_what_improved_names_the_largest_improvement() {
+    let contents = changed(|_, samples| {
+        for (metric, value) in &mut samples.once {
+            *value *= if *metric == Metric::LoadTime { 0.5 } else { 0.93 };
+        }
+    });
+    let told = heading(&page("improved", &contents)).replace('\u{a0}', " ");
+    assert!(told.starts_with("▽ Improved: load is 50.0 % better ("), "{told}");
+}
+
+#[test]
+fn what_is_huge_and_what_is_nothing_are_told_as_that() {
+    let page = page("huge", &changed(|_, _| ()));
+    // 64 MiB, of a pool of 4.
+    assert!(page.contains("<span>&gt;1000 %</span>"), "{page}");
+    assert!(page.contains("<span>+0.0 %</span>") && !page.contains("-0.0 %"), "{page}");
+}
+
+#[test]
+fn what_grew_from_nothing_is_worst_and_drawn_so() {
+    let mut contents = changed(|case, samples| {
+        if case.id.as_str().starts_with("gate/load") {
+            samples.once.insert(Metric::KvBytes, 2_147_483_648.0);
+        } else {
+            samples.once.insert(Metric::WeightBytes, 1_100_000_000.0);
+        }
+    });
+    for record in contents.records.iter_mut().filter(|record| record.subject == two()[0]) {
+        if let (Outcome::Measured(samples), true) =
+            (&mut record.outcome, record.case.id.as_str().starts_with("gate/load"))
+        {
+            samples.once.insert(Metric::KvBytes, 0.0);
+        }
+    }
+    let page = page("from-nothing", &contents);
+    let told = heading(&page);
+    assert!(told.starts_with("▲ Regressed: KV pool is ∞ worse (+∞ to +∞) in gate/load"), "{told}");
+    let (_, first) = page.split_once("<svg class=\"interval\"").unwrap();
+    assert_eq!(between(first, "cx=\"")[0], "180.0");
+}
+
 #[test]
 fn a_gate_whose_budget_ended_says_so_and_shows_its_series() {
     let mut contents = gated(&gate(&[1], &[128]), 6, 0.0);
@@ -405,6 +532,9 @@ fn of_a_stored_base_its_sessions_are_told_and_no_command() {
     assert!(first.contains(" is stored: 10 rounds of 5 sessions</p>"), "{first}");
     assert_eq!(first.matches("One round of ").count(), 1, "of the head");
     assert!(page.contains("as it was started here. The stored base was not.</p>"));
+    let (_, section) = page.split_once("<section id=\"verdicts\">").unwrap();
+    assert!(section.contains("The base is stored: 5 sessions. "), "{section}");
+    assert!(section.contains("<span class=\"muted\"> (stored)</span>"), "{section}");
     assert!(!page.contains("<pre><code></code></pre>"));
 }
 
