@@ -187,8 +187,9 @@ fn a_revision_is_built_once_for_each_set_of_features() {
 
     // What is built otherwise is no longer the same; how many jobs build it does not matter.
     let built = |name: &str, value: &str| {
-        let out = format!("run-{name}.jsonl");
-        let mut told = sandbox.command(&["-q", "run", "test/fake", "-s", "rev:HEAD", "-o", &out]);
+        let _ = fs::remove_file(sandbox.path("run.jsonl"));
+        let mut told =
+            sandbox.command(&["-q", "run", "test/fake", "-s", "rev:HEAD", "-o", "run.jsonl"]);
         let said = Said::from(told.env(name, value).output().unwrap());
         assert_eq!((said.code, said.err.as_str()), (0, ""), "{name}");
         targets(&sandbox).len()
