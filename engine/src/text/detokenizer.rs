@@ -85,6 +85,11 @@ impl Detokenizer {
         }
     }
 
+    /// How many ids are held back.
+    pub(super) fn held(&self) -> usize {
+        self.window.len() - self.shown
+    }
+
     /// What was held back, now that nothing follows.
     pub(super) fn finish(&mut self, tokenizer: &Tokenizer) -> Result<String> {
         let text = tokenizer.decode(&self.window)?;

@@ -7,6 +7,9 @@ use super::stop::Stops;
 use super::{TextError, Tokenizer};
 use crate::error::Result;
 
+/// Most ids held back of which every one is looked at for a stop string.
+const LOOKED_AT: usize = 64;
+
 /// Turns ids into text, one by one, and watches for stop strings.
 ///
 /// The parts add up to exactly what [`Tokenizer::decode`] makes of all ids, or to what stands
@@ -59,16 +62,18 @@ impl Stream {
     /// one. Tokens of single bytes are held back until something else follows, though they may have
     /// made whole characters long before.
     fn stops_if_over(&self) -> Result<Option<(String, Stops)>> {
-        if !self.stops.is_watching() {
+        let held = self.detokenizer.held();
+        // Each look decodes all that is held: of a long run it is taken ever more rarely.
+        if !self.stops.is_watching() || held > LOOKED_AT && !held.is_power_of_two() {
             return Ok(None);
         }
-        let held = self.detokenizer.clone().finish(&self.tokenizer)?;
+        let text = self.detokenizer.clone().finish(&self.tokenizer)?;
         // Half a character is no text yet.
-        if held.ends_with(char::REPLACEMENT_CHARACTER) {
+        if text.ends_with(char::REPLACEMENT_CHARACTER) {
             return Ok(None);
         }
         let mut stops = self.stops.clone();
-        let text = stops.push(&held);
+        let text = stops.push(&text);
         Ok(stops.hit().map(|_| (text, stops)))
     }
 

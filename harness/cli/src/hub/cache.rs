@@ -165,8 +165,10 @@ impl Kept {
     }
 }
 
-/// What a model in a folder needs at least: configuration, and the weights that its index names.
+/// What a model in a folder needs at least: configuration, and the weights that the engine loads, which
+/// are the single file where there is one, and else those that the index names.
 fn needed_in(folder: &Path) -> Vec<String> {
+    const SINGLE: &str = "model.safetensors";
     const INDEX: &str = "model.safetensors.index.json";
     #[derive(Deserialize)]
     struct Index {
@@ -175,8 +177,8 @@ fn needed_in(folder: &Path) -> Vec<String> {
     let index = fs::read_to_string(folder.join(INDEX)).ok();
     let index: Option<Index> = index.and_then(|text| serde_json::from_str(&text).ok());
     let mut weights: Vec<String> = match index {
-        Some(index) => index.weight_map.into_values().collect(),
-        None => vec!["model.safetensors".to_owned()],
+        Some(index) if !folder.join(SINGLE).exists() => index.weight_map.into_values().collect(),
+        Some(_) | None => vec![SINGLE.to_owned()],
     };
     weights.sort();
     weights.dedup();
@@ -236,6 +238,11 @@ mod tests {
         assert_eq!(kept.standing(&wanted("main")), Standing::Whole(COMMIT.into()));
         fs::remove_file(kept.blob("2")).unwrap();
         assert_eq!(kept.standing(&wanted("main")), missing, "the link leads nowhere");
+
+        // What the engine loads is there; the index is of other times.
+        fs::write(kept.blob("all"), "w").unwrap();
+        kept.link(COMMIT, "model.safetensors", "all").unwrap();
+        assert_eq!(kept.standing(&wanted("main")), Standing::Whole(COMMIT.into()));
     }
 
     #[test]
