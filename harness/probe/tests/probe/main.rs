@@ -400,8 +400,8 @@ fn what_the_engine_cannot_do_is_told_and_no_crash() {
     insta::assert_snapshot!(reason, @"`engine/sampler` is a bench, which runs without a probe: name the working tree, a revision or an external subject with `[criterion]`");
 
     let endless = case(Workload::Prefill { prompt: Tokens(1_000_000), batch: 1 });
-    let Message::Failed { error } = last(&endless) else { panic!("{:?}", last(&endless)) };
-    insta::assert_snapshot!(error, @"the prompt has 1000000 tokens, but at most 4095 fit beside one new token; shorten it or ask for truncation");
+    let Message::Unsupported { reason } = last(&endless) else { panic!("{:?}", last(&endless)) };
+    insta::assert_snapshot!(reason, @"sequences of this case have up to 1000001 tokens, but this model takes 4096; lower `prompt`, `depth`, `output` or `batch`");
 }
 
 #[test]
