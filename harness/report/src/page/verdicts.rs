@@ -27,7 +27,7 @@ pub(super) fn section(view: &View<'_>, plots: &[String]) -> Option<Section> {
         @for case in &report.cases {
             @let remarks: Vec<&str> = case.remarks().collect();
             @if !remarks.is_empty() {
-                p { (link(case)) ": " strong class=[class(case.verdict)] { (case.verdict) } ", " (remarks.join("; ")) }
+                p { (link(view, case)) ": " strong class=[class(case.verdict)] { (case.verdict) } ", " (remarks.join("; ")) }
             }
         }
         (rows(view, plots))
@@ -192,8 +192,13 @@ pub(super) fn class(verdict: Verdict) -> Option<&'static str> {
     }
 }
 
-fn link(case: &CaseReport) -> Markup {
-    html! { a.case href=(address(&case.case)) { (named(case.case.as_str())) } }
+/// The name of a case, which leads to its results where there are any.
+fn link(view: &View<'_>, case: &CaseReport) -> Markup {
+    let name = named(case.case.as_str());
+    match view.records.iter().any(|record| record.case.id == case.case) {
+        true => html! { a.case href=(address(&case.case)) { (name) } },
+        false => html! { span.case { (name) } },
+    }
 }
 
 /// What the judge asks a reader to look at, then what passed.
