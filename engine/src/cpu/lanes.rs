@@ -1,6 +1,6 @@
 //! [`Lanes`]: sixteen f32 that are added and multiplied together.
 //!
-//! On x86 they are one register with AVX-512, two with AVX2 and FMA; elsewhere an array that the
+//! On x86 they are one register with AVX-512, two with AVX2, FMA and F16C; elsewhere an array that the
 //! compiler is trusted with. Left to the compiler on x86 too, products of whole tiles came out as
 //! scalar code and ten times slower. Every lane is rounded like a number alone, so that all three
 //! compute the same.
@@ -185,14 +185,12 @@ mod implementation {
     }
 }
 
-#[cfg(not(any(
-    all(target_arch = "x86_64", target_feature = "avx512f"),
-    all(
-        target_arch = "x86_64",
-        target_feature = "avx2",
-        target_feature = "fma",
-        target_feature = "f16c"
-    )
+// AVX-512 brings all of these.
+#[cfg(not(all(
+    target_arch = "x86_64",
+    target_feature = "avx2",
+    target_feature = "fma",
+    target_feature = "f16c"
 )))]
 mod implementation {
     use super::{LANES, bf16, f16};

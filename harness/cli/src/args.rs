@@ -31,6 +31,10 @@ fn rounds(text: &str) -> Result<NonZeroU32, String> {
     Rounds::try_from(rounds).map(|Rounds(rounds)| rounds)
 }
 
+/// What each `--filter` says of itself.
+const FILTER: &str = "Keep only cases whose id contains this; `*` stands for anything, and a number at the end is a \
+    whole one (`batch=1` is not `batch=16`, `batch=1*` is); several must all match";
+
 /// Measures LLM inference engines and shows what changed.
 #[derive(Debug, Parser)]
 #[command(
@@ -117,9 +121,7 @@ pub(crate) struct Selection {
     #[arg(short, long, value_name = "MODEL", value_delimiter = ',')]
     pub(crate) models: Vec<String>,
 
-    /// Keep only cases whose id contains this; `*` stands for anything, and a number at the end is a
-    /// whole one (`batch=1` is not `batch=16`, `batch=1*` is); several must all match
-    #[arg(short, long = "filter", value_name = "PATTERN")]
+    #[arg(short, long = "filter", value_name = "PATTERN", help = FILTER)]
     pub(crate) filters: Vec<String>,
 
     /// Rounds per case and subject, instead of what the scenarios say
@@ -235,9 +237,7 @@ pub(crate) struct GateArgs {
     #[arg(short, long, value_name = "MODEL", value_delimiter = ',')]
     pub(crate) models: Vec<String>,
 
-    /// Keep only cases whose id contains this; `*` stands for anything, and a number at the end is a
-    /// whole one (`batch=1` is not `batch=16`, `batch=1*` is); several must all match
-    #[arg(short, long = "filter", value_name = "PATTERN")]
+    #[arg(short, long = "filter", value_name = "PATTERN", help = FILTER)]
     pub(crate) filters: Vec<String>,
 
     /// What to compare with: a git revision, or a subject as `run` takes it; `baseline` is the
@@ -308,9 +308,7 @@ pub(crate) struct CalibrateArgs {
     #[arg(short, long, value_name = "MODEL", value_delimiter = ',')]
     pub(crate) models: Vec<String>,
 
-    /// Keep only cases whose id contains this; `*` stands for anything, and a number at the end is a
-    /// whole one (`batch=1` is not `batch=16`, `batch=1*` is); several must all match
-    #[arg(short, long = "filter", value_name = "PATTERN")]
+    #[arg(short, long = "filter", value_name = "PATTERN", help = FILTER)]
     pub(crate) filters: Vec<String>,
 
     /// What to measure: `.` (the working tree), `rev:REVISION` or `probe:PATH`

@@ -57,9 +57,7 @@ pub(crate) struct RecordArgs {
     #[arg(short, long, value_name = "MODEL", value_delimiter = ',')]
     pub(crate) models: Vec<String>,
 
-    /// Keep only cases whose id contains this; `*` stands for anything, and a number at the end is a
-    /// whole one (`batch=1` is not `batch=16`, `batch=1*` is); several must all match
-    #[arg(short, long = "filter", value_name = "PATTERN")]
+    #[arg(short, long = "filter", value_name = "PATTERN", help = super::FILTER)]
     pub(crate) filters: Vec<String>,
 
     /// Rounds of each case
