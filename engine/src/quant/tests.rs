@@ -209,13 +209,27 @@ fn blocks_are_those_of_ggml() {
     }
 }
 
+/// Where a block has the upper bytes of its factors.
+const fn factors(kind: QuantType) -> &'static [usize] {
+    match kind {
+        QuantType::Q4_0 | QuantType::Q5_0 | QuantType::Q8_0 => &[1],
+        QuantType::Q4_1 | QuantType::Q5_1 | QuantType::Q4K | QuantType::Q5K => &[1, 3],
+        QuantType::Q2K => &[81, 83],
+        QuantType::Q3K => &[109],
+        QuantType::Q6K => &[209],
+    }
+}
+
 #[test]
 fn blocks_are_widened_to_the_numbers_that_candle_sees_in_them() {
     for kind in QuantType::ALL {
-        let bytes = kind.bytes(8, 512) as usize;
-        // Any bytes make a block, as long as its factors are numbers.
-        let random = random("bytes", &[bytes]).affine(1e4, 0.0).unwrap().to_vec1::<f32>().unwrap();
-        let bytes: Vec<u8> = random.iter().map(|x| (*x as i64 & 127) as u8 & 0b101_1111).collect();
+        let numbers = random("bytes", &[kind.bytes(8, 512) as usize]);
+        let numbers = numbers.affine(1e4, 0.0).unwrap().to_vec1::<f32>().unwrap();
+        let mut bytes: Vec<u8> = numbers.iter().map(|x| *x as i64 as u8).collect();
+        // Any bytes make a block, as long as its factors are numbers: their exponent has a zero.
+        for block in bytes.chunks_exact_mut(kind.bytes(1, kind.block()) as usize) {
+            factors(kind).iter().for_each(|upper| block[*upper] &= 0b1011_1111);
+        }
         let matrix = Quantised::from_bytes(kind, &bytes, [8, 512], &Device::Cpu).unwrap();
         let expected = rows(&matrix.dequantised().unwrap()).concat();
         let mut found = vec![0.0; 8 * 512];

@@ -185,71 +185,106 @@ fn q5_1(block: &[u8; 24], mut put: impl FnMut(usize, Lanes)) {
     put(1, shifted(q.bits::<4>(15).under::<4>(fifth(block, 6)), d, m));
 }
 
+/// Sixteen scales of a block at once: one by one they take as long as its numbers.
+#[inline(always)]
+fn by_factors(q: Bytes, factors: Lanes) -> [f32; LANES] {
+    let mut scales = [0.0; LANES];
+    q.lanes().times(factors).store(&mut scales);
+    scales
+}
+
+/// The three words of twelve bytes that hold scales of six bits.
+#[inline(always)]
+fn words(packed: &[u8; 12]) -> [u32; 3] {
+    std::array::from_fn(|word| u32::from_le_bytes(*part(packed, 4 * word)))
+}
+
+/// The sixteen bytes of four words.
+#[inline(always)]
+fn bytes(words: [u32; 4]) -> Bytes {
+    let mut bytes = [0; 16];
+    for (to, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
+        *to = word.to_le_bytes();
+    }
+    Bytes::load(&bytes)
+}
+
+/// In a word of four bytes: the low bits of each.
+const TWO_BITS: u32 = 0x0303_0303;
+const FOUR_BITS: u32 = 0x0f0f_0f0f;
+const SIX_BITS: u32 = 0x3f3f_3f3f;
+
 /// Sixteen scales and offsets of four bits, four numbers of two bits in a byte (32 bytes hold 128
 /// numbers, one below the other), two factors.
 #[inline(always)]
 fn q2k(block: &[u8; 84], mut put: impl FnMut(usize, Lanes)) {
     let (d, dmin) = (half(block, 80), half(block, 82));
+    let both = Bytes::load(part(block, 0));
+    let scales = by_factors(both.bits::<0>(15), Lanes::splat(d));
+    let offsets = by_factors(both.bits::<4>(15), Lanes::splat(-dmin));
     unrolled!(HALF in [0 1] {
         unrolled!(GROUP in [0 1 2 3] {
             unrolled!(SIDE in [0 1] {
                 const SIXTEEN: usize = 8 * HALF + 2 * GROUP + SIDE;
-                let scale = d * f32::from(block[SIXTEEN] & 15);
-                let offset = dmin * f32::from(block[SIXTEEN] >> 4);
                 let q = Bytes::load(part(block, 16 + 32 * HALF + 16 * SIDE));
-                put(SIXTEEN, shifted(q.bits::<{ 2 * GROUP as i32 }>(3), scale, -offset));
+                let q = q.bits::<{ 2 * GROUP as i32 }>(3);
+                put(SIXTEEN, shifted(q, scales[SIXTEEN], offsets[SIXTEEN]));
             });
         });
     });
+}
+
+/// Sixteen scales of six bits, each 32 more than it means: four bits in the first eight bytes, two in
+/// the last four.
+#[inline(always)]
+fn sixteen_of_six(packed: &[u8; 12]) -> Bytes {
+    let [a, b, high] = words(packed);
+    let of = |low: u32, high: u32| low & FOUR_BITS | (high & TWO_BITS) << 4;
+    let q = bytes([of(a, high), of(b, high >> 2), of(a >> 4, high >> 4), of(b >> 4, high >> 6)]);
+    q.minus(Bytes::splat(32))
 }
 
 /// As `q2k`, with a third bit for each number in the first 32 bytes, and sixteen scales of six bits.
 #[inline(always)]
 fn q3k(block: &[u8; 110], mut put: impl FnMut(usize, Lanes)) {
-    let (d, packed): (_, &[u8; 12]) = (half(block, 108), part(block, 96));
+    let d = half(block, 108);
+    let scales = by_factors(sixteen_of_six(part(block, 96)), Lanes::splat(d));
     unrolled!(HALF in [0 1] {
         unrolled!(GROUP in [0 1 2 3] {
             unrolled!(SIDE in [0 1] {
                 const SIXTEEN: usize = 8 * HALF + 2 * GROUP + SIDE;
-                let low = packed[SIXTEEN % 8] >> (4 * (SIXTEEN / 8)) & 15;
-                let high = packed[8 + SIXTEEN % 4] >> (2 * (SIXTEEN / 4)) & 3;
-                let scale = d * (f32::from(low | high << 4) - 32.0);
                 let q = Bytes::load(part(block, 32 + 32 * HALF + 16 * SIDE));
                 let third = Bytes::load(part(block, 16 * SIDE));
                 let third = third.bits::<{ (4 * HALF + GROUP) as i32 }>(1);
                 let q = q.bits::<{ 2 * GROUP as i32 }>(3).under::<2>(third);
                 // What lacks its third bit is four less.
-                put(SIXTEEN, scaled(q, 4, scale));
+                put(SIXTEEN, scaled(q, 4, scales[SIXTEEN]));
             });
         });
     });
 }
 
-/// Scale and offset of group `thirty_two`, of six bits each: twelve bytes hold eight of both.
+/// Scales of eight groups and, negated, their offsets. `packed` has those of the first four groups in
+/// six bits each; of the others, four bits in the last four bytes, two above those of the first.
 #[inline(always)]
-fn six_bits(packed: &[u8; 12], thirty_two: usize) -> (f32, f32) {
-    let at = thirty_two % 4;
-    let (scale, offset) = match thirty_two / 4 {
-        0 => (packed[at] & 63, packed[at + 4] & 63),
-        _ => {
-            let both = packed[at + 8];
-            ((both & 15) | (packed[at] >> 6 << 4), (both >> 4) | (packed[at + 4] >> 6 << 4))
-        }
-    };
-    (f32::from(scale), f32::from(offset))
+fn eight_and_eight(packed: &[u8; 12], d: f32, dmin: f32) -> [f32; LANES] {
+    let [scale, offset, low] = words(packed);
+    let of = |low: u32, high: u32| low & FOUR_BITS | (high >> 6 & TWO_BITS) << 4;
+    let scales = [scale & SIX_BITS, of(low, scale)];
+    let offsets = [offset & SIX_BITS, of(low >> 4, offset)];
+    let factors = std::array::from_fn(|lane| if lane < LANES / 2 { d } else { -dmin });
+    by_factors(bytes([scales[0], scales[1], offsets[0], offsets[1]]), Lanes::load(&factors))
 }
 
 /// Two factors, eight scales and offsets of six bits; 32 bytes hold two groups of nibbles.
 #[inline(always)]
 fn q4k(block: &[u8; 144], mut put: impl FnMut(usize, Lanes)) {
-    let (d, dmin, packed) = (half(block, 0), half(block, 2), part(block, 4));
+    let scales = eight_and_eight(part(block, 4), half(block, 0), half(block, 2));
     unrolled!(GROUP in [0 1 2 3 4 5 6 7] {
-        let (scale, offset) = six_bits(packed, GROUP);
-        let (scale, offset) = (d * scale, -(dmin * offset));
         unrolled!(SIDE in [0 1] {
             let q = Bytes::load(part(block, 16 + 32 * (GROUP / 2) + 16 * SIDE));
             let q = q.bits::<{ 4 * (GROUP % 2) as i32 }>(15);
-            put(2 * GROUP + SIDE, shifted(q, scale, offset));
+            put(2 * GROUP + SIDE, shifted(q, scales[GROUP], scales[8 + GROUP]));
         });
     });
 }
@@ -257,15 +292,13 @@ fn q4k(block: &[u8; 144], mut put: impl FnMut(usize, Lanes)) {
 /// As `q4k`, with a fifth bit for each number: 32 bytes hold one of each group.
 #[inline(always)]
 fn q5k(block: &[u8; 176], mut put: impl FnMut(usize, Lanes)) {
-    let (d, dmin, packed) = (half(block, 0), half(block, 2), part(block, 4));
+    let scales = eight_and_eight(part(block, 4), half(block, 0), half(block, 2));
     unrolled!(GROUP in [0 1 2 3 4 5 6 7] {
-        let (scale, offset) = six_bits(packed, GROUP);
-        let (scale, offset) = (d * scale, -(dmin * offset));
         unrolled!(SIDE in [0 1] {
             let q = Bytes::load(part(block, 48 + 32 * (GROUP / 2) + 16 * SIDE));
             let fifth = Bytes::load(part(block, 16 + 16 * SIDE)).bits::<{ GROUP as i32 }>(1);
             let q = q.bits::<{ 4 * (GROUP % 2) as i32 }>(15).under::<4>(fifth);
-            put(2 * GROUP + SIDE, shifted(q, scale, offset));
+            put(2 * GROUP + SIDE, shifted(q, scales[GROUP], scales[8 + GROUP]));
         });
     });
 }
@@ -275,14 +308,14 @@ fn q5k(block: &[u8; 176], mut put: impl FnMut(usize, Lanes)) {
 #[inline(always)]
 fn q6k(block: &[u8; 210], mut put: impl FnMut(usize, Lanes)) {
     let d = half(block, 208);
+    let scales = by_factors(Bytes::load(part(block, 192)), Lanes::splat(d));
     unrolled!(HALF in [0 1] {
         unrolled!(AT in [0 1 2 3 4 5 6 7] {
             let low = Bytes::load(part(block, 64 * HALF + 16 * (AT % 4)));
             let high = Bytes::load(part(block, 128 + 32 * HALF + 16 * (AT % 2)));
             let low = low.bits::<{ 4 * (AT / 4) as i32 }>(15);
             let q = low.under::<4>(high.bits::<{ 2 * (AT / 2) as i32 }>(3));
-            let scale = d * f32::from(block[192 + 8 * HALF + AT] as i8);
-            put(8 * HALF + AT, scaled(q, 32, scale));
+            put(8 * HALF + AT, scaled(q, 32, scales[8 * HALF + AT]));
         });
     });
 }
