@@ -86,6 +86,13 @@ mod implementation {
         pub(crate) fn lanes(self) -> Lanes {
             Lanes::of_bytes(self.0)
         }
+
+        /// The lanes of `table` that these name by their four bits from `SHIFT` on.
+        #[cfg(target_feature = "avx512f")]
+        #[inline(always)]
+        pub(crate) fn look_up<const SHIFT: u32>(self, table: Lanes) -> Lanes {
+            table.at::<SHIFT>(self.0)
+        }
     }
 }
 

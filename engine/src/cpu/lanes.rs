@@ -16,8 +16,9 @@ pub(crate) use implementation::Lanes;
 mod implementation {
     use std::arch::x86_64::{
         __m128i, __m512, _mm256_loadu_si256, _mm512_castsi512_ps, _mm512_cvtepi8_epi32,
-        _mm512_cvtepi32_ps, _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_fmadd_ps,
-        _mm512_loadu_ps, _mm512_mul_ps, _mm512_set1_ps, _mm512_slli_epi32, _mm512_storeu_ps,
+        _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtepu16_epi32, _mm512_cvtph_ps,
+        _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mul_ps, _mm512_permutexvar_ps, _mm512_set1_ps,
+        _mm512_slli_epi32, _mm512_srli_epi32, _mm512_storeu_ps,
     };
 
     use super::{LANES, bf16, f16};
@@ -61,6 +62,16 @@ mod implementation {
         pub(in crate::cpu) fn of_bytes(from: __m128i) -> Self {
             // SAFETY: as above.
             Self(unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(from)) })
+        }
+
+        /// Those that sixteen bytes name by their four bits from `SHIFT` on.
+        #[inline(always)]
+        pub(in crate::cpu) fn at<const SHIFT: u32>(self, bytes: __m128i) -> Self {
+            // SAFETY: as above; what the bits above these four are does not matter.
+            unsafe {
+                let index = _mm512_srli_epi32::<SHIFT>(_mm512_cvtepu8_epi32(bytes));
+                Self(_mm512_permutexvar_ps(index, self.0))
+            }
         }
 
         #[inline(always)]

@@ -130,6 +130,51 @@ fn shifted(q: Bytes, scale: f32, offset: f32) -> Lanes {
     product.fma(Lanes::splat(1.0), Lanes::splat(offset))
 }
 
+/// What integers of four bits stand for where they share a scale; `low` and `high` look at the lower and
+/// the upper four bits of each byte. The closure is asked once for all sixteen, which are then looked up;
+/// without the instruction for that it is faster to ask for each number that comes.
+#[cfg(all(target_arch = "x86_64", target_feature = "avx512f"))]
+struct Levels(Lanes);
+
+#[cfg(all(target_arch = "x86_64", target_feature = "avx512f"))]
+impl Levels {
+    #[inline(always)]
+    fn new(level: impl Fn(Bytes) -> Lanes) -> Self {
+        Self(level(Bytes::load(&std::array::from_fn(|q| q as u8))))
+    }
+
+    #[inline(always)]
+    fn low(&self, q: Bytes) -> Lanes {
+        q.look_up::<0>(self.0)
+    }
+
+    #[inline(always)]
+    fn high(&self, q: Bytes) -> Lanes {
+        q.look_up::<4>(self.0)
+    }
+}
+
+#[cfg(not(all(target_arch = "x86_64", target_feature = "avx512f")))]
+struct Levels<F>(F);
+
+#[cfg(not(all(target_arch = "x86_64", target_feature = "avx512f")))]
+impl<F: Fn(Bytes) -> Lanes> Levels<F> {
+    #[inline(always)]
+    fn new(level: F) -> Self {
+        Self(level)
+    }
+
+    #[inline(always)]
+    fn low(&self, q: Bytes) -> Lanes {
+        (self.0)(q.bits::<0>(15))
+    }
+
+    #[inline(always)]
+    fn high(&self, q: Bytes) -> Lanes {
+        (self.0)(q.bits::<4>(15))
+    }
+}
+
 /// `$body` with the constant `$name` for each number of the list, one after the other: what depends on
 /// it, shifts above all, is then known to the compiler.
 macro_rules! unrolled {
@@ -153,15 +198,17 @@ fn q8_0(block: &[u8; 34], mut put: impl FnMut(usize, Lanes)) {
 #[inline(always)]
 fn q4_0(block: &[u8; 18], mut put: impl FnMut(usize, Lanes)) {
     let (d, q) = (half(block, 0), Bytes::load(part(block, 2)));
-    put(0, scaled(q.bits::<0>(15), 8, d));
-    put(1, scaled(q.bits::<4>(15), 8, d));
+    let levels = Levels::new(|q| scaled(q, 8, d));
+    put(0, levels.low(q));
+    put(1, levels.high(q));
 }
 
 #[inline(always)]
 fn q4_1(block: &[u8; 20], mut put: impl FnMut(usize, Lanes)) {
     let (d, m, q) = (half(block, 0), half(block, 2), Bytes::load(part(block, 4)));
-    put(0, shifted(q.bits::<0>(15), d, m));
-    put(1, shifted(q.bits::<4>(15), d, m));
+    let levels = Levels::new(|q| shifted(q, d, m));
+    put(0, levels.low(q));
+    put(1, levels.high(q));
 }
 
 /// The fifth bits of sixteen numbers, from `at` on.
@@ -280,12 +327,14 @@ fn eight_and_eight(packed: &[u8; 12], d: f32, dmin: f32) -> [f32; LANES] {
 #[inline(always)]
 fn q4k(block: &[u8; 144], mut put: impl FnMut(usize, Lanes)) {
     let scales = eight_and_eight(part(block, 4), half(block, 0), half(block, 2));
-    unrolled!(GROUP in [0 1 2 3 4 5 6 7] {
-        unrolled!(SIDE in [0 1] {
-            let q = Bytes::load(part(block, 16 + 32 * (GROUP / 2) + 16 * SIDE));
-            let q = q.bits::<{ 4 * (GROUP % 2) as i32 }>(15);
-            put(2 * GROUP + SIDE, shifted(q, scales[GROUP], scales[8 + GROUP]));
-        });
+    unrolled!(PAIR in [0 1 2 3] {
+        let levels = |group| Levels::new(move |q| shifted(q, scales[group], scales[8 + group]));
+        let (low, high) = (levels(2 * PAIR), levels(2 * PAIR + 1));
+        let q = [0, 16].map(|side| Bytes::load(part(block, 16 + 32 * PAIR + side)));
+        put(4 * PAIR, low.low(q[0]));
+        put(4 * PAIR + 1, low.low(q[1]));
+        put(4 * PAIR + 2, high.high(q[0]));
+        put(4 * PAIR + 3, high.high(q[1]));
     });
 }
 
