@@ -30,6 +30,13 @@ pub(crate) trait Element: WithDType {
     /// Rounds `from` into `to`, which must be as long.
     fn narrow(from: &[f32], to: &mut [Self]);
 
+    /// Rounds each of `numbers` to one that this type has. `scratch` must be as long.
+    #[inline]
+    fn round_all(numbers: &mut [f32], scratch: &mut [Self]) {
+        Self::narrow(numbers, scratch);
+        Self::widened(scratch, numbers);
+    }
+
     /// All of `from`, rounded on all cores.
     fn narrowed(from: Vec<f32>) -> Vec<Self> {
         /// Numbers a task.
@@ -56,6 +63,9 @@ impl Element for f32 {
     fn narrow(from: &[f32], to: &mut [Self]) {
         to.copy_from_slice(from);
     }
+
+    #[inline]
+    fn round_all(_: &mut [f32], _: &mut [Self]) {}
 
     fn narrowed(from: Vec<f32>) -> Vec<Self> {
         from
@@ -256,6 +266,18 @@ mod tests {
             assert!(b[0] == bf16::from_f32(x) || x.is_nan() && b[0].is_nan(), "{x:e} is {}", b[0]);
             assert!(h[0] == f16::from_f32(x) || x.is_nan() && h[0].is_nan(), "{x:e} is {}", h[0]);
         }
+    }
+
+    #[test]
+    fn rounding_is_narrowing_and_widening_again() {
+        let numbers: [f32; 37] = std::array::from_fn(|i| (i as f32 - 11.0) / 7.0);
+        let (mut b, mut h, mut f) = (numbers, numbers, numbers);
+        bf16::round_all(&mut b, &mut [bf16::ZERO; 37]);
+        f16::round_all(&mut h, &mut [f16::ZERO; 37]);
+        f32::round_all(&mut f, &mut [0.0; 37]);
+        assert_eq!(b, numbers.map(|x| bf16::from_f32(x).to_f32()));
+        assert_eq!(h, numbers.map(|x| f16::from_f32(x).to_f32()));
+        assert_eq!(f, numbers);
     }
 
     #[test]

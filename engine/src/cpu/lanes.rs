@@ -15,10 +15,10 @@ pub(crate) use implementation::Lanes;
 #[cfg(all(target_arch = "x86_64", target_feature = "avx512f"))]
 mod implementation {
     use std::arch::x86_64::{
-        __m128i, __m512, _mm256_loadu_si256, _mm512_castsi512_ps, _mm512_cvtepi8_epi32,
-        _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtepu16_epi32, _mm512_cvtph_ps,
-        _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mul_ps, _mm512_permutexvar_ps, _mm512_set1_ps,
-        _mm512_slli_epi32, _mm512_srli_epi32, _mm512_storeu_ps,
+        __m128i, __m512, _mm256_loadu_si256, _mm512_add_ps, _mm512_castsi512_ps,
+        _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtepu16_epi32,
+        _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mul_ps, _mm512_permutexvar_ps,
+        _mm512_set1_ps, _mm512_slli_epi32, _mm512_srli_epi32, _mm512_storeu_ps,
     };
 
     use super::{LANES, bf16, f16};
@@ -92,6 +92,12 @@ mod implementation {
             // SAFETY: as above.
             Self(unsafe { _mm512_mul_ps(self.0, b.0) })
         }
+
+        #[inline(always)]
+        pub(crate) fn plus(self, b: Self) -> Self {
+            // SAFETY: as above.
+            Self(unsafe { _mm512_add_ps(self.0, b.0) })
+        }
     }
 }
 
@@ -104,7 +110,7 @@ mod implementation {
 ))]
 mod implementation {
     use std::arch::x86_64::{
-        __m128i, __m256, _mm_loadu_si128, _mm_srli_si128, _mm256_castsi256_ps,
+        __m128i, __m256, _mm_loadu_si128, _mm_srli_si128, _mm256_add_ps, _mm256_castsi256_ps,
         _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtepu16_epi32, _mm256_cvtph_ps,
         _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_mul_ps, _mm256_set1_ps, _mm256_slli_epi32,
         _mm256_storeu_ps,
@@ -193,6 +199,12 @@ mod implementation {
             // SAFETY: this module is compiled only for targets with AVX.
             unsafe { Self([_mm256_mul_ps(self.0[0], b.0[0]), _mm256_mul_ps(self.0[1], b.0[1])]) }
         }
+
+        #[inline(always)]
+        pub(crate) fn plus(self, b: Self) -> Self {
+            // SAFETY: this module is compiled only for targets with AVX.
+            unsafe { Self([_mm256_add_ps(self.0[0], b.0[0]), _mm256_add_ps(self.0[1], b.0[1])]) }
+        }
     }
 }
 
@@ -246,6 +258,11 @@ mod implementation {
         pub(crate) fn times(self, b: Self) -> Self {
             Self(std::array::from_fn(|lane| self.0[lane] * b.0[lane]))
         }
+
+        #[inline(always)]
+        pub(crate) fn plus(self, b: Self) -> Self {
+            Self(std::array::from_fn(|lane| self.0[lane] + b.0[lane]))
+        }
     }
 }
 
@@ -286,6 +303,7 @@ mod tests {
         assert_eq!(stored(x), a);
         assert_eq!(stored(Lanes::splat(3.5)), [3.5; LANES]);
         assert_eq!(stored(x.times(y)), std::array::from_fn(|i| a[i] * b[i]));
+        assert_eq!(stored(x.plus(y)), std::array::from_fn(|i| a[i] + b[i]));
         assert_eq!(
             stored(x.fma(y, z)),
             std::array::from_fn(|i| super::super::fma(a[i], b[i], c[i]))

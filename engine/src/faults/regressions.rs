@@ -142,17 +142,13 @@ pub(crate) fn print(token: u32) {
     }
 }
 
-/// `x / rms(x) · w`.
-///
-/// # Errors
-///
-/// When shapes or dtypes differ.
+/// `x / rms(x) · w`, if it is to be computed operation by operation.
 #[inline]
-pub(crate) fn rms_norm(x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
-    match is_planted(Fault::SlowNorm) {
-        true => candle_nn::ops::rms_norm_slow(x, weight, eps),
-        false => candle_nn::ops::rms_norm(x, weight, eps),
-    }
+pub(crate) fn slow_norm(x: &Tensor, weight: &Tensor, eps: f32) -> Option<Result<Tensor>> {
+    is_planted(Fault::SlowNorm).then(|| {
+        let wide = x.to_dtype(weight.dtype())?;
+        candle_nn::ops::rms_norm_slow(&wide, weight, eps)?.to_dtype(x.dtype())
+    })
 }
 
 /// Makes sure that there is a kernel for `dtype`.

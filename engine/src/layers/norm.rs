@@ -5,6 +5,8 @@ use candle_core::{Result, Tensor};
 use crate::faults;
 use crate::telemetry::Stage;
 
+mod cpu;
+
 /// A norm over the last axis.
 #[derive(Debug, Clone)]
 pub struct Norm {
@@ -51,7 +53,8 @@ impl Norm {
         self.weight.elem_count()
     }
 
-    /// `x`: `[…, dim]`, same shape and dtype out; sums are f32.
+    /// `x`: `[…, dim]`, same shape and dtype out; sums are f32. On the CPU what an RMS norm made of
+    /// unit size is rounded to the dtype of the weight, as most references do.
     ///
     /// # Errors
     ///
@@ -61,11 +64,24 @@ impl Norm {
     }
 
     fn normed(&self, x: &Tensor) -> Result<Tensor> {
-        let wide = x.contiguous()?.to_dtype(self.weight.dtype())?;
-        let normed = match &self.bias {
-            None => faults::rms_norm(&wide, &self.weight, self.eps)?,
-            Some(bias) => candle_nn::ops::layer_norm(&wide, &self.weight, bias, self.eps)?,
+        let Self { weight, bias, eps } = self;
+        let x = x.contiguous()?;
+        if bias.is_none()
+            && let Some(slow) = faults::slow_norm(&x, weight, *eps)
+        {
+            return slow;
+        }
+        if x.device().is_cpu() {
+            return cpu::norm(&x, weight, bias.as_ref(), *eps);
+        }
+        let wide = x.to_dtype(weight.dtype())?;
+        let normed = match bias {
+            None => candle_nn::ops::rms_norm(&wide, weight, *eps)?,
+            Some(bias) => candle_nn::ops::layer_norm(&wide, weight, bias, *eps)?,
         };
         normed.to_dtype(x.dtype())
     }
 }
+
+#[cfg(test)]
+mod tests;

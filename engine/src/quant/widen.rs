@@ -125,9 +125,8 @@ fn scaled(q: Bytes, zero: u8, scale: f32) -> Lanes {
 /// `q · scale + offset`.
 #[inline(always)]
 fn shifted(q: Bytes, scale: f32, offset: f32) -> Lanes {
-    // A product with 1 is exact, so that each operation rounds by itself.
-    let product = q.lanes().times(Lanes::splat(scale));
-    product.fma(Lanes::splat(1.0), Lanes::splat(offset))
+    // Each operation rounds by itself.
+    q.lanes().times(Lanes::splat(scale)).plus(Lanes::splat(offset))
 }
 
 /// What integers of four bits stand for where they share a scale; `low` and `high` look at the lower and
