@@ -38,6 +38,13 @@ fn a_key_with_two_names_may_have_both_if_they_agree() {
     shape("tiny-llama", &json!({ "rms_norm_eps": null, "norm_epsilon": 1e-5 }));
     assert_snapshot!(refusal("tiny-llama", &json!({ "rms_norm_eps": 1e-5, "norm_epsilon": 1e-6 })), @"`config.json`: `rms_norm_eps` is 0.00001 and `norm_epsilon` 0.000001; remove the wrong one");
     assert_snapshot!(refusal("tiny-llama", &json!({ "rms_norm_eps": null })), @"`config.json`: missing field `rms_norm_eps`");
+    let qwen = shape("tiny-qwen3-moe", &json!({}));
+    for old in [Value::Null, json!(8)] {
+        let keys = json!({ "num_experts": old, "num_local_experts": 8 });
+        assert_eq!(shape("tiny-qwen3-moe", &keys), qwen);
+    }
+    assert_snapshot!(refusal("tiny-qwen3-moe", &json!({ "num_local_experts": 6 })), @"`config.json`: `num_experts` is 8 and `num_local_experts` 6; remove the wrong one");
+    assert_snapshot!(refusal("tiny-qwen3-moe", &json!({ "num_experts": null })), @"`config.json`: missing field `num_experts`");
 }
 
 #[test]

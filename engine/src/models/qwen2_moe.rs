@@ -15,7 +15,9 @@ use crate::weights::{Bias, Weights};
 
 #[derive(Deserialize)]
 struct Keys {
-    num_experts: usize,
+    num_experts: Option<usize>,
+    /// What transformers 5 calls `num_experts` in the files of Qwen 3 that it saves.
+    num_local_experts: Option<usize>,
     num_experts_per_tok: usize,
     moe_intermediate_size: usize,
     #[serde(default)]
@@ -24,6 +26,18 @@ struct Keys {
     decoder_sparse_step: Option<usize>,
     #[serde(default)]
     mlp_only_layers: Vec<usize>,
+}
+
+impl Keys {
+    /// Number of experts, from whichever key has it.
+    fn experts(&self) -> Result<usize, String> {
+        match (self.num_experts, self.num_local_experts) {
+            (Some(one), Some(other)) if one != other => Err(format!(
+                "`num_experts` is {one} and `num_local_experts` {other}; remove the wrong one"
+            )),
+            (one, other) => one.or(other).ok_or_else(|| "missing field `num_experts`".into()),
+        }
+    }
 }
 
 /// What Qwen 3 has no more. Missing keys mean what they mean in the reference.
@@ -69,7 +83,7 @@ pub(super) fn with_experts(
         bias: Bias::Absent,
     };
     let moe = MoeConfig {
-        experts: own.num_experts,
+        experts: own.experts().map_err(|e| file.error(e))?,
         asked: own.num_experts_per_tok,
         shares: if own.norm_topk_prob { Shares::OfAsked } else { Shares::OfAll },
         expert: mlp(own.moe_intermediate_size),
