@@ -148,6 +148,8 @@ fn biases_are_where_the_configuration_puts_them() {
         assert_eq!(found, (heads.masks.len() * each) as i64, "{preset}");
     }
     assert_eq!(more("tiny-qwen2-moe", json!({ "qkv_bias": false })), -3 * (4 + 2 + 2) * 16);
+    assert_eq!(more("tiny-glm4", json!({ "attention_bias": false })), -4 * (4 + 2 + 2) * 24);
+    assert_eq!(more("tiny-glm4", json!({ "attention_bias": null })), 0);
     assert_snapshot!(refusal("tiny-gemma3n", &json!({ "attention_bias": true })), @"`config.json`: `attention_bias` is set, which is not implemented here");
     assert_snapshot!(refusal("tiny-starcoder2", &json!({ "mlp_type": "gated" })), @"`config.json`: `mlp_type` is `gated`; implemented is `default`");
     assert_snapshot!(refusal("tiny-starcoder2", &json!({ "norm_type": "rms_norm" })), @"`config.json`: `norm_type` is `rms_norm`; implemented is `layer_norm`");
