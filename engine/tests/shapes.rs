@@ -4,6 +4,7 @@
 
 use insta::assert_snapshot;
 use serde_json::{Value, json};
+use windtunnel_engine::attention::Mask;
 use windtunnel_engine::models::config::ConfigFile;
 use windtunnel_engine::models::{MODELS, Sketch, sketch};
 use windtunnel_engine::weights::{Preset, presets};
@@ -166,7 +167,26 @@ fn a_model_with_more_than_text_is_refused_with_a_way_out() {
 
 #[test]
 fn missing_keys_of_gemma_3n_mean_what_they_mean_in_the_reference() {
-    use windtunnel_engine::attention::Mask;
     let heads = shape("tiny-gemma3n", &json!({ "sliding_window": null })).heads;
     assert_eq!(heads.masks[0], Mask::SlidingWindow(512));
+}
+
+#[test]
+fn the_qwens_have_their_windows_where_the_reference_has_them() {
+    const FAR: Mask = Mask::Causal;
+    const NEAR: Mask = Mask::SlidingWindow(4096);
+    let masks = |preset, lower: usize| {
+        // Without the key it is the usual window, where there is to be one.
+        let keys = json!({
+            "use_sliding_window": true, "sliding_window": null, "max_window_layers": lower,
+        });
+        shape(preset, &keys).heads.masks
+    };
+    assert_eq!(masks("tiny-qwen2", 2), [FAR, FAR, NEAR, NEAR]);
+    assert_eq!(masks("tiny-qwen3", 3), [FAR, FAR, FAR, NEAR]);
+    assert_eq!(masks("tiny-qwen2-moe", 2), [NEAR, FAR, FAR]);
+    assert_eq!(masks("tiny-qwen2-moe", 3), [NEAR, FAR, NEAR]);
+    assert_eq!(masks("tiny-qwen3-moe", 2), [NEAR; 3]);
+    let off = json!({ "use_sliding_window": null });
+    assert_eq!(shape("tiny-qwen2", &off).heads.masks, [FAR; 4]);
 }

@@ -3,8 +3,10 @@
 
 use serde::Deserialize;
 
+use super::Model;
 use super::config::{ConfigFile, DecoderKeys};
-use super::{Model, qwen2};
+use super::qwen2::{self, WindowKeys};
+use crate::attention::Mask;
 use crate::error::Result;
 use crate::layers::activation::Activation;
 use crate::layers::decoder::{Decoder, DecoderConfig, FeedForwardConfig};
@@ -59,11 +61,17 @@ pub(super) fn load(file: &ConfigFile, weights: &Weights<'_>) -> Result<Box<dyn M
     let keys: DecoderKeys = file.keys()?;
     let old: OldKeys = file.keys()?;
     let shared = Some(old.shared_expert_intermediate_size).filter(|width| *width > 0);
-    let plain = qwen2::decoder(file, &keys)?;
+    let plain = qwen2::decoder(file, &keys, masks(file, &keys)?)?;
     let qkv_bias = Bias::from_key(old.qkv_bias);
     let projections = Projections { qkv_bias, ..plain.projections };
     let config = with_experts(file, &keys, DecoderConfig { projections, ..plain }, shared)?;
     Ok(Box::new(Decoder::load(config, weights)?))
+}
+
+/// Unlike that of Qwen 2, every other layer *below* `max_window_layers` has the window.
+fn masks(file: &ConfigFile, keys: &DecoderKeys) -> Result<Vec<Mask>> {
+    let own: WindowKeys = file.keys()?;
+    keys.masks(file, own.window(), |layer| layer.is_multiple_of(2) && layer < own.lower_layers())
 }
 
 /// `config` with experts in the layers that have them, beside one of width `shared` that all
