@@ -35,7 +35,7 @@ use crate::attention::{Chosen, choose};
 use crate::batch::Batch;
 use crate::config::{Choice, Dtype, KvLayout, ModelSource};
 use crate::error::{Error, Result};
-use crate::models::{self, Body, EMBEDDERS, Purpose};
+use crate::models::{self, Body, Purpose};
 use crate::pass::{Kv, Observer, Pass};
 use crate::placement::{DeviceName, Placement};
 use crate::telemetry::{EmbedReport, Footprint, LoadStages, Loaded, Stage, Stopwatch};
@@ -132,7 +132,7 @@ impl Embedder {
         let transformer = model.within(&recipe.transformer);
         let Checkpoint { config: file, source, .. } = weights::open(&transformer)?;
         let open = watch.lap();
-        let entry = models::find(EMBEDDERS, &file)?;
+        let entry = models::find_embedder(&file)?;
         let placement = Placement::cpu();
         let devices = placement.devices();
         let dtype = dtype.on(devices.clone());

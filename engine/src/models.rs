@@ -123,6 +123,10 @@ pub const EMBEDDERS: &[Entry<dyn Body>] = &[
     Entry { architecture: "Qwen3ForCausalLM", load: qwen3::body },
 ];
 
+/// What transformers calls an embedder that it has saved without a head, as training it further
+/// leaves it, and its name in [`EMBEDDERS`].
+const HEADLESS: &[(&str, &str)] = &[("Qwen3Model", "Qwen3ForCausalLM")];
+
 /// The entry of `registry` for what `config` lists under `architectures`.
 ///
 /// # Errors
@@ -134,11 +138,32 @@ pub fn find<M: ?Sized>(
     registry: &'static [Entry<M>],
     config: &ConfigFile,
 ) -> Result<&'static Entry<M>> {
+    find_registered(registry, config, |name| name)
+}
+
+/// As [`find`] among [`EMBEDDERS`], to which a head makes no difference.
+///
+/// # Errors
+///
+/// As [`find`].
+pub(crate) fn find_embedder(config: &ConfigFile) -> Result<&'static Entry<dyn Body>> {
+    find_registered(EMBEDDERS, config, |name| {
+        let with_head = HEADLESS.iter().find(|(headless, _)| *headless == name);
+        with_head.map_or(name, |(_, with_head)| *with_head)
+    })
+}
+
+/// As [`find`]; `registered` tells the name in the registry by the one in the file.
+fn find_registered<M: ?Sized>(
+    registry: &'static [Entry<M>],
+    config: &ConfigFile,
+    registered: impl Fn(&str) -> &str,
+) -> Result<&'static Entry<M>> {
     let found = config.architectures()?;
     config.check_sizes()?;
     config.check_floats()?;
     let entry = match &found[..] {
-        [one] => registry.iter().find(|entry| entry.architecture == one),
+        [one] => registry.iter().find(|entry| entry.architecture == registered(one.as_str())),
         _ => None,
     };
     match (entry, &found[..]) {

@@ -148,6 +148,22 @@ fn load(path: PathBuf, max_sequence_length: Option<usize>) -> Embedder {
     Embedder::load(&EmbedderConfig { model, max_sequence_length, ..config }).unwrap()
 }
 
+#[test]
+fn a_model_that_was_saved_without_its_head_embeds_as_with_it() {
+    let embed = |change: fn(&Path)| {
+        let (_guard, path) = folder(change);
+        let request = EmbedRequest { tokens: (3..40).collect(), overlong: Overlong::Refuse };
+        load(path, None).embed(&[request]).unwrap().vectors
+    };
+    let headless = embed(|folder| {
+        let path = folder.join("config.json");
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains("\"Qwen3ForCausalLM\""), "{text}");
+        fs::write(path, text.replace("\"Qwen3ForCausalLM\"", "\"Qwen3Model\"")).unwrap();
+    });
+    assert_eq!(headless, embed(|_| {}));
+}
+
 /// The tokenizer puts `<bos>` before a text and `<eos>` behind it.
 fn with_special_tokens(folder: &Path) {
     let path = folder.join("tokenizer.json");

@@ -4,6 +4,7 @@
 
 use insta::assert_snapshot;
 use serde_json::{Value, json};
+use windtunnel_engine::attention::Mask;
 use windtunnel_engine::models::config::ConfigFile;
 use windtunnel_engine::models::{MODELS, Sketch, sketch};
 use windtunnel_engine::weights::{Preset, presets};
@@ -38,6 +39,13 @@ fn a_key_with_two_names_may_have_both_if_they_agree() {
     shape("tiny-llama", &json!({ "rms_norm_eps": null, "norm_epsilon": 1e-5 }));
     assert_snapshot!(refusal("tiny-llama", &json!({ "rms_norm_eps": 1e-5, "norm_epsilon": 1e-6 })), @"`config.json`: `rms_norm_eps` is 0.00001 and `norm_epsilon` 0.000001; remove the wrong one");
     assert_snapshot!(refusal("tiny-llama", &json!({ "rms_norm_eps": null })), @"`config.json`: missing field `rms_norm_eps`");
+    let qwen = shape("tiny-qwen3-moe", &json!({}));
+    for old in [Value::Null, json!(8)] {
+        let keys = json!({ "num_experts": old, "num_local_experts": 8 });
+        assert_eq!(shape("tiny-qwen3-moe", &keys), qwen);
+    }
+    assert_snapshot!(refusal("tiny-qwen3-moe", &json!({ "num_local_experts": 6 })), @"`config.json`: `num_experts` is 8 and `num_local_experts` 6; remove the wrong one");
+    assert_snapshot!(refusal("tiny-qwen3-moe", &json!({ "num_experts": null })), @"`config.json`: missing field `num_experts`");
 }
 
 #[test]
@@ -141,6 +149,8 @@ fn biases_are_where_the_configuration_puts_them() {
         assert_eq!(found, (heads.masks.len() * each) as i64, "{preset}");
     }
     assert_eq!(more("tiny-qwen2-moe", json!({ "qkv_bias": false })), -3 * (4 + 2 + 2) * 16);
+    assert_eq!(more("tiny-glm4", json!({ "attention_bias": false })), -4 * (4 + 2 + 2) * 24);
+    assert_eq!(more("tiny-glm4", json!({ "attention_bias": null })), 0);
     assert_snapshot!(refusal("tiny-gemma3n", &json!({ "attention_bias": true })), @"`config.json`: `attention_bias` is set, which is not implemented here");
     assert_snapshot!(refusal("tiny-starcoder2", &json!({ "mlp_type": "gated" })), @"`config.json`: `mlp_type` is `gated`; implemented is `default`");
     assert_snapshot!(refusal("tiny-starcoder2", &json!({ "norm_type": "rms_norm" })), @"`config.json`: `norm_type` is `rms_norm`; implemented is `layer_norm`");
@@ -157,7 +167,26 @@ fn a_model_with_more_than_text_is_refused_with_a_way_out() {
 
 #[test]
 fn missing_keys_of_gemma_3n_mean_what_they_mean_in_the_reference() {
-    use windtunnel_engine::attention::Mask;
     let heads = shape("tiny-gemma3n", &json!({ "sliding_window": null })).heads;
     assert_eq!(heads.masks[0], Mask::SlidingWindow(512));
+}
+
+#[test]
+fn the_qwens_have_their_windows_where_the_reference_has_them() {
+    const FAR: Mask = Mask::Causal;
+    const NEAR: Mask = Mask::SlidingWindow(4096);
+    let masks = |preset, lower: usize| {
+        // Without the key it is the usual window, where there is to be one.
+        let keys = json!({
+            "use_sliding_window": true, "sliding_window": null, "max_window_layers": lower,
+        });
+        shape(preset, &keys).heads.masks
+    };
+    assert_eq!(masks("tiny-qwen2", 2), [FAR, FAR, NEAR, NEAR]);
+    assert_eq!(masks("tiny-qwen3", 3), [FAR, FAR, FAR, NEAR]);
+    assert_eq!(masks("tiny-qwen2-moe", 2), [NEAR, FAR, FAR]);
+    assert_eq!(masks("tiny-qwen2-moe", 3), [NEAR, FAR, NEAR]);
+    assert_eq!(masks("tiny-qwen3-moe", 2), [NEAR; 3]);
+    let off = json!({ "use_sliding_window": null });
+    assert_eq!(shape("tiny-qwen2", &off).heads.masks, [FAR; 4]);
 }

@@ -15,8 +15,8 @@ use crate::weights::{Bias, Weights};
 
 #[derive(Deserialize)]
 struct Keys {
-    #[serde(default)]
-    attention_bias: bool,
+    /// True where the file does not say.
+    attention_bias: Option<bool>,
 }
 
 pub(super) fn load(file: &ConfigFile, weights: &Weights<'_>) -> Result<Box<dyn Model>> {
@@ -35,7 +35,7 @@ pub(super) fn load(file: &ConfigFile, weights: &Weights<'_>) -> Result<Box<dyn M
         },
         ropes: Ropes::everywhere(rope, keys.num_hidden_layers),
         projections: Projections {
-            qkv_bias: Bias::from_key(own.attention_bias),
+            qkv_bias: Bias::from_key(own.attention_bias.unwrap_or(true)),
             ..plain.projections
         },
         feed_forward: keys.dense(file, MlpForm::FUSED, Activation::Silu, Bias::Absent)?,

@@ -3,8 +3,10 @@
 
 use serde::Deserialize;
 
+use super::Model;
 use super::config::{ConfigFile, DecoderKeys};
-use super::{Model, qwen2};
+use super::qwen2::{self, WindowKeys};
+use crate::attention::Mask;
 use crate::error::Result;
 use crate::layers::activation::Activation;
 use crate::layers::decoder::{Decoder, DecoderConfig, FeedForwardConfig};
@@ -15,7 +17,9 @@ use crate::weights::{Bias, Weights};
 
 #[derive(Deserialize)]
 struct Keys {
-    num_experts: usize,
+    num_experts: Option<usize>,
+    /// What transformers 5 calls `num_experts` in the files of Qwen 3 that it saves.
+    num_local_experts: Option<usize>,
     num_experts_per_tok: usize,
     moe_intermediate_size: usize,
     #[serde(default)]
@@ -24,6 +28,18 @@ struct Keys {
     decoder_sparse_step: Option<usize>,
     #[serde(default)]
     mlp_only_layers: Vec<usize>,
+}
+
+impl Keys {
+    /// Number of experts, from whichever key has it.
+    fn experts(&self) -> Result<usize, String> {
+        match (self.num_experts, self.num_local_experts) {
+            (Some(one), Some(other)) if one != other => Err(format!(
+                "`num_experts` is {one} and `num_local_experts` {other}; remove the wrong one"
+            )),
+            (one, other) => one.or(other).ok_or_else(|| "missing field `num_experts`".into()),
+        }
+    }
 }
 
 /// What Qwen 3 has no more. Missing keys mean what they mean in the reference.
@@ -45,11 +61,17 @@ pub(super) fn load(file: &ConfigFile, weights: &Weights<'_>) -> Result<Box<dyn M
     let keys: DecoderKeys = file.keys()?;
     let old: OldKeys = file.keys()?;
     let shared = Some(old.shared_expert_intermediate_size).filter(|width| *width > 0);
-    let plain = qwen2::decoder(file, &keys)?;
+    let plain = qwen2::decoder(file, &keys, masks(file, &keys)?)?;
     let qkv_bias = Bias::from_key(old.qkv_bias);
     let projections = Projections { qkv_bias, ..plain.projections };
     let config = with_experts(file, &keys, DecoderConfig { projections, ..plain }, shared)?;
     Ok(Box::new(Decoder::load(config, weights)?))
+}
+
+/// Unlike that of Qwen 2, every other layer *below* `max_window_layers` has the window.
+fn masks(file: &ConfigFile, keys: &DecoderKeys) -> Result<Vec<Mask>> {
+    let own: WindowKeys = file.keys()?;
+    keys.masks(file, own.window(), |layer| layer.is_multiple_of(2) && layer < own.lower_layers())
 }
 
 /// `config` with experts in the layers that have them, beside one of width `shared` that all
@@ -69,7 +91,7 @@ pub(super) fn with_experts(
         bias: Bias::Absent,
     };
     let moe = MoeConfig {
-        experts: own.num_experts,
+        experts: own.experts().map_err(|e| file.error(e))?,
         asked: own.num_experts_per_tok,
         shares: if own.norm_topk_prob { Shares::OfAsked } else { Shares::OfAll },
         expert: mlp(own.moe_intermediate_size),
