@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use maud::{Markup, html};
 use windtunnel_ledger::compare::Side;
-use windtunnel_ledger::gate::{Arm, CaseReport, Report, Row, Unjudged};
+use windtunnel_ledger::gate::{Arm, CaseReport, Report, Row, Unjudged, in_margins};
 use windtunnel_ledger::judge::Finding;
 use windtunnel_ledger::unit;
 use windtunnel_ledger::verdict::Verdict;
 
 use super::{Section, address, counted, evidence, named};
-use crate::view::{DETAILED, Ruled, View, in_margins, margins};
+use crate::view::{DETAILED, Ruled, View};
 
 /// The verdicts, if the run was a gate.
 pub(super) fn section(view: &View<'_>, plots: &[String]) -> Option<Section> {
@@ -248,7 +248,7 @@ fn series(view: &View<'_>, ruled: &Ruled<'_>, plot: Option<&String>) -> Markup {
         @if let Some(plot) = plot { (evidence::evidence(view, ruled, plot)) }
     };
     // The script sorts by it, and reads no infinity.
-    let worse = format!("{:.4}", margins(ruled.row).clamp(-1e9, 1e9));
+    let worse = format!("{:.4}", ruled.row.margins().clamp(-1e9, 1e9));
     html! {
         @if plot.is_some() {
             details.ruled data-worse=(worse) {
