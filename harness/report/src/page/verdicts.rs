@@ -7,6 +7,7 @@ use maud::{Markup, html};
 use windtunnel_ledger::compare::Side;
 use windtunnel_ledger::gate::{Arm, CaseReport, Report, Row, Unjudged, in_margins};
 use windtunnel_ledger::judge::Finding;
+use windtunnel_ledger::policy::Weight;
 use windtunnel_ledger::unit;
 use windtunnel_ledger::verdict::Verdict;
 
@@ -18,7 +19,8 @@ pub(super) fn section(view: &View<'_>, plots: &[String]) -> Option<Section> {
     let report = view.gate.as_ref()?;
     let body = html! {
         p.note {
-            "The band is the margin around no change, the line over it the interval of the effect, the dot the effect: right is worse. "
+            "The band is the margin around no change, the line over it the interval of the effect, the dot the effect: right is worse, and an arrowhead says that it goes on. "
+            @if !view.is_stored() { "Where rounds vary, how much worse comes from their pairs, side by side in time, and need not be what the medians of base and head would give. " }
             "MDE is the smallest change that would have been seen. A row opens to its rounds, conditions and samples. "
             (report.judged) " series were judged " (report.company()) ", by policy "
             code { (report.policy) } "."
@@ -77,8 +79,12 @@ pub(super) fn headline(view: &View<'_>, report: &Report) -> Markup {
         @match (report.verdict, broken, of(report.verdict).next()) {
             _ if report.cases.is_empty() => { ": nothing was compared" }
             (Verdict::Broken, Some(case), _) => {
-                ": " (named(case.case.as_str())) ", " (case.reasons.join("; "))
+                ": " (link(view, case)) ", " (case.reasons.join("; "))
                 (others(report.cases.iter().filter(|case| case.verdict == Verdict::Broken).count(), "case"))
+                @if let Some(worst) = of(Verdict::Regressed).next() {
+                    "; " span.worse { (sign(Verdict::Regressed)) " " (Verdict::Regressed) } ": "
+                    (effect(worst)) (others(of(Verdict::Regressed).count(), "series"))
+                }
             }
             (Verdict::Regressed | Verdict::Improved, _, Some(worst)) => {
                 ": " (effect(worst)) (others(of(report.verdict).count(), "series"))
@@ -88,7 +94,7 @@ pub(super) fn headline(view: &View<'_>, report: &Report) -> Markup {
             }
             (Verdict::Inconclusive, ..) => {
                 @if let Some((case, reason)) = report.cases.iter().find_map(|case| Some((case, unfinished(case)?))) {
-                    ": " (named(case.case.as_str())) ", " (reason)
+                    ": " (link(view, case)) ", " (reason)
                     (others(report.cases.iter().filter(|case| unfinished(case).is_some()).count(), "case"))
                 }
             }
@@ -99,7 +105,7 @@ pub(super) fn headline(view: &View<'_>, report: &Report) -> Markup {
             (Verdict::Invalid, ..) => {
                 @let invalid = |case: &&CaseReport| case.verdict == Verdict::Invalid;
                 @if let Some(case) = report.cases.iter().find(|case| invalid(case) && !case.reasons.is_empty()) {
-                    ": " (named(case.case.as_str())) ", " (case.reasons.join("; "))
+                    ": " (link(view, case)) ", " (case.reasons.join("; "))
                     (others(report.cases.iter().filter(invalid).count(), "case"))
                 } @else {
                     @let invalid: Vec<&Ruled<'_>> =
@@ -114,6 +120,9 @@ pub(super) fn headline(view: &View<'_>, report: &Report) -> Markup {
                 }
             }
             _ => {}
+        }
+        @if let (Verdict::Inconclusive, Weight::Warns) = (report.verdict, report.weight) {
+            ", which the policy lets pass"
         }
         @if let (Verdict::Pass | Verdict::Improved | Verdict::Inconclusive, Some(worst)) = (report.verdict, warned.first()) {
             "; what only warns: " (effect(worst)) (others(warned.len(), "series"))
@@ -309,19 +318,22 @@ fn in_words(finding: &Finding) -> Markup {
     html! { span.muted { (signed(finding.low)) " to " (signed(finding.high)) } }
 }
 
-/// The interval over the margin. What reaches out of the drawing is cut at its edge.
+/// The interval over the margin. What reaches out of the drawing ends in an arrowhead beside it; to those
+/// who cannot see it, the words below say the same.
 fn drawn(finding: &Finding) -> Markup {
-    let x = |share: f64| HALF + (in_margins(share, finding.margin) * MARGIN).clamp(-HALF, HALF);
-    let at = |share: f64| format!("{:.1}", x(share));
-    let words = format!("{} to {}", signed(finding.low), signed(finding.high));
+    let from_none = |share: f64| in_margins(share, finding.margin) * MARGIN;
+    let at = |share: f64| format!("{:.1}", HALF + from_none(share).clamp(-HALF, HALF));
+    let ends = [finding.low, finding.high].map(from_none);
     html! {
-        svg.interval xmlns="http://www.w3.org/2000/svg" viewBox="0 0 180 16" role="img" aria-label=(words) {
+        svg.interval xmlns="http://www.w3.org/2000/svg" viewBox="0 0 180 16" aria-hidden="true" {
             rect.band x=(format!("{:.1}", HALF - MARGIN)) y="0" width=(format!("{:.1}", 2.0 * MARGIN)) height="16" {}
             line.none x1=(HALF) x2=(HALF) y1="0" y2="16" {}
             line.reach x1=(at(finding.low)) x2=(at(finding.high)) y1="8" y2="8" {}
+            @if ends.iter().any(|end| *end < -HALF) { path.reach d="M-3 4l-4 4 4 4" {} }
+            @if ends.iter().any(|end| *end > HALF) { path.reach d="M183 4l4 4-4 4" {} }
             circle.effect cx=(at(finding.effect)) cy="8" r="3.5" {}
         }
-        span.muted { (words) }
+        (in_words(finding))
     }
 }
 
