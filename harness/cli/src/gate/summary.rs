@@ -9,7 +9,7 @@ use windtunnel_ledger::record::Subject;
 use windtunnel_ledger::store::Contents;
 use windtunnel_ledger::verdict::Verdict;
 
-use crate::show::{census, numbers, origin, row_verdict, verdict_in_words};
+use crate::show::{census, counts, numbers, origin, row_verdict, verdict_in_words};
 
 /// By this line a comment is found again, to be written anew instead of added to.
 const MARKER: &str = "<!-- windtunnel gate -->";
@@ -45,6 +45,8 @@ pub(crate) fn of_two(
     if let Some(line) = origin {
         let _ = writeln!(text, "Base: {}.\n", words(&line));
     }
+    let (company, counts) = (report.company(), counts(report));
+    let _ = writeln!(text, "{} series judged {company}{counts}.\n", report.judged);
 
     let found = |case: &&CaseReport, row: &&Row| {
         let judged = row.finding.is_some() && row.verdict != Verdict::Pass;
@@ -98,7 +100,6 @@ pub(crate) fn of_two(
         table(&mut text, &rest, most / 16 * 15);
         text.push_str("\n</details>\n");
     }
-    let _ = writeln!(text, "\n{} series judged {}.", report.judged, report.company());
     for control in &report.control {
         let _ = writeln!(text, "\n{}", crate::show::control(control));
     }
@@ -239,10 +240,12 @@ mod tests {
         let less = regressed(Metric::DecodeRate, 0.05);
         report.cases[0].rows = vec![less, regressed(Metric::InterToken, 0.08)];
         (report.verdict, report.cases[0].verdict) = (Verdict::Regressed, Verdict::Regressed);
+        (report.judged, report.family) = (2, 2);
         let text = of_two("head", "base", None, &report, LONGEST);
         let first = "### Windtunnel: regressed\n\n\
             **inter-token is 8.0% worse (7.0% to 9.0%)** in `a`, and 1 other series.\n\n\
-            `head` against `base`.\n";
+            `head` against `base`.\n\n\
+            2 series judged as one family: 2 regressed.\n";
         assert!(text.starts_with(first), "{text}");
         let place = |label: &str| text.find(&format!("| `a` | {label} | "));
         assert!(place("inter-token") < place("decode"), "{text}");
