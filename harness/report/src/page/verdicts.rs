@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use maud::{Markup, html};
 use windtunnel_ledger::compare::Side;
-use windtunnel_ledger::gate::{Arm, CaseReport, Report, Row, Unjudged, in_margins};
+use windtunnel_ledger::gate::{Arm, CaseReport, Control, Report, Row, Unjudged, in_margins};
 use windtunnel_ledger::judge::Finding;
 use windtunnel_ledger::policy::Weight;
 use windtunnel_ledger::unit;
@@ -32,17 +32,25 @@ pub(super) fn section(view: &View<'_>, plots: &[String]) -> Option<Section> {
                 p { (link(view, case)) ": " strong class=[class(case.verdict)] { (case.verdict) } ", " (remarks.join("; ")) }
             }
         }
+        @if !report.control.is_empty() { (control(&report.control)) }
         (rows(view, plots))
-        @for control in &report.control {
-            p.note {
-                "Control, " (control.class) ": base against itself: "
-                (format!("{:+.2} to {:+.2}", control.low, control.high))
-                " margins worse (" (counted(control.pairs, "pair")) ")."
-            }
-        }
         (unjudged(&report.unjudged))
     };
     Some(Section { anchor: "verdicts", heading: "Verdicts", body })
+}
+
+/// How quiet the machine was: it stands before the rows, whose verdicts rest on it.
+fn control(control: &[Control]) -> Markup {
+    html! {
+        p.note {
+            "Control, the base against itself, the nearer to 0 the quieter the machine: "
+            @for (place, Control { class, pairs, low, high }) in control.iter().enumerate() {
+                @if place > 0 { "; " }
+                (class) " " (format!("{low:+.2} to {high:+.2}")) " margins worse (" (counted(*pairs, "pair")) ")"
+            }
+            "."
+        }
+    }
 }
 
 /// Where a base comes from that was not measured beside the head, and how much lies behind it.
