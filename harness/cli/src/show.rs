@@ -49,7 +49,7 @@ pub(crate) use doctor::diagnosis;
 pub(crate) use explanation::explanation;
 pub(crate) use gap::gap;
 pub(crate) use gate::{
-    census, control, numbers, origin, row_in_words, row_verdict, ruling, verdict_in_words,
+    census, control, counts, numbers, origin, row_in_words, row_verdict, ruling, verdict_in_words,
     verdicts_of,
 };
 pub(crate) use hub::fetched;

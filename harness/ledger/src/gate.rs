@@ -28,6 +28,7 @@ use crate::upstream::Hash;
 use crate::verdict::Verdict;
 
 pub mod control;
+mod rank;
 mod row;
 pub mod schedule;
 mod sides;
@@ -35,6 +36,7 @@ mod sides;
 mod tests;
 
 pub use control::Control;
+pub use rank::in_margins;
 pub use row::Row;
 pub use sides::Sides;
 

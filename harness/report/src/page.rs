@@ -69,7 +69,7 @@ pub(crate) fn page(view: &View<'_>, drawn: &Drawn) -> Markup {
     .into_iter()
     .flatten()
     .collect();
-    let title = format!("Windtunnel · {}", view.run.id.0);
+    let title = headline::title(view);
     let headline = headline::headline(view);
     let card = headline::card(view, &headline);
     document(&title, Some(&card), &headline, &sections)

@@ -28,7 +28,7 @@ use crate::history::History;
 pub(crate) use facts::Fact;
 pub(crate) use notes::{Place, Trouble};
 pub(crate) use roof::Numbered;
-pub(crate) use ruled::{DETAILED, Ruled, in_margins, margins};
+pub(crate) use ruled::{DETAILED, Ruled};
 pub(crate) use service::Curve;
 pub(crate) use trade_off::{Column, TradeOff, Value};
 

@@ -10,26 +10,31 @@ use super::code_of;
 use crate::exit;
 use crate::show::{row_in_words, verdict_in_words};
 
-/// One line for each finding, as GitHub Actions reads it.
+/// One line for each finding, as GitHub Actions reads it. It shows the first ten of a level: the worst
+/// come first.
 pub(super) fn github(report: &Report) -> String {
-    let mut text = String::new();
+    let mut findings: Vec<(Verdict, String)> = Vec::new();
+    let mut find = |level: &str, verdict: Verdict, case: &CaseReport, message: &str| {
+        findings.push((verdict, command(level, verdict, case, message)));
+    };
     for case in &report.cases {
-        let of_case = matches!(case.verdict, Verdict::Broken | Verdict::Invalid);
-        if of_case && !case.reasons.is_empty() {
-            command(&mut text, "error", case.verdict, case, &case.reasons.join("; "));
-            continue;
+        if is_whole(case) {
+            find("error", case.verdict, case, &case.reasons.join("; "));
+        } else if let Some(unfinished) = &case.unfinished {
+            find("warning", case.verdict, case, unfinished);
         }
-        if let Some(unfinished) = &case.unfinished {
-            command(&mut text, "warning", case.verdict, case, unfinished);
-        }
-        for row in case.rows.iter().filter(|row| is_finding(row)) {
+    }
+    for (case, row) in report.worst_first() {
+        if is_finding(row) && !is_whole(case) {
             let level = match (row.weight, row.verdict) {
                 (Weight::Blocks, Verdict::Regressed | Verdict::Invalid) => "error",
                 _ => "warning",
             };
-            command(&mut text, level, row.verdict, case, &row_in_words(row));
+            find(level, row.verdict, case, &row_in_words(row));
         }
     }
+    findings.sort_by_key(|(verdict, _)| *verdict);
+    let mut text: String = findings.into_iter().map(|(_, line)| line).collect();
     // What no single finding tells: that nothing was compared, or that what is undecided blocks.
     if code_of(report) != exit::PASS && !text.contains("::error ") {
         let title = property(&format!("gate: {}", report.verdict));
@@ -38,13 +43,18 @@ pub(super) fn github(report: &Report) -> String {
     text
 }
 
+/// Whether it is broken or invalid as a whole, whatever its series say.
+fn is_whole(case: &CaseReport) -> bool {
+    matches!(case.verdict, Verdict::Broken | Verdict::Invalid) && !case.reasons.is_empty()
+}
+
 fn is_finding(row: &Row) -> bool {
     !matches!(row.verdict, Verdict::Pass | Verdict::Improved)
 }
 
-fn command(text: &mut String, level: &str, verdict: Verdict, case: &CaseReport, message: &str) {
+fn command(level: &str, verdict: Verdict, case: &CaseReport, message: &str) -> String {
     let title = property(&format!("{verdict}: {}", case.case));
-    let _ = writeln!(text, "::{level} title={title}::{}", data(message));
+    format!("::{level} title={title}::{}\n", data(message))
 }
 
 /// A message: the characters that would end or begin something else, written as bytes.
@@ -72,6 +82,17 @@ mod tests {
         assert_eq!(lines.len(), 2, "{text}");
         assert_eq!(lines[0], "::warning title=invalid%3A a%2Cb::the budget ended");
         assert!(lines[1].starts_with("::error title=invalid%3A a%2Cb::decode: invalid"), "{text}");
+    }
+
+    #[test]
+    fn the_worst_comes_first_of_all_cases() {
+        let mut report = fixture::report("a");
+        let mut worse = fixture::report("b").cases.remove(0);
+        (worse.verdict, worse.rows[0].verdict) = (Verdict::Regressed, Verdict::Regressed);
+        report.cases.push(worse);
+        let text = github(&report);
+        let titles: Vec<&str> = text.lines().filter_map(|line| line.split("::").nth(1)).collect();
+        assert_eq!(titles, ["error title=regressed%3A b", "warning title=inconclusive%3A a"]);
     }
 
     #[test]

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use windtunnel_ledger::gate::{Arm, CaseReport, Report, Row};
+use windtunnel_ledger::integration::effect_in_words;
 use windtunnel_ledger::record::Subject;
 use windtunnel_ledger::store::Contents;
 use windtunnel_ledger::verdict::Verdict;
 
-use crate::show::{census, numbers, origin, row_verdict, verdict_in_words};
+use crate::show::{census, counts, numbers, origin, row_verdict, verdict_in_words};
 
 /// By this line a comment is found again, to be written anew instead of added to.
 const MARKER: &str = "<!-- windtunnel gate -->";
@@ -37,19 +38,24 @@ pub(crate) fn of_two(
     most: usize,
 ) -> String {
     let mut text = format!("### Windtunnel: {}\n\n", verdict_in_words(report));
+    if let Some(line) = worst_in_words(report) {
+        let _ = writeln!(text, "{line}\n");
+    }
     let _ = writeln!(text, "{} against {}.\n", code(head), code(base));
     if let Some(line) = origin {
         let _ = writeln!(text, "Base: {}.\n", words(&line));
     }
+    let (company, counts) = (report.company(), counts(report));
+    let _ = writeln!(text, "{} series judged {company}{counts}.\n", report.judged);
 
     let found = |case: &&CaseReport, row: &&Row| {
         let judged = row.finding.is_some() && row.verdict != Verdict::Pass;
         judged || row.reason.is_some() || case.verdict == Verdict::Broken
     };
-    let rows = |wanted: bool| -> Vec<(&CaseReport, &Row)> {
-        let all = report.cases.iter().flat_map(|case| case.rows.iter().map(move |row| (case, row)));
-        all.filter(|(case, row)| found(case, row) == wanted).collect()
-    };
+    let mut worst = report.worst_first();
+    worst.retain(|(case, row)| found(case, row));
+    let all = report.cases.iter().flat_map(|case| case.rows.iter().map(move |row| (case, row)));
+    let rest: Vec<(&CaseReport, &Row)> = all.filter(|(case, row)| !found(case, row)).collect();
     let mut lines = Vec::new();
     for case in &report.cases {
         let remarks: Vec<String> = case.remarks().map(words).collect();
@@ -85,8 +91,6 @@ pub(crate) fn of_two(
         )
     };
     push(&mut text, &tails.into_iter().map(folded).collect::<Vec<_>>(), most / 2);
-    let (mut worst, rest) = (rows(true), rows(false));
-    worst.sort_by_key(|(_, row)| row.verdict);
     if !worst.is_empty() {
         text.push('\n');
         table(&mut text, &worst, most / 4 * 3);
@@ -96,7 +100,6 @@ pub(crate) fn of_two(
         table(&mut text, &rest, most / 16 * 15);
         text.push_str("\n</details>\n");
     }
-    let _ = writeln!(text, "\n{} series judged {}.", report.judged, report.company());
     for control in &report.control {
         let _ = writeln!(text, "\n{}", crate::show::control(control));
     }
@@ -105,6 +108,19 @@ pub(crate) fn of_two(
     }
     let _ = write!(text, "\nPolicy `{}`", report.policy);
     text
+}
+
+/// What got worst and stops a merge, as a sentence: a phone shows little of a table.
+fn worst_in_words(report: &Report) -> Option<String> {
+    let mut regressed = report.worst_first();
+    regressed.retain(|(_, row)| row.counted() == Verdict::Regressed);
+    let (case, row) = regressed.first()?;
+    let (label, effect) = (plain(&row.series.label()), effect_in_words(&row.finding?));
+    let others = match regressed.len() - 1 {
+        0 => String::new(),
+        n => format!(", and {n} other series"),
+    };
+    Some(format!("**{label} is {effect}** in {}{others}.", code(case.case.as_str())))
 }
 
 /// A fence of code that is longer than any within `text`.
@@ -195,10 +211,45 @@ fn push(text: &mut String, parts: &[String], most: usize) {
 
 #[cfg(test)]
 mod tests {
+    use windtunnel_ledger::judge::Finding;
+    use windtunnel_ledger::metric::Metric;
     use windtunnel_ledger::policy::Weight;
+    use windtunnel_ledger::series::Series;
 
     use super::*;
     use crate::gate::fixture;
+
+    #[test]
+    fn what_got_worst_is_the_first_sentence_and_the_first_row() {
+        let mut report = fixture::report("a");
+        let row = report.cases[0].rows[0].clone();
+        let regressed = |metric, effect: f64| Row {
+            series: Series::median(metric),
+            verdict: Verdict::Regressed,
+            finding: Some(Finding {
+                effect,
+                low: effect - 0.01,
+                high: effect + 0.01,
+                margin: 0.03,
+                mde: 0.02,
+                rounds: 6,
+            }),
+            lacks: None,
+            ..row.clone()
+        };
+        let less = regressed(Metric::DecodeRate, 0.05);
+        report.cases[0].rows = vec![less, regressed(Metric::InterToken, 0.08)];
+        (report.verdict, report.cases[0].verdict) = (Verdict::Regressed, Verdict::Regressed);
+        (report.judged, report.family) = (2, 2);
+        let text = of_two("head", "base", None, &report, LONGEST);
+        let first = "### Windtunnel: regressed\n\n\
+            **inter-token is 8.0% worse (7.0% to 9.0%)** in `a`, and 1 other series.\n\n\
+            `head` against `base`.\n\n\
+            2 series judged as one family: 2 regressed.\n";
+        assert!(text.starts_with(first), "{text}");
+        let place = |label: &str| text.find(&format!("| `a` | {label} | "));
+        assert!(place("inter-token") < place("decode"), "{text}");
+    }
 
     #[test]
     fn what_others_wrote_is_no_markup() {

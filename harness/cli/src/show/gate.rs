@@ -44,14 +44,8 @@ pub(crate) fn verdicts_of(report: &Report, ink: Ink) -> String {
         let tail = case.tail.as_deref().filter(|tail| told.insert(*tail));
         text.push_str(&of_case(case, tail, ink));
     }
-    let counts = Verdict::ALL.into_iter().filter_map(|verdict| {
-        let rows = report.cases.iter().flat_map(|case| &case.rows);
-        let count = rows.filter(|row| row.rule.is_some() && row.verdict == verdict).count();
-        (count > 0).then(|| format!("{count} {verdict}"))
-    });
-    let counts: Vec<String> = counts.collect();
-    let counts = if counts.is_empty() { String::new() } else { format!(": {}", counts.join(", ")) };
-    let _ = writeln!(text, "\n{} judged {}{counts}", report.judged, report.company());
+    let (company, counts) = (report.company(), counts(report));
+    let _ = writeln!(text, "\n{} judged {company}{counts}", report.judged);
     for control in &report.control {
         let _ = writeln!(text, "{}", self::control(control));
     }
@@ -61,6 +55,17 @@ pub(crate) fn verdicts_of(report: &Report, ink: Ink) -> String {
     let verdict = ink.verdict(report.verdict, &verdict_in_words(report));
     let _ = writeln!(text, "\nverdict: {verdict}");
     text
+}
+
+/// How many series came to what, to stand behind how many there are: `: 5 regressed, 9 pass`.
+pub(crate) fn counts(report: &Report) -> String {
+    let of = |verdict: Verdict| {
+        let rows = report.cases.iter().flat_map(|case| &case.rows);
+        let count = rows.filter(|row| row.rule.is_some() && row.verdict == verdict).count();
+        (count > 0).then(|| format!("{count} {verdict}"))
+    };
+    let counts: Vec<String> = Verdict::ALL.into_iter().filter_map(of).collect();
+    if counts.is_empty() { String::new() } else { format!(": {}", counts.join(", ")) }
 }
 
 fn of_case(case: &CaseReport, tail: Option<&str>, ink: Ink) -> String {

@@ -62,6 +62,8 @@ fn unchanged_code_passes_and_everything_is_written_down() {
     let leads: Vec<&str> = leads.collect();
     assert!(leads.iter().any(|lead| lead.contains(" against ")), "{leads:?}");
     assert!(!leads.iter().any(|lead| lead.contains("about equal")), "it is judged: {leads:?}");
+    let place = |words: &str| page.find(words).unwrap_or_else(|| panic!("no {words}"));
+    assert!(place("Control, the base against itself") < place("<div class=\"row heads\""));
 }
 
 #[test]

@@ -9,6 +9,17 @@ use super::{counted, history, subject, verdicts};
 use crate::index::{Card, Kind, words};
 use crate::view::{Census, Tally, Versus, View};
 
+/// The name of the page, by which it is told from others in a row of tabs: a verdict comes first.
+pub(super) fn title(view: &View<'_>) -> String {
+    let name = format!("Windtunnel · {}", view.run.id.0);
+    match &view.gate {
+        Some(report) => {
+            format!("{} {} · {name}", verdicts::sign(report.verdict), report.verdict)
+        }
+        None => name,
+    }
+}
+
 /// The heading of the page and the sentences under it.
 pub(super) fn headline(view: &View<'_>) -> Markup {
     html! {

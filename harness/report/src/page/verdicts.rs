@@ -5,20 +5,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use maud::{Markup, html};
 use windtunnel_ledger::compare::Side;
-use windtunnel_ledger::gate::{Arm, CaseReport, Report, Row, Unjudged};
+use windtunnel_ledger::gate::{Arm, CaseReport, Control, Report, Row, Unjudged, in_margins};
 use windtunnel_ledger::judge::Finding;
+use windtunnel_ledger::policy::Weight;
 use windtunnel_ledger::unit;
 use windtunnel_ledger::verdict::Verdict;
 
 use super::{Section, address, counted, evidence, named};
-use crate::view::{DETAILED, Ruled, View, in_margins, margins};
+use crate::view::{DETAILED, Ruled, View};
 
 /// The verdicts, if the run was a gate.
 pub(super) fn section(view: &View<'_>, plots: &[String]) -> Option<Section> {
     let report = view.gate.as_ref()?;
     let body = html! {
         p.note {
-            "The band is the margin around no change, the line over it the interval of the effect, the dot the effect: right is worse. "
+            "The band is the margin around no change, the line over it the interval of the effect, the dot the effect: right is worse, and an arrowhead says that it goes on. "
+            @if !view.is_stored() { "Where rounds vary, how much worse comes from their pairs, side by side in time, and need not be what the medians of base and head would give. " }
             "MDE is the smallest change that would have been seen. A row opens to its rounds, conditions and samples. "
             (report.judged) " series were judged " (report.company()) ", by policy "
             code { (report.policy) } "."
@@ -30,17 +32,25 @@ pub(super) fn section(view: &View<'_>, plots: &[String]) -> Option<Section> {
                 p { (link(view, case)) ": " strong class=[class(case.verdict)] { (case.verdict) } ", " (remarks.join("; ")) }
             }
         }
+        @if !report.control.is_empty() { (control(&report.control)) }
         (rows(view, plots))
-        @for control in &report.control {
-            p.note {
-                "Control, " (control.class) ": base against itself: "
-                (format!("{:+.2} to {:+.2}", control.low, control.high))
-                " margins worse (" (counted(control.pairs, "pair")) ")."
-            }
-        }
         (unjudged(&report.unjudged))
     };
     Some(Section { anchor: "verdicts", heading: "Verdicts", body })
+}
+
+/// How quiet the machine was: it stands before the rows, whose verdicts rest on it.
+fn control(control: &[Control]) -> Markup {
+    html! {
+        p.note {
+            "Control, the base against itself, the nearer to 0 the quieter the machine: "
+            @for (place, Control { class, pairs, low, high }) in control.iter().enumerate() {
+                @if place > 0 { "; " }
+                (class) " " (format!("{low:+.2} to {high:+.2}")) " margins worse (" (counted(*pairs, "pair")) ")"
+            }
+            "."
+        }
+    }
 }
 
 /// Where a base comes from that was not measured beside the head, and how much lies behind it.
@@ -77,8 +87,12 @@ pub(super) fn headline(view: &View<'_>, report: &Report) -> Markup {
         @match (report.verdict, broken, of(report.verdict).next()) {
             _ if report.cases.is_empty() => { ": nothing was compared" }
             (Verdict::Broken, Some(case), _) => {
-                ": " (named(case.case.as_str())) ", " (case.reasons.join("; "))
+                ": " (link(view, case)) ", " (case.reasons.join("; "))
                 (others(report.cases.iter().filter(|case| case.verdict == Verdict::Broken).count(), "case"))
+                @if let Some(worst) = of(Verdict::Regressed).next() {
+                    "; " span.worse { (sign(Verdict::Regressed)) " " (Verdict::Regressed) } ": "
+                    (effect(worst)) (others(of(Verdict::Regressed).count(), "series"))
+                }
             }
             (Verdict::Regressed | Verdict::Improved, _, Some(worst)) => {
                 ": " (effect(worst)) (others(of(report.verdict).count(), "series"))
@@ -88,7 +102,7 @@ pub(super) fn headline(view: &View<'_>, report: &Report) -> Markup {
             }
             (Verdict::Inconclusive, ..) => {
                 @if let Some((case, reason)) = report.cases.iter().find_map(|case| Some((case, unfinished(case)?))) {
-                    ": " (named(case.case.as_str())) ", " (reason)
+                    ": " (link(view, case)) ", " (reason)
                     (others(report.cases.iter().filter(|case| unfinished(case).is_some()).count(), "case"))
                 }
             }
@@ -99,7 +113,7 @@ pub(super) fn headline(view: &View<'_>, report: &Report) -> Markup {
             (Verdict::Invalid, ..) => {
                 @let invalid = |case: &&CaseReport| case.verdict == Verdict::Invalid;
                 @if let Some(case) = report.cases.iter().find(|case| invalid(case) && !case.reasons.is_empty()) {
-                    ": " (named(case.case.as_str())) ", " (case.reasons.join("; "))
+                    ": " (link(view, case)) ", " (case.reasons.join("; "))
                     (others(report.cases.iter().filter(invalid).count(), "case"))
                 } @else {
                     @let invalid: Vec<&Ruled<'_>> =
@@ -114,6 +128,9 @@ pub(super) fn headline(view: &View<'_>, report: &Report) -> Markup {
                 }
             }
             _ => {}
+        }
+        @if let (Verdict::Inconclusive, Weight::Warns) = (report.verdict, report.weight) {
+            ", which the policy lets pass"
         }
         @if let (Verdict::Pass | Verdict::Improved | Verdict::Inconclusive, Some(worst)) = (report.verdict, warned.first()) {
             "; what only warns: " (effect(worst)) (others(warned.len(), "series"))
@@ -248,7 +265,7 @@ fn series(view: &View<'_>, ruled: &Ruled<'_>, plot: Option<&String>) -> Markup {
         @if let Some(plot) = plot { (evidence::evidence(view, ruled, plot)) }
     };
     // The script sorts by it, and reads no infinity.
-    let worse = format!("{:.4}", margins(ruled.row).clamp(-1e9, 1e9));
+    let worse = format!("{:.4}", ruled.row.margins().clamp(-1e9, 1e9));
     html! {
         @if plot.is_some() {
             details.ruled data-worse=(worse) {
@@ -309,19 +326,22 @@ fn in_words(finding: &Finding) -> Markup {
     html! { span.muted { (signed(finding.low)) " to " (signed(finding.high)) } }
 }
 
-/// The interval over the margin. What reaches out of the drawing is cut at its edge.
+/// The interval over the margin. What reaches out of the drawing ends in an arrowhead beside it; to those
+/// who cannot see it, the words below say the same.
 fn drawn(finding: &Finding) -> Markup {
-    let x = |share: f64| HALF + (in_margins(share, finding.margin) * MARGIN).clamp(-HALF, HALF);
-    let at = |share: f64| format!("{:.1}", x(share));
-    let words = format!("{} to {}", signed(finding.low), signed(finding.high));
+    let from_none = |share: f64| in_margins(share, finding.margin) * MARGIN;
+    let at = |share: f64| format!("{:.1}", HALF + from_none(share).clamp(-HALF, HALF));
+    let ends = [finding.low, finding.high].map(from_none);
     html! {
-        svg.interval xmlns="http://www.w3.org/2000/svg" viewBox="0 0 180 16" role="img" aria-label=(words) {
+        svg.interval xmlns="http://www.w3.org/2000/svg" viewBox="0 0 180 16" aria-hidden="true" {
             rect.band x=(format!("{:.1}", HALF - MARGIN)) y="0" width=(format!("{:.1}", 2.0 * MARGIN)) height="16" {}
             line.none x1=(HALF) x2=(HALF) y1="0" y2="16" {}
             line.reach x1=(at(finding.low)) x2=(at(finding.high)) y1="8" y2="8" {}
+            @if ends.iter().any(|end| *end < -HALF) { path.reach d="M-3 4l-4 4 4 4" {} }
+            @if ends.iter().any(|end| *end > HALF) { path.reach d="M183 4l4 4-4 4" {} }
             circle.effect cx=(at(finding.effect)) cy="8" r="3.5" {}
         }
-        span.muted { (words) }
+        (in_words(finding))
     }
 }
 

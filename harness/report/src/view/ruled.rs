@@ -1,6 +1,5 @@
 //! The series that a gate judged, the worst first, each with the rounds that speak for it.
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use windtunnel_ledger::attribution::Attribution;
@@ -32,8 +31,7 @@ impl Ruled<'_> {
     }
 }
 
-/// Every series of `report`, the worst first: by verdict, and within one by how many margins it is
-/// worse; of what improved, the most improved first.
+/// Every series of `report`, the worst first.
 pub(super) fn ruled<'v>(view: &'v View<'_>, report: &'v Report) -> Vec<Ruled<'v>> {
     let mut rounds: BTreeMap<&CaseId, Vec<(usize, &Record)>> = BTreeMap::new();
     for record in view.records {
@@ -41,44 +39,11 @@ pub(super) fn ruled<'v>(view: &'v View<'_>, report: &'v Report) -> Vec<Ruled<'v>
             rounds.entry(&record.case.id).or_default().push((subject, record));
         }
     }
-    let rows = report.cases.iter().flat_map(|case| case.rows.iter().map(move |row| (case, row)));
-    let mut rows: Vec<(&CaseReport, &Row)> = rows.collect();
-    // The first of several equals is the first of the plan.
-    rows.sort_by_key(|(_, row)| (row.verdict, Reverse(thousandths(weight(row)))));
     let ruled = |(case, row): (&'v CaseReport, &'v Row)| {
         let rounds = rounds.get(&case.case).cloned().unwrap_or_default();
         Ruled { case, row, rounds }
     };
-    rows.into_iter().map(ruled).collect()
-}
-
-/// How much a series has to say within its verdict, in margins.
-fn weight(row: &Row) -> f64 {
-    match row.verdict {
-        Verdict::Improved => -margins(row),
-        _ => margins(row),
-    }
-}
-
-/// By how many margins a series is worse; 0 where nothing was seen.
-pub(crate) fn margins(row: &Row) -> f64 {
-    row.finding.map_or(0.0, |finding| in_margins(finding.effect, finding.margin))
-}
-
-/// A change as a multiple of the margin, on the logarithms by which the gate decides: there half is as
-/// far as double. What came from nothing is without end, however much would have mattered.
-pub(crate) fn in_margins(change: f64, margin: f64) -> f64 {
-    if change.is_infinite() {
-        return change;
-    }
-    let log = if change <= -1.0 { f64::NEG_INFINITY } else { change.ln_1p() };
-    let margins = log / margin.ln_1p();
-    if margins.is_nan() { 0.0 } else { margins }
-}
-
-/// A number that has an order.
-fn thousandths(margins: f64) -> i64 {
-    (margins * 1000.0) as i64
+    report.worst_first().into_iter().map(ruled).collect()
 }
 
 impl<'v> Ruled<'v> {
@@ -111,27 +76,5 @@ impl<'v> Ruled<'v> {
     /// The line for a shell that repeats a round of `subject`.
     pub(crate) fn command(&self, subject: usize) -> Option<&'v str> {
         self.rounds.iter().find(|(of, _)| *of == subject).map(|(_, r)| r.command.as_str())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn margins_are_counted_on_logarithms_and_what_came_from_nothing_is_without_end() {
-        let near = |change: f64, margin: f64, expected: f64| {
-            let found = in_margins(change, margin);
-            assert!((found - expected).abs() < 1e-9, "{change} of {margin}: {found}");
-        };
-        near(0.03, 0.03, 1.0);
-        near(1.0, 0.03, 2.0_f64.ln() / 1.03_f64.ln());
-        near(-0.5, 0.03, -in_margins(1.0, 0.03));
-        near(0.0, f64::INFINITY, 0.0);
-        near(f64::NAN, 0.03, 0.0);
-        let endless = f64::INFINITY;
-        assert_eq!(in_margins(endless, endless), endless);
-        assert_eq!(in_margins(endless, 0.02), endless);
-        assert_eq!(in_margins(-1.0, 0.02), -endless);
     }
 }

@@ -117,6 +117,8 @@ fn rows_of_a_gate_open_sort_and_filter() {
   const rows = () => [...document.querySelectorAll(".ruled")];
   const first = rows()[0];
   seen.push(`closed ${!first.open}`);
+  const heard = (place) => getComputedStyle(first.querySelector(".row").children[place], "::before").content;
+  seen.push(`heard ${heard(2)} ${heard(4)}`);
   first.querySelector("summary").click();
   seen.push(`open ${first.open}, figure ${first.querySelector("figure").offsetHeight > 50}`);
   const list = first.parentElement;
@@ -133,6 +135,7 @@ fn rows_of_a_gate_open_sort_and_filter() {
   seen.push(`right ${shown.every((row) => /prefill/.test(row.textContent) && /regressed/.test(row.textContent))}`);"#;
     let expected = [
         "closed true",
+        "heard \"base \" \"worse by \"",
         "open true, figure true",
         "rising true",
         "falling true",

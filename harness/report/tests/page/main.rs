@@ -457,8 +457,9 @@ fn the_heading_names_the_case_that_the_budget_never_reached() {
     let last = contents.run.cases.last().unwrap().case.id.clone();
     contents.records.retain(|record| record.case.id != last);
     let told = heading(&page("never-reached", &contents));
-    let expected =
-        format!("? Inconclusive: {last}, the budget of 1 min ended before it was decided");
+    let expected = format!(
+        "? Inconclusive: {last}, the budget of 1 min ended before it was decided, which the policy lets pass"
+    );
     assert_eq!(told, expected);
 }
 
@@ -502,6 +503,8 @@ fn what_grew_from_nothing_is_worst_and_drawn_so() {
     assert!(told.starts_with("▲ Regressed: KV pool is ∞ worse (+∞ to +∞) in gate/load"), "{told}");
     let (_, first) = page.split_once("<svg class=\"interval\"").unwrap();
     assert_eq!(between(first, "cx=\"")[0], "180.0");
+    let (first, _) = first.split_once("</svg>").unwrap();
+    assert_eq!(between(first, "<path class=\"reach\" d=\""), ["M183 4l4 4-4 4"], "it goes on");
 }
 
 #[test]
@@ -604,6 +607,7 @@ fn a_case_whose_rounds_are_all_void_is_void_and_not_skipped() {
 #[test]
 fn a_regression_is_the_first_sentence_and_opens_to_its_evidence() {
     let page = page("regressed", &regressed());
+    assert!(page.contains("<title>▲ regressed · Windtunnel · 2026-"), "{page}");
     let (_, heading) = page.split_once("<h1>").unwrap();
     let (heading, _) = heading.split_once("</h1>").unwrap();
     for words in ["▲ Regressed", "% worse", " other series"] {
