@@ -129,6 +129,21 @@ pub(crate) struct Selection {
     pub(crate) rounds: Option<NonZeroU32>,
 }
 
+/// What to do about another run.
+#[derive(Debug, Args)]
+pub(crate) struct Waiting {
+    /// Wait for another measuring run on this machine instead of refusing: for so long, or without end
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true)]
+    pub(crate) wait: Option<Option<Patience>>,
+}
+
+impl Waiting {
+    /// How long a run waits for another one.
+    pub(crate) fn patience(&self) -> Patience {
+        Patience::of(self.wait)
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
     #[command(flatten)]
@@ -183,9 +198,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "PART/OF")]
     pub(crate) shard: Option<Shard>,
 
-    /// Wait for another measuring run on this machine instead of refusing: for so long, or without end
-    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true)]
-    pub(crate) wait: Option<Option<Patience>>,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
 
     /// The file for the records; log and report are written beside it
     #[arg(short, long, value_name = "FILE")]
@@ -275,9 +289,8 @@ pub(crate) struct GateArgs {
     #[arg(long, value_name = "SERVICE", value_enum)]
     pub(crate) annotate: Option<Service>,
 
-    /// Wait for another measuring run on this machine instead of refusing: for so long, or without end
-    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true)]
-    pub(crate) wait: Option<Option<Patience>>,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
 
     /// The file for the records; everything else is written beside it
     #[arg(short, long, value_name = "FILE")]
@@ -323,9 +336,8 @@ pub(crate) struct CalibrateArgs {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
 
-    /// Wait for another measuring run on this machine instead of refusing: for so long, or without end
-    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true)]
-    pub(crate) wait: Option<Option<Patience>>,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
 
     /// The file for the records; log and report are written beside it
     #[arg(short, long, value_name = "FILE")]
@@ -570,9 +582,8 @@ pub(crate) struct HoldClocksArgs {
     )]
     pub(crate) command: Vec<std::ffi::OsString>,
 
-    /// Wait for another measuring run on this machine instead of refusing: for so long, or without end
-    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true)]
-    pub(crate) wait: Option<Option<Patience>>,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
 }
 
 #[derive(Debug, Args)]

@@ -9,7 +9,7 @@ use windtunnel_ledger::store::Contents;
 use windtunnel_ledger::whole;
 
 use crate::args::CalibrateArgs;
-use crate::lock::{Patience, Queue};
+use crate::lock::Queue;
 use crate::progress::Progress;
 use crate::runs::write_report;
 use crate::session::{self, Again, Setup};
@@ -39,7 +39,7 @@ pub(crate) fn calibrate(
         return Ok(exit::INVALID);
     }
     subject::check_features(&args.features, [&args.subject])?;
-    let queue = Queue { patience: Patience::of(args.wait), progress };
+    let queue = Queue { patience: args.waiting.patience(), progress };
     let _turn = queue.take()?;
     hub::fetch(&mut plan, progress)?;
     let built = subject::build(workspace, &args.subject, &args.features, progress)?;

@@ -14,7 +14,7 @@ use windtunnel_ledger::whole;
 
 use crate::args::{Base, GateArgs, Service};
 use crate::candle::Candle;
-use crate::lock::{Patience, Queue};
+use crate::lock::Queue;
 use crate::plan::{self, Plan};
 use crate::progress::Progress;
 use crate::runs::write_report;
@@ -36,7 +36,7 @@ const POLICY: &str = include_str!("../../../ci/gate.toml");
 
 /// Measures what the arguments name, and judges it.
 pub(crate) fn gate(workspace: &Workspace, args: &GateArgs, progress: Progress) -> Result<u8> {
-    let queue = Queue { patience: Patience::of(args.wait), progress };
+    let queue = Queue { patience: args.waiting.patience(), progress };
     let session = match &args.resume {
         Some(run) => {
             // Before what is interrupted is told from what is being measured.

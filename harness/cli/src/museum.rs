@@ -17,7 +17,7 @@ use windtunnel_ledger::record::{Record, Subject};
 use windtunnel_ledger::store::Contents;
 
 use crate::args::{MuseumArgs, MuseumFormat};
-use crate::lock::{Patience, Queue};
+use crate::lock::Queue;
 use crate::progress::Progress;
 use crate::runs::{page_of, write_report};
 use crate::session::{self, Session, Setup};
@@ -85,7 +85,7 @@ pub(crate) fn museum(workspace: &Workspace, args: &MuseumArgs, progress: Progres
     let chosen = Collection::read(workspace)?.choose(&args.faults)?;
     let policy = gate::read_policy(workspace, None)?;
     args.out.as_deref().map_or(Ok(()), session::check_folder)?;
-    let queue = Queue { patience: Patience::of(args.wait), progress };
+    let queue = Queue { patience: args.waiting.patience(), progress };
     // Between two guards nobody else measures.
     let _turn = queue.take()?;
     let clean = plant::probe(workspace, args.probe.as_deref(), progress)?;

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use windtunnel_ledger::upstream::Hash;
 
-use super::word;
-use crate::lock::Patience;
+use super::{Waiting, word};
 use crate::scenario::MOST_ROUNDS;
 use crate::subject::Wanted;
 use crate::upstream::LOG;
@@ -72,9 +71,8 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_name = "FEATURES", value_delimiter = ',')]
     pub(crate) features: Vec<String>,
 
-    /// Wait for another measuring run on this machine instead of refusing: for so long, or without end
-    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true)]
-    pub(crate) wait: Option<Option<Patience>>,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
 
     /// Take the records of this run, or `RUN@SUBJECT`, and measure nothing
     #[arg(

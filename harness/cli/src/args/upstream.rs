@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use windtunnel_ledger::upstream::{Priority, State};
 
-use super::word;
-use crate::lock::Patience;
+use super::{Waiting, word};
 
 #[derive(Debug, Args)]
 pub(crate) struct UpstreamArgs {
@@ -123,7 +122,6 @@ pub(crate) struct PickArgs {
     #[arg(short, long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
 
-    /// Wait for another measuring run on this machine instead of refusing: for so long, or without end
-    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true)]
-    pub(crate) wait: Option<Option<Patience>>,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
 }

@@ -12,7 +12,7 @@ use windtunnel_ledger::upstream::Hash;
 use super::shelf::{self, Placed, Shelf};
 use super::{stock, upstream_of};
 use crate::args::RecordArgs;
-use crate::lock::{Patience, Queue};
+use crate::lock::Queue;
 use crate::progress::Progress;
 use crate::runs::{Named, named};
 use crate::session::{self, Setup};
@@ -85,7 +85,7 @@ fn measured(
     if args.subject == Wanted::Tree {
         check(&subject::tree(workspace, &args.features))?;
     }
-    let queue = Queue { patience: Patience::of(args.wait), progress };
+    let queue = Queue { patience: args.waiting.patience(), progress };
     let _turn = queue.take()?;
     hub::fetch(&mut plan, progress)?;
     let built = subject::build(workspace, &args.subject, &args.features, progress)?;

@@ -16,7 +16,7 @@ use crate::candle::{Candle, Exact, clone_at};
 use crate::external::{self, External};
 use crate::gate::{self, Asked};
 use crate::git::Git;
-use crate::lock::{Patience, Queue};
+use crate::lock::Queue;
 use crate::plan::{self, Plan};
 use crate::progress::Progress;
 use crate::subject::{self, Built, Wanted};
@@ -108,7 +108,7 @@ impl<'a> Search<'a> {
             metric: args.metric,
             policy: gate::read_policy(workspace, args.policy.as_deref())?,
             folder: PathBuf::new(),
-            queue: Queue { patience: Patience::of(args.wait), progress },
+            queue: Queue { patience: args.waiting.patience(), progress },
         };
         let case = search.only_case()?;
         search.scenarios = vec![case.scenario().to_owned()];

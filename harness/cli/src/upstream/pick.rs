@@ -18,7 +18,7 @@ use crate::args::PickArgs;
 use crate::external::{self, External, Measure};
 use crate::gate::{self, Asked};
 use crate::git::git;
-use crate::lock::{Patience, Queue};
+use crate::lock::Queue;
 use crate::progress::Progress;
 use crate::subject::{self, Built, Wanted};
 use crate::workspace::Workspace;
@@ -53,7 +53,7 @@ pub(super) fn pick(workspace: &Workspace, args: &PickArgs, progress: Progress) -
     };
     args.out.as_deref().map_or(Ok(()), session::check_folder)?;
     can_be_new(fork, &branch, &start)?;
-    let queue = Queue { patience: Patience::of(args.wait), progress };
+    let queue = Queue { patience: args.waiting.patience(), progress };
     // Checks are builds too, and between two commits nobody else measures.
     let is_busy = external.measure.is_some() || !external.checks.is_empty();
     let _turn = is_busy.then(|| queue.take()).transpose()?;
