@@ -31,6 +31,11 @@ fn rounds(text: &str) -> Result<NonZeroU32, String> {
     Rounds::try_from(rounds).map(|Rounds(rounds)| rounds)
 }
 
+/// A whole number, as it is typed.
+fn whole<N: std::str::FromStr>(text: &str) -> Result<N, String> {
+    text.parse().map_err(|_| "write a whole number, and none too large".to_owned())
+}
+
 /// What each `--filter` says of itself.
 const FILTER: &str = "Keep only cases whose id contains this; `*` stands for anything, and a number at the end is a \
     whole one (`batch=1` is not `batch=16`, `batch=1*` is); several must all match";
@@ -561,6 +566,8 @@ pub(crate) struct AdaptArgs {
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
+For example:
+
   windtunnel hold-clocks 1500 gate gate/cuda --features cuda,flash-attn
 
 The clocks are set before the command begins, seen to be what was asked for, and left to the driver again \
@@ -571,6 +578,7 @@ Exit codes: those of the command, or 128 and the number of the signal that ended
 not be set or given back.")]
 pub(crate) struct HoldClocksArgs {
     /// At how many MHz the multiprocessors are to run
+    #[arg(value_parser = whole::<u32>)]
     pub(crate) mhz: u32,
 
     /// The command: `run …`, `gate …`

@@ -5,10 +5,18 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use windtunnel_ledger::upstream::Hash;
 
-use super::{Waiting, word};
+use super::{Waiting, whole, word};
 use crate::scenario::MOST_ROUNDS;
 use crate::subject::Wanted;
 use crate::upstream::LOG;
+
+/// Rounds of a session, as they are typed: fewer tell nothing of times.
+fn rounds(text: &str) -> Result<u32, String> {
+    const LEAST: u32 = 5;
+    let rounds = text.parse::<u32>().ok();
+    let rounds = rounds.filter(|rounds| (LEAST..=MOST_ROUNDS).contains(rounds));
+    rounds.ok_or_else(|| format!("write a whole number from {LEAST} to {MOST_ROUNDS}"))
+}
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
@@ -60,7 +68,7 @@ pub(crate) struct RecordArgs {
     pub(crate) filters: Vec<String>,
 
     /// Rounds of each case
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(5..=i64::from(MOST_ROUNDS)))]
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10, value_parser = rounds)]
     pub(crate) rounds: u32,
 
     /// What to measure: `.` (the working tree, without changes), `rev:REVISION` or `probe:PATH`
@@ -134,7 +142,7 @@ pub(crate) struct AcceptArgs {
 #[derive(Debug, Args)]
 pub(crate) struct PruneArgs {
     /// How many of the newest sessions of each scenario and machine to keep beside the promoted ones
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = whole::<usize>)]
     pub(crate) keep: usize,
 
     /// Delete them; without this they are only named

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use windtunnel_ledger::upstream::{Priority, State};
 
-use super::{Waiting, word};
+use super::{Waiting, whole, word};
 
 #[derive(Debug, Args)]
 pub(crate) struct UpstreamArgs {
@@ -63,7 +63,7 @@ pub(crate) struct SyncArgs {
     pub(crate) head: String,
 
     /// No more than the oldest N
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     pub(crate) limit: Option<usize>,
 
     /// Show what would be entered, and enter nothing

@@ -74,6 +74,15 @@ fn mistakes_are_answered_with_what_to_do() {
 
     For more information, try '--help'.
     ");
+    insta::assert_snapshot!(complaint(&["baseline", "record", "-n", "3"]), @"
+    error: invalid value '3' for '--rounds <N>': write a whole number from 5 to 100000
+
+    For more information, try '--help'.
+    ");
+    for args in [&["hold-clocks", "fast", "run"][..], &["baseline", "prune", "--keep", "all"]] {
+        let told = complaint(args);
+        assert!(told.contains(": write a whole number, and none too large\n"), "{told}");
+    }
     insta::assert_snapshot!(complaint(&["compare", "baseline"]), @"error: a baseline is compared with a run: name it, `windtunnel compare baseline RUN`");
     insta::assert_snapshot!(complaint(&["report", "gone"]), @"error: there is no run `gone` here or below `DIR/reports`");
 }
