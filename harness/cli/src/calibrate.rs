@@ -38,7 +38,7 @@ pub(crate) fn calibrate(
         show::note("nothing to measure; `windtunnel list` shows the cases");
         return Ok(exit::INVALID);
     }
-    subject::check_features(&args.features, [&args.subject])?;
+    subject::check(workspace, &args.features, [&args.subject])?;
     let queue = Queue { patience: args.waiting.patience(), progress };
     let _turn = queue.take()?;
     hub::fetch(&mut plan, progress)?;

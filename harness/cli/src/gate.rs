@@ -77,7 +77,7 @@ fn begin(workspace: &Workspace, args: &GateArgs, queue: Queue) -> Result<Option<
         ));
         return Ok(None);
     }
-    is_possible(args)?;
+    is_possible(workspace, args)?;
     // Of a stored base nothing is measured, and of a baseline it is not known yet.
     if queue.progress != Progress::Quiet
         && matches!(args.base, Base::Subject(_))
@@ -138,8 +138,8 @@ fn too_long(workspace: &Workspace, plan: &Plan, policy: &Policy) -> Option<Strin
     })
 }
 
-/// Whether what is asked of candle can be, and features change anything.
-fn is_possible(args: &GateArgs) -> Result<()> {
+/// Whether what is asked of candle can be, the subjects are there, and features change anything.
+fn is_possible(workspace: &Workspace, args: &GateArgs) -> Result<()> {
     let of_revision = matches!(&args.base, Base::Subject(Wanted::Revision { candle: None, .. }));
     ensure!(
         args.candle.is_none() || of_revision,
@@ -150,7 +150,8 @@ fn is_possible(args: &GateArgs) -> Result<()> {
         Base::Subject(wanted) => Some(wanted),
         Base::Baseline | Base::Stored => None,
     };
-    subject::check_features(&args.features, base.into_iter().chain([&args.subject]))
+    subject::check(workspace, &args.features, base.into_iter().chain([&args.subject]))?;
+    args.candle.as_ref().map_or(Ok(()), |candle| candle.exact().map(drop))
 }
 
 /// The base's own commit on another candle, which stays the same when its branch moves on meanwhile.

@@ -22,7 +22,7 @@ use crate::progress::Progress;
 use crate::runs::{page_of, write_report};
 use crate::session::{self, Session, Setup};
 use crate::starved::Memory;
-use crate::subject::Built;
+use crate::subject::{self, Built};
 use crate::workspace::Workspace;
 use crate::{exit, gate, plan, run, scenario, show};
 
@@ -85,6 +85,7 @@ pub(crate) fn museum(workspace: &Workspace, args: &MuseumArgs, progress: Progres
     let chosen = Collection::read(workspace)?.choose(&args.faults)?;
     let policy = gate::read_policy(workspace, None)?;
     args.out.as_deref().map_or(Ok(()), session::check_folder)?;
+    args.probe.as_deref().map_or(Ok(()), subject::is_ready)?;
     let queue = Queue { patience: args.waiting.patience(), progress };
     // Between two guards nobody else measures.
     let _turn = queue.take()?;

@@ -81,7 +81,7 @@ fn measured(
         show::note("nothing to measure; `windtunnel list` shows the cases");
         return Ok(None);
     }
-    subject::check_features(&args.features, [&args.subject])?;
+    subject::check(workspace, &args.features, [&args.subject])?;
     if args.subject == Wanted::Tree {
         check(&subject::tree(workspace, &args.features))?;
     }

@@ -95,7 +95,7 @@ impl<'a> Search<'a> {
             args.upstream.is_none() || matches!(line, Line::Fork(_)),
             "`--upstream` follows a fork into what it takes over: name the fork with `--subject external:FILE.toml`"
         );
-        subject::check_features(&args.features, [&args.subject])?;
+        subject::check(workspace, &args.features, [&args.subject])?;
         let mut search = Search {
             workspace,
             repository: Repository::at(&dir)?,

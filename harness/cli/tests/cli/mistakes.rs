@@ -53,6 +53,8 @@ fn mistakes_are_answered_with_what_to_do() {
     insta::assert_snapshot!(complaint(&["run", "test/fake"]), @"error: there is no probe to build in `DIR`: change to the workspace with `-C DIR`, or name a ready probe with `--probe PATH`");
     insta::assert_snapshot!(complaint(&["run", "tset"]), @"error: no scenario `tset` in `DIR/scenarios`, did you mean `test`?");
     insta::assert_snapshot!(complaint(&["run", "test", "--probe", "nowhere"]), @"error: there is no probe at `nowhere`");
+    std::fs::write(sandbox.path("copied"), "#!/bin/sh\n").unwrap();
+    insta::assert_snapshot!(complaint(&["run", "test", "--probe", "copied"]), @"error: `copied` is not executable, as a probe must be: `chmod +x copied`, if it is one");
     insta::assert_snapshot!(complaint(&["run", "test", "-s", "HEAD"]), @"
     error: invalid value 'HEAD' for '--subject <SUBJECT>': a subject is `.` (the working tree), `rev:REVISION`, `probe:PATH` or `external:FILE.toml`
 
