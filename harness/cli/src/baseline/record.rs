@@ -64,6 +64,11 @@ fn taken(workspace: &Workspace, name: &str) -> Result<(Contents, Subject)> {
     let Named { path, run, subject } = named(workspace, name)?;
     let contents = store::read(&path)?;
     let subject = compare::subject_of(&contents, run, subject)?.clone();
+    ensure!(
+        !subject.binary.is_empty(),
+        "`{}` did not build in run `{run}`, so there is no session to keep",
+        subject.name
+    );
     Ok((contents, subject))
 }
 
@@ -90,6 +95,10 @@ fn measured(
     hub::fetch(&mut plan, progress)?;
     let built = subject::build(workspace, &args.subject, &args.features, progress)?;
     check(&built.subject)?;
+    if let Err(failure) = &built.probe {
+        let tail = failure.tail().map(|tail| format!("\n{tail}")).unwrap_or_default();
+        bail!("`{}` does not build, so there is no session to keep{tail}", args.subject);
+    }
     if args.upstream.is_none() {
         // Before the minutes that it takes, not after them.
         upstream_of(workspace, log, &built.subject)?;
