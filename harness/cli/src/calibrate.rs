@@ -35,7 +35,7 @@ pub(crate) fn calibrate(
     let scenarios = scenario::load(workspace, &args.scenarios, &args.models)?;
     let mut plan = plan::expand(&scenarios, &args.filters, Some(policy.budget.pairs));
     if plan.cases.is_empty() {
-        show::note("nothing to measure; `windtunnel list` shows the cases");
+        show::note(&format!("nothing to measure: {}", plan.left_out()));
         return Ok(exit::INVALID);
     }
     subject::check(workspace, &args.features, [&args.subject])?;

@@ -71,9 +71,8 @@ fn begin(workspace: &Workspace, args: &GateArgs, queue: Queue) -> Result<Option<
     let unseen = if args.quick { keep_quickest(workspace, &mut plan) } else { Vec::new() };
     if plan.cases.is_empty() {
         show::note(&format!(
-            "nothing to compare, which never passes (exit code 4): {} skipped, {} left out by the filter; `windtunnel list` shows the cases",
-            plan.skipped.len(),
-            plan.filtered
+            "nothing to compare, which never passes (exit code 4): {}",
+            plan.left_out()
         ));
         return Ok(None);
     }
@@ -293,7 +292,7 @@ pub(crate) fn conclude(
 ) -> Result<u8> {
     let terms = session.run.gate.clone().with_context(|| {
         format!(
-            "`{}` holds a run that only measures: go on with `windtunnel run --resume`",
+            "`{0}` holds a run that only measures: go on with `windtunnel run --resume {0}`",
             show::path(&session.path)
         )
     })?;

@@ -160,11 +160,7 @@ fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<
                 shard.cut(&mut plan);
             }
             if plan.cases.is_empty() {
-                show::note(&format!(
-                    "nothing to measure: {} skipped, {} left out by the filter; `windtunnel list` shows the cases",
-                    plan.skipped.len(),
-                    plan.filtered
-                ));
+                show::note(&format!("nothing to measure: {}", plan.left_out()));
                 return Ok(exit::INVALID);
             }
             (rules, session::begin(workspace, args, plan, queue)?)

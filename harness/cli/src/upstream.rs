@@ -107,7 +107,10 @@ fn check(workspace: &Workspace, log: &Log) -> Result<u8> {
 /// The integration log of a workspace.
 pub(crate) fn read(workspace: &Workspace, path: &Path) -> Result<Log> {
     let text = std::fs::read_to_string(workspace.root().join(path)).with_context(|| {
-        format!("there is no integration log `{}`: name another one with `--log`", show::path(path))
+        format!(
+            "there is no integration log `{}`: name another one with `--log`, or change to the workspace with `-C`",
+            show::path(path)
+        )
     })?;
     parse(path, &text)
 }

@@ -83,7 +83,7 @@ fn measured(
     let scenarios = scenario::load(workspace, &args.scenarios, &args.models)?;
     let mut plan = plan::expand(&scenarios, &args.filters, Some(args.rounds));
     if plan.cases.is_empty() {
-        show::note("nothing to measure; `windtunnel list` shows the cases");
+        show::note(&format!("nothing to measure: {}", plan.left_out()));
         return Ok(None);
     }
     subject::check(workspace, &args.features, [&args.subject])?;

@@ -254,12 +254,7 @@ impl Place<'_> {
         let policy = measure.policy.as_ref().map(|policy| self.external.folder.join(policy));
         let policy = gate::read_policy(self.workspace, policy.as_deref())?;
         let plan = plan::expand(&scenarios, &measure.filter, Some(policy.budget.pairs));
-        ensure!(
-            !plan.cases.is_empty(),
-            "nothing to measure: {} skipped, {} left out by the filter; `windtunnel list` shows the cases",
-            plan.skipped.len(),
-            plan.filtered
-        );
+        ensure!(!plan.cases.is_empty(), "nothing to measure: {}", plan.left_out());
         let asked = Asked { plan, scenarios: &measure.scenarios, policy };
         let name = format!("{:02}-{}", number + 1, short(&change.hash));
         let out = self.folder.join(&name).join("run.jsonl");
