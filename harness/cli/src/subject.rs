@@ -315,11 +315,14 @@ fn once(
 
 /// What is known of `wanted` before it is built.
 fn named(wanted: &Wanted, commit: Option<String>, dirty: bool, features: &[String]) -> Subject {
+    // Cargo takes blanks between features too. A variable of a shell that is not set names none.
+    let features = features.iter().flat_map(|words| words.split([',', ' ']));
+    let features = features.filter(|feature| !feature.is_empty()).map(str::to_owned);
     Subject {
         name: wanted.to_string(),
         commit,
         dirty,
-        features: features.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect(),
+        features: features.collect::<BTreeSet<_>>().into_iter().collect(),
         ..Subject::default()
     }
 }
@@ -512,6 +515,17 @@ mod tests {
             assert_eq!(read, ("../a@b/fork.toml".to_owned(), Some(revision.to_owned())));
         }
         assert_eq!(revision_of("external:fork@home.toml"), ("fork@home.toml".to_owned(), None));
+    }
+
+    #[test]
+    fn features_are_the_same_however_they_are_typed() {
+        let features_of = |typed: &[&str]| {
+            let typed: Vec<String> = typed.iter().map(ToString::to_string).collect();
+            named(&Wanted::Tree, None, false, &typed).features
+        };
+        assert_eq!(features_of(&["cuda", "flash-attn"]), ["cuda", "flash-attn"]);
+        assert_eq!(features_of(&["flash-attn cuda", "cuda"]), ["cuda", "flash-attn"]);
+        assert_eq!(features_of(&[""]), [""; 0]);
     }
 
     #[test]
