@@ -86,7 +86,7 @@ pub(crate) fn upstream(
 }
 
 /// The path of a log from the workspace. What is typed begins in the current directory, as all paths do.
-fn named(log: Option<&Path>) -> Result<PathBuf> {
+pub(crate) fn named(log: Option<&Path>) -> Result<PathBuf> {
     log.map_or_else(|| Ok(LOG.into()), std::path::absolute)
         .context("cannot tell which integration log `--log` names")
 }

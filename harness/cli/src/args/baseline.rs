@@ -8,7 +8,6 @@ use windtunnel_ledger::upstream::Hash;
 use super::{Waiting, whole, word};
 use crate::scenario::MOST_ROUNDS;
 use crate::subject::Wanted;
-use crate::upstream::LOG;
 
 /// Rounds of a session, as they are typed: fewer tell nothing of times.
 fn rounds(text: &str) -> Result<u32, String> {
@@ -24,9 +23,9 @@ Sessions are kept in `baselines/UPSTREAM-COMMIT/MACHINE/SCENARIO/`, a file each,
 one a day: how much days differ decides what a stored baseline can show. `promote` makes them count, and \
 `windtunnel gate --base baseline` holds changes to them. `baselines/README.md` explains it all.")]
 pub(crate) struct BaselineArgs {
-    /// The integration log
-    #[arg(long, value_name = "FILE", default_value = LOG, global = true)]
-    pub(crate) log: PathBuf,
+    /// The integration log, instead of the workspace's `engine/upstream.toml`
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) log: Option<PathBuf>,
 
     #[command(subcommand)]
     pub(crate) command: BaselineCommand,

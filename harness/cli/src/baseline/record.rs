@@ -128,11 +128,12 @@ fn again(workspace: &Workspace, log: &Path, args: &RecordArgs, run: &Path) -> St
     let Some(policy) = gate::policy_file(workspace, args.policy.as_deref()) else {
         return "start anew, or give it a policy with `--policy`".to_owned();
     };
-    let [run, policy, log] = [run, policy.as_path(), log].map(show::path);
+    let whole = workspace.root().join(log);
+    let [run, policy, typed] = [run, policy.as_path(), whole.as_path()].map(show::path);
     let measure = ["run", "--resume", &run, "--forget-oom", "--policy", &policy];
     let mut keep = vec!["baseline"];
-    if log != upstream::LOG {
-        keep.extend(["--log", &log]);
+    if log != Path::new(upstream::LOG) {
+        keep.extend(["--log", &typed]);
     }
     keep.extend(["record", "--from", &run]);
     let upstream = args.upstream.as_ref().map(ToString::to_string);

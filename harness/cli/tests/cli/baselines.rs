@@ -450,6 +450,22 @@ fn a_killed_gate_beside_a_stored_base_goes_on_with_all_of_it() {
 }
 
 #[test]
+fn a_log_that_is_named_is_looked_for_where_its_name_is_typed() {
+    let sandbox = workspace();
+    fs::create_dir(sandbox.path("engine/notes")).unwrap();
+    let list = |log: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_windtunnel"));
+        command.current_dir(sandbox.path("engine/notes")).args(["baseline", "list", "--log", log]);
+        Said::from(command.output().unwrap())
+    };
+    let said = list("../upstream.toml");
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+    let said = list("upstream.toml");
+    assert_eq!((said.code, said.out.as_str()), (2, ""));
+    assert!(said.err.starts_with("error: there is no integration log `upstream.toml`: "));
+}
+
+#[test]
 fn runs_judged_by_other_policies_are_not_compared() {
     let sandbox = Sandbox::with(SCENARIO);
     let (base, head) =
