@@ -409,6 +409,8 @@ fn sessions_are_shared_by_a_folder_and_damage_does_not_spread() {
     let said = baseline(&there, &["pull"]);
     assert_eq!(said.code, 2);
     insta::assert_snapshot!(said.err, @r#"error: no place given: name a folder or a URL such as `s3://BUCKET/PREFIX`, or write `url = "…"` into `baselines/store.toml`"#);
+    let unset = baseline(&here, &["push", ""]);
+    assert_eq!((unset.code, unset.out.as_str(), unset.err), (2, "", said.err));
     let said = baseline(&there, &["pull", "no/such/share"]);
     insta::assert_snapshot!(said.err, @"error: there is no folder `no/such/share` to pull from");
     assert_eq!(said.code, 2);
