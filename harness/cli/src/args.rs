@@ -31,6 +31,11 @@ fn rounds(text: &str) -> Result<NonZeroU32, String> {
     Rounds::try_from(rounds).map(|Rounds(rounds)| rounds)
 }
 
+/// A whole number, as it is typed.
+fn whole<N: std::str::FromStr>(text: &str) -> Result<N, String> {
+    text.parse().map_err(|_| "write a whole number, and none too large".to_owned())
+}
+
 /// What each `--filter` says of itself.
 const FILTER: &str = "Keep only cases whose id contains this; `*` stands for anything, and a number at the end is a \
     whole one (`batch=1` is not `batch=16`, `batch=1*` is); several must all match";
@@ -129,6 +134,21 @@ pub(crate) struct Selection {
     pub(crate) rounds: Option<NonZeroU32>,
 }
 
+/// What to do about another run.
+#[derive(Debug, Args)]
+pub(crate) struct Waiting {
+    /// Wait for another measuring run on this machine instead of refusing: for so long, or without end
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true)]
+    pub(crate) wait: Option<Option<Patience>>,
+}
+
+impl Waiting {
+    /// How long a run waits for another one.
+    pub(crate) fn patience(&self) -> Patience {
+        Patience::of(self.wait)
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
     #[command(flatten)]
@@ -183,9 +203,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "PART/OF")]
     pub(crate) shard: Option<Shard>,
 
-    /// Wait for another measuring run on this machine instead of refusing: for so long, or without end
-    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true)]
-    pub(crate) wait: Option<Option<Patience>>,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
 
     /// The file for the records; log and report are written beside it
     #[arg(short, long, value_name = "FILE")]
@@ -275,9 +294,8 @@ pub(crate) struct GateArgs {
     #[arg(long, value_name = "SERVICE", value_enum)]
     pub(crate) annotate: Option<Service>,
 
-    /// Wait for another measuring run on this machine instead of refusing: for so long, or without end
-    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true)]
-    pub(crate) wait: Option<Option<Patience>>,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
 
     /// The file for the records; everything else is written beside it
     #[arg(short, long, value_name = "FILE")]
@@ -323,9 +341,8 @@ pub(crate) struct CalibrateArgs {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
 
-    /// Wait for another measuring run on this machine instead of refusing: for so long, or without end
-    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true)]
-    pub(crate) wait: Option<Option<Patience>>,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
 
     /// The file for the records; log and report are written beside it
     #[arg(short, long, value_name = "FILE")]
@@ -549,6 +566,8 @@ pub(crate) struct AdaptArgs {
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
+For example:
+
   windtunnel hold-clocks 1500 gate gate/cuda --features cuda,flash-attn
 
 The clocks are set before the command begins, seen to be what was asked for, and left to the driver again \
@@ -559,6 +578,7 @@ Exit codes: those of the command, or 128 and the number of the signal that ended
 not be set or given back.")]
 pub(crate) struct HoldClocksArgs {
     /// At how many MHz the multiprocessors are to run
+    #[arg(value_parser = whole::<u32>)]
     pub(crate) mhz: u32,
 
     /// The command: `run …`, `gate …`
@@ -570,9 +590,8 @@ pub(crate) struct HoldClocksArgs {
     )]
     pub(crate) command: Vec<std::ffi::OsString>,
 
-    /// Wait for another measuring run on this machine instead of refusing: for so long, or without end
-    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true)]
-    pub(crate) wait: Option<Option<Patience>>,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
 }
 
 #[derive(Debug, Args)]

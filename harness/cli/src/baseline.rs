@@ -3,6 +3,8 @@
 //! Measuring and deciding are apart: sessions are data, shared by whatever place a team likes; which of
 //! them count is a decision of people, kept in one small file that goes through review.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::{Context, Result};
 use windtunnel_ledger::Record;
 use windtunnel_ledger::baseline::{Choice, Promotion, Session, choose, superfluous};
@@ -40,19 +42,29 @@ pub(crate) fn baseline(
     args: &BaselineArgs,
     progress: Progress,
 ) -> Result<u8> {
+    let log = log_of(workspace, args)?;
     match &args.command {
-        BaselineCommand::Record(wanted) => record::record(workspace, &args.log, wanted, progress),
-        BaselineCommand::Promote(wanted) => decide::promote(workspace, &args.log, wanted),
-        BaselineCommand::Accept(wanted) => decide::accept(workspace, &args.log, wanted),
-        BaselineCommand::List => list(workspace, &upstream::read(workspace, &args.log)?),
-        BaselineCommand::Show(about) => {
-            detail(workspace, &upstream::read(workspace, &args.log)?, about)
-        }
+        BaselineCommand::Record(wanted) => record::record(workspace, &log, wanted, progress),
+        BaselineCommand::Promote(wanted) => decide::promote(workspace, &log, wanted),
+        BaselineCommand::Accept(wanted) => decide::accept(workspace, &log, wanted),
+        BaselineCommand::List => list(workspace, &upstream::read(workspace, &log)?),
+        BaselineCommand::Show(about) => detail(workspace, &upstream::read(workspace, &log)?, about),
         BaselineCommand::Prune(wanted) => prune(workspace, wanted),
         BaselineCommand::Verify => verify(workspace),
         BaselineCommand::Push(wanted) => share::push(workspace, wanted),
         BaselineCommand::Pull(wanted) => share::pull(workspace, wanted),
     }
+}
+
+/// The path of the log: from the workspace where it lies in there, as git names it at other commits.
+fn log_of(workspace: &Workspace, args: &BaselineArgs) -> Result<PathBuf> {
+    let path = upstream::named(args.log.as_deref())?;
+    if args.log.is_none() {
+        return Ok(path);
+    }
+    let whole = path.canonicalize().ok();
+    let inside = whole.as_deref().and_then(|whole| whole.strip_prefix(workspace.root()).ok());
+    Ok(inside.map_or(path, Path::to_owned))
 }
 
 /// What a change is held to, with all that is kept of it.

@@ -9,7 +9,7 @@ use windtunnel_ledger::store::Contents;
 use windtunnel_ledger::whole;
 
 use crate::args::CalibrateArgs;
-use crate::lock::{Patience, Queue};
+use crate::lock::Queue;
 use crate::progress::Progress;
 use crate::runs::write_report;
 use crate::session::{self, Again, Setup};
@@ -35,11 +35,11 @@ pub(crate) fn calibrate(
     let scenarios = scenario::load(workspace, &args.scenarios, &args.models)?;
     let mut plan = plan::expand(&scenarios, &args.filters, Some(policy.budget.pairs));
     if plan.cases.is_empty() {
-        show::note("nothing to measure; `windtunnel list` shows the cases");
+        show::note(&format!("nothing to measure: {}", plan.left_out()));
         return Ok(exit::INVALID);
     }
-    subject::check_features(&args.features, [&args.subject])?;
-    let queue = Queue { patience: Patience::of(args.wait), progress };
+    subject::check(workspace, &args.features, [&args.subject])?;
+    let queue = Queue { patience: args.waiting.patience(), progress };
     let _turn = queue.take()?;
     hub::fetch(&mut plan, progress)?;
     let built = subject::build(workspace, &args.subject, &args.features, progress)?;

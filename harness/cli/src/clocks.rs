@@ -262,6 +262,7 @@ mod tests {
     use std::cell::RefCell;
 
     use super::*;
+    use crate::args::Waiting;
 
     /// GPUs that write down what is done to them.
     #[derive(Default)]
@@ -341,7 +342,8 @@ mod tests {
         std::fs::write(&exe, script).unwrap();
         std::fs::set_permissions(&exe, std::fs::Permissions::from_mode(0o755)).unwrap();
         let told = |progress: Progress| {
-            let args = HoldClocksArgs { mhz: 1_500, command: vec!["run".into()], wait: None };
+            let waiting = Waiting { wait: None };
+            let args = HoldClocksArgs { mhz: 1_500, command: vec!["run".into()], waiting };
             assert_eq!(run(&exe, &args, progress).unwrap(), 128 + 15);
             std::fs::read_to_string(dir.path().join("both.told")).unwrap()
         };

@@ -38,14 +38,14 @@ pub(crate) fn verdict(workspace: &Workspace, args: &ExplainVerdictArgs) -> Resul
             matches(&format!("{case} {series}"), &args.row)
         })
         .collect();
+    let example = names.first().map_or_else(
+        || "and this gate judged none".to_owned(),
+        |(case, series)| format!("for instance `{case} {series}`"),
+    );
     ensure!(
         !wanted.is_empty(),
-        "no judged row matches `{}`; rows are written `CASE SERIES`, for instance `{}`",
-        args.row,
-        names.first().map_or_else(
-            || "(this gate judged none)".to_owned(),
-            |(case, series)| format!("{case} {series}")
-        )
+        "no judged row matches `{}`; rows are written `CASE SERIES`, {example}",
+        args.row
     );
     for place in wanted {
         let (case, series) = &names[place];

@@ -14,7 +14,7 @@ use windtunnel_ledger::whole;
 
 use crate::args::{Base, GateArgs, Service};
 use crate::candle::Candle;
-use crate::lock::{Patience, Queue};
+use crate::lock::Queue;
 use crate::plan::{self, Plan};
 use crate::progress::Progress;
 use crate::runs::write_report;
@@ -36,7 +36,7 @@ const POLICY: &str = include_str!("../../../ci/gate.toml");
 
 /// Measures what the arguments name, and judges it.
 pub(crate) fn gate(workspace: &Workspace, args: &GateArgs, progress: Progress) -> Result<u8> {
-    let queue = Queue { patience: Patience::of(args.wait), progress };
+    let queue = Queue { patience: args.waiting.patience(), progress };
     let session = match &args.resume {
         Some(run) => {
             // Before what is interrupted is told from what is being measured.
@@ -71,13 +71,12 @@ fn begin(workspace: &Workspace, args: &GateArgs, queue: Queue) -> Result<Option<
     let unseen = if args.quick { keep_quickest(workspace, &mut plan) } else { Vec::new() };
     if plan.cases.is_empty() {
         show::note(&format!(
-            "nothing to compare, which never passes (exit code 4): {} skipped, {} left out by the filter; `windtunnel list` shows the cases",
-            plan.skipped.len(),
-            plan.filtered
+            "nothing to compare, which never passes (exit code 4): {}",
+            plan.left_out()
         ));
         return Ok(None);
     }
-    is_possible(args)?;
+    is_possible(workspace, args)?;
     // Of a stored base nothing is measured, and of a baseline it is not known yet.
     if queue.progress != Progress::Quiet
         && matches!(args.base, Base::Subject(_))
@@ -138,8 +137,8 @@ fn too_long(workspace: &Workspace, plan: &Plan, policy: &Policy) -> Option<Strin
     })
 }
 
-/// Whether what is asked of candle can be, and features change anything.
-fn is_possible(args: &GateArgs) -> Result<()> {
+/// Whether what is asked of candle can be, the subjects are there, and features change anything.
+fn is_possible(workspace: &Workspace, args: &GateArgs) -> Result<()> {
     let of_revision = matches!(&args.base, Base::Subject(Wanted::Revision { candle: None, .. }));
     ensure!(
         args.candle.is_none() || of_revision,
@@ -150,7 +149,8 @@ fn is_possible(args: &GateArgs) -> Result<()> {
         Base::Subject(wanted) => Some(wanted),
         Base::Baseline | Base::Stored => None,
     };
-    subject::check_features(&args.features, base.into_iter().chain([&args.subject]))
+    subject::check(workspace, &args.features, base.into_iter().chain([&args.subject]))?;
+    args.candle.as_ref().map_or(Ok(()), |candle| candle.exact().map(drop))
 }
 
 /// The base's own commit on another candle, which stays the same when its branch moves on meanwhile.
@@ -292,7 +292,7 @@ pub(crate) fn conclude(
 ) -> Result<u8> {
     let terms = session.run.gate.clone().with_context(|| {
         format!(
-            "`{}` holds a run that only measures: go on with `windtunnel run --resume`",
+            "`{0}` holds a run that only measures: go on with `windtunnel run --resume {0}`",
             show::path(&session.path)
         )
     })?;

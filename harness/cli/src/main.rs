@@ -58,7 +58,7 @@ use windtunnel_ledger::store::{self, Contents, StoreError};
 use windtunnel_ledger::summary::{Caveat, Summary, summarise};
 
 use args::{Cli, Command, Format, ListArgs, Past, ReportArgs, RunArgs, Selection, ShowArgs};
-use lock::{Patience, Queue};
+use lock::Queue;
 use plan::Plan;
 use progress::{Progress, Voice};
 use runs::{find_run, newest_runs, page_of, write_page, write_report};
@@ -112,7 +112,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Command::Museum(args) => museum::museum(&workspace, &args, Progress::choose(voice)),
         Command::Bisect(args) => bisect::bisect(&workspace, &args, Progress::choose(voice)),
         Command::HoldClocks(args) => {
-            let (patience, progress) = (Patience::of(args.wait), Progress::choose(voice));
+            let (patience, progress) = (args.waiting.patience(), Progress::choose(voice));
             clocks::hold(&args, Queue { patience, progress })
         }
         Command::KeepClocks(args) => clocks::keep(&args),
@@ -145,7 +145,7 @@ fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<
         let of = |path| anyhow::Ok(gate::read_policy(workspace, Some(path))?.conditions);
         args.policy.as_deref().map(of).transpose()
     };
-    let queue = Queue { patience: Patience::of(args.wait), progress };
+    let queue = Queue { patience: args.waiting.patience(), progress };
     let (rules, mut session) = match &args.resume {
         Some(run) => {
             // Before what is interrupted is told from what is being measured.
@@ -160,11 +160,7 @@ fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<
                 shard.cut(&mut plan);
             }
             if plan.cases.is_empty() {
-                show::note(&format!(
-                    "nothing to measure: {} skipped, {} left out by the filter; `windtunnel list` shows the cases",
-                    plan.skipped.len(),
-                    plan.filtered
-                ));
+                show::note(&format!("nothing to measure: {}", plan.left_out()));
                 return Ok(exit::INVALID);
             }
             (rules, session::begin(workspace, args, plan, queue)?)

@@ -17,12 +17,12 @@ use windtunnel_ledger::record::{Record, Subject};
 use windtunnel_ledger::store::Contents;
 
 use crate::args::{MuseumArgs, MuseumFormat};
-use crate::lock::{Patience, Queue};
+use crate::lock::Queue;
 use crate::progress::Progress;
 use crate::runs::{page_of, write_report};
 use crate::session::{self, Session, Setup};
 use crate::starved::Memory;
-use crate::subject::Built;
+use crate::subject::{self, Built};
 use crate::workspace::Workspace;
 use crate::{exit, gate, plan, run, scenario, show};
 
@@ -85,7 +85,8 @@ pub(crate) fn museum(workspace: &Workspace, args: &MuseumArgs, progress: Progres
     let chosen = Collection::read(workspace)?.choose(&args.faults)?;
     let policy = gate::read_policy(workspace, None)?;
     args.out.as_deref().map_or(Ok(()), session::check_folder)?;
-    let queue = Queue { patience: Patience::of(args.wait), progress };
+    args.probe.as_deref().map_or(Ok(()), subject::is_ready)?;
+    let queue = Queue { patience: args.waiting.patience(), progress };
     // Between two guards nobody else measures.
     let _turn = queue.take()?;
     let clean = plant::probe(workspace, args.probe.as_deref(), progress)?;

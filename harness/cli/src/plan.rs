@@ -20,8 +20,25 @@ pub(crate) struct Plan {
     pub(crate) skipped: Vec<Skipped>,
     /// How many cases the filter left out.
     pub(crate) filtered: usize,
+    /// How many cases are left to other shards.
+    pub(crate) elsewhere: usize,
     /// What the ids of its cases contain: of those too that are found when a bench is built.
     pub(crate) filters: Vec<String>,
+}
+
+impl Plan {
+    /// What is not among its cases, for whoever finds none in it, and where to look.
+    pub(crate) fn left_out(&self) -> String {
+        let elsewhere = match self.elsewhere {
+            0 => String::new(),
+            some => format!(", {some} in other shards"),
+        };
+        format!(
+            "{} skipped, {} left out by the filter{elsewhere}; `windtunnel list` shows the cases",
+            self.skipped.len(),
+            self.filtered
+        )
+    }
 }
 
 /// Crosses every scenario's models with its matrix, and keeps the cases whose id matches all of

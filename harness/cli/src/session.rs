@@ -55,7 +55,7 @@ pub(crate) fn begin(
     queue: Queue,
 ) -> Result<Session> {
     check_out(args.out.as_deref(), Again::Resume)?;
-    let wanted = wanted(args)?;
+    let wanted = wanted(workspace, args)?;
     let _turn = queue.take()?;
     hub::fetch(&mut plan, queue.progress)?;
     estimate::tighten_deadlines(workspace, &mut plan);
@@ -71,7 +71,7 @@ pub(crate) fn begin(
 }
 
 /// The subjects that are named, or else the working tree.
-fn wanted(args: &RunArgs) -> Result<Vec<Wanted>> {
+fn wanted(workspace: &Workspace, args: &RunArgs) -> Result<Vec<Wanted>> {
     let wanted: Vec<Wanted> = match &args.probe {
         Some(path) => vec![Wanted::Probe(path.clone())],
         None if args.subjects.is_empty() => vec![Wanted::Tree],
@@ -82,7 +82,7 @@ fn wanted(args: &RunArgs) -> Result<Vec<Wanted>> {
     {
         bail!("subject `{}` is named twice", twice.1);
     }
-    subject::check_features(&args.features, &wanted)?;
+    subject::check(workspace, &args.features, &wanted)?;
     Ok(wanted)
 }
 

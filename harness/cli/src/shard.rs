@@ -46,6 +46,7 @@ impl Shard {
         plan.cases.retain(|_| place.next().is_some_and(mine));
         let mut place = 0..;
         plan.models.retain(|_| place.next().is_some_and(mine));
+        plan.elsewhere += whole - plan.cases.len();
         // What nobody runs is told once.
         if self.part > 1 {
             plan.skipped.clear();

@@ -161,9 +161,10 @@ pub(crate) fn plan(
     }
     text.push_str(&short_of_memory(plan, starved));
     text.push_str(&hub::outlooks(outlooks));
+    let gap = if text.is_empty() { "" } else { "\n" };
     let _ = writeln!(
         text,
-        "\n{}, {} skipped, {} left out by the filter.{}",
+        "{gap}{}, {} skipped, {} left out by the filter.{}",
         count(plan.cases.len(), "case"),
         plan.skipped.len(),
         plan.filtered,

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -145,8 +146,49 @@ impl std::fmt::Display for Wanted {
     }
 }
 
+/// Complains about subjects that are not there, and about features that nothing of `wanted` is built
+/// with: before anybody waits for a turn or for a build.
+pub(crate) fn check<'a>(
+    workspace: &Workspace,
+    features: &[String],
+    wanted: impl IntoIterator<Item = &'a Wanted> + Clone,
+) -> Result<()> {
+    check_features(features, wanted.clone())?;
+    wanted.into_iter().try_for_each(|wanted| is_there(workspace, wanted))
+}
+
+/// Complains about a subject that is not there to be built or measured.
+fn is_there(workspace: &Workspace, wanted: &Wanted) -> Result<()> {
+    match wanted {
+        Wanted::Tree => Ok(()),
+        Wanted::Revision { revision, candle } => {
+            Repository::at(workspace.root())?.resolve(revision)?;
+            candle.as_ref().map_or(Ok(()), |candle| candle.exact().map(drop))
+        }
+        Wanted::Probe(path) => is_ready(path),
+        Wanted::External { file, revision } => {
+            let external = External::read(file)?;
+            let Some(revision) = revision else { return Ok(()) };
+            Repository::at(external.repository()?)?.resolve(revision).map(drop)
+        }
+    }
+}
+
+/// Complains about a ready probe that is not there, or cannot be started.
+pub(crate) fn is_ready(probe: &Path) -> Result<()> {
+    let path = probe.display();
+    ensure!(probe.is_file(), "there is no probe at `{path}`");
+    let is_executable = probe.metadata().is_ok_and(|about| about.permissions().mode() & 0o111 != 0);
+    // What a CI keeps and hands on often loses that.
+    ensure!(
+        is_executable,
+        "`{path}` is not executable, as a probe must be: `chmod +x {path}`, if it is one"
+    );
+    Ok(())
+}
+
 /// Complains about features that nothing of `wanted` is built with.
-pub(crate) fn check_features<'a>(
+fn check_features<'a>(
     features: &[String],
     wanted: impl IntoIterator<Item = &'a Wanted>,
 ) -> Result<()> {
@@ -204,7 +246,7 @@ pub(crate) fn build(
             Ok(Built { code: Code::Commit { candle }, ..built })
         }
         Wanted::Probe(path) => {
-            ensure!(path.is_file(), "there is no probe at `{}`", path.display());
+            is_ready(path)?;
             keep(workspace, named(wanted, None, false, &[]), Ok(path.clone()))
         }
         Wanted::External { file, revision } => {
@@ -273,11 +315,14 @@ fn once(
 
 /// What is known of `wanted` before it is built.
 fn named(wanted: &Wanted, commit: Option<String>, dirty: bool, features: &[String]) -> Subject {
+    // Cargo takes blanks between features too. A variable of a shell that is not set names none.
+    let features = features.iter().flat_map(|words| words.split([',', ' ']));
+    let features = features.filter(|feature| !feature.is_empty()).map(str::to_owned);
     Subject {
         name: wanted.to_string(),
         commit,
         dirty,
-        features: features.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect(),
+        features: features.collect::<BTreeSet<_>>().into_iter().collect(),
         ..Subject::default()
     }
 }
@@ -470,6 +515,17 @@ mod tests {
             assert_eq!(read, ("../a@b/fork.toml".to_owned(), Some(revision.to_owned())));
         }
         assert_eq!(revision_of("external:fork@home.toml"), ("fork@home.toml".to_owned(), None));
+    }
+
+    #[test]
+    fn features_are_the_same_however_they_are_typed() {
+        let features_of = |typed: &[&str]| {
+            let typed: Vec<String> = typed.iter().map(ToString::to_string).collect();
+            named(&Wanted::Tree, None, false, &typed).features
+        };
+        assert_eq!(features_of(&["cuda", "flash-attn"]), ["cuda", "flash-attn"]);
+        assert_eq!(features_of(&["flash-attn cuda", "cuda"]), ["cuda", "flash-attn"]);
+        assert_eq!(features_of(&[""]), [""; 0]);
     }
 
     #[test]

@@ -86,7 +86,7 @@ pub(crate) fn upstream(
 }
 
 /// The path of a log from the workspace. What is typed begins in the current directory, as all paths do.
-fn named(log: Option<&Path>) -> Result<PathBuf> {
+pub(crate) fn named(log: Option<&Path>) -> Result<PathBuf> {
     log.map_or_else(|| Ok(LOG.into()), std::path::absolute)
         .context("cannot tell which integration log `--log` names")
 }
@@ -107,7 +107,10 @@ fn check(workspace: &Workspace, log: &Log) -> Result<u8> {
 /// The integration log of a workspace.
 pub(crate) fn read(workspace: &Workspace, path: &Path) -> Result<Log> {
     let text = std::fs::read_to_string(workspace.root().join(path)).with_context(|| {
-        format!("there is no integration log `{}`: name another one with `--log`", show::path(path))
+        format!(
+            "there is no integration log `{}`: name another one with `--log`, or change to the workspace with `-C`",
+            show::path(path)
+        )
     })?;
     parse(path, &text)
 }

@@ -5,11 +5,17 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use windtunnel_ledger::upstream::Hash;
 
-use super::word;
-use crate::lock::Patience;
+use super::{Waiting, whole, word};
 use crate::scenario::MOST_ROUNDS;
 use crate::subject::Wanted;
-use crate::upstream::LOG;
+
+/// Rounds of a session, as they are typed: fewer tell nothing of times.
+fn rounds(text: &str) -> Result<u32, String> {
+    const LEAST: u32 = 5;
+    let rounds = text.parse::<u32>().ok();
+    let rounds = rounds.filter(|rounds| (LEAST..=MOST_ROUNDS).contains(rounds));
+    rounds.ok_or_else(|| format!("write a whole number from {LEAST} to {MOST_ROUNDS}"))
+}
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
@@ -17,9 +23,9 @@ Sessions are kept in `baselines/UPSTREAM-COMMIT/MACHINE/SCENARIO/`, a file each,
 one a day: how much days differ decides what a stored baseline can show. `promote` makes them count, and \
 `windtunnel gate --base baseline` holds changes to them. `baselines/README.md` explains it all.")]
 pub(crate) struct BaselineArgs {
-    /// The integration log
-    #[arg(long, value_name = "FILE", default_value = LOG, global = true)]
-    pub(crate) log: PathBuf,
+    /// The integration log, instead of the workspace's `engine/upstream.toml`
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) log: Option<PathBuf>,
 
     #[command(subcommand)]
     pub(crate) command: BaselineCommand,
@@ -61,7 +67,7 @@ pub(crate) struct RecordArgs {
     pub(crate) filters: Vec<String>,
 
     /// Rounds of each case
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(5..=i64::from(MOST_ROUNDS)))]
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10, value_parser = rounds)]
     pub(crate) rounds: u32,
 
     /// What to measure: `.` (the working tree, without changes), `rev:REVISION` or `probe:PATH`
@@ -72,9 +78,8 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_name = "FEATURES", value_delimiter = ',')]
     pub(crate) features: Vec<String>,
 
-    /// Wait for another measuring run on this machine instead of refusing: for so long, or without end
-    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true)]
-    pub(crate) wait: Option<Option<Patience>>,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
 
     /// Take the records of this run, or `RUN@SUBJECT`, and measure nothing
     #[arg(
@@ -136,7 +141,7 @@ pub(crate) struct AcceptArgs {
 #[derive(Debug, Args)]
 pub(crate) struct PruneArgs {
     /// How many of the newest sessions of each scenario and machine to keep beside the promoted ones
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = whole::<usize>)]
     pub(crate) keep: usize,
 
     /// Delete them; without this they are only named

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use windtunnel_ledger::metric::Metric;
 
-use super::word;
-use crate::lock::Patience;
+use super::{Waiting, word};
 use crate::subject::Wanted;
 
 #[derive(Debug, Args)]
@@ -64,7 +63,6 @@ pub(crate) struct BisectArgs {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
 
-    /// Wait for another measuring run on this machine instead of refusing: for so long, or without end
-    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true)]
-    pub(crate) wait: Option<Option<Patience>>,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::lock::Patience;
+use super::Waiting;
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
@@ -37,9 +37,8 @@ pub(crate) struct MuseumArgs {
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = MuseumFormat::Table)]
     pub(crate) format: MuseumFormat,
 
-    /// Wait for another measuring run on this machine instead of refusing: for so long, or without end
-    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true)]
-    pub(crate) wait: Option<Option<Patience>>,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
 }
 
 /// How to print what a museum found.

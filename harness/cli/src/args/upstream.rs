@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use windtunnel_ledger::upstream::{Priority, State};
 
-use super::word;
-use crate::lock::Patience;
+use super::{Waiting, whole, word};
 
 #[derive(Debug, Args)]
 pub(crate) struct UpstreamArgs {
@@ -64,7 +63,7 @@ pub(crate) struct SyncArgs {
     pub(crate) head: String,
 
     /// No more than the oldest N
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     pub(crate) limit: Option<usize>,
 
     /// Show what would be entered, and enter nothing
@@ -123,7 +122,6 @@ pub(crate) struct PickArgs {
     #[arg(short, long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
 
-    /// Wait for another measuring run on this machine instead of refusing: for so long, or without end
-    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true)]
-    pub(crate) wait: Option<Option<Patience>>,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
 }

@@ -12,7 +12,7 @@ use windtunnel_ledger::upstream::Hash;
 use super::shelf::{self, Placed, Shelf};
 use super::{stock, upstream_of};
 use crate::args::RecordArgs;
-use crate::lock::{Patience, Queue};
+use crate::lock::Queue;
 use crate::progress::Progress;
 use crate::runs::{Named, named};
 use crate::session::{self, Setup};
@@ -64,6 +64,11 @@ fn taken(workspace: &Workspace, name: &str) -> Result<(Contents, Subject)> {
     let Named { path, run, subject } = named(workspace, name)?;
     let contents = store::read(&path)?;
     let subject = compare::subject_of(&contents, run, subject)?.clone();
+    ensure!(
+        !subject.binary.is_empty(),
+        "`{}` did not build in run `{run}`, so there is no session to keep",
+        subject.name
+    );
     Ok((contents, subject))
 }
 
@@ -78,18 +83,22 @@ fn measured(
     let scenarios = scenario::load(workspace, &args.scenarios, &args.models)?;
     let mut plan = plan::expand(&scenarios, &args.filters, Some(args.rounds));
     if plan.cases.is_empty() {
-        show::note("nothing to measure; `windtunnel list` shows the cases");
+        show::note(&format!("nothing to measure: {}", plan.left_out()));
         return Ok(None);
     }
-    subject::check_features(&args.features, [&args.subject])?;
+    subject::check(workspace, &args.features, [&args.subject])?;
     if args.subject == Wanted::Tree {
         check(&subject::tree(workspace, &args.features))?;
     }
-    let queue = Queue { patience: Patience::of(args.wait), progress };
+    let queue = Queue { patience: args.waiting.patience(), progress };
     let _turn = queue.take()?;
     hub::fetch(&mut plan, progress)?;
     let built = subject::build(workspace, &args.subject, &args.features, progress)?;
     check(&built.subject)?;
+    if let Err(failure) = &built.probe {
+        let tail = failure.tail().map(|tail| format!("\n{tail}")).unwrap_or_default();
+        bail!("`{}` does not build, so there is no session to keep{tail}", args.subject);
+    }
     if args.upstream.is_none() {
         // Before the minutes that it takes, not after them.
         upstream_of(workspace, log, &built.subject)?;
@@ -119,11 +128,12 @@ fn again(workspace: &Workspace, log: &Path, args: &RecordArgs, run: &Path) -> St
     let Some(policy) = gate::policy_file(workspace, args.policy.as_deref()) else {
         return "start anew, or give it a policy with `--policy`".to_owned();
     };
-    let [run, policy, log] = [run, policy.as_path(), log].map(show::path);
+    let whole = workspace.root().join(log);
+    let [run, policy, typed] = [run, policy.as_path(), whole.as_path()].map(show::path);
     let measure = ["run", "--resume", &run, "--forget-oom", "--policy", &policy];
     let mut keep = vec!["baseline"];
-    if log != upstream::LOG {
-        keep.extend(["--log", &log]);
+    if log != Path::new(upstream::LOG) {
+        keep.extend(["--log", &typed]);
     }
     keep.extend(["record", "--from", &run]);
     let upstream = args.upstream.as_ref().map(ToString::to_string);

@@ -39,7 +39,8 @@ impl Settings {
     /// The place that is `named`, or else theirs.
     pub(crate) fn place(&self, named: Option<&str>) -> Result<String> {
         let place = named.map(str::to_owned).or_else(|| self.url.clone());
-        place.context(
+        // An empty one would be the current folder.
+        place.filter(|place| !place.is_empty()).context(
             "no place given: name a folder or a URL such as `s3://BUCKET/PREFIX`, or write `url = \"…\"` into `baselines/store.toml`",
         )
     }

@@ -16,7 +16,7 @@ use crate::candle::{Candle, Exact, clone_at};
 use crate::external::{self, External};
 use crate::gate::{self, Asked};
 use crate::git::Git;
-use crate::lock::{Patience, Queue};
+use crate::lock::Queue;
 use crate::plan::{self, Plan};
 use crate::progress::Progress;
 use crate::subject::{self, Built, Wanted};
@@ -95,7 +95,7 @@ impl<'a> Search<'a> {
             args.upstream.is_none() || matches!(line, Line::Fork(_)),
             "`--upstream` follows a fork into what it takes over: name the fork with `--subject external:FILE.toml`"
         );
-        subject::check_features(&args.features, [&args.subject])?;
+        subject::check(workspace, &args.features, [&args.subject])?;
         let mut search = Search {
             workspace,
             repository: Repository::at(&dir)?,
@@ -108,7 +108,7 @@ impl<'a> Search<'a> {
             metric: args.metric,
             policy: gate::read_policy(workspace, args.policy.as_deref())?,
             folder: PathBuf::new(),
-            queue: Queue { patience: Patience::of(args.wait), progress },
+            queue: Queue { patience: args.waiting.patience(), progress },
         };
         let case = search.only_case()?;
         search.scenarios = vec![case.scenario().to_owned()];

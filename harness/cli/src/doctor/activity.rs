@@ -110,7 +110,7 @@ pub(super) fn other_run(patient: &Patient) -> Vec<Finding> {
         Ok(Some(run)) => Finding::of(
             Severity::Bad,
             format!("another run measures, {run}"),
-            "two at once measure one another: every command that measures refuses with exit code 75",
+            "two at once disturb one another, so every command that measures refuses with exit code 75",
             "wait for its end, or let the next run do so: windtunnel run --wait",
         ),
     }]

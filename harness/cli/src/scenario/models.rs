@@ -185,9 +185,13 @@ impl Models {
     }
 
     /// What one word names: a model of `models.toml`, a repository of a hub, a folder, a GGUF file, or
-    /// with `/*` at its end the folders of models in one. Paths begin in the current folder or, where that has none, in the
-    /// workspace.
+    /// with `/*` at its end the folders of models in one. Paths begin in the current folder or, where
+    /// that has none, in the workspace.
     fn find(&self, word: &str) -> Result<Vec<KnownModel>, String> {
+        // A variable of a shell that is not set; as a path, it would be the workspace.
+        if word.is_empty() {
+            return Err("the name is empty: write that of a model, or leave this out".to_owned());
+        }
         if let Some(known) = self.described.get(word) {
             return Ok(vec![known.clone()]);
         }
@@ -237,7 +241,11 @@ impl Models {
                 };
                 format!("there is no `{}`{hint}", config.display())
             }
-            false => unknown("model", word, known) + " Models are described in `models.toml`.",
+            false => {
+                let complaint = unknown("model", word, known);
+                let end = if complaint.ends_with('?') { "" } else { "." };
+                format!("{complaint}{end} Models are described in `models.toml`.")
+            }
         })
     }
 

@@ -55,6 +55,7 @@ pub(crate) fn reworded(complaint: &str) -> String {
         Some((found, expected)) if complaint.starts_with("unknown variant") => {
             unknown("value", found, expected.iter().copied())
         }
+        _ if complaint.starts_with("missing field") => complaint.replacen("field", "key", 1),
         _ => match complaint.rsplit_once(", expected ") {
             Some((found, expected)) => format!("{found}, expected {}", plain(expected)),
             None => complaint.to_owned(),

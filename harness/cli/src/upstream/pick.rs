@@ -18,7 +18,7 @@ use crate::args::PickArgs;
 use crate::external::{self, External, Measure};
 use crate::gate::{self, Asked};
 use crate::git::git;
-use crate::lock::{Patience, Queue};
+use crate::lock::Queue;
 use crate::progress::Progress;
 use crate::subject::{self, Built, Wanted};
 use crate::workspace::Workspace;
@@ -53,7 +53,7 @@ pub(super) fn pick(workspace: &Workspace, args: &PickArgs, progress: Progress) -
     };
     args.out.as_deref().map_or(Ok(()), session::check_folder)?;
     can_be_new(fork, &branch, &start)?;
-    let queue = Queue { patience: Patience::of(args.wait), progress };
+    let queue = Queue { patience: args.waiting.patience(), progress };
     // Checks are builds too, and between two commits nobody else measures.
     let is_busy = external.measure.is_some() || !external.checks.is_empty();
     let _turn = is_busy.then(|| queue.take()).transpose()?;
@@ -254,12 +254,7 @@ impl Place<'_> {
         let policy = measure.policy.as_ref().map(|policy| self.external.folder.join(policy));
         let policy = gate::read_policy(self.workspace, policy.as_deref())?;
         let plan = plan::expand(&scenarios, &measure.filter, Some(policy.budget.pairs));
-        ensure!(
-            !plan.cases.is_empty(),
-            "nothing to measure: {} skipped, {} left out by the filter; `windtunnel list` shows the cases",
-            plan.skipped.len(),
-            plan.filtered
-        );
+        ensure!(!plan.cases.is_empty(), "nothing to measure: {}", plan.left_out());
         let asked = Asked { plan, scenarios: &measure.scenarios, policy };
         let name = format!("{:02}-{}", number + 1, short(&change.hash));
         let out = self.folder.join(&name).join("run.jsonl");

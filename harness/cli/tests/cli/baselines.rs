@@ -360,7 +360,7 @@ fn what_nobody_could_build_again_is_not_recorded() {
     let _settled = settled(&sandbox);
     insta::assert_snapshot!(said.err, @"error: `probe:FAKE-PROBE` differs from its commit, and a baseline must be possible to build again: commit first, or record `--subject rev:HEAD`");
     let few = baseline(&sandbox, &["record", "test", "-n", "4"]);
-    assert!(few.err.contains("4 is not in 5.."), "{}", few.err);
+    assert!(few.err.contains("write a whole number from 5 to 100000"), "{}", few.err);
 }
 
 #[test]
@@ -409,6 +409,8 @@ fn sessions_are_shared_by_a_folder_and_damage_does_not_spread() {
     let said = baseline(&there, &["pull"]);
     assert_eq!(said.code, 2);
     insta::assert_snapshot!(said.err, @r#"error: no place given: name a folder or a URL such as `s3://BUCKET/PREFIX`, or write `url = "…"` into `baselines/store.toml`"#);
+    let unset = baseline(&here, &["push", ""]);
+    assert_eq!((unset.code, unset.out.as_str(), unset.err), (2, "", said.err));
     let said = baseline(&there, &["pull", "no/such/share"]);
     insta::assert_snapshot!(said.err, @"error: there is no folder `no/such/share` to pull from");
     assert_eq!(said.code, 2);
@@ -447,6 +449,22 @@ fn a_killed_gate_beside_a_stored_base_goes_on_with_all_of_it() {
     assert_eq!(again.len(), 35);
     assert!(again.iter().map(key).eq(whole.iter().map(key)));
     assert!(again[..25] == whole[..25], "the base is what was recorded");
+}
+
+#[test]
+fn a_log_that_is_named_is_looked_for_where_its_name_is_typed() {
+    let sandbox = workspace();
+    fs::create_dir(sandbox.path("engine/notes")).unwrap();
+    let list = |log: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_windtunnel"));
+        command.current_dir(sandbox.path("engine/notes")).args(["baseline", "list", "--log", log]);
+        Said::from(command.output().unwrap())
+    };
+    let said = list("../upstream.toml");
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+    let said = list("upstream.toml");
+    assert_eq!((said.code, said.out.as_str()), (2, ""));
+    assert!(said.err.starts_with("error: there is no integration log `upstream.toml`: "));
 }
 
 #[test]

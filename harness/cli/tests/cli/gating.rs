@@ -269,7 +269,7 @@ fn what_cannot_be_gated_is_told() {
     let run_only = sandbox.measure();
     assert_eq!(run_only.code, 0, "{}", run_only.err);
     let said = sandbox.run(&["gate", "--resume", "run.jsonl"]);
-    insta::assert_snapshot!(said.err, @"error: `run.jsonl` holds a run that only measures: go on with `windtunnel run --resume`");
+    insta::assert_snapshot!(said.err, @"error: `run.jsonl` holds a run that only measures: go on with `windtunnel run --resume run.jsonl`");
     assert_eq!(said.code, 2);
 }
 

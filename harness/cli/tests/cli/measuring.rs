@@ -223,10 +223,14 @@ fn the_plan_is_listed_without_measuring() {
     assert!(!sandbox.path("reports").exists());
 
     let said = sandbox.run(&["list", "test", "--filter", "no such case"]);
-    assert_eq!(said.code, 4);
+    assert_eq!((said.code, said.err.as_str()), (4, ""));
+    assert_eq!(said.out, "0 cases, 0 skipped, 4 left out by the filter.\n");
     let said = sandbox.run(&["run", "test", "--filter", "no such case"]);
     assert_eq!(said.code, 4);
     insta::assert_snapshot!(said.err, @"nothing to measure: 0 skipped, 4 left out by the filter; `windtunnel list` shows the cases");
+    let said = sandbox.run(&["run", "test", "--shard", "4/4"]);
+    assert_eq!(said.code, 4);
+    insta::assert_snapshot!(said.err, @"nothing to measure: 0 skipped, 0 left out by the filter, 3 in other shards; `windtunnel list` shows the cases");
 }
 
 #[test]

@@ -53,6 +53,8 @@ fn mistakes_are_answered_with_what_to_do() {
     insta::assert_snapshot!(complaint(&["run", "test/fake"]), @"error: there is no probe to build in `DIR`: change to the workspace with `-C DIR`, or name a ready probe with `--probe PATH`");
     insta::assert_snapshot!(complaint(&["run", "tset"]), @"error: no scenario `tset` in `DIR/scenarios`, did you mean `test`?");
     insta::assert_snapshot!(complaint(&["run", "test", "--probe", "nowhere"]), @"error: there is no probe at `nowhere`");
+    std::fs::write(sandbox.path("copied"), "#!/bin/sh\n").unwrap();
+    insta::assert_snapshot!(complaint(&["run", "test", "--probe", "copied"]), @"error: `copied` is not executable, as a probe must be: `chmod +x copied`, if it is one");
     insta::assert_snapshot!(complaint(&["run", "test", "-s", "HEAD"]), @"
     error: invalid value 'HEAD' for '--subject <SUBJECT>': a subject is `.` (the working tree), `rev:REVISION`, `probe:PATH` or `external:FILE.toml`
 
@@ -74,6 +76,15 @@ fn mistakes_are_answered_with_what_to_do() {
 
     For more information, try '--help'.
     ");
+    insta::assert_snapshot!(complaint(&["baseline", "record", "-n", "3"]), @"
+    error: invalid value '3' for '--rounds <N>': write a whole number from 5 to 100000
+
+    For more information, try '--help'.
+    ");
+    for args in [&["hold-clocks", "fast", "run"][..], &["baseline", "prune", "--keep", "all"]] {
+        let told = complaint(args);
+        assert!(told.contains(": write a whole number, and none too large\n"), "{told}");
+    }
     insta::assert_snapshot!(complaint(&["compare", "baseline"]), @"error: a baseline is compared with a run: name it, `windtunnel compare baseline RUN`");
     insta::assert_snapshot!(complaint(&["report", "gone"]), @"error: there is no run `gone` here or below `DIR/reports`");
 }

@@ -93,6 +93,23 @@ fn patience_that_ends_is_a_refusal_and_every_measuring_command_queues() {
 }
 
 #[test]
+fn nobody_waits_for_a_subject_that_is_not_there() {
+    let (sandbox, first) = measuring();
+    let probe = format!("probe:{FAKE_PROBE}");
+    let wanted = ["probe:nowhere", "external:nowhere.toml", "rev:nowhere"];
+    let said = wanted.map(|wanted| {
+        let run = ["run", "test/fake", "--wait=100ms", "-s", wanted];
+        let gate = ["gate", "test/fake", "--wait=100ms", "-b", &probe, "-s", wanted];
+        let calibrate = ["calibrate", "test/fake", "--wait=100ms", "-s", wanted];
+        [&run[..], &gate, &calibrate].map(|args| sandbox.run(args))
+    });
+    end(first);
+    for said in said.iter().flatten() {
+        assert_eq!((said.code, said.out.as_str()), (2, ""), "{}", said.err);
+    }
+}
+
+#[test]
 fn whoever_waits_for_a_doctor_is_no_other_run() {
     let (sandbox, first) = measuring();
     let doctor = |lender: u32| {

@@ -277,6 +277,20 @@ fn a_subject_that_does_not_build_is_a_finding_and_the_other_is_measured() {
     let said = sandbox.run(&["-q", "run", "--resume", "run.jsonl"]);
     assert_eq!(said.code, 5, "{}", said.err);
     assert_eq!(sandbox.contents().records.len(), 3, "nothing was left to measure");
+
+    let refused = |args: &[&str]| {
+        let said = sandbox.run(&[&["-q", "baseline", "record"], args].concat());
+        assert_eq!((said.code, said.out.as_str()), (2, ""), "{args:?}");
+        said.err
+    };
+    commit(&sandbox, "Break");
+    let told = refused(&["test", "-n", "5", "-s", "rev:HEAD"]);
+    let begin = "error: `rev:HEAD` does not build, so there is no session to keep\n";
+    assert!(told.starts_with(begin), "{told}");
+    assert!(told.contains("cannot find function `unknown_function`"), "{told}");
+    let told = refused(&["--from", "run.jsonl@.", "--upstream", "bbbbbbbbb"]);
+    assert!(told.contains("`.` did not build in run `run.jsonl`"), "{told}");
+    assert!(!sandbox.path("baselines").exists());
 }
 
 #[test]

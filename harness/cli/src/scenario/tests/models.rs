@@ -29,6 +29,10 @@ fn a_folder_is_a_model_and_a_folder_of_folders_is_many() {
     insta::assert_snapshot!(complaint("models/empty/*"), @"`--models models/empty/*`: no folder in `ROOT/models/empty` has a `config.json`");
     insta::assert_snapshot!(complaint("nowhere/*"), @"`--models nowhere/*`: cannot read the folder `ROOT/nowhere`: No such file or directory (os error 2)");
     insta::assert_snapshot!(complaint("tiny-lama"), @"`--models tiny-lama`: unknown model `tiny-lama`, did you mean `tiny-llama`? Models are described in `models.toml`.");
+    insta::assert_snapshot!(complaint(""), @"`--models `: the name is empty: write that of a model, or leave this out");
+    let far = complaint("zzz");
+    assert!(far.starts_with("`--models zzz`: unknown model `zzz`; known: "), "{far}");
+    assert!(far.ends_with(", tiny-starcoder2. Models are described in `models.toml`."), "{far}");
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn a_precision_that_nobody_can_reach_is_refused() {
             wrong("decode", "target = 0.01, budget = 600"),
             "does not end before the `deadline` of 600 s",
         ),
-        (wrong("decode", "target = 0.01"), "missing field `budget`"),
+        (wrong("decode", "target = 0.01"), "missing key `budget`"),
         (wrong("load", "target = 0.01, budget = 30"), "workload `load` runs once in a process"),
     ];
     for (complaint, words) in told {
