@@ -84,7 +84,7 @@ fn of_step(step: &Step, family: usize) -> String {
     if let Some(clipping) = clipping {
         let _ = writeln!(
             text,
-            "    m = {:+.5}, s = {:.5}, {} moved in to m ± 3 s",
+            "    m = {:+.5}, s = {:.5}, {} clipped to m ± 3 s",
             clipping.median, clipping.scale, clipping.clipped
         );
     }
