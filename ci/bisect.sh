@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# Shows that a bisect finds one commit of twenty that made the real engine slower: `ci/bisect.sh [PLACE…]`.
-# In a clone of this repository it writes twenty commits on top of the newest, each of which touches what
-# decodes take (`engine/src/faults.rs`), and of which the one at PLACE has them take 5 % longer
-# (`PER_CENT`). `windtunnel bisect` searches them, once for each PLACE, `7 16` if none is named. CASE is
-# what it measures. Clone and rounds stay in DIR, `target/bisect` if left out, and builds where those of
-# revisions are kept: the same line again goes on where it was interrupted. Exit code 1 if another commit
-# is found, or none.
+# Shows that a bisect finds the one commit in twenty that made the real engine slower: `ci/bisect.sh
+# [PLACE…]`. It clones this repository and writes twenty commits on top of the newest. Each rewrites how
+# long decodes take (`engine/src/faults.rs`); the one at PLACE makes them 5 % slower (`PER_CENT`). Then
+# `windtunnel bisect` searches them, once for each PLACE (default: `7 16`), measuring CASE. The clone and
+# the rounds stay in DIR (default: `target/bisect`), so the same command resumes an interrupted search.
+# Exit code 1 if another commit is found, or none.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ $# -gt 0 ] || set -- 7 16
@@ -19,19 +18,19 @@ mkdir -p "$dir"
 [ -d "$dir/engine" ] || git clone --quiet --no-hardlinks . "$dir/engine"
 cd "$dir/engine"
 git fetch --quiet "$here"
-# The same commits each time, whoever makes them and whenever.
+# The same hashes every time, whoever runs this.
 export GIT_AUTHOR_NAME=windtunnel GIT_AUTHOR_EMAIL=windtunnel@localhost GIT_AUTHOR_DATE=2000-01-01T00:00:00Z
 export GIT_COMMITTER_NAME=windtunnel GIT_COMMITTER_EMAIL=windtunnel@localhost GIT_COMMITTER_DATE=2000-01-01T00:00:00Z
 git checkout --quiet --force -B good "$newest"
 
-# Sets what decodes take more to PER CENT, by the NUMBERth commit.
+# knob NUMBER PER_CENT MESSAGE: commits a change that makes decodes PER_CENT slower.
 knob() {
   sed -i "s|^        let standing.*|        let standing = if matches!(fault, Fault::SlowDecode) { ${2}f64 } else { 0.0 }; // commit $1|" "$file"
   git commit --quiet --all --message "$3"
 }
 sed -i 's|^        let amount = PLANTED.get()?\[fault as usize\];|        let standing = 0.0;\n        let planted = PLANTED.get().map_or(0.0, \|amounts\| amounts[fault as usize]);\n        let amount = f64::max(planted, standing);|' "$file"
-grep -q 'let standing' "$file" || { echo "$file has no longer the line that this script changes" >&2; exit 2; }
-knob 0 0 "Have a knob"
+grep -q 'let standing' "$file" || { echo "$file no longer has the line that this script changes" >&2; exit 2; }
+knob 0 0 "Add a knob"
 
 failed=0
 for place in "$@"; do
@@ -47,7 +46,7 @@ for place in "$@"; do
     | tee "../place-$place.txt" || code=$?
   took=$((SECONDS - begun))
   found=no
-  grep -q "^culprit: $culprit" "../place-$place.txt" && found=yes || failed=1
+  if grep -q "^culprit: $culprit" "../place-$place.txt"; then found=yes; else failed=1; fi
   echo "$per_cent % at commit $place of $commits: found $found, exit $code, $((took / 60)) min"
 done
 exit "$failed"

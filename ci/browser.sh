@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Puts a browser where the tests of pages look for one. Where none can be had this says why and fails
-# nothing: those tests then say that they are skipped.
+# Installs a browser for the tests that open pages. Where that is impossible it says why and succeeds: those
+# tests then say that they were skipped.
 set -uo pipefail
 for name in chromium chromium-browser google-chrome chrome; do
   "$name" --version > /dev/null 2>&1 && exit 0

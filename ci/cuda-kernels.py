@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Compiles the engine's own kernels for every generation of GPUs that there is, without a GPU.
+"""Compiles the engine's own CUDA kernels for every supported generation of GPUs, without a GPU.
 
     ci/cuda-toolkit.sh DIR
     ci/cuda-kernels.py DIR
 
-It asks NVRTC, as the engine does, and fails with what that has to say. Without a DIR, or without NVRTC
-in it, it says so and is content: most machines have none.
+It calls NVRTC, as the engine does, and fails with its log. Without a DIR, or without NVRTC in it, it says
+so and succeeds: most machines have none.
 """
 
 import ctypes
@@ -13,7 +13,7 @@ import pathlib
 import sys
 
 FOLDER = pathlib.Path(__file__).parent.parent / "engine/src/cuda"
-# A source, its kernels, the oldest generation that it is for, and what it is compiled with.
+# A source, its kernels, the oldest generation it supports, and the macros it is compiled with.
 SOURCES = [
     ("kernels.cu", ["store_sixteen", "store_two", "likeliest", "angles"], 75, [{}]),
     (
@@ -33,14 +33,14 @@ def library(folder):
     found = sorted(pathlib.Path(folder).rglob("libnvrtc.so.*"))
     if not found:
         return None
-    # NVRTC opens these by name: what is open already is found wherever it lies.
+    # NVRTC opens these by name: once loaded, they are found wherever they are.
     for builtins in found[0].parent.glob("libnvrtc-builtins.so.*"):
         ctypes.CDLL(str(builtins), mode=ctypes.RTLD_GLOBAL)
     return ctypes.CDLL(str(found[0]))
 
 
 def compiled(nvrtc, path, generation, defined, kernels):
-    """The size of what NVRTC makes of the source at `path`, and the kernels that are not in it."""
+    """The size of the cubin that NVRTC makes of `path`, and the kernels missing from it."""
     program = ctypes.c_void_p()
     name = path.name.encode()
     check(nvrtc.nvrtcCreateProgram(ctypes.byref(program), path.read_bytes(), name, 0, None, None))
@@ -75,7 +75,7 @@ def main():
     folder = sys.argv[1] if len(sys.argv) > 1 else None
     nvrtc = library(folder) if folder else None
     if nvrtc is None:
-        print("skipped: kernels are not compiled, for want of NVRTC; ci/cuda-toolkit.sh DIR fetches it")
+        print("skipped: CUDA kernels are not compiled: no NVRTC; `ci/cuda-toolkit.sh DIR` downloads it")
         return
     for name, kernels, oldest, combinations in SOURCES:
         for generation in (generation for generation in GENERATIONS if generation >= oldest):

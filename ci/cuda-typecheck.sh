@@ -1,18 +1,17 @@
 #!/usr/bin/env bash
-# Checks what is built for CUDA alone, on a machine that has none: `ci/cuda-typecheck.sh [COMMAND…]`,
-# clippy over engine and probe if left out. In the place of nvcc stands a program that makes empty
-# files, so that build scripts end; what it makes can be checked, and neither linked nor started.
-# It shares the target folder of the other lints: 80 seconds of one core after them, 30 after a change of
-# the engine, 150 where nothing was built before.
+# Checks the code that is only built for CUDA on a machine without it: `ci/cuda-typecheck.sh [COMMAND…]`
+# (default: clippy over engine and probe). A stand-in for nvcc writes empty files, which satisfies the
+# build scripts: the result can be checked, but neither linked nor run. It shares the target folder of
+# the other lints: 80 seconds of one core after them, 30 after a change to the engine, 150 from scratch.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# In one place for good: cargo runs build scripts again where this path changes.
+# Always at the same path: cargo reruns build scripts when it changes.
 stand_in=$PWD/target/cuda-stand-in
 mkdir -p "$stand_in/bin"
 cat > "$stand_in/nvcc.new" <<'NVCC'
 #!/bin/sh
-# Understands of nvcc's arguments what says which files are to be made.
+# Understands only those arguments of nvcc that say which files to write.
 kind=object
 while [ $# -gt 0 ]; do
     case $1 in
@@ -35,11 +34,11 @@ case $kind in
 esac
 NVCC
 chmod +x "$stand_in/nvcc.new"
-# An unchanged file keeps its time, which cargo looks at.
+# An unchanged file keeps its time stamp, which cargo looks at.
 cmp -s "$stand_in/nvcc.new" "$stand_in/bin/nvcc" || cp -p "$stand_in/nvcc.new" "$stand_in/bin/nvcc"
 rm "$stand_in/nvcc.new"
 
-# The checkout of CUTLASS that would be cloned otherwise; its headers are read by nvcc alone.
+# Stands in for the clone of CUTLASS; only nvcc reads its headers.
 commit=7d49e6c7e2f8896c47f586706e67e1fb215529dc
 cutlass=$stand_in/home/git/checkouts/cutlass-${commit:0:16}
 if [ ! -d "$cutlass/include" ]; then

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Judges the checked-out commit against the one it branched from: `ci/gate.sh [BASE] [ARGUMENT…]`.
-# BASE is a revision, `origin/main` if left out; further arguments go to `windtunnel gate`. Its exit
-# code is the gate's, and what it wrote lies in `reports/gate/`.
+# BASE is a revision (default: `origin/main`); further arguments go to `windtunnel gate`. The exit code is
+# the gate's, and its files are in `reports/gate/`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-# Left alone, this would end with 1, which says that something regressed.
+# Unhandled, a failure here would exit with 1, which means that something regressed.
 base=$(git merge-base "${1:-origin/main}" HEAD) || {
   echo "where HEAD branched from ${1:-origin/main} is not in this clone: get the rest of it with \`git fetch --unshallow\`" >&2
   exit 2

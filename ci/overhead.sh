@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
-# What the harness costs: the decode rate through CLI and probe, over that of a bare loop over
-# `Engine::step`. Two factors, because two processes are never equally fast:
+# What the harness costs: the decode rate through CLI and probe, as a share of that of a bare loop over
+# `Engine::step`. It is the product of two factors, because no two processes are equally fast:
 #   - the probe's loop over the bare loop, alternating in one process on one engine;
-#   - the share of the time that the CLI leaves to its probe: what it computes meanwhile, the probe
-#     could have had.
+#   - the share of a core that the CLI leaves to its probe: the time it computes, the probe could have had.
 # Usage: ci/overhead.sh [PAIRS]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -18,7 +17,7 @@ begin=$(date +%s%N)
 "${CARGO_TARGET_DIR:-target}/release/windtunnel" --quiet run ci/overhead.toml --out "$scratch/run.jsonl" >/dev/null &
 cli=$!
 ticks=0
-# User and system time of the CLI itself, in ticks, as long as it lives.
+# User and system time of the CLI itself, in ticks, while it runs.
 while now=$(awk '{ print $14 + $15 }' "/proc/$cli/stat" 2>/dev/null) && [ -n "$now" ]; do
     ticks=$now
     sleep 0.1

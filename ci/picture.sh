@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A picture of a page, as a reader sees it: ci/picture.sh PAGE.html FILE.png [WIDTH HEIGHT [light|dark]]
-# The page stands in a frame of that width, because browsers open no window as narrow as a phone.
+# Takes a screenshot of a page: ci/picture.sh PAGE.html FILE.png [WIDTH HEIGHT [light|dark]]
+# The page is put in a frame of that width, because browsers open no window as narrow as a phone.
 set -euo pipefail
 if [ $# -lt 2 ]; then
   sed -n '2s/^# //p' "$0" >&2

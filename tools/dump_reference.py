@@ -1,18 +1,17 @@
 #!/usr/bin/env python3
-"""Makes a folder that `windtunnel run guards/parity --models FOLDER` holds the engine to.
+"""Makes a reference that `windtunnel run guards/parity --models FOLDER` compares the engine with.
 
 The folder has the model (config.json, model.safetensors, tokenizer if there is one) and
-golden.safetensors: the prompt, the logits that Hugging Face transformers has for every token of it,
-hidden states, and the greedy continuation. Everything is computed in f32 on the CPU with eager
-attention.
+golden.safetensors: the prompt, the logits of Hugging Face transformers for each of its tokens, hidden
+states, and the greedy continuation. Everything is computed in f32 on the CPU with eager attention.
 
     pip install torch transformers safetensors
     tools/dump_reference.py Qwen/Qwen3-0.6B references/qwen3-0.6b
     tools/dump_reference.py --config config.json references/mine        # random weights for these shapes
     windtunnel run guards/parity --models references/mine
 
-Of a model that embeds texts (--embeds) the file has a padded batch, and what sentence-transformers
-makes of it module by module:
+For an embedding model (--embeds), the file has a padded batch, and what sentence-transformers makes
+of it, module by module:
 
     pip install sentence-transformers
     tools/dump_reference.py --embeds Qwen/Qwen3-Embedding-0.6B references/qwen3-embedding-0.6b
@@ -41,14 +40,14 @@ def arguments():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model", nargs="?", help="a hub id or a local folder")
-    parser.add_argument("out", type=pathlib.Path, help="the folder to make")
+    parser.add_argument("out", type=pathlib.Path, help="the folder to write")
     parser.add_argument("--config", type=pathlib.Path, help="a config.json; weights are random")
-    parser.add_argument("--embeds", action="store_true", help="the model embeds texts")
+    parser.add_argument("--embeds", action="store_true", help="it is an embedding model")
     parser.add_argument("--revision", help="a branch, tag or commit of the hub repository")
-    parser.add_argument("--text", default=TEXT, help="the prompt, where there is a tokenizer")
+    parser.add_argument("--text", default=TEXT, help="the prompt, if there is a tokenizer")
     parser.add_argument("--tokens", type=int, default=64, help="most tokens of the prompt")
     parser.add_argument("--new", type=int, default=16, help="tokens of the continuation")
-    parser.add_argument("--seed", type=int, default=1, help="of random weights and prompts")
+    parser.add_argument("--seed", type=int, default=1, help="for random weights and prompts")
     chosen = parser.parse_args()
     if (chosen.model is None) == (chosen.config is None):
         parser.error("name either a model or --config")
@@ -76,7 +75,7 @@ def load(chosen):
 
 
 def spread(model):
-    """Widens random weights: those of a fresh model give logits so flat that nothing shows."""
+    """Widens random weights: freshly initialised ones give logits too flat to reveal errors."""
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() >= 2:
@@ -88,13 +87,13 @@ def spread(model):
 def prompt(chosen, model, tokenizer):
     if tokenizer is not None:
         return tokenizer(chosen.text, return_tensors="pt").input_ids[:, : chosen.tokens]
-    # The first few ids are often special ones.
+    # The first few ids are often special tokens.
     low = min(4, model.config.get_text_config().vocab_size - 1)
     return torch.randint(low, model.config.get_text_config().vocab_size, (1, chosen.tokens))
 
 
 def continuation(model, ids, new):
-    """Greedy, one whole pass a token: no cache that could be wrong."""
+    """Greedy, with one full pass for each token: no cache that could be wrong."""
     start = ids.shape[1]
     for _ in range(new):
         logits = model(ids, use_cache=False).logits[:, -1]
@@ -103,17 +102,17 @@ def continuation(model, ids, new):
 
 
 def hidden_states(model, ids):
-    """What enters the first layer, leaves it, and leaves the final norm."""
+    """The hidden states around the first layer and the final norm."""
     states = model(ids, use_cache=False, output_hidden_states=True).hidden_states
     names = {"hidden_embed": 0, "hidden_norm": -1}
-    # The state after the last layer is shown behind the norm alone.
+    # transformers shows the output of the last layer only after the norm.
     if len(states) > 2:
         names["hidden_layer0"] = 1
     return {name: states[index].float() for name, index in names.items()}
 
 
 def dump_embedding(chosen):
-    """A batch of texts of unequal length, and what becomes of it module by module."""
+    """A batch of texts of unequal length, and what each module makes of it."""
     from sentence_transformers import SentenceTransformer
 
     loaded = SentenceTransformer(
@@ -123,7 +122,7 @@ def dump_embedding(chosen):
         model_kwargs={"dtype": "auto", "attn_implementation": "eager"},
     )
     loaded.save_pretrained(str(chosen.out), safe_serialization=True, create_model_card=False)
-    # Saved is the body alone, under a name of its own; the engine knows what was published.
+    # Only the body is saved, under another name; the engine knows the published one.
     published = AutoConfig.from_pretrained(chosen.model, revision=chosen.revision).architectures
     path = chosen.out / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "architectures": published}, indent=2))
@@ -131,7 +130,7 @@ def dump_embedding(chosen):
     loaded.tokenizer.padding_side = "right"
     words = chosen.text.split()
     texts = [chosen.text, " ".join(words[: len(words) // 2]), words[0]]
-    # Older versions call it otherwise.
+    # Older versions have another name for it.
     read = getattr(loaded, "preprocess", None) or loaded.tokenize
     features = dict(read(texts))
     tensors = {name: features[name] for name in ("input_ids", "attention_mask")}
@@ -153,7 +152,7 @@ def dump_embedding(chosen):
 
 
 def save(chosen, tensors):
-    # A copy of each, because some of them are one tensor under two names.
+    # Copies, because some of them are one tensor under two names.
     tensors = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
     save_file(tensors, chosen.out / "golden.safetensors")
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes a GGUF file of a model folder, with the writer of the `gguf` package.
+"""Converts a model folder to GGUF, with the writer of the `gguf` package.
 
     pip install gguf safetensors numpy torch
     tools/make_gguf.py engine/tests/golden/phi3 phi3.gguf
@@ -7,11 +7,11 @@
     tools/make_gguf.py engine/tests/golden/phi3 phi3.gguf --split 3    # phi3-00001-of-00003.gguf …
 
 It writes what llama.cpp's converter writes for these architectures: llama (with or without experts),
-qwen2, qwen3, qwen3moe, gemma2, gemma3, phi3, starcoder2. What that has no place for but the tests
-need is written under the keys that other architectures have for it: windows of single layers, a
-layer without experts, a scale of the scores.
+qwen2, qwen3, qwen3moe, gemma2, gemma3, phi3, starcoder2. What the tests need beyond that (windows of
+single layers, a layer without experts, a scale of the scores) is written under the keys that other
+architectures use for it.
 
-The tests of the engine read files made with it, so that reader and writer have different authors.
+The engine's tests read files made with it, so that reader and writer have different authors.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def tensors(folder):
 
 
 def interleave(rows, heads):
-    """Puts the rows that turn together side by side, head by head."""
+    """Puts the rows that are rotated together side by side, head by head."""
     shape = rows.shape
     return rows.reshape(heads, 2, shape[0] // heads // 2, *shape[1:]).swapaxes(1, 2).reshape(shape)
 
@@ -175,7 +175,7 @@ def stretched(writer, config, dim):
         writer.add_rope_scaling_factor(rope["factor"])
         writer.add_rope_scaling_orig_ctx_len(original)
     elif kind not in (None, "default"):
-        sys.exit(f"rope scaling {kind} has no form in GGUF")
+        sys.exit(f"GGUF has no representation of rope scaling {kind}")
     return {}
 
 
@@ -250,9 +250,9 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=pathlib.Path, help="with config.json and safetensors")
-    parser.add_argument("out", type=pathlib.Path, help="the file to make")
-    parser.add_argument("--type", choices=TYPES, default="f32", help="of matrices whose rows fit")
-    parser.add_argument("--split", type=int, default=1, help="over so many files")
+    parser.add_argument("out", type=pathlib.Path, help="the file to write")
+    parser.add_argument("--type", choices=TYPES, default="f32", help="for matrices whose rows are whole blocks")
+    parser.add_argument("--split", type=int, default=1, help="the number of files")
     chosen = parser.parse_args()
 
     config = json.loads((chosen.folder / "config.json").read_text())
@@ -269,7 +269,7 @@ def main():
     for name, tensor in merged(found).items():
         tensor = changed(name, tensor, architecture, config)
         name = renamed(name, architecture)
-        # Norms, biases and routers stay as they are, and so do rows that are no whole blocks.
+        # Norms, biases and routers stay as they are, and so do rows that are not whole blocks.
         dense = tensor.ndim == 1 or "ffn_gate_inp" in name or tensor.shape[-1] % block
         own = TYPES["f32"] if dense else kind
         tensor = np.ascontiguousarray(tensor)

@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
-"""Makes GGUF files that hold a tokenizer alone, and what its authors' code makes of some texts.
+"""Makes GGUF files with only a tokenizer, and the ids that its authors' code gives to some texts.
 
     pip install gguf numpy regex sentencepiece tokenizers transformers
     tools/make_gguf_text.py scenarios/quality.txt engine/tests/gguf_text
 
-Byte-level pairs are trained once and written under every name of a way to cut texts up that the
-engine knows. Their ids are made twice: by an own encoder that is as plain as it can be, on the
-`regex` package, and where `transformers` has a tokenizer of that kind, by that; both must agree.
-Pieces are trained by SentencePiece, whose own encoder says what a text is.
+Byte-level merges are trained once and written under the name of every pre-tokenizer that the engine
+knows. The ids come from a deliberately simple encoder, on the `regex` package; where `transformers` has
+a tokenizer of that kind, it must agree. Pieces are trained and encoded by SentencePiece.
 """
 
 import argparse
@@ -257,8 +256,8 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("text", type=pathlib.Path, help="what the tokenizers are trained on")
-    parser.add_argument("folder", type=pathlib.Path, help="where the files go")
+    parser.add_argument("text", type=pathlib.Path, help="the text to train the tokenizers on")
+    parser.add_argument("folder", type=pathlib.Path, help="the folder for the files")
     chosen = parser.parse_args()
     chosen.folder.mkdir(parents=True, exist_ok=True)
     text = chosen.text.read_text()

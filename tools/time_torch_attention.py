@@ -4,9 +4,9 @@
     python3 tools/time_torch_attention.py
     cargo bench --package windtunnel-engine --features flash-attn --bench cuda_attention
 
-Both print the same rows, each the median of many launches on one GPU: what is to be compared are the
-times of a row, on one machine in one hour. PyTorch has the keys of each sequence in one piece, without
-blocks, so that its times are what paging is held to.
+Both print the same rows, each the median of many launches on one GPU: compare the times of a row, taken
+on one machine within the hour. PyTorch keeps the keys of each sequence contiguous, so its times are what
+paging is compared with.
 
     pip install torch
 """
@@ -43,7 +43,7 @@ def microseconds(launch):
 
 def main():
     if not torch.cuda.is_available():
-        sys.exit("there is no GPU that PyTorch can use: nothing is timed")
+        sys.exit("PyTorch finds no GPU: nothing is timed")
     print(f"# {torch.cuda.get_device_name()}, PyTorch {torch.__version__}, CUDA {torch.version.cuda}")
     print(f"{'heads':>14} {'sequences':>10} {'queries':>8} {'keys':>8} {'µs':>10}")
     for heads, kv_heads, dim in HEADS:
@@ -56,7 +56,7 @@ def main():
             q, k, v = tensor(heads, queries), tensor(kv_heads, keys), tensor(kv_heads, keys)
 
             def launch():
-                # A single query sees all keys; a prompt sees what is before.
+                # A single query sees all keys; a prompt is causal.
                 with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
                     scaled_dot_product_attention(
                         q, k, v, is_causal=queries > 1, enable_gqa=True

@@ -1,7 +1,7 @@
 //! The LLM inference engine that Windtunnel measures, on candle.
 //!
-//! The tour follows a token. A caller hands a [`Request`] to an [`Engine`], which was loaded
-//! from an [`EngineConfig`]: [`weights`] found the numbers, [`models`] gave them a shape.
+//! This tour follows a token. A caller hands a [`Request`] to an [`Engine`] that was loaded from an
+//! [`EngineConfig`]: [`weights`] read the numbers, [`models`] assembled them into layers.
 //!
 //! 1. The request becomes a [`sequence`]: its tokens, and how many of them are computed.
 //! 2. The [`scheduler`] decides who runs in the next step and takes [`blocks`] of the cache for
@@ -11,27 +11,27 @@
 //! 4. The model runs a [`pass`] over them: [`layers`] that write keys and values to the [`kv`]
 //!    store and attend through a backend of [`attention`].
 //! 5. The [`sampler`] draws the next token of each sequence from its logits.
-//! 6. The scheduler books it, and the caller reads it as an [`Event`], with a [`telemetry`]
-//!    report of what the step cost.
+//! 6. The scheduler appends it to its sequence, and the caller reads it as an [`Event`], with a
+//!    [`telemetry`] report of what the step cost.
 //!
-//! [`score`] runs a request the same way and shows the logits of every position, and [`score_at`]
-//! what led to them, for whoever compares models.
+//! [`score`] runs a request the same way and shows the logits of every position, [`score_at`] also
+//! the hidden states, for comparing models.
 //!
-//! Where a layer lives is a matter of [`placement`], and what is particular to GPUs of NVIDIA of
-//! [`cuda`], which a build may lack.
+//! [`placement`] decides on which device a layer is; [`cuda`] has what is specific to NVIDIA GPUs,
+//! whose support is optional.
 //!
-//! A model that makes vectors of texts instead runs in an [`Embedder`]: the same packed batches and
-//! layers, without a cache, and [`embedding`] where the sampler was.
+//! Models that turn texts into vectors run in an [`Embedder`]: the same packed batches and layers,
+//! without a cache, and with [`embedding`] in place of the sampler.
 //!
-//! The engine is a plain value with a synchronous [`step`](Engine::step). Two layers around it
-//! make it what an application embeds, and each can be left out:
+//! The engine is a plain value with a synchronous [`step`](Engine::step). Two optional layers around
+//! it are for applications that embed it:
 //!
 //! - a [`Runtime`] is a thread that owns the engine; a [`Client`] hands it requests from any other
 //!   thread, and a [`Response`] gives their events as they happen;
 //! - a [`TextClient`] speaks [`text`] to it: words or chats in, words out, stop strings watched.
 //!
-//! Nothing here reads an environment variable, prints, installs a logger, or panics on input. What
-//! breaks such rules on purpose, in builds that show that guards notice it, is in [`faults`].
+//! Nothing here reads an environment variable, prints, installs a logger, or panics on input. The
+//! deliberate exceptions, in builds that test the guards, are in [`faults`].
 
 pub mod attention;
 pub mod batch;

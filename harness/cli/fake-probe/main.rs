@@ -1,7 +1,6 @@
-//! Stands in for a probe: what it does is told by the case's attention backend, a word that the CLI
-//! passes on without knowing it, by what is planted in its file, or by `--fault=WORD`. Its figures
-//! depend on nothing but the case, and the noise that is planted. With `--serve` it stands in for a
-//! server.
+//! Stands in for a probe: what it does is set by the case's attention backend, a word that the CLI
+//! passes on unread, by what is planted in its file, or by `--fault=WORD`. Its figures depend only on
+//! the case and the planted noise. With `--serve` it stands in for a server.
 
 #![expect(clippy::print_stderr, reason = "real probes write there too")]
 

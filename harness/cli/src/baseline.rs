@@ -103,13 +103,13 @@ pub(crate) fn held(
                 ""
             };
             return Ok(Err(format!(
-                "there is no baseline to hold this to: {none}\nhint: {first}make it count with `windtunnel baseline promote`; `windtunnel baseline list` shows all"
+                "there is no baseline to compare this with: {none}\nhint: {first}make it count with `windtunnel baseline promote`; `windtunnel baseline list` shows all"
             )));
         }
     };
     if let Some(nearer) = passed_over {
         show::note(&format!(
-            "{} at {} is promoted, but no session of it is here: held to {} at {} instead; `windtunnel baseline pull` fetches what others recorded",
+            "{} at {} is promoted, but no session of it is here: compared with {} at {} instead; `windtunnel baseline pull` fetches what others recorded",
             nearer.code, nearer.upstream, promotion.code, promotion.upstream
         ));
     }

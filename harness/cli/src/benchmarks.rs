@@ -98,7 +98,7 @@ fn split(
         let known: Vec<&str> = all.iter().map(|name| name.as_str()).collect();
         match known.is_empty() {
             true => bail!(
-                "the bench `{}` tells no benchmarks: is it written with criterion, and has it `harness = false`?",
+                "the bench `{}` tells no benchmarks: is it written with criterion, and does it have `harness = false`?",
                 open.target()
             ),
             false => bail!(

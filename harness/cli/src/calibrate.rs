@@ -29,7 +29,7 @@ pub(crate) fn calibrate(
     let policy = gate::read_policy(workspace, args.policy.as_deref())?;
     ensure!(
         policy.budget.pairs >= LEAST_PAIRS,
-        "a budget of {} pairs is too small to calibrate: noise takes {LEAST_PAIRS} pairs to know",
+        "a budget of {} pairs is too small to calibrate: it takes {LEAST_PAIRS} pairs to know the noise",
         policy.budget.pairs
     );
     let scenarios = scenario::load(workspace, &args.scenarios, &args.models)?;

@@ -56,7 +56,7 @@ impl FromStr for Candle {
         if is_version {
             return match numbers.split('.').count() {
                 3 => Ok(Candle::Version(text.to_owned())),
-                _ => Err(format!("`{text}` is no whole version: write it as `0.11.0`")),
+                _ => Err(format!("`{text}` is not a whole version: write it as `0.11.0`")),
             };
         }
         // The first one: revisions may have more of them, as `HEAD@{1}`.
@@ -175,7 +175,9 @@ impl Exact {
                 named += 1;
             }
             if let Some(name) = wanting {
-                return Ok(Err(format!("`{file}` needs `{name}`, which this candle has not")));
+                return Ok(Err(format!(
+                    "`{file}` needs `{name}`, which this candle does not have"
+                )));
             }
             let text =
                 toml::to_string(&manifest).with_context(|| format!("cannot write `{file}`"))?;
@@ -190,7 +192,7 @@ impl Exact {
         match (self, resolved) {
             (_, Ok(())) => (),
             (Exact::Version(version), Err(said)) => bail!(
-                "there is no candle {version} to build on, or nobody can be asked: choose one that `cargo info candle-core` tells, or name a clone\n{said}"
+                "there is no candle {version} to build on, or the registry cannot be reached: choose one that `cargo info candle-core` lists, or name a clone\n{said}"
             ),
             (Exact::Commit { .. }, Err(said)) => return Ok(Err(said)),
         }
@@ -326,7 +328,7 @@ mod tests {
         let reflog = Candle::Clone { folder: "candle".into(), revision: "HEAD@{1}".to_owned() };
         assert_eq!("candle@HEAD@{1}".parse(), Ok(reflog));
         let error = |text: &str| text.parse::<Candle>().unwrap_err();
-        assert_eq!(error("0.11"), "`0.11` is no whole version: write it as `0.11.0`");
+        assert_eq!(error("0.11"), "`0.11` is not a whole version: write it as `0.11.0`");
         for text in ["", "@main", "candle@"] {
             assert!(error(text).starts_with("a candle is a version"), "{text}");
         }

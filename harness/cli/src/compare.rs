@@ -105,7 +105,7 @@ pub(crate) fn subjects(contents: &Contents, format: Format) -> Result<bool> {
         let pairs = compare(&base.records, &head.records);
         if format == Format::Table {
             show::result(&format!(
-                "\n{}\nThis shows medians and the scaled median deviation of rounds. It is no verdict.\n",
+                "\n{}\nThis shows medians and the scaled median deviation of rounds. It is not a verdict.\n",
                 show::comparison(&base.name, &head.name, &pairs)
             ))?;
         }

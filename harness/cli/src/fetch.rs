@@ -15,7 +15,7 @@ pub(crate) fn fetch(workspace: &Workspace, args: &FetchArgs, progress: Progress)
     let mut hub = None;
     for model in models {
         let Source::Hub(wanted) = &model.source else {
-            show::note(&format!("{} is of no hub: there is nothing to download", model.name));
+            show::note(&format!("{} is not from a hub: there is nothing to download", model.name));
             continue;
         };
         let hub = match &hub {

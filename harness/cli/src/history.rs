@@ -151,7 +151,10 @@ pub(crate) fn of_run(
     let Output { stdout, stderr, .. } =
         command.output().context("cannot start `windtunnel-history`")?;
     let history: History = serde_json::from_slice(&stdout).with_context(|| {
-        format!("`windtunnel-history` told no history: {}", String::from_utf8_lossy(&stderr).trim())
+        format!(
+            "`windtunnel-history` printed no history: {}",
+            String::from_utf8_lossy(&stderr).trim()
+        )
     })?;
     Ok(history.tells().then_some(history))
 }
@@ -159,7 +162,7 @@ pub(crate) fn of_run(
 /// The same where that needs nothing to be built; what goes wrong costs no page, and is told.
 pub(crate) fn where_known(workspace: &Workspace, run: &Path) -> Option<History> {
     of_run(workspace, run, Past::Auto, Voice::Quiet).unwrap_or_else(|error| {
-        show::note(&format!("the page tells no history: {error:#}"));
+        show::note(&format!("the page has no history: {error:#}"));
         None
     })
 }
@@ -168,7 +171,7 @@ pub(crate) fn where_known(workspace: &Workspace, run: &Path) -> Option<History> 
 pub(crate) fn advise(workspace: &Workspace, run: &Path, past: Past) {
     if past == Past::Auto && beside().is_none() && is_long_enough(workspace, run) {
         show::note(
-            "the page tells no history of its series: `--history always` has it told, and builds what tells it, which takes several minutes once",
+            "the page has no history of its series: `--history always` adds it, and builds `windtunnel-history` for that, which takes several minutes once",
         );
     }
 }

@@ -370,7 +370,10 @@ fn open(path: &Path) -> Result<File, String> {
         let facts = file.metadata().map_err(complain)?;
         return match facts.is_file() && facts.nlink() <= 1 {
             true => Ok(file),
-            false => Err(format!("`{}` is no plain file with one name: remove it", path.display())),
+            false => Err(format!(
+                "`{}` is not a plain file with a single name: remove it",
+                path.display()
+            )),
         };
     }
 }

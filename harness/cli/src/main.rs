@@ -1,8 +1,8 @@
 //! The `windtunnel` command.
 //!
-//! It reads scenarios, plans, builds subjects, starts a probe for every round, keeps what they
-//! leave, and shows it. It links neither the engine nor candle: the process that measures holds
-//! nothing but the engine, and a machine without a GPU can read what one with a GPU recorded.
+//! It reads scenarios, plans, builds subjects, starts a probe for every round, keeps the records and
+//! shows them. It links neither the engine nor candle: the measured process contains nothing but the
+//! engine, and a machine without a GPU can read what one with a GPU recorded.
 
 mod adapter;
 mod args;

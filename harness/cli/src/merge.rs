@@ -77,7 +77,7 @@ fn joined(all: &[(String, Contents)]) -> Result<Run> {
         let other = &contents.run;
         ensure!(
             other.subjects == run.subjects,
-            "`{name}` and `{first_name}` measured other subjects: build once and give every shard the same probes"
+            "`{name}` and `{first_name}` measured different subjects: build once and give every shard the same probes"
         );
         if let Some(twice) = other.cases.iter().find(|p| !seen.insert(p.case.id.clone())) {
             bail!("`{}` is in `{name}` and in a run before it", twice.case.id);
@@ -93,10 +93,10 @@ fn joined(all: &[(String, Contents)]) -> Result<Run> {
                 terms.unseen.dedup();
                 ensure!(
                     same,
-                    "`{name}` and `{first_name}` are held to other policies, or know other things of their machines"
+                    "`{name}` and `{first_name}` were judged by different policies, or by different calibrations of their machines"
                 );
             }
-            _ => bail!("one of `{name}` and `{first_name}` is a gate, the other is none"),
+            _ => bail!("one of `{name}` and `{first_name}` is a gate, the other is not"),
         }
         let shards =
             run.cases.iter().map(|planned| planned.shard.saturating_add(1)).max().unwrap_or(0);

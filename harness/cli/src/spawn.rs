@@ -190,7 +190,7 @@ fn attributed(samples: Samples, said: Option<Whereabouts>) -> Outcome {
             Outcome::Attributed(Attribution { attention: samples.attention, wall, work, counts })
         }
         None => {
-            let error = "this probe does not know how to tell where the time goes: build it from a revision that does, or leave out `--attribute`";
+            let error = "this probe cannot say where the time goes: build it from a revision that does, or leave out `--attribute`";
             Outcome::Failed(Failure::Engine { error: error.to_owned() })
         }
     }

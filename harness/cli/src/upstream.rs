@@ -62,7 +62,7 @@ pub(crate) fn upstream(
                     |commit: &&Commit| commit.hash.as_str().starts_with(&hash.to_lowercase());
                 match log.commits.iter().filter(begun).count() {
                     0 => anyhow!(
-                        "`{hash}` begins no hash of the log; `windtunnel upstream list` shows all"
+                        "`{hash}` is not the beginning of any hash in the log; `windtunnel upstream list` shows all"
                     ),
                     several => {
                         anyhow!("`{hash}` begins {several} hashes of the log: write more digits")
@@ -145,7 +145,7 @@ fn exists(workspace: &Workspace, guard: &Guard) -> Result<()> {
             // Attributes stand between the end of what comes before and the function.
             let attributes = text[..at].rsplit(['}', ';', '{']).next().unwrap_or_default();
             if !attributes.contains("#[test]") {
-                bail!("this function is no test");
+                bail!("this function is not a test");
             }
             Ok(())
         }

@@ -2,13 +2,12 @@
 //!
 //! 1. [`frame`]: every file of a store, as one polars frame;
 //! 2. [`series`]: how each series of each case developed on each machine, in the order of [`commits`];
-//! 3. [`judged`]: where it changed and what may have caused that, as the plain data that the table in
-//!    the terminal and the page of `windtunnel-report` show;
+//! 3. [`judged`]: where it changed and what may have caused that, as the plain data behind the table in
+//!    the terminal and the page of `windtunnel-report`;
 //! 4. [`archive`]: a whole store in one Parquet file, and back.
 //!
-//! What a round or a median is, and what a change, is the ledger's; this crate only orders many of
-//! them. It is the only one that links polars, and the binary of the same name is the only one that
-//! links it.
+//! The ledger defines rounds, medians and changes; this crate only arranges many of them. It is the
+//! only one that links polars, and only the binary of the same name links it.
 
 pub mod archive;
 pub mod commits;

@@ -1,4 +1,4 @@
-//! The words, the records and the statistics of Windtunnel.
+//! The vocabulary, the records and the statistics of Windtunnel.
 //!
 //! Everything that is kept or judged is a type of this crate; everything that is decided is a pure
 //! function of it. It starts no process, prints nothing, and reads neither clock nor environment:
@@ -9,23 +9,23 @@
 //! 1. [`case`]: what is to be measured, fully resolved;
 //! 2. [`wire`]: how the CLI tells it to a probe, and what the probe answers;
 //! 3. [`timeline`]: when each token came, and the [`metric`]s that follow from it; [`fidelity`]: how
-//!    near the logits are to a reference;
+//!    close the logits are to a reference;
 //! 4. [`record`]: what one round left, with its [`environment`], its [`conditions`] and the [`trace`]
-//!    of whoever watched it, and [`attribution`]: where the time of its steps went, if it was run to
-//!    learn that;
+//!    of its process, and [`attribution`]: where the time of its steps went, if it was run to learn
+//!    that;
 //! 5. [`store`]: the file in which records are appended, one JSON line each;
-//! 6. [`summary`]: the rounds of one case and subject, reduced by [`stats`] to one number for each
-//!    [`series`], or all their samples to the percentiles of a [`tail`];
+//! 6. [`summary`]: the rounds of one case and subject, reduced by [`stats`] to one number a round for
+//!    each [`series`], or all their samples to the percentiles of a [`tail`];
 //! 7. [`compare`]: two subjects, side by side;
-//! 8. [`judge`]: whether a series changed by more than its [`margin`], which the [`policy`] says;
-//! 9. [`verdict`]: what that comes to, for a series, a case and a run;
+//! 8. [`judge`]: whether a series changed by more than its [`margin`], which the [`policy`] sets;
+//! 9. [`verdict`]: what follows for a series, a case and a run;
 //! 10. [`gate`]: all of that for two subjects of a run, with what is broken or incomparable;
-//! 11. [`calibration`]: what unchanged code against itself tells of a machine;
-//! 12. [`baseline`]: sessions that are kept for later changes to be held to;
+//! 11. [`calibration`]: what unchanged code, measured against itself, shows about a machine;
+//! 12. [`baseline`]: sessions kept for comparison with later changes;
 //! 13. [`course`]: many sessions of one series, and where it changed.
 //!
-//! Beside it stand [`upstream`]: what became of every commit of the engine that ours follows, and
-//! [`integration`]: what became of commits that were picked onto a fork; and [`whole`], which writes files.
+//! Apart from these: [`upstream`], what became of every commit of the engine that ours follows;
+//! [`integration`], what became of commits that were picked onto a fork; and [`whole`], which writes files.
 
 pub mod attribution;
 pub mod baseline;

@@ -1,14 +1,14 @@
-//! Runs one case on the engine and says what it measured.
+//! Runs one case on the engine and reports what it measured.
 //!
 //! The program around it (`main.rs`) reads an order from stdin and writes messages to stdout. This
-//! is a library so that its bench can hold the loop that measures against a bare one.
+//! is a library so that its bench can compare the measuring loop with a bare one.
 //!
 //! - [`measure`] turns a case into the engine's configuration and runs its iterations;
 //! - [`attribute`] does the same to learn where the time goes;
 //! - [`workload`] has a file for each kind of work;
-//! - [`drive`] steps an engine and notes when each token came; [`caller`] reads what one on a thread
-//!   of its own answers;
-//! - [`traffic`] makes the requests, all of them drawn from the seed of the case;
+//! - [`drive`] steps an engine and notes when each token came; [`caller`] reads the answers of an
+//!   engine that runs on its own thread;
+//! - [`traffic`] makes the requests, all drawn from the case's seed;
 //! - [`mod@count`] counts what is not timed, [`allocations`] among it;
 //! - [`process`] asks the system about this process;
 //! - `fault`, only with the feature `faults`, plants what a gate must find.

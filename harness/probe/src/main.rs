@@ -3,9 +3,9 @@
 //! It reads one [`Order`] from stdin and answers with [`Message`]s. What goes wrong in the engine is
 //! a message too; only what a probe cannot say (a crash, a hang, a kill) is left for the parent to
 //! see. With `--until-eof` it exits when its stdin ends, so that it never outlives its parent. With
-//! `--roof` it runs no case: it measures what the machine can do at best, and says that; with
-//! `--roof=cuda:0` what that GPU can do. One that was built with the feature `faults` also takes
-//! `--fault=WORDS`, and lists with `--faults` what can be planted.
+//! `--roof` it runs no case, but reports the best that the machine can do; with `--roof=cuda:0`, the
+//! best that this GPU can do. Built with the feature `faults` it also takes `--fault=WORDS`, and
+//! `--faults` lists what can be planted.
 
 use std::io::{BufRead, Read, Write};
 use std::process::ExitCode;

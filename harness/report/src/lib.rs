@@ -1,16 +1,16 @@
-//! HTML pages: of a run, of the history of many, and the list of all pages. Each is one file that needs
+//! HTML pages: for a run, for the history of many, and the list of all pages. Each is one file that needs
 //! no network, no script and no other file.
 //!
 //! In the order in which a page is made:
 //!
 //! 1. [`view`]: what there is to show, as plain values, grouped and counted;
-//! 2. [`plot`]: one SVG for each series, for each service its latency over its throughput, and for
-//!    each case a round over time;
+//! 2. [`plot`]: an SVG for each series, one of latency over throughput for each service, and one of a
+//!    round over time for each case;
 //! 3. [`page`]: the markup around both.
 //!
-//! [`integration`] is the page of commits that were picked onto a fork.
+//! [`integration`] is the page about commits that were picked onto a fork.
 //!
-//! The page shows what the ledger judges. Nothing is measured, read or written here: the contents of a
+//! Pages show what the ledger judges. Nothing is measured, read or written here: the contents of a
 //! run's file come in, text goes out, and equal contents give equal bytes.
 
 mod blocks;

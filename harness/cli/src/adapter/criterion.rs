@@ -55,7 +55,7 @@ struct Sampled {
 pub(super) fn case(criterion: &Criterion, folder: &Path, case: &Case) -> Result<Message> {
     let Source::Bench(benchmark) = &case.model.source else {
         let reason = format!(
-            "benches do no `{}`: choose scenarios of workload `criterion`",
+            "benches cannot run `{}`: choose scenarios of workload `criterion`",
             case.workload.name()
         );
         return Ok(Message::Unsupported { reason });
@@ -164,7 +164,7 @@ impl Sampled {
         let are_times = |numbers: &[f64]| numbers.iter().all(|n| n.is_finite() && *n > 0.0);
         ensure!(
             iters.len() == found && are_times(iters) && are_times(times),
-            "benchmark `{name}` left samples that are no times"
+            "benchmark `{name}` left samples that are not times"
         );
         let times: Vec<f64> = times.iter().zip(iters).map(|(time, iters)| time / iters).collect();
         let rate = |amount: f64| times.iter().map(|time| amount * 1e9 / time).collect();
@@ -230,9 +230,9 @@ mod tests {
         let few = r#"{"sampling_mode":"Flat","iters":[1,1],"times":[5,5]}"#;
         insta::assert_snapshot!(complaint(few, "a/b"), @"benchmark `a/b` left 2 samples, and fewer than 10 tell nothing: do not run it with `--quick`");
         let zero = SAMPLE.replace("[500,", "[0,");
-        insta::assert_snapshot!(complaint(&zero, "a/b"), @"benchmark `a/b` left samples that are no times");
+        insta::assert_snapshot!(complaint(&zero, "a/b"), @"benchmark `a/b` left samples that are not times");
         let short = SAMPLE.replace("9,10]", "9]");
-        insta::assert_snapshot!(complaint(&short, "a/b"), @"benchmark `a/b` left samples that are no times");
+        insta::assert_snapshot!(complaint(&short, "a/b"), @"benchmark `a/b` left samples that are not times");
         insta::assert_snapshot!(complaint(SAMPLE, "a/c"), @"benchmark `a/c` left no samples, but `a/b` did: write `{arguments}` in the command, which names it");
         let garbage = complaint("{}", "a/b");
         assert!(garbage.ends_with("new/sample.json` is not what criterion writes"), "{garbage}");

@@ -51,7 +51,7 @@ fn test(text: &str, shape: Shape) -> Result<f64> {
         Some((column(&header, "test")?, column(&header, "t/s")?, concurrency))
     });
     let Some((name, rate, concurrency)) = columns else {
-        bail!("this is no table of `{NAME}`: it has no columns `test` and `t/s`");
+        bail!("this is not a table of `{NAME}`: it has no columns `test` and `t/s`");
     };
     let mut others = Vec::new();
     for row in rows {

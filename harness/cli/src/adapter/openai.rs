@@ -149,7 +149,7 @@ fn asked(case: &Case) -> Result<Asked, String> {
                 .to_owned(),
         ),
         _ => Err(format!(
-            "a server does no `{}`: choose prefill, decode, generate or serve",
+            "a server cannot run `{}`: choose prefill, decode, generate or serve",
             case.workload.name()
         )),
     }
@@ -236,7 +236,7 @@ impl Service<'_> {
 
 /// What a line of an answer holds.
 fn piece(data: &str) -> Result<Piece> {
-    let wrong = || format!("the server sent what is no completion: `{data}`");
+    let wrong = || format!("the server sent something other than a completion: `{data}`");
     let value: Value = serde_json::from_str(data).with_context(wrong)?;
     // An error comes in the place of choices.
     let said = value.get("error").or_else(|| match value.get("choices") {

@@ -31,7 +31,7 @@ impl Shape {
                 Err(format!("{program} runs one sequence: choose batch = 1"))
             }
             _ => Err(format!(
-                "{program} does no `{}`: choose prefill or decode",
+                "{program} cannot run `{}`: choose prefill or decode",
                 case.workload.name()
             )),
         }

@@ -12,11 +12,11 @@ use crate::scenario;
 use crate::workspace::Workspace;
 
 const HEAD: &str = "\
-# What was decided about baselines: which code counts, and what was accepted although it is worse
-# or could not be compared.
-# `windtunnel baseline promote` and `accept` write this file. A decision is a line and is never taken
-# back, so that the lines of two branches can stand side by side; of several promotions on one kind of
-# machine, the newest holds.
+# Decisions about baselines: which code counts, and what was accepted although it is worse or could
+# not be compared.
+# `windtunnel baseline promote` and `accept` write this file. Each decision is a line and is never
+# removed, so branches are merged by keeping the lines of both; of several promotions on one kind
+# of machine, the newest counts.
 ";
 
 /// All that was decided in a workspace.

@@ -53,7 +53,7 @@ pub(crate) fn promote(workspace: &Workspace, log: &Path, args: &DecideArgs) -> R
     if !open.is_empty() {
         let mut text = format!("error: {} is not promoted:\n", words(&group));
         open.iter().for_each(|finding| text.push_str(&format!("  {finding}\n")));
-        text.push_str("hint: if that is meant to be so, put it down with `windtunnel baseline accept --reason TEXT`, then promote again");
+        text.push_str("hint: if that is intended, accept it with `windtunnel baseline accept --reason TEXT`, then promote again");
         show::note(&text);
         let any = |verdict| open.iter().any(|finding| finding.verdict == verdict);
         return Ok(match () {
@@ -77,7 +77,7 @@ pub(crate) fn promote(workspace: &Workspace, log: &Path, args: &DecideArgs) -> R
 
 /// Puts down that what keeps code from being promoted may be so.
 pub(crate) fn accept(workspace: &Workspace, log: &Path, args: &AcceptArgs) -> Result<u8> {
-    ensure!(!args.reason.trim().is_empty(), "an empty reason tells nobody why: write one");
+    ensure!(!args.reason.trim().is_empty(), "an empty reason explains nothing: write one");
     let Some(candidate) = candidate(workspace, log, &args.decide)? else {
         return Ok(exit::INVALID);
     };
@@ -203,5 +203,5 @@ fn now() -> String {
 fn who(workspace: &Workspace, by: Option<&str>) -> Result<String> {
     let known = || git(workspace.root(), &["config", "user.name"]).ok();
     let name = by.map(str::to_owned).or_else(known).filter(|name| !name.trim().is_empty());
-    name.context("a decision has a name beside it, and git knows none: say it with `--by NAME`")
+    name.context("a decision needs a name, and git knows none: give it with `--by NAME`")
 }

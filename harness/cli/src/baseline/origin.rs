@@ -15,14 +15,14 @@ use crate::workspace::Workspace;
 pub(crate) fn upstream_of(workspace: &Workspace, log: &Path, subject: &Subject) -> Result<Hash> {
     let Some(commit) = subject.commit.as_ref().filter(|_| !subject.dirty) else {
         bail!(
-            "nobody knows at which upstream commit `{}` is: say it with `--upstream HASH`",
+            "it is not known at which upstream commit `{}` is: give it with `--upstream HASH`",
             subject.name
         );
     };
     let file = format!("{commit}:./{}", log.display());
     let text = git(workspace.root(), &["show", &file]).with_context(|| {
         format!(
-            "the log of `{}` cannot be read: say its upstream commit with `--upstream HASH`",
+            "the log of `{}` cannot be read: give its upstream commit with `--upstream HASH`",
             subject.name
         )
     })?;

@@ -145,13 +145,13 @@ fn again(workspace: &Workspace, log: &Path, args: &RecordArgs, run: &Path) -> St
 fn check(subject: &Subject) -> Result<()> {
     if subject.dirty {
         bail!(
-            "`{}` differs from its commit, and a baseline must be possible to build again: commit first, or record `--subject rev:HEAD`",
+            "`{}` differs from its commit, and a baseline must be reproducible: commit first, or record `--subject rev:HEAD`",
             subject.name
         );
     }
     if subject.candle.is_some() {
         bail!(
-            "`{}` is built on another candle than its commit's, and a baseline must be possible to build again: record a commit that depends on that candle",
+            "`{}` is built on another candle than its commit's, and a baseline must be reproducible: record a commit that depends on that candle",
             subject.name
         );
     }
@@ -190,7 +190,7 @@ fn keep(workspace: &Workspace, sessions: &[Session]) -> Result<u8> {
     }
     for (case, rounds) in sessions.iter().flat_map(too_few) {
         show::note(&format!(
-            "{case} is kept with {} that count, and fewer than {LEAST_ROUNDS} tell nothing of times: record it once more, with more rounds or on a quieter machine",
+            "{case} is kept with {} that count, and fewer than {LEAST_ROUNDS} say nothing about times: record it again, with more rounds or on a quieter machine",
             show::count(rounds, "round")
         ));
     }
@@ -202,7 +202,7 @@ fn keep(workspace: &Workspace, sessions: &[Session]) -> Result<u8> {
     };
     if sessions.iter().any(|session| before.iter().any(|key| same_day(&key, session))) {
         show::note(
-            "there is a session of this day already: how much days differ, only other days tell",
+            "there is a session from this day already: only other days show how much days differ",
         );
     }
     Ok(exit::PASS)

@@ -42,7 +42,7 @@ pub(crate) fn at(url: &str, settings: &Settings) -> Result<Box<dyn Shelf>> {
         None => Ok(Box::new(Folder::new(url.into(), url))),
         Some(("s3" | "gs" | "az", _)) => bucket(url, settings),
         Some((scheme, _)) => bail!(
-            "`{scheme}://` is no place for baselines: name a folder, or `s3://`, `gs://` or `az://` with a bucket and a prefix"
+            "`{scheme}://` is not a place for baselines: name a folder, or `s3://`, `gs://` or `az://` with a bucket and a prefix"
         ),
     }
 }
@@ -91,7 +91,7 @@ mod tests {
         assert_eq!(complaint("some/folder"), "");
         assert_eq!(
             complaint("ftp://host/x"),
-            "`ftp://` is no place for baselines: name a folder, or `s3://`, `gs://` or `az://` with a bucket and a prefix"
+            "`ftp://` is not a place for baselines: name a folder, or `s3://`, `gs://` or `az://` with a bucket and a prefix"
         );
     }
 

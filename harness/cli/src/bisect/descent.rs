@@ -99,7 +99,7 @@ impl Search<'_> {
             let (good, bad) = (commit(from)?, commit(to)?);
             ensure!(
                 search.repository.parting(&good, &bad)? == good,
-                "{} is no ancestor of {} there",
+                "{} is not an ancestor of {} there",
                 short(&good),
                 short(&bad)
             );

@@ -149,7 +149,7 @@ impl<'a> Search<'a> {
         let newest = self.repository.resolve(&args.bad)?;
         ensure!(
             good != newest && self.repository.parting(&good, &newest)? == good,
-            "`{}` is no ancestor of `{}`: name a commit that was well and came before",
+            "`{}` is not an ancestor of `{}`: name a commit that was well and came before",
             args.good,
             args.bad
         );

@@ -149,7 +149,7 @@ pub(super) fn idle(patient: &Patient) -> Vec<Finding> {
         Severity::Bad => "`ci/gate.toml` voids rounds that begin below 50 %",
         _ => "the others take their share of every round, and never the same",
     };
-    vec![Finding::of(severity, found, costs, "close other programs, or use a machine of its own")]
+    vec![Finding::of(severity, found, costs, "close other programs, or use a dedicated machine")]
 }
 
 pub(super) fn busy(patient: &Patient) -> Vec<Finding> {

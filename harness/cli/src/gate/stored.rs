@@ -51,19 +51,21 @@ pub(super) fn beside(
     let commit = match (&args.base, held.origin.code.commit()) {
         (Base::Baseline, Some(commit)) if workspace.has_sources() => commit,
         (Base::Baseline, _) => {
-            show::note("the base cannot be built here: the head is held to its records");
+            show::note("the base cannot be built here: the head is compared with its records");
             return Ok(None);
         }
         (Base::Stored | Base::Subject(_), _) => return Ok(None),
     };
     if git(workspace.root(), &["cat-file", "-e", &format!("{commit}^{{commit}}")]).is_err() {
-        show::note("git has not the commit of the base: the head is held to its records");
+        show::note(
+            "git does not have the commit of the base: the head is compared with its records",
+        );
         return Ok(None);
     }
     let wanted = Wanted::revision(commit);
     let built = subject::build(workspace, &wanted, &held.origin.code.features, progress)?;
     if built.probe.is_err() {
-        show::note("the base does not build any more: the head is held to its records");
+        show::note("the base does not build any more: the head is compared with its records");
         return Ok(None);
     }
     Ok(Some(built))
@@ -127,7 +129,7 @@ fn named(sessions: &[Session]) -> Result<Subject> {
 
 /// A subject that is never started.
 pub(crate) fn recorded(subject: Subject) -> Built {
-    let error = "it is a record, and nothing to start".to_owned();
+    let error = "it is a record, not something to start".to_owned();
     Built::of(subject, Err(Failure::Start { error }))
 }
 

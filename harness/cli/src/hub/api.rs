@@ -88,11 +88,11 @@ pub(super) fn listing(client: &Client, snapshot: &Snapshot) -> Result<Listing, H
         Err(_) => HubError::NoHub { url: url.clone(), what: what.to_owned() },
     };
     let Ok(Info { sha: commit, siblings }) = serde_json::from_str(&text) else {
-        return Err(odd("something that is no list of files"));
+        return Err(odd("something other than a list of files"));
     };
     let pinned = Snapshot { revision: commit, ..snapshot.clone() };
     if !pinned.is_pinned() {
-        return Err(odd("with a commit that is none"));
+        return Err(odd("with something other than a commit"));
     }
     let files = siblings.into_iter().map(|Sibling { rfilename: path, size }| match safe(&path) {
         true => Ok(Listed { path, size }),

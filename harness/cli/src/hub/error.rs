@@ -11,15 +11,15 @@ pub(crate) enum HubError {
     #[error("there is no home folder to keep downloads in: set `HF_HOME` to a folder")]
     NoHome,
     #[error(
-        "`HF_ENDPOINT` is no address of a hub: it is written `https://HOST`, and a token stands in `HF_TOKEN`"
+        "`HF_ENDPOINT` is not the address of a hub: it is written `https://HOST`, and a token goes in `HF_TOKEN`"
     )]
     BadEndpoint,
-    #[error("what `{found}` holds is no token: it must be one line without spaces")]
+    #[error("what `{found}` holds is not a token: it must be one line without spaces")]
     BadToken { found: String },
     #[error("`{}`, which `SSL_CERT_FILE` names, holds no certificate: it must be a PEM file", file.display())]
     NoCertificate { file: PathBuf },
     #[error(
-        "no safe connection to `{host}`: {cause}; if a proxy opens what passes through, set `SSL_CERT_FILE` to the certificates of its owner"
+        "no safe connection to `{host}`: {cause}; if a proxy intercepts TLS, set `SSL_CERT_FILE` to the certificates of its owner"
     )]
     Untrusted { host: String, cause: String },
     #[error(
@@ -65,7 +65,7 @@ pub(crate) enum HubError {
     )]
     BreaksOff { repository: String, file: String, got: Bytes, size: Bytes, tries: u32 },
     #[error(
-        "`{file}` of `{repository}` came with other contents than the hub promised ({algorithm} {found} instead of {expected}): they were deleted, try again"
+        "`{file}` of `{repository}` came with different contents than the hub promised ({algorithm} {found} instead of {expected}): they were deleted, try again"
     )]
     Corrupt {
         repository: String,

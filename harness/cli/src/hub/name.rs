@@ -46,19 +46,20 @@ pub(crate) fn snapshot(
     let wrong = |part, message| Err(Misnamed { part, message });
     if !is_repository(repository) {
         let message = format!(
-            "`{repository}` is no name of a repository: it is written `OWNER/NAME`, as the hub's address has it"
+            "`{repository}` is not the name of a repository: it is written `OWNER/NAME`, as the hub's address has it"
         );
         return wrong(Part::Repository, message);
     }
     if !is_revision(revision) {
-        let message =
-            format!("`{revision}` is no revision: it is a branch, a tag or the hash of a commit");
+        let message = format!(
+            "`{revision}` is not a revision: it is a branch, a tag or the hash of a commit"
+        );
         return wrong(Part::Revision, message);
     }
     match &files {
         Some(Files::Gguf(file)) if !is_file(file) => {
             let message = format!(
-                "`{file}` is no GGUF file of a repository: it is written `NAME.gguf` or `FOLDER/NAME.gguf`"
+                "`{file}` is not a GGUF file of a repository: it is written `NAME.gguf` or `FOLDER/NAME.gguf`"
             );
             wrong(Part::Files, message)
         }
@@ -130,10 +131,10 @@ mod tests {
             assert!(complaint(word).contains("it is written `OWNER/NAME`"), "{word}");
         }
         for word in ["hub:a/b@", "hub:a/b@../../x", "hub:a/b@/x", "hub:a/b@x y", "hub:a/b@.git"] {
-            assert!(complaint(word).contains("is no revision"), "{word}");
+            assert!(complaint(word).contains("is not a revision"), "{word}");
         }
         for word in ["hub:a/b:", "hub:a/b:model.bin", "hub:a/b:../x.gguf", "hub:a/b:*.gguf"] {
-            assert!(complaint(word).contains("is no GGUF file of a repository"), "{word}");
+            assert!(complaint(word).contains("is not a GGUF file of a repository"), "{word}");
         }
     }
 }

@@ -245,7 +245,7 @@ mod tests {
         );
         assert_eq!(bearer(&[("HF_TOKEN_PATH", "/no such file")]), None);
         let two_lines = of(&[("HF_TOKEN", "hf_a\nhf_b")]).unwrap_err();
-        insta::assert_snapshot!(two_lines, @"what `HF_TOKEN` holds is no token: it must be one line without spaces");
+        insta::assert_snapshot!(two_lines, @"what `HF_TOKEN` holds is not a token: it must be one line without spaces");
     }
 
     #[test]
@@ -255,7 +255,7 @@ mod tests {
         assert_eq!(endpoint("http://localhost:80/hf/").unwrap(), "http://localhost:80/hf");
         for wrong in ["huggingface.co", "ftp://mirror", "https://me:secret@mirror"] {
             insta::allow_duplicates! {
-                insta::assert_snapshot!(endpoint(wrong).unwrap_err(), @"`HF_ENDPOINT` is no address of a hub: it is written `https://HOST`, and a token stands in `HF_TOKEN`");
+                insta::assert_snapshot!(endpoint(wrong).unwrap_err(), @"`HF_ENDPOINT` is not the address of a hub: it is written `https://HOST`, and a token goes in `HF_TOKEN`");
             }
         }
     }

@@ -93,7 +93,7 @@ impl TryFrom<String> for Watch {
         metric
             .or_else(|| read(&name).map(Watch::Counter))
             .or_else(|| read(&name).map(Watch::Gauge))
-            .ok_or_else(|| format!("`{name}` is no metric, no counter and no gauge"))
+            .ok_or_else(|| format!("`{name}` is not a metric, a counter or a gauge"))
     }
 }
 
@@ -130,14 +130,14 @@ impl Collection {
         let guards = || collection.guard.iter().map(|guard| &guard.scenario);
         for (place, guard) in guards().enumerate() {
             let twice = guards().take(place).any(|other| other == guard);
-            ensure!(!twice, "`{}`: guard `{guard}` is there twice", shown.display());
+            ensure!(!twice, "`{}`: guard `{guard}` is listed twice", shown.display());
         }
         for (place, ExhibitFile { fault, guard, .. }) in collection.exhibit.iter().enumerate() {
             let twice = collection.exhibit[..place].iter().any(|other| other.fault == *fault);
-            ensure!(!twice, "`{}`: fault `{fault}` is there twice", shown.display());
+            ensure!(!twice, "`{}`: fault `{fault}` is listed twice", shown.display());
             ensure!(
                 guards().any(|known| known == guard),
-                "`{}`: fault `{fault}` has the guard `{guard}`, which is no `[[guard]]`",
+                "`{}`: fault `{fault}` has the guard `{guard}`, which is not a `[[guard]]`",
                 shown.display()
             );
         }
@@ -205,6 +205,6 @@ mod tests {
         assert_eq!(watch("preemptions"), Ok(Watch::Metric(Metric::Preemptions)));
         assert_eq!(watch("allocated"), Ok(Watch::Counter(Counter::Allocated)));
         assert_eq!(watch("threads"), Ok(Watch::Gauge(Gauge::Threads)));
-        assert!(watch("speed").unwrap_err().starts_with("`speed` is no metric"));
+        assert!(watch("speed").unwrap_err().starts_with("`speed` is not a metric"));
     }
 }

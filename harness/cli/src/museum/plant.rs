@@ -92,7 +92,7 @@ fn script(
     argument: &str,
 ) -> Result<Built> {
     let probe_path = path(probe)?.display().to_string();
-    let quoted = shlex::try_quote(&probe_path).context("the path of the probe holds a NUL")?;
+    let quoted = shlex::try_quote(&probe_path).context("the path of the probe contains a NUL")?;
     // What the machine can do at best is asked of every probe, and nobody looks at it here.
     let text = format!(
         "#!/bin/sh\ncase \"$*\" in *--roof*) exit 2 ;; esac\nexec {quoted}{argument} \"$@\"\n"

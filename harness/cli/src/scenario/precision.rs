@@ -26,8 +26,9 @@ pub(super) fn enough(
     let Some(file) = file else { return Ok(Enough::Counted) };
     let PrecisionFile { target, budget: Seconds(budget) } = *file.get_ref();
     let Some(precision) = Precision::new(target, budget) else {
-        let message =
-            format!("a `target` of {target} is no share from 0.000001 to 1: write 0.01 for ±1 %");
+        let message = format!(
+            "a `target` of {target} is not a share from 0.000001 to 1: write 0.01 for ±1 %"
+        );
         return Err(source.error(file.span(), message));
     };
     if budget >= deadline {

@@ -161,7 +161,7 @@ fn objectives_are_times_and_belong_to_a_service() {
       | ^^^^^
     ");
     insta::assert_snapshot!(complaint(&of("serve", "[slo]\nend-to-end = -1")), @"
-    `scenarios/gate/x.toml`, line 4: `-1` is no positive number of seconds
+    `scenarios/gate/x.toml`, line 4: `-1` is not a positive number of seconds
       |
     4 | end-to-end = -1
       |              ^^
@@ -196,7 +196,7 @@ fn a_tolerance_belongs_to_its_number_format() {
         .collect();
     assert_eq!(found, [1e-4, 0.5]);
     insta::assert_snapshot!(complaint(&of("parity", "[tolerance]\nf32 = 0")), @"
-    `scenarios/gate/x.toml`, line 4: `0` is no share from 0.000001 to 1
+    `scenarios/gate/x.toml`, line 4: `0` is not a share from 0.000001 to 1
       |
     4 | f32 = 0
       |       ^

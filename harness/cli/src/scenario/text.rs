@@ -69,9 +69,9 @@ fn plain(expected: &str) -> &str {
         "a sequence" => "a list, `[…]`",
         "f64" | "f32" => "a number",
         "a string" | "path string" => "text in quotes",
-        "u32" | "u64" | "usize" => "a whole number, and none too large",
+        "u32" | "u64" | "usize" => "a whole number that is not too large",
         "a nonzero u32" | "a nonzero u64" | "a nonzero usize" => {
-            "a whole number above 0, and none too large"
+            "a whole number above 0 that is not too large"
         }
         other => other,
     }

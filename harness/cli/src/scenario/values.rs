@@ -38,7 +38,7 @@ impl FromStr for PerCent {
 
     fn from_str(text: &str) -> Result<PerCent, String> {
         let share = text.parse().ok().filter(|share| *share <= 100).map(PerCent);
-        share.ok_or_else(|| format!("`{text}` is no whole number of per cent from 0 to 100"))
+        share.ok_or_else(|| format!("`{text}` is not a whole number of per cent from 0 to 100"))
     }
 }
 
@@ -78,7 +78,7 @@ impl TryFrom<f64> for Seconds {
     fn try_from(seconds: f64) -> Result<Seconds, String> {
         match Nanos::from_seconds(seconds) {
             time if seconds.is_finite() && time > Nanos(0) => Ok(Seconds(time)),
-            _ => Err(format!("`{seconds}` is no positive number of seconds")),
+            _ => Err(format!("`{seconds}` is not a positive number of seconds")),
         }
     }
 }
@@ -93,6 +93,6 @@ impl TryFrom<f64> for Wrong {
 
     fn try_from(share: f64) -> Result<Wrong, String> {
         let tolerance = Tolerance::new(share).map(Wrong);
-        tolerance.ok_or_else(|| format!("`{share}` is no share from 0.000001 to 1"))
+        tolerance.ok_or_else(|| format!("`{share}` is not a share from 0.000001 to 1"))
     }
 }

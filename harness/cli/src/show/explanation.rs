@@ -32,7 +32,7 @@ pub(crate) fn explanation(title: &str, question: &Question, told: &Explanation) 
             Some("both sides repeat within 0.5 %: compared as they are, without statistics")
         }
         Rule::Order => Some(
-            "a value is not above zero: an alarm asks that all rounds of one side are worse, a pass that none is by the margin",
+            "a value is not above zero: an alarm needs all rounds of one side to be worse, a pass none to be worse by the margin",
         ),
         Rule::Interleaved | Rule::Stored => None,
     };
@@ -80,11 +80,11 @@ fn of_step(step: &Step, family: usize) -> String {
         verdict,
     } = step;
     let mut text =
-        format!("  look at {rounds} rounds, with {:.0} % of the errors allowed\n", share * 100.0);
+        format!("  look at {rounds} rounds, with {:.0} % of the allowed error\n", share * 100.0);
     if let Some(clipping) = clipping {
         let _ = writeln!(
             text,
-            "    m = {:+.5}, s = {:.5}, {} moved in to m ± 3 s",
+            "    m = {:+.5}, s = {:.5}, {} clipped to m ± 3 s",
             clipping.median, clipping.scale, clipping.clipped
         );
     }
@@ -98,7 +98,7 @@ fn of_step(step: &Step, family: usize) -> String {
     };
     let _ = writeln!(
         text,
-        "    worse: {}, better: {} (Holm, {ALPHA} over a family of {family}); an alarm asks for |ê| ≥ θ too",
+        "    worse: {}, better: {} (Holm, {ALPHA} over a family of {family}); an alarm also needs |ê| ≥ θ",
         holm(worse),
         holm(better)
     );

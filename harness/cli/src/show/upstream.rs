@@ -30,7 +30,7 @@ pub(crate) fn commits<'a>(commits: impl Iterator<Item = &'a Commit>) -> String {
         shown += 1;
     }
     if shown == 0 {
-        return "no commit of the log is like that\n".to_owned();
+        return "no commit in the log matches\n".to_owned();
     }
     let mut text = String::new();
     push(&mut text, &table);
@@ -72,7 +72,7 @@ pub(crate) fn proposals(log: &Log, entries: &[Commit], head: &str) -> String {
         ]);
     }
     let mut text = format!(
-        "{} from {} to {} that the log does not know; what it would say of them:\n\n",
+        "{} from {} to {} that the log does not have; it would say of them:\n\n",
         count(entries.len(), "commit"),
         log.considered,
         short(head)

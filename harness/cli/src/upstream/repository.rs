@@ -72,7 +72,7 @@ impl Repository {
             dir.display()
         );
         let objects = git(dir, &["rev-parse", "--path-format=absolute", "--git-path", "objects"])
-            .with_context(|| format!("`{}` is no git repository", dir.display()))?;
+            .with_context(|| format!("`{}` is not a git repository", dir.display()))?;
         let top = git(dir, &["rev-parse", "--show-toplevel"]);
         let top = top.map_or_else(|_| dir.to_owned(), PathBuf::from);
         let scratch = tempfile::tempdir().context("cannot make a folder for git to write to")?;
@@ -89,7 +89,7 @@ impl Repository {
                 Ok(_) => format!("name `origin/{revision}`, which is one"),
                 Err(_) => "fetch it there, or name another one".to_owned(),
             };
-            format!("`{revision}` is no commit of `{}`: {hint}", self.named.display())
+            format!("`{revision}` is not a commit of `{}`: {hint}", self.named.display())
         })
     }
 

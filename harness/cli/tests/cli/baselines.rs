@@ -127,7 +127,7 @@ fn five_sessions_judge_a_head_by_what_is_stored_and_say_so() {
     assert_eq!(said.code, 1, "{}{}", said.out, said.err);
     let _settled = settled(&sandbox);
     insta::assert_snapshot!("stored_gate", said.out);
-    insta::assert_snapshot!(said.err, @"the base cannot be built here: the head is held to its records");
+    insta::assert_snapshot!(said.err, @"the base cannot be built here: the head is compared with its records");
     let own = |record: &&Record| record.subject.name == "probe:head-probe";
     let contents = sandbox.contents();
     assert_eq!(contents.records.iter().filter(own).count(), 10, "the head is measured alone");
@@ -177,14 +177,14 @@ fn without_a_baseline_nothing_is_green_and_the_commands_are_named() {
     let said = gate(&sandbox, "", &[]);
     assert_eq!((said.code, said.out.as_str()), (4, ""));
     insta::assert_snapshot!(said.err, @r"
-    error: there is no baseline to hold this to: nothing is promoted on machines like this (`MACHINE`)
+    error: there is no baseline to compare this with: nothing is promoted on machines like this (`MACHINE`)
     hint: record a session with `windtunnel baseline record`, then make it count with `windtunnel baseline promote`; `windtunnel baseline list` shows all
     ");
     record(&sandbox, "base-probe", "", "bbbbbbbbb");
     let said = gate(&sandbox, "", &[]);
     assert_eq!(said.code, 4);
     insta::assert_snapshot!(said.err, @r"
-    error: there is no baseline to hold this to: nothing is promoted on machines like this (`MACHINE`)
+    error: there is no baseline to compare this with: nothing is promoted on machines like this (`MACHINE`)
     hint: make it count with `windtunnel baseline promote`; `windtunnel baseline list` shows all
     ");
     let said = baseline(&sandbox, &["show"]);
@@ -210,7 +210,7 @@ fn what_is_regressed_is_promoted_only_after_it_was_accepted() {
 
     let said = baseline(&sandbox, &["accept", "--reason", " ", "--by", "Ada"]);
     assert_eq!(said.code, 2);
-    insta::assert_snapshot!(said.err, @"error: an empty reason tells nobody why: write one");
+    insta::assert_snapshot!(said.err, @"error: an empty reason explains nothing: write one");
     let row = ["accept", "decode-rate", "--reason", "it was wrong before", "--by", "Ada"];
     assert_eq!(baseline(&sandbox, &row).code, 0);
     assert!(current().contains("it was wrong before") && current().contains("\"Ada\""));
@@ -321,7 +321,7 @@ fn a_run_is_kept_as_a_session_and_never_twice() {
 
     let said = baseline(&sandbox, &["record", "--from", "run.jsonl"]);
     assert_eq!(said.code, 2);
-    insta::assert_snapshot!(said.err, @"error: nobody knows at which upstream commit `probe:FAKE-PROBE` is: say it with `--upstream HASH`");
+    insta::assert_snapshot!(said.err, @"error: it is not known at which upstream commit `probe:FAKE-PROBE` is: give it with `--upstream HASH`");
 
     // The beginning of a hash stands for the one that the log has.
     let log = LOG.replace("hash = \"aaaaaaaaa\"", "hash = \"aaaaaaaaa0123\"");
@@ -358,7 +358,7 @@ fn what_nobody_could_build_again_is_not_recorded() {
     let said = baseline(&sandbox, &["record", "--from", "run.jsonl", "--upstream", "bbbbbbbbb"]);
     assert_eq!(said.code, 2);
     let _settled = settled(&sandbox);
-    insta::assert_snapshot!(said.err, @"error: `probe:FAKE-PROBE` differs from its commit, and a baseline must be possible to build again: commit first, or record `--subject rev:HEAD`");
+    insta::assert_snapshot!(said.err, @"error: `probe:FAKE-PROBE` differs from its commit, and a baseline must be reproducible: commit first, or record `--subject rev:HEAD`");
     let few = baseline(&sandbox, &["record", "test", "-n", "4"]);
     assert!(few.err.contains("write a whole number from 5 to 100000"), "{}", few.err);
 }

@@ -233,7 +233,7 @@ fn a_bench_that_is_not_there_or_has_not_what_is_asked_for_is_told() {
     let text = "fn main() {}\n";
     fs::write(sandbox.path("parts/benches/micro.rs"), text).unwrap();
     let said = scenario(SCENARIO);
-    insta::assert_snapshot!(said.err, @"error: the bench `parts/micro` tells no benchmarks: is it written with criterion, and has it `harness = false`?");
+    insta::assert_snapshot!(said.err, @"error: the bench `parts/micro` tells no benchmarks: is it written with criterion, and does it have `harness = false`?");
 }
 
 #[test]
@@ -269,12 +269,12 @@ fn an_external_subject_runs_its_benches_by_its_own_command() {
     .unwrap();
     let said = run(&sandbox, &["-s", "external:other.toml"]);
     assert_eq!(said.code, 4, "{}", said.out);
-    let told = "benches do no `decode`: choose scenarios of workload `criterion`";
+    let told = "benches cannot run `decode`: choose scenarios of workload `criterion`";
     assert!(said.out.contains(told), "{}", said.out);
 
     fs::write(sandbox.path("scenarios/test/fake.toml"), SCENARIO).unwrap();
     fs::write(sandbox.path("other.toml"), "[llama-bench]\ncommand = \"true\"\n").unwrap();
     let said = run(&sandbox, &["-s", "external:other.toml"]);
     assert_eq!(said.code, 4, "{}", said.out);
-    assert!(said.out.contains("llama-bench does no `criterion`"), "{}", said.out);
+    assert!(said.out.contains("llama-bench cannot run `criterion`"), "{}", said.out);
 }

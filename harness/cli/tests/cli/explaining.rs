@@ -72,7 +72,7 @@ fn what_was_not_attributed_is_said_with_the_way_to_it() {
 
     let older = Sandbox::new(&["older"]);
     let said = attribute(&older, "run.jsonl");
-    assert!(said.out.contains("does not know how to tell where the time goes"), "{}", said.out);
+    assert!(said.out.contains("cannot say where the time goes"), "{}", said.out);
     assert_eq!(said.code, 5);
 }
 

@@ -208,7 +208,7 @@ fn words_are_compared_where_moments_decide_nothing() {
 fn whatever_a_server_does_is_told() {
     for (words, told) in [
         ("early", "the server gave 2 tokens instead of 4: where it ends early, tell it not to"),
-        ("garbage", "the server sent what is no completion: `<html>`"),
+        ("garbage", "the server sent something other than a completion: `<html>`"),
         ("refuse", "the server answered 400 Bad Request to `POST http://127.0.0.1:"),
         ("fails", "the server broke off its answer: out of memory"),
         ("breaks", "the server broke off its answer: {\"code\":500}"),
@@ -223,7 +223,7 @@ fn whatever_a_server_does_is_told() {
     let sandbox = serving("workload = \"load\"\nmodels = [\"tiny-qwen3\"]\nrounds = 1\n", "");
     let said = run(&sandbox);
     assert_eq!(said.code, 4, "{}", said.out);
-    assert!(said.out.contains("a server does no `load`: choose prefill"), "{}", said.out);
+    assert!(said.out.contains("a server cannot run `load`: choose prefill"), "{}", said.out);
 }
 
 /// What llama-bench writes for a decode that takes so many nanoseconds, with fields that nobody asks.
@@ -290,7 +290,7 @@ fn two_revisions_of_an_engine_without_a_probe_run_side_by_side() {
 
     let said = sandbox.run(&["-q", "run", "test/fake", "-s", "external:other.toml@nothing"]);
     assert_eq!(said.code, 2);
-    assert!(said.err.starts_with("error: `nothing` is no commit of"), "{}", said.err);
+    assert!(said.err.starts_with("error: `nothing` is not a commit of"), "{}", said.err);
     fs::write(sandbox.path("bare.toml"), "[llama-bench]\ncommand = \"x\"\n").unwrap();
     let said = sandbox.run(&["-q", "run", "test/fake", "-s", "external:bare.toml@HEAD"]);
     insta::assert_snapshot!(said.err, @"error: this subject has no revisions: name its `repository` in its description");
@@ -433,7 +433,7 @@ fn the_table_of_mistralrs_bench_is_recorded_and_judged() {
         assert_eq!((said.code, said.err.as_str()), (code, ""), "{}", said.out);
         assert!(said.out.contains(told), "{told}: {}", said.out);
     };
-    told(DECODE, "17 t/s\n", 5, "this is no table of `mistralrs-bench`");
+    told(DECODE, "17 t/s\n", 5, "this is not a table of `mistralrs-bench`");
     let other = DECODE.replace("depth = [16]", "depth = [99]");
     told(
         &other,

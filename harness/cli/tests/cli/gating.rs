@@ -346,7 +346,7 @@ fn shards_are_merged_into_the_run_that_they_share() {
     let other = ["-q", "gate", "test", "-b", &head, "-s", &base, "--shard", "2/2", "-o", "c.jsonl"];
     assert_eq!(sandbox.run(&other).code, 0);
     let said = sandbox.run(&["merge", "a.jsonl", "c.jsonl", "-o", "d.jsonl"]);
-    insta::assert_snapshot!(said.err, @"error: `c.jsonl` and `a.jsonl` measured other subjects: build once and give every shard the same probes");
+    insta::assert_snapshot!(said.err, @"error: `c.jsonl` and `a.jsonl` measured different subjects: build once and give every shard the same probes");
 }
 
 #[test]

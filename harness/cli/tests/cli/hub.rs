@@ -202,7 +202,7 @@ fn what_goes_on_is_told_line_by_line_where_there_is_no_terminal() {
     [N/N] model.safetensors (N.9N MiB)
     [N/N] tokenizer.json (NN.0 B)
     downloading someone/tiny at 0NNNN56789ab: N files, N.9N MiB
-    tiny-qwenN is of no hub: there is nothing to download
+    tiny-qwenN is not from a hub: there is nothing to download
     ");
     assert_eq!(said.code, 0);
 }
@@ -308,12 +308,12 @@ fn what_breaks_off_again_and_again_is_told_and_kept() {
 fn contents_that_are_not_what_was_promised_are_deleted_and_told() {
     let place = Place::new();
     place.server.fail("/elsewhere/model", What::Corrupt, 1);
-    insta::assert_snapshot!(place.complaint(MODEL, &[]), @"error: `model.safetensors` of `someone/tiny` came with other contents than the hub promised (SHA-256 3b749a05a68e5538aed95aafc899bc05730c31ff52dc0e3e30ff6aff53428290 instead of 67e293d2f868ad1ced9a3296121eaa19d16fcac77425bc6a35a68bcd11a509a9): they were deleted, try again");
+    insta::assert_snapshot!(place.complaint(MODEL, &[]), @"error: `model.safetensors` of `someone/tiny` came with different contents than the hub promised (SHA-256 3b749a05a68e5538aed95aafc899bc05730c31ff52dc0e3e30ff6aff53428290 instead of 67e293d2f868ad1ced9a3296121eaa19d16fcac77425bc6a35a68bcd11a509a9): they were deleted, try again");
     assert!(!place.partial(&weights()).exists());
     place.fetch();
     let place = Place::new();
     place.server.fail("/tokenizer.json", What::Corrupt, 9);
-    insta::assert_snapshot!(place.complaint(MODEL, &[]), @"error: `tokenizer.json` of `someone/tiny` came with other contents than the hub promised (git blob 5ca9f101dbb6976cac61aeb6842c712f2fa7fdb7 instead of 8c74a4a34a909633329fcb0bcf365f4568ee93b2): they were deleted, try again");
+    insta::assert_snapshot!(place.complaint(MODEL, &[]), @"error: `tokenizer.json` of `someone/tiny` came with different contents than the hub promised (git blob 5ca9f101dbb6976cac61aeb6842c712f2fa7fdb7 instead of 8c74a4a34a909633329fcb0bcf365f4568ee93b2): they were deleted, try again");
     place.server.heal();
     place.fetch();
 }
@@ -342,8 +342,8 @@ fn troubles_that_do_not_pass_are_told() {
     insta::assert_snapshot!(complaint("/api/", What::Status(429, "Retry-After: 3600\r\n"), &[]), @"error: `HUB` has had too many requests: wait 3600 s, or show it a token in `HF_TOKEN`");
     insta::assert_snapshot!(complaint("/api/", What::Status(429, "Retry-After: 3600\r\n"), &[("HF_TOKEN", "hf_x")]), @"error: `HUB` has had too many requests: wait 3600 s");
     insta::assert_snapshot!(complaint("/api/", What::Silence, &[("HF_HUB_DOWNLOAD_TIMEOUT", "0.2")]), @"error: cannot reach `HUB`: it said nothing for 0.2 s; check the connection and `HF_ENDPOINT`, or set `HF_HUB_OFFLINE=1` to use only what the cache holds");
-    insta::assert_snapshot!(complaint("/api/", What::Text("<html>Sign in</html>"), &[]), @"error: `HUB/api/models/someone/tiny/revision/main` answers something that is no list of files: check `HF_ENDPOINT`, and proxies in between");
-    insta::assert_snapshot!(complaint("/api/", What::Text("{\"sha\": \"../..\"}"), &[]), @"error: `HUB/api/models/someone/tiny/revision/main` answers with a commit that is none: check `HF_ENDPOINT`, and proxies in between");
+    insta::assert_snapshot!(complaint("/api/", What::Text("<html>Sign in</html>"), &[]), @"error: `HUB/api/models/someone/tiny/revision/main` answers something other than a list of files: check `HF_ENDPOINT`, and proxies in between");
+    insta::assert_snapshot!(complaint("/api/", What::Text("{\"sha\": \"../..\"}"), &[]), @"error: `HUB/api/models/someone/tiny/revision/main` answers with something other than a commit: check `HF_ENDPOINT`, and proxies in between");
     insta::assert_snapshot!(complaint("/api/", What::Text("{\"sha\": \"0123456789abcdef0123456789abcdef01234567\", \"siblings\": [{\"rfilename\": \"../../x\"}]}"), &[]), @"error: `HUB/api/models/someone/tiny/revision/main` answers with a file that would lie elsewhere, `../../x`: check `HF_ENDPOINT`, and proxies in between");
     insta::assert_snapshot!(complaint("/api/", What::Status(302, "Location: /api/models/a\r\n"), &[]), @"error: `HUB/api/models/a` answers with one redirect after the other: check `HF_ENDPOINT`, and proxies in between");
     insta::assert_snapshot!(complaint("/api/", What::Status(302, "Location: nowhere\r\n"), &[]), @"error: `HUB/api/models/someone/tiny/revision/main` answers with a redirect to nowhere: check `HF_ENDPOINT`, and proxies in between");
@@ -386,7 +386,7 @@ fn what_is_not_there_is_told_with_what_was_probably_meant() {
     insta::assert_snapshot!(place.complaint(&format!("{MODEL}@v2"), &[]), @"error: `someone/tiny` has no revision `v2`: `HUB/someone/tiny/commits/main` shows its commits");
     insta::assert_snapshot!(place.complaint(&format!("{MODEL}:tiny-q4.gguf"), &[]), @"error: no file of `someone/tiny` matches `tiny-q4.gguf`; it has `.gitattributes`, `1_Pooling/config.json`, `config.json`, `model.safetensors`, `pytorch_model.bin`, `tokenizer.json`");
     insta::assert_snapshot!(place.complaint("hub:someone", &[]), @"error: `someone` does not exist at `HUB`, or is private: check the name, or store a token that may read it (none was found in `HF_TOKEN` and `HOME/token`)");
-    insta::assert_snapshot!(place.complaint("hub:some one/tiny", &[]), @"error: `fetch hub:some one/tiny`: `some one/tiny` is no name of a repository: it is written `OWNER/NAME`, as the hub's address has it");
+    insta::assert_snapshot!(place.complaint("hub:some one/tiny", &[]), @"error: `fetch hub:some one/tiny`: `some one/tiny` is not the name of a repository: it is written `OWNER/NAME`, as the hub's address has it");
     insta::assert_snapshot!(place.complaint("someone/tiny", &[]).replace(place.sandbox.dir.path().canonicalize().unwrap().to_str().unwrap(), "DIR"), @"error: `fetch someone/tiny`: there is no `DIR/someone/tiny/config.json`; a repository of Hugging Face is written `hub:someone/tiny`");
     let files = vec![("tiny-q4_k_m.gguf", b"GGUF".to_vec()), ("README.md", b"#".to_vec())];
     let place = Place::with(files);
@@ -434,8 +434,8 @@ fn a_cache_that_cannot_be_written_is_named() {
 #[test]
 fn settings_that_make_no_sense_are_told() {
     let place = Place::new();
-    insta::assert_snapshot!(place.complaint(MODEL, &[("HF_ENDPOINT", "huggingface.co")]), @"error: `HF_ENDPOINT` is no address of a hub: it is written `https://HOST`, and a token stands in `HF_TOKEN`");
-    insta::assert_snapshot!(place.complaint(MODEL, &[("HF_TOKEN", "hf_ secret")]), @"error: what `HF_TOKEN` holds is no token: it must be one line without spaces");
+    insta::assert_snapshot!(place.complaint(MODEL, &[("HF_ENDPOINT", "huggingface.co")]), @"error: `HF_ENDPOINT` is not the address of a hub: it is written `https://HOST`, and a token goes in `HF_TOKEN`");
+    insta::assert_snapshot!(place.complaint(MODEL, &[("HF_TOKEN", "hf_ secret")]), @"error: what `HF_TOKEN` holds is not a token: it must be one line without spaces");
 }
 
 #[test]
@@ -483,7 +483,7 @@ fn a_connection_is_safe_or_there_is_none() {
         let variables = [variables, &[("HF_ENDPOINT", &address)]].concat();
         place.complaint(MODEL, &variables).replace(&address, "SAFE-HUB")
     };
-    insta::assert_snapshot!(complaint(&[]), @"error: no safe connection to `SAFE-HUB`: invalid peer certificate: UnknownIssuer; if a proxy opens what passes through, set `SSL_CERT_FILE` to the certificates of its owner");
+    insta::assert_snapshot!(complaint(&[]), @"error: no safe connection to `SAFE-HUB`: invalid peer certificate: UnknownIssuer; if a proxy intercepts TLS, set `SSL_CERT_FILE` to the certificates of its owner");
     // Whoever is trusted is heard.
     let trusted = [("SSL_CERT_FILE", file.to_str().unwrap())];
     insta::assert_snapshot!(complaint(&trusted), @"error: there is no repository `someone/tiny` at `SAFE-HUB`: check owner and name");

@@ -60,7 +60,7 @@ fn mistakes_are_answered_with_what_to_do() {
 
     For more information, try '--help'.
     ");
-    insta::assert_snapshot!(complaint(&["run", "test", "-s", "rev:no-such-revision"]), @"error: `DIR` is no git repository: git rev-parse: fatal: not a git repository (or any of the parent directories): .git");
+    insta::assert_snapshot!(complaint(&["run", "test", "-s", "rev:no-such-revision"]), @"error: `DIR` is not a git repository: git rev-parse: fatal: not a git repository (or any of the parent directories): .git");
     insta::assert_snapshot!(complaint(&["run", "test", "-s", ".", "-s", "."]), @"error: subject `.` is named twice");
     // Before anything is built: there is nothing to build here.
     insta::assert_snapshot!(complaint(&["run", "test", "-o", "run.jsonl"]), @"error: `run.jsonl` exists already; continue it with `--resume run.jsonl`, or choose another `--out`");

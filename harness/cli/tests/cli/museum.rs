@@ -127,7 +127,7 @@ fn mistakes_about_the_museum_are_answered_with_what_to_do() {
     insta::assert_snapshot!(complaint(COLLECTION, &["--fault", "crush"]), @"error: no fault `crush` in the museum, did you mean `crash`? There are: wrong, crash, fine");
     insta::assert_snapshot!(complaint(COLLECTION, &["--fault", "xyz"]), @"error: no fault `xyz` in the museum; there are: wrong, crash, fine");
     insta::assert_snapshot!(complaint(&COLLECTION.replacen("allocations", "alocations", 1), &[]), @r#"
-    error: `scenarios/museum.toml`, line 4: `alocations` is no metric, no counter and no gauge
+    error: `scenarios/museum.toml`, line 4: `alocations` is not a metric, a counter or a gauge
       |
     4 | watches  = ["peak-rss", "alocations", "decode-rate"]
       |            ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
@@ -138,8 +138,8 @@ fn mistakes_about_the_museum_are_answered_with_what_to_do() {
     7 | fualt    = "wrong"
       | ^^^^^
     "#);
-    insta::assert_snapshot!(complaint(&COLLECTION.replacen("\"crash\"", "\"wrong\"", 1), &[]), @"error: `scenarios/museum.toml`: fault `wrong` is there twice");
-    insta::assert_snapshot!(complaint(&COLLECTION.replacen("guard    = \"test/fake\"", "guard = \"test/other\"", 1), &[]), @"error: `scenarios/museum.toml`: fault `wrong` has the guard `test/other`, which is no `[[guard]]`");
+    insta::assert_snapshot!(complaint(&COLLECTION.replacen("\"crash\"", "\"wrong\"", 1), &[]), @"error: `scenarios/museum.toml`: fault `wrong` is listed twice");
+    insta::assert_snapshot!(complaint(&COLLECTION.replacen("guard    = \"test/fake\"", "guard = \"test/other\"", 1), &[]), @"error: `scenarios/museum.toml`: fault `wrong` has the guard `test/other`, which is not a `[[guard]]`");
     insta::assert_snapshot!(complaint(&COLLECTION.replacen("\"crash\"", "\"hang\"", 1), &[]), @"error: `scenarios/museum.toml`: the engine knows no fault `hang`; it knows crash, fine, garbage, wrong");
     insta::assert_snapshot!(complaint(COLLECTION, &["-o", "scenarios"]), @"error: `scenarios` is there already: name a new folder, so that nothing measured is lost");
 

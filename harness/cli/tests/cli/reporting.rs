@@ -92,10 +92,10 @@ fn the_page_of_a_run_tells_its_history_where_enough_is_kept_and_something_reads_
 fn a_history_that_cannot_be_told_costs_no_page_unless_it_was_asked_for() {
     let sandbox = place(Some("echo 'error: the store is gone' >&2; exit 2"));
     let said = report(&sandbox, &[]);
-    insta::assert_snapshot!(said.err, @"the page tells no history: `windtunnel-history` told no history: error: the store is gone: EOF while parsing a value at line 1 column 0");
+    insta::assert_snapshot!(said.err, @"the page has no history: `windtunnel-history` printed no history: error: the store is gone: EOF while parsing a value at line 1 column 0");
     assert_eq!((said.code, said.out.as_str()), (0, "report: report.html\n"));
     let said = report(&sandbox, &["--history", "always"]);
-    insta::assert_snapshot!(said.err, @"error: `windtunnel-history` told no history: error: the store is gone: EOF while parsing a value at line 1 column 0");
+    insta::assert_snapshot!(said.err, @"error: `windtunnel-history` printed no history: error: the store is gone: EOF while parsing a value at line 1 column 0");
     assert_eq!(said.code, 2);
 }
 
@@ -103,7 +103,7 @@ fn a_history_that_cannot_be_told_costs_no_page_unless_it_was_asked_for() {
 fn a_page_without_a_history_says_how_it_could_have_one() {
     let sandbox = place(None);
     let said = report(&sandbox, &[]);
-    insta::assert_snapshot!(said.err, @"the page tells no history of its series: `--history always` has it told, and builds what tells it, which takes several minutes once");
+    insta::assert_snapshot!(said.err, @"the page has no history of its series: `--history always` adds it, and builds `windtunnel-history` for that, which takes several minutes once");
     assert_eq!(said.code, 0);
     let quiet = report(&sandbox, &["--quiet"]);
     assert_eq!((quiet.code, quiet.err.as_str()), (0, ""));

@@ -222,7 +222,7 @@ fn a_branch_that_only_the_origin_has_is_named() {
     git(sandbox.dir.path(), &["update-ref", "refs/remotes/origin/trunk", "HEAD"]);
     let said = sandbox.run(&["-q", "gate", "test", "--base", "trunk", "-s", "rev:HEAD"]);
     assert_eq!((said.code, said.out.as_str()), (2, ""));
-    let told = "error: `trunk` is no commit of `";
+    let told = "error: `trunk` is not a commit of `";
     assert!(said.err.starts_with(told), "{}", said.err);
     assert!(said.err.contains("`: name `origin/trunk`, which is one"), "{}", said.err);
     let said = measure(&sandbox, &["rev:branch"]);
@@ -403,7 +403,7 @@ fn a_revision_is_measured_beside_itself_on_another_candle() {
     commit(&sandbox, "Need more of candle");
     let said = gate(&["--candle", "candle"]);
     assert_eq!(said.code, 5, "{}", said.out);
-    let told = "`Cargo.toml` needs `candle-transformers`, which this candle has not";
+    let told = "`Cargo.toml` needs `candle-transformers`, which this candle does not have";
     assert!(said.out.contains(told), "{}", said.out);
     fs::write(sandbox.path("Cargo.toml"), manifest).unwrap();
     commit(&sandbox, "Need no more of candle");
@@ -430,15 +430,17 @@ fn a_revision_is_measured_beside_itself_on_another_candle() {
     insta::assert_snapshot!(told(&["--candle", "elsewhere@main"]), @"error: there is no clone `elsewhere`: make one with `git clone`, and name its folder");
     let none = told(&["--candle", "0.9.9"]);
     assert!(
-        none.starts_with("error: there is no candle 0.9.9 to build on, or nobody can be asked"),
+        none.starts_with(
+            "error: there is no candle 0.9.9 to build on, or the registry cannot be reached"
+        ),
         "{none}"
     );
     let args = ["-q", "baseline", "record", "test", "-n", "5", "-s", "rev:good+candle=0.2.0"];
     let said = sandbox.run(&args);
     assert_eq!(said.code, 2);
-    insta::assert_snapshot!(said.err, @"error: `rev:good+candle=0.2.0` is built on another candle than its commit's, and a baseline must be possible to build again: record a commit that depends on that candle");
-    assert!(told(&["--candle", "0.2"]).contains("`0.2` is no whole version"));
-    assert!(told(&["--base", "rev:good+candle=0.2"]).contains("`0.2` is no whole version"));
+    insta::assert_snapshot!(said.err, @"error: `rev:good+candle=0.2.0` is built on another candle than its commit's, and a baseline must be reproducible: record a commit that depends on that candle");
+    assert!(told(&["--candle", "0.2"]).contains("`0.2` is not a whole version"));
+    assert!(told(&["--base", "rev:good+candle=0.2"]).contains("`0.2` is not a whole version"));
     assert!(told(&["--candle", "0.2.0", "-s", "."]).contains("cannot be used with"));
     let own = fs::read_to_string(sandbox.path("Cargo.toml")).unwrap();
     assert!(own.contains("candle-core = \"0.1.0\""), "the working tree is left alone");
@@ -505,7 +507,7 @@ fn a_baseline_that_can_be_built_is_measured_beside_the_head() {
     let record = || sandbox.run(&["-q", "baseline", "record", "test", "-n", "5"]);
     let said = record();
     assert_eq!(said.code, 2);
-    insta::assert_snapshot!(said.err, @"error: `.` differs from its commit, and a baseline must be possible to build again: commit first, or record `--subject rev:HEAD`");
+    insta::assert_snapshot!(said.err, @"error: `.` differs from its commit, and a baseline must be reproducible: commit first, or record `--subject rev:HEAD`");
     commit(&sandbox, "with a log");
     for _ in 0..2 {
         let said = record();
@@ -535,5 +537,5 @@ fn a_baseline_that_can_be_built_is_measured_beside_the_head() {
     fs::remove_dir_all(sandbox.path(".git")).unwrap();
     let said = gate("baseline");
     assert!(said.out.contains("inconclusive (stored)"), "{}{}", said.out, said.err);
-    assert!(said.err.contains("git has not the commit of the base"), "{}", said.err);
+    assert!(said.err.contains("git does not have the commit of the base"), "{}", said.err);
 }

@@ -64,7 +64,7 @@ fn what_is_not_so_is_named_and_red() {
     insta::assert_snapshot!(check().err, @"
     aaaaaaaaa is integrated, but bbbbbbbbb, which it needs, is deferred
     aaaaaaaaa is guarded by `scenarios/test/fake.toml`: there is no such file
-    aaaaaaaaa is guarded by `engine/tests/idle.rs::an_idle_thread_sleeps`: this function is no test
+    aaaaaaaaa is guarded by `engine/tests/idle.rs::an_idle_thread_sleeps`: this function is not a test
     ");
 
     fs::write(sandbox.path("engine/tests/idle.rs"), "").unwrap();
@@ -107,7 +107,7 @@ fn commits_are_listed_shown_and_counted() {
     ────────────────────────────────────────────────────────────────────────────────
       bbbbbbbbb   2025-11-05   deferred   P2    engine   work from inside wakes it
     ");
-    insta::assert_snapshot!(sandbox.run(&["upstream", "list", "--area", "vision"]).out, @"no commit of the log is like that");
+    insta::assert_snapshot!(sandbox.run(&["upstream", "list", "--area", "vision"]).out, @"no commit in the log matches");
     insta::assert_snapshot!(sandbox.run(&["upstream", "show", "aaa"]).out, @"
     aaaaaaaaa
     No busy loop
@@ -149,7 +149,7 @@ fn mistakes_about_the_log_are_answered_with_what_to_do() {
         assert_eq!((said.code, said.out.as_str()), (2, ""), "{args:?}");
         said.err
     };
-    insta::assert_snapshot!(complaint(LOG, &["upstream", "show", "ccc"]), @"error: `ccc` begins no hash of the log; `windtunnel upstream list` shows all");
+    insta::assert_snapshot!(complaint(LOG, &["upstream", "show", "ccc"]), @"error: `ccc` is not the beginning of any hash in the log; `windtunnel upstream list` shows all");
     insta::assert_snapshot!(complaint(LOG, &["upstream", "check", "--log", "elsewhere.toml"]), @"error: there is no integration log `elsewhere.toml`: name another one with `--log`, or change to the workspace with `-C`: No such file or directory (os error 2)");
     insta::assert_snapshot!(complaint(&LOG.replace("reason   = \"not", "raeson   = \"not"), &["upstream", "check"]), @"error: `engine/upstream.toml`, line 24: unknown key `raeson`, did you mean `reason`?");
     insta::assert_snapshot!(complaint(&LOG.replace("hash     = \"bbbbbbbbb\"", "hash     = \"HEAD\""), &["upstream", "check"]), @"error: `engine/upstream.toml`, line 18: `HEAD` is no hash of a commit: write 9 to 40 digits of 0-9 and a-f");

@@ -63,13 +63,13 @@ fn a_model_of_a_hub_is_described_by_repository_revision_and_files() {
 
     let complaint = |described: &str| models(described, &["a"]).unwrap_err();
     insta::assert_snapshot!(complaint("[a]\nrepository = \"some one/tiny\"\n"), @r#"
-    `scenarios/models.toml`, line 2: `some one/tiny` is no name of a repository: it is written `OWNER/NAME`, as the hub's address has it
+    `scenarios/models.toml`, line 2: `some one/tiny` is not the name of a repository: it is written `OWNER/NAME`, as the hub's address has it
       |
     2 | repository = "some one/tiny"
       |              ^^^^^^^^^^^^^^^
     "#);
     insta::assert_snapshot!(complaint("[a]\nrepository = \"someone/tiny\"\nrevision = \"../x\"\n"), @r#"
-    `scenarios/models.toml`, line 3: `../x` is no revision: it is a branch, a tag or the hash of a commit
+    `scenarios/models.toml`, line 3: `../x` is not a revision: it is a branch, a tag or the hash of a commit
       |
     3 | revision = "../x"
       |            ^^^^^^
@@ -81,7 +81,7 @@ fn a_model_of_a_hub_is_described_by_repository_revision_and_files() {
       |         ^^
     ");
     insta::assert_snapshot!(complaint("[a]\nrepository = \"someone/tiny\"\ngguf = \"../q4.gguf\"\n"), @r#"
-    `scenarios/models.toml`, line 3: `../q4.gguf` is no GGUF file of a repository: it is written `NAME.gguf` or `FOLDER/NAME.gguf`
+    `scenarios/models.toml`, line 3: `../q4.gguf` is not a GGUF file of a repository: it is written `NAME.gguf` or `FOLDER/NAME.gguf`
       |
     3 | gguf = "../q4.gguf"
       |        ^^^^^^^^^^^^
@@ -110,7 +110,7 @@ fn a_model_of_a_hub_is_described_by_repository_revision_and_files() {
     2 | repositry = "someone/tiny"
       | ^^^^^^^^^
     "#);
-    insta::assert_snapshot!(models("", &["hub:x/y/z"]).unwrap_err(), @"`fetch hub:x/y/z`: `x/y/z` is no name of a repository: it is written `OWNER/NAME`, as the hub's address has it");
+    insta::assert_snapshot!(models("", &["hub:x/y/z"]).unwrap_err(), @"`fetch hub:x/y/z`: `x/y/z` is not the name of a repository: it is written `OWNER/NAME`, as the hub's address has it");
 }
 
 #[test]

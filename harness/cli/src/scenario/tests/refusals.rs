@@ -59,7 +59,7 @@ fn a_precision_that_nobody_can_reach_is_refused() {
         complaint(&of(workload, &format!("precision = {{ {table} }}")))
     };
     insta::assert_snapshot!(wrong("decode", "target = 2, budget = 30"), @r"
-    `scenarios/gate/x.toml`, line 3: a `target` of 2 is no share from 0.000001 to 1: write 0.01 for ±1 %
+    `scenarios/gate/x.toml`, line 3: a `target` of 2 is not a share from 0.000001 to 1: write 0.01 for ±1 %
       |
     3 | precision = { target = 2, budget = 30 }
       |             ^^^^^^^^^^^^^^^^^^^^^^^^^^^
@@ -111,7 +111,7 @@ fn traffic_that_means_nothing_is_refused() {
       |                     ^^^
     ");
     insta::assert_snapshot!(serve("shared = [50, 150]"), @"
-    `scenarios/gate/x.toml`, line 3: `150` is no whole number of per cent from 0 to 100
+    `scenarios/gate/x.toml`, line 3: `150` is not a whole number of per cent from 0 to 100
       |
     3 | matrix = { shared = [50, 150] }
       |                     ^^^^^^^^^
@@ -129,13 +129,13 @@ fn traffic_that_means_nothing_is_refused() {
       |                           ^^^^^^
     ");
     insta::assert_snapshot!(serve("kv-share = [0]"), @"
-    `scenarios/gate/x.toml`, line 3: invalid value: integer `0`, expected a whole number above 0, and none too large
+    `scenarios/gate/x.toml`, line 3: invalid value: integer `0`, expected a whole number above 0 that is not too large
       |
     3 | matrix = { kv-share = [0] }
       |                        ^
     ");
     insta::assert_snapshot!(serve("requests = [2.5]"), @"
-    `scenarios/gate/x.toml`, line 3: invalid type: floating point `2.5`, expected a whole number above 0, and none too large
+    `scenarios/gate/x.toml`, line 3: invalid type: floating point `2.5`, expected a whole number above 0 that is not too large
       |
     3 | matrix = { requests = [2.5] }
       |                        ^^^
@@ -262,7 +262,7 @@ fn a_value_of_the_wrong_type_is_shown_in_its_place() {
     let said = complaint(&of("decode", "matrix = { dtype = \"f32\" }"));
     assert!(said.contains("invalid type: string \"f32\", expected a list, `[…]`"), "{said}");
     insta::assert_snapshot!(complaint("workload = \"decode\"\nmodels = [\"tiny-qwen3\"]\nrounds = \"five\"\n"), @r#"
-    `scenarios/gate/x.toml`, line 3: invalid type: string "five", expected a whole number above 0, and none too large
+    `scenarios/gate/x.toml`, line 3: invalid type: string "five", expected a whole number above 0 that is not too large
       |
     3 | rounds = "five"
       |          ^^^^^^
@@ -340,7 +340,7 @@ fn a_scenario_without_models_or_with_an_impossible_wish_is_refused() {
       |              ^
     ");
     insta::assert_snapshot!(complaint("workload = \"load\"\nmodels = [\"tiny-qwen3\"]\ndeadline = 0.0\n"), @"
-    `scenarios/gate/x.toml`, line 3: `0` is no positive number of seconds
+    `scenarios/gate/x.toml`, line 3: `0` is not a positive number of seconds
       |
     3 | deadline = 0.0
       |            ^^^

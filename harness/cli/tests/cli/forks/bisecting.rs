@@ -234,7 +234,7 @@ fn a_culprit_that_takes_over_a_range_of_its_upstream_is_followed_there() {
     let said = bisect(&sandbox, &["--bad", "upstream", "--case", CASE, "--upstream", &clone]);
     assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
     let told =
-        format!("{range}, where it could not be followed: `{}` is no commit of", &before[..12]);
+        format!("{range}, where it could not be followed: `{}` is not a commit of", &before[..12]);
     assert!(said.out.contains(&told), "{}", said.out);
 }
 
@@ -276,7 +276,7 @@ fn mistakes_about_a_search_are_answered_with_what_to_do() {
         said.err
     };
     let _redacted = redacted(&sandbox);
-    insta::assert_snapshot!(complaint(&["--bad", "good", "--case", CASE]), @"error: `good` is no ancestor of `good`: name a commit that was well and came before");
+    insta::assert_snapshot!(complaint(&["--bad", "good", "--case", CASE]), @"error: `good` is not an ancestor of `good`: name a commit that was well and came before");
     insta::assert_snapshot!(complaint(&["--case", "smoke"]), @"error: no case is called `smoke`; `windtunnel list` shows the cases");
     insta::assert_snapshot!(complaint(&["--case", "test/fake/other"]), @"error: no case is called `test/fake/other`; `windtunnel list` shows the cases");
     let err = complaint(&["--good", "unbuildable", "--case", CASE]);

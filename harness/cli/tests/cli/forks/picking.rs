@@ -181,7 +181,7 @@ fn what_cannot_be_picked_is_told_before_anything_is_done() {
         said.err
     };
     let err = complaint(&["nothing"]);
-    assert!(err.starts_with("error: `nothing` is no commit of"), "{err}");
+    assert!(err.starts_with("error: `nothing` is not a commit of"), "{err}");
     let first = fork.script.git(&["rev-list", "--max-parents=0", "upstream"]);
     let err = complaint(&[&first]);
     assert!(err.contains("is a merge, or the first commit of all"), "{err}");

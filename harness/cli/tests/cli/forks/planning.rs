@@ -88,7 +88,7 @@ fn what_cannot_be_planned_is_told() {
         said.err
     };
     let err = complaint("upstream/main");
-    assert!(err.starts_with("error: `upstream/main` is no commit of `fork`: fetch it"), "{err}");
+    assert!(err.starts_with("error: `upstream/main` is not a commit of `fork`: fetch it"), "{err}");
     let other = Script::new(&sandbox.path("other"));
     other.commit("Another project", &[("a", "a")]);
     let other = other.dir.display().to_string();
@@ -105,6 +105,6 @@ fn what_cannot_be_planned_is_told() {
     let told = "have no commit in common; this clone is shallow: `git fetch --unshallow`\n";
     assert!(said.code == 2 && said.err.ends_with(told), "{}", said.err);
     let said = sandbox.run(&["upstream", "plan", "--repo", "shallow", "--upstream", "upstream"]);
-    let told = "`upstream` is no commit of `shallow`: name `origin/upstream`, which is one";
+    let told = "`upstream` is not a commit of `shallow`: name `origin/upstream`, which is one";
     assert!(said.code == 2 && said.err.contains(told), "{}", said.err);
 }

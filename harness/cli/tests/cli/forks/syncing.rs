@@ -157,9 +157,9 @@ fn mistakes_about_an_upstream_are_answered_with_what_to_do() {
     };
     insta::assert_snapshot!(complaint("nowhere", "HEAD"), @"error: there is no folder `nowhere`: name a clone, or the address of a repository");
     let err = complaint("scenarios", "HEAD");
-    assert!(err.starts_with("error: `scenarios` is no git repository"), "{err}");
+    assert!(err.starts_with("error: `scenarios` is not a git repository"), "{err}");
     let err = complaint("fork", "nothing");
-    assert!(err.starts_with("error: `nothing` is no commit of `fork`: fetch it there"), "{err}");
+    assert!(err.starts_with("error: `nothing` is not a commit of `fork`: fetch it there"), "{err}");
     Script::new(&sandbox.path("other")).commit("Another project", &[]);
     let err = complaint("other", "HEAD");
     let told = "error: the log considers commits up to ";
