@@ -1,14 +1,15 @@
 //! What is known of a machine from measuring unchanged code against itself.
 //!
 //! A [`Session`] is a gate run whose head is its base. It tells the noise of every series, whether
-//! the judge raised a false alarm, and by how much equal code came out unequal; several sessions tell
-//! how much a day differs from another. A [`Calibration`] keeps them all, and the [`Floors`] that
-//! follow from them are part of the terms of every later gate.
+//! the judge raised a false alarm, and by how much equal code came out unequal; several sessions of the
+//! same code tell how much a day differs from another. A [`Calibration`] keeps them all, and the
+//! [`Floors`] that follow from them are part of the terms of every later gate.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::baseline::Code;
 use crate::case::CaseId;
 use crate::gate::{Terms, questions, report};
 use crate::judge::location::locate;
@@ -70,7 +71,7 @@ pub struct Noise {
 pub struct Floors {
     /// The bias floor δ₀: 95 of 100 series of unchanged code came out less different than that.
     pub bias: BTreeMap<Class, f64>,
-    /// The standard deviation between sessions.
+    /// The standard deviation between sessions of the same code.
     pub session_sd: BTreeMap<Class, f64>,
 }
 
@@ -152,17 +153,22 @@ impl Calibration {
     #[must_use]
     pub fn floors(&self) -> Floors {
         let mut effects: BTreeMap<Class, Vec<f64>> = BTreeMap::new();
-        let mut levels: BTreeMap<(&CaseId, Series), Vec<f64>> = BTreeMap::new();
-        for noise in self.sessions.iter().flat_map(|session| &session.noise) {
-            let class = noise.series.metric.spec().class;
-            effects.entry(class).or_default().push(noise.effect.abs());
-            levels.entry((&noise.case, noise.series)).or_default().push(noise.level);
+        // What other code takes longer for is no difference between days.
+        let mut levels: BTreeMap<(Code, &CaseId, Series), Vec<f64>> = BTreeMap::new();
+        for session in &self.sessions {
+            let code = Code::of(&session.subject);
+            for noise in &session.noise {
+                let class = noise.series.metric.spec().class;
+                effects.entry(class).or_default().push(noise.effect.abs());
+                let key = (code.clone(), &noise.case, noise.series);
+                levels.entry(key).or_default().push(noise.level);
+            }
         }
         let bias =
             |(class, effects): (Class, Vec<f64>)| Some((class, stats::percentile(&effects, 0.95)?));
         // Of each series what its sessions vary by, over all series of a class.
         let mut squares: BTreeMap<Class, (f64, f64)> = BTreeMap::new();
-        for ((_, series), levels) in levels.iter().filter(|(_, levels)| levels.len() > 1) {
+        for ((.., series), levels) in levels.iter().filter(|(_, levels)| levels.len() > 1) {
             let mean = levels.iter().sum::<f64>() / levels.len() as f64;
             let (sum, df) = squares.entry(series.metric.spec().class).or_default();
             *sum += levels.iter().map(|level| (level - mean).powi(2)).sum::<f64>();
@@ -225,6 +231,20 @@ mod tests {
         assert_eq!(both.bias[&Class::Decode], 0.004);
         let sd = 0.02 / 2.0_f64.sqrt();
         assert!((both.session_sd[&Class::Decode] - sd).abs() < 1e-12, "{both:?}");
+    }
+
+    #[test]
+    fn what_other_code_takes_is_no_difference_between_days() {
+        let at = |level: f64| session(0, &[(Metric::DecodeRate, level, 0.0)]);
+        let (old, again, mut new) = (at(1.0), at(1.02), at(1.3));
+        new.subject.binary = "another".into();
+        let sd = |sessions: Vec<Session>| {
+            let floors = Calibration { machine: "m".into(), sessions }.floors();
+            floors.session_sd.get(&Class::Decode).copied()
+        };
+        assert_eq!(sd(vec![old.clone(), new.clone()]), None);
+        let found = sd(vec![old, new, again]).unwrap();
+        assert!((found - 0.02 / 2.0_f64.sqrt()).abs() < 1e-12, "{found}");
     }
 
     #[test]
