@@ -1,7 +1,7 @@
 //! What is known of a machine from measuring unchanged code against itself.
 //!
-//! A [`Session`] is a gate run whose head is its base. It tells the noise of every series, whether
-//! the judge raised a false alarm, and by how much equal code came out unequal; several sessions of the
+//! A [`CalibrationSession`] is a gate run whose head is its base. It tells the noise of every series,
+//! whether the judge raised a false alarm, and by how much equal code came out unequal; several of the
 //! same code tell how much a day differs from another. A [`Calibration`] keeps them all, and the
 //! [`Floors`] that follow from them are part of the terms of every later gate.
 
@@ -27,12 +27,12 @@ pub struct Calibration {
     /// The [key](crate::environment::Machine::key) of the machine.
     pub machine: String,
     /// What was measured on it, the oldest first.
-    pub sessions: Vec<Session>,
+    pub sessions: Vec<CalibrationSession>,
 }
 
 /// One run of unchanged code against itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Session {
+pub struct CalibrationSession {
     /// The run.
     pub run: RunId,
     /// When it was started, RFC 3339 in UTC.
@@ -96,7 +96,12 @@ pub struct FalseAlarms {
 
 /// What a run of unchanged code against itself tells.
 #[must_use]
-pub fn session(run: &Run, terms: &Terms, records: &[Record], subject: &Subject) -> Session {
+pub fn session(
+    run: &Run,
+    terms: &Terms,
+    records: &[Record],
+    subject: &Subject,
+) -> CalibrationSession {
     let report = report(run, terms, records);
     let rows = report.cases.iter().flat_map(|case| case.rows.iter().map(|row| (&case.case, row)));
     // What was never looked at had no chance of an alarm.
@@ -119,7 +124,7 @@ pub fn session(run: &Run, terms: &Terms, records: &[Record], subject: &Subject) 
             mde,
         })
     };
-    Session {
+    CalibrationSession {
         run: run.id.clone(),
         at: run.at.clone(),
         subject: subject.clone(),
@@ -189,7 +194,7 @@ mod tests {
     use crate::metric::Metric;
     use crate::record::tests::record;
 
-    fn session(alarms: u64, series: &[(Metric, f64, f64)]) -> Session {
+    fn session(alarms: u64, series: &[(Metric, f64, f64)]) -> CalibrationSession {
         let noise = |(metric, level, effect): &(Metric, f64, f64)| Noise {
             case: case("a").id,
             series: Series::median(*metric),
@@ -199,7 +204,7 @@ mod tests {
             pairs: 22,
             mde: 0.02,
         };
-        Session {
+        CalibrationSession {
             run: RunId("run".into()),
             at: "2026-01-01T00:00:00Z".into(),
             subject: record(".", "a", 1, &[]).subject,
@@ -222,8 +227,9 @@ mod tests {
     fn bias_is_what_equal_code_differed_by_and_days_take_two_sessions() {
         let one = session(0, &[(Metric::DecodeRate, 1.0, -0.004), (Metric::LoadTime, 2.0, 0.02)]);
         let other = session(0, &[(Metric::DecodeRate, 1.02, 0.001)]);
-        let floors =
-            |sessions: Vec<Session>| Calibration { machine: "m".into(), sessions }.floors();
+        let floors = |sessions: Vec<CalibrationSession>| {
+            Calibration { machine: "m".into(), sessions }.floors()
+        };
         let single = floors(vec![one.clone()]);
         assert_eq!(single.bias, [(Class::Decode, 0.004), (Class::Load, 0.02)].into());
         assert!(single.session_sd.is_empty());
@@ -238,7 +244,7 @@ mod tests {
         let at = |level: f64| session(0, &[(Metric::DecodeRate, level, 0.0)]);
         let (old, again, mut new) = (at(1.0), at(1.02), at(1.3));
         new.subject.binary = "another".into();
-        let sd = |sessions: Vec<Session>| {
+        let sd = |sessions: Vec<CalibrationSession>| {
             let floors = Calibration { machine: "m".into(), sessions }.floors();
             floors.session_sd.get(&Class::Decode).copied()
         };

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use windtunnel_ledger::calibration::{Calibration, Session};
+use windtunnel_ledger::calibration::{Calibration, CalibrationSession};
 use windtunnel_ledger::record::{RunId, Subject};
 use windtunnel_ledger::{Bytes, Nanos};
 
@@ -38,7 +38,7 @@ fn spread(variation: f64) -> Spread {
 }
 
 fn calibrated(at: &str, alarms: u64) -> Result<Option<Calibration>, String> {
-    let session = Session {
+    let session = CalibrationSession {
         run: RunId("run".into()),
         at: at.into(),
         subject: Subject { name: ".".into(), ..Subject::default() },
