@@ -49,12 +49,12 @@ pub(crate) fn measure(
     memory: Memory,
     progress: Progress,
 ) -> Result<()> {
-    let mut place = Place::of(session, workspace, rules)?;
-    let key = place.machine.key();
+    let mut rig = Rig::of(session, workspace, rules)?;
+    let key = rig.machine.key();
     let reports = workspace.reports();
-    place.starved = Some(Starved::known(&reports, &key, &session.records, memory));
+    rig.starved = Some(Starved::known(&reports, &key, &session.records, memory));
     let due = schedule(&session.run);
-    place.rounds(session, due, progress)
+    rig.rounds(session, due, progress)
 }
 
 /// Measures what a gate still asks for: as many rounds as its next look needs, look by look.
@@ -65,7 +65,7 @@ pub(crate) fn measure_gate(
     progress: Progress,
 ) -> Result<()> {
     // Void rounds are not repeated here: the pairs of a gate are planned ahead.
-    let mut place = Place::of(session, workspace, None)?;
+    let mut rig = Rig::of(session, workspace, None)?;
     loop {
         let due = gate::schedule::next(&session.run, terms, &session.records);
         if due.is_empty() {
@@ -77,7 +77,7 @@ pub(crate) fn measure_gate(
             case: due.case,
             subject: due.arm as usize,
         });
-        place.rounds(session, due.collect(), progress)?;
+        rig.rounds(session, due.collect(), progress)?;
     }
 }
 
@@ -90,8 +90,8 @@ pub(crate) fn is_finished(run: &Run, records: &[Record]) -> bool {
     schedule(run).iter().all(|due| over.contains(run, *due))
 }
 
-/// Where rounds are measured.
-struct Place<'a> {
+/// What rounds are measured with: the machine as this process found it, and what is known of it.
+struct Rig<'a> {
     workspace: &'a Workspace,
     machine: Machine,
     gpus: Option<Arc<dyn Gpus>>,
@@ -106,13 +106,13 @@ struct Place<'a> {
     log: Log,
 }
 
-impl<'a> Place<'a> {
+impl<'a> Rig<'a> {
     /// This machine, unless the session was begun on another kind.
     fn of(
         session: &Session,
         workspace: &'a Workspace,
         rules: Option<&'a Rules>,
-    ) -> Result<Place<'a>> {
+    ) -> Result<Rig<'a>> {
         let (machine, gpus) = watch::machine(machine::read());
         let own = session.records.iter().filter(|record| record.run == session.run.id);
         let keys = own.map(|record| record.environment.machine.key());
@@ -134,7 +134,7 @@ impl<'a> Place<'a> {
                 roofs.extend(found.map(|roof| ((subject, (*place).to_owned()), roof)));
             }
         }
-        Ok(Place { workspace, machine, gpus, hub, rules, roofs, starved: None, log })
+        Ok(Rig { workspace, machine, gpus, hub, rules, roofs, starved: None, log })
     }
 
     /// Measures those of `due` that no record holds yet.

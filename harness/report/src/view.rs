@@ -26,7 +26,7 @@ use windtunnel_ledger::tail::{self, Tail};
 use crate::history::History;
 
 pub(crate) use facts::Fact;
-pub(crate) use notes::{Place, Trouble};
+pub(crate) use notes::{Occurrence, Trouble};
 pub(crate) use roof::Numbered;
 pub(crate) use ruled::{DETAILED, Ruled, in_margins, margins};
 pub(crate) use service::Curve;
