@@ -30,7 +30,7 @@ use crate::conditions::Before;
 use crate::hub::{self, Hub};
 use crate::machine::{self, Root};
 use crate::progress::Progress;
-use crate::session::Session;
+use crate::session::RunSession;
 use crate::show;
 use crate::spawn::{self, Errand, Left};
 use crate::starved::{Memory, Starved};
@@ -43,7 +43,7 @@ const UNKNOWN_TIME: Nanos = Nanos(5_000_000_000);
 
 /// Measures what is left of a session: all of its run but what its records hold.
 pub(crate) fn measure(
-    session: &mut Session,
+    session: &mut RunSession,
     workspace: &Workspace,
     rules: Option<&Rules>,
     memory: Memory,
@@ -59,7 +59,7 @@ pub(crate) fn measure(
 
 /// Measures what a gate still asks for: as many rounds as its next look needs, look by look.
 pub(crate) fn measure_gate(
-    session: &mut Session,
+    session: &mut RunSession,
     terms: &Terms,
     workspace: &Workspace,
     progress: Progress,
@@ -109,7 +109,7 @@ struct Rig<'a> {
 impl<'a> Rig<'a> {
     /// This machine, unless the session was begun on another kind.
     fn of(
-        session: &Session,
+        session: &RunSession,
         workspace: &'a Workspace,
         rules: Option<&'a Rules>,
     ) -> Result<Rig<'a>> {
@@ -138,8 +138,13 @@ impl<'a> Rig<'a> {
     }
 
     /// Measures those of `due` that no record holds yet.
-    fn rounds(&mut self, session: &mut Session, due: Vec<Due>, progress: Progress) -> Result<()> {
-        let Session { run, built, times, store, records, locks, .. } = session;
+    fn rounds(
+        &mut self,
+        session: &mut RunSession,
+        due: Vec<Due>,
+        progress: Progress,
+    ) -> Result<()> {
+        let RunSession { run, built, times, store, records, locks, .. } = session;
         let time = |due: &Due| times.get(due.case).copied().flatten().unwrap_or(UNKNOWN_TIME);
         let mut over = Over::from(records.as_slice(), self.rules);
         let due: Vec<Due> = due.into_iter().filter(|due| !over.contains(run, *due)).collect();
