@@ -14,20 +14,22 @@ impl Digest {
     /// The digest of the output tokens of several requests, in the order of their submission.
     #[must_use]
     pub fn of_outputs<'a>(outputs: impl IntoIterator<Item = &'a [u32]>) -> Digest {
+        Digest::of_prompts(outputs)
+    }
+
+    /// The digest of the prompts of several requests, in the order of their submission. They are taken
+    /// one by one, so that nobody has to hold them all.
+    #[must_use]
+    pub fn of_prompts(prompts: impl IntoIterator<Item = impl AsRef<[u32]>>) -> Digest {
         let mut hash = Xxh3::new();
-        for output in outputs {
-            hash.update(&(output.len() as u64).to_le_bytes());
-            for token in output {
+        for prompt in prompts {
+            let tokens = prompt.as_ref();
+            hash.update(&(tokens.len() as u64).to_le_bytes());
+            for token in tokens {
                 hash.update(&token.to_le_bytes());
             }
         }
         Digest(format!("{:016x}", hash.digest()))
-    }
-
-    /// The digest of the prompts of several requests, in the order of their submission.
-    #[must_use]
-    pub fn of_prompts<'a>(prompts: impl IntoIterator<Item = &'a [u32]>) -> Digest {
-        Digest::of_outputs(prompts)
     }
 
     /// The digest of vectors: which components of each are its largest four, by absolute value.
@@ -64,6 +66,7 @@ mod tests {
         assert_ne!(of(&[&[1, 2], &[3]]), of(&[&[1], &[2, 3]]));
         assert_ne!(of(&[&[1, 2]]), of(&[&[2, 1]]));
         assert_ne!(of(&[]), of(&[&[]]));
+        assert_eq!(Digest::of_prompts([vec![1, 2], vec![3]]), of(&[&[1, 2], &[3]]));
     }
 
     #[test]
