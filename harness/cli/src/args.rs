@@ -314,7 +314,7 @@ pub(crate) struct GateArgs {
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 What it finds is added to `baselines/machines/MACHINE.json`, and every later gate on such a machine is \
-judged with it. Repeat it on other days: only then is it known how much days differ.
+judged with it. Repeat it with the same code on other days: only then is it known how much days differ.
 
 Exit codes: 0 no false alarm, 4 unchanged code was called changed, or nothing could be judged.")]
 pub(crate) struct CalibrateArgs {

@@ -58,7 +58,7 @@ pub(crate) fn calibrate(
     begun.announce("start anew, a calibration is measured in one go", progress);
     run::measure_gate(&mut begun, &terms, workspace, progress)?;
 
-    let session::Session { run, records, path, .. } = begun;
+    let session::RunSession { run, records, path, .. } = begun;
     let subject = run.subjects.first().context("a run has a subject")?.clone();
     let found = session(&run, &terms, &records, &subject);
     let contents = Contents { run, records, torn: false };

@@ -18,7 +18,7 @@ use crate::lock::Queue;
 use crate::plan::{self, Plan};
 use crate::progress::Progress;
 use crate::runs::write_report;
-use crate::session::{self, Again, Resumable, Session, Setup};
+use crate::session::{self, Again, Resumable, RunSession, Setup};
 use crate::subject::{self, Built, ON, Wanted};
 use crate::workspace::Workspace;
 use crate::{baseline, calibrate, estimate, exit, hub, run, scenario, show};
@@ -62,7 +62,7 @@ pub(crate) fn gate(workspace: &Workspace, args: &GateArgs, progress: Progress) -
 }
 
 /// Builds both sides and begins the run; none if there is nothing to measure.
-fn begin(workspace: &Workspace, args: &GateArgs, queue: Queue) -> Result<Option<Session>> {
+fn begin(workspace: &Workspace, args: &GateArgs, queue: Queue) -> Result<Option<RunSession>> {
     session::check_out(args.out.as_deref(), Again::Resume)?;
     let policy = read_policy(workspace, args.policy.as_deref())?;
     let scenarios = scenario::load(workspace, &args.scenarios, &args.models)?;
@@ -214,7 +214,7 @@ pub(crate) fn beside(
     };
     let terms = session.run.gate.clone().context("a gate's run has terms")?;
     run::measure_gate(&mut session, &terms, workspace, queue.progress)?;
-    let Session { run, records, path, .. } = session;
+    let RunSession { run, records, path, .. } = session;
     let contents = Contents { run, records, torn: false };
     Ok(write_down(workspace, &path, &contents, &terms)?.0)
 }
@@ -287,7 +287,7 @@ pub(crate) fn read_policy(workspace: &Workspace, named: Option<&Path>) -> Result
 /// Measures what a gate's session still asks for, judges it, and writes what came of it.
 pub(crate) fn conclude(
     workspace: &Workspace,
-    mut session: Session,
+    mut session: RunSession,
     progress: Progress,
 ) -> Result<u8> {
     let terms = session.run.gate.clone().with_context(|| {
@@ -301,7 +301,7 @@ pub(crate) fn conclude(
     stored::complete(workspace, &mut session, &terms)?;
     run::measure_gate(&mut session, &terms, workspace, progress)?;
 
-    let Session { run, records, path, .. } = session;
+    let RunSession { run, records, path, .. } = session;
     publish(workspace, &path, &Contents { run, records, torn: false }, &terms)
 }
 

@@ -34,10 +34,13 @@ const OF_ONE_REPOSITORY: [&str; 8] = [
 ];
 
 /// What the configuration of a user must not decide, because the answers are read: how names are quoted,
-/// what is coloured, what is said of signatures, and that a conflict is settled as the last one was.
-const READABLE: [&str; 10] = [
+/// what is coloured, what is said of signatures, in which encoding, and that a conflict is settled as the
+/// last one was.
+const READABLE: [&str; 12] = [
     "-c",
     "core.quotePath=false",
+    "-c",
+    "i18n.logOutputEncoding=UTF-8",
     "-c",
     "color.ui=false",
     "-c",

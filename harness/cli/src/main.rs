@@ -62,7 +62,7 @@ use lock::Queue;
 use plan::Plan;
 use progress::{Progress, Voice};
 use runs::{find_run, newest_runs, page_of, write_page, write_report};
-use session::{Resumable, Session};
+use session::{Resumable, RunSession};
 use show::Unable;
 use starved::{Memory, Starved};
 use workspace::Workspace;
@@ -173,7 +173,7 @@ fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<
     let memory = if args.forget_oom { Memory::Forgotten } else { Memory::Kept };
     run::measure(&mut session, workspace, rules.as_ref(), memory, progress)?;
 
-    let Session { run, records, path, .. } = session;
+    let RunSession { run, records, path, .. } = session;
     let contents = Contents { run, records, torn: false };
     // The page first: nothing that happens to the reader of the table can cost it.
     let page = write_report(workspace, &contents, &path)?;

@@ -20,7 +20,7 @@ use crate::args::{MuseumArgs, MuseumFormat};
 use crate::lock::Queue;
 use crate::progress::Progress;
 use crate::runs::{page_of, write_report};
-use crate::session::{self, Session, Setup};
+use crate::session::{self, RunSession, Setup};
 use crate::starved::Memory;
 use crate::subject::{self, Built};
 use crate::workspace::Workspace;
@@ -174,7 +174,7 @@ impl Room<'_> {
             Setup { plan, built, scenarios: &scenarios, out: Some(&path), gate: None, queue };
         let mut session = session::open(workspace, setup)?;
         run::measure(&mut session, workspace, None, Memory::Forgotten, queue.progress)?;
-        let Session { run, records, path, .. } = session;
+        let RunSession { run, records, path, .. } = session;
         let contents = Contents { run, records, torn: false };
         write_report(workspace, &contents, &page_of(&path))?;
         Ok(contents)

@@ -30,7 +30,7 @@ use crate::conditions::Before;
 use crate::hub::{self, Hub};
 use crate::machine::{self, Root};
 use crate::progress::Progress;
-use crate::session::Session;
+use crate::session::RunSession;
 use crate::show;
 use crate::spawn::{self, Errand, Left};
 use crate::starved::{Memory, Starved};
@@ -43,29 +43,29 @@ const UNKNOWN_TIME: Nanos = Nanos(5_000_000_000);
 
 /// Measures what is left of a session: all of its run but what its records hold.
 pub(crate) fn measure(
-    session: &mut Session,
+    session: &mut RunSession,
     workspace: &Workspace,
     rules: Option<&Rules>,
     memory: Memory,
     progress: Progress,
 ) -> Result<()> {
-    let mut place = Place::of(session, workspace, rules)?;
-    let key = place.machine.key();
+    let mut rig = Rig::of(session, workspace, rules)?;
+    let key = rig.machine.key();
     let reports = workspace.reports();
-    place.starved = Some(Starved::known(&reports, &key, &session.records, memory));
+    rig.starved = Some(Starved::known(&reports, &key, &session.records, memory));
     let due = schedule(&session.run);
-    place.rounds(session, due, progress)
+    rig.rounds(session, due, progress)
 }
 
 /// Measures what a gate still asks for: as many rounds as its next look needs, look by look.
 pub(crate) fn measure_gate(
-    session: &mut Session,
+    session: &mut RunSession,
     terms: &Terms,
     workspace: &Workspace,
     progress: Progress,
 ) -> Result<()> {
     // Void rounds are not repeated here: the pairs of a gate are planned ahead.
-    let mut place = Place::of(session, workspace, None)?;
+    let mut rig = Rig::of(session, workspace, None)?;
     loop {
         let due = gate::schedule::next(&session.run, terms, &session.records);
         if due.is_empty() {
@@ -77,7 +77,7 @@ pub(crate) fn measure_gate(
             case: due.case,
             subject: due.arm as usize,
         });
-        place.rounds(session, due.collect(), progress)?;
+        rig.rounds(session, due.collect(), progress)?;
     }
 }
 
@@ -90,8 +90,8 @@ pub(crate) fn is_finished(run: &Run, records: &[Record]) -> bool {
     schedule(run).iter().all(|due| over.contains(run, *due))
 }
 
-/// Where rounds are measured.
-struct Place<'a> {
+/// What rounds are measured with: the machine as this process found it, and what is known of it.
+struct Rig<'a> {
     workspace: &'a Workspace,
     machine: Machine,
     gpus: Option<Arc<dyn Gpus>>,
@@ -106,13 +106,13 @@ struct Place<'a> {
     log: Log,
 }
 
-impl<'a> Place<'a> {
+impl<'a> Rig<'a> {
     /// This machine, unless the session was begun on another kind.
     fn of(
-        session: &Session,
+        session: &RunSession,
         workspace: &'a Workspace,
         rules: Option<&'a Rules>,
-    ) -> Result<Place<'a>> {
+    ) -> Result<Rig<'a>> {
         let (machine, gpus) = watch::machine(machine::read());
         let own = session.records.iter().filter(|record| record.run == session.run.id);
         let keys = own.map(|record| record.environment.machine.key());
@@ -134,12 +134,17 @@ impl<'a> Place<'a> {
                 roofs.extend(found.map(|roof| ((subject, (*place).to_owned()), roof)));
             }
         }
-        Ok(Place { workspace, machine, gpus, hub, rules, roofs, starved: None, log })
+        Ok(Rig { workspace, machine, gpus, hub, rules, roofs, starved: None, log })
     }
 
     /// Measures those of `due` that no record holds yet.
-    fn rounds(&mut self, session: &mut Session, due: Vec<Due>, progress: Progress) -> Result<()> {
-        let Session { run, built, times, store, records, locks, .. } = session;
+    fn rounds(
+        &mut self,
+        session: &mut RunSession,
+        due: Vec<Due>,
+        progress: Progress,
+    ) -> Result<()> {
+        let RunSession { run, built, times, store, records, locks, .. } = session;
         let time = |due: &Due| times.get(due.case).copied().flatten().unwrap_or(UNKNOWN_TIME);
         let mut over = Over::from(records.as_slice(), self.rules);
         let due: Vec<Due> = due.into_iter().filter(|due| !over.contains(run, *due)).collect();

@@ -22,7 +22,7 @@ use crate::workspace::Workspace;
 use crate::{benchmarks, estimate, gate, hub, run, show};
 
 /// A run that is being measured.
-pub(crate) struct Session {
+pub(crate) struct RunSession {
     /// What it set out to do.
     pub(crate) run: Run,
     /// Its subjects, in the same order.
@@ -39,7 +39,7 @@ pub(crate) struct Session {
     pub(crate) locks: Arc<Locks>,
 }
 
-impl Session {
+impl RunSession {
     /// Says where the records are kept, and what to do after an interruption.
     pub(crate) fn announce(&self, again: &str, progress: Progress) {
         let path = show::path(&self.path);
@@ -53,7 +53,7 @@ pub(crate) fn begin(
     args: &RunArgs,
     mut plan: Plan,
     queue: Queue,
-) -> Result<Session> {
+) -> Result<RunSession> {
     check_out(args.out.as_deref(), Again::Resume)?;
     let wanted = wanted(workspace, args)?;
     let _turn = queue.take()?;
@@ -140,7 +140,7 @@ pub(crate) struct Setup<'a> {
 }
 
 /// Waits for its turn, unless this command has it already, and begins the file of a run.
-pub(crate) fn open(workspace: &Workspace, setup: Setup<'_>) -> Result<Session> {
+pub(crate) fn open(workspace: &Workspace, setup: Setup<'_>) -> Result<RunSession> {
     let Setup { mut plan, mut built, scenarios, out, gate, queue } = setup;
     let locks = queue.take()?;
     let aim = if gate.is_some() { Aim::Compare } else { Aim::Measure };
@@ -166,7 +166,7 @@ pub(crate) fn open(workspace: &Workspace, setup: Setup<'_>) -> Result<Session> {
         gate,
     };
     let store = Store::create(&path, &run)?;
-    Ok(Session { run, built, times, path, store, records: Vec::new(), locks })
+    Ok(RunSession { run, built, times, path, store, records: Vec::new(), locks })
 }
 
 /// The words of the command that is running, for a shell.
@@ -233,7 +233,7 @@ pub(crate) fn is_calibration(run: &Run) -> bool {
 }
 
 /// Opens a run that was interrupted, with exactly the probes that it began with.
-pub(crate) fn resume(workspace: &Workspace, path: &Path, queue: Queue) -> Result<Session> {
+pub(crate) fn resume(workspace: &Workspace, path: &Path, queue: Queue) -> Result<RunSession> {
     let path = path.to_owned();
     let (store, Contents { run, records, torn }) = Store::resume(&path)?;
     if torn {
@@ -256,5 +256,5 @@ pub(crate) fn resume(workspace: &Workspace, path: &Path, queue: Queue) -> Result
         records.iter().find(|record| record.case.id == case.id).map(|record| record.conditions.wall)
     };
     let times = run.cases.iter().map(|planned| before(&planned.case)).collect();
-    Ok(Session { run, built, times, path, store, records, locks })
+    Ok(RunSession { run, built, times, path, store, records, locks })
 }

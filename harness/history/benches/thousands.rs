@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use windtunnel_history::commits::Commits;
 use windtunnel_history::frame::load;
-use windtunnel_history::judged::{Terms, judge, policy};
+use windtunnel_history::judged::{Basis, judge, policy};
 use windtunnel_history::series::{Along, history};
 use windtunnel_ledger::case::Workload;
 use windtunnel_ledger::metric::Metric;
@@ -41,7 +41,7 @@ fn main() {
     lap("read");
     let (own, upstream) = (Commits::default(), Commits::default());
     let (policy, floors) = (policy(Path::new("")).expect("a policy"), BTreeMap::new());
-    let terms = Terms {
+    let basis = Basis {
         policy: &policy,
         floors: &floors,
         own: &own,
@@ -50,7 +50,7 @@ fn main() {
     };
     let history = history(&loaded, "", None, None, Along::Own, &own, &upstream).expect("a frame");
     lap("ordered");
-    let judged = judge(&loaded, history, &terms);
+    let judged = judge(&loaded, history, &basis);
     lap("judged");
     let page = windtunnel_report::render_history(&judged).expect("a page");
     lap("drawn");

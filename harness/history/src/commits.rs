@@ -84,9 +84,10 @@ fn git_log(dir: &Path) -> Option<String> {
     let mut git = Command::new("git");
     // A hook's git would mean the hook's repository.
     git.env_remove("GIT_DIR").env_remove("GIT_WORK_TREE");
-    // Nor must the configuration of a user: it can put colours and signatures between the parts.
+    // Nor must the configuration of a user: it can put colours and signatures between the parts, and
+    // write subjects in another encoding.
     git.args(["-c", "color.ui=false", "-c", "log.showSignature=false"]);
-    git.arg("-C").arg(dir).args(["log", "--reverse", "--topo-order", FORMAT]);
+    git.arg("-C").arg(dir).args(["log", "--encoding=UTF-8", "--reverse", "--topo-order", FORMAT]);
     let output = git.output().ok().filter(|output| output.status.success())?;
     Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }

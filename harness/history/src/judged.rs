@@ -22,7 +22,7 @@ use crate::setting::differences;
 const NAMED: usize = 8;
 
 /// What a history is judged by, and what its commits are called.
-pub struct Terms<'a> {
+pub struct Basis<'a> {
     /// The margins.
     pub policy: &'a Policy,
     /// What is known of the noise of machines, by their keys.
@@ -37,14 +37,14 @@ pub struct Terms<'a> {
 
 /// Judges every series of a history as one family.
 #[must_use]
-pub fn judge(loaded: &Loaded, history: History, terms: &Terms<'_>) -> plain::History {
+pub fn judge(loaded: &Loaded, history: History, basis: &Basis<'_>) -> plain::History {
     let History { series, origins } = history;
     let family = series.len();
     let current = current(loaded, &series, &origins);
     let tracks = series.into_par_iter().map(|series| {
         let (own, _) = parts(loaded.names.text(series.variant));
         let latest = current.get(&(series.case, series.machine)) == Some(&own);
-        track(loaded, series, &origins, terms, family, latest)
+        track(loaded, series, &origins, basis, family, latest)
     });
     let tracks: Vec<Track> = tracks.collect();
     let text = |name: Name| loaded.names.text(name).to_owned();
@@ -57,7 +57,7 @@ pub fn judge(loaded: &Loaded, history: History, terms: &Terms<'_>) -> plain::His
     };
     let runs: HashSet<Name> = origins.iter().map(|origin| origin.run).collect();
     plain::History {
-        along: match terms.along {
+        along: match basis.along {
             Along::Own => plain::Along::Own,
             Along::Upstream => plain::Along::Upstream,
         },
@@ -95,7 +95,7 @@ fn track(
     loaded: &Loaded,
     series: Series,
     origins: &[Origin],
-    terms: &Terms<'_>,
+    basis: &Basis<'_>,
     family: usize,
     latest: bool,
 ) -> Track {
@@ -103,11 +103,11 @@ fn track(
     let spec = series.series.metric.spec();
     let machine = text(series.machine);
     let session_sd =
-        terms.floors.get(&machine).and_then(|floors| floors.session_sd.get(&spec.class)).copied();
+        basis.floors.get(&machine).and_then(|floors| floors.session_sd.get(&spec.class)).copied();
     let question = Question {
         better: spec.better,
         nature: if spec.class.is_timed() { Nature::Timed } else { Nature::Counted },
-        margin: terms.policy.margin(series.series),
+        margin: basis.policy.margin(series.series),
         session_sd,
         sessions: series.points.iter().map(|point| &point.rounds[..]).collect(),
     };
@@ -117,7 +117,7 @@ fn track(
         .iter()
         .map(|event| {
             let of = |place: usize| &origins[series.points[place].build];
-            cause(loaded, event, &of, series.points.len(), terms)
+            cause(loaded, event, &of, series.points.len(), basis)
         })
         .collect();
     Track {
@@ -146,7 +146,7 @@ fn cause<'a>(
     event: &Event,
     of: &dyn Fn(usize) -> &'a Origin,
     points: usize,
-    terms: &Terms<'_>,
+    basis: &Basis<'_>,
 ) -> Cause {
     let first = match event.kind {
         EventKind::Drift => return slope(loaded, event, of),
@@ -159,21 +159,21 @@ fn cause<'a>(
     };
     let Some(before) = first.checked_sub(1).map(of) else { return Cause::default() };
     let after = of(last);
-    let mut cause = between(loaded, before, after, terms);
+    let mut cause = between(loaded, before, after, basis);
     let settings = (loaded.names.text(before.setting), loaded.names.text(after.setting));
     cause.settings = differences(settings.0, settings.1);
     cause
 }
 
-fn between(loaded: &Loaded, before: &Origin, after: &Origin, terms: &Terms<'_>) -> Cause {
+fn between(loaded: &Loaded, before: &Origin, after: &Origin, basis: &Basis<'_>) -> Cause {
     let text = |name: Name| loaded.names.text(name);
-    if terms.along == Along::Upstream && before.upstream != after.upstream {
-        let places = [before, after].map(|origin| terms.upstream.place(text(origin.upstream)));
+    if basis.along == Along::Upstream && before.upstream != after.upstream {
+        let places = [before, after].map(|origin| basis.upstream.place(text(origin.upstream)));
         if let [Some(from), Some(to)] = places {
-            return named(terms.upstream, from + 1..to + 1, None);
+            return named(basis.upstream, from + 1..to + 1, None);
         }
     }
-    let note = (terms.along == Along::Upstream).then(|| {
+    let note = (basis.along == Along::Upstream).then(|| {
         format!(
             "The upstream commit stayed {}: it was one of our own",
             short(text(before.upstream))
@@ -186,8 +186,8 @@ fn between(loaded: &Loaded, before: &Origin, after: &Origin, terms: &Terms<'_>) 
             short(from)
         ));
     }
-    match [from, to].map(|commit| terms.own.place(commit)) {
-        [Some(a), Some(b)] if a < b => named(terms.own, a + 1..b + 1, note),
+    match [from, to].map(|commit| basis.own.place(commit)) {
+        [Some(a), Some(b)] if a < b => named(basis.own, a + 1..b + 1, note),
         [Some(a), Some(b)] if a == b => told(format!(
             "Changes that were not committed: {} before, {} after",
             short(from),

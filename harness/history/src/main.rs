@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use windtunnel_history::archive::{self, Moved};
 use windtunnel_history::commits::{Commits, read_log};
 use windtunnel_history::frame::{self, Loaded};
-use windtunnel_history::judged::{self, Terms, judge};
+use windtunnel_history::judged::{self, Basis, judge};
 use windtunnel_history::series::{self, history, known_cases};
 use windtunnel_ledger::metric::Metric;
 use windtunnel_ledger::{store, whole};
@@ -26,7 +26,7 @@ struct Cli {
     show: Show,
 
     #[command(flatten)]
-    place: Place,
+    paths: Paths,
 
     #[command(subcommand)]
     command: Option<Move>,
@@ -69,7 +69,7 @@ enum Format {
 }
 
 #[derive(Debug, Args)]
-struct Place {
+struct Paths {
     /// Directory with the records of runs, `*.jsonl`, at any depth, one such file, or a file that
     /// `export` has written; several are taken together
     #[arg(long = "store", value_name = "DIR", default_value = "reports", global = true)]
@@ -115,10 +115,10 @@ const USAGE: u8 = 2;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match &cli.command {
-        None => show(&cli.show, &cli.place),
+        None => show(&cli.show, &cli.paths),
         Some(command) => whole(&cli.show).and_then(|()| match command {
-            Move::Export { file } => export(&cli.place, file),
-            Move::Import { file, into } => import(&cli.place, file, into.as_deref()),
+            Move::Export { file } => export(&cli.paths, file),
+            Move::Import { file, into } => import(&cli.paths, file, into.as_deref()),
         }),
     };
     let (text, mut notes) =
@@ -143,9 +143,9 @@ fn shown(text: &str) -> String {
 }
 
 /// What to show, and what could not be read.
-fn show(args: &Show, place: &Place) -> Result<(String, Vec<String>)> {
+fn show(args: &Show, paths: &Paths) -> Result<(String, Vec<String>)> {
     let run = args.run.as_deref().map(run_of).transpose()?;
-    let all: Vec<PathBuf> = place.stores.iter().chain(&args.run).cloned().collect();
+    let all: Vec<PathBuf> = paths.stores.iter().chain(&args.run).cloned().collect();
     let loaded = frame::load(&all)?;
     let notes: Vec<String> = loaded
         .unread
@@ -156,12 +156,12 @@ fn show(args: &Show, place: &Place) -> Result<(String, Vec<String>)> {
         match notes.is_empty() {
             true => bail!(
                 "there is no run in {}\nhint: measure one with `windtunnel run smoke`",
-                stores(place)
+                stores(paths)
             ),
             false => return Ok((String::new(), notes)),
         }
     }
-    let mut history = judged(args, place, &loaded, run.as_deref())?;
+    let mut history = judged(args, paths, &loaded, run.as_deref())?;
     if let Some(run) = run {
         history = history.of_run(&run);
     }
@@ -170,7 +170,7 @@ fn show(args: &Show, place: &Place) -> Result<(String, Vec<String>)> {
         return Ok((text + "\n", notes));
     }
     if history.tracks.is_empty() {
-        bail!("{}", nothing(args, place, &loaded)?);
+        bail!("{}", nothing(args, paths, &loaded)?);
     }
     if let Some(file) = &args.html {
         let page = windtunnel_report::render_history(&history).context("cannot draw the page")?;
@@ -191,8 +191,8 @@ fn run_of(file: &Path) -> Result<String> {
 }
 
 /// The history that was asked for.
-fn judged(args: &Show, place: &Place, loaded: &Loaded, run: Option<&str>) -> Result<History> {
-    let root = &place.workspace;
+fn judged(args: &Show, paths: &Paths, loaded: &Loaded, run: Option<&str>) -> Result<History> {
+    let root = &paths.workspace;
     let own = Commits::of_repository(root);
     let log = read_log(&root.join("engine/upstream.toml"))?;
     let upstream = log.as_ref().map(Commits::of_log).unwrap_or_default();
@@ -202,14 +202,14 @@ fn judged(args: &Show, place: &Place, loaded: &Loaded, run: Option<&str>) -> Res
         Along::Own => series::Along::Own,
         Along::Upstream => series::Along::Upstream,
     };
-    let terms = Terms { policy: &policy, floors: &floors, own: &own, upstream: &upstream, along };
+    let basis = Basis { policy: &policy, floors: &floors, own: &own, upstream: &upstream, along };
     let pattern = args.case.as_deref().unwrap_or_default();
     let history = history(loaded, pattern, args.metric, run, along, &own, &upstream)?;
-    Ok(judge(loaded, history, &terms))
+    Ok(judge(loaded, history, &basis))
 }
 
 /// Why there is no series to show, and what there would be.
-fn nothing(args: &Show, place: &Place, loaded: &Loaded) -> Result<String> {
+fn nothing(args: &Show, paths: &Paths, loaded: &Loaded) -> Result<String> {
     let all = known_cases(loaded)?;
     let pattern = args.case.as_deref().unwrap_or_default();
     let fitting: Vec<&str> = all
@@ -224,7 +224,7 @@ fn nothing(args: &Show, place: &Place, loaded: &Loaded) -> Result<String> {
     Ok(match (&all[..], &fitting[..], args.metric) {
         ([], ..) => format!(
             "no round in {} was measured\nhint: look at the failures with `windtunnel report`",
-            stores(place)
+            stores(paths)
         ),
         (all, [], _) => format!("no case contains `{pattern}`\nhint: there are\n  {}", listed(all)),
         (_, fitting, Some(metric)) => format!(
@@ -233,7 +233,7 @@ fn nothing(args: &Show, place: &Place, loaded: &Loaded) -> Result<String> {
         ),
         (_, _, None) => format!(
             "no build in {} tells its upstream commit\nhint: see them along our own with `--along own`",
-            stores(place)
+            stores(paths)
         ),
     })
 }
@@ -249,23 +249,23 @@ fn whole(args: &Show) -> Result<()> {
     Ok(())
 }
 
-fn export(place: &Place, file: &Path) -> Result<(String, Vec<String>)> {
-    let [store] = &place.stores[..] else {
-        bail!("an archive holds one store: name one `--store`, there are {}", place.stores.len());
+fn export(paths: &Paths, file: &Path) -> Result<(String, Vec<String>)> {
+    let [store] = &paths.stores[..] else {
+        bail!("an archive holds one store: name one `--store`, there are {}", paths.stores.len());
     };
     let moved = archive::export(store, file)
         .with_context(|| format!("`{}` was not written", file.display()))?;
     if moved.files == 0 {
         bail!(
             "there is no run in {}\nhint: measure one with `windtunnel run smoke`",
-            stores(place)
+            stores(paths)
         );
     }
     Ok((format!("{} in `{}`\n", told(moved), file.display()), Vec::new()))
 }
 
-fn import(place: &Place, file: &Path, into: Option<&Path>) -> Result<(String, Vec<String>)> {
-    let into = into.or_else(|| place.stores.first().map(PathBuf::as_path));
+fn import(paths: &Paths, file: &Path, into: Option<&Path>) -> Result<(String, Vec<String>)> {
+    let into = into.or_else(|| paths.stores.first().map(PathBuf::as_path));
     let into = into.context("name a folder with `--into`")?;
     let moved = archive::import(file, into)?;
     let known = match moved.known {
@@ -279,8 +279,8 @@ fn told(moved: Moved) -> String {
     format!("{} with {}", table::counted(moved.files, "run"), table::counted(moved.lines, "line"))
 }
 
-fn stores(place: &Place) -> String {
-    let names = place.stores.iter().map(|store| format!("`{}`", store.display()));
+fn stores(paths: &Paths) -> String {
+    let names = paths.stores.iter().map(|store| format!("`{}`", store.display()));
     names.collect::<Vec<_>>().join(", ")
 }
 

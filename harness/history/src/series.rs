@@ -49,12 +49,12 @@ pub struct Origin {
     pub subject: Name,
     /// What could change results beside the code.
     pub setting: Name,
-    place: Place,
+    position: Position,
 }
 
 /// Where in the order a build stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
+struct Position {
     upstream: usize,
     own: usize,
     at: Name,
@@ -182,7 +182,7 @@ fn one(
     }
     let first = case.first()?.0.start;
     let name = |column: &str| rows.names[column][first];
-    points.sort_by(|a, b| origins[a.build].place.cmp(&origins[b.build].place));
+    points.sort_by(|a, b| origins[a.build].position.cmp(&origins[b.build].position));
     (!points.is_empty()).then(|| Series {
         case: name("case"),
         series: wanted,
@@ -233,7 +233,7 @@ fn stretches<'a>(
     })
 }
 
-/// Gives builds their places.
+/// Gives builds their positions.
 struct Order<'a> {
     own: &'a Commits,
     upstream: &'a Commits,
@@ -269,9 +269,9 @@ impl Order<'_> {
             Along::Own => 0,
             Along::Upstream => place(self.upstream, upstream),
         };
-        let place = Place { upstream: along_upstream, own: place(self.own, commit), at };
+        let position = Position { upstream: along_upstream, own: place(self.own, commit), at };
         let [run, subject, .., setting] = key;
-        origins.push(Origin { at, run, commit, upstream, subject, setting, place });
+        origins.push(Origin { at, run, commit, upstream, subject, setting, position });
         self.known.insert(key, origins.len() - 1);
         origins.len() - 1
     }
@@ -285,15 +285,16 @@ impl Order<'_> {
         });
         let (mut upstream, mut own) = (0, 0);
         for index in by_time {
-            let Origin { place, at, .. } = &mut origins[index];
-            for (mine, newest) in [(&mut place.upstream, &mut upstream), (&mut place.own, &mut own)]
+            let Origin { position, at, .. } = &mut origins[index];
+            for (mine, newest) in
+                [(&mut position.upstream, &mut upstream), (&mut position.own, &mut own)]
             {
                 match *mine {
                     UNKNOWN => *mine = *newest,
                     known => *newest = known.max(*newest),
                 }
             }
-            place.at = *at;
+            position.at = *at;
         }
     }
 }

@@ -1,14 +1,15 @@
 //! What is known of a machine from measuring unchanged code against itself.
 //!
-//! A [`Session`] is a gate run whose head is its base. It tells the noise of every series, whether
-//! the judge raised a false alarm, and by how much equal code came out unequal; several sessions tell
-//! how much a day differs from another. A [`Calibration`] keeps them all, and the [`Floors`] that
-//! follow from them are part of the terms of every later gate.
+//! A [`CalibrationSession`] is a gate run whose head is its base. It tells the noise of every series,
+//! whether the judge raised a false alarm, and by how much equal code came out unequal; several of the
+//! same code tell how much a day differs from another. A [`Calibration`] keeps them all, and the
+//! [`Floors`] that follow from them are part of the terms of every later gate.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::baseline::Code;
 use crate::case::CaseId;
 use crate::gate::{Terms, questions, report};
 use crate::judge::location::locate;
@@ -26,12 +27,12 @@ pub struct Calibration {
     /// The [key](crate::environment::Machine::key) of the machine.
     pub machine: String,
     /// What was measured on it, the oldest first.
-    pub sessions: Vec<Session>,
+    pub sessions: Vec<CalibrationSession>,
 }
 
 /// One run of unchanged code against itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Session {
+pub struct CalibrationSession {
     /// The run.
     pub run: RunId,
     /// When it was started, RFC 3339 in UTC.
@@ -70,7 +71,7 @@ pub struct Noise {
 pub struct Floors {
     /// The bias floor δ₀: 95 of 100 series of unchanged code came out less different than that.
     pub bias: BTreeMap<Class, f64>,
-    /// The standard deviation between sessions.
+    /// The standard deviation between sessions of the same code.
     pub session_sd: BTreeMap<Class, f64>,
 }
 
@@ -95,7 +96,12 @@ pub struct FalseAlarms {
 
 /// What a run of unchanged code against itself tells.
 #[must_use]
-pub fn session(run: &Run, terms: &Terms, records: &[Record], subject: &Subject) -> Session {
+pub fn session(
+    run: &Run,
+    terms: &Terms,
+    records: &[Record],
+    subject: &Subject,
+) -> CalibrationSession {
     let report = report(run, terms, records);
     let rows = report.cases.iter().flat_map(|case| case.rows.iter().map(|row| (&case.case, row)));
     // What was never looked at had no chance of an alarm.
@@ -118,7 +124,7 @@ pub fn session(run: &Run, terms: &Terms, records: &[Record], subject: &Subject) 
             mde,
         })
     };
-    Session {
+    CalibrationSession {
         run: run.id.clone(),
         at: run.at.clone(),
         subject: subject.clone(),
@@ -152,17 +158,22 @@ impl Calibration {
     #[must_use]
     pub fn floors(&self) -> Floors {
         let mut effects: BTreeMap<Class, Vec<f64>> = BTreeMap::new();
-        let mut levels: BTreeMap<(&CaseId, Series), Vec<f64>> = BTreeMap::new();
-        for noise in self.sessions.iter().flat_map(|session| &session.noise) {
-            let class = noise.series.metric.spec().class;
-            effects.entry(class).or_default().push(noise.effect.abs());
-            levels.entry((&noise.case, noise.series)).or_default().push(noise.level);
+        // What other code takes longer for is no difference between days.
+        let mut levels: BTreeMap<(Code, &CaseId, Series), Vec<f64>> = BTreeMap::new();
+        for session in &self.sessions {
+            let code = Code::of(&session.subject);
+            for noise in &session.noise {
+                let class = noise.series.metric.spec().class;
+                effects.entry(class).or_default().push(noise.effect.abs());
+                let key = (code.clone(), &noise.case, noise.series);
+                levels.entry(key).or_default().push(noise.level);
+            }
         }
         let bias =
             |(class, effects): (Class, Vec<f64>)| Some((class, stats::percentile(&effects, 0.95)?));
         // Of each series what its sessions vary by, over all series of a class.
         let mut squares: BTreeMap<Class, (f64, f64)> = BTreeMap::new();
-        for ((_, series), levels) in levels.iter().filter(|(_, levels)| levels.len() > 1) {
+        for ((.., series), levels) in levels.iter().filter(|(_, levels)| levels.len() > 1) {
             let mean = levels.iter().sum::<f64>() / levels.len() as f64;
             let (sum, df) = squares.entry(series.metric.spec().class).or_default();
             *sum += levels.iter().map(|level| (level - mean).powi(2)).sum::<f64>();
@@ -183,7 +194,7 @@ mod tests {
     use crate::metric::Metric;
     use crate::record::tests::record;
 
-    fn session(alarms: u64, series: &[(Metric, f64, f64)]) -> Session {
+    fn session(alarms: u64, series: &[(Metric, f64, f64)]) -> CalibrationSession {
         let noise = |(metric, level, effect): &(Metric, f64, f64)| Noise {
             case: case("a").id,
             series: Series::median(*metric),
@@ -193,7 +204,7 @@ mod tests {
             pairs: 22,
             mde: 0.02,
         };
-        Session {
+        CalibrationSession {
             run: RunId("run".into()),
             at: "2026-01-01T00:00:00Z".into(),
             subject: record(".", "a", 1, &[]).subject,
@@ -216,8 +227,9 @@ mod tests {
     fn bias_is_what_equal_code_differed_by_and_days_take_two_sessions() {
         let one = session(0, &[(Metric::DecodeRate, 1.0, -0.004), (Metric::LoadTime, 2.0, 0.02)]);
         let other = session(0, &[(Metric::DecodeRate, 1.02, 0.001)]);
-        let floors =
-            |sessions: Vec<Session>| Calibration { machine: "m".into(), sessions }.floors();
+        let floors = |sessions: Vec<CalibrationSession>| {
+            Calibration { machine: "m".into(), sessions }.floors()
+        };
         let single = floors(vec![one.clone()]);
         assert_eq!(single.bias, [(Class::Decode, 0.004), (Class::Load, 0.02)].into());
         assert!(single.session_sd.is_empty());
@@ -225,6 +237,20 @@ mod tests {
         assert_eq!(both.bias[&Class::Decode], 0.004);
         let sd = 0.02 / 2.0_f64.sqrt();
         assert!((both.session_sd[&Class::Decode] - sd).abs() < 1e-12, "{both:?}");
+    }
+
+    #[test]
+    fn what_other_code_takes_is_no_difference_between_days() {
+        let at = |level: f64| session(0, &[(Metric::DecodeRate, level, 0.0)]);
+        let (old, again, mut new) = (at(1.0), at(1.02), at(1.3));
+        new.subject.binary = "another".into();
+        let sd = |sessions: Vec<CalibrationSession>| {
+            let floors = Calibration { machine: "m".into(), sessions }.floors();
+            floors.session_sd.get(&Class::Decode).copied()
+        };
+        assert_eq!(sd(vec![old.clone(), new.clone()]), None);
+        let found = sd(vec![old, new, again]).unwrap();
+        assert!((found - 0.02 / 2.0_f64.sqrt()).abs() < 1e-12, "{found}");
     }
 
     #[test]

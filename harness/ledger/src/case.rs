@@ -339,9 +339,7 @@ impl Case {
         }
         CaseHash(format!("{:032x}", xxh3_128(&json)))
     }
-}
 
-impl Case {
     /// The requests of one iteration.
     ///
     /// A decode at depth `d` is a prompt of `d` tokens whose first output token is not counted. While

@@ -225,6 +225,8 @@ fn notes(side: Side, of: Option<&OneSide<'_>>) -> impl Iterator<Item = Note> {
 pub(crate) fn differences(bases: &[&Record], heads: &[&Record]) -> (Vec<String>, Vec<Difference>) {
     let (mut reasons, mut soft): (Vec<String>, Vec<Difference>) = (Vec::new(), Vec::new());
     let Some(first) = bases.first() else { return (reasons, soft) };
+    // The first round may be void, or from before prompts were told.
+    let told = bases.iter().find_map(|base| prompts(base));
     let rounds = heads.iter().map(|record| (Between::Sides, record));
     let rounds = rounds.chain(bases.iter().map(|record| (Between::Bases, record)));
     for (between, record) in rounds {
@@ -246,7 +248,7 @@ pub(crate) fn differences(bases: &[&Record], heads: &[&Record]) -> (Vec<String>,
             against.push(reason.to_owned());
         }
         // Other words cannot have the same answers, and may take another time.
-        let (told, other) = (prompts(first), prompts(record));
+        let other = prompts(record);
         if told.is_some() && other.is_some() && told != other {
             let reason = match between {
                 Between::Sides => "the prompts differ: this probe draws them in another way",

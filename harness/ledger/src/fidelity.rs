@@ -166,14 +166,15 @@ pub fn likeliest(logits: &[f32]) -> Option<usize> {
 }
 
 /// Kullback–Leibler divergence of the softmax of `found` from that of `expected`, in nats: Σ p ln
-/// (p / q). Rounding can make it a little negative; then it is 0.
+/// (p / q). Rounding can make it a little negative; then it is 0. What is no number is infinitely far.
 fn divergence(expected: &[f32], found: &[f32]) -> f64 {
     let (p_norm, q_norm) = (log_sum(expected), log_sum(found));
     let terms = expected.iter().zip(found).map(|(&p, &q)| {
         let (p, q) = (f64::from(p) - p_norm, f64::from(q) - q_norm);
         p.exp() * (p - q)
     });
-    terms.sum::<f64>().max(0.0)
+    let sum: f64 = terms.sum();
+    if sum.is_nan() { f64::INFINITY } else { sum.max(0.0) }
 }
 
 /// ln Σ exp x, without overflow.
@@ -217,6 +218,9 @@ mod tests {
             let mut fidelity = Fidelity::default();
             fidelity.add(found, &[1.0, 0.0]);
             assert_eq!(fidelity.errors().share(), f64::INFINITY, "{found:?}");
+            if found.len() == 2 {
+                assert_eq!(fidelity.values()[&Metric::Divergence], [f64::INFINITY], "{found:?}");
+            }
         }
         assert!(Fidelity::default().values().is_empty());
     }

@@ -84,12 +84,14 @@ impl End {
 }
 
 impl Measured {
-    /// The row that tells most: of those with the worst verdict, the one with the largest effect.
+    /// The row that tells most: of those with the worst verdict, the one with the largest effect. What
+    /// only warns comes last.
     #[must_use]
     pub fn headline(&self) -> Option<(&CaseId, &Row)> {
         let rows = self.rows().filter(|(_, row)| row.finding.is_some());
+        let rank = |row: &Row| (row.counted(), row.verdict);
         let size = |row: &Row| row.finding.map_or(0.0, |finding| finding.effect.abs());
-        rows.min_by(|(_, a), (_, b)| a.verdict.cmp(&b.verdict).then(size(b).total_cmp(&size(a))))
+        rows.min_by(|(_, a), (_, b)| rank(a).cmp(&rank(b)).then(size(b).total_cmp(&size(a))))
     }
 
     /// Every row with its case.
@@ -182,8 +184,8 @@ impl Measured {
 
     /// How much worse any series can be that passed.
     fn most(&self) -> Option<String> {
-        let highs =
-            self.rows().filter_map(|(_, row)| Some((row.series.label(), row.finding?.high)));
+        let passed = self.rows().filter(|(_, row)| row.verdict == Verdict::Pass);
+        let highs = passed.filter_map(|(_, row)| Some((row.series.label(), row.finding?.high)));
         let (label, high) = highs.max_by(|a, b| a.1.total_cmp(&b.1))?;
         Some(format!("at most {:.1}% worse, {label}", high.max(0.0) * 100.0))
     }
@@ -231,7 +233,11 @@ pub fn short(hash: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::case::tests::case;
+    use crate::gate::CaseReport;
+    use crate::metric::Metric;
     use crate::policy::Weight;
+    use crate::series::Series;
 
     fn pick(hash: char, end: End) -> Pick {
         let hash = hash.to_string().repeat(40);
@@ -290,18 +296,63 @@ mod tests {
         assert_eq!(words(none, none, none), "∞ worse (∞ to ∞)");
     }
 
-    #[test]
-    fn what_nothing_was_compared_of_has_no_effect() {
+    /// What was measured of a commit on which the gate's verdict is `verdict`.
+    fn measured(verdict: Verdict, cases: Vec<CaseReport>) -> Measured {
         let report = Report {
-            verdict: Verdict::Invalid,
+            verdict,
             weight: Weight::Blocks,
             policy: serde_json::from_str("\"a policy\"").unwrap(),
             judged: 0,
             family: 0,
-            cases: Vec::new(),
+            cases,
             unjudged: Vec::new(),
             control: Vec::new(),
         };
-        assert_eq!(Measured { page: String::new(), report }.effect(), None);
+        Measured { page: String::new(), report }
+    }
+
+    #[test]
+    fn what_nothing_was_compared_of_has_no_effect() {
+        assert_eq!(measured(Verdict::Invalid, Vec::new()).effect(), None);
+    }
+
+    #[test]
+    fn an_effect_is_told_of_what_decides_and_not_of_what_only_warns() {
+        let row = |metric, weight, verdict, effect: f64| {
+            let (low, high) = (effect - 0.01, effect + 0.01);
+            let finding = Finding { effect, low, high, margin: 0.03, mde: 0.01, rounds: 6 };
+            Row {
+                series: Series::median(metric),
+                verdict,
+                weight,
+                base: None,
+                head: None,
+                rule: None,
+                finding: Some(finding),
+                lacks: None,
+                modes: Vec::new(),
+                reason: None,
+            }
+        };
+        let load = || row(Metric::LoadTime, Weight::Warns, Verdict::Regressed, 0.5);
+        let effect = |verdict, rows: Vec<Row>| {
+            let case = CaseReport {
+                case: case("a").id,
+                verdict,
+                reasons: Vec::new(),
+                unfinished: None,
+                tail: None,
+                differences: Vec::new(),
+                rows,
+            };
+            measured(verdict, vec![case]).effect().unwrap()
+        };
+        let decode = |verdict, effect| row(Metric::DecodeRate, Weight::Blocks, verdict, effect);
+        let regressed = effect(Verdict::Regressed, vec![load(), decode(Verdict::Regressed, 0.08)]);
+        assert_eq!(regressed, "decode 8.0% worse (7.0% to 9.0%)");
+        let improved = effect(Verdict::Improved, vec![load(), decode(Verdict::Improved, -0.08)]);
+        assert_eq!(improved, "decode 8.0% better (7.0% to 9.0%)");
+        let passed = effect(Verdict::Pass, vec![load(), decode(Verdict::Pass, 0.001)]);
+        assert_eq!(passed, "at most 1.1% worse, decode");
     }
 }

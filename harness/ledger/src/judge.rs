@@ -34,7 +34,7 @@ pub(crate) mod location;
 mod modes;
 mod order;
 mod quantised;
-mod range;
+pub(crate) mod range;
 mod stored;
 pub(crate) mod student;
 

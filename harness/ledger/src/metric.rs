@@ -1,4 +1,4 @@
-//! What is measured: every metric with its definition, unit, direction and class.
+//! What is measured: every metric with its definition; what else there is to know of it is its [`Spec`].
 //!
 //! The definitions are the field's: a time per output token never includes the first token, and a
 //! rate divides by the number of intervals that really passed. How they follow from the moments at
@@ -9,6 +9,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::unit::{Bytes, Nanos, Rate, prefixed, three_digits};
+
+mod spec;
+
+pub use spec::{Better, Class, Spec, Tails};
 
 /// One kind of measured value. Values are stored as `f64` in the metric's [`Unit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -132,29 +136,6 @@ pub enum Metric {
     DeviceBytes,
 }
 
-/// What a reader and a judge need to know of a metric.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Spec {
-    /// How it is written in files and on the command line.
-    pub name: &'static str,
-    /// How it is written above a column or a plot.
-    pub label: &'static str,
-    /// The unit in which values are stored.
-    pub unit: Unit,
-    /// Which direction is good.
-    pub better: Better,
-    /// Which margin of the policy applies.
-    pub class: Class,
-    /// The smallest relative change that could be real on a quiet machine, in per cent. Smaller
-    /// ones are shown as "about equal".
-    pub noise_floor: f64,
-    /// The smallest change that could matter, in the metric's unit, whatever it is a share of: what
-    /// lies around zero doubles for nothing.
-    pub least: f64,
-    /// Whether its tails are of interest.
-    pub tails: Tails,
-}
-
 /// The unit in which a metric's values are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -223,88 +204,6 @@ impl Unit {
     }
 }
 
-/// Which direction of a metric is good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Better {
-    /// More is better: rates.
-    Higher,
-    /// Less is better: times and bytes.
-    Lower,
-}
-
-/// Metrics that share a margin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Class {
-    /// How fast tokens come once they come.
-    Decode,
-    /// How fast a prompt is worked off.
-    Prefill,
-    /// Bytes that the engine accounts for exactly.
-    Memory,
-    /// Bytes as the kernel sees them.
-    ResidentMemory,
-    /// How long it takes until the engine can serve.
-    Load,
-    /// What users of a busy service feel.
-    Serving,
-    /// What the engine counts of itself: the same for the same work.
-    Account,
-    /// What a service does while it has nothing to do.
-    Idle,
-    /// How near the numbers are to those of a reference.
-    Fidelity,
-    /// How fast a part of the engine is by itself.
-    Bench,
-    /// What it takes of the power that somebody pays for.
-    Energy,
-}
-
-impl Class {
-    /// Whether it is about time, which never repeats exactly; bytes, counts and logits can.
-    #[must_use]
-    pub const fn is_timed(self) -> bool {
-        match self {
-            Class::Decode
-            | Class::Prefill
-            | Class::Load
-            | Class::Serving
-            | Class::Idle
-            | Class::Bench
-            | Class::Energy => true,
-            Class::Memory | Class::ResidentMemory | Class::Account | Class::Fidelity => false,
-        }
-    }
-}
-
-impl fmt::Display for Class {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Class::Decode => "decode",
-            Class::Prefill => "prefill",
-            Class::Memory => "memory",
-            Class::ResidentMemory => "resident-memory",
-            Class::Load => "load",
-            Class::Serving => "serving",
-            Class::Account => "account",
-            Class::Idle => "idle",
-            Class::Fidelity => "fidelity",
-            Class::Bench => "bench",
-            Class::Energy => "energy",
-        })
-    }
-}
-
-/// Whether the tails of a metric are of interest, beside its median.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tails {
-    /// Users meet the slow ones.
-    Matter,
-    /// One number says it.
-    Silent,
-}
-
 impl Metric {
     /// Every metric, in the order in which tables show them.
     pub const ALL: [Metric; 50] = [
@@ -359,159 +258,6 @@ impl Metric {
         Metric::DeviceBytes,
         Metric::EnergyPerToken,
     ];
-
-    /// What there is to know of this metric.
-    #[must_use]
-    pub const fn spec(self) -> Spec {
-        use Better::{Higher, Lower};
-        use Unit::{Count, Nanoseconds, Number, Ratio, RequestsPerSecond, Share, TokensPerSecond};
-        let (name, label, unit, better, class, noise_floor) = match self {
-            Metric::DecodeRate => {
-                ("decode-rate", "decode", TokensPerSecond, Higher, Class::Decode, 1.0)
-            }
-            Metric::TimePerOutputToken => {
-                ("time-per-output-token", "TPOT", Nanoseconds, Lower, Class::Decode, 1.0)
-            }
-            Metric::InterToken => {
-                ("inter-token", "inter-token", Nanoseconds, Lower, Class::Decode, 1.0)
-            }
-            Metric::PrefillRate => {
-                ("prefill-rate", "prefill", TokensPerSecond, Higher, Class::Prefill, 1.0)
-            }
-            Metric::EmbedRate => {
-                ("embed-rate", "embed", TokensPerSecond, Higher, Class::Prefill, 1.0)
-            }
-            Metric::TimeToFirstToken => {
-                ("time-to-first-token", "TTFT", Nanoseconds, Lower, Class::Prefill, 1.0)
-            }
-            Metric::EndToEnd => {
-                ("end-to-end", "end to end", Nanoseconds, Lower, Class::Decode, 1.0)
-            }
-            Metric::SystemRate => {
-                ("system-rate", "output", TokensPerSecond, Higher, Class::Serving, 1.0)
-            }
-            Metric::RequestRate => {
-                ("request-rate", "requests", RequestsPerSecond, Higher, Class::Serving, 1.0)
-            }
-            Metric::Goodput => {
-                ("goodput", "goodput", RequestsPerSecond, Higher, Class::Serving, 1.0)
-            }
-            Metric::QueueTime => ("queue-time", "queue", Nanoseconds, Lower, Class::Serving, 5.0),
-            Metric::PrefixHitRate => {
-                ("prefix-hit-rate", "prefix hits", Share, Higher, Class::Account, 0.0)
-            }
-            Metric::PrefillAmplification => {
-                ("prefill-amplification", "prefill ×", Ratio, Lower, Class::Account, 0.0)
-            }
-            Metric::Preemptions => {
-                ("preemptions", "preemptions", Count, Lower, Class::Account, 0.0)
-            }
-            Metric::PeakBlocks => ("peak-blocks", "peak blocks", Count, Lower, Class::Account, 0.0),
-            Metric::Transfers => ("transfers", "transfers", Count, Lower, Class::Account, 0.0),
-            Metric::TransferBytes => {
-                ("transfer-bytes", "moved", Unit::Bytes, Lower, Class::Account, 0.0)
-            }
-            Metric::DeviceWaits => ("device-waits", "waits", Count, Lower, Class::Account, 0.0),
-            Metric::ReplayedSteps => {
-                ("replayed-steps", "replayed", Share, Higher, Class::Account, 0.0)
-            }
-            Metric::TokenBytes => {
-                ("token-bytes", "read a token", Unit::Bytes, Lower, Class::Account, 0.0)
-            }
-            Metric::TokenFlops => {
-                ("token-flops", "work a token", Unit::Operations, Lower, Class::Account, 0.0)
-            }
-            Metric::ContextSlope => {
-                ("context-slope", "per 1k context", Nanoseconds, Lower, Class::Decode, 5.0)
-            }
-            Metric::CpuShare => ("cpu-share", "CPU", Share, Lower, Class::Idle, 5.0),
-            Metric::WakeUp => ("wake-up", "wake-up", Nanoseconds, Lower, Class::Idle, 5.0),
-            Metric::LeakedBlocks => {
-                ("leaked-blocks", "leaked blocks", Count, Lower, Class::Account, 0.0)
-            }
-            Metric::RssGrowth => {
-                ("rss-growth", "RSS growth", Unit::Bytes, Lower, Class::ResidentMemory, 1.0)
-            }
-            Metric::ThreadGrowth => {
-                ("thread-growth", "more threads", Count, Lower, Class::Account, 0.0)
-            }
-            Metric::FileGrowth => ("file-growth", "more files", Count, Lower, Class::Account, 0.0),
-            Metric::Perplexity => ("perplexity", "perplexity", Number, Lower, Class::Fidelity, 0.0),
-            Metric::LogitError => {
-                ("logit-error", "logit error", Share, Lower, Class::Fidelity, 0.0)
-            }
-            Metric::VectorError => {
-                ("vector-error", "vector error", Share, Lower, Class::Fidelity, 0.0)
-            }
-            Metric::LargestError => {
-                ("largest-error", "largest error", Number, Lower, Class::Fidelity, 0.0)
-            }
-            Metric::HiddenError => {
-                ("hidden-error", "hidden error", Share, Lower, Class::Fidelity, 0.0)
-            }
-            Metric::CosineDistance => {
-                ("cosine-distance", "1 − cosine", Number, Lower, Class::Fidelity, 0.0)
-            }
-            Metric::Divergence => {
-                ("divergence", "KL divergence", Unit::Nats, Lower, Class::Fidelity, 0.0)
-            }
-            Metric::TopAgreement => {
-                ("top-agreement", "same top-1", Share, Higher, Class::Fidelity, 0.0)
-            }
-            Metric::SameTokens => {
-                ("same-tokens", "same tokens", Count, Higher, Class::Fidelity, 0.0)
-            }
-            Metric::IterationTime => {
-                ("iteration-time", "iteration", Nanoseconds, Lower, Class::Bench, 1.0)
-            }
-            Metric::ElementRate => {
-                ("element-rate", "elements", Unit::ElementsPerSecond, Higher, Class::Bench, 1.0)
-            }
-            Metric::ByteRate => {
-                ("byte-rate", "bytes", Unit::BytesPerSecond, Higher, Class::Bench, 1.0)
-            }
-            Metric::LoadTime => ("load-time", "load", Nanoseconds, Lower, Class::Load, 5.0),
-            Metric::LoadOpen => ("load-open", "open", Nanoseconds, Lower, Class::Load, 5.0),
-            Metric::LoadRead => ("load-read", "read", Nanoseconds, Lower, Class::Load, 5.0),
-            Metric::LoadConvert => {
-                ("load-convert", "convert", Nanoseconds, Lower, Class::Load, 5.0)
-            }
-            Metric::LoadQuantise => {
-                ("load-quantise", "quantise", Nanoseconds, Lower, Class::Load, 5.0)
-            }
-            Metric::PeakRss => {
-                ("peak-rss", "peak RSS", Unit::Bytes, Lower, Class::ResidentMemory, 1.0)
-            }
-            Metric::WeightBytes => {
-                ("weight-bytes", "weights", Unit::Bytes, Lower, Class::Memory, 0.0)
-            }
-            Metric::KvBytes => ("kv-bytes", "KV pool", Unit::Bytes, Lower, Class::Memory, 0.0),
-            Metric::DeviceBytes => {
-                ("device-bytes", "GPU memory", Unit::Bytes, Lower, Class::Memory, 0.0)
-            }
-            Metric::EnergyPerToken => {
-                ("energy-per-token", "energy a token", Unit::Joules, Lower, Class::Energy, 2.0)
-            }
-        };
-        let tails = match self {
-            Metric::InterToken
-            | Metric::TimeToFirstToken
-            | Metric::EndToEnd
-            | Metric::QueueTime
-            | Metric::WakeUp => Tails::Matter,
-            _ => Tails::Silent,
-        };
-        let least = match self {
-            Metric::RssGrowth => 1024.0 * 1024.0,
-            Metric::ContextSlope => 1e3,
-            Metric::WakeUp | Metric::QueueTime => 50e3,
-            Metric::CpuShare => 1e-3,
-            // A part that hardly takes time doubles for nothing.
-            Metric::LoadOpen | Metric::LoadRead | Metric::LoadConvert | Metric::LoadQuantise => 5e6,
-            _ => 0.0,
-        };
-        Spec { name, label, unit, better, class, noise_floor, least, tails }
-    }
 
     /// The metric of this [`name`](Spec::name).
     #[must_use]

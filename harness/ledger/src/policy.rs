@@ -58,36 +58,36 @@ pub struct Budget {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Margins {
     /// How fast tokens come once they come.
-    pub decode: Terms,
+    pub decode: ClassTerms,
     /// How fast a prompt is worked off.
-    pub prefill: Terms,
+    pub prefill: ClassTerms,
     /// Bytes that the engine accounts for exactly.
-    pub memory: Terms,
+    pub memory: ClassTerms,
     /// Bytes as the kernel sees them.
-    pub resident_memory: Terms,
+    pub resident_memory: ClassTerms,
     /// How long it takes until the engine can serve.
-    pub load: Terms,
+    pub load: ClassTerms,
     /// What users of a busy service feel.
-    pub serving: Terms,
+    pub serving: ClassTerms,
     /// What the engine counts of itself.
-    pub account: Terms,
+    pub account: ClassTerms,
     /// What a service does while it has nothing to do.
-    pub idle: Terms,
+    pub idle: ClassTerms,
     /// How near the numbers are to those of a reference.
-    pub fidelity: Terms,
+    pub fidelity: ClassTerms,
     /// How fast a part of the engine is by itself. A policy from before there were benches says
     /// nothing of them.
-    #[serde(default = "Terms::told_only", skip_serializing_if = "Terms::are_told_only")]
-    pub bench: Terms,
+    #[serde(default = "ClassTerms::told_only", skip_serializing_if = "ClassTerms::are_told_only")]
+    pub bench: ClassTerms,
     /// What it takes of the power that somebody pays for. Likewise.
-    #[serde(default = "Terms::told_only", skip_serializing_if = "Terms::are_told_only")]
-    pub energy: Terms,
+    #[serde(default = "ClassTerms::told_only", skip_serializing_if = "ClassTerms::are_told_only")]
+    pub energy: ClassTerms,
 }
 
 /// What holds for a class of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Terms {
+pub struct ClassTerms {
     /// The smallest change that matters.
     pub margin: Margin,
     /// What a regression does.
@@ -193,21 +193,21 @@ impl Policy {
     }
 }
 
-impl Terms {
+impl ClassTerms {
     /// Those of benches and of energy where nobody says another thing: they are told, and a merge is
     /// stopped by the speed of the whole.
-    fn told_only() -> Terms {
+    fn told_only() -> ClassTerms {
         let margin = Margin::new(0.05, 0.0).expect("5 % is a share");
-        Terms { margin, weight: Weight::Warns }
+        ClassTerms { margin, weight: Weight::Warns }
     }
 
     fn are_told_only(&self) -> bool {
-        *self == Terms::told_only()
+        *self == ClassTerms::told_only()
     }
 }
 
 impl Margins {
-    fn of(&self, class: Class) -> Terms {
+    fn of(&self, class: Class) -> ClassTerms {
         match class {
             Class::Decode => self.decode,
             Class::Prefill => self.prefill,

@@ -6,8 +6,7 @@ use std::fmt;
 use crate::case::{CaseHash, CaseId, DeviceMap, Dtype};
 use crate::conditions::Breach;
 use crate::holding::Holding;
-use crate::judge::location::{self, Location as Known};
-use crate::judge::student;
+use crate::judge::{location, student};
 use crate::metric::Metric;
 use crate::precision::{Cause, Enough, Stopped, share};
 use crate::record::{Digest, Failure, IterationKind, Outcome, Record, Stored, Subject};
@@ -104,7 +103,7 @@ impl Location {
     pub fn interval(&self) -> Option<(f64, f64)> {
         let log = |round: &f64| (*round > 0.0).then(|| round.ln());
         let logs: Option<Vec<f64>> = self.rounds.iter().map(log).collect();
-        let Known { centre, se, df } = location::locate(&logs?)?;
+        let location::Location { centre, se, df } = location::locate(&logs?)?;
         let reach = student::quantile(0.025, df) * se;
         Some(((centre - reach).exp(), (centre + reach).exp()))
     }
@@ -291,6 +290,24 @@ fn summary(records: &[&Record]) -> Summary {
         }
     }
 
+    let located = |series| Some((series, Location::of(rounds.remove(&series)?)?));
+    Summary {
+        case: first.case.id.clone(),
+        subject: first.subject.clone(),
+        attention,
+        dtype,
+        formats: formats.to_vec(),
+        holdings: holdings.to_vec(),
+        series: Series::all().filter_map(located).collect(),
+        unmeasured,
+        caveats: caveats(records, &digests),
+    }
+}
+
+/// What a reader should know of the rounds of one case and subject, of which those that count have these
+/// outputs.
+fn caveats(records: &[&Record], digests: &[Vec<&Digest>]) -> Vec<Caveat> {
+    let first = records[0];
     let mut caveats = Vec::new();
     if digests.windows(2).any(|pair| pair[0] != pair[1]) {
         caveats.push(Caveat::OutputVaries);
@@ -311,19 +328,7 @@ fn summary(records: &[&Record]) -> Summary {
     if !exact && load > BUSY * f64::from(threads.max(1)) {
         caveats.push(Caveat::Busy { load, threads });
     }
-
-    let located = |series| Some((series, Location::of(rounds.remove(&series)?)?));
-    Summary {
-        case: first.case.id.clone(),
-        subject: first.subject.clone(),
-        attention,
-        dtype,
-        formats: formats.to_vec(),
-        holdings: holdings.to_vec(),
-        series: Series::all().filter_map(located).collect(),
-        unmeasured,
-        caveats,
-    }
+    caveats
 }
 
 /// The rounds that ended before they were as precise as their case asked for, if any did.

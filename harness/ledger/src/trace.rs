@@ -98,15 +98,6 @@ pub struct Track {
     pub ended: Option<Ended>,
 }
 
-impl Track {
-    /// Forgets what the watched process itself did, for this reason, and keeps what the machine did.
-    pub fn forget_process(&mut self, reason: &str) {
-        for (gauge, _) in self.gauges.extract_if(.., |gauge, _| !gauge.is_of_machine()) {
-            self.absent.insert(gauge, reason.to_owned());
-        }
-    }
-}
-
 /// What is watched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -186,6 +177,13 @@ impl Track {
     pub fn why_absent(&self, gauge: Gauge) -> Option<&str> {
         let ended = self.ended.as_ref().map(|ended| &ended.reason);
         self.absent.get(&gauge).or(ended).map(String::as_str)
+    }
+
+    /// Forgets what the watched process itself did, for this reason, and keeps what the machine did.
+    pub fn forget_process(&mut self, reason: &str) {
+        for (gauge, _) in self.gauges.extract_if(.., |gauge, _| !gauge.is_of_machine()) {
+            self.absent.insert(gauge, reason.to_owned());
+        }
     }
 }
 

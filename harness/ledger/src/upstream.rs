@@ -302,10 +302,15 @@ pub enum Contradiction {
 }
 
 impl Log {
-    /// The commit whose hash begins with `digits`, if exactly one does.
+    /// The commit whose hash begins with `digits`, if exactly one does. Of a hash that the log holds the
+    /// beginning of, more digits than that may be given.
     #[must_use]
     pub fn find(&self, digits: &str) -> Option<&Commit> {
-        let mut found = self.commits.iter().filter(|commit| commit.hash.0.starts_with(digits));
+        let begins = |commit: &&Commit| {
+            let known = commit.hash.as_str();
+            known.starts_with(digits) || digits.starts_with(known)
+        };
+        let mut found = self.commits.iter().filter(begins);
         found.next().filter(|_| !digits.is_empty() && found.next().is_none())
     }
 
@@ -486,6 +491,8 @@ mod tests {
         let log = log("aa", "aa");
         assert_eq!(log.find("b").unwrap().pr, Some(7));
         assert!(log.find("").is_none() && log.find("c").is_none());
+        assert_eq!(log.find("bbbbbbbbb1234").unwrap().pr, Some(7), "the log has its first digits");
+        assert!(log.find("bbbbbbbbb2").is_none());
     }
 
     #[test]

@@ -26,7 +26,7 @@ use windtunnel_ledger::tail::{self, Tail};
 use crate::history::History;
 
 pub(crate) use facts::Fact;
-pub(crate) use notes::{Place, Trouble};
+pub(crate) use notes::{Occurrence, Trouble};
 pub(crate) use roof::Numbered;
 pub(crate) use ruled::{DETAILED, Ruled};
 pub(crate) use service::Curve;
@@ -286,41 +286,20 @@ fn scenarios<'a>(
         });
     }
 
-    let mut commands: BTreeMap<(&CaseId, &Subject), &str> = BTreeMap::new();
-    let mut samples: BTreeMap<(&CaseId, &Subject), Vec<&Samples>> = BTreeMap::new();
-    let mut watched: BTreeMap<(&CaseId, &Subject), &Record> = BTreeMap::new();
-    let mut attributions: BTreeMap<(&CaseId, &Subject), &Attribution> = BTreeMap::new();
-    for record in records {
-        let key = (&record.case.id, &record.subject);
-        commands.entry(key).or_insert(&record.command);
-        match &record.outcome {
-            Outcome::Measured(measured) => {
-                samples.entry(key).or_default().push(measured);
-                if record.trace.is_some() {
-                    watched.entry(key).or_insert(record);
-                }
-            }
-            Outcome::Attributed(attribution) => {
-                attributions.insert(key, attribution);
-            }
-            _ => (),
-        }
-    }
+    let rounds = rounds(records);
     let summaries = summarise(records);
     let mut standings = standings(&summaries, records);
     for summary in summaries {
         let known = (
             index.get(&summary.case),
             subjects.iter().position(|subject| **subject == summary.subject),
-            commands.get(&(&summary.case, &summary.subject)),
+            rounds.get(&(&summary.case, &summary.subject)),
         );
-        if let (Some(&case), Some(subject), Some(&command)) = known {
-            let key = (&summary.case, &summary.subject);
-            let tails = samples.get(&key).map_or_else(Vec::new, |rounds| tail::tails(rounds));
-            let watched = watched.get(&key).copied();
+        if let (Some(&case), Some(subject), Some(rounds)) = known {
+            let Rounds { command, watched, attribution, .. } = *rounds;
+            let tails = tail::tails(&rounds.samples);
             let own = |s: &Standing| s.case == summary.case && s.subject == summary.subject;
             let standing = standings.iter().position(own).map(|at| standings.remove(at));
-            let attribution = attributions.get(&key).copied();
             let result =
                 SubjectResult { subject, summary, standing, tails, command, watched, attribution };
             cases[case].results.push(result);
@@ -337,6 +316,40 @@ fn scenarios<'a>(
         }
     }
     groups.into_iter().map(|(name, cases)| scenario(name, cases)).collect()
+}
+
+/// What the rounds of one case and subject left, beside their summary.
+#[derive(Default)]
+struct Rounds<'a> {
+    /// The shell line that repeats the first.
+    command: &'a str,
+    /// Those that count.
+    samples: Vec<&'a Samples>,
+    /// The first that counts and was watched.
+    watched: Option<&'a Record>,
+    /// Where the time went, by the last that told.
+    attribution: Option<&'a Attribution>,
+}
+
+/// What the rounds of each case and subject left.
+fn rounds(records: &[Record]) -> BTreeMap<(&CaseId, &Subject), Rounds<'_>> {
+    let mut all: BTreeMap<(&CaseId, &Subject), Rounds<'_>> = BTreeMap::new();
+    for record in records {
+        let rounds = all
+            .entry((&record.case.id, &record.subject))
+            .or_insert_with(|| Rounds { command: &record.command, ..Rounds::default() });
+        match &record.outcome {
+            Outcome::Measured(samples) => {
+                rounds.samples.push(samples);
+                if rounds.watched.is_none() && record.trace.is_some() {
+                    rounds.watched = Some(record);
+                }
+            }
+            Outcome::Attributed(attribution) => rounds.attribution = Some(attribution),
+            Outcome::Void { .. } | Outcome::Failed(_) | Outcome::Skipped(_) => (),
+        }
+    }
+    all
 }
 
 fn scenario(name: String, mut cases: Vec<CaseView<'_>>) -> Scenario<'_> {

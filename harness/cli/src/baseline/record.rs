@@ -117,7 +117,7 @@ fn measured(
     // What runs out of memory is to be seen in every session.
     let memory = Memory::Forgotten;
     run::measure(&mut begun, workspace, Some(&policy.conditions), memory, progress)?;
-    let session::Session { run, records, .. } = begun;
+    let session::RunSession { run, records, .. } = begun;
     show::result(&show::records(&run, &records, show::Room::of_stdout()))?;
     Ok(Some((Contents { run, records, torn: false }, subject)))
 }

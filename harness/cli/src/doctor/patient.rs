@@ -34,11 +34,11 @@ pub(crate) struct Patient {
     /// The run that is measured on it now, if there is one, or why that cannot be told.
     pub(crate) other_run: Result<Option<String>, String>,
     /// Where runs are kept.
-    pub(crate) reports: Place,
+    pub(crate) reports: Storage,
     /// Where probes are built.
-    pub(crate) builds: Place,
+    pub(crate) builds: Storage,
     /// Where checkpoints from the hub of Hugging Face lie.
-    pub(crate) hub: Place,
+    pub(crate) hub: Storage,
     /// What subjects are built with.
     pub(crate) tools: Tools,
     /// Folders in which the user has libraries looked for.
@@ -55,7 +55,7 @@ pub(crate) struct Patient {
 
 /// A folder in which something is kept, or will be.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct Storage {
     /// Its path.
     pub(crate) path: PathBuf,
     /// Whether it is there already.
@@ -81,9 +81,9 @@ impl Patient {
             other_run,
             gpus,
             activity,
-            reports: Place::at(&workspace.reports()),
-            builds: Place::at(&workspace.scratch()),
-            hub: Place::at(&hub::cache_folder().unwrap_or_default()),
+            reports: Storage::at(&workspace.reports()),
+            builds: Storage::at(&workspace.scratch()),
+            hub: Storage::at(&hub::cache_folder().unwrap_or_default()),
             tools: Tools::of(workspace),
             library_path: std::env::split_paths(&library_path).collect(),
             calibration: calibrate::known(workspace).map_err(|error| format!("{error:#}")),
@@ -111,10 +111,10 @@ impl Patient {
     }
 }
 
-impl Place {
+impl Storage {
     /// The folder `path`, or if it is not there yet, the nearest one above it in which it would be
     /// made.
-    pub(crate) fn at(path: &Path) -> Place {
+    pub(crate) fn at(path: &Path) -> Storage {
         let nearest = path.ancestors().find(|folder| folder.exists()).unwrap_or(path);
         let writable = match nearest.is_dir() {
             true => rustix::fs::access(nearest, rustix::fs::Access::WRITE_OK)
@@ -124,6 +124,6 @@ impl Place {
         let free = rustix::fs::statvfs(nearest)
             .map(|fs| Bytes(fs.f_bavail.saturating_mul(fs.f_frsize)))
             .map_err(|error| error.to_string());
-        Place { path: path.to_owned(), exists: path.exists(), writable, free }
+        Storage { path: path.to_owned(), exists: path.exists(), writable, free }
     }
 }

@@ -2,7 +2,7 @@
 
 use windtunnel_ledger::Bytes;
 
-use super::patient::Place;
+use super::patient::Storage;
 use super::{Finding, Patient, Severity};
 
 /// What a build of the probe for a release takes, with some air.
@@ -11,46 +11,46 @@ const BUILD: Bytes = Bytes(4 << 30);
 const RUN: Bytes = Bytes(256 << 20);
 
 pub(super) fn reports(patient: &Patient) -> Vec<Finding> {
-    let place = &patient.reports;
-    if let Err(reason) = &place.writable {
+    let storage = &patient.reports;
+    if let Err(reason) = &storage.writable {
         return vec![Finding::of(
             Severity::Stops,
-            format!("no records can be written to `{}` ({reason})", place.path.display()),
+            format!("no records can be written to `{}` ({reason})", storage.path.display()),
             "a round that cannot be kept is not measured",
             "change to a workspace of yours with `-C DIR`, or name a file with `--out FILE`",
         )];
     }
-    room("reports", place, RUN, "a run ends where its records find no room")
+    room("reports", storage, RUN, "a run ends where its records find no room")
 }
 
 pub(super) fn builds(patient: &Patient) -> Vec<Finding> {
-    let place = &patient.builds;
-    if let Err(reason) = &place.writable {
+    let storage = &patient.builds;
+    if let Err(reason) = &storage.writable {
         return vec![Finding::of(
             Severity::Bad,
-            format!("no probe can be kept in `{}` ({reason})", place.path.display()),
+            format!("no probe can be kept in `{}` ({reason})", storage.path.display()),
             "nothing can be built, and nothing ready be measured",
             "make the folder writable, or change to a workspace of yours with `-C DIR`",
         )];
     }
-    room("builds", place, BUILD, "a build of the probe takes about 3 GiB, and fails without")
+    room("builds", storage, BUILD, "a build of the probe takes about 3 GiB, and fails without")
 }
 
 pub(super) fn hub(patient: &Patient) -> Vec<Finding> {
-    let place = &patient.hub;
-    if !place.exists {
+    let storage = &patient.hub;
+    if !storage.exists {
         return vec![Finding::fine("no hub cache (presets need none)")];
     }
-    let free = match &place.free {
+    let free = match &storage.free {
         Ok(free) => format!("{free} free"),
         Err(reason) => format!("how much is free is not known: {reason}"),
     };
-    vec![Finding::fine(format!("hub cache `{}` ({free})", place.path.display()))]
+    vec![Finding::fine(format!("hub cache `{}` ({free})", storage.path.display()))]
 }
 
-/// Whether `place` takes as much as is needed.
-fn room(what: &str, place: &Place, needed: Bytes, costs: &str) -> Vec<Finding> {
-    let free = match &place.free {
+/// Whether `storage` takes as much as is needed.
+fn room(what: &str, storage: &Storage, needed: Bytes, costs: &str) -> Vec<Finding> {
+    let free = match &storage.free {
         Ok(free) => *free,
         Err(reason) => return vec![Finding::unknown(format!("room for {what}"), reason)],
     };

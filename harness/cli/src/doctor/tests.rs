@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use windtunnel_ledger::calibration::{Calibration, Session};
+use windtunnel_ledger::calibration::{Calibration, CalibrationSession};
 use windtunnel_ledger::record::{RunId, Subject};
 use windtunnel_ledger::{Bytes, Nanos};
 
 use super::activity::{Activity, Glance};
 use super::noise::{Noise, Spread};
-use super::patient::Place;
+use super::patient::Storage;
 use super::tools::Tools;
 use super::*;
 use crate::machine::{self, tests::lay_out};
@@ -23,8 +23,8 @@ const LAPTOP: &str = include_str!("fixtures/laptop.txt");
 const GUEST: &str = include_str!("fixtures/guest.txt");
 const GPUS: &str = include_str!("fixtures/gpus.jsonl");
 
-fn place(path: &str, free: u64) -> Place {
-    Place { path: path.into(), exists: true, writable: Ok(()), free: Ok(Bytes(free << 20)) }
+fn storage(path: &str, free: u64) -> Storage {
+    Storage { path: path.into(), exists: true, writable: Ok(()), free: Ok(Bytes(free << 20)) }
 }
 
 fn spread(variation: f64) -> Spread {
@@ -38,7 +38,7 @@ fn spread(variation: f64) -> Spread {
 }
 
 fn calibrated(at: &str, alarms: u64) -> Result<Option<Calibration>, String> {
-    let session = Session {
+    let session = CalibrationSession {
         run: RunId("run".into()),
         at: at.into(),
         subject: Subject { name: ".".into(), ..Subject::default() },
@@ -65,9 +65,9 @@ fn patient(text: &str) -> (tempfile::TempDir, Patient) {
         gpus: None,
         activity: Activity::between(first, Glance::at(&root)),
         other_run: Ok(None),
-        reports: place("/w/reports", 100 << 10),
-        builds: place("/w/target/windtunnel", 100 << 10),
-        hub: Place { exists: false, ..place("/home/a/.cache/huggingface/hub", 0) },
+        reports: storage("/w/reports", 100 << 10),
+        builds: storage("/w/target/windtunnel", 100 << 10),
+        hub: Storage { exists: false, ..storage("/home/a/.cache/huggingface/hub", 0) },
         tools: Tools { cargo: tool(), cc: tool(), git: tool(), sources: true, probes: Vec::new() },
         library_path: Vec::new(),
         calibration: calibrated("2026-03-01T12:00:00Z", 0),
@@ -93,7 +93,7 @@ fn laptop() -> (tempfile::TempDir, Patient) {
     patient.noise = Some(Noise { compute: spread(0.061), memory: spread(0.214) });
     patient.calibration = Ok(None);
     patient.roof = Err("the newest probe does not tell");
-    patient.builds = place("/w/target/windtunnel", 900);
+    patient.builds = storage("/w/target/windtunnel", 900);
     patient.tools.git = None;
     (dir, patient)
 }
@@ -103,7 +103,7 @@ fn guest() -> (tempfile::TempDir, Patient) {
     patient.noise = Some(Noise { compute: spread(0.012), memory: spread(0.052) });
     patient.calibration = calibrated("2026-01-01T12:00:00Z", 0);
     patient.tools = Tools { probes: vec!["/p/windtunnel-probe".into()], ..Tools::default() };
-    patient.hub = place("/home/a/.cache/huggingface/hub", 7 << 10);
+    patient.hub = storage("/home/a/.cache/huggingface/hub", 7 << 10);
     (dir, patient)
 }
 
@@ -132,7 +132,7 @@ fn nothing() -> (tempfile::TempDir, Patient) {
     patient.noise = None;
     patient.roof = Err(noise::QUICK);
     patient.other_run = Err("`/tmp`: read-only file system".into());
-    let hidden = |path: &Path| Place {
+    let hidden = |path: &Path| Storage {
         path: path.to_owned(),
         exists: true,
         writable: Ok(()),
@@ -229,8 +229,8 @@ fn what_stops_every_measurement_is_told_as_that() {
 
 #[test]
 fn what_hinders_only_builds_leaves_ready_probes_to_measure() {
-    let place = |patient: &mut Patient| patient.builds.writable = Err("`/w`: no".into());
-    check(place, "builds", Severity::Bad, "no probe can be kept");
+    let unwritable = |patient: &mut Patient| patient.builds.writable = Err("`/w`: no".into());
+    check(unwritable, "builds", Severity::Bad, "no probe can be kept");
     check(|patient| patient.tools.git = None, "git", Severity::Minor, "install git");
     let few = |patient: &mut Patient| patient.reports.free = Ok(Bytes(1 << 20));
     check(few, "reports", Severity::Bad, "only 1.00 MiB for reports");

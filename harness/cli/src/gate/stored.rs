@@ -15,7 +15,7 @@ use crate::git::git;
 use crate::lock::Queue;
 use crate::plan::Plan;
 use crate::progress::Progress;
-use crate::session::{self, Session as Running, Setup};
+use crate::session::{self, RunSession, Setup};
 use crate::subject::{self, Built, Wanted};
 use crate::workspace::Workspace;
 use crate::{benchmarks, show, upstream};
@@ -80,7 +80,7 @@ pub(super) fn begin(
     terms: Terms,
     held: Held,
     queue: Queue,
-) -> Result<Running> {
+) -> Result<RunSession> {
     let heads = std::slice::from_mut(&mut head);
     benchmarks::find(workspace, &mut plan, heads, Aim::Compare, queue.progress)?;
     leave_out_unrecorded(&mut plan, &held.sessions);
@@ -135,13 +135,17 @@ pub(crate) fn recorded(subject: Subject) -> Built {
 
 /// Puts those records of the baseline into a run that it has not yet: all, or what a kill left out.
 /// With them the run says all by itself, whatever becomes of the baseline.
-pub(super) fn complete(workspace: &Workspace, running: &mut Running, terms: &Terms) -> Result<()> {
+pub(super) fn complete(
+    workspace: &Workspace,
+    running: &mut RunSession,
+    terms: &Terms,
+) -> Result<()> {
     let Some(origin) = terms.baseline.as_ref().filter(|_| terms.setting == Setting::Stored) else {
         return Ok(());
     };
     let base = running.run.subjects.get(Arm::Base as usize).cloned();
     let base = base.context("the run names no base to hold its head to: start a new gate")?;
-    let has = |running: &Running, run, case: &_, round| {
+    let has = |running: &RunSession, run, case: &_, round| {
         running
             .records
             .iter()

@@ -43,7 +43,8 @@ pub(crate) fn calibration(known: &Calibration) -> String {
     for (class, bias) in &floors.bias {
         let days = match floors.session_sd.get(class) {
             Some(sd) => format!("days differ by {}", digits(*sd)),
-            None => "how much days differ takes a session on another day".to_owned(),
+            None => "knowing how much days differ takes a session of the same code on another day"
+                .to_owned(),
         };
         let _ = writeln!(text, "{class}: a bias of {} is no alarm; {days}", digits(*bias));
     }

@@ -25,7 +25,7 @@ use crate::workspace::Workspace;
 use crate::{exit, plan, scenario, session, show};
 
 /// Where commits are picked, and what is asked of each.
-struct Place<'a> {
+struct Picking<'a> {
     workspace: &'a Workspace,
     args: &'a PickArgs,
     external: &'a External,
@@ -78,7 +78,7 @@ pub(super) fn pick(workspace: &Workspace, args: &PickArgs, progress: Progress) -
         ));
     }
 
-    let place = Place { workspace, args, external: &external, fork, tree, folder, queue };
+    let picking = Picking { workspace, args, external: &external, fork, tree, folder, queue };
     let mut integration = Integration {
         at: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
         repository: fork.display().to_string(),
@@ -90,7 +90,7 @@ pub(super) fn pick(workspace: &Workspace, args: &PickArgs, progress: Progress) -
     let mut base = None;
     for (i, change) in wanted.iter().enumerate() {
         progress.note(&format!("{} {}", short(&change.hash), change.subject));
-        let pick = place.take(change, i, &integration.end, &mut base)?;
+        let pick = picking.take(change, i, &integration.end, &mut base)?;
         let goes_on = pick.end.goes_on();
         if let End::Kept(commit) = &pick.end {
             let end = integration.branch.as_ref().map(|_| integration.end.as_str());
@@ -100,13 +100,13 @@ pub(super) fn pick(workspace: &Workspace, args: &PickArgs, progress: Progress) -
         }
         integration.picks[i] = pick;
         // Whatever happens to the next one, this is known.
-        place.write_down(&integration)?;
+        picking.write_down(&integration)?;
         if !goes_on {
             break;
         }
     }
     show::result(&show::integration(&integration))?;
-    let page = place.folder.join("integration.html");
+    let page = picking.folder.join("integration.html");
     show::result(&format!("report: {}\n", show::path(&page)))?;
     Ok(code_of(&integration))
 }
@@ -161,7 +161,7 @@ fn not_tried(change: &Change) -> Pick {
     }
 }
 
-impl Place<'_> {
+impl Picking<'_> {
     /// Picks one commit on top of `onto`, checks it, and measures it beside that. `base` is what was
     /// built of `onto`, if that was needed before, and becomes what was built of this one.
     fn take(

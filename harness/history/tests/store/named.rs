@@ -1,9 +1,12 @@
 //! Changes with their commits: our own from a repository that the test makes, the upstream's from a log.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
 use tempfile::TempDir;
+use windtunnel_history::commits::Commits;
 use windtunnel_ledger::record::Subject;
 
 use crate::{printed, runs};
@@ -88,6 +91,43 @@ fn along_the_upstream_a_change_is_named_with_the_commits_of_the_log() {
         repository().path(),
         &[&DECODE[..], &["--along", "upstream"]].concat()
     ));
+}
+
+#[test]
+fn what_a_user_configures_changes_no_commit() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let root = dir.path();
+    git(root, 1, &["init", "--quiet", "--initial-branch", "main"]);
+    git(root, 1, &["commit", "--quiet", "--allow-empty", "--message", "Größer (#1)"]);
+    // Git asks another program about the signature, and would put its words before the commit.
+    let plain = git(root, 1, &["cat-file", "commit", "HEAD"]);
+    let (head, message) = plain.split_once("\n\n").expect("a commit has a message");
+    let signature = "gpgsig -----BEGIN PGP SIGNATURE-----\n \n none\n -----END PGP SIGNATURE-----";
+    let file = root.join("commit");
+    std::fs::write(&file, format!("{head}\n{signature}\n\n{message}\n")).unwrap();
+    let file = file.display().to_string();
+    let signed = git(root, 1, &["hash-object", "-t", "commit", "-w", &file]);
+    git(root, 1, &["update-ref", "HEAD", &signed]);
+    let program = root.join("signatures");
+    std::fs::write(&program, "#!/bin/sh\necho 'told of a signature' >&2\n").unwrap();
+    std::fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    let program = program.display().to_string();
+    for (name, value) in [
+        ("log.showSignature", "true"),
+        ("gpg.program", program.as_str()),
+        ("color.ui", "always"),
+        ("i18n.logOutputEncoding", "ISO-8859-1"),
+    ] {
+        git(root, 1, &["config", name, value]);
+    }
+    let said = git(root, 1, &["log", "--format=%s"]);
+    assert!(said.contains("told of a signature") && !said.contains("Größer"), "{said}");
+
+    let commits = Commits::of_repository(root);
+    let commit = commits.get(0).expect("it has a commit");
+    let told = (commit.hash.as_str(), commit.date.as_str(), commit.subject.as_str(), commit.pr);
+    assert_eq!(told, (signed.as_str(), "2026-01-01", "Größer (#1)", Some(1)));
+    assert_eq!(commits.count(), 1);
 }
 
 #[test]

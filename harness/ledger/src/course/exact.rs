@@ -2,35 +2,11 @@
 
 use crate::course::{Course, Event, EventKind, Level, Track};
 use crate::judge::Nature;
+use crate::judge::range::{Range, WIDEST};
 use crate::metric::Better;
-use crate::stats;
 
-/// The widest range of rounds that repeat, as a share of their median.
-const WIDEST: f64 = 0.005;
 /// The smallest share of sessions that repeat what the session before them gave.
 const REPEATED: f64 = 0.75;
-
-/// The rounds of one session.
-struct Range {
-    least: f64,
-    median: f64,
-    most: f64,
-}
-
-impl Range {
-    /// The range of `rounds`; none if they vary, or are no amounts.
-    fn narrow(rounds: &[f64]) -> Option<Range> {
-        let median = stats::median(rounds)?;
-        let least = rounds.iter().copied().fold(f64::INFINITY, f64::min);
-        let most = rounds.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let amounts = rounds.iter().all(|round| round.is_finite() && *round >= 0.0);
-        (amounts && most - least <= WIDEST * median).then_some(Range { least, median, most })
-    }
-
-    fn repeats(&self, before: &Range) -> bool {
-        (self.median - before.median).abs() <= WIDEST * before.median
-    }
-}
 
 /// The course of a counted series whose sessions mostly repeat; none of another.
 pub(super) fn follow(track: &Track<'_>) -> Option<Course> {
@@ -41,7 +17,7 @@ pub(super) fn follow(track: &Track<'_>) -> Option<Course> {
         track.sessions.iter().map(|rounds| Range::narrow(rounds)).collect();
     let ranges = ranges.filter(|ranges| ranges.len() > 1)?;
     let pairs = || ranges.windows(2);
-    let repeated = pairs().filter(|pair| pair[1].repeats(&pair[0])).count();
+    let repeated = pairs().filter(|pair| repeats(&pair[1], &pair[0])).count();
     if (repeated as f64) < REPEATED * pairs().len() as f64 {
         return None;
     }
@@ -72,6 +48,11 @@ pub(super) fn follow(track: &Track<'_>) -> Option<Course> {
     let value = ranges[start].median;
     course.levels.push(Level { sessions: start..ranges.len(), from: value, to: value });
     Some(course)
+}
+
+/// Whether `now` is where `before` was, as far as rounds that repeat may differ.
+fn repeats(now: &Range, before: &Range) -> bool {
+    (now.median - before.median).abs() <= WIDEST * before.median
 }
 
 /// Whether `now` is elsewhere than `before`, by the margin at least.

@@ -203,6 +203,32 @@ fn a_comparison_and_a_gate_say_the_same_of_outputs() {
 }
 
 #[test]
+fn other_prompts_are_seen_where_the_first_round_of_the_base_does_not_tell_them() {
+    let round = |name: &str, round: u32, words: u32| {
+        let mut record = record(name, "a", round, &[100.0]);
+        samples(&mut record).prompts = Some(Digest::of_prompts([[words].as_slice()]));
+        samples(&mut record).iterations[0].digest = Digest::of_outputs([[words].as_slice()]);
+        record
+    };
+    let rounds = |name: &str, words: u32| [1, 2].map(|number| round(name, number, words));
+    let (base, head) = (rounds("base", 1), rounds("head", 2));
+
+    let (mut void, mut older) = (base.clone(), base);
+    let breaches = vec![Breach::Swapped { pages: 3 }];
+    void[0].outcome = Outcome::Void { breaches, samples: samples(&mut void[0]).clone() };
+    samples(&mut older[0]).prompts = None;
+    for base in [void, older] {
+        let case = compare(&base, &head, &terms()).cases.remove(0);
+        assert_eq!(case.reasons, ["the prompts differ: this probe draws them in another way"]);
+        assert_eq!(
+            case.verdict,
+            Verdict::Invalid,
+            "what was asked for differs, and so may answers"
+        );
+    }
+}
+
+#[test]
 fn what_takes_no_time_on_either_side_is_not_judged_and_what_begins_to_is_told() {
     let (run, terms) = (run(&["a"]), terms());
     let convert = |head: f64| {

@@ -5,16 +5,12 @@ use crate::judge::{Evidence, Finding, Judgement, Lack, Nature, Question, Rule};
 use crate::metric::Better;
 use crate::verdict::Verdict;
 
-/// The widest range of a side's rounds, as a share of their median.
-const WIDEST: f64 = 0.005;
 /// Fewest rounds of a side.
 const FEWEST: usize = 3;
 
 /// The range of `rounds`; none if they are too few, vary too much, or are no amounts.
 fn narrow(rounds: &[f64]) -> Option<Range> {
-    let range = Range::of(rounds).filter(|range| range.least >= 0.0)?;
-    let repeats = range.most - range.least <= WIDEST * range.median;
-    (repeats && rounds.len() >= FEWEST).then_some(range)
+    Range::narrow(rounds).filter(|_| rounds.len() >= FEWEST)
 }
 
 /// The judgement, if the question is one for this rule: counted, with at least three rounds a side

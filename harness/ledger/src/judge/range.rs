@@ -1,16 +1,25 @@
-//! The rounds of one side as a range, for rules that compare values as they are.
+//! Rounds as a range, for rules that compare values as they are.
 
 use crate::metric::Better;
 use crate::stats;
 
-/// The rounds of one side.
-pub(super) struct Range {
-    pub(super) least: f64,
-    pub(super) median: f64,
-    pub(super) most: f64,
+/// The widest range of rounds that repeat, as a share of their median.
+pub(crate) const WIDEST: f64 = 0.005;
+
+/// The rounds of one side, or of one session.
+pub(crate) struct Range {
+    pub(crate) least: f64,
+    pub(crate) median: f64,
+    pub(crate) most: f64,
 }
 
 impl Range {
+    /// The range of `rounds`; none if they vary, or are no amounts.
+    pub(crate) fn narrow(rounds: &[f64]) -> Option<Range> {
+        let range = Range::of(rounds).filter(|range| range.least >= 0.0)?;
+        (range.most - range.least <= WIDEST * range.median).then_some(range)
+    }
+
     /// The range of `rounds`; none if there are none, or one is no finite number.
     pub(super) fn of(rounds: &[f64]) -> Option<Range> {
         let least = rounds.iter().copied().fold(f64::INFINITY, f64::min);

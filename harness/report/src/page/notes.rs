@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::{Section, address, counted, named, subject};
-use crate::view::{Place, Trouble, View};
+use crate::view::{Occurrence, Trouble, View};
 
 /// More places than this are folded.
 const FOLD: usize = 6;
@@ -39,13 +39,14 @@ fn section(
 }
 
 fn note(view: &View<'_>, trouble: &Trouble) -> Markup {
-    let Trouble { text, tail, places } = trouble;
-    let list = html! { ul.places { @for known in places { li { (place(view, known)) } } } };
+    let Trouble { text, tail, occurrences } = trouble;
+    let list =
+        html! { ul.places { @for known in occurrences { li { (occurrence(view, known)) } } } };
     html! {
         div.trouble {
             p { (sentence(text)) }
-            @if places.len() > FOLD {
-                details { summary { "in " (counted(places.len(), "place")) } (list) }
+            @if occurrences.len() > FOLD {
+                details { summary { "in " (counted(occurrences.len(), "place")) } (list) }
             } @else {
                 (list)
             }
@@ -56,20 +57,20 @@ fn note(view: &View<'_>, trouble: &Trouble) -> Markup {
     }
 }
 
-fn place(view: &View<'_>, place: &Place) -> Markup {
+fn occurrence(view: &View<'_>, occurrence: &Occurrence) -> Markup {
     html! {
-        @if place.shown {
-            a.case href=(address(&place.case)) { (named(place.case.as_str())) }
+        @if occurrence.shown {
+            a.case href=(address(&occurrence.case)) { (named(occurrence.case.as_str())) }
         } @else {
-            span.case { (named(place.case.as_str())) }
+            span.case { (named(occurrence.case.as_str())) }
         }
-        @if let (Some(index), true) = (place.subject, view.subjects.len() > 1) {
+        @if let (Some(index), true) = (occurrence.subject, view.subjects.len() > 1) {
             " " (subject(view, index))
         }
-        @if !place.rounds.is_empty() {
+        @if !occurrence.rounds.is_empty() {
             span.muted {
-                @if place.rounds.len() == 1 { ", round " } @else { ", rounds " }
-                (place.rounds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+                @if occurrence.rounds.len() == 1 { ", round " } @else { ", rounds " }
+                (occurrence.rounds.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
             }
         }
     }

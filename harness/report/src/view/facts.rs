@@ -2,6 +2,9 @@
 //!
 //! A reader of sixty cases wants to see what tells them apart and to read the rest once.
 
+use std::fmt::Display;
+use std::num::NonZeroU32;
+
 use windtunnel_ledger::Metric;
 use windtunnel_ledger::case::{Benchmark, Case, Quant, Slo, Source, Topology, Workload};
 use windtunnel_ledger::precision::Enough;
@@ -74,62 +77,7 @@ fn facts(view: &CaseView<'_>) -> Vec<Fact> {
         ];
     }
     let mut facts = vec![("model", model.name.clone()), ("workload", workload.name().to_owned())];
-    match workload {
-        // Of a benchmark all was told above.
-        Workload::Load | Workload::Criterion => {}
-        Workload::Prefill { prompt, batch } => {
-            facts.extend([("batch", batch.to_string()), ("prompt", prompt.to_string())]);
-        }
-        Workload::Decode { depth, output, batch } => facts.extend([
-            ("batch", batch.to_string()),
-            ("depth", depth.to_string()),
-            ("output", output.to_string()),
-        ]),
-        Workload::Generate { prompt, output, batch } => facts.extend([
-            ("batch", batch.to_string()),
-            ("prompt", prompt.to_string()),
-            ("output", output.to_string()),
-        ]),
-        Workload::Context { shallow, depth, output } => facts.extend([
-            ("shallow", shallow.to_string()),
-            ("depth", depth.to_string()),
-            ("output", output.to_string()),
-        ]),
-        Workload::Serve { arrival, batch, requests, prompt, output, shared, slo } => {
-            facts.extend([
-                ("arrival", arrival.to_string()),
-                ("batch", batch.to_string()),
-                ("requests", requests.to_string()),
-                ("prompt", format!("{prompt} tok")),
-                ("output", format!("{output} tok")),
-                ("shared", format!("{shared} %")),
-                ("objectives", objectives(slo)),
-            ]);
-        }
-        Workload::Idle { duration, requests } => {
-            facts.extend([("duration", duration.to_string()), ("requests", requests.to_string())]);
-        }
-        Workload::Soak { duration, batch, prompt, output, shared } => facts.extend([
-            ("duration", duration.to_string()),
-            ("batch", batch.to_string()),
-            ("prompt", format!("{prompt} tok")),
-            ("output", format!("{output} tok")),
-            ("shared", format!("{shared} %")),
-        ]),
-        Workload::Embed { batch, requests, prompt } => facts.extend([
-            ("batch", batch.to_string()),
-            ("requests", requests.to_string()),
-            ("prompt", format!("{prompt} tok")),
-        ]),
-        Workload::Quality { prompt, requests, against } => facts.extend([
-            ("window", prompt.to_string()),
-            ("windows", requests.to_string()),
-            ("against", against.to_string()),
-        ]),
-        Workload::Parity { tolerance } => {
-            facts.push(("tolerance", Metric::LogitError.show(tolerance.share())));
-        }
-    }
+    facts.extend(of_workload(workload));
     if let Workload::Serve { .. } | Workload::Soak { .. } = workload {
         facts.extend([
             ("prefix cache", prefix_cache.to_string()),
@@ -139,50 +87,111 @@ fn facts(view: &CaseView<'_>) -> Vec<Fact> {
     if placement.names_gpu() {
         facts.push(("CUDA graphs", cuda_graphs.to_string()));
     }
-    // `auto` says what was asked; the backend that ran says what was measured.
-    let ran = view.results.iter().find_map(|result| result.summary.attention.as_deref());
-    let attention = match ran {
-        Some(ran) if ran != attention => format!("{attention} → {ran}"),
-        _ => attention.clone(),
-    };
-    // So it is with the dtype, and with blocks that do not fit every matrix.
-    let ran = view.results.iter().find_map(|result| result.summary.dtype);
-    let dtype = match ran {
-        Some(ran) if ran != *dtype => format!("{dtype} → {ran}"),
-        _ => dtype.to_string(),
-    };
-    let held = view.results.iter().map(|result| &result.summary.formats[..]);
+    let results = || view.results.iter().map(|result| &result.summary);
+    let held = results().map(|summary| &summary.formats[..]);
     let held = held.max_by_key(|held| held.len()).unwrap_or_default();
     if *quant != Quant::None {
         facts.push(("quant", quantised(*quant, held)));
     }
     facts.extend([
-        ("dtype", dtype),
+        ("dtype", became(dtype, results().find_map(|summary| summary.dtype))),
         ("kv", kv.to_string()),
         ("devices", placement.devices.to_string()),
         ("topology", topology(&placement.topology)),
-        ("attention", attention),
+        ("attention", became(attention, results().find_map(|s| s.attention.as_deref()))),
         ("step", step_tokens.to_string()),
         ("warm-up", warmup.to_string()),
-        (
-            "iterations",
-            match enough {
-                Enough::Counted => iterations.to_string(),
-                Enough::Precise(precision) => format!("at least {iterations}, until {precision}"),
-            },
-        ),
+        ("iterations", until(*iterations, *enough)),
         ("seed", seed.to_string()),
-        (
-            "weights",
-            match &model.source {
-                Source::Preset(name) => format!("random in the shapes of {name}"),
-                Source::Folder(path) | Source::Gguf(path) => path.clone(),
-                Source::Hub(snapshot) => snapshot.to_string(),
-                Source::Bench(benchmark) => benchmark.to_string(),
-            },
-        ),
+        ("weights", origin(&model.source)),
     ]);
     facts
+}
+
+/// The settings that only such a workload has.
+fn of_workload(workload: &Workload) -> Vec<Fact> {
+    match workload {
+        // A benchmark has settings of its own.
+        Workload::Load | Workload::Criterion => Vec::new(),
+        Workload::Prefill { prompt, batch } => {
+            vec![("batch", batch.to_string()), ("prompt", prompt.to_string())]
+        }
+        Workload::Decode { depth, output, batch } => vec![
+            ("batch", batch.to_string()),
+            ("depth", depth.to_string()),
+            ("output", output.to_string()),
+        ],
+        Workload::Generate { prompt, output, batch } => vec![
+            ("batch", batch.to_string()),
+            ("prompt", prompt.to_string()),
+            ("output", output.to_string()),
+        ],
+        Workload::Context { shallow, depth, output } => vec![
+            ("shallow", shallow.to_string()),
+            ("depth", depth.to_string()),
+            ("output", output.to_string()),
+        ],
+        Workload::Serve { arrival, batch, requests, prompt, output, shared, slo } => vec![
+            ("arrival", arrival.to_string()),
+            ("batch", batch.to_string()),
+            ("requests", requests.to_string()),
+            ("prompt", format!("{prompt} tok")),
+            ("output", format!("{output} tok")),
+            ("shared", format!("{shared} %")),
+            ("objectives", objectives(slo)),
+        ],
+        Workload::Idle { duration, requests } => {
+            vec![("duration", duration.to_string()), ("requests", requests.to_string())]
+        }
+        Workload::Soak { duration, batch, prompt, output, shared } => vec![
+            ("duration", duration.to_string()),
+            ("batch", batch.to_string()),
+            ("prompt", format!("{prompt} tok")),
+            ("output", format!("{output} tok")),
+            ("shared", format!("{shared} %")),
+        ],
+        Workload::Embed { batch, requests, prompt } => vec![
+            ("batch", batch.to_string()),
+            ("requests", requests.to_string()),
+            ("prompt", format!("{prompt} tok")),
+        ],
+        Workload::Quality { prompt, requests, against } => vec![
+            ("window", prompt.to_string()),
+            ("windows", requests.to_string()),
+            ("against", against.to_string()),
+        ],
+        Workload::Parity { tolerance } => {
+            vec![("tolerance", Metric::LogitError.show(tolerance.share()))]
+        }
+    }
+}
+
+/// What was asked for, and what ran where that is something else, because that is what was measured:
+/// `auto → naive`.
+fn became(asked: impl Display, ran: Option<impl Display>) -> String {
+    let asked = asked.to_string();
+    match ran.map(|ran| ran.to_string()) {
+        Some(ran) if ran != asked => format!("{asked} → {ran}"),
+        _ => asked,
+    }
+}
+
+/// How many iterations there are, or until when.
+fn until(iterations: NonZeroU32, enough: Enough) -> String {
+    match enough {
+        Enough::Counted => iterations.to_string(),
+        Enough::Precise(precision) => format!("at least {iterations}, until {precision}"),
+    }
+}
+
+/// Where weights come from.
+fn origin(source: &Source) -> String {
+    match source {
+        Source::Preset(name) => format!("random in the shapes of {name}"),
+        Source::Folder(path) | Source::Gguf(path) => path.clone(),
+        Source::Hub(snapshot) => snapshot.to_string(),
+        Source::Bench(benchmark) => benchmark.to_string(),
+    }
 }
 
 /// What single layers get.

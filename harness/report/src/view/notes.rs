@@ -14,12 +14,12 @@ pub(crate) struct Trouble {
     /// The end of what the process printed.
     pub(crate) tail: Option<String>,
     /// Where.
-    pub(crate) places: Vec<Place>,
+    pub(crate) occurrences: Vec<Occurrence>,
 }
 
 /// One case, the subject if there is one, and the round if one stands out.
 #[derive(PartialEq)]
-pub(crate) struct Place {
+pub(crate) struct Occurrence {
     /// The case.
     pub(crate) case: CaseId,
     /// Whether the page has a row for it.
@@ -36,7 +36,7 @@ impl View<'_> {
         let mut troubles = Vec::new();
         for (case, subject, summary) in self.summaries() {
             for caveat in &summary.caveats {
-                put(&mut troubles, caveat.to_string(), None, place(case, Some(subject)), None);
+                put(&mut troubles, caveat.to_string(), None, occurrence(case, Some(subject)), None);
             }
         }
         troubles
@@ -49,8 +49,8 @@ impl View<'_> {
             for unmeasured in &summary.unmeasured {
                 if let Unmeasured::Void { round, breaches } = unmeasured {
                     for breach in breaches {
-                        let place = place(case, Some(subject));
-                        put(&mut troubles, breach.to_string(), None, place, Some(*round));
+                        let occurrence = occurrence(case, Some(subject));
+                        put(&mut troubles, breach.to_string(), None, occurrence, Some(*round));
                     }
                 }
             }
@@ -65,8 +65,8 @@ impl View<'_> {
             for unmeasured in &summary.unmeasured {
                 if let Unmeasured::Failed { round, failure } = unmeasured {
                     let tail = failure.tail().map(str::to_owned);
-                    let place = place(case, Some(subject));
-                    put(&mut troubles, failure.to_string(), tail, place, Some(*round));
+                    let occurrence = occurrence(case, Some(subject));
+                    put(&mut troubles, failure.to_string(), tail, occurrence, Some(*round));
                 }
             }
         }
@@ -77,14 +77,14 @@ impl View<'_> {
     pub(crate) fn skips(&self) -> Vec<Trouble> {
         let mut troubles = Vec::new();
         for skipped in &self.run.skipped {
-            let place = Place { shown: false, ..place(&skipped.id, None) };
-            put(&mut troubles, format!("The scenario: {}", skipped.reason), None, place, None);
+            let occurrence = Occurrence { shown: false, ..occurrence(&skipped.id, None) };
+            put(&mut troubles, format!("The scenario: {}", skipped.reason), None, occurrence, None);
         }
         for (case, subject, summary) in self.summaries() {
             for unmeasured in &summary.unmeasured {
                 if let Unmeasured::Skipped { reason, .. } = unmeasured {
-                    let place = place(case, Some(subject));
-                    put(&mut troubles, format!("The engine: {reason}"), None, place, None);
+                    let occurrence = occurrence(case, Some(subject));
+                    put(&mut troubles, format!("The engine: {reason}"), None, occurrence, None);
                 }
             }
         }
@@ -94,8 +94,8 @@ impl View<'_> {
                 "The run ended before: go on with windtunnel {goes_on} --resume {}, or with the path of its file instead",
                 self.run.id.0
             );
-            let place = Place { shown: false, ..place(&case.case.id, None) };
-            put(&mut troubles, text, None, place, None);
+            let occurrence = Occurrence { shown: false, ..occurrence(&case.case.id, None) };
+            put(&mut troubles, text, None, occurrence, None);
         }
         troubles
     }
@@ -107,30 +107,30 @@ impl View<'_> {
     }
 }
 
-fn place(case: &CaseId, subject: Option<usize>) -> Place {
-    Place { case: case.clone(), shown: true, subject, rounds: Vec::new() }
+fn occurrence(case: &CaseId, subject: Option<usize>) -> Occurrence {
+    Occurrence { case: case.clone(), shown: true, subject, rounds: Vec::new() }
 }
 
-/// Adds a place to the trouble of the same words, which is new if it is not there yet.
+/// Adds an occurrence to the trouble of the same words, which is new if it is not there yet.
 fn put(
     troubles: &mut Vec<Trouble>,
     text: String,
     tail: Option<String>,
-    place: Place,
+    occurrence: Occurrence,
     round: Option<u32>,
 ) {
     let known = troubles.iter().position(|known| known.text == text && known.tail == tail);
-    let places = match known {
-        Some(i) => &mut troubles[i].places,
+    let occurrences = match known {
+        Some(i) => &mut troubles[i].occurrences,
         None => {
-            troubles.push(Trouble { text, tail, places: Vec::new() });
+            troubles.push(Trouble { text, tail, occurrences: Vec::new() });
             let last = troubles.len() - 1;
-            &mut troubles[last].places
+            &mut troubles[last].occurrences
         }
     };
-    let same = |p: &&mut Place| p.case == place.case && p.subject == place.subject;
-    match places.iter_mut().find(same) {
+    let same = |p: &&mut Occurrence| p.case == occurrence.case && p.subject == occurrence.subject;
+    match occurrences.iter_mut().find(same) {
         Some(known) => known.rounds.extend(round),
-        None => places.push(Place { rounds: round.into_iter().collect(), ..place }),
+        None => occurrences.push(Occurrence { rounds: round.into_iter().collect(), ..occurrence }),
     }
 }

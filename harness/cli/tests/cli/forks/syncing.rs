@@ -105,12 +105,12 @@ fn executable(sandbox: &Sandbox, name: &str, text: &str) {
 }
 
 #[test]
-fn what_git_says_of_signatures_is_not_entered() {
+fn what_git_says_of_signatures_is_not_entered_and_subjects_keep_their_letters() {
     let (sandbox, fork, _) = sandbox();
     let plain = fork.script.git(&["cat-file", "commit", "upstream"]);
     let (head, message) = plain.split_once("\n\n").unwrap();
     let signature = "gpgsig -----BEGIN PGP SIGNATURE-----\n \n none\n -----END PGP SIGNATURE-----";
-    fs::write(sandbox.path("commit"), format!("{head}\n{signature}\n\n{message}\n")).unwrap();
+    fs::write(sandbox.path("commit"), format!("{head}\n{signature}\n\nFür {message}\n")).unwrap();
     let file = sandbox.path("commit").display().to_string();
     let signed = fork.script.git(&["hash-object", "-t", "commit", "-w", &file]);
     fork.script.git(&["update-ref", "refs/heads/upstream", &signed]);
@@ -120,7 +120,9 @@ fn what_git_says_of_signatures_is_not_entered() {
     let said = fork.script.git(&[&show[..], &["log", "-1", "upstream"]].concat());
     assert!(said.contains("told of a signature"), "{said}");
 
-    let configuration = format!("[log]\n\tshowSignature = true\n[gpg]\n\tprogram = {program}\n");
+    let configuration = format!(
+        "[log]\n\tshowSignature = true\n[gpg]\n\tprogram = {program}\n[i18n]\n\tlogOutputEncoding = ISO-8859-1\n"
+    );
     fs::write(sandbox.path("gitconfig"), configuration).unwrap();
     let args = ["upstream", "sync", "--repo", "fork", "--head", "upstream"];
     let mut command = sandbox.command(&args);
@@ -130,6 +132,7 @@ fn what_git_says_of_signatures_is_not_entered() {
     assert!(said.out.starts_with("12 commits from"), "{}", said.out);
     let entered = fs::read_to_string(sandbox.path("engine/upstream.toml")).unwrap();
     assert!(!entered.contains("told of a signature"), "{entered}");
+    assert!(entered.contains("\"Für "), "{entered}");
 }
 
 #[test]

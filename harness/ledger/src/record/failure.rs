@@ -1,0 +1,161 @@
+//! [`Failure`]: why a round did not run to its end.
+
+use serde::{Deserialize, Serialize};
+
+use crate::holding::Occupied;
+use crate::unit::Nanos;
+
+/// Why a round did not run to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case")]
+pub enum Failure {
+    /// The subject could not be built.
+    #[error("the build failed")]
+    Build {
+        /// The end of what cargo printed.
+        tail: String,
+    },
+    /// The child could not be started.
+    #[error("the probe could not be started: {error}")]
+    Start {
+        /// What the system said.
+        error: String,
+    },
+    /// The probe speaks another protocol.
+    #[error(
+        "the probe speaks protocol {found}, this `windtunnel` speaks {expected}: build both from revisions that agree"
+    )]
+    Protocol {
+        /// What it speaks.
+        found: u32,
+        /// What was expected.
+        expected: u32,
+    },
+    /// The engine reported an error.
+    #[error("{error}")]
+    Engine {
+        /// The error, with its causes.
+        error: String,
+    },
+    /// The child ended by itself before it had said `end`.
+    #[error("the probe crashed ({status})")]
+    Crashed {
+        /// Exit code or signal, in words.
+        status: String,
+        /// The end of its stderr.
+        tail: String,
+    },
+    /// The kernel killed the child for want of memory.
+    #[error("the kernel ran out of memory and killed the probe")]
+    OutOfMemory {
+        /// The end of its stderr.
+        tail: String,
+    },
+    /// An accelerator had no room left.
+    #[error("{error}")]
+    Exhausted {
+        /// The engine's words, which say what to do.
+        error: String,
+        /// How the memory of each accelerator stood at that moment.
+        devices: Vec<Occupied>,
+    },
+    /// The child was killed at its deadline.
+    #[error("no end after {deadline}: killed")]
+    TimedOut {
+        /// The deadline.
+        deadline: Nanos,
+        /// The end of its stderr.
+        tail: String,
+    },
+    /// The child said that it had done all, and had not.
+    #[error("the probe measured {found} of {expected} iterations and called that all")]
+    Incomplete {
+        /// Iterations that it sent.
+        found: usize,
+        /// Iterations of the case, warm-up included.
+        expected: usize,
+    },
+    /// The child said all, and then did not exit.
+    #[error("the probe had said all and did not exit within {grace}: killed")]
+    Lingered {
+        /// How long it was given.
+        grace: Nanos,
+        /// The end of its stderr.
+        tail: String,
+    },
+    /// The child wrote something that is no message.
+    #[error("the probe wrote a line that is no message: `{line}`")]
+    Garbage {
+        /// The line, cut to a readable length.
+        line: String,
+        /// The end of its stderr.
+        tail: String,
+    },
+}
+
+impl Failure {
+    /// Whether memory was what it lacked, of the machine or of a device: the kernel killed it, the
+    /// engine says so, or it could not allocate and gave up.
+    #[must_use]
+    pub fn is_out_of_memory(&self) -> bool {
+        match self {
+            Failure::OutOfMemory { .. } | Failure::Exhausted { .. } => true,
+            Failure::Engine { error } => {
+                let error = error.to_lowercase();
+                ["out of memory", "out_of_memory"].iter().any(|words| error.contains(words))
+            }
+            // What Rust's allocator says at its end.
+            Failure::Crashed { tail, .. } => {
+                tail.contains("memory allocation of") && tail.contains("bytes failed")
+            }
+            Failure::Build { .. }
+            | Failure::Start { .. }
+            | Failure::Protocol { .. }
+            | Failure::TimedOut { .. }
+            | Failure::Incomplete { .. }
+            | Failure::Lingered { .. }
+            | Failure::Garbage { .. } => false,
+        }
+    }
+
+    /// The end of what the failing process printed, if there was any.
+    #[must_use]
+    pub fn tail(&self) -> Option<&str> {
+        match self {
+            Failure::Build { tail }
+            | Failure::Crashed { tail, .. }
+            | Failure::OutOfMemory { tail }
+            | Failure::TimedOut { tail, .. }
+            | Failure::Lingered { tail, .. }
+            | Failure::Garbage { tail, .. } => Some(tail.as_str()).filter(|tail| !tail.is_empty()),
+            Failure::Start { .. }
+            | Failure::Protocol { .. }
+            | Failure::Engine { .. }
+            | Failure::Exhausted { .. }
+            | Failure::Incomplete { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lack_of_memory_is_known_whoever_tells_it() {
+        let engine = |error: &str| Failure::Engine { error: error.into() };
+        let crashed =
+            |tail: &str| Failure::Crashed { status: "signal 6".into(), tail: tail.into() };
+        for failure in [
+            Failure::OutOfMemory { tail: String::new() },
+            Failure::Exhausted { error: "no room".into(), devices: Vec::new() },
+            engine("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")"),
+            engine("cannot make the KV pool: out of memory"),
+            crashed("a line\nmemory allocation of 8589934592 bytes failed"),
+        ] {
+            assert!(failure.is_out_of_memory(), "{failure:?}");
+        }
+        let others = [engine("no such file"), crashed("index out of bounds")];
+        assert!(others.iter().all(|failure| !failure.is_out_of_memory()));
+    }
+}
