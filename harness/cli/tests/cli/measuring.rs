@@ -175,6 +175,26 @@ fn what_a_hanging_probe_has_started_ends_with_it() {
 }
 
 #[test]
+fn a_probe_that_does_not_read_its_order_meets_its_deadline_all_the_same() {
+    use std::os::unix::fs::PermissionsExt;
+    let sandbox = Sandbox::with(
+        "workload = \"decode\"\nmodels = [\"tiny-qwen3\"]\nrounds = 1\ndeadline = 5.0\n\
+         matrix = { topology = [\"long\"], output = [4] }\n",
+    );
+    // More than a pipe holds.
+    let topology = "0: { isq: Q8_0 }\n".to_owned() + &"# This is said at length.\n".repeat(10_000);
+    fs::create_dir_all(sandbox.path("scenarios/topologies")).unwrap();
+    fs::write(sandbox.path("scenarios/topologies/long.yaml"), topology).unwrap();
+    let probe = sandbox.path("probe.sh");
+    fs::write(&probe, "#!/bin/sh\nsleep 3600\n").unwrap();
+    fs::set_permissions(&probe, fs::Permissions::from_mode(0o755)).unwrap();
+    let said = sandbox.run(&["-q", "run", "test/fake", "--probe", "probe.sh", "-o", "run.jsonl"]);
+    assert_eq!(said.code, 5, "{}", said.err);
+    let failed = &sandbox.contents().records[0].outcome;
+    assert!(matches!(failed, Outcome::Failed(Failure::TimedOut { .. })), "{failed:?}");
+}
+
+#[test]
 fn a_reader_who_has_seen_enough_is_no_error() {
     let sandbox = Sandbox::new(&["fine"]);
     let mut command = sandbox.command(&["-q", "run", "test/fake", "-o", "run.jsonl", "--probe"]);
