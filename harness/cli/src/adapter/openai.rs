@@ -218,6 +218,7 @@ impl Service<'_> {
         let mut heard = Heard::default();
         for line in reader.lines() {
             let line = line.context("the server broke off its answer")?;
+            let came = now();
             if let Some(said) = line.strip_prefix("error:") {
                 bail!("the server broke off its answer: {}", said.trim());
             }
@@ -225,7 +226,7 @@ impl Service<'_> {
             if data == "[DONE]" {
                 break;
             }
-            heard.add(piece(data)?, now());
+            heard.add(piece(data)?, came);
         }
         let tokens = heard.tokens(asked.output)?;
         let prompt = heard.usage.as_ref().map_or(asked.prompt, |usage| Tokens(usage.prompt_tokens));
