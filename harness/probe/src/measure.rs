@@ -15,6 +15,7 @@ use windtunnel_ledger::holding::{self, Held};
 use windtunnel_ledger::record::{self, Digest, Iteration, IterationKind};
 use windtunnel_ledger::timeline::Values;
 use windtunnel_ledger::trace::{Mark, Phase};
+use windtunnel_ledger::traffic::Traffic;
 use windtunnel_ledger::wire::Message;
 use windtunnel_ledger::{Bytes, Metric, Nanos, Switch};
 
@@ -22,7 +23,7 @@ use crate::clock::{self, Clock};
 use crate::drive::{Answer, outputs};
 use crate::process;
 use crate::repeat::Repeat;
-use crate::traffic::{self, Traffic};
+use crate::traffic;
 use crate::workload::parity::{self, Reference, vectors};
 use crate::workload::quality::{self, Reading};
 use crate::workload::{context, embed, idle, serve, soak, together};

@@ -14,12 +14,13 @@ use windtunnel_engine::runtime::Pending;
 use windtunnel_engine::{Client, Engine, PrefixCache, Runtime};
 use windtunnel_ledger::case::{Case, Shape};
 use windtunnel_ledger::timeline::Values;
+use windtunnel_ledger::traffic::Traffic;
 use windtunnel_ledger::{Metric, Nanos};
 
 use crate::caller::{End, read};
 use crate::drive::request;
 use crate::process::{self, Holdings};
-use crate::traffic::{Coming, Traffic, coming};
+use crate::traffic::{Coming, coming};
 
 /// Requests whose tokens make the digest.
 const DIGESTED: usize = 32;
