@@ -285,21 +285,17 @@ impl Digest {
     #[must_use]
     pub fn of_outputs<'a>(outputs: impl IntoIterator<Item = &'a [u32]>) -> Digest {
         let mut hash = Xxh3::new();
-        for output in outputs {
-            hash.update(&(output.len() as u64).to_le_bytes());
-            for token in output {
-                hash.update(&token.to_le_bytes());
-            }
-        }
+        outputs.into_iter().for_each(|output| add(&mut hash, output));
         Digest(format!("{:016x}", hash.digest()))
     }
-}
 
-impl Digest {
-    /// The digest of the prompts of several requests, in the order of their submission.
+    /// The digest of the prompts of several requests, in the order of their submission. They are taken
+    /// one by one, so that nobody has to hold them all.
     #[must_use]
-    pub fn of_prompts<'a>(prompts: impl IntoIterator<Item = &'a [u32]>) -> Digest {
-        Digest::of_outputs(prompts)
+    pub fn of_prompts(prompts: impl IntoIterator<Item = Vec<u32>>) -> Digest {
+        let mut hash = Xxh3::new();
+        prompts.into_iter().for_each(|prompt| add(&mut hash, &prompt));
+        Digest(format!("{:016x}", hash.digest()))
     }
 
     /// The digest of vectors: which components of each are its largest four, by absolute value.
@@ -316,6 +312,14 @@ impl Digest {
         };
         let largest: Vec<Vec<u32>> = vectors.into_iter().map(largest).collect();
         Digest::of_outputs(largest.iter().map(Vec::as_slice))
+    }
+}
+
+/// Adds the tokens of one request, and where they end.
+fn add(hash: &mut Xxh3, tokens: &[u32]) {
+    hash.update(&(tokens.len() as u64).to_le_bytes());
+    for token in tokens {
+        hash.update(&token.to_le_bytes());
     }
 }
 
@@ -516,6 +520,7 @@ pub(crate) mod tests {
         assert_ne!(of(&[&[1, 2], &[3]]), of(&[&[1], &[2, 3]]));
         assert_ne!(of(&[&[1, 2]]), of(&[&[2, 1]]));
         assert_ne!(of(&[]), of(&[&[]]));
+        assert_eq!(Digest::of_prompts([vec![1, 2], vec![3]]), of(&[&[1, 2], &[3]]));
     }
 
     #[test]

@@ -397,9 +397,8 @@ fn prompts(case: &Case, vocabulary: usize) -> Option<Digest> {
         return None;
     }
     let certain = 0..case.warmup.saturating_add(case.iterations.get());
-    let prompts = certain.flat_map(|index| traffic::prompts(case, index, vocabulary));
-    let prompts: Vec<Vec<u32>> = prompts.collect();
-    Some(Digest::of_prompts(prompts.iter().map(Vec::as_slice)))
+    // Held together, those of many iterations would count in the peak of this process.
+    Some(Digest::of_prompts(certain.flat_map(|index| traffic::prompts(case, index, vocabulary))))
 }
 
 /// What the devices had to do with one another, in a step on average: what moved between those of a

@@ -87,7 +87,6 @@ pub(super) fn case(openai: &OpenAi, folder: &Path, case: &Case) -> Result<Messag
     let prompts = iterations(case).flat_map(|(index, _)| {
         asked.of(case, index).into_iter().map(|request| points(&request.prompt))
     });
-    let prompts: Vec<Vec<u32>> = prompts.collect();
     let once = server.as_ref().map(|_| (Metric::LoadTime, load_time));
     say(&Message::Loaded {
         declined: Default::default(),
@@ -95,7 +94,7 @@ pub(super) fn case(openai: &OpenAi, folder: &Path, case: &Case) -> Result<Messag
         holdings: Vec::new(),
         dtype: None,
         formats: Vec::new(),
-        prompts: Some(Digest::of_prompts(prompts.iter().map(Vec::as_slice))),
+        prompts: Some(Digest::of_prompts(prompts)),
         values: once.into_iter().collect(),
     })?;
     for (index, kind) in iterations(case) {
