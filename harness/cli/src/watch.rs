@@ -227,6 +227,19 @@ nonvoluntary_ctxt_switches:\t0
     }
 
     #[test]
+    fn a_process_is_seen_though_its_name_was_cut_within_a_letter() {
+        let (dir, root) = lay_out(MACHINE);
+        let stat =
+            b"42 (a mesur\xc3) R 1 42 42 0 -1 0 700 0 3 0 25 5 0 0 20 0 4 0 100 99999 512 0\n";
+        std::fs::write(dir.path().join("proc/42/stat"), stat).unwrap();
+        let mut watch = Watch::new(root, 42, None);
+        let begun = watch.origin;
+        watch.look(begun);
+        let trace = watch.finish(Nanos(0));
+        assert_eq!(trace.process().unwrap().highest(Gauge::Threads), Some(4));
+    }
+
+    #[test]
     fn a_process_that_ended_is_no_trouble_and_a_proc_that_is_gone_is_told() {
         let (dir, root) = lay_out(MACHINE);
         let mut watch = Watch::new(root.clone(), 42, None);

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use ureq::Agent;
 
 use super::shell;
-use crate::machine;
+use crate::machine::{self, Root};
 
 /// From one look to the next.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -99,7 +99,7 @@ pub(super) fn peak_rss() -> Option<f64> {
 
 /// The group of the process with this number; none where it has ended.
 fn group_of(number: i32) -> Option<i32> {
-    let stat = std::fs::read_to_string(format!("/proc/{number}/stat")).ok()?;
+    let stat = Root::here().text(&format!("proc/{number}/stat"))?;
     // The name stands in brackets and may hold anything: state, parent and group follow it.
     stat.rsplit_once(')')?.1.split_whitespace().nth(2)?.parse().ok()
 }
@@ -115,7 +115,7 @@ struct Resident {
 impl Resident {
     /// Of the process with this number; none where it has ended.
     fn of(number: i32) -> Option<Resident> {
-        let text = |file: &str| std::fs::read_to_string(format!("/proc/{number}/{file}")).ok();
+        let text = |file: &str| Root::here().text(&format!("proc/{number}/{file}"));
         let peak = kib(&text("status")?, "VmHWM")?;
         // Where the kernel does not tell, nothing is taken to be shared.
         let now = text("smaps_rollup").unwrap_or_default();
