@@ -93,6 +93,7 @@ impl Engine {
         let (outline, outlined) =
             models::outline(entry, &file, Outline { of: Some(&*source) }, formats)?;
         let (heads, vocabulary) = (outline.heads().clone(), outline.vocabulary());
+        config.quant.check(heads.masks.len())?;
         let positions = outline.positions();
         let longest = positions.min(config.max_sequence_length.unwrap_or(positions));
         // One that no sequence can cross changes nothing.

@@ -10,8 +10,8 @@ use insta::assert_snapshot;
 use windtunnel_engine::models::MODELS;
 use windtunnel_engine::weights::{embedder_presets, presets};
 use windtunnel_engine::{
-    Choice, CudaGraphs, Dry, Dtype, Engine, EngineConfig, Eos, Event, Finish, KvLayout,
-    ModelSource, PrefixCache, QuantPlan, Request, Sampling, Topology, Truncation, Usage,
+    Choice, CudaGraphs, Dry, Dtype, Engine, EngineConfig, Eos, Event, Finish, KvLayout, LayerQuant,
+    ModelSource, PrefixCache, Quant, QuantPlan, Request, Sampling, Topology, Truncation, Usage,
 };
 
 fn config() -> EngineConfig {
@@ -107,6 +107,17 @@ fn settings_that_contradict_each_other_are_refused() {
     assert_snapshot!(refused(&EngineConfig { max_step_tokens: 3, ..config() }), @"`max_step_tokens` is 3, less than `max_sequences` (4): some sequences would stand still while others decode; raise it or lower `max_sequences`");
     assert_snapshot!(refused(&EngineConfig { max_sequence_length: Some(1), ..config() }), @"`max_sequence_length` is 1, but a prompt token and a new one make 2");
     assert_snapshot!(refused(&EngineConfig { kv_tokens: 1 << 40, ..config() }), @"`kv_tokens` is 1099511627776, more than 4294967295 slots can be addressed; lower it");
+}
+
+#[test]
+fn layers_that_the_model_does_not_have_get_no_quantisation() {
+    let of = |layers| {
+        let own = LayerQuant { layers, quant: Quant::Dense };
+        EngineConfig { quant: QuantPlan { layers: vec![own], ..QuantPlan::DENSE }, ..config() }
+    };
+    assert!(Engine::load(&of(1..4)).is_ok());
+    assert_snapshot!(refused(&of(1..5)), @"`quant.layers` is 1..5, but the model has 4 layers, counted from 0; end it at 4");
+    assert_snapshot!(refused(&of(2..2)), @"`quant.layers` is 2..2, which names no layer; its end is the layer after the last one");
 }
 
 #[test]

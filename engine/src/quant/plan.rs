@@ -5,6 +5,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::Quant;
+use crate::error::{Error, Result};
 
 /// Which matrix is quantised how. Norms, biases, the routers of experts and whatever else only
 /// decides stay dense whatever the plan says.
@@ -69,5 +70,25 @@ impl QuantPlan {
             Role::Projection => own,
         };
         apart.unwrap_or(self.weights)
+    }
+
+    /// Refuses rules for layers that a model of `layers` layers does not have: they would be followed
+    /// nowhere.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Setting`] with the first rule for others, or for none.
+    pub(crate) fn check(&self, layers: usize) -> Result<()> {
+        let is_idle = |named: &&Range<usize>| named.is_empty() || named.end > layers;
+        let Some(named) = self.layers.iter().map(|own| &own.layers).find(is_idle) else {
+            return Ok(());
+        };
+        let problem = match named.is_empty() {
+            true => "which names no layer; its end is the layer after the last one".into(),
+            false => {
+                format!("but the model has {layers} layers, counted from 0; end it at {layers}")
+            }
+        };
+        Err(Error::Setting { setting: "quant.layers", value: format!("{named:?}"), problem })
     }
 }

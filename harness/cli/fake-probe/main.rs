@@ -110,9 +110,9 @@ fn main() {
         formats: Vec::new(),
         holdings: Vec::new(),
         prompts: match case.attention.as_str() {
-            "other-prompts" => Some(Digest::of_prompts([[7].as_slice()])),
+            "other-prompts" => Some(Digest::of_prompts([vec![7]])),
             "mute" | "older" => None,
-            _ => Some(Digest::of_prompts([[1, 2].as_slice()])),
+            _ => Some(Digest::of_prompts([vec![1, 2]])),
         },
         values: once.into_iter().collect(),
     });

@@ -4,9 +4,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::ops::ControlFlow;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -42,8 +43,12 @@ const UNTIL_EOF: &str = "--until-eof";
 const GPU_FEATURE: &str = "cuda";
 /// A line longer than this is no message.
 const LONGEST_LINE: u64 = 64 << 20;
+/// Lines that wait until they are listened to. Whoever says more than that meanwhile has to wait.
+const WAITING_LINES: usize = 1024;
 /// How long a child that has said everything may take to exit.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long a child is still listened to after its deadline, if it has said more by then than was read.
+const CATCH_UP: Duration = Duration::from_secs(1);
 
 /// How long nothing is done between two looks at a child.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -65,35 +70,28 @@ pub(crate) struct Errand<'a> {
 pub(crate) fn run(probe: &Path, root: &Path, errand: Errand<'_>) -> Left {
     let Errand { case, purpose, gpus } = errand;
     let start = Instant::now();
+    let since_start = || Nanos(start.elapsed().as_nanos() as u64);
     let kills = machine::out_of_memory_kills();
-    let left = |build, outcome, trace| Left {
-        build,
-        outcome,
-        wall: Nanos(start.elapsed().as_nanos() as u64),
-        trace,
-    };
     let mut child = match command(probe, root).spawn() {
         Ok(child) => child,
         Err(error) => {
             let error = format!("`{}`: {error}", probe.display());
-            return left(None, Outcome::Failed(Failure::Start { error }), None);
+            let outcome = Outcome::Failed(Failure::Start { error });
+            return Left { build: None, outcome, wall: since_start(), trace: None };
         }
     };
     let watcher = watch::start(Root::here(), child.id(), gpus);
-
     let tail = Tail::keep(child.stderr.take());
     let lines = read_lines(child.stdout.take());
-    // A child that does not read its case fails in ways that are seen below. Its stdin stays open.
-    let mut stdin = child.stdin.take();
-    if let Some(stdin) = &mut stdin {
-        let _ = stdin.write_all(order(case, purpose, Phases::Told).as_bytes());
-    }
+    let stdin = feed(child.stdin.take(), order(case, purpose, Phases::Told));
 
     let deadline = start + Duration::from_nanos(case.deadline.0);
     let mut said = Said::default();
-    let end = said.listen(&lines, deadline);
+    let heard = said.listen(&lines, deadline);
+    // What comes now is read, and nobody hears it.
+    drop(lines);
     let grace = deadline.saturating_duration_since(Instant::now()).min(GRACE);
-    let status = match end {
+    let status = match heard {
         Heard::Garbage(_) | Heard::Protocol(_) | Heard::Deadline => None,
         _ => wait(&mut child, Instant::now() + grace),
     };
@@ -101,42 +99,66 @@ pub(crate) fn run(probe: &Path, root: &Path, errand: Errand<'_>) -> Left {
     // Reaped above if it ended by itself, and here if it was killed.
     let _ = child.wait();
     drop(stdin);
-    let mut trace = watcher.stop(std::mem::take(&mut said.marks));
-    let has_gpus = said.build.as_ref().is_some_and(|b| b.features.iter().any(|f| f == GPU_FEATURE));
-    if said.build.as_ref().is_some_and(Build::is_external) {
+    let wall = since_start();
+
+    let Said { build, marks, attributed, .. } = said;
+    let trace = watcher.stop(marks).map(|trace| of_probe(trace, build.as_ref()));
+    let kernel_killed = machine::out_of_memory_kills() > kills;
+    let end = End { heard, status, grace, kernel_killed, tail: tail.text() };
+    let outcome = match purpose {
+        Purpose::Measure => end.outcome(case, |samples| complete(samples, case)),
+        Purpose::Attribute => end.outcome(case, |samples| self::attributed(samples, attributed)),
+    };
+    Left { build, outcome, wall, trace }
+}
+
+/// How a child ended.
+struct End {
+    /// What it said last.
+    heard: Heard,
+    /// How it exited; none if it had to be killed.
+    status: Option<ExitStatus>,
+    /// How long it had for that once it had said all.
+    grace: Duration,
+    /// Whether the kernel killed something meanwhile for want of memory.
+    kernel_killed: bool,
+    /// The end of its stderr.
+    tail: String,
+}
+
+impl End {
+    /// What became of a child that ran `case`: what `done` says of its samples, if it gave them and
+    /// exited well.
+    fn outcome(self, case: &Case, done: impl FnOnce(Samples) -> Outcome) -> Outcome {
+        let End { heard, status, grace, kernel_killed, tail } = self;
+        let failure = match (heard, status) {
+            (Heard::End(samples), Some(status)) if status.success() => return done(samples),
+            (Heard::Unsupported(reason), _) => return Outcome::Skipped(reason),
+            (Heard::Failed(failure), _) => failure,
+            (Heard::Garbage(line), _) => Failure::Garbage { line, tail },
+            (Heard::Protocol(found), _) => Failure::Protocol { found, expected: PROTOCOL },
+            (Heard::Deadline, _) => Failure::TimedOut { deadline: case.deadline, tail },
+            (Heard::End(_) | Heard::Silence, None) => {
+                Failure::Lingered { grace: Nanos(grace.as_nanos() as u64), tail }
+            }
+            (Heard::End(_) | Heard::Silence, Some(status)) => crashed(status, kernel_killed, tail),
+        };
+        Outcome::Failed(failure)
+    }
+}
+
+/// What a trace tells of a probe that was built like this: nothing of what it cannot have used, or of
+/// what stands for another.
+fn of_probe(mut trace: Trace, build: Option<&Build>) -> Trace {
+    let has_gpus = build.is_some_and(|build| build.features.iter().any(|it| it == GPU_FEATURE));
+    if build.is_some_and(Build::is_external) {
         // What stands behind the adapter may use any GPU.
         let reason = "an adapter was watched, and not the subject behind it";
-        let tracks = trace.iter_mut().flat_map(|trace| &mut trace.tracks);
-        tracks.for_each(|track| track.forget_process(reason));
-    } else if let Some(trace) = trace.as_mut().filter(|_| !has_gpus) {
+        trace.tracks.iter_mut().for_each(|track| track.forget_process(reason));
+    } else if !has_gpus {
         trace.tracks.retain(|track| track.of == Watched::Process);
     }
-    let tail = tail.text();
-
-    let outcome = match (end, status) {
-        (Heard::Garbage(line), _) => Outcome::Failed(Failure::Garbage { line, tail }),
-        (Heard::Protocol(found), _) => {
-            Outcome::Failed(Failure::Protocol { found, expected: PROTOCOL })
-        }
-        (Heard::Failed(failure), _) => Outcome::Failed(failure),
-        (Heard::Unsupported(reason), _) => Outcome::Skipped(reason),
-        (Heard::Deadline, _) => {
-            Outcome::Failed(Failure::TimedOut { deadline: case.deadline, tail })
-        }
-        (_, None) => {
-            let grace = Nanos(grace.as_nanos() as u64);
-            Outcome::Failed(Failure::Lingered { grace, tail })
-        }
-        (Heard::End(samples), Some(status)) if status.success() => match purpose {
-            Purpose::Measure => complete(samples, case),
-            Purpose::Attribute => attributed(samples, said.attributed),
-        },
-        (Heard::End(_) | Heard::Silence, Some(status)) => {
-            let killed = machine::out_of_memory_kills() > kills;
-            Outcome::Failed(crashed(status, killed, tail))
-        }
-    };
-    left(said.build, outcome, trace)
+    trace
 }
 
 /// A probe in a process group of its own, so that whatever it starts can be ended with it, and
@@ -289,16 +311,27 @@ impl Tail {
     }
 }
 
+/// Hands `order` to a child. Nobody waits for it here: one that does not read it fails in ways that are
+/// seen elsewhere. Its stdin stays open for as long as what is returned is kept.
+fn feed(stdin: Option<ChildStdin>, order: String) -> Receiver<ChildStdin> {
+    let (keep, kept) = channel();
+    std::thread::spawn(move || {
+        if let Some(mut stdin) = stdin {
+            let _ = stdin.write_all(order.as_bytes());
+            let _ = keep.send(stdin);
+        }
+    });
+    kept
+}
+
 /// Passes on the lines of the child's stdout as they come, each with its line feed if it has one.
 fn read_lines(stdout: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
-    let (sender, receiver) = channel();
+    let (sender, receiver) = sync_channel(WAITING_LINES);
     std::thread::spawn(move || {
         let mut reader = stdout.map(BufReader::new);
         while let Some(line) = reader.as_mut().and_then(next_line) {
-            // Nobody listens to a child that is about to be killed.
-            if sender.send(line).is_err() {
-                break;
-            }
+            // A full pipe would keep the child from exiting: it is read when nobody listens, too.
+            let _ = sender.send(line);
         }
     });
     receiver
@@ -355,15 +388,22 @@ enum Heard {
 }
 
 impl Said {
+    /// Listens to a child until it has said all, or will say no more.
     fn listen(&mut self, lines: &Receiver<Vec<u8>>, deadline: Instant) -> Heard {
+        let mut late: Option<Instant> = None;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
+            // What was said in time counts, though it is read late. Who never falls silent has no end
+            // of that.
+            if left.is_zero() && late.get_or_insert_with(Instant::now).elapsed() > CATCH_UP {
+                return Heard::Deadline;
+            }
             let line = match lines.recv_timeout(left) {
                 Ok(line) => line,
                 Err(RecvTimeoutError::Timeout) => return Heard::Deadline,
                 Err(RecvTimeoutError::Disconnected) => return Heard::Silence,
             };
-            let message = match serde_json::from_slice(&line) {
+            let message: Message = match serde_json::from_slice(&line) {
                 Ok(message) => message,
                 // A child that dies in the middle of a line is a crash and no babbler.
                 Err(_) if !line.ends_with(b"\n") && (line.len() as u64) < LONGEST_LINE => {
@@ -371,56 +411,58 @@ impl Said {
                 }
                 Err(_) => return Heard::Garbage(cut(&line)),
             };
-            match (message, &mut self.samples) {
-                (Message::Hello { protocol: PROTOCOL, build }, None) => self.build = Some(build),
-                (Message::Hello { protocol, .. }, None) => return Heard::Protocol(protocol),
-                (
-                    Message::Loaded {
-                        attention,
-                        dtype,
-                        declined,
-                        formats,
-                        holdings,
-                        prompts,
-                        values,
-                    },
-                    samples @ None,
-                ) if self.build.is_some() => {
-                    *samples = Some(Samples {
-                        attention,
-                        dtype,
-                        declined,
-                        formats,
-                        holdings,
-                        prompts,
-                        once: values,
-                        iterations: Vec::new(),
-                        stopped: None,
-                    });
-                }
-                (Message::Phase(mark), _) if self.build.is_some() => self.marks.push(mark),
-                (Message::Iteration(iteration), Some(samples)) => {
-                    samples.iterations.push(iteration)
-                }
-                (Message::Stopped(stopped), Some(samples)) => samples.stopped = Some(stopped),
-                (Message::Attributed { wall, work, counts }, Some(_)) => {
-                    self.attributed = Some((wall, work, counts));
-                }
-                (Message::End { values }, Some(_)) => {
-                    let mut samples = self.samples.take().expect("matched above");
-                    samples.once.extend(values);
-                    return Heard::End(samples);
-                }
-                (Message::Unsupported { reason }, _) => return Heard::Unsupported(reason),
-                (Message::Failed { error }, _) => {
-                    return Heard::Failed(Failure::Engine { error });
-                }
-                (Message::Exhausted { error, devices }, _) => {
-                    return Heard::Failed(Failure::Exhausted { error, devices });
-                }
-                _ => return Heard::Garbage(cut(&line)),
+            if let ControlFlow::Break(heard) = self.note(message, &line) {
+                return heard;
             }
         }
+    }
+
+    /// Notes a message, which stood in `line`; breaks off with the last one.
+    fn note(&mut self, message: Message, line: &[u8]) -> ControlFlow<Heard> {
+        match (message, &mut self.samples) {
+            (Message::Hello { protocol: PROTOCOL, build }, None) => self.build = Some(build),
+            (Message::Hello { protocol, .. }, None) => {
+                return ControlFlow::Break(Heard::Protocol(protocol));
+            }
+            (
+                Message::Loaded { attention, dtype, declined, formats, holdings, prompts, values },
+                samples @ None,
+            ) if self.build.is_some() => {
+                *samples = Some(Samples {
+                    attention,
+                    dtype,
+                    declined,
+                    formats,
+                    holdings,
+                    prompts,
+                    once: values,
+                    iterations: Vec::new(),
+                    stopped: None,
+                });
+            }
+            (Message::Phase(mark), _) if self.build.is_some() => self.marks.push(mark),
+            (Message::Iteration(iteration), Some(samples)) => samples.iterations.push(iteration),
+            (Message::Stopped(stopped), Some(samples)) => samples.stopped = Some(stopped),
+            (Message::Attributed { wall, work, counts }, Some(_)) => {
+                self.attributed = Some((wall, work, counts));
+            }
+            (Message::End { values }, Some(_)) => {
+                let mut samples = self.samples.take().expect("matched above");
+                samples.once.extend(values);
+                return ControlFlow::Break(Heard::End(samples));
+            }
+            (Message::Unsupported { reason }, _) => {
+                return ControlFlow::Break(Heard::Unsupported(reason));
+            }
+            (Message::Failed { error }, _) => {
+                return ControlFlow::Break(Heard::Failed(Failure::Engine { error }));
+            }
+            (Message::Exhausted { error, devices }, _) => {
+                return ControlFlow::Break(Heard::Failed(Failure::Exhausted { error, devices }));
+            }
+            _ => return ControlFlow::Break(Heard::Garbage(cut(line))),
+        }
+        ControlFlow::Continue(())
     }
 }
 
@@ -443,6 +485,46 @@ pub(crate) fn shell_line(probe: &Path, case: &Case, purpose: Purpose) -> String 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn line(message: &Message) -> Vec<u8> {
+        message.line().into_bytes()
+    }
+
+    fn hello() -> Message {
+        Message::Hello { protocol: PROTOCOL, build: Build::default() }
+    }
+
+    #[test]
+    fn what_was_said_in_time_counts_however_late_it_is_read() {
+        let (child, lines) = sync_channel(WAITING_LINES);
+        let loaded = Message::Loaded {
+            attention: "naive".into(),
+            holdings: Vec::new(),
+            dtype: None,
+            declined: Vec::new(),
+            formats: Vec::new(),
+            prompts: None,
+            values: BTreeMap::new(),
+        };
+        let end = Message::End { values: BTreeMap::new() };
+        for message in [hello(), loaded, end] {
+            child.send(line(&message)).unwrap();
+        }
+        let heard = Said::default().listen(&lines, Instant::now());
+        assert!(matches!(heard, Heard::End(_)));
+    }
+
+    #[test]
+    fn who_never_falls_silent_is_not_heard_for_ever() {
+        let (child, lines) = sync_channel(WAITING_LINES);
+        let hello = line(&hello());
+        let child = std::thread::spawn(move || while child.send(hello.clone()).is_ok() {});
+        // By then the queue is full, and it is filled faster than it is read.
+        let deadline = Instant::now() + Duration::from_millis(50);
+        assert!(matches!(Said::default().listen(&lines, deadline), Heard::Deadline));
+        drop(lines);
+        child.join().unwrap();
+    }
 
     #[test]
     fn a_probe_for_which_a_library_is_missing_says_which_and_what_to_do() {

@@ -19,7 +19,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use windtunnel_ledger::Nanos;
 use windtunnel_ledger::environment::Machine;
-use windtunnel_ledger::trace::{Mark, Recorder, Trace, Watched};
+use windtunnel_ledger::trace::{Mark, Recorder, SELDOM, Trace, Watched};
 
 use crate::clocks::{self, Clocks};
 use crate::machine::Root;
@@ -29,8 +29,6 @@ use process::{Glance, Process};
 
 /// From one look to the next.
 const INTERVAL: Duration = Duration::from_millis(40);
-/// Looks for one at what is dear to read, and changes slowly.
-const SLOW_EVERY: u64 = 8;
 
 /// A thread that watches.
 pub(crate) struct Watcher {
@@ -129,7 +127,7 @@ impl Watch {
     /// One look at everything that is due.
     fn look(&mut self, now: Nanos) {
         let at = now.since(self.origin);
-        let is_slow = self.looks.is_multiple_of(SLOW_EVERY);
+        let is_slow = self.looks.is_multiple_of(SELDOM);
         if !self.track.has_ended() {
             if is_slow {
                 self.process.look_closely();
@@ -227,6 +225,19 @@ nonvoluntary_ctxt_switches:\t0
     }
 
     #[test]
+    fn a_process_is_seen_though_its_name_was_cut_within_a_letter() {
+        let (dir, root) = lay_out(MACHINE);
+        let stat =
+            b"42 (a mesur\xc3) R 1 42 42 0 -1 0 700 0 3 0 25 5 0 0 20 0 4 0 100 99999 512 0\n";
+        std::fs::write(dir.path().join("proc/42/stat"), stat).unwrap();
+        let mut watch = Watch::new(root, 42, None);
+        let begun = watch.origin;
+        watch.look(begun);
+        let trace = watch.finish(Nanos(0));
+        assert_eq!(trace.process().unwrap().highest(Gauge::Threads), Some(4));
+    }
+
+    #[test]
     fn a_process_that_ended_is_no_trouble_and_a_proc_that_is_gone_is_told() {
         let (dir, root) = lay_out(MACHINE);
         let mut watch = Watch::new(root.clone(), 42, None);
@@ -254,10 +265,10 @@ nonvoluntary_ctxt_switches:\t0
         // A thread ends and takes its count with it, and the load average goes.
         std::fs::remove_dir_all(path("proc/42/task/42")).unwrap();
         std::fs::remove_file(path("proc/loadavg")).unwrap();
-        (1..=SLOW_EVERY).for_each(|i| look(&mut watch, i));
+        (1..=SELDOM).for_each(|i| look(&mut watch, i));
         let track = watch.track.clone().finish();
         assert_eq!(track.ended, None);
-        assert_eq!(track.points(Gauge::Rss).count() as u64, SLOW_EVERY + 1);
+        assert_eq!(track.points(Gauge::Rss).count() as u64, SELDOM + 1);
         assert_eq!(track.highest(Gauge::Switches), Some(10));
         assert_eq!(track.why_absent(Gauge::Load), Some("the load average cannot be read"));
 

@@ -396,7 +396,7 @@ mod tests {
         let told = |name: &str, words: Option<u32>| {
             let mut record = record(name, "c", 1, &[100.0]);
             let Outcome::Measured(samples) = &mut record.outcome else { unreachable!() };
-            samples.prompts = words.map(|word| Digest::of_prompts([[word].as_slice()]));
+            samples.prompts = words.map(|word| Digest::of_prompts([vec![word]]));
             // The answers to other words are others, which is no fault.
             let word = [words.unwrap_or(1)];
             samples.iterations[0].digest = Digest::of_outputs([word.as_slice()]);

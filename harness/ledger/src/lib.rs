@@ -8,21 +8,22 @@
 //!
 //! 1. [`case`]: what is to be measured, fully resolved;
 //! 2. [`wire`]: how the CLI tells it to a probe, and what the probe answers;
-//! 3. [`timeline`]: when each token came, and the [`metric`]s that follow from it; [`fidelity`]: how
+//! 3. [`traffic`]: the requests that a service is sent, from a [`draw`] that anybody can repeat;
+//! 4. [`timeline`]: when each token came, and the [`metric`]s that follow from it; [`fidelity`]: how
 //!    close the logits are to a reference;
-//! 4. [`record`]: what one round left, with its [`environment`], its [`conditions`] and the [`trace`]
+//! 5. [`record`]: what one round left, with its [`environment`], its [`conditions`] and the [`trace`]
 //!    of its process, and [`attribution`]: where the time of its steps went, if it was run to learn
 //!    that;
-//! 5. [`store`]: the file in which records are appended, one JSON line each;
-//! 6. [`summary`]: the rounds of one case and subject, reduced by [`stats`] to one number a round for
+//! 6. [`store`]: the file in which records are appended, one JSON line each;
+//! 7. [`summary`]: the rounds of one case and subject, reduced by [`stats`] to one number a round for
 //!    each [`series`], or all their samples to the percentiles of a [`tail`];
-//! 7. [`compare`]: two subjects, side by side;
-//! 8. [`judge`]: whether a series changed by more than its [`margin`], which the [`policy`] sets;
-//! 9. [`verdict`]: what follows for a series, a case and a run;
-//! 10. [`gate`]: all of that for two subjects of a run, with what is broken or incomparable;
-//! 11. [`calibration`]: what unchanged code, measured against itself, shows about a machine;
-//! 12. [`baseline`]: sessions kept for comparison with later changes;
-//! 13. [`course`]: many sessions of one series, and where it changed.
+//! 8. [`compare`]: two subjects, side by side;
+//! 9. [`judge`]: whether a series changed by more than its [`margin`], which the [`policy`] sets;
+//! 10. [`verdict`]: what follows for a series, a case and a run;
+//! 11. [`gate`]: all of that for two subjects of a run, with what is broken or incomparable;
+//! 12. [`calibration`]: what unchanged code, measured against itself, shows about a machine;
+//! 13. [`baseline`]: sessions kept for comparison with later changes;
+//! 14. [`course`]: many sessions of one series, and where it changed.
 //!
 //! Apart from these: [`upstream`], what became of every commit of the engine that ours follows;
 //! [`integration`], what became of commits that were picked onto a fork; and [`whole`], which writes files.
@@ -35,6 +36,7 @@ pub mod compare;
 pub mod conditions;
 pub mod counter;
 pub mod course;
+pub mod draw;
 pub mod energy;
 pub mod environment;
 pub mod fidelity;
@@ -58,6 +60,7 @@ pub mod switch;
 pub mod tail;
 pub mod timeline;
 pub mod trace;
+pub mod traffic;
 pub mod unit;
 pub mod upstream;
 pub mod verdict;

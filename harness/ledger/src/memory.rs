@@ -11,7 +11,7 @@ use crate::attribution::Attribution;
 use crate::counter::{Count, Counter};
 use crate::metric::Metric;
 use crate::record::Samples;
-use crate::trace::{Gauge, Trace, Track};
+use crate::trace::{Gauge, SELDOM, Trace, Track};
 use crate::unit::{Bytes, Nanos};
 
 /// One kind of memory.
@@ -68,7 +68,8 @@ pub fn lines(
                 ("kept by the driver", seen(track, Gauge::DeviceReserved)),
             ],
         });
-        let own = vec![("in use", seen(track, Gauge::ProcessUsed))];
+        let seldom = Nanos(track.interval.0.saturating_mul(SELDOM));
+        let own = vec![("in use", seen_every(seldom, track, Gauge::ProcessUsed))];
         lines.push(Line { name: "process on the device", parts: own });
     }
     let told = |metric: Metric, lacking: &str| match samples.once.get(&metric) {
@@ -115,9 +116,13 @@ fn allocated(attribution: Option<&Attribution>) -> Amount {
 }
 
 fn seen(track: &Track, gauge: Gauge) -> Amount {
+    seen_every(track.interval, track, gauge)
+}
+
+fn seen_every(interval: Nanos, track: &Track, gauge: Gauge) -> Amount {
     let highest = track.highest(gauge).and_then(|kib| u64::try_from(kib).ok());
     match highest {
-        Some(kib) => Amount::AtLeast { bytes: Bytes(kib * 1024), interval: track.interval },
+        Some(kib) => Amount::AtLeast { bytes: Bytes(kib * 1024), interval },
         None => {
             let reason = track.why_absent(gauge).unwrap_or("it was not seen");
             Amount::Unavailable(reason.to_owned())
@@ -174,6 +179,17 @@ mod tests {
         let absent = with(Some(Count::Absent("no allocator of ours".into())));
         assert_eq!(absent, format!("{line}not available: no allocator of ours"));
         assert_eq!(with(None), format!("{line}not available: the probe did not tell"));
+    }
+
+    #[test]
+    fn the_processes_of_a_device_are_seen_less_often_than_the_device() {
+        let mut recorder = Recorder::new(Watched::Gpu("GPU-0".into()), Nanos(40_000_000));
+        let look = vec![(Gauge::DeviceUsed, Ok(2048)), (Gauge::ProcessUsed, Ok(1024))];
+        recorder.look(Nanos(0), look);
+        let trace = Trace { tracks: vec![recorder.finish()], ..Trace::default() };
+        let text = text(Some(&trace), None);
+        assert!(text.starts_with("device, in use by all: ≥ 2.00 MiB (seen every 40.0 ms)\n"));
+        assert!(text.contains("process on the device, in use: ≥ 1.00 MiB (seen every 320 ms)\n"));
     }
 
     #[test]

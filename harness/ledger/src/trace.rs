@@ -22,6 +22,8 @@ pub use recorder::{Look, Recorder};
 
 /// Most points of a track.
 pub const MOST_POINTS: usize = 256;
+/// Looks for one at what is dear to read, as the processes of a GPU are: at the others it is what it was.
+pub const SELDOM: u64 = 8;
 
 /// What a watcher saw of a round.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

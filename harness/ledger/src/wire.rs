@@ -201,7 +201,7 @@ mod tests {
                     tensors: 3,
                     bytes: 60,
                 }],
-                prompts: Some(Digest::of_prompts([[1, 2].as_slice()])),
+                prompts: Some(Digest::of_prompts([vec![1, 2]])),
                 values: [(Metric::LoadTime, 1.5e9)].into_iter().collect(),
             },
             Message::Phase(Mark { at: Nanos(5), phase: Phase::Iteration(2) }),

@@ -18,7 +18,6 @@ pub mod attribute;
 pub mod caller;
 pub mod clock;
 pub mod count;
-mod draw;
 pub mod drive;
 #[cfg(feature = "faults")]
 pub mod fault;

@@ -15,6 +15,7 @@ use windtunnel_ledger::holding::{self, Held};
 use windtunnel_ledger::record::{self, Digest, Iteration, IterationKind};
 use windtunnel_ledger::timeline::Values;
 use windtunnel_ledger::trace::{Mark, Phase};
+use windtunnel_ledger::traffic::Traffic;
 use windtunnel_ledger::wire::Message;
 use windtunnel_ledger::{Bytes, Metric, Nanos, Switch};
 
@@ -22,7 +23,7 @@ use crate::clock::{self, Clock};
 use crate::drive::{Answer, outputs};
 use crate::process;
 use crate::repeat::Repeat;
-use crate::traffic::{self, Traffic};
+use crate::traffic;
 use crate::workload::parity::{self, Reference, vectors};
 use crate::workload::quality::{self, Reading};
 use crate::workload::{context, embed, idle, serve, soak, together};
@@ -87,17 +88,11 @@ fn embed(case: &Case, say: &mut Say<'_>) -> Result<Message> {
     let (holds, vocabulary) = ((embedder.footprint(), &[][..]), embedder.vocabulary());
     loaded(case, time, holds, embedder.loaded(), attention, vocabulary, say)?;
     match case.workload {
-        Workload::Embed { batch, requests, prompt } => {
-            let mut repeat = Repeat::of(case);
-            while let Some((index, kind)) = repeat.next(clock.now()) {
-                begin(phase(index, kind), say)?;
-                let counts = [requests, batch];
-                let done = embed::iteration(&embedder, case, counts, prompt, index, &clock)?;
-                repeat.note(kind, &done.1);
-                tell(case, kind, done, say)?;
-            }
-            repeat.stopped().map(|stopped| say(&Message::Stopped(stopped))).transpose()?;
-        }
+        Workload::Embed { batch, requests, prompt } => repeated(case, &clock, say, |index| {
+            let counts = [requests, batch];
+            let done = embed::iteration(&embedder, case, counts, prompt, index, &clock)?;
+            Ok((done, Vec::new()))
+        })?,
         Workload::Parity { tolerance } => {
             begin(Phase::Iteration(0), say)?;
             let reference = reference.context("no reference was read")?;
@@ -157,69 +152,26 @@ fn too_long(asked: u64, takes: usize, remedy: &str) -> Option<String> {
 
 /// Runs a case of a model that continues texts.
 fn generate(case: &Case, say: &mut Say<'_>) -> Result<Message> {
-    let reference = match case.workload {
-        Workload::Parity { .. } => Some(Reference::of(&case.model.source)?),
-        _ => None,
-    };
-    let reading = match case.workload {
-        Workload::Quality { prompt, requests, .. } => {
-            Some(Reading::of(&model(case)?, prompt, requests)?)
-        }
-        _ => None,
-    };
-    let longest = reference.as_ref().map(Reference::length);
-    let longest = longest.or(reading.as_ref().map(Reading::longest));
+    let given = Given::of(case)?;
+    let longest = given.longest();
     let config = config(case, longest)?;
     let clock = Clock::start();
     let mut engine = Engine::load(&config)?;
     let load_time = clock.now();
-    let prefix_cache = config.prefix_cache;
-    if prefix_cache != engine.prefix_cache() {
-        let reason =
-            "this model or its cache can share no beginnings; choose prefix-cache = \"off\"";
-        return Ok(Message::Unsupported { reason: reason.to_owned() });
-    }
-    // The engine takes no more than the model knows positions, and ends whatever reaches that.
-    let tokens = longest.map_or(case.shape().length().0, |longest| longest as u64);
-    let remedy = "lower `prompt`, `depth`, `output` or `batch`";
-    if let Some(reason) = too_long(tokens, engine.max_sequence_length(), remedy) {
+    if let Some(reason) = beyond_engine(case, &engine, &config, longest) {
         return Ok(Message::Unsupported { reason });
     }
     let (holds, vocabulary) = ((engine.footprint(), engine.holdings()), engine.vocabulary());
     loaded(case, load_time, holds, engine.loaded(), engine.attention(), vocabulary, say)?;
-
-    let mut values = BTreeMap::new();
-    if let Workload::Idle { .. }
-    | Workload::Soak { .. }
-    | Workload::Parity { .. }
-    | Workload::Quality { .. } = case.workload
-    {
-        begin(Phase::Iteration(0), say)?;
-    }
     match case.workload {
-        Workload::Idle { duration, requests: _ } => {
-            let (outputs, values) = idle::iteration(engine, case, duration)?;
-            tell(case, IterationKind::Timed, (digest(case, &outputs), values), say)?;
-        }
-        Workload::Soak { duration, batch: _, prompt, output, shared } => {
-            let traffic = Traffic { arrival: Arrival::Closed, prompt, output, shared };
-            let (outputs, values) = soak::iteration(engine, case, traffic, duration, prefix_cache)?;
-            tell(case, IterationKind::Timed, (digest(case, &outputs), values), say)?;
-        }
-        Workload::Parity { tolerance } => {
-            let reference = reference.context("no reference was read")?;
-            let (tokens, values) = parity::iteration(&mut engine, &reference, tolerance)?;
-            tell(case, IterationKind::Timed, (digest(case, &[tokens]), values), say)?;
-        }
-        Workload::Quality { against, .. } => {
-            let reading = reading.context("no text was read")?;
-            let in_f32 = || {
-                let dense = self::config(&quality::in_f32(case), longest)?;
-                Ok(Engine::load(&EngineConfig { quant: QuantPlan::DENSE, ..dense })?)
-            };
-            let what = (case.seed, against);
-            let (tokens, values) = quality::iteration(engine, &reading, what, in_f32)?;
-            tell(case, IterationKind::Timed, (digest(case, &[tokens]), values), say)?;
+        Workload::Idle { .. }
+        | Workload::Soak { .. }
+        | Workload::Parity { .. }
+        | Workload::Quality { .. } => {
+            begin(Phase::Iteration(0), say)?;
+            let done = once(case, engine, given)?;
+            tell(case, IterationKind::Timed, done, say)?;
+            Ok(end(BTreeMap::new()))
         }
         Workload::Load
         | Workload::Prefill { .. }
@@ -229,36 +181,137 @@ fn generate(case: &Case, say: &mut Say<'_>) -> Result<Message> {
         | Workload::Serve { .. }
         | Workload::Embed { .. }
         | Workload::Criterion => {
-            let mut repeat = Repeat::of(case);
-            while let Some((index, kind)) = repeat.next(clock.now()) {
-                begin(phase(index, kind), say)?;
-                let engine = &mut engine;
-                let (answers, values) = match case.workload {
-                    Workload::Context { shallow: _, depth: _, output } => {
-                        context::iteration(engine, case, output, index, &clock)?
-                    }
-                    Workload::Serve { arrival, batch, requests, prompt, output, shared, slo } => {
-                        let traffic = Traffic { arrival, prompt, output, shared };
-                        let usage = serve::Usage { traffic, requests, batch, prefix_cache, slo };
-                        serve::iteration(engine, case, &usage, index, &clock)?
-                    }
-                    _ => {
-                        let (answers, values) = together::iteration(engine, case, index, &clock)?;
-                        for mark in halves(&answers, &clock) {
-                            say(&Message::Phase(mark))?;
-                        }
-                        (answers, values)
-                    }
-                };
-                repeat.note(kind, &values);
-                tell(case, kind, (digest(case, &outputs(&answers)), values), say)?;
-            }
-            repeat.stopped().map(|stopped| say(&Message::Stopped(stopped))).transpose()?;
-            values = moved(&engine);
+            repeated(case, &clock, say, |index| iteration(case, &mut engine, index, &clock))?;
+            let mut values = moved(&engine);
             values.extend(asked(&engine, &case.workload));
+            Ok(end(values))
         }
     }
-    Ok(end(values))
+}
+
+/// What a case has the engine read, beside what is drawn.
+enum Given {
+    /// The numbers of another implementation.
+    Reference(Reference),
+    /// A text.
+    Reading(Reading),
+    /// Nothing.
+    Nothing,
+}
+
+impl Given {
+    fn of(case: &Case) -> Result<Given> {
+        Ok(match case.workload {
+            Workload::Parity { .. } => Given::Reference(Reference::of(&case.model.source)?),
+            Workload::Quality { prompt, requests, .. } => {
+                Given::Reading(Reading::of(&model(case)?, prompt, requests)?)
+            }
+            _ => Given::Nothing,
+        })
+    }
+
+    /// Tokens of its longest sequence; none where the case says that itself.
+    fn longest(&self) -> Option<usize> {
+        match self {
+            Given::Reference(reference) => Some(reference.length()),
+            Given::Reading(reading) => Some(reading.longest()),
+            Given::Nothing => None,
+        }
+    }
+}
+
+/// What `case` asks, for sequences of `longest` tokens if it does not say that itself, and `engine`
+/// cannot do, which was loaded as `config` says; and what to choose instead.
+fn beyond_engine(
+    case: &Case,
+    engine: &Engine,
+    config: &EngineConfig,
+    longest: Option<usize>,
+) -> Option<String> {
+    if config.prefix_cache != engine.prefix_cache() {
+        let reason =
+            "this model or its cache can share no beginnings; choose prefix-cache = \"off\"";
+        return Some(reason.to_owned());
+    }
+    // The engine takes no more than the model knows positions, and ends whatever reaches that.
+    let tokens = longest.map_or(case.shape().length().0, |longest| longest as u64);
+    let remedy = "lower `prompt`, `depth`, `output` or `batch`";
+    too_long(tokens, engine.max_sequence_length(), remedy)
+}
+
+/// Runs the iteration of a case that has a single one, and leaves no engine.
+fn once(case: &Case, mut engine: Engine, given: Given) -> Result<(Digest, Values)> {
+    let (outputs, values) = match (case.workload, given) {
+        (Workload::Idle { duration, requests: _ }, _) => idle::iteration(engine, case, duration)?,
+        (Workload::Soak { duration, batch: _, prompt, output, shared }, _) => {
+            let traffic = Traffic { arrival: Arrival::Closed, prompt, output, shared };
+            let prefix_cache = engine.prefix_cache();
+            soak::iteration(engine, case, traffic, duration, prefix_cache)?
+        }
+        (Workload::Parity { tolerance }, Given::Reference(reference)) => {
+            let (tokens, values) = parity::iteration(&mut engine, &reference, tolerance)?;
+            (vec![tokens], values)
+        }
+        (Workload::Quality { against, .. }, Given::Reading(reading)) => {
+            let in_f32 = || {
+                let dense = config(&quality::in_f32(case), Some(reading.longest()))?;
+                Ok(Engine::load(&EngineConfig { quant: QuantPlan::DENSE, ..dense })?)
+            };
+            let what = (case.seed, against);
+            let (tokens, values) = quality::iteration(engine, &reading, what, in_f32)?;
+            (vec![tokens], values)
+        }
+        _ => bail!("`{}` has more iterations than one", case.workload.name()),
+    };
+    Ok((digest(case, &outputs), values))
+}
+
+/// What an iteration gave, and what began when within it.
+type Done = ((Digest, Values), Vec<Mark>);
+
+/// Runs the iterations of a case, each of them by its number, as often as it says, and says what they
+/// gave.
+fn repeated(
+    case: &Case,
+    clock: &Clock,
+    say: &mut Say<'_>,
+    mut iteration: impl FnMut(u32) -> Result<Done>,
+) -> Result<()> {
+    let mut repeat = Repeat::of(case);
+    while let Some((index, kind)) = repeat.next(clock.now()) {
+        begin(phase(index, kind), say)?;
+        let (done, marks) = iteration(index)?;
+        for mark in marks {
+            say(&Message::Phase(mark))?;
+        }
+        repeat.note(kind, &done.1);
+        tell(case, kind, done, say)?;
+    }
+    match repeat.stopped() {
+        Some(stopped) => say(&Message::Stopped(stopped)),
+        None => Ok(()),
+    }
+}
+
+/// Runs one iteration of a case that has several.
+fn iteration(case: &Case, engine: &mut Engine, index: u32, clock: &Clock) -> Result<Done> {
+    let (answers, values) = match case.workload {
+        Workload::Context { shallow: _, depth: _, output } => {
+            context::iteration(engine, case, output, index, clock)?
+        }
+        Workload::Serve { arrival, batch, requests, prompt, output, shared, slo } => {
+            let traffic = Traffic { arrival, prompt, output, shared };
+            let prefix_cache = engine.prefix_cache();
+            let usage = serve::Usage { traffic, requests, batch, prefix_cache, slo };
+            serve::iteration(engine, case, &usage, index, clock)?
+        }
+        _ => together::iteration(engine, case, index, clock)?,
+    };
+    let marks = match case.workload {
+        Workload::Context { .. } | Workload::Serve { .. } => Vec::new(),
+        _ => halves(&answers, clock),
+    };
+    Ok(((digest(case, &outputs(&answers)), values), marks))
 }
 
 /// Says that `phase` begins now.
@@ -344,9 +397,8 @@ fn prompts(case: &Case, vocabulary: usize) -> Option<Digest> {
         return None;
     }
     let certain = 0..case.warmup.saturating_add(case.iterations.get());
-    let prompts = certain.flat_map(|index| traffic::prompts(case, index, vocabulary));
-    let prompts: Vec<Vec<u32>> = prompts.collect();
-    Some(Digest::of_prompts(prompts.iter().map(Vec::as_slice)))
+    // Held together, those of many iterations would count in the peak of this process.
+    Some(Digest::of_prompts(certain.flat_map(|index| traffic::prompts(case, index, vocabulary))))
 }
 
 /// What the devices had to do with one another, in a step on average: what moved between those of a

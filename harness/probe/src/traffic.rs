@@ -2,9 +2,9 @@
 //! answer but the one that is measured.
 
 use windtunnel_ledger::case::{Arrival, Case, Lengths, Workload};
+use windtunnel_ledger::draw::Draw;
+use windtunnel_ledger::traffic::{Traffic, Wanted};
 use windtunnel_ledger::{Nanos, Tokens};
-
-use crate::draw::Draw;
 
 /// One request to come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,24 +17,8 @@ pub struct Coming {
     pub output: usize,
 }
 
-/// What the requests of a service have in common.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Traffic {
-    /// When they come.
-    pub arrival: Arrival,
-    /// Lengths of their prompts.
-    pub prompt: Lengths,
-    /// Tokens to generate for each.
-    pub output: Lengths,
-    /// Per cent of each prompt, from its first token on, that all have in common.
-    pub shared: u32,
-}
-
 /// The number of the request whose prompt is the beginning that all have in common.
 const COMMON: u32 = u32::MAX;
-/// What numbers are drawn for, beside the words of an iteration, which take `0..2^64 − 2`.
-const LENGTHS: u64 = u64::MAX;
-const ARRIVALS: u64 = u64::MAX - 1;
 
 /// The prompt of one request: `length` token ids below `vocabulary`, drawn from the seed, the
 /// iteration and the request alone.
@@ -48,7 +32,7 @@ pub fn words(
 ) -> Vec<u32> {
     let mut draw = Draw::new(seed, u64::from(iteration) << 32 | u64::from(request));
     let vocabulary = vocabulary.max(1) as u64;
-    (0..length).map(|_| (draw.next() % vocabulary) as u32).collect()
+    (0..length).map(|_| (draw.bits() % vocabulary) as u32).collect()
 }
 
 /// The prompts of an iteration of `case`, in the order of their submission: of a soak, which ends
@@ -97,34 +81,15 @@ pub fn coming(
     iteration: u32,
     vocabulary: usize,
 ) -> impl Iterator<Item = Coming> {
-    let mut lengths = Draw::new(seed, LENGTHS);
-    let mut arrivals = Draw::new(seed, ARRIVALS);
-    let mut clock = Nanos(0);
-    (0_u32..).map(move |request| {
-        let mut length = |of: Lengths| of.at(lengths.level(), lengths.normal());
-        let (prompt, output) = (length(traffic.prompt), length(traffic.output));
-        let due = match traffic.arrival {
-            Arrival::Closed => None,
-            Arrival::Fixed(rate) => {
-                Some(Nanos(rate.interval().0.saturating_mul(u64::from(request))))
-            }
-            Arrival::Poisson(rate) => {
-                let gap = rate.interval().0 as f64 * arrivals.exponential();
-                clock = Nanos(clock.0.saturating_add(gap as u64));
-                Some(clock)
-            }
+    (0_u32..).zip(traffic.requests(seed)).map(move |(request, wanted)| {
+        let Wanted { due, prompt, shared, output } = wanted;
+        let words = |request, length: Tokens| {
+            words(seed, iteration, request, length.0 as usize, vocabulary)
         };
-        let shared = share(prompt, traffic.shared);
-        let length = prompt.0 as usize;
-        let mut prompt = words(seed, iteration, COMMON, shared, vocabulary);
-        prompt.extend(words(seed, iteration, request, length - shared, vocabulary));
+        let own = Tokens(prompt.0 - shared.0);
+        let prompt = [words(COMMON, shared), words(request, own)].concat();
         Coming { due, prompt, output: output.0 as usize }
     })
-}
-
-/// `per_cent` of `length`, rounded down.
-fn share(length: Tokens, per_cent: u32) -> usize {
-    (length.0 * u64::from(per_cent.min(100)) / 100) as usize
 }
 
 #[cfg(test)]

@@ -8,8 +8,9 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, Scope, ScopedJoinHandle};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::Deserialize;
@@ -18,6 +19,7 @@ use ureq::Agent;
 use windtunnel_ledger::case::{Arrival, Case, Lengths, Workload};
 use windtunnel_ledger::record::{Digest, Iteration};
 use windtunnel_ledger::timeline::{self, Timeline};
+use windtunnel_ledger::traffic::{Traffic, Wanted};
 use windtunnel_ledger::wire::Message;
 use windtunnel_ledger::{Metric, Nanos, Tokens};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -29,14 +31,23 @@ use crate::external::OpenAi;
 /// What is asked in one iteration.
 #[derive(Clone, Copy)]
 struct Asked {
-    /// Words of each prompt.
-    prompt: Tokens,
-    /// Tokens of each answer.
-    output: Tokens,
+    /// What the requests have in common.
+    traffic: Traffic,
     /// Requests in all.
     requests: u32,
-    /// Requests that are under way at once.
+    /// Requests that are under way at once in a closed loop.
     batch: u32,
+}
+
+/// One request.
+struct Request {
+    /// In an open loop, when it is due, from the start of the iteration on.
+    due: Option<Nanos>,
+    prompt: String,
+    /// Words of the prompt.
+    words: Tokens,
+    /// Tokens to generate.
+    output: Tokens,
 }
 
 /// One answer.
@@ -74,9 +85,8 @@ pub(super) fn case(openai: &OpenAi, folder: &Path, case: &Case) -> Result<Messag
     let load_time = start.elapsed().as_nanos() as f64;
 
     let prompts = iterations(case).flat_map(|(index, _)| {
-        (0..asked.requests).map(move |request| points(&words(case, index, request, asked.prompt)))
+        asked.of(case, index).into_iter().map(|request| points(&request.prompt))
     });
-    let prompts: Vec<Vec<u32>> = prompts.collect();
     let once = server.as_ref().map(|_| (Metric::LoadTime, load_time));
     say(&Message::Loaded {
         declined: Default::default(),
@@ -84,7 +94,7 @@ pub(super) fn case(openai: &OpenAi, folder: &Path, case: &Case) -> Result<Messag
         holdings: Vec::new(),
         dtype: None,
         formats: Vec::new(),
-        prompts: Some(Digest::of_prompts(prompts.iter().map(Vec::as_slice))),
+        prompts: Some(Digest::of_prompts(prompts)),
         values: once.into_iter().collect(),
     })?;
     for (index, kind) in iterations(case) {
@@ -114,7 +124,11 @@ pub(super) fn case(openai: &OpenAi, folder: &Path, case: &Case) -> Result<Messag
 /// which number format it does is not known. So they are held to what those of a probe in half precision
 /// are: only their lengths are compared.
 fn digest(asked: Asked, answers: &[Answer]) -> Digest {
-    if asked.batch.min(asked.requests) > 1 {
+    let at_once = match asked.traffic.arrival {
+        Arrival::Closed => asked.batch.min(asked.requests),
+        Arrival::Poisson(_) | Arrival::Fixed(_) => asked.requests,
+    };
+    if at_once > 1 {
         let lengths = answers.iter().map(|answer| answer.timeline.tokens.len() as u32);
         return Digest::of_outputs([lengths.collect::<Vec<_>>().as_slice()]);
     }
@@ -124,30 +138,18 @@ fn digest(asked: Asked, answers: &[Answer]) -> Digest {
 
 /// What a case asks for; why that cannot be asked of a server.
 fn asked(case: &Case) -> Result<Asked, String> {
-    let shape = case.shape();
+    let at_once = |prompt: Tokens, output: Tokens, batch: u32| {
+        let (prompt, output) = (Lengths::Fixed(prompt), Lengths::Fixed(output));
+        let traffic = Traffic { arrival: Arrival::Closed, prompt, output, shared: 0 };
+        Ok(Asked { traffic, requests: batch, batch })
+    };
     match case.workload {
-        Workload::Prefill { prompt, batch } => {
-            Ok(Asked { prompt, output: Tokens(1), requests: batch, batch })
+        Workload::Prefill { prompt, batch } => at_once(prompt, Tokens(1), batch),
+        Workload::Decode { depth, output: _, batch } => at_once(depth, case.shape().output, batch),
+        Workload::Generate { prompt, output, batch } => at_once(prompt, output, batch),
+        Workload::Serve { arrival, batch, requests, prompt, output, shared, slo: _ } => {
+            Ok(Asked { traffic: Traffic { arrival, prompt, output, shared }, requests, batch })
         }
-        Workload::Decode { depth, output: _, batch } => {
-            Ok(Asked { prompt: depth, output: shape.output, requests: batch, batch })
-        }
-        Workload::Generate { prompt, output, batch } => {
-            Ok(Asked { prompt, output, requests: batch, batch })
-        }
-        Workload::Serve {
-            arrival: Arrival::Closed,
-            batch,
-            requests,
-            prompt: Lengths::Fixed(prompt),
-            output: Lengths::Fixed(output),
-            shared: 0,
-            slo: _,
-        } => Ok(Asked { prompt, output, requests, batch }),
-        Workload::Serve { .. } => Err(
-            "a server is asked in a closed loop, for fixed lengths, with nothing shared: choose arrival = \"closed\" and such lengths"
-                .to_owned(),
-        ),
         _ => Err(format!(
             "a server cannot run `{}`: choose prefill, decode, generate or serve",
             case.workload.name()
@@ -155,45 +157,82 @@ fn asked(case: &Case) -> Result<Asked, String> {
     }
 }
 
+impl Asked {
+    /// The requests of an iteration of `case`, in the order in which they come.
+    fn of(self, case: &Case, iteration: u32) -> Vec<Request> {
+        let wanted = self.traffic.requests(case.seed);
+        let request = |(number, wanted)| {
+            let Wanted { due, prompt, shared, output } = wanted;
+            let own = words(case, iteration, number, Tokens(prompt.0 - shared.0));
+            let text = [words(case, iteration, COMMON, shared), own].concat();
+            Request { due, prompt: text.join(" "), words: prompt, output }
+        };
+        (0..self.requests).zip(wanted).map(request).collect()
+    }
+}
+
 impl Service<'_> {
-    /// Asks all that one iteration asks, as many at once as it may, and gives the answers in the
-    /// order of their prompts.
+    /// Asks all that one iteration asks, and gives the answers in the order of their prompts.
     fn iteration(&self, index: u32, asked: Asked, clock: Instant) -> Result<Vec<Answer>> {
-        let next = AtomicU32::new(0);
-        let caller = || -> Result<Vec<(u32, Answer)>> {
+        let requests = asked.of(self.case, index);
+        match asked.traffic.arrival {
+            Arrival::Closed => self.in_turn(&requests, asked.batch, clock),
+            Arrival::Poisson(_) | Arrival::Fixed(_) => self.when_due(&requests, clock),
+        }
+    }
+
+    /// Asks `batch` requests at once, and the next as soon as one of them has ended.
+    fn in_turn(&self, requests: &[Request], batch: u32, clock: Instant) -> Result<Vec<Answer>> {
+        let next = AtomicUsize::new(0);
+        let caller = || -> Result<Vec<(usize, Answer)>> {
             let mut answers = Vec::new();
             loop {
-                let request = next.fetch_add(1, Ordering::Relaxed);
-                if request >= asked.requests {
-                    return Ok(answers);
-                }
-                let prompt = words(self.case, index, request, asked.prompt);
-                answers.push((request, self.answer(&prompt, asked, clock)?));
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let Some(request) = requests.get(number) else { return Ok(answers) };
+                answers.push((number, self.answer(request, None, clock)?));
             }
         };
-        let answers = std::thread::scope(|scope| {
-            let callers = asked.batch.min(asked.requests);
-            let begun = (0..callers).map(|_| {
-                let begun = std::thread::Builder::new().spawn_scoped(scope, caller);
-                begun.with_context(|| format!("cannot start {callers} callers: lower `batch`, or raise the limit of threads"))
-            });
-            let callers = begun.collect::<Result<Vec<_>>>()?;
-            let answers = callers.into_iter().map(|caller| {
-                caller.join().unwrap_or_else(|_| Err(anyhow!("a caller of the server panicked")))
-            });
-            answers.collect::<Result<Vec<_>>>()
+        let answers = thread::scope(|scope| {
+            let callers = (0..requests.len().min(batch as usize)).map(|_| call(scope, caller));
+            let callers = callers.collect::<Result<Vec<_>>>()?;
+            callers.into_iter().map(joined).collect::<Result<Vec<_>>>()
         })?;
-        let mut answers: Vec<(u32, Answer)> = answers.into_iter().flatten().collect();
-        answers.sort_by_key(|(request, _)| *request);
+        let mut answers: Vec<(usize, Answer)> = answers.into_iter().flatten().collect();
+        answers.sort_by_key(|(number, _)| *number);
         Ok(answers.into_iter().map(|(_, answer)| answer).collect())
     }
 
-    /// Asks for one completion, and notes when its pieces come.
-    fn answer(&self, prompt: &str, asked: Asked, clock: Instant) -> Result<Answer> {
+    /// Asks each request when it is due, however many are under way by then, until one fails. Its time
+    /// counts from that moment, even if it is asked later.
+    fn when_due(&self, requests: &[Request], clock: Instant) -> Result<Vec<Answer>> {
+        let start = clock.elapsed();
+        let has_failed = AtomicBool::new(false);
+        let caller = |request: &Request, due: Duration| {
+            let answer = self.answer(request, Some(due), clock);
+            has_failed.fetch_or(answer.is_err(), Ordering::Relaxed);
+            answer
+        };
+        thread::scope(|scope| {
+            let mut callers = Vec::with_capacity(requests.len());
+            for request in requests {
+                let due = start + Duration::from_nanos(request.due.map_or(0, |due| due.0));
+                thread::sleep(due.saturating_sub(clock.elapsed()));
+                if has_failed.load(Ordering::Relaxed) {
+                    break;
+                }
+                callers.push(call(scope, move || caller(request, due))?);
+            }
+            callers.into_iter().map(joined).collect::<Result<Vec<_>>>()
+        })
+    }
+
+    /// Asks for one completion, and notes when its pieces come. Its user wanted to ask when it was
+    /// `due`, if not now.
+    fn answer(&self, request: &Request, due: Option<Duration>, clock: Instant) -> Result<Answer> {
         let mut body = json!({
             "model": self.openai.model.as_deref().unwrap_or(&self.case.model.name),
-            "prompt": prompt,
-            "max_tokens": asked.output.0,
+            "prompt": request.prompt,
+            "max_tokens": request.output.0,
             "temperature": 0,
             "seed": self.case.seed,
             "stream": true,
@@ -204,9 +243,9 @@ impl Service<'_> {
         }
         let url = format!("{}/completions", self.address);
         let now = || Nanos(clock.elapsed().as_nanos() as u64);
-        let submitted = now();
-        let request = self.agent.post(&url).header("content-type", "application/json");
-        let response = request
+        let submitted = due.map_or_else(now, |due| Nanos(due.as_nanos() as u64));
+        let post = self.agent.post(&url).header("content-type", "application/json");
+        let response = post
             .send(body.to_string())
             .with_context(|| format!("the server does not answer `POST {url}`"))?;
         let status = response.status();
@@ -218,6 +257,7 @@ impl Service<'_> {
         let mut heard = Heard::default();
         for line in reader.lines() {
             let line = line.context("the server broke off its answer")?;
+            let came = now();
             if let Some(said) = line.strip_prefix("error:") {
                 bail!("the server broke off its answer: {}", said.trim());
             }
@@ -225,13 +265,28 @@ impl Service<'_> {
             if data == "[DONE]" {
                 break;
             }
-            heard.add(piece(data)?, now());
+            heard.add(piece(data)?, came);
         }
-        let tokens = heard.tokens(asked.output)?;
-        let prompt = heard.usage.as_ref().map_or(asked.prompt, |usage| Tokens(usage.prompt_tokens));
+        let tokens = heard.tokens(request.output)?;
+        let prompt =
+            heard.usage.as_ref().map_or(request.words, |usage| Tokens(usage.prompt_tokens));
         let timeline = Timeline { prompt, submitted, started: None, tokens };
         Ok(Answer { timeline, text: heard.text })
     }
+}
+
+/// Starts a caller of the server.
+fn call<'s, T: Send + 's>(
+    scope: &'s Scope<'s, '_>,
+    caller: impl FnOnce() -> Result<T> + Send + 's,
+) -> Result<ScopedJoinHandle<'s, Result<T>>> {
+    let begun = thread::Builder::new().spawn_scoped(scope, caller);
+    begun.context("cannot start a caller: lower `batch` or the rate, or raise the limit of threads")
+}
+
+/// What a caller has got, once it has ended.
+fn joined<T>(caller: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    caller.join().unwrap_or_else(|_| Err(anyhow!("a caller of the server panicked")))
 }
 
 /// What a line of an answer holds.
@@ -317,13 +372,16 @@ const WORDS: [&str; 32] = [
     "home",
 ];
 
-/// A prompt of so many words: the same for the same case, others in each iteration and request.
-fn words(case: &Case, iteration: u32, request: u32, length: Tokens) -> String {
+/// The number of the request whose prompt is the beginning that all have in common.
+const COMMON: u32 = u32::MAX;
+
+/// So many words of a prompt: the same for the same case, others in each iteration and request.
+fn words(case: &Case, iteration: u32, request: u32, length: Tokens) -> Vec<&'static str> {
     let word = |place: u64| {
         let key = [u64::from(iteration), u64::from(request), place].map(u64::to_le_bytes);
         WORDS[(xxh3_64_with_seed(&key.concat(), case.seed) % WORDS.len() as u64) as usize]
     };
-    (0..length.0).map(word).collect::<Vec<_>>().join(" ")
+    (0..length.0).map(word).collect()
 }
 
 /// A text as numbers, for a digest.
@@ -341,6 +399,38 @@ mod tests {
             moments: moments.iter().map(|moment| Nanos(*moment)).collect(),
             usage: counted.map(|completion_tokens| Usage { prompt_tokens: 1, completion_tokens }),
         }
+    }
+
+    #[test]
+    fn requests_come_when_they_are_due_and_begin_alike() {
+        let case: Case = serde_json::from_str(
+            r#"{"id":"a","workload":"load","model":{"name":"m","source":{"preset":"m"}},
+            "dtype":"f32","kv":"contiguous","attention":"auto","step_tokens":512,"warmup":0,
+            "iterations":1,"seed":1,"deadline":1}"#,
+        )
+        .unwrap();
+        let of = |arrival: &str, shared: u32, iteration: u32| {
+            let (prompt, output) = ("8".parse().unwrap(), "uniform-2-4".parse().unwrap());
+            let arrival = arrival.parse().unwrap();
+            let traffic = Traffic { arrival, prompt, output, shared };
+            Asked { traffic, requests: 3, batch: 1 }.of(&case, iteration)
+        };
+        let requests = of("fixed-4", 50, 0);
+        let due: Vec<u64> = requests.iter().map(|request| request.due.unwrap().0).collect();
+        assert_eq!(due, [0, 250_000_000, 500_000_000]);
+        assert!(requests.iter().all(|request| (2..=4).contains(&request.output.0)));
+        let halves = |request: &Request| {
+            let words: Vec<String> = request.prompt.split(' ').map(str::to_owned).collect();
+            assert_eq!((words.len(), request.words), (8, Tokens(8)));
+            (words[..4].to_vec(), words[4..].to_vec())
+        };
+        let (first, second) = (halves(&requests[0]), halves(&requests[1]));
+        assert_eq!(first.0, second.0, "what all have in common");
+        assert_ne!(first.1, second.1);
+        assert_ne!(halves(&of("fixed-4", 50, 1)[0]).0, first.0, "other words in each iteration");
+        let alone = of("closed", 0, 0);
+        assert!(alone.iter().all(|request| request.due.is_none()));
+        assert_ne!(halves(&alone[0]).0, halves(&alone[1]).0);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use ureq::Agent;
 
 use super::shell;
+use crate::machine::{self, Root};
 
 /// From one look to the next.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -84,21 +85,86 @@ pub(super) fn wait(agent: &Agent, address: &str, server: Option<&mut Server>) ->
     Ok(())
 }
 
-/// The highest resident sets of all processes that this one has started, together, in bytes; none
-/// where there are none.
+/// The highest resident sets of all processes that this one has started, together, in bytes; none where
+/// there are none.
 pub(super) fn peak_rss() -> Option<f64> {
     let own = rustix::process::getpid().as_raw_nonzero().get();
     let group = rustix::process::getpgrp().as_raw_nonzero().get();
     let numbers = std::fs::read_dir("/proc").ok()?.flatten();
     let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let peaks = numbers.filter(|number| *number != own).filter_map(|number| {
-        let stat = std::fs::read_to_string(format!("/proc/{number}/stat")).ok()?;
-        // The name stands in brackets and may hold anything: state, parent and group follow it.
-        let its: i32 = stat.rsplit_once(')')?.1.split_whitespace().nth(2)?.parse().ok()?;
-        (its == group).then_some(())?;
-        let status = std::fs::read_to_string(format!("/proc/{number}/status")).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-        line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok()
-    });
-    Some(peaks.map(|kib| kib * 1024.0).sum::<f64>()).filter(|sum| *sum > 0.0)
+    let started = numbers.filter(|number| *number != own && group_of(*number) == Some(group));
+    let resident: Vec<Resident> = started.filter_map(Resident::of).collect();
+    together(&resident).map(|kib| kib as f64 * 1024.0)
+}
+
+/// The group of the process with this number; none where it has ended.
+fn group_of(number: i32) -> Option<i32> {
+    let stat = Root::here().text(&format!("proc/{number}/stat"))?;
+    // The name stands in brackets and may hold anything: state, parent and group follow it.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(2)?.parse().ok()
+}
+
+/// What a process holds in memory, in KiB.
+struct Resident {
+    /// At most, so far.
+    peak: u64,
+    /// The share of others in what it holds now: the kernel divides each page among those that map it.
+    of_others: u64,
+}
+
+impl Resident {
+    /// Of the process with this number; none where it has ended.
+    fn of(number: i32) -> Option<Resident> {
+        let text = |file: &str| Root::here().text(&format!("proc/{number}/{file}"));
+        let peak = kib(&text("status")?, "VmHWM")?;
+        // Where the kernel does not tell, nothing is taken to be shared.
+        let now = text("smaps_rollup").unwrap_or_default();
+        let of_others = kib(&now, "Rss").zip(kib(&now, "Pss"));
+        Some(Resident {
+            peak,
+            of_others: of_others.map_or(0, |(all, own)| all.saturating_sub(own)),
+        })
+    }
+}
+
+/// The number of the line `name: number kB`.
+fn kib(text: &str, name: &str) -> Option<u64> {
+    machine::field(text, name)?.strip_suffix("kB")?.trim().parse().ok()
+}
+
+/// The peaks of several processes together, in KiB, in which what they share counts once: weights that
+/// several workers map, or what they have from the process that they were forked from. Never less than
+/// the highest of them.
+fn together(processes: &[Resident]) -> Option<u64> {
+    let highest = processes.iter().map(|process| process.peak).max()?;
+    // What a single one shares is shared with processes that are none of these.
+    let of_others = |process: &Resident| if processes.len() > 1 { process.of_others } else { 0 };
+    let own = processes.iter().map(|process| process.peak.saturating_sub(of_others(process)));
+    Some(own.sum::<u64>().max(highest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_several_processes_share_counts_once() {
+        let check = |processes: &[(u64, u64)], expected: Option<u64>| {
+            let resident = |&(peak, of_others): &(u64, u64)| Resident { peak, of_others };
+            let resident: Vec<Resident> = processes.iter().map(resident).collect();
+            assert_eq!(together(&resident), expected, "{processes:?}");
+        };
+        check(&[], None);
+        check(&[(100, 40)], Some(100));
+        // Two workers that map the same 80.
+        check(&[(100, 40), (100, 40)], Some(120));
+        check(&[(100, 90), (10, 10)], Some(100));
+    }
+
+    #[test]
+    fn the_kernel_tells_what_a_process_holds() {
+        let own = Resident::of(rustix::process::getpid().as_raw_nonzero().get()).unwrap();
+        assert!(own.peak > 0 && own.of_others < own.peak);
+        assert!(Resident::of(-1).is_none());
+    }
 }

@@ -23,9 +23,11 @@ impl Root {
         self.0.join(path)
     }
 
-    /// What a file says, without white space at its ends; none where it cannot be read.
+    /// What a file says, without white space at its ends; none where it cannot be read. Names in it may
+    /// be no text: the kernel cuts that of a process within a letter.
     pub(crate) fn text(&self, path: &str) -> Option<String> {
-        std::fs::read_to_string(self.path(path)).ok().map(|text| text.trim().to_owned())
+        let bytes = std::fs::read(self.path(path)).ok()?;
+        Some(String::from_utf8_lossy(&bytes).trim().to_owned())
     }
 
     /// The number that a file says.

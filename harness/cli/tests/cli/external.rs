@@ -175,6 +175,32 @@ fn a_server_that_runs_already_is_asked_where_it_is() {
 }
 
 #[test]
+fn a_server_is_asked_in_an_open_loop_too() {
+    let serve = "workload = \"serve\"\nmodels = [\"tiny-qwen3\"]\nrounds = 2\niterations = 2\n\
+                 matrix = { arrival = [\"fixed-100\", \"poisson-100\"], prompt = [\"uniform-5-9\"], \
+                 output = [\"mixed-2-4\"], shared = [50], requests = [8], batch = [1] }\n";
+    let sandbox = serving(serve, "first=30 gap=4");
+    let said = run(&sandbox);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+    let rounds = measured(&sandbox);
+    assert_eq!(rounds.len(), 4);
+    for samples in &rounds {
+        let times = samples.of(Metric::TimeToFirstToken);
+        assert_eq!(times.len(), 16, "eight requests in two iterations");
+        assert!(times.iter().all(|time| *time >= 30.0 * MS));
+        assert!((16..=48).contains(&samples.of(Metric::InterToken).len()));
+        assert!(samples.of(Metric::RequestRate).iter().all(|rate| *rate > 0.0));
+        // Lengths and words are those of the seed, and both cases have the same.
+        assert_eq!(samples.digests(), rounds[0].digests());
+        assert_eq!(samples.prompts, rounds[0].prompts);
+    }
+    let sandbox = serving(serve, "early");
+    assert_eq!(run(&sandbox).code, 5);
+    let failure = failure(&sandbox).to_string();
+    assert!(failure.starts_with("the server gave 2 tokens instead of 4"), "{failure}");
+}
+
+#[test]
 fn a_server_in_the_place_of_ours_is_not_measured() {
     let port = free_port();
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -175,6 +175,40 @@ fn what_a_hanging_probe_has_started_ends_with_it() {
 }
 
 #[test]
+fn a_probe_that_does_not_read_its_order_meets_its_deadline_all_the_same() {
+    use std::os::unix::fs::PermissionsExt;
+    let sandbox = Sandbox::with(
+        "workload = \"decode\"\nmodels = [\"tiny-qwen3\"]\nrounds = 1\ndeadline = 5.0\n\
+         matrix = { topology = [\"long\"], output = [4] }\n",
+    );
+    // More than a pipe holds.
+    let topology = "0: { isq: Q8_0 }\n".to_owned() + &"# This is said at length.\n".repeat(10_000);
+    fs::create_dir_all(sandbox.path("scenarios/topologies")).unwrap();
+    fs::write(sandbox.path("scenarios/topologies/long.yaml"), topology).unwrap();
+    let probe = sandbox.path("probe.sh");
+    fs::write(&probe, "#!/bin/sh\nsleep 3600\n").unwrap();
+    fs::set_permissions(&probe, fs::Permissions::from_mode(0o755)).unwrap();
+    let said = sandbox.run(&["-q", "run", "test/fake", "--probe", "probe.sh", "-o", "run.jsonl"]);
+    assert_eq!(said.code, 5, "{}", said.err);
+    let failed = &sandbox.contents().records[0].outcome;
+    assert!(matches!(failed, Outcome::Failed(Failure::TimedOut { .. })), "{failed:?}");
+}
+
+#[test]
+fn megabytes_on_stderr_that_are_no_text_cost_no_round() {
+    use std::os::unix::fs::PermissionsExt;
+    let sandbox = Sandbox::new(&["fine"]);
+    let probe = sandbox.path("probe.sh");
+    let noise = "head -c 3000000 /dev/zero | tr '\\0' '\\377' >&2";
+    fs::write(&probe, format!("#!/bin/sh\n{noise}\nexec '{FAKE_PROBE}' \"$@\"\n")).unwrap();
+    fs::set_permissions(&probe, fs::Permissions::from_mode(0o755)).unwrap();
+    let said = sandbox.run(&["-q", "run", "test/fake", "--probe", "probe.sh", "-o", "run.jsonl"]);
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+    let records = sandbox.contents().records;
+    assert!(records.iter().all(|record| matches!(record.outcome, Outcome::Measured(_))));
+}
+
+#[test]
 fn a_reader_who_has_seen_enough_is_no_error() {
     let sandbox = Sandbox::new(&["fine"]);
     let mut command = sandbox.command(&["-q", "run", "test/fake", "-o", "run.jsonl", "--probe"]);

@@ -5,10 +5,11 @@ use windtunnel_engine::{EmbedRequest, Embedder, Overlong};
 use windtunnel_ledger::case::{Arrival, Case, Lengths};
 use windtunnel_ledger::record::Digest;
 use windtunnel_ledger::timeline::Values;
+use windtunnel_ledger::traffic::Traffic;
 use windtunnel_ledger::{Metric, Tokens};
 
 use crate::clock::Clock;
-use crate::traffic::{Traffic, coming};
+use crate::traffic::coming;
 
 /// Embeds the `requests` texts of one iteration of `case`, `batch` at once.
 ///

@@ -10,11 +10,12 @@ use anyhow::Result;
 use windtunnel_engine::{Engine, PrefixCache, Stats};
 use windtunnel_ledger::case::{Case, Slo};
 use windtunnel_ledger::timeline::{self, Values};
+use windtunnel_ledger::traffic::Traffic;
 use windtunnel_ledger::{Metric, Nanos};
 
 use crate::clock::Clock;
 use crate::drive::{Answer, Drive, timelines};
-use crate::traffic::{Coming, Traffic, coming};
+use crate::traffic::{Coming, coming};
 
 /// How a service is used.
 #[derive(Clone, Copy, Debug)]

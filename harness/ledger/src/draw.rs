@@ -2,7 +2,7 @@
 
 /// A stream of random numbers.
 #[derive(Clone, Debug)]
-pub(crate) struct Draw {
+pub struct Draw {
     state: u64,
 }
 
@@ -11,17 +11,18 @@ const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 impl Draw {
     /// The stream that belongs to `seed` and `purpose`. Streams of neighbouring numbers have nothing
     /// in common.
-    pub(crate) fn new(seed: u64, purpose: u64) -> Draw {
+    #[must_use]
+    pub fn new(seed: u64, purpose: u64) -> Draw {
         // Mixed twice, because neighbouring states of the generator give shifted copies of one stream.
         let mut draw = Draw { state: seed };
-        draw.state = draw.next() ^ purpose;
-        draw.state = draw.next();
+        draw.state = draw.bits() ^ purpose;
+        draw.state = draw.bits();
         draw
     }
 
     /// The next number, any of them equally likely: SplitMix64 (Steele, Lea, Flood 2014), in which
     /// every state leads to another value.
-    pub(crate) fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.state = self.state.wrapping_add(GOLDEN);
         let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -30,17 +31,17 @@ impl Draw {
     }
 
     /// A number of `0..1`, any of them equally likely.
-    pub(crate) fn level(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    pub fn level(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// A number from the exponential distribution with mean 1: the gaps of a Poisson process.
-    pub(crate) fn exponential(&mut self) -> f64 {
+    pub fn exponential(&mut self) -> f64 {
         -(1.0 - self.level()).ln()
     }
 
     /// A number from the standard normal distribution (Box and Muller 1958).
-    pub(crate) fn normal(&mut self) -> f64 {
+    pub fn normal(&mut self) -> f64 {
         let radius = (2.0 * self.exponential()).sqrt();
         radius * (std::f64::consts::TAU * self.level()).cos()
     }
