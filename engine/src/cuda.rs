@@ -6,7 +6,9 @@
 
 use std::fmt;
 
-use candle_core::DType;
+use candle_core::{DType, Device};
+
+use crate::error::Unsupported;
 
 mod fault;
 
@@ -52,6 +54,22 @@ impl Capability {
         }
     }
 
+    /// Refuses numbers of `dtype` where candle has no kernels for them: on GPUs that would widen them.
+    ///
+    /// # Errors
+    ///
+    /// What to choose instead.
+    fn require(self, dtype: DType) -> Result<(), Unsupported> {
+        match self.runs_well(dtype) {
+            true => Ok(()),
+            false => Err(Unsupported {
+                what: format!("a GPU of compute capability {self}"),
+                which: dtype.as_str().into(),
+                remedy: "choose dtype `auto`".into(),
+            }),
+        }
+    }
+
     /// Whether such a GPU runs machine code that was made for `target`: that of its own generation, and
     /// no newer.
     #[cfg(any(feature = "cuda", test))]
@@ -73,6 +91,15 @@ impl fmt::Display for Capability {
 /// GPU was opened, or a driver does not report it.
 pub fn most_allocated() -> Option<u64> {
     driver::most_allocated()
+}
+
+/// Refuses numbers of `dtype` on `device`, if that is a GPU that has no kernels for them.
+///
+/// # Errors
+///
+/// What to choose instead.
+pub(crate) fn require(device: &Device, dtype: DType) -> Result<(), Unsupported> {
+    driver::capability(device).map_or(Ok(()), |capability| capability.require(dtype))
 }
 
 /// Bytes of a device, as its driver counts them: those of other processes are not free either.
@@ -142,6 +169,20 @@ mod tests {
             assert_eq!(runs(major, minor), [true; 3], "{major}.{minor}");
         }
         assert_eq!(Capability::new(12, 1).to_string(), "12.1");
+    }
+
+    #[test]
+    fn numbers_without_kernels_are_refused_with_what_to_choose() {
+        let told = |major, minor, dtype| {
+            let refusal = Capability::new(major, minor).require(dtype);
+            refusal.map_err(|refusal| refusal.to_string())
+        };
+        for (major, minor, dtype) in [(8, 0, DType::BF16), (7, 5, DType::F16), (5, 2, DType::F32)] {
+            assert_eq!(told(major, minor, dtype), Ok(()));
+        }
+        let refusal = "a GPU of compute capability 7.5 cannot run bf16; choose dtype `auto`";
+        assert_eq!(told(7, 5, DType::BF16), Err(refusal.into()));
+        assert_eq!(require(&Device::Cpu, DType::BF16), Ok(()));
     }
 
     #[test]
