@@ -66,16 +66,16 @@ impl Decode {
         let Self { dim, group, block, .. } = *self;
         let Step { lengths, kv_heads, groups, parts, before, cap } = *step;
         let (sequences, heads) = (lengths.len(), kv_heads * groups * group);
-        let taken = || lengths.iter().map(|length| length.div_ceil(block));
-        let (blocks, width) = (taken().sum::<usize>(), taken().max().unwrap());
+        let taken: Vec<usize> = lengths.iter().map(|length| length.div_ceil(block)).collect();
+        let (blocks, width) = (taken.iter().sum::<usize>(), *taken.iter().max().unwrap());
         // Dealt from the last one on; what stands behind those of a sequence must not be read.
         let mut free = (0..blocks as u64).rev();
-        let row = |count| {
+        let row = |count: usize| {
             let mut row: Vec<u64> = free.by_ref().take(count).collect();
-            row.resize(width, u32::MAX.into());
+            row.resize(width, u64::from(u32::MAX));
             row
         };
-        let tables: Vec<Vec<u64>> = taken().map(row).collect();
+        let tables: Vec<Vec<u64>> = taken.into_iter().map(row).collect();
         let end = |sequences: usize| lengths[..sequences].iter().sum::<usize>() as u64;
         let q = self.numbers(1, sequences * heads * dim);
         let [keys, values] = [2, 3].map(|seed| self.numbers(seed, blocks * block * kv_heads * dim));
