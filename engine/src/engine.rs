@@ -13,7 +13,7 @@ use crate::attention::{Chosen, Heads, choose};
 use crate::batch::{Batch, OnDevice};
 use crate::config::{CudaGraphs, EngineConfig, KvLayout, PrefixCache};
 use crate::cpu::Numbers;
-use crate::cuda::driver;
+use crate::cuda::{self, driver};
 use crate::error::{Error, Result};
 use crate::kv::{KvShape, KvStore};
 use crate::models::{self, MODELS, Model, Purpose};
@@ -108,6 +108,7 @@ impl Engine {
         let placement =
             Placement::plan(&config.devices, &config.topology, &estimate, &names, &candidates)?;
         let devices = placement.devices();
+        devices.clone().try_for_each(|device| cuda::require(device, dtype))?;
         let attention = choose(&config.attention, &heads, config.kv, devices, dtype)?;
 
         let tally = Tally::default();

@@ -1,11 +1,17 @@
 //! The engine's own GPU kernels, run on the CPU: a C compiler reads the same source, with a loop over
-//! all threads in the place of a GPU. What no CPU can show is how fast they are.
+//! all threads in the place of a GPU, or threads that take turns. What no CPU can show is how fast they
+//! are.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+
+// Threads take turns by what the C library of GNU has for it.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[path = "cuda_kernels/decode.rs"]
+mod decode;
 
 /// What a GPU would be, and programs that read numbers from stdin, launch a kernel and print.
 const HOST: &str = r#"
@@ -98,23 +104,25 @@ int main(void) {
 /// Launches with few and many threads, fewer and more than there is to do.
 const LAUNCHES: [[u64; 2]; 3] = [[1, 1], [3, 7], [16, 64]];
 
-/// The kernels as a program of the CPU.
-struct Kernels(tempfile::TempDir);
+/// A program of the CPU that has kernels in it.
+struct Program(tempfile::TempDir);
 
-impl Kernels {
+impl Program {
+    /// Of `host`, a source in C that includes the kernels in `source`, where names are `defined` so.
     #[expect(clippy::disallowed_methods, reason = "a compiler is another program")]
-    fn compile() -> Self {
+    fn compile(host: &str, source: &str, defined: &[(&str, usize)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cuda/kernels.cu");
-        let host = folder.path().join("host.c");
-        std::fs::write(&host, HOST).unwrap();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cuda").join(source);
+        let file = folder.path().join("host.c");
+        std::fs::write(&file, host).unwrap();
         let compiled = Command::new("cc")
-            .args(["-std=c99", "-O1", "-Wall", "-Werror", "-fsanitize=undefined"])
-            .arg("-fno-sanitize-recover")
+            .args(["-std=c11", "-O1", "-Wall", "-Werror", "-Wno-unknown-pragmas"])
+            .args(["-fsanitize=undefined", "-fno-sanitize-recover"])
             .arg(format!("-DKERNELS=\"{}\"", source.display()))
-            .arg(&host)
+            .args(defined.iter().map(|(name, value)| format!("-D{name}={value}")))
+            .arg(&file)
             .arg("-o")
-            .arg(folder.path().join("kernels"))
+            .arg(folder.path().join("program"))
             .arg("-lm")
             .output()
             .expect("the C compiler that the README asks for");
@@ -122,21 +130,34 @@ impl Kernels {
         Self(folder)
     }
 
-    /// What kernel `kernel` leaves of `input`.
+    /// The numbers that it prints of those that it reads.
     #[expect(clippy::disallowed_methods, reason = "the kernels are another program")]
-    fn run(&self, kernel: u64, launch: [u64; 2], input: impl Iterator<Item = u64>) -> Vec<u64> {
-        let mut child = Command::new(self.0.path().join("kernels"))
+    fn run(&self, input: impl Iterator<Item = u64>) -> Vec<u64> {
+        let mut child = Command::new(self.0.path().join("program"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let numbers = std::iter::once(kernel).chain(launch).chain(input);
-        let text: Vec<String> = numbers.map(|number| number.to_string()).collect();
+        let text: Vec<String> = input.map(|number| number.to_string()).collect();
         child.stdin.take().unwrap().write_all(text.join(" ").as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{:?}", output.status);
         let text = String::from_utf8(output.stdout).unwrap();
         text.split_whitespace().map(|number| number.parse().unwrap()).collect()
+    }
+}
+
+/// Those of `kernels.cu`, none of whose threads waits for another.
+struct Kernels(Program);
+
+impl Kernels {
+    fn compile() -> Self {
+        Self(Program::compile(HOST, "kernels.cu", &[]))
+    }
+
+    /// What kernel `kernel` leaves of `input`.
+    fn run(&self, kernel: u64, launch: [u64; 2], input: impl Iterator<Item = u64>) -> Vec<u64> {
+        self.0.run(std::iter::once(kernel).chain(launch).chain(input))
     }
 }
 

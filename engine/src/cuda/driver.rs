@@ -8,10 +8,10 @@ use candle_core::cuda_backend::cudarc::driver::sys::{
     cuDeviceGetGraphMemAttribute,
 };
 use candle_core::cuda_backend::cudarc::driver::{CudaContext, result};
-use candle_core::cuda_backend::{CudaStorageSlice, WrapErr};
+use candle_core::cuda_backend::{CudaStorageSlice, WrapErr, kernels};
 use candle_core::{CudaStorage, Device, Result};
 
-use super::{Capability, DeviceMemory, countable};
+use super::{Capability, DeviceMemory, countable, is_built_for};
 
 pub(crate) use super::angles::angles;
 pub(crate) use super::kernels::{likeliest, prepare, store};
@@ -23,9 +23,12 @@ pub(crate) use super::recording::Recording;
 ///
 /// # Errors
 ///
-/// When there is no such GPU, or it cannot be used.
+/// When there is no such GPU, or it cannot be used, or this was built for other ones.
 pub(crate) fn open(ordinal: usize) -> Result<Device> {
     let opened = Device::new_cuda_with_stream(countable(ordinal)?)?;
+    if let Some(capability) = capability(&opened) {
+        is_built_for(capability, kernels::AFFINE.ptx())?;
+    }
     if let Device::Cuda(device) = &opened {
         // SAFETY: events keep streams from overtaking each other where they share memory. Whatever
         // is allocated here is used on this one stream, in the order of the calls, but for what is

@@ -49,6 +49,8 @@ const NAMES: &[(&str, Fault)] = &[
     ("ERROR_SYSTEM_NOT_READY", Fault::NotReady),
     ("ERROR_NO_BINARY_FOR_GPU", Fault::OtherGpu),
     ("ERROR_INVALID_IMAGE", Fault::OtherGpu),
+    // A driver that cannot translate assembly, because it is for later GPUs or for one generation alone.
+    ("ERROR_INVALID_PTX", Fault::OtherGpu),
     ("STATUS_ARCH_MISMATCH", Fault::OtherGpu),
     ("ERROR_OUT_OF_MEMORY", Fault::OutOfMemory),
     ("STATUS_ALLOC_FAILED", Fault::OutOfMemory),
@@ -184,6 +186,8 @@ mod tests {
         let found = Fault::of("cannot load: CublasError(CUBLAS_STATUS_ALLOC_FAILED)");
         assert_eq!(found, Fault::OutOfMemory);
         assert_eq!(Fault::of("CUDA_ERROR_OUT_OF_MEMORY"), Fault::OutOfMemory);
+        let found = "DriverError(CUDA_ERROR_INVALID_PTX, \"…\") when loading cast_f32_bf16";
+        assert_eq!(Fault::of(found), Fault::OtherGpu);
         // A longer name is another result.
         for complaint in ["CUDA_ERROR_NO_DEVICE_AT_ALL", "shape mismatch", "out of memory", ""] {
             assert_eq!(Fault::of(complaint), Fault::Other(complaint.into()));

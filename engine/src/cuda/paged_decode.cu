@@ -8,6 +8,9 @@
  *   GROUP  query heads that a block of threads attends with, all of one key head; at most 8
  *   BLOCK  tokens of a block of the cache
  *   HALF   1 for f16, 0 for bf16
+ *
+ * But for what `__CUDACC_RTC__` encloses it keeps to what C and CUDA have in common:
+ * engine/tests/cuda_kernels.rs runs it on the CPU, its threads in turns.
  */
 
 typedef unsigned long long u64;
@@ -25,14 +28,35 @@ typedef struct __align__(16) { unsigned pairs[4]; } Eight;
 #define LOWEST __int_as_float(0xff800000)
 #define LOG2_E 1.44269504f
 
+#ifdef __CUDACC_RTC__
+#define KERNEL extern "C" __global__ void __launch_bounds__(THREADS)
+
+__device__ float of_f16(Number bits) {
+    float number;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(number) : "h"(bits));
+    return number;
+}
+
+__device__ Number to_f16(float number) {
+    Number bits;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(number));
+    return bits;
+}
+
+__device__ Number to_bf16(float number) {
+    Number bits;
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(number));
+    return bits;
+}
+#endif
+
 __device__ void widen(Eight eight, float *to) {
 #pragma unroll
     for (int i = 0; i < 4; i++) {
         unsigned pair = eight.pairs[i];
 #if HALF
-        Number low = pair & 0xffff, high = pair >> 16;
-        asm("cvt.f32.f16 %0, %1;" : "=f"(to[2 * i]) : "h"(low));
-        asm("cvt.f32.f16 %0, %1;" : "=f"(to[2 * i + 1]) : "h"(high));
+        to[2 * i] = of_f16(pair & 0xffff);
+        to[2 * i + 1] = of_f16(pair >> 16);
 #else
         to[2 * i] = __uint_as_float(pair << 16);
         to[2 * i + 1] = __uint_as_float(pair & 0xffff0000u);
@@ -41,22 +65,19 @@ __device__ void widen(Eight eight, float *to) {
 }
 
 __device__ Number narrow(float number) {
-    Number bits;
 #if HALF
-    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(number));
+    return to_f16(number);
 #else
-    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(number));
+    return to_bf16(number);
 #endif
-    return bits;
 }
 
 /* Blocks of threads: parts of a sequence, groups of query heads, sequences. With a single part `out` gets
  * what is asked for, otherwise `parts`. `cap` is 0 without a cap; a query sees `before` keys before its
  * own, or all of them if that is negative. */
-extern "C" __global__ void __launch_bounds__(THREADS)
-attend_parts(Number *out, float *parts, const Number *q, const Number *keys, const Number *values,
-             const unsigned *key_ends, const unsigned *tables, unsigned table_width,
-             unsigned kv_heads, float scale, float cap, int before) {
+KERNEL attend_parts(Number *out, float *parts, const Number *q, const Number *keys,
+                    const Number *values, const unsigned *key_ends, const unsigned *tables,
+                    unsigned table_width, unsigned kv_heads, float scale, float cap, int before) {
     unsigned sequence = blockIdx.z, count = gridDim.x, heads = gridDim.y * GROUP;
     unsigned first_head = blockIdx.y * GROUP;
     unsigned kv_head = blockIdx.y / (gridDim.y / kv_heads);
@@ -85,10 +106,11 @@ attend_parts(Number *out, float *parts, const Number *q, const Number *keys, con
 
     for (int base = begin; base < end; base += TEAMS * AHEAD) {
         Eight key[AHEAD], value[AHEAD];
+        const Eight nothing = {{0, 0, 0, 0}};
 #pragma unroll
         for (int a = 0; a < AHEAD; a++) {
             int at = base + a * TEAMS + team;
-            key[a] = value[a] = Eight{{0, 0, 0, 0}};
+            key[a] = value[a] = nothing;
             if (at < end) {
                 u64 slot = (u64)table[at / BLOCK] * BLOCK + at % BLOCK;
                 u64 row = (slot * kv_heads + kv_head) * DIM + lane * 8;
@@ -192,8 +214,7 @@ attend_parts(Number *out, float *parts, const Number *q, const Number *keys, con
 }
 
 /* A block of threads for each head of each sequence joins its `count` parts. */
-extern "C" __global__ void __launch_bounds__(THREADS)
-join_parts(Number *out, const float *parts, unsigned count) {
+KERNEL join_parts(Number *out, const float *parts, unsigned count) {
     const float *own = parts + (u64)blockIdx.x * count * PART;
     float most = LOWEST, weight = 0;
     for (unsigned p = 0; p < count; p++) {

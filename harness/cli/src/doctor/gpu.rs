@@ -194,8 +194,8 @@ pub(super) fn instances(patient: &Patient) -> Vec<Finding> {
 }
 
 /// What a probe with the feature `cuda` is linked to.
-const LIBRARIES: [&str; 5] =
-    ["libcuda.so", "libcublas.so", "libcublasLt.so", "libcurand.so", "libnvrtc.so"];
+const LIBRARIES: [&str; 6] =
+    ["libcuda.so", "libcudart.so", "libcublas.so", "libcublasLt.so", "libcurand.so", "libnvrtc.so"];
 
 pub(super) fn libraries(patient: &Patient) -> Vec<Finding> {
     if patient.machine.gpus.is_empty() && patient.machine.gpus_hidden.is_empty() {

@@ -266,7 +266,7 @@ fn a_driver_without_its_library_is_told() {
         hide,
         "cuda-libraries",
         Severity::Bad,
-        "libcuda.so, libcublas.so, libcublasLt.so, libcurand.so, libnvrtc.so not found",
+        "libcuda.so, libcudart.so, libcublas.so, libcublasLt.so, libcurand.so, libnvrtc.so not found",
     );
 }
 

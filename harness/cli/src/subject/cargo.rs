@@ -193,15 +193,19 @@ pub(super) fn cargo_build(
 }
 
 /// Variables that change what a build makes, by their names and by how names begin.
-const TELLING: [&str; 8] = [
+const TELLING: [&str; 12] = [
     "RUSTFLAGS",
     "CARGO_ENCODED_RUSTFLAGS",
     "CC",
     "CXX",
     "CFLAGS",
     "CXXFLAGS",
+    "NVCC",
+    "NVCC_CCBIN",
+    "NVCC_PREPEND_FLAGS",
     "NVCC_APPEND_FLAGS",
     "CUDA_COMPUTE_CAP",
+    "CUDARC_CUDA_VERSION",
 ];
 const TELLING_BEGINNINGS: [&str; 3] = ["CARGO_PROFILE_", "CARGO_BUILD_", "CARGO_TARGET_"];
 /// Those of them that say where and how fast something is built, and not what.
@@ -314,7 +318,9 @@ mod tests {
             "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER",
             "CC",
             "CFLAGS",
+            "CUDARC_CUDA_VERSION",
             "CUDA_COMPUTE_CAP",
+            "NVCC",
             "RUSTFLAGS",
         ];
         assert_eq!(told(&changing), changing);

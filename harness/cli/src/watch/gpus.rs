@@ -30,9 +30,9 @@ pub(crate) struct User {
 
 /// Tells the probe among the users of a GPU from the others.
 ///
-/// Where the probe itself computes nothing, what it has started stands for it: the first process of its
-/// group that came after the watching began. So does, where a container hides the numbers of the host,
-/// the first process whose number is that of no process here.
+/// What the probe has started, which is in its group, counts as the probe. Where nobody on the GPU has the
+/// number of the probe, so does the first process that came after the watching began and is either of
+/// that group, or, where a container hides the numbers of the host, has the number of no process here.
 pub(crate) struct Users {
     root: Root,
     /// The number of the probe, which leads a group.
@@ -40,7 +40,8 @@ pub(crate) struct Users {
     /// The number of what stands for it.
     probe: u32,
     before: Option<Vec<u32>>,
-    now: Result<Vec<User>, String>,
+    /// Who uses the device, each with whether it counts as the probe.
+    now: Result<Vec<(User, bool)>, String>,
 }
 
 impl Users {
@@ -51,20 +52,24 @@ impl Users {
 
     /// Notes who uses the device now.
     pub(crate) fn are(&mut self, users: Result<Vec<User>, String>) {
-        self.now = users;
-        if let Ok(users) = &self.now {
+        self.now = users.map(|users| {
             let numbers = || users.iter().map(|user| user.process).collect::<Vec<_>>();
             let before = self.before.get_or_insert_with(numbers);
-            let is_own = |number: u32| {
-                process::group(&self.root, number).is_none_or(|group| group == self.group)
-            };
+            let group = |number: u32| process::group(&self.root, number);
+            let is_own = |number: u32| group(number).is_none_or(|group| group == self.group);
             let mut came = numbers().into_iter().filter(|number| !before.contains(number));
             if !users.iter().any(|user| user.process == self.probe)
                 && let Some(first) = came.find(|number| is_own(*number))
             {
                 self.probe = first;
             }
-        }
+            let told = |user: User| {
+                let number = user.process;
+                let is_probe = number == self.probe || group(number) == Some(self.group);
+                (user, is_probe)
+            };
+            users.into_iter().map(told).collect()
+        });
     }
 
     /// What that says of the probe and of the others.
@@ -78,9 +83,9 @@ impl Users {
                 ];
             }
         };
-        let own = users.iter().find(|user| user.process == self.probe);
-        let used = own.map_or(Some(0), |user| user.memory);
-        let foreign = users.len() - usize::from(own.is_some());
+        let own = users.iter().filter(|(_, is_probe)| *is_probe);
+        let foreign = users.len() - own.clone().count();
+        let used: Option<i64> = own.map(|(user, _)| user.memory).sum();
         vec![
             (
                 Gauge::ProcessUsed,

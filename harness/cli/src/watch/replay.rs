@@ -189,6 +189,23 @@ fn a_process_that_is_seen_here_and_that_the_probe_did_not_start_is_not_taken_for
 }
 
 #[test]
+fn all_that_the_probe_has_started_counts_as_the_probe() {
+    let recording = r#"{"devices":[{"uuid":"GPU-1"}]}
+{"users":[]}
+{"users":[[777,1024],[778,2048]]}"#;
+    let beside = |others: &str| {
+        let trace = seen_beside(others, recording);
+        let track = trace.gpus().next().unwrap();
+        [Gauge::ProcessUsed, Gauge::Foreign].map(|gauge| track.highest(gauge))
+    };
+    let server = "==> proc/777/stat\n777 (a server) S 42 42 42 0\n";
+    let worker = "==> proc/778/stat\n778 (its worker) S 777 42 42 0\n";
+    let another = "==> proc/778/stat\n778 (another) S 1 778 778 0\n";
+    assert_eq!(beside(&format!("{server}{worker}")), [Some(3072), Some(0)]);
+    assert_eq!(beside(&format!("{server}{another}")), [Some(1024), Some(1)]);
+}
+
+#[test]
 fn a_driver_that_is_lost_ends_the_track_and_makes_the_round_void() {
     let reason = "a GPU was lost sight of: NVML lost the GPU: the GPU has fallen off the bus";
     let trace = check(include_str!("recordings/lost.jsonl"), &[reason]);
