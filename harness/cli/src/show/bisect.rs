@@ -1,4 +1,4 @@
-//! What a search for a commit came to: the commits that were looked at, then the culprit.
+//! The result of a bisection: the commits that were measured, then the culprit.
 
 use std::fmt::Write as _;
 
@@ -99,10 +99,10 @@ pub(crate) fn bisected(searched: &Searched) -> String {
     text
 }
 
-/// What became of a culprit that takes over commits of another repository.
+/// The search inside a culprit that moves to other commits of another repository.
 fn descended(descent: &Descent) -> String {
     let Descent { whose, from, to, searched } = descent;
-    // A version is no hash, and stays whole.
+    // A version is not a hash, and is not shortened.
     let short = |named: &str| match named.chars().all(|c| c.is_ascii_hexdigit()) {
         true => short(named).to_owned(),
         false => named.to_owned(),
@@ -123,7 +123,7 @@ fn confirmation(what: &str, look: &Look) -> String {
     format!("{what}: {}", answer(&look.answer, &look.effect))
 }
 
-/// What a commit is, and by how much it differs.
+/// The answer for a commit, and how much it differs.
 pub(crate) fn answer(answer: &Answer, effect: &str) -> String {
     let word = match answer {
         Answer::Well => "well",

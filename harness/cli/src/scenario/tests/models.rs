@@ -1,4 +1,4 @@
-//! Models, as scenarios and people name them.
+//! Models, as scenarios and users name them.
 
 use super::*;
 
