@@ -1,4 +1,4 @@
-//! What each device holds, where a case spreads its model over several.
+//! What each device holds when a case spreads its model over several.
 
 use maud::{Markup, html};
 use windtunnel_ledger::Bytes;
@@ -9,7 +9,7 @@ use windtunnel_ledger::series::Series;
 use super::{Section, address, mark};
 use crate::view::{CaseView, Scenario, SubjectResult, View};
 
-/// Every scenario in which a model lived on several devices.
+/// Every scenario in which a model was spread over several devices.
 pub(super) fn section(view: &View<'_>) -> Option<Section> {
     let scenarios: Vec<&Scenario<'_>> =
         view.scenarios.iter().filter(|scenario| spread(scenario).next().is_some()).collect();
@@ -42,7 +42,7 @@ pub(super) fn section(view: &View<'_>) -> Option<Section> {
     (!scenarios.is_empty()).then_some(Section { anchor: "devices", heading: "Devices", body })
 }
 
-/// The results whose model lived on several devices.
+/// The results whose model was spread over several devices.
 fn spread<'a>(
     scenario: &'a Scenario<'_>,
 ) -> impl Iterator<Item = (&'a CaseView<'a>, &'a SubjectResult<'a>)> {

@@ -1,4 +1,4 @@
-//! How near each case came to what its machine can do at best.
+//! How near each case came to the best that its machine can do.
 
 use maud::{Markup, PreEscaped, html};
 use windtunnel_ledger::metric::Metric;
@@ -8,7 +8,7 @@ use super::{Section, address, legend, mark};
 use crate::plot::RooflinePlot;
 use crate::view::{Numbered, View};
 
-/// A plot for each device, and a table for every scenario of which rates, demand and roof are known.
+/// A plot for each device, and a table for each scenario whose rates, demand and roof are known.
 pub(super) fn section(view: &View<'_>, plots: &[RooflinePlot]) -> Option<Section> {
     if plots.is_empty() {
         return None;
@@ -65,7 +65,7 @@ pub(super) fn section(view: &View<'_>, plots: &[RooflinePlot]) -> Option<Section
     Some(Section { anchor: "roof", heading: "Share of the roof", body })
 }
 
-/// The device of a plot, as a reader knows it.
+/// The device of a plot, in words.
 fn name(plot: &RooflinePlot) -> &str {
     match plot.place.as_str() {
         "" => "a device that is not known",
