@@ -99,7 +99,7 @@ struct Place<'a> {
     hub: Option<Hub>,
     /// The conditions that make a round void.
     rules: Option<&'a Rules>,
-    /// The best that this machine can do, by subject index and by place (processor or GPU).
+    /// The roof that each subject's probe measured, by subject index and place (processor or GPU).
     roofs: BTreeMap<(usize, String), Roof>,
     /// What ran out of memory before; none for a gate, which is meant to find that out.
     starved: Option<Starved>,

@@ -118,7 +118,7 @@ pub(crate) enum Again {
 pub(crate) fn check_folder(folder: &Path) -> Result<()> {
     ensure!(
         !folder.exists(),
-        "`{}` is there already: name a new folder, so that nothing measured is lost",
+        "`{}` exists already: name a new folder, so that nothing measured is lost",
         folder.display()
     );
     Ok(())

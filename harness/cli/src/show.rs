@@ -186,7 +186,7 @@ fn needs(times: &[Option<Nanos>], memories: &[Option<Bytes>]) -> String {
         0 => about(Some(long(Nanos(sum)))),
         all if all == times.len() => "unknown".to_owned(),
         some => format!(
-            "{} and {} of which nothing is known",
+            "{}, plus {} of unknown time",
             about(Some(long(Nanos(sum)))),
             count(some, "case")
         ),
@@ -397,7 +397,7 @@ mod tests {
         );
         assert_eq!(
             needs(&[seconds(5_000), None, seconds(900)], &[mebibytes(2), None, None]),
-            " Time ~98 min and 1 case of which nothing is known, memory ~2.00 MiB at most, as far as is known."
+            " Time ~98 min, plus 1 case of unknown time, memory ~2.00 MiB at most, as far as is known."
         );
         assert_eq!(long(Nanos(7_260_000_000_000)), "2 h 1 min");
     }

@@ -202,7 +202,7 @@ fn check_features<'a>(
     }
     match ready {
         Some(wanted) if !features.is_empty() => bail!(
-            "`--features` is for what is built here, `.` and `rev:REVISION`, and `{wanted}` is not: leave it out, and have that built with them where it is built"
+            "`--features` applies to what is built here, `.` and `rev:REVISION`, and not to `{wanted}`: leave it out, and enable the features where that is built"
         ),
         _ => Ok(()),
     }

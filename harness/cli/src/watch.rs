@@ -55,7 +55,7 @@ pub(crate) fn machine(machine: Machine) -> (Machine, Option<Arc<dyn Gpus>>) {
 pub(crate) fn clocks(root: &Root) -> Result<Box<dyn Clocks>, String> {
     match nvml::open(root)? {
         Some(nvml) => Ok(Box::new(nvml)),
-        None => Err("this machine has no driver of NVIDIA, and so no GPU with clocks".to_owned()),
+        None => Err("this machine has no NVIDIA driver, and so no GPU clocks".to_owned()),
     }
 }
 

@@ -183,7 +183,7 @@ fn between(loaded: &Loaded, before: &Origin, after: &Origin, terms: &Terms<'_>) 
     let (from, to) = (text(before.commit), text(after.commit));
     if from == to && !from.is_empty() && !from.ends_with('+') {
         return told(format!(
-            "Before and after, commit {} was measured: not the code changed, but the machine or its setting",
+            "Commit {} was measured both before and after: the machine or its setting changed, not the code",
             short(from)
         ));
     }
@@ -222,7 +222,7 @@ fn slope<'a>(loaded: &Loaded, event: &Event, of: &dyn Fn(usize) -> &'a Origin) -
     let (first, last) = (of(event.between.start), of(event.between.end - 1));
     let text = |name: Name| loaded.names.text(name);
     let mut cause = told(format!(
-        "It slid from {} to {}, by no single commit",
+        "It drifted from {} to {}, not by any single commit",
         short(text(first.commit)),
         short(text(last.commit))
     ));

@@ -58,7 +58,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A Parquet file was not made by an export.
-    #[error("`{}` is no archive of a store: {reason}; write one with `windtunnel history export FILE`", path.display())]
+    #[error("`{}` is not an archive of a store: {reason}; write one with `windtunnel history export FILE`", path.display())]
     Archive {
         /// The file.
         path: PathBuf,
@@ -67,7 +67,7 @@ pub enum Error {
     },
     /// A file of the archive exists already, with other contents.
     #[error(
-        "`{}` is there already and holds something else: nothing was imported; choose an empty folder with `--into`",
+        "`{}` exists already with other contents: nothing was imported; choose an empty folder with `--into`",
         path.display()
     )]
     Taken {

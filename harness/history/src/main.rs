@@ -46,7 +46,7 @@ struct Show {
     #[arg(long, value_enum, default_value_t = Along::Own)]
     along: Along,
 
-    /// Only the series of which this run is a part: its file, which is read too, wherever it lies
+    /// Only the series that this run is part of: its file, which is read too, wherever it is
     #[arg(long, value_name = "FILE")]
     run: Option<PathBuf>,
 
@@ -82,7 +82,7 @@ struct Place {
 
 #[derive(Debug, Subcommand)]
 enum Move {
-    /// Write the whole store into one Parquet file, that any program for tables reads
+    /// Write the whole store into one Parquet file, which any program for tables can read
     Export {
         /// The file
         file: PathBuf,

@@ -106,7 +106,7 @@ impl Models {
                 _ if entry.revision.is_some() || entry.files.is_some() => {
                     let key = if entry.revision.is_some() { "revision" } else { "files" };
                     let message = format!(
-                        "model `{}` has `{key}` and no `repository` to which it could belong",
+                        "model `{}` has `{key}` but no `repository` for it to belong to",
                         name.get_ref()
                     );
                     return Err(source.error(name.span(), message));

@@ -76,7 +76,7 @@ pub(crate) fn baselines(
     text.push_str("\nbehind: how many upstream commits lie between it and the working tree\n");
     if any_other {
         text.push_str(
-            "not by `ci/gate.toml`: what is held to it by that policy is invalid, until it is promoted again\n",
+            "not by `ci/gate.toml`: comparisons with it under that policy are invalid until it is promoted again\n",
         );
     }
     text

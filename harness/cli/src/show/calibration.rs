@@ -44,7 +44,7 @@ pub(crate) fn calibration(known: &Calibration) -> String {
     for (class, bias) in &floors.bias {
         let days = match floors.session_sd.get(class) {
             Some(sd) => format!("days differ by {}", digits(*sd)),
-            None => "how much days differ takes a session on another day".to_owned(),
+            None => "the difference between days needs a session on another day".to_owned(),
         };
         let _ = writeln!(text, "{class}: a bias of {} is no alarm; {days}", digits(*bias));
     }

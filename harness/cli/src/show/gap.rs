@@ -17,7 +17,7 @@ pub(crate) fn gap(gap: &Gap) -> String {
         short(&gap.parting)
     );
     if gap.ahead.is_empty() {
-        text.push_str("\nthe fork has all that the upstream has\n");
+        text.push_str("\nthe fork has everything that the upstream has\n");
         return text;
     }
     let mut table = table(vec![

@@ -27,7 +27,7 @@ pub(crate) fn stages(case: &CaseId, subject: &str, attribution: &Attribution) ->
     text + "\n"
 }
 
-/// The stages of two subjects, and the stage that makes most of the difference.
+/// The stages of two subjects, and the stage that carries the difference.
 pub(crate) fn stages_of_two(
     case: &CaseId,
     [base, head]: [&str; 2],

@@ -15,8 +15,7 @@ use crate::workspace::Workspace;
 pub(crate) struct Repository {
     /// The path by which it was named.
     named: PathBuf,
-    /// The top of its worktree, to which the paths in commits are relative; a bare one's own
-    /// folder.
+    /// The top of its worktree, to which the paths in commits are relative; `named` if it is bare.
     dir: PathBuf,
     objects: PathBuf,
     scratch: TempDir,

@@ -56,7 +56,7 @@ fn proposals(
 fn entry(change: &Change, needs: impl IntoIterator<Item = String>) -> Result<Commit> {
     let (subject, pr) = rules::without_number(&change.subject);
     let area = rules::area(subject, &change.files);
-    let hash = |text: String| Hash::try_from(text).context("git gave a hash that is none");
+    let hash = |text: String| Hash::try_from(text).context("git returned an invalid hash");
     Ok(Commit {
         hash: hash(change.hash.clone())?,
         pr,

@@ -12,7 +12,7 @@ fn clocks_of_no_gpu_are_not_held_and_nothing_is_run() {
     let sandbox = Sandbox::new(&["fine"]);
     let said = sandbox.run(&["-q", "hold-clocks", "1500", "run", "test/fake"]);
     assert_eq!((said.code, said.out.as_str()), (2, ""));
-    insta::assert_snapshot!(said.err, @"error: nothing was run: this machine has no driver of NVIDIA, and so no GPU with clocks");
+    insta::assert_snapshot!(said.err, @"error: nothing was run: this machine has no NVIDIA driver, and so no GPU clocks");
 }
 
 #[test]
@@ -64,8 +64,8 @@ fn mistakes_are_answered_with_what_to_do() {
     insta::assert_snapshot!(complaint(&["run", "test", "-s", ".", "-s", "."]), @"error: subject `.` is named twice");
     // Rejected before anything is built: there is nothing to build here.
     insta::assert_snapshot!(complaint(&["run", "test", "-o", "run.jsonl"]), @"error: `run.jsonl` exists already; continue it with `--resume run.jsonl`, or choose another `--out`");
-    insta::assert_snapshot!(complaint(&["run", "test", "-s", &format!("probe:{FAKE_PROBE}"), "--features", "cuda"]), @"error: `--features` is for what is built here, `.` and `rev:REVISION`, and `probe:FAKE-PROBE` is not: leave it out, and have that built with them where it is built");
-    insta::assert_snapshot!(complaint(&["gate", "test", "-b", "probe:x", "-s", "external:y.toml", "--features", "cuda"]), @"error: `--features` is for what is built here, `.` and `rev:REVISION`, and `external:y.toml` is not: leave it out, and have that built with them where it is built");
+    insta::assert_snapshot!(complaint(&["run", "test", "-s", &format!("probe:{FAKE_PROBE}"), "--features", "cuda"]), @"error: `--features` applies to what is built here, `.` and `rev:REVISION`, and not to `probe:FAKE-PROBE`: leave it out, and enable the features where that is built");
+    insta::assert_snapshot!(complaint(&["gate", "test", "-b", "probe:x", "-s", "external:y.toml", "--features", "cuda"]), @"error: `--features` applies to what is built here, `.` and `rev:REVISION`, and not to `external:y.toml`: leave it out, and enable the features where that is built");
     insta::assert_snapshot!(complaint(&["run", "test", "--probe", FAKE_PROBE, "-o", "run.jsonl"]), @"error: `run.jsonl` exists already; continue it with `--resume run.jsonl`, or choose another `--out`");
     insta::assert_snapshot!(complaint(&["run", "test", "--probe", FAKE_PROBE, "-o", "run.html"]), @"error: `--out run.html` does not end in `.jsonl`: log and report take the same name with endings of their own");
     insta::assert_snapshot!(complaint(&["compare", "run.jsonl"]), @"error: run `run.jsonl` has one subject only: name a second run to compare it with");

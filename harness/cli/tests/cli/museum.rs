@@ -141,7 +141,7 @@ fn mistakes_about_the_museum_are_answered_with_what_to_do() {
     insta::assert_snapshot!(complaint(&COLLECTION.replacen("\"crash\"", "\"wrong\"", 1), &[]), @"error: `scenarios/museum.toml`: fault `wrong` is listed twice");
     insta::assert_snapshot!(complaint(&COLLECTION.replacen("guard    = \"test/fake\"", "guard = \"test/other\"", 1), &[]), @"error: `scenarios/museum.toml`: fault `wrong` has the guard `test/other`, which is not a `[[guard]]`");
     insta::assert_snapshot!(complaint(&COLLECTION.replacen("\"crash\"", "\"hang\"", 1), &[]), @"error: `scenarios/museum.toml`: the engine knows no fault `hang`; it knows crash, fine, garbage, wrong");
-    insta::assert_snapshot!(complaint(COLLECTION, &["-o", "scenarios"]), @"error: `scenarios` is there already: name a new folder, so that nothing measured is lost");
+    insta::assert_snapshot!(complaint(COLLECTION, &["-o", "scenarios"]), @"error: `scenarios` exists already: name a new folder, so that nothing measured is lost");
 
     let sandbox = sandbox(COLLECTION);
     let said = sandbox.run(&["-q", "museum", "--probe", "/bin/true"]);

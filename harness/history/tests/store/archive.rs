@@ -52,7 +52,7 @@ fn an_archive_is_a_store_like_the_one_it_was_made_of() {
     }
     std::fs::write(&archive, "no Parquet").unwrap();
     let (_, err, code) = crate::ended(&["--store", &file]);
-    assert!(err.contains("is no archive of a store: "), "{err}");
+    assert!(err.contains("is not an archive of a store: "), "{err}");
     assert_eq!(code, 2);
 }
 
@@ -88,7 +88,7 @@ fn nothing_is_overwritten_and_what_is_no_archive_is_named() {
 
     std::fs::write(&archive, "no Parquet").unwrap();
     let said = shown(&archive, &printed(dir.path(), &["import", &file]));
-    assert!(said.contains("error: `ARCHIVE` is no archive of a store: "), "{said}");
+    assert!(said.contains("error: `ARCHIVE` is not an archive of a store: "), "{said}");
     assert!(said.contains("write one with `windtunnel history export FILE`"), "{said}");
     std::fs::remove_file(&archive).unwrap();
     let said = shown(&archive, &printed(dir.path(), &["import", &file]));

@@ -15,9 +15,9 @@ pub(super) fn section(view: &View<'_>) -> Option<Section> {
         view.scenarios.iter().filter(|scenario| spread(scenario).next().is_some()).collect();
     let body = html! {
         p.note {
-            "Layers and what they hold for good, device by device, as the engine counts it; its estimate from before the load stands beside it where it was another one. "
-            "A case whose output is not that of the same case on another map stands among the caveats. "
-            "Several logical devices may be one real device: what moves between them is copied all the same."
+            "Layers and the memory that they hold permanently, device by device, as counted by the engine; its estimate from before the load is shown where it differs. "
+            "A case whose output differs from that of the same case on another map is listed under caveats. "
+            "Several logical devices may share one real device: transfers between them are still copies."
         }
         @for scenario in &scenarios {
             h3 { (scenario.name) }

@@ -198,7 +198,7 @@ fn raw(ruled: &Ruled<'_>) -> Markup {
             let _ = writeln!(text, "\"{name}\",{},{},{sample}", record.round, record.at);
         }
         if text.len() > RAW {
-            return html! { span.muted { "its samples are too many for the page: they are in the file of the run" } };
+            return html! { span.muted { "too many samples for this page: they are in the file of the run" } };
         }
     }
     let name = format!("{}.csv", ruled.row.series);

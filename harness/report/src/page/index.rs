@@ -115,7 +115,7 @@ fn cells(entry: &Entry) -> Markup {
     let folder = path.rsplit_once('/').map_or(path.as_str(), |(folder, _)| folder);
     let Some(card) = card else {
         return html! {
-            span.name { a href=(address(path)) { strong { (folder) } } span.case { "tells nothing of itself: written by an older version" } }
+            span.name { a href=(address(path)) { strong { (folder) } } span.case { "no summary: written by an older version" } }
             span.word { "–" }
             span.subject data-label="subject" { "–" }
             span.machine data-label="machine" { "–" }

@@ -16,9 +16,9 @@ pub(super) fn section(view: &View<'_>) -> Option<Section> {
     let scenarios: Vec<&Scenario<'_>> = view.scenarios.iter().filter(any).collect();
     let body = html! {
         p.note {
-            "Of the samples of all rounds together. In brackets stand the samples between which the true percentile lies with "
+            "Over the samples of all rounds together. The samples in brackets enclose the true percentile with "
             (CONFIDENCE * 100.0) " %, if samples are independent. "
-            "A percentile that too few samples bound is not told: “needs” says how many it takes."
+            "With too few samples to bound a percentile, “needs” says how many it takes."
         }
         @for scenario in &scenarios {
             @let all: Vec<_> = results(scenario).collect();

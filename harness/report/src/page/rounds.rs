@@ -19,7 +19,7 @@ pub(super) fn section(view: &View<'_>, plots: &[TracePlot]) -> Option<Section> {
     let body = html! {
         p.note {
             "The first round of each case that counts, watched from another process. "
-            "Each curve begins at zero; lines are the beginnings of phases, the time of prompts is tinted, and a thick ground line is a GPU whose clocks were held down."
+            "Each curve begins at zero; lines mark the beginnings of phases, prefill is tinted, and a thick baseline marks where a GPU's clocks were held down."
         }
         @for case in view.cases() {
             @for result in &case.results {

@@ -26,7 +26,7 @@ pub(super) fn section(view: &View<'_>) -> Option<Section> {
         .collect();
     let body = html! {
         p.note {
-            "From rounds of their own, which time nothing else. Stages are disjoint and add up to a step; what has no name of its own is in the last column."
+            "From separate rounds, which measure nothing else. Stages are disjoint and add up to a step; what has no column of its own is in the last one."
         }
         @for (scenario, asked) in &asked {
             h3 { (scenario.name) }

@@ -64,7 +64,7 @@ fn stored(view: &View<'_>) -> Markup {
             "The base is stored: "
             @if let Some(origin) = origin { (origin) ", " }
             (counted(sessions.len(), "session"))
-            ". Days differ: a verdict with " strong { "stored" } " beside it sees less than one by rounds that alternate."
+            ". Days differ: a verdict with " strong { "stored" } " beside it is less sensitive than one from alternating rounds."
         }
     }
 }
@@ -234,7 +234,7 @@ fn rows(view: &View<'_>, plots: &[String]) -> Markup {
         }
         @if ruled.len() > DETAILED {
             p.note {
-                "Evidence is on this page for the " (DETAILED) " rows that are worst; that of the other "
+                "This page has the evidence for the " (DETAILED) " worst rows; that of the other "
                 (ruled.len() - DETAILED) " is in the file of the run, and "
                 code { "windtunnel explain-verdict" } " shows it."
             }

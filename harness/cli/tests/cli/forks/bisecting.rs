@@ -118,7 +118,7 @@ fn commits_that_cannot_be_judged_are_named_beside_the_culprit() {
     let said = bisect(&sandbox, &["--bad", "upstream", "--case", CASE]);
     assert_eq!((said.code, said.err.as_str()), (3, ""), "{}", said.out);
     let told = format!(
-        "one of 2 commits, of which all but the last could not be judged:\n  {} Break the build\n  {} Mend the build, slowly\n",
+        "one of 2 commits, all but the last of which could not be judged:\n  {} Break the build\n  {} Mend the build, slowly\n",
         &unbuildable[..9],
         &slow[..9]
     );

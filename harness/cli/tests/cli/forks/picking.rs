@@ -195,7 +195,7 @@ fn what_cannot_be_picked_is_told_before_anything_is_done() {
     // What an earlier pick measured, perhaps against another commit, does not count for this one.
     fs::create_dir(sandbox.path("before")).unwrap();
     let err = complaint(&["--out", "before", &fork.docs]);
-    assert!(err.contains("`before` is there already: name a new folder"), "{err}");
+    assert!(err.contains("`before` exists already: name a new folder"), "{err}");
 
     let description = fs::read_to_string(sandbox.path("fork.toml")).unwrap();
     let rewritten = |from: &str, to: &str| {
