@@ -1,4 +1,4 @@
-//! Scenarios, expanded and filtered: the cases of a run, and what is left out and why.
+//! Expands scenarios and filters them into the cases of a run, and keeps what is left out and why.
 
 use std::num::NonZeroU32;
 
@@ -14,20 +14,20 @@ use crate::scenario::{KnownModel, Point, Scenario};
 pub(crate) struct Plan {
     /// The cases to run.
     pub(crate) cases: Vec<Planned>,
-    /// The model of each case, for estimates.
+    /// The model of each case, for estimates; same order as `cases`.
     pub(crate) models: Vec<KnownModel>,
-    /// What the scenarios leave out.
+    /// The points that the scenarios skip, with reasons.
     pub(crate) skipped: Vec<Skipped>,
     /// How many cases the filter left out.
     pub(crate) filtered: usize,
-    /// How many cases are left to other shards.
+    /// How many cases belong to other shards.
     pub(crate) elsewhere: usize,
-    /// What the ids of its cases contain: of those too that are found when a bench is built.
+    /// What a case id must contain. Also applied to the cases found when a bench is built.
     pub(crate) filters: Vec<String>,
 }
 
 impl Plan {
-    /// What is not among its cases, for whoever finds none in it, and where to look.
+    /// Says what was left out and where to look, for a message that there is no case.
     pub(crate) fn left_out(&self) -> String {
         let elsewhere = match self.elsewhere {
             0 => String::new(),
@@ -42,14 +42,14 @@ impl Plan {
 }
 
 /// Crosses every scenario's models with its matrix, and keeps the cases whose id matches all of
-/// `filters`. `rounds` overrides what the scenarios say.
+/// `filters`. `rounds` overrides the scenarios' own.
 pub(crate) fn expand(scenarios: &[Scenario], filters: &[String], rounds: Option<u32>) -> Plan {
     let mut plan = Plan { filters: filters.to_vec(), ..Plan::default() };
     for scenario in scenarios {
         for model in &scenario.models {
             for (point, axes) in scenario.matrix.points(&scenario.defaults) {
                 let id = CaseId::new(&scenario.name, &model.model.name, &axes);
-                // What a bench holds is known when it is built, and filtered then.
+                // The benchmarks of a bench are known, and filtered, only once it is built.
                 let is_open = matches!(model.model.source, Source::Bench(_));
                 if !is_open && !filters.iter().all(|filter| matches(id.as_str(), filter)) {
                     plan.filtered += 1;

@@ -1,5 +1,5 @@
-//! How far a long work is: a bar on a terminal, a line for each finished piece elsewhere, nothing
-//! when told to be quiet. All of it on stderr.
+//! Progress of long work, on stderr: a bar on a terminal, otherwise a line for each finished piece,
+//! and nothing with `--quiet`.
 
 use std::fmt;
 use std::io::IsTerminal;
@@ -15,9 +15,9 @@ use crate::show;
 /// How progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
-    /// As a bar that is drawn anew.
+    /// A bar that redraws itself.
     Bar,
-    /// As a line for each finished piece.
+    /// A line for each finished piece.
     Lines,
     /// Not at all.
     Quiet,
@@ -26,14 +26,14 @@ pub(crate) enum Progress {
 /// Whether the user asked for silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Voice {
-    /// Say what happens.
+    /// Say what is happening.
     Normal,
     /// Say nothing but results and errors.
     Quiet,
 }
 
 impl Progress {
-    /// The way that fits the user's wish and the place where stdout and stderr go.
+    /// Picks a style from the user's wish and from whether stdout and stderr are terminals.
     pub(crate) fn choose(voice: Voice) -> Progress {
         let terminal = std::io::stderr().is_terminal() && std::io::stdout().is_terminal();
         match voice {
@@ -53,7 +53,7 @@ impl Progress {
         BuildBar { bar }
     }
 
-    /// Begins a run of `rounds` child processes that will take about `time` together.
+    /// Begins a run of `rounds` child processes, estimated at `time` in total.
     pub(crate) fn run(self, rounds: usize, time: Nanos) -> RunBar {
         let (bar, so_far) = (self.bar(time.0 / 1_000_000), Arc::default());
         bar.set_style(live(&so_far));
@@ -70,7 +70,7 @@ impl Progress {
         }
     }
 
-    /// Begins to download `files` files of `what`, of `size` together.
+    /// Begins a download of `files` files of `what`, `size` in total.
     pub(crate) fn download(self, what: &str, files: usize, size: Bytes) -> DownloadBar {
         self.line(&format!("downloading {what}: {}, {size}", show::count(files, "file")));
         let bar = self.bar(size.0);
@@ -80,12 +80,12 @@ impl Progress {
         DownloadBar { progress: self, bar, files, done: AtomicUsize::new(0) }
     }
 
-    /// Whether there is anybody to whom a view of the work can be drawn anew.
+    /// Whether a view that redraws itself is on screen.
     pub(crate) fn is_live(self) -> bool {
         self == Progress::Bar
     }
 
-    /// Says something that matters, unless nothing is to be said.
+    /// Says something that matters, unless quiet.
     pub(crate) fn note(self, text: &str) {
         if self != Progress::Quiet {
             show::note(text);
@@ -100,7 +100,7 @@ impl Progress {
         ProgressBar::with_draw_target(Some(length), target)
     }
 
-    /// Says a line where lines are said.
+    /// Prints a line if progress is shown as lines.
     fn line(self, text: &str) {
         if self == Progress::Lines {
             show::note(text);
@@ -114,12 +114,12 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("the template is a constant")
 }
 
-/// Three lines: how far a run is, what runs, and what its case gave so far.
+/// Three lines: the progress of the run, what is running, and its case's results so far.
 fn live(so_far: &Arc<Mutex<String>>) -> ProgressStyle {
     let so_far = Arc::clone(so_far);
     style("{spinner} {bar:24} {percent}%  {elapsed} so far, about {prefix} left\n  {wide_msg}\n  {so_far}")
         .with_key("so_far", move |_: &ProgressState, to: &mut dyn fmt::Write| {
-            // A view that cannot be drawn stops no work.
+            // Failing to draw must not stop the work.
             let _ = so_far.lock().map(|text| to.write_str(&text));
         })
 }
@@ -130,7 +130,7 @@ pub(crate) struct BuildBar {
 }
 
 impl BuildBar {
-    /// `done` crates are built, the last of them `name`.
+    /// `done` crates are built, `name` being the latest.
     pub(crate) fn crates_done(&self, done: usize, name: &str) {
         self.bar.set_position(done as u64);
         self.bar.set_message(name.to_owned());
@@ -143,7 +143,7 @@ impl Drop for BuildBar {
     }
 }
 
-/// The progress of one download, which several threads share.
+/// The progress of one download, shared by several threads.
 pub(crate) struct DownloadBar {
     progress: Progress,
     bar: ProgressBar,
@@ -152,23 +152,23 @@ pub(crate) struct DownloadBar {
 }
 
 impl DownloadBar {
-    /// So many bytes are there.
+    /// This many more bytes have arrived.
     pub(crate) fn add(&self, bytes: u64) {
         self.bar.inc(bytes);
     }
 
-    /// So many bytes have to come once more.
+    /// This many bytes must be downloaded again.
     pub(crate) fn take_back(&self, bytes: u64) {
         self.bar.dec(bytes);
     }
 
-    /// What is going on.
+    /// Says what is happening.
     pub(crate) fn say(&self, what: &str) {
         self.bar.set_message(what.to_owned());
         self.progress.line(what);
     }
 
-    /// All of a file is there.
+    /// A file has been downloaded completely.
     pub(crate) fn file_done(&self, path: &str, size: Bytes) {
         let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
         self.bar.set_message(format!("{done} of {} files", self.files));
@@ -189,21 +189,21 @@ pub(crate) struct RunBar {
     so_far: Arc<Mutex<String>>,
     rounds: usize,
     done: usize,
-    /// What the finished rounds were expected to take, and what they took.
+    /// The estimated and the actual time of the finished rounds.
     expected: Nanos,
     took: Nanos,
     left: Nanos,
 }
 
 impl RunBar {
-    /// A round that was expected to take `expected` need not run after all.
+    /// A round estimated at `expected` turns out not to be needed.
     pub(crate) fn drop_round(&mut self, expected: Nanos) {
         self.rounds -= 1;
         self.left = self.left.since(expected);
         self.bar.set_length(self.bar.length().unwrap_or(0).saturating_sub(expected.0 / 1_000_000));
     }
 
-    /// A round begins, of a case that gave this so far.
+    /// Begins a round; `so_far` holds the earlier results of its case.
     pub(crate) fn begin(&self, what: &str, so_far: String) {
         if let Ok(mut text) = self.so_far.lock() {
             *text = so_far;
@@ -212,7 +212,7 @@ impl RunBar {
         self.bar.set_message(what.to_owned());
     }
 
-    /// A round that was expected to take `expected` has ended after `took`.
+    /// A round estimated at `expected` has ended after `took`.
     pub(crate) fn end(&mut self, what: &str, result: &str, expected: Nanos, took: Nanos) {
         self.done += 1;
         self.expected.0 = self.expected.0.saturating_add(expected.0);
@@ -222,7 +222,7 @@ impl RunBar {
         self.progress.line(&format!("[{}/{}] {what}: {result} ({took})", self.done, self.rounds));
     }
 
-    /// What is left, corrected by how wrong the estimates were so far.
+    /// The time left, scaled by how far off the estimates have been.
     fn time_left(&self) -> Nanos {
         let correction = match self.expected.0 {
             0 => 1.0,
@@ -242,7 +242,7 @@ impl Drop for RunBar {
 mod tests {
     use super::*;
 
-    /// A terminal that keeps all that is written on it.
+    /// A terminal that keeps everything written to it.
     #[derive(Clone, Debug, Default)]
     struct Screen(Arc<Mutex<String>>);
 

@@ -1,8 +1,8 @@
-//! What this machine can do at best, by a probe's own threads: measured once a boot and probe, kept
-//! beside the runs.
+//! The roof: the best that this machine can do, as measured by a probe's own threads. Measured once
+//! per boot and probe, and kept beside the runs.
 //!
-//! A probe that cannot tell (an older one, or none of ours) leaves a run without a roof, and nothing
-//! else: no round depends on it.
+//! A probe that cannot measure it (an older one, or one that is not ours) leaves the run without a
+//! roof. No round depends on it.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -18,32 +18,32 @@ use crate::workspace::Workspace;
 
 /// The argument that makes a probe measure the roof.
 const ROOF: &str = "--roof";
-/// Far longer than it takes anywhere.
+/// Far longer than it takes on any machine.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// How long nothing is done between two looks at a child.
+/// Pause between two checks of the child.
 const PAUSE: Duration = Duration::from_millis(5);
-/// Roofs that are remembered.
+/// How many roofs are remembered.
 const REMEMBERED: usize = 16;
 
-/// A roof that was measured, and by whom.
+/// A measured roof, and what it was measured by.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Known {
     boot: String,
     probe: PathBuf,
-    /// Where: the processor, or a GPU.
+    /// What it was measured on: the processor, or a GPU.
     #[serde(default = "processor")]
     place: String,
-    /// When that was built, in nanoseconds since 1970.
+    /// When the probe was built, in nanoseconds since 1970.
     built: u128,
     roof: Roof,
 }
 
-/// For serde: what there was before GPUs had a roof.
+/// For serde: files written before GPUs had a roof name no place.
 fn processor() -> String {
     PROCESSOR.to_owned()
 }
 
-/// The roof that `probe` finds at `place` in this boot, measured now if it was not before.
+/// The roof that `probe` measures at `place`; measured now unless this boot has it already.
 pub(crate) fn of(workspace: &Workspace, probe: &Path, boot: &str, place: &str) -> Option<Roof> {
     let file = workspace.reports().join(".roofs.json");
     let built = std::fs::metadata(probe).and_then(|meta| meta.modified()).ok()?;
@@ -64,13 +64,13 @@ pub(crate) fn of(workspace: &Workspace, probe: &Path, boot: &str, place: &str) -
     Some(roof)
 }
 
-/// What is kept in `file`. It is a memory and no record: what cannot be read is measured again.
+/// The roofs kept in `file`. This is only a cache: if it cannot be read, they are measured again.
 fn remembered(file: &Path) -> Vec<Known> {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     serde_json::from_str(&text).unwrap_or_default()
 }
 
-/// What cannot be kept is measured again.
+/// Failing to write is harmless: the roofs are measured again.
 fn remember(file: &Path, known: &[Known]) {
     if let Ok(text) = serde_json::to_string_pretty(known) {
         let _ = whole::replace(file, (text + "\n").as_bytes());
@@ -79,7 +79,7 @@ fn remember(file: &Path, known: &[Known]) {
 
 fn measured(probe: &Path, root: &Path, place: &str) -> Option<Roof> {
     let mut command = spawn::command(probe, root);
-    // A probe from before GPUs had one does not know the longer word, and ends.
+    // A probe from before GPUs had a roof rejects the longer argument and exits.
     let argument = if place == PROCESSOR { ROOF.to_owned() } else { format!("{ROOF}={place}") };
     command.arg(argument).stdin(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().ok()?;
@@ -95,7 +95,8 @@ fn measured(probe: &Path, root: &Path, place: &str) -> Option<Roof> {
             }
         }
     };
-    // What it has started would hold the other end of the pipe. One short line fits into that.
+    // A process that it started would keep the pipe open. One short line fits into the pipe's
+    // buffer.
     spawn::kill_group(&child);
     let mut line = String::new();
     stdout.read_to_string(&mut line).ok()?;

@@ -1,9 +1,9 @@
 //! The measuring loop: one child process for each case, subject and round.
 //!
-//! Rounds are the outermost loop, so that a slow drift of the machine hits all cases alike and a
-//! run that is stopped half-way has something of everything. Within a round the subjects of a case
-//! run one after the other, and every second round in the opposite order. A record is on disk
-//! before the next child starts.
+//! Rounds are the outermost loop, so that slow drift of the machine affects all cases alike, and a
+//! run that is stopped half-way has data on every case. Within a round the subjects of a case run
+//! one after the other, in the opposite order every second round. A record is on disk before the
+//! next child starts.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,10 +38,10 @@ use crate::subject::Built;
 use crate::watch::{self, Gpus};
 use crate::workspace::Workspace;
 
-/// What is expected of a case whose time cannot be guessed.
+/// The time assumed for a round whose time cannot be estimated.
 const UNKNOWN_TIME: Nanos = Nanos(5_000_000_000);
 
-/// Measures what is left of a session: all of its run but what its records hold.
+/// Measures the rest of a session: whatever its records do not hold yet.
 pub(crate) fn measure(
     session: &mut RunSession,
     workspace: &Workspace,
@@ -57,14 +57,14 @@ pub(crate) fn measure(
     rig.rounds(session, due, progress)
 }
 
-/// Measures what a gate still asks for: as many rounds as its next look needs, look by look.
+/// Measures what a gate still needs: look by look, the rounds that its next look requires.
 pub(crate) fn measure_gate(
     session: &mut RunSession,
     terms: &Terms,
     workspace: &Workspace,
     progress: Progress,
 ) -> Result<()> {
-    // Void rounds are not repeated here: the pairs of a gate are planned ahead.
+    // Void rounds are not repeated here: a gate plans its pairs ahead.
     let mut rig = Rig::of(session, workspace, None)?;
     loop {
         let due = gate::schedule::next(&session.run, terms, &session.records);
@@ -81,7 +81,7 @@ pub(crate) fn measure_gate(
     }
 }
 
-/// Whether every round of a run left a record, or needs none because its case is over.
+/// Whether every round of a run has a record, or needs none because its case is over.
 pub(crate) fn is_finished(run: &Run, records: &[Record]) -> bool {
     if let Some(terms) = &run.gate {
         return gate::schedule::next(run, terms, records).is_empty();
@@ -90,24 +90,24 @@ pub(crate) fn is_finished(run: &Run, records: &[Record]) -> bool {
     schedule(run).iter().all(|due| over.contains(run, *due))
 }
 
-/// What rounds are measured with: the machine as this process found it, and what is known of it.
+/// Where rounds are measured, and on what terms.
 struct Rig<'a> {
     workspace: &'a Workspace,
     machine: Machine,
     gpus: Option<Arc<dyn Gpus>>,
-    /// Where models of a hub lie, if there are any.
+    /// Where hub models are stored, if the run has any.
     hub: Option<Hub>,
-    /// Conditions under which a round is void.
+    /// The conditions that make a round void.
     rules: Option<&'a Rules>,
-    /// What each subject of the session finds that this machine can do at best, by its place.
+    /// The roof that each subject's probe measured, by subject index and place (processor or GPU).
     roofs: BTreeMap<(usize, String), Roof>,
-    /// What ran out of memory before; none where that is to be found out.
+    /// What ran out of memory before; none for a gate, which is meant to find that out.
     starved: Option<Starved>,
     log: Log,
 }
 
 impl<'a> Rig<'a> {
-    /// This machine, unless the session was begun on another kind.
+    /// This machine. Fails if the session was begun on another kind.
     fn of(
         session: &RunSession,
         workspace: &'a Workspace,
@@ -137,7 +137,7 @@ impl<'a> Rig<'a> {
         Ok(Rig { workspace, machine, gpus, hub, rules, roofs, starved: None, log })
     }
 
-    /// Measures those of `due` that no record holds yet.
+    /// Measures those of `due` that have no record yet.
     fn rounds(
         &mut self,
         session: &mut RunSession,
@@ -154,7 +154,7 @@ impl<'a> Rig<'a> {
         for due in due {
             locks.stand()?;
             let expected = time(&due);
-            // A round that failed since then has ended the case for its subject.
+            // A round that failed in the meantime has ended the case for its subject.
             if over.contains(run, due) {
                 bar.drop_round(expected);
                 continue;
@@ -175,7 +175,7 @@ impl<'a> Rig<'a> {
             bar.begin(&what, so_far(records));
             let command = self.command(built_one, case, due.purpose);
             self.log.write(&format!("{what}\n  {command}"))?;
-            // A round that is void is run again at once, until it counts or has had its chances.
+            // A void round is repeated at once, until it counts or has used up its repeats.
             loop {
                 let record = self.one_round(run, due, built_one, command.clone());
                 store.append(&record)?;
@@ -197,15 +197,15 @@ impl<'a> Rig<'a> {
         Ok(())
     }
 
-    /// A line for a shell that repeats a round from the root of the workspace; empty where there is
-    /// nothing to start.
+    /// A shell line that repeats a round from the root of the workspace; empty if there is nothing
+    /// to start.
     fn command(&self, built: &Built, case: &Case, purpose: Purpose) -> String {
         let Ok(probe) = built.runner(case) else { return String::new() };
         let probe = probe.strip_prefix(self.workspace.root()).unwrap_or(probe);
         spawn::shell_line(probe, &self.localised(case), purpose)
     }
 
-    /// A case as a probe reads it: it has no network, and is told where files lie.
+    /// A case as the probe gets it: with local paths, because the probe has no network.
     fn localised<'c>(&self, case: &'c Case) -> Cow<'c, Case> {
         match &self.hub {
             Some(hub) => Cow::Owned(hub.localised(case)),
@@ -255,8 +255,8 @@ impl<'a> Rig<'a> {
     }
 }
 
-/// The outcome under the rules: what was measured under conditions that they forbid is void. What is
-/// exact does not depend on conditions.
+/// Applies the rules to an outcome: measurements under conditions that they forbid are void. Exact
+/// workloads do not depend on conditions.
 fn judged(
     outcome: Outcome,
     conditions: &Conditions,
@@ -271,7 +271,7 @@ fn judged(
     }
 }
 
-/// The log of a run: what was started, how to start it again, and what came of it.
+/// The log of a run: what was started, how to start it again, and the result.
 struct Log(File);
 
 impl Log {
@@ -285,8 +285,8 @@ impl Log {
     }
 }
 
-/// One child process that is to run: a round, what it is for, and the places of its case and subject
-/// in the run.
+/// A child process still to run: its round and purpose, and the indices of its case and subject in
+/// the run.
 #[derive(Clone, Copy)]
 struct Due {
     round: u32,
@@ -295,8 +295,8 @@ struct Due {
     subject: usize,
 }
 
-/// All rounds of a run, in the order in which they are run: those that tell where the time goes after
-/// all that measure it.
+/// All rounds of a run in running order: the attribution rounds, which tell where the time goes,
+/// come after all that measure.
 fn schedule(run: &Run) -> Vec<Due> {
     let mut all = rounds(run, Purpose::Measure, |planned| planned.rounds);
     all.extend(rounds(run, Purpose::Attribute, |planned| planned.attributions));
@@ -318,20 +318,20 @@ fn rounds(run: &Run, purpose: Purpose, count: fn(&Planned) -> u32) -> Vec<Due> {
     all
 }
 
-/// What needs no measuring any more: rounds that were measured, and all rounds of a case that
-/// failed or cannot be run, because more of the same would tell nothing new.
+/// What needs no more measuring: rounds already measured, and all rounds of a case that failed or
+/// cannot run, because repeating it would tell nothing new.
 #[derive(Default)]
 struct Over {
     rounds: BTreeSet<(Subject, CaseId, u32, Purpose)>,
     cases: BTreeSet<(Subject, CaseId)>,
-    /// How often a round was void.
+    /// How often each round was void.
     voids: BTreeMap<(Subject, CaseId, u32), u32>,
-    /// How often it may be.
+    /// How many void attempts a round may have.
     chances: u32,
 }
 
 impl Over {
-    /// Under these rules; without any, a void round that was kept is over.
+    /// From the records, under these rules; without rules, a void round that was kept is over.
     fn from(records: &[Record], rules: Option<&Rules>) -> Over {
         let chances = rules.map_or(1, |rules| rules.repeats.saturating_add(1));
         let mut over = Over { chances, ..Over::default() };
@@ -365,7 +365,7 @@ impl Over {
     }
 }
 
-/// What is left where no child was started.
+/// The result where no child was started.
 fn nothing(outcome: Outcome) -> Left {
     Left { build: None, outcome, wall: Nanos(0), trace: None }
 }

@@ -1,4 +1,4 @@
-//! The runs that are kept below `reports`, and the page that belongs to each.
+//! The runs kept below `reports`, and the page of each.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -13,7 +13,7 @@ use windtunnel_report::history::History;
 use crate::workspace::Workspace;
 use crate::{history, index};
 
-/// The file of a run that is named by its file, its folder, or its name or id below `reports`.
+/// The file of a run, given that file, its folder, or its name or id below `reports`.
 pub(crate) fn find_run(workspace: &Workspace, name: &str) -> Result<PathBuf> {
     let places = [
         PathBuf::from(name),
@@ -37,7 +37,7 @@ pub(crate) fn find_run(workspace: &Workspace, name: &str) -> Result<PathBuf> {
     })
 }
 
-/// What `RUN` or `RUN@SUBJECT` names.
+/// A parsed `RUN` or `RUN@SUBJECT`.
 pub(crate) struct Named<'a> {
     /// The file of the run.
     pub(crate) path: PathBuf,
@@ -62,11 +62,11 @@ pub(crate) fn named<'a>(workspace: &Workspace, text: &'a str) -> Result<Named<'a
     }
 }
 
-/// The folder below `reports` in which `ci/gate.sh` leaves its run, in the place of the one before.
+/// The folder below `reports` in which `ci/gate.sh` leaves its run, replacing the previous one.
 const GATE: &str = "gate";
 
-/// The run files below `reports`, newest first: their folders are named by the time of the run. Folders
-/// with other names (an example, say) hold no runs of this machine, but for that of `ci/gate.sh`.
+/// The run files below `reports`, newest first, sorted by the time in the folder name. Folders with
+/// other names (an example, say) hold no runs of this machine, except that of `ci/gate.sh`.
 pub(crate) fn newest_runs(reports: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(reports).into_iter().flatten().flatten();
     let by_time = |name: &OsStr| name.as_encoded_bytes().first().is_some_and(u8::is_ascii_digit);
@@ -81,7 +81,7 @@ pub(crate) fn newest_runs(reports: &Path) -> Vec<PathBuf> {
     runs.into_iter().rev().map(|(_, path)| path).collect()
 }
 
-/// The id of the run in a file, which begins with its time as the names of folders do; none if there is
+/// The id of the run in a file; it begins with the run's time, as folder names do. None if there is
 /// no run.
 fn id_in(run: &Path) -> Option<String> {
     let mut line = String::new();
@@ -90,7 +90,7 @@ fn id_in(run: &Path) -> Option<String> {
     Some(line["run"]["id"].as_str()?.to_owned())
 }
 
-/// The page that belongs to a file of records: `report.html` beside a `run.jsonl`.
+/// The page of a file of records: `report.html` beside a `run.jsonl`.
 pub(crate) fn page_of(run: &Path) -> PathBuf {
     match run.file_name() {
         Some(name) if name == "run.jsonl" => run.with_file_name("report.html"),
@@ -98,7 +98,7 @@ pub(crate) fn page_of(run: &Path) -> PathBuf {
     }
 }
 
-/// Writes the page of the run in the file `run` beside it.
+/// Writes the page of the run in the file `run`, beside that file.
 pub(crate) fn write_report(
     workspace: &Workspace,
     contents: &Contents,
@@ -109,7 +109,7 @@ pub(crate) fn write_report(
     Ok(page)
 }
 
-/// Writes the page of a run, and brings the list of all pages up to date if it is one of them.
+/// Writes the page of a run, and updates the index of all pages if the page belongs to it.
 pub(crate) fn write_page(
     workspace: &Workspace,
     contents: &Contents,

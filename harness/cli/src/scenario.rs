@@ -1,8 +1,8 @@
 //! What users write: scenario files, the defaults and the list of models.
 //!
-//! A file is read into the shape in which it is typed, every key optional that may be left out,
-//! and layered over the defaults into a [`Scenario`] in which nothing is. Whatever is wrong with a
-//! file is told with its name, the line, and the word that was probably meant.
+//! A file is read as it is typed, with every key that may be left out optional, and layered over
+//! the defaults into a [`Scenario`], in which nothing is optional. Errors name the file, the line,
+//! and the word that was probably meant.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -47,36 +47,36 @@ use values::Seconds;
 
 const DEFAULTS: &str = include_str!("../../../scenarios/defaults.toml");
 
-/// A scenario with nothing left open.
+/// A scenario with every key resolved.
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
     /// Its path below the scenario directory, without `.toml`: `gate/decode`.
     pub(crate) name: String,
     /// What its cases do.
     pub(crate) kind: &'static Kind,
-    /// The models to cross with the matrix, or what names a bench in the place of each.
+    /// The models to cross with the matrix; for `criterion`, each bench stands in for a model.
     pub(crate) models: Vec<KnownModel>,
     /// Rounds per case and subject.
     pub(crate) rounds: NonZeroU32,
-    /// Iterations before the clock counts.
+    /// Iterations before measuring starts.
     pub(crate) warmup: u32,
-    /// Iterations that count.
+    /// Iterations that are measured.
     pub(crate) iterations: NonZeroU32,
-    /// When these are enough.
+    /// When enough iterations have been measured.
     pub(crate) enough: Enough,
     /// Seed of weights and prompts.
     pub(crate) seed: u64,
-    /// How long until a child is killed.
+    /// The time after which a child is killed.
     pub(crate) deadline: Nanos,
-    /// What it allows.
+    /// The SLO and the tolerances.
     pub(crate) bounds: Bounds,
-    /// The axes that the scenario names, each with its values.
+    /// The axes that the scenario names, with their values.
     pub(crate) matrix: Matrix,
-    /// The value of every axis that it does not name.
+    /// The values of all other axes.
     pub(crate) defaults: Point,
     /// The topologies that its points name.
     pub(crate) topologies: Vec<Topology>,
-    /// Points to leave out.
+    /// Points to skip.
     pub(crate) skips: Vec<Skip>,
 }
 
@@ -117,7 +117,7 @@ struct DefaultsFile {
     tolerance: DefaultTolerance,
 }
 
-/// Why scenarios cannot be had.
+/// Why scenarios cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ScenarioError {
     #[error("cannot read `{}`", path.display())]
@@ -142,8 +142,8 @@ fn hint(near: Option<&str>, known: &[String]) -> String {
     }
 }
 
-/// Loads the scenarios that `wanted` names: a scenario (`gate/decode`), a folder of them (`gate`),
-/// or a path to a file. They run on `own` models, if any are named, instead of theirs.
+/// Loads the scenarios in `wanted`: each word is a scenario (`gate/decode`), a folder of scenarios
+/// (`gate`), or the path of a file. If `own` names any models, they replace the scenarios' own.
 pub(crate) fn load(
     workspace: &Workspace,
     wanted: &[String],
@@ -181,7 +181,7 @@ pub(crate) fn names(workspace: &Workspace) -> Vec<String> {
     files::all(&workspace.scenarios()).into_iter().map(|(name, _)| name).collect()
 }
 
-/// The models that a user names, without any scenario.
+/// The models that a user names outside of any scenario.
 pub(crate) fn models(
     workspace: &Workspace,
     wanted: &[String],
@@ -190,7 +190,7 @@ pub(crate) fn models(
     Ok(known.into_iter().map(|known| known.model).collect())
 }
 
-/// What a scenario gets where it says nothing.
+/// The values for keys that a scenario leaves out.
 fn defaults(workspace: &Workspace) -> Result<DefaultsFile, ScenarioError> {
     let (path, text) = files::own_or(workspace, "defaults.toml", DEFAULTS)?;
     let defaults: DefaultsFile = parse(&path, &text)?;
@@ -198,8 +198,8 @@ fn defaults(workspace: &Workspace) -> Result<DefaultsFile, ScenarioError> {
     Ok(defaults)
 }
 
-/// Layers a file over the defaults and checks what no type can. `own` models of the user replace
-/// those of the file, if there are any.
+/// Layers a file over the defaults, and checks what the types cannot. The user's `own` models, if
+/// any, replace those of the file.
 fn resolve(
     name: String,
     file: ScenarioFile,
@@ -221,7 +221,8 @@ fn resolve(
         filter: file.filter,
     };
     let theirs = targets::chosen(&targets, kind, models, source)?;
-    // A skip may name a model that the user has replaced: it is no mistake, and leaves nothing out.
+    // A skip may name a model that the user has replaced: that is no mistake, it just skips
+    // nothing.
     let known = theirs.iter().chain(own).map(|known| known.model.name.clone());
     named.insert("model", known.collect());
     let keeps = own.is_empty() || kind.name == targets::CRITERION;
@@ -284,7 +285,7 @@ impl Scenario {
         self.topologies.iter().find(named).cloned().unwrap_or_default()
     }
 
-    /// Why the point `axes` of the matrix is left out for `model`, if it is.
+    /// Why the scenario skips the point `axes` for `model`, if it does.
     pub(crate) fn left_out(&self, model: &str, axes: &BTreeMap<String, String>) -> Option<&str> {
         let holds = |(axis, values): (&String, &Vec<String>)| {
             let value =

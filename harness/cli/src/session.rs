@@ -1,4 +1,4 @@
-//! A run that is about to be measured: begun anew, or taken up where it was interrupted.
+//! A run that is about to be measured: a new one, or one resumed after an interruption.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,24 +23,24 @@ use crate::{benchmarks, estimate, gate, hub, run, show};
 
 /// A run that is being measured.
 pub(crate) struct RunSession {
-    /// What it set out to do.
+    /// The run as it was planned.
     pub(crate) run: Run,
-    /// Its subjects, in the same order.
+    /// Its subjects, in the order of the run.
     pub(crate) built: Vec<Built>,
-    /// The expected time of one round of each case, where it can be guessed.
+    /// The expected time of one round of each case, where it can be estimated.
     pub(crate) times: Vec<Option<Nanos>>,
-    /// Where its records are kept.
+    /// The file of its records.
     pub(crate) path: PathBuf,
-    /// The same, open.
+    /// That file, open.
     pub(crate) store: Store,
-    /// What it has left so far.
+    /// Its records so far.
     pub(crate) records: Vec<Record>,
     /// The right to measure on this machine.
     pub(crate) locks: Arc<Locks>,
 }
 
 impl RunSession {
-    /// Says where the records are kept, and what to do after an interruption.
+    /// Says where the records are kept, and how to resume after an interruption.
     pub(crate) fn announce(&self, again: &str, progress: Progress) {
         let path = show::path(&self.path);
         progress.note(&format!("records: {path} (if interrupted: {again})"));
@@ -59,7 +59,7 @@ pub(crate) fn begin(
     let _turn = queue.take()?;
     hub::fetch(&mut plan, queue.progress)?;
     estimate::tighten_deadlines(workspace, &mut plan);
-    // Of a bench there is nothing to attribute: it is a part already.
+    // A bench has nothing to attribute: it already measures one part alone.
     let attributed = plan.cases.iter_mut().filter(|p| p.case.workload != Workload::Criterion);
     for planned in attributed {
         planned.attributions = u32::from(args.attribute);
@@ -70,7 +70,7 @@ pub(crate) fn begin(
     open(workspace, Setup { plan, built, scenarios, out: args.out.as_deref(), gate: None, queue })
 }
 
-/// The subjects that are named, or else the working tree.
+/// The subjects that the user named, or else the working tree.
 fn wanted(workspace: &Workspace, args: &RunArgs) -> Result<Vec<Wanted>> {
     let wanted: Vec<Wanted> = match &args.probe {
         Some(path) => vec![Wanted::Probe(path.clone())],
@@ -86,8 +86,9 @@ fn wanted(workspace: &Workspace, args: &RunArgs) -> Result<Vec<Wanted>> {
     Ok(wanted)
 }
 
-/// Complains about a file for records that is there already, or that log and report could not stand
-/// beside: before the builds, not after them. `again` is how what wrote such a file goes on.
+/// Rejects a file for records that exists already, or that the log and the report could not lie
+/// beside: before the builds rather than after them. `again` says how the command continues after
+/// an interruption.
 pub(crate) fn check_out(out: Option<&Path>, again: Again) -> Result<()> {
     let Some(out) = out else { return Ok(()) };
     ensure!(
@@ -104,42 +105,42 @@ pub(crate) fn check_out(out: Option<&Path>, again: Again) -> Result<()> {
     }
 }
 
-/// What is done about a command that was interrupted.
+/// How an interrupted command continues.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Again {
-    /// `--resume` takes it up.
+    /// With `--resume`.
     Resume,
-    /// It is given once more, and begins from nothing.
+    /// By running it again from scratch.
     Anew,
 }
 
-/// Complains about a folder for several runs that is there already.
+/// Rejects a folder for several runs that exists already.
 pub(crate) fn check_folder(folder: &Path) -> Result<()> {
     ensure!(
         !folder.exists(),
-        "`{}` is there already: name a new folder, so that nothing measured is lost",
+        "`{}` exists already: name a new folder, so that nothing measured is lost",
         folder.display()
     );
     Ok(())
 }
 
-/// What a run begins with.
+/// Everything that a run starts from.
 pub(crate) struct Setup<'a> {
-    /// What is measured.
+    /// The cases to measure.
     pub(crate) plan: Plan,
-    /// On what.
+    /// The subjects to measure them on.
     pub(crate) built: Vec<Built>,
     /// The scenarios, as the user named them.
     pub(crate) scenarios: &'a [String],
     /// The file for the records, if the user named one.
     pub(crate) out: Option<&'a Path>,
-    /// What its second subject is held to.
+    /// The terms of the gate, if it is one.
     pub(crate) gate: Option<Terms>,
-    /// How it comes to its turn on this machine.
+    /// How to wait for the machine.
     pub(crate) queue: Queue,
 }
 
-/// Waits for its turn, unless this command has it already, and begins the file of a run.
+/// Waits for the machine, unless this command has it already, and begins the file of a run.
 pub(crate) fn open(workspace: &Workspace, setup: Setup<'_>) -> Result<RunSession> {
     let Setup { mut plan, mut built, scenarios, out, gate, queue } = setup;
     let locks = queue.take()?;
@@ -169,7 +170,7 @@ pub(crate) fn open(workspace: &Workspace, setup: Setup<'_>) -> Result<RunSession
     Ok(RunSession { run, built, times, path, store, records: Vec::new(), locks })
 }
 
-/// The words of the command that is running, for a shell.
+/// The command line of this process, quoted for a shell.
 pub(crate) fn command_line() -> String {
     let words = std::env::args_os().skip(1);
     let words: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
@@ -178,7 +179,7 @@ pub(crate) fn command_line() -> String {
     format!("windtunnel {words}")
 }
 
-/// The name of a scenario as a part of a file name.
+/// The name of a scenario as part of a file name.
 fn file_word(name: &str) -> String {
     let name = name.trim_end_matches(".toml");
     let word: String =
@@ -186,16 +187,16 @@ fn file_word(name: &str) -> String {
     word.trim_matches(['-', '.']).to_owned()
 }
 
-/// Which runs a command takes up again.
+/// Which runs a command can resume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Resumable {
-    /// All that can go on.
+    /// All unfinished runs.
     Any,
-    /// Those of a gate.
+    /// Unfinished gate runs.
     Gate,
 }
 
-/// The file of the run that is to go on: the one that is named, or else the newest that is not finished.
+/// The file of the run to resume: the one that is named, or else the newest unfinished one.
 pub(crate) fn interrupted(
     workspace: &Workspace,
     run: Option<&Path>,
@@ -227,12 +228,12 @@ pub(crate) fn interrupted(
         })
 }
 
-/// Whether a run found out what is known of a machine: nobody else asks for pairs that decide nothing.
+/// Whether a run is a calibration: only a calibration asks for more pairs than a decision takes.
 pub(crate) fn is_calibration(run: &Run) -> bool {
     run.gate.as_ref().is_some_and(|terms| terms.least_pairs > 0)
 }
 
-/// Opens a run that was interrupted, with exactly the probes that it began with.
+/// Opens an interrupted run, with exactly the probes that it began with.
 pub(crate) fn resume(workspace: &Workspace, path: &Path, queue: Queue) -> Result<RunSession> {
     let path = path.to_owned();
     let (store, Contents { run, records, torn }) = Store::resume(&path)?;

@@ -1,14 +1,14 @@
-//! A part of a plan, for one of several machines that share the work.
+//! A shard: the part of a plan that one of several machines runs.
 
 use std::str::FromStr;
 
 use crate::estimate;
 use crate::plan::Plan;
 
-/// What is taken of a case whose time cannot be guessed, in nanoseconds.
+/// The time assumed for a case whose time cannot be estimated, in nanoseconds.
 const UNKNOWN_TIME: u64 = 5_000_000_000;
 
-/// Which part of a plan, of how many: `2/3`.
+/// A part of a plan and the number of parts: `2/3`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shard {
     /// From 1.
@@ -30,9 +30,9 @@ impl FromStr for Shard {
 }
 
 impl Shard {
-    /// Leaves this part of `plan` in it, and tells of how many parts of its size the plan is made, rounded
-    /// up. The parts take about the same time, by a model that knows nothing of the machine: every machine
-    /// cuts the same plan in the same way.
+    /// Reduces `plan` to this shard, and returns how many parts of this size the plan makes,
+    /// rounded up. The parts take about the same time by a model that knows nothing of the machine,
+    /// so every machine cuts the same plan in the same way.
     pub(crate) fn cut(self, plan: &mut Plan) -> u32 {
         let whole = plan.cases.len();
         let times = estimate::by_model(plan).into_iter();
@@ -47,7 +47,7 @@ impl Shard {
         let mut place = 0..;
         plan.models.retain(|_| place.next().is_some_and(mine));
         plan.elsewhere += whole - plan.cases.len();
-        // What nobody runs is told once.
+        // Skipped points are reported by one shard only.
         if self.part > 1 {
             plan.skipped.clear();
         }
@@ -56,11 +56,12 @@ impl Shard {
     }
 }
 
-/// The part of each of `costs`: the largest first, each to the part that has least (Graham 1969).
+/// Assigns each of `costs` to a part: the largest first, each to the least loaded part (Graham
+/// 1969).
 fn parts(costs: &[u64], of: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..costs.len()).collect();
     order.sort_by_key(|place| std::cmp::Reverse(costs[*place]));
-    // More parts than cases leave the rest empty.
+    // With more parts than cases, the others stay empty.
     let of = of.min(costs.len());
     let mut loads = vec![0u64; of];
     let mut parts = vec![0; costs.len()];

@@ -1,4 +1,4 @@
-//! All that is said to people: tables and results on stdout, everything else on stderr.
+//! Everything that is printed for people: tables and results on stdout, everything else on stderr.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -63,7 +63,7 @@ pub(crate) use stages::{stages, stages_of_two};
 pub(crate) use upstream::{commit, commits, proposals, status};
 pub(crate) use verdicts::verdicts;
 
-/// Prints a result. A reader who has closed the pipe has seen enough: that is no error.
+/// Prints a result. A reader that has closed the pipe is no error: it has read enough.
 pub(crate) fn result(text: &str) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -74,28 +74,28 @@ pub(crate) fn result(text: &str) -> Result<()> {
     }
 }
 
-/// Says something about the work. That nobody can hear it stops no work.
+/// Prints a message about the work. Failing to print it stops nothing.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
-/// Says what went wrong, with its causes.
+/// Prints an error with its causes.
 pub(crate) fn error(error: &anyhow::Error) {
     note(&format!("error: {error:#}"));
 }
 
 /// How a plan shows the cases that this machine cannot run.
 pub(crate) enum Unable {
-    /// Below the others, each with what it needs.
+    /// Below the others, each with what it lacks.
     Named,
-    /// As a line for everything that is needed.
+    /// As one line for each thing that is lacking.
     Counted {
-        /// The line of a shell that names them.
+        /// The shell line that lists them.
         named_by: String,
     },
 }
 
-/// A plan: its cases, first those that can run here, what is left out, and what it would take.
+/// A plan: its cases, those that can run here first, what is left out, and the estimates.
 pub(crate) fn plan(
     plan: &Plan,
     estimates: &[Estimate],
@@ -176,7 +176,7 @@ pub(crate) fn plan(
     text
 }
 
-/// What the cases that can run need together, as far as it is known of each.
+/// What the cases that can run need in total, as far as it is known.
 fn needs(times: &[Option<Nanos>], memories: &[Option<Bytes>]) -> String {
     if times.is_empty() {
         return String::new();
@@ -186,7 +186,7 @@ fn needs(times: &[Option<Nanos>], memories: &[Option<Bytes>]) -> String {
         0 => about(Some(long(Nanos(sum)))),
         all if all == times.len() => "unknown".to_owned(),
         some => format!(
-            "{} and {} of which nothing is known",
+            "{}, plus {} of unknown time",
             about(Some(long(Nanos(sum)))),
             count(some, "case")
         ),
@@ -199,7 +199,7 @@ fn needs(times: &[Option<Nanos>], memories: &[Option<Bytes>]) -> String {
     format!(" Time {time}, memory {memory}.")
 }
 
-/// A time as somebody reads it who waits for it.
+/// A time, rounded for a person who waits for it.
 fn long(time: Nanos) -> String {
     let minutes = time.0 / 60_000_000_000;
     match minutes {
@@ -209,8 +209,8 @@ fn long(time: Nanos) -> String {
     }
 }
 
-/// The cases that will be skipped because no larger ones ran out of memory before, with the subject on
-/// which they did.
+/// The cases that will be skipped because a case that is no larger ran out of memory before, with
+/// the subject on which it did.
 fn short_of_memory(plan: &Plan, starved: &Starved) -> String {
     let mut text = String::new();
     for planned in &plan.cases {
@@ -287,7 +287,7 @@ fn located(series: Series, location: &Location) -> String {
     }
 }
 
-/// head / base; nothing is a multiple of zero.
+/// head / base; there is no ratio to zero.
 fn ratio(row: &Row) -> String {
     row.ratio().map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.3}"))
 }
@@ -310,7 +310,7 @@ fn right(content: impl ToString) -> Cell {
     Cell::new(content).set_alignment(CellAlignment::Right)
 }
 
-/// A table with nothing but a line below its header.
+/// A table with no lines but one below its header.
 fn table(header: Vec<Cell>) -> Table {
     const STYLE: TableStyle =
         TableStyle::new().header_separator(LineStyle::new('─', '─', '─', '─'));
@@ -324,7 +324,7 @@ fn push(text: &mut String, table: &Table) {
     text.push('\n');
 }
 
-/// A path as it is shown: relative to the current directory where that is shorter.
+/// A path as it is shown: relative to the current directory if it is inside.
 pub(crate) fn path(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     path.strip_prefix(&here).unwrap_or(path).display().to_string()
@@ -336,7 +336,7 @@ mod tests {
     use crate::scenario;
     use crate::workspace::Workspace;
 
-    /// What is shown of a plan of `batch=1` to `batch=3`, of which these need a GPU.
+    /// The output for a plan of `batch=1` to `batch=3`; `need_a_gpu` says which cases need a GPU.
     fn listed(need_a_gpu: [bool; 3], unable: &Unable) -> String {
         const SCENARIO: &str = "workload = \"decode\"\nmodels = [\"tiny-qwen3\"]\nrounds = 2\n\
             matrix = { batch = [1, 2, 3] }\n";
@@ -397,7 +397,7 @@ mod tests {
         );
         assert_eq!(
             needs(&[seconds(5_000), None, seconds(900)], &[mebibytes(2), None, None]),
-            " Time ~98 min and 1 case of which nothing is known, memory ~2.00 MiB at most, as far as is known."
+            " Time ~98 min, plus 1 case of unknown time, memory ~2.00 MiB at most, as far as is known."
         );
         assert_eq!(long(Nanos(7_260_000_000_000)), "2 h 1 min");
     }

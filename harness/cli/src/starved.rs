@@ -1,9 +1,9 @@
-//! Cases that ran out of memory before, and what is not tried again for their sake.
+//! Cases that ran out of memory before, and the cases that are skipped because of them.
 //!
 //! A case that is at least as large in every size would run out of memory too, and take the machine
-//! down for minutes. What is known is what kept records say, of this kind of machine and of subjects
-//! that were named alike and built with the same features; a later success of such a size is believed
-//! instead. Gates ask nobody: what runs out of memory there is what they are to find.
+//! down for minutes. The knowledge comes from kept records of this kind of machine, for subjects
+//! with the same name and features; a later success at such a size overrides it. Gates do not
+//! consult it: they are meant to find out what runs out of memory.
 
 use std::path::Path;
 
@@ -13,39 +13,39 @@ use windtunnel_ledger::store;
 
 use crate::runs::newest_runs;
 
-/// Whether what is known from earlier runs holds.
+/// Whether knowledge from earlier runs applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Memory {
-    /// It does.
+    /// It applies.
     Kept,
-    /// Everything is tried again.
+    /// It does not: everything is tried again.
     Forgotten,
 }
 
-/// What ran out of memory so far.
+/// What has run out of memory so far.
 #[derive(Default)]
 pub(crate) struct Starved {
     found: Vec<Tried>,
-    /// What the run that was read last has measured.
+    /// What the run read last has measured.
     measured: Vec<Tried>,
 }
 
-/// A case that was tried.
+/// A case that was tried on a subject.
 struct Tried {
     subject: Subject,
     case: Case,
     run: RunId,
 }
 
-/// How many of the newest runs are looked at: what is older is forgotten, and nobody waits until a store
-/// of years was read.
+/// How many of the newest runs are read: older ones are forgotten, so that nobody waits for a store
+/// of years to be read.
 const RUNS: usize = 100;
 
-/// What is written in every line that tells of a lack of memory.
+/// Occur in every line that reports a lack of memory.
 const WORDS: [&str; 2] = ["emory", "MEMORY"];
 
 impl Starved {
-    /// What the runs below `reports` and then `records` tell of a machine of this key.
+    /// Learns from the runs below `reports` and then from `records`, for a machine with this key.
     pub(crate) fn known(
         reports: &Path,
         machine: &str,
@@ -60,11 +60,11 @@ impl Starved {
         if memory == Memory::Kept {
             let mut runs = newest_runs(reports);
             runs.truncate(RUNS);
-            // Before the first lack of memory there is nothing to learn.
+            // Runs before the first lack of memory teach nothing.
             let first = runs.iter().rposition(|run| tells_of_memory(run));
             runs.truncate(first.map_or(0, |first| first + 1));
             for run in runs.iter().rev() {
-                // What cannot be read is passed over: this is no place to complain about it.
+                // An unreadable run is passed over: this is not the place to complain about it.
                 add(&store::read(run).map(|contents| contents.records).unwrap_or_default());
             }
         }
@@ -82,7 +82,8 @@ impl Starved {
         match &record.outcome {
             Outcome::Failed(failure) if failure.is_out_of_memory() => {
                 let tried = tried();
-                // Where something larger had room a moment ago, others have taken the memory.
+                // If something larger fitted just before in the same run, other processes took the
+                // memory.
                 if !self.measured.iter().any(|m| m.run == tried.run && m.tells_of(&tried)) {
                     self.found.push(tried);
                 }
@@ -97,7 +98,7 @@ impl Starved {
         }
     }
 
-    /// Why `case` is not to be tried on `subject`; none if nothing is known against it.
+    /// Why `case` is not tried on `subject`; none if nothing speaks against it.
     pub(crate) fn reason(&self, subject: &Subject, case: &Case, run: &RunId) -> Option<String> {
         let wanted = Tried { subject: subject.clone(), case: case.clone(), run: run.clone() };
         let found = self.found.iter().rev().find(|found| wanted.tells_of(found))?;
@@ -107,7 +108,7 @@ impl Starved {
         })
     }
 
-    /// Each subject on which `case` is not to be tried, and why.
+    /// The subjects on which `case` is not tried, and why.
     pub(crate) fn reasons(&self, case: &Case) -> Vec<(&Subject, String)> {
         let mut reasons: Vec<(&Subject, String)> = Vec::new();
         for found in self.found.iter().rev().filter(|found| case.outgrows(&found.case)) {
@@ -119,18 +120,18 @@ impl Starved {
     }
 }
 
-/// What makes subjects lack memory alike: their names and features, whatever was built of them.
+/// Subjects of the same name and features need the same memory, whatever build they are.
 fn kind(subject: &Subject) -> (&str, &[String]) {
     (&subject.name, &subject.features)
 }
 
 impl Tried {
-    /// Whether it needs at least as much memory as `other`, on a subject of the same kind.
+    /// Whether it needs at least as much memory as `other`, on the same kind of subject.
     fn tells_of(&self, other: &Tried) -> bool {
         kind(&self.subject) == kind(&other.subject) && self.case.outgrows(&other.case)
     }
 
-    /// What it is called beside `case`, which is at least as large.
+    /// How it is referred to in a message about `case`, which is at least as large.
     fn beside(&self, case: &Case) -> String {
         match self.case.id == case.id {
             true => "it".to_owned(),
@@ -190,7 +191,7 @@ mod tests {
         Subject { name: name.into(), ..Subject::default() }
     }
 
-    /// A round in `run` of the case with that batch: with or without room for it.
+    /// A round of the case with this batch in `run`: measured, or out of memory.
     fn record(run: &str, batch: u32, has_room: bool) -> Record {
         let measured = Samples {
             attention: String::new(),
@@ -220,7 +221,7 @@ mod tests {
         }
     }
 
-    /// Which of these batches are not tried any more.
+    /// Which of these batches are skipped.
     fn skipped(records: &[Record], subject: &Subject) -> Vec<u32> {
         let key = Machine::default().key();
         let none = Path::new("there is no such folder");

@@ -1,8 +1,7 @@
-//! What is measured: named by the user, built by cargo, kept by the hash of its executable.
+//! Subjects: named by the user, built by cargo, kept by the hash of their executable.
 //!
-//! Every probe is copied to a file that is named by its contents, so that nothing that is built
-//! during a run can change what the run measures, and an interrupted run goes on with exactly what
-//! it began with.
+//! Every probe is copied to a file named after its contents, so that nothing built during a run can
+//! change what the run measures, and an interrupted run resumes with exactly what it began with.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -27,7 +26,7 @@ mod cargo;
 pub(crate) use benches::{again as benches_again, build as build_benches};
 use cargo::{Artifact, Part, Revision, cargo_build};
 
-/// A subject as the user names it.
+/// A subject, as the user names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
     /// `.`: the working tree.
@@ -36,16 +35,17 @@ pub(crate) enum Wanted {
     Revision {
         /// The revision.
         revision: String,
-        /// What it is built on instead of its own candle.
+        /// The candle that replaces its own, if any.
         candle: Option<Candle>,
     },
     /// `probe:PATH`: a ready executable.
     Probe(PathBuf),
-    /// `external:FILE` or `external:FILE@REV`: what a file describes, at a revision of its repository.
+    /// `external:FILE` or `external:FILE@REV`: an external engine described by a file, at a
+    /// revision of its repository.
     External {
         /// The file.
         file: PathBuf,
-        /// The revision; none for what lies in its repository now.
+        /// The revision; none for the current state of the repository.
         revision: Option<String>,
     },
 }
@@ -53,38 +53,38 @@ pub(crate) enum Wanted {
 /// A subject and its probe, or why there is none.
 #[derive(Clone, Debug)]
 pub(crate) struct Built {
-    /// What it is.
+    /// The subject.
     pub(crate) subject: Subject,
-    /// The executable, or the failure of its build.
+    /// The executable, or why its build failed.
     pub(crate) probe: Result<PathBuf, Failure>,
-    /// What stands in for a probe where a bench is run, by `package/bench`, or the failure of its
-    /// build. Of a subject that brings its own stand-in there is none.
+    /// The stand-ins for a probe that run benches, by `package/bench`, or why the build of a bench
+    /// failed. Empty for a subject that brings its own stand-in.
     pub(crate) benches: BTreeMap<String, Result<PathBuf, Failure>>,
-    /// Where its code lies.
+    /// Where its code is.
     pub(crate) code: Code,
 }
 
-/// Where the code of a subject lies, of which more than its probe can be built.
+/// Where the code of a subject is, so that more than its probe can be built from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Code {
     /// In the working tree.
     Tree,
     /// At its commit.
     Commit {
-        /// What it is built on instead of its own candle.
+        /// The candle that replaces its own, if any.
         candle: Option<candle::Exact>,
     },
-    /// Somewhere else, or nowhere any more.
+    /// Somewhere else, or gone.
     Elsewhere,
 }
 
 impl Built {
-    /// A subject with its probe, and nothing else so far.
+    /// A subject with its probe and no benches yet.
     pub(crate) const fn of(subject: Subject, probe: Result<PathBuf, Failure>) -> Built {
         Built { subject, probe, benches: BTreeMap::new(), code: Code::Elsewhere }
     }
 
-    /// What is started for a round of `case`; the failure of its build, if there is nothing to start.
+    /// What to start for a round of `case`, or why its build failed.
     pub(crate) fn runner(&self, case: &Case) -> Result<&Path, &Failure> {
         let bench = match &case.model.source {
             Source::Bench(benchmark) => self.benches.get(&benchmark.target()),
@@ -94,11 +94,11 @@ impl Built {
     }
 }
 
-/// What parts a revision from the candle that it is built on.
+/// Separates a revision from the candle to build it on.
 pub(crate) const ON: &str = "+candle=";
 
 impl Wanted {
-    /// A revision as it is.
+    /// A revision with its own candle.
     pub(crate) fn revision(revision: &str) -> Wanted {
         Wanted::Revision { revision: revision.to_owned(), candle: None }
     }
@@ -118,7 +118,8 @@ impl std::str::FromStr for Wanted {
             },
             Some(("probe", path)) if !path.is_empty() => Ok(Wanted::Probe(path.into())),
             Some(("external", text)) if !text.is_empty() => {
-                // The first one: revisions may have more of them, as `HEAD@{1}`.
+                // The first `@` after `.toml`: revisions may contain more of them, as in
+                // `HEAD@{1}`.
                 const END: &str = ".toml";
                 let at = text.find(".toml@").map(|at| text.split_at(at + END.len()));
                 let (file, revision) = at.map_or((text, None), |(file, at)| (file, Some(&at[1..])));
@@ -146,8 +147,8 @@ impl std::fmt::Display for Wanted {
     }
 }
 
-/// Complains about subjects that are not there, and about features that nothing of `wanted` is built
-/// with: before anybody waits for a turn or for a build.
+/// Rejects subjects that do not exist, and features that nothing in `wanted` is built with, before
+/// anybody waits for a turn or a build.
 pub(crate) fn check<'a>(
     workspace: &Workspace,
     features: &[String],
@@ -157,7 +158,7 @@ pub(crate) fn check<'a>(
     wanted.into_iter().try_for_each(|wanted| is_there(workspace, wanted))
 }
 
-/// Complains about a subject that is not there to be built or measured.
+/// Rejects a subject that does not exist.
 fn is_there(workspace: &Workspace, wanted: &Wanted) -> Result<()> {
     match wanted {
         Wanted::Tree => Ok(()),
@@ -174,12 +175,12 @@ fn is_there(workspace: &Workspace, wanted: &Wanted) -> Result<()> {
     }
 }
 
-/// Complains about a ready probe that is not there, or cannot be started.
+/// Rejects a ready probe that does not exist or is not executable.
 pub(crate) fn is_ready(probe: &Path) -> Result<()> {
     let path = probe.display();
     ensure!(probe.is_file(), "there is no probe at `{path}`");
     let is_executable = probe.metadata().is_ok_and(|about| about.permissions().mode() & 0o111 != 0);
-    // What a CI keeps and hands on often loses that.
+    // CI artifacts often lose the permission.
     ensure!(
         is_executable,
         "`{path}` is not executable, as a probe must be: `chmod +x {path}`, if it is one"
@@ -187,7 +188,7 @@ pub(crate) fn is_ready(probe: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Complains about features that nothing of `wanted` is built with.
+/// Rejects features that nothing in `wanted` is built with.
 fn check_features<'a>(
     features: &[String],
     wanted: impl IntoIterator<Item = &'a Wanted>,
@@ -201,14 +202,13 @@ fn check_features<'a>(
     }
     match ready {
         Some(wanted) if !features.is_empty() => bail!(
-            "`--features` is for what is built here, `.` and `rev:REVISION`, and `{wanted}` is not: leave it out, and have that built with them where it is built"
+            "`--features` applies to what is built here, `.` and `rev:REVISION`, and not to `{wanted}`: leave it out, and enable the features where that is built"
         ),
         _ => Ok(()),
     }
 }
 
-/// Finds out what `wanted` is and builds it. A build that fails is a finding; that there is nothing
-/// to build is an error.
+/// Resolves `wanted` and builds it. A failing build is a result; nothing to build is an error.
 pub(crate) fn build(
     workspace: &Workspace,
     wanted: &Wanted,
@@ -256,7 +256,7 @@ pub(crate) fn build(
     }
 }
 
-/// Builds what a file describes: a revision of its repository, or what lies there now.
+/// Builds an external engine: a revision of its repository, or its current state.
 pub(crate) fn built_externally(
     workspace: &Workspace,
     wanted: &Wanted,
@@ -289,7 +289,7 @@ pub(crate) fn built_externally(
     once(workspace, mark.as_deref(), subject, || external.build(workspace, commit, candle))
 }
 
-/// What was built before under the name `mark`, or what is built now.
+/// The build remembered under `mark`, or a new one.
 fn once(
     workspace: &Workspace,
     mark: Option<&str>,
@@ -313,9 +313,9 @@ fn once(
     Ok(built)
 }
 
-/// What is known of `wanted` before it is built.
+/// What is known about `wanted` before it is built.
 fn named(wanted: &Wanted, commit: Option<String>, dirty: bool, features: &[String]) -> Subject {
-    // Cargo takes blanks between features too. A variable of a shell that is not set names none.
+    // Cargo takes spaces between features too. An unset shell variable adds no feature.
     let features = features.iter().flat_map(|words| words.split([',', ' ']));
     let features = features.filter(|feature| !feature.is_empty()).map(str::to_owned);
     Subject {
@@ -327,11 +327,11 @@ fn named(wanted: &Wanted, commit: Option<String>, dirty: bool, features: &[Strin
     }
 }
 
-/// The working tree with these features, not built.
+/// The working tree with these features, before it is built.
 pub(crate) fn tree(workspace: &Workspace, features: &[String]) -> Subject {
     let root = workspace.root();
     let commit = git(root, &["rev-parse", "HEAD"]).ok();
-    // Read before it is built: what is changed meanwhile may be in it or not.
+    // Read before the build: what changes meanwhile may or may not be in it.
     let (changed, changed_besides) = changes(root);
     let log = std::fs::read_to_string(root.join(upstream::LOG)).ok();
     let subject = Subject {
@@ -342,13 +342,13 @@ pub(crate) fn tree(workspace: &Workspace, features: &[String]) -> Subject {
     Subject { changed, ..subject }
 }
 
-/// The files of a working tree that differ from its commit, as far as a record lists them, and how
-/// many more there are. Baselines are no part of what is built: recording one makes no other engine.
+/// The files of a working tree that differ from its commit, as many as a record lists, and the
+/// number of the others. Baselines are left out: recording one does not change the engine.
 fn changes(root: &Path) -> (Vec<String>, u32) {
     let arguments =
         ["status", "--porcelain", "--no-renames", "-z", "--", ".", ":(exclude)baselines"];
     let text = git(root, &arguments).unwrap_or_default();
-    // Two letters and a space stand before each name.
+    // Each name follows two letters and a space.
     let names = text.split('\0').filter_map(|entry| entry.get(3..)).map(str::to_owned);
     let mut changed: Vec<String> = names.collect();
     changed.sort();
@@ -357,7 +357,7 @@ fn changes(root: &Path) -> (Vec<String>, u32) {
     (changed, u32::try_from(besides).unwrap_or(u32::MAX))
 }
 
-/// Finds what an interrupted run began with: exactly that executable, or the failure of its build.
+/// Finds exactly the executable that an interrupted run began with, or the failure of its build.
 pub(crate) fn again(workspace: &Workspace, subject: &Subject, records: &[Record]) -> Result<Built> {
     let own = records.iter().filter(|record| record.subject == *subject);
     let of_probe = own.filter(|record| !matches!(record.case.model.source, Source::Bench(_)));
@@ -376,7 +376,7 @@ pub(crate) fn again(workspace: &Workspace, subject: &Subject, records: &[Record]
     Ok(Built::of(subject.clone(), Ok(probe)))
 }
 
-/// The failure of a build, if that is what became of a round.
+/// The build failure of a round, if that is its outcome.
 fn build_failure(outcome: &Outcome) -> Option<Failure> {
     match outcome {
         Outcome::Failed(failure @ Failure::Build { .. }) => Some(failure.clone()),
@@ -384,7 +384,7 @@ fn build_failure(outcome: &Outcome) -> Option<Failure> {
     }
 }
 
-/// Copies a probe to the file that is named by its contents.
+/// Copies a probe to the file named after its contents.
 fn keep(workspace: &Workspace, subject: Subject, built: Result<PathBuf, Failure>) -> Result<Built> {
     let path = match built {
         Ok(path) => path,
@@ -398,24 +398,24 @@ fn keep(workspace: &Workspace, subject: Subject, built: Result<PathBuf, Failure>
     Ok(Built::of(Subject { binary, ..subject }, Ok(probe)))
 }
 
-/// Copies an executable beside `to`, which may be itself, and renames it: a kill in between leaves no
-/// half of one under its name.
+/// Copies an executable to a file beside `to`, which may be `from` itself, and renames it, so that
+/// a kill in between leaves no partial file under its name.
 ///
-/// It is done for every session, also where the file is there already. How the pages of an executable
-/// lie in the page cache depends on when and how they came there, and code that runs for the first time
-/// waits for them: beside a fresh copy, one of the same bytes that was three hours old took twice as
-/// long to open a model. What is compared must have come there alike.
+/// This happens for every session, even if the file exists. How the pages of an executable lie in
+/// the page cache depends on when and how they got there, and code that runs for the first time
+/// waits for them: an executable three hours old took twice as long to open a model as a fresh copy
+/// of the same bytes. What is compared must have got there in the same way.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     create_dir(to.parent().unwrap_or(to))?;
     let partial = to.with_extension(format!("{}.partial", std::process::id()));
     std::fs::copy(from, &partial)
-        .and_then(|_| std::fs::File::open(&partial)?.sync_all()) // or it is written while rounds run
+        .and_then(|_| std::fs::File::open(&partial)?.sync_all()) // else it is written during rounds
         .and_then(|()| std::fs::rename(&partial, to))
         .with_context(|| format!("cannot copy an executable to `{}`", to.display()))
 }
 
-/// Where it is noted which executable is what is called `mark`, built by the compiler of today for the
-/// processor of today.
+/// The file that notes which executable `mark` stands for, built by the current compiler for the
+/// current processor.
 fn remembered(workspace: &Workspace, mark: &str) -> PathBuf {
     let compiler = cargo::compiler(workspace.root());
     workspace.scratch().join("revisions").join(format!("{mark}+{compiler:016x}"))
@@ -431,16 +431,16 @@ fn mark(commit: &str, candle: Option<&candle::Exact>, features: &[String]) -> St
     words.collect::<Vec<_>>().join("+")
 }
 
-/// A commit, and what it is built on instead of its own candle.
+/// A commit, and the candle that replaces its own, if any.
 #[derive(Clone, Copy)]
 struct Commit<'a> {
     hash: &'a str,
     candle: Option<&'a candle::Exact>,
 }
 
-/// Builds a part of a revision in a worktree and a target directory of its own. All revisions share
-/// them one after the other, so that only what differs between revisions is built again; machines of
-/// unlike processors that share a cache have a target directory each.
+/// Builds a part of a revision in a separate worktree and target directory. All revisions share
+/// them, one after the other, so that only what differs between revisions is rebuilt; machines with
+/// different processors that share a cache have a target directory each.
 fn build_revision(
     part: Part<'_>,
     workspace: &Workspace,
@@ -452,7 +452,7 @@ fn build_revision(
     let processor = cargo::processor(workspace.root());
     let target = workspace.builds().join(format!("target-{processor:016x}"));
     let tree_text = tree.display().to_string();
-    // A worktree that a kill left behind is in nobody's way.
+    // Removes a worktree that a killed process left behind.
     let _ = git(workspace.root(), &["worktree", "remove", "--force", &tree_text]);
     let _ = std::fs::remove_dir_all(&tree);
     git(workspace.root(), &["worktree", "add", "--detach", "--force", &tree_text, commit.hash])
@@ -469,7 +469,8 @@ fn build_revision(
     built
 }
 
-/// Waits until no other process builds revisions of this workspace. The lock ends with the file.
+/// Waits until no other process builds revisions of this workspace. Dropping the file releases the
+/// lock.
 fn lock_builds(workspace: &Workspace) -> Result<File> {
     create_dir(&workspace.builds())?;
     let path = workspace.builds().join("lock");

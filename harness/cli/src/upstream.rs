@@ -1,4 +1,4 @@
-//! `windtunnel upstream`: what became of the commits of the engine that this one follows.
+//! `windtunnel upstream`: keeps track of the commits of the upstream engine.
 
 use std::path::{Path, PathBuf};
 
@@ -23,16 +23,17 @@ mod sync;
 pub(crate) use plan::{Ahead, Evidence, Gap, Standing};
 pub(crate) use repository::{Forecast, Repository};
 
-/// Where the integration log lies in a workspace.
+/// The path of the integration log in a workspace.
 pub(crate) const LOG: &str = "engine/upstream.toml";
 
-/// The commit up to which a log considers every one, whatever else is in it; none if it does not say.
+/// The commit up to which a log considers all, whatever else the log holds; none if it does not
+/// say.
 pub(crate) fn considered(log: &str) -> Option<Hash> {
     let log: toml::Table = toml::from_str(log).ok()?;
     log.get("considered")?.as_str()?.to_owned().try_into().ok()
 }
 
-/// Does what the arguments ask for.
+/// Runs the subcommand that the arguments name.
 pub(crate) fn upstream(
     workspace: &Workspace,
     args: &UpstreamArgs,
@@ -79,13 +80,14 @@ pub(crate) fn upstream(
         }
         UpstreamCommand::Check => check(workspace, &log()?),
         UpstreamCommand::Sync(sync) => sync::sync(workspace, &path, &log()?, sync),
-        // A fork needs no log of ours.
+        // A fork needs no integration log.
         UpstreamCommand::Plan(args) => plan::plan(args),
         UpstreamCommand::Pick(args) => pick::pick(workspace, args, progress),
     }
 }
 
-/// The path of a log from the workspace. What is typed begins in the current directory, as all paths do.
+/// The path of the log relative to the workspace; like all paths, a typed one is relative to the
+/// current directory.
 pub(crate) fn named(log: Option<&Path>) -> Result<PathBuf> {
     log.map_or_else(|| Ok(LOG.into()), std::path::absolute)
         .context("cannot tell which integration log `--log` names")
@@ -115,7 +117,7 @@ pub(crate) fn read(workspace: &Workspace, path: &Path) -> Result<Log> {
     parse(path, &text)
 }
 
-/// An integration log from the text of the file `path`.
+/// Parses the text of the integration log in the file `path`.
 pub(crate) fn parse(path: &Path, text: &str) -> Result<Log> {
     toml::from_str(text).map_err(|error| {
         let line = error
@@ -129,7 +131,7 @@ fn contradictions(workspace: &Workspace, log: &Log) -> Vec<Contradiction> {
     log.check(|guard| exists(workspace, guard).map_err(|error| format!("{error:#}")))
 }
 
-/// Whether a guard is there: a scenario that can be read, or a test in its file.
+/// Checks that a guard exists: a scenario that can be read, or a test in its file.
 fn exists(workspace: &Workspace, guard: &Guard) -> Result<()> {
     let read = |file: &str| {
         let text = std::fs::read_to_string(workspace.root().join(file));
@@ -142,7 +144,7 @@ fn exists(workspace: &Workspace, guard: &Guard) -> Result<()> {
             let Some(at) = text.find(&format!("fn {name}(")) else {
                 bail!("there is no such function")
             };
-            // Attributes stand between the end of what comes before and the function.
+            // Attributes come between the end of the previous item and the function.
             let attributes = text[..at].rsplit(['}', ';', '{']).next().unwrap_or_default();
             if !attributes.contains("#[test]") {
                 bail!("this function is not a test");
@@ -152,7 +154,7 @@ fn exists(workspace: &Workspace, guard: &Guard) -> Result<()> {
     }
 }
 
-/// When each scenario among the guards of `commit` last ran to its end, as far as runs are kept.
+/// When each guard scenario of `commit` last finished, as far as runs are kept.
 fn last_measured(workspace: &Workspace, commit: &Commit) -> Vec<(Guard, Option<String>)> {
     let runs = newest_runs(&workspace.reports());
     let last = |file: &str| {

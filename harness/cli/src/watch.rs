@@ -1,9 +1,8 @@
-//! Watches a round from outside of the process that is measured: the probe through `/proc`, GPUs
-//! through NVML.
+//! Watches a round from outside the measured process: the probe through `/proc`, GPUs through NVML.
 //!
-//! A thread wakes every [`INTERVAL`], looks, and sleeps again; nothing that it meets ends it. What
-//! cannot be read is absent with the reason, and what can no longer be read ends there with the
-//! reason. What it costs is part of the trace.
+//! A thread wakes every [`INTERVAL`], looks, and sleeps again; no error ends it. A value that
+//! cannot be read is absent with the reason, and one that can no longer be read ends there with the
+//! reason. The cost of watching is part of the trace.
 
 mod gpus;
 mod nvml;
@@ -27,16 +26,16 @@ pub(crate) use gpus::Gpus;
 use gpus::Users;
 use process::{Glance, Process};
 
-/// From one look to the next.
+/// Time from one look to the next.
 const INTERVAL: Duration = Duration::from_millis(40);
 
-/// A thread that watches.
+/// A thread that watches a round.
 pub(crate) struct Watcher {
     stop: Sender<()>,
     thread: JoinHandle<Trace>,
 }
 
-/// The machine with its GPUs, and whoever answers for them.
+/// The machine with its GPUs, and the interface to ask them.
 pub(crate) fn machine(machine: Machine) -> (Machine, Option<Arc<dyn Gpus>>) {
     match nvml::open(&Root::here()) {
         Ok(Some(nvml)) => {
@@ -50,15 +49,15 @@ pub(crate) fn machine(machine: Machine) -> (Machine, Option<Arc<dyn Gpus>>) {
     }
 }
 
-/// The clocks of this machine's GPUs; why they cannot be changed, if they cannot.
+/// The clocks of this machine's GPUs, or why they cannot be changed.
 pub(crate) fn clocks(root: &Root) -> Result<Box<dyn Clocks>, String> {
     match nvml::open(root)? {
         Some(nvml) => Ok(Box::new(nvml)),
-        None => Err("this machine has no driver of NVIDIA, and so no GPU with clocks".to_owned()),
+        None => Err("this machine has no NVIDIA driver, and so no GPU clocks".to_owned()),
     }
 }
 
-/// Begins to watch the process of this number, and the GPUs if there are any.
+/// Begins to watch the process with this number, and the GPUs, if any.
 pub(crate) fn start(root: Root, process: u32, gpus: Option<Arc<dyn Gpus>>) -> Watcher {
     let (stop, stopped) = channel();
     let thread = std::thread::spawn(move || {
@@ -70,13 +69,13 @@ pub(crate) fn start(root: Root, process: u32, gpus: Option<Arc<dyn Gpus>>) -> Wa
 }
 
 impl Watcher {
-    /// Ends the watching. The moments of `marks` are on the system's clock, as the probe told them.
+    /// Stops watching. The times of `marks` are on the system's clock, as the probe reported them.
     pub(crate) fn stop(self, marks: Vec<Mark>) -> Option<Trace> {
         let _ = self.stop.send(());
         let mut trace = self.thread.join().ok()?;
         let moved = |mark: Mark| Mark { at: mark.at.since(trace.origin), ..mark };
         trace.marks = marks.into_iter().map(moved).collect();
-        // Phases within an iteration are told after it.
+        // Phases within an iteration are reported after it.
         trace.marks.sort_by_key(|mark| mark.at);
         Some(trace)
     }
@@ -86,7 +85,7 @@ fn run(watch: &mut Watch, stopped: &Receiver<()>) {
     let interval = INTERVAL.as_nanos() as u64;
     loop {
         watch.look(now());
-        // On a grid, so that no look is late because the one before it was.
+        // On a grid, so that a late look does not delay the next.
         let since = now().since(watch.origin).0;
         let left = Duration::from_nanos(interval - since % interval);
         match stopped.recv_timeout(left) {
@@ -96,7 +95,7 @@ fn run(watch: &mut Watch, stopped: &Receiver<()>) {
     }
 }
 
-/// What is watched, and what was seen of it so far.
+/// What is watched, and what has been seen so far.
 struct Watch {
     origin: Nanos,
     looks: u64,
@@ -165,12 +164,12 @@ impl Watch {
     }
 }
 
-/// The system's monotonic clock, which every process reads alike.
+/// The system's monotonic clock, which is the same for every process.
 fn now() -> Nanos {
     read(ClockId::Monotonic)
 }
 
-/// Time that this thread has spent on processors.
+/// CPU time of this thread.
 fn thread_time() -> Nanos {
     read(ClockId::ThreadCPUTime)
 }
@@ -189,7 +188,7 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    /// A machine on which process 42 runs, as the kernel tells of it.
+    /// A machine that runs process 42, as `/proc` and `/sys` show it.
     const MACHINE: &str = "==> proc/loadavg
 1.50 1.00 0.50 2/100 42
 ==> proc/42/stat
@@ -262,7 +261,7 @@ nonvoluntary_ctxt_switches:\t0
         let begun = watch.origin;
         let look = |watch: &mut Watch, i: u64| watch.look(Nanos(begun.0 + i * 40 * MS));
         look(&mut watch, 0);
-        // A thread ends and takes its count with it, and the load average goes.
+        // A thread ends, taking its count with it, and the load average disappears.
         std::fs::remove_dir_all(path("proc/42/task/42")).unwrap();
         std::fs::remove_file(path("proc/loadavg")).unwrap();
         (1..=SELDOM).for_each(|i| look(&mut watch, i));

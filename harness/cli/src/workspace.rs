@@ -1,4 +1,4 @@
-//! Where things are: the workspace and what it holds, found from the directory of the caller.
+//! The workspace and the paths in it, found from the caller's directory.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// A directory with scenarios, reports and, unless `windtunnel` is used far from its source, the
+/// A directory with scenarios, reports and, unless `windtunnel` is used away from its source, the
 /// sources of the engine and the probe.
 #[derive(Clone, Debug)]
 pub(crate) struct Workspace {
@@ -26,12 +26,12 @@ impl Workspace {
         Ok(Workspace { root: root.unwrap_or(&start).to_owned(), entered: None })
     }
 
-    /// The same, for a caller who has named the directory `entered`, if any, from which it was found.
+    /// The same workspace, for a caller who named the directory `entered` with `-C`, if any.
     pub(crate) fn entered(self, entered: Option<PathBuf>) -> Workspace {
         Workspace { entered, ..self }
     }
 
-    /// The line of a shell, where the caller is, that has this program do these words.
+    /// The shell line that, typed where the caller is, runs this program with these words.
     pub(crate) fn line(&self, words: &[&str]) -> String {
         let entered = self.entered.as_ref().map(|entered| entered.display().to_string());
         let entered = entered.iter().flat_map(|entered| ["-C", entered]);
@@ -40,7 +40,7 @@ impl Workspace {
         shlex::try_join(words.iter().copied()).unwrap_or_else(|_| words.join(" "))
     }
 
-    /// Its directory.
+    /// Its root directory.
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
@@ -55,22 +55,22 @@ impl Workspace {
         self.root.join("reports")
     }
 
-    /// Where baselines and what is known of machines are kept.
+    /// Where baselines and the calibrations of machines are kept.
     pub(crate) fn baselines(&self) -> PathBuf {
         self.root.join("baselines")
     }
 
-    /// Where probes are kept. Can be deleted at any time; interrupted runs cannot go on then.
+    /// Where probes are kept. May be deleted at any time; interrupted runs cannot be resumed then.
     pub(crate) fn scratch(&self) -> PathBuf {
         self.root.join("target").join("windtunnel")
     }
 
-    /// Where revisions are checked out and built. Can be deleted at any time. It lies outside the
-    /// workspace, because cargo joins the configuration of all folders above: the working tree's
-    /// would decide how another revision is built.
+    /// Where revisions are checked out and built. May be deleted at any time. It is outside the
+    /// workspace because cargo merges the configuration of all parent folders: the working tree's
+    /// would affect the build of another revision.
     pub(crate) fn builds(&self) -> PathBuf {
         let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-        // By its specification, any other one counts as not set.
+        // The XDG specification says to ignore relative paths.
         let cache = cache.filter(|path| path.is_absolute());
         let cache = cache.or_else(|| Some(std::env::home_dir()?.join(".cache")));
         let root = xxh3_64(self.root.as_os_str().as_encoded_bytes());
@@ -83,7 +83,7 @@ impl Workspace {
     }
 }
 
-/// The cargo that this program was started by, or else the one on the path.
+/// The cargo that started this program, or else the one on the path.
 pub(crate) fn cargo() -> OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }

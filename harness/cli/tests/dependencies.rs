@@ -1,5 +1,5 @@
-//! What the command and the ledger are made of: a newcomer's first build stays short, and the
-//! process that judges holds no engine.
+//! The dependencies of the command and the ledger: a newcomer's first build stays short, and the
+//! process that judges contains no engine.
 
 #![expect(clippy::disallowed_methods, reason = "cargo knows what depends on what")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]

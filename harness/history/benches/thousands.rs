@@ -1,8 +1,8 @@
-//! How long it takes, and how much memory, to read 200,000 records of 2,000 commits, to judge their
-//! series, and to show them: `cargo bench --package windtunnel-history`.
+//! The time and memory that it takes to read 200,000 records of 2,000 commits, judge their series
+//! and show them: `cargo bench --package windtunnel-history`.
 //!
-//! The store is made up once, in the target directory, by a process of its own, so that what it needs
-//! is not counted. Each record is like those of a run: machine, build, conditions, samples.
+//! The store is generated once, in the target directory, by a separate process, so that its memory
+//! is not counted. Each record resembles those of a real run: machine, build, conditions, samples.
 
 #[expect(dead_code, reason = "the tests make small stores with the rest of it")]
 #[path = "../tests/store/runs.rs"]
@@ -75,7 +75,7 @@ fn main() {
     }
 }
 
-/// The most memory that this process ever had, in bytes; none where the system does not tell.
+/// The peak memory of this process in bytes; none if the system does not say.
 fn peak_memory() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -83,13 +83,13 @@ fn peak_memory() -> Option<f64> {
     Some(kib * 1024.0)
 }
 
-/// Seconds that processors worked for this process: on a busy machine the clock tells more.
+/// CPU time of this process in seconds: on a busy machine, wall time would include other work.
 fn processor_time() -> Option<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     let (_, fields) = stat.rsplit_once(')')?;
     let ticks: Vec<f64> =
         fields.split_whitespace().filter_map(|field| field.parse().ok()).collect();
-    // Behind the state, which is a letter, the eleventh and the twelfth number; a tick is 10 ms.
+    // The 11th and 12th numbers after the state, which is a letter; a tick is 10 ms.
     Some((ticks.get(10)? + ticks.get(11)?) / 100.0)
 }
 
@@ -100,8 +100,8 @@ fn apart() {
     assert!(made.success(), "the store could not be made");
 }
 
-/// Makes the store: a run of every case for each commit. One commit in two hundred is the
-/// first of which some case is slower or faster.
+/// Makes the store: a run of every case for each commit. One commit in two hundred makes some case
+/// slower or faster.
 fn make(dir: &Path) {
     let decode = Workload::Decode { depth: Tokens(128), output: Tokens(32), batch: 1 };
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;

@@ -1,8 +1,8 @@
-//! A whole store in one Parquet file, which any program for tables reads, and back.
+//! A whole store in one Parquet file, which any program for tables can read, and back.
 //!
-//! A row is a line of a file, kept to the byte, so that nothing is lost: what is imported is what was
-//! exported. Beside the line stand the facts and numbers of its record, so that nobody must take it
-//! apart:
+//! A row is a line of a file, kept byte for byte, so that nothing is lost: an import restores
+//! exactly what was exported. Beside the line are the facts and numbers of its record, so that
+//! nobody needs to parse it:
 //!
 //! | column | type | what |
 //! |---|---|---|
@@ -29,25 +29,25 @@ use windtunnel_ledger::{store, whole};
 use crate::Error;
 use crate::frame::{NAMES, Rows, paths};
 
-/// Lines that are held in memory at once; each so many are a group of rows.
+/// The number of lines held in memory at once, and of rows per row group.
 const LINES: usize = 20_000;
 
 /// What an export or an import moved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moved {
-    /// Files of runs.
+    /// Run files.
     pub files: usize,
     /// Their lines.
     pub lines: usize,
-    /// Files that were there already, as they are in the archive.
+    /// Files that existed already, identical to those in the archive.
     pub known: usize,
 }
 
-/// Writes every file of runs below `store`, or the one file that `store` is, into the Parquet file
-/// `archive`. It is there once all of it is; where there is no run, nothing is written.
+/// Writes every run file below `store`, or the one file that `store` is, into the Parquet file
+/// `archive`. The file appears only once it is complete; if there is no run, nothing is written.
 ///
 /// # Errors
-/// If a file cannot be read as a run, or the system refuses: then `archive` is as it was.
+/// If a file cannot be read as a run, or on an I/O error: `archive` is then unchanged.
 pub fn export(store: &Path, archive: &Path) -> Result<Moved, Error> {
     let io = |action| move |source| Error::Io { action, path: archive.to_owned(), source };
     let paths = paths(&[store.to_owned()])?;
@@ -56,7 +56,8 @@ pub fn export(store: &Path, archive: &Path) -> Result<Moved, Error> {
         return Ok(moved);
     }
     let folder = if store.is_file() { store.parent().unwrap_or(Path::new("")) } else { store };
-    // As files are made elsewhere, by the mask of the user: a temporary one is for its owner alone.
+    // The permissions of an ordinary file, subject to the user's umask: a temporary file is private
+    // to its owner.
     let permissions = PermissionsExt::from_mode(0o666);
     let beside = archive.parent().filter(|dir| !dir.as_os_str().is_empty());
     let mut file = tempfile::Builder::new()
@@ -82,14 +83,14 @@ pub fn export(store: &Path, archive: &Path) -> Result<Moved, Error> {
     Ok(moved)
 }
 
-/// Lines, while they are gathered.
+/// Lines, as they are gathered.
 #[derive(Default)]
 struct Batch {
     file: Vec<String>,
     line: Vec<u32>,
     json: Vec<String>,
     record: Vec<bool>,
-    /// The row that each line has among the measured records.
+    /// The row of each line among the measured records.
     place: Vec<Option<usize>>,
     rows: Rows,
 }
@@ -100,7 +101,7 @@ impl Batch {
         let name: Vec<_> =
             name.components().map(|part| part.as_os_str().to_string_lossy()).collect();
         let name = name.join("/");
-        // Read as a run first: what is broken is told here, and not when it is needed again.
+        // Read as a run first: a broken file is reported now, not when it is needed again.
         let records = store::read(path)?.records;
         let text = std::fs::read_to_string(path).map_err(|source| Error::Io {
             action: "read",
@@ -113,7 +114,7 @@ impl Batch {
             self.file.push(name.clone());
             self.line.push(place as u32 + 1);
             self.json.push(line.to_owned());
-            // The first line is no record, and neither is a seal.
+            // Neither the first line nor a seal is a record.
             let is_record = (1..=records.len()).contains(&place);
             self.record.push(is_record);
             self.place.push(if is_record { measured.next().flatten() } else { None });
@@ -121,7 +122,7 @@ impl Batch {
         Ok(())
     }
 
-    /// All lines as a frame; the batch is empty then.
+    /// All lines as a frame; leaves the batch empty.
     fn take(&mut self) -> Result<DataFrame, Error> {
         let Batch { file, line, json, record, place, rows } = std::mem::take(self);
         let mut columns = vec![
@@ -149,12 +150,11 @@ impl Batch {
     }
 }
 
-/// Writes the files of `archive` below the folder `into`. Files that are there with the same contents
+/// Writes the files of `archive` below the folder `into`. Files that exist with the same contents
 /// are left alone; nothing is ever overwritten.
 ///
-/// # Errors
-/// If `archive` is none, if a file is there with other contents (then nothing was written at all), or
-/// if the system refuses.
+/// If `archive` is not an archive, if a file exists with other contents (nothing is written then),
+/// or on an I/O error.
 pub fn import(archive: &Path, into: &Path) -> Result<Moved, Error> {
     let bad = |reason: String| Error::Archive { path: archive.to_owned(), reason };
     let open = || {
@@ -204,15 +204,15 @@ pub fn import(archive: &Path, into: &Path) -> Result<Moved, Error> {
         let created = whole::create(&path, text.as_bytes());
         match created.map_err(|source| Error::Io { action: "write", path: path.clone(), source })? {
             true => (),
-            // Another process was quicker.
+            // Another process has created it in the meantime.
             false => return Err(Error::Taken { path }),
         }
     }
     Ok(moved)
 }
 
-/// The measured records of an archive, and how many runs it holds. Their lines stay where they are:
-/// numbers alone are read.
+/// The measured records of an archive, and the number of its runs. The lines themselves are not
+/// read.
 pub(crate) fn rows(archive: &Path) -> Result<(Rows, usize), Error> {
     let bad = |error: polars::error::PolarsError| Error::Archive {
         path: archive.to_owned(),
@@ -232,7 +232,7 @@ pub(crate) fn rows(archive: &Path) -> Result<(Rows, usize), Error> {
     Ok((Rows::of_texts(&frame).map_err(bad)?, runs))
 }
 
-/// A name of an archive as a path below a folder; none if it leads elsewhere.
+/// A file name of an archive as a path below a folder; none if it leads elsewhere.
 fn inside(name: &str) -> Option<PathBuf> {
     let path = PathBuf::from(name);
     let stays = path.components().all(|part| matches!(part, Component::Normal(_)));

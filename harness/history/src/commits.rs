@@ -1,5 +1,4 @@
-//! The order of commits, and what they are called: our own from git, the upstream's from the
-//! integration log.
+//! The order of commits and their names: ours from git, the upstream's from the integration log.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -10,18 +9,18 @@ use windtunnel_report::history::Commit;
 
 use crate::Error;
 
-/// Commits in their order, the oldest first.
+/// Commits in order, oldest first.
 #[derive(Clone, Debug, Default)]
 pub struct Commits {
     list: Vec<Commit>,
     places: HashMap<String, usize>,
 }
 
-/// Between the parts of a commit, and after each of them: characters that no subject holds.
+/// Separates the parts of a commit, and ends it, with characters that no subject contains.
 const FORMAT: &str = "--format=%H%x1f%cs%x1f%s%x1e";
 
 impl Commits {
-    /// The commits that lead to the head of the repository around `dir`; none where there is no git.
+    /// The history of the head of the repository around `dir`; empty if git gives none.
     #[must_use]
     pub fn of_repository(dir: &Path) -> Commits {
         let text = git_log(dir).unwrap_or_default();
@@ -29,10 +28,10 @@ impl Commits {
         Commits::of(entries.filter_map(entry).collect())
     }
 
-    /// The commits of an integration log, with the places where the upstream shows them.
+    /// The commits of an integration log, with links to the upstream's web pages.
     #[must_use]
     pub fn of_log(log: &Log) -> Commits {
-        // Only what leads to a web page is a link.
+        // Only an address of a web page becomes a link.
         let web =
             Some(log.repository.trim_end_matches('/')).filter(|url| url.starts_with("https://"));
         let commits = log.commits.iter().map(|commit| Commit {
@@ -51,8 +50,8 @@ impl Commits {
         Commits { places: places.collect(), list }
     }
 
-    /// The place of a commit in the order; none if it is not known. A mark of changed files is no part
-    /// of its name, and either hash may be the beginning of the other.
+    /// The position of a commit in the order; none if it is unknown. A `+` for changed files does
+    /// not count, and either hash may be a prefix of the other.
     #[must_use]
     pub fn place(&self, commit: &str) -> Option<usize> {
         let hash = commit.trim_end_matches('+');
@@ -66,13 +65,13 @@ impl Commits {
         self.list.iter().position(same)
     }
 
-    /// The commit at a place.
+    /// The commit at a position.
     #[must_use]
     pub fn get(&self, place: usize) -> Option<&Commit> {
         self.list.get(place)
     }
 
-    /// How many there are.
+    /// The number of commits.
     #[must_use]
     pub fn count(&self) -> usize {
         self.list.len()
@@ -82,10 +81,9 @@ impl Commits {
 #[expect(clippy::disallowed_methods, reason = "the order of commits is git's")]
 fn git_log(dir: &Path) -> Option<String> {
     let mut git = Command::new("git");
-    // A hook's git would mean the hook's repository.
+    // Inside a git hook, these would name the hook's repository.
     git.env_remove("GIT_DIR").env_remove("GIT_WORK_TREE");
-    // Nor must the configuration of a user: it can put colours and signatures between the parts, and
-    // write subjects in another encoding.
+    // The user's configuration could put colours and signatures between the parts.
     git.args(["-c", "color.ui=false", "-c", "log.showSignature=false"]);
     git.arg("-C").arg(dir).args(["log", "--encoding=UTF-8", "--reverse", "--topo-order", FORMAT]);
     let output = git.output().ok().filter(|output| output.status.success())?;
@@ -105,8 +103,8 @@ fn entry(text: &str) -> Option<Commit> {
     })
 }
 
-/// The number that services write into the subject of a merged request: `… (#12)`, or `Merge pull
-/// request #12 from …`.
+/// The pull request number that hosting services write into the subject of a merge: `… (#12)`, or
+/// `Merge pull request #12 from …`.
 fn pull_request(subject: &str) -> Option<u32> {
     let squashed = subject.strip_suffix(')').and_then(|rest| Some(rest.rsplit_once("(#")?.1));
     let merged =
@@ -114,10 +112,10 @@ fn pull_request(subject: &str) -> Option<u32> {
     squashed.or(merged)?.parse().ok()
 }
 
-/// Reads an integration log; none where there is no such file.
+/// Reads an integration log; none if there is no such file.
 ///
 /// # Errors
-/// If there is one and it is no log.
+/// If the file is not an integration log.
 pub fn read_log(path: &Path) -> Result<Option<Log>, Error> {
     let Ok(text) = std::fs::read_to_string(path) else { return Ok(None) };
     let reason =

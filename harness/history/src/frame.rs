@@ -36,32 +36,31 @@ use crate::archive;
 use crate::names::{Name, Names};
 use crate::setting::setting;
 
-/// What a store holds.
+/// A loaded store.
 #[derive(Debug)]
 pub struct Loaded {
     /// One row for each measured record.
     pub frame: DataFrame,
-    /// The texts of its names.
+    /// The texts of the names.
     pub names: Names,
-    /// How many files of runs are in the frame.
+    /// The number of run files in the frame.
     pub files: usize,
-    /// Records in all, those that were not measured too.
+    /// The number of records, including those without measurements.
     pub records: usize,
-    /// Files that cannot be read, each with its reason. None of their records is in the frame.
+    /// Files that could not be read, with reasons. None of their records is in the frame.
     pub unread: Vec<StoreError>,
 }
 
-/// The columns of names, in order.
+/// The name columns, in order.
 pub const NAMES: [&str; 9] =
     ["run", "at", "machine", "commit", "upstream", "subject", "case", "variant", "setting"];
 
-/// Reads every `*.jsonl` file below `stores`, in the order of their paths. A directory that does
-/// not exist holds nothing. A store can be one such file as well, or a Parquet file that an export has
-/// written: of that, only the columns are read that a frame has.
+/// Reads every `*.jsonl` file below `stores`, in order of their paths. A directory that does not
+/// exist counts as empty. A store may also be a single such file, or a Parquet file that an export
+/// wrote, of which only the columns of a frame are read.
 ///
-/// # Errors
-/// If a directory cannot be listed, or a Parquet file is no archive. Another file that cannot be read
-/// is no error: see [`Loaded::unread`].
+/// If a directory cannot be listed, or a Parquet file is not an archive. Other files that cannot be
+/// read are not errors: see [`Loaded::unread`].
 pub fn load(stores: &[PathBuf]) -> Result<Loaded, Error> {
     let is_archive = |store: &&PathBuf| store.is_file() && !is_run(store);
     let folders: Vec<PathBuf> = stores.iter().filter(|store| !is_archive(store)).cloned().collect();
@@ -85,7 +84,7 @@ pub fn load(stores: &[PathBuf]) -> Result<Loaded, Error> {
     Ok(Loaded { frame, names, files, records, unread })
 }
 
-/// The files of runs below `stores`.
+/// The run files below `stores`.
 ///
 /// # Errors
 /// If a directory cannot be listed.
@@ -100,12 +99,12 @@ pub fn paths(stores: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
     Ok(paths.into_iter().collect())
 }
 
-/// Whether a file holds a run, by its name.
+/// Whether a file is a run, by its name.
 fn is_run(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "jsonl")
 }
 
-/// Collects the files below `dir`; links to directories are not followed.
+/// Collects the run files below `dir`, without following links to directories.
 fn walk(dir: &Path, paths: &mut BTreeSet<PathBuf>) -> Result<(), Error> {
     let failed = |source| Error::Walk { path: dir.to_owned(), source };
     for entry in std::fs::read_dir(dir).map_err(failed)? {
@@ -127,7 +126,7 @@ fn rows(path: &Path) -> Result<Rows, StoreError> {
     Ok(rows)
 }
 
-/// The columns, while they grow.
+/// The columns, as they grow.
 #[derive(Default)]
 pub(crate) struct Rows {
     names: Names,
@@ -137,7 +136,7 @@ pub(crate) struct Rows {
     records: usize,
 }
 
-/// What is the same for most records of a file and costs to be told.
+/// Remembers what is the same for most records of a file and expensive to compute.
 #[derive(Default)]
 struct Memo {
     variants: HashMap<String, (Case, Vec<String>, Name)>,
@@ -145,7 +144,7 @@ struct Memo {
 }
 
 impl Rows {
-    /// Adds records, and tells the row of each that has one.
+    /// Adds records, and returns the row of each that has one.
     pub(crate) fn extend(&mut self, records: &[Record]) -> Vec<Option<usize>> {
         let mut memo = Memo::default();
         let row = |record| {
@@ -156,9 +155,9 @@ impl Rows {
         records.iter().map(row).collect()
     }
 
-    /// The rows of a frame whose names are texts, as an archive holds them; those without a round are
-    /// no measured records. Archives of earlier versions do not say which of those are records at all:
-    /// none of them counts.
+    /// The rows of a frame whose names are texts, as in an archive. Rows without a round are not
+    /// measured records. Archives of earlier versions do not say which of those are records at all,
+    /// so none of them is counted.
     pub(crate) fn of_texts(frame: &DataFrame) -> Result<Rows, polars::error::PolarsError> {
         let mut rows = Rows::default();
         let rounds = frame.column("round")?.u32()?;
@@ -184,7 +183,7 @@ impl Rows {
         Ok(rows)
     }
 
-    /// The text of a column of [`NAMES`] in a row.
+    /// The text in a row of the given column of [`NAMES`].
     pub(crate) fn text(&self, column: usize, row: usize) -> &str {
         self.names.text(self.texts[column][row])
     }
@@ -193,7 +192,7 @@ impl Rows {
         self.round[row]
     }
 
-    /// The number of `series` in a row.
+    /// The value of `series` in a row.
     pub(crate) fn value(&self, series: Series, row: usize) -> Option<f64> {
         self.values.get(&series)?.get(row).copied().filter(|value| !value.is_nan())
     }
@@ -204,7 +203,7 @@ impl Rows {
         let variant = self.variant(record, memo);
         let (machine, setting) = self.place(record, memo);
         let dirty = if record.subject.dirty { "+" } else { "" };
-        // On another candle it is no point in the history of its commits.
+        // Built on another candle, it is not a point in the history of its commits.
         let own = record.subject.commit.as_ref().filter(|_| record.subject.candle.is_none());
         let commit = own.map(|commit| format!("{commit}{dirty}"));
         let upstream = record.subject.upstream.as_ref().map_or("", |hash| hash.as_str());
@@ -298,7 +297,7 @@ impl Rows {
     }
 }
 
-/// The series that may have a number in a round: those of metrics that it has samples of.
+/// The series that may have a value in a round: those of the metrics that it has samples of.
 fn measured(samples: &Samples) -> impl Iterator<Item = Series> {
     let iterations = samples.iterations.iter().flat_map(|iteration| iteration.values.keys());
     let metrics: BTreeSet<_> = samples.once.keys().chain(iterations).copied().collect();

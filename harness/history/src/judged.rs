@@ -18,20 +18,20 @@ use crate::names::Name;
 use crate::series::{Along, History, Origin, Series};
 use crate::setting::differences;
 
-/// Most commits that are named as the cause of one event; of more, the newest.
+/// The most commits named as causes of one event: the newest.
 const NAMED: usize = 8;
 
-/// What a history is judged by, and what its commits are called.
+/// What a history is judged by, and the commits that it names.
 pub struct Basis<'a> {
     /// The margins.
     pub policy: &'a Policy,
-    /// What is known of the noise of machines, by their keys.
+    /// The known noise of machines, by machine key.
     pub floors: &'a BTreeMap<String, Floors>,
     /// Our own commits.
     pub own: &'a Commits,
     /// The upstream's.
     pub upstream: &'a Commits,
-    /// Along which of them the history is told.
+    /// Along which of them the history runs.
     pub along: Along,
 }
 
@@ -70,7 +70,8 @@ pub fn judge(loaded: &Loaded, history: History, basis: &Basis<'_>) -> plain::His
     }
 }
 
-/// For each case and machine the hash of the case as it was measured last, by a build of any features.
+/// For each case and machine, the hash of the case as it was last measured, with any build
+/// features.
 fn current<'a>(
     loaded: &'a Loaded,
     series: &[Series],
@@ -86,7 +87,7 @@ fn current<'a>(
     newest.into_iter().map(|(key, (_, hash))| (key, hash)).collect()
 }
 
-/// The hash of the case and the features of the build, of which a variant consists.
+/// The two parts of a variant: the hash of the case, and the features of the build.
 fn parts(variant: &str) -> (&str, &str) {
     variant.split_once(' ').unwrap_or((variant, ""))
 }
@@ -131,8 +132,8 @@ fn track(
     }
 }
 
-/// What tells a series from others of its case, in words: the features of the build, and whether the
-/// case means something else by now.
+/// What tells a series from others of its case, in words: the features of the build, and whether
+/// the definition of the case has changed since.
 fn variant(variant: &str, latest: bool) -> String {
     let (_, features) = parts(variant);
     let earlier = (!latest).then_some("an earlier definition");
@@ -140,7 +141,7 @@ fn variant(variant: &str, latest: bool) -> String {
     features.into_iter().chain(earlier).collect::<Vec<_>>().join(", ")
 }
 
-/// What lies between the last build before an event and the builds with which it may have begun.
+/// What lies between the last build before an event and the builds at which it may have begun.
 fn cause<'a>(
     loaded: &Loaded,
     event: &Event,
@@ -182,7 +183,7 @@ fn between(loaded: &Loaded, before: &Origin, after: &Origin, basis: &Basis<'_>) 
     let (from, to) = (text(before.commit), text(after.commit));
     if from == to && !from.is_empty() && !from.ends_with('+') {
         return told(format!(
-            "Before and after, commit {} was measured: not the code changed, but the machine or its setting",
+            "Commit {} was measured both before and after: the machine or its setting changed, not the code",
             short(from)
         ));
     }
@@ -221,7 +222,7 @@ fn slope<'a>(loaded: &Loaded, event: &Event, of: &dyn Fn(usize) -> &'a Origin) -
     let (first, last) = (of(event.between.start), of(event.between.end - 1));
     let text = |name: Name| loaded.names.text(name);
     let mut cause = told(format!(
-        "It slid from {} to {}, by no single commit",
+        "It drifted from {} to {}, not by any single commit",
         short(text(first.commit)),
         short(text(last.commit))
     ));
@@ -229,10 +230,10 @@ fn slope<'a>(loaded: &Loaded, event: &Event, of: &dyn Fn(usize) -> &'a Origin) -
     cause
 }
 
-/// The policy in the file `path`, or else the one that this program was built with.
+/// The policy in the file `path`, or else the one built into this program.
 ///
 /// # Errors
-/// If there is a file and it is no policy.
+/// If the file is not a policy.
 pub fn policy(path: &Path) -> Result<Policy, Error> {
     const OWN: &str = include_str!("../../../ci/gate.toml");
     let text = std::fs::read_to_string(path).unwrap_or_else(|_| OWN.to_owned());
@@ -240,10 +241,10 @@ pub fn policy(path: &Path) -> Result<Policy, Error> {
         .map_err(|error| Error::Toml { path: path.to_owned(), reason: error.to_string() })
 }
 
-/// What calibrations in the folder `dir` tell of machines; nothing where there is no such folder.
+/// The noise floors in the calibrations in the folder `dir`; empty if there is no such folder.
 ///
 /// # Errors
-/// If a file there is no calibration.
+/// If a file there is not a calibration.
 pub fn floors(dir: &Path) -> Result<BTreeMap<String, Floors>, Error> {
     let mut floors = BTreeMap::new();
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {

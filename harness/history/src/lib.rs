@@ -1,13 +1,13 @@
 //! The whole store of records over time.
 //!
 //! 1. [`frame`]: every file of a store, as one polars frame;
-//! 2. [`series`]: how each series of each case developed on each machine, in the order of [`commits`];
-//! 3. [`judged`]: where it changed and what may have caused that, as the plain data behind the table in
-//!    the terminal and the page of `windtunnel-report`;
+//! 2. [`series`]: each series of each case on each machine, in the order of [`commits`];
+//! 3. [`judged`]: where it changed and what may have caused that, as the plain data behind the
+//!    table in the terminal and the page of `windtunnel-report`;
 //! 4. [`archive`]: a whole store in one Parquet file, and back.
 //!
 //! The ledger defines rounds, medians and changes; this crate only arranges many of them. It is the
-//! only one that links polars, and only the binary of the same name links it.
+//! only crate that links polars, and only the binary of the same name links it.
 
 pub mod archive;
 pub mod commits;
@@ -30,13 +30,13 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
-    /// Polars refused.
+    /// Polars reported an error.
     #[error("the records do not fit into a frame: {0}")]
     Frame(#[from] polars::error::PolarsError),
-    /// The frame is not one that [`frame::load`] made.
+    /// The frame was not made by [`frame::load`].
     #[error("the frame has no valid column `{0}`")]
     Column(&'static str),
-    /// A file is not what it should be.
+    /// A file does not have the expected contents.
     #[error("`{}`: {reason}", path.display())]
     Toml {
         /// The file.
@@ -47,27 +47,27 @@ pub enum Error {
     /// A file of the store cannot be read.
     #[error(transparent)]
     Store(#[from] windtunnel_ledger::store::StoreError),
-    /// The system refused.
+    /// An I/O error.
     #[error("cannot {action} `{}`: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// What was attempted.
         action: &'static str,
-        /// On which file.
+        /// The file.
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
     },
-    /// A Parquet file is none that an export made.
-    #[error("`{}` is no archive of a store: {reason}; write one with `windtunnel history export FILE`", path.display())]
+    /// A Parquet file was not made by an export.
+    #[error("`{}` is not an archive of a store: {reason}; write one with `windtunnel history export FILE`", path.display())]
     Archive {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
     },
-    /// A file of the archive is there already, with other contents.
+    /// A file of the archive exists already, with other contents.
     #[error(
-        "`{}` is there already and holds something else: nothing was imported; choose an empty folder with `--into`",
+        "`{}` exists already with other contents: nothing was imported; choose an empty folder with `--into`",
         path.display()
     )]
     Taken {

@@ -46,7 +46,7 @@ struct Show {
     #[arg(long, value_enum, default_value_t = Along::Own)]
     along: Along,
 
-    /// Only the series of which this run is a part: its file, which is read too, wherever it lies
+    /// Only the series that this run is part of: its file, which is read too, wherever it is
     #[arg(long, value_name = "FILE")]
     run: Option<PathBuf>,
 
@@ -59,7 +59,7 @@ struct Show {
     format: Format,
 }
 
-/// How to print a history.
+/// The output format of a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// For people
@@ -82,7 +82,7 @@ struct Paths {
 
 #[derive(Debug, Subcommand)]
 enum Move {
-    /// Write the whole store into one Parquet file, that any program for tables reads
+    /// Write the whole store into one Parquet file, which any program for tables can read
     Export {
         /// The file
         file: PathBuf,
@@ -98,7 +98,7 @@ enum Move {
     },
 }
 
-/// Along which commits a history is told.
+/// The commits that a history follows.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Along {
     /// Our own, in the order of git
@@ -107,7 +107,7 @@ enum Along {
     Upstream,
 }
 
-/// All went well.
+/// Success.
 const DONE: u8 = 0;
 /// A usage error, or input that cannot be read.
 const USAGE: u8 = 2;
@@ -125,7 +125,7 @@ fn main() -> ExitCode {
         result.unwrap_or_else(|error| (String::new(), vec![format!("error: {error:#}")]));
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(shown(&text).as_bytes()).and_then(|()| stdout.flush()) {
-        // A reader that has seen enough closes the pipe: that is no failure.
+        // A reader that has seen enough closes the pipe, which is not a failure.
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             notes.push(format!("error: cannot write to stdout: {error}"));
         }
@@ -137,12 +137,12 @@ fn main() -> ExitCode {
     ExitCode::from(if notes.is_empty() { DONE } else { USAGE })
 }
 
-/// A name from a file must not steer the terminal.
+/// A name from a file must not control the terminal.
 fn shown(text: &str) -> String {
     text.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}")
 }
 
-/// What to show, and what could not be read.
+/// What to print, and notes on what could not be read.
 fn show(args: &Show, paths: &Paths) -> Result<(String, Vec<String>)> {
     let run = args.run.as_deref().map(run_of).transpose()?;
     let all: Vec<PathBuf> = paths.stores.iter().chain(&args.run).cloned().collect();
@@ -190,7 +190,7 @@ fn run_of(file: &Path) -> Result<String> {
     Ok(store::read(file)?.run.id.0)
 }
 
-/// The history that was asked for.
+/// The requested history.
 fn judged(args: &Show, paths: &Paths, loaded: &Loaded, run: Option<&str>) -> Result<History> {
     let root = &paths.workspace;
     let own = Commits::of_repository(root);
@@ -208,7 +208,7 @@ fn judged(args: &Show, paths: &Paths, loaded: &Loaded, run: Option<&str>) -> Res
     Ok(judge(loaded, history, &basis))
 }
 
-/// Why there is no series to show, and what there would be.
+/// Why there is no series to show, and what could be shown instead.
 fn nothing(args: &Show, paths: &Paths, loaded: &Loaded) -> Result<String> {
     let all = known_cases(loaded)?;
     let pattern = args.case.as_deref().unwrap_or_default();
@@ -238,7 +238,7 @@ fn nothing(args: &Show, paths: &Paths, loaded: &Loaded) -> Result<String> {
     })
 }
 
-/// An archive is of everything: what was chosen to be shown would be silently ignored.
+/// An archive holds everything: options that select what to show would be silently ignored.
 fn whole(args: &Show) -> Result<()> {
     let chosen = args.case.is_some() || args.metric.is_some() || args.run.is_some();
     if chosen || args.html.is_some() || args.format != Format::Table {
@@ -284,7 +284,7 @@ fn stores(paths: &Paths) -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
-/// Metrics by their names; a wrong one is answered with the nearest and all.
+/// Parses metrics by name; a wrong name is answered with the nearest and the list of all.
 fn metric() -> impl TypedValueParser<Value = Metric> {
     let names = Metric::ALL.map(|metric| metric.spec().name);
     PossibleValuesParser::new(names)

@@ -1,12 +1,12 @@
-//! Texts by number: a store repeats the same few names hundreds of thousands of times.
+//! Interned texts: a store repeats the same few names hundreds of thousands of times.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// A text, by its place among all names. The empty text stands for what is unknown.
+/// The number of a text among all names. The empty text stands for an unknown name.
 pub type Name = u32;
 
-/// All names, each once.
+/// All names, each stored once.
 #[derive(Debug, Default)]
 pub struct Names {
     texts: Vec<Arc<str>>,
@@ -25,25 +25,25 @@ impl Names {
         place
     }
 
-    /// The text of a number; the empty one if there is none.
+    /// The text of a number; empty if there is none.
     #[must_use]
     pub fn text(&self, name: Name) -> &str {
         self.texts.get(name as usize).map_or("", |text| text)
     }
 
-    /// How many there are.
+    /// The number of names.
     #[must_use]
     pub fn count(&self) -> usize {
         self.texts.len()
     }
 
-    /// For each name of `other` its number here.
+    /// Adds the names of `other`, and returns the number of each here.
     pub fn adopt(&mut self, other: Names) -> Vec<Name> {
         other.texts.iter().map(|text| self.of(text)).collect()
     }
 
-    /// Numbers them anew in the order of their texts, and tells the new number of each old one: numbers
-    /// then sort as the texts do.
+    /// Renumbers the names in the order of their texts, so that numbers sort as the texts do, and
+    /// returns the new number of each old one.
     pub fn sort(&mut self) -> Vec<Name> {
         let mut order: Vec<Name> = (0..self.texts.len() as Name).collect();
         order.sort_by(|a, b| self.texts[*a as usize].cmp(&self.texts[*b as usize]));

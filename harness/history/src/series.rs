@@ -1,8 +1,8 @@
-//! How one series of one case developed on one machine: a point for each build and run, in the order
-//! of commits.
+//! The history of one series of one case on one machine: a point for each build and run, in the
+//! order of commits.
 //!
-//! Values of different machines, of different definitions of a case or of builds with other features
-//! are never in one series.
+//! A series never mixes values of different machines, of different definitions of a case, or of
+//! builds with different features.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
@@ -24,9 +24,9 @@ use crate::names::{Name, Names};
 pub struct Series {
     /// The case's id.
     pub case: Name,
-    /// Which series of it.
+    /// The series of the case.
     pub series: series::Series,
-    /// The kind of machine, by its key.
+    /// The key of the machine.
     pub machine: Name,
     /// The hash of the case, and the features of the build.
     pub variant: Name,
@@ -34,25 +34,25 @@ pub struct Series {
     pub points: Vec<Point>,
 }
 
-/// A build in a run.
+/// One build in one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// When its first round began, RFC 3339 in UTC.
     pub at: Name,
     /// The run's name.
     pub run: Name,
-    /// Its commit, with `+` if files differed from it; the empty text if it is unknown.
+    /// Its commit, with `+` if files differed from it; empty if unknown.
     pub commit: Name,
-    /// Its upstream commit; the empty text if it is unknown.
+    /// Its upstream commit; empty if unknown.
     pub upstream: Name,
     /// The subject as the user named it.
     pub subject: Name,
-    /// What could change results beside the code.
+    /// What besides the code could change results.
     pub setting: Name,
     position: Position,
 }
 
-/// Where in the order a build stands.
+/// The position of a build in the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Position {
     upstream: usize,
@@ -60,39 +60,40 @@ struct Position {
     at: Name,
 }
 
-/// Along which commits a history is told.
+/// The commits that a history follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Along {
     /// Our own.
     Own,
-    /// The upstream's, up to which our builds had considered every one.
+    /// The upstream's commits: those up to which our builds had considered all.
     Upstream,
 }
 
-/// Every series of a store, with the builds that its points are of.
+/// Every series of a store, with the builds of its points.
 #[derive(Debug, Default)]
 pub struct History {
-    /// By case, series and machine.
+    /// Sorted by case, series and machine.
     pub series: Vec<Series>,
     /// Every build of every run.
     pub origins: Vec<Origin>,
 }
 
-/// Rows of which one case, on one machine, is made; and the columns in which they lie.
+/// The columns of a sorted frame, in which the rows of one case on one machine are adjacent.
 struct Sorted<'a> {
     names: HashMap<&'static str, &'a [u32]>,
     round: &'a [u32],
 }
 
-/// The columns by which rows are sorted. Equal ones belong to one series, up to `BY_POINT`.
+/// The sort columns. Rows equal in the first `OF_SERIES` belong to one series, in the first
+/// `OF_POINT` to one point.
 const KEY: [&str; 8] = ["case", "variant", "machine", "run", "subject", "commit", "round", "at"];
-/// What a round is told by, in whichever run it lies.
+/// What identifies a round, whichever run it is in.
 const ROUND: [&str; 7] = ["case", "variant", "machine", "subject", "commit", "round", "at"];
 const OF_SERIES: usize = 3;
 const OF_POINT: usize = 6;
 
-/// The series of every case in which `pattern` occurs; only of `metric`, if one is given. A round that is
-/// in `run` and in another one counts as that of `run`.
+/// The series of every case that matches `pattern`; only those of `metric`, if given. A round that
+/// is both in `run` and in another run counts as one of `run`.
 ///
 /// # Errors
 /// If the frame is not one that [`load`](crate::frame::load) made.
@@ -143,8 +144,8 @@ pub fn history(
     Ok(history)
 }
 
-/// Which rows stand for their round: a record that lies in several files, or in a merged run beside the
-/// run that measured it, is one round. Those of `run` come first.
+/// Selects one row for each round: a record that is in several files, or in a merged run as well as
+/// in the run that measured it, is one round. Rows of `run` take precedence.
 fn firsts(rows: &Sorted<'_>, names: &Names, run: Option<&str>) -> BooleanChunked {
     let of_round = ROUND.map(|title| rows.column(title));
     let runs = rows.column("run");
@@ -159,7 +160,7 @@ fn firsts(rows: &Sorted<'_>, names: &Names, run: Option<&str>) -> BooleanChunked
     BooleanChunked::from_slice("first".into(), &firsts)
 }
 
-/// The series `wanted` of the rows of one case, if any of them has it.
+/// The series `wanted` from the rows of one case, if any of them has it.
 fn one(
     rows: &Sorted<'_>,
     wanted: series::Series,
@@ -202,7 +203,7 @@ impl<'a> Sorted<'a> {
         Ok(Sorted { names: named.collect::<Result<_, Error>>()?, round: column("round")? })
     }
 
-    /// Whether two rows agree in the first `keys` columns by which they are sorted.
+    /// Whether two rows agree in the first `keys` sort columns.
     fn same(&self, a: usize, b: usize, keys: usize) -> bool {
         KEY[..keys].iter().all(|title| {
             let column = self.column(title);
@@ -215,7 +216,7 @@ impl<'a> Sorted<'a> {
     }
 }
 
-/// `range` in stretches whose rows agree in the first `keys` columns.
+/// Splits `range` into stretches whose rows agree in the first `keys` sort columns.
 fn stretches<'a>(
     rows: &'a Sorted<'_>,
     keys: usize,
@@ -233,7 +234,7 @@ fn stretches<'a>(
     })
 }
 
-/// Gives builds their positions.
+/// Puts builds in order.
 struct Order<'a> {
     own: &'a Commits,
     upstream: &'a Commits,
@@ -242,11 +243,11 @@ struct Order<'a> {
     known: HashMap<[Name; 5], usize>,
 }
 
-/// The place of a commit that the order does not know.
+/// The place of a commit that is not in the order.
 const UNKNOWN: usize = usize::MAX;
 
 impl Order<'_> {
-    /// The build that rows are of; it is added if it is new.
+    /// The build of these rows, added if it is new.
     fn origin(
         &mut self,
         rows: &Sorted<'_>,
@@ -255,7 +256,7 @@ impl Order<'_> {
     ) -> usize {
         let name = |column: &str| rows.names[column][range.start];
         let at = range.clone().map(|row| rows.names["at"][row]).min().unwrap_or_default();
-        // A run that was merged of several machines has another setting on each.
+        // In a run merged from several machines, each has its own setting.
         let key = ["run", "subject", "commit", "machine", "setting"].map(name);
         if let Some(known) = self.known.get(&key) {
             let origin = &mut origins[*known];
@@ -276,7 +277,7 @@ impl Order<'_> {
         origins.len() - 1
     }
 
-    /// What no order knows stands after what was measured before it.
+    /// Unknown commits go after everything measured before them.
     fn settle(&self, origins: &mut [Origin]) {
         let mut by_time: Vec<usize> = (0..origins.len()).collect();
         by_time.sort_by(|a, b| match origins[*a].at.cmp(&origins[*b].at) {
@@ -299,7 +300,7 @@ impl Order<'_> {
     }
 }
 
-/// The rows of the cases in which `pattern` occurs.
+/// The rows of the cases that match `pattern`.
 fn cases(loaded: &Loaded, pattern: &str) -> Result<DataFrame, Error> {
     let Loaded { frame, names, .. } = loaded;
     if pattern.is_empty() {
@@ -315,7 +316,7 @@ fn cases(loaded: &Loaded, pattern: &str) -> Result<DataFrame, Error> {
     Ok(frame.filter(&wanted)?)
 }
 
-/// The cases of a store, in order.
+/// The cases of a store, sorted.
 ///
 /// # Errors
 /// If the frame is not one that [`load`](crate::frame::load) made.

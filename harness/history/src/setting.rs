@@ -1,10 +1,10 @@
-//! What may change results and was not under test: the first other cause that a reader should think of
-//! where a series changed.
+//! What may change results without being under test: the first other cause that a reader should
+//! think of where a series changed.
 
 use windtunnel_ledger::environment::{Environment, Machine};
 
-/// A line for each fact of an environment that can be set without making it another machine, as
-/// `name value`. What is unknown has no line.
+/// A line `name value` for each fact of an environment that can change without making it another
+/// machine. Unknown facts have no line.
 #[must_use]
 pub fn setting(environment: &Environment) -> String {
     let Machine { kernel, governor, turbo, container, .. } = &environment.machine;
@@ -30,7 +30,7 @@ pub fn setting(environment: &Environment) -> String {
     lines.map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join("\n")
 }
 
-/// What two settings that were told differ in: `rustc 1.94.0 → 1.95.0`.
+/// How two settings differ, for the facts known on both sides: `rustc 1.94.0 → 1.95.0`.
 #[must_use]
 pub fn differences(before: &str, after: &str) -> Vec<String> {
     let told = |setting: &str| -> Vec<(String, String)> {

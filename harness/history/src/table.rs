@@ -1,16 +1,16 @@
-//! What a person reads in the terminal: text in aligned columns.
+//! Terminal output: text in aligned columns.
 
 use windtunnel_ledger::course::{Event, EventKind};
 use windtunnel_ledger::metric::{Better, Metric};
 use windtunnel_report::history::{Along, Cause, Census, Commit, History, Track, short};
 
-/// Steps of a line of blocks.
+/// The length of a sparkline in blocks.
 const STEPS: usize = 24;
-/// Characters to which a column is padded: what is longer stands out.
+/// The widest column padding in characters; longer cells stick out.
 const WIDEST: usize = 200;
-/// Points of a series that are shown, the newest.
+/// The newest points of a series are shown, at most this many.
 const POINTS: usize = 30;
-/// Rows of what did not change; more are counted.
+/// The most rows without changes; the rest are only counted.
 const QUIET: usize = 40;
 
 /// What changed, the worst that still holds first; then a line for each series.
@@ -48,7 +48,7 @@ pub(crate) fn overview(history: &History) -> String {
     text
 }
 
-/// One series: what it is, what happened to it, and a line for each of its newest points.
+/// One series: what it is, its events, and a line for each of its newest points.
 pub(crate) fn series(history: &History, track: &Track) -> String {
     let metric = track.series.metric;
     let better = match metric.spec().better {
@@ -110,7 +110,7 @@ fn variant(track: &Track) -> String {
     if track.variant.is_empty() { String::new() } else { format!(" ({})", track.variant) }
 }
 
-/// The first sentence: what came of all.
+/// The opening sentence, with the overall result.
 fn summary(history: &History) -> String {
     let Census { worse, unconfirmed, better, undone, states, lacking } = history.census();
     let all = history.tracks.len();
@@ -139,7 +139,7 @@ fn summary(history: &History) -> String {
     format!("{text}\n{builds} in {runs}, along {along}\n")
 }
 
-/// Every event of a series, with what may have caused it.
+/// Every event of a series, with its possible causes.
 fn events(history: &History, track: &Track) -> String {
     let mut text = String::new();
     let causes = track.causes.iter().map(Some).chain(std::iter::repeat(None));
@@ -188,7 +188,7 @@ fn caused(cause: &Cause) -> String {
     text
 }
 
-/// An event in some words: `▲ 8.3 % worse, 41.0 tok/s → 37.6 tok/s`.
+/// An event in a few words: `▲ 8.3 % worse, 41.0 tok/s → 37.6 tok/s`.
 fn happened(metric: Metric, event: &Event) -> String {
     format!("{}, {} → {}", in_words(event), metric.show(event.before), metric.show(event.after))
 }
@@ -203,7 +203,7 @@ fn in_words(event: &Event) -> String {
     format!("{sign} {} {direction}", percent(event.effect.abs()))
 }
 
-/// What became of a series, in two words.
+/// The outcome for a series, in a few words.
 fn verdict(track: &Track) -> String {
     match track.foremost() {
         Some(event) if !track.stands(event) => {
@@ -217,13 +217,13 @@ fn verdict(track: &Track) -> String {
     }
 }
 
-/// What begins at a point, if anything does.
+/// The event that begins at a point, if any.
 fn begun(track: &Track, place: usize) -> String {
     let mut events = track.course.events.iter().filter(|event| event.at == place);
     events.next().map(in_words).unwrap_or_default()
 }
 
-/// The course of a series in blocks, the oldest at the left.
+/// The course of a series in blocks, the oldest on the left.
 fn spark(track: &Track) -> String {
     let medians: Vec<f64> = track.points.iter().map(|point| point.median()).collect();
     windtunnel_report::blocks(&medians, STEPS)
@@ -240,14 +240,14 @@ fn percent(fraction: f64) -> String {
     }
 }
 
-/// At which side of its column a text stands.
+/// The alignment of a column.
 #[derive(Clone, Copy)]
 enum Side {
     Left,
     Right,
 }
 
-/// Rows with two spaces between columns and none at the end of a line.
+/// Rows with two spaces between columns and no trailing spaces.
 fn aligned<const N: usize>(rows: &[[String; N]], sides: [Side; N]) -> String {
     let cell = |cell: &String| cell.replace('\n', " ");
     let rows: Vec<[String; N]> = rows.iter().map(|row| row.each_ref().map(cell)).collect();

@@ -1,4 +1,4 @@
-//! The markup: one document with its style inside. Every text from a run is escaped by `maud`.
+//! The markup: one self-contained document. Every text from a run is escaped by `maud`.
 
 mod comparison;
 mod devices;
@@ -30,13 +30,13 @@ pub(crate) use self::history::{ALL_COURSES, COURSES, page as history, sign as ev
 pub(crate) use self::index::page as index;
 
 pub(crate) const STYLE: &str = include_str!("page/style.css");
-/// Sorting, filtering and tooltips; the page says everything without it.
+/// Sorting, filtering and tooltips; the page is complete without it.
 const SCRIPT: &str = include_str!("page/script.js");
-/// What the page may do: show itself. It asks no network for anything, whatever text is in it.
+/// What the page may do: show itself. It makes no network request, whatever text it contains.
 pub(crate) const POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
 
-/// A part of the page: its anchor, its heading, and what is in it.
+/// A part of the page: its anchor, its heading, and its content.
 struct Section {
     anchor: &'static str,
     heading: &'static str,
@@ -75,7 +75,7 @@ pub(crate) fn page(view: &View<'_>, drawn: &Drawn) -> Markup {
     document(&title, Some(&card), &headline, &sections)
 }
 
-/// The whole document. What it tells of itself stands at its beginning.
+/// The whole document. The card about it comes at its beginning.
 fn document(title: &str, card: Option<&Card>, headline: &Markup, sections: &[Section]) -> Markup {
     html! {
         (DOCTYPE)
@@ -131,7 +131,7 @@ fn plots_section(view: &View<'_>, plots: &[Plot]) -> Option<Section> {
     (!plots.is_empty()).then_some(Section { anchor: "plots", heading: "Plots", body })
 }
 
-/// Which mark is which subject.
+/// Which mark stands for which subject.
 fn legend(view: &View<'_>) -> Markup {
     html! {
         @for index in 0..view.subjects.len() { span.key { (subject(view, index)) } " " }
@@ -162,7 +162,7 @@ fn value(metric: Metric, location: &Location) -> Markup {
     }
 }
 
-/// A fraction in per cent: as many digits as a reader can use.
+/// A fraction in per cent, with as many digits as a reader can use.
 fn percent(fraction: f64) -> String {
     match fraction.abs() * 100.0 {
         0.0 => "0 %".to_owned(),
@@ -185,7 +185,7 @@ fn address(case: &CaseId) -> String {
     fragment(case.as_str())
 }
 
-/// The address of an element on the page: its id, with what an address may not hold written as bytes.
+/// The address of an element on the page: its id, percent-encoded where an address requires it.
 fn fragment(id: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/=,-._~:+".contains(&byte);
     let mut address = "#".to_owned();
@@ -198,10 +198,10 @@ fn fragment(id: &str) -> String {
     address
 }
 
-/// The longest part of an id that a phone has room for on a line.
+/// The longest part of an id that fits on a line of a phone.
 const PART: usize = 36;
 
-/// The id of a case, that goes on in another line behind a slash or comma rather than within a name.
+/// The id of a case, which breaks after a slash or comma rather than within a name.
 fn named(id: &str) -> Markup {
     let parts: Vec<&str> = id.split_inclusive(['/', ',']).collect();
     if parts.iter().any(|part| part.chars().count() > PART) {
@@ -217,7 +217,7 @@ fn named(id: &str) -> Markup {
     }
 }
 
-/// A sentence in which ids of cases may stand.
+/// A sentence that may contain ids of cases.
 fn sentence(text: &str) -> Markup {
     html! {
         @for (place, word) in text.split(' ').enumerate() {

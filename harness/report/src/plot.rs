@@ -1,8 +1,8 @@
-//! One dot plot for each series: a strip for each case, a lane for each subject, a dot for each
-//! round, a bar at the median.
+//! One dot plot per series: a strip for each case, a lane for each subject, a dot for each round, a
+//! bar at the median.
 //!
-//! Subjects differ by the shape of their dots and by colour, so that either alone is enough. All
-//! lengths are in units of the SVG's view box, which is about one pixel on a phone.
+//! Subjects differ by the shape and the colour of their dots, and either alone is enough. All
+//! lengths are in units of the SVG's view box, about one pixel on a phone.
 
 mod axis;
 mod course;
@@ -39,37 +39,37 @@ use crate::view::View;
 pub(crate) struct Plot {
     /// Which series.
     pub(crate) series: Series,
-    /// The drawing, an `svg` element that says what it shows to those who cannot see it.
+    /// The drawing, an `svg` element with a text alternative.
     pub(crate) svg: String,
 }
 
 /// Every drawing of a page.
 pub(crate) struct Drawn {
-    /// One for each series.
+    /// One per series.
     pub(crate) plots: Vec<Plot>,
-    /// Of formats of weights.
+    /// Of weight formats.
     pub(crate) trade_offs: Vec<TradeOffPlot>,
-    /// Of every case under the roof of its device.
+    /// Of all cases under the roof of their device.
     pub(crate) rooflines: Vec<RooflinePlot>,
     /// Of services.
     pub(crate) services: Vec<ServicePlot>,
-    /// Of rounds that were watched.
+    /// Of watched rounds.
     pub(crate) traces: Vec<TracePlot>,
-    /// Of the series that a gate judged, the worst first.
+    /// Of the series that a gate judged, worst first.
     pub(crate) ruled: Vec<String>,
-    /// Of series over commits, what a reader must see first in front.
+    /// Of series over commits, in the order in which a reader must see them.
     pub(crate) courses: Vec<String>,
 }
 
 /// Width of every plot.
 pub(crate) const WIDTH: u32 = 460;
-/// Where names begin, and medians end.
+/// Where names begin, and the margin at which medians end.
 const TEXT: i32 = 2;
-/// Where dots may begin and end: there is room for half a tick's label on the left, and for medians
-/// on the right.
+/// Where dots may begin and end. There is room on the left for half of a tick's label, and on the
+/// right for medians.
 const LEFT: i32 = 26;
 const RIGHT: i32 = WIDTH as i32 - 88;
-/// Most ticks whose labels fit beside each other.
+/// The most ticks whose labels fit side by side.
 const TICKS: usize = 5;
 /// Half the size of a dot.
 const DOT: i32 = 4;
@@ -96,7 +96,7 @@ fn plot(view: &View<'_>, series: Series) -> Result<Plot, Error> {
     Ok(Plot { series, svg: ink::themed(&svg, &alt(&layout)) })
 }
 
-/// What someone hears who cannot see the plot; the numbers are in the table.
+/// The text alternative of the plot; the numbers are in the table.
 fn alt(layout: &Layout) -> String {
     let Series { metric, .. } = layout.series;
     let medians: Vec<f64> = layout.lanes().map(|lane| lane.location.median).collect();
@@ -168,7 +168,7 @@ fn draw_strip(area: &Area<'_>, strip: &Strip, layout: &Layout, at: &dyn Fn(f64) 
     Ok(())
 }
 
-/// Dots are open, so that several at one place are seen to be several.
+/// Dots are open, so that several in one place can be told apart.
 fn draw_dot(area: &Area<'_>, subject: usize, (x, y): (i32, i32)) -> Outcome {
     let style = Ink::subject(subject).stroke(1);
     let closed = |corners: &[(i32, i32)]| {

@@ -1,9 +1,8 @@
-//! The axes of a matrix: their names, what they hold, and the workloads to which each means
-//! something.
+//! The axes of a matrix: their names, their types, and the workloads that use each.
 //!
-//! One line of the table below makes an axis: it can be typed, defaulted, crossed and left out. A
-//! value that no workload reads is a warning of the compiler, and a test holds every line against the
-//! cases that come of it.
+//! One line of the table below defines an axis: it can then be typed, defaulted, crossed and
+//! skipped. An axis that no workload reads is a compiler warning, and a test checks every line
+//! against the resulting cases.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -18,19 +17,20 @@ use super::ScenarioError;
 use super::text::SourceText;
 use super::values::{PerCent, Typed};
 
-/// The values of one axis, and where in the file they stand.
+/// The values of an axis, and where in the file they are.
 pub(crate) type Axis<T> = Spanned<Vec<T>>;
 
 /// One point of a matrix, with the axes that the scenario names as text.
 pub(crate) type Named = (Point, BTreeMap<String, String>);
 
-/// Of an axis that means something wherever there is a model.
+/// The workloads of an axis that applies wherever there is a model.
 const ALL: &[&str] = &[
     "load", "prefill", "decode", "generate", "context", "serve", "idle", "soak", "parity", "embed",
     "quality",
 ];
 
-/// Of an axis of models that continue texts: embedding models have no cache, and stay dense.
+/// The workloads of an axis for generating models only: embedding models have no KV cache, and stay
+/// dense.
 const CACHED: &[&str] = &[
     "load", "prefill", "decode", "generate", "context", "serve", "idle", "soak", "parity",
     "quality",
@@ -61,14 +61,14 @@ macro_rules! axes {
                 vec![$(self.$field.as_ref().map(Written::of)),+]
             }
 
-            /// Where `axis` stands, if it is named.
+            /// Where `axis` is in the file, if it is named.
             pub(super) fn span(&self, axis: &str) -> Option<Range<usize>> {
                 let mut axes = AXES.iter().zip(self.written());
                 axes.find(|((name, _), _)| *name == axis)?.1.map(|written| written.span)
             }
 
-            /// Every point, from the values of this matrix and `defaults` for the axes that it does
-            /// not name. The last axis varies fastest.
+            /// Every point: this matrix's values, and `defaults` for the axes that it does not
+            /// name. The last axis varies fastest.
             pub(crate) fn points(&self, defaults: &Point) -> Vec<Named> {
                 let mut points = vec![(defaults.clone(), BTreeMap::new())];
                 $(cross(&mut points, $name, self.$field.as_ref(), |p, value| p.$field = value);)+
@@ -104,7 +104,7 @@ axes! {
 /// The workloads whose requests may differ in length.
 const OF_ANY_LENGTH: [&str; 3] = ["serve", "soak", "embed"];
 
-/// An axis as it is typed: where it stands, and its values as text.
+/// An axis as it is typed: its place in the file, and its values as text.
 struct Written {
     span: Range<usize>,
     values: Vec<String>,
@@ -116,7 +116,7 @@ impl Written {
     }
 }
 
-/// Checks the axes of a matrix, and returns those that it names with their values as text.
+/// Checks the axes of a matrix, and returns those that it names, with their values as text.
 pub(super) fn check(
     workload: &str,
     matrix: &Matrix,
@@ -158,7 +158,7 @@ pub(super) fn check(
     Ok(all)
 }
 
-/// Checks the values of axes that are not named.
+/// Checks the default values of the axes.
 pub(super) fn check_defaults(
     defaults: &Spanned<Point>,
     source: &SourceText<'_>,
@@ -176,7 +176,7 @@ fn varies(lengths: &Typed<Lengths>) -> bool {
     !matches!(lengths.0, Lengths::Fixed(_))
 }
 
-/// The complaint that `whose` requests are all of one length.
+/// The complaint that requests of `whose` must all have one length.
 fn one_length(axis: &str, whose: &str, found: &Typed<Lengths>) -> String {
     let [one, other, last] = OF_ANY_LENGTH;
     format!(
@@ -193,7 +193,7 @@ fn taken(workload: &str) -> Vec<&'static str> {
     takes
 }
 
-/// Replaces each point by one for each value of `axis`, if the scenario names it.
+/// Replaces each point by one point per value of `axis`, if the scenario names it.
 fn cross<T: Clone + ToString>(
     points: &mut Vec<Named>,
     name: &str,

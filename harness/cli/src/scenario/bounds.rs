@@ -1,4 +1,4 @@
-//! What a scenario allows: how long a good answer may take, and how wrong a number may be.
+//! The bounds of a scenario: the latency objectives of a service, and the numerical tolerance.
 
 use std::ops::Range;
 
@@ -11,24 +11,24 @@ use super::kind::Kind;
 use super::text::SourceText;
 use super::values::{Seconds, Wrong};
 
-/// What a scenario allows.
+/// The bounds of a scenario.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
-    /// Which answers of a service are good ones.
+    /// The objectives that a good answer of a service meets.
     pub(crate) slo: Slo,
     f32: Tolerance,
     f16: Tolerance,
     bf16: Tolerance,
 }
 
-/// The tables of bounds as a scenario types them.
+/// The tables of bounds, as typed in a scenario.
 #[derive(Default)]
 pub(super) struct BoundsFile {
     pub(super) slo: Option<Spanned<SloFile>>,
     pub(super) tolerance: Option<Spanned<ToleranceFile>>,
 }
 
-/// The objectives of a service as a scenario types them.
+/// The objectives of a service, as typed in a scenario.
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct SloFile {
@@ -37,7 +37,7 @@ pub(super) struct SloFile {
     end_to_end: Option<Seconds>,
 }
 
-/// How wrong a logit may be, for each number format, as a scenario types it.
+/// The tolerance of logits per dtype, as typed in a scenario.
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ToleranceFile {
@@ -46,7 +46,7 @@ pub(super) struct ToleranceFile {
     bf16: Option<Wrong>,
 }
 
-/// The objectives of a service where a scenario says nothing.
+/// The default objectives of a service.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct DefaultSlo {
@@ -55,7 +55,7 @@ pub(super) struct DefaultSlo {
     end_to_end: Seconds,
 }
 
-/// How wrong a logit may be where a scenario says nothing.
+/// The default tolerance of logits.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DefaultTolerance {
@@ -65,18 +65,18 @@ pub(super) struct DefaultTolerance {
 }
 
 impl Bounds {
-    /// How wrong a number of this format may be.
+    /// The tolerance for this dtype.
     pub(crate) const fn tolerance(&self, dtype: Dtype) -> Tolerance {
         match dtype {
             Dtype::F32 => self.f32,
             Dtype::F16 => self.f16,
-            // It may turn out as any of them.
+            // `Auto` may resolve to any dtype, so it gets the same tolerance as bf16.
             Dtype::Auto | Dtype::Bf16 => self.bf16,
         }
     }
 }
 
-/// The bounds that the file names, and the defaults for the others.
+/// The bounds that the file sets, and the defaults for the rest.
 pub(super) fn layered(
     file: &BoundsFile,
     slo: DefaultSlo,

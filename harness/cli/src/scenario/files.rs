@@ -1,4 +1,4 @@
-//! The files that the user's words name.
+//! Finds the files that the user names.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use super::ScenarioError;
 use super::text::nearest;
 use crate::workspace::Workspace;
 
-/// The files that one word of the user names, each with the scenario's name.
+/// The files that one word of the user names, each with the name of its scenario.
 pub(super) fn find(
     workspace: &Workspace,
     wanted: &str,
@@ -24,7 +24,7 @@ pub(super) fn find(
         return Ok(vec![(name_of(&path), path)]);
     }
     let known = all(&dir);
-    // A shell completes the folder too.
+    // Shell completion adds the folder.
     let word = wanted.trim_start_matches("./").trim_end_matches('/');
     let word = word.strip_prefix("scenarios/").unwrap_or(word);
     let chosen: Vec<_> = known
@@ -42,7 +42,7 @@ pub(super) fn find(
     Ok(chosen)
 }
 
-/// Every scenario below `dir`, sorted by name. The files at its top are not scenarios.
+/// Every scenario below `dir`, sorted by name. The files directly in `dir` are not scenarios.
 pub(super) fn all(dir: &Path) -> Vec<(String, PathBuf)> {
     let mut found = Vec::new();
     let mut folders = vec![dir.to_owned()];
@@ -73,7 +73,7 @@ pub(super) fn topologies(workspace: &Workspace) -> Vec<(String, PathBuf)> {
     found
 }
 
-/// Reads a file of the workspace, or else takes the one that this program was built with.
+/// Reads a file of the workspace, or falls back to the one built into this program.
 pub(super) fn own_or(
     workspace: &Workspace,
     name: &str,
@@ -87,7 +87,7 @@ pub(super) fn own_or(
     }
 }
 
-/// Whether two paths lead to one file.
+/// Whether two paths lead to the same file.
 pub(super) fn same(a: &Path, b: &Path) -> bool {
     a == b || a.canonicalize().ok().zip(b.canonicalize().ok()).is_some_and(|(a, b)| a == b)
 }

@@ -1,4 +1,4 @@
-//! The kinds of workload by their names, and how a point of a matrix makes one of each.
+//! The kinds of workload by name, and how each is made from a point of a matrix.
 
 use std::num::NonZeroU32;
 
@@ -8,7 +8,7 @@ use windtunnel_ledger::unit::{Nanos, Tokens};
 use super::axes::Point;
 use super::bounds::Bounds;
 
-/// A workload without its numbers.
+/// A workload without its parameters.
 #[derive(Debug)]
 pub(crate) struct Kind {
     /// Its name, one of [`Workload::NAMES`].
@@ -17,7 +17,8 @@ pub(crate) struct Kind {
     pub(crate) at: fn(&Point, &Bounds) -> Workload,
 }
 
-/// Every kind. Where requests have one length, scenarios have been held to that.
+/// Every kind. `most()` is the one length where a workload allows no other: scenarios are checked
+/// for that.
 static KINDS: [Kind; Workload::NAMES.len()] = [
     Kind { name: "load", at: |_, _| Workload::Load },
     Kind {

@@ -13,7 +13,7 @@ use crate::gguf;
 use crate::hub::{self, Part};
 use crate::workspace::Workspace;
 
-/// What a reference is called, which lies beside weights and is none.
+/// The name of reference data: such a file may lie beside the weights, and holds none.
 const REFERENCE: &str = "golden.safetensors";
 const MODELS: &str = include_str!("../../../../scenarios/models.toml");
 
@@ -24,9 +24,9 @@ pub(crate) struct KnownModel {
     pub(crate) model: Model,
     /// Number of parameters, for estimates.
     pub(crate) parameters: u64,
-    /// Numbers that the KV cache holds for one token over all layers, for estimates.
+    /// Values that the KV cache holds per token, over all layers; for estimates.
     pub(crate) kv_width: u64,
-    /// Bytes of the weights in its files; 0 where it has none.
+    /// Size of its weight files in bytes; 0 if it has none.
     pub(crate) stored: u64,
 }
 
@@ -46,7 +46,7 @@ struct ModelFile {
     kv_width: u64,
 }
 
-/// What an entry says of the repository that it names.
+/// The keys of an entry that apply to its repository.
 struct OfRepository {
     gguf: Option<Spanned<PathBuf>>,
     revision: Option<Spanned<String>>,
@@ -81,10 +81,10 @@ impl OfRepository {
     }
 }
 
-/// The models that scenarios and users may name.
+/// The models that scenarios and users can name.
 pub(super) struct Models {
     described: BTreeMap<String, KnownModel>,
-    /// Where paths begin.
+    /// What relative paths are relative to.
     root: PathBuf,
 }
 
@@ -106,7 +106,7 @@ impl Models {
                 _ if entry.revision.is_some() || entry.files.is_some() => {
                     let key = if entry.revision.is_some() { "revision" } else { "files" };
                     let message = format!(
-                        "model `{}` has `{key}` and no `repository` to which it could belong",
+                        "model `{}` has `{key}` but no `repository` for it to belong to",
                         name.get_ref()
                     );
                     return Err(source.error(name.span(), message));
@@ -158,7 +158,7 @@ impl Models {
         Ok(chosen)
     }
 
-    /// The models that a user names, after the word `asked`.
+    /// The models that a user names; `asked` is the option or command that they follow.
     pub(super) fn named(
         &self,
         wanted: &[String],
@@ -184,11 +184,11 @@ impl Models {
         Ok(chosen)
     }
 
-    /// What one word names: a model of `models.toml`, a repository of a hub, a folder, a GGUF file, or
-    /// with `/*` at its end the folders of models in one. Paths begin in the current folder or, where
-    /// that has none, in the workspace.
+    /// Resolves one word: a model of `models.toml`, a repository of a hub, a folder, a GGUF file,
+    /// or, with `/*` at its end, all model folders in a folder. Paths are relative to the current
+    /// folder or, if it is not there, to the workspace.
     fn find(&self, word: &str) -> Result<Vec<KnownModel>, String> {
-        // A variable of a shell that is not set; as a path, it would be the workspace.
+        // Usually a shell variable that is not set; as a path it would be the workspace itself.
         if word.is_empty() {
             return Err("the name is empty: write that of a model, or leave this out".to_owned());
         }
@@ -249,7 +249,7 @@ impl Models {
         })
     }
 
-    /// The model in the GGUF file `file`, named like it.
+    /// The model in the GGUF file `file`, named after it.
     fn in_file(&self, file: &Path) -> KnownModel {
         let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
         let name = file.file_stem().unwrap_or_default().display().to_string();
@@ -258,7 +258,7 @@ impl Models {
         KnownModel { model, parameters: 0, kv_width: 0, stored: gguf::stored(&file) }
     }
 
-    /// The model in `folder`, named like it.
+    /// The model in `folder`, named after it.
     fn in_folder(&self, folder: &Path) -> KnownModel {
         let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
         let name = folder.file_name().unwrap_or_default().display().to_string();
@@ -268,19 +268,19 @@ impl Models {
     }
 }
 
-/// A folder or file as cases name it: from the workspace's root on, if it is in there. So the same case has
-/// the same name and hash in every checkout.
+/// The path of a folder or file as it appears in cases: relative to the workspace's root if it is
+/// inside, so that a case has the same name and hash in every checkout.
 fn shown(folder: &Path, root: &Path) -> String {
     folder.strip_prefix(root).unwrap_or(folder).display().to_string()
 }
 
-/// Bytes of the weights in a folder.
+/// Size in bytes of the weights in a folder.
 pub(crate) fn stored(folder: &Path) -> u64 {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let weights = entries.filter(|entry| {
         let path = entry.path();
         path.extension().is_some_and(|x| x == "safetensors") && !path.ends_with(REFERENCE)
     });
-    // A file may be a link, as in the cache of a hub.
+    // Files may be symbolic links, as in a hub's cache.
     weights.filter_map(|entry| entry.path().metadata().ok()).map(|meta| meta.len()).sum()
 }

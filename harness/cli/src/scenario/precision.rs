@@ -1,4 +1,4 @@
-//! How well the rounds of a scenario are to know what they measure.
+//! The precision that the rounds of a scenario aim for.
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -9,7 +9,7 @@ use super::ScenarioError;
 use super::text::SourceText;
 use super::values::Seconds;
 
-/// The table as a scenario types it.
+/// The table, as typed in a scenario.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PrecisionFile {
@@ -17,7 +17,7 @@ pub(super) struct PrecisionFile {
     budget: Seconds,
 }
 
-/// When a round has iterations enough.
+/// When a round has enough iterations.
 pub(super) fn enough(
     file: Option<&Spanned<PrecisionFile>>,
     deadline: Nanos,

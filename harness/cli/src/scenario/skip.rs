@@ -1,4 +1,4 @@
-//! Points that a scenario leaves out, each with its reason.
+//! Points that a scenario skips, each with its reason.
 
 use std::collections::BTreeMap;
 
@@ -8,16 +8,16 @@ use toml::Spanned;
 use super::ScenarioError;
 use super::text::{SourceText, unknown};
 
-/// Points that a scenario leaves out.
+/// Points that a scenario skips.
 #[derive(Clone, Debug)]
 pub(crate) struct Skip {
-    /// Axes (and `model`) with the values to leave out; all must match.
+    /// Axes (and `model`) with the values to skip; all must match.
     pub(crate) when: BTreeMap<String, Vec<String>>,
     /// Why.
     pub(crate) reason: String,
 }
 
-/// One `[[skip]]` as it is typed.
+/// One `[[skip]]`, as typed.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct SkipFile {
@@ -25,7 +25,7 @@ pub(super) struct SkipFile {
     reason: String,
 }
 
-/// Checks that a skip can apply: `named` holds the axes of the matrix, and `model`, with their
+/// Checks that a skip can apply. `named` holds the axes of the matrix, and `model`, with their
 /// values.
 pub(super) fn resolve(
     skip: SkipFile,

@@ -1,5 +1,4 @@
-//! What a scenario runs its workload on: models or, where criterion measures, the benches of a
-//! package.
+//! What a scenario runs on: models or, for criterion, the benches of a package.
 
 use std::ops::Range;
 
@@ -11,7 +10,7 @@ use super::kind::Kind;
 use super::models::{KnownModel, Models};
 use super::text::SourceText;
 
-/// The keys that say what a scenario runs on, as they are typed.
+/// The keys that say what a scenario runs on, as typed.
 pub(super) struct TargetsFile {
     pub(super) workload: Range<usize>,
     pub(super) models: Option<Spanned<Vec<Spanned<String>>>>,
@@ -20,10 +19,10 @@ pub(super) struct TargetsFile {
     pub(super) filter: Option<Spanned<String>>,
 }
 
-/// The workload that runs benches and no models.
+/// The workload that runs benches instead of models.
 pub(super) const CRITERION: &str = "criterion";
 
-/// The models that a scenario of `kind` names; where it names benches, one in the place of each.
+/// The models that a scenario of `kind` names; for `criterion`, each bench stands in for a model.
 pub(super) fn chosen(
     file: &TargetsFile,
     kind: &Kind,

@@ -1,4 +1,4 @@
-//! What scenario files say, and the cases that they become.
+//! Scenario files, and the cases that they become.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::plan::expand;
 mod models;
 mod refusals;
 
-/// What is said about a scenario file with this text.
+/// The error about a scenario file with this text.
 fn complaint(text: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(dir.path().join("scenarios/gate")).unwrap();
@@ -61,7 +61,7 @@ fn every_axis_changes_the_cases_of_the_workloads_that_take_it() {
         _ => "200",
     };
     for workload in Workload::NAMES {
-        // Whoever runs no model takes no axis.
+        // A workload without a model takes no axes.
         if workload == targets::CRITERION {
             assert!(AXES.iter().all(|(_, workloads)| !workloads.contains(&workload)));
             continue;

@@ -1,5 +1,5 @@
-//! The text of a TOML file, and what is wrong with it: file, line, the place in the line, and the
-//! word that was probably meant.
+//! The text of a TOML file, and errors about it: with file, line, an excerpt that marks the place,
+//! and the word that was probably meant.
 
 use std::ops::Range;
 use std::path::Path;
@@ -8,14 +8,14 @@ use serde::Deserialize;
 
 use super::ScenarioError;
 
-/// A file, for messages about it.
+/// A file, for error messages.
 pub(super) struct SourceText<'a> {
     pub(super) path: &'a Path,
     pub(super) text: &'a str,
 }
 
 impl SourceText<'_> {
-    /// The complaint `message` about the part `span` of the text.
+    /// An error about the part `span` of the text.
     pub(super) fn error(&self, span: Range<usize>, message: String) -> ScenarioError {
         let before = &self.text[..span.start.min(self.text.len())];
         let line = before.matches('\n').count() + 1;
@@ -33,7 +33,7 @@ impl SourceText<'_> {
     }
 }
 
-/// Parses a file, and turns serde's complaints into ours.
+/// Parses a file, and rewords serde's errors.
 pub(crate) fn parse<T: for<'de> Deserialize<'de>>(
     path: &Path,
     text: &str,
@@ -44,7 +44,7 @@ pub(crate) fn parse<T: for<'de> Deserialize<'de>>(
     })
 }
 
-/// serde's complaint in our words: what was probably meant instead of what is not known.
+/// serde's error in our words, with the known word that was probably meant.
 pub(crate) fn reworded(complaint: &str) -> String {
     // serde says: unknown field `x`, expected one of `a`, `b`
     let words: Vec<&str> = complaint.split('`').skip(1).step_by(2).collect();
@@ -63,7 +63,7 @@ pub(crate) fn reworded(complaint: &str) -> String {
     }
 }
 
-/// What serde expects, in the words of somebody who writes a file.
+/// A type that serde expects, in the words of a user.
 fn plain(expected: &str) -> &str {
     match expected {
         "a sequence" => "a list, `[…]`",
@@ -77,7 +77,7 @@ fn plain(expected: &str) -> &str {
     }
 }
 
-/// The complaint that `found` is none of `known`.
+/// An error that `found` is not in `known`.
 pub(super) fn unknown<'a>(
     what: &str,
     found: &str,

@@ -1,4 +1,4 @@
-//! Topologies: the files in `scenarios/topologies` that an axis names.
+//! Topologies: the files in `scenarios/topologies`, which the `topology` axis names.
 
 use std::ops::Range;
 
@@ -11,8 +11,7 @@ use crate::workspace::Workspace;
 /// The word for no topology.
 pub(super) const NONE: &str = "none";
 
-/// The topologies that `wanted` names, with what is in them. `span` is where they are named in
-/// `source`.
+/// Reads the topologies in `wanted`. `span` is where `source` names them.
 pub(super) fn read(
     workspace: &Workspace,
     wanted: &[String],

@@ -1,5 +1,5 @@
-//! Values as they are typed: what a type of the ledger or of serde would read too strictly, or
-//! complain about in words that help nobody.
+//! Values as they are typed, for which the types of the ledger or of serde would be too strict or
+//! give unhelpful errors.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 use windtunnel_ledger::case::Tolerance;
 use windtunnel_ledger::unit::Nanos;
 
-/// A value that is read from its text, or from a number that is written without quotes.
+/// A value parsed from text, or from a number written without quotes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Typed<T>(pub(crate) T);
 
@@ -29,7 +29,7 @@ impl<T: fmt::Display> fmt::Display for Typed<T> {
     }
 }
 
-/// A part of a whole, in per cent.
+/// A share in per cent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PerCent(pub(crate) u32);
 
@@ -48,12 +48,12 @@ impl fmt::Display for PerCent {
     }
 }
 
-/// So many rounds of a case that a machine may live to see them.
+/// A number of rounds, limited to what a machine can finish.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(try_from = "NonZeroU32")]
 pub(crate) struct Rounds(pub(crate) NonZeroU32);
 
-/// Most rounds of a case.
+/// The most rounds that a case may have.
 pub(crate) const MOST_ROUNDS: u32 = 100_000;
 
 impl TryFrom<NonZeroU32> for Rounds {
@@ -67,7 +67,7 @@ impl TryFrom<NonZeroU32> for Rounds {
     }
 }
 
-/// A span of time that is typed in seconds, above zero.
+/// A time typed in seconds, above zero.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(try_from = "f64")]
 pub(crate) struct Seconds(pub(crate) Nanos);
@@ -83,7 +83,7 @@ impl TryFrom<f64> for Seconds {
     }
 }
 
-/// How wrong a number may be, as a share of the largest one.
+/// A tolerance, as a share of the largest number.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(try_from = "f64")]
 pub(crate) struct Wrong(pub(crate) Tolerance);

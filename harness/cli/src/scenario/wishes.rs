@@ -1,4 +1,4 @@
-//! Wishes that cannot come true, found before hours are spent on them.
+//! Catches scenarios that cannot work before hours are spent on them.
 
 use windtunnel_ledger::Switch;
 use windtunnel_ledger::case::{Arrival, KvLayout, Workload};
@@ -6,11 +6,10 @@ use windtunnel_ledger::unit::{Nanos, Tokens};
 
 use super::{Point, Scenario};
 
-/// Silence before each single request of `idle`, rounded up.
+/// The pause before each request of `idle`, rounded up.
 const PAUSE: Nanos = Nanos(250_000_000);
 
-/// Why a workload cannot give what it is run for at this point of its matrix, and the axes to look
-/// at.
+/// Why a workload cannot give its result at this point of the matrix, and the axes to blame.
 pub(super) fn impossible(
     scenario: &Scenario,
     point: &Point,

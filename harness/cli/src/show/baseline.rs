@@ -1,4 +1,4 @@
-//! Baselines: a line for each code that was recorded, and one baseline case by case.
+//! Baselines: a line for each recorded version of the code, and one baseline case by case.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,7 +17,7 @@ use crate::baseline::{Group, Held};
 
 use super::{count, per_cent, push, right, table};
 
-/// A line for each code that was recorded.
+/// A line for each recorded version of the code.
 pub(crate) fn baselines(
     groups: &[Group],
     decisions: &Decisions,
@@ -76,13 +76,13 @@ pub(crate) fn baselines(
     text.push_str("\nbehind: how many upstream commits lie between it and the working tree\n");
     if any_other {
         text.push_str(
-            "not by `ci/gate.toml`: what is held to it by that policy is invalid, until it is promoted again\n",
+            "not by `ci/gate.toml`: comparisons with it under that policy are invalid until it is promoted again\n",
         );
     }
     text
 }
 
-/// One baseline: who decided for it, and what its sessions say of each case.
+/// One baseline: who promoted it, and what its sessions measured for each case.
 pub(crate) fn baseline(held: &Held, machine: &str, decisions: &Decisions) -> String {
     let origin = &held.origin;
     let mut text = format!("{} at {origin}\non {machine}\n", origin.code);
@@ -138,7 +138,7 @@ fn cases(sessions: &[Session]) -> BTreeMap<&CaseId, &Case> {
     records.map(|record| (&record.case.id, &record.case)).collect()
 }
 
-/// What each session says of a series, round by round.
+/// The values of a series in each session, round by round.
 fn values(sessions: &[Session], case: &CaseId, series: Series) -> Vec<Vec<f64>> {
     let of = |session: &Session| -> Vec<f64> {
         let mine = session.records.iter().filter(|record| record.case.id == *case);
@@ -151,7 +151,7 @@ fn values(sessions: &[Session], case: &CaseId, series: Series) -> Vec<Vec<f64>> 
     sessions.iter().map(of).filter(|values| !values.is_empty()).collect()
 }
 
-/// How far the highest of `values` is above the lowest, as a share of it; none of fewer than two.
+/// How far the highest of `values` is above the lowest, as a share of it; none for fewer than two.
 fn apart(values: &[f64]) -> Option<f64> {
     let (low, high) =
         (values.iter().copied().reduce(f64::min)?, values.iter().copied().reduce(f64::max)?);

@@ -1,4 +1,4 @@
-//! What a search for a commit came to: the commits that were looked at, then the culprit.
+//! The result of a bisection: the commits that were measured, then the culprit.
 
 use std::fmt::Write as _;
 
@@ -40,7 +40,7 @@ pub(crate) fn bisected(searched: &Searched) -> String {
                 Answer::Undecided(_) => {
                     "whether the bad commit is worse could not be decided: raise the budget of the policy, or choose commits that are further apart\n"
                 }
-                Answer::Unknown(_) => "whether the bad commit is worse could not be seen, for the reason above: name commits that build and can be compared\n",
+                Answer::Unknown(_) => "whether the bad commit is worse is unknown, for the reason above: name commits that build and can be compared\n",
                 Answer::Well | Answer::Worse(_) => {
                     "the bad commit is not worse than the good one: there is nothing to look for\n"
                 }
@@ -49,7 +49,7 @@ pub(crate) fn bisected(searched: &Searched) -> String {
         Found::Several(suspects) => {
             let _ = writeln!(
                 text,
-                "one of {}, of which all but the last could not be judged:",
+                "one of {}, all but the last of which could not be judged:",
                 count(suspects.len(), "commit")
             );
             for Named { commit, subject } in suspects {
@@ -79,14 +79,14 @@ pub(crate) fn bisected(searched: &Searched) -> String {
                     any(|answer| *answer == Answer::Well),
                     "the change may be spread over several commits, each below its margin",
                 ),
-                (any(Answer::is_open), "beside its parent nothing could be seen"),
+                (any(Answer::is_open), "it could not be judged beside its parent"),
                 (
                     matches!(without, Some(Answer::Worse(_))),
                     "without it the bad commit is still worse, so there is another one",
                 ),
                 (
                     without.is_some_and(Answer::is_open),
-                    "of the bad commit without it nothing could be seen",
+                    "the bad commit without it could not be judged",
                 ),
             ] {
                 if is_so {
@@ -99,10 +99,10 @@ pub(crate) fn bisected(searched: &Searched) -> String {
     text
 }
 
-/// What became of a culprit that takes over commits of another repository.
+/// The search inside a culprit that moves to other commits of another repository.
 fn descended(descent: &Descent) -> String {
     let Descent { whose, from, to, searched } = descent;
-    // A version is no hash, and stays whole.
+    // A version is not a hash, and is not shortened.
     let short = |named: &str| match named.chars().all(|c| c.is_ascii_hexdigit()) {
         true => short(named).to_owned(),
         false => named.to_owned(),
@@ -123,7 +123,7 @@ fn confirmation(what: &str, look: &Look) -> String {
     format!("{what}: {}", answer(&look.answer, &look.effect))
 }
 
-/// What a commit is, and by how much it differs.
+/// The answer for a commit, and how much it differs.
 pub(crate) fn answer(answer: &Answer, effect: &str) -> String {
     let word = match answer {
         Answer::Well => "well",

@@ -1,4 +1,5 @@
-//! What is known of a machine: noise and reach of each series, then false alarms and floors.
+//! What calibration found out about a machine: noise and MDE of each series, then false alarms and
+//! floors.
 
 use std::fmt::Write as _;
 
@@ -8,7 +9,7 @@ use windtunnel_ledger::unit::share;
 
 use super::{count, push, right, table};
 
-/// All sessions in numbers; the noise is that of the newest.
+/// All sessions in numbers; the noise is that of the newest session.
 pub(crate) fn calibration(known: &Calibration) -> String {
     let mut text = format!("machine {}\n\n", known.machine);
     let mut table = table(

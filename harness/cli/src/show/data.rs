@@ -1,4 +1,4 @@
-//! Numbers for spreadsheets and programs: one entry for each series, in the units of records.
+//! Numbers for spreadsheets and programs: one entry for each series, in the units of the records.
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -10,16 +10,16 @@ use windtunnel_ledger::store::Contents;
 use windtunnel_ledger::summary::{Location, Summary, summarise};
 use windtunnel_ledger::verdict::Verdict;
 
-/// How they are written.
+/// The output format.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Data {
-    /// Comma-separated values, the first line naming them.
+    /// Comma-separated values with a header line.
     Csv,
     /// A list of objects.
     Json,
 }
 
-/// A series of one case and subject, as it was measured.
+/// A measured series of one case and subject.
 #[derive(Serialize)]
 struct Measured {
     case: String,
@@ -33,7 +33,7 @@ struct Measured {
     spread: Option<f64>,
 }
 
-/// A series of one case, as two subjects were judged by it.
+/// A judged series of one case, between two subjects.
 #[derive(Serialize)]
 struct Judged {
     case: String,
@@ -52,7 +52,7 @@ struct Judged {
     rounds: Option<usize>,
 }
 
-/// Everything that was measured in a run.
+/// Everything that a run measured.
 pub(crate) fn measured(contents: &Contents, data: Data) -> Result<String> {
     let summaries = summarise(&contents.records);
     let entries = summaries.iter().flat_map(|summary| {

@@ -1,14 +1,14 @@
-//! A diagnosis, to be read in ten seconds: what is to be mended by groups, the worst first; below it
-//! what is not known and what is fine, a line for each group; what it comes to as the last line.
+//! A diagnosis that can be read in ten seconds: first what to fix, by group, the worst first; then
+//! what is unknown and what is fine, one line per group; last, a one-line conclusion.
 
 use std::fmt::Write as _;
 
 use super::Ink;
 use crate::doctor::{Diagnosis, Finding, Group, Patient, Severity};
 
-/// Lines are no longer than this, but for commands, which are copied whole.
+/// Lines are no longer than this, except for commands, which must be copied whole.
 const WIDTH: usize = 100;
-/// Where the text of a finding begins.
+/// The column at which the text of a finding begins.
 const INDENT: usize = 14;
 
 /// The whole diagnosis.
@@ -50,12 +50,12 @@ pub(crate) fn diagnosis(patient: &Patient, diagnosis: &Diagnosis, ink: Ink) -> S
     text
 }
 
-/// What costs nothing shares a line with its like.
+/// Findings without a cost share one line.
 fn is_brief(finding: &Finding) -> bool {
     finding.costs.is_empty() && finding.mend.is_empty()
 }
 
-/// Several findings in one line, each reason once.
+/// Several findings in one line, each reason given once.
 fn together(findings: &[&Finding]) -> String {
     let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
     for finding in findings {
@@ -75,7 +75,7 @@ fn because(what: &str, reason: &str) -> String {
     if reason.is_empty() { what.to_owned() } else { format!("{what} ({reason})") }
 }
 
-/// A finding, what it costs, and what mends it.
+/// A finding, what it costs, and how to fix it.
 fn explained(finding: &Finding, ink: Ink) -> String {
     let found = because(&finding.found, &finding.reason);
     let found = format!("{found}: {}", finding.costs);
@@ -90,8 +90,8 @@ fn labelled(severity: Severity, found: &str, ink: Ink) -> String {
     format!("  {}{space}{}", ink.severity(severity, &label), wrapped(found, INDENT))
 }
 
-/// Breaks lines between words, and not between a number and its sign; all lines but the first begin
-/// after `indent` spaces.
+/// Breaks lines between words, but not between a number and its per cent sign; all lines but the
+/// first are indented by `indent` spaces.
 fn wrapped(text: &str, indent: usize) -> String {
     const TIED: &str = "\u{a0}%";
     let mut lines = vec![String::new()];
@@ -108,7 +108,7 @@ fn wrapped(text: &str, indent: usize) -> String {
     lines.join(&format!("\n{:indent$}", "")).replace(TIED, " %")
 }
 
-/// How many findings of each kind, and what they come to.
+/// The number of findings of each kind, and the conclusion.
 fn conclusion(diagnosis: &Diagnosis) -> String {
     let counts = Severity::ALL.into_iter().filter_map(|severity| {
         let count = diagnosis.count(severity);

@@ -1,4 +1,4 @@
-//! The arithmetic behind a verdict, in the letters of `ci/judge.md`.
+//! The arithmetic behind a verdict, in the symbols of `ci/judge.md`.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use windtunnel_ledger::judge::explain::{Explanation, Step};
 use windtunnel_ledger::judge::{ALPHA, BETA, Evidence, Question, Rule};
 use windtunnel_ledger::unit::signed;
 
-/// How one question came to its judgement.
+/// How a question was judged.
 pub(crate) fn explanation(title: &str, question: &Question, told: &Explanation) -> String {
     let mut text = format!("{title}: {}\n", told.judgement.verdict);
     let list =

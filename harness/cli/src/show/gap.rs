@@ -1,4 +1,4 @@
-//! What lies between a fork and its upstream: a line for each commit, where they conflict, and how to
+//! The gap between a fork and its upstream: a line for each commit, where they conflict, and how to
 //! go on.
 
 use std::fmt::Write as _;
@@ -8,7 +8,7 @@ use comfy_table::Cell;
 use super::{count, push, short, table};
 use crate::upstream::{Ahead, Evidence, Forecast, Gap, Standing};
 
-/// The gap, the oldest commit first.
+/// The gap, oldest commit first.
 pub(crate) fn gap(gap: &Gap) -> String {
     let mut text = format!(
         "fork {}, upstream {}, parted at {}\n",
@@ -17,7 +17,7 @@ pub(crate) fn gap(gap: &Gap) -> String {
         short(&gap.parting)
     );
     if gap.ahead.is_empty() {
-        text.push_str("\nthe fork has all that the upstream has\n");
+        text.push_str("\nthe fork has everything that the upstream has\n");
         return text;
     }
     let mut table = table(vec![

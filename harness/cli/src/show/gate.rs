@@ -1,5 +1,5 @@
-//! What a gate came to: a table of all series for each case, the worst first, then what was not
-//! judged, and the verdict as the last line.
+//! The report of a gate: for each case a table of all its series, the worst first, then what was
+//! not judged, and the verdict in the last line.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -24,23 +24,23 @@ pub(crate) fn ruling(run: &Run, report: &Report, ink: Ink) -> String {
     names + &origin + &verdicts_of(report, ink)
 }
 
-/// Where a stored base comes from, as a line.
+/// The origin of a stored base, as a line.
 pub(crate) fn origin(run: &Run) -> Option<String> {
     let origin = run.gate.as_ref()?.baseline.as_ref()?;
-    // Sessions of one run, a file for each scenario, begin with its time.
+    // A run leaves one session file per scenario; their names all begin with the time of the run.
     let time = |name: &str| Some(Key::parse(name)?.session.split('-').next()?.to_owned());
     let times: BTreeSet<String> = origin.sessions.iter().filter_map(|name| time(name)).collect();
     Some(format!("stored {origin}, {}", count(times.len(), "session")))
 }
 
-/// The report of a comparison whose sides were named before.
+/// The report of a comparison whose sides have been named already.
 pub(crate) fn verdicts_of(report: &Report, ink: Ink) -> String {
     let mut text = String::new();
     let mut cases: Vec<&CaseReport> = report.cases.iter().collect();
     cases.sort_by_key(|case| case.verdict);
     let mut told = BTreeSet::new();
     for case in cases {
-        // A build that fails, fails for all cases alike.
+        // A failed build fails all cases in the same way: its output is shown once.
         let tail = case.tail.as_deref().filter(|tail| told.insert(*tail));
         text.push_str(&of_case(case, tail, ink));
     }
@@ -57,7 +57,7 @@ pub(crate) fn verdicts_of(report: &Report, ink: Ink) -> String {
     text
 }
 
-/// How many series came to what, to stand behind how many there are: `: 5 regressed, 9 pass`.
+/// How many series got each verdict, to follow their total: `: 5 regressed, 9 pass`.
 pub(crate) fn counts(report: &Report) -> String {
     let of = |verdict: Verdict| {
         let rows = report.cases.iter().flat_map(|case| &case.rows);
@@ -70,7 +70,7 @@ pub(crate) fn counts(report: &Report) -> String {
 
 fn of_case(case: &CaseReport, tail: Option<&str>, ink: Ink) -> String {
     let mut verdict = ink.verdict(case.verdict, &case.verdict.to_string());
-    // The rows of any other verdict say it themselves.
+    // For any other verdict the rows say it.
     if let Verdict::Pass | Verdict::Improved = case.verdict {
         for (_, words) in case.warned() {
             let _ = write!(verdict, "; {words}");
@@ -114,10 +114,10 @@ fn of_case(case: &CaseReport, tail: Option<&str>, ink: Ink) -> String {
     text
 }
 
-/// The columns of [`numbers`].
+/// The headers of [`numbers`].
 const COLUMNS: [&str; 7] = ["base", "head", "worse by", "interval", "margin", "MDE", "rounds"];
 
-/// What is known of a series in numbers.
+/// The numbers of a series.
 pub(crate) fn numbers(row: &Row) -> [String; 7] {
     let value = |value: Option<f64>| {
         value.map_or_else(|| "–".to_owned(), |value| row.series.metric.show(value))
@@ -135,7 +135,7 @@ pub(crate) fn numbers(row: &Row) -> [String; 7] {
     ]
 }
 
-/// The verdict on a series, with the words that stand beside it.
+/// The verdict on a series, with its remarks.
 pub(crate) fn row_verdict(row: &Row) -> String {
     let words = row.beside();
     match words.is_empty() {
@@ -144,7 +144,7 @@ pub(crate) fn row_verdict(row: &Row) -> String {
     }
 }
 
-/// A series and its verdict as one sentence.
+/// A series and its verdict in one sentence.
 pub(crate) fn row_in_words(row: &Row) -> String {
     let mut text = format!("{}: {}", row.series.label(), row_verdict(row));
     if let Some(Finding { effect, low, high, margin, mde, rounds }) = row.finding {
@@ -167,7 +167,7 @@ pub(crate) fn row_in_words(row: &Row) -> String {
     text
 }
 
-/// By how much the base differed from itself, as a line.
+/// How much the base differed from itself, as a line.
 pub(crate) fn control(control: &Control) -> String {
     let Control { class, pairs, low, high } = control;
     format!(
@@ -194,8 +194,8 @@ pub(crate) fn census(report: &Report) -> Vec<String> {
     reasons.into_iter().map(line).collect()
 }
 
-/// The verdict on a run. What was not seen did not pass, and neither did what only warns and was not
-/// decided.
+/// The verdict on a run. It also counts the cases that were not seen, and says what only warns and
+/// was not decided: neither has passed.
 pub(crate) fn verdict_in_words(report: &Report) -> String {
     let seen = report.cases.len();
     let unseen = report.unjudged.iter().filter(|unjudged| unjudged.series.is_none()).count();

@@ -1,10 +1,10 @@
-//! Models of a hub: what is there, and what is still to come.
+//! Models from a hub: what is downloaded, and what is still missing.
 
 use std::fmt::Write as _;
 
 use crate::hub::{Local, Outlook};
 
-/// What the models of a plan would cost; nothing where none of them is of a hub.
+/// What the hub models of a plan need; empty if it has none.
 pub(super) fn outlooks(outlooks: &[Outlook]) -> String {
     let mut text = String::new();
     if !outlooks.is_empty() {
@@ -27,7 +27,7 @@ pub(super) fn outlooks(outlooks: &[Outlook]) -> String {
     text
 }
 
-/// Where a model lies, and at which commit it is.
+/// Where a model lies, and at which commit.
 pub(crate) fn fetched(name: &str, local: &Local) -> String {
     let Local { snapshot, path, weights } = local;
     format!(

@@ -1,4 +1,4 @@
-//! [`Ink`]: whether colours are used, and for what.
+//! [`Ink`]: whether output is coloured, and which colour means what.
 
 use std::io::IsTerminal;
 
@@ -7,17 +7,17 @@ use windtunnel_ledger::verdict::Verdict;
 
 use crate::doctor::Severity;
 
-/// Whether colours are used. They say nothing that signs and words do not say too.
+/// Whether output is coloured. Colours only repeat what signs and words say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ink {
-    /// Signs and words alone.
+    /// Signs and words only.
     Plain,
-    /// Colours beside them.
+    /// Colours as well.
     Colour,
 }
 
 impl Ink {
-    /// Colours for a terminal, unless its owner wants none.
+    /// Colours on a terminal, unless the user has turned them off.
     pub(crate) fn of_stdout() -> Ink {
         let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
@@ -27,7 +27,7 @@ impl Ink {
         }
     }
 
-    /// `text` in the colour of a finding so bad.
+    /// `text` in the colour of this severity.
     pub(super) fn severity(self, severity: Severity, text: &str) -> String {
         self.paint(
             match severity {

@@ -1,4 +1,4 @@
-//! What became of commits that were picked onto a fork, for a terminal and as Markdown.
+//! The result of picking commits onto a fork, for a terminal and as Markdown.
 
 use std::fmt::Write as _;
 

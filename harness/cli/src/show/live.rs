@@ -1,4 +1,4 @@
-//! What is known of a case while its run goes on.
+//! The results of a case while its run is still going on.
 
 use windtunnel_ledger::case::Case;
 use windtunnel_ledger::metric::Metric;
@@ -8,7 +8,7 @@ use windtunnel_ledger::summary::{Location, Summary};
 
 use super::{count, per_cent};
 
-/// The first series of a case on each subject, as its rounds tell it so far; nothing before the first.
+/// The main series of a case on each subject, over the rounds so far; empty before the first round.
 pub(crate) fn so_far(case: &Case, records: &[Record], subjects: &[Subject]) -> String {
     let metric = case.workload.metrics().first().copied().unwrap_or(Metric::LoadTime);
     let series = Series::median(metric);

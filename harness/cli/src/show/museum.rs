@@ -1,4 +1,4 @@
-//! What guards made of planted faults, for a terminal and as Markdown.
+//! How the guards did on planted faults, for a terminal and as Markdown.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use comfy_table::Cell;
 use super::{count, push, table};
 use crate::museum::{Found, Tour};
 
-/// A line for each fault, one for each clean engine, then the sum.
+/// A line for each fault, one for each run on the clean engine, then the sum.
 pub(crate) fn museum(tour: &Tour) -> String {
     let mut table = table(vec![
         Cell::new("fault"),
@@ -39,7 +39,7 @@ pub(crate) fn museum(tour: &Tour) -> String {
     text
 }
 
-/// The same as Markdown, with what each fault does and was.
+/// The same as Markdown, with what each fault does and where it comes from.
 pub(crate) fn museum_markdown(tour: &Tour) -> String {
     let mut text = String::from(
         "| fault | what it does | upstream | guard | verdict | what it saw |\n|---|---|---|---|---|---|\n",
@@ -65,7 +65,7 @@ pub(crate) fn museum_markdown(tour: &Tour) -> String {
     text
 }
 
-/// The word for what was found.
+/// The verdict in a word.
 fn verdict(found: &Found) -> String {
     match found.is_caught() {
         true => found.verdict.to_string(),
@@ -73,7 +73,7 @@ fn verdict(found: &Found) -> String {
     }
 }
 
-/// What was seen, where that says more than that nothing was.
+/// What was seen, if anything.
 fn seen(found: &Found) -> String {
     found.seen.join("; ")
 }

@@ -1,4 +1,4 @@
-//! Percentiles of latencies, each with what bounds it.
+//! Percentiles of latencies, with bounds.
 
 use std::fmt::Write as _;
 
@@ -11,8 +11,8 @@ use windtunnel_ledger::tail::{CONFIDENCE, LEVELS, Percentile, tails};
 
 use super::{count, right, table};
 
-/// The percentiles of one scenario: a line for each case and subject, and under it a row for each
-/// latency. Nothing where no case has any.
+/// The percentiles of one scenario: a line for each case and subject, followed by a row for each
+/// latency. Empty if no case has any.
 pub(super) fn of_scenario(
     run: &Run,
     scenario: &str,
@@ -54,8 +54,8 @@ pub(super) fn of_scenario(
     text
 }
 
-/// A table with the name of each row above it where it is another than that of the row before: as a
-/// column, names would take the room that numbers need.
+/// A table with the name of each row above it, where it differs from the previous row's: a column
+/// of names would take the room that the numbers need.
 fn named(table: &Table, names: &[String]) -> String {
     let text = table.trim_fmt();
     let mut lines = text.lines();
@@ -74,7 +74,7 @@ fn named(table: &Table, names: &[String]) -> String {
     named
 }
 
-/// The rounds of one case and subject that were measured.
+/// The measured rounds of one case and subject.
 fn measured<'a>(summary: &Summary, records: &'a [Record]) -> Vec<&'a Samples> {
     let theirs =
         records.iter().filter(|r| r.case.id == summary.case && r.subject == summary.subject);
@@ -88,7 +88,7 @@ fn measured<'a>(summary: &Summary, records: &'a [Record]) -> Vec<&'a Samples> {
     samples.collect()
 }
 
-/// A case without its scenario, and without what all of `rows` have in common.
+/// The name of a case without its scenario and without the axes that all of `rows` share.
 pub(super) fn short(case: &Case, rows: &[(&Case, &Summary)]) -> String {
     let shared =
         |axis: &str| rows.iter().all(|(other, _)| other.axes().split(',').any(|a| a == axis));
@@ -99,7 +99,7 @@ pub(super) fn short(case: &Case, rows: &[(&Case, &Summary)]) -> String {
     }
 }
 
-/// `12.3 ms -2+5%`, or how many samples it takes.
+/// `12.3 ms -2+5%`, or how many samples are needed.
 fn shown(metric: Metric, percentile: Percentile) -> String {
     match percentile {
         Percentile::Bounded { value, low, high } if value > 0.0 => {

@@ -1,4 +1,4 @@
-//! What a run gave: a table for each scenario, then what a reader should know.
+//! The results of a run: a table for each scenario, then notes for the reader.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ use super::sheet::Sheet;
 use super::{Data, Room, data, located, percentiles, roof};
 use crate::args::Format;
 
-/// What a run gave, in the form that was asked for.
+/// The results of a run, in the requested format.
 pub(crate) fn run(contents: &Contents, format: Format) -> Result<String> {
     let Contents { run, records, .. } = contents;
     Ok(match format {
@@ -36,7 +36,7 @@ fn markdown(run: &Run, records: &[Record]) -> String {
     texts.join("\n")
 }
 
-/// The scenarios in the order of their records, each with its cases.
+/// The scenarios in the order of their records, with their cases.
 fn scenarios<'a>(
     records: &'a [Record],
     summaries: &'a [Summary],
@@ -53,7 +53,7 @@ fn scenarios<'a>(
     scenarios
 }
 
-/// The records of a run: a table for each scenario, then what a reader should know.
+/// The records of a run: a table for each scenario, then notes for the reader.
 pub(crate) fn records(run: &Run, records: &[Record], room: Room) -> String {
     let summaries = summarise(records);
     let scenarios = scenarios(records, &summaries);
@@ -66,7 +66,7 @@ pub(crate) fn records(run: &Run, records: &[Record], room: Room) -> String {
         text.push_str(&roof::of_scenario(run, name, rows, records));
     }
 
-    // Only where more is known than the tables and their notes name.
+    // Only where the origin says more than the tables and their notes.
     let told = run.subjects.iter().filter(|subject| subject.origin() != subject.to_string());
     let origins: Vec<String> =
         told.map(|subject| format!("subject {}\n", subject.origin())).collect();
@@ -103,7 +103,7 @@ pub(crate) fn records(run: &Run, records: &[Record], room: Room) -> String {
     text
 }
 
-/// Adds a place to the note of the same words, which is new if it is not there yet.
+/// Adds a place to the note with this text, or adds the note.
 fn put(notes: &mut Vec<(String, Vec<String>)>, note: String, place: String) {
     match notes.iter_mut().find(|(known, _)| *known == note) {
         Some((_, places)) => places.push(place),
@@ -117,7 +117,7 @@ fn tail(unmeasured: &Unmeasured) -> Option<String> {
     Some(lines.collect::<Vec<_>>().join("\n"))
 }
 
-/// The table of one scenario, under a heading that holds what all its cases share.
+/// The table of one scenario, under a heading with everything that its cases share.
 fn sheet(run: &Run, scenario: &str, rows: &[(&Case, &Summary)]) -> Option<Sheet> {
     let axes_of = |case: &Case| -> Vec<(String, String)> {
         let pairs = case.axes().split(',').filter_map(|axis| axis.split_once('='));
@@ -167,7 +167,7 @@ fn sheet(run: &Run, scenario: &str, rows: &[(&Case, &Summary)]) -> Option<Sheet>
             row.push(match found {
                 Some((_, location)) if wide => series.metric.show(location.median),
                 Some((_, location)) => located(*series, location),
-                // Said once in a row.
+                // Said once per row.
                 None => std::mem::take(&mut absent).to_owned(),
             });
         }
@@ -189,20 +189,20 @@ fn sheet(run: &Run, scenario: &str, rows: &[(&Case, &Summary)]) -> Option<Sheet>
     })
 }
 
-/// Most blocks that show how rounds went.
+/// The most blocks that a course of rounds is drawn with.
 const STEPS: usize = 24;
 
-/// Columns up to which there is room for the spread of the rounds, and for the model of a scenario
-/// that has one only. A terminal is 120 characters wide; the report has everything.
+/// Up to this many columns there is room for the spread of the rounds, and for the model in a
+/// scenario with one model only. A terminal is 120 characters wide; the report has everything.
 const ROOMY: usize = 4;
 
-/// The series for the sake of which a case like `case` is run, the first ones first: those that any
-/// of `rows` has.
+/// The series that matter most for a case like `case`, the main one first; only those that occur in
+/// `rows`.
 fn columns(case: &Case, rows: &[(&Case, &Summary)]) -> Vec<Series> {
-    // Only where there are several devices.
+    // Occurs only with several devices.
     let moved = [Metric::Transfers, Metric::TransferBytes].map(Series::median);
     let memory = [Metric::PeakRss].map(Series::median);
-    // Only where GPUs tell what they draw.
+    // Occurs only if the GPUs report their power draw.
     let energy = [Metric::EnergyPerToken].map(Series::median);
     let chosen: Vec<Series> = match case.workload {
         Workload::Load => {
@@ -233,6 +233,6 @@ fn columns(case: &Case, rows: &[(&Case, &Summary)]) -> Vec<Series> {
         rows.iter().any(|(_, summary)| summary.series.iter().any(|(known, _)| known == series))
     };
     let occurring: Vec<Series> = chosen.iter().copied().filter(occurs).collect();
-    // Where nothing was measured one column says so.
+    // If nothing was measured, one column says so.
     if occurring.is_empty() { chosen.into_iter().take(1).collect() } else { occurring }
 }

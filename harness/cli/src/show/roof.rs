@@ -1,4 +1,4 @@
-//! How near each case came to what its machine can do at best.
+//! How near each case came to the best that its machine can do.
 
 use comfy_table::Cell;
 use windtunnel_ledger::case::Case;
@@ -10,7 +10,7 @@ use windtunnel_ledger::summary::Summary;
 use super::percentiles::short;
 use super::{push, right, table};
 
-/// The shares of one scenario: a row for each case and subject. Nothing where none is known.
+/// The shares of one scenario: a row for each case and subject. Empty if none is known.
 pub(super) fn of_scenario(
     run: &Run,
     scenario: &str,

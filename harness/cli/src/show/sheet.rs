@@ -1,4 +1,4 @@
-//! [`Sheet`]: a table before it is decided on what it is written.
+//! [`Sheet`]: a table before its output format is chosen.
 
 use std::fmt::Write as _;
 
@@ -6,28 +6,29 @@ use comfy_table::Cell;
 
 use super::{Room, right, table};
 
-/// A heading and a table whose first columns are words and whose last ones are numbers.
+/// A heading and a table whose first columns hold words and whose last ones hold numbers.
 pub(super) struct Sheet {
-    /// What it is of.
+    /// What the table is about.
     pub(super) name: String,
-    /// What all its rows share.
+    /// What all rows have in common.
     pub(super) shared: String,
-    /// Names of the columns of words.
+    /// Headers of the word columns.
     pub(super) words: Vec<String>,
-    /// Names of the columns of numbers.
+    /// Headers of the number columns.
     pub(super) numbers: Vec<String>,
-    /// As many cells in each as there are columns.
+    /// One cell per column in each row.
     pub(super) rows: Vec<Vec<String>>,
-    /// How the rounds of each row went, in blocks.
+    /// The course of the rounds of each row, in block characters.
     pub(super) courses: Vec<String>,
 }
 
-/// The name of the column that shows how rounds went, and the space before it.
+/// The header of the column with the course of the rounds, and the space before the column.
 const COURSE: &str = "rounds";
 const GAP: usize = 3;
 
 impl Sheet {
-    /// For a person to read; with how rounds went, if there is anything to see and room for it.
+    /// For people to read; with the course of the rounds if there is anything to see and room for
+    /// it.
     pub(super) fn text(&self, room: Room) -> String {
         let plain = self.aligned(None);
         let width = plain.lines().map(|line| line.chars().count()).max().unwrap_or(0);
@@ -78,7 +79,7 @@ impl Sheet {
     }
 }
 
-/// Text that Markdown takes as it is.
+/// Escapes what Markdown would interpret.
 pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {

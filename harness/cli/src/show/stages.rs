@@ -11,7 +11,7 @@ use windtunnel_ledger::unit::Nanos;
 
 use super::{count, per_cent, push, right, table};
 
-/// Of one subject.
+/// The stages of one subject.
 pub(crate) fn stages(case: &CaseId, subject: &str, attribution: &Attribution) -> String {
     let mut text = format!("{case}\n{subject}\n{}\n", whole(attribution));
     for (name, work) in &attribution.work {
@@ -27,7 +27,7 @@ pub(crate) fn stages(case: &CaseId, subject: &str, attribution: &Attribution) ->
     text + "\n"
 }
 
-/// Of two subjects, with the stage that carries the difference.
+/// The stages of two subjects, and the stage that carries the difference.
 pub(crate) fn stages_of_two(
     case: &CaseId,
     [base, head]: [&str; 2],
@@ -69,8 +69,8 @@ pub(crate) fn stages_of_two(
     text + "\n"
 }
 
-/// What was counted in an iteration, a column for each of `attributions`, and one more where there is a
-/// `change` to tell.
+/// The counts per iteration: a column for each of `attributions`, and one more if `change` gives
+/// any.
 fn push_counts<const N: usize>(
     text: &mut String,
     attributions: [&Attribution; N],
@@ -111,7 +111,7 @@ fn more(counter: Counter, base: u64, head: u64) -> String {
     format!("{sign}{}", counter.show(head.abs_diff(base)))
 }
 
-/// All the time of the iterations that count, and how much of it was in the engine.
+/// The total time of the measured iterations, and how much of it was spent in the engine.
 fn whole(attribution: &Attribution) -> String {
     let kinds = attribution.work.iter().map(|(name, work)| format!("{name} {}", work.total()));
     let totals = attribution.work.values().map(|work| work.total().0);

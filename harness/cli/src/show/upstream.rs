@@ -1,4 +1,5 @@
-//! The integration log: a line for each commit, one commit whole, and how far things are.
+//! The integration log: a line for each commit, one commit in full, and the state of the
+//! integration.
 
 use std::fmt::Write as _;
 
@@ -37,7 +38,7 @@ pub(crate) fn commits<'a>(commits: impl Iterator<Item = &'a Commit>) -> String {
     text
 }
 
-/// What a commit changed; as long as nobody has read it, what it says of itself.
+/// What a commit changed; until somebody has read it, its own subject.
 fn what(commit: &Commit) -> &str {
     match (commit.state, &commit.subject) {
         (State::New, Some(subject)) => subject,
@@ -45,7 +46,7 @@ fn what(commit: &Commit) -> &str {
     }
 }
 
-/// What the rules propose for commits that are new.
+/// What the rules propose for new commits.
 pub(crate) fn proposals(log: &Log, entries: &[Commit], head: &str) -> String {
     if entries.is_empty() {
         return format!("nothing new from {} to {}\n", log.considered, short(head));
@@ -81,7 +82,7 @@ pub(crate) fn proposals(log: &Log, entries: &[Commit], head: &str) -> String {
     text
 }
 
-/// All that the log knows of `commit`, with the times at which its guards were last measured.
+/// Everything that the log says about `commit`, with the times at which its guards last ran.
 pub(crate) fn commit(log: &Log, commit: &Commit, guards: &[(Guard, Option<String>)]) -> String {
     let Commit { hash, pr, date, subject, area, priority, state, change, reason, needs, .. } =
         commit;
@@ -114,7 +115,7 @@ pub(crate) fn commit(log: &Log, commit: &Commit, guards: &[(Guard, Option<String
     text
 }
 
-/// How much of `log` is integrated, and what in it is not so.
+/// How much of `log` is integrated, and where the log contradicts the sources.
 pub(crate) fn status(log: &Log, contradictions: &[Contradiction]) -> String {
     let mut header = vec![Cell::new("priority")];
     header.extend(State::ALL.map(right));

@@ -1,4 +1,4 @@
-//! Verdicts on series: a table for each run, then what decided and what is missing.
+//! Verdicts on series: a table for each run, then notes on the rounds and on what is missing.
 
 use std::fmt::Write as _;
 
@@ -58,11 +58,11 @@ fn of_family(family: &Family) -> String {
     text
 }
 
-/// What is missing for a decision, and what a reader should know of the rounds.
+/// What a decision still lacks, and what a reader should know about the rounds.
 fn notes(judged: &Judged) -> String {
     let Judged { id, unit, pairs, judgement } = judged;
     let mut text = String::new();
-    // What was decided before needed no more of them.
+    // If it was decided at an earlier look, further pairs were not needed.
     if *pairs > LAST && judgement.finding.is_some_and(|finding| finding.rounds == LAST) {
         let _ = writeln!(
             text,
@@ -79,7 +79,7 @@ fn notes(judged: &Judged) -> String {
     text
 }
 
-/// That a side has two modes, and which.
+/// Says that a side has two modes, and which.
 pub(super) fn two_modes(side: Side, modes: &Modes, show: impl Fn(f64) -> String) -> String {
     let mode = |mode: &Mode| format!("{} in {:.0}%", show(mode.value), mode.share * 100.0);
     let (low, high) = (mode(&modes.low), mode(&modes.high));

@@ -1,7 +1,7 @@
 //! The benches of a subject: built like its probe, and kept by the hashes of their executables.
 //!
-//! Beside each lies a small script that stands in for a probe, which starts an
-//! [`adapter`](crate::adapter): whoever runs a case knows probes alone.
+//! Beside each lies a small script that stands in for a probe and starts an
+//! [`adapter`](crate::adapter), so that whatever runs a case needs to know probes only.
 
 use std::path::{Path, PathBuf};
 
@@ -18,11 +18,11 @@ use crate::external::{self, Adapted, Criterion};
 use crate::progress::Progress;
 use crate::workspace::Workspace;
 
-/// What the executable of a bench is called where it is kept.
+/// The name of a kept bench executable.
 const BENCH: &str = "bench";
 
-/// Builds the bench that `benchmark` is one of, if it is not there yet. A subject whose code lies
-/// elsewhere has a stand-in of its own, or none.
+/// Builds the bench of `benchmark`, unless it is built already. A subject whose code is elsewhere
+/// has a stand-in of its own, or none.
 pub(crate) fn build(
     workspace: &Workspace,
     built: &mut Built,
@@ -33,7 +33,7 @@ pub(crate) fn build(
     if built.code == Code::Elsewhere || built.benches.contains_key(&target) {
         return Ok(());
     }
-    // Whatever keeps the probe from being built keeps the bench from it: they share the engine.
+    // What breaks the build of the probe breaks that of the bench: they share the engine.
     let stand_in = match &built.probe {
         Err(failure) => Err(failure.clone()),
         Ok(_) => of_code(workspace, built, benchmark, progress)?,
@@ -45,7 +45,7 @@ pub(crate) fn build(
     Ok(())
 }
 
-/// The stand-in for a bench, and the hash of its executable.
+/// The stand-in for a bench, and the hash of the bench's executable.
 fn of_code(
     workspace: &Workspace,
     built: &Built,
@@ -76,7 +76,7 @@ fn of_code(
         Ok(artifact) => artifact,
         Err(failure) => return Ok(Err(failure)),
     };
-    // The work tree is gone again: a bench that reads files finds those of the working tree.
+    // The worktree has been removed: a bench that reads files finds those of the working tree.
     let tree = workspace.builds().join("worktree");
     let folder = artifact.folder.strip_prefix(&tree).map(|inner| workspace.root().join(inner));
     let folder = folder.ok().filter(|folder| folder.is_dir());
@@ -87,7 +87,7 @@ fn of_code(
     Ok(Ok((stand_in, hash)))
 }
 
-/// Copies a bench to the folder that is named by its contents, with its stand-in beside it.
+/// Copies a bench to the folder named after its contents, with its stand-in beside it.
 fn keep(workspace: &Workspace, artifact: &Artifact) -> Result<(PathBuf, String)> {
     let Artifact { executable, folder } = artifact;
     let bytes = std::fs::read(executable)
@@ -103,7 +103,7 @@ fn keep(workspace: &Workspace, artifact: &Artifact) -> Result<(PathBuf, String)>
     Ok((stand_in, hash))
 }
 
-/// The line for a shell that runs a bench as cargo does.
+/// The shell line that runs a bench as cargo does.
 fn command(bench: &Path) -> Result<String> {
     let bench = bench.display().to_string();
     let bench = shlex::try_quote(&bench)
@@ -111,7 +111,7 @@ fn command(bench: &Path) -> Result<String> {
     Ok(format!("exec {bench} --bench {{arguments}}"))
 }
 
-/// The benches of an interrupted run: exactly what it began with, or the failures of their builds.
+/// The benches that an interrupted run began with, or the failures of their builds.
 pub(crate) fn again(workspace: &Workspace, mut built: Built, records: &[Record]) -> Built {
     for (target, hash) in &built.subject.benches {
         let stand_in = kept(workspace, hash);

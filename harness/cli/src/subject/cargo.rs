@@ -1,4 +1,5 @@
-//! What cargo builds of a workspace: started, watched while it builds, and heard when it fails.
+//! Builds parts of a workspace with cargo: follows the progress, and collects the errors of a
+//! failed build.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -47,14 +48,14 @@ struct CargoDiagnostic {
     level: String,
 }
 
-/// What cargo builds of a workspace.
+/// A part of a workspace that cargo builds.
 #[derive(Clone, Copy)]
 pub(super) enum Part<'a> {
     /// The probe.
     Probe,
     /// A bench.
     Bench {
-        /// The package that it belongs to.
+        /// Its package.
         package: &'a str,
         /// Its name.
         bench: &'a str,
@@ -64,7 +65,7 @@ pub(super) enum Part<'a> {
 impl<'a> Part<'a> {
     const PROBE: &'static str = "windtunnel-probe";
 
-    /// The package that it belongs to.
+    /// Its package.
     const fn package(self) -> &'a str {
         match self {
             Part::Probe => Self::PROBE,
@@ -72,7 +73,7 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// The words for cargo that build it.
+    /// The cargo arguments that build it.
     fn words(self) -> Vec<&'a str> {
         match self {
             Part::Probe => vec!["build", "--release"],
@@ -80,11 +81,11 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// Whether it is what cargo says that it has built.
+    /// Whether it is the target that cargo reports as built.
     fn is(self, target: &CargoTarget) -> bool {
         match self {
             Part::Probe => target.name == Self::PROBE,
-            // A library or an executable may be called alike.
+            // A library or an executable may have the same name.
             Part::Bench { bench, .. } => {
                 target.name == bench && target.kind.iter().any(|kind| kind == "bench")
             }
@@ -92,7 +93,7 @@ impl<'a> Part<'a> {
     }
 }
 
-/// What cargo has built.
+/// A built part.
 pub(super) struct Artifact {
     /// The executable.
     pub(super) executable: PathBuf,
@@ -100,7 +101,7 @@ pub(super) struct Artifact {
     pub(super) folder: PathBuf,
 }
 
-/// The variable that tells the build of a probe the commit of its candle.
+/// The variable that passes the commit of its candle to the build of a probe.
 const CANDLE: &str = "WINDTUNNEL_CANDLE";
 
 /// Where a revision is built.
@@ -120,7 +121,7 @@ pub(super) fn cargo_build(
     progress: Progress,
 ) -> Result<Result<Artifact, Failure>> {
     let mut command = Command::new(cargo());
-    // Build scripts may ask git.
+    // Build scripts may call git.
     find_anew(&mut command).current_dir(dir).args(part.words());
     command.env_remove(CANDLE).args([
         "--locked",
@@ -136,7 +137,7 @@ pub(super) fn cargo_build(
         command.arg("--target-dir").arg(target);
         what = short(commit.hash).to_owned();
         if let Some(candle) = commit.candle.and_then(candle::Exact::commit) {
-            // A checkout has a version in its manifests, and no manifest knows its commit.
+            // A checkout has a version in its manifests, but no commit.
             command.env(CANDLE, short(candle));
         }
     }
@@ -192,7 +193,7 @@ pub(super) fn cargo_build(
     }
 }
 
-/// Variables that change what a build makes, by their names and by how names begin.
+/// Environment variables that change the result of a build, by name and by prefix.
 const TELLING: [&str; 12] = [
     "RUSTFLAGS",
     "CARGO_ENCODED_RUSTFLAGS",
@@ -208,11 +209,11 @@ const TELLING: [&str; 12] = [
     "CUDARC_CUDA_VERSION",
 ];
 const TELLING_BEGINNINGS: [&str; 3] = ["CARGO_PROFILE_", "CARGO_BUILD_", "CARGO_TARGET_"];
-/// Those of them that say where and how fast something is built, and not what.
+/// The exceptions: they change where and how fast something is built, but not the result.
 const IDLE: [&str; 3] = ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR", "CARGO_BUILD_JOBS"];
 
-/// The compiler that a build in `dir` takes, what the environment tells it, and the processor that it
-/// builds for, as a number: what was built by or for another one would differ by more than its sources.
+/// A number for the compiler that builds in `dir`, its settings in the environment, and the
+/// processor that it builds for: if any of them differs, a build differs by more than its sources.
 pub(super) fn compiler(dir: &Path) -> u64 {
     let mut told = told_by_compiler(dir, &["-vV"]);
     for (name, value) in telling(std::env::vars_os()) {
@@ -225,7 +226,7 @@ pub(super) fn compiler(dir: &Path) -> u64 {
     xxh3_64(&told)
 }
 
-/// Those of the variables that change what a build makes, sorted.
+/// The variables that change the result of a build, sorted.
 fn telling(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> BTreeMap<OsString, OsString> {
@@ -237,15 +238,16 @@ fn telling(
     variables.filter(|(name, _)| name.to_str().is_some_and(is_telling)).collect()
 }
 
-/// What this processor can do as the compiler of `dir` sees it, as a number. `.cargo/config.toml` has
-/// it build for the processor that it runs on, and cargo takes what was built on another one for its
-/// own: in a folder that unlike machines share, that would end with an illegal instruction.
+/// A number for the features of this processor, as the compiler of `dir` sees them.
+/// `.cargo/config.toml` has it build for the native processor, and cargo would reuse what was built
+/// on another one: in a folder shared by machines with different processors, that would end in an
+/// illegal instruction.
 pub(super) fn processor(dir: &Path) -> u64 {
     xxh3_64(&told_by_compiler(dir, &["--print", "cfg", "-C", "target-cpu=native"]))
 }
 
-/// What the compiler of `dir` answers; nothing if there is none. Without one no build comes to an end,
-/// and says so.
+/// The output of the compiler of `dir`; empty if there is none, in which case the build itself
+/// fails and says so.
 #[expect(clippy::disallowed_methods, reason = "building subjects is what this file is for")]
 fn told_by_compiler(dir: &Path, args: &[&str]) -> Vec<u8> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
@@ -253,7 +255,7 @@ fn told_by_compiler(dir: &Path, args: &[&str]) -> Vec<u8> {
     told.map(|output| output.stdout).unwrap_or_default()
 }
 
-/// How many crates a package is made of; none if cargo cannot tell.
+/// The number of crates that a package consists of; none if cargo cannot tell.
 #[expect(clippy::disallowed_methods, reason = "building subjects is what this file is for")]
 fn crates_of(package: &str, dir: &Path) -> Option<usize> {
     let mut command = Command::new(cargo());
@@ -276,7 +278,7 @@ fn crates_of(package: &str, dir: &Path) -> Option<usize> {
     Some(crates.len())
 }
 
-/// What cargo says but for how far it is, which hides what went wrong.
+/// cargo's output without the progress lines, which would hide the error.
 fn complaints(stderr: &str) -> String {
     const PROGRESS: [&str; 8] = [
         "Adding",

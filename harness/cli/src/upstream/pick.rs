@@ -1,8 +1,8 @@
-//! `windtunnel upstream pick`: takes commits onto a fork one at a time, each checked, and measured
-//! beside the one before it; stops at the first that must not be kept.
+//! `windtunnel upstream pick`: picks commits onto a fork one at a time, checks each and measures it
+//! beside the one before it, and stops at the first that must not be kept.
 //!
-//! All of it happens in a work tree of its own. The fork gets a branch with what was kept, and keeps
-//! its own branches, index and files as they are.
+//! All of this happens in a separate worktree. The fork gets a branch with what was kept; its own
+//! branches, index and files stay as they are.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -24,21 +24,21 @@ use crate::subject::{self, Built, Wanted};
 use crate::workspace::Workspace;
 use crate::{exit, plan, scenario, session, show};
 
-/// Where commits are picked, and what is asked of each.
+/// Where commits are picked, and how each is checked.
 struct Picking<'a> {
     workspace: &'a Workspace,
     args: &'a PickArgs,
     external: &'a External,
     /// The fork's repository.
     fork: &'a Path,
-    /// The work tree of its own.
+    /// The separate worktree.
     tree: PathBuf,
-    /// Where reports are written.
+    /// The folder of the reports.
     folder: PathBuf,
     queue: Queue,
 }
 
-/// Picks what the arguments name, and writes down what became of it.
+/// Picks the commits that the arguments name, and writes down the results.
 pub(super) fn pick(workspace: &Workspace, args: &PickArgs, progress: Progress) -> Result<u8> {
     let external = External::read(&args.checks)?;
     let fork = external.repository()?;
@@ -54,12 +54,12 @@ pub(super) fn pick(workspace: &Workspace, args: &PickArgs, progress: Progress) -
     args.out.as_deref().map_or(Ok(()), session::check_folder)?;
     can_be_new(fork, &branch, &start)?;
     let queue = Queue { patience: args.waiting.patience(), progress };
-    // Checks are builds too, and between two commits nobody else measures.
+    // Checks are builds too, and nobody else may measure between two commits.
     let is_busy = external.measure.is_some() || !external.checks.is_empty();
     let _turn = is_busy.then(|| queue.take()).transpose()?;
     let trees = external::trees(workspace, fork);
     let _lock = lock(&trees)?;
-    // Whoever had the turn before may have made both.
+    // Whoever held the machine before may have created either.
     can_be_new(fork, &branch, &start)?;
     args.out.as_deref().map_or(Ok(()), session::check_folder)?;
     let folder = args.out.clone().unwrap_or_else(|| {
@@ -99,7 +99,7 @@ pub(super) fn pick(workspace: &Workspace, args: &PickArgs, progress: Progress) -
             integration.end.clone_from(commit);
         }
         integration.picks[i] = pick;
-        // Whatever happens to the next one, this is known.
+        // Written after each commit, so that nothing is lost whatever happens to the next.
         picking.write_down(&integration)?;
         if !goes_on {
             break;
@@ -115,8 +115,8 @@ fn reference(branch: &str) -> String {
     format!("refs/heads/{branch}")
 }
 
-/// Complains about a branch that is there, or that git would not make: after the first measurement is no
-/// time to learn that.
+/// Rejects a branch that exists, or that git would refuse to create: after the first measurement is
+/// too late to find out.
 fn can_be_new(fork: &Path, branch: &str, start: &str) -> Result<()> {
     let name = reference(branch);
     let no = |words: &str| {
@@ -130,8 +130,8 @@ fn can_be_new(fork: &Path, branch: &str, start: &str) -> Result<()> {
     Ok(())
 }
 
-/// Moves the branch on to `commit`, from where it was left; makes it where nothing was kept before. What
-/// somebody else made of it meanwhile stays as it is.
+/// Moves the branch from where it was left to `commit`, or creates it if nothing was kept before.
+/// If somebody else has changed it meanwhile, it stays as it is.
 fn move_on(fork: &Path, branch: &str, left: Option<&str>, commit: &str) -> Result<()> {
     let moved = || {
         let Some(left) = left else {
@@ -139,7 +139,7 @@ fn move_on(fork: &Path, branch: &str, left: Option<&str>, commit: &str) -> Resul
         };
         let stands = git(fork, &["rev-parse", "--verify", "--end-of-options", &reference(branch)])?;
         ensure!(stands == left, "it was moved from {} to {}", short(left), short(&stands));
-        // It refuses a branch that is checked out somewhere, as no `update-ref` does.
+        // Unlike `update-ref`, this refuses a branch that is checked out somewhere.
         git(fork, &["branch", "--no-track", "--force", "--", branch, commit])
     };
     moved().with_context(|| {
@@ -162,8 +162,8 @@ fn not_tried(change: &Change) -> Pick {
 }
 
 impl Picking<'_> {
-    /// Picks one commit on top of `onto`, checks it, and measures it beside that. `base` is what was
-    /// built of `onto`, if that was needed before, and becomes what was built of this one.
+    /// Picks one commit onto `onto`, checks it, and measures it beside `onto`. `base` is the build
+    /// of `onto` if there is one already, and becomes the build of this commit.
     fn take(
         &self,
         change: &Change,
@@ -216,7 +216,7 @@ impl Picking<'_> {
         Ok(pick)
     }
 
-    /// Picks a commit in the work tree: the commit that it became, or why it became none.
+    /// Picks a commit in the worktree: returns the commit made, or why there is none.
     fn apply(&self, change: &Change) -> Result<Result<String, End>> {
         let picked = git(&self.tree, &["cherry-pick", "-x", &change.hash]);
         let Err(error) = picked else {
@@ -233,7 +233,7 @@ impl Picking<'_> {
         }
     }
 
-    /// What the description builds of a commit.
+    /// Builds a commit as the description says.
     fn built(&self, commit: &str) -> Result<Built> {
         let file = self.args.checks.clone();
         let wanted = Wanted::External { file, revision: Some(commit.to_owned()) };
@@ -273,7 +273,7 @@ impl Picking<'_> {
     }
 }
 
-/// The right to pick onto a fork, until it is dropped.
+/// The right to pick onto a fork, held until it is dropped.
 fn lock(trees: &Path) -> Result<File> {
     std::fs::create_dir_all(trees)
         .with_context(|| format!("cannot create `{}`", trees.display()))?;
@@ -285,7 +285,7 @@ fn lock(trees: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// What an integration means for whoever waits for it.
+/// The exit code for an integration.
 fn code_of(integration: &Integration) -> u8 {
     let stopped = integration.picks.iter().find(|pick| !pick.end.goes_on());
     match stopped.map(|pick| &pick.end) {

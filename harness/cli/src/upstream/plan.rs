@@ -1,5 +1,5 @@
-//! `windtunnel upstream plan`: what a fork lacks of its upstream, what of that was picked already,
-//! and what picking the rest would do.
+//! `windtunnel upstream plan`: which commits of its upstream a fork lacks, which of them were
+//! picked already, and what picking the rest would do.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,45 +10,45 @@ use super::rules;
 use crate::args::PlanArgs;
 use crate::{exit, show};
 
-/// A commit of the upstream that the fork has not in its history.
+/// An upstream commit that is not in the fork's history.
 pub(crate) struct Ahead {
     /// The commit.
     pub(crate) change: Change,
-    /// What became of it, or would become of it.
+    /// Whether it was picked, or what picking it would do.
     pub(crate) state: Standing,
-    /// Commits ahead, not picked, that added lines which it touches.
+    /// Unpicked commits ahead that added lines which it touches.
     pub(crate) needs: BTreeSet<String>,
 }
 
-/// What became of a commit, or would.
+/// Whether a commit was picked, or what picking it would do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// The fork has it as this commit, by this evidence.
+    /// The fork has it as this commit, on this evidence.
     Picked(String, Evidence),
-    /// It is not picked, and picking it would do this.
+    /// Not picked; picking it would do this.
     Open(Forecast),
 }
 
-/// Why a commit is taken for picked.
+/// Why a commit counts as picked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Evidence {
-    /// The fork's commit names it.
+    /// The fork's commit names it in a trailer.
     Trailer,
-    /// Both make the same patch.
+    /// Both have the same patch.
     Patch,
-    /// Both have the same subject. That is a guess.
+    /// Both have the same subject, which is a guess.
     Subject,
 }
 
-/// What lies between a fork and its upstream.
+/// The difference between a fork and its upstream.
 pub(crate) struct Gap {
-    /// The newest commit that both have.
+    /// Their merge base.
     pub(crate) parting: String,
     /// The fork's newest commit.
     pub(crate) fork: String,
     /// The upstream's newest commit.
     pub(crate) upstream: String,
-    /// What the upstream has beyond, the oldest first.
+    /// The upstream's commits since, oldest first.
     pub(crate) ahead: Vec<Ahead>,
 }
 
@@ -60,7 +60,7 @@ pub(super) fn plan(args: &PlanArgs) -> Result<u8> {
     Ok(exit::PASS)
 }
 
-/// What lies between the two.
+/// The gap between the two.
 fn gap(repository: &Repository, branch: &str, upstream: &str) -> Result<Gap> {
     let (fork, upstream) = (repository.resolve(branch)?, repository.resolve(upstream)?);
     let parting = repository.parting(&fork, &upstream)?;
@@ -83,7 +83,7 @@ fn gap(repository: &Repository, branch: &str, upstream: &str) -> Result<Gap> {
             }
             None => {
                 let forecast = repository.forecast(&onto, &change)?;
-                // A first commit is not picked, and so is not there for what comes after it.
+                // A root commit is not picked, so what comes after cannot build on it.
                 if let (Forecast::Clean(made), Some(_)) = (&forecast, &change.parent) {
                     onto.clone_from(made);
                 }
@@ -97,10 +97,10 @@ fn gap(repository: &Repository, branch: &str, upstream: &str) -> Result<Gap> {
     Ok(Gap { parting, fork, upstream, ahead })
 }
 
-/// The commits of a fork that still stand: without those that were reverted, and their reverts.
+/// The fork's commits that are still in effect: without reverted commits and their reverts.
 fn standing(own: Vec<Change>) -> Vec<Change> {
     let mut gone: BTreeSet<String> = BTreeSet::new();
-    // The newest first: a revert that was reverted takes nothing back.
+    // Newest first: a revert that was itself reverted undoes nothing.
     for change in own.iter().rev() {
         if gone.contains(&change.hash) {
             continue;
@@ -116,7 +116,7 @@ fn standing(own: Vec<Change>) -> Vec<Change> {
     own.into_iter().filter(|change| !gone.contains(&change.hash)).collect()
 }
 
-/// The hashes that stand after these words in a message.
+/// The hashes that follow these words in a message.
 fn named<'a>(body: &'a str, words: &str) -> Vec<&'a str> {
     let after = body.split(words).skip(1);
     let hash = |rest: &'a str| {
@@ -125,8 +125,8 @@ fn named<'a>(body: &'a str, words: &str) -> Vec<&'a str> {
     after.filter_map(hash).collect()
 }
 
-/// Which of `changes` the fork's `own` commits stand for: a commit stands for one, by the best
-/// evidence that there is.
+/// Which of `changes` the fork's `own` commits stand for. Each stands for one, on the best
+/// evidence.
 fn picked(
     changes: &[Change],
     own: &[Change],
@@ -150,7 +150,7 @@ fn picked(
                         == rules::without_number(&change.subject).0
                 }
             };
-            // A commit that squashes several names them all.
+            // A squash commit names all the commits that it stands for.
             let free = |mine: &&Change| {
                 evidence == Evidence::Trailer || !used.contains(mine.hash.as_str())
             };

@@ -1,6 +1,6 @@
-//! A git repository of an upstream or of a fork: read, and never written to.
+//! A git repository of an upstream or of a fork: only read, never written to.
 //!
-//! What git has to write down on the way (trees that a merge would give) lies in a folder of ours.
+//! What git has to write along the way (trees of trial merges) goes to a temporary folder.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -11,11 +11,11 @@ use tempfile::TempDir;
 use crate::git::{Git, git};
 use crate::workspace::Workspace;
 
-/// A repository, and the folder for what git writes on the way.
+/// A repository, and the folder for what git writes along the way.
 pub(crate) struct Repository {
-    /// Where it was said to be.
+    /// The path by which it was named.
     named: PathBuf,
-    /// The top of its work tree, where files are called as in its commits; a bare one has none.
+    /// The top of its worktree, to which the paths in commits are relative; `named` if it is bare.
     dir: PathBuf,
     objects: PathBuf,
     scratch: TempDir,
@@ -24,39 +24,39 @@ pub(crate) struct Repository {
 /// One commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Change {
-    /// Its whole hash.
+    /// Its full hash.
     pub(crate) hash: String,
-    /// The day of its commit, `2025-10-19`.
+    /// The date of the commit, `2025-10-19`.
     pub(crate) date: String,
-    /// The commit before it; none of the first one of all, of which another project may bring one more.
+    /// Its parent; none for a root commit, of which merging in another project may add one.
     pub(crate) parent: Option<String>,
     /// The first line of its message.
     pub(crate) subject: String,
-    /// The rest of it.
+    /// The rest of its message.
     pub(crate) body: String,
-    /// The files that it touches, under both names where it renames.
+    /// The files that it touches; a rename counts with both names.
     pub(crate) files: Vec<String>,
 }
 
 /// What picking a commit would do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Forecast {
-    /// It applies; the commit that it would make.
+    /// It applies; the commit that this would make.
     Clean(String),
-    /// It adds nothing: all of it is there.
+    /// It adds nothing: its changes are all there.
     Empty,
-    /// It does not apply in these files.
+    /// It conflicts in these files.
     Conflict(Vec<String>),
 }
 
-/// Begins a record and parts its fields in what git is asked for.
+/// Separate the records and fields of git's output.
 const RECORD: char = '\u{1e}';
 const FIELD: char = '\u{1f}';
-/// Files that a program writes: that two commits touch their lines says nothing of the commits.
+/// Generated files: that two commits touch the same lines of one says nothing about the commits.
 const GENERATED: &[&str] = &["Cargo.lock", "package-lock.json", "poetry.lock", "uv.lock"];
 
 impl Repository {
-    /// The repository at a path, or a copy of that at an address.
+    /// The repository at a path, or a local copy of the one at an address.
     pub(crate) fn open(workspace: &Workspace, place: &str) -> Result<Repository> {
         match is_address(place) {
             true => Repository::at(&copied(workspace, place)?),
@@ -79,11 +79,11 @@ impl Repository {
         Ok(Repository { named: dir.to_owned(), dir: top, objects: objects.into(), scratch })
     }
 
-    /// The whole hash of a revision.
+    /// The full hash of a revision.
     pub(crate) fn resolve(&self, revision: &str) -> Result<String> {
         let commit = format!("{revision}^{{commit}}");
         self.git().say(&["rev-parse", "--verify", "--end-of-options", &commit]).with_context(|| {
-            // A checkout for CI has no branch of its own.
+            // A CI checkout has no local branches.
             let theirs = format!("refs/remotes/origin/{revision}");
             let hint = match self.git().say(&["rev-parse", "--verify", "--quiet", &theirs]) {
                 Ok(_) => format!("name `origin/{revision}`, which is one"),
@@ -93,7 +93,7 @@ impl Repository {
         })
     }
 
-    /// The newest commit that two have in common.
+    /// The merge base of two commits.
     pub(crate) fn parting(&self, one: &str, other: &str) -> Result<String> {
         let common = self.common(one, other)?;
         common.with_context(|| {
@@ -106,15 +106,15 @@ impl Repository {
         })
     }
 
-    /// The same; none where they have none.
+    /// The merge base of two commits; none if their histories are unrelated.
     pub(crate) fn common(&self, one: &str, other: &str) -> Result<Option<String>> {
         let answer = self.git().ask(&["merge-base", one, other])?;
         let common = answer.out.lines().next().filter(|_| answer.code == Some(0));
         Ok(common.map(str::to_owned))
     }
 
-    /// The commits that `to` has and `from` has not, the oldest first. Merges are none of them: what
-    /// they bring are commits of their own.
+    /// The commits that `to` has and `from` lacks, oldest first. Merges are left out: the commits
+    /// that they bring in are listed themselves.
     pub(crate) fn changes(&self, from: &str, to: &str) -> Result<Vec<Change>> {
         let format = format!("--format={RECORD}%H{FIELD}%cs{FIELD}%P{FIELD}%s{FIELD}%b{FIELD}");
         let text = self.git().say(&[
@@ -130,7 +130,7 @@ impl Repository {
         text.split(RECORD).skip(1).map(change).collect()
     }
 
-    /// One commit, which must be no merge.
+    /// One commit, which must be neither a merge nor a root commit.
     pub(crate) fn change(&self, revision: &str) -> Result<Change> {
         let commit = self.resolve(revision)?;
         ensure!(
@@ -141,13 +141,13 @@ impl Repository {
         one.pop().with_context(|| format!("git does not describe `{revision}`"))
     }
 
-    /// The commits that `bad` has and none of `good` has, those that part them best first; `bad` is
-    /// one of them.
+    /// The commits in `bad` and in none of `good`, those that halve them best first; `bad` is one
+    /// of them.
     pub(crate) fn halves(&self, good: &[String], bad: &str) -> Result<Vec<String>> {
         let mut args = vec!["rev-list", "--bisect-all", bad, "--not"];
         args.extend(good.iter().map(String::as_str));
         let text = self.git().say(&args)?;
-        // After each hash stands `(dist=3)`.
+        // Each hash is followed by `(dist=3)`.
         let hashes = text.lines().filter_map(|line| line.split(' ').next());
         Ok(hashes.filter(|hash| !hash.is_empty()).map(str::to_owned).collect())
     }
@@ -163,9 +163,9 @@ impl Repository {
         self.git().say(&["log", "-1", "--format=%s", commit])
     }
 
-    /// The commits among `known` that added a line which `change` removes or stands beside.
+    /// The commits among `known` that added a line which `change` removes or is adjacent to.
     ///
-    /// Only files that one of `known` touches are looked at, and none that a program writes.
+    /// Only files that one of `known` touches are examined, and no generated ones.
     pub(crate) fn needs(
         &self,
         from: &str,
@@ -195,7 +195,8 @@ impl Repository {
             args.extend([range, "--".to_owned(), file]);
             let args: Vec<&str> = args.iter().map(String::as_str).collect();
             let answer = self.impersonal().ask(&args)?;
-            // A file that is none of lines, as the commit of a submodule, has no lines of others.
+            // Something without lines, such as the commit of a submodule, has no lines by other
+            // commits.
             let is_without = ["no such path", "has only"].iter().any(|no| answer.err.contains(no));
             ensure!(answer.code == Some(0) || is_without, "git blame: {}", answer.err.trim());
             let authors = answer.out.lines().filter_map(|line| line.split(' ').next());
@@ -204,7 +205,7 @@ impl Repository {
         Ok(needs)
     }
 
-    /// The commits by the patches that they make, of those that `to` has and `from` has not.
+    /// The patch id of each commit that `to` has and `from` lacks, by commit.
     pub(crate) fn patches(&self, from: &str, to: &str) -> Result<BTreeMap<String, String>> {
         let range = format!("{from}..{to}");
         let log = ["log", "--no-merges", "--format=medium", "--patch", "--no-ext-diff", &range];
@@ -213,11 +214,11 @@ impl Repository {
         Ok(both.map(|(patch, commit)| (commit.to_owned(), patch.to_owned())).collect())
     }
 
-    /// What picking `change` on top of `onto` would do. No work tree is touched.
+    /// What picking `change` onto `onto` would do. No worktree is touched.
     pub(crate) fn forecast(&self, onto: &str, change: &Change) -> Result<Forecast> {
         let base = match &change.parent {
             Some(parent) => parent.clone(),
-            // Before the first commit there was nothing: that is the tree of what git reads from nowhere.
+            // Before a root commit there was nothing: `mktree` without input makes the empty tree.
             None => self.commit(&self.writing().say(&["mktree"])?, None)?,
         };
         let base = format!("--merge-base={base}");
@@ -246,7 +247,7 @@ impl Repository {
                 files.dedup();
                 Ok(Forecast::Conflict(files))
             }
-            // It does not know an option.
+            // git does not know an option.
             (Some(129), _) => bail!(
                 "git merge-tree: {}; predicting conflicts takes git 2.40 or newer",
                 answer.err.lines().next().unwrap_or_default()
@@ -255,7 +256,7 @@ impl Repository {
         }
     }
 
-    /// A commit of `tree` on top of `parent`, in the folder of ours.
+    /// Commits `tree` on top of `parent`, in the temporary folder.
     fn commit(&self, tree: &str, parent: Option<&str>) -> Result<String> {
         let who = [
             ("GIT_AUTHOR_NAME", "windtunnel"),
@@ -273,9 +274,9 @@ impl Repository {
         Git::at(&self.dir)
     }
 
-    /// Git without the configuration of the user, which may have blame pass over commits that a file
-    /// names, and refuse where there is none; its words are in English. Whoever calls it says that the
-    /// folder is safe, as that configuration may have done.
+    /// Git without the user's configuration, which may have blame ignore the commits listed in a
+    /// file and fail if that file is missing; messages are in English. As the configuration may
+    /// also have declared the folder safe, callers must do so themselves.
     fn impersonal(&self) -> Git<'_> {
         self.git()
             .with("GIT_CONFIG_GLOBAL", "/dev/null")
@@ -283,7 +284,7 @@ impl Repository {
             .with("LC_ALL", "C")
     }
 
-    /// Git that finds all objects of the repository, and writes new ones beside it.
+    /// Git that finds all objects of the repository, but writes new ones to the temporary folder.
     fn writing(&self) -> Git<'_> {
         self.git()
             .with("GIT_OBJECT_DIRECTORY", self.scratch.path())
@@ -291,13 +292,13 @@ impl Repository {
     }
 }
 
-/// Whether this names a repository elsewhere.
+/// Whether this is the address of a remote repository.
 fn is_address(place: &str) -> bool {
     place.contains("://")
         || (place.contains('@') && place.contains(':') && !Path::new(place).exists())
 }
 
-/// A copy of the repository at an address, brought up to date.
+/// The local copy of the repository at an address, brought up to date.
 fn copied(workspace: &Workspace, address: &str) -> Result<PathBuf> {
     let name = format!("{:016x}.git", xxhash_rust::xxh3::xxh3_64(address.as_bytes()));
     let folder = workspace.builds().join("upstreams");
@@ -312,7 +313,8 @@ fn copied(workspace: &Workspace, address: &str) -> Result<PathBuf> {
     Ok(dir)
 }
 
-/// Copies what is at an address to `dir`, by way of a folder beside it: what a kill leaves is no copy.
+/// Copies the repository at an address to `dir`, by way of a folder beside it, so that a kill
+/// leaves no partial copy.
 fn copy(address: &str, folder: &Path, dir: &Path) -> Result<()> {
     let beside = tempfile::tempdir_in(folder).context("cannot make a folder for it")?;
     let copy = beside.path().join("copy.git");
@@ -321,7 +323,7 @@ fn copy(address: &str, folder: &Path, dir: &Path) -> Result<()> {
     std::fs::rename(&copy, dir).with_context(|| format!("cannot create `{}`", dir.display()))
 }
 
-/// Fetches what is new, and which branch is the default one now, of which a fetch says nothing.
+/// Fetches what is new, and updates the default branch, which a fetch does not.
 fn bring_up_to_date(dir: &Path) -> Result<()> {
     git(dir, &["fetch", "--quiet", "--prune", "origin"])?;
     let heads = git(dir, &["ls-remote", "--symref", "origin", "HEAD"])?;
@@ -336,7 +338,7 @@ fn is_generated(file: &str) -> bool {
     GENERATED.iter().any(|name| file == *name || file.ends_with(&format!("/{name}")))
 }
 
-/// A commit from the fields that git was asked for, and the names of its files after them.
+/// Parses a commit from the fields that git was asked for, followed by the names of its files.
 fn change(record: &str) -> Result<Change> {
     let fields: Vec<&str> = record.split(FIELD).collect();
     let [hash, date, parent, subject, body, files] = fields[..] else {
@@ -353,8 +355,8 @@ fn change(record: &str) -> Result<Change> {
     })
 }
 
-/// The lines of each file before a patch without context that it removes or stands beside, as first
-/// and last.
+/// The old lines of each file that a patch without context removes or is adjacent to, as first and
+/// last.
 fn touched_lines(patch: &str) -> BTreeMap<String, Vec<(u64, u64)>> {
     let mut lines: BTreeMap<String, Vec<(u64, u64)>> = BTreeMap::new();
     let (mut file, mut in_head) = (None, false);
@@ -362,7 +364,7 @@ fn touched_lines(patch: &str) -> BTreeMap<String, Vec<(u64, u64)>> {
         if line.starts_with("diff --git ") {
             (file, in_head) = (None, true);
         } else if let (true, Some(name)) = (in_head, line.strip_prefix("--- ")) {
-            // After a name with spaces git writes a tabulator.
+            // git writes a tab after a name with spaces.
             file = name.strip_prefix("a/").map(|name| name.trim_end_matches('\t').to_owned());
         } else if let Some(rest) = line.strip_prefix("@@ -") {
             in_head = false;
@@ -378,7 +380,7 @@ fn touched_lines(patch: &str) -> BTreeMap<String, Vec<(u64, u64)>> {
     lines
 }
 
-/// The first line and the number of lines of the old side in the head of a hunk, `12,3 +12,4 @@`.
+/// The first line and the line count of the old side in a hunk header, `12,3 +12,4 @@`.
 fn hunk(rest: &str) -> Option<(u64, u64)> {
     let old = rest.split(' ').next()?;
     match old.split_once(',') {

@@ -1,9 +1,9 @@
-//! What is proposed for an upstream commit that nobody has looked at yet: an area by the words of its
-//! subject or the files that it touches, a priority by the words. `ci/upstream.md` explains both to users.
+//! Proposals for upstream commits that nobody has read yet: an area by the words of the subject or
+//! by the files touched, a priority by the words. `ci/upstream.md` explains both to users.
 
 use windtunnel_ledger::upstream::Priority;
 
-/// What a subject is about if it has one of these words; the first that fits.
+/// The area of a subject that contains one of these words; the first match wins.
 const TOPICS: &[(&str, &[&str])] = &[
     ("docs", &["docs:", "readme"]),
     ("build", &["clippy", "candle dep", "candle version", "candle revision"]),
@@ -19,7 +19,7 @@ const TOPICS: &[(&str, &[&str])] = &[
     ("loading", &["loader", "loading", "gguf", "isq", "uqff", "quanti"]),
 ];
 
-/// Where a file belongs if its path contains one of these words; the first that fits.
+/// The area of a file whose path contains one of these words; the first match wins.
 const AREAS: &[(&str, &[&str])] = &[
     ("python", &["pyo3", ".py"]),
     ("docs", &["docs/", "README", ".md", "examples/", ".ipynb"]),
@@ -35,13 +35,13 @@ const AREAS: &[(&str, &[&str])] = &[
     ("loading", &["quant", "gguf", "ggml", "load", "safetensors", "isq", "varbuilder", "lora"]),
     ("text", &["chat_template", "tokenizer", "toktrie", "tools/"]),
 ];
-/// Areas of files that come along with others: they decide only where nothing else is touched.
+/// Areas of files that accompany other changes: they decide only if nothing else is touched.
 const BESIDES: &[&str] = &["docs", "build", "python"];
-/// Where all other files belong.
+/// The area of all other files.
 const REST: &str = "engine";
 
-/// A priority for subjects that have one of these words, what matters most first. Words are whole: a
-/// change is no hang, and a prefix no fix. A `*` at the end stands for any ending.
+/// The priority of a subject that contains one of these words, the highest first. Whole words
+/// match, so that "change" is not "hang", nor "prefix" "fix". A `*` at the end matches any ending.
 const PRIORITIES: &[(Priority, &[&str])] = &[
     (
         Priority::P1,
@@ -98,14 +98,14 @@ const PRIORITIES: &[(Priority, &[&str])] = &[
         ],
     ),
 ];
-/// What touches only these areas hardly matters, whatever its subject says.
+/// A commit that touches only these areas has the lowest priority, whatever its subject says.
 const MINOR_AREAS: &[&str] = &["docs", "python"];
-/// Words of subjects that hardly matter.
+/// Words of subjects with the lowest priority.
 const MINOR_WORDS: &[&str] =
     &["typo", "typos", "clippy", "readme", "example*", "fmt", "comment", "comments"];
 
-/// The area that the subject names, or else the one that most of `files` belong to. Where no file is
-/// of an engine, a subject cannot make it so.
+/// The area that the subject names, or else the one that most of `files` belong to. The subject
+/// counts only if at least one file is part of the engine.
 pub(crate) fn area(subject: &str, files: &[String]) -> &'static str {
     let subject = subject.to_lowercase();
     let named = TOPICS.iter().find(|(_, words)| words.iter().any(|word| subject.contains(word)));
@@ -124,7 +124,7 @@ fn area_by_files(files: &[String]) -> &'static str {
         }
     }
     let weighs = |area: &str| !BESIDES.contains(&area);
-    // Of equals the one whose file comes first.
+    // In a tie, the area whose file comes first.
     let best = |least: bool| {
         let candidates = votes.iter().rev().filter(|(area, _)| weighs(area) || least);
         candidates.max_by_key(|(_, count)| *count).map(|(area, _)| *area)
@@ -137,7 +137,7 @@ fn area_of(file: &str) -> &'static str {
     AREAS.iter().find(|(_, words)| fits(words)).map_or(REST, |(area, _)| area)
 }
 
-/// How much a commit seems to matter.
+/// The proposed priority of a commit.
 pub(crate) fn priority(subject: &str, area: &str) -> Priority {
     let subject = subject.to_lowercase();
     let said = || subject.split(|c: char| !c.is_alphanumeric());
@@ -149,12 +149,12 @@ pub(crate) fn priority(subject: &str, area: &str) -> Priority {
     named.map_or(Priority::P3, |(priority, _)| *priority)
 }
 
-/// Whether a word is one of the table's.
+/// Whether a word matches a word of the table.
 fn is(said: &str, word: &str) -> bool {
     word.strip_suffix('*').map_or(said == word, |beginning| said.starts_with(beginning))
 }
 
-/// The number of the pull request at the end of a subject, and the subject without it.
+/// A subject without the pull request number at its end, and that number.
 pub(crate) fn without_number(subject: &str) -> (&str, Option<u32>) {
     let parts = subject.strip_suffix(')').and_then(|rest| rest.rsplit_once(" (#"));
     match parts.map(|(subject, number)| (subject, number.parse())) {

@@ -1,5 +1,5 @@
-//! `windtunnel upstream sync`: enters the upstream's commits since the newest considered as `new`,
-//! with what the rules propose for them.
+//! `windtunnel upstream sync`: adds the upstream's commits after the newest considered to the log
+//! as `new`, with what the rules propose.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::args::SyncArgs;
 use crate::workspace::Workspace;
 use crate::{exit, show};
 
-/// Reads what is new, shows it, and enters it unless it is only asked for.
+/// Shows the new commits, and adds them to the log unless it is a dry run.
 pub(super) fn sync(workspace: &Workspace, path: &Path, log: &Log, args: &SyncArgs) -> Result<u8> {
     let repository = Repository::open(workspace, &args.repo)?;
     let considered = repository.resolve(log.considered.as_str()).with_context(|| {
@@ -32,7 +32,7 @@ pub(super) fn sync(workspace: &Workspace, path: &Path, log: &Log, args: &SyncArg
     Ok(exit::PASS)
 }
 
-/// Entries for the commits between the two that have none yet, the oldest first.
+/// Entries for the commits between the two that the log does not have yet, oldest first.
 fn proposals(
     repository: &Repository,
     log: &Log,
@@ -56,7 +56,7 @@ fn proposals(
 fn entry(change: &Change, needs: impl IntoIterator<Item = String>) -> Result<Commit> {
     let (subject, pr) = rules::without_number(&change.subject);
     let area = rules::area(subject, &change.files);
-    let hash = |text: String| Hash::try_from(text).context("git gave a hash that is none");
+    let hash = |text: String| Hash::try_from(text).context("git returned an invalid hash");
     Ok(Commit {
         hash: hash(change.hash.clone())?,
         pr,
@@ -73,7 +73,7 @@ fn entry(change: &Change, needs: impl IntoIterator<Item = String>) -> Result<Com
     })
 }
 
-/// Adds entries at the end of the log's file, and leaves all that is in it as it is.
+/// Appends entries to the log's file, and leaves the rest of it untouched.
 fn enter(workspace: &Workspace, path: &Path, log: &Log, entries: &[Commit]) -> Result<()> {
     let file = workspace.root().join(path);
     let mut text = std::fs::read_to_string(&file)
@@ -82,7 +82,7 @@ fn enter(workspace: &Workspace, path: &Path, log: &Log, entries: &[Commit]) -> R
         text.push('\n');
     }
     entries.iter().for_each(|entry| text.push_str(&written(entry)));
-    // What cannot be read again must not replace what could.
+    // A log that cannot be parsed must not replace one that could.
     let again = parse(path, &text)?;
     ensure!(
         again.commits.len() == log.commits.len() + entries.len(),
@@ -93,7 +93,8 @@ fn enter(workspace: &Workspace, path: &Path, log: &Log, entries: &[Commit]) -> R
         .with_context(|| format!("cannot write `{}`", show::path(path)))
 }
 
-/// An entry in the form of the log's file: keys side by side, lists of several a line each.
+/// An entry in the style of the log's file: keys aligned, lists of several items with one item per
+/// line.
 fn written(commit: &Commit) -> String {
     let Commit {
         hash,

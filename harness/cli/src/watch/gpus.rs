@@ -1,4 +1,4 @@
-//! [`Gpus`]: what can be asked of GPUs, whoever answers.
+//! [`Gpus`]: the interface to the GPUs of a machine.
 
 use windtunnel_ledger::environment::Gpu;
 use windtunnel_ledger::trace::{Gauge, Look};
@@ -6,38 +6,38 @@ use windtunnel_ledger::trace::{Gauge, Look};
 use super::process;
 use crate::machine::Root;
 
-/// Answers for the GPUs of a machine.
+/// Answers questions about the GPUs of a machine.
 pub(crate) trait Gpus: Send + Sync {
-    /// What they are. They are asked about by their place in this list.
+    /// The devices. Other methods refer to them by their index in this list.
     fn devices(&self) -> Vec<Gpu>;
 
-    /// What one of them does. A gauge that it does not support has the reason; an error means that
-    /// nothing more can be learnt of it.
+    /// What a device is doing. An unsupported gauge has the reason; an error means that the device
+    /// can no longer be read.
     fn look(&self, device: usize) -> Result<Look, String>;
 
-    /// The processes that compute on it.
+    /// The processes that compute on a device.
     fn users(&self, device: usize) -> Result<Vec<User>, String>;
 }
 
 /// A process that computes on a GPU.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct User {
-    /// Its number, as the driver knows it: in a container that of the host.
+    /// Its number, as the driver knows it: in a container, the one on the host.
     pub(crate) process: u32,
-    /// Device memory that it uses, in KiB; none where the driver does not tell.
+    /// The device memory that it uses, in KiB; none if the driver does not say.
     pub(crate) memory: Option<i64>,
 }
 
-/// Tells the probe among the users of a GPU from the others.
+/// Tells the probe from the other users of a GPU.
 ///
-/// What the probe has started, which is in its group, counts as the probe. Where nobody on the GPU has the
-/// number of the probe, so does the first process that came after the watching began and is either of
-/// that group, or, where a container hides the numbers of the host, has the number of no process here.
+/// If the probe itself computes nothing, a process that it started stands for it: the first of its
+/// process group that appeared after watching began. If a container hides the numbers of the host,
+/// the first process to appear whose number no process here has stands for the probe, too.
 pub(crate) struct Users {
     root: Root,
-    /// The number of the probe, which leads a group.
+    /// The number of the probe, which leads a process group.
     group: u32,
-    /// The number of what stands for it.
+    /// The number of the process that stands for it.
     probe: u32,
     before: Option<Vec<u32>>,
     /// Who uses the device, each with whether it counts as the probe.
@@ -50,7 +50,7 @@ impl Users {
         Users { root, group: probe, probe, before: None, now }
     }
 
-    /// Notes who uses the device now.
+    /// Notes the current users of the device.
     pub(crate) fn are(&mut self, users: Result<Vec<User>, String>) {
         self.now = users.map(|users| {
             let numbers = || users.iter().map(|user| user.process).collect::<Vec<_>>();
@@ -72,7 +72,7 @@ impl Users {
         });
     }
 
-    /// What that says of the probe and of the others.
+    /// The gauges that follow from them, for the probe and for the other processes.
     pub(crate) fn gauges(&self) -> Look {
         let users = match &self.now {
             Ok(users) => users,

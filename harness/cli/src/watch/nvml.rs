@@ -1,7 +1,7 @@
-//! [`Nvml`]: GPUs as NVIDIA's management library tells of them.
+//! [`Nvml`]: GPUs through NVIDIA's management library.
 //!
-//! The library belongs to the driver and is loaded when it is asked for; a machine without it has no
-//! GPU that could be watched. Linked is nothing.
+//! The library belongs to the driver and is loaded on demand; a machine without it has no GPU to
+//! watch. Nothing is linked.
 
 use std::ffi::OsStr;
 
@@ -18,20 +18,20 @@ use super::gpus::{Gpus, User};
 use crate::clocks::Clocks;
 use crate::machine::Root;
 
-/// The name under which drivers install it; the one without a number comes with toolkits only.
+/// The name under which drivers install it; the name without a number comes only with toolkits.
 const LIBRARY: &str = "libnvidia-ml.so.1";
 
-/// GPUs as NVIDIA's management library tells of them.
+/// GPUs through NVIDIA's management library.
 pub(crate) struct Nvml {
     library: Library,
     devices: u32,
 }
 
-/// The GPUs of this machine: none if there is no driver, or why they cannot be asked.
+/// The GPUs of this machine: none without a driver, or the reason why they cannot be asked.
 pub(crate) fn open(root: &Root) -> Result<Option<Nvml>, String> {
     let library = match Library::builder().lib_path(OsStr::new(LIBRARY)).init() {
         Ok(library) => library,
-        // Without a driver nothing is missing.
+        // Without a driver, its absence is no error.
         Err(_) if !root.has("proc/driver/nvidia/version") => return Ok(None),
         Err(error) => return Err(format!("there is a driver, but no NVML: {error}")),
     };
@@ -46,12 +46,12 @@ impl Nvml {
     }
 }
 
-/// Why nothing more can be learnt of a device.
+/// Why a device can no longer be read.
 fn lost(error: &NvmlError) -> String {
     format!("NVML lost the GPU: {error}")
 }
 
-/// What an error of one question means: none if it concerns that question alone.
+/// Whether an error means that the device is lost, rather than concerning one question alone.
 fn is_lost(error: &NvmlError) -> bool {
     matches!(
         error,
@@ -148,7 +148,7 @@ impl Clocks for Nvml {
     }
 }
 
-/// All that does not change while it runs.
+/// All properties that do not change while it runs.
 fn describe(device: &Device<'_>, common: Gpu) -> Gpu {
     let switch = |on: bool| if on { Switch::On } else { Switch::Off };
     let limits = |clock: Clock| ClockLimits {
@@ -166,7 +166,7 @@ fn describe(device: &Device<'_>, common: Gpu) -> Gpu {
         memory_clock: limits(Clock::Memory),
         power_limit: device.enforced_power_limit().ok(),
         persistence: device.is_in_persistent_mode().ok().map(switch),
-        // What cannot be divided is not.
+        // A GPU without MIG has no mode to report.
         mig: device.mig_mode().ok().map(|mode| switch(mode.current == MIG_ENABLED)),
         ecc: device.is_ecc_enabled().ok().map(|state| switch(state.currently_enabled)),
         pcie_width: device.max_pcie_link_width().ok(),
@@ -174,5 +174,5 @@ fn describe(device: &Device<'_>, common: Gpu) -> Gpu {
     }
 }
 
-/// NVML's word for a GPU that is divided into instances.
+/// NVML's value for a GPU with MIG enabled.
 const MIG_ENABLED: u32 = 1;

@@ -1,35 +1,35 @@
-//! What the kernel tells of a process in `/proc`, and of the machine beside it.
+//! What `/proc` tells about a process, and about the machine.
 
 use windtunnel_ledger::trace::{Gauge, Look};
 
 use crate::machine::{self, Root};
 
-/// A process that is looked at.
+/// A process that is watched.
 pub(super) struct Process {
     root: Root,
     number: u32,
-    /// What was read when it was last looked at closely.
+    /// The values of the last close look.
     slow: Look,
-    /// How often that was.
+    /// The number of close looks so far.
     close_looks: u64,
-    /// Threads that end take their count with them: the sum never falls.
+    /// Threads that end take their count with them; keeping the maximum makes the sum never fall.
     switches: i64,
-    /// Files with the clocks of processors, and with temperatures: where there are none, there will
-    /// be none.
+    /// Files with the clocks of processors and with temperatures, listed once: none will appear
+    /// later.
     clocks: Vec<String>,
     zones: Vec<String>,
 }
 
-/// Close looks for one at every thread: each is a file, and an engine has many.
+/// Close looks for each look at every thread: each thread is a file, and an engine has many.
 const THREADS_EVERY: u64 = 3;
 
-/// What one look at a process gave.
+/// The result of one look at a process.
 pub(super) enum Glance {
-    /// All that can be seen.
+    /// Everything that could be read.
     Seen(Look),
     /// The process has ended.
     Ended,
-    /// Nothing can be seen any more, for this reason.
+    /// The process can no longer be seen, for this reason.
     Hidden(String),
 }
 
@@ -45,7 +45,7 @@ impl Process {
         Process { root, number, slow: Vec::new(), close_looks: 0, switches: 0, clocks, zones }
     }
 
-    /// Reads what is dear to read, and what the machine does beside.
+    /// Reads what is expensive to read, and what describes the machine.
     pub(super) fn look_closely(&mut self) {
         let root = &self.root;
         if self.close_looks.is_multiple_of(THREADS_EVERY) {
@@ -61,18 +61,18 @@ impl Process {
         ];
     }
 
-    /// Reads what is cheap to read, beside what was last read closely.
+    /// Reads what is cheap to read, and adds the values of the last close look.
     pub(super) fn look(&mut self) -> Glance {
         let text = self.root.text(&format!("proc/{}/stat", self.number));
         let seen = text.as_deref().and_then(gauges);
         match (seen, text) {
             (Some(mut look), _) => {
                 look.extend(self.slow.iter().cloned());
-                // Said once, a reason holds.
+                // A reason needs to be reported only once.
                 self.slow.retain(|(_, value)| value.is_ok());
                 Glance::Seen(look)
             }
-            // A process whose end nobody has read yet holds nothing any more.
+            // A zombie holds nothing any more.
             (None, Some(stat)) if has_ended(&stat) => Glance::Ended,
             (None, Some(stat)) => Glance::Hidden(format!("`/proc` says `{stat}` of the process")),
             (None, None) if self.root.has("proc/loadavg") => Glance::Ended,
@@ -81,14 +81,14 @@ impl Process {
     }
 }
 
-/// The group of a process; none where no process here has this number.
+/// The process group of a process; none if no process here has this number.
 pub(super) fn group(root: &Root, number: u32) -> Option<u32> {
     let stat = root.text(&format!("proc/{number}/stat"))?;
     // The kernel counts fields from 1, and this is the fifth.
     fields(&stat)?.get(2)?.parse().ok()
 }
 
-/// The fields of a `stat` from the state on: what is before may hold anything.
+/// The fields of a `stat` from the state on: the name before it may contain anything.
 fn fields(stat: &str) -> Option<Vec<&str>> {
     Some(stat.rsplit_once(") ")?.1.split(' ').collect())
 }
@@ -113,7 +113,7 @@ fn gauges(stat: &str) -> Option<Look> {
     ])
 }
 
-/// How often all threads together have left a processor.
+/// How often all threads together were switched out.
 fn switches(root: &Root, process: u32) -> i64 {
     let threads = root.numbered(&format!("proc/{process}/task"), "");
     let counts = threads.iter().filter_map(|thread| {
@@ -124,7 +124,7 @@ fn switches(root: &Root, process: u32) -> i64 {
     counts.sum()
 }
 
-/// Most processors whose clocks are read: each may have to be woken for it.
+/// The most processors whose clocks are read: each may have to be woken for it.
 const CLOCKS: usize = 8;
 
 /// The mean of the clocks in these files, in MHz.

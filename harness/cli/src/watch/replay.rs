@@ -1,8 +1,8 @@
-//! [`Replay`]: GPUs that do what a recording says, and what comes of each recording.
+//! [`Replay`]: GPUs that replay a recording, and tests of what comes of each recording.
 //!
-//! A recording is a file of JSON lines. The first says what the devices are; each of the others is
-//! one look at one device, in the words of [`Gauge`]. The last look is repeated for ever. Those that
-//! are kept were written by hand after what NVML documents.
+//! A recording is a file of JSON lines. The first describes the devices; each of the others is one
+//! look at one device, in the words of [`Gauge`]. The last look repeats for ever. The recordings
+//! here were written by hand from NVML's documentation.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,7 +36,7 @@ struct Line {
     lost: Option<String>,
 }
 
-/// GPUs that do what a recording says.
+/// GPUs that replay a recording.
 pub(crate) struct Replay {
     devices: Vec<Gpu>,
     lines: Vec<Vec<Line>>,
@@ -88,12 +88,12 @@ impl Gpus for Replay {
 
 const PROBE: u32 = 42;
 
-/// What a watcher sees of two seconds with the GPUs of `recording`.
+/// What a watcher sees in two seconds with the GPUs of `recording`.
 fn seen(recording: &str) -> Trace {
     seen_beside("", recording)
 }
 
-/// The same where the kernel also tells of `others`.
+/// The same, with `others` in `/proc`.
 fn seen_beside(others: &str, recording: &str) -> Trace {
     let (_dir, root) = lay_out(&format!("==> proc/loadavg\n0 0 0 1/1 1\n{others}"));
     let gpus = Arc::new(Replay::of(recording));
@@ -105,7 +105,7 @@ fn seen_beside(others: &str, recording: &str) -> Trace {
     watch.finish(Nanos(0))
 }
 
-/// Which rules of the policy that is kept a round with the GPUs of `recording` breaks.
+/// Checks which rules of the repository's policy a round with the GPUs of `recording` breaks.
 #[track_caller]
 fn check(recording: &str, breaches: &[&str]) -> Trace {
     let policy: Policy = toml::from_str(include_str!("../../../../ci/gate.toml")).unwrap();
@@ -182,9 +182,9 @@ fn a_process_that_is_seen_here_and_that_the_probe_did_not_start_is_not_taken_for
     let first = [Some(2_097_152), Some(0)];
     let (foreign, own) = ([Some(0), Some(1)], [Some(8_388_608), Some(0)]);
     assert_eq!(beside("==> proc/777/stat\n777 (another) R 1 777 777 0\n"), [first, foreign]);
-    // A server of the probe is in its group.
+    // A server that the probe started is in its group.
     assert_eq!(beside("==> proc/777/stat\n777 (a server) S 42 42 42 0\n"), [first, own]);
-    // Where nobody here has its number, it may be what the host calls the probe.
+    // A process whose number nobody here has may be the host's number for the probe.
     assert_eq!(beside(""), [first, own]);
 }
 

@@ -1,4 +1,4 @@
-//! Baselines from the first session to the last: recorded, promoted, held to, shared and pruned.
+//! The life of a baseline: recorded, promoted, compared against, shared and pruned.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use crate::sandbox::{Said, Sandbox, redacted};
 
 const SCENARIO: &str = "workload = \"decode\"\nmodels = [\"tiny-qwen3\"]\niterations = 2\n\
                         matrix = { batch = [1], output = [8] }\n";
-/// A log of three upstream commits, the second of which is considered.
+/// A log of three upstream commits; commits up to the second are considered.
 pub(crate) const LOG: &str = r#"
 repository = "https://example.org/upstream"
 considered = "bbbbbbbbb"
@@ -41,7 +41,7 @@ fn workspace() -> Sandbox {
     sandbox
 }
 
-/// The policy that is kept, under which no state of the machine makes a round void.
+/// The repository's policy, changed so that no state of the machine makes a round void.
 pub(crate) fn policy() -> String {
     let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../ci/gate.toml"));
     let text = text.unwrap();
@@ -57,7 +57,7 @@ fn baseline(sandbox: &Sandbox, args: &[&str]) -> Said {
     sandbox.run(&[&["-q", "baseline"], args].concat())
 }
 
-/// Records a session of a probe with these words planted.
+/// Records a session of a probe in which these words are planted.
 fn record(sandbox: &Sandbox, probe: &str, words: &str, upstream: &str) {
     let probe = sandbox.plant(probe, words);
     let args = ["record", "test", "-s", &probe, "-n", "5", "--upstream", upstream];
@@ -69,7 +69,7 @@ fn promote(sandbox: &Sandbox, args: &[&str]) -> Said {
     baseline(sandbox, &[&["promote", "--by", "Ada"], args].concat())
 }
 
-/// Five sessions of the same probe, promoted.
+/// A promoted baseline of five sessions of the same probe.
 fn promoted() -> Sandbox {
     let sandbox = workspace();
     (0..5).for_each(|_| record(&sandbox, "base-probe", "noise=0.5 seed=1", "aaaaaaaaa"));
@@ -84,7 +84,7 @@ fn gate(sandbox: &Sandbox, words: &str, args: &[&str]) -> Said {
     sandbox.run(&[&all, args].concat())
 }
 
-/// The files of all sessions, in the order of their names.
+/// The files of all sessions, sorted by name.
 fn sessions(sandbox: &Sandbox) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![sandbox.path("baselines")];
@@ -102,7 +102,7 @@ fn sessions(sandbox: &Sandbox) -> Vec<PathBuf> {
     found
 }
 
-/// Names of sessions and machines differ from run to run.
+/// Redacts the names of sessions and machines, which differ from run to run.
 fn settled(
     sandbox: &Sandbox,
 ) -> (insta::internals::SettingsBindDropGuard, insta::internals::SettingsBindDropGuard) {
@@ -113,7 +113,7 @@ fn settled(
     settings.add_filter(r"TIME-[0-9a-f]{16}", "SESSION");
     settings.add_filter(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "WHEN");
     settings.add_filter(r"policy [0-9a-f]{32}", "policy HASH");
-    // Columns are as wide as the name of the machine.
+    // Columns are as wide as the machine's name.
     settings.add_filter(r"─+", "─");
     settings.add_filter(r"  +", "  ");
     (outer, settings.bind_to_scope())
@@ -228,7 +228,7 @@ fn what_is_regressed_is_promoted_only_after_it_was_accepted() {
     insta::assert_snapshot!(twice.out, @"PROBE at bbbbbbbbb on `MACHINE` counts already");
     insta::assert_snapshot!("shown", baseline(&sandbox, &["show"]).out);
     insta::assert_snapshot!("listed", baseline(&sandbox, &["list"]).out);
-    // An older head is held to what counted at its own upstream commit.
+    // An older head is compared with what was promoted at its own upstream commit.
     let older = baseline(&sandbox, &["show", "--upstream", "aaaaaaaaa"]).out;
     assert!(older.contains("aaaaaaaaa, the upstream commit of the head"), "{older}");
 }
@@ -292,7 +292,7 @@ fn damage_is_named_by_file_and_line_and_costs_nothing_else() {
     let listed = baseline(&sandbox, &["list"]);
     assert_eq!(listed.code, 2, "what is whole is listed: {}", listed.out);
     assert!(listed.out.contains("aaaaaaaaa"), "{}", listed.out);
-    // Somebody else has what is damaged here.
+    // As if only others had the files that are damaged here.
     for file in &files[..3] {
         fs::remove_file(file).unwrap();
     }
@@ -314,7 +314,7 @@ fn a_run_is_kept_as_a_session_and_never_twice() {
     insta::assert_snapshot!(said.out, @"is there already: baselines/bbbbbbbbb/MACHINE/test/fake/SESSION.jsonl");
     assert_eq!(sessions(&sandbox).len(), 1);
     assert_eq!(fs::read(&sessions(&sandbox)[0]).unwrap(), kept);
-    // A session is a run like any other for whoever reads it.
+    // To other commands a session is a run like any other.
     let session = sessions(&sandbox)[0].display().to_string();
     let said = sandbox.run(&["compare", &session, "run.jsonl"]);
     assert!(said.out.contains("verdict: inconclusive"), "{}{}", said.out, said.err);
@@ -323,12 +323,12 @@ fn a_run_is_kept_as_a_session_and_never_twice() {
     assert_eq!(said.code, 2);
     insta::assert_snapshot!(said.err, @"error: it is not known at which upstream commit `probe:FAKE-PROBE` is: give it with `--upstream HASH`");
 
-    // The beginning of a hash stands for the one that the log has.
+    // A prefix of a hash stands for the hash in the log.
     let log = LOG.replace("hash = \"aaaaaaaaa\"", "hash = \"aaaaaaaaa0123\"");
     fs::write(sandbox.path("engine/upstream.toml"), log).unwrap();
     let said = baseline(&sandbox, &["record", "--from", "run.jsonl", "--upstream", "aaaaaaaaa"]);
     assert!(said.out.starts_with("\nkept baselines/aaaaaaaaa0123/"), "{}{}", said.out, said.err);
-    // And so does more than that.
+    // So does a longer form of that hash.
     let all = "aaaaaaaaa0123456789";
     let said = baseline(&sandbox, &["record", "--from", "run.jsonl", "--upstream", all]);
     assert!(said.out.contains("is there already: baselines/aaaaaaaaa0123/"), "{}", said.out);
@@ -343,7 +343,7 @@ fn a_baseline_that_another_policy_let_count_is_marked() {
     fs::write(sandbox.path("ci/gate.toml"), strict).unwrap();
     assert!(listed().contains(", not by `ci/gate.toml`"), "{}", listed());
     assert!(listed().ends_with("is invalid, until it is promoted again\n"), "{}", listed());
-    // A list judges nothing.
+    // A list judges nothing, and so does not need the policy.
     fs::write(sandbox.path("ci/gate.toml"), "pears = 30").unwrap();
     assert!(!listed().contains("not by"), "{}", listed());
 }
@@ -439,7 +439,7 @@ fn a_killed_gate_beside_a_stored_base_goes_on_with_all_of_it() {
     assert_eq!(gate(&sandbox, "noise=0.5 seed=2", &[]).code, 0);
     let text = fs::read_to_string(sandbox.path("run.jsonl")).unwrap();
     let whole = sandbox.contents().records;
-    // Killed while the records of the base were written.
+    // As if killed while the records of the base were being written.
     let lines: Vec<&str> = text.lines().take(8).collect();
     fs::write(sandbox.path("run.jsonl"), lines.join("\n") + "\n").unwrap();
     let said = sandbox.run(&["-q", "gate", "--resume", "run.jsonl"]);
@@ -502,7 +502,7 @@ fn an_interrupted_session_goes_on_and_is_kept_by_the_commands_that_it_told() {
     assert_eq!(again[..2], ["run", "--resume"]);
     assert_eq!(again[3..], ["--forget-oom", "--policy", "ci/gate.toml"]);
 
-    // Killed after its second round.
+    // As if killed after its second round.
     let run = sandbox.path(again[2]);
     let text = fs::read_to_string(&run).unwrap();
     let lines: Vec<&str> = text.lines().take(3).collect();

@@ -1,5 +1,5 @@
-//! Scenarios of workload `criterion`: the benches of small packages, which leave files as criterion
-//! does and need nothing to be built but themselves.
+//! Scenarios of workload `criterion`, on the benches of small packages that write the same files as
+//! criterion and depend on nothing.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use crate::gating::against_schema;
 use crate::revisions::{commit, repository};
 use crate::sandbox::{Said, Sandbox};
 
-/// A bench whose benchmarks do what their names say; `@NS` is what an iteration takes.
+/// A bench whose benchmarks do what their names say; `@NS` is the time of an iteration.
 const BENCH: &str = r##"use std::path::Path;
 use std::{env, fs};
 
@@ -46,7 +46,7 @@ fn main() {
 const SCENARIO: &str = "workload = \"criterion\"\npackage = \"parts\"\nbenches = [\"micro\"]\n\
                         rounds = 2\ndeadline = 60\n";
 
-/// A repository with a package `parts` in which there is a bench `micro` of these benchmarks.
+/// A repository with a package `parts` whose bench `micro` has these benchmarks.
 fn parts(names: &[&str], ns: u64) -> Sandbox {
     let sandbox = repository();
     let write = |path: &str, text: &str| {
@@ -86,7 +86,7 @@ fn run(sandbox: &Sandbox, args: &[&str]) -> Said {
     sandbox.run(&[&["-q", "run", "test/fake", "-o", "run.jsonl"], args].concat())
 }
 
-/// The ids of the cases of the newest run, from the bench on, each with what a round of it gave.
+/// The case ids of the newest run, from the bench on, with the value of each round.
 fn rounds(sandbox: &Sandbox) -> Vec<(String, f64)> {
     let records = sandbox.contents().records.into_iter();
     let told = records.map(|record| {
@@ -117,7 +117,7 @@ fn every_benchmark_of_a_bench_is_a_case_with_criterions_own_samples() {
     let told = "A bench stands for all of its benchmarks: once it is built, each is a case.";
     assert!(listed.out.contains(told), "{}", listed.out);
 
-    // The scenario's filter knows the names, and that of the command the ids.
+    // The scenario's filter matches benchmark names, the command's filter case ids.
     let filtered = format!("{SCENARIO}filter = \"sum\"\n");
     fs::write(sandbox.path("scenarios/test/fake.toml"), filtered).unwrap();
     assert_eq!(run(&sandbox, &["--filter", "micro*long", "-n", "1"]).code, 0);
@@ -157,7 +157,8 @@ fn revisions_are_compared_and_gated_benchmark_by_benchmark() {
         assert_eq!(against_schema(&document), [""; 0]);
     }
 
-    // A bench that the base has not yet is held to nothing, and one that the head breaks is broken.
+    // A bench that the base does not have yet is not judged, and one that the head breaks is
+    // broken.
     let manifest = fs::read_to_string(sandbox.path("parts/Cargo.toml")).unwrap();
     let fresh = format!("{manifest}[[bench]]\nname = \"fresh\"\nharness = false\n");
     fs::write(sandbox.path("parts/Cargo.toml"), fresh).unwrap();
@@ -254,7 +255,7 @@ fn an_external_subject_runs_its_benches_by_its_own_command() {
     let Outcome::Measured(samples) = &sandbox.contents().records[0].outcome else { panic!() };
     assert_eq!(samples.of(Metric::IterationTime), [7.0; 10]);
 
-    // Not told what to run, it runs something.
+    // Without `{arguments}` the command runs the wrong benchmark.
     describe("test '{arguments}' = --list && echo 'sum/a: benchmark' || sh bench.sh");
     let said = run(&sandbox, &["-s", "external:other.toml"]);
     assert_eq!(said.code, 5, "{}", said.out);

@@ -12,7 +12,7 @@ fn two_subjects_alternate_and_are_compared() {
     let sandbox = Sandbox::new(&["fine"]);
     let other = sandbox.path("other-probe");
     fs::copy(FAKE_PROBE, &other).unwrap();
-    // Another file, the same program: as a new build of the same revision would be.
+    // Another file but the same program, as a new build of the same revision would be.
     let mut bytes = fs::read(&other).unwrap();
     bytes.push(0);
     fs::write(&other, bytes).unwrap();
@@ -53,7 +53,7 @@ fn two_subjects_alternate_and_are_compared() {
 fn runs_are_compared_and_a_faster_wrong_answer_is_broken() {
     let sandbox = Sandbox::new(&["fine"]);
     sandbox.measure();
-    // What `auto` runs may change between two builds: the case is the same, the work is not.
+    // What `auto` resolves to may change between builds: the case is the same, the work is not.
     let text = fs::read_to_string(sandbox.path("run.jsonl")).unwrap();
     let digest = |record: &Contents| match &record.records[0].outcome {
         Outcome::Measured(samples) => samples.iterations[0].digest.to_string(),
@@ -71,7 +71,7 @@ fn runs_are_compared_and_a_faster_wrong_answer_is_broken() {
     );
     assert_eq!(said.code, 5);
 
-    // Which of its outputs is right a base cannot tell whose own ones differ.
+    // A base whose own outputs differ cannot tell which of them is right.
     let (begun, last) = text.trim_end().rsplit_once('\n').unwrap();
     let last = last.replace(&digest(&sandbox.contents()), "0123456789abcdef");
     fs::write(sandbox.path("varies.jsonl"), format!("{begun}\n{last}\n")).unwrap();

@@ -1,4 +1,5 @@
-//! What is said of the machine on which these tests run: it differs, so only its frame is held.
+//! The doctor's diagnosis of the machine that runs these tests; as machines differ, only its frame
+//! is checked.
 
 use std::fs;
 
@@ -40,7 +41,7 @@ fn the_cache_of_the_hub_is_where_downloads_go() {
     let cache = sandbox.path("kept");
     fs::create_dir(&cache).unwrap();
     let mut command = sandbox.command(&["doctor", "--quick", "--json"]);
-    // An older name of the variable, which the hub of every other command reads.
+    // The variable's older name, which all other commands read too.
     command.env_remove("HF_HUB_CACHE").env("HUGGINGFACE_HUB_CACHE", &cache);
     let out = String::from_utf8(command.output().unwrap().stdout).unwrap();
     assert!(out.contains(&format!("hub cache `{}` (", cache.display())), "{out}");

@@ -1,4 +1,4 @@
-//! Where the time went: asked for, kept apart, shown.
+//! Attribution: asked for, kept apart, shown.
 
 use std::fs;
 
@@ -20,7 +20,7 @@ fn an_attribution_round_comes_after_the_measured_ones_and_is_no_sample() {
     let kinds: Vec<bool> =
         records.iter().map(|record| matches!(record.outcome, Outcome::Attributed(_))).collect();
     assert_eq!(kinds, [false, false, false, false, true, true]);
-    // The table is that of a run without it.
+    // The table is the same as without attribution.
     fs::remove_file(sandbox.path("run.jsonl")).unwrap();
     let table = |text: &str| text.split("\n\n").next().unwrap().to_owned();
     assert_eq!(table(&sandbox.measure().out), table(&attributed.out));
@@ -33,7 +33,7 @@ fn stages_are_shown_of_one_subject_and_of_two_side_by_side() {
     let said = sandbox.run(&["explain", "fake", "base.jsonl"]).out;
     let words = said.lines().map(|line| line.split_whitespace().collect());
     let rows: Vec<Vec<&str>> = words.filter(|row: &Vec<&str>| !row.is_empty()).collect();
-    // Of 91 ms in ten steps, 90 have a name; 5 ms more were beside the engine.
+    // Of 91 ms in ten steps, 90 ms are in named stages; 5 ms more were outside the engine.
     assert!(said.contains("decode: 10 steps of 9.1") && said.contains("98.9%"), "{said}");
     assert!(said.contains("beside the engine 5"), "{said}");
     let stages: Vec<&str> = rows.iter().filter_map(|row| row.first().copied()).collect();
@@ -46,7 +46,7 @@ fn stages_are_shown_of_one_subject_and_of_two_side_by_side() {
     assert!(counted("most bytes at once") && counted("3.00 MiB"), "{said}");
     assert!(counted("this processor does not tell"), "{said}");
 
-    // Another build, whose matrices take longer.
+    // Another build, with slower matrix products.
     let text = fs::read_to_string(sandbox.path("base.jsonl")).unwrap();
     let slower = text.replace("\"linear\":60000000", "\"linear\":90000000");
     assert_ne!(slower, text);

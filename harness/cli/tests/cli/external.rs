@@ -1,4 +1,4 @@
-//! External subjects: a server and a benchmark that speak protocols of their own land in the same
+//! External subjects: a server and a benchmark with protocols of their own end up in the same
 //! records, tables and reports.
 
 use std::fs;
@@ -14,7 +14,7 @@ const GENERATE: &str = "workload = \"generate\"\nmodels = [\"tiny-qwen3\"]\nroun
                         iterations = 2\nwarmup = 1\nmatrix = { prompt = [5], output = [4], batch = [2] }\n";
 const MS: f64 = 1e6;
 
-/// A sandbox whose subject is a server that is started with these words.
+/// A sandbox whose subject is a server started with these words.
 fn serving(scenario: &str, words: &str) -> Sandbox {
     described(
         scenario,
@@ -35,7 +35,7 @@ fn run(sandbox: &Sandbox) -> Said {
     sandbox.run(&["-q", "run", "test/fake", "-s", "external:other.toml", "-o", "run.jsonl"])
 }
 
-/// The samples of all rounds, each of which was measured.
+/// The samples of all rounds, all of which must be measured.
 fn measured(sandbox: &Sandbox) -> Vec<Samples> {
     let samples = |outcome| match outcome {
         Outcome::Measured(samples) => samples,
@@ -51,7 +51,7 @@ fn failure(sandbox: &Sandbox) -> Failure {
     }
 }
 
-/// A server that runs already, until it is dropped.
+/// A server that is running already, stopped on drop.
 struct Running(Child);
 
 impl Running {
@@ -75,16 +75,16 @@ impl Drop for Running {
     }
 }
 
-/// A port that was free a moment ago, for a server that a test starts by itself.
+/// A port that was free a moment ago, for a server that a test starts itself.
 fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// Whether a process runs that was started with this word.
+/// Whether a process started with this word is running.
 fn runs(word: &str) -> bool {
     let numbers = fs::read_dir("/proc").unwrap().flatten();
     numbers.into_iter().any(|entry| {
-        // Of a process that has ended, or is none of this name, there is nothing to read.
+        // A process that has ended has no readable command line.
         let words = fs::read(entry.path().join("cmdline")).unwrap_or_default();
         words.split(|byte| *byte == 0).any(|found| found == word.as_bytes())
     })
@@ -252,7 +252,8 @@ fn whatever_a_server_does_is_told() {
     assert!(said.out.contains("a server cannot run `load`: choose prefill"), "{}", said.out);
 }
 
-/// What llama-bench writes for a decode that takes so many nanoseconds, with fields that nobody asks.
+/// The output of llama-bench for a decode that takes this many nanoseconds, with fields that are
+/// not used.
 fn tests_of(ns: [u64; 2]) -> String {
     format!(
         r#"[
@@ -282,7 +283,7 @@ fn what_llama_bench_writes_is_recorded_and_judged() {
     let build = sandbox.contents().records[0].environment.build.clone().unwrap();
     assert_eq!((build.engine.as_str(), build.target.as_str()), ("0123abc", "llama-bench"));
 
-    // Two builds of it, side by side.
+    // Two of its builds, side by side.
     let slower = "[llama-bench]\ncommand = \"cat slower.json\"\n";
     fs::write(sandbox.path("slower.toml"), slower).unwrap();
     fs::write(sandbox.path("slower.json"), tests_of([1_100_000, 2_200_000])).unwrap();
@@ -337,7 +338,7 @@ fn an_engine_without_a_probe_is_followed_into_candle() {
     let culprit = candle.commit("Tidy kernels", &[("candle-core/tests.json", &slow)]);
     let last = candle.commit("Describe more", &[("README.md", "more kernels")]);
 
-    // The engine is as fast as its candle, wherever its manifest says that this lies.
+    // The engine is as fast as the candle that its manifest points to.
     let build = "candle=$(sed -n 's/^.*path = \"\\(.*\\)\".*/\\1/p' Cargo.toml)\n\
                  cp \"$candle/tests.json\" built.json\n";
     let manifest = "[package]\nname = \"engine\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\
@@ -397,7 +398,7 @@ fn whatever_llama_bench_does_is_told() {
         5,
         "measured 2 repetitions instead of 3: write `-r {iterations}`",
     );
-    // For instance of two numbers of threads.
+    // For example, with two thread counts.
     let sandbox = described(DECODE, "[llama-bench]\ncommand = \"cat twice.json\"\n");
     let once = tests_of([1, 1]);
     let twice = format!("{},{}", once.trim_end_matches(']'), once.trim_start_matches('['));

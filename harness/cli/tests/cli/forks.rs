@@ -1,5 +1,5 @@
-//! Upstreams and forks that tests make themselves: what is new is entered, what is missing is planned,
-//! picked and measured, and what made it slower is found.
+//! Upstreams and forks made by the tests: new commits are entered, missing ones planned, picked and
+//! measured, and the commit that made something slower is found.
 
 mod bisecting;
 mod picking;

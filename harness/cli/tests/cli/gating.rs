@@ -1,4 +1,4 @@
-//! Whole gates over fake probes: what is planted in the head is found, and nothing else is.
+//! Whole gates over fake probes: they find what is planted in the head, and nothing else.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::sandbox::{FAKE_PROBE, Said, Sandbox, redacted};
 const SCENARIO: &str = "workload = \"decode\"\nmodels = [\"tiny-qwen3\"]\niterations = 2\n\
                         matrix = { batch = [1, 2], output = [8] }\n";
 
-/// A gate whose head has these words planted and whose base has noise alone.
+/// A gate whose head has these words planted, and whose base only has noise.
 fn gate(words: &str, args: &[&str]) -> (Sandbox, Said) {
     let sandbox = Sandbox::with(SCENARIO);
     let said = gate_in(&sandbox, "noise=0.5 seed=1", words, args);
@@ -26,7 +26,7 @@ fn gate_in(sandbox: &Sandbox, base: &str, head: &str, args: &[&str]) -> Said {
     sandbox.run(&[&all, args].concat())
 }
 
-/// What a document says that `ci/gate.schema.json` does not allow.
+/// Where a document violates `ci/gate.schema.json`.
 pub(crate) fn against_schema(document: &Path) -> Vec<String> {
     let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/../../ci/gate.schema.json");
     let read = |path: &Path| serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
@@ -75,7 +75,7 @@ fn a_budget_that_ends_before_the_first_look_is_told_before_anything_is_measured(
         let args = ["gate", "test", "--base", &probe, "--subject", &probe, "--out", "run.jsonl"];
         sandbox.run(&args).err
     };
-    // By what is known of the model; a probe that only pretends is sooner done.
+    // Estimated from the model's size; the fake probe would be done sooner.
     let large = SCENARIO.replace("tiny-qwen3", "mistral-7b").replace("[8]", "[256]");
     let err = gate(&large);
     assert!(err.starts_with(warning) && err.contains("the budget is 60 min"), "{err}");
@@ -332,7 +332,7 @@ fn shards_are_merged_into_the_run_that_they_share() {
     let compared = sandbox.run(&["compare", "run.jsonl"]);
     assert_eq!(compared.code, 1, "its rounds alternated: {}", compared.out);
 
-    // A shard that was killed before its first round.
+    // As if a shard had been killed before its first round.
     let text = fs::read_to_string(sandbox.path("b.jsonl")).unwrap();
     let begun = text.lines().next().unwrap();
     fs::write(sandbox.path("killed.jsonl"), format!("{begun}\n")).unwrap();

@@ -16,7 +16,7 @@ use server::{COMMIT, Files, Server, What, git, sha256};
 
 const MODEL: &str = "hub:someone/tiny";
 
-/// Variables that would change what a download does.
+/// Environment variables that would change a download.
 const VARIABLES: [&str; 20] = [
     "HF_HOME",
     "HF_HUB_CACHE",
@@ -40,7 +40,7 @@ const VARIABLES: [&str; 20] = [
     "SSL_CERT_FILE",
 ];
 
-/// A hub, and a home of its own for what comes from it.
+/// A hub, and a home directory for its downloads.
 struct Place {
     server: Server,
     home: tempfile::TempDir,
@@ -48,7 +48,7 @@ struct Place {
 }
 
 impl Place {
-    /// With a hub that holds `files`.
+    /// With a hub that has `files`.
     fn with(files: Files) -> Place {
         let sandbox = Sandbox::with(
             "workload = \"decode\"\nmodels = [\"hub:someone/tiny\"]\nrounds = 2\n\
@@ -84,7 +84,7 @@ impl Place {
         said
     }
 
-    /// What `fetch` complains about, without what differs from run to run.
+    /// The error of `fetch`, without what differs from run to run.
     fn complaint(&self, model: &str, variables: &[(&str, &str)]) -> String {
         let said = self.run(&["-q", "fetch", model], variables);
         assert_eq!((said.code, said.out.as_str()), (2, ""), "{}", said.err);
@@ -105,12 +105,12 @@ impl Place {
         self.kept().join("snapshots").join(COMMIT)
     }
 
-    /// What has come so far of these contents.
+    /// The partial download of these contents.
     fn partial(&self, contents: &[u8]) -> PathBuf {
         self.kept().join(format!("blobs/{}.incomplete", sha256(contents)))
     }
 
-    /// Puts files into the cache as Python would, without the hub.
+    /// Puts files into the cache without the hub, as the Python library would.
     fn plant(&self, files: &Files) {
         for (path, contents) in files {
             let blob = self.kept().join("blobs").join(git(contents));
@@ -126,7 +126,7 @@ impl Place {
     }
 }
 
-/// Two megabytes that repeat nowhere near.
+/// Two megabytes without repetition.
 fn weights() -> Vec<u8> {
     (0..500_000u32).flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()).collect()
 }
@@ -142,7 +142,7 @@ fn model() -> Files {
     ]
 }
 
-/// Waits until `holds`, and fails where it never does.
+/// Waits until `holds`, and fails after a minute.
 fn wait_until(mut holds: impl FnMut() -> bool) {
     let patience = Instant::now() + Duration::from_secs(60);
     while !holds() {
@@ -177,7 +177,7 @@ fn a_model_is_downloaded_in_the_layout_that_python_reads() {
     let tag = sha256(&weights());
     assert!(place.kept().join("blobs").join(tag).is_file());
 
-    // What is there is not asked for again, under whatever name.
+    // What is in the cache is not requested again, whatever name is used.
     place.server.asked();
     place.fetch();
     for revision in [COMMIT, "v1"] {
@@ -484,7 +484,7 @@ fn a_connection_is_safe_or_there_is_none() {
         place.complaint(MODEL, &variables).replace(&address, "SAFE-HUB")
     };
     insta::assert_snapshot!(complaint(&[]), @"error: no safe connection to `SAFE-HUB`: invalid peer certificate: UnknownIssuer; if a proxy intercepts TLS, set `SSL_CERT_FILE` to the certificates of its owner");
-    // Whoever is trusted is heard.
+    // With a trusted certificate the hub's answer arrives.
     let trusted = [("SSL_CERT_FILE", file.to_str().unwrap())];
     insta::assert_snapshot!(complaint(&trusted), @"error: there is no repository `someone/tiny` at `SAFE-HUB`: check owner and name");
     insta::assert_snapshot!(complaint(&[("SSL_CERT_FILE", "/dev/null")]), @"error: `/dev/null`, which `SSL_CERT_FILE` names, holds no certificate: it must be a PEM file");
@@ -567,7 +567,7 @@ fn a_record_names_the_commit_and_a_probe_is_handed_the_folder() {
     let report = fs::read_to_string(place.sandbox.path("report.html")).unwrap();
     assert!(report.contains("someone/tiny at 0123456789ab"));
 
-    // The line that repeats a round needs neither hub nor variables.
+    // The shell line that repeats a round needs neither hub nor variables.
     let command = &contents.records[0].command;
     let folder = place.snapshot().display().to_string();
     assert!(command.contains(&format!("\"source\":{{\"folder\":\"{folder}\"}}")), "{command}");

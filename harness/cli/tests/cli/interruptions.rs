@@ -1,4 +1,4 @@
-//! Runs that are killed, and how they go on.
+//! Runs that are killed, and how they are resumed.
 
 use std::fs;
 use std::path::Path;
@@ -50,7 +50,7 @@ fn a_probe_does_not_outlive_a_killed_run() {
     let args = ["-q", "run", "test/fake", "--probe", FAKE_PROBE, "--out", "run.jsonl"];
     let mut child = sandbox.command(&args).stdout(Stdio::null()).spawn().unwrap();
     let patience = Instant::now() + Duration::from_secs(60);
-    // The one that measures the roof comes and goes before it.
+    // The process that measures the roof comes and goes before the probe.
     let probes = loop {
         let probes: Vec<u32> =
             children_of(child.id()).into_iter().filter(|pid| runs_a_case(*pid)).collect();
@@ -76,7 +76,7 @@ fn a_run_ends_with_whoever_holds_clocks_for_it() {
     );
     let windtunnel = env!("CARGO_BIN_EXE_windtunnel");
     let run = format!("-q run test/fake --probe {FAKE_PROBE} --out run.jsonl");
-    // As `hold-clocks` starts a command, which is killed alone.
+    // As `hold-clocks` starts a command, which alone is killed.
     let line = format!("export WINDTUNNEL_HELD_CLOCKS=1500@$$; {windtunnel} {run} & wait");
     let mut command = Command::new("sh");
     command.args(["-c", &line]).current_dir(sandbox.dir.path()).stdout(Stdio::null());

@@ -7,10 +7,10 @@ use serde::Deserialize;
 
 use crate::sandbox::{Said, Sandbox, redacted};
 
-/// Series whose truth is known, with the verdicts that they must get.
+/// Series whose truth is known, with the expected verdicts.
 const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus");
 
-/// What is known of a series of the corpus.
+/// The expected result for a series of the corpus.
 #[derive(Debug, Deserialize)]
 struct Known {
     verdict: String,
@@ -21,7 +21,7 @@ struct Known {
     mde90: Option<f64>,
 }
 
-/// What the command says of a series.
+/// The command's result for a series.
 #[derive(Debug, Deserialize)]
 struct Told {
     verdict: String,
@@ -38,7 +38,7 @@ fn judge(args: &[&str]) -> (Sandbox, Said) {
     (sandbox, said)
 }
 
-/// The command on these files of the corpus.
+/// Runs the command on these files of the corpus.
 fn judge_cases(cases: &[&str], args: &[&str]) -> Said {
     let files: Vec<String> =
         cases.iter().map(|case| format!("{CORPUS}/case_{case}.json")).collect();
@@ -110,7 +110,7 @@ fn the_file_that_the_document_shows_can_be_judged() {
 #[test]
 fn pairs_beyond_the_last_look_are_told_and_no_more_are_asked_for() {
     let sandbox = Sandbox::new(&["fine"]);
-    // Pairs that differ by a fifth, now up, now down.
+    // Pairs that differ by a fifth, alternating in direction.
     let rounds = |up: usize| -> BTreeMap<String, [f64; 1]> {
         let value = |place: usize| if place % 2 == up { 1.2 } else { 1.0 };
         (0..60).map(|place| (format!("p{place:02}"), [value(place)])).collect()

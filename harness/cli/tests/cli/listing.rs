@@ -1,10 +1,10 @@
-//! The list of all reports.
+//! The index of all reports.
 
 use std::fs;
 
 use crate::sandbox::{FAKE_PROBE, Sandbox, redacted};
 
-/// A run that is kept below `reports`, and what was said of it.
+/// A run kept below `reports`, and its messages.
 fn kept(sandbox: &Sandbox) -> String {
     let said = sandbox.run(&["--quiet", "run", "test/fake", "--probe", FAKE_PROBE]);
     assert_eq!(said.code, 0, "{}", said.err);
@@ -29,7 +29,7 @@ fn every_page_that_is_written_below_reports_is_in_the_list_with_its_heading() {
     let run = run.unwrap();
     assert!(text.contains(&format!("<a href=\"./{run}/report.html\">")), "{text}");
 
-    // A page that is written once more is there once; one that lies elsewhere is not.
+    // A page written twice is listed once; one outside `reports` is not listed.
     sandbox.run(&["report", &run]);
     sandbox.run(&["report", &run, "--out", "elsewhere.html"]);
     assert!(list(&sandbox).contains("1 report, and none"));

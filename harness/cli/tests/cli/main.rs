@@ -1,4 +1,4 @@
-//! The command as a person uses it, with a fake probe in the place of a real one.
+//! The command as a person uses it, with a fake probe instead of a real one.
 
 #![expect(clippy::disallowed_methods, reason = "these tests start the program that they test")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]

@@ -292,7 +292,7 @@ fn numbers_are_printed_for_people_documents_spreadsheets_and_programs() {
     assert_eq!(entries.len(), lines.len() - 1);
     assert!(entries.iter().all(|entry| entry["median"].is_number()), "{json}");
 
-    // A run that prints them for a program says all else elsewhere.
+    // A run that prints them for a program prints everything else to stderr.
     let file = sandbox.path("again.jsonl");
     let file = file.to_str().unwrap();
     let said =

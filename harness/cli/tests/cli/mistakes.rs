@@ -1,4 +1,4 @@
-//! What is said when something cannot be done.
+//! The messages when something cannot be done.
 
 use std::process::Command;
 
@@ -12,14 +12,14 @@ fn clocks_of_no_gpu_are_not_held_and_nothing_is_run() {
     let sandbox = Sandbox::new(&["fine"]);
     let said = sandbox.run(&["-q", "hold-clocks", "1500", "run", "test/fake"]);
     assert_eq!((said.code, said.out.as_str()), (2, ""));
-    insta::assert_snapshot!(said.err, @"error: nothing was run: this machine has no driver of NVIDIA, and so no GPU with clocks");
+    insta::assert_snapshot!(said.err, @"error: nothing was run: this machine has no NVIDIA driver, and so no GPU clocks");
 }
 
 #[test]
 fn the_help_lists_the_commands_by_what_they_are_for_and_says_where_to_begin() {
     let said = Sandbox::new(&["fine"]).run(&["--help"]);
     assert_eq!((said.code, said.err.as_str()), (0, ""));
-    // Before the name of a command are two blanks; what its line goes on with stands further in.
+    // Two spaces precede the name of a command; continuation lines are indented further.
     let names = said.out.lines().skip_while(|line| *line != "Commands:").skip(1);
     let names = names.take_while(|line| !line.is_empty()).filter(|line| !line.starts_with("   "));
     let names: Vec<&str> = names.filter_map(|line| line.split_whitespace().next()).collect();
@@ -62,10 +62,10 @@ fn mistakes_are_answered_with_what_to_do() {
     ");
     insta::assert_snapshot!(complaint(&["run", "test", "-s", "rev:no-such-revision"]), @"error: `DIR` is not a git repository: git rev-parse: fatal: not a git repository (or any of the parent directories): .git");
     insta::assert_snapshot!(complaint(&["run", "test", "-s", ".", "-s", "."]), @"error: subject `.` is named twice");
-    // Before anything is built: there is nothing to build here.
+    // Rejected before anything is built: there is nothing to build here.
     insta::assert_snapshot!(complaint(&["run", "test", "-o", "run.jsonl"]), @"error: `run.jsonl` exists already; continue it with `--resume run.jsonl`, or choose another `--out`");
-    insta::assert_snapshot!(complaint(&["run", "test", "-s", &format!("probe:{FAKE_PROBE}"), "--features", "cuda"]), @"error: `--features` is for what is built here, `.` and `rev:REVISION`, and `probe:FAKE-PROBE` is not: leave it out, and have that built with them where it is built");
-    insta::assert_snapshot!(complaint(&["gate", "test", "-b", "probe:x", "-s", "external:y.toml", "--features", "cuda"]), @"error: `--features` is for what is built here, `.` and `rev:REVISION`, and `external:y.toml` is not: leave it out, and have that built with them where it is built");
+    insta::assert_snapshot!(complaint(&["run", "test", "-s", &format!("probe:{FAKE_PROBE}"), "--features", "cuda"]), @"error: `--features` applies to what is built here, `.` and `rev:REVISION`, and not to `probe:FAKE-PROBE`: leave it out, and enable the features where that is built");
+    insta::assert_snapshot!(complaint(&["gate", "test", "-b", "probe:x", "-s", "external:y.toml", "--features", "cuda"]), @"error: `--features` applies to what is built here, `.` and `rev:REVISION`, and not to `external:y.toml`: leave it out, and enable the features where that is built");
     insta::assert_snapshot!(complaint(&["run", "test", "--probe", FAKE_PROBE, "-o", "run.jsonl"]), @"error: `run.jsonl` exists already; continue it with `--resume run.jsonl`, or choose another `--out`");
     insta::assert_snapshot!(complaint(&["run", "test", "--probe", FAKE_PROBE, "-o", "run.html"]), @"error: `--out run.html` does not end in `.jsonl`: log and report take the same name with endings of their own");
     insta::assert_snapshot!(complaint(&["compare", "run.jsonl"]), @"error: run `run.jsonl` has one subject only: name a second run to compare it with");
@@ -163,7 +163,7 @@ fn history_is_told_by_the_program_beside_this_one_or_not_at_all() {
     std::fs::write(&beside, "#!/bin/sh\nexit 101\n").unwrap();
     assert_eq!(history(&[]).code, 70, "a panic is a bug of ours");
 
-    // In a workspace it is built first, by a cargo that fails.
+    // In a workspace it is built first, here by a cargo that fails.
     std::fs::create_dir_all(sandbox.path("harness/probe")).unwrap();
     std::fs::write(sandbox.path("harness/probe/Cargo.toml"), "").unwrap();
     let mut command = Command::new(&here);

@@ -69,7 +69,7 @@ fn every_fault_has_a_line_and_one_that_is_not_caught_is_red() {
 fn a_museum_holds_its_turn_before_its_first_guard() {
     use std::os::unix::fs::PermissionsExt;
     let sandbox = sandbox(COLLECTION);
-    // It is asked for its faults before the first run, and tries to measure meanwhile.
+    // Before the first run the probe is asked for its faults, and then tries to measure.
     let intruder = sandbox.intruder();
     let probe = format!(
         "#!/bin/sh\ncase \"$*\" in *--faults*) sh {intruder} ;; esac\nexec {FAKE_PROBE} \"$@\"\n"
@@ -106,7 +106,7 @@ fn documents_and_programs_read_what_was_found() {
 
 #[test]
 fn a_clean_engine_that_is_caught_is_red_too() {
-    // The base is wrong as often as the fault is: nothing can be told.
+    // The base is wrong as often as the fault, so nothing can be told.
     let sandbox = sandbox(COLLECTION);
     let scenario = "workload = \"decode\"\nmodels = [\"tiny-qwen3\"]\nrounds = 2\nmatrix = { attention = [\"liar\"], output = [4] }\n";
     fs::write(sandbox.path("scenarios/test/fake.toml"), scenario).unwrap();
@@ -141,7 +141,7 @@ fn mistakes_about_the_museum_are_answered_with_what_to_do() {
     insta::assert_snapshot!(complaint(&COLLECTION.replacen("\"crash\"", "\"wrong\"", 1), &[]), @"error: `scenarios/museum.toml`: fault `wrong` is listed twice");
     insta::assert_snapshot!(complaint(&COLLECTION.replacen("guard    = \"test/fake\"", "guard = \"test/other\"", 1), &[]), @"error: `scenarios/museum.toml`: fault `wrong` has the guard `test/other`, which is not a `[[guard]]`");
     insta::assert_snapshot!(complaint(&COLLECTION.replacen("\"crash\"", "\"hang\"", 1), &[]), @"error: `scenarios/museum.toml`: the engine knows no fault `hang`; it knows crash, fine, garbage, wrong");
-    insta::assert_snapshot!(complaint(COLLECTION, &["-o", "scenarios"]), @"error: `scenarios` is there already: name a new folder, so that nothing measured is lost");
+    insta::assert_snapshot!(complaint(COLLECTION, &["-o", "scenarios"]), @"error: `scenarios` exists already: name a new folder, so that nothing measured is lost");
 
     let sandbox = sandbox(COLLECTION);
     let said = sandbox.run(&["-q", "museum", "--probe", "/bin/true"]);
@@ -156,7 +156,7 @@ fn mistakes_about_the_museum_are_answered_with_what_to_do() {
 fn its_help_says_what_is_planted_and_how_it_is_judged() {
     let said = sandbox(COLLECTION).run(&["museum", "--help"]);
     assert_eq!(said.code, 0);
-    // An empty line of a list has its indent.
+    // An empty line of a list keeps its indent.
     let help: Vec<&str> = said.out.lines().map(str::trim_end).collect();
     insta::assert_snapshot!(help.join("\n"), @"
     Plant regressions that really happened in the engine, and show which guard catches which

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use crate::forks::script::{BUILD, Script};
 use crate::sandbox::{FAKE_PROBE, Said, Sandbox};
 
-/// How long these tests wait for what must come.
+/// How long these tests wait before they fail.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A sandbox in which a run measures a probe that hangs, and that run.
+/// A sandbox with a run in progress that measures a hanging probe, and that run.
 fn measuring() -> (Sandbox, Child) {
     let sandbox = Sandbox::with(
         "workload = \"decode\"\nmodels = [\"tiny-qwen3\"]\nrounds = 1\ndeadline = 600\n\
@@ -20,7 +20,7 @@ fn measuring() -> (Sandbox, Child) {
     let args = [&args[..], &["--out", "first.jsonl"]].concat();
     let child = sandbox.command(&args).stdout(Stdio::null()).spawn().unwrap();
     let patience = Instant::now() + PATIENCE;
-    // The file is begun by whoever has come to its turn.
+    // A run begins its file once it is its turn.
     while !sandbox.path("first.jsonl").exists() && Instant::now() < patience {
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -144,8 +144,8 @@ fn where_no_lock_can_be_kept_a_note_says_so_and_the_run_goes_on() {
 #[test]
 fn a_history_is_not_built_beside_a_run_and_shown_by_what_was_built_before() {
     let (sandbox, first) = measuring();
-    // As if the sources were here. Another process writes what is run, so that none of this one's
-    // children can hold it open.
+    // As if the sources were here. Another process writes the executable, so that no child of this
+    // one can hold it open.
     let write = |script: &str| {
         let mut shell = Command::new("sh");
         shell.args(["-ec", script, env!("CARGO_BIN_EXE_windtunnel")]);
@@ -169,15 +169,15 @@ fn a_history_is_not_built_beside_a_run_and_shown_by_what_was_built_before() {
     assert_eq!((quiet.out.as_str(), quiet.err.as_str()), ("shown\n", ""));
 }
 
-/// Whether what an engine is built and checked by measures in the turn of whoever builds and checks it.
+/// Whether something measures within the turn of the command that started it, or outside of it.
 #[derive(Clone, Copy)]
 enum Beside {
     Guest,
     Intruder,
 }
 
-/// Runs `args` on an engine of three commits, of which every build, and the check of a commit, measures
-/// `beside` it. Returns how those ended.
+/// Runs `args` on an engine of three commits; every build, and the check of a commit, measures
+/// `beside` it. Returns the exit codes of these measurements.
 fn codes_beside(beside: Beside, args: &[&str], code: i32) -> Vec<String> {
     let sandbox = Sandbox::with(
         "workload = \"decode\"\nmodels = [\"tiny-qwen3\"]\niterations = 2\n\

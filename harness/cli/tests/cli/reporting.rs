@@ -1,4 +1,4 @@
-//! Pages that tell how the series of their run came to be what they are.
+//! Pages with the history of their run's series.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,7 +11,7 @@ use windtunnel_report::history::{Build, History, Point, Track};
 
 use crate::sandbox::{Said, Sandbox, redacted};
 
-/// A measured run, five that are kept, and `windtunnel` in a folder of its own, with this script as
+/// A measured run, five kept ones, and `windtunnel` in its own folder, with this script as
 /// `windtunnel-history` beside it.
 fn place(script: Option<&str>) -> Sandbox {
     let sandbox = Sandbox::new(&["fine"]);
@@ -42,7 +42,7 @@ fn page(sandbox: &Sandbox) -> String {
     fs::read_to_string(sandbox.path("report.html")).unwrap()
 }
 
-/// What `windtunnel-history` prints of a series with so many builds.
+/// The output of `windtunnel-history` for a series with this many builds.
 fn history(case: &str, builds: usize) -> String {
     let points = (0..builds).map(|build| Point { build, rounds: vec![100.0] });
     let track = Track {
@@ -76,7 +76,7 @@ fn the_page_of_a_run_tells_its_history_where_enough_is_kept_and_something_reads_
         @"--format json --run run.jsonl --workspace DIR --store DIR/reports"
     );
 
-    // Too little is kept of this series, or nothing is to be told.
+    // Too little is kept of this series, or no history is wanted.
     fs::write(sandbox.path("history.json"), history(&case, 5)).unwrap();
     assert_eq!(report(&sandbox, &[]).code, 0);
     assert!(!page(&sandbox).contains("id=\"history\""));

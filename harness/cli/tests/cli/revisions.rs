@@ -1,5 +1,5 @@
-//! Subjects that are built: the working tree and revisions of a small repository whose probe needs
-//! no engine.
+//! Built subjects: the working tree and revisions of a small repository whose probe needs no
+//! engine.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -64,13 +64,13 @@ fn set_gap(sandbox: &Sandbox, gap: &str) {
     fs::write(sandbox.path("harness/probe/src/main.rs"), PROBE.replace("@GAP", gap)).unwrap();
 }
 
-/// Where revisions are built: the only folder of the cache.
+/// Where revisions are built: the only folder in the cache.
 fn builds(sandbox: &Sandbox) -> PathBuf {
     let mut folders = fs::read_dir(sandbox.cache.path().join("windtunnel")).unwrap();
     folders.next().unwrap().unwrap().path()
 }
 
-/// The target directories of revisions: one for each kind of processor.
+/// The target directories of revisions, one for each kind of processor.
 fn targets(sandbox: &Sandbox) -> Vec<PathBuf> {
     let entries = fs::read_dir(builds(sandbox)).unwrap().map(|entry| entry.unwrap());
     let targets =
@@ -78,10 +78,10 @@ fn targets(sandbox: &Sandbox) -> Vec<PathBuf> {
     targets.map(|entry| entry.path()).collect()
 }
 
-/// Where a revision is checked out to be built, once one was.
+/// Where a revision is checked out to be built, after one has been.
 fn builds_worktree(sandbox: &Sandbox) -> PathBuf {
     assert_eq!(measure(sandbox, &["rev:HEAD"]).code, 0);
-    // The next run is to build it again.
+    // So that the next run builds it again.
     fs::remove_dir_all(sandbox.path("target/windtunnel/revisions")).unwrap();
     builds(sandbox).join("worktree")
 }
@@ -127,7 +127,7 @@ fn a_subject_tells_the_upstream_of_its_own_log_and_the_files_that_were_changed()
     let sandbox = repository();
     fs::create_dir(sandbox.path("engine")).unwrap();
     let considered = |digit: &str| {
-        // A log of another time may hold what this version does not know.
+        // A log of another version may contain unknown keys.
         let log = format!("unheard-of = 1\nconsidered = \"{}\"\n", digit.repeat(40));
         fs::write(sandbox.path("engine/upstream.toml"), log).unwrap();
     };
@@ -170,7 +170,7 @@ fn a_revision_is_built_once_for_each_set_of_features() {
     let probe = sandbox.path(&format!("target/windtunnel/probes/{binary}/windtunnel-probe"));
     let file = |path: &Path| (fs::read(path).unwrap(), fs::metadata(path).unwrap().ino());
     let (bytes, first) = file(&probe);
-    // A build would have to begin with the build folder.
+    // A build would have to create the target directory.
     let remove_targets =
         || targets(&sandbox).iter().for_each(|path| fs::remove_dir_all(path).unwrap());
     remove_targets();
@@ -185,7 +185,7 @@ fn a_revision_is_built_once_for_each_set_of_features() {
     assert_eq!(sandbox.run(&args).code, 0);
     assert_eq!(targets(&sandbox).len(), 1);
 
-    // What is built otherwise is no longer the same; how many jobs build it does not matter.
+    // Other build settings make another build; the number of jobs does not matter.
     let built = |name: &str, value: &str| {
         let _ = fs::remove_file(sandbox.path("run.jsonl"));
         let mut told =
@@ -204,8 +204,8 @@ fn a_revision_is_built_once_for_each_set_of_features() {
         assert_eq!(built(name, value), expected, "{name}");
     }
 
-    // For another processor it is built apart. Another process writes what is run, so that none of this
-    // one's children can hold it open.
+    // It is built separately for another processor. Another process writes the executable, so that
+    // no child of this one can hold it open.
     assert_eq!(built("CFLAGS", "-O2"), 1);
     let compiler =
         r#"case "$*" in *target-cpu=native*) echo another ;; *) exec rustc "$@" ;; esac"#;
@@ -250,7 +250,7 @@ fn a_worktree_that_is_out_of_sight_is_still_one_afterwards() {
     let path = other.to_str().unwrap();
     git(sandbox.dir.path(), &["worktree", "add", "--quiet", "--detach", path]);
     fs::rename(&other, &away).unwrap();
-    // As after an interruption: the worktree of builds is registered, and its folder is gone.
+    // As after an interruption: the worktree for builds is registered, but its folder is gone.
     let left = builds_worktree(&sandbox);
     git(sandbox.dir.path(), &["worktree", "add", "--quiet", "--detach", left.to_str().unwrap()]);
     fs::remove_dir_all(&left).unwrap();
@@ -314,8 +314,8 @@ fn the_commit_that_made_this_workspace_slower_is_found() {
     );
 }
 
-/// A repository whose probe takes the time between its tokens from candle, of which two versions lie
-/// in its registry, and beside it a clone of candle with what came between the two.
+/// A repository whose probe takes the time between its tokens from candle, with two versions of
+/// candle in its registry, and beside it a clone of candle with the commits between the two.
 fn on_candle() -> (Sandbox, Script) {
     let sandbox = repository();
     let manifest = |version: &str| {
@@ -396,7 +396,7 @@ fn a_revision_is_measured_beside_itself_on_another_candle() {
 
     assert_eq!(against_schema(&sandbox.path("gate.json")), [""; 0]);
 
-    // What it has is not what the engine needs.
+    // A candle that lacks what the engine needs.
     let manifest = fs::read_to_string(sandbox.path("Cargo.toml")).unwrap();
     let more = format!("{manifest}candle-transformers = \"0.1.0\"\n");
     fs::write(sandbox.path("Cargo.toml"), more).unwrap();
@@ -408,7 +408,7 @@ fn a_revision_is_measured_beside_itself_on_another_candle() {
     fs::write(sandbox.path("Cargo.toml"), manifest).unwrap();
     commit(&sandbox, "Need no more of candle");
 
-    // A compiler that complains is heard wherever the result is read.
+    // The compiler's error shows up wherever the result is read.
     clone.commit("Break", &[("candle-core/src/lib.rs", "pub const GAP: &str = nonsense_here;\n")]);
     let said = gate(&["--candle", "candle"]);
     assert_eq!(said.code, 5, "{}", said.out);
@@ -533,7 +533,7 @@ fn a_baseline_that_can_be_built_is_measured_beside_the_head() {
         said.out
     );
 
-    // Without its commit, its records are all there is.
+    // Without git and the commit, its records are all there is.
     fs::remove_dir_all(sandbox.path(".git")).unwrap();
     let said = gate("baseline");
     assert!(said.out.contains("inconclusive (stored)"), "{}{}", said.out, said.err);

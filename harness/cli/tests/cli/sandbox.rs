@@ -1,4 +1,4 @@
-//! A directory of its own for each test, and what the command said in it.
+//! A separate directory for each test, and the output of the command in it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use windtunnel_ledger::store::{self, Contents};
 
 pub(crate) const FAKE_PROBE: &str = env!("CARGO_BIN_EXE_fake-probe");
 
-/// Git in a folder. Where a hook or `git rebase --exec` runs the tests, they are not to change its
+/// Git in a folder. If a hook or `git rebase --exec` runs the tests, they must not change its
 /// repository.
 pub(crate) fn git_in(dir: &Path) -> Command {
     let mut git = Command::new("git");
@@ -26,7 +26,7 @@ pub(crate) struct Sandbox {
 }
 
 impl Sandbox {
-    /// A scenario whose cases behave as these words tell the fake probe.
+    /// A scenario whose cases tell the fake probe to behave like this.
     pub(crate) fn new(behaviours: &[&str]) -> Sandbox {
         let ends = |behaviour: &&str| !["hang", "lingering"].contains(behaviour);
         let deadline = if behaviours.iter().all(ends) { 60.0 } else { 5.0 };
@@ -56,7 +56,7 @@ deadline = {deadline:?}
         let mut command = Command::new(env!("CARGO_BIN_EXE_windtunnel"));
         command.arg("-C").arg(self.dir.path()).args(args);
         command.env("XDG_CACHE_HOME", self.cache.path());
-        // Other tests measure too, and must not wait for one another.
+        // Tests run in parallel and must not wait for each other's measurements.
         command.env("WINDTUNNEL_LOCKS", self.cache.path());
         command
     }
@@ -80,12 +80,12 @@ deadline = {deadline:?}
         self.run(&["--quiet", "run", "test/fake", "--probe", FAKE_PROBE, "--out", "run.jsonl"])
     }
 
-    /// A script that measures `test/fake`, and adds the exit code of that to `codes`.
+    /// A script that measures `test/fake`, and appends its exit code to `codes`.
     pub(crate) fn guest(&self) -> String {
         self.script("guest.sh", "")
     }
 
-    /// The same by somebody for whom whoever starts it does not wait.
+    /// The same, but outside of the turn of the command that starts it.
     pub(crate) fn intruder(&self) -> String {
         self.script("intrude.sh", "unset WINDTUNNEL_TURN_OF")
     }
@@ -111,7 +111,7 @@ deadline = {deadline:?}
     }
 }
 
-/// What the command said.
+/// The result of a command.
 pub(crate) struct Said {
     pub(crate) code: i32,
     pub(crate) out: String,

@@ -1,11 +1,11 @@
-//! Cases that run out of memory, and what is not tried again for their sake.
+//! Cases that run out of memory, and the cases that are skipped because of them.
 
 use windtunnel_ledger::holding::Occupied;
 use windtunnel_ledger::record::{Failure, Outcome};
 
 use crate::sandbox::{FAKE_PROBE, Said, Sandbox};
 
-/// Sizes of a case, and a probe that has memory for two sequences.
+/// A matrix of sizes, and a probe with memory for two sequences.
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::with(
         "workload = \"decode\"\nmodels = [\"tiny-qwen3\"]\nrounds = 2\n\
@@ -15,7 +15,7 @@ fn sandbox() -> Sandbox {
     sandbox
 }
 
-/// What became of each round of the run in `file`: its batch and depth, and a letter.
+/// The outcome of each round of the run in `file`: batch, depth, and a letter.
 fn outcomes(sandbox: &Sandbox, file: &str) -> Vec<String> {
     let records = windtunnel_ledger::store::read(&sandbox.path(file)).unwrap().records;
     let told = records.iter().map(|record| {
@@ -100,7 +100,7 @@ fn what_is_a_hundred_runs_old_is_forgotten() {
         listed.out.contains("--forget-oom")
     };
     for newer in 1..=100 {
-        // Nothing that a newer one holds speaks against it.
+        // Newer runs, being empty, do not contradict it.
         assert!(newer != 100 || is_known());
         let folder = sandbox.path(&format!("reports/9999-{newer:03}"));
         std::fs::create_dir_all(&folder).unwrap();
@@ -113,7 +113,7 @@ fn what_is_a_hundred_runs_old_is_forgotten() {
 fn a_later_success_is_believed() {
     let sandbox = sandbox();
     assert_eq!(run(&sandbox, &["--filter", "depth=32"]).code, 5);
-    // The same name, and now it has room for eight.
+    // The same name, but now with room for eight.
     sandbox.plant("one", "roomy");
     assert_eq!(run(&sandbox, &["--filter", "batch=4", "--forget-oom"]).code, 0);
     assert_eq!(run(&sandbox, &["--filter", "depth=32", "-o", "run.jsonl"]).code, 5);

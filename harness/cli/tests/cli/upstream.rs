@@ -1,4 +1,4 @@
-//! The integration log: read, shown, and held to the sources.
+//! The integration log: read, shown, and checked against the sources.
 
 use std::fs;
 use std::path::Path;

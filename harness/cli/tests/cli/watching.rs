@@ -1,4 +1,4 @@
-//! What is seen of a round from outside, and rounds that do not count.
+//! What a watcher sees of a round, and void rounds.
 
 use std::fs;
 
@@ -40,7 +40,7 @@ fn a_probe_that_tells_no_phases_is_watched_all_the_same() {
 #[test]
 fn a_round_under_forbidden_conditions_is_kept_repeated_and_not_counted() {
     let sandbox = Sandbox::new(&["fine"]);
-    // No machine is more than idle.
+    // No machine can be idle enough.
     let rule = "idle-before = 0.5";
     assert!(POLICY.contains(rule));
     fs::write(sandbox.path("policy.toml"), POLICY.replace(rule, "idle-before = 2.0")).unwrap();
@@ -52,7 +52,7 @@ fn a_round_under_forbidden_conditions_is_kept_repeated_and_not_counted() {
     assert_eq!(rounds, [1, 1, 1, 1, 2, 2, 2, 2], "each is repeated three times");
     for record in &records {
         let Outcome::Void { breaches, samples } = &record.outcome else { panic!("{record:?}") };
-        // A busy host may have broken others besides.
+        // A busy host may have broken other rules as well.
         assert!(matches!(breaches[..], [Breach::Busy { .. }, ..]), "{breaches:?}");
         assert!(!samples.iterations.is_empty(), "what it measured is kept");
     }

@@ -1,4 +1,4 @@
-//! What lies in `ci` for other people's machines.
+//! The files in `ci` for other people's machines.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,7 +11,7 @@ fn ci() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ci")
 }
 
-/// What a `gh` was asked that finds the comments `ids`, a call in each line.
+/// The calls, one per line, to a `gh` that finds the comments `ids`.
 fn asked(ids: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
@@ -61,7 +61,7 @@ fn workflows_are_what_their_linter_expects() {
     }
 }
 
-/// What a script of `ci` says on a machine without any program, and its exit code.
+/// The output and exit code of a script of `ci` on a machine without any programs.
 fn bare(script: &str, args: &[&str]) -> (String, Option<i32>) {
     let dir = tempfile::tempdir().unwrap();
     let mut command = Command::new("/bin/bash");
@@ -81,7 +81,7 @@ fn a_browser_that_cannot_be_had_fails_nothing_and_is_told() {
     assert_eq!(code, Some(2));
 }
 
-/// What keys of this indentation hold, each with its text: the jobs of a workflow, below the line `above`.
+/// The blocks with a key at this indentation, below the line `above`: in a workflow, its jobs.
 fn blocks(text: &str, above: &str, indentation: &str) -> Vec<String> {
     let (_, text) = text.split_once(above).unwrap();
     let is_key = |line: &str| {

@@ -23,14 +23,14 @@ use windtunnel_ledger::upstream::Hash;
 use sandbox::{Said, Sandbox};
 use server::{Manners, Server};
 
-/// Who uploads at the same time.
+/// The number of concurrent uploaders.
 const WRITERS: usize = 20;
-/// What a server reads of a body before it stalls, and the size of a body at which it does: more than
-/// the system keeps of what nobody reads.
+/// The server reads this much of a larger body before it stalls, and the size of such a body, which
+/// exceeds what the system buffers.
 const STALLS_AT: usize = 1 << 20;
 const LARGE: usize = 24 << 20;
 
-/// A server whose first `together` lists are answered at the same time.
+/// A server that answers its first `together` lists at the same time.
 fn server(together: usize) -> (Server, Receiver<()>) {
     let (stalled, stalls) = channel();
     let manners = Manners {
@@ -42,14 +42,14 @@ fn server(together: usize) -> (Server, Receiver<()>) {
     (Server::start(manners), stalls)
 }
 
-/// What a fake probe left of one case.
+/// The records that a fake probe left of one case.
 fn measured() -> Contents {
     let sandbox = Sandbox::new(&["fine"]);
     assert_eq!(sandbox.measure().code, 0);
     sandbox.contents()
 }
 
-/// The session that the same measurement would have been at another time.
+/// The session that the same measurement would have made at another time.
 fn session(contents: &Contents, time: &str, command: &str) -> Session {
     let mut contents = contents.clone();
     contents.run.id = RunId(format!("{time}-test"));
@@ -59,7 +59,7 @@ fn session(contents: &Contents, time: &str, command: &str) -> Session {
     sessions_of(&contents, &contents.run.subjects[0], &upstream).remove(0)
 }
 
-/// A workspace that holds `sessions` and shares them by a bucket of `server`.
+/// A workspace with `sessions` that shares them through a bucket on `server`.
 fn workspace(server: &Server, sessions: &[&Session]) -> Sandbox {
     let sandbox = Sandbox::new(&["fine"]);
     for session in sessions {
@@ -93,7 +93,7 @@ fn start(sandbox: &Sandbox, args: &[&str]) -> Child {
     command(sandbox, args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// The names below the prefix of the bucket, with their bytes.
+/// The objects below the bucket's prefix, with their bytes.
 fn objects(server: &Server) -> BTreeMap<String, Vec<u8>> {
     let state = server.state.lock().unwrap();
     let own = |(path, bytes): (&String, &Vec<u8>)| {
@@ -114,7 +114,8 @@ fn twenty_writers_and_a_kill_lose_nothing_and_double_nothing() {
             (0..3).map(of).collect()
         })
         .collect();
-    // The first in the order of names: it is killed while it sends this, and has sent nothing else.
+    // First in order of names: the process is killed while sending it, before sending anything
+    // else.
     let large = session(&contents, "20260101T000000000Z", &"x".repeat(LARGE));
     let workspaces: Vec<Sandbox> = own
         .iter()
@@ -149,7 +150,7 @@ fn twenty_writers_and_a_kill_lose_nothing_and_double_nothing() {
         "nineteen asked for the place of each shared one: {refused} refusals"
     );
 
-    // What was killed is repeated, without what made it last so long.
+    // The killed upload is repeated, without the object that made it take so long.
     fs::remove_file(workspaces[0].path("baselines").join(large.key.to_string())).unwrap();
     let said = baseline(&workspaces[0], &["push"]);
     assert_eq!(said.code, 0, "{}", said.err);

@@ -1,8 +1,8 @@
-//! A server that speaks as much of S3 as baselines need, and has its bad days: it loses answers, and
-//! it can stop in the middle of a body, and it hangs up on callers whom it refuses.
+//! A server that speaks as much of S3 as baselines need, and has bad days: it loses answers, may
+//! stop in the middle of a body, and hangs up on callers that it refuses.
 //!
-//! What it promises is what S3 promises: an object is there whole or not at all, and of several
-//! requests for a place that must be free one is granted.
+//! It keeps the promises of S3: an object exists as a whole or not at all, and of several requests
+//! to create an object only if its key is free, one succeeds.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,17 +11,17 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Barrier, Mutex};
 
-/// How many objects a page of a list has.
+/// Objects per page of a list.
 const PAGE: usize = 7;
-/// Every so many uploads, the object is kept and the answer lost.
+/// In every this many uploads, the object is kept but the answer lost.
 const LOST: usize = 9;
 
-/// What the server knows.
+/// The server's state.
 #[derive(Default)]
 pub(crate) struct State {
     /// Objects by bucket and key, `bucket/key`.
     pub(crate) objects: BTreeMap<String, Vec<u8>>,
-    /// Requests for a free place that were refused because it was taken.
+    /// Conditional uploads that were refused because the key was taken.
     pub(crate) refused: usize,
     /// Uploads that ended before their last byte.
     pub(crate) broken_off: usize,
@@ -30,13 +30,13 @@ pub(crate) struct State {
 
 /// How the server treats its callers.
 pub(crate) struct Manners {
-    /// The first lists wait until all have asked: their callers then all see the same.
+    /// The first lists wait for each other, so that their callers all see the same.
     pub(crate) together: Arc<Barrier>,
-    /// How many lists that are.
+    /// How many lists wait.
     pub(crate) lists: Mutex<usize>,
-    /// Bodies larger than that are read so far and no further until the caller is gone.
+    /// Larger bodies are read up to here, and no further until the caller is gone.
     pub(crate) stalls_at: usize,
-    /// Is told when that happens.
+    /// Is notified when that happens.
     pub(crate) stalled: Mutex<Sender<()>>,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts one. It ends with the process.
+    /// Starts a server that ends with the process.
     pub(crate) fn start(manners: Manners) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -63,7 +63,7 @@ impl Server {
     }
 }
 
-/// One request.
+/// A request.
 struct Request {
     method: String,
     path: String,
@@ -71,7 +71,7 @@ struct Request {
     headers: BTreeMap<String, String>,
 }
 
-/// Answers the requests of one connection until it ends.
+/// Answers the requests of a connection until it ends.
 fn serve(stream: TcpStream, state: &Mutex<State>, manners: &Manners) {
     let Ok(mut answers) = stream.try_clone() else { return };
     let mut requests = BufReader::new(stream);
@@ -118,7 +118,7 @@ fn serve(stream: TcpStream, state: &Mutex<State>, manners: &Manners) {
     }
 }
 
-/// Whether an upload to a taken place is refused unread: every second one is.
+/// Whether an upload to a taken key is refused unread: every second one is.
 fn hangs_up(request: &Request, state: &mut State) -> bool {
     let is_taken = request.method == "PUT" && state.objects.contains_key(&request.path);
     let unread = is_taken && state.refused.is_multiple_of(2);
@@ -182,7 +182,7 @@ fn list(request: &Request, state: &State) -> Answer {
     (200, String::new(), xml.into_bytes())
 }
 
-/// Holds the first lists back until all who are expected have asked.
+/// Holds back the first lists until all expected callers have asked.
 fn wait(manners: &Manners) {
     let mut lists = manners.lists.lock().unwrap();
     let is_one = *lists > 0;
@@ -224,14 +224,14 @@ fn body(requests: &mut impl Read, request: &Request, manners: &Manners) -> Optio
     if body.len() > manners.stalls_at {
         requests.read_exact(&mut body[..manners.stalls_at]).ok()?;
         manners.stalled.lock().unwrap().send(()).ok()?;
-        // Whoever waits for an answer gets none; whoever is gone has sent no more than this.
+        // A caller that waits for an answer gets none; one that is gone has sent no more than this.
         return requests.read_exact(&mut body[manners.stalls_at..]).ok().map(|()| body);
     }
     requests.read_exact(&mut body).ok()?;
     Some(body)
 }
 
-/// Text without its `%` escapes.
+/// Decodes `%` escapes.
 fn decoded(text: &str) -> Option<String> {
     let mut pieces = text.split('%');
     let mut bytes = pieces.next()?.as_bytes().to_vec();

@@ -1,4 +1,4 @@
-//! A store in one file, and back.
+//! A store exported to one file, and imported again.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ fn shown(archive: &Path, text: &str) -> String {
 #[test]
 fn what_is_imported_is_what_was_exported_to_the_byte() {
     let (dir, other) = (three_runs(), tempfile::tempdir().unwrap());
-    // Not every line of a store is a measured record: a seal, and a round that failed.
+    // Not every line of a store is a measured record: there are seals and failed rounds.
     let sealed = store::read(&dir.path().join("2026-01-01/run.jsonl")).unwrap();
     let mut failed = sealed.records.clone();
     failed[1].outcome = windtunnel_ledger::Outcome::Skipped("as an example".into());
@@ -52,7 +52,7 @@ fn an_archive_is_a_store_like_the_one_it_was_made_of() {
     }
     std::fs::write(&archive, "no Parquet").unwrap();
     let (_, err, code) = crate::ended(&["--store", &file]);
-    assert!(err.contains("is no archive of a store: "), "{err}");
+    assert!(err.contains("is not an archive of a store: "), "{err}");
     assert_eq!(code, 2);
 }
 
@@ -88,7 +88,7 @@ fn nothing_is_overwritten_and_what_is_no_archive_is_named() {
 
     std::fs::write(&archive, "no Parquet").unwrap();
     let said = shown(&archive, &printed(dir.path(), &["import", &file]));
-    assert!(said.contains("error: `ARCHIVE` is no archive of a store: "), "{said}");
+    assert!(said.contains("error: `ARCHIVE` is not an archive of a store: "), "{said}");
     assert!(said.contains("write one with `windtunnel history export FILE`"), "{said}");
     std::fs::remove_file(&archive).unwrap();
     let said = shown(&archive, &printed(dir.path(), &["import", &file]));
@@ -146,7 +146,7 @@ fn an_import_that_is_killed_leaves_no_half_of_a_run() {
         env!("CARGO_BIN_EXE_windtunnel-history"),
         into.display()
     );
-    // No file may hold more than a block or two, and whoever writes more is killed.
+    // No file may grow beyond a block or two: a process that writes more is killed.
     let status = std::process::Command::new("sh").args(["-c", &line]).status().unwrap();
     assert!(!status.success(), "{status}");
     let folders = std::fs::read_dir(&into).unwrap().flatten();

@@ -1,4 +1,4 @@
-//! From files to frames, series, changes and what the binary prints.
+//! From files to frames, series, changes and the binary's output.
 
 mod archive;
 mod named;
@@ -23,7 +23,7 @@ fn three_runs() -> TempDir {
     dir
 }
 
-/// Twelve runs on as many days: the last five slower.
+/// Twelve runs on as many days, the last five slower.
 fn twelve_runs() -> TempDir {
     let dir = tempfile::tempdir().expect("a temporary directory");
     for (day, digit) in (1..).zip("0123456789de".chars()) {
@@ -33,7 +33,7 @@ fn twelve_runs() -> TempDir {
     dir
 }
 
-/// What the binary prints and how it ends, with the directory's name replaced.
+/// The output and exit code of the binary, with the directory's name replaced.
 fn printed(dir: &Path, args: &[&str]) -> String {
     let dir_text = dir.display().to_string();
     let place = ["--store", &dir_text, "--workspace", &dir_text];
@@ -70,7 +70,7 @@ fn loaded(dir: &Path) -> Loaded {
     load(&[dir.to_owned()]).expect("a store")
 }
 
-/// The history of a metric, in the order of time.
+/// The history of a metric in order of time.
 fn series(loaded: &Loaded, pattern: &str, metric: Option<Metric>) -> History {
     let none = Commits::default();
     history(loaded, pattern, metric, None, Along::Own, &none, &none).expect("a frame")
@@ -237,7 +237,7 @@ fn what_is_not_there_is_answered_with_what_is() {
         &["--along", "upstream"],
     ];
     let answers: Vec<String> = asked.into_iter().map(|args| printed(dir.path(), args)).collect();
-    // Their list grows with the metrics.
+    // The list of metrics grows.
     let names = windtunnel_ledger::Metric::ALL.map(|metric| metric.spec().name).join(", ");
     insta::assert_snapshot!(answers.join("\n\n").replace(&names, "[every metric]"));
 }

@@ -1,4 +1,4 @@
-//! Changes with their commits: our own from a repository that the test makes, the upstream's from a log.
+//! Changes with their commits: ours from a repository made by the test, the upstream's from a log.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -11,12 +11,12 @@ use windtunnel_ledger::record::Subject;
 
 use crate::{printed, runs};
 
-/// What git says, with nothing in it that depends on who runs it, or when.
+/// The output of git, independent of who runs it and when.
 #[expect(clippy::disallowed_methods, reason = "the test makes a repository")]
 fn git(dir: &Path, day: usize, args: &[&str]) -> String {
     let mut git = Command::new("git");
     let when = format!("2026-01-{day:02}T00:00:00Z");
-    // Where a hook runs the test, it is not to change the hook's repository.
+    // If a hook runs the test, it must not change the hook's repository.
     for name in ["GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"] {
         git.env_remove(name);
     }
@@ -33,7 +33,7 @@ fn git(dir: &Path, day: usize, args: &[&str]) -> String {
 
 const HOSTILE: &str = "Read <script>alert(1)</script> \u{1b}[31m twice (#12)";
 
-/// A repository of 14 commits, each measured on its day but the eighth and the ninth; from the ninth on
+/// A repository of 14 commits, each but the eighth and ninth measured on its day; from the ninth on
 /// decode is slower. The upstream moves on at the fifth and the tenth.
 fn repository() -> TempDir {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -157,7 +157,7 @@ fn a_change_at_one_commit_is_the_machine_or_its_setting() {
     std::fs::create_dir(dir.path().join("repo")).unwrap();
     let printed = printed(dir.path(), &DECODE);
     assert!(printed.contains("not the same before and after: kernel 6.1 → 6.2"), "{printed}");
-    assert!(printed.contains("not the code changed, but the machine or its setting"), "{printed}");
+    assert!(printed.contains("the machine or its setting changed, not the code"), "{printed}");
 }
 
 #[test]

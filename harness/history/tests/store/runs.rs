@@ -17,12 +17,12 @@ use windtunnel_ledger::record::{
 use windtunnel_ledger::store::Store;
 use windtunnel_ledger::unit::{Bytes, Nanos, Tokens};
 
-/// Writes the run of day `day` into `dir`: decode at these rates, one a round, and a load.
+/// Writes the run of day `day` into `dir`: decode at these rates, one per round, and a load.
 pub(crate) fn write(dir: &Path, day: u32, commit: char, rates: &[f64]) {
     write_of(dir, day, &subject(commit), rates);
 }
 
-/// The same of any subject.
+/// The same for any subject.
 pub(crate) fn write_of(dir: &Path, day: u32, subject: &Subject, rates: &[f64]) {
     let folder = dir.join(format!("2026-01-{day:02}"));
     std::fs::create_dir_all(&folder).expect("a writable directory");
@@ -48,7 +48,7 @@ pub(crate) fn records(day: u32, commit: char, rates: &[f64]) -> Vec<Record> {
     let rounds = (1u32..).zip(rates);
     let mut records: Vec<Record> = rounds
         .map(|(round, rate)| {
-            // Three samples of which the rate is the median.
+            // Three samples whose median is the rate.
             let samples = vec![rate * 0.5, *rate, rate * 3.0];
             let values = BTreeMap::from([(Metric::DecodeRate, samples)]);
             record(day, commit, "gate/decode", decode, round, values)

@@ -1,4 +1,4 @@
-//! What each device holds, where a case spreads its model over several.
+//! What each device holds when a case spreads its model over several.
 
 use maud::{Markup, html};
 use windtunnel_ledger::Bytes;
@@ -9,15 +9,15 @@ use windtunnel_ledger::series::Series;
 use super::{Section, address, mark};
 use crate::view::{CaseView, Scenario, SubjectResult, View};
 
-/// Every scenario in which a model lived on several devices.
+/// Every scenario in which a model was spread over several devices.
 pub(super) fn section(view: &View<'_>) -> Option<Section> {
     let scenarios: Vec<&Scenario<'_>> =
         view.scenarios.iter().filter(|scenario| spread(scenario).next().is_some()).collect();
     let body = html! {
         p.note {
-            "Layers and what they hold for good, device by device, as the engine counts it; its estimate from before the load stands beside it where it was another one. "
-            "A case whose output is not that of the same case on another map stands among the caveats. "
-            "Several logical devices may be one real device: what moves between them is copied all the same."
+            "Layers and the memory that they hold permanently, device by device, as counted by the engine; its estimate from before the load is shown where it differs. "
+            "A case whose output differs from that of the same case on another map is listed under caveats. "
+            "Several logical devices may share one real device: transfers between them are still copies."
         }
         @for scenario in &scenarios {
             h3 { (scenario.name) }
@@ -42,7 +42,7 @@ pub(super) fn section(view: &View<'_>) -> Option<Section> {
     (!scenarios.is_empty()).then_some(Section { anchor: "devices", heading: "Devices", body })
 }
 
-/// The results whose model lived on several devices.
+/// The results whose model was spread over several devices.
 fn spread<'a>(
     scenario: &'a Scenario<'_>,
 ) -> impl Iterator<Item = (&'a CaseView<'a>, &'a SubjectResult<'a>)> {

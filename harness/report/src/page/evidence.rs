@@ -1,5 +1,5 @@
-//! What speaks for a verdict: its rounds in the order of time, where the time went, under which
-//! conditions, and what a reader needs to repeat it or to reckon for themselves.
+//! The evidence for a verdict: its rounds in order of time, where the time went, the conditions,
+//! and what a reader needs to repeat it or to do their own arithmetic.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -14,12 +14,12 @@ use windtunnel_ledger::unit::Nanos;
 use super::{address, counted, history, percent, rounds, subject};
 use crate::view::{Ruled, View};
 
-/// Most bytes of the raw samples of one row on the page.
+/// The most bytes of raw samples per row on the page.
 const RAW: usize = 24 * 1024;
 
 const SIDES: [Arm; 2] = [Arm::Base, Arm::Head];
 
-/// All of it, for one row.
+/// The evidence for one row.
 pub(super) fn evidence(view: &View<'_>, ruled: &Ruled<'_>, plot: &str) -> Markup {
     html! {
         div.evidence {
@@ -44,7 +44,7 @@ pub(super) fn evidence(view: &View<'_>, ruled: &Ruled<'_>, plot: &str) -> Markup
     }
 }
 
-/// What was not the same on both sides: the first other cause that a reader should think of.
+/// What differed between the sides: the first other cause that a reader should consider.
 fn differences(ruled: &Ruled<'_>) -> Markup {
     let differences = &ruled.case.differences;
     html! {
@@ -54,7 +54,7 @@ fn differences(ruled: &Ruled<'_>) -> Markup {
     }
 }
 
-/// A condition as it is called, and the number that a round has for it.
+/// The name of a condition, its number in a round, and how to show it.
 type Condition = (&'static str, fn(&Conditions) -> Option<f64>, fn(f64) -> String);
 
 const CONDITIONS: [Condition; 6] = [
@@ -70,7 +70,7 @@ const CONDITIONS: [Condition; 6] = [
     ("time of a round", |c| Some(c.wall.0 as f64), |nanos| Nanos(nanos as u64).to_string()),
 ];
 
-/// The medians of what the rounds of either side were measured under.
+/// The medians of the conditions under which the rounds of each side were measured.
 fn conditions(ruled: &Ruled<'_>) -> Markup {
     let of = |arm: Arm, number: fn(&Conditions) -> Option<f64>| {
         let mine = ruled.measured().filter(move |(subject, ..)| *subject == arm as usize);
@@ -97,7 +97,7 @@ fn conditions(ruled: &Ruled<'_>) -> Markup {
     }
 }
 
-/// The stages of both sides, if both were asked where their time goes.
+/// The stages of both sides, if both have an attribution.
 fn stages(ruled: &Ruled<'_>) -> Markup {
     let [base, head] = SIDES.map(|arm| ruled.attribution(arm as usize));
     let Some((base, head)) = base.zip(head) else { return html! {} };
@@ -164,8 +164,8 @@ fn actions(view: &View<'_>, ruled: &Ruled<'_>) -> Markup {
     }
 }
 
-/// The line for a shell that repeats a round of the subject `of`; where its rounds are those of other
-/// runs, which ones they are.
+/// The shell line that repeats a round of the subject `of`; if its rounds come from other runs, how
+/// many rounds of how many sessions.
 fn repeat(view: &View<'_>, ruled: &Ruled<'_>, of: usize) -> Markup {
     let runs = ruled.measured().filter(|(subject, ..)| *subject == of);
     let runs: Vec<&RunId> = runs.map(|(_, record, _)| &record.run).collect();
@@ -189,7 +189,7 @@ fn repeat(view: &View<'_>, ruled: &Ruled<'_>, of: usize) -> Markup {
     }
 }
 
-/// The samples as a file, or why they are not on the page.
+/// The samples as a download, or why they are not on the page.
 fn raw(ruled: &Ruled<'_>) -> Markup {
     let mut text = String::from("subject,round,at,sample\n");
     for (_, record, samples) in ruled.measured() {
@@ -198,14 +198,14 @@ fn raw(ruled: &Ruled<'_>) -> Markup {
             let _ = writeln!(text, "\"{name}\",{},{},{sample}", record.round, record.at);
         }
         if text.len() > RAW {
-            return html! { span.muted { "its samples are too many for the page: they are in the file of the run" } };
+            return html! { span.muted { "too many samples for this page: they are in the file of the run" } };
         }
     }
     let name = format!("{}.csv", ruled.row.series);
     html! { a href={ "data:text/csv;charset=utf-8," (escaped(&text)) } download=(name) { "raw samples" } }
 }
 
-/// Text as a part of an address.
+/// Percent-encodes text for a data URL.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len() * 2);
     for byte in text.bytes() {

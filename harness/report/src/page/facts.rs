@@ -26,7 +26,7 @@ pub(super) fn repeat(view: &View<'_>) -> Option<Section> {
     any.then_some(Section { anchor: "repeat", heading: "Repeat a case", body })
 }
 
-/// Whether there is a line that starts a round once more: a record of another day has none.
+/// Whether there is a shell line that repeats a round: stored records have none.
 fn was_started(result: &SubjectResult<'_>) -> bool {
     !result.command.is_empty()
 }
@@ -45,8 +45,8 @@ fn commands(view: &View<'_>, scenario: &Scenario<'_>) -> Markup {
     }
 }
 
-/// A column for each place in which a subject ran, a row for each thing known of it; what is the
-/// same everywhere is written once.
+/// A column for each environment in which a subject ran, a row for each fact; a value shared by all
+/// is written once.
 pub(super) fn environment(view: &View<'_>) -> Option<Section> {
     let columns: Vec<Vec<(&str, String)>> =
         view.environments.iter().map(|(_, environment)| known(environment)).collect();
@@ -79,7 +79,7 @@ pub(super) fn environment(view: &View<'_>) -> Option<Section> {
     (!columns.is_empty()).then_some(Section { anchor: "environment", heading: "Environment", body })
 }
 
-/// What is known of a place; the same names in the same order for every place.
+/// The facts about an environment; the same names in the same order for every environment.
 fn known(environment: &Environment) -> Vec<(&'static str, String)> {
     let Environment { machine, build } = environment;
     let none = Build::default();
@@ -119,12 +119,12 @@ fn known(environment: &Environment) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// What a machine may hide.
+/// A fact that a machine may hide.
 fn told(fact: Option<impl ToString>) -> String {
     fact.map_or_else(|| "not told by this machine".to_owned(), |fact| fact.to_string())
 }
 
-/// All that is known of its GPUs, each as one sentence.
+/// Everything known about its GPUs, each in one sentence.
 fn gpus(machine: &Machine) -> String {
     let gpu = |gpu: &Gpu| {
         let limit = gpu.power_limit.map(|mw| format!("{} W", mw / 1000));
@@ -160,7 +160,7 @@ fn changes(subject: &Subject) -> String {
     }
 }
 
-/// What the run was.
+/// The facts of the run.
 pub(super) fn run(view: &View<'_>) -> Option<Section> {
     let body = html! {
         div.wide {

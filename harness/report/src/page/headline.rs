@@ -1,4 +1,4 @@
-//! What was run, on what machine, and what came of it, in two sentences.
+//! The headline and lead: what was run, on which machine, and the result.
 
 use maud::{Markup, html};
 use windtunnel_ledger::environment::Machine;
@@ -9,7 +9,7 @@ use super::{counted, history, subject, verdicts};
 use crate::index::{Card, Kind, words};
 use crate::view::{Census, Tally, Versus, View};
 
-/// The name of the page, by which it is told from others in a row of tabs: a verdict comes first.
+/// The page's title, which tells it from others in a row of tabs: the verdict comes first.
 pub(super) fn title(view: &View<'_>) -> String {
     let name = format!("Windtunnel · {}", view.run.id.0);
     match &view.gate {
@@ -45,7 +45,7 @@ pub(super) fn headline(view: &View<'_>) -> Markup {
             p.lead { a href="#history" { "History" } ": " (history::summary(history)) }
         }
         @match (&view.gate, view.versus.first()) {
-            // A gate has judged: to count what lies beyond a noise floor would call chance a change.
+            // A gate has judged: counting rows beyond a noise floor would call chance a change.
             (Some(_), Some(first)) => {
                 p.lead { (subject(view, first.head)) " against " (subject(view, 0)) "." }
             }
@@ -67,7 +67,7 @@ pub(super) fn headline(view: &View<'_>) -> Markup {
     }
 }
 
-/// What the page tells of itself; its headline is the heading of `headline`.
+/// The page's card; its headline comes from the `h1` in `headline`.
 pub(super) fn card(view: &View<'_>, headline: &Markup) -> Card {
     let heading = headline.0.split_once("<h1>").and_then(|(_, rest)| rest.split_once("</h1>"));
     let failed = view.census().failed > 0;
@@ -120,7 +120,7 @@ fn machine(view: &View<'_>) -> String {
     }
 }
 
-/// The machine as its owner would name it.
+/// The machine, as its owner would describe it.
 fn in_words(machine: &Machine) -> String {
     let Machine { cpu, cores, threads, memory, os, arch, gpus, .. } = machine;
     let cpu = if cpu.is_empty() { "an unknown processor" } else { cpu };

@@ -1,4 +1,4 @@
-//! A history: what changed, the worst that still holds first; then the series to which nothing happened.
+//! A history: what changed, the worst that still holds first; then the series without changes.
 
 use maud::{Markup, PreEscaped, html};
 use windtunnel_ledger::case::CaseId;
@@ -14,7 +14,7 @@ use crate::index::{Card, Kind, words};
 use crate::plot::spark;
 use crate::view::View;
 
-/// Points of a series that are listed one by one, the newest.
+/// The newest points of a series are listed one by one, at most this many.
 const LISTED: usize = 40;
 
 /// The whole page.
@@ -47,7 +47,7 @@ pub(crate) fn page(history: &History, plots: &[String]) -> Markup {
     document("Windtunnel · history", Some(&card), &headline, &sections)
 }
 
-/// How the series of a run came to be what they are, as a part of the page of that run.
+/// The history of the series of a run, as a section of the page of that run.
 pub(super) fn section(view: &View<'_>, plots: &[String]) -> Option<Section> {
     let history = view.history?;
     let scene = Scene { history, run: Some(&view.run.id.0) };
@@ -72,8 +72,7 @@ pub(super) fn section(view: &View<'_>, plots: &[String]) -> Option<Section> {
     Some(Section { anchor: "history", heading: "History", body })
 }
 
-/// What became of a series over its builds, in a sentence that leads to its row; nothing where there is
-/// no history of it.
+/// The history of a series in a sentence that links to its row; empty if there is none.
 pub(super) fn beside(view: &View<'_>, case: &CaseId, series: Series) -> Markup {
     let known = view.history.and_then(|history| {
         let ranked = history.ranked();
@@ -93,26 +92,26 @@ pub(super) fn beside(view: &View<'_>, case: &CaseId, series: Series) -> Markup {
     }
 }
 
-/// Series whose plot is on the page of a history; the others have their line alone.
+/// The most series with a plot on the page of a history; the others have only their row.
 pub(crate) const ALL_COURSES: usize = 200;
-/// The same of the page of a run.
+/// The same for the page of a run.
 pub(crate) const COURSES: usize = 60;
-/// Series of which the page of a run shows anything.
+/// The most series shown on the page of a run.
 const ROWS: usize = 300;
 
-/// What a page is made of.
+/// What a page is about.
 #[derive(Clone, Copy)]
 struct Scene<'a> {
     history: &'a History,
-    /// The run whose page it is, if it is one's.
+    /// The run, if this is the page of a run.
     run: Option<&'a str>,
 }
 
 /// One series, with its plot if that is on the page.
 type Row<'a> = (&'a Track, Option<&'a String>);
 
-/// The series to which something happened, and the others; of all of them, those that a reader must see
-/// first.
+/// The series with events or two states, and the others; of all series, at most the `most` that a
+/// reader must see first.
 fn parted<'a>(
     history: &'a History,
     plots: &'a [String],
@@ -123,7 +122,7 @@ fn parted<'a>(
     rows.partition(|(track, _)| track.foremost().is_some() || track.course.states.is_some())
 }
 
-/// The anchor of a series. Of a case on several machines, the first has it.
+/// The anchor of a series. If a case ran on several machines, it belongs to the first.
 fn id(track: &Track) -> String {
     format!("history/{}/{}", track.case, track.series)
 }
@@ -164,7 +163,7 @@ fn headline(history: &History) -> Markup {
     }
 }
 
-/// Over which builds it is told.
+/// The builds that the history covers.
 fn extent(history: &History) -> Markup {
     let days = history.builds.iter().map(|build| build.at.get(..10).unwrap_or(&build.at));
     html! {
@@ -185,7 +184,7 @@ fn extent(history: &History) -> Markup {
     }
 }
 
-/// What it comes to, in one sentence.
+/// The result in one sentence.
 pub(super) fn summary(history: &History) -> Markup {
     let Census { worse, unconfirmed, better, undone, states, lacking } = history.census();
     let all = history.tracks.len();
@@ -211,7 +210,7 @@ fn are(count: usize) -> &'static str {
 fn explained(history: &History) -> Markup {
     html! {
         p.note {
-            "Every dot is a build, every line a level, every upright a change. Of a change, the commits are named of which one did it, 19 times in 20. "
+            "Every dot is a build, every level line a level, every vertical line a change. The commits named for a change include the one that made it, 19 times in 20. "
             (history.family) " series were judged as one family: the chance that anything here changed by noise alone is 5\u{a0}%."
         }
     }
@@ -274,7 +273,7 @@ fn cells(scene: Scene<'_>, track: &Track) -> Markup {
     }
 }
 
-/// What happened, in two words.
+/// What happened, in a few words.
 fn verdict(track: &Track) -> Markup {
     let Some(event) = track.foremost() else {
         return html! {
@@ -299,7 +298,7 @@ fn verdict(track: &Track) -> Markup {
     }
 }
 
-/// What stands before an event, so that colour is never the only sign.
+/// The sign before an event, so that colour is never the only sign.
 pub(crate) fn sign(event: &Event) -> &'static str {
     match (event.kind, event.effect > 0.0) {
         (EventKind::Unconfirmed, _) => "?",
@@ -316,7 +315,7 @@ fn direction(event: &Event) -> &'static str {
     if event.effect > 0.0 { "worse" } else { "better" }
 }
 
-/// When it began, as short as can be: the commit, or the build of which the rest is told inside.
+/// Since when, as briefly as possible: the commit, or a build, with the details inside the row.
 fn since(Scene { history, .. }: Scene<'_>, track: &Track, event: &Event) -> Markup {
     let place = track.course.events.iter().position(|other| other == event);
     let cause = place.and_then(|place| track.causes.get(place));
@@ -353,7 +352,7 @@ fn linked(address: Option<&str>, words: Markup) -> Markup {
     }
 }
 
-/// Every event of a series, with what may have caused it.
+/// Every event of a series, with its possible causes.
 fn events(track: &Track) -> Markup {
     let causes = track.causes.iter().map(Some).chain(std::iter::repeat(None));
     html! {
@@ -421,7 +420,7 @@ fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
 }
 
-/// The newest points, number by number.
+/// The newest points in numbers.
 fn points(Scene { history, run }: Scene<'_>, track: &Track) -> Markup {
     let metric = track.series.metric;
     let older = track.points.len().saturating_sub(LISTED);

@@ -1,4 +1,4 @@
-//! The list of all pages: what got worse on top, then every page, the newest first.
+//! The index of all pages: what got worse on top, then every page, the newest first.
 
 use maud::{Markup, html};
 use windtunnel_ledger::verdict::Verdict;
@@ -7,7 +7,7 @@ use super::verdicts::{class, sign};
 use super::{Section, counted, document, sentence};
 use crate::index::{Card, Entry, Kind};
 
-/// Pages that found something worse and are named apart, the newest.
+/// The most pages listed on top because they found something worse, the newest.
 const APART: usize = 10;
 
 /// The whole page.
@@ -47,7 +47,7 @@ fn rank(entry: &Entry) -> Rank {
     let card = entry.card.as_ref();
     match card.and_then(|card| card.verdict) {
         Some(Verdict::Broken | Verdict::Regressed) => Rank::Worse,
-        // What only warns stops nothing, and is worse all the same.
+        // What only warns stops nothing, but is still worse.
         _ if card.is_some_and(|card| card.warned > 0) => Rank::Worse,
         Some(Verdict::Improved) => Rank::Better,
         Some(Verdict::Invalid | Verdict::Inconclusive | Verdict::Pass) | None => Rank::Other,
@@ -82,7 +82,7 @@ fn headline(entries: &[&Entry]) -> Markup {
     }
 }
 
-/// A moment as a person reads it: the day and the minute.
+/// A time as a person reads it: day and minute.
 fn when(card: &Card) -> String {
     match (card.at.get(..10), card.at.get(11..16)) {
         (Some(day), Some(minute)) => format!("{day} {minute}"),
@@ -115,7 +115,7 @@ fn cells(entry: &Entry) -> Markup {
     let folder = path.rsplit_once('/').map_or(path.as_str(), |(folder, _)| folder);
     let Some(card) = card else {
         return html! {
-            span.name { a href=(address(path)) { strong { (folder) } } span.case { "tells nothing of itself: written by an older version" } }
+            span.name { a href=(address(path)) { strong { (folder) } } span.case { "no summary: written by an older version" } }
             span.word { "–" }
             span.subject data-label="subject" { "–" }
             span.machine data-label="machine" { "–" }
@@ -144,7 +144,7 @@ fn cells(entry: &Entry) -> Markup {
     }
 }
 
-/// A path as a relative address: no name of a folder leads anywhere else.
+/// A path as a relative address; no folder name can make it lead elsewhere.
 fn address(path: &str) -> String {
     let mut address = "./".to_owned();
     for byte in path.bytes() {

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::{Section, address, counted, named, subject};
 use crate::view::{Occurrence, Trouble, View};
 
-/// More places than this are folded.
+/// More places than this are folded away.
 const FOLD: usize = 6;
 
 /// What to know before believing the numbers.
@@ -18,7 +18,7 @@ pub(super) fn voids(view: &View<'_>) -> Option<Section> {
     section("voids", "Rounds that do not count", view, &view.voids())
 }
 
-/// Rounds that failed, with the end of what they printed.
+/// Rounds that failed, with the end of their output.
 pub(super) fn failures(view: &View<'_>) -> Option<Section> {
     section("failures", "Failures", view, &view.failures())
 }
@@ -76,7 +76,7 @@ fn occurrence(view: &View<'_>, occurrence: &Occurrence) -> Markup {
     }
 }
 
-/// The ledger's messages are fragments; on the page they begin like sentences.
+/// The ledger's messages are fragments; on the page they read like sentences.
 fn sentence(text: &str) -> String {
     let mut rest = text.chars();
     let first = rest.next().into_iter().flat_map(char::to_uppercase);

@@ -1,4 +1,4 @@
-//! Percentiles of latencies, each with what bounds it.
+//! Percentiles of latencies, with bounds.
 
 use maud::{Markup, html};
 use windtunnel_ledger::metric::Metric;
@@ -7,18 +7,18 @@ use windtunnel_ledger::tail::{CONFIDENCE, LEVELS, Percentile, Tail};
 use super::{Section, address, counted, subject};
 use crate::view::{CaseView, Scenario, SubjectResult, View};
 
-/// More tables than this are folded.
+/// More tables than this are folded away.
 const FOLD: usize = 12;
 
-/// The tails of every case that has any.
+/// The percentiles of every case that has any.
 pub(super) fn section(view: &View<'_>) -> Option<Section> {
     let any = |scenario: &&Scenario<'_>| results(scenario).next().is_some();
     let scenarios: Vec<&Scenario<'_>> = view.scenarios.iter().filter(any).collect();
     let body = html! {
         p.note {
-            "Of the samples of all rounds together. In brackets stand the samples between which the true percentile lies with "
+            "Over the samples of all rounds together. The samples in brackets enclose the true percentile with "
             (CONFIDENCE * 100.0) " %, if samples are independent. "
-            "A percentile that too few samples bound is not told: “needs” says how many it takes."
+            "With too few samples to bound a percentile, “needs” says how many it takes."
         }
         @for scenario in &scenarios {
             @let all: Vec<_> = results(scenario).collect();

@@ -1,6 +1,6 @@
-//! The table of the run: a row for each case and subject, a column for each series.
+//! The results of the run: a row for each case and subject, a column for each series.
 //!
-//! A phone has no room for columns: there each case is a block of named values. That is why every
+//! A phone has no room for columns; there each case is a block of named values. That is why every
 //! cell carries the name of its column.
 
 use maud::{Markup, html};
@@ -39,17 +39,17 @@ pub(super) fn section(view: &View<'_>) -> Option<Section> {
     any.then_some(Section { anchor: "results", heading: "Results", body })
 }
 
-/// Whether any of its cases was run; one that was not has no row.
+/// Whether any of its cases was run; a case that was not has no row.
 fn begun(scenario: &Scenario<'_>) -> bool {
     scenario.cases.iter().any(|case| !case.results.is_empty())
 }
 
-/// A series that gave the same in every round of every case, with what it gave.
+/// A series with the same value in every round of every case, and that value.
 type Same = (Series, String);
 
 /// The series of a scenario: those that need no column, and those that get one.
 ///
-/// Tails of a service have a table of their own.
+/// Percentiles of a service have a table of their own.
 fn columns(scenario: &Scenario<'_>) -> (Vec<Same>, Vec<Series>) {
     let (mut same, mut columns) = (Vec::new(), Vec::new());
     let is_service = scenario.services().next().is_some();
@@ -63,7 +63,8 @@ fn columns(scenario: &Scenario<'_>) -> (Vec<Same>, Vec<Series>) {
     (same, columns)
 }
 
-/// What every round of every one of several cases gave, if it is the same.
+/// The value that every round of every case gave, if it is always the same and there are several
+/// results.
 fn everywhere(scenario: &Scenario<'_>, series: Series) -> Option<f64> {
     let results: Vec<_> = scenario.cases.iter().flat_map(|case| &case.results).collect();
     let rounds: Option<Vec<&[f64]>> =
@@ -92,21 +93,21 @@ fn shared(scenario: &Scenario<'_>, same: &[Same]) -> Markup {
     }
 }
 
-/// Columns that a desktop has room for, beside that of rounds.
+/// Columns that fit on a desktop beside the one of rounds.
 const COLUMNS: usize = 11;
 
-/// Series that stand side by side; more go into a table below.
+/// The number of series side by side; more go into another table below.
 fn most(view: &View<'_>, scenario: &Scenario<'_>) -> usize {
     let words = scenario.varying.len() + usize::from(view.subjects.len() > 1);
     COLUMNS.saturating_sub(words).clamp(4, 10)
 }
 
-/// Where links to cases lead.
+/// Which table has the anchors of the cases.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Anchors {
-    /// To the rows of this table.
+    /// This table.
     Here,
-    /// To those of another.
+    /// A table above it.
     Above,
 }
 
@@ -139,8 +140,8 @@ fn table(view: &View<'_>, scenario: &Scenario<'_>, columns: &[Series], anchors: 
     }
 }
 
-/// The names of the columns of numbers for a phone, where they stand in the cells: counted from the
-/// last, because the first cells of a case span the rows of all subjects.
+/// The names of the number columns, which a phone shows inside the cells. They are counted from the
+/// last column, because the first cells of a case span the rows of all subjects.
 fn labels(columns: &[Series]) -> String {
     let names = columns.iter().rev().map(|series| heading(*series));
     let names = names.chain(["rounds".to_owned()]).enumerate();
@@ -185,7 +186,7 @@ fn cells(columns: &[Series], case: &CaseView<'_>, result: &SubjectResult<'_>) ->
     }
 }
 
-/// The name of a column, and which direction is good.
+/// The name of a column, with an arrow for the better direction.
 fn heading(series: Series) -> String {
     let arrow = match series.metric.spec().better {
         Better::Higher => "↑",

@@ -1,4 +1,4 @@
-//! How near each case came to what its machine can do at best.
+//! How near each case came to the best that its machine can do.
 
 use maud::{Markup, PreEscaped, html};
 use windtunnel_ledger::metric::Metric;
@@ -8,7 +8,7 @@ use super::{Section, address, legend, mark};
 use crate::plot::RooflinePlot;
 use crate::view::{Numbered, View};
 
-/// A plot for each device, and a table for every scenario of which rates, demand and roof are known.
+/// A plot for each device, and a table for each scenario whose rates, demand and roof are known.
 pub(super) fn section(view: &View<'_>, plots: &[RooflinePlot]) -> Option<Section> {
     if plots.is_empty() {
         return None;
@@ -18,7 +18,7 @@ pub(super) fn section(view: &View<'_>, plots: &[RooflinePlot]) -> Option<Section
     let same = |a: &Numbered<'_>, b: &Numbered<'_>| std::ptr::eq(a.scenario, b.scenario);
     let body = html! {
         p.note {
-            "A token must read weights and cache and do its operations. The least time that this takes on the machine, over the time that it took, is the share of the roof: what is left below 100 % can be won. "
+            "A token must read weights and cache and do its operations. The least time that this takes on the machine, over the time that it took, is the share of the roof: what is missing from 100 % can be gained. "
             @for (place, plot) in plots.iter().enumerate() {
                 @if place > 0 { " " }
                 @if several { (name(plot)) ": " } @else { "The machine: " }
@@ -32,7 +32,7 @@ pub(super) fn section(view: &View<'_>, plots: &[RooflinePlot]) -> Option<Section
                         strong { "Operations a second" } " over operations a byte"
                         @if several { ", " (name(plot)) }
                         div.note {
-                            "The inclined line is what memory gives, the level ones what the arithmetic gives. The numbers are those of the table. "
+                            "The sloped line is the limit of memory, the level ones are the limits of arithmetic. The numbers are those of the table. "
                             @if view.subjects.len() > 1 { (legend(view)) }
                         }
                     }
@@ -65,7 +65,7 @@ pub(super) fn section(view: &View<'_>, plots: &[RooflinePlot]) -> Option<Section
     Some(Section { anchor: "roof", heading: "Share of the roof", body })
 }
 
-/// The device of a plot, as a reader knows it.
+/// The device of a plot, in words.
 fn name(plot: &RooflinePlot) -> &str {
     match plot.place.as_str() {
         "" => "a device that is not known",

@@ -1,4 +1,4 @@
-//! One round of each case as it was seen from outside: over time, its memory, its conditions.
+//! One round of each case as seen from outside: its course over time, its memory, its conditions.
 
 use maud::{Markup, PreEscaped, html};
 use windtunnel_ledger::attribution::Attribution;
@@ -11,7 +11,7 @@ use super::{Section, address, named, percent, subject};
 use crate::plot::TracePlot;
 use crate::view::{SubjectResult, View};
 
-/// Every case of which a round was watched; nothing where there are more than a reader looks at.
+/// Every case with a watched round; nothing if there are more than a reader would look at.
 pub(super) fn section(view: &View<'_>, plots: &[TracePlot]) -> Option<Section> {
     if view.is_long() {
         return None;
@@ -19,7 +19,7 @@ pub(super) fn section(view: &View<'_>, plots: &[TracePlot]) -> Option<Section> {
     let body = html! {
         p.note {
             "The first round of each case that counts, watched from another process. "
-            "Each curve begins at zero; lines are the beginnings of phases, the time of prompts is tinted, and a thick ground line is a GPU whose clocks were held down."
+            "Each curve begins at zero; lines mark the beginnings of phases, prefill is tinted, and a thick baseline marks where a GPU's clocks were held down."
         }
         @for case in view.cases() {
             @for result in &case.results {
@@ -45,7 +45,7 @@ pub(super) fn section(view: &View<'_>, plots: &[TracePlot]) -> Option<Section> {
     any.then_some(Section { anchor: "rounds", heading: "Rounds from outside", body })
 }
 
-/// Where on the page the round of a case and subject stands that was watched, if one does.
+/// The anchor of the watched round of a case and subject, if there is one.
 pub(super) fn anchor(view: &View<'_>, case: &CaseId, subject: usize) -> Option<String> {
     if view.is_long() {
         return None;
@@ -92,7 +92,7 @@ fn conditions(record: &Record) -> Markup {
     for (index, gpu) in gpus.iter().enumerate() {
         let throttled: Vec<&str> = gpu.throttled.iter().map(|throttle| throttle.name()).collect();
         let throttled = if throttled.is_empty() { "never".into() } else { throttled.join(", ") };
-        // Which one it is says the environment, in the same order.
+        // The environment says which GPU is which, in the same order.
         let of = |name: &str| match gpus.len() {
             1 => format!("GPU {name}"),
             _ => format!("GPU {index} {name}"),

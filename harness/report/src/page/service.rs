@@ -6,7 +6,7 @@ use super::{Section, better, mark};
 use crate::plot::ServicePlot;
 use crate::view::{Scenario, View};
 
-/// Every scenario with a service that was measured.
+/// Every scenario in which a service was measured.
 pub(super) fn section(view: &View<'_>, plots: &[ServicePlot]) -> Option<Section> {
     let measured = |scenario: &&Scenario<'_>| scenario.services().next().is_some();
     let scenarios: Vec<&Scenario<'_>> = view.scenarios.iter().filter(measured).collect();

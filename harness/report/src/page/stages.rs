@@ -1,4 +1,4 @@
-//! Where the time of each case went, and what was counted meanwhile.
+//! Where the time of each case went, and what was counted along the way.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,13 @@ use windtunnel_ledger::unit::Nanos;
 use super::{Section, address, mark, percent};
 use crate::view::{CaseView, Scenario, View};
 
-/// Stages with a column of their own; the others share one.
+/// Stages with a column of their own; the rest share one.
 const STAGES: usize = 6;
 
-/// One case of one subject that was asked where its time goes.
+/// A case of one subject with an attribution.
 type Asked<'v> = (&'v CaseView<'v>, usize, &'v Attribution);
 
-/// Every scenario with a case that was asked.
+/// Every scenario with an attribution.
 pub(super) fn section(view: &View<'_>) -> Option<Section> {
     let asked: Vec<(&Scenario<'_>, Vec<Asked<'_>>)> = view
         .scenarios
@@ -26,7 +26,7 @@ pub(super) fn section(view: &View<'_>) -> Option<Section> {
         .collect();
     let body = html! {
         p.note {
-            "From rounds of their own, which time nothing else. Stages are disjoint and add up to a step; what has no name of its own is in the last column."
+            "From separate rounds, which measure nothing else. Stages are disjoint and add up to a step; what has no column of its own is in the last one."
         }
         @for (scenario, asked) in &asked {
             h3 { (scenario.name) }
@@ -44,7 +44,7 @@ fn asked<'v>(scenario: &'v Scenario<'v>) -> Vec<Asked<'v>> {
     results.filter_map(|(case, result)| Some((case, result.subject, result.attribution?))).collect()
 }
 
-/// The kinds of work that took any time.
+/// The kinds of work that occur.
 fn kinds<'v>(asked: &[Asked<'v>]) -> Vec<&'v str> {
     let mut kinds: Vec<&str> =
         asked.iter().flat_map(|(.., a)| a.work.keys()).map(String::as_str).collect();
@@ -53,7 +53,7 @@ fn kinds<'v>(asked: &[Asked<'v>]) -> Vec<&'v str> {
     kinds
 }
 
-/// The stages of one kind of work, the one that takes the most time first.
+/// The stages of one kind of work, the most expensive first.
 fn stages<'v>(asked: &[Asked<'v>], kind: &str) -> Vec<&'v str> {
     let mut taken: BTreeMap<&str, u64> = BTreeMap::new();
     for work in asked.iter().filter_map(|(.., attribution)| attribution.work.get(kind)) {
@@ -97,13 +97,13 @@ fn times(view: &View<'_>, scenario: &Scenario<'_>, kind: &str, asked: &[Asked<'_
     }
 }
 
-/// The time of what has no column.
+/// The time of the stages without a column.
 fn others(work: &Work, stages: &[&str]) -> u64 {
     let others = work.stages.iter().filter(|(stage, _)| !stages.contains(&stage.as_str()));
     others.map(|(_, time)| time.0).fold(0, u64::saturating_add)
 }
 
-/// A part of the time of `work`.
+/// A share of the time of `work`.
 fn share(stage: &str, work: &Work, time: u64) -> Markup {
     let share = time as f64 / work.total().0.max(1) as f64;
     html! { td.number data-label=(stage) { (percent(share)) } }

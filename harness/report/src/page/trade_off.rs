@@ -1,4 +1,4 @@
-//! Formats of weights: memory, speed and quality side by side.
+//! Weight formats: memory, speed and quality side by side.
 
 use maud::{Markup, PreEscaped, html};
 
@@ -6,7 +6,7 @@ use super::{Section, better, subject};
 use crate::plot::TradeOffPlot;
 use crate::view::{Column, TradeOff, Value, View};
 
-/// A table for each model that was held in several formats.
+/// A table for each model that was measured in several formats.
 pub(super) fn section(view: &View<'_>, plots: &[TradeOffPlot]) -> Option<Section> {
     let body = html! {
         p.note {
@@ -39,7 +39,7 @@ pub(super) fn section(view: &View<'_>, plots: &[TradeOffPlot]) -> Option<Section
     any.then_some(Section { anchor: "formats", heading: "Formats of weights", body })
 }
 
-/// What a column holds, and of which case.
+/// The series of a column, and its case.
 fn heading(column: &Column) -> String {
     match column.case.as_str() {
         "" => column.series.label(),

@@ -1,5 +1,5 @@
-//! What a gate came to: every series, the worst first, with its interval drawn against the margin.
-//! What passed is folded, and every row opens to its evidence.
+//! The result of a gate: every series, the worst first, with its interval drawn against the margin.
+//! Passed series are folded away, and every row opens to its evidence.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,7 +39,7 @@ pub(super) fn section(view: &View<'_>, plots: &[String]) -> Option<Section> {
     Some(Section { anchor: "verdicts", heading: "Verdicts", body })
 }
 
-/// How quiet the machine was: it stands before the rows, whose verdicts rest on it.
+/// How quiet the machine was. It comes before the rows because their verdicts rest on it.
 fn control(control: &[Control]) -> Markup {
     html! {
         p.note {
@@ -53,7 +53,7 @@ fn control(control: &[Control]) -> Markup {
     }
 }
 
-/// Where a base comes from that was not measured beside the head, and how much lies behind it.
+/// Where a stored base comes from, and how many sessions are behind it.
 fn stored(view: &View<'_>) -> Markup {
     let origin = view.run.gate.as_ref().and_then(|terms| terms.baseline.as_ref());
     let base = view.subjects.get(Arm::Base as usize);
@@ -64,12 +64,12 @@ fn stored(view: &View<'_>) -> Markup {
             "The base is stored: "
             @if let Some(origin) = origin { (origin) ", " }
             (counted(sessions.len(), "session"))
-            ". Days differ: a verdict with " strong { "stored" } " beside it sees less than one by rounds that alternate."
+            ". Days differ: a verdict with " strong { "stored" } " beside it is less sensitive than one from alternating rounds."
         }
     }
 }
 
-/// The verdict as the heading of the page: what became worse, by how much, and how sure that is.
+/// The verdict as the page's heading: what became worse, by how much, and how sure that is.
 pub(super) fn headline(view: &View<'_>, report: &Report) -> Markup {
     let unseen = report.unjudged.iter().filter(|unjudged| unjudged.series.is_none()).count();
     let ruled = view.ruled();
@@ -144,12 +144,12 @@ pub(super) fn headline(view: &View<'_>, report: &Report) -> Markup {
     }
 }
 
-/// Why a case is inconclusive that was not measured until it was decided.
+/// Why a case whose measuring ended before a decision is inconclusive.
 fn unfinished(case: &CaseReport) -> Option<&str> {
     case.unfinished.as_deref().filter(|_| case.verdict == Verdict::Inconclusive)
 }
 
-/// One series and its effect, as a part of a sentence.
+/// One series and its effect, as part of a sentence.
 fn effect(ruled: &Ruled<'_>) -> Markup {
     let Ruled { case, row, .. } = ruled;
     html! {
@@ -162,12 +162,12 @@ fn effect(ruled: &Ruled<'_>) -> Markup {
     }
 }
 
-/// A number that stays in one line with its unit.
+/// Keeps a number on one line with its unit.
 fn whole(number: &str) -> String {
     number.replace(' ', "\u{a0}")
 }
 
-/// What else is like the first of `count`.
+/// The others like the first one, out of `count`.
 fn others(count: usize, noun: &str) -> Markup {
     let one =
         if noun == "series" { "1 other series".to_owned() } else { format!("1 other {noun}") };
@@ -184,7 +184,7 @@ fn others(count: usize, noun: &str) -> Markup {
     }
 }
 
-/// What stands before a verdict, so that colour is never the only sign.
+/// The sign before a verdict, so that colour is never the only sign.
 pub(super) fn sign(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Broken => "✕",
@@ -209,7 +209,7 @@ pub(super) fn class(verdict: Verdict) -> Option<&'static str> {
     }
 }
 
-/// The name of a case, which leads to its results where there are any.
+/// The name of a case, as a link to its results if there are any.
 fn link(view: &View<'_>, case: &CaseReport) -> Markup {
     let name = named(case.case.as_str());
     match view.records.iter().any(|record| record.case.id == case.case) {
@@ -218,7 +218,7 @@ fn link(view: &View<'_>, case: &CaseReport) -> Markup {
     }
 }
 
-/// What the judge asks a reader to look at, then what passed.
+/// First what a reader should look at, then what passed.
 fn rows(view: &View<'_>, plots: &[String]) -> Markup {
     let ruled = view.ruled();
     let drawn = plots.iter().map(Some).chain(std::iter::repeat(None));
@@ -234,7 +234,7 @@ fn rows(view: &View<'_>, plots: &[String]) -> Markup {
         }
         @if ruled.len() > DETAILED {
             p.note {
-                "Evidence is on this page for the " (DETAILED) " rows that are worst; that of the other "
+                "This page has the evidence for the " (DETAILED) " worst rows; that of the other "
                 (ruled.len() - DETAILED) " is in the file of the run, and "
                 code { "windtunnel explain-verdict" } " shows it."
             }
@@ -242,8 +242,8 @@ fn rows(view: &View<'_>, plots: &[String]) -> Markup {
     }
 }
 
-/// The names of the columns. There can be ten thousand rows: that a cell holds a number, and how it is
-/// called where there is no room for columns, is told once, by its place, in the style of the page.
+/// The names of the columns. There can be ten thousand rows, so the page's style says once, by
+/// place, which cells hold numbers and what a cell is called where there is no room for columns.
 const COLUMNS: [&str; 9] =
     ["series", "verdict", "base", "head", "worse by", "interval", "margin", "MDE", "rounds"];
 
@@ -258,13 +258,13 @@ fn list(view: &View<'_>, rows: &[(&Ruled<'_>, Option<&String>)]) -> Markup {
     }
 }
 
-/// One row: a line of numbers that opens to its evidence, as far as that is on the page.
+/// One row: a line of numbers that opens to its evidence, if that is on the page.
 fn series(view: &View<'_>, ruled: &Ruled<'_>, plot: Option<&String>) -> Markup {
     let body = html! {
         (reasons(ruled.row))
         @if let Some(plot) = plot { (evidence::evidence(view, ruled, plot)) }
     };
-    // The script sorts by it, and reads no infinity.
+    // The script sorts by it, and cannot read an infinity.
     let worse = format!("{:.4}", ruled.row.margins().clamp(-1e9, 1e9));
     html! {
         @if plot.is_some() {
@@ -301,7 +301,7 @@ fn cells(Ruled { case, row, .. }: &Ruled<'_>, interval: fn(&Finding) -> Markup) 
     }
 }
 
-/// Why the verdict is what it is, where that needs words.
+/// Why the verdict is what it is, if that needs words.
 fn reasons(row: &Row) -> Markup {
     html! {
         @if let Some(lack) = row.lacks { p.note { "To be decided it lacks " (lack) "." } }
@@ -317,17 +317,17 @@ fn reasons(row: &Row) -> Markup {
     }
 }
 
-/// Half the width of a drawing, and of a margin in it.
+/// Half the width of a drawing, and the width of a margin in it.
 const HALF: f64 = 90.0;
 const MARGIN: f64 = 30.0;
 
-/// The interval without its drawing.
+/// The interval without the drawing.
 fn in_words(finding: &Finding) -> Markup {
     html! { span.muted { (signed(finding.low)) " to " (signed(finding.high)) } }
 }
 
-/// The interval over the margin. What reaches out of the drawing ends in an arrowhead beside it; to those
-/// who cannot see it, the words below say the same.
+/// The interval over the margin. An end beyond the drawing gets an arrowhead; the words below say
+/// the same to those who cannot see it.
 fn drawn(finding: &Finding) -> Markup {
     let from_none = |share: f64| in_margins(share, finding.margin) * MARGIN;
     let at = |share: f64| format!("{:.1}", HALF + from_none(share).clamp(-HALF, HALF));
@@ -353,12 +353,12 @@ pub(super) fn share(share: f64) -> String {
     spaced(&unit::share(share))
 }
 
-/// A page has room for a space before a unit.
+/// On a page there is room for a space before the per cent sign.
 fn spaced(number: &str) -> String {
     number.replace('%', " %")
 }
 
-/// What was not judged, reason by reason: nothing of it passed.
+/// What was not judged, by reason: none of it passed.
 fn unjudged(unjudged: &[Unjudged]) -> Markup {
     let mut reasons: BTreeMap<&str, Vec<&Unjudged>> = BTreeMap::new();
     for one in unjudged {
@@ -382,5 +382,5 @@ fn unjudged(unjudged: &[Unjudged]) -> Markup {
     }
 }
 
-/// Most places of one reason that are named.
+/// The most places named for one reason.
 const PLACES: usize = 50;

@@ -1,11 +1,11 @@
-//! The axis of values: its range, whether it is logarithmic, and ticks that a person would choose.
+//! The axis of values: its range, linear or logarithmic, with ticks that a person would choose.
 
 use std::ops::Range;
 
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
 use windtunnel_ledger::metric::Unit;
 
-/// Values further apart than this factor are shown on a logarithmic axis.
+/// Values that span more than this factor get a logarithmic axis.
 const WIDE: f64 = 20.0;
 /// The axis spans at least this fraction of its middle, so that noise looks as small as it is.
 const NARROW: f64 = 0.1;
@@ -22,7 +22,7 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    /// An axis on which all `values` have their place, with at most `ticks` ticks.
+    /// An axis with room for all `values`, and at most `ticks` ticks.
     pub(super) fn over(unit: Unit, values: impl Iterator<Item = f64>, ticks: usize) -> Axis {
         let (low, high) = bounds(values).unwrap_or((0.0, 1.0));
         match low > 0.0 && high > WIDE * low {
@@ -44,7 +44,7 @@ impl Axis {
         Axis { unit, range, logarithmic: true, ticks }
     }
 
-    /// Where `value` lies: 0 at the low end, 1 at the high one.
+    /// The position of `value`: 0 at the low end, 1 at the high end.
     fn fraction(&self, value: f64) -> f64 {
         let Range { start, end } = self.range;
         match self.logarithmic {
@@ -54,7 +54,7 @@ impl Axis {
     }
 }
 
-/// The least and the greatest of those of `values` that have a place; none if none has.
+/// The least and the greatest finite value; none if there is no finite value.
 pub(super) fn bounds(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     values.filter(|value| value.is_finite()).fold(None, |bounds, value| {
         let (low, high) = bounds.unwrap_or((value, value));
@@ -62,7 +62,8 @@ pub(super) fn bounds(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     })
 }
 
-/// From zero if the values reach down to half of the highest or are zero; else around them.
+/// From zero if the lowest value is below half of the highest, or if all are zero; else around the
+/// values.
 fn linear(low: f64, high: f64) -> Range<f64> {
     if low == 0.0 && high == 0.0 {
         return 0.0..1.0;
@@ -78,7 +79,7 @@ fn linear(low: f64, high: f64) -> Range<f64> {
     }
 }
 
-/// What one step of a unit is called another name for: 1000 ns are a µs, 1024 B are a KiB.
+/// The factor to the next larger unit name: 1000 ns are a µs, 1024 B are a KiB.
 fn step(unit: Unit) -> f64 {
     match unit {
         Unit::Nanoseconds
@@ -99,11 +100,11 @@ fn step(unit: Unit) -> f64 {
 fn linear_ticks(unit: Unit, range: &Range<f64>, most: usize) -> Vec<f64> {
     let step = step(unit);
     let scale = step.powf(range.end.abs().max(1.0).log(step).floor());
-    // Half a thing has no name.
+    // Counts get no fractional ticks.
     let least = if unit == Unit::Count { 1.0 } else { 0.0 };
     let rough = ((range.end - range.start) / most as f64).max(least) / scale;
     let decade = 10f64.powf(rough.log10().floor());
-    // One of these is at least `rough`, and no more than 2.5 times it.
+    // One of these is at least `rough`, and at most 2.5 times as much.
     let nice = [1.0, 2.0, 5.0, 10.0].map(|nice| nice * decade);
     let width = nice.into_iter().find(|nice| *nice >= rough).unwrap_or(rough) * scale;
     let first = (range.start / width).ceil();
@@ -148,7 +149,8 @@ impl Ranged for Axis {
     }
 
     fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
-        // All ticks are bold; asked for more, the library would draw lighter lines between them.
+        // All ticks are bold; if given light points too, the library would draw lighter lines
+        // between them.
         match hint.weight().allow_light_points() {
             true => Vec::new(),
             false => self.ticks.clone(),

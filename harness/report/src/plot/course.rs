@@ -1,5 +1,5 @@
-//! One series over the commits that were measured: a dot for each build, a line for each level, a mark
-//! where one changed into the next.
+//! One series over the measured commits: a dot for each build, a line for each level, a mark where
+//! one level changes into the next.
 //!
 //! ```text
 //!  ticks │      ·  ·         ╎▲ ·  ·
@@ -28,13 +28,13 @@ const TOP: i32 = 18;
 const LEFT: u32 = 70;
 const RIGHT: i32 = 10;
 const BOTTOM: i32 = 22;
-/// Most columns of dots: more lie on each other, and a column shows their range.
+/// The most columns of dots: with more points, several share a column, which shows their range.
 const COLUMNS: usize = 190;
-/// Steps of a line beside a name, and its size.
+/// The steps of a sparkline beside a name, and its size.
 const STEPS: usize = 60;
 const SPARK: (f64, f64) = (120.0, 22.0);
 
-/// The plots of the series that a reader must see first, in that order; so many at most.
+/// The plots of the series that a reader must see first, in that order; at most `most`.
 pub(crate) fn courses(history: &History, most: usize) -> Result<Vec<String>, Error> {
     let ranked = history.ranked();
     ranked.iter().take(most).map(|track| course(history, track)).collect()
@@ -47,7 +47,7 @@ fn course(history: &History, track: &Track) -> Result<String, Error> {
     Ok(ink::themed(&svg, &alt(track)))
 }
 
-/// What someone hears who cannot see the plot; what happened is told beside it.
+/// The text alternative of the plot; the events are described beside it.
 fn alt(track: &Track) -> String {
     let metric = track.series.metric;
     let first = track.points.first().map(|point| metric.show(point.median()));
@@ -64,7 +64,8 @@ fn alt(track: &Track) -> String {
     )
 }
 
-/// The points that share a column: the middle of their places, and least, median and largest value.
+/// The points that share a column: their middle position, and their least, median and largest
+/// value.
 fn columns(values: &[f64], most: usize) -> Vec<(f64, [f64; 3])> {
     let width = values.len().div_ceil(most).max(1);
     let column = |(place, values): (usize, &[f64])| {
@@ -145,14 +146,14 @@ fn draw(svg: &mut String, history: &History, track: &Track) -> Outcome {
     area.present()
 }
 
-/// XML has no place for control characters, and a line for no long name.
+/// XML allows no control characters, and a line has no room for a long name.
 fn shown(text: &str) -> String {
     let text =
         text.replace(|c: char| c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}'), "\u{fffd}");
     text.chars().take(24).collect()
 }
 
-/// The course of a series as a small line, without ticks. What is noise looks as small as it is.
+/// The course of a series as a sparkline without ticks. Noise looks as small as it is.
 pub(crate) fn spark(track: &Track) -> Markup {
     let values: Vec<f64> = track.points.iter().map(|point| point.median()).collect();
     let steps = columns(&values, STEPS);

@@ -1,30 +1,30 @@
 //! Colours and text of a plot.
 //!
-//! The backend writes colours as numbers, the page needs them to follow its light or dark scheme.
-//! So every ink is painted in a number of its own, and the finished drawing gets the page's variable
-//! in its place.
+//! The backend writes colours as numbers, but on the page they must follow the light or dark
+//! scheme. So every ink is painted in a placeholder colour, which is replaced by the page's
+//! variable in the finished drawing.
 
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, FontStyle, RGBAColor, RGBColor, ShapeStyle, TextStyle};
 use plotters::style::{FontFamily, IntoFont};
 
-/// What a subject's dots look like in words and tables; as many shapes as there are colours.
+/// The marks of subjects in words and tables, one for each colour.
 pub(crate) const SHAPES: [&str; 4] = ["○", "◇", "△", "□"];
 
-/// What a line or a text is for.
+/// What a line or text is for.
 #[derive(Clone, Copy)]
 pub(super) enum Ink {
     /// Names of cases.
     Text,
     /// Ticks.
     Muted,
-    /// Lines to read by.
+    /// Grid lines.
     Grid,
     /// A change for the worse.
     Worse,
     /// A change for the better.
     Better,
-    /// What was measured of a subject, by its index modulo the number of [`SHAPES`].
+    /// The measurements of a subject, by its index modulo the number of [`SHAPES`].
     Subject(u8),
 }
 
@@ -41,12 +41,12 @@ impl Ink {
         Ink::Subject(3),
     ];
 
-    /// The ink of the subject of this index.
+    /// The ink of the subject with this index.
     pub(super) fn subject(index: usize) -> Ink {
         Ink::Subject((index % SHAPES.len()) as u8)
     }
 
-    /// The number that stands for this ink until the drawing is finished.
+    /// The placeholder colour of this ink until the drawing is finished.
     pub(super) fn colour(self) -> RGBColor {
         match self {
             Ink::Text => RGBColor(1, 0, 0),
@@ -58,7 +58,7 @@ impl Ink {
         }
     }
 
-    /// The name of the page's variable.
+    /// The name of the page's CSS variable.
     fn variable(self) -> String {
         match self {
             Ink::Text => "ink".into(),
@@ -75,18 +75,18 @@ impl Ink {
         self.colour().stroke_width(width)
     }
 
-    /// A filling that leaves everything visible.
+    /// A tint that leaves everything visible.
     pub(super) fn faint_fill(self) -> ShapeStyle {
         self.colour().mix(0.12).filled()
     }
 
-    /// A filling that leaves what is under it visible.
+    /// A tint that leaves what is under it visible.
     pub(super) fn faint(self) -> RGBAColor {
         self.colour().mix(0.25)
     }
 }
 
-/// Text that begins at its place, which is its upper left corner.
+/// Text whose upper left corner is at its place.
 pub(super) fn text(size: f64, ink: Ink) -> TextStyle<'static> {
     styled(size, FontStyle::Normal, ink)
 }
@@ -96,12 +96,12 @@ pub(super) fn bold(size: f64) -> TextStyle<'static> {
     styled(size, FontStyle::Bold, Ink::Text)
 }
 
-/// Text that ends at its place, at half its height.
+/// Text that ends at its place, vertically centred.
 pub(super) fn value(size: f64, ink: Ink) -> TextStyle<'static> {
     text(size, ink).pos(Pos::new(HPos::Right, VPos::Center))
 }
 
-/// Text whose middle is at its place.
+/// Text centred at its place.
 pub(super) fn centred(size: f64, ink: Ink) -> TextStyle<'static> {
     text(size, ink).pos(Pos::new(HPos::Center, VPos::Center))
 }
@@ -112,13 +112,13 @@ fn styled(size: f64, style: FontStyle, ink: Ink) -> TextStyle<'static> {
     TextStyle { color: ink.colour().to_backend_color(), ..font.into() }
 }
 
-/// The finished drawing, as an element of the page: in the page's colours, as wide as its place,
-/// and with a name for those who cannot see it.
+/// The finished drawing as an element of the page: in the page's colours, as wide as its container,
+/// and with a text alternative.
 pub(super) fn themed(svg: &str, alt: &str) -> String {
     let mut themed = svg.replace(r#" font-family="sans-serif""#, "").replace(r#" opacity="1""#, "");
     for ink in Ink::ALL {
         let RGBColor(r, g, b) = ink.colour();
-        // With quotes: in text, the backend escapes them.
+        // With the quotes, because in text the backend escapes them.
         let painted = format!("\"#{r:02X}{g:02X}{b:02X}\"");
         themed = themed.replace(&painted, &format!("\"var(--{})\"", ink.variable()));
     }

@@ -1,4 +1,4 @@
-//! Where in a plot of a series every case and subject has its place, from top to bottom.
+//! The vertical layout of a series' plot: the place of every case and subject.
 //!
 //! ```text
 //!       ticks
@@ -20,16 +20,16 @@ pub(super) const AXIS: i32 = 22;
 pub(super) const LINE: i32 = 16;
 /// Height of a lane.
 const LANE: i32 = 17;
-/// Between one strip and the next.
+/// The space between two strips.
 const GAP: i32 = 9;
-/// Characters of a label that surely fit into the width.
+/// The number of characters of a label that always fit into the width.
 const LABEL: usize = 62;
 
-/// The places of one series' plot.
+/// The layout of one series' plot.
 pub(super) struct Layout {
     /// Which series.
     pub(super) series: Series,
-    /// Scenarios, each with the top of its heading.
+    /// The scenario headings, each with its top.
     pub(super) headings: Vec<(String, i32)>,
     /// Cases, from top to bottom.
     pub(super) strips: Vec<Strip>,
@@ -37,9 +37,9 @@ pub(super) struct Layout {
 
 /// One case.
 pub(super) struct Strip {
-    /// Its name, in lines that fit.
+    /// Its label, in lines that fit.
     pub(super) label: Vec<String>,
-    /// The top of its name.
+    /// The top of its label.
     pub(super) top: i32,
     /// One for each subject that measured it.
     pub(super) lanes: Vec<Lane>,
@@ -49,14 +49,14 @@ pub(super) struct Strip {
 pub(super) struct Lane {
     /// Which subject.
     pub(super) subject: usize,
-    /// The height at which its dots lie.
+    /// The height of its dots.
     pub(super) middle: i32,
     /// Its rounds.
     pub(super) location: Location,
 }
 
 impl Layout {
-    /// The places of all cases that have `series`.
+    /// The layout of all cases that have `series`.
     pub(super) fn of(view: &View<'_>, series: Series) -> Layout {
         let mut layout = Layout { series, headings: Vec::new(), strips: Vec::new() };
         let mut top = AXIS + GAP;
@@ -83,7 +83,7 @@ impl Layout {
         self.strips.iter().flat_map(|strip| &strip.lanes)
     }
 
-    /// The height of the whole.
+    /// The total height.
     pub(super) fn height(&self) -> u32 {
         let bottom = self.lanes().last().map_or(AXIS, |lane| lane.middle + LANE / 2 + GAP);
         (bottom + AXIS).unsigned_abs()
@@ -101,7 +101,7 @@ fn lanes(case: &CaseView<'_>, series: Series, top: i32) -> Vec<Lane> {
     located.enumerate().map(lane).collect()
 }
 
-/// `text` in lines of at most [`LABEL`] characters, broken between words where there are any.
+/// `text` in lines of at most [`LABEL`] characters, broken between words where possible.
 fn lines(text: &str) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut length = 0;
@@ -127,7 +127,7 @@ fn lines(text: &str) -> Vec<String> {
     lines.into_iter().map(|line| line.trim_end().to_owned()).collect()
 }
 
-/// XML has no place for control characters.
+/// XML allows no control characters.
 fn shown(text: &str) -> String {
     text.replace(|c: char| c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}'), "\u{fffd}")
 }

@@ -1,12 +1,12 @@
-//! The rounds of one series in the order in which they were measured, both sides over one axis.
+//! The rounds of one series in the order of measuring, both sides over one axis.
 //!
 //! ```text
 //!  ticks │ ○ ◇ ◇ ○ ○ ◇ …         │ ○│  the same rounds once more,
 //!        │                       │  ◇  without their order
 //! ```
 //!
-//! On the left a drift of the machine is seen as a slope that both sides share; on the right, how far
-//! the sides lie apart.
+//! On the left, drift of the machine shows as a slope shared by both sides; on the right, how far
+//! apart the sides are.
 
 use plotters::backend::SVGBackend;
 use plotters::chart::ChartBuilder;
@@ -21,28 +21,28 @@ use super::{Outcome, TICKS, WIDTH, draw_dot};
 use crate::Error;
 use crate::view::{DETAILED, View};
 
-/// One round: the index of its subject, and what it gave.
+/// One round: the index of its subject, and its value.
 type Measured = (usize, f64);
 
 const HEIGHT: u32 = 190;
 const TOP: i32 = 10;
-/// Room for the ticks' labels.
+/// Room for tick labels.
 const LEFT: u32 = 70;
 const BOTTOM: u32 = 20;
-/// Room for the rounds without their order.
+/// Room for the rounds without order.
 const ASIDE: i32 = 78;
-/// From one subject to the next, there.
+/// The distance between subjects there.
 const LANE: i32 = 22;
 
-/// The drawing of each series that a gate judged, the worst first, as far as their evidence is on the
-/// page; nothing in the place of one without rounds.
+/// The drawing of each series that a gate judged, worst first, as far as their evidence is on the
+/// page; an empty text for a series without rounds.
 pub(crate) fn ruled(view: &View<'_>) -> Result<Vec<String>, Error> {
     let ruled = view.ruled();
     let worst = ruled.iter().take(DETAILED);
     worst.map(|ruled| in_order(ruled.row.series, &ruled.values())).collect()
 }
 
-/// The drawing of `rounds`, which are in the order of time.
+/// The drawing of `rounds`, which are in order of time.
 fn in_order(series: Series, rounds: &[Measured]) -> Result<String, Error> {
     let mut svg = String::new();
     if rounds.is_empty() {
@@ -53,7 +53,7 @@ fn in_order(series: Series, rounds: &[Measured]) -> Result<String, Error> {
     Ok(ink::themed(&svg, &alt(series, rounds)))
 }
 
-/// What someone hears who cannot see the plot.
+/// The text alternative of the plot.
 fn alt(series: Series, rounds: &[Measured]) -> String {
     let all = |pick: fn(f64, f64) -> f64| rounds.iter().map(|(_, value)| *value).reduce(pick);
     let show = |value: Option<f64>| value.map_or_else(String::new, |v| series.metric.show(v));

@@ -1,8 +1,8 @@
-//! The roofline: operations a second over operations a byte.
+//! The roofline: operations per second over operations per byte.
 //!
-//! No dot can lie above the lines: the inclined one is what memory gives, the level ones are what the
-//! arithmetic gives. How far a dot lies below is what can be won, and under which of the lines it lies
-//! says by what.
+//! No dot can lie above the lines: the sloped one is the limit of memory bandwidth, the level ones
+//! are the limits of arithmetic. The distance of a dot from the lines is what can be gained, and
+//! the line above it says by what.
 
 use plotters::backend::SVGBackend;
 use plotters::chart::ChartBuilder;
@@ -20,13 +20,13 @@ use super::{Outcome, TICKS, WIDTH, draw_dot};
 use crate::Error;
 use crate::view::{Numbered, View};
 
-/// The roof of a device and every case under it.
+/// The roof of a device, and every case under it.
 pub(crate) struct RooflinePlot {
-    /// Where the cases ran, as in `cpu` and `cuda:0`; empty where that is not known.
+    /// Where the cases ran, such as `cpu` or `cuda:0`; empty if unknown.
     pub(crate) place: String,
-    /// The roof that is drawn: the median one, where subjects found different ones.
+    /// The roof drawn: the median, if subjects measured different ones.
     pub(crate) roof: Roof,
-    /// The drawing, an `svg` element that says what it shows to those who cannot see it.
+    /// The drawing, an `svg` element with a text alternative.
     pub(crate) svg: String,
 }
 
@@ -34,22 +34,23 @@ pub(crate) struct RooflinePlot {
 struct Dot {
     number: usize,
     subject: usize,
-    /// Operations a byte.
+    /// Operations per byte.
     intensity: f64,
-    /// Operations a second.
+    /// Operations per second.
     rate: f64,
 }
 
 const HEIGHT: u32 = 300;
 const TOP: i32 = 20;
 const RIGHT: i32 = 20;
-/// Room for the ticks' labels.
+/// Room for tick labels.
 const LEFT: u32 = 76;
 const BOTTOM: u32 = 22;
-/// From a level to the middle of its name.
+/// The distance from a level to the middle of its name.
 const BESIDE: i32 = 9;
 
-/// One plot for each device, in the order of the page: what one can do is no roof of another.
+/// One plot for each device, in the order of the page: the roof of one device does not apply to
+/// another.
 pub(crate) fn rooflines(view: &View<'_>) -> Result<Vec<RooflinePlot>, Error> {
     let mut devices: Vec<(&str, Option<u32>, Vec<Numbered<'_>>)> = Vec::new();
     for numbered in view.standings() {
@@ -100,7 +101,7 @@ impl Dot {
     }
 }
 
-/// What someone hears who cannot see the plot; the numbers are in the table.
+/// The text alternative of the plot; the numbers are in the table.
 fn alt(standings: &[Numbered<'_>]) -> String {
     let shares = standings.iter().map(|numbered| numbered.standing.share * 100.0);
     let (low, high) = bounds(shares).unwrap_or_default();
@@ -112,7 +113,7 @@ fn alt(standings: &[Numbered<'_>]) -> String {
 fn draw(svg: &mut String, roof: &Roof, levels: &[(&str, Dtype)], dots: &[Dot]) -> Outcome {
     let read = roof.read.max(1) as f64;
     let level = |dtype: Dtype| roof.ridge(dtype) * read;
-    // The ridges are seen whole, with something on either side.
+    // The ridges are shown in full, with some room on either side.
     let ridges = levels.iter().map(|(_, dtype)| roof.ridge(*dtype));
     let intensities = dots.iter().map(|dot| dot.intensity).chain(ridges);
     let (from, to) = bounds(intensities).unwrap_or((0.1, 10.0));
@@ -147,7 +148,7 @@ fn draw(svg: &mut String, roof: &Roof, levels: &[(&str, Dtype)], dots: &[Dot]) -
         let line = [at(from, from * read), at(ridge, level), at(to, level)];
         area.draw(&PathElement::new(line, Ink::Muted.stroke(2)))?;
         let (right, y) = at(to, level);
-        // Two levels may lie close together: their names keep off each other.
+        // Two levels may lie close together, so their names go to opposite sides.
         let place = (right, if level < highest { y + BESIDE } else { y - BESIDE });
         area.draw(&Text::new((*name).to_owned(), place, ink::value(11.0, Ink::Muted)))?;
     }
@@ -160,7 +161,7 @@ fn draw(svg: &mut String, roof: &Roof, levels: &[(&str, Dtype)], dots: &[Dot]) -
         let number = dot.number.to_string();
         let corner = Room::beside((*x, *y), &number, &taken);
         let room = Room::of_text(corner, &number);
-        // Where there is no room for it, the table has to do.
+        // If there is no room, the number is only in the table.
         if room.is_free(&taken) {
             let style = ink::text(11.0, Ink::subject(dot.subject));
             area.draw(&Text::new(number, corner, style))?;

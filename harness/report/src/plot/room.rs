@@ -1,30 +1,30 @@
-//! What marks and texts take of a drawing, so that texts keep off each other.
+//! The room that marks and texts take up in a drawing, to keep texts from overlapping.
 
 use super::DOT;
 
-/// A part of the drawing.
+/// A rectangle of the drawing.
 pub(super) struct Room {
     corner: (i32, i32),
     size: (i32, i32),
 }
 
-/// The width of a character, and the height of a line, of small text.
+/// The width of a character and the height of a line of small text.
 const CHARACTER: i32 = 7;
 const LINE: i32 = 12;
 
 impl Room {
-    /// That of a mark.
+    /// The room of a mark.
     pub(super) fn of_dot((x, y): (i32, i32)) -> Room {
         Room { corner: (x - DOT, y - DOT), size: (2 * DOT, 2 * DOT) }
     }
 
-    /// That of small text with this upper left corner.
+    /// The room of small text with this upper left corner.
     pub(super) fn of_text(corner: (i32, i32), text: &str) -> Room {
         Room { corner, size: (CHARACTER * text.chars().count() as i32, LINE) }
     }
 
-    /// Where `text` begins beside the mark at this place: on the right if that is free, or else above,
-    /// below or on the left; and on the right if nothing is.
+    /// Where `text` goes beside the mark at this place: to its right if that is free, else above,
+    /// below or to its left; to its right if nothing is free.
     pub(super) fn beside((x, y): (i32, i32), text: &str, taken: &[Room]) -> (i32, i32) {
         let (width, near) = (CHARACTER * text.chars().count() as i32, DOT + 3);
         let places = [
@@ -37,7 +37,7 @@ impl Room {
         *places.iter().find(free).unwrap_or(&places[0])
     }
 
-    /// Whether nothing of `taken` lies in it.
+    /// Whether it overlaps nothing in `taken`.
     pub(super) fn is_free(&self, taken: &[Room]) -> bool {
         let apart = |a: i32, a_size: i32, b: i32, b_size: i32| a + a_size <= b || b + b_size <= a;
         taken.iter().all(|other| {

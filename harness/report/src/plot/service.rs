@@ -1,7 +1,7 @@
 //! Latency over throughput: a line for each service, through its loads.
 //!
-//! What a service answers in a second grows with what is asked of it, until it does not; what an
-//! answer takes grows from then on. The place of that bend is what the plot shows.
+//! The throughput of a service grows with its load up to a point, and beyond that point its latency
+//! grows. The plot shows where this bend is.
 
 use plotters::backend::SVGBackend;
 use plotters::chart::ChartBuilder;
@@ -16,30 +16,30 @@ use super::{Outcome, TICKS, WIDTH, draw_dot};
 use crate::Error;
 use crate::view::{Curve, Scenario, View};
 
-/// The latency of the services of one scenario, over their throughput.
+/// The latency of the services of one scenario over their throughput.
 pub(crate) struct ServicePlot {
-    /// The scenario, as in `gate/serve`.
+    /// The scenario, such as `gate/serve`.
     pub(crate) scenario: String,
     /// The latency.
     pub(crate) y: Series,
-    /// The curves, each with the index of its mark.
+    /// The curves; the index of each is that of its mark.
     pub(crate) curves: Vec<Curve>,
-    /// The drawing, an `svg` element that says what it shows to those who cannot see it.
+    /// The drawing, an `svg` element with a text alternative.
     pub(crate) svg: String,
 }
 
-/// What is on the axis from left to right.
+/// The series on the horizontal axis.
 pub(crate) const THROUGHPUT: Series = Series::median(Metric::SystemRate);
-/// The latencies that are shown.
+/// The latencies shown.
 const LATENCIES: [Metric; 2] = [Metric::TimeToFirstToken, Metric::InterToken];
 
 const HEIGHT: u32 = 300;
 const TOP: i32 = 18;
 const RIGHT: i32 = 34;
-/// Room for the ticks' labels.
+/// Room for tick labels.
 const LEFT: u32 = 62;
 const BOTTOM: u32 = 22;
-/// From a mark to the text that names its load.
+/// From a mark to the label of its load.
 const LABEL: (i32, i32) = (7, -14);
 
 /// The plots of every scenario that has a service, in order.
@@ -49,7 +49,7 @@ pub(crate) fn services(view: &View<'_>) -> Result<Vec<ServicePlot>, Error> {
         for y in LATENCIES.map(|metric| latency(scenario, metric)) {
             let mut curves = scenario.curves(THROUGHPUT, y).into_iter().peekable();
             while curves.peek().is_some() {
-                // As many curves as there are marks.
+                // At most as many curves as there are marks.
                 let curves = curves.by_ref().take(ink::SHAPES.len()).collect();
                 plots.push(plot(scenario, y, curves)?);
             }
@@ -58,7 +58,7 @@ pub(crate) fn services(view: &View<'_>) -> Result<Vec<ServicePlot>, Error> {
     Ok(plots)
 }
 
-/// The 95th percentile of `metric` if every service has one, or else the median.
+/// The 95th percentile of `metric` if every service has one, else the median.
 fn latency(scenario: &Scenario<'_>, metric: Metric) -> Series {
     let tail = Series { metric, quantile: Quantile::P95 };
     let all = scenario.services().all(|(_, result)| result.location(tail).is_some());
@@ -73,7 +73,7 @@ fn plot(scenario: &Scenario<'_>, y: Series, curves: Vec<Curve>) -> Result<Servic
     Ok(ServicePlot { scenario: scenario.name.clone(), y, curves, svg })
 }
 
-/// What someone hears who cannot see the plot: where each curve begins and ends.
+/// The text alternative of the plot: where each curve begins and ends.
 fn alt(y: Series, curves: &[Curve]) -> String {
     let at = |(rate, latency): (f64, f64)| {
         format!("{} at {}", y.metric.show(latency), THROUGHPUT.metric.show(rate))

@@ -1,8 +1,9 @@
-//! What a watcher saw of a round: a panel for each gauge, one below the other, over the same time.
+//! What a watcher saw of a round: a panel for each gauge, one below the other, over the same time
+//! axis.
 //!
-//! Every panel begins at zero and says its highest value. Phases are lines through all panels, with
-//! their names on top; the time of prompts is tinted. Where a GPU's clocks were held down the ground
-//! line of its panels is thick.
+//! Every panel begins at zero and names its highest value. Phases are lines through all panels,
+//! with their names on top; prefill is tinted. Where a GPU's clocks were held down, the baseline of
+//! its panels is thick.
 
 use plotters::backend::SVGBackend;
 use plotters::drawing::IntoDrawingArea;
@@ -21,11 +22,11 @@ pub(crate) struct TracePlot {
     pub(crate) case: CaseId,
     /// Which subject.
     pub(crate) subject: usize,
-    /// The drawing, an `svg` element that says what it shows to those who cannot see it.
+    /// The drawing, an `svg` element with a text alternative.
     pub(crate) svg: String,
 }
 
-/// Height of the names of phases.
+/// Height of the phase names.
 const TOP: i32 = 18;
 /// Height of a panel's name.
 const NAME: i32 = 16;
@@ -36,21 +37,21 @@ const GAP: i32 = 8;
 const BOTTOM: i32 = 20;
 const LEFT: i32 = 2;
 const RIGHT: i32 = WIDTH as i32 - 2;
-/// Room that the name of a phase needs.
+/// Room for the name of a phase.
 const PHASE: i32 = 62;
-/// Processor time is counted in ticks of ten milliseconds: shares are of at least ten ticks.
+/// CPU time is counted in ticks of 10 ms, so shares are taken over at least ten ticks.
 const SHARE_MS: i64 = 100;
 
-/// One panel: moments in milliseconds, with values.
+/// One panel: times in milliseconds, with values.
 struct Panel {
     name: String,
     points: Vec<(i64, f64)>,
-    /// When clocks were held down.
+    /// When clocks were held down, in milliseconds.
     throttled: Vec<i64>,
 }
 
-/// The plot of each case and subject of which a round was watched, in the order of the page; none where
-/// there are more than a reader looks at.
+/// The plot of each case and subject with a watched round, in the order of the page; none if there
+/// are more than a reader would look at.
 pub(crate) fn traces(view: &View<'_>) -> Result<Vec<TracePlot>, Error> {
     if view.is_long() {
         return Ok(Vec::new());
@@ -74,7 +75,7 @@ pub(crate) fn traces(view: &View<'_>) -> Result<Vec<TracePlot>, Error> {
     Ok(plots)
 }
 
-/// What someone hears who cannot see the plot.
+/// The text alternative of the plot.
 fn alt(panels: &[Panel]) -> String {
     let names: Vec<&str> = panels.iter().map(|panel| panel.name.as_str()).collect();
     format!("A round over time. {}.", names.join(". "))
@@ -96,7 +97,7 @@ fn panels(trace: &Trace) -> Vec<Panel> {
     panels
 }
 
-/// NVML's bit for a GPU that has nothing to do: no reason to worry.
+/// NVML's throttle bit for an idle GPU, which is no cause for concern.
 const IDLE: i64 = 1;
 
 fn panel(track: &Track, gauge: Gauge, throttled: Vec<i64>) -> Option<Panel> {
@@ -105,7 +106,7 @@ fn panel(track: &Track, gauge: Gauge, throttled: Vec<i64>) -> Option<Panel> {
     Some(Panel { name: format!("{} up to {highest}", gauge.label()), points, throttled })
 }
 
-/// The processors that a process keeps busy.
+/// The number of processors that the process keeps busy.
 fn processors(track: &Track) -> Option<Panel> {
     let times: Vec<(i64, i64)> = track.points(Gauge::CpuTime).collect();
     let share = |(i, (at, time)): (usize, &(i64, i64))| {

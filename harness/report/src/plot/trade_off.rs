@@ -1,4 +1,4 @@
-//! What the formats of a model give, over the memory that they take.
+//! The measurements of a model's weight formats over the memory that they take.
 
 use plotters::backend::SVGBackend;
 use plotters::chart::ChartBuilder;
@@ -13,27 +13,27 @@ use super::{Outcome, TICKS, WIDTH, draw_dot};
 use crate::Error;
 use crate::view::{Column, TradeOff, View};
 
-/// One column of a table of formats over its first one, the weights.
+/// One column of a table of formats, over the weights in its first column.
 pub(crate) struct TradeOffPlot {
-    /// Which table of the view.
+    /// The index of the table in the view.
     pub(crate) table: usize,
-    /// Which column of it.
+    /// The index of the column in the table.
     pub(crate) column: usize,
-    /// The drawing, an `svg` element that says what it shows to those who cannot see it.
+    /// The drawing, an `svg` element with a text alternative.
     pub(crate) svg: String,
 }
 
-/// A format: its weights, and what it gave.
+/// A format, the size of its weights, and its value.
 type Dot = (Quant, f64, f64);
 
 const HEIGHT: u32 = 240;
 const TOP: i32 = 18;
 const RIGHT: i32 = 40;
-/// Room for the ticks' labels.
+/// Room for tick labels.
 const LEFT: u32 = 76;
 const BOTTOM: u32 = 22;
 
-/// A plot for each column of each table whose weights are known.
+/// A plot for each column of each table with known weights.
 pub(crate) fn trade_offs(view: &View<'_>) -> Result<Vec<TradeOffPlot>, Error> {
     let tables = view.trade_offs.iter().enumerate().filter(|(_, table)| table.weighs());
     let columns =
@@ -57,7 +57,7 @@ fn plot(table_at: usize, table: &TradeOff, column: usize) -> Result<TradeOffPlot
     Ok(TradeOffPlot { table: table_at, column, svg })
 }
 
-/// What someone hears who cannot see the plot.
+/// The text alternative of the plot.
 fn alt(y: &Column, dots: &[Dot]) -> String {
     let metric = y.series.metric;
     let dots: Vec<String> =

@@ -99,7 +99,7 @@ fn track(case: String, metric: Metric, points: Vec<Point>) -> Track {
     let course = course(&question, 8);
     let cause = |event: &Event| match (event.kind, event.at % 2) {
         (EventKind::Drift, _) => Cause {
-            note: Some("It slid from 9e3779b97 to 4c9d68531, by no single commit".into()),
+            note: Some("It drifted from 9e3779b97 to 4c9d68531, not by any single commit".into()),
             ..Cause::default()
         },
         (_, 0) => Cause {

@@ -1,4 +1,4 @@
-//! Models, as scenarios and people name them.
+//! Models, as scenarios and users name them.
 
 use super::*;
 
@@ -93,7 +93,7 @@ fn a_model_of_a_hub_is_described_by_repository_revision_and_files() {
       |         ^^^^^
     "#);
     insta::assert_snapshot!(complaint("[a]\nfolder = \"f\"\nrevision = \"v1\"\n"), @"
-    `scenarios/models.toml`, line 1: model `a` has `revision` and no `repository` to which it could belong
+    `scenarios/models.toml`, line 1: model `a` has `revision` but no `repository` for it to belong to
       |
     1 | [a]
       |  ^

@@ -1,4 +1,4 @@
-//! What a scenario cannot say, and how that is answered.
+//! Errors in scenario files, and the messages about them.
 
 use super::*;
 
@@ -410,7 +410,7 @@ fn files_of_one_name_are_told_apart_from_one_file_named_twice() {
     let workspace = Workspace::around(dir.path()).unwrap();
     let path = |name: &str| workspace.root().join(name).display().to_string();
     assert_eq!(load(&workspace, &["a".into(), path("scenarios/a/s.toml")], &[]).unwrap().len(), 1);
-    // As a shell completes it.
+    // As shell completion writes it.
     for word in ["scenarios/a", "./scenarios/a/", "scenarios/a/s"] {
         assert_eq!(load(&workspace, &[word.into()], &[]).unwrap().len(), 1, "{word}");
     }

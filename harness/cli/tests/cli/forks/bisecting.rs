@@ -1,4 +1,4 @@
-//! `windtunnel bisect`: a planted commit is found, whatever lies around it.
+//! `windtunnel bisect`: finds a planted commit, whatever surrounds it.
 
 use std::fs;
 
@@ -30,7 +30,7 @@ fn sandbox() -> (Sandbox, Script) {
     (sandbox, script)
 }
 
-/// Commits that change nothing that matters.
+/// Makes commits that change nothing relevant.
 fn idle(script: &Script, words: &[&str]) {
     for word in words {
         script.commit(&format!("Write {word}"), &[(&format!("src/{word}.rs"), word)]);
@@ -64,8 +64,8 @@ fn a_slow_down_in_a_merged_branch_is_found_and_confirmed_twice() {
     assert!(said.out.contains(&format!("culprit: {slow} Refactor decode")), "{}", said.out);
     insta::assert_snapshot!("found", said.out);
 
-    // What was measured is not measured again, and what was interrupted goes on.
-    // Beside it lies the list of all pages.
+    // What was measured is not measured again, and what was interrupted is resumed. The search's
+    // folder lies beside the index of all pages.
     let entries = fs::read_dir(sandbox.path("reports")).unwrap();
     let folder = entries.map(|entry| entry.unwrap().path()).find(|path| path.is_dir()).unwrap();
     let mut runs: Vec<_> = fs::read_dir(folder)
@@ -118,7 +118,7 @@ fn commits_that_cannot_be_judged_are_named_beside_the_culprit() {
     let said = bisect(&sandbox, &["--bad", "upstream", "--case", CASE]);
     assert_eq!((said.code, said.err.as_str()), (3, ""), "{}", said.out);
     let told = format!(
-        "one of 2 commits, of which all but the last could not be judged:\n  {} Break the build\n  {} Mend the build, slowly\n",
+        "one of 2 commits, all but the last of which could not be judged:\n  {} Break the build\n  {} Mend the build, slowly\n",
         &unbuildable[..9],
         &slow[..9]
     );
@@ -145,7 +145,7 @@ fn a_culprit_that_was_taken_out_again_is_not_the_one_that_lasts() {
     idle(&script, &["three"]);
     script.git(&["rm", "--quiet", "plants/slow"]);
     script.commit("Take it back", &[]);
-    // In a file that was there, so that git takes it for no new name of the other.
+    // In an existing file, so that git does not take it for a rename of the other.
     script.commit("Slower by other means", &[("plants/a", "noise=0.5\nseed=1\ndecode=9\n")]);
     let said = bisect(&sandbox, &["--bad", "upstream", "--case", CASE]);
     assert_eq!((said.code, said.err.as_str()), (3, ""), "{}", said.out);
@@ -168,7 +168,7 @@ fn what_is_worst_is_looked_for_and_another_regression_on_the_way_is_not() {
 #[test]
 fn a_metric_that_only_warns_gets_as_many_rounds_as_it_takes_where_it_is_looked_for() {
     let (sandbox, script) = sandbox();
-    // Six pairs do not tell nine per cent from that.
+    // Six pairs cannot tell nine per cent from this noise.
     script.commit("Noisy", &[("plants/a", "noise=4\nseed=1\n")]);
     script.git(&["tag", "--force", "good"]);
     let slow = script.commit("Slower", &[("plants/slow", "decode=9\n")]);
@@ -246,13 +246,13 @@ fn where_there_is_nothing_to_find_nothing_is_found() {
     assert_eq!((said.code, said.err.as_str()), (4, ""), "{}", said.out);
     assert!(said.out.ends_with("is not worse than the good one: there is nothing to look for\n"));
 
-    // The same case by its name, of which something else is measured now, is another question.
+    // If the definition of a case changes, the same name starts a new search.
     let searches = || {
         let entries = fs::read_dir(sandbox.path("reports")).unwrap();
         entries.filter(|entry| entry.as_ref().unwrap().path().is_dir()).count()
     };
     assert_eq!(searches(), 1);
-    // What only its id contains means the same, whatever benches lie beside it.
+    // A filter on the case id means the same, whatever benches are beside the scenario.
     let bench = "workload = \"criterion\"\npackage = \"parts\"\nbenches = [\"micro\"]\n";
     fs::write(sandbox.path("scenarios/test/bench.toml"), bench).unwrap();
     let said = bisect(&sandbox, &["--bad", "upstream", "--case", "batch=1,output=8"]);

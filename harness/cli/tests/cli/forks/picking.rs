@@ -117,7 +117,7 @@ fn a_check_that_fails_stops_it_and_what_the_fork_has_is_passed_over() {
     }
 }
 
-/// A scripted fork of which nothing is measured, with one check more.
+/// A scripted fork without measurements and with one more check.
 fn unmeasured(check: &str) -> (Sandbox, Fork) {
     let (sandbox, fork) = sandbox();
     let description = fs::read_to_string(sandbox.path("fork.toml")).unwrap();
@@ -192,10 +192,10 @@ fn what_cannot_be_picked_is_told_before_anything_is_done() {
         let told = format!("can have no branch `{name}`: name another one with `--branch`");
         assert!(err.contains(&told), "{err}");
     }
-    // What an earlier one measured, perhaps beside another commit, is no answer to this one.
+    // What an earlier pick measured, perhaps against another commit, does not count for this one.
     fs::create_dir(sandbox.path("before")).unwrap();
     let err = complaint(&["--out", "before", &fork.docs]);
-    assert!(err.contains("`before` is there already: name a new folder"), "{err}");
+    assert!(err.contains("`before` exists already: name a new folder"), "{err}");
 
     let description = fs::read_to_string(sandbox.path("fork.toml")).unwrap();
     let rewritten = |from: &str, to: &str| {

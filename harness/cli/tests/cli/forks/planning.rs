@@ -29,7 +29,11 @@ fn a_fork_that_has_everything_lacks_nothing() {
     let args = ["upstream", "plan", "--repo", "fork", "--upstream", "fork~1", "--branch", "fork"];
     let said = sandbox.run(&args);
     assert_eq!(said.code, 0, "{}", said.err);
-    assert!(said.out.ends_with("\n\nthe fork has all that the upstream has\n"), "{}", said.out);
+    assert!(
+        said.out.ends_with("\n\nthe fork has everything that the upstream has\n"),
+        "{}",
+        said.out
+    );
 }
 
 #[test]

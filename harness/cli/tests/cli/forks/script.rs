@@ -1,11 +1,11 @@
-//! Repositories by script. Names and times are fixed, so that hashes are the same everywhere.
+//! Scripted repositories. Names and times are fixed, so that hashes are the same everywhere.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::sandbox::git_in;
 
-/// A repository that is written commit by commit.
+/// A repository written commit by commit.
 pub(crate) struct Script {
     pub(crate) dir: PathBuf,
     /// Days since the first commit.
@@ -13,7 +13,7 @@ pub(crate) struct Script {
 }
 
 impl Script {
-    /// An empty repository in a folder that is made.
+    /// An empty repository in a new folder.
     pub(crate) fn new(dir: &Path) -> Script {
         fs::create_dir_all(dir).unwrap();
         let script = Script { dir: dir.to_owned(), day: 0.into() };
@@ -23,7 +23,7 @@ impl Script {
         script
     }
 
-    /// What git says, at the time of the day that it is.
+    /// The output of git, run at the time of the script's current day.
     pub(crate) fn git(&self, args: &[&str]) -> String {
         let (code, out) = self.try_git(args);
         assert_eq!(code, 0, "git {args:?}: {out}");
@@ -51,7 +51,7 @@ impl Script {
         (output.status.code().unwrap(), String::from_utf8(text).unwrap().trim_end().to_owned())
     }
 
-    /// Commits these files with these contents, and gives the hash.
+    /// Commits files with these contents, and returns the hash.
     pub(crate) fn commit(&self, message: &str, files: &[(&str, &str)]) -> String {
         self.day.set(self.day.get() + 1);
         for (name, text) in files {
@@ -69,7 +69,8 @@ impl Script {
     }
 }
 
-/// A toy engine: its probe is the fake one, with all that its folder `plants` holds planted in it.
+/// Builds a toy engine: its probe is the fake one, with everything in the folder `plants` planted
+/// in it.
 pub(crate) const BUILD: &str = "cat \"$1\" > probe\n\
                                 printf '\\n#plant %s' \"$(cat plants/* | tr '\\n' ' ')\" >> probe\n\
                                 chmod +x probe\n";
@@ -77,13 +78,13 @@ pub(crate) const BUILD: &str = "cat \"$1\" > probe\n\
 /// The commits of an upstream, oldest first, and a fork of it.
 pub(crate) struct Fork {
     pub(crate) script: Script,
-    /// Adds a file of its own: it applies.
+    /// Adds a file of its own: applies cleanly.
     pub(crate) docs: String,
-    /// Changes a line that the fork has changed: it conflicts.
+    /// Changes a line that the fork has changed: conflicts.
     pub(crate) conflict: String,
     /// Adds a file.
     pub(crate) context: String,
-    /// Changes lines of that file: it needs it.
+    /// Changes lines of that file, and so needs that commit.
     pub(crate) dependent: String,
     /// Makes the engine slower.
     pub(crate) slow: String,
@@ -91,7 +92,7 @@ pub(crate) struct Fork {
     pub(crate) wrong: String,
     /// Does not build.
     pub(crate) unbuildable: String,
-    /// Applies, after all of that.
+    /// Comes after all of these, and applies.
     pub(crate) last: String,
 }
 

@@ -75,7 +75,7 @@ fn an_upstream_elsewhere_is_copied_and_brought_up_to_date() {
         assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
         said.out
     };
-    // A git that begins a clone and gets no further.
+    // A git that begins a clone and then fails.
     let path = std::env::var("PATH").unwrap();
     let broken = "for last; do :; done\ncase \" $* \" in *' clone '*) mkdir \"$last\"; exit 1;; esac\n\
                   export PATH=\"${PATH#*:}\"\nexec git \"$@\"\n";
@@ -90,13 +90,13 @@ fn an_upstream_elsewhere_is_copied_and_brought_up_to_date() {
     fork.script.git(&["checkout", "--quiet", "upstream"]);
     fork.script.commit("One more", &[("src/more.rs", "more\n")]);
     assert!(sync("upstream").starts_with("13 commits from"));
-    // The default branch is another one, and then called otherwise.
+    // The default branch is another one, and is then renamed.
     assert!(sync("HEAD").starts_with("13 commits from"));
     fork.script.git(&["branch", "--move", "upstream", "trunk"]);
     assert!(sync("HEAD").starts_with("13 commits from"));
 }
 
-/// Makes a script for a shell.
+/// Makes a shell script.
 fn executable(sandbox: &Sandbox, name: &str, text: &str) {
     let path = sandbox.path(name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();

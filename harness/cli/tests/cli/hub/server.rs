@@ -1,5 +1,5 @@
-//! A hub on this machine: it speaks the addresses and headers of the real one, keeps large files on
-//! another host as that does, writes down what it is asked, and fails as it is told.
+//! A local hub with the paths and headers of the real one. Like that, it keeps large files on
+//! another host; it records its requests, and fails on demand.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -13,7 +13,7 @@ use serde_json::json;
 pub(super) const REPOSITORY: &str = "someone/tiny";
 pub(super) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-/// What the hub holds: one repository at one commit, which is `main` and `v1`.
+/// The contents of the hub: one repository at one commit, which is `main` and `v1`.
 pub(super) type Files = Vec<(&'static str, Vec<u8>)>;
 
 /// A hub that runs until the tests end.
@@ -24,14 +24,14 @@ pub(super) struct Server {
 
 struct Shared {
     files: Files,
-    /// Where large files lie.
+    /// The address of large files.
     elsewhere: String,
     faults: Mutex<Vec<Fault>>,
     asked: Mutex<Vec<Asked>>,
     released: AtomicBool,
 }
 
-/// A request that came.
+/// A request received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Asked {
     pub(super) elsewhere: bool,
@@ -41,7 +41,7 @@ pub(super) struct Asked {
     pub(super) authorization: Option<String>,
 }
 
-/// What goes wrong with the next `times` answers whose paths contain `path`.
+/// A fault in the next `times` answers to paths that contain `path`.
 struct Fault {
     path: &'static str,
     what: What,
@@ -50,21 +50,21 @@ struct Fault {
 
 #[derive(Clone, Copy)]
 pub(super) enum What {
-    /// The connection ends after so many bytes.
+    /// The connection ends after this many bytes.
     Cut(usize),
-    /// Nothing comes after so many bytes until [`Server::release`].
+    /// After this many bytes nothing comes until [`Server::release`].
     Hold(usize),
-    /// Nothing comes at all.
+    /// No answer.
     Silence,
-    /// Another status, with these headers.
+    /// This status, with these headers.
     Status(u16, &'static str),
-    /// A range is asked for, and all is given.
+    /// A range is requested, but the whole file is sent.
     Whole,
-    /// Contents are others than their tags say.
+    /// The contents do not match their tags.
     Corrupt,
-    /// Another text.
+    /// This text instead.
     Text(&'static str),
-    /// Large files are said to have so many bytes.
+    /// Large files claim to have this many bytes.
     Huge(&'static str),
 }
 
@@ -93,7 +93,7 @@ impl Server {
         Server { address, shared }
     }
 
-    /// Lets the next `times` answers fail whose paths contain `path`.
+    /// Makes the next `times` answers to paths that contain `path` fail.
     pub(super) fn fail(&self, path: &'static str, what: What, times: usize) -> &Server {
         self.shared.faults.lock().unwrap().push(Fault { path, what, times });
         self
@@ -104,26 +104,26 @@ impl Server {
         self.shared.faults.lock().unwrap().clear();
     }
 
-    /// Lets what is held go on.
+    /// Lets held answers continue.
     pub(super) fn release(&self) {
         self.shared.released.store(true, Ordering::Relaxed);
     }
 
-    /// What was asked since the last time that this was asked.
+    /// The requests since the last call.
     pub(super) fn asked(&self) -> Vec<Asked> {
         std::mem::take(&mut self.shared.asked.lock().unwrap())
     }
 
-    /// The ranges of all requests for the contents of `path` since the last time.
+    /// The ranges of all requests for the contents of `path` since the last call.
     pub(super) fn ranges(&self, path: &str) -> Vec<Option<String>> {
         let asked = self.asked().into_iter();
         let asked = asked.filter(|asked| asked.method == "GET" && asked.path.contains(path));
-        // The hub's own answer for a large file is where it lies.
+        // For a large file, the hub itself only answers with its address.
         let large = is_large(path);
         asked.filter(|asked| asked.elsewhere == large).map(|asked| asked.range).collect()
     }
 
-    /// Where large files lie.
+    /// The address of large files.
     pub(super) fn elsewhere(&self) -> &str {
         &self.shared.elsewhere
     }
@@ -161,7 +161,7 @@ impl Shared {
         Some(())
     }
 
-    /// The fault that this answer has, if it has one.
+    /// The fault of this answer, if any.
     fn fault(&self, path: &str) -> Option<What> {
         let mut faults = self.faults.lock().unwrap();
         let fault = faults.iter_mut().find(|fault| path.contains(fault.path) && fault.times > 0)?;
@@ -198,7 +198,7 @@ impl Shared {
                 Some((REPOSITORY, _)) => {
                     reply.send(404, "X-Error-Code: RevisionNotFound\r\n", b"", self)
                 }
-                // To whoever is not known, what is private and what does not exist look alike.
+                // Without a token, a private repository looks like one that does not exist.
                 _ if asked.authorization.is_none() => {
                     reply.send(401, "X-Error-Code: RepoNotFound\r\n", b"", self)
                 }
@@ -299,7 +299,7 @@ impl Reply {
     }
 }
 
-/// The address of a hub that encrypts and knows no repository, and the certificate that it shows.
+/// The address of a TLS hub without repositories, and its certificate.
 pub(super) fn encrypted() -> (String, String) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
@@ -322,7 +322,7 @@ pub(super) fn encrypted() -> (String, String) {
                 line.clear();
             }
             let answer = "HTTP/1.1 404 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-            // Whoever does not trust us has gone already.
+            // A client that does not trust us has disconnected already.
             let stream = stream.get_mut();
             let _ = stream.write_all(answer.as_bytes()).and_then(|()| stream.flush());
         }
@@ -330,12 +330,12 @@ pub(super) fn encrypted() -> (String, String) {
     (address, made.cert.pem())
 }
 
-/// Whether the hub keeps a file elsewhere.
+/// Whether the hub keeps a file on the other host.
 fn is_large(path: &str) -> bool {
     path.ends_with(".safetensors") || path.ends_with(".gguf")
 }
 
-/// What git calls a blob with these contents.
+/// git's hash of a blob with these contents.
 pub(super) fn git(contents: &[u8]) -> String {
     let blob = [format!("blob {}\0", contents.len()).as_bytes(), contents].concat();
     hex(digest(&SHA1_FOR_LEGACY_USE_ONLY, &blob).as_ref())
