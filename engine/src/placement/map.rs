@@ -1,9 +1,9 @@
-//! [`DeviceMap`]: what a user says about where layers go, and its text.
+//! [`DeviceMap`]: what a user says about where layers go, and its text form.
 //!
-//! `cuda:0=20,cpu:0=8` gives the first 20 layers to one device and the next 8 to another; with
+//! `cuda:0=20,cpu:0=8` gives the first 20 layers to one device and the next 8 to another; in
 //! `cuda:0=20,cpu:0` the one without a number gets the rest, and `cpu:0` alone gets all. With
 //! `auto:cuda:0=8GiB,cpu:0` the sizes decide, on these devices and with at most that much memory;
-//! `auto` is short for `auto:cpu:0`. A `+` may stand for a comma, where commas have another meaning.
+//! `auto` is short for `auto:cpu:0`. A `+` may replace a comma where commas have another meaning.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,10 +16,12 @@ use crate::error::Result;
 /// Which layers go where.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum DeviceMap {
-    /// So many layers for each device, from the first layer on; together they are all layers.
+    /// A number of layers for each device, starting from the first layer; together they cover all
+    /// layers.
     Manual(Vec<Share>),
-    /// As many layers for each device as it has room for, in this order, beside those that a topology
-    /// gives it; with no device named, all for the CPU. An accelerator is used only where it is named.
+    /// As many layers as fit on each device, in this order, besides those that a topology puts
+    /// there; if no device is named, everything goes to the CPU. An accelerator is used only if it
+    /// is named.
     Automatic(Vec<Budget>),
 }
 
@@ -28,7 +30,7 @@ pub enum DeviceMap {
 pub struct Share {
     /// The device.
     pub device: DeviceName,
-    /// How many layers it gets; without a number, those that the others leave.
+    /// How many layers it gets; `None` means those that the others leave.
     pub layers: Option<usize>,
 }
 
@@ -37,8 +39,8 @@ pub struct Share {
 pub struct Budget {
     /// The device.
     pub device: DeviceName,
-    /// Bytes to count as free; an accelerator keeps a reserve of them. Without a limit they are all
-    /// that it has, on a CPU as many as it takes.
+    /// Bytes to count as free; an accelerator keeps a reserve of them. `None` means all of its free
+    /// memory, and no limit on a CPU.
     pub limit: Option<u64>,
 }
 
@@ -48,7 +50,7 @@ impl DeviceMap {
         Self::Manual(vec![Share { device: DeviceName::Cpu(0), layers: None }])
     }
 
-    /// The devices that it names, or means without a name.
+    /// The devices that it names or implies.
     pub(super) fn names(&self) -> impl Iterator<Item = DeviceName> {
         let named: Vec<DeviceName> = match self {
             Self::Manual(shares) => shares.iter().map(|share| share.device).collect(),
@@ -58,8 +60,8 @@ impl DeviceMap {
         named.into_iter()
     }
 
-    /// The device of what belongs to no layer, and that of each layer, for a model that takes what
-    /// `estimate` says and of whose layers some have a device already, by `pins`.
+    /// The device of everything outside the layers, and that of each layer, for a model of the size
+    /// in `estimate`. Layers with an entry in `pins` already have a device.
     ///
     /// # Errors
     ///
@@ -94,7 +96,7 @@ impl DeviceMap {
         }
     }
 
-    /// The device of each of `layers` layers, by the numbers of `shares`, which are this map's.
+    /// The device of each of `layers` layers, by the numbers in `shares`, which are this map's.
     fn dealt(&self, shares: &[Share], layers: usize) -> Result<Vec<DeviceName>, PlacementError> {
         let refuse = |problem| Err(PlacementError::Map { map: self.to_string(), problem });
         let given = shares.iter().filter_map(|share| share.layers).fold(0, usize::saturating_add);
@@ -115,7 +117,7 @@ impl DeviceMap {
     }
 }
 
-/// What `estimate` and `offers` are without the layers that have a device by `pins`.
+/// What remains of `estimate` and `offers` without the layers that have a device in `pins`.
 fn beside(
     pins: &[Option<DeviceName>],
     estimate: &Estimate,
@@ -136,7 +138,7 @@ fn beside(
 }
 
 impl Budget {
-    /// What the device has to offer: of a GPU without a limit, what nobody uses.
+    /// What the device has to offer: for a GPU without a limit, its free memory.
     fn offer(&self, opened: &Opened) -> Result<Offer> {
         let Self { device, limit } = *self;
         match (device, limit) {
@@ -187,7 +189,7 @@ impl FromStr for DeviceMap {
     }
 }
 
-/// The devices of a list, each with the text of its value, if it has one.
+/// The devices in a list, each with the text of its value, if any.
 fn entries(list: &str) -> Result<Vec<(DeviceName, Option<&str>)>, String> {
     let mut entries: Vec<(DeviceName, Option<&str>)> = Vec::new();
     for entry in list.split([',', '+']) {
@@ -241,10 +243,10 @@ fn budgets(list: &str) -> Result<Vec<Budget>, String> {
     entries(list)?.into_iter().map(budget).collect()
 }
 
-/// Units of sizes, the largest first.
+/// Units of size, largest first.
 const UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
-/// `bytes` in the largest unit of which they are a multiple.
+/// `bytes` in the largest unit that divides them.
 fn exact(bytes: u64) -> String {
     let [.., smallest] = UNITS;
     let unit = UNITS.into_iter().find(|(_, size)| bytes >= *size && bytes.is_multiple_of(*size));
@@ -252,7 +254,7 @@ fn exact(bytes: u64) -> String {
     format!("{}{unit}", bytes / size)
 }
 
-/// What [`exact`] wrote.
+/// The inverse of [`exact`].
 fn bytes(text: &str) -> Option<u64> {
     let (number, size) =
         UNITS.iter().find_map(|(unit, size)| Some((text.strip_suffix(unit)?, size)))?;

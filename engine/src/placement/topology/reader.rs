@@ -1,4 +1,4 @@
-//! From YAML to rules. A problem comes with its line, counted from 1.
+//! Parses YAML into rules. Problems come with their line, counted from 1.
 
 use std::ops::Range;
 
@@ -11,12 +11,12 @@ use crate::placement::error::nearest;
 use crate::placement::{DeviceName, PlacementError};
 use crate::quant::Quant;
 
-/// A problem, and the line on which it is.
+/// A problem and its line.
 type Complaint = (usize, String);
 
 const KEYS: [&str; 2] = ["isq", "device"];
 
-/// The rules of `text`, in its order.
+/// The rules in `text`, in order.
 pub(super) fn read(text: &str) -> Result<Vec<Rule>, Complaint> {
     let mut reader = Reader(Parser::new_from_str(text));
     let mut rules: Vec<(String, Rule)> = Vec::new();
@@ -43,11 +43,11 @@ pub(super) fn read(text: &str) -> Result<Vec<Rule>, Complaint> {
     }
 }
 
-/// What a selector selects.
+/// Parses a selector.
 fn selector(name: &str) -> Result<Selector, String> {
     if let Some(pattern) = name.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')) {
         return Regex::new(pattern).map(Selector::Tensors).map_err(|error| {
-            // What is wrong stands at the end, below a drawing.
+            // The problem is on the last line, below a diagram.
             let error = error.to_string();
             let problem = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
             format!("`{name}` is no pattern: {problem}")
@@ -70,7 +70,7 @@ fn selector(name: &str) -> Result<Selector, String> {
     }
 }
 
-/// The part of YAML that a topology is made of.
+/// The subset of YAML used by topologies.
 enum Token {
     Word(String),
     Open,
@@ -105,7 +105,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The keys of the selector `name` on line `line`.
+    /// The keys of selector `name` on line `line`.
     fn rule(&mut self, name: &str, line: usize, selector: Selector) -> Result<Rule, Complaint> {
         let mut rule = Rule { line, selector, quant: None, device: None };
         let empty = || {

@@ -2,7 +2,7 @@ use insta::assert_snapshot;
 
 use super::*;
 
-/// Two tensors in each of `layers` layers, and one in none.
+/// Two tensors in each of `layers` layers, and one outside them.
 fn tensors(layers: usize) -> Vec<(Spot, String)> {
     let names = |layer| ["q_proj", "down_proj"].map(|name| format!("model.layers.{layer}.{name}"));
     let of_layer = |layer| names(layer).map(|name| (Spot::Layer(layer), name));
@@ -14,7 +14,7 @@ fn parsed(text: &str) -> Topology {
     Topology::parse("t.yaml", text).unwrap()
 }
 
-/// The ordinal of each layer's device, 0 where no rule says anything.
+/// The ordinal of each layer's device, or 0 if no rule sets one.
 fn devices(text: &str, layers: usize) -> Result<String, PlacementError> {
     let pins = parsed(text).pins(layers, &tensors(layers))?;
     let ordinal = |pin: Option<DeviceName>| {
@@ -23,7 +23,7 @@ fn devices(text: &str, layers: usize) -> Result<String, PlacementError> {
     Ok(pins.into_iter().map(ordinal).collect())
 }
 
-/// What each layer's two tensors get.
+/// The quantisation of each layer's two tensors.
 fn isq(text: &str, layers: usize) -> String {
     let topology = parsed(text);
     let tensors = tensors(layers);
