@@ -1,4 +1,4 @@
-//! [`Pooling`]: one vector out of the hidden states of a sequence.
+//! [`Pooling`]: reduces the hidden states of a sequence to one vector.
 
 use candle_core::{DType, Result as TensorResult, Tensor};
 use serde::Deserialize;
@@ -12,15 +12,15 @@ use crate::models::config::ConfigFile;
 pub enum Pooling {
     /// Their mean.
     Mean,
-    /// That of the last token.
+    /// The hidden state of the last token.
     LastToken,
-    /// That of the first token, which some tokenizers call `cls`.
+    /// The hidden state of the first token, which some tokenizers call `cls`.
     FirstToken,
-    /// The largest of each column.
+    /// The maximum of each column.
     Max,
 }
 
-/// The modes of sentence-transformers, under their short names and the keys of older files.
+/// The modes of sentence-transformers: short names, keys in older files, and what implements them.
 const MODES: [(&str, &str, Option<Pooling>); 6] = [
     ("cls", "pooling_mode_cls_token", Some(Pooling::FirstToken)),
     ("max", "pooling_mode_max_tokens", Some(Pooling::Max)),
@@ -42,7 +42,7 @@ const fn included() -> bool {
 }
 
 impl Pooling {
-    /// What `config.json` of a pooling module says.
+    /// Reads the `config.json` of a pooling module.
     ///
     /// # Errors
     ///
@@ -78,11 +78,12 @@ impl Pooling {
         Err(file.error(format!("{found}; expected one of {}", known.join(", "))))
     }
 
-    /// `hidden`: `[tokens, width]` of the sequences of `tables`; `[sequences, width]` out, in f32.
+    /// `hidden`: `[tokens, width]` of the sequences of `tables`. Returns `[sequences, width]` in
+    /// f32.
     ///
     /// # Errors
     ///
-    /// When the device has no room.
+    /// When the device does not have enough memory.
     pub(super) fn forward(self, hidden: &Tensor, tables: &Tables) -> TensorResult<Tensor> {
         let pool = |row, tokens| {
             let states = |first, count| hidden.narrow(0, first, count)?.to_dtype(DType::F32);
