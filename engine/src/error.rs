@@ -68,7 +68,7 @@ pub enum Error {
     Gguf(#[from] GgufError),
     /// A matrix that is already quantised was to be quantised again.
     #[error(
-        "tensor `{tensor}` is stored in {stored} already and is not quantised again, to {asked}; leave {setting} out, or load the model from floats"
+        "tensor `{tensor}` is already stored in {stored} and cannot be quantised again to {asked}; leave out {setting}, or load unquantised weights"
     )]
     QuantisedTwice {
         /// Full name of the tensor.
@@ -90,7 +90,7 @@ pub enum Error {
     },
     /// No loader is registered for the listed `architectures`.
     #[error(
-        "`{file}`: no loader for architectures {found:?}; known are {}", known.join(", ")
+        "`{file}`: no loader for architectures {found:?}; supported: {}", known.join(", ")
     )]
     UnknownArchitecture {
         /// The file, or the name of the preset.
@@ -102,7 +102,7 @@ pub enum Error {
     },
     /// An embedding model where a generative one is needed.
     #[error(
-        "{model} embeds texts and does not continue them; load it as an embedder, or choose a model whose folder holds no files of sentence-transformers"
+        "{model} is an embedding model and generates no text; load it as an embedder, or choose a model whose folder has no sentence-transformers files"
     )]
     Embeds {
         /// The folder or the preset.
@@ -110,14 +110,14 @@ pub enum Error {
     },
     /// A generative model where an embedding model is needed.
     #[error(
-        "{model} continues texts and does not embed them; load it as an engine, or choose a model whose folder holds a `modules.json`"
+        "{model} generates text and is not an embedding model; load it as an engine, or choose a model whose folder has a `modules.json`"
     )]
     Continues {
         /// The folder or the preset.
         model: String,
     },
     /// A preset name that does not exist.
-    #[error("no preset `{name}`; known are {}", known.join(", "))]
+    #[error("no preset `{name}`; choose one of {}", known.join(", "))]
     UnknownPreset {
         /// The name asked for.
         name: String,
@@ -125,7 +125,7 @@ pub enum Error {
         known: Vec<&'static str>,
     },
     /// An attention backend name that does not exist.
-    #[error("no attention backend `{name}`; known are {}", known.join(", "))]
+    #[error("no attention backend `{name}`; choose one of {}", known.join(", "))]
     UnknownAttention {
         /// The name asked for.
         name: String,
@@ -142,7 +142,7 @@ pub enum Error {
     #[error(transparent)]
     Exhausted(#[from] Exhausted),
     /// A GPU failed while working.
-    #[error("a GPU failed at its work: {fault} ({cause})")]
+    #[error("a GPU failed: {fault} ({cause})")]
     Gpu {
         /// What it means, and what to do.
         fault: Fault,
@@ -233,7 +233,7 @@ pub enum Error {
     },
     /// A prompt name that the model's files do not define.
     #[error(
-        "no prompt `{name}` in `config_sentence_transformers.json`; known are {known:?}, or use none"
+        "no prompt `{name}` in `config_sentence_transformers.json`; choose one of {known:?}, or use none"
     )]
     UnknownPrompt {
         /// The name asked for.
@@ -320,8 +320,8 @@ mod tests {
             let nothing = || Exhausted { wanted: Wanted::Step, devices: Vec::new() };
             error.of_device(nothing).to_string()
         };
-        insta::assert_snapshot!(told("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"…\")"), @r#"a GPU failed at its work: a kernel failed on it, and nothing can be computed on it by this process any more; start again, and under `compute-sanitizer` to learn where (DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, "…"))"#);
-        insta::assert_snapshot!(told("CublasError(CUBLAS_STATUS_ALLOC_FAILED)"), @"out of memory for a step; lower `max_step_tokens` or `max_sequences`, or make room by a smaller cache");
+        insta::assert_snapshot!(told("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"…\")"), @r#"a GPU failed: a kernel failed on it, and nothing can be computed on it by this process any more; start again, and under `compute-sanitizer` to learn where (DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, "…"))"#);
+        insta::assert_snapshot!(told("CublasError(CUBLAS_STATUS_ALLOC_FAILED)"), @"out of memory for a step; lower `max_step_tokens` or `max_sequences`, or make the cache smaller");
         insta::assert_snapshot!(told("no such layer"), @"tensor operation failed: no such layer");
     }
 

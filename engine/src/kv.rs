@@ -72,7 +72,7 @@ impl KvShape {
             Err(Error::Setting { setting, value: value.to_string(), problem })
         };
         if longest < 2 {
-            let problem = "but a prompt token and a new one make 2".into();
+            let problem = "but a prompt token and a new token need 2".into();
             return refuse("max_sequence_length", longest, problem);
         }
         if config.max_sequences == 0 {
@@ -80,7 +80,7 @@ impl KvShape {
         }
         if config.max_step_tokens < config.max_sequences {
             let problem = format!(
-                "less than `max_sequences` ({}): some sequences would stand still while others decode; raise it or lower `max_sequences`",
+                "less than `max_sequences` ({}): some sequences would stall while others decode; raise it or lower `max_sequences`",
                 config.max_sequences
             );
             return refuse("max_step_tokens", config.max_step_tokens, problem);
@@ -102,7 +102,7 @@ impl KvShape {
             return refuse(
                 "kv_tokens",
                 config.kv_tokens,
-                format!("more than {} slots can be addressed; lower it", u32::MAX),
+                format!("more than the {} slots that can be addressed; lower it", u32::MAX),
             );
         }
         let EngineConfig { max_sequences, max_step_tokens: step_tokens, .. } = *config;

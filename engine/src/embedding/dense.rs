@@ -67,7 +67,7 @@ impl DenseConfig {
         let activation = DenseActivation::named(&name).ok_or_else(|| {
             let known: Vec<_> = DenseActivation::TORCH.iter().map(|(name, _)| *name).collect();
             file.error(format!(
-                "`activation_function` is `{name}`; implemented of torch are {}",
+                "`activation_function` is `{name}`; the implemented torch activations are {}",
                 known.join(", ")
             ))
         })?;
@@ -185,7 +185,7 @@ mod tests {
         };
         insta::assert_snapshot!(problem(r#"{"in_features": 2}"#), @"`2_Dense/config.json`: missing field `out_features`");
         insta::assert_snapshot!(problem(r#"{"in_features": 2, "out_features": 0, "activation_function": "torch.nn.Tanh"}"#), @"`2_Dense/config.json`: `out_features` is 0");
-        insta::assert_snapshot!(with("torch.nn.modules.activation.Softmax"), @"`2_Dense/config.json`: `activation_function` is `torch.nn.modules.activation.Softmax`; implemented of torch are Identity, Tanh, ReLU, GELU, SiLU, Sigmoid");
-        insta::assert_snapshot!(with("mine.Tanh"), @"`2_Dense/config.json`: `activation_function` is `mine.Tanh`; implemented of torch are Identity, Tanh, ReLU, GELU, SiLU, Sigmoid");
+        insta::assert_snapshot!(with("torch.nn.modules.activation.Softmax"), @"`2_Dense/config.json`: `activation_function` is `torch.nn.modules.activation.Softmax`; the implemented torch activations are Identity, Tanh, ReLU, GELU, SiLU, Sigmoid");
+        insta::assert_snapshot!(with("mine.Tanh"), @"`2_Dense/config.json`: `activation_function` is `mine.Tanh`; the implemented torch activations are Identity, Tanh, ReLU, GELU, SiLU, Sigmoid");
     }
 }

@@ -50,7 +50,9 @@ impl Modules {
                     if inputs != width {
                         return Err(Error::ModelConfig {
                             file: part.file("config.json"),
-                            problem: format!("`in_features` is {inputs}, but {width} come in"),
+                            problem: format!(
+                                "`in_features` is {inputs}, but the input width is {width}"
+                            ),
                         });
                     }
                     width = outputs;

@@ -50,9 +50,8 @@ impl Pooling {
     pub(super) fn read(file: &ConfigFile) -> Result<Self> {
         let Keys { pooling_mode, include_prompt } = file.keys()?;
         if !include_prompt {
-            return Err(file.error(
-                "`include_prompt` is false; implemented is a pooling over all tokens alone",
-            ));
+            return Err(file
+                .error("`include_prompt` is false; only pooling over all tokens is implemented"));
         }
         let mut modes = Vec::new();
         for mode @ (name, key, _) in MODES {
@@ -146,6 +145,6 @@ mod tests {
         insta::assert_snapshot!(problem(r#"{"pooling_mode": "median"}"#), @"`1_Pooling/config.json`: the pooling mode is `median`; expected one of cls, max, mean, lasttoken");
         insta::assert_snapshot!(problem(r#"{"pooling_mode_cls_token": true, "pooling_mode_max_tokens": true}"#), @"`1_Pooling/config.json`: the pooling mode is `cls` and `max`; expected one of cls, max, mean, lasttoken");
         insta::assert_snapshot!(problem(r#"{"pooling_mode_cls_token": "yes"}"#), @r#"`1_Pooling/config.json`: `pooling_mode_cls_token` is "yes"; expected `true` or `false`"#);
-        insta::assert_snapshot!(problem(r#"{"pooling_mode": "mean", "include_prompt": false}"#), @"`1_Pooling/config.json`: `include_prompt` is false; implemented is a pooling over all tokens alone");
+        insta::assert_snapshot!(problem(r#"{"pooling_mode": "mean", "include_prompt": false}"#), @"`1_Pooling/config.json`: `include_prompt` is false; only pooling over all tokens is implemented");
     }
 }

@@ -80,7 +80,8 @@ impl Prompts {
         let read: Self = file.keys()?;
         match &read.default_prompt_name {
             Some(name) if !read.prompts.contains_key(name) => {
-                Err(file.error(format!("`default_prompt_name` is `{name}`, which `prompts` lacks")))
+                Err(file
+                    .error(format!("`default_prompt_name` is `{name}`, which is not in `prompts`")))
             }
             _ => Ok(read),
         }

@@ -108,7 +108,7 @@ fn after_pooling(folder: &Path, file: &ConfigFile, module: &Listed) -> Result<Mo
         }),
         Some("Normalize") => Ok(ModuleConfig::Normalize),
         _ => Err(file.error(format!(
-            "module `{}` is a `{}`; implemented after the pooling are Dense and Normalize of sentence-transformers",
+            "module `{}` is a `{}`; only Dense and Normalize of sentence-transformers are implemented after the pooling",
             module.path, module.r#type
         ))),
     }

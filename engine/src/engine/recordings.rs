@@ -135,7 +135,7 @@ impl Recordings {
                 done
             }
             (None, Err(error)) => return Err(error),
-            (None, Ok(_)) => candle_core::bail!("what was recorded was never done"),
+            (None, Ok(_)) => candle_core::bail!("the recorded pass was never run"),
         };
         Ok(Passed { logits, demand, replayed: false })
     }

@@ -29,7 +29,7 @@ impl Activation {
         match name {
             "silu" => Ok(Self::Silu),
             "gelu_pytorch_tanh" => Ok(Self::GeluTanh),
-            other => Err(format!("`{other}`; implemented are `silu` and `gelu_pytorch_tanh`")),
+            other => Err(format!("`{other}`; only `silu` and `gelu_pytorch_tanh` are implemented")),
         }
     }
 

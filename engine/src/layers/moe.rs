@@ -38,7 +38,7 @@ impl MoeConfig {
         let Self { experts, asked, .. } = self;
         match (1..=*experts).contains(asked) {
             true => Ok(()),
-            false => Err(format!("a token cannot ask {asked} of {experts} experts")),
+            false => Err(format!("a token cannot be routed to {asked} of {experts} experts")),
         }
     }
 }

@@ -94,7 +94,7 @@ impl fmt::Display for Shortage {
         let Self { unplaced, layers, asked } = self;
         write!(
             f,
-            "{unplaced} of {layers} layers have no place; name one more device, such as `cpu:0`, which has no limit, or make cache or weights smaller"
+            "{unplaced} of {layers} layers fit on no device; name another device, such as `cpu:0`, which has no limit, or make the cache or the weights smaller"
         )?;
         write!(
             f,
@@ -208,7 +208,7 @@ mod tests {
         let model = Estimate { fixed: 500 * MIB, layers, activations };
         let offers = [cuda(2048 * MIB), cpu(1, 300 * MIB)];
         assert_snapshot!(place(&model, &offers).unwrap_err(), @"
-        13 of 24 layers have no place; name one more device, such as `cpu:0`, which has no limit, or make cache or weights smaller
+        13 of 24 layers fit on no device; name another device, such as `cpu:0`, which has no limit, or make the cache or the weights smaller
         device         free MiB   usable MiB   needed MiB   layers
         cuda:0           2048.0       1536.0       2960.0        9
         cpu:1             300.0        300.0       1520.0        2

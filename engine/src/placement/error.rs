@@ -8,7 +8,7 @@ use crate::cuda::Fault;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlacementError {
     /// A word that is not a kind of device.
-    #[error("`{word}` is no device{}", meant(near.as_deref()))]
+    #[error("`{word}` is not a device{}", meant(near.as_deref()))]
     UnknownDevice {
         /// What was written.
         word: String,
@@ -16,7 +16,7 @@ pub enum PlacementError {
         near: Option<String>,
     },
     /// A kind of device followed by something other than a number.
-    #[error("`{word}` is no device; devices are counted from 0, as in `{kind}:1`")]
+    #[error("`{word}` is not a device; devices are counted from 0, as in `{kind}:1`")]
     UnknownOrdinal {
         /// What was written.
         word: String,
@@ -66,7 +66,7 @@ pub enum PlacementError {
 fn meant(near: Option<&str>) -> String {
     match near {
         Some(near) => format!(", did you mean `{near}`?"),
-        None => "; known are `cpu:N` and `cuda:N`, counted from 0".into(),
+        None => "; devices are `cpu:N` and `cuda:N`, counted from 0".into(),
     }
 }
 

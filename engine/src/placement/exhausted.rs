@@ -46,9 +46,7 @@ impl Wanted {
             Self::Cache => {
                 "lower `kv_tokens`, or leave layers to another device, as in `cuda:0=20,cpu:0`"
             }
-            Self::Step => {
-                "lower `max_step_tokens` or `max_sequences`, or make room by a smaller cache"
-            }
+            Self::Step => "lower `max_step_tokens` or `max_sequences`, or make the cache smaller",
         }
     }
 }
@@ -116,6 +114,6 @@ mod tests {
         ");
         let first = |wanted| exhausted(wanted).lines().next().unwrap_or_default().to_owned();
         assert_snapshot!(first(Wanted::Weights), @"out of memory for the weights; choose a smaller dtype or `quant`, or leave layers to another device, as in `cuda:0=20,cpu:0`");
-        assert_snapshot!(first(Wanted::Step), @"out of memory for a step; lower `max_step_tokens` or `max_sequences`, or make room by a smaller cache");
+        assert_snapshot!(first(Wanted::Step), @"out of memory for a step; lower `max_step_tokens` or `max_sequences`, or make the cache smaller");
     }
 }

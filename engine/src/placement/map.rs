@@ -216,7 +216,7 @@ fn shares(list: &str) -> Result<Vec<Share>, String> {
         (Some(value), _) => match value.parse() {
             Ok(layers) => Ok(Share { device, layers: Some(layers) }),
             Err(_) => Err(format!(
-                "`{value}` is no number of layers; write `{device}=20`, or `{device}` for the rest"
+                "`{value}` is not a number of layers; write `{device}=20`, or `{device}` for the rest"
             )),
         },
         (None, Some(other)) => Err(format!(
@@ -235,7 +235,7 @@ fn budgets(list: &str) -> Result<Vec<Budget>, String> {
     let budget = |(device, value): (DeviceName, Option<&str>)| {
         let limit = value.map(|value| {
             bytes(value).ok_or_else(|| {
-                format!("`{value}` is no size; write how much of `{device}` counts as free, as in `{device}=8GiB`")
+                format!("`{value}` is not a size; write how much of `{device}` counts as free, as in `{device}=8GiB`")
             })
         });
         Ok(Budget { device, limit: limit.transpose()? })
@@ -318,19 +318,19 @@ mod tests {
 
     #[test]
     fn a_map_that_makes_no_sense_is_told_why() {
-        assert_snapshot!(refusal("gpu:0"), @"device map `gpu:0`: `gpu:0` is no device, did you mean `cuda:0`?");
-        assert_snapshot!(refusal("cdua"), @"device map `cdua`: `cdua` is no device, did you mean `cuda:0`?");
-        assert_snapshot!(refusal("tpu:0"), @"device map `tpu:0`: `tpu:0` is no device, did you mean `cpu:0`?");
-        assert_snapshot!(refusal("cpu:one"), @"device map `cpu:one`: `cpu:one` is no device; devices are counted from 0, as in `cpu:1`");
+        assert_snapshot!(refusal("gpu:0"), @"device map `gpu:0`: `gpu:0` is not a device, did you mean `cuda:0`?");
+        assert_snapshot!(refusal("cdua"), @"device map `cdua`: `cdua` is not a device, did you mean `cuda:0`?");
+        assert_snapshot!(refusal("tpu:0"), @"device map `tpu:0`: `tpu:0` is not a device, did you mean `cpu:0`?");
+        assert_snapshot!(refusal("cpu:one"), @"device map `cpu:one`: `cpu:one` is not a device; devices are counted from 0, as in `cpu:1`");
         assert_snapshot!(refusal(""), @"device map ``: a device is missing; write `cpu:0`, or `cuda:0=20,cpu:0=8`");
         assert_snapshot!(refusal("cuda:0=20,"), @"device map `cuda:0=20,`: a device is missing; write `cpu:0`, or `cuda:0=20,cpu:0=8`");
         assert_snapshot!(refusal("cuda:0=20,cuda[0]=8"), @"device map `cuda:0=20,cuda[0]=8`: `cuda:0` is named twice; name each device once");
         assert_snapshot!(refusal("cpu:0,cpu:1"), @"device map `cpu:0,cpu:1`: neither `cpu:0` nor `cpu:1` has a number, but only one device can take the rest");
-        assert_snapshot!(refusal("cpu:0=-1"), @"device map `cpu:0=-1`: `-1` is no number of layers; write `cpu:0=20`, or `cpu:0` for the rest");
-        assert_snapshot!(refusal("cpu:0=8GiB"), @"device map `cpu:0=8GiB`: `8GiB` is no number of layers; write `cpu:0=20`, or `cpu:0` for the rest");
-        assert_snapshot!(refusal("auto:cpu:0=8"), @"device map `auto:cpu:0=8`: `8` is no size; write how much of `cpu:0` counts as free, as in `cpu:0=8GiB`");
-        assert_snapshot!(refusal("auto:cpu:0=99999999999GiB"), @"device map `auto:cpu:0=99999999999GiB`: `99999999999GiB` is no size; write how much of `cpu:0` counts as free, as in `cpu:0=8GiB`");
-        assert_snapshot!(refusal("automatic"), @"device map `automatic`: `automatic` is no device; known are `cpu:N` and `cuda:N`, counted from 0");
+        assert_snapshot!(refusal("cpu:0=-1"), @"device map `cpu:0=-1`: `-1` is not a number of layers; write `cpu:0=20`, or `cpu:0` for the rest");
+        assert_snapshot!(refusal("cpu:0=8GiB"), @"device map `cpu:0=8GiB`: `8GiB` is not a number of layers; write `cpu:0=20`, or `cpu:0` for the rest");
+        assert_snapshot!(refusal("auto:cpu:0=8"), @"device map `auto:cpu:0=8`: `8` is not a size; write how much of `cpu:0` counts as free, as in `cpu:0=8GiB`");
+        assert_snapshot!(refusal("auto:cpu:0=99999999999GiB"), @"device map `auto:cpu:0=99999999999GiB`: `99999999999GiB` is not a size; write how much of `cpu:0` counts as free, as in `cpu:0=8GiB`");
+        assert_snapshot!(refusal("automatic"), @"device map `automatic`: `automatic` is not a device; devices are `cpu:N` and `cuda:N`, counted from 0");
         assert_snapshot!(dealt("cuda:0=20,cpu:0=8", 24).unwrap_err(), @"device map `cuda:0=20,cpu:0=8`: it places 28 layers, but the model has 24");
         assert_snapshot!(dealt("cuda:0=20,cpu:0=2", 24).unwrap_err(), @"device map `cuda:0=20,cpu:0=2`: it places 22 of the model's 24 layers; give 2 more to a device, or leave out the number of the one that takes the rest");
         assert_snapshot!(dealt("cpu:0=18446744073709551615,cpu:1=1", 24).unwrap_err(), @"device map `cpu:0=18446744073709551615,cpu:1=1`: it places 18446744073709551615 layers, but the model has 24");

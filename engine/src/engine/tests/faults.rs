@@ -94,7 +94,7 @@ fn a_step_without_room_says_what_to_do_and_what_was_known_of_memory_is_kept() {
     let (_, finish) = answer(&mut engine, request(1, 9, 4));
     let exhausted = engine.exhausted().cloned().unwrap();
     assert_eq!(finish, Some(Finish::Error(exhausted.to_string())));
-    insta::assert_snapshot!(exhausted, @"out of memory for a step; lower `max_step_tokens` or `max_sequences`, or make room by a smaller cache");
+    insta::assert_snapshot!(exhausted, @"out of memory for a step; lower `max_step_tokens` or `max_sequences`, or make the cache smaller");
     // There is no accelerator to report on.
     assert!(exhausted.devices.is_empty());
     assert_eq!(answer(&mut engine, request(1, 9, 4)), expected);
