@@ -1,8 +1,8 @@
 //! The seam between models and attention kernels.
 //!
-//! A backend is one file under `attention/` and one line in [`BACKENDS`]. Queries come packed,
-//! keys and values lie in the cache already; a mask is a rule, never a tensor. Projections,
-//! rotary embeddings and the writing of the cache happen elsewhere.
+//! A backend is one file under `attention/` and one line in [`BACKENDS`]. Queries arrive packed;
+//! keys and values are already in the cache; a mask is a rule, never a tensor. Projections, rotary
+//! embeddings and cache writes happen elsewhere.
 
 use std::ops::Range;
 
@@ -23,17 +23,18 @@ pub use naive::Naive;
 
 /// Computes attention.
 pub trait Attention: Send + Sync {
-    /// The name that configurations use.
+    /// The name used in configurations.
     fn name(&self) -> &'static str;
 
-    /// Whether the backend was made for devices such as this one. That others decline is no news.
+    /// Whether the backend is made for this kind of device. A refusal by any other backend is not
+    /// reported.
     fn is_for(&self, device: &Device) -> bool;
 
-    /// Whether the backend can run this model here. Asked once, at load.
+    /// Whether the backend can run this model on this device. Asked once, at load.
     ///
     /// # Errors
     ///
-    /// The reason and the remedy; both are shown to the user.
+    /// The reason and the remedy, both shown to the user.
     fn supports(
         &self,
         heads: &Heads,
@@ -42,26 +43,26 @@ pub trait Attention: Send + Sync {
         dtype: DType,
     ) -> Result<(), Unsupported>;
 
-    /// Whether its launches depend on nothing but shapes and what is on the device, where blocks have
-    /// `block` tokens: then they can be recorded and replayed on other numbers.
+    /// Whether, with blocks of `block` tokens, its launches depend only on shapes and on data
+    /// already on the device, so that they can be recorded and replayed with other values.
     fn is_recordable(&self, block: usize) -> bool {
         let _ = block;
         false
     }
 
     /// `q`: `[tokens, heads, dim]`, returned in the same shape and dtype. The keys and values of
-    /// the same tokens are in `kv` already.
+    /// these tokens are already in `kv`.
     ///
     /// # Errors
     ///
-    /// When a tensor has another shape, dtype or device than `supports` was asked about.
+    /// When a tensor's shape, dtype or device is not the one that `supports` was asked about.
     fn attend(&self, q: &Tensor, kv: &KvView<'_>, mask: Mask) -> TensorResult<Tensor>;
 }
 
-/// Every backend; the order is the preference of [`Choice::Auto`].
+/// Every backend, in the order in which [`Choice::Auto`] prefers them.
 pub const BACKENDS: &[&dyn Attention] = &[&CudaFlash, &CpuFlash, &Naive];
 
-/// Those of them that were made for devices such as this one.
+/// The backends made for this kind of device.
 pub fn backends_for(device: &Device) -> impl Iterator<Item = &'static dyn Attention> + Clone {
     BACKENDS.iter().copied().filter(|backend| backend.is_for(device))
 }
@@ -73,40 +74,41 @@ pub struct Heads {
     pub heads: usize,
     /// Key and value heads; each serves `heads / kv_heads` query heads.
     pub kv_heads: usize,
-    /// Length of a head.
+    /// Elements per head.
     pub dim: usize,
-    /// Factor on the scores.
+    /// Factor applied to the scores.
     pub scale: f32,
     /// Scores become `softcap · tanh(score / softcap)`.
     pub softcap: Option<f32>,
-    /// What a token may see, for each layer.
+    /// What a token may attend to, for each layer.
     pub masks: Vec<Mask>,
-    /// How many layers have keys and values of their own: the first ones. The others read theirs.
+    /// How many layers, counted from the first, have their own keys and values. The rest read
+    /// theirs.
     pub cached: usize,
 }
 
 impl Heads {
-    /// Query heads that share a key head.
+    /// Query heads per key head.
     pub const fn group(&self) -> usize {
         self.heads / self.kv_heads
     }
 }
 
-/// Which keys of its own sequence a token may see.
+/// Which keys of its own sequence a token may attend to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mask {
-    /// Itself and everything before.
+    /// Itself and everything before it.
     Causal,
-    /// Itself and what is before it, `window` tokens in all: `i` sees `i − window < j ≤ i`.
+    /// Itself and the tokens before it, `window` in all: `i` sees `i − window < j ≤ i`.
     SlidingWindow(usize),
     /// Everything.
     Bidirectional,
-    /// What is near on both sides: `i` sees `|i − j| < window`.
+    /// Tokens nearby on both sides: `i` sees `|i − j| < window`.
     BidirectionalWindow(usize),
 }
 
 impl Mask {
-    /// The keys that the token at `position` may see in a sequence of `keys`.
+    /// The keys visible to the token at `position` in a sequence of `keys`.
     pub fn visible(self, position: usize, keys: usize) -> Range<usize> {
         match self {
             Self::Causal => 0..position + 1,
@@ -121,7 +123,7 @@ impl Mask {
         }
     }
 
-    /// How many keys before and after its own position a token may see at most; none for all.
+    /// The most keys before and after its own position that a token may see; `None` means no limit.
     pub const fn reach(self) -> [Option<usize>; 2] {
         match self {
             Self::Causal => [None, Some(0)],
@@ -132,17 +134,17 @@ impl Mask {
     }
 }
 
-/// The backends that compute, and why others do not.
+/// The backends in use, and why others were not chosen.
 #[derive(Clone)]
 pub struct Chosen {
-    /// One for each device, in their order.
+    /// One per device, in device order.
     pub backends: Vec<&'static dyn Attention>,
-    /// Why those decline that were made for such a device and would have been preferred.
+    /// Refusals by backends that are made for the device and would have been preferred.
     pub declined: Vec<Unsupported>,
 }
 
 impl Chosen {
-    /// Their names, each once, in the order of the devices.
+    /// Names of the backends in use, without duplicates, in device order.
     pub fn name(&self) -> String {
         let mut names: Vec<&str> = Vec::new();
         for backend in &self.backends {
@@ -154,12 +156,12 @@ impl Chosen {
     }
 }
 
-/// The backends that `choice` means for this model on each of `devices`.
+/// The backend that `choice` selects for this model on each of `devices`.
 ///
 /// # Errors
 ///
-/// [`Error::UnknownAttention`], or the [`Unsupported`] of the backend named; with
-/// [`Choice::Auto`] that of the last one asked.
+/// [`Error::UnknownAttention`], or the [`Unsupported`] of the named backend; with [`Choice::Auto`],
+/// that of the last backend asked.
 pub fn choose<'a>(
     choice: &Choice,
     heads: &Heads,

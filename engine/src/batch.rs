@@ -1,7 +1,7 @@
-//! Turns one [`Schedule`] into tensors and tables: packed tokens, positions, places in the cache.
+//! Turns one [`Schedule`] into tensors and tables: packed tokens, positions, cache slots.
 //!
-//! Everything that a forward pass needs beside weights and cache is built here, once a step. No
-//! policy: who runs and for how many tokens was decided in [`scheduler`](crate::scheduler).
+//! Everything that a forward pass needs besides weights and cache is built here, once per step. No
+//! policy: [`scheduler`](crate::scheduler) has decided who runs and for how many tokens.
 
 use candle_core::{DType, Device, Result, Tensor};
 
@@ -16,45 +16,45 @@ use crate::sequence::Sequence;
 pub struct Batch {
     /// `[tokens]`, u32, on the first device.
     pub tokens: Tensor,
-    /// Where each token stands in its sequence.
+    /// Position of each token in its sequence.
     pub positions: Vec<Position>,
-    /// Where each sequence has its queries and keys, for each pool of the cache; a pass that keeps
-    /// nothing has one.
+    /// Where the queries and keys of each sequence are, for each pool of the cache; a pass without
+    /// a cache has one entry.
     pub tables: Vec<Tables>,
-    /// The same on each accelerator, by its index in the placement.
+    /// The same on each accelerator, with its index in the placement.
     pub on_devices: Vec<(usize, OnDevice)>,
-    /// The rows that a token is drawn from, ascending.
+    /// The rows from which a token is sampled, ascending.
     pub drawn: Vec<u32>,
 }
 
-/// All numbers of a step that kernels of an accelerator read: they travel in one copy, out of which
-/// the tensors are cut.
+/// All numbers of a step that accelerator kernels read. They travel in one copy, and the tensors
+/// are slices of it.
 #[derive(Debug, Clone)]
 pub struct OnDevice {
-    /// The tokens, `[tokens]`, u32.
+    /// Token ids, `[tokens]`, u32.
     pub tokens: Tensor,
-    /// Where each stands, and below that how long its sequence is, `[2, tokens]`, u32.
+    /// Row 0: the position of each token; row 1: the length of its sequence. `[2, tokens]`, u32.
     pub positions: Tensor,
-    /// Where each sequence has its queries and keys, for each pool of the cache.
+    /// Where the queries and keys of each sequence are, for each pool of the cache.
     pub tables: Vec<DeviceTables>,
-    /// What they are cut out of, `[n]`, u32.
+    /// The buffer that the tensors are slices of, `[n]`, u32.
     numbers: Tensor,
     shape: StepShape,
 }
 
-/// All about a step but the numbers in it: what its launches depend on.
+/// Everything about a step except the numbers in it: what its launches depend on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct StepShape {
     tokens: usize,
     tables: Vec<TableShape>,
 }
 
-/// Where a token stands.
+/// Position of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
-    /// Its position in its sequence.
+    /// Index in its sequence.
     pub at: u32,
-    /// Tokens that its sequence has, computed or not.
+    /// Tokens in its sequence, computed or not.
     pub length: u32,
 }
 
@@ -63,7 +63,7 @@ impl Batch {
     ///
     /// # Errors
     ///
-    /// When tokens or tables cannot be brought to the devices of `placement`.
+    /// When tokens or tables cannot be copied to the devices of `placement`.
     pub fn new(
         schedule: &Schedule,
         running: &[Sequence],
@@ -101,11 +101,11 @@ impl Batch {
         Self::brought(&tokens, positions, tables, drawn, placement)
     }
 
-    /// Packs whole `sequences` for a pass that keeps nothing: token `n` of the pass is block `n`.
+    /// Packs whole `sequences` for a pass without a cache: token `n` of the pass is block `n`.
     ///
     /// # Errors
     ///
-    /// When tokens or tables cannot be brought to the devices of `placement`.
+    /// When tokens or tables cannot be copied to the devices of `placement`.
     pub fn whole(sequences: &[&[u32]], placement: &Placement) -> Result<Self> {
         let mut row = 0;
         let table = |sequence: &&[u32]| {
@@ -124,7 +124,7 @@ impl Batch {
         Self::brought(&sequences.concat(), positions, tables, Vec::new(), placement)
     }
 
-    /// Brings all of it to the accelerators of `placement`. A CPU reads it as it is.
+    /// Copies everything to the accelerators of `placement`. The CPU reads it in place.
     fn brought(
         tokens: &[u32],
         positions: Vec<Position>,
@@ -144,7 +144,7 @@ impl Batch {
         Ok(Self { tokens, positions, tables, on_devices, drawn })
     }
 
-    /// What the only device of `placement` has of this step, if that is an accelerator.
+    /// The device side of this step, if `placement` has a single device and it is an accelerator.
     pub(crate) fn on_only_device(&self, placement: &Placement) -> Option<&OnDevice> {
         match (&self.on_devices[..], placement.devices().count()) {
             ([(_, there)], 1) => Some(there),
@@ -152,7 +152,7 @@ impl Batch {
         }
     }
 
-    /// The same step, whose numbers kernels read in `there`.
+    /// The same step, with kernels reading its numbers from `there`.
     pub(crate) fn reading(&self, there: OnDevice) -> Self {
         Self {
             tokens: there.tokens.clone(),
@@ -163,7 +163,7 @@ impl Batch {
         }
     }
 
-    /// Whether every sequence of it is continued by one token, and every token is drawn from.
+    /// Whether every sequence computes exactly one token and a token is sampled from each row.
     pub(crate) fn only_decodes(&self) -> bool {
         let sequences = self.tables.first().map_or(&[][..], |tables| &tables.sequences);
         sequences.iter().all(|table| table.queries == 1) && self.drawn.len() == sequences.len()
@@ -182,7 +182,7 @@ impl OnDevice {
         numbers.extend(positions.iter().map(|position| position.length));
         let tables = tables.iter().map(|tables| TableShape::of(tables, &mut numbers)).collect();
         let numbers = match numbers.len() {
-            // A tensor needs at least one.
+            // A tensor needs at least one element.
             0 => Tensor::zeros(1, DType::U32, device)?,
             _ => Tensor::new(numbers, device)?,
         };
@@ -204,24 +204,24 @@ impl OnDevice {
         })
     }
 
-    /// All about the step but its numbers.
+    /// Everything about the step except its numbers.
     pub(crate) const fn shape(&self) -> &StepShape {
         &self.shape
     }
 
-    /// The same in memory of its own, where [`read`](Self::read) can change it.
+    /// A copy in its own memory, which [`read`](Self::read) can overwrite.
     pub(crate) fn own(&self) -> Result<Self> {
         Self::cut(self.shape.clone(), self.numbers.copy()?)
     }
 
-    /// Makes this the numbers of `other`, which has the same shape.
+    /// Overwrites the numbers with those of `other`, which has the same shape.
     pub(crate) fn read(&self, other: &Self) -> Result<()> {
         debug_assert_eq!(self.shape, other.shape, "the numbers of another shape");
         self.numbers.slice_set(&other.numbers, 0, 0)
     }
 }
 
-/// Cuts a sequence's new tokens where its blocks end.
+/// Splits a sequence's new tokens at block boundaries.
 fn runs_of(table: &Table, block: usize) -> impl Iterator<Item = Run> {
     let mut position = table.first_position();
     std::iter::from_fn(move || {

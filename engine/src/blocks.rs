@@ -1,8 +1,8 @@
-//! Who holds which block of the key-value cache, and which blocks can be reused.
+//! Who holds which block of the KV cache, and which blocks can be reused.
 //!
-//! A [`BlockPool`] has the blocks of layers that look equally far back, and [`Pools`] has one of
-//! them for each [`Reach`]. Numbers only. Where a block lies in memory and what is in it is the business of
-//! [`kv`](crate::kv); who gets one is decided in [`scheduler`](crate::scheduler).
+//! A [`BlockPool`] owns the blocks of all layers that look equally far back, and [`Pools`] has one
+//! pool per [`Reach`]. No tensors here: [`kv`](crate::kv) knows where a block lies in memory and
+//! what it contains, and [`scheduler`](crate::scheduler) decides who gets one.
 //!
 //! ```text
 //!          take                  publish
@@ -12,8 +12,8 @@
 //!    └─────────────── evict, oldest first ── cached ──────┘
 //! ```
 //!
-//! Only full blocks are published, and a full block is never written again: whoever shares one
-//! writes behind it. So a shared block needs no copy, ever.
+//! Only full blocks are published, and a full block is never written again: a sequence that shares
+//! one writes after it. So a shared block never needs to be copied.
 
 mod capacity;
 mod pools;
@@ -26,7 +26,7 @@ pub use capacity::{Capacity, PoolSize, Reach};
 pub use pools::{Held, Pools, Stride};
 pub use prefix::Prefix;
 
-/// A block's number: its place in the cache.
+/// A block's index in the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlockId(pub u32);
 
@@ -35,25 +35,25 @@ pub struct BlockId(pub u32);
 pub struct BlockPool {
     /// How far back its layers look.
     reach: Reach,
-    /// Tokens a block.
+    /// Tokens per block.
     block: usize,
-    /// How often each block is held; 0 is free or cached.
+    /// How many sequences hold each block; 0 for free and cached blocks.
     holders: Vec<u32>,
-    /// Free blocks; the last one is handed out next.
+    /// Free blocks; the last is handed out next.
     free: Vec<BlockId>,
-    /// What full blocks hold, and which of them nobody holds.
+    /// The content of full blocks, and which of them nobody holds.
     index: PrefixIndex,
-    /// Most blocks ever held at once.
+    /// Most blocks held at once so far.
     peak: usize,
-    /// Cached blocks that were given up.
+    /// Cached blocks evicted so far.
     evictions: u64,
 }
 
 impl BlockPool {
-    /// Free blocks of `block` tokens each.
+    /// A pool of free blocks of `block` tokens each.
     pub fn new(size: PoolSize, block: usize) -> Self {
         let PoolSize { reach, blocks } = size;
-        // Reversed, so that the first blocks go first and a fresh cache fills from its start.
+        // Reversed, so that a fresh cache fills from its start.
         Self {
             reach,
             block,
@@ -70,54 +70,54 @@ impl BlockPool {
         self.reach
     }
 
-    /// Blocks that exist: free, cached and used ones.
+    /// All blocks: free, cached and used.
     pub const fn total(&self) -> usize {
         self.holders.len()
     }
 
-    /// Blocks that nobody holds and that hold nothing of use.
+    /// Blocks that nobody holds, with no reusable content.
     pub const fn free(&self) -> usize {
         self.free.len()
     }
 
-    /// Blocks that nobody holds and whose content can be reused until they are needed.
+    /// Blocks that nobody holds, whose content can be reused until they are evicted.
     pub fn cached(&self) -> usize {
         self.index.idle()
     }
 
-    /// Blocks that can be taken: free and cached ones.
+    /// Blocks that can be taken: free and cached.
     pub fn available(&self) -> usize {
         self.free() + self.cached()
     }
 
-    /// Blocks that somebody holds.
+    /// Blocks held by at least one sequence.
     pub fn used(&self) -> usize {
         self.total() - self.available()
     }
 
-    /// Most blocks that were ever held at once.
+    /// Most blocks held at once so far.
     pub const fn peak(&self) -> usize {
         self.peak
     }
 
-    /// Cached blocks that were given up because blocks were needed.
+    /// Cached blocks evicted because blocks were needed.
     pub const fn evictions(&self) -> u64 {
         self.evictions
     }
 
-    /// Blocks that hold `tokens` tokens.
+    /// Blocks needed for `tokens` tokens.
     pub const fn blocks_for(&self, tokens: usize) -> usize {
         tokens.div_ceil(self.block)
     }
 
-    /// Blocks in front of the first one that a query at `computed` or later sees.
+    /// Number of blocks before the first one visible to a query at `computed` or later.
     pub const fn first_needed(&self, computed: usize) -> usize {
         self.reach.first_seen(computed) / self.block
     }
 
-    /// Blocks that a sequence still lacks for a step. Where everything is kept, a sequence has
-    /// room for all its tokens from the start, so that it is not stuck in the middle of its prompt;
-    /// behind a window, that would keep what the window is there to save.
+    /// Blocks that a sequence still lacks for a step. With unlimited reach, a sequence gets room
+    /// for all its known tokens at the start, so that it cannot get stuck in the middle of its
+    /// prompt; with a window, that would waste the memory that the window saves.
     fn missing(&self, held: &Held, stride: Stride) -> usize {
         let tokens = match self.reach {
             Reach::Everything => stride.known,
@@ -126,18 +126,18 @@ impl BlockPool {
         self.blocks_for(tokens).saturating_sub(held.end())
     }
 
-    /// Blocks that must be available for a newcomer, so that it has what it needs for a step and can
-    /// go on in steps of that size until it has caught up.
+    /// Blocks that must be available to admit a sequence: enough for its first step, and to
+    /// continue in steps of that size until it has caught up.
     fn room(&self, found: &Held, stride: Stride) -> usize {
         let step_tokens = stride.computed - found.end() * self.block;
         let most = self.reach.most_blocks(stride.known, step_tokens, self.block);
-        // Cached blocks that are shared cannot be evicted to make room.
+        // Shared cached blocks cannot be evicted to make room.
         self.missing(found, stride).max(most.saturating_sub(found.blocks.len()))
             + self.idle(&found.blocks)
     }
 
-    /// Appends `count` blocks to `to`, free ones first and then the cached ones that were released
-    /// longest ago, or leaves everything as it is and answers `false`.
+    /// Appends `count` blocks to `to`: free ones first, then cached ones, least recently released
+    /// first. If there are not enough, changes nothing and returns `false`.
     pub fn take(&mut self, count: usize, to: &mut Vec<BlockId>) -> bool {
         if count > self.available() {
             return false;
@@ -155,11 +155,11 @@ impl BlockPool {
         true
     }
 
-    /// Lets go of `blocks`; those that nobody else holds become cached when their content is
-    /// known, and free otherwise.
+    /// Releases `blocks`. Those that nobody else holds become cached if their content is known, and
+    /// free otherwise.
     pub fn release(&mut self, blocks: impl DoubleEndedIterator<Item = BlockId>) {
-        // Last first, so that the next sequence gets the same blocks in the same order, and that
-        // the end of a prefix is evicted before its beginning.
+        // Last first, so that the next sequence gets the same blocks in the same order, and the end
+        // of a prefix is evicted before its beginning.
         for id in blocks.rev() {
             let holders = &mut self.holders[id.0 as usize];
             debug_assert!(*holders > 0, "{id:?} was released more often than it was taken");
@@ -170,20 +170,20 @@ impl BlockPool {
         }
     }
 
-    /// The known block that holds block `at` of `tokens`.
+    /// The known block with the content of block `at` of `tokens`.
     fn find(&self, tokens: &[u32], names: &[Prefix], at: usize) -> Option<BlockId> {
         self.index.find(Content::of(at, tokens, names, self.block)?)
     }
 
-    /// The most blocks at the beginning of `tokens`, at most `limit`, behind which a sequence can
-    /// go on with what is known.
+    /// The largest number of leading blocks of `tokens`, at most `limit`, after which a sequence
+    /// can continue from known blocks.
     fn usable(&self, tokens: &[u32], names: &[Prefix], limit: usize) -> usize {
         let known = |at: &usize| self.find(tokens, names, *at).is_some();
         match self.reach {
             Reach::Everything => (0..limit).take_while(known).count(),
             Reach::Window(_) => {
                 let mut blocks = limit;
-                // Every length that sees an unknown block is passed over at once.
+                // Skips at once every length that would see the unknown block.
                 while let Some(unknown) =
                     (self.first_needed(blocks * self.block)..blocks).rev().find(|at| !known(at))
                 {
@@ -199,7 +199,7 @@ impl BlockPool {
         blocks.iter().filter(|id| self.holders[id.0 as usize] == 0).count()
     }
 
-    /// Holds known `blocks` once more.
+    /// Adds a holder to each of the known `blocks`.
     pub fn share(&mut self, blocks: &[BlockId]) {
         for &id in blocks {
             self.index.unpark(id);
@@ -208,7 +208,7 @@ impl BlockPool {
         self.peak = self.peak.max(self.used());
     }
 
-    /// Lets others find `id`, which is block `at` of `tokens` and full.
+    /// Makes `id`, which is full and is block `at` of `tokens`, findable.
     fn publish(&mut self, id: BlockId, at: usize, tokens: &[u32], names: &[Prefix]) {
         if let Some(content) = Content::of(at, tokens, names, self.block) {
             if faults::is_planted(Fault::LeakedBlocks)
@@ -220,21 +220,22 @@ impl BlockPool {
         }
     }
 
-    /// Lets nobody find what goes by one of `names` any more, held or not.
+    /// Makes blocks with any of `names` unfindable, held or not.
     fn forget(&mut self, names: &[Prefix]) {
         self.free.extend(names.iter().filter_map(|&name| self.index.forget(name)));
     }
 
-    /// Whether `id` may be written: one sequence holds it, and nobody else can come to hold it.
+    /// Whether `id` may be written: exactly one sequence holds it, and no other can come to share
+    /// it.
     pub fn is_exclusive(&self, id: BlockId) -> bool {
         self.holders[id.0 as usize] == 1 && !self.index.knows(id)
     }
 
-    /// Compares the pool with what the `tables` of all sequences hold.
+    /// Checks the pool against the blocks that the `tables` of all sequences hold.
     ///
     /// # Errors
     ///
-    /// A sentence on the first block whose count is wrong, or that is not exactly one of held,
+    /// Describes the first block whose holder count is wrong, or that is not exactly one of held,
     /// free and cached.
     pub fn check_integrity<'a>(
         &self,

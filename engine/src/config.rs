@@ -1,7 +1,7 @@
-//! [`EngineConfig`]: every knob of the engine, each one visible.
+//! [`EngineConfig`]: every setting of the engine, all explicit.
 //!
-//! A plain struct without defaults and without environment variables: what is not in it cannot
-//! change what the engine does, and what is in it can be recorded beside a measurement.
+//! A plain struct without defaults or environment variables: what is not in it cannot change what
+//! the engine does, and what is in it can be recorded with a measurement.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -22,34 +22,34 @@ use crate::sampler::mix;
 pub struct EngineConfig {
     /// Where configuration and weights come from.
     pub model: ModelSource,
-    /// Element type of weights that are not quantised, activations and cache.
+    /// Element type of unquantised weights, activations and cache.
     pub dtype: Dtype,
-    /// Which matrices are quantised while they are read, and how.
+    /// Which matrices are quantised during loading, and how.
     pub quant: QuantPlan,
-    /// Which layer lives where, with its share of the cache.
+    /// Which device each layer lives on, along with its share of the cache.
     pub devices: DeviceMap,
-    /// What single layers and tensors get instead of their quantisation and their device.
+    /// Overrides of quantisation and device for individual layers and tensors.
     pub topology: Topology,
-    /// How the key-value cache is cut into blocks.
+    /// How the KV cache is divided into blocks.
     pub kv: KvLayout,
-    /// Which attention backend computes.
+    /// Which attention backend to use.
     pub attention: Choice,
-    /// Whether requests share the blocks of equal beginnings. Needs [`KvLayout::Paged`]: with one
-    /// block a sequence there is nothing to share, and this has no effect.
+    /// Whether requests with equal prefixes share blocks. Needs [`KvLayout::Paged`]; with one block
+    /// per sequence there is nothing to share, and this has no effect.
     pub prefix_cache: PrefixCache,
-    /// Whether the launches of decodes are recorded. On a GPU alone: elsewhere it has no effect.
+    /// Whether the launches of decode steps are recorded. Applies to GPUs only.
     pub cuda_graphs: CudaGraphs,
-    /// Capacity of the key-value cache in tokens, over all sequences. With
-    /// [`KvLayout::Contiguous`] every sequence takes [`max_sequence_length`](crate::Engine::max_sequence_length)
-    /// of them from the start. With [`KvLayout::Paged`], layers with a sliding window have room for
-    /// no more tokens than `max_sequences` can see, as long as no prefix cache needs it.
+    /// Capacity of the KV cache in tokens, over all sequences. With [`KvLayout::Contiguous`] every
+    /// sequence takes [`max_sequence_length`](crate::Engine::max_sequence_length) of them from the
+    /// start. With [`KvLayout::Paged`], layers with a sliding window have room for no more tokens
+    /// than `max_sequences` can see, unless the prefix cache needs it.
     pub kv_tokens: usize,
-    /// Most tokens that one step computes, prompt chunks and decodes together.
+    /// Most tokens computed per step, prompt chunks and decodes together.
     pub max_step_tokens: usize,
     /// Most sequences that run at the same time.
     pub max_sequences: usize,
-    /// Cap on prompt plus generated tokens of one sequence, below what the model allows, which with YaRN
-    /// is the longer context that it makes.
+    /// Cap on prompt plus generated tokens of one sequence, below the model's own limit (with YaRN,
+    /// the extended context).
     pub max_sequence_length: Option<usize>,
 }
 
@@ -59,7 +59,7 @@ pub struct EngineConfig {
 pub enum ModelSource {
     /// A public architecture with random weights: real shapes, no download.
     Preset {
-        /// A name out of [`presets`](crate::weights::presets).
+        /// A name from [`presets`](crate::weights::presets).
         name: String,
         /// Seed of the weights.
         seed: u64,
@@ -69,30 +69,30 @@ pub enum ModelSource {
         /// The folder that holds `config.json` and the safetensors files.
         path: PathBuf,
     },
-    /// A GGUF file, which has everything in it.
+    /// A GGUF file, which contains everything.
     Gguf {
-        /// The file, or any one of several over which a model is split.
+        /// The file, or any one of the files over which a model is split.
         path: PathBuf,
     },
 }
 
 impl ModelSource {
-    /// The part of the model that lies in the folder `path` of it; itself without a path.
+    /// The part of the model in its subfolder `path`; the model itself if `path` is empty.
     pub(crate) fn within(&self, path: &str) -> Self {
         match self {
             _ if path.is_empty() => self.clone(),
             Self::Folder { path: folder } => Self::Folder { path: folder.join(path) },
-            // A seed of its own, so that parts with the same names have other numbers.
+            // Its own seed, so that parts with equal tensor names get different numbers.
             Self::Preset { name, seed } => {
                 let seed = path.bytes().fold(*seed, |seed, byte| mix(seed ^ u64::from(byte)));
                 Self::Preset { name: name.clone(), seed }
             }
-            // Such a file has no folders in it.
+            // A GGUF file has no subfolders.
             Self::Gguf { path } => Self::Gguf { path: path.clone() },
         }
     }
 
-    /// Its file `name` as messages call it.
+    /// How messages refer to its file `name`.
     pub(crate) fn file(&self, name: &str) -> String {
         match self {
             Self::Folder { path } => path.join(name).display().to_string(),
@@ -111,11 +111,11 @@ impl fmt::Display for ModelSource {
     }
 }
 
-/// Element type of weights that are not quantised, activations and cache.
+/// Element type of unquantised weights, activations and cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dtype {
-    /// What the devices run well, by [`on`](Self::on).
+    /// A type that all devices run well, chosen by [`on`](Self::on).
     Auto,
     /// IEEE single precision.
     F32,
@@ -126,11 +126,11 @@ pub enum Dtype {
 }
 
 impl Dtype {
-    /// Every type that numbers can have.
+    /// Every concrete type.
     pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::Bf16];
 
-    /// The type that numbers have on `devices`, in candle's words: this one, or for
-    /// [`Auto`](Self::Auto) the first of bf16, f16 and f32 that all of them run well.
+    /// The candle type to use on `devices`: this one, or for [`Auto`](Self::Auto) the first of
+    /// bf16, f16 and f32 that all of them run well.
     pub fn on<'a>(self, devices: impl IntoIterator<Item = &'a Device>) -> DType {
         match self {
             Self::F32 => DType::F32,
@@ -154,9 +154,10 @@ impl Dtype {
     }
 }
 
-/// Whether `device` computes in `dtype` as fast as it can: a GPU of NVIDIA by its generation, and
-/// another accelerator by a small product, which one that lacks the type refuses. Our CPU kernels compute in f32 whatever the weights
-/// are; halves save memory there and, as `benches/decode.rs` shows, cost neither decode nor prefill.
+/// Whether `device` computes in `dtype` at full speed: an NVIDIA GPU by its generation, any other
+/// accelerator by a small product, which it refuses if it lacks the type. Our CPU kernels compute
+/// in f32 whatever the weights are; half precision saves memory there and, as `benches/decode.rs`
+/// shows, slows down neither decode nor prefill.
 fn runs_well(device: &Device, dtype: DType) -> bool {
     let product = || {
         let x = Tensor::ones((2, 2), dtype, device)?;
@@ -175,15 +176,15 @@ impl fmt::Display for Dtype {
     }
 }
 
-/// A word that names nothing known.
+/// A word that is not one of the accepted ones.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{word}` is not {kind}; write {accepted}")]
 pub struct UnknownWord {
     /// What was written.
     pub word: String,
-    /// What it was read as.
+    /// What it was meant to be.
     pub kind: &'static str,
-    /// What can be written.
+    /// What is accepted.
     pub accepted: &'static str,
 }
 
@@ -200,14 +201,14 @@ impl FromStr for Dtype {
     }
 }
 
-/// How the key-value cache is cut into blocks.
+/// How the KV cache is divided into blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum KvLayout {
-    /// One block a sequence, as long as the longest sequence.
+    /// One block per sequence, as long as the longest sequence.
     Contiguous,
-    /// Blocks of a fixed number of tokens, taken as a sequence grows.
+    /// Fixed-size blocks, allocated as a sequence grows.
     Paged {
-        /// Tokens a block.
+        /// Tokens per block.
         block: NonZeroUsize,
     },
 }
@@ -238,12 +239,12 @@ impl FromStr for KvLayout {
     }
 }
 
-/// Whether full blocks of the cache are found again by what is in them.
+/// Whether full blocks of the cache can be found again by their content.
 ///
-/// Behind a sliding window, a beginning is found where the blocks are left that the token after it
-/// sees. So that they are, layers with a window have as many blocks as other ones, and what has
-/// left a window is kept like what an ended sequence leaves: a prefix cache costs the memory that
-/// windows would save. Only a model whose keys depend on how long their sequence is (longrope)
+/// With a sliding window, a prefix can be reused wherever the blocks visible to the next token are
+/// still present. To keep them, layers with a window get as many blocks as the others, and blocks
+/// that have left a window are kept like those of finished sequences: a prefix cache costs the
+/// memory that windows would save. Only a model whose keys depend on the sequence length (longrope)
 /// shares nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -254,23 +255,23 @@ pub enum PrefixCache {
     Off,
 }
 
-/// Whether the launches of decodes are recorded on a GPU, as CUDA graphs.
+/// Whether the launches of decode steps are recorded on a GPU, as CUDA graphs.
 ///
-/// Steps that only continue sequences launch the same kernels again and again, and to launch one takes
-/// the host longer than most of them take the GPU. Recorded are steps on one GPU whose attention is
-/// `cuda-flash` on a paged cache that it reads in place; a model whose host must know what a layer has
-/// computed, such as one of experts, is launched kernel by kernel, and so is one of which a weight is in
-/// blocks: the scratch that candle keeps for products with them may move.
+/// Decode steps launch the same kernels over and over, and launching one takes the host longer than
+/// most of them take the GPU. Steps are recorded on a single GPU whose attention is `cuda-flash` on
+/// a paged cache that it reads in place. A model whose host code needs the results of a layer, such
+/// as an MoE model, is launched kernel by kernel; so is one with any quantised weight, because the
+/// scratch buffer that candle keeps for such products may move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CudaGraphs {
-    /// A step of a shape that has come before is launched in one go.
+    /// A step whose shape has been recorded is launched in one go.
     On,
-    /// Every kernel is launched for itself.
+    /// Every kernel is launched individually.
     Off,
 }
 
-/// Which attention backend computes.
+/// Which attention backend to use.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Choice {
     /// The first of [`BACKENDS`](crate::attention::BACKENDS) that supports the model.

@@ -1,7 +1,7 @@
-//! What our CPU kernels share: typed slices of tensors, widening to f32, and inner loops.
+//! Shared by our CPU kernels: typed slices of tensors, widening to f32, and inner loops.
 //!
-//! The order of every sum is fixed by the code and never by the number of rows, threads or
-//! neighbours, so that a result does not depend on what else is in the batch.
+//! The order of every sum is fixed by the code and never depends on the number of rows or threads
+//! or on neighbouring data, so a result does not depend on what else is in the batch.
 
 use std::ops::Range;
 
@@ -21,25 +21,25 @@ pub(crate) use lanes::{LANES, Lanes};
 
 /// A float type of weights and activations.
 pub(crate) trait Element: WithDType {
-    /// `from` as f32: itself, or written to `scratch`, which must be as long.
+    /// `from` as f32: itself, or converted into `scratch`, which must be as long.
     fn widened<'a>(from: &'a [Self], scratch: &'a mut [f32]) -> &'a [f32];
 
-    /// Sixteen of them as f32.
+    /// Sixteen elements as f32.
     fn lanes(from: &[Self; LANES]) -> Lanes;
 
     /// Rounds `from` into `to`, which must be as long.
     fn narrow(from: &[f32], to: &mut [Self]);
 
-    /// Rounds each of `numbers` to one that this type has. `scratch` must be as long.
+    /// Rounds each of `numbers` to this type's precision. `scratch` must be as long.
     #[inline]
     fn round_all(numbers: &mut [f32], scratch: &mut [Self]) {
         Self::narrow(numbers, scratch);
         Self::widened(scratch, numbers);
     }
 
-    /// All of `from`, rounded on all cores.
+    /// All of `from`, rounded in parallel.
     fn narrowed(from: Vec<f32>) -> Vec<Self> {
-        /// Numbers a task.
+        /// Elements per task.
         const TASK: usize = 1 << 14;
         let mut to = vec![Self::zero(); from.len()];
         let tasks = to.par_chunks_mut(TASK).zip(from.par_chunks(TASK));
@@ -109,7 +109,7 @@ impl Element for bf16 {
     #[inline]
     fn narrow(from: &[f32], to: &mut [Self]) {
         for (to, from) in to.iter_mut().zip(from) {
-            // To nearest, ties to even. A NaN keeps a bit that does not round away.
+            // Round to nearest even. A NaN gets a mantissa bit that survives truncation.
             let bits = from.to_bits();
             let rounded = bits.wrapping_add(0x7FFF + ((bits >> 16) & 1));
             let kept = if from.is_nan() { bits | 0x40_0000 } else { rounded };
@@ -133,7 +133,7 @@ macro_rules! by_dtype {
 }
 pub(crate) use by_dtype;
 
-/// The numbers of a contiguous CPU tensor, locked for reading while this lives.
+/// The elements of a contiguous CPU tensor, read-locked while this lives.
 pub(crate) struct Numbers<'a> {
     storage: StorageRef<'a>,
     range: Range<usize>,
@@ -156,7 +156,7 @@ impl<'a> Numbers<'a> {
     }
 }
 
-/// `f` of each number of a contiguous CPU tensor, computed in f32, in one sweep and on all cores.
+/// `f` applied to each element of a contiguous CPU tensor, computed in f32, in one parallel pass.
 pub(crate) fn mapped(x: &Tensor, f: impl Fn(f32) -> f32 + Sync) -> Result<Tensor> {
     x.apply_op1_no_bwd(&Map(f))
 }
@@ -182,7 +182,7 @@ fn map<T: Element>(
     range: Range<usize>,
     f: &(impl Fn(f32) -> f32 + Sync),
 ) -> Result<CpuStorage> {
-    /// Numbers a task.
+    /// Elements per task.
     const TASK: usize = 64 * LANES;
     let x = &x.as_slice::<T>()?[range];
     let mut out = vec![T::zero(); x.len()];
@@ -198,7 +198,7 @@ fn map<T: Element>(
     Ok(T::to_cpu_storage_owned(out))
 }
 
-/// `a · b + c`, in one instruction where the machine has it.
+/// `a · b + c`, fused where the target has the instruction.
 #[inline(always)]
 pub(crate) fn fma(a: f32, b: f32, c: f32) -> f32 {
     // Without the instruction `mul_add` is a function call, hundreds of times slower.
@@ -217,9 +217,9 @@ pub(crate) fn dot_rows<T: Element, const R: usize>(
     sums: &mut [Lanes; R],
 ) {
     let x = x.as_chunks::<LANES>().0;
-    // Equal lengths, stated once, free the loop of bounds checks.
+    // Equal lengths, established here, remove the bounds checks from the loop.
     let rows = rows.map(|row| &row.as_chunks::<LANES>().0[..x.len()]);
-    // A local copy stays in registers; through the reference it would be stored in every turn.
+    // A local copy stays in registers; through the reference it would be stored on every iteration.
     let mut local = *sums;
     for (at, x) in x.iter().enumerate() {
         let x = Lanes::load(x);
@@ -230,8 +230,8 @@ pub(crate) fn dot_rows<T: Element, const R: usize>(
     *sums = local;
 }
 
-/// eˣ without a branch and without a call, within 2·10⁻⁷ of the true value, relative. Below
-/// −87 it stays at e⁻⁸⁷, above 88 at e⁸⁸.
+/// eˣ without branches or calls, with a relative error below 2·10⁻⁷. Clamped to e⁻⁸⁷ below −87 and
+/// to e⁸⁸ above 88.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     let x = x.clamp(-87.0, 88.0);
@@ -242,7 +242,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     // ln 2 in two parts: the first has few bits, so that n times it is exact.
     let r = fma(n, -0.693_359_4, x);
     let r = fma(n, 2.121_944_4e-4, r);
-    // Taylor's series of eʳ; the first term left out is below 10⁻⁸.
+    // Taylor series of eʳ; the first omitted term is below 10⁻⁸.
     let mut p = 1.0 / 5040.0;
     for coefficient in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
         p = fma(p, r, coefficient);

@@ -1,11 +1,12 @@
-//! [`Embedder`]: turns texts into vectors, beside the [`Engine`](crate::Engine).
+//! [`Embedder`]: turns texts into vectors, alongside the [`Engine`](crate::Engine).
 //!
-//! A [`Body`] gives the hidden states of whole sequences, packed side by side without padding. A
-//! [`Pooling`] makes one vector of each sequence's, and the modules of a [`Recipe`] finish it.
+//! A [`Body`] computes the hidden states of whole sequences, packed side by side without padding. A
+//! [`Pooling`] reduces each sequence to one vector, and the modules of a [`Recipe`] finish it.
 //! Every sequence is computed in one pass, so nothing is cached: attention reads the keys and
 //! values of the pass itself.
 //!
-//! Ids go in. A [`Reader`] makes them of texts, with the prompts that the model was trained on.
+//! The input is token ids. A [`Reader`] makes them from texts, with the prompts that the model was
+//! trained on.
 //!
 //! ```no_run
 //! use windtunnel_engine::embedding::Prompt;
@@ -63,14 +64,14 @@ use request::Limits;
 pub struct EmbedderConfig {
     /// Where configuration and weights come from.
     pub model: ModelSource,
-    /// Element type of weights and activations up to the pooling; from there on it is f32.
+    /// Element type of weights and activations up to the pooling; from there on everything is f32.
     pub dtype: Dtype,
-    /// Which attention backend computes.
+    /// Which attention backend to use.
     pub attention: Choice,
-    /// Most tokens that one pass computes, which bounds the memory of activations. As sequences
-    /// are not cut, one that is longer has a pass to itself.
+    /// Most tokens computed per pass, which bounds the memory of activations. Sequences are never
+    /// split: one that is longer gets a pass to itself.
     pub max_pass_tokens: usize,
-    /// Cap on the tokens of one sequence, below what the model allows.
+    /// Cap on the tokens of one sequence, below the model's own limit.
     pub max_sequence_length: Option<usize>,
 }
 
@@ -91,7 +92,7 @@ impl EmbedderConfig {
     }
 }
 
-/// A loaded embedding model. Nothing in it changes, so several threads may share it.
+/// A loaded embedding model. It is immutable, so several threads may share it.
 pub struct Embedder {
     body: Box<dyn Body>,
     modules: Modules,
@@ -101,27 +102,27 @@ pub struct Embedder {
     max_pass_tokens: usize,
     footprint: Footprint,
     loaded: Loaded,
-    /// All of the model, and the part that holds body and tokenizer.
+    /// The whole model, and the part with body and tokenizer.
     sources: [ModelSource; 2],
 }
 
-/// What was made of a batch of requests.
+/// The result for a batch of requests.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Embeddings {
-    /// One vector for each request, in the order of the requests.
+    /// One vector per request, in request order.
     pub vectors: Vec<Vec<f32>>,
-    /// What it took.
+    /// What it cost.
     pub report: EmbedReport,
 }
 
 impl Embedder {
-    /// Loads what `config` asks for. Whatever can be refused is refused before the weights of the
-    /// body are read.
+    /// Loads what `config` asks for. Everything that can be refused is refused before the weights
+    /// of the body are read.
     ///
     /// # Errors
     ///
-    /// When the model cannot be found, read or run with these settings, was not made for
-    /// embedding, or a setting makes no sense.
+    /// When the model cannot be found, read or run with these settings, is not an embedding model,
+    /// or a setting makes no sense.
     pub fn load(config: &EmbedderConfig) -> Result<Self> {
         let EmbedderConfig { model, dtype, attention, max_pass_tokens, max_sequence_length } =
             config;
@@ -138,7 +139,7 @@ impl Embedder {
         let dtype = dtype.on(devices.clone());
         let (outline, _) =
             models::outline(entry, &file, Outline::default(), Formats::plain(dtype))?;
-        // A pass without a cache is read like one of contiguous sequences.
+        // A pass without a cache is read like one with contiguous sequences.
         let attention = choose(attention, outline.heads(), KvLayout::Contiguous, devices, dtype)?;
         let declined = attention.declined.clone();
         let caps = [recipe.longest, *max_sequence_length].into_iter().flatten();
@@ -168,19 +169,21 @@ impl Embedder {
         })
     }
 
-    /// One vector for each request. What a request gives does not depend on those beside it, but
-    /// for the last digits: many rows are multiplied in another order than a few.
+    /// Returns one vector per request. The result does not depend on the other requests in the
+    /// batch, except in the last digits: a product of many rows sums in another order than one of
+    /// few.
     ///
     /// # Errors
     ///
-    /// [`Error::Input`] when a request cannot be embedded, which is known before anything is
-    /// computed, or when numbers leave the range of the dtype; else when a tensor operation fails.
+    /// [`Error::Input`] when a request cannot be embedded, which is checked before anything is
+    /// computed, or when values exceed the range of the dtype; otherwise when a tensor operation
+    /// fails.
     pub fn embed(&self, requests: &[EmbedRequest]) -> Result<Embeddings> {
         self.run(requests, None)
     }
 
-    /// As [`embed`](Self::embed), with everything shown to `observer`, pass by pass: the rows of
-    /// the passes one after the other are those of the requests in their order.
+    /// As [`embed`](Self::embed), but shows everything to `observer`, pass by pass: the rows of all
+    /// passes in sequence are those of the requests in order.
     ///
     /// # Errors
     ///
@@ -209,13 +212,13 @@ impl Embedder {
         let mut embeddings = Embeddings { vectors: Vec::with_capacity(requests.len()), report };
         for sequences in passes(&sequences, self.max_pass_tokens) {
             let observer = observer.as_mut().map(|observer| &mut **observer as &mut dyn Observer);
-            // On a thread of the pool, as a step of the engine is.
+            // On a pool thread, like a step of the engine.
             rayon::scope(|_| span.in_scope(|| self.pass(sequences, observer, &mut embeddings)))?;
         }
         Ok(embeddings)
     }
 
-    /// Adds the vectors of `sequences` to `embeddings`.
+    /// Appends the vectors of `sequences` to `embeddings`.
     fn pass(
         &self,
         sequences: &[&[u32]],
@@ -257,7 +260,8 @@ impl Embedder {
         Ok(())
     }
 
-    /// What turns texts into requests for this model. Opens its tokenizer, which takes a moment.
+    /// A reader that turns texts into requests for this model. Loads its tokenizer, which takes a
+    /// moment.
     ///
     /// # Errors
     ///
@@ -268,12 +272,12 @@ impl Embedder {
         Reader::open(model, body, self.limits.longest)
     }
 
-    /// Length of a vector.
+    /// Number of dimensions of a vector.
     pub const fn width(&self) -> usize {
         self.modules.width()
     }
 
-    /// Most tokens that one sequence may have.
+    /// Most tokens in one sequence.
     pub const fn max_sequence_length(&self) -> usize {
         self.limits.longest
     }
@@ -283,7 +287,7 @@ impl Embedder {
         self.limits.vocabulary
     }
 
-    /// Name of the attention backend that was chosen.
+    /// Name of the chosen attention backend.
     pub fn attention(&self) -> &'static str {
         self.attention.backends.first().map_or("", |backend| backend.name())
     }
@@ -298,13 +302,13 @@ impl Embedder {
         self.footprint
     }
 
-    /// What became of dtype and weights, and where the time of loading went.
+    /// The resolved dtype and weight formats, and how long each stage of loading took.
     pub const fn loaded(&self) -> &Loaded {
         &self.loaded
     }
 }
 
-/// Cuts `sequences` into passes of at most `budget` tokens; a longer one has a pass to itself.
+/// Divides `sequences` into passes of at most `budget` tokens; a longer one gets a pass to itself.
 fn passes<'a, 's>(
     mut sequences: &'a [&'s [u32]],
     budget: usize,

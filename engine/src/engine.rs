@@ -1,7 +1,8 @@
-//! [`Engine`]: sole owner of everything that changes.
+//! [`Engine`]: sole owner of everything mutable.
 //!
-//! A step is three verbs that pass values: schedule, forward and sample, commit. The engine is a
-//! plain value and does nothing between calls; threads and channels belong to whoever embeds it.
+//! A step is three operations that pass values: schedule, forward and sample, commit. The engine is
+//! a plain value and does nothing between calls; threads and channels belong to the application
+//! that embeds it.
 
 use std::cell::Cell;
 
@@ -48,9 +49,9 @@ pub struct Engine {
     loaded: Loaded,
     cuda_graphs: CudaGraphs,
     recordings: Recordings,
-    /// The last lack of memory.
+    /// The most recent out-of-memory failure.
     exhausted: Option<Exhausted>,
-    /// How many requests were accepted.
+    /// Requests accepted so far.
     requests: u64,
     stats: Stats,
 }
@@ -58,35 +59,37 @@ pub struct Engine {
 /// What one step did.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Step {
-    /// Requests that left the queue to be computed in this step, some of them again: a preempted
-    /// one goes back into the queue.
+    /// Requests that left the queue to be computed in this step. A preempted request returns to the
+    /// queue, so it can be started more than once.
     pub started: Vec<RequestId>,
-    /// What happened to which request, in order; tokens come before the ends they cause.
+    /// What happened to each request, in order; tokens precede the finish that they cause.
     pub events: Vec<Event>,
     /// What it cost.
     pub report: StepReport,
 }
 
-/// Looks on during [`Engine::step_observed`].
+/// Observes the passes of [`Engine::step_observed`].
 pub trait StepObserver: Observer {
-    /// Called before the pass: the rows of every tensor that follows, packed in this order.
+    /// Called before the pass. The rows of every tensor observed afterwards are packed in this
+    /// order.
     fn rows(&mut self, grants: &[Grant]);
 }
 
 impl Engine {
-    /// Loads what `config` asks for. Whatever can be refused is refused before weights are read.
+    /// Loads what `config` asks for. Everything that can be refused is refused before any weights
+    /// are read.
     ///
     /// # Errors
     ///
-    /// When the model cannot be found, read or run with these settings, or a setting contradicts
-    /// another one.
+    /// When the model cannot be found, read or run with these settings, or when settings contradict
+    /// each other.
     pub fn load(config: &EngineConfig) -> Result<Self> {
         let mut watch = Stopwatch::start();
         Purpose::Continuing.require(&config.model)?;
         let Checkpoint { config: file, source, eos } = weights::open(&config.model)?;
         let open = watch.lap();
         let entry = models::find(MODELS, &file)?;
-        // Whoever leaves the dtype to the devices gets what all of those in the map run well.
+        // `auto` resolves to a dtype that all devices in the map run well.
         let candidates = Placement::candidates(&config.devices, &config.topology)?;
         let dtype = config.dtype.on(candidates.devices());
         let formats = Formats { dtype, quant: &config.quant, topology: &config.topology };
@@ -96,7 +99,7 @@ impl Engine {
         config.quant.check(heads.masks.len())?;
         let positions = outline.positions();
         let longest = positions.min(config.max_sequence_length.unwrap_or(positions));
-        // One that no sequence can cross changes nothing.
+        // A border that no sequence can cross has no effect.
         let border = outline.border().filter(|border| *border < longest);
         let prefix_cache = match (config.kv, border) {
             (KvLayout::Paged { .. }, None) => config.prefix_cache,
@@ -156,24 +159,24 @@ impl Engine {
     }
 
     /// Accepts a request; its first token comes from a later [`step`](Self::step). Requests are
-    /// served in the order of arrival.
+    /// served in order of arrival.
     ///
     /// # Errors
     ///
-    /// When the request could never be answered: an empty, too long or foreign prompt, an
-    /// impossible way of sampling, no choice, or more cache than exists. The engine is unchanged
-    /// then.
+    /// When the request could never be served: the prompt is empty, too long or has ids outside the
+    /// vocabulary, the sampling parameters are invalid, it asks for no tokens or no choices, or it
+    /// needs more cache than exists. The engine is then unchanged.
     pub fn submit(&mut self, request: Request) -> Result<RequestId> {
         let accepted = self.terms.accept(request)?;
         Ok(self.enqueue(accepted))
     }
 
-    /// What a request must meet, for those who ask before they hand it over.
+    /// What a request must meet, for callers that check before they submit.
     pub(crate) const fn terms(&self) -> &Terms {
         &self.terms
     }
 
-    /// Takes a request that was accepted on this engine's [`terms`](Self::terms).
+    /// Enqueues a request that was accepted on this engine's [`terms`](Self::terms).
     pub(crate) fn enqueue(&mut self, accepted: Accepted) -> RequestId {
         let id = RequestId(self.requests);
         self.requests += 1;
@@ -184,16 +187,16 @@ impl Engine {
         id
     }
 
-    /// Withdraws a request and frees its blocks at once. One event for each choice that had not
-    /// ended; none when the request has ended or never was.
+    /// Cancels a request and frees its blocks at once. Returns one event per choice that had not
+    /// ended; none if the request has ended or never existed.
     pub fn cancel(&mut self, request: RequestId) -> Vec<Event> {
         let events = self.scheduler.cancel(request);
         self.stats.finished += events.len() as u64;
         events
     }
 
-    /// Withdraws one choice of a request and frees its blocks at once; the others go on. No event
-    /// when the choice has ended or never was.
+    /// Cancels one choice of a request and frees its blocks at once; the others continue. Returns
+    /// no event if the choice has ended or never existed.
     pub fn cancel_choice(&mut self, request: RequestId, choice: usize) -> Option<Event> {
         let event = self.scheduler.cancel_choice(request, choice);
         self.stats.finished += u64::from(event.is_some());
@@ -201,13 +204,14 @@ impl Engine {
     }
 
     /// Computes one batch: every running sequence advances as far as the token budget allows.
-    /// Without work it returns at once. When the model fails, the sequences of the batch end with
-    /// [`Finish::Error`](crate::Finish::Error) and the engine lives on.
+    /// Without work it returns at once. If the model fails, the sequences of the batch end with
+    /// [`Finish::Error`](crate::Finish::Error) and the engine stays usable.
     pub fn step(&mut self) -> Step {
         self.run(None)
     }
 
-    /// As [`step`](Self::step), with logits of all positions, and everything shown to `observer`.
+    /// As [`step`](Self::step), but computes logits for all positions and shows everything to
+    /// `observer`.
     pub fn step_observed(&mut self, observer: &mut dyn StepObserver) -> Step {
         self.run(Some(observer))
     }
@@ -225,16 +229,16 @@ impl Engine {
         }
         let mut report = StepReport { stages, ..self.counts(&schedule) };
         span.record("prefilled", report.prefilled);
-        // On a thread of the pool: entered from outside, each of the hundreds of parallel loops of
-        // a pass would wake a worker and wait for it.
+        // Runs on a pool thread: entered from outside, each of the hundreds of parallel loops in a
+        // pass would wake a worker and wait for it.
         let (drawn, waits) = rayon::scope(|_| {
             let compute = || self.forward_and_sample(&schedule, observer, &mut report, &mut watch);
             span.in_scope(|| waits_during(compute))
         });
         report.waits = waits;
         let drawn = drawn.map_err(|error| self.noted(error));
-        // Preempted sequences have left `running`, but each grant's index is still right: only
-        // the youngest leave, and they are last.
+        // Preempted sequences have left `running`, but each grant's index is still valid: only the
+        // youngest are preempted, and they are last.
         let events = Stage::Commit.of(|| match drawn {
             Ok(drawn) => self.scheduler.commit(&schedule, drawn),
             Err(failure) => self.scheduler.fail(&schedule, &failure),
@@ -243,8 +247,8 @@ impl Engine {
         self.close(schedule.admitted, events, report)
     }
 
-    /// The failure of a step; a lack of memory is kept, since those who read of it in the end of a
-    /// request get a text alone.
+    /// Interprets the failure of a step. An out-of-memory failure is kept, since the finish of a
+    /// request carries only its text.
     fn noted(&mut self, error: Error) -> Error {
         let (placement, holdings) = (&self.placement, &self.holdings);
         let error = error.of_device(|| Exhausted {
@@ -306,7 +310,8 @@ impl Engine {
         report.transfers = transfers.get();
         let Passed { logits, demand, replayed } = passed?;
         (report.demand, report.replayed) = (demand, replayed);
-        // The GPU has no launch of nothing, and where no prompt ends nobody reads a row.
+        // A GPU cannot launch a kernel over nothing, and if no token is sampled, nobody reads the
+        // rows.
         let logits = match observed && !batch.drawn.is_empty() {
             true => logits.index_select(&Tensor::new(&batch.drawn[..], logits.device())?, 0)?,
             false => logits,
@@ -318,7 +323,7 @@ impl Engine {
         drawn
     }
 
-    /// What the GPU has of `batch`, if what is launched for it can be launched again for later steps.
+    /// The device side of `batch`, if the launches for it can be replayed for later steps.
     fn recordable<'a>(&self, batch: &'a Batch) -> Option<&'a OnDevice> {
         let there = batch.on_only_device(&self.placement)?;
         let block = self.scheduler.pools().block();
@@ -326,20 +331,21 @@ impl Engine {
             && !self.recordings.are_refused()
             && batch.only_decodes()
             && self.attention.backends.iter().all(|backend| backend.is_recordable(block))
-            // Whoever asks where time goes wants to see the launches.
+            // Stage timings are being traced, which needs the individual launches.
             && !Stage::are_watched();
         recordable.then_some(there)
     }
 
-    /// One token for each grant that draws. `logits`: `[drawing grants, vocabulary]`. Of a GPU they are
-    /// brought here once, and only the likeliest tokens of them where everybody takes those.
+    /// Samples one token for each grant that draws. `logits`: `[drawing grants, vocabulary]`. They
+    /// are copied from a GPU to the host in one transfer; if every sequence takes the likeliest
+    /// token, only those tokens are copied.
     fn sample(
         &mut self,
         schedule: &Schedule,
         logits: &Tensor,
     ) -> Result<Vec<Result<Drawn, NoToken>>> {
         let drawing = schedule.grants.iter().filter(|grant| grant.draws);
-        // A chunk of a prompt: the device goes on while the next one is prepared.
+        // Only prompt chunks: the device keeps working while the next step is prepared.
         if drawing.clone().next().is_none() {
             return Ok(Vec::new());
         }
@@ -399,7 +405,7 @@ impl Engine {
         Step { started, events, report }
     }
 
-    /// What happened since the load, and how things stand.
+    /// Totals since loading, and the current state.
     pub fn stats(&self) -> Stats {
         let pools = self.scheduler.pools();
         Stats {
@@ -414,8 +420,8 @@ impl Engine {
         }
     }
 
-    /// How each pool of blocks stands: one for each window that the model's layers have, and one
-    /// for those without.
+    /// State of each block pool: one for each window size among the model's layers, and one for the
+    /// layers without a window.
     pub fn pools(&self) -> impl ExactSizeIterator<Item = PoolStats> {
         let pools = self.scheduler.pools();
         pools.iter().enumerate().map(|(index, pool)| PoolStats {
@@ -428,12 +434,12 @@ impl Engine {
         })
     }
 
-    /// Whether no request waits or runs.
+    /// Whether no request is waiting or running.
     pub fn is_idle(&self) -> bool {
         self.scheduler.running().is_empty() && self.scheduler.waiting() == 0
     }
 
-    /// Most tokens that one sequence may have, prompt and generated together.
+    /// Most tokens in one sequence, prompt and generated together.
     pub const fn max_sequence_length(&self) -> usize {
         self.terms.longest
     }
@@ -443,24 +449,24 @@ impl Engine {
         self.terms.vocabulary
     }
 
-    /// Ids that end a sequence, as the model's files name them.
+    /// Ids that end a sequence, according to the model's files.
     pub fn eos(&self) -> &[u32] {
         &self.terms.eos
     }
 
-    /// Name of the attention backend that was chosen; where devices have several, all of their names.
+    /// Name of the chosen attention backend; if devices use different ones, all of their names.
     pub fn attention(&self) -> &str {
         &self.attention_name
     }
 
-    /// Whether requests can share blocks: what was configured, and never with a contiguous cache
-    /// or where the keys of a sequence depend on its length.
+    /// Whether requests can share blocks: as configured, but never with a contiguous cache or where
+    /// the keys of a sequence depend on its length.
     pub const fn prefix_cache(&self) -> PrefixCache {
         self.terms.prefix_cache
     }
 
-    /// Whether the launches of decodes are recorded where that can be: what was configured, and never
-    /// where a weight is stored in blocks.
+    /// Whether the launches of decodes are recorded where possible: as configured, but never with
+    /// quantised weights.
     pub const fn cuda_graphs(&self) -> CudaGraphs {
         self.cuda_graphs
     }
@@ -475,23 +481,23 @@ impl Engine {
         self.holdings.iter().map(|holding| holding.held).sum()
     }
 
-    /// What became of dtype and weights, and where the time of loading went.
+    /// The resolved dtype and weight formats, and how long each stage of loading took.
     pub const fn loaded(&self) -> &Loaded {
         &self.loaded
     }
 
-    /// What was known of memory when a step last ended its requests for want of it.
+    /// The state of memory when a step last ended its requests because memory ran out.
     pub const fn exhausted(&self) -> Option<&Exhausted> {
         self.exhausted.as_ref()
     }
 
-    /// Compares the block pools with what the sequences hold, and makes sure that each holds what
-    /// its next token sees and nothing else, and that no block that is still to be written can be
-    /// seen by two of them.
+    /// Checks the block pools against what the sequences hold: each sequence must hold exactly the
+    /// blocks that its next token sees, and no block that is still to be written may be visible to
+    /// two sequences.
     ///
     /// # Errors
     ///
-    /// A sentence on the first contradiction, which would be a bug of the scheduler.
+    /// Describes the first contradiction, which would be a bug in the scheduler.
     pub fn check_integrity(&self) -> Result<(), String> {
         self.scheduler.check_integrity()
     }

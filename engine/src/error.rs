@@ -1,4 +1,4 @@
-//! Everything that can go wrong, as data: what, where, and what to do next.
+//! Everything that can go wrong, as data: what, where, and what to do about it.
 
 use std::path::PathBuf;
 
@@ -15,12 +15,12 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// A failure of loading, of a request, or of a computation.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file of the model cannot be opened or understood.
+    /// A file of the model cannot be opened or parsed.
     #[error("cannot load `{}`: {problem}", path.display())]
     Load {
         /// The file or folder.
         path: PathBuf,
-        /// What the system or the parser said.
+        /// What the operating system or the parser reported.
         problem: String,
     },
     /// The weights lack a tensor that the architecture needs.
@@ -28,14 +28,14 @@ pub enum Error {
         "`{file}` has no tensor `{tensor}` (needed with shape {expected:?}); check that `config.json` belongs to these weights"
     )]
     MissingTensor {
-        /// Where it was looked for.
+        /// Where it was expected.
         file: String,
         /// Full name of the tensor.
         tensor: String,
         /// The shape that the configuration implies.
         expected: Vec<usize>,
     },
-    /// A tensor has another shape than the configuration implies.
+    /// A tensor's shape is not the one that the configuration implies.
     #[error(
         "`{file}`: tensor `{tensor}` has shape {found:?}, but `config.json` implies {expected:?}"
     )]
@@ -66,9 +66,9 @@ pub enum Error {
     /// A GGUF file that cannot be used.
     #[error(transparent)]
     Gguf(#[from] GgufError),
-    /// A matrix that is stored in blocks was to be quantised.
+    /// A matrix that is already quantised was to be quantised again.
     #[error(
-        "tensor `{tensor}` is stored in {stored} already and is not quantised again, to {asked}; leave {setting} out, or load the model from floats"
+        "tensor `{tensor}` is already stored in {stored} and cannot be quantised again to {asked}; leave out {setting}, or load unquantised weights"
     )]
     QuantisedTwice {
         /// Full name of the tensor.
@@ -80,7 +80,7 @@ pub enum Error {
         /// The setting that asked for it.
         setting: &'static str,
     },
-    /// `config.json` is understood, but says something impossible.
+    /// `config.json` can be read, but its values make no sense.
     #[error("`{file}`: {problem}")]
     ModelConfig {
         /// The file, or the name of the preset.
@@ -88,36 +88,36 @@ pub enum Error {
         /// What is wrong, and what is expected.
         problem: String,
     },
-    /// No loader is registered for what `architectures` names.
+    /// No loader is registered for the listed `architectures`.
     #[error(
-        "`{file}`: no loader for architectures {found:?}; known are {}", known.join(", ")
+        "`{file}`: no loader for architectures {found:?}; supported: {}", known.join(", ")
     )]
     UnknownArchitecture {
         /// The file, or the name of the preset.
         file: String,
         /// What the file lists.
         found: Vec<String>,
-        /// What the registry holds.
+        /// What the registry contains.
         known: Vec<&'static str>,
     },
-    /// An embedding model where one that continues texts is needed.
+    /// An embedding model where a generative one is needed.
     #[error(
-        "{model} embeds texts and does not continue them; load it as an embedder, or choose a model whose folder holds no files of sentence-transformers"
+        "{model} is an embedding model and generates no text; load it as an embedder, or choose a model whose folder has no sentence-transformers files"
     )]
     Embeds {
         /// The folder or the preset.
         model: String,
     },
-    /// A model that continues texts where an embedding model is needed.
+    /// A generative model where an embedding model is needed.
     #[error(
-        "{model} continues texts and does not embed them; load it as an engine, or choose a model whose folder holds a `modules.json`"
+        "{model} generates text and is not an embedding model; load it as an engine, or choose a model whose folder has a `modules.json`"
     )]
     Continues {
         /// The folder or the preset.
         model: String,
     },
     /// A preset name that does not exist.
-    #[error("no preset `{name}`; known are {}", known.join(", "))]
+    #[error("no preset `{name}`; choose one of {}", known.join(", "))]
     UnknownPreset {
         /// The name asked for.
         name: String,
@@ -125,7 +125,7 @@ pub enum Error {
         known: Vec<&'static str>,
     },
     /// An attention backend name that does not exist.
-    #[error("no attention backend `{name}`; known are {}", known.join(", "))]
+    #[error("no attention backend `{name}`; choose one of {}", known.join(", "))]
     UnknownAttention {
         /// The name asked for.
         name: String,
@@ -135,45 +135,45 @@ pub enum Error {
     /// A combination that exists but cannot run here.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
-    /// Devices that do not exist, or on which the model does not fit.
+    /// Devices that do not exist, or that the model does not fit on.
     #[error(transparent)]
     Placement(#[from] PlacementError),
-    /// An accelerator had no room left.
+    /// An accelerator ran out of memory.
     #[error(transparent)]
     Exhausted(#[from] Exhausted),
-    /// A GPU failed in the midst of its work.
-    #[error("a GPU failed at its work: {fault} ({cause})")]
+    /// A GPU failed while working.
+    #[error("a GPU failed: {fault} ({cause})")]
     Gpu {
-        /// What that means, and what to do.
+        /// What it means, and what to do.
         fault: Fault,
-        /// What its driver said.
+        /// What its driver reported.
         cause: String,
     },
-    /// A value of the engine's configuration contradicts another one or the model.
+    /// A configuration value contradicts another one or the model.
     #[error("`{setting}` is {value}, {problem}")]
     Setting {
-        /// The field of the configuration.
+        /// The configuration field.
         setting: &'static str,
         /// The value given.
         value: String,
         /// Why it cannot work, and what would.
         problem: String,
     },
-    /// A request without a single token.
+    /// A request with an empty prompt.
     #[error("the prompt is empty; give it at least one token")]
     EmptyPrompt,
-    /// A request that may produce nothing.
+    /// A request that may not generate any token.
     #[error("`max_tokens` is 0; ask for at least one token")]
     NothingAsked,
-    /// A request for no continuation.
+    /// A request for zero continuations.
     #[error("`choices` is 0; ask for at least one")]
     NoChoices,
-    /// A request for more continuations than anybody reads.
+    /// A request for more continuations than are allowed.
     #[error("`choices` is {choices}, but a request has at most {limit}; send several requests")]
     TooManyChoices {
         /// The number asked for.
         choices: usize,
-        /// The most that are accepted.
+        /// The largest number accepted.
         limit: usize,
     },
     /// A prompt token outside the vocabulary.
@@ -186,7 +186,7 @@ pub enum Error {
         /// Number of ids that exist.
         vocabulary: usize,
     },
-    /// A value of [`Sampling`](crate::Sampling) without a meaning.
+    /// An invalid value of [`Sampling`](crate::Sampling).
     #[error("`{parameter}` is {value}, {problem}")]
     Sampling {
         /// The field.
@@ -196,31 +196,31 @@ pub enum Error {
         /// Why it cannot work, and what would.
         problem: String,
     },
-    /// Words that cannot become ids, or ids that cannot become words.
+    /// Text that cannot be tokenised, or ids that cannot be decoded.
     #[error(transparent)]
     Text(#[from] TextError),
-    /// A prompt that leaves no room for a single new token.
+    /// A prompt that leaves no room for a new token.
     #[error(
         "the prompt has {tokens} tokens, but at most {limit} fit beside one new token; shorten it or ask for truncation"
     )]
     TooLong {
         /// Length of the prompt.
         tokens: usize,
-        /// Longest prompt that is accepted.
+        /// Longest accepted prompt.
         limit: usize,
     },
-    /// A request that could not finish even if it had the cache to itself.
+    /// A request that could not finish even with the whole cache to itself.
     #[error(
         "the request needs {tokens} cached tokens ({needed} blocks of {block}), but the cache has {blocks} blocks; set `max_tokens` lower, lower `max_sequence_length`, or raise `kv_tokens`"
     )]
     PoolTooSmall {
-        /// Cached tokens at the request's longest.
+        /// Cached tokens when the request is longest.
         tokens: usize,
         /// Blocks for that many tokens.
         needed: usize,
         /// Blocks that exist.
         blocks: usize,
-        /// Tokens a block.
+        /// Tokens per block.
         block: usize,
     },
     /// A request that cannot be embedded.
@@ -231,9 +231,9 @@ pub enum Error {
         /// What is wrong with it.
         problem: InputError,
     },
-    /// A prompt name that the model's files do not know.
+    /// A prompt name that the model's files do not define.
     #[error(
-        "no prompt `{name}` in `config_sentence_transformers.json`; known are {known:?}, or use none"
+        "no prompt `{name}` in `config_sentence_transformers.json`; choose one of {known:?}, or use none"
     )]
     UnknownPrompt {
         /// The name asked for.
@@ -241,27 +241,27 @@ pub enum Error {
         /// The names that exist.
         known: Vec<String>,
     },
-    /// The thread of a runtime could not be started.
+    /// A runtime's thread could not be started.
     #[error("cannot start the engine's thread: {0}")]
     Thread(std::io::Error),
     /// The runtime was shut down, or its thread has died.
     #[error("the runtime has been shut down; start another one")]
     Closed,
-    /// The first request was not answered in time.
+    /// The warm-up request was not answered in time.
     #[error(
         "the warm-up request was not answered within {deadline:?}; allow more time or choose a smaller model"
     )]
     WarmUpLate {
-        /// The time that was allowed.
+        /// The time allowed.
         deadline: std::time::Duration,
     },
-    /// The first request was answered with a failure.
+    /// The warm-up request failed.
     #[error("the warm-up request failed: {0}")]
     WarmUpFailed(String),
-    /// A text was to be scored while requests wait or run.
+    /// Scoring was requested while requests are waiting or running.
     #[error("the engine has requests that have not ended; finish or cancel them before scoring")]
     Busy,
-    /// The model failed on a text whose logits were asked for.
+    /// The model failed on a text being scored.
     #[error("the model failed on this text: {0}")]
     Scoring(String),
     /// A tensor operation failed.
@@ -270,8 +270,8 @@ pub enum Error {
 }
 
 impl From<candle_core::Error> for Error {
-    /// Leaves out the backtrace that candle collects where the environment asks for one: messages
-    /// are for people, and records must not depend on a variable.
+    /// Drops the backtrace that candle collects if an environment variable asks for one: messages
+    /// are for people, and records must not depend on the environment.
     fn from(mut error: candle_core::Error) -> Self {
         while let candle_core::Error::WithBacktrace { inner, .. } = error {
             error = *inner;
@@ -281,13 +281,13 @@ impl From<candle_core::Error> for Error {
 }
 
 impl Error {
-    /// The same; or what it means where a GPU has failed, with what `exhausted` says of that moment if
-    /// that had no room left.
+    /// Translates a GPU failure into what it means, calling `exhausted` for the state of memory if
+    /// it ran out; any other error is returned unchanged.
     #[must_use]
     pub(crate) fn of_device(self, exhausted: impl FnOnce() -> Exhausted) -> Self {
         let Self::Tensor(error) = &self else { return self };
         let cause = error.to_string();
-        // Only what came of a device names its results.
+        // Only device errors name a driver's result codes.
         match Fault::of(&cause) {
             Fault::OutOfMemory => Self::Exhausted(exhausted()),
             Fault::Other(_) => self,
@@ -296,13 +296,13 @@ impl Error {
     }
 }
 
-/// Why something that exists cannot be used here, and what can be used instead.
+/// Why something that exists cannot be used here, and what to use instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} cannot run {which}; {remedy}")]
 pub struct Unsupported {
-    /// Who declines: a backend, a family.
+    /// What declines: a backend, a model family.
     pub what: String,
-    /// What it declines.
+    /// What it cannot run.
     pub which: String,
     /// What to choose instead.
     pub remedy: String,
@@ -320,8 +320,8 @@ mod tests {
             let nothing = || Exhausted { wanted: Wanted::Step, devices: Vec::new() };
             error.of_device(nothing).to_string()
         };
-        insta::assert_snapshot!(told("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"…\")"), @r#"a GPU failed at its work: a kernel failed on it, and nothing can be computed on it by this process any more; start again, and under `compute-sanitizer` to learn where (DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, "…"))"#);
-        insta::assert_snapshot!(told("CublasError(CUBLAS_STATUS_ALLOC_FAILED)"), @"out of memory for a step; lower `max_step_tokens` or `max_sequences`, or make room by a smaller cache");
+        insta::assert_snapshot!(told("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"…\")"), @r#"a GPU failed: a kernel failed on it, and nothing can be computed on it by this process any more; start again, and under `compute-sanitizer` to learn where (DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, "…"))"#);
+        insta::assert_snapshot!(told("CublasError(CUBLAS_STATUS_ALLOC_FAILED)"), @"out of memory for a step; lower `max_step_tokens` or `max_sequences`, or make the cache smaller");
         insta::assert_snapshot!(told("no such layer"), @"tensor operation failed: no such layer");
     }
 

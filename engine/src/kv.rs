@@ -1,10 +1,10 @@
 //! [`KvStore`]: where keys and values live.
 //!
 //! Each layer has two tensors, one for keys and one for values, `[blocks, block, kv_heads, dim]` on
-//! the layer's device; layers that read the keys of another one have none. Token `p` of a sequence
-//! lies in slot `table[p / block] · block + p % block`, and layers that look equally far back have
-//! the same tables. A contiguous cache is the same thing with one block a sequence. Which blocks
-//! belong to whom is known to [`blocks`](crate::blocks); this module moves the numbers.
+//! the layer's device; layers that read another layer's keys have none. Token `p` of a sequence is
+//! in slot `table[p / block] · block + p % block`, and layers that look equally far back share
+//! their block tables. A contiguous cache is the same with one block per sequence.
+//! [`blocks`](crate::blocks) knows which blocks belong to whom; this module moves the numbers.
 
 use std::ops::Range;
 
@@ -31,32 +31,33 @@ pub struct KvStore {
 /// The cache of a layer.
 #[derive(Debug)]
 struct Layer {
-    /// Whose blocks its tensors have.
+    /// Index of the pool that its blocks belong to.
     pool: usize,
     /// `[blocks, block, kv_heads, dim]`.
     keys: Tensor,
     /// `[blocks, block, kv_heads, dim]`.
     values: Tensor,
-    /// `[2, blocks, block, kv_heads, dim]` on a GPU, of which the others are the halves: so that one
-    /// kernel can write both.
+    /// On a GPU, `[2, blocks, block, kv_heads, dim]`, with `keys` and `values` as its halves, so
+    /// that one kernel can write both.
     both: Option<Tensor>,
 }
 
-/// The geometry of a cache.
+/// The shape of a cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KvShape {
     /// The pools and their sizes.
     pub capacity: Capacity,
-    /// The pool of each layer that keeps keys.
+    /// The pool of each layer that keeps its own keys.
     pub layers: Vec<usize>,
 }
 
 impl KvShape {
-    /// Cuts the cache into blocks, for sequences of up to `longest` tokens in the layers of `heads`.
+    /// Divides the cache into blocks, for sequences of up to `longest` tokens in the layers of
+    /// `heads`.
     ///
-    /// Layers with a window have a pool of their own, unless sequences do not get beyond it or have
-    /// a single block. It has no more blocks than running sequences can need, unless a prefix cache
-    /// is to find there what has left their windows.
+    /// Layers with a sliding window get a pool of their own, unless no sequence outgrows the window
+    /// or the cache is contiguous. That pool has no more blocks than the running sequences can
+    /// need, unless a prefix cache is to find blocks there that have left their windows.
     ///
     /// # Errors
     ///
@@ -71,7 +72,7 @@ impl KvShape {
             Err(Error::Setting { setting, value: value.to_string(), problem })
         };
         if longest < 2 {
-            let problem = "but a prompt token and a new one make 2".into();
+            let problem = "but a prompt token and a new token need 2".into();
             return refuse("max_sequence_length", longest, problem);
         }
         if config.max_sequences == 0 {
@@ -79,7 +80,7 @@ impl KvShape {
         }
         if config.max_step_tokens < config.max_sequences {
             let problem = format!(
-                "less than `max_sequences` ({}): some sequences would stand still while others decode; raise it or lower `max_sequences`",
+                "less than `max_sequences` ({}): some sequences would stall while others decode; raise it or lower `max_sequences`",
                 config.max_sequences
             );
             return refuse("max_step_tokens", config.max_step_tokens, problem);
@@ -96,12 +97,12 @@ impl KvShape {
             );
             return refuse("kv_tokens", config.kv_tokens, problem);
         }
-        // Slots are addressed by u32 in gathers and on accelerators.
+        // Gathers and accelerator kernels address slots by u32.
         if u32::try_from(config.kv_tokens).is_err() {
             return refuse(
                 "kv_tokens",
                 config.kv_tokens,
-                format!("more than {} slots can be addressed; lower it", u32::MAX),
+                format!("more than the {} slots that can be addressed; lower it", u32::MAX),
             );
         }
         let EngineConfig { max_sequences, max_step_tokens: step_tokens, .. } = *config;
@@ -128,25 +129,25 @@ impl KvShape {
     }
 }
 
-/// A run of packed tokens that lie side by side in the pool.
+/// Consecutive packed tokens that go to consecutive slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Run {
     /// First packed token.
     pub token: usize,
     /// First slot.
     pub slot: usize,
-    /// Tokens.
+    /// Number of tokens.
     pub len: usize,
 }
 
-/// Where each sequence of a step has its queries and its keys in one pool.
+/// Where the queries and keys of each sequence of a step are, for one pool.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tables {
-    /// Tokens a block.
+    /// Tokens per block.
     pub block: usize,
-    /// Each sequence of the step.
+    /// The sequences of the step.
     pub sequences: Vec<Table>,
-    /// Where the keys and values of the step's tokens go; nowhere when the pass keeps none.
+    /// Where to store the keys and values of the step's tokens; empty in a pass without a cache.
     pub runs: Vec<Run>,
 }
 
@@ -155,13 +156,14 @@ pub struct Tables {
 pub struct Table {
     /// Its first row among the packed tokens.
     pub row: usize,
-    /// Its tokens in this step. They are the last `queries` of its `keys`.
+    /// Number of its tokens in this step: the last `queries` of its `keys`.
     pub queries: usize,
-    /// Its tokens that are computed, those of this step included.
+    /// Number of its computed tokens, including those of this step.
     pub keys: usize,
-    /// How many of its first blocks are gone, because no query of this step sees what is in them.
+    /// How many of its leading blocks have been released because no query of this step can see
+    /// them.
     pub gone: usize,
-    /// The blocks of its other keys, in order.
+    /// Its remaining blocks, in order.
     pub blocks: Vec<u32>,
 }
 
@@ -172,7 +174,7 @@ impl Tables {
         block * self.block + position % self.block
     }
 
-    /// Positions of the keys of sequence `table` that are in the cache.
+    /// Positions of the keys of sequence `table` that are still in the cache.
     pub const fn present(&self, table: &Table) -> Range<usize> {
         table.gone * self.block..table.keys
     }
@@ -186,11 +188,11 @@ impl Table {
 }
 
 impl KvStore {
-    /// An empty cache with a pool for every layer of `heads` that keeps keys.
+    /// An empty cache for every layer of `heads` that keeps its own keys.
     ///
     /// # Errors
     ///
-    /// Whatever the device says when it has no room.
+    /// When the device does not have enough memory.
     pub fn new(
         heads: &Heads,
         shape: &KvShape,
@@ -220,8 +222,7 @@ impl KvStore {
         Ok(Self { layers })
     }
 
-    /// Bytes that layer `layer` will take in a cache of this shape; none where it reads the keys of
-    /// another one.
+    /// Bytes that `layer` will take in a cache of this shape; 0 if it reads another layer's keys.
     pub fn layer_bytes(heads: &Heads, layer: usize, shape: &KvShape, dtype: DType) -> u64 {
         let KvShape { capacity, layers } = shape;
         let token = 2 * heads.kv_heads * heads.dim * dtype.size_in_bytes();
@@ -229,28 +230,28 @@ impl KvStore {
         (blocks * capacity.block * token) as u64
     }
 
-    /// Bytes that each layer takes, of those that keep keys.
+    /// Bytes taken by each layer that keeps its own keys.
     pub fn bytes(&self) -> impl Iterator<Item = u64> {
         let size = |pool: &Tensor| (pool.elem_count() * pool.dtype().size_in_bytes()) as u64;
         self.layers.iter().map(move |layer| size(&layer.keys) + size(&layer.values))
     }
 
-    /// How many layers keep their keys in the blocks of `pool`.
+    /// How many layers keep their keys in `pool`.
     pub fn layers_in(&self, pool: usize) -> usize {
         self.layers.iter().filter(|layer| layer.pool == pool).count()
     }
 
-    /// The pool by whose tables layer `layer` goes.
+    /// The pool whose block tables `layer` uses.
     pub fn pool(&self, layer: usize) -> usize {
         self.layers[layer].pool
     }
 
-    /// Stores this step's `k` and `v`, `[tokens, kv_heads, dim]`, in layer `layer`: on a GPU by one
-    /// kernel, elsewhere run by run.
+    /// Stores this step's `k` and `v`, `[tokens, kv_heads, dim]`, in `layer`: with one kernel on a
+    /// GPU, run by run elsewhere.
     ///
     /// # Errors
     ///
-    /// When shapes, dtypes or devices do not fit the pool.
+    /// When shapes, dtypes or devices do not match the cache.
     pub fn write(
         &self,
         layer: usize,
@@ -273,7 +274,7 @@ impl KvStore {
         Ok(())
     }
 
-    /// Layer `layer` as the sequences of `tables` see it.
+    /// `layer` as the sequences of `tables` see it.
     pub fn view<'a>(
         &'a self,
         layer: usize,
@@ -286,8 +287,8 @@ impl KvStore {
     }
 }
 
-/// One layer's cache as the sequences of a step see it, with two faces: the pools and the tables
-/// for kernels that page, and [`packed`](Self::packed) for those that do not.
+/// One layer's cache as the sequences of a step see it, with two interfaces: the raw blocks and
+/// block tables for paged kernels, and [`packed`](Self::packed) for the others.
 #[derive(Debug, Clone, Copy)]
 pub struct KvView<'a> {
     /// `[blocks, block, kv_heads, dim]`.
@@ -296,19 +297,19 @@ pub struct KvView<'a> {
     pub values: &'a Tensor,
     /// The model's head geometry.
     pub heads: &'a Heads,
-    /// Where each sequence has its queries and keys.
+    /// Where the queries and keys of each sequence are.
     pub tables: &'a Tables,
-    /// The same on the device of keys and values, if that is an accelerator.
+    /// The same on the device of the keys and values, if it is an accelerator.
     pub on_device: Option<&'a DeviceTables>,
 }
 
 impl KvView<'_> {
-    /// Copies of all keys and values of the step's sequences that are [`present`](Tables::present),
-    /// one sequence after the other, each `[total_keys, kv_heads, dim]`.
+    /// Copies of all [`present`](Tables::present) keys and values of the step's sequences, one
+    /// sequence after the other, each `[total_keys, kv_heads, dim]`.
     ///
     /// # Errors
     ///
-    /// When the device has no room for the copies.
+    /// When the device does not have enough memory for the copies.
     pub fn packed(&self) -> TensorResult<(Tensor, Tensor)> {
         let slots = || -> Vec<u32> {
             let sequences = self.tables.sequences.iter();

@@ -1,34 +1,34 @@
-//! The LLM inference engine that Windtunnel measures, on candle.
+//! The LLM inference engine that Windtunnel measures, built on candle.
 //!
-//! This tour follows a token. A caller hands a [`Request`] to an [`Engine`] that was loaded from an
-//! [`EngineConfig`]: [`weights`] read the numbers, [`models`] assembled them into layers.
+//! This tour follows a token. A caller hands a [`Request`] to an [`Engine`] loaded from an
+//! [`EngineConfig`]: [`weights`] read the checkpoint, [`models`] assembled it into layers.
 //!
 //! 1. The request becomes a [`sequence`]: its tokens, and how many of them are computed.
-//! 2. The [`scheduler`] decides who runs in the next step and takes [`blocks`] of the cache for
+//! 2. The [`scheduler`] decides which sequences run in the next step and takes cache [`blocks`] for
 //!    them: continuous batching, chunked prefill, preemption by recomputation, shared prefixes.
 //! 3. The [`batch`] packs the granted tokens side by side, without padding: prompt chunks and
-//!    decodes are the same thing.
-//! 4. The model runs a [`pass`] over them: [`layers`] that write keys and values to the [`kv`]
-//!    store and attend through a backend of [`attention`].
+//!    decodes are treated alike.
+//! 4. The model runs a [`pass`] over them: its [`layers`] write keys and values to the [`kv`] store
+//!    and attend through an [`attention`] backend.
 //! 5. The [`sampler`] draws the next token of each sequence from its logits.
-//! 6. The scheduler appends it to its sequence, and the caller reads it as an [`Event`], with a
+//! 6. The scheduler appends it to the sequence, and the caller receives it as an [`Event`], with a
 //!    [`telemetry`] report of what the step cost.
 //!
-//! [`score`] runs a request the same way and shows the logits of every position, [`score_at`] also
-//! the hidden states, for comparing models.
+//! To compare models, [`score`] runs a request the same way and shows the logits of every position;
+//! [`score_at`] also shows the hidden states.
 //!
-//! [`placement`] decides on which device a layer is; [`cuda`] has what is specific to NVIDIA GPUs,
-//! whose support is optional.
+//! [`placement`] decides which device each layer lives on; [`cuda`] holds what is specific to
+//! NVIDIA GPUs, support for which is optional.
 //!
-//! Models that turn texts into vectors run in an [`Embedder`]: the same packed batches and layers,
-//! without a cache, and with [`embedding`] in place of the sampler.
+//! Embedding models run in an [`Embedder`]: the same packed batches and layers, without a cache,
+//! and with [`embedding`] in place of the sampler.
 //!
-//! The engine is a plain value with a synchronous [`step`](Engine::step). Two optional layers around
-//! it are for applications that embed it:
+//! The engine is a plain value with a synchronous [`step`](Engine::step). Applications that embed
+//! it can use two optional layers around it:
 //!
-//! - a [`Runtime`] is a thread that owns the engine; a [`Client`] hands it requests from any other
-//!   thread, and a [`Response`] gives their events as they happen;
-//! - a [`TextClient`] speaks [`text`] to it: words or chats in, words out, stop strings watched.
+//! - a [`Runtime`] is a thread that owns the engine; a [`Client`] sends it requests from any other
+//!   thread, and a [`Response`] yields their events as they happen;
+//! - a [`TextClient`] adds [`text`]: prompts or chats in, text out, with stop strings.
 //!
 //! Nothing here reads an environment variable, prints, installs a logger, or panics on input. The
 //! deliberate exceptions, in builds that test the guards, are in [`faults`].

@@ -1,8 +1,8 @@
 //! [`Pass`]: all that a model may see in one forward pass.
 //!
-//! A model asks for tokens and positions, moves its activations to a layer's device, attends,
-//! and keeps the rows that matter. How the cache is cut, who runs beside whom, and which kernel
-//! attends stay hidden from it.
+//! A model asks for tokens and positions, moves its activations to each layer's device, attends,
+//! and keeps the rows that matter. It does not see how the cache is laid out, which sequences share
+//! the batch, or which kernel attends.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -25,35 +25,35 @@ pub struct Pass<'a> {
     pub batch: &'a Batch,
     /// Where keys and values are.
     pub kv: Kv<'a>,
-    /// The kernel of each device.
+    /// The attention backend of each device.
     pub attention: &'a [&'static dyn Attention],
     /// The model's head geometry.
     pub heads: &'a Heads,
-    /// Which layer lives where.
+    /// Which device each layer lives on.
     pub placement: &'a Placement,
-    /// What has moved between devices so far.
+    /// Transfers between devices so far.
     pub transfers: Cell<Transfers>,
-    /// Who looks on, if anybody.
+    /// The observer, if any.
     pub observer: Option<&'a mut dyn Observer>,
 }
 
-/// Where a pass finds the keys and values that it attends to.
+/// Where a pass finds the keys and values to attend to.
 #[derive(Debug, Clone, Copy)]
 pub enum Kv<'a> {
-    /// In the cache, where it also puts its own.
+    /// In the cache, to which it also writes its own.
     Cached(&'a KvStore),
-    /// In itself: its sequences are whole, and nothing is kept.
+    /// In the pass itself: its sequences are complete, and nothing is kept.
     Passing,
 }
 
-/// Looks on while a pass runs: parity checks, perplexity.
+/// Observes a pass: parity checks, perplexity.
 pub trait Observer: Send {
-    /// `x` is `[tokens, …]` at `place`, one row for each packed token of `pass`; after pooling, one
-    /// for each sequence.
+    /// `x` is `[tokens, …]` at `place`, one row per packed token of `pass`; after pooling, one per
+    /// sequence.
     fn observe(&mut self, place: Place, x: &Tensor);
 }
 
-/// Keeps the rows of some places as plain numbers, those of one pass after those of the last.
+/// Collects the rows of some places as plain numbers, passes in order.
 #[derive(Debug, Default)]
 pub struct Rows {
     kept: HashMap<Place, Vec<Vec<f32>>>,
@@ -61,7 +61,7 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Will keep the rows of `places`.
+    /// Collects the rows of `places`.
     pub fn at(places: impl IntoIterator<Item = Place>) -> Self {
         let kept = places.into_iter().map(|place| (place, Vec::new()));
         Self { kept: kept.collect(), failure: None }
@@ -71,7 +71,7 @@ impl Rows {
     ///
     /// # Errors
     ///
-    /// When numbers could not be read off their device.
+    /// When numbers could not be read from their device.
     pub fn finish(self) -> crate::error::Result<HashMap<Place, Vec<Vec<f32>>>> {
         match self.failure {
             None => Ok(self.kept),
@@ -91,22 +91,22 @@ impl Observer for Rows {
 }
 
 /// A place in a forward pass. A model with several residual streams shows them side by side up to
-/// its last layer: `hidden` is then that of all streams together.
+/// its last layer: `hidden` is then the width of all streams together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Place {
-    /// What enters the first layer, `[tokens, hidden]`.
+    /// Input of the first layer, `[tokens, hidden]`.
     Embedding,
-    /// What leaves layer `n`, `[tokens, hidden]`.
+    /// Output of layer `n`, `[tokens, hidden]`.
     Layer(usize),
-    /// What enters the final norm, `[tokens, hidden]`.
+    /// Input of the final norm, `[tokens, hidden]`.
     BeforeNorm,
-    /// What leaves the final norm, `[tokens, hidden]`.
+    /// Output of the final norm, `[tokens, hidden]`.
     Norm,
     /// The logits, `[tokens, vocabulary]`.
     Logits,
-    /// What pooling leaves of each sequence, `[sequences, hidden]`.
+    /// Pooled vector of each sequence, `[sequences, hidden]`.
     Pooled,
-    /// What leaves the module `n` that follows the pooling, from 0 on, `[sequences, width]`.
+    /// Output of module `n` after the pooling, counted from 0, `[sequences, width]`.
     Module(usize),
 }
 
@@ -116,19 +116,19 @@ impl Pass<'_> {
         &self.batch.tokens
     }
 
-    /// Where each packed token stands in its sequence.
+    /// Position of each packed token in its sequence.
     pub fn positions(&self) -> &[Position] {
         &self.batch.positions
     }
 
-    /// The same on the first device, if that is an accelerator: where each token stands, and below that
-    /// how long its sequence is, `[2, tokens]`, u32.
+    /// The same on the first device, if it is an accelerator. Row 0: the position of each token;
+    /// row 1: the length of its sequence. `[2, tokens]`, u32.
     pub fn positions_there(&self) -> Option<&Tensor> {
         Some(&self.there(self.placement.index(Spot::Fixed))?.positions)
     }
 
-    /// `x`, as the layer before left it, or for the first layer what belongs to none, on the device
-    /// of layer `layer`; free when it is there already.
+    /// Moves `x`, the output of the previous layer (for layer 0, of the embedding), to the device
+    /// of `layer`; free when it is already there.
     ///
     /// # Errors
     ///
@@ -138,7 +138,7 @@ impl Pass<'_> {
         self.moved(x, from, Spot::Layer(layer))
     }
 
-    /// `x` of the first device on the device of layer `layer`; free when it is there already.
+    /// Copies `x` from the first device to the device of `layer`; free when it is already there.
     ///
     /// # Errors
     ///
@@ -147,7 +147,7 @@ impl Pass<'_> {
         self.moved(x, Spot::Fixed, Spot::Layer(layer))
     }
 
-    /// `x` of layer `layer` on the first device; free when it is there already.
+    /// Moves `x` from the device of `layer` to the first device; free when it is already there.
     ///
     /// # Errors
     ///
@@ -156,7 +156,7 @@ impl Pass<'_> {
         self.moved(x, Spot::Layer(layer), Spot::Fixed)
     }
 
-    /// `x`, as the last layer left it, on the first device; free when it is there already.
+    /// Moves `x`, the output of the last layer, to the first device; free when it is already there.
     ///
     /// # Errors
     ///
@@ -166,10 +166,10 @@ impl Pass<'_> {
         self.moved(x, last.map_or(Spot::Fixed, Spot::Layer), Spot::Fixed)
     }
 
-    /// `x`, which is on the device of `from`, on that of `to`.
+    /// Moves `x` from the device of `from` to that of `to`.
     ///
-    /// Between two logical devices that are one real device it is copied all the same: what a
-    /// transfer costs is to be seen.
+    /// Between two logical devices on one real device it is copied all the same, so that the cost
+    /// of a transfer can be measured.
     fn moved(&self, x: &Tensor, from: Spot, to: Spot) -> Result<Tensor> {
         if self.placement.index(from) == self.placement.index(to) {
             return Ok(x.clone());
@@ -186,25 +186,26 @@ impl Pass<'_> {
             if from.same_device(to) {
                 return x.force_contiguous();
             }
-            // A part of what lies in memory is cut out first, lest all of it travels.
+            // A slice is copied out first; otherwise its whole underlying buffer would be
+            // transferred.
             let own = match is_whole(x) {
                 true => x.clone(),
                 false => x.force_contiguous()?,
             };
             let there = own.to_device(to)?;
-            // What was cut out is freed here, and `x` perhaps as soon as it has travelled.
+            // The copied slice is freed here, and `x` perhaps right after the transfer.
             driver::follow(from, to)?;
             Ok(there)
         })
     }
 
-    /// Stores `k` and `v` (`[tokens, kv_heads, dim]`) of layer `layer` in the cache, if there is
-    /// one, then lets `q` (`[tokens, heads, dim]`) attend to everything its sequence may see; same
-    /// shape as `q`.
+    /// Stores `k` and `v` (`[tokens, kv_heads, dim]`) of `layer` in the cache, if there is one,
+    /// then lets `q` (`[tokens, heads, dim]`) attend to everything its sequence may see. The result
+    /// has the shape of `q`.
     ///
     /// # Errors
     ///
-    /// When shapes or dtypes do not fit the cache, or the kernel fails.
+    /// When shapes or dtypes do not match the cache, or the kernel fails.
     pub fn attend(&mut self, layer: usize, q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Tensor> {
         let Batch { tables, .. } = self.batch;
         let mask = self.heads.masks[layer];
@@ -226,7 +227,7 @@ impl Pass<'_> {
             }
             Kv::Passing => {
                 demand(&tables[0]);
-                // A pool of blocks of one token, in the order of the packed tokens.
+                // A pool with one token per block, in packed order.
                 let pool = |x: &Tensor| x.contiguous()?.unsqueeze(1);
                 let (keys, values) = (&pool(k)?, &pool(v)?);
                 let (tables, on_device) = (&tables[0], self.on_device(layer, 0));
@@ -237,12 +238,12 @@ impl Pass<'_> {
         }
     }
 
-    /// Lets `q` (`[tokens, heads, dim]`) of layer `layer` attend to what `source`, an earlier layer
-    /// of this pass, has stored; same shape and device as `q`.
+    /// Lets `q` (`[tokens, heads, dim]`) of `layer` attend to what `source`, an earlier layer of
+    /// this pass, has stored. The result has the shape and device of `q`.
     ///
     /// # Errors
     ///
-    /// When shapes or dtypes do not fit the cache, there is none, or the kernel fails.
+    /// When shapes or dtypes do not match the cache, there is no cache, or the kernel fails.
     pub fn attend_to(&mut self, source: usize, layer: usize, q: &Tensor) -> Result<Tensor> {
         let Kv::Cached(store) = self.kv else {
             bail!("layer {layer} reads the keys of layer {source}, but this pass keeps none")
@@ -260,7 +261,7 @@ impl Pass<'_> {
         self.moved(&attended, there, here)
     }
 
-    /// The kernel of the device of layer `layer`.
+    /// The attention backend for the device of `layer`.
     fn kernel(&self, layer: usize) -> Result<&'static dyn Attention> {
         let device = self.placement.index(Spot::Layer(layer));
         match self.attention.get(device) {
@@ -269,21 +270,22 @@ impl Pass<'_> {
         }
     }
 
-    /// The tables of `pool` on the device of layer `layer`, if that is an accelerator.
+    /// The tables of `pool` on the device of `layer`, if it is an accelerator.
     fn on_device(&self, layer: usize, pool: usize) -> Option<&DeviceTables> {
         let device = self.placement.index(Spot::Layer(layer));
         self.there(device)?.tables.get(pool)
     }
 
-    /// What the device of index `device` in the placement has of this step.
+    /// This step's data on the device with index `device` in the placement.
     fn there(&self, device: usize) -> Option<&OnDevice> {
         let (_, there) = self.batch.on_devices.iter().find(|(known, _)| *known == device)?;
         Some(there)
     }
 
-    /// The rows of `x`, as the last layer left it, whose logits are wanted: those that a token is
-    /// drawn from, or all of them when somebody looks on. On the first device. An accelerator, which
-    /// refuses to do nothing, gets one row where none is wanted; nobody reads its logits.
+    /// The rows of `x`, the output of the last layer, whose logits are needed, on the first device:
+    /// those from which a token is sampled, or all of them if there is an observer. If none are
+    /// needed, an accelerator, which cannot launch a kernel over nothing, gets one row whose logits
+    /// nobody reads.
     ///
     /// # Errors
     ///
@@ -299,7 +301,7 @@ impl Pass<'_> {
         Stage::Head.of(|| x.index_select(&Tensor::new(&self.batch.drawn[..], x.device())?, 0))
     }
 
-    /// Shows `x` to the onlooker; free when there is none.
+    /// Shows `x` to the observer; free when there is none.
     pub fn show(&mut self, place: Place, x: &Tensor) {
         if let Some(observer) = &mut self.observer {
             observer.observe(place, x);
@@ -307,7 +309,7 @@ impl Pass<'_> {
     }
 }
 
-/// Whether `x` is all that lies in its memory, in order: candle moves a tensor with all of its memory.
+/// Whether `x` spans its whole buffer, in order: candle transfers a tensor with its whole buffer.
 fn is_whole(x: &Tensor) -> bool {
     let (storage, layout) = x.storage_and_layout();
     let numbers = match &*storage {
@@ -336,7 +338,7 @@ mod tests {
             }
             let [first, second] = [0, 1].map(|row| x.get(row).unwrap());
             let turned = x.transpose(0, 1).unwrap();
-            // In order, like the share of a layer where a step has one token.
+            // Contiguous, like one layer's share in a step of a single token.
             let share = first.unsqueeze(0).unwrap().narrow(1, 1, 1).unwrap().squeeze(1).unwrap();
             for part in [&first, &second, &turned, &share] {
                 assert!(!is_whole(part), "{dtype:?}: {:?}", part.layout());

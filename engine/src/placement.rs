@@ -1,13 +1,13 @@
 //! Which device holds what.
 //!
 //! Devices have logical names: `cpu:0`, `cpu:1`, `cuda:0`. Several of them may be one real device,
-//! as all CPUs are; each still has weights, keys and values of its own, and what passes from one to
-//! another is copied and counted, so that maps can be tested and measured without accelerators.
+//! as all CPUs are. Each still has its own weights, keys and values, and whatever passes between
+//! them is copied and counted, so that maps can be tested and measured without accelerators.
 //!
-//! A layer lives whole on one device, with its keys and values. Embedding, final norm and head live
-//! on the first device. What a user writes is a [`DeviceMap`], from which a [`Topology`] may take
-//! single layers; [`Placement::plan`] makes a [`Placement`] of them, and where sizes decide, lets
-//! [`automatic`](automatic::place) weigh what an [`Estimate`] says.
+//! A layer lives entirely on one device, with its keys and values. Embedding, final norm and head
+//! live on the first device. Users write a [`DeviceMap`], whose choice for individual layers a
+//! [`Topology`] may override; [`Placement::plan`] turns both into a [`Placement`], and where sizes
+//! decide, lets [`automatic`](automatic::place) weigh the sizes in an [`Estimate`].
 
 use candle_core::Device;
 
@@ -32,7 +32,7 @@ use crate::kv::KvStore;
 use crate::telemetry::{Footprint, Holding};
 use crate::weights::Tally;
 
-/// Where each layer lives.
+/// Which device each layer lives on.
 #[derive(Debug, Clone)]
 pub struct Placement {
     devices: Vec<(DeviceName, Device)>,
@@ -40,10 +40,10 @@ pub struct Placement {
     layers: Vec<usize>,
 }
 
-/// A place in a model, which has a device.
+/// A part of a model that is assigned a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Spot {
-    /// What belongs to no layer: embedding, final norm, head.
+    /// Everything outside the layers: embedding, final norm, head.
     Fixed,
     /// Layer `n`.
     Layer(usize),
@@ -65,9 +65,9 @@ impl Placement {
         Self { devices: vec![(DeviceName::Cpu(0), Device::Cpu)], layers: Vec::new() }
     }
 
-    /// Where a model that takes what `estimate` says lives by `map`, but for the layers that have a
-    /// device by `topology`. `tensors` are the names of all of its tensors, with their places, and
-    /// `opened` what [`candidates`](Self::candidates) gave.
+    /// Places a model of the size in `estimate` by `map`, except for layers whose device `topology`
+    /// sets. `tensors` are the names of all of its tensors with their spots, and `opened` is the
+    /// result of [`candidates`](Self::candidates).
     ///
     /// # Errors
     ///
@@ -94,8 +94,8 @@ impl Placement {
         Opened::all(map.names().chain(topology.names()))
     }
 
-    /// What belongs to no layer on `first`, each layer on the device that `layers` names for it; those
-    /// that are `opened` are taken from there.
+    /// Places everything outside the layers on `first`, and each layer on its device in `layers`.
+    /// Devices already in `opened` are reused.
     ///
     /// # Errors
     ///
@@ -118,7 +118,7 @@ impl Placement {
         self.at(Spot::Fixed)
     }
 
-    /// The device of layer `layer`.
+    /// The device of `layer`.
     pub fn layer(&self, layer: usize) -> &Device {
         self.at(Spot::Layer(layer))
     }
@@ -128,7 +128,7 @@ impl Placement {
         &self.devices[self.index(spot)].1
     }
 
-    /// Which of the [`devices`](Self::devices) is that of `spot`, counted from 0.
+    /// Index of the device of `spot` in [`devices`](Self::devices).
     pub fn index(&self, spot: Spot) -> usize {
         match spot {
             Spot::Fixed => 0,
@@ -136,13 +136,13 @@ impl Placement {
         }
     }
 
-    /// The devices, the first one first. None is without a layer, but perhaps the first.
+    /// The devices, the first one first. All have at least one layer, except perhaps the first.
     pub fn devices(&self) -> impl Iterator<Item = &Device> + Clone {
         self.devices.iter().map(|(_, device)| device)
     }
 
-    /// What each device was expected to hold by `estimate`, and what it holds of the weights that
-    /// `tally` has counted and of `kv`, if there is a cache yet.
+    /// What each device was expected to hold by `estimate`, and what it holds of the weights
+    /// counted by `tally` and of `kv`, if the cache exists yet.
     pub(crate) fn holdings(
         &self,
         estimate: &Estimate,
@@ -172,7 +172,7 @@ impl Placement {
         holdings
     }
 
-    /// The accelerators among the devices as they are now, with what `holdings` says of each.
+    /// The accelerators in their current state, with what `holdings` says about each.
     pub(crate) fn occupied(&self, holdings: &[Holding]) -> Vec<Occupied> {
         let own = self.devices.iter().zip(holdings);
         let occupied = |((name, device), holding): (&(DeviceName, Device), &Holding)| Occupied {
@@ -183,7 +183,7 @@ impl Placement {
         own.filter(|((_, device), _)| !device.is_cpu()).map(occupied).collect()
     }
 
-    /// Their logical names.
+    /// Logical names of the devices.
     pub fn names(&self) -> impl Iterator<Item = DeviceName> {
         self.devices.iter().map(|(name, _)| *name)
     }

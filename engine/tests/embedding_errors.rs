@@ -119,11 +119,11 @@ fn a_model_is_what_the_files_beside_its_configuration_say() {
 #[test]
 fn a_model_that_was_made_for_something_else_is_refused() {
     let untouched = |_: &Path| {};
-    assert_snapshot!(asked("golden_embeddings/qwen3_embedding", untouched, engine_refuses), @"`MODEL` embeds texts and does not continue them; load it as an embedder, or choose a model whose folder holds no files of sentence-transformers");
-    assert_snapshot!(engine_refuses(preset("tiny-qwen3-embedding")), @"preset `tiny-qwen3-embedding` embeds texts and does not continue them; load it as an embedder, or choose a model whose folder holds no files of sentence-transformers");
+    assert_snapshot!(asked("golden_embeddings/qwen3_embedding", untouched, engine_refuses), @"`MODEL` is an embedding model and generates no text; load it as an embedder, or choose a model whose folder has no sentence-transformers files");
+    assert_snapshot!(engine_refuses(preset("tiny-qwen3-embedding")), @"preset `tiny-qwen3-embedding` is an embedding model and generates no text; load it as an embedder, or choose a model whose folder has no sentence-transformers files");
     let embed = |model| refused(&EmbedderConfig { model, ..config() });
-    assert_snapshot!(asked("golden/qwen3_tied", untouched, embed), @"`MODEL` continues texts and does not embed them; load it as an engine, or choose a model whose folder holds a `modules.json`");
-    assert_snapshot!(embed(preset("tiny-qwen3")), @"preset `tiny-qwen3` continues texts and does not embed them; load it as an engine, or choose a model whose folder holds a `modules.json`");
+    assert_snapshot!(asked("golden/qwen3_tied", untouched, embed), @"`MODEL` generates text and is not an embedding model; load it as an engine, or choose a model whose folder has a `modules.json`");
+    assert_snapshot!(embed(preset("tiny-qwen3")), @"preset `tiny-qwen3` generates text and is not an embedding model; load it as an engine, or choose a model whose folder has a `modules.json`");
 }
 
 #[test]
@@ -131,16 +131,16 @@ fn unknown_and_several_architectures_are_answered_with_the_known_ones() {
     let embedders: Vec<_> = EMBEDDERS.iter().map(|entry| entry.architecture).collect();
     let known = |message: String| message.replace(&embedders.join(", "), "ALL");
     let architecture = |to| known(damaged(replace("config.json", "\"Gemma3TextModel\"", to)));
-    assert_snapshot!(architecture("\"BertModel\""), @r#"`MODEL/config.json`: no loader for architectures ["BertModel"]; known are ALL"#);
-    assert_snapshot!(architecture(""), @"`MODEL/config.json`: no loader for architectures []; known are ALL");
-    assert_snapshot!(architecture("\"Gemma3TextModel\", \"Qwen3ForCausalLM\""), @r#"`MODEL/config.json`: no loader for architectures ["Gemma3TextModel", "Qwen3ForCausalLM"]; known are ALL"#);
+    assert_snapshot!(architecture("\"BertModel\""), @r#"`MODEL/config.json`: no loader for architectures ["BertModel"]; supported: ALL"#);
+    assert_snapshot!(architecture(""), @"`MODEL/config.json`: no loader for architectures []; supported: ALL");
+    assert_snapshot!(architecture("\"Gemma3TextModel\", \"Qwen3ForCausalLM\""), @r#"`MODEL/config.json`: no loader for architectures ["Gemma3TextModel", "Qwen3ForCausalLM"]; supported: ALL"#);
     let families: Vec<_> = MODELS.iter().map(|entry| entry.architecture).collect();
     let bare = |folder: &Path| {
         remove("modules.json")(folder);
         remove("config_sentence_transformers.json")(folder);
     };
     let message = asked("golden_embeddings/embeddinggemma", bare, engine_refuses);
-    assert_snapshot!(message.replace(&families.join(", "), "ALL"), @r#"`MODEL/config.json`: no loader for architectures ["Gemma3TextModel"]; known are ALL"#);
+    assert_snapshot!(message.replace(&families.join(", "), "ALL"), @r#"`MODEL/config.json`: no loader for architectures ["Gemma3TextModel"]; supported: ALL"#);
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn settings_without_a_meaning_are_refused() {
     assert_snapshot!(refused(&EmbedderConfig { max_pass_tokens: 0, ..config() }), @"`max_pass_tokens` is 0, but nothing is computed without at least 1");
     assert_snapshot!(refused(&EmbedderConfig { max_sequence_length: Some(0), ..config() }), @"`max_sequence_length` is 0, but nothing is computed without at least 1");
     let attention = Choice::Named("flash".into());
-    assert_snapshot!(refused(&EmbedderConfig { attention, ..config() }), @"no attention backend `flash`; known are cuda-flash, cpu-flash, naive");
+    assert_snapshot!(refused(&EmbedderConfig { attention, ..config() }), @"no attention backend `flash`; choose one of cuda-flash, cpu-flash, naive");
 }
 
 #[test]
@@ -181,15 +181,15 @@ fn files_that_are_missing_or_damaged_are_named() {
 #[test]
 fn modules_that_we_cannot_compute_are_refused() {
     let modules = |from, to| damaged(replace("modules.json", from, to));
-    assert_snapshot!(modules("models.Dense", "models.LayerNorm"), @"`MODEL/modules.json`: module `2_Dense` is a `sentence_transformers.models.LayerNorm`; implemented after the pooling are Dense and Normalize of sentence-transformers");
-    assert_snapshot!(modules("sentence_transformers.models.Normalize", "mine.Normalize"), @"`MODEL/modules.json`: module `4_Normalize` is a `mine.Normalize`; implemented after the pooling are Dense and Normalize of sentence-transformers");
+    assert_snapshot!(modules("models.Dense", "models.LayerNorm"), @"`MODEL/modules.json`: module `2_Dense` is a `sentence_transformers.models.LayerNorm`; only Dense and Normalize of sentence-transformers are implemented after the pooling");
+    assert_snapshot!(modules("sentence_transformers.models.Normalize", "mine.Normalize"), @"`MODEL/modules.json`: module `4_Normalize` is a `mine.Normalize`; only Dense and Normalize of sentence-transformers are implemented after the pooling");
     assert_snapshot!(modules("models.Transformer", "models.CLIPModel"), @r#"`MODEL/modules.json`: the modules are ["sentence_transformers.models.CLIPModel", "sentence_transformers.models.Pooling", "sentence_transformers.models.Dense", "sentence_transformers.models.Dense", "sentence_transformers.models.Normalize"]; expected a Transformer and a Pooling of sentence-transformers first"#);
     let pooling = |from, to| damaged(replace("1_Pooling/config.json", from, to));
     assert_snapshot!(pooling("tokens\": true", "tokens\": false"), @"`MODEL/1_Pooling/config.json`: no pooling mode is on; expected one of cls, max, mean, lasttoken");
     assert_snapshot!(pooling("lasttoken\": false", "lasttoken\": true"), @"`MODEL/1_Pooling/config.json`: the pooling mode is `mean` and `lasttoken`; expected one of cls, max, mean, lasttoken");
     let dense = |from, to| damaged(replace("2_Dense/config.json", from, to));
-    assert_snapshot!(dense("linear.Identity", "activation.Softmax"), @"`MODEL/2_Dense/config.json`: `activation_function` is `torch.nn.modules.activation.Softmax`; implemented of torch are Identity, Tanh, ReLU, GELU, SiLU, Sigmoid");
-    assert_snapshot!(dense("\"in_features\": 48", "\"in_features\": 64"), @"`MODEL/2_Dense/config.json`: `in_features` is 64, but 48 come in");
+    assert_snapshot!(dense("linear.Identity", "activation.Softmax"), @"`MODEL/2_Dense/config.json`: `activation_function` is `torch.nn.modules.activation.Softmax`; the implemented torch activations are Identity, Tanh, ReLU, GELU, SiLU, Sigmoid");
+    assert_snapshot!(dense("\"in_features\": 48", "\"in_features\": 64"), @"`MODEL/2_Dense/config.json`: `in_features` is 64, but the input width is 48");
     assert_snapshot!(dense("\"out_features\": 96", "\"out_features\": 64"), @"`MODEL/2_Dense/model.safetensors`: tensor `linear.weight` has shape [96, 48], but `config.json` implies [64, 48]");
     assert_snapshot!(dense("\"bias\": false", "\"bias\": true"), @"`MODEL/2_Dense` has no tensor `linear.bias` (needed with shape [96]); check that `config.json` belongs to these weights");
     let texts = |from, to| damaged(replace("sentence_bert_config.json", from, to));
@@ -251,9 +251,9 @@ fn texts_without_a_tokenizer_and_unknown_prompts_are_declined() {
         })
     };
     assert_snapshot!(read(|folder| remove("tokenizer.json")(folder), "query"), @"`MODEL` has no tokenizer; send token ids, or open a model folder that holds `tokenizer.json`");
-    assert_snapshot!(read(|_| {}, "clustering"), @r#"no prompt `clustering` in `config_sentence_transformers.json`; known are ["document", "query"], or use none"#);
+    assert_snapshot!(read(|_| {}, "clustering"), @r#"no prompt `clustering` in `config_sentence_transformers.json`; choose one of ["document", "query"], or use none"#);
     let default = |folder: &Path| {
         replace("config_sentence_transformers.json", "null", "\"clustering\"")(folder);
     };
-    assert_snapshot!(read(default, "query"), @"`MODEL/config_sentence_transformers.json`: `default_prompt_name` is `clustering`, which `prompts` lacks");
+    assert_snapshot!(read(default, "query"), @"`MODEL/config_sentence_transformers.json`: `default_prompt_name` is `clustering`, which is not in `prompts`");
 }

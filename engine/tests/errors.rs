@@ -90,10 +90,10 @@ fn unknown_names_are_answered_with_the_known_ones() {
     let families: Vec<_> = MODELS.iter().map(|entry| entry.architecture).collect();
     let named = |message: String, known: &[&str]| message.replace(&known.join(", "), "ALL");
     let model = ModelSource::Preset { name: "llama-9".into(), seed: 1 };
-    assert_snapshot!(named(refused(&EngineConfig { model, ..config() }), &presets), @"no preset `llama-9`; known are ALL");
+    assert_snapshot!(named(refused(&EngineConfig { model, ..config() }), &presets), @"no preset `llama-9`; choose one of ALL");
     let attention = Choice::Named("flash".into());
-    assert_snapshot!(refused(&EngineConfig { attention, ..config() }), @"no attention backend `flash`; known are cuda-flash, cpu-flash, naive");
-    assert_snapshot!(named(configured("llama_gqa", "LlamaForCausalLM", "LlamaForAll"), &families), @r#"`MODEL/config.json`: no loader for architectures ["LlamaForAll"]; known are ALL"#);
+    assert_snapshot!(refused(&EngineConfig { attention, ..config() }), @"no attention backend `flash`; choose one of cuda-flash, cpu-flash, naive");
+    assert_snapshot!(named(configured("llama_gqa", "LlamaForCausalLM", "LlamaForAll"), &families), @r#"`MODEL/config.json`: no loader for architectures ["LlamaForAll"]; supported: ALL"#);
     assert_snapshot!("paged-0".parse::<KvLayout>().unwrap_err(), @"`paged-0` is not a cache layout; write `contiguous` or `paged-N` with N of at least 1, such as `paged-16`");
     assert_snapshot!("f64".parse::<Dtype>().unwrap_err(), @"`f64` is not a dtype; write `auto`, `f32`, `f16` or `bf16`");
 }
@@ -104,9 +104,9 @@ fn settings_that_contradict_each_other_are_refused() {
     let kv = KvLayout::Contiguous;
     assert_snapshot!(refused(&EngineConfig { kv, ..config() }), @"`kv_tokens` is 64, less than the 100 tokens of a single block of the contiguous cache; raise it or lower `max_sequence_length`");
     assert_snapshot!(refused(&EngineConfig { max_sequences: 0, ..config() }), @"`max_sequences` is 0, but nothing runs without at least 1");
-    assert_snapshot!(refused(&EngineConfig { max_step_tokens: 3, ..config() }), @"`max_step_tokens` is 3, less than `max_sequences` (4): some sequences would stand still while others decode; raise it or lower `max_sequences`");
-    assert_snapshot!(refused(&EngineConfig { max_sequence_length: Some(1), ..config() }), @"`max_sequence_length` is 1, but a prompt token and a new one make 2");
-    assert_snapshot!(refused(&EngineConfig { kv_tokens: 1 << 40, ..config() }), @"`kv_tokens` is 1099511627776, more than 4294967295 slots can be addressed; lower it");
+    assert_snapshot!(refused(&EngineConfig { max_step_tokens: 3, ..config() }), @"`max_step_tokens` is 3, less than `max_sequences` (4): some sequences would stall while others decode; raise it or lower `max_sequences`");
+    assert_snapshot!(refused(&EngineConfig { max_sequence_length: Some(1), ..config() }), @"`max_sequence_length` is 1, but a prompt token and a new token need 2");
+    assert_snapshot!(refused(&EngineConfig { kv_tokens: 1 << 40, ..config() }), @"`kv_tokens` is 1099511627776, more than the 4294967295 slots that can be addressed; lower it");
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn configurations_that_we_cannot_compute_are_refused() {
     assert_snapshot!(llama("\"hidden_size\": 64,", ""), @"`MODEL/config.json`: missing field `hidden_size`");
     assert_snapshot!(llama("\"hidden_size\": 64", "\"hidden_size\": \"64\""), @r#"`MODEL/config.json`: invalid type: string "64", expected usize"#);
     assert_snapshot!(llama("\"vocab_size\": 256", "\"vocab_size\": 0"), @"`MODEL/config.json`: `vocab_size` is 0");
-    assert_snapshot!(llama("\"silu\"", "\"gelu\""), @"`MODEL/config.json`: `hidden_act` is `gelu`; implemented are `silu` and `gelu_pytorch_tanh`");
+    assert_snapshot!(llama("\"silu\"", "\"gelu\""), @"`MODEL/config.json`: `hidden_act` is `gelu`; only `silu` and `gelu_pytorch_tanh` are implemented");
     assert_snapshot!(llama("\"num_key_value_heads\": 2", "\"num_key_value_heads\": 3"), @"`MODEL/config.json`: 4 attention heads cannot share 3 key-value heads evenly");
     assert_snapshot!(llama("\"head_dim\": 16", "\"head_dim\": 15"), @"`MODEL/config.json`: 15 of 15 dims cannot be rotated; the number must be even and fit a head");
     assert_snapshot!(llama("\"eos_token_id\": 2", "\"eos_token_id\": \"two\""), @"`MODEL/config.json`: `eos_token_id` is neither a token id nor a list of token ids");
@@ -264,7 +264,7 @@ fn configurations_of_families_that_make_no_sense_are_refused() {
     assert_snapshot!(gemma3n("\"num_kv_shared_layers\": 2", "\"num_kv_shared_layers\": 3"), @"`MODEL/config.json`: layer 2 reads the keys of a lower layer, but none is like it");
     assert_snapshot!(gemma3n("  0.9,\n", "  1.5,\n"), @"`MODEL/config.json`: `activation_sparsity_pattern` is [1.5, 0.5, 0.0, 0.0, 0.0]; expected a part below 1 for each of 5 layers");
     assert_snapshot!(configured("gemma3_text", "\"attention_bias\"", "\"use_bidirectional_attention\": true, \"attention_bias\""), @"`MODEL/config.json`: `use_bidirectional_attention` is set: this model embeds texts and cannot continue them");
-    assert_snapshot!(configured("qwen3_moe", "\"num_experts_per_tok\": 2", "\"num_experts_per_tok\": 9"), @"`MODEL/config.json`: a token cannot ask 9 of 8 experts");
+    assert_snapshot!(configured("qwen3_moe", "\"num_experts_per_tok\": 2", "\"num_experts_per_tok\": 9"), @"`MODEL/config.json`: a token cannot be routed to 9 of 8 experts");
     assert_snapshot!(configured("phi3_longrope", "  1.7\n", "  1.7, 1.8\n"), @"`MODEL/config.json`: `short_factor` has 7 numbers for 6 frequencies");
 }
 

@@ -125,7 +125,7 @@ fn what_cannot_be_placed_is_refused_before_a_weight_is_read() {
     assert_snapshot!(refusal("mixtral-8x7b", "auto:cuda:0,cpu:0"), @"this build of the engine, which has no CUDA, cannot run anything on `cuda:0`; choose `cpu:0`, or build with `--features cuda`");
     assert_snapshot!(refusal("mixtral-8x7b", "cpu:0=30,cpu:1=1"), @"device map `cpu:0=30,cpu:1=1`: it places 31 of the model's 32 layers; give 1 more to a device, or leave out the number of the one that takes the rest");
     assert_snapshot!(refusal("mixtral-8x7b", "auto:cpu:0=40GiB,cpu:1=60GiB"), @"
-    14 of 32 layers have no place; name one more device, such as `cpu:0`, which has no limit, or make cache or weights smaller
+    14 of 32 layers fit on no device; name another device, such as `cpu:0`, which has no limit, or make the cache or the weights smaller
     device         free MiB   usable MiB   needed MiB   layers
     cpu:0           40960.0      40960.0     178252.0        7
     cpu:1           61440.0      61440.0     138484.9       11

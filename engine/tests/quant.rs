@@ -316,9 +316,9 @@ fn blocks_are_kept_as_they_are_stored_and_not_quantised_twice() {
     let formats = load(&QuantPlan::DENSE, &Topology::NONE).unwrap();
     let blocks = formats.iter().find(|held| held.format == Format::Blocks(QuantType::Q5_0));
     assert_eq!(blocks.unwrap().tensors, 14);
-    assert_snapshot!(load(&uniform(QuantType::Q4K), &Topology::NONE).unwrap_err(), @"tensor `model.layers.0.self_attn.q_proj.weight` is stored in q5_0 already and is not quantised again, to q4k; leave `quant` out, or load the model from floats");
+    assert_snapshot!(load(&uniform(QuantType::Q4K), &Topology::NONE).unwrap_err(), @"tensor `model.layers.0.self_attn.q_proj.weight` is already stored in q5_0 and cannot be quantised again to q4k; leave out `quant`, or load unquantised weights");
     let second = Topology::parse("mine.yaml", "1: { isq: Q8_0 }").unwrap();
-    assert_snapshot!(load(&QuantPlan::DENSE, &second).unwrap_err(), @"tensor `model.layers.1.self_attn.q_proj.weight` is stored in q5_0 already and is not quantised again, to q8_0; leave its `isq` in the topology out, or load the model from floats");
+    assert_snapshot!(load(&QuantPlan::DENSE, &second).unwrap_err(), @"tensor `model.layers.1.self_attn.q_proj.weight` is already stored in q5_0 and cannot be quantised again to q8_0; leave out its `isq` in the topology, or load unquantised weights");
 }
 
 #[test]

@@ -1,12 +1,12 @@
-//! Our CPU kernel: online softmax over tiles of keys, read from the paged pool in place.
+//! Our CPU kernel: online softmax over tiles of keys, read in place from the paged pool.
 //!
-//! The work is cut into items of one sequence, one key head and a few query tokens with all the
-//! query heads that share the key head, so that a tile of keys and values is loaded once for all
-//! of them. Long contexts are cut again into spans of keys, so that a single decode keeps every
-//! core busy. Tiles and spans lie at fixed key positions and are merged in their order: what a
-//! row computes depends on its own sequence alone, not on the batch, the chunk or the threads.
+//! Work is divided into items of one sequence, one key head and a few query tokens with all the
+//! query heads that share the key head, so that a tile of keys and values is loaded once for all of
+//! them. Long contexts are split further into spans of keys, so that a single decode keeps every
+//! core busy. Tiles and spans lie at fixed key positions and are merged in order: a row's result
+//! depends on its own sequence alone, not on the batch, the chunking or the threads.
 //!
-//! Inputs are f32, f16 or bf16; sums are f32.
+//! Inputs are f32, f16 or bf16; sums accumulate in f32.
 
 use std::ops::Range;
 
@@ -20,16 +20,16 @@ use crate::error::Unsupported;
 use crate::faults;
 use crate::kv::{KvView, Table, Tables};
 
-/// Keys that are loaded at once.
+/// Keys loaded at once.
 const TILE: usize = 32;
-/// Keys that one thread works through before results are merged; whole tiles.
+/// Keys that one thread processes before results are merged; whole tiles.
 const SPAN: usize = 16 * TILE;
 /// Query rows (tokens times heads) that share a tile.
 const ROWS: usize = 32;
-/// Lanes of dims whose weighted sum stays in registers.
+/// Groups of [`LANES`] dims whose weighted sums stay in registers.
 const WIDE: usize = 4;
 
-/// See the head of the file.
+/// See the module documentation.
 #[derive(Debug)]
 pub struct CpuFlash;
 
@@ -70,7 +70,7 @@ impl Attention for CpuFlash {
     }
 }
 
-/// What every item reads.
+/// The inputs shared by all items.
 struct Inputs<'a, T> {
     queries: &'a [T],
     keys: &'a [T],
@@ -87,7 +87,7 @@ struct Item<'a> {
     tokens: Range<usize>,
 }
 
-/// Running softmax of an item's rows over some keys; rows go token by token, head by head.
+/// Running softmax of an item's rows over some keys; rows are ordered by token, then by head.
 struct Partial {
     /// Largest score so far.
     max: Vec<f32>,
@@ -164,7 +164,7 @@ impl<T: Element> Inputs<'_, T> {
         whole.finish()
     }
 
-    /// Queries as f32 times the scale, `[rows, dim]`.
+    /// Queries in f32, multiplied by the scale, `[rows, dim]`.
     fn scaled_queries(&self, item: &Item<'_>) -> Vec<f32> {
         let Heads { heads, dim, scale, .. } = *self.heads;
         let width = self.heads.group() * dim;
@@ -189,7 +189,7 @@ impl<T: Element> Inputs<'_, T> {
         let Heads { kv_heads, dim, softcap, .. } = *self.heads;
         let group = self.heads.group();
         let mut part = Partial::new(queries.len() / dim, dim);
-        // Keys lie across ([dim, TILE]): the scores of a tile then need no sum over lanes.
+        // Keys are transposed ([dim, TILE]), so that the scores of a tile need no sum across lanes.
         let mut keys = vec![[0.0f32; TILE]; dim];
         let mut values = vec![0.0f32; TILE * dim];
         let mut scratch = vec![0.0f32; dim];
@@ -261,7 +261,8 @@ impl Partial {
         dim: usize,
     ) {
         let max = scores[seen.clone()].iter().fold(self.max[row], |max, &score| max.max(score));
-        // A first tile has nothing to rescale, and −∞ − max would be clamped rather than 0.
+        // The first tile has nothing to rescale, and `exp` would clamp −∞ − max instead of giving
+        // 0.
         let rescale =
             if self.max[row] == f32::NEG_INFINITY { 0.0 } else { exp(self.max[row] - max) };
         scores.iter_mut().for_each(|score| *score = exp(*score - max));
@@ -290,12 +291,12 @@ impl Partial {
         }
     }
 
-    /// Adds what other keys gave.
+    /// Merges the softmax over other keys.
     fn merge(&mut self, other: &Self) {
         let dim = self.sums.len() / self.max.len();
         for row in 0..self.max.len() {
             let max = self.max[row].max(other.max[row]);
-            // A row that saw no key of a span brings nothing.
+            // A row that saw no key of a span contributes nothing.
             let factor = |own: f32| if own == f32::NEG_INFINITY { 0.0 } else { exp(own - max) };
             let (a, b) = (factor(self.max[row]), factor(other.max[row]));
             self.max[row] = max;
@@ -317,7 +318,7 @@ impl Partial {
     }
 }
 
-/// `sums = sums · rescale + Σ weights[j] · values[j · dim…]` for `N` lanes of dims.
+/// `sums = sums · rescale + Σ weights[j] · values[j · dim…]` for `N` groups of [`LANES`] dims.
 #[inline(always)]
 fn weighted_sum<const N: usize>(
     sums: &mut [f32],

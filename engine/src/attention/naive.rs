@@ -1,7 +1,7 @@
-//! The oracle: attention written as its definition, on any device.
+//! The oracle: attention written out as defined, on any device.
 //!
-//! Every score of a sequence is computed and masked, in f32 whatever the dtype, so that other
-//! kernels can be held against it. Quadratic in memory: not meant for long prompts.
+//! Every score of a sequence is computed and masked, in f32 whatever the dtype, as the reference
+//! for other kernels. Quadratic in memory: not meant for long prompts.
 
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ use crate::config::KvLayout;
 use crate::error::Unsupported;
 use crate::kv::{KvView, Table};
 
-/// See the head of the file.
+/// See the module documentation.
 #[derive(Debug)]
 pub struct Naive;
 
@@ -25,7 +25,8 @@ impl Attention for Naive {
         true
     }
 
-    /// Everything: whatever the dtype, scores and sums are f32, and the result is rounded once.
+    /// Supports everything: whatever the dtype, scores and sums are f32, and the result is rounded
+    /// once.
     fn supports(
         &self,
         _: &Heads,
@@ -84,7 +85,7 @@ fn one_sequence(
     weights.matmul(&repeated(values)?)?.transpose(0, 1)?.contiguous()?.to_dtype(q.dtype())
 }
 
-/// `[queries, keys]` for the keys that are `present`: 0 where the query sees the key, −∞ elsewhere.
+/// `[queries, keys]` for the `present` keys: 0 where the query sees the key, −∞ elsewhere.
 fn mask_tensor(
     table: &Table,
     present: &Range<usize>,

@@ -31,7 +31,7 @@ struct Step {
 }
 
 impl Step {
-    /// Blocks are dealt from the end of the pool, in turns, so that no table is in order.
+    /// Blocks are dealt from the end of the pool, so that no table is in ascending order.
     fn new(heads: Heads, lengths: Lengths<'_>, block: usize, dtype: DType) -> Self {
         let mut next = lengths.iter().map(|(_, keys)| keys.div_ceil(block)).sum::<usize>() as u32;
         let size = PoolSize { reach: Reach::Everything, blocks: next as usize };
@@ -191,7 +191,7 @@ fn names_are_unique_and_auto_takes_the_first() {
         let name = backend.name();
         assert_eq!(choose(&Choice::Named(name.into())).unwrap(), (name.into(), Vec::new()));
     }
-    // That backends for other devices decline is no news.
+    // Refusals by backends for other devices are not reported.
     assert_eq!(choose(&Choice::Auto).unwrap(), ("cpu-flash".into(), Vec::new()));
 }
 
@@ -250,7 +250,7 @@ mod on_a_gpu {
     use crate::placement::Topology;
 
     impl Step {
-        /// What `backend` gives where everything lies on `device`.
+        /// The output of `backend` with everything on `device`.
         fn attend_on(&self, device: &Device, backend: &dyn Attention, mask: Mask) -> Vec<f32> {
             let there = |x: &Tensor| x.to_device(device).unwrap();
             let view = self.kv.view(0, &self.heads, &self.tables, None);
@@ -283,7 +283,7 @@ mod on_a_gpu {
         }
     }
 
-    /// Over groups of query heads, and blocks that are read in place and that are not.
+    /// Varies the groups of query heads, and block sizes that can and cannot be read in place.
     fn check_heads_of(dims: &[usize]) {
         for &dim in dims {
             for (query_heads, kv_heads) in [(2, 2), (4, 1), (8, 1), (14, 2)] {
@@ -332,7 +332,7 @@ mod on_a_gpu {
         }
     }
 
-    /// Decodes of short and long sequences: few of them are cut into many parts, many into few.
+    /// Decodes of short and long sequences: a few are split into many parts each, many into few.
     const DECODES: Lengths<'static> = &[(1, 1), (1, 33), (1, 2), (1, 5000), (1, 127), (1, 129)];
 
     #[test]

@@ -1,4 +1,4 @@
-//! [`Capacity`]: how many blocks there are, and what fits into them.
+//! [`Capacity`]: how many blocks there are, and what fits in them.
 
 use crate::error::Error;
 
@@ -7,12 +7,12 @@ use crate::error::Error;
 pub enum Reach {
     /// To the start of the sequence.
     Everything,
-    /// This many tokens, the one that looks included.
+    /// This many tokens, including the query itself.
     Window(usize),
 }
 
 impl Reach {
-    /// The first position that a query at `position` or later sees.
+    /// The first position visible to a query at `position` or later.
     pub const fn first_seen(self, position: usize) -> usize {
         match self {
             Self::Everything => 0,
@@ -20,29 +20,29 @@ impl Reach {
         }
     }
 
-    /// Blocks of `block` tokens in which `sequences` never lack one, whatever else they lack, when
-    /// their steps compute `step_tokens` together; `None` when there is no such number.
+    /// Number of blocks of `block` tokens with which `sequences` can never run short in this pool,
+    /// when their steps together compute `step_tokens`; `None` if there is no such number.
     pub const fn ample(self, block: usize, sequences: usize, step_tokens: usize) -> Option<usize> {
         match self {
             Self::Everything => None,
             Self::Window(window) => {
-                // The window, the blocks that it begins and ends in, and the one that is kept free
-                // for each sequence that may still grow.
+                // The window, the blocks in which it begins and ends, and one that is kept free for
+                // each sequence that may still grow.
                 let each = window.div_ceil(block).saturating_add(3);
                 Some(each.saturating_mul(sequences).saturating_add(step_tokens.div_ceil(block)))
             }
         }
     }
 
-    /// Most blocks that a sequence of `tokens` holds when no step computes more than `step_tokens`
-    /// of them.
+    /// Most blocks that a sequence of `tokens` holds if no step computes more than `step_tokens` of
+    /// them.
     pub(super) fn most_blocks(self, tokens: usize, step_tokens: usize, block: usize) -> usize {
-        // What a window sees may begin anywhere in a block.
+        // A window may begin anywhere in a block.
         touched(self.kept(tokens, step_tokens), block).min(tokens.div_ceil(block))
     }
 
     /// Most tokens that a sequence of `tokens` has to keep while a step computes up to
-    /// `step_tokens` of them: what the first of these sees, and all of them.
+    /// `step_tokens` of them: those visible to the first of these, and all of these.
     const fn kept(self, tokens: usize, step_tokens: usize) -> usize {
         match self {
             Self::Everything => tokens,
@@ -59,23 +59,23 @@ impl Reach {
 pub struct PoolSize {
     /// How far back its layers look.
     pub reach: Reach,
-    /// Blocks that exist.
+    /// Number of blocks.
     pub blocks: usize,
 }
 
 /// The sizes of all pools.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capacity {
-    /// Tokens a block.
+    /// Tokens per block.
     pub block: usize,
-    /// Most tokens that one step computes.
+    /// Most tokens computed per step.
     pub step_tokens: usize,
-    /// Each pool.
+    /// The size of each pool.
     pub pools: Vec<PoolSize>,
 }
 
 impl Capacity {
-    /// Whether one sequence can have `tokens` cached tokens when it is alone.
+    /// Whether a single sequence could have `tokens` cached tokens if it were alone.
     ///
     /// # Errors
     ///
@@ -93,7 +93,7 @@ impl Capacity {
     }
 }
 
-/// Most blocks that `tokens` consecutive tokens lie in, wherever they begin.
+/// Most blocks that `tokens` consecutive tokens can touch, wherever they begin.
 const fn touched(tokens: usize, block: usize) -> usize {
     match tokens {
         0 => 0,

@@ -1,8 +1,9 @@
-//! [`Pools`]: one [`BlockPool`] for each window that layers have, and one for those without.
+//! [`Pools`]: one [`BlockPool`] per window size among the layers, and one for the layers without a
+//! window.
 //!
-//! Layers that look equally far back need the same blocks, so they share a pool and one list of
-//! blocks a sequence: a block of the pool has room for the keys and values of all of them. What no
-//! later query of a sequence can see goes back to its pool.
+//! Layers that look equally far back need the same blocks, so they share a pool, and each sequence
+//! has one block list for all of them: a block of the pool has room for the keys and values of all
+//! its layers. Blocks that no later query of a sequence can see go back to their pool.
 //!
 //! ```text
 //!   tokens           0       16      32      48      64      80
@@ -11,39 +12,39 @@
 //!   window of 24       gone    gone    gone  [ 2 ]   [ 0 ]         the next query is at 76
 //! ```
 //!
-//! A sequence gets blocks in all pools or in none. A known beginning can be used up to a length
-//! at which every pool still has what the next query sees: for a pool with a window these are the
-//! last blocks of the beginning alone.
+//! A sequence gets blocks in all pools or in none. A known prefix can be reused up to a length at
+//! which every pool still has what the next query sees: for a pool with a window, only the last
+//! blocks of the prefix.
 
 use super::{BlockId, BlockPool, Capacity, Namer, Prefix};
 
 /// The blocks that one sequence holds in one pool.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Held {
-    /// How many blocks in front of these it no longer needs.
+    /// Number of blocks before these that have been released.
     pub gone: usize,
-    /// Its blocks in the order of its tokens.
+    /// Its blocks in token order.
     pub blocks: Vec<BlockId>,
 }
 
 impl Held {
-    /// Blocks up to its end, those that are gone included.
+    /// Number of blocks up to its end, including released ones.
     pub const fn end(&self) -> usize {
         self.gone + self.blocks.len()
     }
 
-    /// The block number `index` of the sequence, if it holds it.
+    /// The sequence's block number `index`, if it still holds it.
     pub fn get(&self, index: usize) -> Option<BlockId> {
         self.blocks.get(index.checked_sub(self.gone)?).copied()
     }
 }
 
-/// How far the next step of a sequence goes.
+/// How far the next step takes a sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stride {
-    /// Tokens that are known, computed or not.
+    /// Known tokens, computed or not.
     pub known: usize,
-    /// Tokens that will be computed after the step.
+    /// Tokens that are computed after the step.
     pub computed: usize,
 }
 
@@ -53,12 +54,12 @@ pub struct Pools {
     capacity: Capacity,
     pools: Vec<BlockPool>,
     namer: Namer,
-    /// Most blocks ever held at once, over all pools.
+    /// Most blocks held at once so far, over all pools.
     peak: usize,
 }
 
 impl Pools {
-    /// Free blocks, as many as `capacity` says.
+    /// Pools of free blocks of the sizes in `capacity`.
     pub fn new(capacity: Capacity) -> Self {
         let block = capacity.block;
         let pools = capacity.pools.iter().map(|&size| BlockPool::new(size, block)).collect();
@@ -70,42 +71,42 @@ impl Pools {
         &self.capacity
     }
 
-    /// Each pool.
+    /// The pools.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &BlockPool> {
         self.pools.iter()
     }
 
-    /// Tokens a block.
+    /// Tokens per block.
     pub const fn block(&self) -> usize {
         self.capacity.block
     }
 
-    /// Blocks that exist: free, cached and used ones.
+    /// All blocks: free, cached and used.
     pub fn total(&self) -> usize {
         self.sum(BlockPool::total)
     }
 
-    /// Blocks that nobody holds and that hold nothing of use.
+    /// Blocks that nobody holds, with no reusable content.
     pub fn free(&self) -> usize {
         self.sum(BlockPool::free)
     }
 
-    /// Blocks that nobody holds and whose content can be reused until they are needed.
+    /// Blocks that nobody holds, whose content can be reused until they are evicted.
     pub fn cached(&self) -> usize {
         self.sum(BlockPool::cached)
     }
 
-    /// Blocks that somebody holds.
+    /// Blocks held by at least one sequence.
     pub fn used(&self) -> usize {
         self.sum(BlockPool::used)
     }
 
-    /// Most blocks that were ever held at once.
+    /// Most blocks held at once so far.
     pub const fn peak(&self) -> usize {
         self.peak
     }
 
-    /// Cached blocks that were given up because blocks were needed.
+    /// Cached blocks evicted because blocks were needed.
     pub fn evictions(&self) -> u64 {
         self.pools.iter().map(BlockPool::evictions).sum()
     }
@@ -114,13 +115,13 @@ impl Pools {
         self.pools.iter().map(count).sum()
     }
 
-    /// What a sequence holds that has nothing yet.
+    /// What a new sequence holds: nothing in every pool.
     pub fn nothing(&self) -> Vec<Held> {
         vec![Held::default(); self.pools.len()]
     }
 
-    /// Takes the blocks that a sequence lacks for a step, in all pools, or leaves everything as it
-    /// is and answers `false`.
+    /// Takes the blocks that a sequence lacks for a step, in all pools. If a pool has too few,
+    /// changes nothing and returns `false`.
     pub fn take(&mut self, held: &mut [Held], stride: Stride) -> bool {
         let enough =
             |(pool, held): (&BlockPool, &Held)| pool.missing(held, stride) <= pool.available();
@@ -135,10 +136,9 @@ impl Pools {
         true
     }
 
-    /// Holds what was [`found`](Self::find) and takes the rest of what a newcomer needs for its
-    /// first step, in all pools, if there is room for it to catch up and beside that in each of
-    /// them the number of blocks that `reserve` says; else leaves everything as it is and answers
-    /// `false`.
+    /// Holds the blocks that were [`found`](Self::find) and takes the rest of what a newcomer needs
+    /// for its first step, in all pools, provided that each pool has room for it to catch up plus
+    /// the number of blocks given by `reserve`. Otherwise changes nothing and returns `false`.
     pub fn admit(
         &mut self,
         found: &mut [Held],
@@ -157,8 +157,9 @@ impl Pools {
         self.take(found, stride)
     }
 
-    /// Lets go of what a sequence with `computed` tokens in the cache will never look at again;
-    /// of everything in a pool where it begins anew and its first blocks are gone.
+    /// Releases blocks that a sequence with `computed` tokens in the cache will never look at
+    /// again. In a pool where the sequence starts over and its first blocks are gone, releases
+    /// everything.
     pub fn slide(&mut self, held: &mut [Held], computed: usize) {
         for (pool, held) in self.pools.iter_mut().zip(held) {
             let first = pool.first_needed(computed);
@@ -171,7 +172,7 @@ impl Pools {
         }
     }
 
-    /// Lets go of everything that a sequence holds.
+    /// Releases everything that a sequence holds.
     pub fn release(&mut self, held: &mut [Held]) {
         for (pool, held) in self.pools.iter_mut().zip(held) {
             pool.release(held.blocks.drain(..));
@@ -179,18 +180,20 @@ impl Pools {
         }
     }
 
-    /// Extends `names` by the names of the full blocks of `tokens`, up to `blocks` of them.
+    /// Extends `names` by the names of the full blocks of `tokens`, up to a total of `blocks`
+    /// names.
     pub fn name(&self, tokens: &[u32], blocks: usize, names: &mut Vec<Prefix>) {
         for tokens in tokens.chunks_exact(self.block()).take(blocks).skip(names.len()) {
             names.push(self.namer.name(names.last().copied(), tokens));
         }
     }
 
-    /// How many of the first blocks of `tokens` need not be computed, at most as many as there are
-    /// `names`, and the known blocks that a sequence must hold for that.
+    /// The number of leading blocks of `tokens` that need not be computed, at most as many as there
+    /// are `names`, and the known blocks that a sequence must hold for that.
     pub fn find(&self, tokens: &[u32], names: &[Prefix]) -> (usize, Vec<Held>) {
         let mut blocks = names.len();
-        // What one pool lacks may move the window of another one to where it lacks something too.
+        // A block missing in one pool may shift the window of another to where a block is missing
+        // too.
         loop {
             let fewer = self.pools.iter().fold(blocks, |n, pool| pool.usable(tokens, names, n));
             if fewer == blocks {
@@ -206,8 +209,8 @@ impl Pools {
         (blocks, self.pools.iter().map(found).collect())
     }
 
-    /// Lets others find block `at` of a sequence, which is full; `tokens` are those of the whole
-    /// sequence. Nobody may write to it from now on.
+    /// Makes block `at` of a sequence, which is full, findable; `tokens` are those of the whole
+    /// sequence. Nobody may write to the block from now on.
     pub fn publish(&mut self, held: &[Held], at: usize, tokens: &[u32], names: &[Prefix]) {
         for (pool, held) in self.pools.iter_mut().zip(held) {
             if let Some(id) = held.get(at) {
@@ -216,19 +219,19 @@ impl Pools {
         }
     }
 
-    /// Lets nobody find what goes by one of `names` any more: it cannot be trusted.
+    /// Makes blocks with any of `names` unfindable: their content cannot be trusted.
     pub fn forget(&mut self, names: &[Prefix]) {
         for pool in &mut self.pools {
             pool.forget(names);
         }
     }
 
-    /// Compares every pool with what the sequences hold: the lists in `all` are those of one
-    /// sequence each, with one entry a pool.
+    /// Checks every pool against what the sequences hold: each element of `all` is one sequence,
+    /// with one entry per pool.
     ///
     /// # Errors
     ///
-    /// A sentence on the first block whose count is wrong, or that is not exactly one of held,
+    /// Describes the first block whose holder count is wrong, or that is not exactly one of held,
     /// free and cached.
     pub fn check_integrity(&self, all: &[&[Held]]) -> Result<(), String> {
         if let Some(held) = all.iter().find(|held| held.len() != self.pools.len()) {

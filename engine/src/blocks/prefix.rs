@@ -1,22 +1,22 @@
 //! [`PrefixIndex`]: which block holds which tokens, so that a prompt that begins like an earlier
-//! one finds its keys and values computed.
+//! one finds its keys and values already computed.
 //!
-//! A full block is named by a hash of its tokens and of its parent's name, so that a name stands
-//! for everything from the start of the sequence. The hash is keyed afresh in every process. The
-//! tokens of a block are compared when it is found; those before it are not, because behind a
-//! window nobody keeps them. So names have 128 bits: two beginnings with the same one are out of
-//! the question, whoever makes them up.
+//! A full block is named by a hash of its tokens and its parent's name, so a name identifies
+//! everything from the start of the sequence. The hash is keyed afresh in every process. When a
+//! block is found, its own tokens are compared; those before it are not, because beyond a window
+//! nobody keeps them. Names therefore have 128 bits, which makes a collision of two prefixes
+//! practically impossible, even for adversarial prompts.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 
 use super::BlockId;
 
-/// The name of the content of a full block and of all blocks before it.
+/// Names the content of a full block and of all blocks before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Prefix(u128);
 
-/// Gives names; those of different namers have nothing in common.
+/// Generates names; those of different namers are unrelated.
 #[derive(Debug, Default)]
 pub(super) struct Namer {
     keys: [RandomState; 2],
@@ -31,7 +31,7 @@ impl Namer {
     }
 }
 
-/// What a full block holds.
+/// The content of a full block.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Content<'a> {
     name: Prefix,
@@ -40,7 +40,7 @@ pub(super) struct Content<'a> {
 }
 
 impl<'a> Content<'a> {
-    /// What block `at` of a sequence holds, if it is full and has a name.
+    /// The content of block `at` of a sequence, if the block is full and has a name.
     pub(super) fn of(at: usize, tokens: &'a [u32], names: &[Prefix], block: usize) -> Option<Self> {
         let parent = at.checked_sub(1).map(|parent| names.get(parent).copied());
         Some(Self {
@@ -55,12 +55,12 @@ impl<'a> Content<'a> {
 #[derive(Debug, Default)]
 pub(super) struct PrefixIndex {
     entries: HashMap<Prefix, Entry>,
-    /// The entry of each block that has one.
+    /// The name of each known block.
     names: HashMap<BlockId, Prefix>,
-    /// Blocks that nobody holds, by the time of their last release. A sequence that ends releases
-    /// its last block first and its first block last, so that no block outlives the way to it.
+    /// Blocks that nobody holds, by time of last release. A sequence that ends releases its last
+    /// block first and its first block last, so that no block outlives those before it.
     idle: BTreeMap<u64, BlockId>,
-    /// Releases so far.
+    /// Number of releases so far.
     clock: u64,
 }
 
@@ -74,15 +74,15 @@ struct Entry {
 }
 
 impl PrefixIndex {
-    /// The block that holds exactly this.
+    /// The block with exactly this content.
     pub(super) fn find(&self, content: Content<'_>) -> Option<BlockId> {
         let Content { name, parent, tokens } = content;
         let entry = self.entries.get(&name)?;
         (entry.parent == parent && *entry.tokens == *tokens).then_some(entry.block)
     }
 
-    /// Makes `block`, which somebody holds, known for its `content`. The first block of a name keeps
-    /// it: another one with the same content stays unknown and is free when it is released.
+    /// Makes `block`, which is held, known for its `content`. The first block of a name keeps it: a
+    /// later one with the same content stays unknown and becomes free when it is released.
     pub(super) fn insert(&mut self, content: Content<'_>, block: BlockId) {
         let Content { name, parent, tokens } = content;
         self.entries.entry(name).or_insert_with(|| {
@@ -91,16 +91,16 @@ impl PrefixIndex {
         });
     }
 
-    /// Makes the block called `name` unknown, because its content cannot be trusted or has to give
-    /// way. Gives it back if nobody holds it.
+    /// Makes the block called `name` unknown, because its content cannot be trusted or it is
+    /// evicted. Returns the block if nobody holds it.
     pub(super) fn forget(&mut self, name: Prefix) -> Option<BlockId> {
         let Entry { block, idle_since, .. } = self.entries.remove(&name)?;
         self.names.remove(&block);
         self.idle.remove(&idle_since?)
     }
 
-    /// Keeps `block`, which nobody holds any more, until it is evicted. `false` when its content
-    /// is not known and it is of no use.
+    /// Keeps `block`, which nobody holds any more, until it is evicted. Returns `false` if its
+    /// content is not known, so that there is no point in keeping it.
     pub(super) fn park(&mut self, block: BlockId) -> bool {
         let Some(entry) = self.names.get(&block).and_then(|name| self.entries.get_mut(name)) else {
             return false;
@@ -111,7 +111,7 @@ impl PrefixIndex {
         true
     }
 
-    /// Takes `block` out of the order of eviction, because somebody holds it again.
+    /// Removes `block` from the eviction order, because it is held again.
     pub(super) fn unpark(&mut self, block: BlockId) {
         let entry = self.names.get(&block).and_then(|name| self.entries.get_mut(name));
         if let Some(since) = entry.and_then(|entry| entry.idle_since.take()) {
@@ -119,28 +119,28 @@ impl PrefixIndex {
         }
     }
 
-    /// Gives up the block that was released longest ago.
+    /// Evicts the least recently released block.
     pub(super) fn evict(&mut self) -> Option<BlockId> {
         let (_, block) = self.idle.first_key_value()?;
         self.forget(*self.names.get(block)?)
     }
 
-    /// How many known blocks nobody holds.
+    /// Number of known blocks that nobody holds.
     pub(super) fn idle(&self) -> usize {
         self.idle.len()
     }
 
-    /// Whether `block` is found under a name.
+    /// Whether `block` can be found under a name.
     pub(super) fn knows(&self, block: BlockId) -> bool {
         self.names.contains_key(&block)
     }
 
-    /// The known blocks that nobody holds, the next to be evicted first.
+    /// The known blocks that nobody holds, in eviction order.
     pub(super) fn idle_blocks(&self) -> impl Iterator<Item = BlockId> {
         self.idle.values().copied()
     }
 
-    /// Compares the three tables with each other.
+    /// Checks the three tables against each other.
     pub(super) fn check_integrity(&self) -> Result<(), String> {
         if self.names.len() != self.entries.len() {
             let (names, entries) = (self.names.len(), self.entries.len());

@@ -1,4 +1,4 @@
-//! The pool by itself: what is handed out, what is kept, what is evicted, what is noticed.
+//! The pool by itself: allocation, caching, eviction, and integrity checks.
 
 use super::*;
 
@@ -25,7 +25,7 @@ fn pool(blocks: usize) -> BlockPool {
     BlockPool::new(PoolSize { reach: Reach::Everything, blocks }, BLOCK)
 }
 
-/// Takes blocks for the whole blocks of `tokens`, beyond those that are found, and publishes them.
+/// Takes blocks for the full blocks of `tokens` that are not found, and publishes them.
 fn compute(pool: &mut BlockPool, tokens: &[u32]) -> Vec<BlockId> {
     let mut held = found(pool, tokens);
     pool.share(&held.clone());
@@ -79,7 +79,7 @@ fn a_prefix_is_found_as_far_as_it_is_the_same() {
     let a = compute(&mut pool, &[1, 2, 3, 4, 5, 6]);
     assert_eq!(found(&pool, &[1, 2, 3, 4, 9, 9]), a[..2]);
     assert_eq!(found(&pool, &[1, 2, 3]), a[..1]);
-    // The same tokens behind other ones are something else.
+    // The same tokens after a different prefix are something else.
     assert_eq!(found(&pool, &[3, 4, 5, 6]), []);
     assert_eq!(found(&pool, &[9, 9, 3, 4]), []);
 }
@@ -108,7 +108,7 @@ fn what_was_released_longest_ago_is_evicted_first_and_ends_before_beginnings() {
     let b = compute(&mut pool, &[5, 6, 7, 8]);
     pool.release(a.iter().copied());
     pool.release(b.iter().copied());
-    // A use makes young again.
+    // A use moves it to the end of the eviction order.
     let again = compute(&mut pool, &[1, 2]);
     pool.release(again.into_iter());
     let mut taken = Vec::new();
@@ -191,14 +191,14 @@ fn integrity_sees_a_leak_and_a_double_use() {
     assert!(pool.check_integrity([&a[..], &a[..]]).is_err());
 }
 
-/// A cache with a pool for everything and one for a window, of so many blocks.
+/// A cache with an unlimited pool of `everything` blocks and a windowed one of `windowed` blocks.
 fn pools(everything: usize, window: usize, windowed: usize) -> Pools {
     let size = |reach, blocks| PoolSize { reach, blocks };
     let pools = vec![size(Reach::Everything, everything), size(Reach::Window(window), windowed)];
     Pools::new(Capacity { block: BLOCK, step_tokens: 100, pools })
 }
 
-/// A sequence of `tokens` that is computed in steps of two and lets go of what it cannot see.
+/// A sequence of `tokens` that is computed in steps of two and releases what it no longer sees.
 fn slide_through(pools: &mut Pools, tokens: &[u32]) -> Vec<Held> {
     let (mut held, mut names) = (pools.nothing(), Vec::new());
     pools.name(tokens, tokens.len() / BLOCK, &mut names);
@@ -215,7 +215,7 @@ fn counted(text: u32, tokens: u32) -> Vec<u32> {
     (0..tokens).map(|at| 100 * text + at).collect()
 }
 
-/// How many blocks at the beginning of `tokens` need not be computed.
+/// How many leading blocks of `tokens` need not be computed.
 fn usable(pools: &Pools, tokens: &[u32]) -> usize {
     let mut names = Vec::new();
     pools.name(tokens, tokens.len() / BLOCK, &mut names);
@@ -264,11 +264,11 @@ fn a_beginning_is_usable_where_every_window_has_its_blocks() {
     let text = counted(1, 20);
     let mut held = slide_through(&mut pools, &text);
     assert_eq!(usable(&pools, &text), 10);
-    // What has left the window is still known: of ten blocks six, and a beginning needs its last two.
+    // Blocks that left the window are still known: six of ten, and a prefix needs its last two.
     let usable_up_to: Vec<_> =
         (0..=10).map(|blocks| usable(&pools, &text[..blocks * BLOCK])).collect();
     assert_eq!(usable_up_to, [0, 0, 0, 0, 0, 0, 6, 7, 8, 9, 10]);
-    // Another text takes the blocks of the first one's window, and leaves the others alone.
+    // Another text takes over the window blocks of the first one, and leaves the others alone.
     pools.release(&mut held);
     let mut other = slide_through(&mut pools, &counted(2, 8));
     assert!(pools.evictions() > 0);
@@ -298,7 +298,7 @@ fn one_sequence_needs_what_its_window_and_its_step_touch() {
         step_tokens: 6,
         pools: vec![PoolSize { reach: Reach::Window(5), blocks }],
     };
-    // Four tokens that are seen and six that are computed, from anywhere in a block on.
+    // Four visible tokens and six computed ones, starting anywhere in a block.
     assert!(capacity(4).check(1000).is_ok());
     assert!(capacity(3).check(12).is_ok());
     let refusal = capacity(3).check(1000).unwrap_err().to_string();

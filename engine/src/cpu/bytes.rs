@@ -1,7 +1,7 @@
-//! [`Bytes`]: sixteen small integers that are shifted, masked and made [`Lanes`] together.
+//! [`Bytes`]: sixteen small integers that are shifted, masked and converted to [`Lanes`] together.
 //!
-//! As with lanes, a compiler that is left to itself makes scalar code of some of it, ten times
-//! slower: so on x86 with AVX2 they are a register.
+//! As with lanes, the compiler on its own turns some of this into scalar code, ten times slower, so
+//! on x86 with AVX2 they are one register.
 
 use super::lanes::Lanes;
 
@@ -22,12 +22,12 @@ mod implementation {
 
     use super::Lanes;
 
-    /// See the head of the file.
+    /// See the module documentation.
     #[derive(Clone, Copy)]
     pub(crate) struct Bytes(__m128i);
 
-    // SAFETY, of every block here: this module is compiled only for targets with AVX2; the one load
-    // reads sixteen bytes from a reference to as many, and asks for no alignment.
+    // SAFETY, for every block here: this module is compiled only for targets with AVX2; the only
+    // load reads sixteen bytes from a reference to sixteen, and requires no alignment.
     impl Bytes {
         #[inline(always)]
         pub(crate) fn load(from: &[u8; 16]) -> Self {
@@ -35,10 +35,10 @@ mod implementation {
             Self(unsafe { _mm_loadu_si128(from.as_ptr().cast()) })
         }
 
-        /// The bits `SHIFT..` of each, of which those of `mask` are kept.
+        /// Each byte shifted right by `SHIFT` and masked with `mask`.
         #[inline(always)]
         pub(crate) fn bits<const SHIFT: i32>(self, mask: u8) -> Self {
-            // Bits that come in from a neighbour are masked away.
+            // Bits shifted in from a neighbour are masked off.
             debug_assert!(SHIFT < 8 && u32::from(mask) << SHIFT < 256);
             // SAFETY: as above.
             unsafe {
@@ -47,14 +47,15 @@ mod implementation {
             }
         }
 
-        /// Each with the bits of `other` above its own `BITS`; together they have at most eight.
+        /// Each byte with the bits of `other` above its own `BITS` bits; together they have at most
+        /// eight.
         #[inline(always)]
         pub(crate) fn under<const BITS: i32>(self, other: Self) -> Self {
             // SAFETY: as above.
             Self(unsafe { _mm_or_si128(self.0, _mm_slli_epi16::<BITS>(other.0)) })
         }
 
-        /// One bit for each: 1 or 0.
+        /// One byte per bit: 1 or 0.
         #[inline(always)]
         pub(crate) fn each_bit(bits: u16) -> Self {
             // SAFETY: as above.
@@ -67,27 +68,27 @@ mod implementation {
             }
         }
 
-        /// Each less `zero`, modulo 256.
+        /// Subtracts `zero` from each, modulo 256.
         #[inline(always)]
         pub(crate) fn minus(self, zero: Self) -> Self {
             // SAFETY: as above.
             Self(unsafe { _mm_sub_epi8(self.0, zero.0) })
         }
 
-        /// The same number sixteen times.
+        /// The same byte sixteen times.
         #[inline(always)]
         pub(crate) fn splat(byte: u8) -> Self {
             // SAFETY: as above.
             Self(unsafe { _mm_set1_epi8(byte as i8) })
         }
 
-        /// Each as an f32, read as a signed number.
+        /// Each byte, as a signed integer, converted to f32.
         #[inline(always)]
         pub(crate) fn lanes(self) -> Lanes {
             Lanes::of_bytes(self.0)
         }
 
-        /// The lanes of `table` that these name by their four bits from `SHIFT` on.
+        /// The lanes of `table` indexed by the four bits of each byte from `SHIFT` on.
         #[cfg(target_feature = "avx512f")]
         #[inline(always)]
         pub(crate) fn look_up<const SHIFT: u32>(self, table: Lanes) -> Lanes {
@@ -105,7 +106,7 @@ mod implementation {
 mod implementation {
     use super::Lanes;
 
-    /// See the head of the file.
+    /// See the module documentation.
     #[derive(Clone, Copy)]
     pub(crate) struct Bytes([u8; 16]);
 
@@ -115,37 +116,38 @@ mod implementation {
             Self(*from)
         }
 
-        /// The bits `SHIFT..` of each, of which those of `mask` are kept.
+        /// Each byte shifted right by `SHIFT` and masked with `mask`.
         #[inline(always)]
         pub(crate) fn bits<const SHIFT: i32>(self, mask: u8) -> Self {
             Self(self.0.map(|byte| byte >> SHIFT & mask))
         }
 
-        /// Each with the bits of `other` above its own `BITS`; together they have at most eight.
+        /// Each byte with the bits of `other` above its own `BITS` bits; together they have at most
+        /// eight.
         #[inline(always)]
         pub(crate) fn under<const BITS: i32>(self, other: Self) -> Self {
             Self(std::array::from_fn(|i| self.0[i] | other.0[i] << BITS))
         }
 
-        /// One bit for each: 1 or 0.
+        /// One byte per bit: 1 or 0.
         #[inline(always)]
         pub(crate) fn each_bit(bits: u16) -> Self {
             Self(std::array::from_fn(|i| (bits >> i & 1) as u8))
         }
 
-        /// Each less `zero`, modulo 256.
+        /// Subtracts `zero` from each, modulo 256.
         #[inline(always)]
         pub(crate) fn minus(self, zero: Self) -> Self {
             Self(std::array::from_fn(|i| self.0[i].wrapping_sub(zero.0[i])))
         }
 
-        /// The same number sixteen times.
+        /// The same byte sixteen times.
         #[inline(always)]
         pub(crate) fn splat(byte: u8) -> Self {
             Self([byte; 16])
         }
 
-        /// Each as an f32, read as a signed number.
+        /// Each byte, as a signed integer, converted to f32.
         #[inline(always)]
         pub(crate) fn lanes(self) -> Lanes {
             Lanes::load(&self.0.map(|byte| f32::from(byte as i8)))

@@ -1,13 +1,12 @@
 //! [`Lanes`]: sixteen f32 that are added and multiplied together.
 //!
-//! On x86 they are one register with AVX-512, two with AVX2, FMA and F16C; elsewhere an array that the
-//! compiler is trusted with. Left to the compiler on x86 too, products of whole tiles came out as
-//! scalar code and ten times slower. Every lane is rounded like a number alone, so that all three
-//! compute the same.
+//! On x86 they are one register with AVX-512, two with AVX2, FMA and F16C; elsewhere an array that
+//! is left to the compiler. On x86 the compiler turned products of whole tiles into scalar code,
+//! ten times slower. Every lane is rounded like a scalar, so all three give the same results.
 
 use half::{bf16, f16};
 
-/// Numbers side by side.
+/// Elements in a [`Lanes`].
 pub(crate) const LANES: usize = 16;
 
 pub(crate) use implementation::Lanes;
@@ -23,12 +22,12 @@ mod implementation {
 
     use super::{LANES, bf16, f16};
 
-    /// See the head of the file.
+    /// See the module documentation.
     #[derive(Clone, Copy)]
     pub(crate) struct Lanes(__m512);
 
-    // SAFETY, of every block here: this module is compiled only for targets with AVX-512; loads and
-    // stores ask for no alignment, and go to references to as many numbers as they take.
+    // SAFETY, for every block here: this module is compiled only for targets with AVX-512; loads
+    // and stores require no alignment, and access exactly the elements behind their reference.
     impl Lanes {
         #[inline(always)]
         pub(crate) fn splat(x: f32) -> Self {
@@ -57,17 +56,17 @@ mod implementation {
             Self(unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.as_ptr().cast())) })
         }
 
-        /// Of sixteen signed bytes.
+        /// From sixteen signed bytes.
         #[inline(always)]
         pub(in crate::cpu) fn of_bytes(from: __m128i) -> Self {
             // SAFETY: as above.
             Self(unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(from)) })
         }
 
-        /// Those that sixteen bytes name by their four bits from `SHIFT` on.
+        /// The lanes indexed by the four bits of each of sixteen bytes from `SHIFT` on.
         #[inline(always)]
         pub(in crate::cpu) fn at<const SHIFT: u32>(self, bytes: __m128i) -> Self {
-            // SAFETY: as above; what the bits above these four are does not matter.
+            // SAFETY: as above; the permutation ignores the bits above these four.
             unsafe {
                 let index = _mm512_srli_epi32::<SHIFT>(_mm512_cvtepu8_epi32(bytes));
                 Self(_mm512_permutexvar_ps(index, self.0))
@@ -118,7 +117,7 @@ mod implementation {
 
     use super::{LANES, bf16, f16};
 
-    /// See the head of the file.
+    /// See the module documentation.
     #[derive(Clone, Copy)]
     pub(crate) struct Lanes([__m256; 2]);
 
@@ -133,8 +132,8 @@ mod implementation {
         #[inline(always)]
         pub(crate) fn load(from: &[f32; LANES]) -> Self {
             let (low, high) = from.split_at(LANES / 2);
-            // SAFETY: the target has AVX, and each half has the eight numbers that are read; the
-            // load asks for no alignment.
+            // SAFETY: the target has AVX, and each half has the eight elements that are read; the
+            // load requires no alignment.
             unsafe { Self([_mm256_loadu_ps(low.as_ptr()), _mm256_loadu_ps(high.as_ptr())]) }
         }
 
@@ -142,8 +141,8 @@ mod implementation {
         pub(crate) fn of_bf16(from: &[bf16; LANES]) -> Self {
             let (low, high) = from.split_at(LANES / 2);
             Self([low, high].map(|half| {
-                // SAFETY: the target has AVX2, and a half has the eight numbers that are read; the
-                // load asks for no alignment. A `bf16` is the upper half of an f32.
+                // SAFETY: the target has AVX2, and each half has the eight elements that are read;
+                // the load requires no alignment. A `bf16` is the upper half of an f32.
                 unsafe {
                     let halves = _mm256_cvtepu16_epi32(_mm_loadu_si128(half.as_ptr().cast()));
                     _mm256_castsi256_ps(_mm256_slli_epi32::<16>(halves))
@@ -155,13 +154,13 @@ mod implementation {
         pub(crate) fn of_f16(from: &[f16; LANES]) -> Self {
             let (low, high) = from.split_at(LANES / 2);
             Self([low, high].map(|half| {
-                // SAFETY: the target has F16C, and a half has the eight numbers that are read; the
-                // load asks for no alignment.
+                // SAFETY: the target has F16C, and each half has the eight elements that are read;
+                // the load requires no alignment.
                 unsafe { _mm256_cvtph_ps(_mm_loadu_si128(half.as_ptr().cast())) }
             }))
         }
 
-        /// Of sixteen signed bytes.
+        /// From sixteen signed bytes.
         #[inline(always)]
         pub(in crate::cpu) fn of_bytes(from: __m128i) -> Self {
             // SAFETY: this module is compiled only for targets with AVX2.
@@ -174,8 +173,8 @@ mod implementation {
         #[inline(always)]
         pub(crate) fn store(self, to: &mut [f32; LANES]) {
             let (low, high) = to.split_at_mut(LANES / 2);
-            // SAFETY: the target has AVX, and each half has room for the eight numbers that are
-            // written; the store asks for no alignment.
+            // SAFETY: the target has AVX, and each half has room for the eight elements that are
+            // written; the store requires no alignment.
             unsafe {
                 _mm256_storeu_ps(low.as_mut_ptr(), self.0[0]);
                 _mm256_storeu_ps(high.as_mut_ptr(), self.0[1]);
@@ -208,7 +207,7 @@ mod implementation {
     }
 }
 
-// AVX-512 brings all of these.
+// AVX-512 implies all of these.
 #[cfg(not(all(
     target_arch = "x86_64",
     target_feature = "avx2",
@@ -218,7 +217,7 @@ mod implementation {
 mod implementation {
     use super::{LANES, bf16, f16};
 
-    /// See the head of the file.
+    /// See the module documentation.
     #[derive(Clone, Copy)]
     pub(crate) struct Lanes([f32; LANES]);
 

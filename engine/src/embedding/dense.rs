@@ -1,4 +1,4 @@
-//! [`Dense`]: a matrix after the pooling.
+//! [`Dense`]: a dense layer after the pooling.
 
 use candle_core::{Result as TensorResult, Tensor};
 use serde::Deserialize;
@@ -8,20 +8,20 @@ use crate::layers::linear::Linear;
 use crate::models::config::ConfigFile;
 use crate::weights::{Bias, Weights};
 
-/// A matrix, fully described.
+/// The full description of a dense layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DenseConfig {
-    /// Length of what enters.
+    /// Input width.
     pub inputs: usize,
-    /// Length of what leaves.
+    /// Output width.
     pub outputs: usize,
-    /// Whether something is added.
+    /// Whether it has a bias.
     pub bias: Bias,
-    /// What is done to each number that leaves.
+    /// Applied to each output.
     pub activation: DenseActivation,
 }
 
-/// What a dense module does to each number at its end.
+/// The activation function of a dense layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DenseActivation {
     /// Nothing.
@@ -30,7 +30,7 @@ pub enum DenseActivation {
     Tanh,
     /// `max(x, 0)`.
     Relu,
-    /// `x · Φ(x)` with the normal distribution.
+    /// `x · Φ(x)` with the exact normal CDF.
     Gelu,
     /// `x · sigmoid(x)`.
     Silu,
@@ -52,7 +52,7 @@ const fn present() -> bool {
 }
 
 impl DenseConfig {
-    /// What `config.json` of a dense module says.
+    /// Reads the `config.json` of a dense module.
     ///
     /// # Errors
     ///
@@ -67,7 +67,7 @@ impl DenseConfig {
         let activation = DenseActivation::named(&name).ok_or_else(|| {
             let known: Vec<_> = DenseActivation::TORCH.iter().map(|(name, _)| *name).collect();
             file.error(format!(
-                "`activation_function` is `{name}`; implemented of torch are {}",
+                "`activation_function` is `{name}`; the implemented torch activations are {}",
                 known.join(", ")
             ))
         })?;
@@ -77,7 +77,7 @@ impl DenseConfig {
 }
 
 impl DenseActivation {
-    /// Every one, by the name of its class in torch.
+    /// All of them, with the names of their torch classes.
     const TORCH: [(&'static str, Self); 6] = [
         ("Identity", Self::Identity),
         ("Tanh", Self::Tanh),
@@ -87,7 +87,7 @@ impl DenseActivation {
         ("Sigmoid", Self::Sigmoid),
     ];
 
-    /// The class that `path` names, such as `torch.nn.modules.activation.Tanh`.
+    /// The activation whose class `path` names, such as `torch.nn.modules.activation.Tanh`.
     fn named(path: &str) -> Option<Self> {
         let (module, class) = path.rsplit_once('.')?;
         let known = Self::TORCH.iter().find(|(name, _)| *name == class)?;
@@ -107,7 +107,7 @@ impl DenseActivation {
     }
 }
 
-/// A matrix after the pooling, with its weights.
+/// A dense layer with its weights.
 #[derive(Debug)]
 pub(super) struct Dense {
     linear: Linear,
@@ -119,17 +119,17 @@ impl Dense {
     ///
     /// # Errors
     ///
-    /// When a tensor is missing or has another shape.
+    /// When a tensor is missing or has the wrong shape.
     pub(super) fn load(config: DenseConfig, weights: &Weights<'_>) -> Result<Self> {
         let DenseConfig { inputs, outputs, bias, activation } = config;
         Ok(Self { linear: weights.linear("linear", inputs, outputs, bias)?, activation })
     }
 
-    /// `x`: `[rows, inputs]`; `[rows, outputs]` out.
+    /// `x`: `[rows, inputs]`. Returns `[rows, outputs]`.
     ///
     /// # Errors
     ///
-    /// When rows have another length.
+    /// When rows have the wrong length.
     pub(super) fn forward(&self, x: &Tensor) -> TensorResult<Tensor> {
         self.activation.of(&self.linear.forward(x)?)
     }
@@ -185,7 +185,7 @@ mod tests {
         };
         insta::assert_snapshot!(problem(r#"{"in_features": 2}"#), @"`2_Dense/config.json`: missing field `out_features`");
         insta::assert_snapshot!(problem(r#"{"in_features": 2, "out_features": 0, "activation_function": "torch.nn.Tanh"}"#), @"`2_Dense/config.json`: `out_features` is 0");
-        insta::assert_snapshot!(with("torch.nn.modules.activation.Softmax"), @"`2_Dense/config.json`: `activation_function` is `torch.nn.modules.activation.Softmax`; implemented of torch are Identity, Tanh, ReLU, GELU, SiLU, Sigmoid");
-        insta::assert_snapshot!(with("mine.Tanh"), @"`2_Dense/config.json`: `activation_function` is `mine.Tanh`; implemented of torch are Identity, Tanh, ReLU, GELU, SiLU, Sigmoid");
+        insta::assert_snapshot!(with("torch.nn.modules.activation.Softmax"), @"`2_Dense/config.json`: `activation_function` is `torch.nn.modules.activation.Softmax`; the implemented torch activations are Identity, Tanh, ReLU, GELU, SiLU, Sigmoid");
+        insta::assert_snapshot!(with("mine.Tanh"), @"`2_Dense/config.json`: `activation_function` is `mine.Tanh`; the implemented torch activations are Identity, Tanh, ReLU, GELU, SiLU, Sigmoid");
     }
 }

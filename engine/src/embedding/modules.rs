@@ -1,7 +1,7 @@
 //! [`Modules`]: what a [`Recipe`] does to hidden states, with its weights.
 //!
-//! From the pooling on everything is f32: it costs nothing beside the body, and a vector that is
-//! to have unit length needs the digits.
+//! From the pooling on everything is f32: next to the body it costs nothing, and a unit-length
+//! vector needs the precision.
 
 use candle_core::{D, DType, Result as TensorResult, Tensor};
 
@@ -13,7 +13,7 @@ use crate::pass::{Pass, Place};
 use crate::placement::Placement;
 use crate::weights::{self, Tally, Weights};
 
-/// What follows the body.
+/// Everything after the body.
 #[derive(Debug)]
 pub(super) struct Modules {
     pooling: Pooling,
@@ -28,11 +28,12 @@ enum Module {
 }
 
 impl Modules {
-    /// Reads the weights that `recipe` needs after a body of `hidden`.
+    /// Reads the weights that `recipe` needs after a body of width `hidden`.
     ///
     /// # Errors
     ///
-    /// When a matrix does not fit what comes before it, or its weights are missing or others.
+    /// When a dense layer does not fit its input, or its weights are missing or have the wrong
+    /// shape.
     pub(super) fn load(
         recipe: &Recipe,
         hidden: usize,
@@ -49,7 +50,9 @@ impl Modules {
                     if inputs != width {
                         return Err(Error::ModelConfig {
                             file: part.file("config.json"),
-                            problem: format!("`in_features` is {inputs}, but {width} come in"),
+                            problem: format!(
+                                "`in_features` is {inputs}, but the input width is {width}"
+                            ),
                         });
                     }
                     width = outputs;
@@ -64,12 +67,12 @@ impl Modules {
         Ok(Self { pooling: recipe.pooling, modules, width })
     }
 
-    /// Length of a vector.
+    /// Number of dimensions of a vector.
     pub(super) const fn width(&self) -> usize {
         self.width
     }
 
-    /// `hidden`: `[tokens, hidden]` of `pass`; `[sequences, width]` out, in f32.
+    /// `hidden`: `[tokens, hidden]` of `pass`. Returns `[sequences, width]` in f32.
     ///
     /// # Errors
     ///
@@ -88,7 +91,7 @@ impl Modules {
     }
 }
 
-/// The rows of `x`, `[rows, width]`, divided by their length; a row of zeros stays one.
+/// The rows of `x`, `[rows, width]`, scaled to unit length; a row of zeros stays zero.
 fn normalized(x: &Tensor) -> TensorResult<Tensor> {
     let lengths = x.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?;
     x.broadcast_div(&lengths.maximum(1e-12)?)

@@ -1,4 +1,4 @@
-//! [`Pooling`]: one vector out of the hidden states of a sequence.
+//! [`Pooling`]: reduces the hidden states of a sequence to one vector.
 
 use candle_core::{DType, Result as TensorResult, Tensor};
 use serde::Deserialize;
@@ -12,15 +12,15 @@ use crate::models::config::ConfigFile;
 pub enum Pooling {
     /// Their mean.
     Mean,
-    /// That of the last token.
+    /// The hidden state of the last token.
     LastToken,
-    /// That of the first token, which some tokenizers call `cls`.
+    /// The hidden state of the first token, which some tokenizers call `cls`.
     FirstToken,
-    /// The largest of each column.
+    /// The maximum of each column.
     Max,
 }
 
-/// The modes of sentence-transformers, under their short names and the keys of older files.
+/// The modes of sentence-transformers: short names, keys in older files, and what implements them.
 const MODES: [(&str, &str, Option<Pooling>); 6] = [
     ("cls", "pooling_mode_cls_token", Some(Pooling::FirstToken)),
     ("max", "pooling_mode_max_tokens", Some(Pooling::Max)),
@@ -42,7 +42,7 @@ const fn included() -> bool {
 }
 
 impl Pooling {
-    /// What `config.json` of a pooling module says.
+    /// Reads the `config.json` of a pooling module.
     ///
     /// # Errors
     ///
@@ -50,9 +50,8 @@ impl Pooling {
     pub(super) fn read(file: &ConfigFile) -> Result<Self> {
         let Keys { pooling_mode, include_prompt } = file.keys()?;
         if !include_prompt {
-            return Err(file.error(
-                "`include_prompt` is false; implemented is a pooling over all tokens alone",
-            ));
+            return Err(file
+                .error("`include_prompt` is false; only pooling over all tokens is implemented"));
         }
         let mut modes = Vec::new();
         for mode @ (name, key, _) in MODES {
@@ -78,11 +77,12 @@ impl Pooling {
         Err(file.error(format!("{found}; expected one of {}", known.join(", "))))
     }
 
-    /// `hidden`: `[tokens, width]` of the sequences of `tables`; `[sequences, width]` out, in f32.
+    /// `hidden`: `[tokens, width]` of the sequences of `tables`. Returns `[sequences, width]` in
+    /// f32.
     ///
     /// # Errors
     ///
-    /// When the device has no room.
+    /// When the device does not have enough memory.
     pub(super) fn forward(self, hidden: &Tensor, tables: &Tables) -> TensorResult<Tensor> {
         let pool = |row, tokens| {
             let states = |first, count| hidden.narrow(0, first, count)?.to_dtype(DType::F32);
@@ -145,6 +145,6 @@ mod tests {
         insta::assert_snapshot!(problem(r#"{"pooling_mode": "median"}"#), @"`1_Pooling/config.json`: the pooling mode is `median`; expected one of cls, max, mean, lasttoken");
         insta::assert_snapshot!(problem(r#"{"pooling_mode_cls_token": true, "pooling_mode_max_tokens": true}"#), @"`1_Pooling/config.json`: the pooling mode is `cls` and `max`; expected one of cls, max, mean, lasttoken");
         insta::assert_snapshot!(problem(r#"{"pooling_mode_cls_token": "yes"}"#), @r#"`1_Pooling/config.json`: `pooling_mode_cls_token` is "yes"; expected `true` or `false`"#);
-        insta::assert_snapshot!(problem(r#"{"pooling_mode": "mean", "include_prompt": false}"#), @"`1_Pooling/config.json`: `include_prompt` is false; implemented is a pooling over all tokens alone");
+        insta::assert_snapshot!(problem(r#"{"pooling_mode": "mean", "include_prompt": false}"#), @"`1_Pooling/config.json`: `include_prompt` is false; only pooling over all tokens is implemented");
     }
 }

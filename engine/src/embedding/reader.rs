@@ -11,21 +11,21 @@ use crate::error::{Error, Result};
 use crate::text::{TextError, Tokenizer};
 use crate::weights;
 
-/// What a model's folder says about texts.
+/// The tokenizer and prompts in a model's folder.
 pub struct Reader {
     tokenizer: Tokenizer,
     prompts: Prompts,
     longest: usize,
 }
 
-/// What is put before a text.
+/// What is prepended to a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Prompt<'a> {
-    /// What the model's files put there unasked; mostly nothing.
+    /// The default prompt of the model's files; most have none.
     Default,
-    /// The prompt that the model's files know by this name.
+    /// The prompt with this name in the model's files.
     Named(&'a str),
-    /// This.
+    /// This text.
     Written(&'a str),
 }
 
@@ -49,7 +49,7 @@ impl Reader {
         Ok(Self { tokenizer: Tokenizer::open(body)?, prompts: Prompts::read(model)?, longest })
     }
 
-    /// The request for `text` behind `prompt`, with the special tokens that the model expects
+    /// The request for `text` preceded by `prompt`, with the special tokens that the model expects
     /// around them.
     ///
     /// # Errors
@@ -64,7 +64,7 @@ impl Reader {
         Ok(EmbedRequest { tokens, overlong })
     }
 
-    /// The prompts that can be named, with their texts.
+    /// The named prompts, with their texts.
     pub fn prompts(&self) -> impl Iterator<Item = (&str, &str)> {
         self.prompts.prompts.iter().map(|(name, text)| (&name[..], &text[..]))
     }
@@ -80,7 +80,8 @@ impl Prompts {
         let read: Self = file.keys()?;
         match &read.default_prompt_name {
             Some(name) if !read.prompts.contains_key(name) => {
-                Err(file.error(format!("`default_prompt_name` is `{name}`, which `prompts` lacks")))
+                Err(file
+                    .error(format!("`default_prompt_name` is `{name}`, which is not in `prompts`")))
             }
             _ => Ok(read),
         }

@@ -10,30 +10,30 @@ use crate::error::{Error, Result};
 use crate::models::config::ConfigFile;
 use crate::weights::{self, Preset};
 
-/// What becomes of the hidden states of a sequence.
+/// How hidden states become a vector.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipe {
-    /// Folder of body and tokenizer, inside the model's; usually the same.
+    /// Folder of body and tokenizer, relative to the model's; usually the same.
     pub transformer: String,
-    /// Most tokens that are read, where that is less than the body was made for.
+    /// Most tokens read, if that is less than the body supports.
     pub longest: Option<usize>,
-    /// How hidden states become one vector.
+    /// How they are reduced to one vector.
     pub pooling: Pooling,
-    /// What is done to that vector, in order.
+    /// The modules applied to that vector, in order.
     pub modules: Vec<ModuleConfig>,
 }
 
 /// A module after the pooling.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ModuleConfig {
-    /// A matrix.
+    /// A dense layer.
     Dense {
-        /// Folder of its weights, inside the model's.
+        /// Folder of its weights, relative to the model's.
         path: String,
-        /// What it is.
+        /// Its description.
         config: DenseConfig,
     },
-    /// Division by the vector's length.
+    /// Scaling to unit length.
     Normalize,
 }
 
@@ -45,7 +45,7 @@ struct Listed {
 }
 
 impl Listed {
-    /// The class, if it is one of sentence-transformers.
+    /// The class name, if it is a class of sentence-transformers.
     fn class(&self) -> Option<&str> {
         Some(self.r#type.strip_prefix("sentence_transformers.")?.rsplit_once('.')?.1)
     }
@@ -56,7 +56,8 @@ impl Recipe {
     ///
     /// # Errors
     ///
-    /// When a file of the folder is missing or damaged, or asks for what is not implemented.
+    /// When a file in the folder is missing or damaged, or asks for something that is not
+    /// implemented.
     pub fn of(model: &ModelSource) -> Result<Self> {
         match model {
             ModelSource::Folder { path } => read(path),
@@ -107,13 +108,13 @@ fn after_pooling(folder: &Path, file: &ConfigFile, module: &Listed) -> Result<Mo
         }),
         Some("Normalize") => Ok(ModuleConfig::Normalize),
         _ => Err(file.error(format!(
-            "module `{}` is a `{}`; implemented after the pooling are Dense and Normalize of sentence-transformers",
+            "module `{}` is a `{}`; only Dense and Normalize of sentence-transformers are implemented after the pooling",
             module.path, module.r#type
         ))),
     }
 }
 
-/// What `sentence_bert_config.json` in `folder`, if it exists, says about texts.
+/// The token limit in `folder`'s `sentence_bert_config.json`, if that file exists.
 fn longest(folder: &Path) -> Result<Option<usize>> {
     #[derive(Deserialize)]
     struct Keys {

@@ -1,37 +1,37 @@
-//! [`EmbedRequest`]: what can be asked of an embedder, and what is refused.
+//! [`EmbedRequest`]: what an embedder can be asked, and what it refuses.
 
 /// One sequence to embed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EmbedRequest {
-    /// Token ids, the model's special tokens included.
+    /// Token ids, including the model's special tokens.
     pub tokens: Vec<u32>,
-    /// What happens when there are too many.
+    /// What happens if there are too many.
     pub overlong: Overlong,
 }
 
-/// What happens to a sequence that is longer than the model reads.
+/// What happens to a sequence that is longer than the model allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overlong {
     /// It is an error.
     Refuse,
-    /// Its head is kept. A [`Reader`](super::Reader) also keeps the special tokens at its end.
+    /// Only its head is kept. A [`Reader`](super::Reader) also keeps the special tokens at its end.
     KeepHead,
 }
 
 /// Why a request cannot be embedded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InputError {
-    /// A request without a single token.
+    /// A request without tokens.
     #[error("it is empty; give it at least one token")]
     Empty,
-    /// More tokens than the model reads.
+    /// More tokens than the model allows.
     #[error(
         "it has {tokens} tokens, but at most {limit} are read; shorten it or ask for truncation"
     )]
     TooLong {
-        /// How many it has.
+        /// Tokens in the request.
         tokens: usize,
-        /// How many are read.
+        /// Tokens allowed.
         limit: usize,
     },
     /// A token outside the vocabulary.
@@ -42,19 +42,19 @@ pub enum InputError {
         /// Number of ids that exist.
         vocabulary: usize,
     },
-    /// The model overflowed.
+    /// The model produced a value that is not finite.
     #[error(
         "the model produced a vector that is not finite; choose a dtype of wider range (`f32` or `bf16`), or check its weights"
     )]
     NotFinite,
 }
 
-/// What a request must meet.
+/// What a request must satisfy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Limits {
     /// Number of token ids.
     pub(super) vocabulary: usize,
-    /// Most tokens of a sequence, at least 1.
+    /// Most tokens in a sequence, at least 1.
     pub(super) longest: usize,
 }
 

@@ -1,4 +1,5 @@
-//! [`Recordings`]: the launches of steps, replayed on the numbers of later ones of the same shape.
+//! [`Recordings`]: the launches of decode steps, recorded and replayed for later steps of the same
+//! shape.
 
 use std::collections::HashMap;
 
@@ -9,21 +10,22 @@ use crate::batch::{Batch, OnDevice, StepShape};
 use crate::cuda::driver::Recording;
 use crate::telemetry::Demand;
 
-/// How often a shape must have come before it is recorded: to record takes as long as a few steps.
+/// How often a shape must have occurred before it is recorded: recording takes as long as a few
+/// steps.
 const OFTEN: u32 = 2;
-/// Most recordings, each of which keeps some memory of the device.
+/// Most recordings kept; each uses some device memory.
 const MOST: usize = 48;
-/// Most shapes that are counted.
+/// Most shapes counted.
 const MOST_COUNTED: usize = 1024;
 
-/// What is known of the shapes of steps.
+/// Counts and recordings by step shape.
 #[derive(Debug, Default)]
 pub(super) struct Recordings {
     counts: HashMap<StepShape, u32>,
     recorded: HashMap<StepShape, Recorded>,
-    /// The passes so far.
+    /// Passes so far.
     passes: u64,
-    /// Whether a step could not be recorded: then none is tried any more.
+    /// Whether a step could not be recorded; none is tried after that.
     refused: bool,
 }
 
@@ -31,36 +33,36 @@ pub(super) struct Recordings {
 #[derive(Debug)]
 struct Recorded {
     recording: Recording,
-    /// Where its kernels find the numbers of a step.
+    /// Where its kernels read the numbers of a step.
     there: OnDevice,
-    /// Where they leave logits, `[sequences, vocabulary]`.
+    /// Where they write logits, `[sequences, vocabulary]`.
     logits: Tensor,
-    /// What it asks of a machine but for attention, which depends on how long sequences are.
+    /// Its demand except for attention, which depends on sequence lengths.
     but_attention: Demand,
     /// The pass in which it was last replayed.
     last: u64,
 }
 
-/// What a pass gave.
+/// The result of a pass.
 #[derive(Debug)]
 pub(super) struct Passed {
     /// Logits, `[rows, vocabulary]`.
     pub(super) logits: Tensor,
-    /// What it asked of the machine.
+    /// What it demanded of the machine.
     pub(super) demand: Demand,
-    /// Whether its launches were recorded before.
+    /// Whether it replayed recorded launches.
     pub(super) replayed: bool,
 }
 
 impl Recordings {
-    /// Whether a model that has refused to be recorded was seen.
+    /// Whether this model could not be recorded.
     pub(super) const fn are_refused(&self) -> bool {
         self.refused
     }
 
-    /// Does what `forward` does of `batch`, of which a device has what is `there`: by replaying it if a
-    /// step of this shape was recorded, and recording it if such a step has come often. `attention` is
-    /// what attention asks of a machine in this step.
+    /// Does `forward` on `batch`, whose device side is `there`: replays it if a step of this shape
+    /// was recorded, or records it if the shape has occurred often enough. `attention` is the
+    /// attention demand of this step.
     ///
     /// # Errors
     ///
@@ -86,7 +88,7 @@ impl Recordings {
         }
     }
 
-    /// Counts a shape.
+    /// Counts a shape, and returns whether it has occurred often enough to be recorded.
     fn is_often(&mut self, shape: &StepShape) -> bool {
         if self.counts.len() >= MOST_COUNTED && !self.counts.contains_key(shape) {
             self.counts.clear();
@@ -96,7 +98,7 @@ impl Recordings {
         *count > OFTEN
     }
 
-    /// Does `forward`, and records it. A step that cannot be recorded is done all the same.
+    /// Does and records `forward`. A step that cannot be recorded is done all the same.
     fn record(
         &mut self,
         batch: &Batch,
@@ -113,14 +115,14 @@ impl Recordings {
                 done = Some((logits?.contiguous()?, demand));
                 Ok(())
             }
-            // What is asked for here was asked for above.
+            // The same demand was already counted in the first run.
             Some((logits, _)) => Demand::during(|| logits.slice_set(&forward(&batch)?, 0, 0)).0,
         });
         let (logits, demand) = match (done, recording) {
             (Some((logits, demand)), Ok(recording)) => {
                 self.make_room();
                 let but_attention = demand.less(attention);
-                // The next replay overwrites what it leaves, when the caller has read it long since.
+                // The next replay overwrites the logits, long after the caller has read them.
                 let kept = logits.clone();
                 let recorded =
                     Recorded { recording, there, logits: kept, but_attention, last: self.passes };
@@ -133,12 +135,12 @@ impl Recordings {
                 done
             }
             (None, Err(error)) => return Err(error),
-            (None, Ok(_)) => candle_core::bail!("what was recorded was never done"),
+            (None, Ok(_)) => candle_core::bail!("the recorded pass was never run"),
         };
         Ok(Passed { logits, demand, replayed: false })
     }
 
-    /// Drops the recording that was not used for longest, if there are too many.
+    /// If there are too many recordings, drops the least recently used one.
     fn make_room(&mut self) {
         if self.recorded.len() < MOST {
             return;
@@ -150,7 +152,7 @@ impl Recordings {
     }
 }
 
-/// Does what `forward` does of `batch`.
+/// Does `forward` on `batch`, without recording.
 ///
 /// # Errors
 ///
@@ -163,9 +165,9 @@ pub(super) fn passed(
     Ok(Passed { logits: logits?, demand, replayed: false })
 }
 
-/// What attention of all layers asks of a machine in `batch`, whose keys have numbers of `width` bytes.
+/// The attention demand of all layers in `batch`, for keys with elements of `width` bytes.
 pub(super) fn attention_of(batch: &Batch, heads: &Heads, width: usize) -> Demand {
-    // Pools differ in where keys lie, not in how many there are.
+    // Pools differ in where keys are, not in how many there are.
     let sequences = batch.tables.first().map_or(&[][..], |tables| &tables.sequences);
     let of = |mask: &_| Demand::of_attention(sequences, heads, *mask, width);
     heads.masks.iter().map(of).fold(Demand::default(), |sum, layer| sum + layer)

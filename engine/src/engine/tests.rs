@@ -1,4 +1,4 @@
-//! The engine with a model that fails on command, computing real tensors up to then.
+//! The engine with a model that fails on demand and computes real tensors until then.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -16,22 +16,22 @@ use crate::sampler::Sampling;
 pub(crate) const BLOCK: usize = 4;
 pub(crate) const BLOCKS: usize = 16;
 
-/// What goes wrong, counting passes from 0.
+/// What goes wrong; passes are counted from 0.
 #[derive(Debug)]
 pub(crate) enum Fault {
     /// The pass fails as a whole.
     Error { pass: usize },
-    /// A device has no room for the pass, and its driver says so.
+    /// A device runs out of memory, and its driver says so.
     OutOfMemory { pass: usize },
-    /// These rows of logits have no numbers.
+    /// These rows of logits are NaN.
     Nan { pass: usize, rows: Range<usize> },
-    /// Every pass waits for a word, and goes on without one when nobody can give it any more.
+    /// Every pass waits for a message, and continues without one once all senders are gone.
     Gate(std::sync::mpsc::Receiver<()>),
-    /// The first pass brings its thread down.
+    /// The first pass panics.
     Panic,
 }
 
-/// A model that does what another one does, up to its fault.
+/// A model that delegates to another one until its fault occurs.
 struct Faulty {
     inner: Box<dyn Model>,
     fault: Fault,
@@ -84,7 +84,7 @@ pub(crate) fn engine(fault: Option<Fault>) -> Engine {
     engine_of(64, fault)
 }
 
-/// As [`engine`], with at most `step_tokens` tokens a step.
+/// As [`engine`], with at most `step_tokens` tokens per step.
 fn engine_of(step_tokens: usize, fault: Option<Fault>) -> Engine {
     let mut engine = Engine::load(&EngineConfig {
         model: ModelSource::Preset { name: "tiny-qwen3".into(), seed: 1 },
@@ -109,7 +109,7 @@ fn engine_of(step_tokens: usize, fault: Option<Fault>) -> Engine {
     engine
 }
 
-/// `prompt` tokens, all different from those of other values of `text`.
+/// A request with `prompt` tokens that all differ from those of other values of `text`.
 pub(crate) fn request(text: u32, prompt: u32, new: usize) -> Request {
     Request {
         prompt: (0..prompt).map(|at| text * 50 + at).collect(),
@@ -123,7 +123,7 @@ pub(crate) fn request(text: u32, prompt: u32, new: usize) -> Request {
     }
 }
 
-/// What was reported of each choice of each request: its tokens, and why it ended.
+/// What was reported for each choice of each request: its tokens, and why it ended.
 #[derive(Debug, Default)]
 struct Told(BTreeMap<(RequestId, usize), (Vec<u32>, Option<Finish>)>);
 
@@ -184,7 +184,7 @@ fn a_cancelled_choice_gives_its_blocks_back_and_the_others_go_on() {
     told.step(&mut engine);
     let used = engine.stats().blocks_used;
     told.add(engine.cancel_choice(id, 1));
-    // Its last block: those of the prompt are shared with the others.
+    // Only its last block: those of the prompt are shared with the others.
     assert_eq!(engine.stats().blocks_used, used - 1);
     assert_eq!((engine.cancel_choice(id, 1), engine.cancel_choice(id, 3)), (None, None));
     told.run(&mut engine);

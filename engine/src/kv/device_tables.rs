@@ -1,4 +1,4 @@
-//! [`DeviceTables`]: where each sequence has its queries and keys, for kernels of an accelerator.
+//! [`DeviceTables`]: where the queries and keys of each sequence are, for accelerator kernels.
 
 use std::cell::OnceCell;
 
@@ -6,33 +6,32 @@ use candle_core::{Device, Result, Tensor};
 
 use super::{Table, Tables};
 
-/// The tables of one pool on a device. All pools of a step go there in one copy.
+/// The tables of one pool on a device. Those of all pools of a step are copied there together.
 #[derive(Debug, Clone)]
 pub struct DeviceTables {
-    /// Slot of each packed token, `[tokens]`, u32; empty when the pass keeps none.
+    /// Slot of each packed token, `[tokens]`, u32; empty in a pass without a cache.
     pub slots: Tensor,
-    /// Where the queries of each sequence begin among the packed tokens, and where the last ones end,
+    /// Row of the first query of each sequence among the packed tokens, then the total,
     /// `[sequences + 1]`, u32.
     pub query_ends: Tensor,
-    /// The same of the keys that are present, were they packed, `[sequences + 1]`, u32.
+    /// The same for the present keys, as if they were packed, `[sequences + 1]`, u32.
     pub key_ends: Tensor,
-    /// The blocks of each sequence that are not gone, `[sequences, most]`, u32; behind the last one of
-    /// a sequence stands 0.
+    /// The remaining blocks of each sequence, `[sequences, most]`, u32, padded with 0.
     pub blocks: Tensor,
-    /// Most queries of a sequence.
+    /// Most queries in one sequence.
     pub most_queries: usize,
-    /// No sequence has more keys that are present.
+    /// Upper bound on the present keys of one sequence.
     pub most_keys: usize,
-    /// Slot of each key that is present, `[keys]`, u32; copied when a layer first asks for it.
+    /// Slot of each present key, `[keys]`, u32; copied when a layer first asks for it.
     key_slots: OnceCell<Tensor>,
 }
 
 impl DeviceTables {
-    /// Slot of each key that is present, `[keys]`, u32, in the order of `slots`.
+    /// Slot of each present key, `[keys]`, u32, in the order of `slots`.
     ///
     /// # Errors
     ///
-    /// When the device has no room.
+    /// When the device does not have enough memory.
     pub(super) fn key_slots(&self, slots: impl FnOnce() -> Vec<u32>) -> Result<Tensor> {
         if let Some(known) = self.key_slots.get() {
             return Ok(known.clone());
@@ -41,17 +40,17 @@ impl DeviceTables {
         Ok(self.key_slots.get_or_init(|| copied).clone())
     }
 
-    /// `tables`, one for each pool, on `device`.
+    /// Copies `tables`, one per pool, to `device`.
     ///
     /// # Errors
     ///
-    /// When the device has no room.
+    /// When the device does not have enough memory.
     pub fn upload(tables: &[Tables], device: &Device) -> Result<Vec<Self>> {
         let mut numbers = Vec::new();
         let shapes: Vec<_> =
             tables.iter().map(|tables| TableShape::of(tables, &mut numbers)).collect();
         let numbers = match numbers.len() {
-            // A tensor needs at least one.
+            // A tensor needs at least one element.
             0 => Tensor::zeros(1, candle_core::DType::U32, device)?,
             _ => Tensor::new(numbers, device)?,
         };
@@ -60,7 +59,8 @@ impl DeviceTables {
     }
 }
 
-/// All about the tables of a pool but the numbers in them: what launches of a step depend on.
+/// Everything about the tables of a pool except the numbers in them: what the launches of a step
+/// depend on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct TableShape {
     slots: usize,
@@ -73,8 +73,9 @@ pub(crate) struct TableShape {
 impl TableShape {
     /// Appends `tables` to `numbers`.
     ///
-    /// Where every sequence has one query, there is room for as many blocks as the next power of two
-    /// says: as sequences grow, the shape of their steps changes a few times and not with each block.
+    /// If every sequence has one query, rows of blocks are padded to the next power of two, so that
+    /// as sequences grow the shape of their steps changes only a few times and not with every
+    /// block.
     pub(crate) fn of(tables: &Tables, numbers: &mut Vec<u32>) -> Self {
         let Tables { block, sequences, runs } = tables;
         let before = numbers.len();
@@ -106,8 +107,8 @@ impl TableShape {
         }
     }
 
-    /// The tables out of the copied `numbers`, in which they stand from `at` on; then the next stand
-    /// there.
+    /// Slices the tables out of the copied `numbers`, starting at `at`, and advances `at` past
+    /// them.
     pub(crate) fn cut(&self, numbers: &Tensor, at: &mut usize) -> Result<DeviceTables> {
         let Self { slots, sequences, most_blocks, most_queries, most_keys } = *self;
         let mut next = |len| {
@@ -129,7 +130,7 @@ impl TableShape {
 
 /// Running sums.
 trait ExtendEnds {
-    /// Appends 0 and the sum up to each of `lengths`; the last one comes back.
+    /// Appends 0 and the running sum of `lengths`. Returns the total.
     fn extend_ends(&mut self, lengths: impl Iterator<Item = usize>) -> usize;
 }
 
@@ -169,7 +170,7 @@ mod tests {
                 Run { token: 3, slot: 11, len: 1 },
             ],
         };
-        // The same with a window: the first block of the first sequence is gone.
+        // The same with a window: the first block of the first sequence has been released.
         let mut window = whole.clone();
         (window.sequences[0].gone, window.sequences[0].blocks) = (1, vec![2, 4]);
         let [first, second] = &DeviceTables::upload(&[whole, window], &Device::Cpu).unwrap()[..]

@@ -1,4 +1,4 @@
-//! [`Activation`]: the nonlinear function of a feed-forward block.
+//! [`Activation`]: the activation function of a feed-forward block.
 
 use std::ops::Range;
 
@@ -10,26 +10,26 @@ use crate::cpu::{Element, LANES, by_dtype, exp, mapped};
 use crate::faults;
 use crate::telemetry::Stage;
 
-/// A nonlinear function, number by number.
+/// An elementwise activation function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
     /// `x · sigmoid(x)`.
     Silu,
-    /// `x · Φ(x)` with the normal distribution approximated through tanh.
+    /// `x · Φ(x)` with the tanh approximation of the normal CDF.
     GeluTanh,
 }
 
 impl Activation {
-    /// The one that `config.json` calls `name`.
+    /// The activation that `config.json` calls `name`.
     ///
     /// # Errors
     ///
-    /// A sentence with the names that are known.
+    /// The names that are known.
     pub fn named(name: &str) -> std::result::Result<Self, String> {
         match name {
             "silu" => Ok(Self::Silu),
             "gelu_pytorch_tanh" => Ok(Self::GeluTanh),
-            other => Err(format!("`{other}`; implemented are `silu` and `gelu_pytorch_tanh`")),
+            other => Err(format!("`{other}`; only `silu` and `gelu_pytorch_tanh` are implemented")),
         }
     }
 
@@ -37,7 +37,7 @@ impl Activation {
     ///
     /// # Errors
     ///
-    /// When `x` is not contiguous, or the device has no room.
+    /// When `x` is not contiguous, or the device does not have enough memory.
     pub fn of(self, x: &Tensor) -> Result<Tensor> {
         Stage::Elementwise.of(|| match (self, x.device().is_cpu()) {
             (Self::Silu, true) => mapped(x, silu),
@@ -60,8 +60,7 @@ impl Activation {
     }
 }
 
-/// `f(a) · b` in one sweep and on all cores: as two operations it would take a tenth of a
-/// prefill's time.
+/// `f(a) · b` in one parallel pass: as two operations it would take a tenth of prefill time.
 struct Times(Activation);
 
 impl CustomOp2 for Times {
@@ -104,9 +103,9 @@ fn times<T: Element>(
     }))
 }
 
-/// `f(a) · b`, number by number.
+/// `f(a) · b`, elementwise.
 fn sweep<T: Element>(a: &[T], b: &[T], f: impl Fn(f32) -> f32 + Sync) -> Vec<T> {
-    /// Numbers a task.
+    /// Elements per task.
     const TASK: usize = 64 * LANES;
     let mut out = vec![T::zero(); a.len()];
     let tasks = out.par_chunks_mut(TASK).zip(a.par_chunks(TASK)).zip(b.par_chunks(TASK));

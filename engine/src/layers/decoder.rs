@@ -1,7 +1,7 @@
 //! [`Decoder`]: the decoder that most families share, a [`Stack`] with a head.
 //!
-//! Families differ in the fields of [`DecoderConfig`]; reading those out of `config.json` is the
-//! business of the family's file.
+//! Families differ in the fields of [`DecoderConfig`], which each family's file reads from
+//! `config.json`.
 
 use candle_core::{DType, Result as TensorResult, Tensor};
 
@@ -23,7 +23,7 @@ use crate::weights::{Ties, Weights};
 
 pub(crate) mod widths;
 
-/// A decoder, fully described.
+/// The full description of a decoder.
 #[derive(Debug, Clone)]
 pub struct DecoderConfig {
     /// Heads, and the mask of each layer.
@@ -32,7 +32,7 @@ pub struct DecoderConfig {
     pub hidden: usize,
     /// Number of token ids.
     pub vocabulary: usize,
-    /// Longest sequence that the model was made for.
+    /// Longest sequence that the model supports.
     pub positions: usize,
     /// How the residual stream is normalised.
     pub norm: NormKind,
@@ -40,7 +40,7 @@ pub struct DecoderConfig {
     pub norms: LayerNorms,
     /// Position embedding of each layer.
     pub ropes: Ropes,
-    /// The projections of every layer.
+    /// The attention projections of every layer.
     pub projections: Projections,
     /// The feed-forward block of each layer.
     pub feed_forward: Vec<FeedForwardConfig>,
@@ -52,21 +52,21 @@ pub struct DecoderConfig {
     pub head: Head,
 }
 
-/// The norms of a layer by name; one that has no name does not exist.
+/// The norms of a layer by tensor name; `None` means that there is no such norm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LayerNorms {
-    /// On what enters attention.
+    /// On the input of attention.
     pub before_attention: Option<&'static str>,
-    /// On what attention adds to the stream.
+    /// On the output of attention, before it is added to the stream.
     pub after_attention: Option<&'static str>,
-    /// On what enters the feed-forward block.
+    /// On the input of the feed-forward block.
     pub before_feed_forward: Option<&'static str>,
-    /// On what the feed-forward block adds to the stream.
+    /// On the output of the feed-forward block, before it is added to the stream.
     pub after_feed_forward: Option<&'static str>,
 }
 
 impl LayerNorms {
-    /// What most families have: one norm before each block.
+    /// As in most families: one norm before each block.
     pub const BEFORE: Self = Self {
         before_attention: Some("input_layernorm"),
         after_attention: None,
@@ -75,12 +75,12 @@ impl LayerNorms {
     };
 }
 
-/// A feed-forward block, fully described.
+/// The full description of a feed-forward block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FeedForwardConfig {
-    /// All weights for every token, under `mlp`.
+    /// Dense: all weights for every token, under `mlp`.
     Dense(MlpConfig),
-    /// A few experts for each token, under the name given.
+    /// MoE: a few experts for each token, under the given name.
     Experts(&'static str, MoeConfig),
 }
 
@@ -89,21 +89,21 @@ pub enum FeedForwardConfig {
 pub struct Scales {
     /// On the embeddings.
     pub embedding: f64,
-    /// On what each block adds to the stream.
+    /// On the output of each block, before it is added to the stream.
     pub residual: f64,
     /// On the logits.
     pub logits: f64,
 }
 
 impl Scales {
-    /// None.
+    /// No scaling.
     pub const NONE: Self = Self { embedding: 1.0, residual: 1.0, logits: 1.0 };
 }
 
 /// Where the output matrix comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Head {
-    /// The embedding, used again.
+    /// Shared with the embedding.
     Tied,
     /// A matrix of its own.
     Own,
@@ -116,7 +116,7 @@ pub struct Decoder {
     head: Linear,
 }
 
-/// A decoder with its weights up to the final norm.
+/// A decoder with its weights, up to the final norm.
 #[derive(Debug)]
 pub struct Stack {
     config: DecoderConfig,
@@ -145,11 +145,11 @@ enum FeedForward {
 }
 
 impl Decoder {
-    /// Reads the weights that `config` implies, under the names of the hub's checkpoints.
+    /// Reads the weights that `config` implies, under the names used by Hugging Face checkpoints.
     ///
     /// # Errors
     ///
-    /// When a tensor is missing or has another shape.
+    /// When a tensor is missing or has the wrong shape.
     pub fn load(config: DecoderConfig, weights: &Weights<'_>) -> Result<Self> {
         let DecoderConfig { hidden, vocabulary, head, .. } = config;
         let stack = Stack::load(config, &weights.pp("model"))?;
@@ -162,11 +162,12 @@ impl Decoder {
 }
 
 impl Stack {
-    /// Reads the weights that `config` implies, less those of a head, which it does not have.
+    /// Reads the weights that `config` implies, except those of the head, which a stack does not
+    /// have.
     ///
     /// # Errors
     ///
-    /// When a tensor is missing or has another shape.
+    /// When a tensor is missing or has the wrong shape.
     pub fn load(config: DecoderConfig, weights: &Weights<'_>) -> Result<Self> {
         let DecoderConfig { hidden, vocabulary, norm, .. } = config;
         let ties = match config.head {
@@ -181,7 +182,7 @@ impl Stack {
         Ok(Self { config, dtype: weights.dtype(), embedding, layers, norm })
     }
 
-    /// What leaves the last layer, `[tokens, hidden]`.
+    /// Output of the last layer, `[tokens, hidden]`.
     fn stream(&self, pass: &mut Pass<'_>) -> TensorResult<Tensor> {
         let factor = self.config.scales.embedding;
         let mut x = scaled(&self.embedding.look_up(pass.tokens())?, factor)?;
@@ -195,7 +196,7 @@ impl Stack {
         Ok(x)
     }
 
-    /// The final norm of `x`, `[rows, hidden]`; same shape out.
+    /// Applies the final norm to `x`, `[rows, hidden]`; same shape out.
     fn normed(&self, x: &Tensor, pass: &mut Pass<'_>) -> TensorResult<Tensor> {
         pass.show(Place::BeforeNorm, x);
         let x = self.norm.forward(x)?;
@@ -267,8 +268,8 @@ fn apply(norm: &Option<Norm>, x: &Tensor) -> TensorResult<Tensor> {
     norm.as_ref().map_or_else(|| Ok(x.clone()), |norm| norm.forward(x))
 }
 
-/// `factor · x`, the factor rounded to the dtype of `x`, as the references of the Gemmas do; free
-/// when it is 1.
+/// `factor · x`, with the factor rounded to the dtype of `x`, as the Gemma references do; free when
+/// it is 1.
 pub(crate) fn scaled(x: &Tensor, factor: f64) -> TensorResult<Tensor> {
     if factor == 1.0 { Ok(x.clone()) } else { x * factor }
 }
@@ -285,7 +286,8 @@ pub(crate) fn softcapped(x: &Tensor, cap: Option<f64>) -> TensorResult<Tensor> {
     in_f32(x, |x| narrow * (x / narrow).tanh(), |x| (x / cap)?.tanh()? * cap)
 }
 
-/// One definition twice: `each` of a number in a sweep on the CPU, `whole` of a tensor elsewhere.
+/// Applies one function in f32, given twice: `each` for a single element on the CPU, `whole` for a
+/// tensor elsewhere.
 fn in_f32(
     x: &Tensor,
     each: impl Fn(f32) -> f32 + Sync,

@@ -12,18 +12,18 @@ mod cpu;
 /// A matrix `[out, in]`, however it is stored.
 #[derive(Debug, Clone)]
 pub enum Matrix {
-    /// In floats.
+    /// Unquantised.
     Dense(Tensor),
-    /// In blocks.
+    /// Quantised, in blocks.
     Quantised(Quantised),
 }
 
 impl Matrix {
-    /// Its rows from `first` on, `rows` of them. On the CPU they share its memory.
+    /// The `rows` rows from `first` on. On the CPU they share its memory.
     ///
     /// # Errors
     ///
-    /// When it has fewer rows.
+    /// When it has too few rows.
     pub fn narrow(&self, first: usize, rows: usize) -> Result<Self> {
         Ok(match self {
             Self::Dense(weight) => Self::Dense(weight.narrow(0, first, rows)?),
@@ -31,7 +31,7 @@ impl Matrix {
         })
     }
 
-    /// Of `rows` rows times this matrix.
+    /// The demand of multiplying `rows` rows by this matrix.
     fn demand(&self, rows: usize) -> Demand {
         let (numbers, bytes) = match self {
             Self::Dense(weight) => {
@@ -55,14 +55,15 @@ impl Matrix {
             },
             Self::Quantised(weight) => match weight.device() {
                 Device::Cpu => cpu::matmul_quantised(x, weight),
-                // The kernels of candle take half precision too; in f32 they were held to references.
+                // Candle's kernels accept half precision too, but only f32 was checked against
+                // references.
                 _ => x.to_dtype(DType::F32)?.apply_op1_no_bwd(weight.whole())?.to_dtype(x.dtype()),
             },
         }
     }
 }
 
-/// A matrix, perhaps with a bias.
+/// A matrix with an optional bias.
 #[derive(Debug, Clone)]
 pub struct Linear {
     weight: Matrix,
@@ -76,12 +77,12 @@ impl Linear {
         Self { weight, bias }
     }
 
-    /// The layers of `outputs` that lie one below the other in this one. On the CPU they share its
-    /// memory.
+    /// Splits it into layers of `outputs` outputs each, stacked in this order. On the CPU they
+    /// share its memory.
     ///
     /// # Errors
     ///
-    /// When this one has fewer outputs.
+    /// When it has too few outputs.
     pub fn split<const N: usize>(&self, outputs: [usize; N]) -> Result<[Self; N]> {
         let mut parts = std::array::from_fn(|_| self.clone());
         let mut first = 0;
@@ -97,7 +98,7 @@ impl Linear {
     ///
     /// # Errors
     ///
-    /// When shapes, dtypes or devices of `x` and the weight differ.
+    /// When shapes, dtypes or devices of `x` and the weight do not match.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         Stage::Linear.of(|| self.multiplied(x))
     }

@@ -7,20 +7,20 @@ use crate::layers::activation::Activation;
 use crate::layers::linear::Linear;
 use crate::weights::{Bias, Weights};
 
-/// A feed-forward block, fully described.
+/// The full description of a feed-forward block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MlpConfig {
     /// Its matrices.
     pub form: MlpForm,
-    /// Width inside.
+    /// Inner width.
     pub intermediate: usize,
-    /// Its nonlinear function.
+    /// Its activation function.
     pub activation: Activation,
     /// Bias of every projection.
     pub bias: Bias,
 }
 
-/// Which matrices a block has, under which names.
+/// Which matrices a block has, and their names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MlpForm {
     /// `down(f(gate(x)) · up(x))`.
@@ -32,7 +32,7 @@ pub enum MlpForm {
         /// `[intermediate]` to `[hidden]`.
         down: &'static str,
     },
-    /// As `Gated`, with one matrix for `gate` and, below it, `up`.
+    /// As `Gated`, with `gate` and `up` stacked in one matrix, in this order.
     Fused {
         /// `[hidden]` to `[2 · intermediate]`.
         gate_up: &'static str,
@@ -49,9 +49,9 @@ pub enum MlpForm {
 }
 
 impl MlpForm {
-    /// What most families have.
+    /// As in most families.
     pub const GATED: Self = Self::Gated { gate: "gate_proj", up: "up_proj", down: "down_proj" };
-    /// The same with a common matrix.
+    /// The same with a fused matrix.
     pub const FUSED: Self = Self::Fused { gate_up: "gate_up_proj", down: "down_proj" };
 }
 
@@ -65,11 +65,11 @@ pub struct Mlp {
 }
 
 impl Mlp {
-    /// Reads the weights that `config` implies, for rows of `hidden`.
+    /// Reads the weights that `config` implies, for rows of width `hidden`.
     ///
     /// # Errors
     ///
-    /// When a tensor is missing or has another shape.
+    /// When a tensor is missing or has the wrong shape.
     pub fn load(config: &MlpConfig, hidden: usize, weights: &Weights<'_>) -> Result<Self> {
         let MlpConfig { form, intermediate, activation, bias } = *config;
         let wider = |name| weights.linear(name, hidden, intermediate, bias);
@@ -89,7 +89,7 @@ impl Mlp {
     ///
     /// # Errors
     ///
-    /// When shapes or dtypes differ from the weights'.
+    /// When shapes or dtypes do not match the weights.
     pub fn forward(&self, x: &Tensor) -> TensorResult<Tensor> {
         let up = self.up.forward(x)?;
         let inside = match &self.gate {

@@ -1,6 +1,7 @@
-//! [`Moe`]: a feed-forward block of many experts, of which each token asks a few.
+//! [`Moe`]: a mixture-of-experts feed-forward block, which routes each token to a few of its
+//! experts.
 //!
-//! The rows are sorted by expert, so that each expert multiplies all of its tokens at once and no
+//! Rows are sorted by expert, so that each expert multiplies all of its tokens at once and no
 //! weight is ever copied. A token's results are summed in the order of its experts, whatever else
 //! is in the batch.
 
@@ -12,18 +13,18 @@ use crate::layers::mlp::{Mlp, MlpConfig};
 use crate::telemetry::{Stage, to_host};
 use crate::weights::Weights;
 
-/// A block of experts, fully described.
+/// The full description of a block of experts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MoeConfig {
     /// Number of experts.
     pub experts: usize,
-    /// How many of them a token asks.
+    /// How many of them each token is routed to.
     pub asked: usize,
-    /// How much each of them counts.
+    /// How they are weighted.
     pub shares: Shares,
-    /// What each of them is.
+    /// The description of each expert.
     pub expert: MlpConfig,
-    /// One more that every token asks, with a share of its own between 0 and 1.
+    /// A shared expert for every token, with its own gate between 0 and 1.
     pub shared: Option<MlpConfig>,
 }
 
@@ -32,22 +33,22 @@ impl MoeConfig {
     ///
     /// # Errors
     ///
-    /// A sentence on the one that does not.
+    /// Describes the one that does not.
     pub fn check(&self) -> Result<(), String> {
         let Self { experts, asked, .. } = self;
         match (1..=*experts).contains(asked) {
             true => Ok(()),
-            false => Err(format!("a token cannot ask {asked} of {experts} experts")),
+            false => Err(format!("a token cannot be routed to {asked} of {experts} experts")),
         }
     }
 }
 
-/// How much each asked expert counts.
+/// How the chosen experts are weighted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shares {
-    /// Its probability among all experts.
+    /// By their probabilities among all experts.
     OfAll,
-    /// Its probability among those asked: the shares of a token make 1.
+    /// By their probabilities among the chosen ones: the weights of a token sum to 1.
     OfAsked,
 }
 
@@ -58,11 +59,11 @@ pub struct Moe {
     experts: Vec<Mlp>,
     asked: usize,
     shares: Shares,
-    /// The expert that every token asks, and `[hidden]` to `[1]`, its share before the sigmoid.
+    /// The shared expert, and its gate before the sigmoid, `[hidden]` to `[1]`.
     shared: Option<(Mlp, Linear)>,
 }
 
-/// A token's way to one of its experts.
+/// One token routed to one of its experts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Way {
     token: u32,
@@ -71,12 +72,12 @@ struct Way {
 }
 
 impl Moe {
-    /// Reads `gate` and `experts.{n}`, `shared_expert` and `shared_expert_gate`, for rows of
+    /// Reads `gate` and `experts.{n}`, `shared_expert` and `shared_expert_gate`, for rows of width
     /// `hidden`.
     ///
     /// # Errors
     ///
-    /// When a tensor is missing or has another shape.
+    /// When a tensor is missing or has the wrong shape.
     pub fn load(config: &MoeConfig, hidden: usize, weights: &Weights<'_>) -> Result<Self> {
         let MoeConfig { experts, asked, shares, expert, shared } = config;
         let at = weights.pp("experts");
@@ -98,7 +99,7 @@ impl Moe {
     ///
     /// # Errors
     ///
-    /// When shapes or dtypes differ from the weights'.
+    /// When shapes or dtypes do not match the weights.
     pub fn forward(&self, x: &Tensor) -> TensorResult<Tensor> {
         Stage::Experts.of(|| self.answered(x))
     }
@@ -138,7 +139,7 @@ impl Moe {
         }
     }
 
-    /// The ways of every token, token by token, a token's ways in the order of the experts.
+    /// The routes of all tokens, ordered by token, then by expert.
     fn ways(&self, x: &Tensor) -> TensorResult<Vec<Way>> {
         let scores = self.router.forward(x)?.to_dtype(DType::F32)?;
         let all = candle_nn::ops::softmax(&scores, D::Minus1)?;

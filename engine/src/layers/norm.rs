@@ -1,4 +1,4 @@
-//! [`Norm`]: brings each row to unit size.
+//! [`Norm`]: normalises each row.
 
 use candle_core::{Result, Tensor};
 
@@ -10,14 +10,14 @@ mod cpu;
 /// A norm over the last axis.
 #[derive(Debug, Clone)]
 pub struct Norm {
-    /// `[dim]`. In f32 where a sum went into it, so that nothing is lost by rounding.
+    /// `[dim]`. In f32 for `1 + w`, so that nothing is lost by rounding.
     weight: Tensor,
-    /// `[dim]`; a norm that has one also takes the mean away.
+    /// `[dim]`; a norm with a bias also subtracts the mean.
     bias: Option<Tensor>,
     eps: f32,
 }
 
-/// How a family normalises; the number is the epsilon.
+/// How a family normalises, with the epsilon.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum NormKind {
     /// `x / rms(x) · w`.
@@ -29,12 +29,12 @@ pub enum NormKind {
 }
 
 impl Norm {
-    /// Root-mean-square norm of `weight`, `[dim]`.
+    /// RMS norm with `weight`, `[dim]`.
     pub const fn rms(weight: Tensor, eps: f32) -> Self {
         Self { weight, bias: None, eps }
     }
 
-    /// Norm around the mean, of `weight` and `bias`, both `[dim]`.
+    /// Layer norm with `weight` and `bias`, both `[dim]`.
     pub const fn layer(weight: Tensor, bias: Tensor, eps: f32) -> Self {
         Self { weight, bias: Some(bias), eps }
     }
@@ -43,22 +43,23 @@ impl Norm {
     ///
     /// # Errors
     ///
-    /// When the device has no room.
+    /// When the device does not have enough memory.
     pub fn unweighted(&self) -> Result<Self> {
         Ok(Self::rms(self.weight.ones_like()?, self.eps))
     }
 
-    /// Length of a row.
+    /// Row length.
     pub fn dim(&self) -> usize {
         self.weight.elem_count()
     }
 
-    /// `x`: `[…, dim]`, same shape and dtype out; sums are f32. On the CPU what an RMS norm made of
-    /// unit size is rounded to the dtype of the weight, as most references do.
+    /// `x`: `[…, dim]`, same shape and dtype out; sums accumulate in f32. On the CPU the normalised
+    /// row of an RMS norm is rounded to the dtype of the weight before it is multiplied, as most
+    /// references do.
     ///
     /// # Errors
     ///
-    /// When the last axis of `x` has another length than the weight.
+    /// When the last axis of `x` does not match the weight.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         Stage::Norm.of(|| self.normed(x))
     }

@@ -1,6 +1,6 @@
-//! Rotary position embeddings: angles once a step, then the rotation of queries and keys.
+//! Rotary position embeddings: angles once per step, then the rotation of queries and keys.
 //!
-//! What the configuration says about them is read in `rope/scaling.rs`.
+//! Their configuration is read in `rope/scaling.rs`.
 
 use candle_core::{D, DType, Device, Result as TensorResult, Tensor};
 
@@ -16,26 +16,27 @@ pub use scaling::RopeKeys;
 /// A rotary embedding.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rope {
-    /// Angle per position, `[rotated / 2]`; a head's first `rotated` dims turn, the others stay.
+    /// Angle per position, `[rotated / 2]`; the first `rotated` dims of a head are rotated, the
+    /// others unchanged.
     frequencies: Vec<f32>,
-    /// What replaces them in long sequences.
+    /// Used instead of them in long sequences.
     long: Option<Long>,
     /// Factor on cosines and sines.
     magnitude: f32,
     pairing: Pairing,
 }
 
-/// Frequencies of the sequences of more than `border` tokens.
+/// Frequencies for sequences of more than `border` tokens.
 ///
-/// What counts is how long a sequence is, not how much of it a step computes: no key depends on
-/// how the prompt was cut. A sequence that crosses the border is computed anew.
+/// What matters is the length of a sequence, not how much of it a step computes, so that no key
+/// depends on how the prompt was chunked. A sequence that crosses the border is recomputed.
 #[derive(Debug, Clone, PartialEq)]
 struct Long {
     border: u32,
     frequencies: Vec<f32>,
 }
 
-/// Which dims of a head turn together.
+/// Which dims of a head rotate together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pairing {
     /// Dim `i` with dim `i + rotated / 2`.
@@ -55,7 +56,7 @@ pub struct Angles {
 }
 
 impl Rope {
-    /// The same with dims that turn together as `pairing` says.
+    /// The same with `pairing`.
     pub fn with_pairing(self, pairing: Pairing) -> Self {
         Self { pairing, ..self }
     }
@@ -72,7 +73,7 @@ impl Rope {
     ///
     /// # Errors
     ///
-    /// When they cannot be brought to `device`.
+    /// When they cannot be copied to `device`.
     pub fn angles(
         &self,
         positions: &[Position],
@@ -93,8 +94,7 @@ impl Rope {
         Ok(Angles { cos: tensor(cos)?, sin: tensor(sin)?, pairing: self.pairing })
     }
 
-    /// The same at `positions` that are on a GPU, as [`positions_there`](Pass::positions_there) gives
-    /// them.
+    /// The same at `positions` on a GPU, as returned by [`positions_there`](Pass::positions_there).
     fn angles_there(&self, positions: &Tensor, dtype: DType) -> TensorResult<Angles> {
         let (beyond, border) = match &self.long {
             Some(long) => (&long.frequencies, long.border),
@@ -110,12 +110,12 @@ impl Rope {
 impl Angles {
     /// Rotates the heads of `x`, `[tokens, heads, dim]`; same shape out.
     ///
-    /// Neighbours come out sorted into halves. As that happens to queries and keys alike, no
-    /// score changes by it.
+    /// Neighbouring pairs come out reordered into halves. Since this happens to queries and keys
+    /// alike, scores do not change.
     ///
     /// # Errors
     ///
-    /// When `x` has another dtype, another number of tokens, or heads that are too short.
+    /// When `x` has a different dtype or number of tokens, or its heads are too short.
     pub fn rotate(&self, x: &Tensor) -> TensorResult<Tensor> {
         Stage::Rope.of(|| self.rotated(x))
     }
@@ -141,16 +141,16 @@ impl Angles {
     }
 }
 
-/// The rotary embeddings of a stack, and which layer has which.
+/// The rotary embeddings of a stack, and which layer uses which.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ropes {
     kinds: Vec<Rope>,
-    /// Index into `kinds` by layer; `None` where positions do not matter.
+    /// Index into `kinds` by layer; `None` for layers without position embeddings.
     layers: Vec<Option<usize>>,
 }
 
 impl Ropes {
-    /// `kinds`, and the index of its kind for each layer that has one.
+    /// `kinds`, and for each layer the index of its kind, if it has one.
     pub const fn new(kinds: Vec<Rope>, layers: Vec<Option<usize>>) -> Self {
         Self { kinds, layers }
     }
@@ -160,17 +160,16 @@ impl Ropes {
         Self::new(vec![rope], vec![Some(0); layers])
     }
 
-    /// Length beyond which a sequence rotates otherwise, from its start on. A configuration has
-    /// one at most.
+    /// Length beyond which the whole sequence rotates differently. A configuration has at most one.
     pub fn border(&self) -> Option<usize> {
         self.kinds.iter().find_map(|rope| Some(rope.long.as_ref()?.border as usize))
     }
 
-    /// The angles of this step, each kind computed once, on the first device.
+    /// The angles of this step, computed once per kind, on the first device.
     ///
     /// # Errors
     ///
-    /// When they cannot be brought to the device.
+    /// When they cannot be copied to the device.
     pub fn angles(&self, pass: &Pass<'_>, dtype: DType) -> TensorResult<StepAngles<'_>> {
         let angles = |rope: &Rope| match pass.positions_there() {
             Some(positions) => rope.angles_there(positions, dtype),
@@ -186,13 +185,13 @@ impl Ropes {
 #[derive(Debug)]
 pub struct StepAngles<'a> {
     kinds: Vec<Angles>,
-    /// Those that other devices than the first one have asked for, by kind and device.
+    /// Copies on other devices than the first, by kind and device.
     copies: Vec<((usize, usize), Angles)>,
     layers: &'a [Option<usize>],
 }
 
 impl StepAngles<'_> {
-    /// Those of layer `layer`, on its device.
+    /// The angles for `layer`, on its device.
     ///
     /// # Errors
     ///

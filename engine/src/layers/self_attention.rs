@@ -10,7 +10,7 @@ use crate::layers::rope::Angles;
 use crate::pass::Pass;
 use crate::weights::{Bias, Weights};
 
-/// Everything about the projections that families differ in.
+/// Everything about the projections that differs between families.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Projections {
     /// How the matrices of queries, keys and values are stored.
@@ -28,16 +28,16 @@ pub struct Projections {
 pub enum Qkv {
     /// `q_proj`, `k_proj` and `v_proj`.
     Split,
-    /// `qkv_proj`, one below the other.
+    /// `qkv_proj`, stacked in one matrix.
     Fused,
 }
 
-/// Norms on queries and keys before they are rotated.
+/// Norms on queries and keys before rotation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum QkNorm {
     /// None.
     Absent,
-    /// Head by head: one weight a layer for all query heads, one for all key heads.
+    /// Per head: one weight per layer for all query heads, one for all key heads.
     PerHead(NormKind),
     /// Over all heads of a token together.
     Whole(NormKind),
@@ -54,11 +54,11 @@ pub struct SelfAttention {
 }
 
 impl SelfAttention {
-    /// Reads the weights that `projections` imply, for rows of `hidden`.
+    /// Reads the weights that `projections` imply, for rows of width `hidden`.
     ///
     /// # Errors
     ///
-    /// When a tensor is missing or has another shape.
+    /// When a tensor is missing or has the wrong shape.
     pub fn load(
         projections: &Projections,
         heads: &Heads,
@@ -87,11 +87,11 @@ impl SelfAttention {
         Ok(Self { q, k, v, qk_norm, output })
     }
 
-    /// `x`: `[tokens, hidden]`, same shape out. Without `angles` positions do not matter.
+    /// `x`: `[tokens, hidden]`, same shape out. Without `angles`, positions have no effect.
     ///
     /// # Errors
     ///
-    /// When shapes or dtypes differ from the weights', or the kernel fails.
+    /// When shapes or dtypes do not match the weights, or the kernel fails.
     pub fn forward(
         &self,
         layer: usize,

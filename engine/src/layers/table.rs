@@ -1,15 +1,15 @@
-//! [`Table`]: rows that are looked up by token.
+//! [`Table`]: an embedding table.
 
 use candle_core::{DType, Result, Tensor};
 
 use crate::layers::linear::{Linear, Matrix};
 use crate::telemetry::Stage;
 
-/// A vector for each token, `[tokens, width]`.
+/// One vector per token id, `[vocabulary, width]`.
 #[derive(Debug, Clone)]
 pub struct Table {
     rows: Matrix,
-    /// What they are looked up as.
+    /// The dtype of looked-up rows.
     dtype: DType,
 }
 
@@ -19,12 +19,12 @@ impl Table {
         Self { rows, dtype }
     }
 
-    /// The rows that `ids` (`[n]`, u32) name, `[n, width]`. Quantised ones are made floats row by
-    /// row: nobody ever sees the whole table in floats.
+    /// The rows of `ids` (`[n]`, u32), `[n, width]`. Quantised rows are dequantised one by one: the
+    /// whole table never exists in floats.
     ///
     /// # Errors
     ///
-    /// When an id is not below the number of rows.
+    /// When an id is out of range.
     pub fn look_up(&self, ids: &Tensor) -> Result<Tensor> {
         Stage::Embedding.of(|| match &self.rows {
             Matrix::Dense(rows) => rows.index_select(ids, 0),
@@ -32,7 +32,7 @@ impl Table {
         })
     }
 
-    /// The same matrix, shared, as the layer that turns hidden states into logits.
+    /// The same matrix, shared, as the output layer that computes logits.
     pub fn tied(&self) -> Linear {
         Linear::new(self.rows.clone(), None)
     }

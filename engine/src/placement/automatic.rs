@@ -1,9 +1,9 @@
-//! The automatic map: how many layers each device has room for.
+//! The automatic map: how many layers fit on each device.
 //!
-//! A pure function of sizes. Devices are filled in their order, each with as many layers as fit
-//! beside their keys and values, and beside the activations of one layer; the first device that
-//! holds a layer also holds what belongs to no layer. A device without room for a single layer
-//! holds nothing at all.
+//! A pure function of sizes. Devices are filled in order, each with as many layers as fit together
+//! with their keys and values and the activations of one layer; the first device that holds a layer
+//! also holds everything outside the layers. A device without room for a single layer holds
+//! nothing.
 
 use std::fmt;
 
@@ -14,18 +14,18 @@ use super::{DeviceName, Estimate};
 pub struct Offer {
     /// The device.
     pub device: DeviceName,
-    /// Its free bytes; without a number there is no end to them, as on a CPU, which can swap.
+    /// Its free bytes; `None` means unlimited, as on a CPU, which can swap.
     pub available: Option<u64>,
 }
 
-/// An accelerator keeps this share of its free bytes, as a divisor, for what nobody counts:
-/// kernels, fragments, other processes.
+/// Divisor of an accelerator's free bytes that gives the reserve kept for what is not counted:
+/// kernels, fragmentation, other processes.
 const RESERVE_DIVISOR: u64 = 50;
-/// It keeps at least so much.
+/// The smallest reserve, in bytes.
 const LEAST_RESERVE: u64 = 512 << 20;
 
 impl Offer {
-    /// Bytes that may be used of it.
+    /// Bytes that may be used.
     pub fn usable(&self) -> Option<u64> {
         let available = self.available?;
         let reserve = match self.device {
@@ -36,29 +36,29 @@ impl Offer {
     }
 }
 
-/// Layers for which no device has room.
+/// Layers that fit on no device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shortage {
-    /// How many.
+    /// Number of layers left over.
     pub unplaced: usize,
     /// Layers of the model.
     pub layers: usize,
-    /// What each device had and needed.
+    /// What each device offered and would have needed.
     pub asked: Vec<Asked>,
 }
 
-/// A device that was asked to hold what was left.
+/// A device that was asked to hold the remaining layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Asked {
     /// What it offered.
     pub offer: Offer,
-    /// Bytes that all of what was left would have taken.
+    /// Bytes that all remaining layers would have needed.
     pub needed: u128,
-    /// Layers that it took.
+    /// Layers placed on it.
     pub taken: usize,
 }
 
-/// The device of each layer.
+/// Assigns a device to each layer.
 ///
 /// # Errors
 ///
@@ -94,7 +94,7 @@ impl fmt::Display for Shortage {
         let Self { unplaced, layers, asked } = self;
         write!(
             f,
-            "{unplaced} of {layers} layers have no place; name one more device, such as `cpu:0`, which has no limit, or make cache or weights smaller"
+            "{unplaced} of {layers} layers fit on no device; name another device, such as `cpu:0`, which has no limit, or make the cache or the weights smaller"
         )?;
         write!(
             f,
@@ -124,8 +124,8 @@ mod tests {
     const MIB: u64 = 1 << 20;
     const CPU: Offer = Offer { device: DeviceName::Cpu(0), available: None };
 
-    /// `layers` layers of 10 bytes and 3 bytes of cache; 100 bytes of no layer; activations of 5
-    /// bytes inside the layers and 7 outside.
+    /// `layers` layers of 10 bytes with 3 bytes of cache each; 100 bytes outside the layers;
+    /// activations of 5 bytes inside the layers and 7 outside.
     fn model(layers: usize) -> Estimate {
         Estimate {
             fixed: 100,
@@ -139,7 +139,7 @@ mod tests {
         Offer { device: DeviceName::Cpu(ordinal), available: Some(bytes) }
     }
 
-    /// An offer of `bytes` of which none are kept in reserve, since so many more are there.
+    /// An offer of `bytes`, of which an accelerator keeps a reserve.
     fn cuda(bytes: u64) -> Offer {
         Offer { device: DeviceName::Cuda(0), available: Some(bytes) }
     }
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_device_without_room_for_a_layer_holds_nothing() {
-        // What belongs to no layer would fit the first one, but alone.
+        // Everything outside the layers would fit on the first one, but no layer with it.
         let offers = [cpu(1, 107 + 12), cpu(2, 0), cpu(3, 107 + 13), CPU];
         assert_eq!(split(&model(2), &offers).unwrap(), "cpu:3 1, cpu:0 1");
     }
@@ -208,7 +208,7 @@ mod tests {
         let model = Estimate { fixed: 500 * MIB, layers, activations };
         let offers = [cuda(2048 * MIB), cpu(1, 300 * MIB)];
         assert_snapshot!(place(&model, &offers).unwrap_err(), @"
-        13 of 24 layers have no place; name one more device, such as `cpu:0`, which has no limit, or make cache or weights smaller
+        13 of 24 layers fit on no device; name another device, such as `cpu:0`, which has no limit, or make the cache or the weights smaller
         device         free MiB   usable MiB   needed MiB   layers
         cuda:0           2048.0       1536.0       2960.0        9
         cpu:1             300.0        300.0       1520.0        2
@@ -238,8 +238,8 @@ mod tests {
             let offers: Vec<Offer> = bounded.iter().copied().chain([CPU]).collect();
             let placed = place(&model, &offers).unwrap();
             prop_assert_eq!(placed.len(), model.layers.len());
-            // The same devices in the same order, without the last resort: a shortage of exactly
-            // what went there.
+            // The same devices in the same order, without the CPU as last resort: a shortage of
+            // exactly the layers that went there.
             let spilled = placed.iter().filter(|device| **device == CPU.device).count();
             match place(&model, &bounded) {
                 Ok(same) => prop_assert_eq!(same, placed.clone()),

@@ -24,7 +24,7 @@ type Kind = (&'static str, fn(usize) -> DeviceName);
 
 const KINDS: [Kind; 2] = [("cpu", DeviceName::Cpu), ("cuda", DeviceName::Cuda)];
 
-/// What people call a kind, too.
+/// Other words for a kind.
 const ALIASES: [(&str, &str); 3] = [("gpu", "cuda"), ("nvidia", "cuda"), ("host", "cpu")];
 
 impl DeviceName {
@@ -32,7 +32,7 @@ impl DeviceName {
     ///
     /// # Errors
     ///
-    /// When there is none, or this build cannot use it.
+    /// When it does not exist, or this build cannot use it.
     pub fn open(self) -> Result<Device> {
         match self {
             Self::Cpu(_) => Ok(Device::Cpu),
@@ -50,8 +50,8 @@ impl DeviceName {
     }
 }
 
-/// Devices that were opened, each of them once: opened again, a GPU would be another device to
-/// whoever compares tensors.
+/// Opened devices, each opened once: tensor comparisons would treat a GPU that was opened again as
+/// a different device.
 #[derive(Debug, Clone, Default)]
 pub struct Opened(Vec<(DeviceName, Device)>);
 
@@ -103,7 +103,7 @@ impl fmt::Display for DeviceName {
 impl FromStr for DeviceName {
     type Err = PlacementError;
 
-    /// Reads `cpu:1`, and what means the same: `cpu[1]`, and `cpu` for `cpu:0`.
+    /// Parses `cpu:1` and its equivalents: `cpu[1]`, and `cpu` for `cpu:0`.
     fn from_str(word: &str) -> Result<Self, PlacementError> {
         let (kind, ordinal) = match word.strip_suffix(']').and_then(|word| word.split_once('[')) {
             Some((kind, ordinal)) => (kind, ordinal),

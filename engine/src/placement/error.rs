@@ -1,22 +1,22 @@
-//! Why nothing can be placed as it was asked for.
+//! Why a model cannot be placed as requested.
 
 use super::DeviceName;
 use super::automatic::Shortage;
 use crate::cuda::Fault;
 
-/// A device, a map or a topology that makes no sense, or a model that does not fit.
+/// An invalid device, map or topology, or a model that does not fit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlacementError {
-    /// A word that names no kind of device.
-    #[error("`{word}` is no device{}", meant(near.as_deref()))]
+    /// A word that is not a kind of device.
+    #[error("`{word}` is not a device{}", meant(near.as_deref()))]
     UnknownDevice {
         /// What was written.
         word: String,
         /// What was probably meant.
         near: Option<String>,
     },
-    /// A kind of device with something else than a number.
-    #[error("`{word}` is no device; devices are counted from 0, as in `{kind}:1`")]
+    /// A kind of device followed by something other than a number.
+    #[error("`{word}` is not a device; devices are counted from 0, as in `{kind}:1`")]
     UnknownOrdinal {
         /// What was written.
         word: String,
@@ -31,7 +31,7 @@ pub enum PlacementError {
         /// What is wrong with it.
         fault: Fault,
     },
-    /// A device whose free memory the engine cannot ask for.
+    /// A device whose free memory the engine cannot query.
     #[error(
         "the free memory of `{device}` is not known; say how much of it may be used, as in `auto:{device}=20GiB,cpu:0`"
     )]
@@ -57,20 +57,20 @@ pub enum PlacementError {
         /// What is wrong, and what would be right.
         problem: String,
     },
-    /// Layers without a place.
+    /// Layers that fit on no device.
     #[error(transparent)]
     Shortage(#[from] Shortage),
 }
 
-/// What was probably meant, or else what is known, as the end of a sentence.
+/// The end of a message: what was probably meant, or else what is known.
 fn meant(near: Option<&str>) -> String {
     match near {
         Some(near) => format!(", did you mean `{near}`?"),
-        None => "; known are `cpu:N` and `cuda:N`, counted from 0".into(),
+        None => "; devices are `cpu:N` and `cuda:N`, counted from 0".into(),
     }
 }
 
-/// The word of `known` that was probably meant by `found`.
+/// The word in `known` that was probably meant by `found`.
 pub(in crate::placement) fn nearest<'a>(
     found: &str,
     known: impl Iterator<Item = &'a str>,

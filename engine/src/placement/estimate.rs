@@ -1,8 +1,9 @@
-//! [`Estimate`]: what a model takes where it runs, known before a weight is read.
+//! [`Estimate`]: the memory that a model needs, known before any weight is read.
 //!
-//! Weights and cache are exact: they are counted on a model that was loaded from an
-//! [`Outline`](crate::weights::Outline), and by the geometry of the cache. Activations are the
-//! tensors of the widest place of a pass by their shapes, without what a kernel takes for itself.
+//! Weights and cache are exact: they are counted on a model loaded from an
+//! [`Outline`](crate::weights::Outline), and from the shape of the cache. Activations are the
+//! tensors at the widest point of a pass by their shapes, without what kernels allocate for
+//! themselves.
 
 use candle_core::DType;
 
@@ -12,18 +13,18 @@ use crate::config::EngineConfig;
 use crate::kv::{KvShape, KvStore};
 use crate::weights::Tally;
 
-/// What a model takes where it runs.
+/// The memory that a model needs where it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Estimate {
-    /// Bytes of the weights that belong to no layer; a tied matrix counts once.
+    /// Bytes of the weights outside the layers; a tied matrix counts once.
     pub fixed: u64,
-    /// What each layer takes for good.
+    /// Permanent memory of each layer.
     pub layers: Vec<LayerBytes>,
-    /// What a step takes for a while.
+    /// Temporary memory of a step.
     pub activations: Activations,
 }
 
-/// Bytes that a layer takes for good.
+/// Permanent memory of a layer, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LayerBytes {
     /// Its weights.
@@ -32,7 +33,7 @@ pub struct LayerBytes {
     pub kv: u64,
 }
 
-/// Bytes that the largest step takes at once.
+/// Temporary memory of the largest step, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Activations {
     /// Inside a layer.
@@ -41,19 +42,19 @@ pub struct Activations {
     pub fixed: u64,
 }
 
-/// How many numbers a token has at once where a pass is widest.
+/// Elements per token that are alive at the widest point of a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Widths {
     /// Inside a layer.
     pub layer: usize,
-    /// Outside the layers, logits aside.
+    /// Outside the layers, without logits.
     pub fixed: usize,
-    /// Logits, of tokens that one is drawn from.
+    /// Logits, for rows from which a token is sampled.
     pub logits: usize,
 }
 
 impl Estimate {
-    /// For a model that `tally` has counted, with a cache of `shape`.
+    /// For a model counted by `tally`, with a cache of `shape`.
     pub(crate) fn of(
         tally: &Tally,
         heads: &Heads,
@@ -71,7 +72,7 @@ impl Estimate {
         };
         let size = dtype.size_in_bytes();
         let tokens = config.max_step_tokens;
-        // Drawing reads them as f32.
+        // Sampling reads them as f32.
         let logits = bytes(config.max_sequences, widths.logits, size + DType::F32.size_in_bytes());
         Self {
             fixed: tally.bytes_at(Spot::Fixed),
@@ -90,8 +91,8 @@ mod tests {
     use crate::models::{self, MODELS};
     use crate::weights::{Formats, Outline, presets};
 
-    /// What becomes of the estimate when the model is loaded stands in `tests/footprint.rs`, for
-    /// the models that fit a test; here are all of them.
+    /// Estimates of loaded models are checked in `tests/footprint.rs`, for the models that fit in a
+    /// test; this covers all of them.
     #[test]
     fn every_preset_is_estimated_at_its_published_size() {
         for preset in presets() {

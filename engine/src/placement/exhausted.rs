@@ -1,4 +1,4 @@
-//! [`Exhausted`]: an accelerator that had no room left, and what it held at that moment.
+//! [`Exhausted`]: an accelerator that ran out of memory, and what it held at that moment.
 
 use std::fmt;
 
@@ -6,23 +6,23 @@ use super::DeviceName;
 use crate::cuda::DeviceMemory;
 use crate::telemetry::Footprint;
 
-/// There was no room for something.
+/// Memory ran out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exhausted {
-    /// What there was no room for.
+    /// What the memory was for.
     pub wanted: Wanted,
-    /// The accelerators in use, as they were then. Which of them had no room, nobody knows.
+    /// The accelerators in use, as they were then. Which of them ran out is not known.
     pub devices: Vec<Occupied>,
 }
 
-/// What room is asked for.
+/// What memory is needed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
     /// The model's weights.
     Weights,
-    /// The key-value cache.
+    /// The KV cache.
     Cache,
-    /// What a step computes on its way.
+    /// The intermediate results of a step.
     Step,
 }
 
@@ -31,7 +31,7 @@ pub enum Wanted {
 pub struct Occupied {
     /// Its logical name.
     pub device: DeviceName,
-    /// What its driver counts; none if it did not say.
+    /// Memory as reported by its driver; `None` if it did not answer.
     pub memory: Option<DeviceMemory>,
     /// What the engine held on it.
     pub held: Footprint,
@@ -46,9 +46,7 @@ impl Wanted {
             Self::Cache => {
                 "lower `kv_tokens`, or leave layers to another device, as in `cuda:0=20,cpu:0`"
             }
-            Self::Step => {
-                "lower `max_step_tokens` or `max_sequences`, or make room by a smaller cache"
-            }
+            Self::Step => "lower `max_step_tokens` or `max_sequences`, or make the cache smaller",
         }
     }
 }
@@ -116,6 +114,6 @@ mod tests {
         ");
         let first = |wanted| exhausted(wanted).lines().next().unwrap_or_default().to_owned();
         assert_snapshot!(first(Wanted::Weights), @"out of memory for the weights; choose a smaller dtype or `quant`, or leave layers to another device, as in `cuda:0=20,cpu:0`");
-        assert_snapshot!(first(Wanted::Step), @"out of memory for a step; lower `max_step_tokens` or `max_sequences`, or make room by a smaller cache");
+        assert_snapshot!(first(Wanted::Step), @"out of memory for a step; lower `max_step_tokens` or `max_sequences`, or make the cache smaller");
     }
 }

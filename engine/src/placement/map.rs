@@ -1,9 +1,9 @@
-//! [`DeviceMap`]: what a user says about where layers go, and its text.
+//! [`DeviceMap`]: what a user says about where layers go, and its text form.
 //!
-//! `cuda:0=20,cpu:0=8` gives the first 20 layers to one device and the next 8 to another; with
+//! `cuda:0=20,cpu:0=8` gives the first 20 layers to one device and the next 8 to another; in
 //! `cuda:0=20,cpu:0` the one without a number gets the rest, and `cpu:0` alone gets all. With
 //! `auto:cuda:0=8GiB,cpu:0` the sizes decide, on these devices and with at most that much memory;
-//! `auto` is short for `auto:cpu:0`. A `+` may stand for a comma, where commas have another meaning.
+//! `auto` is short for `auto:cpu:0`. A `+` may replace a comma where commas have another meaning.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,10 +16,12 @@ use crate::error::Result;
 /// Which layers go where.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum DeviceMap {
-    /// So many layers for each device, from the first layer on; together they are all layers.
+    /// A number of layers for each device, starting from the first layer; together they cover all
+    /// layers.
     Manual(Vec<Share>),
-    /// As many layers for each device as it has room for, in this order, beside those that a topology
-    /// gives it; with no device named, all for the CPU. An accelerator is used only where it is named.
+    /// As many layers as fit on each device, in this order, besides those that a topology puts
+    /// there; if no device is named, everything goes to the CPU. An accelerator is used only if it
+    /// is named.
     Automatic(Vec<Budget>),
 }
 
@@ -28,7 +30,7 @@ pub enum DeviceMap {
 pub struct Share {
     /// The device.
     pub device: DeviceName,
-    /// How many layers it gets; without a number, those that the others leave.
+    /// How many layers it gets; `None` means those that the others leave.
     pub layers: Option<usize>,
 }
 
@@ -37,8 +39,8 @@ pub struct Share {
 pub struct Budget {
     /// The device.
     pub device: DeviceName,
-    /// Bytes to count as free; an accelerator keeps a reserve of them. Without a limit they are all
-    /// that it has, on a CPU as many as it takes.
+    /// Bytes to count as free; an accelerator keeps a reserve of them. `None` means all of its free
+    /// memory, and no limit on a CPU.
     pub limit: Option<u64>,
 }
 
@@ -48,7 +50,7 @@ impl DeviceMap {
         Self::Manual(vec![Share { device: DeviceName::Cpu(0), layers: None }])
     }
 
-    /// The devices that it names, or means without a name.
+    /// The devices that it names or implies.
     pub(super) fn names(&self) -> impl Iterator<Item = DeviceName> {
         let named: Vec<DeviceName> = match self {
             Self::Manual(shares) => shares.iter().map(|share| share.device).collect(),
@@ -58,8 +60,8 @@ impl DeviceMap {
         named.into_iter()
     }
 
-    /// The device of what belongs to no layer, and that of each layer, for a model that takes what
-    /// `estimate` says and of whose layers some have a device already, by `pins`.
+    /// The device of everything outside the layers, and that of each layer, for a model of the size
+    /// in `estimate`. Layers with an entry in `pins` already have a device.
     ///
     /// # Errors
     ///
@@ -94,7 +96,7 @@ impl DeviceMap {
         }
     }
 
-    /// The device of each of `layers` layers, by the numbers of `shares`, which are this map's.
+    /// The device of each of `layers` layers, by the numbers in `shares`, which are this map's.
     fn dealt(&self, shares: &[Share], layers: usize) -> Result<Vec<DeviceName>, PlacementError> {
         let refuse = |problem| Err(PlacementError::Map { map: self.to_string(), problem });
         let given = shares.iter().filter_map(|share| share.layers).fold(0, usize::saturating_add);
@@ -115,7 +117,7 @@ impl DeviceMap {
     }
 }
 
-/// What `estimate` and `offers` are without the layers that have a device by `pins`.
+/// What remains of `estimate` and `offers` without the layers that have a device in `pins`.
 fn beside(
     pins: &[Option<DeviceName>],
     estimate: &Estimate,
@@ -136,7 +138,7 @@ fn beside(
 }
 
 impl Budget {
-    /// What the device has to offer: of a GPU without a limit, what nobody uses.
+    /// What the device has to offer: for a GPU without a limit, its free memory.
     fn offer(&self, opened: &Opened) -> Result<Offer> {
         let Self { device, limit } = *self;
         match (device, limit) {
@@ -187,7 +189,7 @@ impl FromStr for DeviceMap {
     }
 }
 
-/// The devices of a list, each with the text of its value, if it has one.
+/// The devices in a list, each with the text of its value, if any.
 fn entries(list: &str) -> Result<Vec<(DeviceName, Option<&str>)>, String> {
     let mut entries: Vec<(DeviceName, Option<&str>)> = Vec::new();
     for entry in list.split([',', '+']) {
@@ -214,7 +216,7 @@ fn shares(list: &str) -> Result<Vec<Share>, String> {
         (Some(value), _) => match value.parse() {
             Ok(layers) => Ok(Share { device, layers: Some(layers) }),
             Err(_) => Err(format!(
-                "`{value}` is no number of layers; write `{device}=20`, or `{device}` for the rest"
+                "`{value}` is not a number of layers; write `{device}=20`, or `{device}` for the rest"
             )),
         },
         (None, Some(other)) => Err(format!(
@@ -233,7 +235,7 @@ fn budgets(list: &str) -> Result<Vec<Budget>, String> {
     let budget = |(device, value): (DeviceName, Option<&str>)| {
         let limit = value.map(|value| {
             bytes(value).ok_or_else(|| {
-                format!("`{value}` is no size; write how much of `{device}` counts as free, as in `{device}=8GiB`")
+                format!("`{value}` is not a size; write how much of `{device}` counts as free, as in `{device}=8GiB`")
             })
         });
         Ok(Budget { device, limit: limit.transpose()? })
@@ -241,10 +243,10 @@ fn budgets(list: &str) -> Result<Vec<Budget>, String> {
     entries(list)?.into_iter().map(budget).collect()
 }
 
-/// Units of sizes, the largest first.
+/// Units of size, largest first.
 const UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
-/// `bytes` in the largest unit of which they are a multiple.
+/// `bytes` in the largest unit that divides them.
 fn exact(bytes: u64) -> String {
     let [.., smallest] = UNITS;
     let unit = UNITS.into_iter().find(|(_, size)| bytes >= *size && bytes.is_multiple_of(*size));
@@ -252,7 +254,7 @@ fn exact(bytes: u64) -> String {
     format!("{}{unit}", bytes / size)
 }
 
-/// What [`exact`] wrote.
+/// The inverse of [`exact`].
 fn bytes(text: &str) -> Option<u64> {
     let (number, size) =
         UNITS.iter().find_map(|(unit, size)| Some((text.strip_suffix(unit)?, size)))?;
@@ -316,19 +318,19 @@ mod tests {
 
     #[test]
     fn a_map_that_makes_no_sense_is_told_why() {
-        assert_snapshot!(refusal("gpu:0"), @"device map `gpu:0`: `gpu:0` is no device, did you mean `cuda:0`?");
-        assert_snapshot!(refusal("cdua"), @"device map `cdua`: `cdua` is no device, did you mean `cuda:0`?");
-        assert_snapshot!(refusal("tpu:0"), @"device map `tpu:0`: `tpu:0` is no device, did you mean `cpu:0`?");
-        assert_snapshot!(refusal("cpu:one"), @"device map `cpu:one`: `cpu:one` is no device; devices are counted from 0, as in `cpu:1`");
+        assert_snapshot!(refusal("gpu:0"), @"device map `gpu:0`: `gpu:0` is not a device, did you mean `cuda:0`?");
+        assert_snapshot!(refusal("cdua"), @"device map `cdua`: `cdua` is not a device, did you mean `cuda:0`?");
+        assert_snapshot!(refusal("tpu:0"), @"device map `tpu:0`: `tpu:0` is not a device, did you mean `cpu:0`?");
+        assert_snapshot!(refusal("cpu:one"), @"device map `cpu:one`: `cpu:one` is not a device; devices are counted from 0, as in `cpu:1`");
         assert_snapshot!(refusal(""), @"device map ``: a device is missing; write `cpu:0`, or `cuda:0=20,cpu:0=8`");
         assert_snapshot!(refusal("cuda:0=20,"), @"device map `cuda:0=20,`: a device is missing; write `cpu:0`, or `cuda:0=20,cpu:0=8`");
         assert_snapshot!(refusal("cuda:0=20,cuda[0]=8"), @"device map `cuda:0=20,cuda[0]=8`: `cuda:0` is named twice; name each device once");
         assert_snapshot!(refusal("cpu:0,cpu:1"), @"device map `cpu:0,cpu:1`: neither `cpu:0` nor `cpu:1` has a number, but only one device can take the rest");
-        assert_snapshot!(refusal("cpu:0=-1"), @"device map `cpu:0=-1`: `-1` is no number of layers; write `cpu:0=20`, or `cpu:0` for the rest");
-        assert_snapshot!(refusal("cpu:0=8GiB"), @"device map `cpu:0=8GiB`: `8GiB` is no number of layers; write `cpu:0=20`, or `cpu:0` for the rest");
-        assert_snapshot!(refusal("auto:cpu:0=8"), @"device map `auto:cpu:0=8`: `8` is no size; write how much of `cpu:0` counts as free, as in `cpu:0=8GiB`");
-        assert_snapshot!(refusal("auto:cpu:0=99999999999GiB"), @"device map `auto:cpu:0=99999999999GiB`: `99999999999GiB` is no size; write how much of `cpu:0` counts as free, as in `cpu:0=8GiB`");
-        assert_snapshot!(refusal("automatic"), @"device map `automatic`: `automatic` is no device; known are `cpu:N` and `cuda:N`, counted from 0");
+        assert_snapshot!(refusal("cpu:0=-1"), @"device map `cpu:0=-1`: `-1` is not a number of layers; write `cpu:0=20`, or `cpu:0` for the rest");
+        assert_snapshot!(refusal("cpu:0=8GiB"), @"device map `cpu:0=8GiB`: `8GiB` is not a number of layers; write `cpu:0=20`, or `cpu:0` for the rest");
+        assert_snapshot!(refusal("auto:cpu:0=8"), @"device map `auto:cpu:0=8`: `8` is not a size; write how much of `cpu:0` counts as free, as in `cpu:0=8GiB`");
+        assert_snapshot!(refusal("auto:cpu:0=99999999999GiB"), @"device map `auto:cpu:0=99999999999GiB`: `99999999999GiB` is not a size; write how much of `cpu:0` counts as free, as in `cpu:0=8GiB`");
+        assert_snapshot!(refusal("automatic"), @"device map `automatic`: `automatic` is not a device; devices are `cpu:N` and `cuda:N`, counted from 0");
         assert_snapshot!(dealt("cuda:0=20,cpu:0=8", 24).unwrap_err(), @"device map `cuda:0=20,cpu:0=8`: it places 28 layers, but the model has 24");
         assert_snapshot!(dealt("cuda:0=20,cpu:0=2", 24).unwrap_err(), @"device map `cuda:0=20,cpu:0=2`: it places 22 of the model's 24 layers; give 2 more to a device, or leave out the number of the one that takes the rest");
         assert_snapshot!(dealt("cpu:0=18446744073709551615,cpu:1=1", 24).unwrap_err(), @"device map `cpu:0=18446744073709551615,cpu:1=1`: it places 18446744073709551615 layers, but the model has 24");

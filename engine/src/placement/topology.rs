@@ -1,7 +1,7 @@
-//! [`Topology`]: what single layers and tensors get instead of what all of them get.
+//! [`Topology`]: per-layer and per-tensor overrides.
 //!
-//! A YAML file, in the form in which mistral.rs reads them: selectors in order, each with a
-//! quantisation (`isq`), a device, or both.
+//! A YAML file in the format of mistral.rs: selectors in order, each with a quantisation (`isq`), a
+//! device, or both.
 //!
 //! ```yaml
 //! 0-8:                              # layers 0 to 7
@@ -11,13 +11,13 @@
 //! /v_proj|down_proj/: { isq: Q6K }  # tensors whose full names match
 //! ```
 //!
-//! Each key is decided by itself. Of the ranges that cover a layer and have the key, the one with
-//! the higher end wins, and of those with the same end the later one. Patterns win over ranges, and
-//! of the patterns that match the last one wins. Whatever no selector covers keeps what it would
-//! have without a topology.
+//! The two keys are resolved independently. Of the ranges that cover a layer and have the key, the
+//! one with the higher end wins, and of those with the same end the later one. Patterns win over
+//! ranges, and of the matching patterns the last one wins. Whatever no selector covers keeps what
+//! it would have without a topology.
 //!
-//! As a layer lives whole on one device, a pattern with a device must match all tensors of each
-//! layer of which it matches any.
+//! Since a layer lives entirely on one device, a pattern with a device must match all tensors of
+//! each layer in which it matches any.
 
 use std::ops::Range;
 
@@ -29,7 +29,7 @@ use crate::quant::Quant;
 
 mod reader;
 
-/// Rules by which single layers and tensors get something of their own.
+/// Rules that override settings for individual layers and tensors.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(try_from = "TopologyFile", into = "TopologyFile")]
 pub struct Topology {
@@ -37,7 +37,7 @@ pub struct Topology {
     rules: Vec<Rule>,
 }
 
-/// A topology as it is written.
+/// The source text of a topology.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TopologyFile {
@@ -45,17 +45,17 @@ struct TopologyFile {
     text: String,
 }
 
-/// A selector, and what it gives.
+/// A selector and its settings.
 #[derive(Debug, Clone)]
 struct Rule {
-    /// Where it stands, counted from 1.
+    /// Its line, counted from 1.
     line: usize,
     selector: Selector,
     quant: Option<Quant>,
     device: Option<DeviceName>,
 }
 
-/// What a rule is for.
+/// What a rule applies to.
 #[derive(Debug, Clone)]
 enum Selector {
     /// These layers.
@@ -65,42 +65,42 @@ enum Selector {
 }
 
 impl Topology {
-    /// No rules: everything gets what all get.
+    /// No rules: nothing is overridden.
     pub const NONE: Self =
         Self { file: TopologyFile { name: String::new(), text: String::new() }, rules: Vec::new() };
 
-    /// A reference to [`NONE`](Self::NONE) for whoever has no rules.
+    /// A reference to [`NONE`](Self::NONE), for callers without rules.
     pub(crate) const NONE_REF: &'static Self = &Self::NONE;
 
-    /// Reads `text`, which messages call `name`.
+    /// Parses `text`, which messages call `name`.
     ///
     /// # Errors
     ///
-    /// [`PlacementError::Topology`] with the line of whatever makes no sense.
+    /// [`PlacementError::Topology`] with the line that makes no sense.
     pub fn parse(name: &str, text: &str) -> Result<Self, PlacementError> {
         let file = TopologyFile { name: name.into(), text: text.into() };
         let rules = reader::read(text).map_err(|(line, problem)| file.error(line, problem))?;
         Ok(Self { file, rules })
     }
 
-    /// The quantisation of `tensor` at `spot` by its own rule, if it has one.
+    /// The quantisation of `tensor` at `spot` by its own rule, if there is one.
     pub fn quant(&self, spot: Spot, tensor: &str) -> Option<Quant> {
         let quantising = self.rules.iter().filter(|rule| rule.quant.is_some());
         winner(quantising, spot, tensor)?.quant
     }
 
-    /// The devices that its rules name.
+    /// The devices named by its rules.
     pub(super) fn names(&self) -> impl Iterator<Item = DeviceName> {
         self.rules.iter().filter_map(|rule| rule.device)
     }
 
-    /// The device of each of `layers` layers that has one by a rule of its own. `tensors` are all of
-    /// the model, each with its place.
+    /// The device of each of `layers` layers for which a rule sets one. `tensors` are all of the
+    /// model, each with its spot.
     ///
     /// # Errors
     ///
-    /// [`PlacementError::Topology`] when a rule selects what the model does not have, or would tear
-    /// a layer apart.
+    /// [`PlacementError::Topology`] when a rule selects something that the model does not have, or
+    /// would split a layer across devices.
     pub(super) fn pins(
         &self,
         layers: usize,
@@ -110,7 +110,7 @@ impl Topology {
             rule.check(layers, tensors).map_err(|problem| self.file.error(rule.line, problem))?;
         }
         let pin = |layer| {
-            // Any tensor speaks for its layer, as a pattern matches all of them or none.
+            // Any tensor represents its layer, as a pattern matches all of them or none.
             let spot = Spot::Layer(layer);
             let name = tensors.iter().find(|(at, _)| *at == spot).map_or("", |(_, name)| name);
             let placing = self.rules.iter().filter(|rule| rule.device.is_some());
@@ -120,7 +120,7 @@ impl Topology {
     }
 }
 
-/// The rule of `rules` that decides about `tensor` at `spot`.
+/// The rule that applies to `tensor` at `spot`.
 fn winner<'a>(rules: impl Iterator<Item = &'a Rule>, spot: Spot, tensor: &str) -> Option<&'a Rule> {
     let rank = |rule: &Rule| match (&rule.selector, spot) {
         (Selector::Layers(layers), Spot::Layer(layer)) if layers.contains(&layer) => {
@@ -129,12 +129,12 @@ fn winner<'a>(rules: impl Iterator<Item = &'a Rule>, spot: Spot, tensor: &str) -
         (Selector::Tensors(pattern), _) if pattern.is_match(tensor) => Some((1, 0)),
         _ => None,
     };
-    // Of equals the last one is the maximum.
+    // Of equal ranks, `max_by_key` returns the last.
     rules.filter_map(|rule| Some((rank(rule)?, rule))).max_by_key(|(rank, _)| *rank).map(|(_, r)| r)
 }
 
 impl Rule {
-    /// What is wrong with it for a model of `layers` layers and these `tensors`.
+    /// Checks it against a model of `layers` layers with these `tensors`.
     fn check(&self, layers: usize, tensors: &[(Spot, String)]) -> Result<(), String> {
         let pattern = match &self.selector {
             Selector::Layers(range) if range.end > layers => {

@@ -24,8 +24,8 @@ fn config(preset: &str, device: &str, cuda_graphs: CudaGraphs) -> EngineConfig {
     }
 }
 
-/// Answers four requests of different lengths, one of which takes several steps before it draws, and
-/// returns the tokens of each and what the engine counted.
+/// Answers four requests of different lengths, one of which takes several steps before it samples
+/// its first token. Returns the tokens of each and what the engine counted.
 fn answers(config: &EngineConfig) -> (Vec<Vec<u32>>, Stats) {
     let mut engine = Engine::load(config).unwrap();
     for (prompt, new) in [(3, 90), (40, 60), (33, 70), (200, 50)] {

@@ -1,9 +1,9 @@
-//! Passes that fail, and logits without numbers.
+//! Passes that fail, and logits that are NaN.
 
 use super::*;
 use crate::sampler::NoToken;
 
-/// What `engine` answers to `request` when it has nothing else to do.
+/// The answer of an otherwise idle `engine` to `request`.
 fn answer(engine: &mut Engine, request: Request) -> (Vec<u32>, Option<Finish>) {
     let mut told = Told::default();
     let id = engine.submit(request).unwrap();
@@ -30,7 +30,7 @@ fn a_failed_pass_answers_its_sequences_and_the_engine_goes_on() {
         }
         assert_eq!(ended, ids);
         assert_eq!(engine.stats().blocks_used, 0);
-        // What the failed pass was to fill is not found, whatever it had filled before.
+        // Blocks that the failed pass should have filled are not found; those filled earlier are.
         assert_eq!(answer(&mut engine, request(1, 9, 4)), expected);
         let found = if pass == 0 { 0 } else { 8 };
         assert_eq!(engine.stats().prefix.tokens, found);
@@ -62,7 +62,7 @@ fn logits_without_numbers_end_one_sequence_and_poison_no_other() {
 
 #[test]
 fn a_pass_without_any_numbers_ends_all_who_draw_and_spares_the_rest() {
-    // The third is in the middle of its prompt, the fourth waits.
+    // The third is in the middle of its prompt, the fourth is waiting.
     let texts = [(0, 5), (1, 5), (2, 20), (3, 5)];
     let submit = |engine: &mut Engine| {
         texts.map(|(text, prompt)| engine.submit(request(text, prompt, 4)).unwrap())
@@ -94,8 +94,8 @@ fn a_step_without_room_says_what_to_do_and_what_was_known_of_memory_is_kept() {
     let (_, finish) = answer(&mut engine, request(1, 9, 4));
     let exhausted = engine.exhausted().cloned().unwrap();
     assert_eq!(finish, Some(Finish::Error(exhausted.to_string())));
-    insta::assert_snapshot!(exhausted, @"out of memory for a step; lower `max_step_tokens` or `max_sequences`, or make room by a smaller cache");
-    // There is no accelerator of which more could be said.
+    insta::assert_snapshot!(exhausted, @"out of memory for a step; lower `max_step_tokens` or `max_sequences`, or make the cache smaller");
+    // There is no accelerator to report on.
     assert!(exhausted.devices.is_empty());
     assert_eq!(answer(&mut engine, request(1, 9, 4)), expected);
 }

@@ -1,12 +1,12 @@
-//! Random arrivals, cancellations and faults with real tensors in a small pool: whoever ends by
-//! its length has the tokens of an undisturbed run, everybody else the beginning of them, and what
-//! comes later is as if nothing had happened.
+//! Random arrivals, cancellations and faults with real tensors in a small pool: a sequence that
+//! ends by length has the tokens of an undisturbed run, every other one a prefix of them, and later
+//! requests behave as if nothing had happened.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// A request, and what happens behind it.
+/// A request, and what happens after it.
 #[derive(Debug, Clone)]
 struct Arrival {
     text: u32,
@@ -15,7 +15,7 @@ struct Arrival {
     choices: usize,
     /// Steps before the next arrival.
     pause: usize,
-    /// Who is then cancelled, of those that came so far.
+    /// Which of the requests so far is cancelled then, if any.
     cancels: Option<(prop::sample::Index, Withdrawn)>,
 }
 
@@ -100,7 +100,7 @@ proptest! {
                 other => prop_assert!(false, "{choice:?} ended by {other:?}"),
             }
         }
-        // All passes that were meant to fail are behind us.
+        // Gets past all passes that were meant to fail.
         while engine.stats().steps < 12 {
             engine.submit(request(9, 1, 12)).unwrap();
             Told::default().run(&mut engine);

@@ -1,17 +1,17 @@
-//! How many numbers a token has at once on its way through a stack, by the tensors that are alive
-//! together in the code of the layers.
+//! How many numbers per token are alive at once on the way through a stack, counted by the tensors
+//! that coexist in the code of the layers.
 
 use super::{DecoderConfig, FeedForwardConfig};
 use crate::attention::Heads;
 use crate::placement::Widths;
 
-/// Of a layer's attention, beside the stream: queries and keys before, during and after their
-/// rotation, and what comes of them.
+/// For a layer's attention, besides the stream: queries and keys before, during and after rotation,
+/// and the attention output.
 pub(crate) const fn attention(heads: &Heads) -> usize {
     3 * (heads.heads + heads.kv_heads) * heads.dim
 }
 
-/// Of a dense feed-forward block of `intermediate`: gate, up and their product.
+/// For a dense feed-forward block of width `intermediate`: gate, up and their product.
 pub(crate) const fn dense(intermediate: usize) -> usize {
     3 * intermediate
 }
@@ -19,13 +19,13 @@ pub(crate) const fn dense(intermediate: usize) -> usize {
 impl DecoderConfig {
     pub(super) fn widths(&self) -> Widths {
         let Self { hidden, vocabulary, heads, feed_forward, .. } = self;
-        // The stream as it enters, between the blocks and as it leaves, each block's normed input,
-        // and what a block adds.
+        // The stream on entry, between the blocks and on exit, the normed input of each block, and
+        // the output of a block.
         let stream = 6 * hidden;
         let blocks = feed_forward.iter().map(|block| block.width(*hidden));
         Widths {
             layer: stream + blocks.fold(attention(heads), usize::max),
-            // Embedding, what the last layer left, and its norm.
+            // Embedding, output of the last layer, and its norm.
             fixed: 3 * hidden,
             logits: *vocabulary,
         }
@@ -37,8 +37,8 @@ impl FeedForwardConfig {
         match self {
             Self::Dense(mlp) => dense(mlp.intermediate),
             Self::Experts(_, moe) => {
-                // A token's rows on their way in; then inside the experts with their results, or
-                // these results sorted, weighed and summed.
+                // The gathered input rows of a token; then either the inside of the experts with
+                // their outputs, or the outputs sorted, weighted and summed.
                 let inside = dense(moe.expert.intermediate) + hidden;
                 let routed = moe.asked * (hidden + inside.max(4 * hidden));
                 let shared = moe.shared.map_or(0, |shared| dense(shared.intermediate) + hidden);

@@ -1,13 +1,13 @@
 //! Matrix products on the CPU.
 //!
-//! With few rows (decoding) the weights are read once and the memory is what limits: each weight
-//! row is streamed from memory as it is stored and meets all rows of `x` while it is in the
-//! cache; if there is a single one, in registers, so that what is widened never lies in memory.
-//! The sums run in f32 and in an order that does not depend on the number of rows, so a sequence
-//! gets the same numbers alone and in a batch. With many rows (prefill) the arithmetic limits, and
-//! the `gemm` crate multiplies in f32; halves and blocks are widened a panel at a time, never the
-//! whole matrix. What is quantised are the weights alone: a product with them differs from one
-//! with the same numbers in f32 by the order of its sum.
+//! With few rows (decode), memory bandwidth is the limit: each weight row is streamed once, as it
+//! is stored, and multiplied with all rows of `x` while it is in the cache; for a single row of
+//! `x`, it is widened in registers and never written to memory. Sums accumulate in f32 in an order
+//! that does not depend on the number of rows, so a sequence gets the same numbers alone and in a
+//! batch. With many rows (prefill), arithmetic is the limit, and the `gemm` crate multiplies in
+//! f32; half-precision and quantised weights are widened a panel at a time, never the whole matrix.
+//! Only weights are quantised: a product with them differs from one with the same numbers in f32
+//! only in the order of its sum.
 
 use std::ops::Range;
 
@@ -17,18 +17,19 @@ use rayon::prelude::*;
 use crate::cpu::{Element, LANES, Lanes, Numbers, by_dtype, dot_rows};
 use crate::quant::{self, Dot, Quantised, Widen};
 
-/// Most rows that are streamed. Measured: beyond it `gemm` is faster (see `benches/linear.rs`).
+/// Most rows that are streamed. Measured: above this, `gemm` is faster (see `benches/linear.rs`).
 const STREAMED: usize = 16;
-/// Numbers of a weight row that are widened and multiplied at a time; whole lanes, fits L1.
+/// Elements of a weight row that are widened and multiplied at a time; whole lanes, fits L1.
 const CHUNK: usize = 1024;
-/// Weight rows that meet a row of `x` at once, to load it once for all of them.
+/// Weight rows multiplied with a row of `x` at once, so that it is loaded only once for all of
+/// them.
 const TILE: usize = quant::ROWS;
-/// Weight rows a task. Small enough to balance, large enough to hide the cost of a task.
+/// Weight rows per task. Small enough to balance, large enough to hide the overhead of a task.
 const TASK: usize = 32;
-/// Numbers of a weight panel that is widened for `gemm`: 4 MiB of f32, fits L2 and L3 together.
+/// Elements of a weight panel that is widened for `gemm`: 4 MiB of f32, fits L2 and L3 together.
 const PANEL: usize = 1 << 20;
 
-/// `x`: `[m, k]`, `w`: `[n, k]`; `[m, n]` in their common dtype.
+/// `x`: `[m, k]`, `w`: `[n, k]`. Returns `[m, n]` in their common dtype.
 pub(super) fn matmul(x: &Tensor, w: &Tensor) -> Result<Tensor> {
     by_dtype!(x.dtype(), dense(x, w))
 }
@@ -39,7 +40,7 @@ fn dense<T: Element>(x: &Tensor, w: &Tensor) -> Result<Tensor> {
     product::<T>(x, &Dense { numbers: numbers.slice::<T>()?, n, k })
 }
 
-/// `x`: `[m, k]`, `w`: `[n, k]`; `[m, n]` in the dtype of `x`.
+/// `x`: `[m, k]`, `w`: `[n, k]`. Returns `[m, n]` in the dtype of `x`.
 pub(super) fn matmul_quantised(x: &Tensor, w: &Quantised) -> Result<Tensor> {
     let rows = Blocks {
         bytes: w.bytes()?,
@@ -63,22 +64,22 @@ trait Rows: Sync {
     /// Number of rows.
     fn n(&self) -> usize;
 
-    /// Numbers in each.
+    /// Elements per row.
     fn k(&self) -> usize;
 
-    /// All numbers, if they are f32.
+    /// All elements, if they are f32.
     fn wide(&self) -> Option<&[f32]>;
 
-    /// `sums[i] += rows[first + i] · x`, lane by lane, over the whole lanes of `x`, which is as long
-    /// as a row.
+    /// `sums[i] += rows[first + i] · x`, lane by lane, over the whole lanes of `x`, which is as
+    /// long as a row.
     fn dot(&self, first: usize, x: &[f32], sums: &mut [Lanes; TILE]);
 
-    /// The numbers `range` of `row` as f32: themselves, or written to `scratch`, which must be as
-    /// long. Where rows are blocks, a range is of whole ones.
+    /// The elements `range` of `row` as f32: in place, or converted into `scratch`, which must be
+    /// as long. For quantised rows, a range covers whole blocks.
     fn widened<'a>(&'a self, row: usize, range: Range<usize>, scratch: &'a mut [f32]) -> &'a [f32];
 }
 
-/// Rows of floats.
+/// Unquantised rows.
 struct Dense<'a, T> {
     numbers: &'a [T],
     n: usize,
@@ -110,7 +111,7 @@ impl<T: Element> Rows for Dense<'_, T> {
     }
 }
 
-/// Rows of blocks.
+/// Quantised rows.
 struct Blocks<'a> {
     bytes: &'a [u8],
     n: usize,
@@ -122,7 +123,7 @@ struct Blocks<'a> {
 }
 
 impl Blocks<'_> {
-    /// The bytes of the numbers `range` of `row`.
+    /// The bytes of the elements `range` of `row`.
     fn bytes(&self, row: usize, range: Range<usize>) -> &[u8] {
         let first = row * self.k;
         let of_block = |number| (first + number) / self.numbers_a_block * self.bytes_a_block;
@@ -195,7 +196,7 @@ fn stream(x: &[f32], w: &impl Rows, m: usize, y: &mut [f32]) {
     });
 }
 
-/// A few rows of `w`, from `first` on, against all of `x`. `y`: `[rows of w, m]`.
+/// A few rows of `w`, from `first` on, times all of `x`. `y`: `[rows of w, m]`.
 fn stream_task(x: &[f32], w: &impl Rows, first: usize, m: usize, y: &mut [f32]) {
     let fours = y.len() / m / TILE * TILE;
     let (y, y_rest) = y.split_at_mut(fours * m);
@@ -217,7 +218,7 @@ fn stream_task(x: &[f32], w: &impl Rows, first: usize, m: usize, y: &mut [f32]) 
     }
 }
 
-/// The rows of `w` from `first` on against a single row of `x`, with sums in the order of
+/// The rows of `w` from `first` on times a single row of `x`, summed in the order of
 /// [`Scratch::rows`].
 fn alone(x: &[f32], w: &impl Rows, first: usize, y: &mut [f32; TILE]) {
     let (k, whole) = (w.k(), w.k() / LANES * LANES);
@@ -234,7 +235,7 @@ fn alone(x: &[f32], w: &impl Rows, first: usize, y: &mut [f32; TILE]) {
     }
 }
 
-/// What a task needs beside its inputs; made once, as clearing it takes as long as a short row.
+/// Working memory of a task; allocated once, as clearing it takes as long as a short row.
 struct Scratch {
     /// A chunk of each weight row as f32.
     wide: [[f32; CHUNK]; TILE],
@@ -247,8 +248,9 @@ impl Scratch {
         Self { wide: [[0.0; CHUNK]; TILE], lanes: [[Lanes::splat(0.0); TILE]; STREAMED] }
     }
 
-    /// The `R` rows of `w` from `first` on against all of `x`. `y`: `[R, m]`. Every sum has the same
-    /// order, whatever `R` and `m`: by lanes along the row, then over the lanes, then the odd end.
+    /// The `R` rows of `w` from `first` on times all of `x`. `y`: `[R, m]`. Every sum has the same
+    /// order, whatever `R` and `m`: lane by lane along the row, then across the lanes, then the
+    /// remainder.
     fn rows<const R: usize>(&mut self, x: &[f32], w: &impl Rows, first: usize, y: &mut [f32]) {
         let (m, k) = (y.len() / R, w.k());
         self.lanes[..m].as_flattened_mut().fill(Lanes::splat(0.0));
@@ -299,7 +301,7 @@ fn panels(x: &[f32], w: &impl Rows, y: &mut [f32]) {
     }
 }
 
-/// `y[i][j] = x[i] · w[j]` for all rows of `x` and `w` (`k` numbers each); rows of `y` are
+/// `y[i][j] = x[i] · w[j]` for all rows of `x` and `w` (`k` elements each); rows of `y` are
 /// `stride` apart.
 fn multiply(x: &[f32], w: &[f32], k: usize, y: &mut [f32], stride: usize) {
     let (m, n) = (x.len() / k, w.len() / k);
@@ -309,10 +311,10 @@ fn multiply(x: &[f32], w: &[f32], k: usize, y: &mut [f32], stride: usize) {
     );
     let threads = gemm::Parallelism::Rayon(rayon::current_num_threads());
     let (k_, stride) = (k as isize, stride as isize);
-    // SAFETY: `gemm` reads the m·k numbers of `x` and the n·k of `w` at row stride k, both within
-    // their slices as m and n are their lengths divided by k, and writes n numbers at each of m
-    // rows that are `stride` apart, the last of which ends within `y` as asserted. `y` is
-    // borrowed mutably, so nothing overlaps.
+    // SAFETY: `gemm` reads the m·k elements of `x` and the n·k of `w` at row stride k, both within
+    // their slices as m and n are their lengths divided by k, and writes n elements at each of m
+    // rows that are `stride` apart, the last of which ends within `y` as asserted. `y` is borrowed
+    // mutably, so nothing overlaps.
     unsafe {
         gemm::gemm(
             m,

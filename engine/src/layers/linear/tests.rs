@@ -92,7 +92,7 @@ fn quantised(kind: QuantType, shape: &[usize]) -> Quantised {
 #[test]
 fn products_with_blocks_are_those_with_the_numbers_in_them() {
     for kind in QuantType::ALL {
-        // Some that are more than a chunk, a tile or a panel, and some that are less.
+        // Sizes above and below a chunk, a tile and a panel.
         for (k, n) in [(256, 1), (256, 35), (1280, 67), (2560, 450)] {
             let blocks = quantised(kind, &[n, k]);
             let floats = linear(blocks.dequantised().unwrap(), None);
@@ -105,7 +105,7 @@ fn products_with_blocks_are_those_with_the_numbers_in_them() {
                 if m <= 16 {
                     assert_eq!(found, expected, "{kind} {m}x{k}x{n}");
                 }
-                // With more rows `gemm` chooses the order of sums, by the shape of a panel and the
+                // With more rows `gemm` chooses the order of sums by the shape of a panel and the
                 // caches of the machine.
                 for (found, expected) in found.iter().flatten().zip(expected.iter().flatten()) {
                     let is_near = (found - expected).abs() <= 1e-5;

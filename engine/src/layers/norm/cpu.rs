@@ -1,20 +1,20 @@
 //! Norms on the CPU.
 //!
-//! A row is summed in f32, in an order that depends on its length alone, so that a token gets the
-//! same numbers alone and in a batch. Halves are rounded where the references round: what an RMS
-//! norm made of unit size is rounded to the dtype of the weight that it meets, and every norm
-//! rounds its result. The references of OLMo 2 and Gemma 3n alone round the result only.
+//! Rows are summed in f32, in an order that depends only on their length, so that a token gets the
+//! same numbers alone and in a batch. Half-precision values are rounded where the references round:
+//! an RMS norm rounds the normalised row to the dtype of the weight before multiplying, and every
+//! norm rounds its result. The references of OLMo 2 and Gemma 3n round only the result.
 
 use candle_core::{D, DType, Result, Tensor, bail};
 use rayon::prelude::*;
 
 use crate::cpu::{Element, LANES, Lanes, Numbers, by_dtype};
 
-/// Numbers that are scaled and rounded at a time; fits L1.
+/// Elements scaled and rounded at a time; fits L1.
 const CHUNK: usize = 256;
-/// Numbers a task. Fewer are soon done, and are not worth waking another thread.
+/// Elements per task. Fewer are done too quickly to be worth waking another thread.
 const TASK: usize = 1 << 15;
-/// Lanes that are summed side by side, so that no sum waits for the one before.
+/// Independent lane sums, so that no sum waits for the one before.
 const SUMS: usize = 4;
 
 /// `x`: `[…, dim]`, contiguous; `weight` and `bias`: `[dim]`; same shape and dtype out.
@@ -22,7 +22,7 @@ pub(super) fn norm(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, eps: f32)
     by_dtype!(x.dtype(), of_dtype(x, weight, bias, eps))
 }
 
-/// Weights of another dtype than `x` are read as f32.
+/// Weights whose dtype differs from that of `x` are read as f32.
 fn of_dtype<T: Element>(
     x: &Tensor,
     weight: &Tensor,
@@ -68,15 +68,15 @@ fn normed<T: Element, W: Element>(
     Tensor::from_vec(out, x.shape(), x.device())
 }
 
-/// What every row meets.
+/// What is applied to every row.
 struct Kernel<'a, W> {
     weight: &'a [W],
-    /// A norm that has one also takes the mean away.
+    /// A norm with a bias also subtracts the mean.
     bias: Option<&'a [W]>,
     eps: f32,
 }
 
-/// What a task needs beside its rows; made once, as clearing it takes as long as a short row.
+/// Working memory of a task; allocated once, as clearing it takes as long as a short row.
 struct Scratch<W> {
     numbers: [f32; CHUNK],
     wide: [f32; CHUNK],
@@ -84,7 +84,7 @@ struct Scratch<W> {
 }
 
 impl<W: Element> Kernel<'_, W> {
-    /// Each of `rows`, which are whole, into `out`, which must be as long.
+    /// Normalises `rows`, which are whole, into `out`, which must be as long.
     fn run<T: Element>(&self, rows: &[T], out: &mut [T]) {
         let dim = self.weight.len();
         let mut scratch =
@@ -96,7 +96,7 @@ impl<W: Element> Kernel<'_, W> {
         }
     }
 
-    /// What is taken away from each number of `row`.
+    /// What is subtracted from each element of `row`.
     fn mean<T: Element>(&self, row: &[T]) -> f32 {
         match self.bias {
             Some(_) => total(row, 0.0, |x, sum| x.plus(sum)) / row.len() as f32,
@@ -104,8 +104,8 @@ impl<W: Element> Kernel<'_, W> {
         }
     }
 
-    /// What makes `row` less `mean` of unit size. Of a row far from 0 the mean of the squares less
-    /// the square of the mean would be noise: so the numbers are read once more.
+    /// The factor that normalises `row − mean`. For a row far from 0, the mean of the squares minus
+    /// the square of the mean would be mostly rounding error, so the row is read once more.
     fn factor<T: Element>(&self, row: &[T], mean: f32) -> f32 {
         let away = Lanes::splat(-mean);
         let squares = total(row, mean, |x, sum| {
@@ -149,9 +149,9 @@ impl<W: Element> Kernel<'_, W> {
     }
 }
 
-/// The sum of what `add` adds for each number of `row` to the sum so far, sixteen at a time, in an
-/// order that depends on the length alone. An odd end is filled up with `nothing`, for which `add`
-/// must add 0.
+/// Sums `row` by `add`, which adds an element's contribution to the sum so far, sixteen lanes at a
+/// time, in an order that depends only on the length. The remainder is padded with `nothing`, for
+/// which `add` must add 0.
 #[inline(always)]
 fn total<T: Element>(row: &[T], nothing: f32, add: impl Fn(Lanes, Lanes) -> Lanes) -> f32 {
     let (lanes, odd) = row.as_chunks::<LANES>();

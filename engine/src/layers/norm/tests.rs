@@ -6,13 +6,13 @@ use crate::weights::{Random, Source};
 const DTYPES: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
 const EPS: f32 = 1e-5;
 
-/// `[rows, width]`, each number from a distribution of mean 0 and deviation 1.
+/// `[rows, width]`, each element from a distribution of mean 0 and deviation 1.
 fn random(rows: usize, width: usize, dtype: DType) -> Tensor {
     let x = Random::new(3).tensor("x", &[rows, width], DType::F32, &Device::Cpu).unwrap();
     (x * (width as f64).sqrt()).unwrap().to_dtype(dtype).unwrap()
 }
 
-/// A norm by size and one around the mean.
+/// An RMS norm and a layer norm.
 fn norms(width: usize, dtype: DType) -> [Norm; 2] {
     let random = |name| Random::new(3).tensor(name, &[width], dtype, &Device::Cpu).unwrap();
     [Norm::rms(random("weight"), EPS), Norm::layer(random("weight"), random("bias"), EPS)]
@@ -28,7 +28,7 @@ fn numbers(x: &Tensor) -> Vec<f64> {
     numbers.into_iter().map(f64::from).collect()
 }
 
-/// What `norm` is by its definition, in f64.
+/// `norm` by its definition, in f64.
 fn defined(norm: &Norm, x: &[f32]) -> Vec<f64> {
     let count = x.len() as f64;
     let mean = match &norm.bias {
@@ -61,7 +61,7 @@ fn check(norm: &Norm, x: &Tensor, allowed: f64) {
     }
 }
 
-/// The largest part of a number that is lost when it is rounded once.
+/// The largest relative error of rounding a number once.
 fn rounding(dtype: DType) -> f64 {
     match dtype {
         DType::F32 => 0.0,
@@ -73,7 +73,8 @@ fn rounding(dtype: DType) -> f64 {
 #[test]
 fn norms_are_right_for_every_dtype_and_odd_widths() {
     for dtype in DTYPES {
-        // Less than lanes, whole lanes, more than all sums, more than a chunk, and odd ends.
+        // Less than one set of lanes, whole lanes, more than all sums, more than a chunk, and
+        // remainders.
         for width in [1, 3, 16, 17, 64, 100, 128, 256, 259, 1024, 2050] {
             let x = random(5, width, dtype);
             let once = 5e-6 + rounding(dtype);
@@ -95,7 +96,7 @@ fn halves_are_rounded_where_the_references_round() {
         let weight = Tensor::new(&[129f32 / 128.0; 4], &Device::Cpu).unwrap();
         rows(&Norm::rms(weight.to_dtype(dtype).unwrap(), 0.0).forward(&x).unwrap())
     };
-    // 1/√7 is 0.37796, and 0.37891 in bf16. Times the weight that is 195.03 and 195.52 times 1/512.
+    // 1/√7 is 0.37796, in bf16 0.37891; times the weight, that is 195.03/512 and 195.52/512.
     let [once, twice] = [195f32 / 512.0, 196.0 / 512.0];
     assert_eq!(normed(DType::F32), [[once, once, once, 1.90625]]);
     assert_eq!(normed(DType::BF16), [[twice, twice, twice, 1.90625]]);
@@ -110,7 +111,7 @@ fn a_row_far_from_zero_keeps_its_deviation() {
 #[test]
 fn a_row_does_not_depend_on_the_rows_beside_it() {
     for dtype in DTYPES {
-        // Together they are several tasks.
+        // Together they make several tasks.
         let x = random(64, 1500, dtype);
         for norm in norms(1500, dtype) {
             let together = rows(&norm.forward(&x).unwrap());

@@ -1,8 +1,8 @@
-//! Frequencies as a configuration asks for them.
+//! Rotary frequencies as configured.
 //!
 //! Both spellings are read: `rope_theta` beside `rope_scaling`, and the newer `rope_parameters`
-//! with everything inside, perhaps once for each kind of layers. A scaling type that is not
-//! implemented is an error; ignored, it would give text that is wrong only far into a context.
+//! with everything inside, possibly once per kind of layer. An unimplemented scaling type is an
+//! error; ignored, it would produce text that goes wrong only far into a context.
 
 use std::f64::consts::PI;
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{Long, Pairing, Rope};
 
-/// The keys of `config.json` that say how positions rotate.
+/// The keys of `config.json` that configure rotary embeddings.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct RopeKeys {
     rope_theta: Option<f64>,
@@ -22,7 +22,7 @@ pub struct RopeKeys {
     original_max_position_embeddings: Option<f64>,
 }
 
-/// What stands in `rope_scaling` or `rope_parameters`.
+/// The content of `rope_scaling` or `rope_parameters`.
 #[derive(Debug, Default, Deserialize)]
 struct Scaling {
     rope_theta: Option<f64>,
@@ -47,7 +47,7 @@ struct Scaling {
 }
 
 impl Scaling {
-    /// The name of the scaling, from whichever key has it.
+    /// The type of scaling, from whichever key has it.
     fn kind(&self) -> Result<Option<&str>, String> {
         match (kind(&self.rope_type), kind(&self.old_type)) {
             (Some(new), Some(old)) if new != old => Err(format!(
@@ -57,7 +57,7 @@ impl Scaling {
         }
     }
 
-    /// Makes sure that nothing is divided by 0 and nothing turns backwards.
+    /// Makes sure that nothing is divided by 0 or rotates backwards.
     fn check(&self, keys: &RopeKeys) -> Result<(), String> {
         let original = self.original_max_position_embeddings;
         let numbers = [
@@ -78,7 +78,7 @@ impl Scaling {
     }
 }
 
-/// What a scaling is called today.
+/// The current name of a scaling type.
 fn kind(name: &Option<String>) -> Option<&str> {
     match name.as_deref() {
         Some("su") => Some("longrope"),
@@ -87,17 +87,17 @@ fn kind(name: &Option<String>) -> Option<&str> {
 }
 
 impl RopeKeys {
-    /// Nothing but a base.
+    /// Only a base.
     pub fn plain(theta: f64) -> Self {
         Self { rope_theta: Some(theta), ..Self::default() }
     }
 
-    /// The same, with `part` of each head rotated where nothing else is said.
+    /// The same, with `part` of each head rotated unless already specified.
     pub fn with_part(self, part: f64) -> Self {
         Self { partial_rotary_factor: self.partial_rotary_factor.or(Some(part)), ..self }
     }
 
-    /// The keys of the layers of `kind` (`full_attention`, …), if each kind has its own.
+    /// The keys for layers of `kind` (`full_attention`, …), if each kind has its own.
     pub fn of_kind(&self, kind: &str) -> Option<Self> {
         let own = self.rope_parameters.as_ref()?.get(kind)?;
         Some(Self { rope_parameters: Some(own.clone()), ..self.clone() })
@@ -105,11 +105,11 @@ impl RopeKeys {
 }
 
 impl Rope {
-    /// From the configuration, for heads of `dim`; `theta` where it names none.
+    /// From the configuration, for heads of `dim`; `theta` is the default base.
     ///
     /// # Errors
     ///
-    /// A sentence on the key that is missing or makes no sense, or on the type that is unknown.
+    /// Names the key that is missing or makes no sense, or the type that is unknown.
     pub fn from_config(keys: &RopeKeys, dim: usize, theta: f64) -> Result<Self, String> {
         let place = keys.rope_parameters.as_ref().or(keys.rope_scaling.as_ref());
         let scaling: Scaling = place
@@ -136,8 +136,8 @@ impl Rope {
                 let factor = require(scaling.factor, "linear", "factor")?;
                 Ok(Self::of(plain.frequencies.into_iter().map(|f| f / factor).collect(), 1.0))
             }
-            // What GGUF files have instead of `llama3`, perhaps beside a factor; the hub does not
-            // know it.
+            // What GGUF files have instead of `llama3`, possibly with a factor; Hugging Face
+            // configurations do not have it.
             Some("divided") => {
                 let factor = scaling.factor.unwrap_or(1.0);
                 let frequencies =
@@ -166,7 +166,8 @@ struct Plain {
 }
 
 impl Plain {
-    /// Each by the divisor of its own that `key` of the scaling `kind` says.
+    /// Each frequency divided by its entry in `divisors`, which are from `key` of scaling type
+    /// `kind`.
     fn divided(
         &self,
         divisors: Option<&Vec<f64>>,
@@ -194,7 +195,7 @@ fn rounded(frequencies: Vec<f64>) -> Vec<f32> {
     frequencies.into_iter().map(|f| f as f32).collect()
 }
 
-/// Low frequencies are divided by the factor, high ones kept, those between blended.
+/// Divides low frequencies by the factor, keeps high ones, and blends between.
 fn llama3(plain: Plain, scaling: &Scaling) -> Result<Rope, String> {
     let factor = require(scaling.factor, "llama3", "factor")?;
     let low = require(scaling.low_freq_factor, "llama3", "low_freq_factor")?;
@@ -210,12 +211,12 @@ fn llama3(plain: Plain, scaling: &Scaling) -> Result<Rope, String> {
 }
 
 /// YaRN (Peng et al. 2023, arXiv 2309.00071): as llama3, but blended over the index of the
-/// frequency, and with a factor on cosines and sines that keeps the entropy of the scores.
+/// frequency, and with a factor on cosines and sines that preserves the entropy of the scores.
 fn yarn(plain: Plain, scaling: &Scaling, keys: &RopeKeys) -> Result<Rope, String> {
     let stretch = Stretch::of(scaling, keys, "yarn")?;
     let Plain { theta, frequencies } = plain;
     let half = frequencies.len() as f64;
-    // Index of the frequency that turns this often within the original context.
+    // Index of the frequency that makes this many turns within the original context.
     let index = |turns: f64| half * (stretch.original / (turns * 2.0 * PI)).ln() / theta.ln();
     let low = index(scaling.beta_fast.unwrap_or(32.0));
     let high = index(scaling.beta_slow.unwrap_or(1.0));
@@ -241,7 +242,7 @@ fn yarn(plain: Plain, scaling: &Scaling, keys: &RopeKeys) -> Result<Rope, String
     Ok(Rope::of(scaled.collect(), magnitude))
 }
 
-/// LongRoPE (Ding et al. 2024, arXiv 2402.13753): a divisor for each frequency, one list for
+/// LongRoPE (Ding et al. 2024, arXiv 2402.13753): one divisor per frequency, with one list for
 /// sequences within the original context and one for longer ones.
 fn longrope(plain: Plain, scaling: &Scaling, keys: &RopeKeys) -> Result<Rope, String> {
     let stretch = Stretch::of(scaling, keys, "longrope")?;
@@ -255,9 +256,9 @@ fn longrope(plain: Plain, scaling: &Scaling, keys: &RopeKeys) -> Result<Rope, St
     Ok(Rope { long: Some(long), ..Rope::of(short, magnitude) })
 }
 
-/// By how much a model's context was stretched.
+/// How far a model's context was extended.
 struct Stretch {
-    /// Tokens that the model was first trained on.
+    /// Context length, in tokens, that the model was first trained on.
     original: f64,
     factor: f64,
 }

@@ -1,4 +1,4 @@
-//! From YAML to rules. A problem comes with its line, counted from 1.
+//! Parses YAML into rules. Problems come with their line, counted from 1.
 
 use std::ops::Range;
 
@@ -11,18 +11,22 @@ use crate::placement::error::nearest;
 use crate::placement::{DeviceName, PlacementError};
 use crate::quant::Quant;
 
-/// A problem, and the line on which it is.
+/// A problem and its line.
 type Complaint = (usize, String);
 
 const KEYS: [&str; 2] = ["isq", "device"];
 
-/// The rules of `text`, in its order.
+/// The rules in `text`, in order.
 pub(super) fn read(text: &str) -> Result<Vec<Rule>, Complaint> {
     let mut reader = Reader(Parser::new_from_str(text));
     let mut rules: Vec<(String, Rule)> = Vec::new();
     match reader.next()? {
         (Token::Open, _) => {}
-        (_, line) => return Err((line, "it says nothing; write selectors, each with its keys, as in `0-8: { device: \"cpu:1\" }`".into())),
+        (_, line) => return Err((
+            line,
+            "it has no selectors; write them with their keys, as in `0-8: { device: \"cpu:1\" }`"
+                .into(),
+        )),
     }
     loop {
         let (name, line) = match reader.next()? {
@@ -31,7 +35,7 @@ pub(super) fn read(text: &str) -> Result<Vec<Rule>, Complaint> {
             (_, line) => return Err((line, "a selector is missing here; write layers, as in `0-8`, or a pattern, as in `/q_proj/`".into())),
         };
         if let Some((_, first)) = rules.iter().find(|(known, _)| *known == name) {
-            return Err((line, format!("`{name}` stands on line {} already", first.line)));
+            return Err((line, format!("`{name}` is already on line {}", first.line)));
         }
         let selector = selector(&name).map_err(|problem| (line, problem))?;
         let rule = reader.rule(&name, line, selector)?;
@@ -39,18 +43,20 @@ pub(super) fn read(text: &str) -> Result<Vec<Rule>, Complaint> {
     }
     match reader.next()? {
         (Token::End, _) => Ok(rules.into_iter().map(|(_, rule)| rule).collect()),
-        (_, line) => Err((line, "a second document begins here, but a topology is one".into())),
+        (_, line) => {
+            Err((line, "a second document begins here, but a topology is a single document".into()))
+        }
     }
 }
 
-/// What a selector selects.
+/// Parses a selector.
 fn selector(name: &str) -> Result<Selector, String> {
     if let Some(pattern) = name.strip_prefix('/').and_then(|rest| rest.strip_suffix('/')) {
         return Regex::new(pattern).map(Selector::Tensors).map_err(|error| {
-            // What is wrong stands at the end, below a drawing.
+            // The problem is on the last line, below a diagram.
             let error = error.to_string();
             let problem = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
-            format!("`{name}` is no pattern: {problem}")
+            format!("`{name}` is not a valid pattern: {problem}")
         });
     }
     let number = |text: &str| text.trim().parse::<u32>().ok();
@@ -60,7 +66,7 @@ fn selector(name: &str) -> Result<Selector, String> {
     };
     match layers.map(|(start, end)| start as usize..end as usize) {
         None => Err(format!(
-            "`{name}` is no selector; write a layer, as in `3`, layers without the last number, as in `0-8`, or a pattern of tensor names, as in `/q_proj/`"
+            "`{name}` is not a selector; write a layer, as in `3`, a range with an exclusive end, as in `0-8`, or a pattern of tensor names, as in `/q_proj/`"
         )),
         Some(Range { start, end }) if end <= start => Err(format!(
             "`{name}` selects nothing; the second number comes after the last layer, as in `{end}-{}`",
@@ -70,7 +76,7 @@ fn selector(name: &str) -> Result<Selector, String> {
     }
 }
 
-/// The part of YAML that a topology is made of.
+/// The subset of YAML used by topologies.
 enum Token {
     Word(String),
     Open,
@@ -88,7 +94,7 @@ impl Reader<'_> {
             let (event, span) = match self.0.next() {
                 None => return Ok((Token::End, 1)),
                 Some(event) => event.map_err(|error: ScanError| {
-                    (error.marker().line(), format!("this is no YAML: {}", error.info()))
+                    (error.marker().line(), format!("this is not valid YAML: {}", error.info()))
                 })?,
             };
             return Ok(match event {
@@ -105,14 +111,14 @@ impl Reader<'_> {
         }
     }
 
-    /// The keys of the selector `name` on line `line`.
+    /// The keys of selector `name` on line `line`.
     fn rule(&mut self, name: &str, line: usize, selector: Selector) -> Result<Rule, Complaint> {
         let mut rule = Rule { line, selector, quant: None, device: None };
         let empty = || {
             (
                 line,
                 format!(
-                    "`{name}` gives nothing; write `isq`, `device` or both, as in `{name}: {{ device: \"cpu:1\" }}`"
+                    "`{name}` sets nothing; write `isq`, `device` or both, as in `{name}: {{ device: \"cpu:1\" }}`"
                 ),
             )
         };
@@ -139,7 +145,7 @@ impl Reader<'_> {
                 unknown => {
                     let problem = match nearest(unknown, KEYS.into_iter()) {
                         Some(near) => format!("unknown key `{unknown}`, did you mean `{near}`?"),
-                        None => format!("unknown key `{unknown}`; known are `isq` and `device`"),
+                        None => format!("unknown key `{unknown}`; the keys are `isq` and `device`"),
                     };
                     return Err((line, problem));
                 }

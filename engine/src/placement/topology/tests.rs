@@ -2,7 +2,7 @@ use insta::assert_snapshot;
 
 use super::*;
 
-/// Two tensors in each of `layers` layers, and one in none.
+/// Two tensors in each of `layers` layers, and one outside them.
 fn tensors(layers: usize) -> Vec<(Spot, String)> {
     let names = |layer| ["q_proj", "down_proj"].map(|name| format!("model.layers.{layer}.{name}"));
     let of_layer = |layer| names(layer).map(|name| (Spot::Layer(layer), name));
@@ -14,7 +14,7 @@ fn parsed(text: &str) -> Topology {
     Topology::parse("t.yaml", text).unwrap()
 }
 
-/// The ordinal of each layer's device, 0 where no rule says anything.
+/// The ordinal of each layer's device, or 0 if no rule sets one.
 fn devices(text: &str, layers: usize) -> Result<String, PlacementError> {
     let pins = parsed(text).pins(layers, &tensors(layers))?;
     let ordinal = |pin: Option<DeviceName>| {
@@ -23,7 +23,7 @@ fn devices(text: &str, layers: usize) -> Result<String, PlacementError> {
     Ok(pins.into_iter().map(ordinal).collect())
 }
 
-/// What each layer's two tensors get.
+/// The quantisation of each layer's two tensors.
 fn isq(text: &str, layers: usize) -> String {
     let topology = parsed(text);
     let tensors = tensors(layers);
@@ -90,24 +90,24 @@ fn a_topology_survives_serde() {
 
 #[test]
 fn a_file_that_makes_no_sense_is_told_where_and_why() {
-    assert_snapshot!(refusal(""), @r#"`t.yaml`, line 1: it says nothing; write selectors, each with its keys, as in `0-8: { device: "cpu:1" }`"#);
-    assert_snapshot!(refusal("- 0-8"), @r#"`t.yaml`, line 1: it says nothing; write selectors, each with its keys, as in `0-8: { device: "cpu:1" }`"#);
-    assert_snapshot!(refusal("0-8: {device: cpu:1\n"), @"`t.yaml`, line 2: this is no YAML: while parsing a flow mapping, did not find expected ',' or '}'");
-    assert_snapshot!(refusal("0-8:\n  isq: Q4K\n\nlayers: {device: cpu:1}"), @"`t.yaml`, line 4: `layers` is no selector; write a layer, as in `3`, layers without the last number, as in `0-8`, or a pattern of tensor names, as in `/q_proj/`");
+    assert_snapshot!(refusal(""), @r#"`t.yaml`, line 1: it has no selectors; write them with their keys, as in `0-8: { device: "cpu:1" }`"#);
+    assert_snapshot!(refusal("- 0-8"), @r#"`t.yaml`, line 1: it has no selectors; write them with their keys, as in `0-8: { device: "cpu:1" }`"#);
+    assert_snapshot!(refusal("0-8: {device: cpu:1\n"), @"`t.yaml`, line 2: this is not valid YAML: while parsing a flow mapping, did not find expected ',' or '}'");
+    assert_snapshot!(refusal("0-8:\n  isq: Q4K\n\nlayers: {device: cpu:1}"), @"`t.yaml`, line 4: `layers` is not a selector; write a layer, as in `3`, a range with an exclusive end, as in `0-8`, or a pattern of tensor names, as in `/q_proj/`");
     assert_snapshot!(refusal("0-2: {isq: Q4K}\n4-2: {isq: Q4K}"), @"`t.yaml`, line 2: `4-2` selects nothing; the second number comes after the last layer, as in `2-4`");
-    assert_snapshot!(refusal(&format!("{0}-{0}: {{isq: Q4K}}", usize::MAX)), @"`t.yaml`, line 1: `18446744073709551615-18446744073709551615` is no selector; write a layer, as in `3`, layers without the last number, as in `0-8`, or a pattern of tensor names, as in `/q_proj/`");
+    assert_snapshot!(refusal(&format!("{0}-{0}: {{isq: Q4K}}", usize::MAX)), @"`t.yaml`, line 1: `18446744073709551615-18446744073709551615` is not a selector; write a layer, as in `3`, a range with an exclusive end, as in `0-8`, or a pattern of tensor names, as in `/q_proj/`");
     assert_snapshot!(refusal("3-3: {isq: Q4K}"), @"`t.yaml`, line 1: `3-3` selects nothing; the second number comes after the last layer, as in `3-4`");
     assert_snapshot!(refusal("0-2:\n  isq: Q4K\n  divice: cpu:1"), @"`t.yaml`, line 3: unknown key `divice`, did you mean `device`?");
-    assert_snapshot!(refusal("0-2: {quantization: Q4K}"), @"`t.yaml`, line 1: unknown key `quantization`; known are `isq` and `device`");
-    assert_snapshot!(refusal("0-2:\n  device: gpu[0]"), @"`t.yaml`, line 2: `gpu[0]` is no device, did you mean `cuda:0`?");
+    assert_snapshot!(refusal("0-2: {quantization: Q4K}"), @"`t.yaml`, line 1: unknown key `quantization`; the keys are `isq` and `device`");
+    assert_snapshot!(refusal("0-2:\n  device: gpu[0]"), @"`t.yaml`, line 2: `gpu[0]` is not a device, did you mean `cuda:0`?");
     assert_snapshot!(refusal("0-2: {device: [cpu]}"), @"`t.yaml`, line 1: `device` of `0-2` takes one word");
     assert_snapshot!(refusal("0-2: {isq: Q4K, isq: Q5K}"), @"`t.yaml`, line 1: `0-2` has `isq` twice");
-    assert_snapshot!(refusal("0-2: {isq: Q4K}\n0-2: {device: cpu}"), @"`t.yaml`, line 2: `0-2` stands on line 1 already");
+    assert_snapshot!(refusal("0-2: {isq: Q4K}\n0-2: {device: cpu}"), @"`t.yaml`, line 2: `0-2` is already on line 1");
     assert_snapshot!(refusal("0-2: {isq: Q9}"), @"`t.yaml`, line 1: `Q9` is not a quantisation; write `none`, one of `q4_0`, `q4_1`, `q5_0`, `q5_1`, `q8_0`, `q2k`, `q3k`, `q4k`, `q5k`, `q6k`, or bits: `2`, `3`, `4`, `5`, `6` or `8`");
-    assert_snapshot!(refusal("0-2: {}"), @r#"`t.yaml`, line 1: `0-2` gives nothing; write `isq`, `device` or both, as in `0-2: { device: "cpu:1" }`"#);
-    assert_snapshot!(refusal("0-2: Q4K"), @r#"`t.yaml`, line 1: `0-2` gives nothing; write `isq`, `device` or both, as in `0-2: { device: "cpu:1" }`"#);
-    assert_snapshot!(refusal("/q_(proj/: {isq: Q4K}"), @"`t.yaml`, line 1: `/q_(proj/` is no pattern: unclosed group");
-    assert_snapshot!(refusal("0-2: {isq: Q4K}\n---\n2-4: {isq: Q4K}"), @"`t.yaml`, line 3: a second document begins here, but a topology is one");
+    assert_snapshot!(refusal("0-2: {}"), @r#"`t.yaml`, line 1: `0-2` sets nothing; write `isq`, `device` or both, as in `0-2: { device: "cpu:1" }`"#);
+    assert_snapshot!(refusal("0-2: Q4K"), @r#"`t.yaml`, line 1: `0-2` sets nothing; write `isq`, `device` or both, as in `0-2: { device: "cpu:1" }`"#);
+    assert_snapshot!(refusal("/q_(proj/: {isq: Q4K}"), @"`t.yaml`, line 1: `/q_(proj/` is not a valid pattern: unclosed group");
+    assert_snapshot!(refusal("0-2: {isq: Q4K}\n---\n2-4: {isq: Q4K}"), @"`t.yaml`, line 3: a second document begins here, but a topology is a single document");
 }
 
 #[test]

@@ -40,6 +40,6 @@ fn models_are_asked_for_what_they_were_made_for() {
         Some(Message::Failed { error }) => error,
         other => panic!("{other:?}"),
     };
-    insta::assert_snapshot!(error(&case(EMBED)), @"preset `tiny-qwen3` continues texts and does not embed them; load it as an engine, or choose a model whose folder holds a `modules.json`");
-    insta::assert_snapshot!(error(&Case { model: embedder(), ..case(DECODE) }), @"preset `tiny-embeddinggemma` embeds texts and does not continue them; load it as an embedder, or choose a model whose folder holds no files of sentence-transformers");
+    insta::assert_snapshot!(error(&case(EMBED)), @"preset `tiny-qwen3` generates text and is not an embedding model; load it as an engine, or choose a model whose folder has a `modules.json`");
+    insta::assert_snapshot!(error(&Case { model: embedder(), ..case(DECODE) }), @"preset `tiny-embeddinggemma` is an embedding model and generates no text; load it as an embedder, or choose a model whose folder has no sentence-transformers files");
 }

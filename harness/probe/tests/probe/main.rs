@@ -375,7 +375,7 @@ fn what_the_engine_cannot_do_is_told_and_no_crash() {
     let last = |case: &Case| messages(case).pop().unwrap();
     let unknown = Case { attention: "magic".into(), ..case(DECODE) };
     let Message::Failed { error } = last(&unknown) else { panic!("{:?}", last(&unknown)) };
-    insta::assert_snapshot!(error, @"no attention backend `magic`; known are cuda-flash, cpu-flash, naive");
+    insta::assert_snapshot!(error, @"no attention backend `magic`; choose one of cuda-flash, cpu-flash, naive");
 
     let mut nowhere = case(DECODE);
     nowhere.model.source = Source::Folder("no such folder".into());
