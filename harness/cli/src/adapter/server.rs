@@ -1,4 +1,4 @@
-//! A server that is started for a case: waited for, weighed, and ended with it.
+//! A server that is started for a case: waits for it, reads its memory, and ends it with the case.
 
 use std::net::TcpListener;
 use std::os::fd::AsFd;
@@ -11,17 +11,18 @@ use ureq::Agent;
 
 use super::shell;
 
-/// From one look to the next.
+/// Between two polls.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Whoever says nothing for so long, and is there, is a server all the same.
+/// A server that accepts the request but stays silent for this long still counts as present.
 const SILENCE: Duration = Duration::from_secs(2);
 
-/// A server of ours.
+/// A server that this process started.
 pub(super) struct Server(Child);
 
 impl Server {
-    /// Starts a line of a shell. What it prints is shown where it fails.
+    /// Starts a shell command line. Its stdout and stderr go to this process's stderr, which is
+    /// shown on failure.
     pub(super) fn start(line: &str, dir: &Path) -> Result<Server> {
         let stderr = || -> Result<Stdio> {
             let own = std::io::stderr().as_fd().try_clone_to_owned();
@@ -34,20 +35,19 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // What the line has started besides is ended by whoever started this process.
+        // Anything else the line started is ended by whoever started this process.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// A port that is free now.
+/// A port that is free at this moment.
 pub(super) fn free_port() -> Result<u16> {
     let listener = TcpListener::bind("127.0.0.1:0").context("there is no free port")?;
     Ok(listener.local_addr().context("there is no free port")?.port())
 }
 
-/// Complains where somebody is at `address` before a server of ours was started there: that one would be
-/// measured.
+/// Fails if a server answers at `address` before ours is started: the wrong one would be measured.
 pub(super) fn nobody_answers(agent: &Agent, address: &str) -> Result<()> {
     let models = agent.get(format!("{address}/models"));
     match models.config().timeout_global(Some(SILENCE)).build().call() {
@@ -58,11 +58,12 @@ pub(super) fn nobody_answers(agent: &Agent, address: &str) -> Result<()> {
     }
 }
 
-/// Waits until a server answers at `address`: at once if it is none of ours.
+/// Waits until our server answers at `address`. Any other server must answer at once.
 pub(super) fn wait(agent: &Agent, address: &str, server: Option<&mut Server>) -> Result<()> {
     let status = |url: &str| agent.get(url).call().ok().map(|answer| answer.status().as_u16());
     let models = format!("{address}/models");
-    // Some list their models while they load them, and tell that only here; others know no such address.
+    // Some servers list their models while still loading and say so only here; others lack this
+    // URL.
     let root = address.trim_end_matches('/').trim_end_matches("/v1");
     let health = format!("{root}/health");
     // A server that is still loading says that it cannot answer yet.
@@ -84,8 +85,8 @@ pub(super) fn wait(agent: &Agent, address: &str, server: Option<&mut Server>) ->
     Ok(())
 }
 
-/// The highest resident sets of all processes that this one has started, together, in bytes; none
-/// where there are none.
+/// The sum of the peak resident sets of all other processes in this process group, in bytes; none
+/// if there are none.
 pub(super) fn peak_rss() -> Option<f64> {
     let own = rustix::process::getpid().as_raw_nonzero().get();
     let group = rustix::process::getpgrp().as_raw_nonzero().get();
@@ -93,7 +94,7 @@ pub(super) fn peak_rss() -> Option<f64> {
     let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     let peaks = numbers.filter(|number| *number != own).filter_map(|number| {
         let stat = std::fs::read_to_string(format!("/proc/{number}/stat")).ok()?;
-        // The name stands in brackets and may hold anything: state, parent and group follow it.
+        // The name is in brackets and may contain anything; state, parent and group follow it.
         let its: i32 = stat.rsplit_once(')')?.1.split_whitespace().nth(2)?.parse().ok()?;
         (its == group).then_some(())?;
         let status = std::fs::read_to_string(format!("/proc/{number}/status")).ok()?;

@@ -1,12 +1,12 @@
-//! What `windtunnel calibrate` has found on such a machine: the only measure of its noise that a gate
-//! believes.
+//! What `windtunnel calibrate` found on such a machine: the only measure of its noise that a gate
+//! uses.
 
 use jiff::Timestamp;
 use windtunnel_ledger::calibration::Calibration;
 
 use super::{Finding, Patient, Severity};
 
-/// After so many days a machine may be another one.
+/// After this many days a machine may have changed.
 const OLD: i64 = 30;
 const AGAIN: &str = "windtunnel calibrate";
 

@@ -1,4 +1,4 @@
-//! What a control group, a container or a hypervisor takes away, and hides.
+//! What a control group, a container or a hypervisor takes away or hides.
 
 use windtunnel_ledger::environment::CpuQuota;
 
@@ -6,7 +6,7 @@ use super::{Finding, Patient, Severity};
 use crate::conditions::Cpu;
 use crate::machine;
 
-/// From this share on, what is stolen moves results by more than a margin.
+/// From this share on, stolen time moves results by more than a margin.
 const STOLEN: f64 = 0.01;
 
 pub(super) fn processors(patient: &Patient) -> Vec<Finding> {
@@ -52,7 +52,7 @@ pub(super) fn hypervisor(patient: &Patient) -> Vec<Finding> {
 }
 
 pub(super) fn steal(patient: &Patient) -> Vec<Finding> {
-    // On bare metal there is nobody to steal.
+    // Bare metal has no hypervisor to steal time.
     if patient.machine.hypervisor == "none" {
         return Vec::new();
     }
@@ -81,7 +81,7 @@ pub(super) fn container(patient: &Patient) -> Vec<Finding> {
     vec![match patient.machine.container.as_str() {
         "" => Finding::unknown("container", "nothing tells whether this is one"),
         "none" => Finding::fine("no container"),
-        // What it may take away is told by its limits.
+        // What a container takes away is reported by its limits.
         kind => Finding::fine(format!("in a container ({kind})")),
     }]
 }

@@ -31,7 +31,7 @@ fn or_unknown(text: &str) -> &str {
     if text.is_empty() { "not known" } else { text }
 }
 
-/// What `examine` finds of each GPU, given its place.
+/// Applies `examine` to each GPU, with its index.
 fn each(
     patient: &Patient,
     examine: impl Fn(&dyn Gpus, usize, &Gpu) -> Option<Finding>,
@@ -51,7 +51,7 @@ pub(super) fn users(patient: &Patient) -> Vec<Finding> {
             Ok(users) => users,
         };
         let named = users.iter().map(|user| {
-            // In a container the number is one of the host and names nobody here.
+            // In a container the process id is the host's and names no process here.
             let name = patient.root.text(&format!("proc/{}/comm", user.process));
             let memory = user.memory.map(|kib| Gauge::ProcessUsed.show(kib));
             let facts: Vec<String> = name.into_iter().chain(memory).collect();
@@ -71,7 +71,7 @@ pub(super) fn users(patient: &Patient) -> Vec<Finding> {
     })
 }
 
-/// What one gauge shows.
+/// The value of one gauge.
 fn shown(look: Look, gauge: Gauge) -> Result<i64, String> {
     let found = look.into_iter().find(|(name, _)| *name == gauge);
     found.map_or_else(|| Err("the driver does not tell".to_owned()), |(_, value)| value)
@@ -91,7 +91,7 @@ pub(super) fn throttle(patient: &Patient) -> Vec<Finding> {
             Throttle::ApplicationClocks | Throttle::SyncBoost | Throttle::Display => {
                 Severity::Minor
             }
-            // At the cap every clock is one of many: what is measured is the limit, not the code.
+            // At the power cap the clock is one of many: the limit is measured, not the code.
             Throttle::PowerCap => Severity::Minor,
             Throttle::HardwareSlowdown
             | Throttle::Thermal
@@ -127,7 +127,7 @@ pub(super) fn clocks(patient: &Patient) -> Vec<Finding> {
         let Some(max) = limits.max else {
             return Some(Finding::unknown(what, "the driver does not tell the highest"));
         };
-        // NVML tells what applications were given, and not whether clocks are locked.
+        // NVML reports application clocks, but not whether clocks are locked.
         let lock = format!("sudo nvidia-smi -i {i} --lock-gpu-clocks={max}");
         match limits.application.zip(limits.default) {
             Some((now, usual)) if now < usual => Some(Finding::of(
@@ -193,7 +193,7 @@ pub(super) fn instances(patient: &Patient) -> Vec<Finding> {
     })
 }
 
-/// What a probe with the feature `cuda` is linked to.
+/// Libraries that a probe with the feature `cuda` is linked to.
 const LIBRARIES: [&str; 5] =
     ["libcuda.so", "libcublas.so", "libcublasLt.so", "libcurand.so", "libnvrtc.so"];
 
@@ -201,7 +201,7 @@ pub(super) fn libraries(patient: &Patient) -> Vec<Finding> {
     if patient.machine.gpus.is_empty() && patient.machine.gpus_hidden.is_empty() {
         return Vec::new();
     }
-    // The loader's own list: names as text, each with a zero behind it.
+    // The loader's cache holds library names as NUL-terminated strings.
     let cache = std::fs::read(patient.root.path("etc/ld.so.cache")).unwrap_or_default();
     let own = patient
         .library_path

@@ -1,16 +1,16 @@
-//! Main memory: whether there is enough, where it lies, and by what pages it is reached.
+//! Main memory: whether there is enough, on which node it lies, and by what pages it is reached.
 
 use windtunnel_ledger::Bytes;
 
 use super::{Finding, Patient, Severity};
 use crate::machine::field;
 
-/// Less than this holds no model that is worth a measurement.
+/// Less than this holds no model worth measuring.
 const LITTLE: Bytes = Bytes(2 << 30);
-/// What a kernel swaps out without need.
+/// A kernel swaps out this little even without need.
 const CRUMBS: Bytes = Bytes(64 << 20);
 
-/// A line of `/proc/meminfo`.
+/// One value of `/proc/meminfo`.
 fn meminfo(patient: &Patient, name: &str) -> Option<Bytes> {
     let text = patient.root.text("proc/meminfo")?;
     let kib = field(&text, name)?.strip_suffix("kB")?.trim().parse::<u64>().ok()?;
@@ -22,7 +22,7 @@ pub(super) fn free(patient: &Patient) -> Vec<Finding> {
         return vec![Finding::unknown("free memory", "`/proc/meminfo` does not tell")];
     };
     let all = patient.machine.memory;
-    // What a control group has used of its limit already, caches included, is not told here.
+    // What a control group has already used of its limit, caches included, is not visible here.
     let found = match free > all {
         true => format!("at most {all} free"),
         false => format!("{free} of {all} free"),

@@ -1,4 +1,4 @@
-//! How processors are set: whether their clocks are steady, and what reading the time costs.
+//! How processors are configured: whether their clocks are steady, and what reading the time costs.
 
 use windtunnel_ledger::Switch;
 
@@ -62,7 +62,7 @@ pub(super) fn smt(patient: &Patient) -> Vec<Finding> {
     )]
 }
 
-/// Batteries, and what the firmware was told to spare.
+/// Batteries, and the firmware's power profile.
 pub(super) fn power(patient: &Patient) -> Vec<Finding> {
     let root = &patient.root;
     let supply =
@@ -99,7 +99,7 @@ pub(super) fn power(patient: &Patient) -> Vec<Finding> {
         None => (),
     }
     if findings.is_empty() {
-        // A desktop has neither battery nor profile, and neither is missing.
+        // A desktop has neither a battery nor a profile, and needs neither.
         findings.push(match root.has("sys/class") {
             true => Finding::fine("no battery or power profile to mind"),
             false => Finding::unknown("power supply", "`/sys` cannot be read"),

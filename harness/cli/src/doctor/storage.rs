@@ -1,13 +1,13 @@
-//! Where things are kept: whether they can be, and for how long.
+//! Where files are kept: whether they can be written, and how much room there is.
 
 use windtunnel_ledger::Bytes;
 
 use super::patient::Place;
 use super::{Finding, Patient, Severity};
 
-/// What a build of the probe for a release takes, with some air.
+/// What a release build of the probe takes, with some reserve.
 const BUILD: Bytes = Bytes(4 << 30);
-/// A gate leaves some megabytes.
+/// Ample for a gate, which leaves some megabytes.
 const RUN: Bytes = Bytes(256 << 20);
 
 pub(super) fn reports(patient: &Patient) -> Vec<Finding> {
@@ -48,7 +48,7 @@ pub(super) fn hub(patient: &Patient) -> Vec<Finding> {
     vec![Finding::fine(format!("hub cache `{}` ({free})", place.path.display()))]
 }
 
-/// Whether `place` takes as much as is needed.
+/// Whether `place` has room for `needed`.
 fn room(what: &str, place: &Place, needed: Bytes, costs: &str) -> Vec<Finding> {
     let free = match &place.free {
         Ok(free) => *free,

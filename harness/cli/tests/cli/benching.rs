@@ -233,7 +233,7 @@ fn a_bench_that_is_not_there_or_has_not_what_is_asked_for_is_told() {
     let text = "fn main() {}\n";
     fs::write(sandbox.path("parts/benches/micro.rs"), text).unwrap();
     let said = scenario(SCENARIO);
-    insta::assert_snapshot!(said.err, @"error: the bench `parts/micro` tells no benchmarks: is it written with criterion, and does it have `harness = false`?");
+    insta::assert_snapshot!(said.err, @"error: the bench `parts/micro` lists no benchmarks: is it written with criterion, and does it have `harness = false`?");
 }
 
 #[test]

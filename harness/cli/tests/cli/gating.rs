@@ -298,7 +298,7 @@ fn a_machine_is_calibrated_by_unchanged_code_and_later_gates_know_it() {
     let gated = sandbox.run(&["-q", "gate", "test", "-b", &probe, "-s", &probe]);
     assert_eq!(gated.code, 2);
     assert!(
-        gated.err.contains("is no calibration: delete it and calibrate again"),
+        gated.err.contains("is not a calibration: delete it and calibrate again"),
         "{}",
         gated.err
     );

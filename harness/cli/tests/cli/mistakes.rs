@@ -83,7 +83,7 @@ fn mistakes_are_answered_with_what_to_do() {
     ");
     for args in [&["hold-clocks", "fast", "run"][..], &["baseline", "prune", "--keep", "all"]] {
         let told = complaint(args);
-        assert!(told.contains(": write a whole number, and none too large\n"), "{told}");
+        assert!(told.contains(": write a whole number that is not too large\n"), "{told}");
     }
     insta::assert_snapshot!(complaint(&["compare", "baseline"]), @"error: a baseline is compared with a run: name it, `windtunnel compare baseline RUN`");
     insta::assert_snapshot!(complaint(&["report", "gone"]), @"error: there is no run `gone` here or below `DIR/reports`");
