@@ -65,7 +65,7 @@ pub(crate) fn adapt(args: &AdaptArgs) -> Result<u8> {
         (Purpose::Attribute, _) => {
             say(&Message::Hello { protocol: PROTOCOL, build: build(protocol, "") })?;
             let reason =
-                "an external subject does not tell where its time goes: leave out `--attribute`";
+                "an external subject does not report where its time goes: leave out `--attribute`";
             Ok(Message::Unsupported { reason: reason.to_owned() })
         }
         (Purpose::Measure, Adapted::Openai(openai)) => {

@@ -61,7 +61,8 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// In the order in which `--help` lists them: measure, judge, inspect, baselines and history, upstream, machine.
+/// In the order in which `--help` lists them: measure, judge, inspect, baselines and history,
+/// upstream, machine.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Show what a run would do, how long it would take and how much memory it needs
@@ -92,14 +93,16 @@ pub(crate) enum Command {
     Index(IndexArgs),
     /// Keep measurements that later changes are compared with, and decide which of them count
     Baseline(BaselineArgs),
-    /// Show how every metric developed over all kept runs, and what changed; `export` and `import` them
+    /// Show how every metric developed over all kept runs, and what changed; `export` and `import`
+    /// them
     #[command(disable_help_flag = true)]
     History(HistoryArgs),
     /// Follow the commits of the upstream engine: what became of each, and picking them onto a fork
     Upstream(UpstreamArgs),
     /// Find the commit that made a case worse
     Bisect(BisectArgs),
-    /// Say whether this machine is fit for measuring, what each shortcoming costs, and what mends it
+    /// Say whether this machine is fit for measuring, what each shortcoming costs, and how to fix
+    /// it
     Doctor(DoctorArgs),
     /// Measure unchanged code against itself: the noise of this machine, and its false alarms
     Calibrate(CalibrateArgs),
@@ -177,8 +180,8 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) selection: Selection,
 
-    /// What to measure: `.` (the working tree), `rev:REVISION`, `probe:PATH`, or `external:FILE.toml`
-    /// with or without `@REVISION`; several alternate
+    /// What to measure: `.` (the working tree), `rev:REVISION`, `probe:PATH`, or
+    /// `external:FILE.toml` with or without `@REVISION`; several alternate
     #[arg(short, long = "subject", value_name = "SUBJECT", conflicts_with = "probe")]
     pub(crate) subjects: Vec<Wanted>,
 

@@ -199,7 +199,10 @@ impl Exact {
         let lock = std::fs::read_to_string(tree.join("Cargo.lock")).unwrap_or_default();
         Ok(match self.is_locked(&lock) {
             true => Ok(()),
-            false => Err("it goes on building on another candle as well: something that it depends on, or a `[patch]`, names one".to_owned()),
+            false => Err(
+                "it still builds on another candle as well: a dependency or a `[patch]` names one"
+                    .to_owned(),
+            ),
         })
     }
 

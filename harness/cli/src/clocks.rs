@@ -52,7 +52,7 @@ pub(crate) trait Clocks {
 pub(crate) fn hold(args: &HoldClocksArgs, queue: Queue) -> Result<u8> {
     // Another run would be measured at clocks it did not ask for. The command runs in this turn.
     let _turn = queue.take()?;
-    let exe = std::env::current_exe().context("cannot tell where this program lies")?;
+    let exe = std::env::current_exe().context("cannot find the path of this program")?;
     run(&exe, args, queue.progress)
 }
 
@@ -136,8 +136,8 @@ pub(crate) fn end_with_holder() -> Result<()> {
     }
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
-        .context("cannot end with what holds the clocks")?;
-    ensure!(is_child(), "what held the clocks is gone: start anew");
+        .context("cannot end with the process that holds the clocks")?;
+    ensure!(is_child(), "the process that held the clocks is gone: start anew");
     Ok(())
 }
 
@@ -160,7 +160,7 @@ impl Keeper {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .context("cannot start what holds the clocks")?;
+            .context("cannot start the process that holds the clocks")?;
         let stdout = process.stdout.take().context("the keeper has a stdout")?;
         let mut keeper = Keeper { process, said: BufReader::new(stdout) };
         let mut said = String::new();
@@ -169,7 +169,7 @@ impl Keeper {
             READY => Ok(keeper),
             "" => {
                 let status = keeper.process.wait().context("cannot wait for the keeper")?;
-                bail!("nothing was run: what holds the clocks ended at once, {status}")
+                bail!("nothing was run: the process that holds the clocks ended at once, {status}")
             }
             reason => {
                 let _ = keeper.process.wait();
@@ -184,7 +184,8 @@ impl Keeper {
         let mut said = String::new();
         // If its output cannot be read, its exit status tells.
         let _ = self.said.read_to_string(&mut said);
-        let status = self.process.wait().context("cannot wait for what holds the clocks")?;
+        let status =
+            self.process.wait().context("cannot wait for the process that holds the clocks")?;
         ensure!(
             status.success(),
             "the clocks could not be given back ({}): `sudo nvidia-smi --reset-gpu-clocks` does it",
@@ -401,7 +402,10 @@ mod tests {
         let told = complaint("echo 'GPU 0: only root'");
         assert_eq!(told, "nothing was run: GPU 0: only root");
         let told = complaint("exit 9");
-        assert_eq!(told, "nothing was run: what holds the clocks ended at once, exit status: 9");
+        assert_eq!(
+            told,
+            "nothing was run: the process that holds the clocks ended at once, exit status: 9"
+        );
     }
 
     #[test]

@@ -63,7 +63,7 @@ fn roof(workspace: &Workspace, patient: &Patient) -> Result<Roof, &'static str> 
         return Err("no probe was built yet: `windtunnel run smoke` builds one");
     };
     roof::of(workspace, probe, &patient.machine.boot, PROCESSOR)
-        .ok_or("the newest probe does not tell")
+        .ok_or("the newest probe does not say")
 }
 
 /// How bad a finding is, worst first.

@@ -42,8 +42,8 @@ const RUNS: usize = 20;
 
 /// A child's deadline, as a multiple of the 99th percentile of its case's past rounds.
 const PATIENCE: u64 = 3;
-/// No deadline is shorter: waiting this long costs nobody time, and a busy machine must not kill a
-/// case that takes a second.
+/// A history sets no shorter deadline: waiting this long costs nobody time, and a busy machine must
+/// not kill a case that takes a second.
 const LEAST_DEADLINE: Nanos = Nanos(30_000_000_000);
 
 /// What one round of each case of a plan is expected to need on this machine.

@@ -355,7 +355,7 @@ fn adapter(workspace: &Workspace, adapted: &Adapted, tree: &Path) -> Result<Path
 
 /// Writes a script to `path` that starts an adapter in the folder `tree`.
 pub(crate) fn write_adapter(adapted: &Adapted, tree: &Path, path: &Path) -> Result<()> {
-    let exe = std::env::current_exe().context("cannot tell where this program lies")?;
+    let exe = std::env::current_exe().context("cannot find the path of this program")?;
     let told = serde_json::to_string(adapted).context("cannot write what an adapter is told")?;
     let words = [exe.display().to_string(), "adapt".to_owned(), told, tree.display().to_string()];
     let line = shlex::try_join(words.iter().map(String::as_str))

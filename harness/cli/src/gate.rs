@@ -297,7 +297,7 @@ pub(crate) fn conclude(
 ) -> Result<u8> {
     let terms = session.run.gate.clone().with_context(|| {
         format!(
-            "`{0}` holds a run that only measures: go on with `windtunnel run --resume {0}`",
+            "`{0}` holds a run that only measures: continue with `windtunnel run --resume {0}`",
             show::path(&session.path)
         )
     })?;

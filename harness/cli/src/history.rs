@@ -97,7 +97,7 @@ fn program(workspace: &Workspace, voice: Voice) -> Result<Command> {
         (Err(_), Some(program)) => {
             if voice == Voice::Normal {
                 show::note(
-                    "another run measures: shown by the windtunnel-history that was built before",
+                    "another run is measuring: shown by the windtunnel-history that was built before",
                 );
             }
             return Ok(Command::new(program));

@@ -88,7 +88,7 @@ impl Hub {
             }
             Known::Kept { commit, instead_of } => {
                 if let Some(error) = instead_of {
-                    progress.note(&format!("{error}; going on with {commit} from the cache"));
+                    progress.note(&format!("{error}; continuing with {commit} from the cache"));
                 }
                 commit
             }

@@ -34,7 +34,7 @@ pub(crate) fn refresh(workspace: &Workspace, page: &Path) {
         && let Err(error) = write(&reports)
     {
         show::note(&format!(
-            "the list of all reports is not up to date: {error:#}; `windtunnel index` writes it once more"
+            "the list of all reports is not up to date: {error:#}; `windtunnel index` rewrites it"
         ));
     }
 }

@@ -44,7 +44,7 @@ pub(crate) enum Patience {
 }
 
 impl Patience {
-    /// The value of `--wait`.
+    /// The patience that `--wait` asks for.
     pub(crate) fn of(wait: Option<Option<Patience>>) -> Patience {
         wait.map_or(Patience::Refuse, |wait| wait.unwrap_or(Patience::Forever))
     }
@@ -146,7 +146,7 @@ pub(crate) struct Gone;
 /// Another run is measuring.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "another run measures on {what}, {}: concurrent runs would disturb each other; {advice}",
+    "another run is measuring on {what}, {}: concurrent runs would disturb each other; {advice}",
     self.run()
 )]
 pub(crate) struct Busy {
@@ -165,7 +165,7 @@ impl Busy {
 
     /// The same for a command that has no `--wait`.
     pub(crate) fn ask_again(self) -> Busy {
-        Busy { advice: "ask again after its end", ..self }
+        Busy { advice: "try again after it ends", ..self }
     }
 
     /// The other run in a few words.
@@ -518,7 +518,7 @@ mod tests {
         assert_eq!(taken(&path).unwrap().user, "[2Ja", "it cannot steer a terminal");
         let told = Busy::of("this machine".into(), taken(&path)).to_string();
         let expected = format!(
-            "another run measures on this machine, `c` (process {own} of `[2Ja`, since b): concurrent runs would disturb each other; wait for its end with `--wait`"
+            "another run is measuring on this machine, `c` (process {own} of `[2Ja`, since b): concurrent runs would disturb each other; wait for its end with `--wait`"
         );
         assert_eq!(told, expected);
         drop(file);

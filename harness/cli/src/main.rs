@@ -1,8 +1,8 @@
 //! The `windtunnel` command.
 //!
-//! It reads scenarios, plans, builds subjects, starts a probe for every round, keeps the records and
-//! shows them. It links neither the engine nor candle: the measured process contains nothing but the
-//! engine, and a machine without a GPU can read what one with a GPU recorded.
+//! It reads scenarios, plans, builds subjects, starts a probe for every round, keeps the records
+//! and shows them. It links neither the engine nor candle: the measured process contains nothing
+//! but the engine, and a machine without a GPU can read what one with a GPU recorded.
 
 mod adapter;
 mod args;
@@ -211,7 +211,7 @@ fn resumed(workspace: &Workspace, args: &RunArgs, run: Option<&Path>) -> Result<
     if let Some((option, _)) = given.into_iter().find(|(_, is_given)| *is_given) {
         ensure!(
             store::read(&path)?.run.gate.is_none(),
-            "`{0}` holds a gate, to which `{option}` means nothing: go on with `windtunnel gate --resume {0}`",
+            "`{0}` holds a gate, to which `{option}` does not apply: continue with `windtunnel gate --resume {0}`",
             show::path(&path)
         );
     }
@@ -245,7 +245,7 @@ fn numbers(workspace: &Workspace, args: &ShowArgs) -> Result<u8> {
                 "error: no round was measured yet: if it was interrupted, start it anew".to_owned()
             }
             false => format!(
-                "error: no round was measured yet: if it was interrupted, go on with `{line}`, and with the options that it had"
+                "error: no round was measured yet: if it was interrupted, continue with `{line}` and the options that it had"
             ),
         });
         return Ok(exit::INVALID);

@@ -25,7 +25,7 @@ pub(crate) fn merge(workspace: &Workspace, args: &MergeArgs) -> Result<u8> {
         let goes_on = if contents.run.gate.is_some() { "gate" } else { "run" };
         ensure!(
             run::is_finished(&contents.run, &contents.records),
-            "`{name}` is not finished: go on with `windtunnel {goes_on} --resume {name}`, and merge then"
+            "`{name}` is not finished: continue with `windtunnel {goes_on} --resume {name}`, then merge"
         );
     }
     let run = joined(&all)?;

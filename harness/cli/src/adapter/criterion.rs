@@ -159,7 +159,7 @@ impl Sampled {
         let found = times.len();
         ensure!(
             found >= FEWEST,
-            "benchmark `{name}` left {found} samples, and fewer than {FEWEST} tell nothing: do not run it with `--quick`"
+            "benchmark `{name}` left {found} samples, and fewer than {FEWEST} say nothing: do not run it with `--quick`"
         );
         let are_times = |numbers: &[f64]| numbers.iter().all(|n| n.is_finite() && *n > 0.0);
         ensure!(
@@ -228,7 +228,7 @@ mod tests {
         let complaint =
             |sample: &str, name: &str| of(sample, "null", name).unwrap_err().to_string();
         let few = r#"{"sampling_mode":"Flat","iters":[1,1],"times":[5,5]}"#;
-        insta::assert_snapshot!(complaint(few, "a/b"), @"benchmark `a/b` left 2 samples, and fewer than 10 tell nothing: do not run it with `--quick`");
+        insta::assert_snapshot!(complaint(few, "a/b"), @"benchmark `a/b` left 2 samples, and fewer than 10 say nothing: do not run it with `--quick`");
         let zero = SAMPLE.replace("[500,", "[0,");
         insta::assert_snapshot!(complaint(&zero, "a/b"), @"benchmark `a/b` left samples that are not times");
         let short = SAMPLE.replace("9,10]", "9]");

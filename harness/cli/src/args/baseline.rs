@@ -140,7 +140,8 @@ pub(crate) struct AcceptArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct PruneArgs {
-    /// How many of the newest sessions of each scenario and machine to keep beside the promoted ones
+    /// How many of the newest sessions of each scenario and machine to keep beside the promoted
+    /// ones
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = whole::<usize>)]
     pub(crate) keep: usize,
 

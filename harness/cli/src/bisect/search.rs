@@ -150,7 +150,7 @@ impl<'a> Search<'a> {
         let newest = self.repository.resolve(&args.bad)?;
         ensure!(
             good != newest && self.repository.parting(&good, &newest)? == good,
-            "`{}` is not an ancestor of `{}`: name a commit that was well and came before",
+            "`{}` is not an ancestor of `{}`: name an earlier commit that was good",
             args.good,
             args.bad
         );

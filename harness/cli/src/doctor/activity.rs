@@ -105,13 +105,13 @@ impl Activity {
 
 pub(super) fn other_run(patient: &Patient) -> Vec<Finding> {
     vec![match &patient.other_run {
-        Err(reason) => Finding::unknown("whether another run measures", reason.as_str()),
-        Ok(None) => Finding::fine("no other run measures"),
+        Err(reason) => Finding::unknown("whether another run is measuring", reason.as_str()),
+        Ok(None) => Finding::fine("no other run is measuring"),
         Ok(Some(run)) => Finding::of(
             Severity::Bad,
-            format!("another run measures, {run}"),
-            "two at once disturb one another, so every command that measures refuses with exit code 75",
-            "wait for its end, or let the next run do so: windtunnel run --wait",
+            format!("another run is measuring, {run}"),
+            "two at once disturb each other, so every command that measures refuses with exit code 75",
+            "wait until it ends, or let the next run wait: windtunnel run --wait",
         ),
     }]
 }
@@ -132,12 +132,12 @@ pub(super) fn load(patient: &Patient) -> Vec<Finding> {
         _ => Severity::Bad,
     };
     let costs = "what ran in the last minute may run again in the middle of a round";
-    vec![Finding::of(severity, found, costs, "wait until the load is below a tenth a processor")]
+    vec![Finding::of(severity, found, costs, "wait until the load is below 0.1 per processor")]
 }
 
 pub(super) fn idle(patient: &Patient) -> Vec<Finding> {
     let Some(idle) = patient.activity.idle else {
-        return vec![Finding::unknown("idle share", "`/proc/stat` does not tell")];
+        return vec![Finding::unknown("idle share", "`/proc/stat` does not say")];
     };
     let found = format!("processors idle {:.0} % of the time", idle * 100.0);
     let severity = match idle {
@@ -147,14 +147,14 @@ pub(super) fn idle(patient: &Patient) -> Vec<Finding> {
     };
     let costs = match severity {
         Severity::Bad => "`ci/gate.toml` voids rounds that begin below 50 %",
-        _ => "the others take their share of every round, and never the same",
+        _ => "other programs take a share of every round, and never the same one",
     };
     vec![Finding::of(severity, found, costs, "close other programs, or use a dedicated machine")]
 }
 
 pub(super) fn busy(patient: &Patient) -> Vec<Finding> {
     let Some(busiest) = &patient.activity.busiest else {
-        return vec![Finding::unknown("other processes", "`/proc` does not tell their times")];
+        return vec![Finding::unknown("other processes", "`/proc` does not show their times")];
     };
     if busiest.is_empty() {
         return vec![Finding::fine("no other process busy")];
@@ -172,11 +172,11 @@ pub(super) fn busy(patient: &Patient) -> Vec<Finding> {
         busiest.iter().take(NAMED).map(|busy| busy.process.to_string()).collect();
     vec![Finding::of(
         severity,
-        format!("busy besides, {}", named.join(", ")),
+        format!("other processes are busy, {}", named.join(", ")),
         format!(
             "{:.0} % of a processor, and its share of caches and memory bandwidth",
             sum * 100.0
         ),
-        format!("end them, or hold them for the time: kill -STOP {}", numbers.join(" ")),
+        format!("end them, or stop them for now: kill -STOP {}", numbers.join(" ")),
     )]
 }

@@ -44,8 +44,8 @@ pub(super) fn calibration(patient: &Patient) -> Vec<Finding> {
         (_, _) => Finding::of(
             Severity::Bad,
             found,
-            "so often a gate calls unchanged code changed",
-            format!("mend the rest of this list, then once more: {AGAIN}"),
+            "this is how often a gate calls unchanged code changed",
+            format!("fix the rest of this list, then repeat: {AGAIN}"),
         ),
     }]
 }

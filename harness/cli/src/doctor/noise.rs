@@ -144,7 +144,7 @@ fn variation(values: &[f64]) -> f64 {
 pub(super) const QUICK: &str = "not measured because of `--quick`";
 
 /// The same, because of another run.
-pub(super) const OTHER_RUN: &str = "not measured, because another run measures";
+pub(super) const OTHER_RUN: &str = "not measured because another run is measuring";
 
 /// The margin of decode in `ci/gate.toml`, and the widest margin there.
 const MARGINS: [f64; 2] = [0.03, 0.10];
@@ -168,7 +168,7 @@ pub(super) fn noise(patient: &Patient) -> Vec<Finding> {
         seen if seen <= MARGINS[0] => {
             let seen = share(seen);
             return vec![Finding::fine(format!(
-                "{varied}, so ten pairs of rounds show changes from {seen} up (a glance: `windtunnel calibrate` knows)"
+                "{varied}, so ten pairs of rounds show changes from {seen} up (only a glance: `windtunnel calibrate` measures it)"
             ))];
         }
         seen if seen <= MARGINS[1] => Severity::Minor,
@@ -181,7 +181,7 @@ pub(super) fn noise(patient: &Patient) -> Vec<Finding> {
             "ten pairs of rounds hide changes below {}; the margin for decode is 3 %",
             share(detectable)
         ),
-        "whatever else is listed here, then: windtunnel calibrate (this glance is no substitute)",
+        "fix whatever else is listed here, then: windtunnel calibrate (this glance is no substitute)",
     )]
 }
 

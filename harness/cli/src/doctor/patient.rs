@@ -105,7 +105,7 @@ impl Patient {
     /// Why the kernel does not report clocks and their settings.
     pub(crate) fn why_no_clocks(&self) -> &'static str {
         match self.machine.hypervisor.as_str() {
-            "" | "none" => "the kernel does not tell",
+            "" | "none" => "the kernel does not say",
             _ => "hidden from virtual machines; ask whoever runs the host",
         }
     }
@@ -118,7 +118,7 @@ impl Place {
         let writable = match nearest.is_dir() {
             true => rustix::fs::access(nearest, rustix::fs::Access::WRITE_OK)
                 .map_err(|error| format!("`{}`: {error}", nearest.display())),
-            false => Err(format!("`{}` is no folder", nearest.display())),
+            false => Err(format!("`{}` is not a folder", nearest.display())),
         };
         let free = rustix::fs::statvfs(nearest)
             .map(|fs| Bytes(fs.f_bavail.saturating_mul(fs.f_frsize)))

@@ -50,14 +50,14 @@ pub(super) fn turbo(patient: &Patient) -> Vec<Finding> {
 pub(super) fn smt(patient: &Patient) -> Vec<Finding> {
     let found = match patient.machine.smt {
         None => return vec![Finding::unknown("SMT", patient.why_no_clocks())],
-        Some(Switch::Off) => return vec![Finding::fine("one thread a core")],
+        Some(Switch::Off) => return vec![Finding::fine("one thread per core")],
         Some(Switch::On) => "SMT on, two threads share a core",
     };
     let mend = "echo off | sudo tee /sys/devices/system/cpu/smt/control";
     vec![Finding::of(
         Severity::Minor,
         found,
-        "whoever gets the other half of a core takes up to half of its speed",
+        "work on the other half of a core takes up to half of its speed",
         patient.on_host(mend),
     )]
 }
@@ -110,7 +110,7 @@ pub(super) fn power(patient: &Patient) -> Vec<Finding> {
 
 pub(super) fn roof(patient: &Patient) -> Vec<Finding> {
     vec![match &patient.roof {
-        Ok(roof) => Finding::fine(format!("{roof}: the roof that results are held to")),
+        Ok(roof) => Finding::fine(format!("{roof}: the roof that results are compared with")),
         Err(reason) => Finding::unknown("what the machine can do at best", *reason),
     }]
 }
@@ -119,7 +119,7 @@ pub(super) fn clock_source(patient: &Patient) -> Vec<Finding> {
     const SLOW: [&str; 5] = ["hpet", "acpi_pm", "xen", "jiffies", "refined-jiffies"];
     let folder = "sys/devices/system/clocksource/clocksource0";
     let Some(source) = patient.root.text(&format!("{folder}/current_clocksource")) else {
-        return vec![Finding::unknown("clock source", "the kernel does not tell")];
+        return vec![Finding::unknown("clock source", "the kernel does not say")];
     };
     if !SLOW.contains(&source.as_str()) {
         return vec![Finding::fine(format!("clock source `{source}`"))];
@@ -132,7 +132,7 @@ pub(super) fn clock_source(patient: &Patient) -> Vec<Finding> {
     vec![Finding::of(
         Severity::Bad,
         format!("clock source `{source}`"),
-        "each reading of the time enters the kernel: a microsecond and more instead of 25 ns",
+        "each reading of the time enters the kernel: a microsecond or more instead of 25 ns",
         patient.on_host(&mend),
     )]
 }

@@ -20,7 +20,7 @@ pub(super) fn reports(patient: &Patient) -> Vec<Finding> {
             "change to a workspace of yours with `-C DIR`, or name a file with `--out FILE`",
         )];
     }
-    room("reports", place, RUN, "a run ends where its records find no room")
+    room("reports", place, RUN, "a run ends when there is no room for its records")
 }
 
 pub(super) fn builds(patient: &Patient) -> Vec<Finding> {
@@ -29,11 +29,11 @@ pub(super) fn builds(patient: &Patient) -> Vec<Finding> {
         return vec![Finding::of(
             Severity::Bad,
             format!("no probe can be kept in `{}` ({reason})", place.path.display()),
-            "nothing can be built, and nothing ready be measured",
+            "nothing can be built, and no ready probe can be measured",
             "make the folder writable, or change to a workspace of yours with `-C DIR`",
         )];
     }
-    room("builds", place, BUILD, "a build of the probe takes about 3 GiB, and fails without")
+    room("builds", place, BUILD, "a build of the probe needs about 3 GiB, and fails without")
 }
 
 pub(super) fn hub(patient: &Patient) -> Vec<Finding> {

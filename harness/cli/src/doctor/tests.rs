@@ -92,7 +92,7 @@ fn laptop() -> (tempfile::TempDir, Patient) {
     patient.other_run = Ok(Some(run.into()));
     patient.noise = Some(Noise { compute: spread(0.061), memory: spread(0.214) });
     patient.calibration = Ok(None);
-    patient.roof = Err("the newest probe does not tell");
+    patient.roof = Err("the newest probe does not say");
     patient.builds = place("/w/target/windtunnel", 900);
     patient.tools.git = None;
     (dir, patient)
@@ -136,7 +136,7 @@ fn nothing() -> (tempfile::TempDir, Patient) {
         path: path.to_owned(),
         exists: true,
         writable: Ok(()),
-        free: Err("the system does not tell".into()),
+        free: Err("the system does not say".into()),
     };
     patient.reports = hidden(Path::new("/w/reports"));
     patient.builds = hidden(Path::new("/w/target/windtunnel"));
@@ -261,7 +261,7 @@ fn a_driver_without_its_library_is_told() {
     let hide = |patient: &mut Patient| {
         patient.machine.gpus_hidden = "there is a driver, but no NVML: not found".into();
     };
-    check(hide, "gpus", Severity::Bad, "GPUs cannot be asked (there is a driver, but no NVML");
+    check(hide, "gpus", Severity::Bad, "GPUs cannot be queried (there is a driver, but no NVML");
     check(
         hide,
         "cuda-libraries",

@@ -92,7 +92,7 @@ pub(super) fn git(patient: &Patient) -> Vec<Finding> {
         None => vec![Finding::of(
             Severity::Minor,
             "no git",
-            "no revision can be measured (`rev:…`), and records do not tell their commit",
+            "no revision can be measured (`rev:…`), and records do not name their commit",
             "install git",
         )],
     }
@@ -112,7 +112,7 @@ pub(super) fn counters(patient: &Patient) -> Vec<Finding> {
         _ => vec![Finding::of(
             Severity::Minor,
             format!("perf events forbidden (level {level})"),
-            "profilers see nothing of a probe; timing is not touched",
+            "profilers cannot see into a probe; timing is not affected",
             patient.on_host("sudo sysctl kernel.perf_event_paranoid=2"),
         )],
     }

@@ -35,7 +35,7 @@ pub(super) fn held(workspace: &Workspace, args: &GateArgs) -> Result<Result<Held
             baseline::upstream_of(workspace, path, &subject)?
         }
         // A ready probe is assumed to follow the working tree; an external subject is compared with
-        // its baseline.
+        // the working tree's baseline.
         Wanted::Tree | Wanted::Probe(_) | Wanted::External { .. } => log.considered.clone(),
     };
     baseline::held(workspace, &log, &at, &baseline::this_machine())

@@ -203,7 +203,7 @@ fn table(text: &mut String, rows: &[(&CaseReport, &Row)], most: usize) {
 fn push(text: &mut String, parts: &[String], most: usize) {
     for (place, part) in parts.iter().enumerate() {
         if text.len().saturating_add(part.len()) > most {
-            let _ = writeln!(text, "\n{} more are in the report alone.", parts.len() - place);
+            let _ = writeln!(text, "\n{} more are only in the report.", parts.len() - place);
             return;
         }
         text.push_str(part);
@@ -324,10 +324,10 @@ mod tests {
         }
         let text = of_two("head", "base", None, &report, LONGEST);
         assert!(text.len() < 65_536, "{}", text.len());
-        assert_eq!(text.matches(" more are in the report alone.\n").count(), 4, "{text}");
+        assert_eq!(text.matches(" more are only in the report.\n").count(), 4, "{text}");
         let whole = of_two("head", "base", None, &report, usize::MAX);
         assert_eq!(whole.matches(" | decode | ").count(), 1_150);
-        assert!(!whole.contains("in the report alone"));
+        assert!(!whole.contains("only in the report"));
     }
 
     #[test]

@@ -107,9 +107,9 @@ impl Kept {
         }
     }
 
-    /// Waits until no other process is downloading this blob, calling `waiting` first. The lock
-    /// ends when the file is closed, however this process ends; the Python library takes the same
-    /// lock.
+    /// Waits until no other process is downloading this blob, calling `waiting` if it has to wait.
+    /// The lock ends when the file is closed, however this process ends; the Python library takes
+    /// the same lock.
     pub(super) fn lock(&self, tag: &str, waiting: impl FnOnce()) -> Result<File, HubError> {
         let path = self.locks.join(format!("{tag}.lock"));
         let unwritable = |cause| HubError::unwritable(&path, cause);

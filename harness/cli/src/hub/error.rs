@@ -61,7 +61,7 @@ pub(crate) enum HubError {
     #[error("`{url}` answers {what}: check `HF_ENDPOINT`, and proxies in between")]
     NoHub { url: String, what: String },
     #[error(
-        "`{file}` of `{repository}` breaks off after {got} of {size}, {tries} times in a row: what came is kept, and the next try goes on from there"
+        "`{file}` of `{repository}` breaks off after {got} of {size}, {tries} times in a row: the part that came is kept, and the next try continues from there"
     )]
     BreaksOff { repository: String, file: String, got: Bytes, size: Bytes, tries: u32 },
     #[error(

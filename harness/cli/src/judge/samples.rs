@@ -149,7 +149,7 @@ fn read_file(path: &Path) -> Result<Sampled, SamplesError> {
     json.end().map_err(|error| SamplesError::Syntax {
         path: path.to_owned(),
         line: error.line(),
-        reason: "the file goes on after its object: write one series a file".to_owned(),
+        reason: "the file continues after its object: write one series per file".to_owned(),
     })?;
     sampled(path, file)
 }

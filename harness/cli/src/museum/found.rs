@@ -25,7 +25,7 @@ impl Found {
         matches!(self.verdict, Verdict::Broken | Verdict::Regressed)
     }
 
-    /// Whether nothing wrong was found although the comparison was valid.
+    /// Whether the comparison was valid and found nothing wrong.
     pub(crate) fn is_clean(&self) -> bool {
         !self.is_caught() && self.verdict != Verdict::Invalid
     }

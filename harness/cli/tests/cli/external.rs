@@ -452,5 +452,5 @@ fn an_external_subject_tells_no_stages() {
     fs::write(sandbox.path("bench.json"), tests_of([1, 1])).unwrap();
     let args = ["-q", "run", "test/fake", "--attribute", "-s", "external:other.toml"];
     let said = sandbox.run(&args);
-    assert!(said.out.contains("does not tell where its time goes"), "{}", said.out);
+    assert!(said.out.contains("does not report where its time goes"), "{}", said.out);
 }

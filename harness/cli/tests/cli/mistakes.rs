@@ -99,7 +99,7 @@ fn a_run_without_a_round_says_how_it_goes_on() {
     let said = sandbox.run(&["show", "run.jsonl"]);
     assert_eq!((said.code, said.out.as_str()), (4, ""));
     let told = said.err.replace(&format!(" -C {}", sandbox.dir.path().display()), "");
-    insta::assert_snapshot!(told, @"error: no round was measured yet: if it was interrupted, go on with `windtunnel run --resume run.jsonl`, and with the options that it had");
+    insta::assert_snapshot!(told, @"error: no round was measured yet: if it was interrupted, continue with `windtunnel run --resume run.jsonl` and the options that it had");
 }
 
 #[test]

@@ -276,7 +276,7 @@ fn mistakes_about_a_search_are_answered_with_what_to_do() {
         said.err
     };
     let _redacted = redacted(&sandbox);
-    insta::assert_snapshot!(complaint(&["--bad", "good", "--case", CASE]), @"error: `good` is not an ancestor of `good`: name a commit that was well and came before");
+    insta::assert_snapshot!(complaint(&["--bad", "good", "--case", CASE]), @"error: `good` is not an ancestor of `good`: name an earlier commit that was good");
     insta::assert_snapshot!(complaint(&["--case", "smoke"]), @"error: no case is called `smoke`; `windtunnel list` shows the cases");
     insta::assert_snapshot!(complaint(&["--case", "test/fake/other"]), @"error: no case is called `test/fake/other`; `windtunnel list` shows the cases");
     let err = complaint(&["--good", "unbuildable", "--case", CASE]);
