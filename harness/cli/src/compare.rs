@@ -63,7 +63,7 @@ pub(crate) fn side_by_side(workspace: &Workspace, args: &CompareArgs) -> Result<
             let comparison = show::comparison(&base.name, &head.name, &pairs);
             let verdicts = show::verdicts_of(&report, show::Ink::of_stdout());
             format!(
-                "{comparison}\nAbove stand medians and the scaled median deviation of rounds, below the verdicts.\n{verdicts}"
+                "{comparison}\nAbove are medians and the scaled median deviation of rounds, below the verdicts.\n{verdicts}"
             )
         }
         Format::Markdown => {

@@ -313,7 +313,7 @@ impl<'a> Search<'a> {
                 return Ok(look(Answer::Unknown(unknown), String::new()));
             }
             let tail = failure.tail().unwrap_or_default();
-            bail!("{}, which is to be compared with, does not build: {tail}", short(base));
+            bail!("{}, the commit to compare with, does not build: {tail}", short(base));
         }
         let head = self.built(&commit)?;
         if let Err(failure) = &head.probe {

@@ -142,7 +142,7 @@ pub(super) fn complete(workspace: &Workspace, running: &mut Running, terms: &Ter
         return Ok(());
     };
     let base = running.run.subjects.get(Arm::Base as usize).cloned();
-    let base = base.context("the run names no base to hold its head to: start a new gate")?;
+    let base = base.context("the run names no base to compare its head with: start a new gate")?;
     let has = |running: &Running, run, case: &_, round| {
         running
             .records

@@ -283,7 +283,7 @@ fn mistakes_about_a_search_are_answered_with_what_to_do() {
     assert!(err.contains("cannot be used multiple times"), "{err}");
     let args = ["-q", "bisect", "--good", "unbuildable", "--bad", "upstream", "--case", CASE];
     let said = sandbox.run(&[&args[..], &["-s", "external:engine.toml"]].concat());
-    assert!(said.err.contains("which is to be compared with, does not build"), "{}", said.err);
+    assert!(said.err.contains("the commit to compare with, does not build"), "{}", said.err);
     let said = sandbox.run(&[&args[..], &["-s", "probe:x"]].concat());
     insta::assert_snapshot!(said.err, @"error: `probe:x` has no commits to search: name `.` or `external:FILE.toml`");
     let bench = "workload = \"criterion\"\npackage = \"parts\"\nbenches = [\"micro\"]\n";
