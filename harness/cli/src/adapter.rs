@@ -1,8 +1,8 @@
 //! Stands in for the probe of an external subject that speaks another protocol: reads an order, has
-//! the subject do what the case asks for, and says what a probe would say.
+//! the subject run the case, and reports what a probe would report.
 //!
-//! It is a process of its own, started like a probe, so that whatever the subject does is watched,
-//! timed and ended as a probe is.
+//! It is a separate process, started like a probe, so that everything the subject does is watched,
+//! timed and ended as a probe's work is.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, Read};
@@ -30,11 +30,12 @@ mod shape;
 
 /// Runs one case.
 pub(crate) fn adapt(args: &AdaptArgs) -> Result<u8> {
-    // What a machine can do at best is for probes to tell.
+    // Only probes measure what the machine can do at best.
     if args.roof {
         return Ok(exit::USAGE);
     }
-    let adapted: Adapted = serde_json::from_str(&args.told).context("this is no subject")?;
+    let adapted: Adapted =
+        serde_json::from_str(&args.told).context("this is not an external subject")?;
     if let Some(target) = &args.benchmarks {
         let Adapted::Criterion(criterion) = &adapted else { return Ok(exit::USAGE) };
         let names = criterion::benchmarks(criterion, &args.folder, target)?;
@@ -64,7 +65,7 @@ pub(crate) fn adapt(args: &AdaptArgs) -> Result<u8> {
         (Purpose::Attribute, _) => {
             say(&Message::Hello { protocol: PROTOCOL, build: build(protocol, "") })?;
             let reason =
-                "an external subject does not tell where its time goes: leave out `--attribute`";
+                "an external subject does not report where its time goes: leave out `--attribute`";
             Ok(Message::Unsupported { reason: reason.to_owned() })
         }
         (Purpose::Measure, Adapted::Openai(openai)) => {
@@ -86,7 +87,7 @@ pub(crate) fn adapt(args: &AdaptArgs) -> Result<u8> {
     Ok(exit::PASS)
 }
 
-/// What is known of how the subject was built: hardly anything.
+/// Build information about the subject, most of which is unknown.
 fn build(protocol: &str, engine: &str) -> Build {
     Build {
         engine: engine.to_owned(),
@@ -96,7 +97,7 @@ fn build(protocol: &str, engine: &str) -> Build {
     }
 }
 
-/// That a subject is ready, of which hardly anything is known.
+/// The message that the subject is ready; most of its fields are unknown.
 fn loaded(protocol: &str, values: BTreeMap<Metric, f64>) -> Message {
     Message::Loaded {
         declined: Default::default(),
@@ -113,7 +114,7 @@ fn say(message: &Message) -> Result<()> {
     show::result(&message.line())
 }
 
-/// Ends this process and all that it has started when nobody waits for it any more.
+/// Kills this process and everything it started when stdin closes, because then nobody is waiting.
 fn end_at_eof() {
     std::thread::spawn(|| {
         let _ = std::io::stdin().lock().read_to_end(&mut Vec::new());
@@ -121,26 +122,26 @@ fn end_at_eof() {
     });
 }
 
-/// The iterations of a case in their order.
+/// The iterations of a case, in order.
 fn iterations(case: &Case) -> impl Iterator<Item = (u32, IterationKind)> {
     let warmup = case.warmup;
     let all = 0..warmup.saturating_add(case.iterations.get());
     all.map(move |i| (i, if i < warmup { IterationKind::WarmUp } else { IterationKind::Timed }))
 }
 
-/// A line for a shell in which these words between braces are replaced.
+/// A shell command line with its `{word}` placeholders replaced.
 fn filled(line: &str, words: &[(&str, String)]) -> String {
     words
         .iter()
         .fold(line.to_owned(), |line, (name, value)| line.replace(&format!("{{{name}}}"), value))
 }
 
-/// A path as one word of a shell.
+/// A path, quoted as one shell word.
 fn quoted(path: &str) -> String {
     shlex::try_quote(path).map_or_else(|_| path.to_owned(), std::borrow::Cow::into_owned)
 }
 
-/// A process that runs a line of a shell in `dir`.
+/// A process that runs a shell command line in `dir`.
 #[expect(clippy::disallowed_methods, reason = "external subjects are started by their adapters")]
 fn shell(line: &str, dir: &Path) -> std::process::Command {
     let mut command = std::process::Command::new("sh");

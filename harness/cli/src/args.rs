@@ -1,4 +1,4 @@
-//! What a person types.
+//! The command line.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -24,19 +24,19 @@ pub(crate) use bisect::BisectArgs;
 pub(crate) use museum::{MuseumArgs, MuseumFormat};
 pub(crate) use upstream::{PickArgs, PlanArgs, SyncArgs, UpstreamArgs, UpstreamCommand};
 
-/// Rounds of a case, as they are typed.
+/// Parses the rounds of a case.
 fn rounds(text: &str) -> Result<NonZeroU32, String> {
     let rounds = text.parse::<NonZeroU32>();
     let rounds = rounds.map_err(|_| format!("write a whole number from 1 to {MOST_ROUNDS}"))?;
     Rounds::try_from(rounds).map(|Rounds(rounds)| rounds)
 }
 
-/// A whole number, as it is typed.
+/// Parses a whole number.
 fn whole<N: std::str::FromStr>(text: &str) -> Result<N, String> {
-    text.parse().map_err(|_| "write a whole number, and none too large".to_owned())
+    text.parse().map_err(|_| "write a whole number that is not too large".to_owned())
 }
 
-/// What each `--filter` says of itself.
+/// The help of every `--filter`.
 const FILTER: &str = "Keep only cases whose id contains this; `*` stands for anything, and a number at the end is a \
     whole one (`batch=1` is not `batch=16`, `batch=1*` is); several must all match";
 
@@ -53,7 +53,7 @@ pub(crate) struct Cli {
     #[arg(short = 'C', long, global = true, value_name = "DIR")]
     pub(crate) directory: Option<PathBuf>,
 
-    /// Say nothing but results and errors
+    /// Print only results and errors
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
 
@@ -61,7 +61,8 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// In the order in which `--help` lists them: measure, judge, inspect, baselines and history, upstream, machine.
+/// In the order in which `--help` lists them: measure, judge, inspect, baselines and history,
+/// upstream, machine.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Show what a run would do, how long it would take and how much memory it needs
@@ -92,14 +93,16 @@ pub(crate) enum Command {
     Index(IndexArgs),
     /// Keep measurements that later changes are compared with, and decide which of them count
     Baseline(BaselineArgs),
-    /// Show how every metric developed over all kept runs, and what changed; `export` and `import` them
+    /// Show how every metric developed over all kept runs, and what changed; `export` and `import`
+    /// them
     #[command(disable_help_flag = true)]
     History(HistoryArgs),
     /// Follow the commits of the upstream engine: what became of each, and picking them onto a fork
     Upstream(UpstreamArgs),
     /// Find the commit that made a case worse
     Bisect(BisectArgs),
-    /// Say whether this machine is fit for measuring, what each shortcoming costs, and what mends it
+    /// Say whether this machine is fit for measuring, what each shortcoming costs, and how to fix
+    /// it
     Doctor(DoctorArgs),
     /// Measure unchanged code against itself: the noise of this machine, and its false alarms
     Calibrate(CalibrateArgs),
@@ -113,7 +116,7 @@ pub(crate) enum Command {
     Adapt(AdaptArgs),
 }
 
-/// Which cases.
+/// Which cases to run.
 #[derive(Debug, Args)]
 pub(crate) struct Selection {
     /// Scenarios (`gate/decode`), folders of them (`smoke`), or paths to scenario files
@@ -134,16 +137,17 @@ pub(crate) struct Selection {
     pub(crate) rounds: Option<NonZeroU32>,
 }
 
-/// What to do about another run.
+/// What to do if another run holds the machine.
 #[derive(Debug, Args)]
 pub(crate) struct Waiting {
-    /// Wait for another measuring run on this machine instead of refusing: for so long, or without end
+    /// Wait for another measuring run on this machine instead of refusing: this long, or without
+    /// limit
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true)]
     pub(crate) wait: Option<Option<Patience>>,
 }
 
 impl Waiting {
-    /// How long a run waits for another one.
+    /// How long to wait for another run.
     pub(crate) fn patience(&self) -> Patience {
         Patience::of(self.wait)
     }
@@ -154,15 +158,15 @@ pub(crate) struct ListArgs {
     #[command(flatten)]
     pub(crate) selection: Selection,
 
-    /// Name also the cases that this machine cannot run
+    /// Also list the cases that this machine cannot run
     #[arg(long)]
     pub(crate) all: bool,
 }
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-Downloads lie in the cache of Hugging Face's own tools, which find them there. What breaks off goes on \
-where it was, and every file is checked by its digest. These variables are read: HF_HOME, HF_HUB_CACHE, \
+Downloads go to the cache of Hugging Face's own tools, which find them there. Interrupted downloads \
+resume, and every file is checked by its digest. These variables are read: HF_HOME, HF_HUB_CACHE, \
 HF_ENDPOINT, HF_TOKEN, HF_TOKEN_PATH, HF_HUB_OFFLINE, HF_HUB_DOWNLOAD_TIMEOUT, and those of proxies.")]
 pub(crate) struct FetchArgs {
     /// Names from `models.toml`, `hub:OWNER/NAME`, `hub:OWNER/NAME@REVISION`, or a file of such a
@@ -176,8 +180,8 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) selection: Selection,
 
-    /// What to measure: `.` (the working tree), `rev:REVISION`, `probe:PATH`, or `external:FILE.toml`
-    /// with or without `@REVISION`; several alternate
+    /// What to measure: `.` (the working tree), `rev:REVISION`, `probe:PATH`, or
+    /// `external:FILE.toml` with or without `@REVISION`; several alternate
     #[arg(short, long = "subject", value_name = "SUBJECT", conflicts_with = "probe")]
     pub(crate) subjects: Vec<Wanted>,
 
@@ -186,7 +190,7 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) attribute: bool,
 
-    /// Try cases again that ran out of memory in one of the last hundred runs, or are larger than one
+    /// Retry cases that ran out of memory in one of the last hundred runs, or are larger than one
     /// that did
     #[arg(long)]
     pub(crate) forget_oom: bool,
@@ -199,7 +203,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FEATURES", value_delimiter = ',', conflicts_with = "probe")]
     pub(crate) features: Vec<String>,
 
-    /// Measure one part of the cases, of several that take about as long: `2/3`
+    /// Measure one part of the cases, split into parts that take about equally long: `2/3`
     #[arg(long, value_name = "PART/OF")]
     pub(crate) shard: Option<Shard>,
 
@@ -210,7 +214,7 @@ pub(crate) struct RunArgs {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
 
-    /// Go on with an interrupted run: this one, or else the newest that is not finished
+    /// Continue an interrupted run: this one, or by default the newest that is not finished
     #[arg(
         long,
         value_name = "RUN",
@@ -219,7 +223,8 @@ pub(crate) struct RunArgs {
     )]
     pub(crate) resume: Option<Option<PathBuf>>,
 
-    /// Repeat rounds that were measured under conditions that this policy forbids, as `ci/gate.toml`
+    /// Repeat rounds that were measured under conditions that this policy forbids, such as
+    /// `ci/gate.toml`
     #[arg(long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
 
@@ -230,7 +235,7 @@ pub(crate) struct RunArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
-    /// The run: its folder, its file or its name below `reports`; left out, the newest
+    /// The run: its folder, its file or its name below `reports`; by default the newest
     pub(crate) run: Option<String>,
 
     /// How to print the numbers
@@ -241,7 +246,7 @@ pub(crate) struct ShowArgs {
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Base and head alternate, each round a fresh process, until every series is decided or the budget of \
-the policy ends. `ci/judge.md` explains how a verdict comes about.
+the policy is spent. `ci/judge.md` explains how a verdict comes about.
 
 Exit codes: 0 pass or improved, 1 regressed, 2 usage error, input that cannot be read, or something the \
 machine refused (a full disk, a network, a missing tool), 3 inconclusive where the policy says that it \
@@ -260,8 +265,8 @@ pub(crate) struct GateArgs {
     pub(crate) filters: Vec<String>,
 
     /// What to compare with: a git revision, or a subject as `run` takes it; `baseline` is the
-    /// promoted code nearest to the head, measured beside it where it can be built; `stored` is what
-    /// was kept of it
+    /// promoted code nearest to the head, measured beside it where it can be built; `stored` is its
+    /// stored records
     #[arg(short, long, value_name = "REV", default_value = "HEAD")]
     pub(crate) base: Base,
 
@@ -282,11 +287,11 @@ pub(crate) struct GateArgs {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
 
-    /// Look at the quickest case of each scenario only; the others are listed as not seen
+    /// Measure only the quickest case of each scenario; the others are listed as not seen
     #[arg(long)]
     pub(crate) quick: bool,
 
-    /// Measure one part of the cases, of several that take about as long: `2/3`
+    /// Measure one part of the cases, split into parts that take about equally long: `2/3`
     #[arg(long, value_name = "PART/OF")]
     pub(crate) shard: Option<Shard>,
 
@@ -301,7 +306,7 @@ pub(crate) struct GateArgs {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
 
-    /// Go on with an interrupted run: this one, or else the newest that is not finished
+    /// Continue an interrupted run: this one, or by default the newest that is not finished
     #[arg(
         long,
         value_name = "RUN",
@@ -314,7 +319,7 @@ pub(crate) struct GateArgs {
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 What it finds is added to `baselines/machines/MACHINE.json`, and every later gate on such a machine is \
-judged with it. Repeat it with the same code on other days: only then is it known how much days differ.
+judged with it. Repeat it with the same code on other days: only that shows how much days differ.
 
 Exit codes: 0 no false alarm, 4 unchanged code was called changed, or nothing could be judged.")]
 pub(crate) struct CalibrateArgs {
@@ -351,20 +356,20 @@ pub(crate) struct CalibrateArgs {
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-Findings stop (nothing can be measured), are bad (results are unsteady by more than what matters), minor, \
-not known (never taken for fine) or fine. The noise that is measured is a glance of ten seconds at a \
-small fixed workload, and no substitute for `windtunnel calibrate`.
+A finding stops measuring, or is bad (results are unsteady by more than what matters), minor, not known \
+(never taken for fine) or fine. The noise measurement is a ten-second look at a small fixed workload, and \
+no substitute for `windtunnel calibrate`.
 
 Measuring is impossible where no records can be written, or where there is neither a way to build a \
 probe (cargo, a C compiler, the sources) nor one that was built before.
 
 Exit codes: 0 something can be measured, 4 nothing can.")]
 pub(crate) struct DoctorArgs {
-    /// Print it for programs: `ci/doctor.schema.json` says what is in it
+    /// Print JSON for programs, as described by `ci/doctor.schema.json`
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// Leave out the ten seconds in which noise is measured
+    /// Skip the ten-second noise measurement
     #[arg(long)]
     pub(crate) quick: bool,
 }
@@ -374,19 +379,19 @@ pub(crate) struct ExplainVerdictArgs {
     /// Rows whose text `CASE SERIES` contains this; `*` stands for anything
     pub(crate) row: String,
 
-    /// The gate's run; left out, the newest
+    /// The gate's run; by default the newest
     #[arg(long, value_name = "RUN")]
     pub(crate) run: Option<String>,
 }
 
-/// What a change is compared with, as it is typed.
+/// What a change is compared with, as typed.
 #[derive(Clone, Debug)]
 pub(crate) enum Base {
     /// A subject, or the name of a revision.
     Subject(Wanted),
-    /// The baseline: built and measured beside the head if that can be, or else its records.
+    /// The baseline: built and measured beside the head if possible, otherwise its stored records.
     Baseline,
-    /// The records of the baseline.
+    /// The stored records of the baseline.
     Stored,
 }
 
@@ -397,7 +402,7 @@ impl std::str::FromStr for Base {
         match text {
             "baseline" => Ok(Base::Baseline),
             "stored" => Ok(Base::Stored),
-            // Git has no colon in the names of its revisions, but before a path.
+            // A git revision has a colon only before a path.
             _ if ["rev:", "probe:", "external:"].iter().any(|kind| text.starts_with(kind)) => {
                 text.parse().map(Base::Subject)
             }
@@ -406,7 +411,7 @@ impl std::str::FromStr for Base {
     }
 }
 
-/// Who shows annotations beside the changed lines.
+/// The service that shows annotations beside the changed lines.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Service {
     /// GitHub Actions: workflow commands on stdout
@@ -422,7 +427,7 @@ pub(crate) struct CompareArgs {
     /// The base: a run, `RUN@SUBJECT` where a run holds several, or `baseline`
     pub(crate) base: String,
 
-    /// The head; left out, the first and the last subject of the base's run are compared
+    /// The head; by default the first and the last subject of the base's run are compared
     pub(crate) head: Option<String>,
 
     /// How to print the verdicts
@@ -435,11 +440,11 @@ pub(crate) struct ExplainArgs {
     /// The cases: text that their ids contain; `*` stands for anything
     pub(crate) case: String,
 
-    /// A run that was made with `--attribute`, or `RUN@SUBJECT`; left out, the newest, and of several
-    /// subjects the first and the last
+    /// A run that was made with `--attribute`, or `RUN@SUBJECT`; by default the newest, and of
+    /// several subjects the first and the last
     pub(crate) base: Option<String>,
 
-    /// Another one, to be shown beside it
+    /// Another run to show beside it
     pub(crate) head: Option<String>,
 }
 
@@ -471,12 +476,12 @@ pub(crate) struct JudgeArgs {
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = JudgeFormat::Table)]
     pub(crate) format: JudgeFormat,
 
-    /// What a series that could not be decided does to the exit code
+    /// How a series that could not be decided affects the exit code
     #[arg(long, value_name = "EFFECT", value_enum, default_value_t = Undecided::Blocks)]
     pub(crate) inconclusive: Undecided,
 }
 
-/// How to print verdicts on samples.
+/// How to print the verdicts on samples.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum JudgeFormat {
     /// For people
@@ -498,7 +503,7 @@ pub(crate) enum Format {
     Json,
 }
 
-/// What a series that could not be decided does to the exit code.
+/// How a series that could not be decided affects the exit code.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Undecided {
     /// Exit code 3
@@ -509,7 +514,7 @@ pub(crate) enum Undecided {
 
 #[derive(Debug, Args)]
 pub(crate) struct MergeArgs {
-    /// The runs: what `--shard` left of one plan, all of the same subjects
+    /// The runs: the parts that `--shard` made of one plan, all with the same subjects
     #[arg(required = true, value_name = "RUN")]
     pub(crate) runs: Vec<String>,
 
@@ -520,24 +525,24 @@ pub(crate) struct MergeArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
-    /// The run: its folder, its file or its name below `reports`; left out, the newest
+    /// The run: its folder, its file or its name below `reports`; by default the newest
     pub(crate) run: Option<String>,
 
     /// Where to write the page, instead of beside the records
     #[arg(short, long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
 
-    /// Whether the page tells how its series came to be what they are
+    /// Whether the page shows the history of its series
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = Past::Auto)]
     pub(crate) history: Past,
 }
 
-/// Whether the page of a run tells the history of its series.
+/// Whether the page of a run shows the history of its series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Past {
-    /// Where runs enough are kept and `windtunnel-history` lies beside this program
+    /// If enough runs are kept and `windtunnel-history` lies beside this program
     Auto,
-    /// Building `windtunnel-history` if need be
+    /// Build `windtunnel-history` if necessary
     Always,
     /// Not at all
     Never,
@@ -545,13 +550,13 @@ pub(crate) enum Past {
 
 #[derive(Debug, Args)]
 pub(crate) struct AdaptArgs {
-    /// What is adapted, as JSON
+    /// The external subject, as JSON
     pub(crate) told: String,
 
     /// The folder in which it runs
     pub(crate) folder: PathBuf,
 
-    /// End with stdin, as probes do
+    /// End when stdin closes, as probes do
     #[arg(long)]
     pub(crate) until_eof: bool,
 
@@ -559,7 +564,7 @@ pub(crate) struct AdaptArgs {
     #[arg(long)]
     pub(crate) roof: bool,
 
-    /// Tell the names of the benchmarks of this bench instead
+    /// List the names of the benchmarks in this bench instead
     #[arg(long, value_name = "PACKAGE/BENCH")]
     pub(crate) benchmarks: Option<String>,
 }
@@ -570,14 +575,14 @@ For example:
 
   windtunnel hold-clocks 1500 gate gate/cuda --features cuda,flash-attn
 
-The clocks are set before the command begins, seen to be what was asked for, and left to the driver again \
-when it has ended, is stopped or killed; the command ends with them. Whoever may not change clocks is told \
-so, and nothing is run. Choose a clock that the GPU holds when it is warm.
+The clocks are set before the command begins, checked to be what was asked for, and returned to the driver \
+when the command or `hold-clocks` itself ends, is stopped or killed; the command ends with `hold-clocks`. \
+Without permission to change clocks, nothing is run. Choose a clock that the GPU holds when it is warm.
 
-Exit codes: those of the command, or 128 and the number of the signal that ended it; 2 if the clocks could \
+Exit codes: those of the command, or 128 plus the number of the signal that ended it; 2 if the clocks could \
 not be set or given back.")]
 pub(crate) struct HoldClocksArgs {
-    /// At how many MHz the multiprocessors are to run
+    /// The clock of the multiprocessors, in MHz
     #[arg(value_parser = whole::<u32>)]
     pub(crate) mhz: u32,
 
@@ -596,13 +601,13 @@ pub(crate) struct HoldClocksArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct KeepClocksArgs {
-    /// At how many MHz the multiprocessors are to run
+    /// The clock of the multiprocessors, in MHz
     pub(crate) mhz: u32,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct IndexArgs {
-    /// The folder of the pages, instead of `reports`: one that is to be published, say
+    /// The folder of the pages, instead of `reports`, for instance one to be published
     pub(crate) folder: Option<PathBuf>,
 }
 
@@ -613,7 +618,7 @@ pub(crate) struct HistoryArgs {
     pub(crate) args: Vec<std::ffi::OsString>,
 }
 
-/// Reads a word of a log as the log's files spell it.
+/// Parses a word as the log's files spell it.
 fn word<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
     let value = serde_json::Value::String(text.to_owned());
     serde_json::from_value(value).map_err(|error| reworded(&error.to_string()))

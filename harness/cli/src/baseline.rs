@@ -1,7 +1,7 @@
-//! `windtunnel baseline`: measurements that are kept, and what later changes are held to.
+//! `windtunnel baseline`: measurements that are kept, and that later changes are compared with.
 //!
-//! Measuring and deciding are apart: sessions are data, shared by whatever place a team likes; which of
-//! them count is a decision of people, kept in one small file that goes through review.
+//! Measuring and deciding are separate: sessions are data, shared wherever a team likes; which of
+//! them count is decided by people and kept in one small file that goes through review.
 
 use std::path::{Path, PathBuf};
 
@@ -36,7 +36,7 @@ pub(crate) use stock::Group;
 use shelf::Shelf as _;
 use stock::{Stock, groups};
 
-/// Does what the arguments ask for.
+/// Runs the subcommand that the arguments name.
 pub(crate) fn baseline(
     workspace: &Workspace,
     args: &BaselineArgs,
@@ -56,7 +56,8 @@ pub(crate) fn baseline(
     }
 }
 
-/// The path of the log: from the workspace where it lies in there, as git names it at other commits.
+/// The path of the log: relative to the workspace if it lies inside, as git names it at other
+/// commits.
 fn log_of(workspace: &Workspace, args: &BaselineArgs) -> Result<PathBuf> {
     let path = upstream::named(args.log.as_deref())?;
     if args.log.is_none() {
@@ -67,7 +68,7 @@ fn log_of(workspace: &Workspace, args: &BaselineArgs) -> Result<PathBuf> {
     Ok(inside.map_or(path, Path::to_owned))
 }
 
-/// What a change is held to, with all that is kept of it.
+/// The baseline that a change is compared with, and all its sessions.
 pub(crate) struct Held {
     /// Which baseline it is.
     pub(crate) origin: Origin,
@@ -77,8 +78,8 @@ pub(crate) struct Held {
     pub(crate) sessions: Vec<Session>,
 }
 
-/// What a change at the upstream commit `at` is held to on this kind of machine; why there is nothing,
-/// in a sentence that says what to do.
+/// The baseline for a change at the upstream commit `at` on this kind of machine, or why there is
+/// none, in a sentence that says what to do.
 pub(crate) fn held(
     workspace: &Workspace,
     log: &Log,
@@ -124,12 +125,12 @@ pub(crate) fn held(
     Ok(Ok(Held { origin, policy: promotion.policy.clone(), sessions }))
 }
 
-/// The kind of this machine, its GPUs included: what records of it are kept under.
+/// The kind of this machine, including its GPUs: the key under which its records are kept.
 pub(crate) fn this_machine() -> String {
     watch::machine(machine::read()).0.key()
 }
 
-/// The commit and the machine that are asked about.
+/// The upstream commit and the machine that are asked about.
 fn asked(log: &Log, about: &AboutArgs) -> (Hash, String) {
     let upstream = about.upstream.clone().unwrap_or_else(|| log.considered.clone());
     (upstream, about.machine.clone().unwrap_or_else(this_machine))
@@ -138,7 +139,7 @@ fn asked(log: &Log, about: &AboutArgs) -> (Hash, String) {
 fn list(workspace: &Workspace, log: &Log) -> Result<u8> {
     let Stock { sessions, damaged } = Stock::read(&shelf::own(workspace), |_| true)?;
     let decisions = current::read(workspace)?;
-    // A list judges nothing: it needs no policy.
+    // Listing judges nothing, so it needs no policy.
     let policy = gate::read_policy(workspace, None).ok().map(|policy| policy.hash());
     show::result(&show::baselines(&groups(sessions), &decisions, log, policy.as_ref()))?;
     Ok(told(&damaged))
@@ -162,7 +163,7 @@ pub(crate) fn nothing(why: &str) -> u8 {
     exit::INVALID
 }
 
-/// Names files that are damaged.
+/// Names the damaged files.
 fn told(damaged: &[StoreError]) -> u8 {
     for damage in damaged {
         show::note(&format!("error: {damage}"));
@@ -188,7 +189,7 @@ fn verify(workspace: &Workspace) -> Result<u8> {
 fn prune(workspace: &Workspace, args: &PruneArgs) -> Result<u8> {
     let shelf = shelf::own(workspace);
     let decisions = current::read(workspace)?;
-    // With damage about, nobody knows what a decision needs.
+    // With damaged files, it is not known which sessions a decision needs.
     let sessions = Stock::read(&shelf, |_| true)?.whole()?;
     let of = |session: &Session| Some((session.key.clone(), session.code()?));
     let known: Vec<_> = sessions.iter().filter_map(of).collect();
@@ -211,11 +212,11 @@ fn prune(workspace: &Workspace, args: &PruneArgs) -> Result<u8> {
     Ok(exit::PASS)
 }
 
-/// What the sessions of a baseline hold, as the records of one subject.
+/// The records of a baseline's sessions, as those of one subject.
 pub(crate) fn records_of(sessions: &[Session]) -> Result<Vec<Record>> {
     let newest = sessions.last().context("a baseline has a session")?;
     let subject = newest.run.subjects.first().context("a session has a subject")?;
     let all = sessions.iter().flat_map(|session| session.records.iter().cloned());
-    // Builds of the same code on several days are one subject, under the name of the newest.
+    // Builds of the same code on several days are one subject, under the newest one's name.
     Ok(all.map(|record| Record { subject: subject.clone(), ..record }).collect())
 }

@@ -1,7 +1,8 @@
-//! Which benchmarks the benches of a plan hold: each becomes a case.
+//! The benchmarks in the benches of a plan: each becomes a case.
 //!
-//! A scenario names benches, and they alone know what is in them. So they are built first and asked;
-//! what only some of the subjects have is skipped, because there would be nothing to hold it to.
+//! A scenario names benches, and only the benches know what is in them. So they are built first and
+//! asked; in a comparison, benchmarks that only some subjects have are skipped, because there is
+//! nothing to compare them with.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,21 +18,21 @@ use crate::scenario::KnownModel;
 use crate::subject::{self, Built};
 use crate::workspace::Workspace;
 
-/// The axis of the ids of such cases.
+/// The axis in the ids of such cases.
 const AXIS: &str = "benchmark";
 
-/// What is made of the subjects.
+/// What the subjects are built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Aim {
-    /// Each is measured, whatever becomes of the others.
+    /// Each is measured, whatever happens to the others.
     Measure,
-    /// The others are held to the first one.
+    /// The others are compared with the first.
     Compare,
 }
 
-/// Builds the benches of a plan for every subject, and puts a case for each of their benchmarks in
-/// the place of each. A bench that no subject can build or ask stays: its rounds say why. One that the
-/// base of a comparison lacks is skipped: what is new is held to nothing.
+/// Builds the benches of a plan for every subject, and replaces each bench by a case for each of
+/// its benchmarks. A bench that no subject can build or query stays: its rounds say why. A bench
+/// that the base of a comparison lacks is skipped, because there is nothing to compare it with.
 pub(crate) fn find(
     workspace: &Workspace,
     plan: &mut Plan,
@@ -75,12 +76,12 @@ pub(crate) fn find(
     Ok(())
 }
 
-/// Whether a case stands for all benchmarks of its bench, as those of scenarios do.
+/// Whether a case stands for all benchmarks of its bench, as a case expanded from a scenario does.
 pub(crate) fn is_open(planned: &Planned) -> bool {
     matches!(planned.case.model.source, Source::Bench(_)) && planned.case.axes().is_empty()
 }
 
-/// Puts a case for each benchmark into a plan, by what each subject has.
+/// Adds a case for each benchmark to a plan, depending on which subjects have it.
 fn split(
     plan: &mut Plan,
     planned: &Planned,
@@ -98,7 +99,7 @@ fn split(
         let known: Vec<&str> = all.iter().map(|name| name.as_str()).collect();
         match known.is_empty() {
             true => bail!(
-                "the bench `{}` tells no benchmarks: is it written with criterion, and does it have `harness = false`?",
+                "the bench `{}` lists no benchmarks: is it written with criterion, and does it have `harness = false`?",
                 open.target()
             ),
             false => bail!(
@@ -110,7 +111,7 @@ fn split(
         }
     }
     for name in all.into_iter().filter(|name| matches(name, &open.name)) {
-        // A comma borders axes.
+        // A comma separates axes.
         let axes = BTreeMap::from([(AXIS.to_owned(), name.replace(',', "+"))]);
         let id = CaseId::new(planned.case.scenario(), &model.model.name, &axes);
         if !plan.filters.iter().all(|filter| matches(id.as_str(), filter)) {
@@ -133,7 +134,7 @@ fn split(
     Ok(())
 }
 
-/// The names of the benchmarks of a bench, by what stands in for its probe; none if that cannot tell.
+/// The names of the benchmarks in a bench, as its runner lists them; none if the runner fails.
 #[expect(clippy::disallowed_methods, reason = "only a bench knows what is in it")]
 fn names(runner: &Path, open: &Benchmark) -> Option<Vec<String>> {
     let mut command = Command::new(runner);

@@ -1,9 +1,9 @@
-//! `windtunnel bisect`: which commit made a case worse, by the gate's own rule.
+//! `windtunnel bisect`: finds the commit that made a case worse, by the gate's own rule.
 //!
-//! Each commit that is looked at is measured beside the good one, in alternation, until the gate
-//! knows. What it cannot know is passed over: a commit is never called good for want of evidence.
-//! Which commit is looked at next is git's answer, over the whole graph, so that merged branches are
-//! searched like the rest.
+//! Each candidate commit is measured beside the good one, in alternation, until the gate can
+//! decide. Commits it cannot decide are skipped: none is called good for lack of evidence. Git
+//! chooses the next commit over the whole graph, so that merged branches are searched like the
+//! rest.
 
 use anyhow::Result;
 
@@ -20,34 +20,34 @@ pub(crate) use answer::{Answer, Sought};
 pub(crate) use descent::{Descent, Whose};
 use search::Search;
 
-/// What was found of one commit beside another.
+/// How one commit compares with another.
 pub(crate) struct Look {
     /// The commit.
     pub(crate) commit: String,
     /// The first line of its message.
     pub(crate) subject: String,
-    /// What it is.
+    /// How it compares.
     pub(crate) answer: Answer,
-    /// By how much it differs; empty if that is not known.
+    /// By how much it differs; empty if unknown.
     pub(crate) effect: String,
 }
 
-/// What a search came to.
+/// The result of a search.
 pub(crate) enum Found {
     /// There is nothing to look for.
     Nothing,
-    /// It is one of these: the last of them is bad, and the others cannot be judged.
+    /// One of these is the culprit: the last is bad, and the others cannot be judged.
     Several(Vec<Named>),
-    /// It is this one.
+    /// This commit is the culprit.
     Culprit {
         /// The commit.
         culprit: Named,
-        /// It beside each of its parents.
+        /// The culprit beside each of its parents.
         beside_parents: Vec<Look>,
-        /// The bad commit without it, beside the good one; or why there is none. Of a commit that
-        /// another repository took over, nobody asks.
+        /// The bad commit without the culprit, beside the good one; or why there is no such commit.
+        /// None inside candle, where nothing is reverted.
         reverted: Option<Result<Look, String>>,
-        /// What it took over from other repositories, followed there.
+        /// The ranges of other repositories that it took over, searched there.
         descents: Vec<Descent>,
     },
 }
@@ -60,19 +60,19 @@ pub(crate) struct Named {
 
 /// A whole search.
 pub(crate) struct Searched {
-    /// The case, and the series that is looked for, if it is one.
+    /// The case, and the series that is searched for, if there is one.
     pub(crate) what: String,
     /// The good commit.
     pub(crate) good: String,
     /// The bad commit beside it.
     pub(crate) ends: Look,
-    /// Every commit that was looked at, in that order.
+    /// Every commit that was measured, in that order.
     pub(crate) looks: Vec<Look>,
-    /// What it came to.
+    /// The result.
     pub(crate) found: Found,
 }
 
-/// Searches, and shows what was found.
+/// Searches and shows the result.
 pub(crate) fn bisect(workspace: &Workspace, args: &BisectArgs, progress: Progress) -> Result<u8> {
     let search = Search::new(workspace, args, progress)?;
     let searched = search.run(args)?;
@@ -80,7 +80,7 @@ pub(crate) fn bisect(workspace: &Workspace, args: &BisectArgs, progress: Progres
     Ok(code_of(&searched))
 }
 
-/// What a search means for whoever waits for it.
+/// The exit code of a search.
 fn code_of(searched: &Searched) -> u8 {
     match &searched.found {
         Found::Nothing => match searched.ends.answer {

@@ -1,4 +1,4 @@
-//! `windtunnel calibrate`: unchanged code against itself, by the very path that a gate takes.
+//! `windtunnel calibrate`: measures unchanged code against itself, the way a gate does.
 
 use std::path::PathBuf;
 
@@ -16,10 +16,10 @@ use crate::session::{self, Again, Setup};
 use crate::workspace::Workspace;
 use crate::{baseline, exit, gate, hub, plan, run, scenario, show, subject};
 
-/// Fewest pairs of a case: fewer tell little of its noise.
+/// The fewest pairs of a case: fewer say little about its noise.
 const LEAST_PAIRS: u32 = 20;
 
-/// Measures, and adds what is found to what is known of this machine.
+/// Measures, and adds the result to what is known about this machine.
 pub(crate) fn calibrate(
     workspace: &Workspace,
     args: &CalibrateArgs,
@@ -43,7 +43,7 @@ pub(crate) fn calibrate(
     let _turn = queue.take()?;
     hub::fetch(&mut plan, progress)?;
     let built = subject::build(workspace, &args.subject, &args.features, progress)?;
-    // Judged as if nothing were known: what is known is to be found out.
+    // Judged without known floors: they are what is being measured.
     let terms = Terms { least_pairs: LEAST_PAIRS, ..Terms::of(policy) };
     let setup = Setup {
         plan,
@@ -54,7 +54,7 @@ pub(crate) fn calibrate(
         queue,
     };
     let mut begun = session::open(workspace, setup)?;
-    // `gate --resume` would end its rounds, and add nothing to what is known.
+    // `gate --resume` would finish the rounds without adding the result to the calibration.
     begun.announce("start anew, a calibration is measured in one go", progress);
     run::measure_gate(&mut begun, &terms, workspace, progress)?;
 
@@ -81,12 +81,12 @@ pub(crate) fn calibrate(
     Ok(if alarms == 0 { exit::PASS } else { exit::INVALID })
 }
 
-/// What is known of this kind of machine; none if it was never calibrated.
+/// The calibration of this kind of machine; none if it was never calibrated.
 pub(crate) fn known(workspace: &Workspace) -> Result<Option<Calibration>> {
     read(workspace, &baseline::this_machine())
 }
 
-/// What a judge is told of machines of this kind.
+/// The noise floors of machines of this kind, for the judge.
 pub(crate) fn floors(workspace: &Workspace, machine: &str) -> Result<Floors> {
     Ok(read(workspace, machine)?.map_or_else(Floors::default, |known| known.floors()))
 }
@@ -103,7 +103,7 @@ fn read(workspace: &Workspace, machine: &str) -> Result<Option<Calibration>> {
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("cannot read `{}`", path.display()))?;
     let known = serde_json::from_str(&text).with_context(|| {
-        format!("`{}` is no calibration: delete it and calibrate again", path.display())
+        format!("`{}` is not a calibration: delete it and calibrate again", path.display())
     })?;
     Ok(Some(known))
 }

@@ -1,7 +1,7 @@
-//! Another candle: the same engine on another version of the library that it computes with.
+//! Another candle: the same engine on another version of the library it computes with.
 //!
-//! What a checkout says of candle is written anew before it is built, so that nothing else changes:
-//! the lock file keeps all other versions.
+//! The candle entries in a checkout's manifests are rewritten before it is built. Nothing else
+//! changes: the lock file keeps all other versions.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -15,9 +15,9 @@ use crate::git::git;
 use crate::upstream::Repository;
 use crate::workspace::Workspace;
 
-/// The crate that all others of candle build on.
+/// The candle crate that all others build on.
 const CORE: &str = "candle-core";
-/// The crates of candle, each the folder of a clone as well.
+/// The crates of candle, each also the name of a folder in a clone.
 const CRATES: [&str; 10] = [
     CORE,
     "candle-datasets",
@@ -31,16 +31,16 @@ const CRATES: [&str; 10] = [
     "candle-transformers",
 ];
 
-/// A candle that takes the place of a revision's own, as it is typed.
+/// A candle that replaces a revision's own, as typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Candle {
-    /// A version of the registry: `0.11.0`.
+    /// A version in the registry: `0.11.0`.
     Version(String),
     /// A revision of a clone: `FOLDER@REVISION`.
     Clone {
         /// The folder.
         folder: PathBuf,
-        /// The revision; left out, `HEAD`.
+        /// The revision; `HEAD` if left out.
         revision: String,
     },
 }
@@ -49,7 +49,7 @@ impl FromStr for Candle {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        // `0.12.0-alpha.1`, and no folder whose name begins with a number.
+        // `0.12.0-alpha.1`, but not a folder whose name begins with a number.
         let numbers = text.split(['-', '+']).next().unwrap_or_default();
         let mut parts = numbers.split('.');
         let is_version = numbers.contains('.') && parts.all(|part| part.parse::<u64>().is_ok());
@@ -59,7 +59,7 @@ impl FromStr for Candle {
                 _ => Err(format!("`{text}` is not a whole version: write it as `0.11.0`")),
             };
         }
-        // The first one: revisions may have more of them, as `HEAD@{1}`.
+        // Split at the first `@`: revisions may contain more, as in `HEAD@{1}`.
         let (folder, revision) = text.split_once('@').unwrap_or((text, "HEAD"));
         match folder.is_empty() || revision.is_empty() {
             true => Err("a candle is a version (`0.11.0`) or a revision of a clone \
@@ -79,22 +79,22 @@ impl std::fmt::Display for Candle {
     }
 }
 
-/// A candle that is known to the commit.
+/// A candle resolved to a version or commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Exact {
-    /// A version of the registry.
+    /// A version in the registry.
     Version(String),
     /// A commit of a clone.
     Commit {
         /// The clone.
         folder: PathBuf,
-        /// The whole hash.
+        /// The full hash.
         commit: String,
     },
 }
 
 impl Candle {
-    /// It, with the commit at which its revision is.
+    /// Resolves its revision to a commit.
     pub(crate) fn exact(&self) -> Result<Exact> {
         match self {
             Candle::Version(version) => Ok(Exact::Version(version.clone())),
@@ -107,7 +107,7 @@ impl Candle {
     }
 }
 
-/// A clone that somebody names.
+/// Opens a clone that a user names.
 pub(crate) fn clone_at(folder: &Path) -> Result<Repository> {
     ensure!(
         folder.is_dir(),
@@ -118,13 +118,13 @@ pub(crate) fn clone_at(folder: &Path) -> Result<Repository> {
 }
 
 impl Exact {
-    /// It, as records name it.
+    /// Its name in records.
     pub(crate) fn name(&self) -> String {
         let (Exact::Version(name) | Exact::Commit { commit: name, .. }) = self;
         name.clone()
     }
 
-    /// What tells builds on it from others, as part of a file's name.
+    /// A part of a file name that tells builds on it from others.
     pub(crate) fn mark(&self) -> String {
         match self {
             Exact::Version(version) => format!("candle-{version}"),
@@ -132,7 +132,7 @@ impl Exact {
         }
     }
 
-    /// Its commit, if it is one.
+    /// Its commit, if it is not a version.
     pub(crate) fn commit(&self) -> Option<&str> {
         match self {
             Exact::Version(_) => None,
@@ -140,8 +140,8 @@ impl Exact {
         }
     }
 
-    /// Has the checkout `tree` build on it, from a checkout of candle of this name if it is a commit;
-    /// why that cannot be, if it cannot.
+    /// Makes the checkout `tree` build on this candle. A commit is checked out of its clone under
+    /// the name `checkout`. Returns the reason if the two do not fit together.
     ///
     /// # Errors
     /// If there is no such version.
@@ -187,7 +187,7 @@ impl Exact {
         if named == 0 {
             return Ok(Err("none of its manifests names a crate of candle".to_owned()));
         }
-        // Only what the manifests no longer allow is resolved anew.
+        // Re-resolves only what the manifests no longer allow.
         let resolved = shell("exec \"${CARGO:-cargo}\" update --workspace --quiet", tree)?;
         match (self, resolved) {
             (_, Ok(())) => (),
@@ -199,22 +199,26 @@ impl Exact {
         let lock = std::fs::read_to_string(tree.join("Cargo.lock")).unwrap_or_default();
         Ok(match self.is_locked(&lock) {
             true => Ok(()),
-            false => Err("it goes on building on another candle as well: something that it depends on, or a `[patch]`, names one".to_owned()),
+            false => Err(
+                "it still builds on another candle as well: a dependency or a `[patch]` names one"
+                    .to_owned(),
+            ),
         })
     }
 
-    /// Whether a lock file names this candle and no other one.
+    /// Whether a lock file names this candle and no other.
     fn is_locked(&self, lock: &str) -> bool {
         let cores = Locked::all(lock);
         let [core] = cores.as_slice() else { return false };
         match self {
             Exact::Version(version) => core.version == *version && core.source.is_some(),
-            // What lies in a folder has no source.
+            // A path dependency has no source.
             Exact::Commit { .. } => core.source.is_none(),
         }
     }
 
-    /// What a manifest says to have the crate `name` of this candle; none if it has no such crate.
+    /// The manifest key and value for the crate `name` of this candle; none if it has no such
+    /// crate.
     fn written(&self, name: &str, clone: Option<&Path>) -> Option<(&'static str, String)> {
         match (self, clone) {
             (Exact::Version(version), _) => Some(("version", format!("={version}"))),
@@ -227,8 +231,8 @@ impl Exact {
     }
 }
 
-/// The dependencies of a manifest that are crates of candle, by the names that those have
-/// themselves. What a member inherits from its workspace is found there.
+/// The dependencies of a manifest that are crates of candle, by crate name. Inherited ones are
+/// found in the workspace's own table.
 fn dependencies(manifest: &mut Table) -> Vec<(String, &mut Value)> {
     let mut found = Vec::new();
     for (key, value) in manifest.iter_mut() {
@@ -237,7 +241,8 @@ fn dependencies(manifest: &mut Table) -> Vec<(String, &mut Value)> {
             "dependencies" | "dev-dependencies" | "build-dependencies" => {
                 found.extend(table.iter_mut().filter_map(of_candle));
             }
-            // Below them: `[workspace.dependencies]`, `[target.'cfg(…)'.dependencies]`.
+            // `[workspace.dependencies]` and `[target.'cfg(…)'.dependencies]` lie one or two levels
+            // deeper.
             "workspace" => found.extend(dependencies(table)),
             "target" => {
                 let tables = table.iter_mut().filter_map(|(_, value)| match value {
@@ -252,7 +257,7 @@ fn dependencies(manifest: &mut Table) -> Vec<(String, &mut Value)> {
     found
 }
 
-/// A dependency with the name of its crate, if that is one of candle.
+/// A dependency with its crate name, if that is a crate of candle.
 fn of_candle<'a>((key, value): (&String, &'a mut Value)) -> Option<(String, &'a mut Value)> {
     let renamed = value.get("package").and_then(Value::as_str).map(str::to_owned);
     let inherits = value.get("workspace").is_some();
@@ -260,7 +265,7 @@ fn of_candle<'a>((key, value): (&String, &'a mut Value)) -> Option<(String, &'a 
     (CRATES.contains(&name.as_str()) && !inherits).then_some((name, value))
 }
 
-/// A dependency that comes from another place; what it says besides stays.
+/// The dependency with another source; its other keys stay.
 fn on(dependency: &Value, (key, place): (&str, String)) -> Value {
     const PLACES: [&str; 7] = ["version", "path", "git", "rev", "branch", "tag", "registry"];
     let mut table = dependency.as_table().cloned().unwrap_or_default();
@@ -269,7 +274,7 @@ fn on(dependency: &Value, (key, place): (&str, String)) -> Value {
     Value::Table(table)
 }
 
-/// A package of a lock file.
+/// A package in a lock file.
 #[derive(Deserialize)]
 struct Locked {
     name: String,
@@ -278,7 +283,7 @@ struct Locked {
 }
 
 impl Locked {
-    /// Every candle that a lock file names; none if it cannot be read.
+    /// Every candle-core in a lock file; empty if it cannot be parsed.
     fn all(lock: &str) -> Vec<Locked> {
         #[derive(Deserialize)]
         struct Lock {
@@ -290,8 +295,8 @@ impl Locked {
     }
 }
 
-/// Which candle a lock file names first: the hash of a commit where it comes from git, and else the
-/// version; none if it names none.
+/// The first candle in a lock file: its commit hash if it comes from git, otherwise its version;
+/// none if there is none.
 pub(crate) fn locked(lock: &str) -> Option<String> {
     let core = Locked::all(lock).into_iter().next()?;
     let source = core.source.as_deref().and_then(|source| source.strip_prefix("git+"));
@@ -299,7 +304,7 @@ pub(crate) fn locked(lock: &str) -> Option<String> {
     Some(commit.map_or(core.version, str::to_owned))
 }
 
-/// The commit of a clone that a lock file means by `named`: a hash, or a version that is a tag there.
+/// The commit of a clone for a name from a lock file: a hash, or a version that is tagged there.
 pub(crate) fn commit_of(clone: &Repository, named: &str) -> Result<String> {
     let ways = [named.to_owned(), format!("v{named}"), format!("{CORE}-{named}")];
     let found = ways.iter().find_map(|revision| clone.resolve(revision).ok());

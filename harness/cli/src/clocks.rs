@@ -1,11 +1,11 @@
-//! `windtunnel hold-clocks`: runs another command of this program while the clocks of all GPUs stand
-//! still, and gives them back whatever ends it.
+//! `windtunnel hold-clocks`: runs another command of this program while the clocks of all GPUs are
+//! locked, and resets them however it ends.
 //!
-//! A keeper, which is a process of its own, sets the clocks and sees that they are what was asked for.
-//! It holds them until the pipe from the command's parent ends, which it does however that parent
-//! ends, and then resets them. It belongs to another group of processes and ignores the signals that
-//! end programs, so that whoever stops the run does not stop the keeper. The command ends with that
-//! parent too: what it would measure afterwards would be at other clocks than its records say.
+//! A keeper, a separate process, locks the clocks and verifies that they are what was asked for. It
+//! holds them until the pipe from the command's parent closes, however that parent ends, and then
+//! resets them. It is in its own process group and ignores terminating signals, so that stopping
+//! the run does not stop the keeper. The command is killed with that parent too: anything it
+//! measured afterwards would be at other clocks than its records say.
 
 use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -23,40 +23,40 @@ use crate::machine::Root;
 use crate::progress::Progress;
 use crate::watch;
 
-/// The variable in which a command is told how the clocks of all GPUs are held.
+/// The environment variable that tells a command how the clocks of all GPUs are held.
 const HELD: &str = "WINDTUNNEL_HELD_CLOCKS";
 
-/// What a keeper says as soon as the clocks stand still.
+/// What a keeper prints once the clocks are locked.
 const READY: &str = "ready";
-/// How long clocks may take to become what was asked for.
+/// How long clocks may take to reach what was asked for.
 const SETTLE: Duration = Duration::from_secs(5);
-/// By how much a clock may miss what was asked for, in MHz: GPUs step by 15.
+/// How far a clock may be from what was asked for, in MHz: GPUs step by 15.
 const NEAR: u32 = 15;
 
-/// The clocks of the GPUs of a machine, as far as they can be changed.
+/// The clocks of a machine's GPUs, for changing them.
 pub(crate) trait Clocks {
     /// How many GPUs there are.
     fn count(&self) -> u32;
 
-    /// Has the multiprocessors of one of them run at so many MHz, busy or not.
+    /// Locks the multiprocessor clock of one GPU at `mhz`, busy or not.
     fn lock(&self, device: u32, mhz: u32) -> Result<(), String>;
 
-    /// At how many MHz they run now.
+    /// Its multiprocessor clock now, in MHz.
     fn now(&self, device: u32) -> Result<u32, String>;
 
-    /// Leaves its clocks to the driver again.
+    /// Returns its clocks to the driver.
     fn reset(&self, device: u32) -> Result<(), String>;
 }
 
-/// Runs a command of this program while clocks are held, and ends as it does.
+/// Runs a command of this program while the clocks are held, and returns its exit code.
 pub(crate) fn hold(args: &HoldClocksArgs, queue: Queue) -> Result<u8> {
-    // Another run would be measured at clocks that nobody asked for. The command measures in this turn.
+    // Another run would be measured at clocks it did not ask for. The command runs in this turn.
     let _turn = queue.take()?;
-    let exe = std::env::current_exe().context("cannot tell where this program lies")?;
+    let exe = std::env::current_exe().context("cannot find the path of this program")?;
     run(&exe, args, queue.progress)
 }
 
-/// Runs the command with `exe` while another `exe` keeps the clocks.
+/// Runs the command with `exe` while another process of `exe` holds the clocks.
 fn run(exe: &Path, args: &HoldClocksArgs, progress: Progress) -> Result<u8> {
     let keeper = Keeper::start(exe, args.mhz)?;
     #[expect(clippy::disallowed_methods, reason = "it runs itself")]
@@ -73,17 +73,17 @@ fn run(exe: &Path, args: &HoldClocksArgs, progress: Progress) -> Result<u8> {
     Ok(code_of(status?))
 }
 
-/// The code of a command, or what shells make of the signal that ended it.
+/// The exit code of a command, or 128 plus the signal that ended it, as shells report it.
 fn code_of(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| Some(128 + status.signal()?));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(exit::BUG)
 }
 
-/// What a command is told of the clocks: how they are held, and by which process. It is worth nothing
-/// without that process, with whose end they are given back.
+/// What a command is told about the clocks: at how many MHz they are held and by which process. It
+/// is void once that process has ended, because then they are reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Claim {
-    /// At how many MHz they are held.
+    /// The clock at which they are held, in MHz.
     mhz: u32,
     /// The process that has them held.
     holder: u32,
@@ -94,7 +94,7 @@ impl Claim {
         Claim { mhz, holder: std::process::id() }
     }
 
-    /// The claim that this process was told of.
+    /// The claim that this process was given.
     fn here() -> Option<Claim> {
         Claim::parse(std::env::var_os(HELD)?.to_str()?)
     }
@@ -104,7 +104,7 @@ impl Claim {
         Some(Claim { mhz: mhz.parse().ok()?, holder: holder.parse().ok()? })
     }
 
-    /// At how many MHz the clocks are held, if whoever holds them is there.
+    /// The clock in MHz, if the holder is still running.
     fn holds(self, root: &Root) -> Option<u32> {
         root.has(&format!("proc/{}", self.holder)).then_some(self.mhz)
     }
@@ -116,13 +116,13 @@ impl fmt::Display for Claim {
     }
 }
 
-/// At how many MHz the clocks of all GPUs are held for this process.
+/// The clock at which all GPUs are held for this process, in MHz.
 pub(crate) fn held_now() -> Option<u32> {
     Claim::here()?.holds(&Root::here())
 }
 
-/// Has this process end with the one that started it to hold clocks for it, however that ends: what is
-/// measured afterwards would be measured at other clocks.
+/// Makes this process end with its parent, if that holds clocks for it, however the parent ends:
+/// anything measured afterwards would be at other clocks.
 pub(crate) fn end_with_holder() -> Result<()> {
     let Some(claim) = Claim::here() else { return Ok(()) };
     let is_child = || {
@@ -130,27 +130,27 @@ pub(crate) fn end_with_holder() -> Result<()> {
         parent.is_some_and(|it| it.as_raw_nonzero().get().cast_unsigned() == claim.holder)
     };
     let is_there = || claim.holds(&Root::here()).is_some();
-    // What this process starts is told the same, and ends with this process.
+    // A descendant inherits the variable too, and ends with this process.
     if !is_child() && is_there() {
         return Ok(());
     }
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
-        .context("cannot end with what holds the clocks")?;
-    ensure!(is_child(), "what held the clocks is gone: start anew");
+        .context("cannot end with the process that holds the clocks")?;
+    ensure!(is_child(), "the process that held the clocks is gone: start anew");
     Ok(())
 }
 
 /// The process that holds the clocks.
 struct Keeper {
     process: Child,
-    /// What it says.
+    /// Its stdout.
     said: BufReader<ChildStdout>,
 }
 
 impl Keeper {
     fn start(exe: &Path, mhz: u32) -> Result<Keeper> {
-        // What a shell ignores, the program that takes its place ignores as well.
+        // Signals ignored by the shell stay ignored in the program it execs.
         #[expect(clippy::disallowed_methods, reason = "the keeper is this program")]
         let mut process = Command::new("sh")
             .args(["-c", "trap '' HUP INT TERM; exec \"$0\" keep-clocks \"$1\""])
@@ -160,7 +160,7 @@ impl Keeper {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .context("cannot start what holds the clocks")?;
+            .context("cannot start the process that holds the clocks")?;
         let stdout = process.stdout.take().context("the keeper has a stdout")?;
         let mut keeper = Keeper { process, said: BufReader::new(stdout) };
         let mut said = String::new();
@@ -169,7 +169,7 @@ impl Keeper {
             READY => Ok(keeper),
             "" => {
                 let status = keeper.process.wait().context("cannot wait for the keeper")?;
-                bail!("nothing was run: what holds the clocks ended at once, {status}")
+                bail!("nothing was run: the process that holds the clocks ended at once, {status}")
             }
             reason => {
                 let _ = keeper.process.wait();
@@ -178,13 +178,14 @@ impl Keeper {
         }
     }
 
-    /// Has the clocks given back, and says so if that cannot be.
+    /// Has the clocks reset, and fails if that is not possible.
     fn end(mut self) -> Result<()> {
         drop(self.process.stdin.take());
         let mut said = String::new();
-        // What cannot be heard is told by how it ends.
+        // If its output cannot be read, its exit status tells.
         let _ = self.said.read_to_string(&mut said);
-        let status = self.process.wait().context("cannot wait for what holds the clocks")?;
+        let status =
+            self.process.wait().context("cannot wait for the process that holds the clocks")?;
         ensure!(
             status.success(),
             "the clocks could not be given back ({}): `sudo nvidia-smi --reset-gpu-clocks` does it",
@@ -194,7 +195,7 @@ impl Keeper {
     }
 }
 
-/// The keeper itself: says [`READY`], or why not.
+/// Runs the keeper itself: prints [`READY`], or why not.
 pub(crate) fn keep(args: &KeepClocksArgs) -> Result<u8> {
     let mut out = std::io::stdout().lock();
     let kept = match watch::clocks(&Root::here()) {
@@ -202,13 +203,13 @@ pub(crate) fn keep(args: &KeepClocksArgs) -> Result<u8> {
         Ok(clocks) => held(clocks.as_ref(), args.mhz, &mut std::io::stdin().lock(), &mut out),
     };
     if let Err(error) = &kept {
-        // Whoever waits for a line gets one; whoever is gone gets none.
+        // Whoever waits for a line gets one; if nobody is left, the write fails harmlessly.
         let _ = writeln!(out, "{error:#}");
     }
     Ok(if kept.is_ok() { exit::PASS } else { exit::USAGE })
 }
 
-/// Holds the clocks of all GPUs until `until` ends, and resets every one that it has set.
+/// Holds the clocks of all GPUs until `until` ends, then resets every one that was locked.
 fn held(
     clocks: &dyn Clocks,
     mhz: u32,
@@ -224,10 +225,10 @@ fn held(
     });
     if set.is_ok() {
         let _ = writeln!(ready, "{READY}").and_then(|()| ready.flush());
-        // To the end, or as far as it can be read: either way nobody waits any more.
+        // Until the end, or until reading fails: either way nobody is waiting any more.
         let _ = std::io::copy(until, &mut std::io::sink());
     }
-    // One that cannot be reset keeps no other one from it.
+    // One that cannot be reset must not keep the others from being reset.
     let stuck: Vec<String> = locked
         .into_iter()
         .filter_map(|device| Some((device, clocks.reset(device).err()?)))
@@ -240,7 +241,7 @@ fn held(
     }
 }
 
-/// Waits until a GPU runs at so many MHz.
+/// Waits until a GPU runs at `mhz`.
 fn settled(clocks: &dyn Clocks, device: u32, mhz: u32) -> Result<()> {
     let begin = Instant::now();
     loop {
@@ -264,11 +265,11 @@ mod tests {
     use super::*;
     use crate::args::Waiting;
 
-    /// GPUs that write down what is done to them.
+    /// GPUs that record what is done to them.
     #[derive(Default)]
     struct Fake {
         done: RefCell<Vec<String>>,
-        /// Which GPU refuses to be locked, and which one to be reset.
+        /// The GPU that refuses to be locked, and the one that refuses to be reset.
         refuses: Option<u32>,
         stuck: Option<u32>,
     }
@@ -299,7 +300,7 @@ mod tests {
         }
     }
 
-    /// What became of it, and what was said while clocks stood still.
+    /// The result, and what was printed while the clocks were held.
     fn hold(fake: &Fake) -> (Result<()>, String) {
         let mut said = Vec::new();
         let held = held(fake, 1_500, &mut std::io::empty(), &mut said);
@@ -366,8 +367,8 @@ mod tests {
         assert_eq!(Claim { holder: u32::MAX, ..claim }.holds(&Root::here()), None);
     }
 
-    /// A keeper without GPUs, which says `line`, leaves a file where it gives clocks back, and goes on
-    /// with `end`.
+    /// A keeper without GPUs, which runs `line`, leaves a file when it gives the clocks back, and
+    /// then runs `end`.
     fn keeper(line: &str, end: &str) -> (tempfile::TempDir, std::path::PathBuf) {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
@@ -401,7 +402,10 @@ mod tests {
         let told = complaint("echo 'GPU 0: only root'");
         assert_eq!(told, "nothing was run: GPU 0: only root");
         let told = complaint("exit 9");
-        assert_eq!(told, "nothing was run: what holds the clocks ended at once, exit status: 9");
+        assert_eq!(
+            told,
+            "nothing was run: the process that holds the clocks ended at once, exit status: 9"
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::show::Data;
 use crate::workspace::Workspace;
 use crate::{baseline, calibrate, exit, gate, show, upstream};
 
-/// Shows what the arguments name side by side.
+/// Shows the two sides that the arguments name.
 pub(crate) fn side_by_side(workspace: &Workspace, args: &CompareArgs) -> Result<u8> {
     let (base, head) = match &args.head {
         Some(head) if args.base == "baseline" => {
@@ -34,7 +34,7 @@ pub(crate) fn side_by_side(workspace: &Workspace, args: &CompareArgs) -> Result<
                 "a baseline is compared with a run: name it, `windtunnel compare baseline RUN`"
             );
             let contents = store::read(&find_run(workspace, &args.base)?)?;
-            // A gate's third arm is its base once more.
+            // The third arm of a gate is its base again.
             let arms = contents.run.gate.as_ref().map_or(usize::MAX, |_| 2);
             let subjects = &contents.run.subjects[..contents.run.subjects.len().min(arms)];
             let [first, .., last] = subjects else {
@@ -63,7 +63,7 @@ pub(crate) fn side_by_side(workspace: &Workspace, args: &CompareArgs) -> Result<
             let comparison = show::comparison(&base.name, &head.name, &pairs);
             let verdicts = show::verdicts_of(&report, show::Ink::of_stdout());
             format!(
-                "{comparison}\nAbove stand medians and the scaled median deviation of rounds, below the verdicts.\n{verdicts}"
+                "{comparison}\nAbove are medians and the scaled median deviation of rounds, below the verdicts.\n{verdicts}"
             )
         }
         Format::Markdown => {
@@ -74,12 +74,12 @@ pub(crate) fn side_by_side(workspace: &Workspace, args: &CompareArgs) -> Result<
     })?;
     let has_rows =
         |pair: &Pair| matches!(&pair.comparison, Comparison::Rows(rows) if !rows.is_empty());
-    // What one side lacks is a finding here: both were named to be compared.
+    // Anything that one side lacks counts here: both were named in order to be compared.
     let lacks = report.verdict > Verdict::Invalid && !pairs.iter().all(has_rows);
     Ok(if lacks { exit::INVALID } else { gate::code_of(&report) })
 }
 
-/// Subjects of one run alternated; those of two runs were measured on other days.
+/// Subjects of one run alternated; those of two runs were measured at other times.
 fn setting(base: &Side, head: &Side) -> Setting {
     let first = base.records.first().map(|record| &record.run);
     let all = base.records.iter().chain(&head.records);
@@ -89,13 +89,13 @@ fn setting(base: &Side, head: &Side) -> Setting {
     }
 }
 
-/// By which policies both sides were judged, if both were.
+/// The policies by which both sides were judged, if both were.
 fn policies(base: &Side, head: &Side) -> Option<Policies> {
     let (base, head) = (base.policy.clone()?, head.policy.clone()?);
     Some(Policies { base, head })
 }
 
-/// Shows the subjects of a run beside its first one, and tells whether one of them is broken.
+/// Shows the subjects of a run beside its first one, and returns whether any of them is broken.
 pub(crate) fn subjects(contents: &Contents, format: Format) -> Result<bool> {
     let [base, heads @ ..] = contents.run.subjects.as_slice() else { return Ok(false) };
     let base = Side::of(contents, &base.name)?;
@@ -118,9 +118,9 @@ pub(crate) fn subjects(contents: &Contents, format: Format) -> Result<bool> {
 pub(crate) struct Side {
     /// The subject and its run.
     pub(crate) name: String,
-    /// What it left.
+    /// Its records.
     pub(crate) records: Vec<Record>,
-    /// By which policy it was judged, if it was.
+    /// The policy by which it was judged, if it was.
     policy: Option<PolicyHash>,
 }
 
@@ -133,12 +133,12 @@ impl Side {
         Side::of(&contents, &subject)
     }
 
-    /// The baseline that `head` is held to; why there is none, if there is none.
+    /// The baseline that `head` is compared with, or why there is none.
     fn of_baseline(workspace: &Workspace, head: &Side) -> Result<Result<Side, String>> {
         let log = upstream::read(workspace, Path::new(upstream::LOG))?;
         let last = head.records.last().context("the head has no record to compare")?;
         let at = baseline::upstream_of(workspace, Path::new(upstream::LOG), &last.subject);
-        // Where the head comes from unknown code, it is taken to follow the working tree.
+        // If the head's upstream commit is unknown, it is assumed to be the working tree's.
         let at = at.unwrap_or_else(|_| log.considered.clone());
         let machine = last.environment.machine.key();
         Ok(match baseline::held(workspace, &log, &at, &machine)? {
@@ -161,7 +161,7 @@ impl Side {
     }
 }
 
-/// The subject of a run that is named, or else its only one. `run` is how the run was named.
+/// The subject of a run that is named, or its only one. `run` is how the user named the run.
 pub(crate) fn subject_of<'a>(
     contents: &'a Contents,
     run: &str,

@@ -1,4 +1,4 @@
-//! Reads in what state the machine is before a round, and what it did during it.
+//! Reads the state of the machine before a round, and what it did during the round.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use windtunnel_ledger::conditions::Conditions;
 
 use crate::machine::{self, Root};
 
-/// How long the processors are watched before a round: ten ticks of the kernel's clock.
+/// How long processor activity is sampled before a round: ten ticks of the kernel's clock.
 const GLANCE: Duration = Duration::from_millis(100);
 
 /// The machine just before a round.
@@ -18,7 +18,7 @@ pub(crate) struct Before {
     counts: Counts,
 }
 
-/// What the kernel counts since it was started; none where it does not tell.
+/// The kernel's counters since boot; none where it does not provide them.
 #[derive(Clone, Copy)]
 struct Counts {
     cpu: Option<Cpu>,
@@ -34,7 +34,7 @@ pub(crate) struct Cpu {
 }
 
 impl Before {
-    /// Watches the machine for a moment.
+    /// Samples the machine for a moment.
     pub(crate) fn read(root: Root) -> Before {
         let first = Counts::read(&root);
         std::thread::sleep(GLANCE);
@@ -58,7 +58,7 @@ impl Before {
     }
 }
 
-/// Which share of the time from `before` to `after` was of one kind.
+/// The share of the time from `before` to `after` that was of one kind.
 pub(crate) fn share(before: Option<Cpu>, after: Option<Cpu>, kind: fn(&Cpu) -> u64) -> Option<f64> {
     let (before, after) = (before?, after?);
     let all = after.ticks_since(before);
@@ -79,8 +79,8 @@ impl Counts {
 }
 
 impl Cpu {
-    /// Of the first line of `/proc/stat`: user, nice, system, idle, waiting for disks, interrupts
-    /// (twice), stolen. Guests come after that, and are part of the user's.
+    /// Parses the first line of `/proc/stat`: user, nice, system, idle, iowait, irq, softirq,
+    /// steal. The guest times after them are already part of user time.
     pub(crate) fn of(stat: &str) -> Option<Cpu> {
         let line = stat.lines().next()?.strip_prefix("cpu ")?;
         let ticks: Vec<u64> = line.split_whitespace().map_while(|n| n.parse().ok()).collect();
@@ -93,7 +93,7 @@ impl Cpu {
         self.all.saturating_sub(earlier.all)
     }
 
-    /// Which share of all time a hypervisor has given to others since the start.
+    /// The share of all time since boot that a hypervisor has given to others.
     pub(crate) fn stolen_share(self) -> Option<f64> {
         (self.all > 0).then(|| self.stolen as f64 / self.all as f64)
     }

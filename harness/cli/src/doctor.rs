@@ -1,8 +1,8 @@
 //! `windtunnel doctor`: whether this machine is fit for measuring, what each shortcoming costs, and
-//! how to mend it.
+//! how to fix it.
 //!
-//! Checks are a slice of pure functions of a [`Patient`]: what was read of the machine before. None
-//! of them judges a measurement; that a gate does, by its own noise.
+//! Checks are a slice of pure functions of a [`Patient`]: everything that was read from the machine
+//! beforehand. None of them judges a measurement; a gate does that, by its own noise.
 
 mod activity;
 mod calibrated;
@@ -33,11 +33,12 @@ pub(crate) use patient::Patient;
 /// How long the fixed workload is repeated.
 const NOISE: Duration = Duration::from_secs(10);
 
-/// Examines this machine and says what was found.
+/// Examines this machine and shows what was found.
 pub(crate) fn doctor(workspace: &Workspace, args: &DoctorArgs, progress: Progress) -> Result<u8> {
     let mut patient = Patient::here(workspace);
     if let Ok(Some(_)) = patient.other_run {
-        // Ten busy seconds would be in its rounds, and its rounds in the noise.
+        // Ten busy seconds would disturb its rounds, and its rounds would disturb the noise
+        // measurement.
         patient.roof = Err(noise::OTHER_RUN);
     } else if !args.quick {
         if progress != Progress::Quiet {
@@ -56,33 +57,33 @@ pub(crate) fn doctor(workspace: &Workspace, args: &DoctorArgs, progress: Progres
     Ok(if diagnosis.can_measure() { exit::PASS } else { exit::INVALID })
 }
 
-/// What the newest probe can do at best, as every run finds out of its own.
+/// What the newest probe can do at best on this machine, as every run determines for its own probe.
 fn roof(workspace: &Workspace, patient: &Patient) -> Result<Roof, &'static str> {
     let Some(probe) = patient.tools.probes.first() else {
         return Err("no probe was built yet: `windtunnel run smoke` builds one");
     };
     roof::of(workspace, probe, &patient.machine.boot, PROCESSOR)
-        .ok_or("the newest probe does not tell")
+        .ok_or("the newest probe does not say")
 }
 
-/// How bad a finding is, the worst first.
+/// How bad a finding is, worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Severity {
     /// Nothing can be measured.
     Stops,
-    /// Results are wrong by more than what matters, or unsteady.
+    /// Results are unsteady, or wrong by more than what matters.
     Bad,
     /// Results are less steady than they could be, or one thing cannot be done.
     Minor,
-    /// It could not be found out, which is never taken for fine.
+    /// It could not be determined, which is never taken for fine.
     Unknown,
-    /// Nothing is to be said against it.
+    /// There is nothing wrong.
     Fine,
 }
 
 impl Severity {
-    /// All of them, the worst first.
+    /// All of them, worst first.
     pub(crate) const ALL: [Severity; 5] =
         [Severity::Stops, Severity::Bad, Severity::Minor, Severity::Unknown, Severity::Fine];
 
@@ -109,11 +110,11 @@ impl Severity {
     }
 }
 
-/// What belongs together.
+/// The topic of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Group {
-    /// How processors are set.
+    /// How processors are configured.
     Processor,
     /// What else runs.
     Activity,
@@ -123,16 +124,16 @@ pub(crate) enum Group {
     Confinement,
     /// GPUs and their libraries.
     Gpu,
-    /// Where things are kept.
+    /// Where files are kept.
     Storage,
-    /// Programs that others are built with, and what the kernel permits.
+    /// Programs needed to build subjects, and what the kernel permits.
     Tools,
-    /// How unsteady the machine is, as far as that was measured.
+    /// How unsteady the machine is, as far as it was measured.
     Noise,
 }
 
 impl Group {
-    /// All of them, in the order in which equals are shown.
+    /// All of them, in the order in which equally bad findings are shown.
     pub(crate) const ALL: [Group; 8] = [
         Group::Noise,
         Group::Activity,
@@ -144,7 +145,7 @@ impl Group {
         Group::Tools,
     ];
 
-    /// Its headline.
+    /// Its heading.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Group::Processor => "processor",
@@ -159,23 +160,23 @@ impl Group {
     }
 }
 
-/// One thing that was found.
+/// One finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Finding {
     /// How bad it is.
     pub(crate) severity: Severity,
-    /// What is so, or what is not known.
+    /// What is the case, or what is not known.
     pub(crate) found: String,
     /// Why it is not known; empty if it is.
     pub(crate) reason: String,
-    /// What it does to measurements, with a figure where one is known; empty if nothing.
+    /// What it costs measurements, with a figure where one is known; empty if nothing.
     pub(crate) costs: String,
-    /// What mends it: a command, or words where no command can; empty if nothing is to be mended.
+    /// How to fix it: a command, or words where no command helps; empty if there is nothing to fix.
     pub(crate) mend: String,
 }
 
 impl Finding {
-    /// Nothing is to be said against it.
+    /// Nothing is wrong.
     fn fine(found: impl Into<String>) -> Finding {
         Finding {
             severity: Severity::Fine,
@@ -186,7 +187,7 @@ impl Finding {
         }
     }
 
-    /// `what` could not be found out.
+    /// `what` could not be determined.
     fn unknown(what: impl Into<String>, reason: impl Into<String>) -> Finding {
         Finding { severity: Severity::Unknown, reason: reason.into(), ..Finding::fine(what) }
     }
@@ -202,17 +203,17 @@ impl Finding {
     }
 }
 
-/// One thing to look at.
+/// One check.
 pub(crate) struct Check {
-    /// The name of it, for programs too: never changed.
+    /// Its name, which programs read too: never changed.
     pub(crate) name: &'static str,
-    /// Where it belongs.
+    /// Its topic.
     pub(crate) group: Group,
-    /// What is found; nothing where the question does not arise.
+    /// Its findings; none if the question does not arise.
     examine: fn(&Patient) -> Vec<Finding>,
 }
 
-/// Everything that is looked at.
+/// Every check.
 pub(crate) const CHECKS: &[Check] = &[
     Check { name: "noise", group: Group::Noise, examine: noise::noise },
     Check { name: "calibration", group: Group::Noise, examine: calibrated::calibration },
@@ -251,10 +252,10 @@ pub(crate) const CHECKS: &[Check] = &[
     Check { name: "counters", group: Group::Tools, examine: tools::counters },
 ];
 
-/// What was found of a patient, the worst first.
+/// The findings about a patient, worst first.
 pub(crate) struct Diagnosis(pub(crate) Vec<(&'static Check, Finding)>);
 
-/// Looks at everything.
+/// Runs every check.
 pub(crate) fn examine(patient: &Patient) -> Diagnosis {
     let found = |check: &'static Check| {
         (check.examine)(patient).into_iter().map(move |finding| (check, finding))
@@ -265,7 +266,7 @@ pub(crate) fn examine(patient: &Patient) -> Diagnosis {
 }
 
 impl Diagnosis {
-    /// How many findings are so bad.
+    /// The number of findings of this severity.
     pub(crate) fn count(&self, severity: Severity) -> usize {
         self.0.iter().filter(|(_, finding)| finding.severity == severity).count()
     }

@@ -1,9 +1,9 @@
-//! How long a case will take and how much memory it will need, before it is run.
+//! How long a case will take and how much memory it will need, before it runs.
 //!
-//! What was measured before on this machine is the best guess; where nothing was, a rough model of
-//! an ordinary machine is. Estimates tell people how long they will wait, and decide which case of a
-//! scenario `--quick` looks at, how shards are cut, and how soon a case that was measured here before is
-//! taken to hang: never what a number is, nor what it is judged to be.
+//! The best guess is what was measured before on this machine; without that, a rough model of an
+//! ordinary machine. Estimates tell people how long they will wait, choose the case of each
+//! scenario that `--quick` measures, decide how shards are cut, and set how soon a case with a
+//! history here is considered hung. They never affect a number or a verdict.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,24 +24,26 @@ use crate::{machine, watch};
 /// What one round of a case is expected to need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Estimate {
-    /// How long it takes; none if nothing is known of the model.
+    /// How long it takes; none if the model is unknown.
     pub(crate) time: Option<Nanos>,
-    /// Weights and KV pool; none if nothing is known of the model.
+    /// Weights and KV pool; none if the model is unknown.
     pub(crate) memory: Option<Bytes>,
-    /// What this machine lacks for it, as far as is known, `a GPU`: it will be skipped, and needs nothing.
+    /// What this machine is known to lack for it, such as `a GPU`: then it will be skipped and
+    /// needs nothing.
     pub(crate) lacks: Option<&'static str>,
 }
 
-/// How long the rounds of each case took before, on this machine, the newest run first.
+/// How long the rounds of each case took before on this machine, newest run first.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Past(BTreeMap<CaseHash, Vec<Nanos>>);
 
-/// How many of the newest runs are looked at.
+/// How many of the newest runs are read.
 const RUNS: usize = 20;
 
-/// A child is given this many times as long as its case ever took, but for one round in a hundred.
+/// A child's deadline, as a multiple of the 99th percentile of its case's past rounds.
 const PATIENCE: u64 = 3;
-/// Below this nobody loses time by waiting: a busy machine must not kill what takes a second.
+/// A history sets no shorter deadline: waiting this long costs nobody time, and a busy machine must
+/// not kill a case that takes a second.
 const LEAST_DEADLINE: Nanos = Nanos(30_000_000_000);
 
 /// What one round of each case of a plan is expected to need on this machine.
@@ -58,8 +60,8 @@ pub(crate) fn of_plan(workspace: &Workspace, plan: &Plan) -> Vec<Estimate> {
     plan.cases.iter().zip(&plan.models).map(|(p, model)| of(&p.case, model)).collect()
 }
 
-/// How long it takes to measure so many pairs of each case of a plan, with their control rounds; none
-/// if nothing is known of one of them.
+/// How long it takes to measure this many pairs of each case of a plan, with their control rounds;
+/// none if the time of any case is unknown.
 pub(crate) fn of_pairs(workspace: &Workspace, plan: &Plan, pairs: u64) -> Option<Nanos> {
     let rounds = 2 * pairs + pairs.div_ceil(2);
     let times = of_plan(workspace, plan).into_iter().map(|estimate| estimate.time);
@@ -68,8 +70,8 @@ pub(crate) fn of_pairs(workspace: &Workspace, plan: &Plan, pairs: u64) -> Option
     Some(Nanos(all.saturating_mul(rounds)))
 }
 
-/// Gives every case of a plan that has a history here no longer than that history suggests: what
-/// hangs is noticed in minutes. No deadline becomes later than its scenario says.
+/// Shortens the deadlines of cases that have a history here, so that a hang is noticed within
+/// minutes. No deadline becomes later than its scenario says.
 pub(crate) fn tighten_deadlines(workspace: &Workspace, plan: &mut Plan) {
     let past = Past::of(workspace);
     for planned in &mut plan.cases {
@@ -77,21 +79,22 @@ pub(crate) fn tighten_deadlines(workspace: &Workspace, plan: &mut Plan) {
     }
 }
 
-/// The time of one round of each case of a plan as it would be guessed on any machine.
+/// The time of one round of each case of a plan, from the model alone and so the same on any
+/// machine.
 pub(crate) fn by_model(plan: &Plan) -> Vec<Option<Nanos>> {
     let cases = plan.cases.iter().zip(&plan.models);
     cases.map(|(p, model)| Past::default().estimate(&p.case, model).time).collect()
 }
 
 impl Past {
-    /// That of a workspace on this machine.
+    /// Reads the past of a workspace on this machine.
     fn of(workspace: &Workspace) -> Past {
         let (machine, _) = watch::machine(machine::read());
         Past::read(&workspace.reports(), &machine.key())
     }
 
-    /// Reads the newest runs below `reports`. Runs that cannot be read are passed over: this is no
-    /// place to complain about them.
+    /// Reads the newest runs below `reports`. Unreadable runs are skipped: this is not the place to
+    /// report them.
     pub(crate) fn read(reports: &Path, machine: &str) -> Past {
         let mut past: BTreeMap<CaseHash, Vec<Nanos>> = BTreeMap::new();
         for path in newest_runs(reports).into_iter().take(RUNS) {
@@ -113,7 +116,8 @@ impl Past {
             None => case.deadline,
             Some(usual) => {
                 let patient = Nanos((usual as u64).saturating_mul(PATIENCE));
-                // What was soon precise enough on a quiet day may take all of its time today.
+                // A case that was soon precise enough on a quiet day may need its whole budget
+                // today.
                 let least = match case.enough {
                     Enough::Counted => LEAST_DEADLINE,
                     Enough::Precise(precision) => {
@@ -137,7 +141,7 @@ impl Past {
     }
 }
 
-/// Bytes of weights and of the KV pool.
+/// Bytes of the weights and of the KV pool.
 fn size(case: &Case, model: &KnownModel) -> Option<(Bytes, Bytes)> {
     let weights = match &case.model.source {
         Source::Preset(_) => match case.quant.bits() {
@@ -146,7 +150,7 @@ fn size(case: &Case, model: &KnownModel) -> Option<(Bytes, Bytes)> {
         },
         Source::Folder(_) | Source::Gguf(_) | Source::Hub(_) | Source::Bench(_) => model.stored,
     };
-    // The same weights in f32 follow, when those of the case are gone.
+    // The case's weights are freed before the same weights are loaded in f32.
     let weights = match case.workload {
         Workload::Quality { against: Against::F32, .. } => {
             weights.max(model.parameters.saturating_mul(4))
@@ -163,12 +167,12 @@ fn size(case: &Case, model: &KnownModel) -> Option<(Bytes, Bytes)> {
     (weights > 0).then_some((Bytes(weights), Bytes(pool)))
 }
 
-/// A rough model of an ordinary machine: weights are made or read at 0.5 GB/s, a step reads them and
-/// the KV pool at 20 GB/s, and tokens are computed at 120 GFLOP/s. A token is set against the keys
-/// and values of those before it, which about four heads share.
+/// A rough model of an ordinary machine: weights are created or read at 0.5 GB/s, a step reads them
+/// and the KV pool at 20 GB/s, and tokens are computed at 120 GFLOP/s. Each token attends to the
+/// keys and values of those before it, which about four heads share.
 fn guess(case: &Case, model: &KnownModel, (weights, kv): (Bytes, Bytes)) -> Option<Nanos> {
     const START: f64 = 0.1;
-    // How long a token takes is a question of the parameters, of which a folder does not tell.
+    // The time of a token depends on the number of parameters, which is unknown for a folder.
     if model.parameters == 0 {
         return None;
     }
@@ -176,7 +180,7 @@ fn guess(case: &Case, model: &KnownModel, (weights, kv): (Bytes, Bytes)) -> Opti
     let load = weights.0 as f64 / 0.5e9;
     let token = 2.0 * model.parameters as f64 / 120e9;
     let requests = shape.requests as f64;
-    // As many steps as there are when always as many requests run as may.
+    // The number of steps if the batch is always full.
     let steps = (shape.output.0 - 1) as f64 * (requests / f64::from(shape.batch)).ceil();
     let length = (shape.prompt.0 + shape.output.0 - 1) as f64;
     let before = 2.0 * 4.0 * model.kv_width as f64 * length / 2.0 / 120e9;
@@ -192,7 +196,7 @@ fn guess(case: &Case, model: &KnownModel, (weights, kv): (Bytes, Bytes)) -> Opti
         _ => work,
     };
     let counted = f64::from(case.iterations.get()) * once;
-    // Whoever is to be precise may take all the time for it.
+    // A case that must be precise may use its whole budget.
     let counted = match case.enough {
         Enough::Counted => counted,
         Enough::Precise(precision) => counted.max(precision.budget.seconds()),
@@ -241,7 +245,7 @@ mod tests {
         assert!(estimate.time.is_some());
     }
 
-    /// A service of eight requests, two at once, on a model whose work costs almost nothing.
+    /// A service with eight requests, two at once, on a model that costs almost nothing to run.
     fn service(arrival: &str) -> (Case, KnownModel) {
         let second = Nanos::from_seconds(1.0);
         let slo =

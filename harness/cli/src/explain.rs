@@ -70,7 +70,7 @@ fn newest(workspace: &Workspace, pattern: &str) -> Result<(Side, Option<Side>)> 
     )
 }
 
-/// The attributions of cases like `pattern`, the last one of each case.
+/// The attributions of cases like `pattern`: the last one of each case.
 fn attributions<'a>(records: &'a [Record], pattern: &str) -> Vec<(&'a CaseId, &'a Attribution)> {
     let mut found: Vec<(&CaseId, &Attribution)> = Vec::new();
     for record in records {

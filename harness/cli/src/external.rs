@@ -1,8 +1,9 @@
-//! An external subject: an engine that is not this workspace's, described in a TOML file.
+//! An external subject: an engine other than this workspace's, described in a TOML file.
 //!
-//! The file says where its repository is, how a revision of it is built, and by which protocol it is
-//! measured. Whatever speaks another protocol than a probe's gets a small script in the place of its
-//! probe, which starts an [`adapter`](crate::adapter): the rest of the program knows probes alone.
+//! The file says where its repository is, how to build a revision of it, and by which protocol to
+//! measure it. If that is not a probe's protocol, a small script that starts an
+//! [`adapter`](crate::adapter) takes the place of the probe: the rest of the program knows only
+//! probes.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -20,57 +21,57 @@ use crate::workspace::Workspace;
 /// An external subject as its file describes it.
 #[derive(Clone, Debug)]
 pub(crate) struct External {
-    /// The folder of its file, in which its paths begin.
+    /// The folder of its file, to which its paths are relative.
     pub(crate) folder: PathBuf,
-    /// Where its repository is; none for what is only measured.
+    /// Its repository; none if it is only measured.
     pub(crate) repository: Option<PathBuf>,
-    /// The line for a shell that builds a checkout of it.
+    /// The shell command line that builds a checkout of it.
     build: Option<String>,
-    /// By which protocol it is measured.
+    /// The protocol by which it is measured.
     protocol: Protocol,
-    /// What must hold before a commit is measured, in this order.
+    /// The checks that a commit must pass before it is measured, in this order.
     pub(crate) checks: Vec<Check>,
-    /// What is measured of a commit.
+    /// What to measure of a commit.
     pub(crate) measure: Option<Measure>,
-    /// What tells this description from others.
+    /// A hash of the description, to tell it from others.
     fingerprint: u64,
 }
 
-/// By which protocol a subject is measured.
+/// The protocol by which a subject is measured.
 #[derive(Clone, Debug)]
 enum Protocol {
-    /// It has a probe: an executable at this path of its checkout.
+    /// It has a probe: the executable at this path in its checkout.
     Probe(PathBuf),
     /// An adapter stands in for a probe.
     Adapted(Adapted),
 }
 
-/// What an adapter has to know.
+/// What an adapter needs to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Adapted {
-    /// A server that speaks OpenAI's protocol.
+    /// A server that speaks the OpenAI protocol.
     Openai(OpenAi),
     /// A program that writes what `llama-bench -o json` does.
     LlamaBench(LlamaBench),
     /// A program that writes the table of `mistralrs-bench`.
     #[serde(rename = "mistralrs-bench")]
     MistralRsBench(MistralRsBench),
-    /// Benches that are written with criterion.
+    /// Benches written with criterion.
     Criterion(Criterion),
 }
 
-/// A server that speaks OpenAI's protocol.
+/// A server that speaks the OpenAI protocol.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct OpenAi {
-    /// Where its interface begins, `http://127.0.0.1:{port}/v1`. `{port}` stands for a free port.
+    /// The base URL of its API, `http://127.0.0.1:{port}/v1`. `{port}` stands for a free port.
     pub(crate) address: String,
-    /// The line for a shell that starts it; none if it runs already.
+    /// The shell command line that starts it; none if it is already running.
     pub(crate) server: Option<String>,
-    /// The model that requests name; the case's if none is named.
+    /// The model that requests name; by default the case's.
     pub(crate) model: Option<String>,
-    /// What requests say besides.
+    /// Additional fields of the requests.
     #[serde(default)]
     pub(crate) body: serde_json::Map<String, serde_json::Value>,
 }
@@ -79,8 +80,8 @@ pub(crate) struct OpenAi {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct LlamaBench {
-    /// The line for a shell that runs it. `{prompt}`, `{output}`, `{depth}`, `{iterations}` and
-    /// `{model}` stand for those of the case.
+    /// The shell command line that runs it. `{prompt}`, `{output}`, `{depth}`, `{iterations}` and
+    /// `{model}` stand for the values of the case.
     pub(crate) command: String,
 }
 
@@ -88,46 +89,46 @@ pub(crate) struct LlamaBench {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct MistralRsBench {
-    /// The line for a shell that runs it, with the same words between braces as for `llama-bench`.
+    /// The shell command line that runs it, with the same placeholders as for `llama-bench`.
     pub(crate) command: String,
 }
 
-/// Benches that are written with criterion.
+/// Benches written with criterion.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Criterion {
-    /// The line for a shell that runs one. `{package}` and `{bench}` stand for those of the case, and
-    /// `{arguments}` for what the bench is told.
+    /// The shell command line that runs a bench. `{package}` and `{bench}` stand for those of the
+    /// case, and `{arguments}` for the arguments passed to the bench.
     pub(crate) command: String,
 }
 
-/// Something that must hold of a commit: a line for a shell that ends well.
+/// A condition on a commit: a shell command line that must succeed.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Check {
-    /// What it is called.
+    /// Its name.
     pub(crate) name: String,
-    /// The line.
+    /// The command line.
     pub(crate) run: String,
 }
 
-/// What is measured of a commit, in the words of `windtunnel gate`.
+/// What to measure of a commit, in the terms of `windtunnel gate`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Measure {
     /// Scenarios.
     pub(crate) scenarios: Vec<String>,
-    /// Models instead of theirs.
+    /// Models to use instead of the scenarios' own.
     #[serde(default)]
     pub(crate) models: Vec<String>,
-    /// What the ids of cases must contain.
+    /// Filters on case ids.
     #[serde(default)]
     pub(crate) filter: Vec<String>,
-    /// The policy; the workspace's if none is named.
+    /// The policy; by default the workspace's.
     pub(crate) policy: Option<PathBuf>,
 }
 
-/// The file as it is typed.
+/// The file as written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct ExternalFile {
@@ -200,12 +201,13 @@ impl External {
             .context("this subject has no revisions: name its `repository` in its description")
     }
 
-    /// It, of the commits of another repository.
+    /// The same subject with the commits of another repository.
     pub(crate) fn elsewhere(&self, repository: &Path) -> External {
         External { repository: Some(repository.to_owned()), ..self.clone() }
     }
 
-    /// The name of what is built of a commit; none if it cannot be kept without its work tree.
+    /// The name under which a build of a commit is kept; none if it cannot be used without its work
+    /// tree.
     pub(crate) fn mark(&self, commit: &str) -> Option<String> {
         match &self.protocol {
             Protocol::Probe(_) => Some(format!("{commit}+{:016x}", self.fingerprint)),
@@ -213,8 +215,8 @@ impl External {
         }
     }
 
-    /// Builds a revision of it, or with none what lies in its folder, and says where its probe is. A
-    /// revision can be built on another candle than its own.
+    /// Builds a commit, or its repository or folder as it is if `commit` is none, and returns the
+    /// path of its probe. A commit can be built on another candle than its own.
     pub(crate) fn build(
         &self,
         workspace: &Workspace,
@@ -238,7 +240,7 @@ impl External {
         if let Protocol::Probe(path) = &self.protocol
             && self.build.is_some()
         {
-            // What an earlier build left must not stand for what this one did not make.
+            // A probe left by an earlier build must not be mistaken for the result of this one.
             let _ = std::fs::remove_file(tree.join(path));
         }
         if let Some(line) = &self.build
@@ -259,9 +261,9 @@ impl External {
         }
     }
 
-    /// A work tree of `commit`. A probe is copied out of it, so that one tree serves all commits and
-    /// only what differs between them is built again; a server runs in its tree, so that each commit
-    /// needs its own, on each candle.
+    /// A work tree of `commit`. A probe is copied out of it, so all commits share one tree, and
+    /// only what differs between them is rebuilt. A server runs in its tree, so each commit needs
+    /// its own, on each candle.
     fn checkout(
         &self,
         workspace: &Workspace,
@@ -280,14 +282,14 @@ impl External {
     }
 }
 
-/// Where revisions of a repository elsewhere are checked out.
+/// Where revisions of another repository are checked out.
 pub(crate) fn trees(workspace: &Workspace, repository: &Path) -> PathBuf {
     let path = repository.canonicalize().unwrap_or_else(|_| repository.to_owned());
     let name = xxhash_rust::xxh3::xxh3_64(path.as_os_str().as_encoded_bytes());
     workspace.builds().join("external").join(format!("{name:016x}"))
 }
 
-/// Makes `tree` a work tree of `commit`. What git ignores stays: it is what builds left.
+/// Makes `tree` a work tree of `commit`. Files that git ignores stay: they are build outputs.
 pub(crate) fn check_out(repository: &Path, tree: &Path, commit: &str) -> Result<()> {
     let text = tree.display().to_string();
     let wrong = || format!("cannot check out `{commit}` of `{}`", repository.display());
@@ -298,7 +300,7 @@ pub(crate) fn check_out(repository: &Path, tree: &Path, commit: &str) -> Result<
     if git(tree, &["rev-parse", "--is-inside-work-tree"]).is_err() {
         add().with_context(wrong)?;
     }
-    // What a kill interrupted is nobody's work.
+    // An operation interrupted by a kill is nobody's work.
     for unfinished in ["cherry-pick", "revert"] {
         let _ = git(tree, &[unfinished, "--quit"]);
     }
@@ -307,19 +309,19 @@ pub(crate) fn check_out(repository: &Path, tree: &Path, commit: &str) -> Result<
         git(tree, &["clean", "--quiet", "-d", "--force"])
     };
     if moved().is_err() {
-        // A kill may have left a lock in what git keeps of it, which nobody will ever take away.
+        // A kill may have left a stale lock in git's data about the work tree.
         let _ = git(repository, &["worktree", "remove", "--force", "--force", &text]);
         add().and_then(|_| moved()).with_context(wrong)?;
     }
     Ok(())
 }
 
-/// Runs a line that builds in a folder; the end of what it printed if it fails.
+/// Runs a build command line in a folder; returns the end of its output if it fails.
 pub(crate) fn shell(line: &str, dir: &Path) -> Result<Result<(), String>> {
     finished(line, lock::keep(&mut command(line, dir)))
 }
 
-/// The same of a line that checks what was built: it may measure, in the turn of this process.
+/// The same for a command line that checks what was built: it may measure, in this process's turn.
 pub(crate) fn check(line: &str, dir: &Path) -> Result<Result<(), String>> {
     finished(line, lock::lend(&mut command(line, dir)))
 }
@@ -344,7 +346,7 @@ fn finished(line: &str, command: &mut Command) -> Result<Result<(), String>> {
     Ok(Err(format!("`{line}`: {}\n{tail}", output.status)))
 }
 
-/// A script that starts an adapter in the folder `tree`.
+/// Creates a script that starts an adapter in the folder `tree`.
 fn adapter(workspace: &Workspace, adapted: &Adapted, tree: &Path) -> Result<PathBuf> {
     let path = workspace.scratch().join("adapters").join(format!("{}", std::process::id()));
     write_adapter(adapted, tree, &path)?;
@@ -353,7 +355,7 @@ fn adapter(workspace: &Workspace, adapted: &Adapted, tree: &Path) -> Result<Path
 
 /// Writes a script to `path` that starts an adapter in the folder `tree`.
 pub(crate) fn write_adapter(adapted: &Adapted, tree: &Path, path: &Path) -> Result<()> {
-    let exe = std::env::current_exe().context("cannot tell where this program lies")?;
+    let exe = std::env::current_exe().context("cannot find the path of this program")?;
     let told = serde_json::to_string(adapted).context("cannot write what an adapter is told")?;
     let words = [exe.display().to_string(), "adapt".to_owned(), told, tree.display().to_string()];
     let line = shlex::try_join(words.iter().map(String::as_str))

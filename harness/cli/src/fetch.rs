@@ -1,4 +1,4 @@
-//! `windtunnel fetch`: models of a hub, downloaded without measuring anything.
+//! `windtunnel fetch`: downloads models from a hub without measuring anything.
 
 use anyhow::Result;
 use windtunnel_ledger::case::Source;
@@ -9,7 +9,7 @@ use crate::progress::Progress;
 use crate::workspace::Workspace;
 use crate::{exit, scenario, show};
 
-/// Brings what the arguments name into the cache, one model after the other.
+/// Downloads what the arguments name into the cache, one model after the other.
 pub(crate) fn fetch(workspace: &Workspace, args: &FetchArgs, progress: Progress) -> Result<u8> {
     let models = scenario::models(workspace, &args.models)?;
     let mut hub = None;

@@ -31,7 +31,7 @@ mod junit;
 pub(crate) mod stored;
 pub(crate) mod summary;
 
-/// The policy that applies where a workspace has none of its own.
+/// The policy that applies if a workspace has none of its own.
 const POLICY: &str = include_str!("../../../ci/gate.toml");
 
 /// Measures what the arguments name, and judges it.
@@ -39,7 +39,8 @@ pub(crate) fn gate(workspace: &Workspace, args: &GateArgs, progress: Progress) -
     let queue = Queue { patience: args.waiting.patience(), progress };
     let session = match &args.resume {
         Some(run) => {
-            // Before what is interrupted is told from what is being measured.
+            // Taken first: otherwise a run that is being measured could be mistaken for an
+            // interrupted one.
             let _turn = queue.take()?;
             let path = session::interrupted(workspace, run.as_deref(), Resumable::Gate)?;
             session::resume(workspace, &path, queue)?
@@ -77,7 +78,7 @@ fn begin(workspace: &Workspace, args: &GateArgs, queue: Queue) -> Result<Option<
         return Ok(None);
     }
     is_possible(workspace, args)?;
-    // Of a stored base nothing is measured, and of a baseline it is not known yet.
+    // A stored base is not measured, and for a baseline this is not known yet.
     if queue.progress != Progress::Quiet
         && matches!(args.base, Base::Subject(_))
         && let Some(warning) = too_long(workspace, &plan, &policy)
@@ -124,7 +125,7 @@ fn begin(workspace: &Workspace, args: &GateArgs, queue: Queue) -> Result<Option<
     session::open(workspace, setup).map(Some)
 }
 
-/// Says that the budget ends before anything can be decided, if it does by what is known now.
+/// A warning if the budget is expected to end before anything can be decided.
 fn too_long(workspace: &Workspace, plan: &Plan, policy: &Policy) -> Option<String> {
     let first = *planned_looks(policy.budget.pairs as usize).first()? as u64;
     let time = estimate::of_pairs(workspace, plan, first)?;
@@ -137,14 +138,15 @@ fn too_long(workspace: &Workspace, plan: &Plan, policy: &Policy) -> Option<Strin
     })
 }
 
-/// Whether what is asked of candle can be, the subjects are there, and features change anything.
+/// Checks that the candle can be used, that the subjects exist, and that the features have an
+/// effect.
 fn is_possible(workspace: &Workspace, args: &GateArgs) -> Result<()> {
     let of_revision = matches!(&args.base, Base::Subject(Wanted::Revision { candle: None, .. }));
     ensure!(
         args.candle.is_none() || of_revision,
         "`--candle` measures a revision of this workspace beside itself: name it with `--base rev:REVISION`"
     );
-    // A baseline is built with the features that it has.
+    // A baseline is built with its own features.
     let base = match &args.base {
         Base::Subject(wanted) => Some(wanted),
         Base::Baseline | Base::Stored => None,
@@ -153,7 +155,8 @@ fn is_possible(workspace: &Workspace, args: &GateArgs) -> Result<()> {
     args.candle.as_ref().map_or(Ok(()), |candle| candle.exact().map(drop))
 }
 
-/// The base's own commit on another candle, which stays the same when its branch moves on meanwhile.
+/// The base's own commit on another candle. The commit is fixed, even if its branch moves on
+/// meanwhile.
 fn on_candle(
     workspace: &Workspace,
     args: &GateArgs,
@@ -168,18 +171,18 @@ fn on_candle(
     Ok(head)
 }
 
-/// What two builds are asked.
+/// What two builds are to be measured on.
 pub(crate) struct Asked<'a> {
-    /// Cases.
+    /// The cases.
     pub(crate) plan: Plan,
-    /// The scenarios that they are of.
+    /// The scenarios of the cases.
     pub(crate) scenarios: &'a [String],
-    /// What the answers are judged by.
+    /// The policy that judges the results.
     pub(crate) policy: Policy,
 }
 
-/// Measures a head beside its base into the file `out`, or goes on with what is there of it, and
-/// writes everything that a gate does. Nothing is shown.
+/// Measures a head beside its base into the file `out`, or continues what is already there, and
+/// writes all of a gate's files. Shows nothing.
 pub(crate) fn beside(
     workspace: &Workspace,
     asked: Asked<'_>,
@@ -219,7 +222,7 @@ pub(crate) fn beside(
     Ok(write_down(workspace, &path, &contents, &terms)?.0)
 }
 
-/// Base, head and the base once more, under three names.
+/// Base, head and the base again as control, under three names.
 pub(crate) fn arms(base: Built, head: Built) -> Vec<Built> {
     let renamed = |built: &Built, suffix: &str| Built {
         subject: Subject {
@@ -233,11 +236,12 @@ pub(crate) fn arms(base: Built, head: Built) -> Vec<Built> {
     vec![base, head, control]
 }
 
-/// Leaves the quickest case of each scenario in a plan, and tells which ones it takes out.
+/// Keeps only the quickest case of each scenario in a plan, and returns the ids of the others.
 fn keep_quickest(workspace: &Workspace, plan: &mut Plan) -> Vec<CaseId> {
     let times = estimate::of_plan(workspace, plan).into_iter();
     let times = times.map(|estimate| estimate.time.filter(|_| estimate.lacks.is_none()));
-    // What cannot be guessed is taken to be slow, and what cannot run here is no case to keep.
+    // A case that cannot be estimated counts as slow, and one that cannot run here is not worth
+    // keeping.
     let times: Vec<u64> = times.map(|time| time.map_or(u64::MAX, |time| time.0)).collect();
     let kept: Vec<bool> = (0..plan.cases.len())
         .map(|this| {
@@ -261,13 +265,13 @@ fn keep_quickest(workspace: &Workspace, plan: &mut Plan) -> Vec<CaseId> {
     unseen
 }
 
-/// The policy that is named, or that of the workspace; none if the built-in one applies.
+/// The named policy, or the workspace's; none if the built-in one applies.
 pub(crate) fn policy_file(workspace: &Workspace, named: Option<&Path>) -> Option<PathBuf> {
     let own = workspace.root().join("ci/gate.toml");
     named.map(Path::to_owned).or_else(|| own.is_file().then_some(own))
 }
 
-/// Reads the policy that is named, or that of the workspace, or else takes the built-in one.
+/// Reads the named policy, or the workspace's, or else the built-in one.
 pub(crate) fn read_policy(workspace: &Workspace, named: Option<&Path>) -> Result<Policy> {
     let file = policy_file(workspace, named);
     let path = file.as_deref().unwrap_or(Path::new("ci/gate.toml"));
@@ -284,7 +288,8 @@ pub(crate) fn read_policy(workspace: &Workspace, named: Option<&Path>) -> Result
     }
 }
 
-/// Measures what a gate's session still asks for, judges it, and writes what came of it.
+/// Measures the rounds that a gate's session still lacks, judges it, and writes and shows the
+/// result.
 pub(crate) fn conclude(
     workspace: &Workspace,
     mut session: RunSession,
@@ -292,7 +297,7 @@ pub(crate) fn conclude(
 ) -> Result<u8> {
     let terms = session.run.gate.clone().with_context(|| {
         format!(
-            "`{0}` holds a run that only measures: go on with `windtunnel run --resume {0}`",
+            "`{0}` holds a run that only measures: continue with `windtunnel run --resume {0}`",
             show::path(&session.path)
         )
     })?;
@@ -305,21 +310,21 @@ pub(crate) fn conclude(
     publish(workspace, &path, &Contents { run, records, torn: false }, &terms)
 }
 
-/// Judges a run, writes what came of it beside its file, and shows it.
+/// Judges a run, writes the results beside its file, and shows them.
 pub(crate) fn publish(
     workspace: &Workspace,
     path: &Path,
     contents: &Contents,
     terms: &Terms,
 ) -> Result<u8> {
-    // Files first: nothing that happens to the reader of the table can cost them.
+    // Files first: they must not be lost if showing the table fails.
     let (report, page) = write_down(workspace, path, contents, terms)?;
     show::result(&show::ruling(&contents.run, &report, show::Ink::of_stdout()))?;
     show::result(&format!("report: {}\n", show::path(&page)))?;
     Ok(code_of(&report))
 }
 
-/// Judges a run, and writes what came of it beside its file; also says where the page is.
+/// Judges a run and writes the results beside its file; also returns the path of the page.
 fn write_down(
     workspace: &Workspace,
     path: &Path,
@@ -334,7 +339,7 @@ fn write_down(
     Ok((report, page))
 }
 
-/// `summary.md` beside a `run.jsonl`, `x.summary.md` beside an `x.jsonl`.
+/// `summary.md` for `run.jsonl`, `x.summary.md` for `x.jsonl`.
 fn named(run: &Path, name: &str) -> String {
     match run.file_stem().and_then(|stem| stem.to_str()) {
         Some(stem) if stem != "run" => format!("{stem}.{name}"),
@@ -347,7 +352,7 @@ fn write(path: &Path, text: &str) -> Result<()> {
         .with_context(|| format!("cannot write `{}`", path.display()))
 }
 
-/// What a report means for whoever waits for it.
+/// The exit code of a report.
 pub(crate) fn code_of(report: &Report) -> u8 {
     match (report.verdict, report.weight) {
         (Verdict::Broken, _) => exit::BROKEN,

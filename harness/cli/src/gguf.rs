@@ -1,13 +1,13 @@
-//! GGUF files, as far as plans are concerned: by their names alone.
+//! GGUF files as plans need them: by name and size alone.
 
 use std::path::Path;
 
-/// Whether `path` is called like a GGUF file.
+/// Whether `path` is named like a GGUF file.
 pub(crate) fn named_so(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "gguf")
 }
 
-/// Bytes of `file` and, where it is one of several, of all that belong to it.
+/// The size of `file` in bytes, including all other parts if the model is split.
 pub(crate) fn stored(file: &Path) -> u64 {
     let size = |path: &Path| path.metadata().map_or(0, |meta| meta.len());
     match file.file_name().and_then(|name| name.to_str()) {
@@ -16,8 +16,8 @@ pub(crate) fn stored(file: &Path) -> u64 {
     }
 }
 
-/// The files over which a model is split of which one is called `name`:
-/// `model-00001-of-00003.gguf` to `model-00003-of-00003.gguf`; or that one, if it is whole.
+/// The names of all files of a split model, given the name of one: `model-00001-of-00003.gguf` to
+/// `model-00003-of-00003.gguf`; just that name if the model is not split.
 pub(crate) fn parts(name: &str) -> Vec<String> {
     match split(name) {
         None => vec![name.to_owned()],
@@ -25,7 +25,7 @@ pub(crate) fn parts(name: &str) -> Vec<String> {
     }
 }
 
-/// What all parts of a split model are called, and how many there are.
+/// The common stem of a split model's parts, and the number of parts.
 fn split(name: &str) -> Option<(&str, u32)> {
     let (rest, of) = name.strip_suffix(".gguf")?.rsplit_once("-of-")?;
     let (stem, no) = rest.rsplit_once('-')?;

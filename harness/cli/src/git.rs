@@ -1,4 +1,4 @@
-//! The `git` program: asked in a folder, its answers as text.
+//! The `git` program: runs it in a folder and returns its output as text.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -6,22 +6,23 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// What git answered.
+/// The output of git.
 #[derive(Debug)]
 pub(crate) struct Answer {
     /// Its exit code; none if a signal ended it.
     pub(crate) code: Option<i32>,
-    /// What it said, without the line feed at its end.
+    /// Its stdout, without trailing white space.
     pub(crate) out: String,
-    /// What it complained about.
+    /// Its stderr.
     pub(crate) err: String,
 }
 
-/// What git tells hooks, aliases and `rebase --exec` about the repository that they run in. Whoever asks
-/// about another folder must not hand it on: a checkout there would write the index of this one.
+/// The variables by which git tells hooks, aliases and `rebase --exec` about their repository. They
+/// must not be passed on to a git in another folder: a checkout there would write this one's index.
 ///
-/// `GIT_CONFIG_COUNT` is none of them: git itself hands `-c` on in `GIT_CONFIG_PARAMETERS`. The other one
-/// people set, for folders of another owner and for tokens in CI, and it holds in every folder.
+/// `GIT_CONFIG_COUNT` is not among them: git itself passes `-c` on in `GIT_CONFIG_PARAMETERS`.
+/// People set `GIT_CONFIG_COUNT` for folders of another owner and for tokens in CI, and it applies
+/// in every folder.
 const OF_ONE_REPOSITORY: [&str; 8] = [
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_COMMON_DIR",
@@ -33,9 +34,8 @@ const OF_ONE_REPOSITORY: [&str; 8] = [
     "GIT_WORK_TREE",
 ];
 
-/// What the configuration of a user must not decide, because the answers are read: how names are quoted,
-/// what is coloured, what is said of signatures, in which encoding, and that a conflict is settled as the
-/// last one was.
+/// Settings that the user's configuration must not change, because the output is parsed: quoting of
+/// names, colours, signatures, and the reuse of recorded conflict resolutions.
 const READABLE: [&str; 12] = [
     "-c",
     "core.quotePath=false",
@@ -51,7 +51,7 @@ const READABLE: [&str; 12] = [
     "rerere.enabled=false",
 ];
 
-/// Has `command`, which may ask git, find the repository of the folder that it runs in.
+/// Makes `command`, which may run git, find the repository of the folder that it runs in.
 pub(crate) fn find_anew(command: &mut Command) -> &mut Command {
     for name in OF_ONE_REPOSITORY {
         command.env_remove(name);
@@ -59,14 +59,14 @@ pub(crate) fn find_anew(command: &mut Command) -> &mut Command {
     command
 }
 
-/// How git is asked: in which folder, and with which variables.
+/// How to run git: in which folder, and with which variables.
 #[derive(Clone, Debug)]
 pub(crate) struct Git<'a> {
     dir: &'a Path,
     variables: Vec<(&'static str, OsString)>,
 }
 
-/// What git says in `dir`; an error if it refuses.
+/// The output of git in `dir`; an error if it fails.
 pub(crate) fn git(dir: &Path, args: &[&str]) -> Result<String> {
     Git::at(dir).say(args)
 }
@@ -77,13 +77,13 @@ impl<'a> Git<'a> {
         Git { dir, variables: Vec::new() }
     }
 
-    /// The same with a variable.
+    /// The same with another variable.
     pub(crate) fn with(mut self, name: &'static str, value: impl Into<OsString>) -> Git<'a> {
         self.variables.push((name, value.into()));
         self
     }
 
-    /// What git says; an error if it refuses.
+    /// The output of git; an error if it fails.
     pub(crate) fn say(&self, args: &[&str]) -> Result<String> {
         let answer = self.ask(args)?;
         if answer.code != Some(0) {
@@ -92,14 +92,14 @@ impl<'a> Git<'a> {
         Ok(answer.out)
     }
 
-    /// What git says, whether it refuses or not.
+    /// The output of git, whether it fails or not.
     pub(crate) fn ask(&self, args: &[&str]) -> Result<Answer> {
         let output =
             self.command(args).stdin(Stdio::null()).output().context("cannot start git")?;
         Ok(answer(&output))
     }
 
-    /// What `second` says to what `first` says.
+    /// The output of `second` when the output of `first` is piped into it.
     pub(crate) fn piped(&self, first: &[&str], second: &[&str]) -> Result<String> {
         let mut writer = self.command(first);
         writer.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());

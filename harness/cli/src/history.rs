@@ -1,4 +1,4 @@
-//! `windtunnel history`, and what it tells for the page of a run: another program does the work.
+//! `windtunnel history`, and the history on the page of a run: another program does the work.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::runs::newest_runs;
 use crate::workspace::{Workspace, cargo};
 use crate::{exit, index, show};
 
-/// What `--help` says until `windtunnel-history` is built, which says more.
+/// The text of `--help` until `windtunnel-history`, which says more, is built.
 const HELP: &str = "\
 Show how every metric developed over all kept runs, and what changed
 
@@ -28,12 +28,12 @@ Options:
       --along <ALONG>      Along which commits: own or upstream
       --run <FILE>         Only the series of which this run is a part
       --html <FILE>        Write a page with plots instead of printing a table
-      --format <FORMAT>    How to print what there is: table or json
-      --store <DIR>        Where the records of runs are; `reports` of the workspace if left out
+      --format <FORMAT>    How to print the result: table or json
+      --store <DIR>        Where the records of runs are; by default `reports` of the workspace
       --workspace <DIR>    Where policy, calibrations, integration log and git repository are
 
 The first `windtunnel history` in a workspace with the sources builds `windtunnel-history`, which takes
-several minutes. Where that lies beside `windtunnel`, its own `--help` is shown here.
+several minutes. If it lies beside `windtunnel`, its own `--help` is shown here.
 ";
 
 /// Hands over to `windtunnel-history`.
@@ -57,7 +57,7 @@ pub(crate) fn history(workspace: &Workspace, args: &HistoryArgs, voice: Voice) -
     Ok(code_of(status))
 }
 
-/// What the program that was built before says of itself; nothing is built for that.
+/// Shows the help of a program that was built before; nothing is built for that.
 #[expect(clippy::disallowed_methods, reason = "another program knows its own options")]
 fn help(args: &[OsString]) -> Result<u8> {
     let Some(program) = beside() else {
@@ -68,7 +68,7 @@ fn help(args: &[OsString]) -> Result<u8> {
     Ok(code_of(status.context("cannot start `windtunnel-history`")?))
 }
 
-/// The program knows two codes of its own; whatever else ends it is a bug.
+/// The program has two exit codes of its own; anything else is a bug.
 fn code_of(status: ExitStatus) -> u8 {
     match status.code() {
         Some(0) => exit::PASS,
@@ -77,8 +77,8 @@ fn code_of(status: ExitStatus) -> u8 {
     }
 }
 
-/// The workspace's `windtunnel-history`, built when it is first asked for, because polars takes long to
-/// build and most users never need it; or else the one beside this program.
+/// The workspace's `windtunnel-history`, built on first use because polars takes long to build and
+/// most users never need it; without sources, the one beside this program.
 #[expect(clippy::disallowed_methods, reason = "another program reads the store")]
 fn program(workspace: &Workspace, voice: Voice) -> Result<Command> {
     if !workspace.has_sources() {
@@ -89,7 +89,7 @@ fn program(workspace: &Workspace, voice: Voice) -> Result<Command> {
             )
         });
     }
-    // A build beside a run would disturb it.
+    // A build during a run would disturb it.
     let queue = Queue { patience: Patience::Refuse, progress: Progress::choose(voice) };
     let _turn = match (queue.take(), beside()) {
         (Ok(turn), _) => turn,
@@ -97,7 +97,7 @@ fn program(workspace: &Workspace, voice: Voice) -> Result<Command> {
         (Err(_), Some(program)) => {
             if voice == Voice::Normal {
                 show::note(
-                    "another run measures: shown by the windtunnel-history that was built before",
+                    "another run is measuring: shown by the windtunnel-history that was built before",
                 );
             }
             return Ok(Command::new(program));
@@ -112,7 +112,7 @@ fn program(workspace: &Workspace, voice: Voice) -> Result<Command> {
         command.arg("--manifest-path").arg(workspace.root().join("Cargo.toml"));
         command
     };
-    // By itself, so that what cargo ends with is not taken for an answer of the program.
+    // A separate step, so that cargo's exit code is not mistaken for the program's.
     let built = cargo("build").status().context("cannot start cargo: install Rust")?;
     ensure!(built.success(), "`windtunnel-history` does not build: cargo says why");
     let mut command = cargo("run");
@@ -126,8 +126,7 @@ fn beside() -> Option<PathBuf> {
     beside.is_file().then_some(beside)
 }
 
-/// How the series of the run in the file `run` came to be what they are; none where nothing can be told
-/// of them yet.
+/// The history of the series of the run in the file `run`; none if there is nothing to show yet.
 ///
 /// # Errors
 /// If `windtunnel-history` is asked and does not answer.
@@ -159,7 +158,7 @@ pub(crate) fn of_run(
     Ok(history.tells().then_some(history))
 }
 
-/// The same where that needs nothing to be built; what goes wrong costs no page, and is told.
+/// The same if nothing needs to be built for it. Errors are shown, but do not cost the page.
 pub(crate) fn where_known(workspace: &Workspace, run: &Path) -> Option<History> {
     of_run(workspace, run, Past::Auto, Voice::Quiet).unwrap_or_else(|error| {
         show::note(&format!("the page has no history: {error:#}"));
@@ -167,7 +166,7 @@ pub(crate) fn where_known(workspace: &Workspace, run: &Path) -> Option<History> 
     })
 }
 
-/// Says how the page of a run could tell more, where it could.
+/// Says how the page of a run could show more, if it could.
 pub(crate) fn advise(workspace: &Workspace, run: &Path, past: Past) {
     if past == Past::Auto && beside().is_none() && is_long_enough(workspace, run) {
         show::note(
@@ -176,14 +175,14 @@ pub(crate) fn advise(workspace: &Workspace, run: &Path, past: Past) {
     }
 }
 
-/// Whether enough runs are kept for anything to be told.
+/// Whether enough runs are kept for a history.
 fn is_long_enough(workspace: &Workspace, run: &Path) -> bool {
     let reports = workspace.reports();
     let is_kept = std::path::absolute(run).is_ok_and(|run| run.starts_with(&reports));
     newest_runs(&reports).len() + usize::from(!is_kept) >= LONG_ENOUGH
 }
 
-/// The page that was asked for, if one was.
+/// The HTML page that was asked for, if any.
 fn page(args: &[OsString]) -> Option<PathBuf> {
     let mut args = args.iter();
     args.find_map(|arg| match arg.to_str()?.strip_prefix("--html") {

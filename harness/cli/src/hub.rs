@@ -1,11 +1,11 @@
-//! Models of a hub: looked up, downloaded before the first round, and handed to probes as folders.
+//! Models of a hub: looked up, downloaded before the first round, and passed to probes as folders.
 //!
-//! The process that measures has no network and reads no environment. So whatever a plan needs of a
-//! hub is brought into the cache beforehand, each revision is pinned to the commit that it is at, and
-//! a record says which commit that was. In the order in which it happens: [`name`] reads what a
-//! person writes; [`settings`] say where the hub and its cache are; [`api`] asks what there is, by
-//! way of the [`client`]; [`files`] chooses; [`transfer`] brings what the [`cache`] lacks, and checks
-//! it by its [`digest`].
+//! The measuring process has no network and reads no environment. So whatever a plan needs from a
+//! hub is downloaded into the cache beforehand, each revision is pinned to its commit, and the
+//! record names that commit. In order of execution: [`name`] parses what the user writes;
+//! [`settings`] locate the hub and its cache; [`api`] asks what exists, through the [`client`];
+//! [`files`] chooses; [`transfer`] downloads what the [`cache`] lacks, and verifies it by its
+//! [`digest`].
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -35,15 +35,15 @@ use cache::{Kept, Standing};
 use client::Client;
 use settings::{Mode, Settings};
 
-/// A hub, and the cache of what came from it.
+/// A hub and the cache of its downloads.
 pub(crate) struct Hub {
     client: Client,
 }
 
-/// A snapshot that lies in the cache.
+/// A snapshot in the cache.
 #[derive(Clone, Debug)]
 pub(crate) struct Local {
-    /// What it is, pinned to its commit.
+    /// The snapshot, pinned to its commit.
     pub(crate) snapshot: Snapshot,
     /// Its folder, or its GGUF file.
     pub(crate) path: PathBuf,
@@ -51,32 +51,33 @@ pub(crate) struct Local {
     pub(crate) weights: Bytes,
 }
 
-/// What can be said of a snapshot without downloading it.
+/// What is known about a snapshot without downloading it.
 #[derive(Debug)]
 pub(crate) enum Outlook {
-    /// It lies in the cache.
+    /// It is in the cache.
     Here(Local),
-    /// So many bytes are still to come; how many is not known of every hub.
+    /// Some bytes are still to be downloaded; not every hub says how many.
     ToCome { snapshot: Snapshot, missing: Option<Bytes>, weights: Option<Bytes> },
-    /// Nobody can say.
+    /// This could not be determined.
     Unknown { snapshot: Snapshot, error: HubError },
 }
 
-/// Which files of a snapshot there are.
+/// What is known about the files of a snapshot.
 enum Known {
-    /// Those of this list.
+    /// The hub listed them.
     Listed(Listing),
-    /// All that a model needs, in the cache, instead of what could not be asked.
+    /// The cache has everything that the model needs, used instead of a hub that could not be
+    /// asked.
     Kept { commit: String, instead_of: Option<HubError> },
 }
 
 impl Hub {
-    /// The one that the environment names.
+    /// The hub that the environment names.
     pub(crate) fn here(patience: Patience) -> Result<Hub, HubError> {
         Ok(Hub { client: Client::new(Settings::here()?, patience) })
     }
 
-    /// Brings a snapshot into the cache, as far as it is not there.
+    /// Downloads what the cache lacks of a snapshot.
     pub(crate) fn fetch(&self, wanted: &Snapshot, progress: Progress) -> Result<Local, HubError> {
         let kept = self.kept(wanted);
         let commit = match self.known(&kept, wanted)? {
@@ -87,7 +88,7 @@ impl Hub {
             }
             Known::Kept { commit, instead_of } => {
                 if let Some(error) = instead_of {
-                    progress.note(&format!("{error}; going on with {commit} from the cache"));
+                    progress.note(&format!("{error}; continuing with {commit} from the cache"));
                 }
                 commit
             }
@@ -95,7 +96,7 @@ impl Hub {
         Ok(local(&kept, wanted, &commit))
     }
 
-    /// What a snapshot would cost, without bringing it.
+    /// What downloading a snapshot would take.
     pub(crate) fn outlook(&self, wanted: &Snapshot) -> Outlook {
         let unknown = |error| Outlook::Unknown { snapshot: wanted.clone(), error };
         self.look(wanted).unwrap_or_else(unknown)
@@ -125,7 +126,7 @@ impl Hub {
         })
     }
 
-    /// What the hub lists, or what the cache holds where the hub may not or cannot be asked.
+    /// The hub's listing, or the cache's contents if the hub may not or cannot be asked.
     fn known(&self, kept: &Kept, wanted: &Snapshot) -> Result<Known, HubError> {
         let asked = match self.client.settings.mode {
             Mode::Online => Some(api::listing(&self.client, wanted)),
@@ -143,7 +144,7 @@ impl Hub {
         }
     }
 
-    /// Brings the files of a listing that are not there.
+    /// Downloads the files of a listing that are missing.
     fn bring(
         &self,
         kept: &Kept,
@@ -177,8 +178,7 @@ impl Hub {
         Ok(())
     }
 
-    /// A case as a probe of this machine runs it: with the folder or the file in the place of the
-    /// snapshot.
+    /// A case as a probe of this machine runs it: with a folder or file instead of the snapshot.
     pub(crate) fn localised(&self, case: &Case) -> Case {
         let mut case = case.clone();
         if let Source::Hub(snapshot) = &case.model.source {
@@ -207,12 +207,12 @@ impl Hub {
     }
 }
 
-/// Where downloads are kept; none if the environment names no folder.
+/// Where downloads are kept; none if neither the environment nor a home folder says.
 pub(crate) fn cache_folder() -> Option<PathBuf> {
     settings::cache_folder(|name| std::env::var_os(name), std::env::home_dir().as_deref()).ok()
 }
 
-/// Brings all that the cases of a plan need, and pins them to what they got.
+/// Downloads everything that the cases of a plan need, and pins them to the commits downloaded.
 pub(crate) fn fetch(plan: &mut Plan, progress: Progress) -> Result<(), HubError> {
     let wanted = snapshots(plan.cases.iter().map(|planned| &planned.case));
     if wanted.is_empty() {
@@ -228,12 +228,12 @@ pub(crate) fn fetch(plan: &mut Plan, progress: Progress) -> Result<(), HubError>
     Ok(())
 }
 
-/// The hub of whoever runs these cases; none if none of them needs one.
+/// The hub for these cases; none if no case needs one.
 pub(crate) fn of<'a>(cases: impl Iterator<Item = &'a Case>) -> Result<Option<Hub>, HubError> {
     (!snapshots(cases).is_empty()).then(|| Hub::here(Patience::Long)).transpose()
 }
 
-/// Brings what the cases of a run need that was begun before: the cache may have been emptied since.
+/// Downloads what the cases of a resumed run need: the cache may have been emptied since it began.
 pub(crate) fn fetch_again<'a>(
     cases: impl Iterator<Item = &'a Case>,
     progress: Progress,
@@ -246,7 +246,8 @@ pub(crate) fn fetch_again<'a>(
     wanted.iter().try_for_each(|snapshot| hub.fetch(snapshot, progress).map(|_| ()))
 }
 
-/// What the cases of a plan would need, which is pinned to what there is. Nothing is downloaded.
+/// What the cases of a plan would need to download; pins them to the commits found. Downloads
+/// nothing.
 pub(crate) fn look(plan: &mut Plan) -> Result<Vec<Outlook>, HubError> {
     let wanted = snapshots(plan.cases.iter().map(|planned| &planned.case));
     if wanted.is_empty() {
@@ -269,7 +270,7 @@ pub(crate) fn look(plan: &mut Plan) -> Result<Vec<Outlook>, HubError> {
     Ok(outlooks)
 }
 
-/// The snapshots that cases name, each once.
+/// The distinct snapshots that the cases name.
 fn snapshots<'a>(cases: impl Iterator<Item = &'a Case>) -> Vec<Snapshot> {
     let mut found: Vec<Snapshot> = Vec::new();
     for case in cases {
@@ -281,7 +282,7 @@ fn snapshots<'a>(cases: impl Iterator<Item = &'a Case>) -> Vec<Snapshot> {
     found
 }
 
-/// Puts what was found in the place of what was wanted.
+/// Replaces each wanted snapshot by the one that was found.
 fn pin(plan: &mut Plan, found: &BTreeMap<Snapshot, (Snapshot, Option<Bytes>)>) {
     for (planned, known) in plan.cases.iter_mut().zip(&mut plan.models) {
         let Source::Hub(wanted) = &planned.case.model.source else { continue };

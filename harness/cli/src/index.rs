@@ -1,4 +1,4 @@
-//! The list of all pages below `reports`, made of what the pages tell of themselves.
+//! The list of all pages below `reports`, built from what the pages say about themselves.
 
 use std::fs::File;
 use std::io::Read;
@@ -12,12 +12,12 @@ use crate::args::IndexArgs;
 use crate::workspace::Workspace;
 use crate::{exit, show};
 
-/// The file of the list. A page with this name is none of its entries.
+/// The file of the list. A page of this name is not listed.
 const LIST: &str = "index.html";
-/// As much of a page as surely holds what it tells of itself.
+/// The leading bytes of a page that are sure to contain what it says about itself.
 const HEAD: u64 = 64 * 1024;
 
-/// Writes the list once more.
+/// Rewrites the list.
 pub(crate) fn index(workspace: &Workspace, args: &IndexArgs) -> Result<u8> {
     let reports = args.folder.clone().unwrap_or_else(|| workspace.reports());
     let (list, count) = write(&reports)?;
@@ -25,8 +25,8 @@ pub(crate) fn index(workspace: &Workspace, args: &IndexArgs) -> Result<u8> {
     Ok(exit::PASS)
 }
 
-/// Brings the list up to date after `page` was written, if it is a page below `reports`. A list that
-/// cannot be written costs nothing that was measured: it is told, and that is all.
+/// Updates the list after `page` was written, if it is a page below `reports`. A failure is only
+/// reported, because it costs nothing that was measured.
 pub(crate) fn refresh(workspace: &Workspace, page: &Path) {
     let reports = workspace.reports();
     let page = std::path::absolute(page).unwrap_or_else(|_| page.to_owned());
@@ -34,12 +34,12 @@ pub(crate) fn refresh(workspace: &Workspace, page: &Path) {
         && let Err(error) = write(&reports)
     {
         show::note(&format!(
-            "the list of all reports is not up to date: {error:#}; `windtunnel index` writes it once more"
+            "the list of all reports is not up to date: {error:#}; `windtunnel index` rewrites it"
         ));
     }
 }
 
-/// Writes the list of the pages below `folder`, and tells how many they are.
+/// Writes the list of the pages below `folder`, and returns its path and their number.
 fn write(folder: &Path) -> Result<(PathBuf, usize)> {
     let entries = entries(folder)
         .with_context(|| format!("cannot look for reports in `{}`", folder.display()))?;
@@ -50,7 +50,7 @@ fn write(folder: &Path) -> Result<(PathBuf, usize)> {
     Ok((list, entries.len()))
 }
 
-/// The pages in `folder` and in the folders in it.
+/// The pages in `folder` and in its immediate subfolders.
 fn entries(folder: &Path) -> std::io::Result<Vec<Entry>> {
     let mut entries = Vec::new();
     for item in std::fs::read_dir(folder)? {

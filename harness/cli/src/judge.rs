@@ -25,13 +25,13 @@ pub(crate) struct Family {
     pub(crate) series: Vec<Judged>,
 }
 
-/// A series, and what was judged of it.
+/// A series and its judgement.
 pub(crate) struct Judged {
     /// Its id.
     pub(crate) id: String,
     /// The unit of its values.
     pub(crate) unit: String,
-    /// How many pairs of rounds there are; 0 of a stored baseline.
+    /// The number of pairs of rounds; 0 for a stored baseline.
     pub(crate) pairs: usize,
     /// The judgement.
     pub(crate) judgement: Judgement,
@@ -56,7 +56,7 @@ pub(crate) fn samples_of(args: &JudgeArgs) -> Result<u8> {
     })
 }
 
-/// Judges each run by itself, in the order of their names.
+/// Judges each run separately, in the order of their names.
 fn families(sampled: Vec<Sampled>) -> Vec<Family> {
     let mut runs: BTreeMap<String, Vec<Sampled>> = BTreeMap::new();
     for series in sampled {
@@ -82,8 +82,8 @@ fn family(run: String, sampled: Vec<Sampled>) -> Family {
     Family { run, size, series }
 }
 
-/// What programs read of one series. Effects are shares of the base, positive where the candidate
-/// is worse.
+/// The output for programs about one series. Effects are fractions of the base, positive if the
+/// candidate is worse.
 #[derive(Serialize)]
 struct Answer {
     verdict: &'static str,
@@ -157,7 +157,7 @@ fn answer(family: &Family, judgement: &Judgement) -> Answer {
     }
 }
 
-/// What the files call a side.
+/// The name of a side in the files.
 pub(crate) fn side_name(side: Side) -> &'static str {
     match side {
         Side::Base => "baseline",

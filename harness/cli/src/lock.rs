@@ -1,18 +1,18 @@
-//! One measuring run a machine, and one for each of its GPUs: two at once measure one another, and so
-//! does a build beside a run. A command takes its turn before the first thing that it builds, and holds
-//! it until its end, also between several runs: whoever waits gets a machine that is left for good.
+//! One measuring run per machine, and one per GPU: two at once would measure each other, and so
+//! would a build beside a run. A command takes its turn before its first build and holds it until
+//! it ends, also between several runs, so that the next in line gets a machine that is really free.
 //!
-//! A lock is the kernel's, on a file of one name for all users: whoever holds it loses it with the
-//! end of its process, however that ends. What the file says is only for people. The files lie in
-//! `/tmp`, because every user can make files there, and their names are the same for everybody; in
-//! containers, which have folders of their own, `WINDTUNNEL_LOCKS` names one that they share.
+//! The locks are the kernel's, on files with the same names for all users: a holder loses its lock
+//! when its process ends, however it ends. The contents of a file are only for people. The files
+//! are in `/tmp`, where every user can create them and which is the same for everyone; for
+//! containers, which have their own, `WINDTUNNEL_LOCKS` names a folder that they share.
 //!
-//! What a command runs to check something, or while it holds clocks, and waits for, may measure: its turn is
-//! a part of that of the command, and another lock sees that two of them never measure at once.
+//! What a command runs and waits for, as a check or while it holds clocks, may measure: it does so
+//! within the command's turn, and a further lock keeps two of them from measuring at once.
 //!
-//! In such a folder anybody may have put anything under these names. So a name is never followed
-//! through a link, and what is no plain file, or has a second name, is not written to. What another
-//! user could do is hold a lock without measuring: that costs a wait, and the message says who.
+//! Anybody may put anything under these names in such a folder. So links are never followed, and
+//! nothing is written to a file that is not a plain file or has a second name. What remains is that
+//! another user may hold a lock without measuring: that costs a wait, and the message says who.
 
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{ErrorKind, Read, Seek, Write};
@@ -37,14 +37,14 @@ use crate::{session, show, watch};
 pub(crate) enum Patience {
     /// Not at all.
     Refuse,
-    /// So long.
+    /// This long.
     Wait(Duration),
     /// As long as it takes.
     Forever,
 }
 
 impl Patience {
-    /// As it was typed.
+    /// The patience that `--wait` asks for.
     pub(crate) fn of(wait: Option<Option<Patience>>) -> Patience {
         wait.map_or(Patience::Refuse, |wait| wait.unwrap_or(Patience::Forever))
     }
@@ -59,18 +59,18 @@ impl FromStr for Patience {
     }
 }
 
-/// How a run comes to its turn on this machine.
+/// How a run waits for its turn on this machine.
 #[derive(Clone, Copy)]
 pub(crate) struct Queue {
     /// How long it waits.
     pub(crate) patience: Patience,
-    /// How it tells that it waits.
+    /// How it reports that it is waiting.
     pub(crate) progress: Progress,
 }
 
 impl Queue {
-    /// Waits for its turn and takes it. Whoever has it takes it again at once, and it ends when the
-    /// last one drops it.
+    /// Waits for the turn and takes it. If this process already has it, it is shared; it ends when
+    /// the last holder drops it.
     pub(crate) fn take(self) -> Result<Arc<Locks>, Busy> {
         shared(&TURN, || {
             let (machine, _) = watch::machine(Machine::default());
@@ -79,10 +79,10 @@ impl Queue {
     }
 }
 
-/// The turn of this process, while it has one: a second lock of the same file would wait for the first.
+/// The turn of this process, while it has one: locking the same file twice would wait for itself.
 static TURN: Mutex<Weak<Locks>> = Mutex::new(Weak::new());
 
-/// What is held already, or else what `take` takes.
+/// The locks already held, or else those that `take` takes.
 fn shared<E>(
     held: &Mutex<Weak<Locks>>,
     take: impl FnOnce() -> Result<Locks, E>,
@@ -96,24 +96,24 @@ fn shared<E>(
     Ok(locks)
 }
 
-/// The variable in which a process is told who waits for its end: processes, the outermost first. What it
-/// measures belongs to their turn.
+/// The variable that tells a process which processes wait for it to end, outermost first. It
+/// measures within their turn.
 const LENDERS: &str = "WINDTUNNEL_TURN_OF";
 
-/// The processes that wait for this one.
+/// The processes that wait for this one to end.
 fn lenders() -> Vec<u32> {
     let told = std::env::var_os(LENDERS).unwrap_or_default();
     told.to_string_lossy().split(',').filter_map(|process| process.parse().ok()).collect()
 }
 
-/// Has what `command` runs measure in the turn of this process, which waits for its end.
+/// Lets `command` measure within the turn of this process, which waits for its end.
 pub(crate) fn lend(command: &mut Command) -> &mut Command {
     let lenders = lenders().into_iter().chain([std::process::id()]);
     let lenders: Vec<String> = lenders.map(|process| process.to_string()).collect();
     command.env(LENDERS, lenders.join(","))
 }
 
-/// Has what `command` runs take a turn of its own, which it does not get while this process has one.
+/// Makes `command` take a turn of its own, which it cannot get while this process has one.
 pub(crate) fn keep(command: &mut Command) -> &mut Command {
     command.env_remove(LENDERS)
 }
@@ -122,37 +122,37 @@ pub(crate) fn keep(command: &mut Command) -> &mut Command {
 #[derive(Debug)]
 pub(crate) struct Locks {
     held: Vec<File>,
-    /// Those of them that nobody else will ever ask for: parts of the turn of one process.
+    /// The paths of locks that only exist within another process's turn, deleted at the end.
     parts: Vec<PathBuf>,
-    /// The processes in whose turn these are.
+    /// The processes within whose turn these locks are held.
     lenders: Vec<u32>,
 }
 
 impl Locks {
-    /// Complains where whoever lent the turn is gone, and with that its lock: somebody else may measure.
+    /// Fails if a process that lent its turn is gone and its lock with it: others may be measuring.
     pub(crate) fn stand(&self) -> Result<(), Gone> {
         let is_there = |process: &u32| Root::here().has(&format!("proc/{process}"));
         if self.lenders.iter().all(is_there) { Ok(()) } else { Err(Gone) }
     }
 }
 
-/// A turn has ended before what was to be measured in it.
+/// A turn ended before everything that belonged to it was measured.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the process that held this turn has exited, and others may measure now: continue with `--resume`"
 )]
 pub(crate) struct Gone;
 
-/// Another run measures.
+/// Another run is measuring.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "another run measures on {what}, {}: concurrent runs would disturb each other; {advice}",
+    "another run is measuring on {what}, {}: concurrent runs would disturb each other; {advice}",
     self.run()
 )]
 pub(crate) struct Busy {
-    /// What is taken: `this machine`, or a GPU.
+    /// What is locked: `this machine`, or a GPU.
     what: String,
-    /// By whom, if that is told.
+    /// Who holds it, if known.
     holder: Option<Holder>,
     /// What to do about it.
     advice: &'static str,
@@ -163,9 +163,9 @@ impl Busy {
         Busy { what, holder, advice: "wait for its end with `--wait`" }
     }
 
-    /// The same for a command that knows no `--wait`.
+    /// The same for a command that has no `--wait`.
     pub(crate) fn ask_again(self) -> Busy {
-        Busy { advice: "ask again after its end", ..self }
+        Busy { advice: "try again after it ends", ..self }
     }
 
     /// The other run in a few words.
@@ -176,7 +176,7 @@ impl Busy {
     }
 }
 
-/// Who holds a lock, in its own words.
+/// Who holds a lock, as written by the holder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Holder {
     process: u32,
@@ -192,19 +192,19 @@ impl std::fmt::Display for Holder {
     }
 }
 
-/// From one try to the next.
+/// Between two attempts to lock.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Tries of whoever does not wait: `windtunnel doctor` holds a lock for an instant to see it.
+/// Attempts without `--wait`: `windtunnel doctor` holds a lock for an instant to look at it.
 const TRIES: u32 = 3;
 /// More than a holder ever writes.
 const LONGEST: u64 = 4096;
-/// Most characters of a command that a holder writes, each of which may take six bytes. What is longer
-/// would be cut by whoever reads it, who then would not know the holder.
+/// The most characters of a command that a holder writes; each may take six bytes. A longer text
+/// would be cut by the reader, who could then not parse it.
 const COMMAND: usize = 500;
 
 /// Takes the locks of this machine and its GPUs.
 ///
-/// Where the system keeps none, a note says so and nothing is locked: a measurement that may be
+/// If the system cannot lock, a note says so and nothing is locked: a measurement that may be
 /// disturbed is better than none.
 fn take(gpus: &[Gpu], queue: Queue) -> Result<Locks, Busy> {
     let Queue { patience, progress } = queue;
@@ -214,7 +214,7 @@ fn take(gpus: &[Gpu], queue: Queue) -> Result<Locks, Busy> {
         Patience::Forever => None,
     };
     let (mut held, mut parts) = (Vec::new(), Vec::new());
-    // Always in the same order, so that nobody waits for a lock while holding what its holder wants.
+    // Always in the same order, to prevent a deadlock.
     for (name, what) in wanted(gpus) {
         let (mut path, mut is_part) = (folder().join(name), false);
         let mut is_told = patience == Patience::Refuse || progress == Progress::Quiet;
@@ -225,7 +225,7 @@ fn take(gpus: &[Gpu], queue: Queue) -> Result<Locks, Busy> {
                     parts.extend(is_part.then_some(path));
                     break;
                 }
-                // Whoever started this waits for it, and holds the turn meanwhile.
+                // The holder started this process and waits for it, holding the turn meanwhile.
                 Ok(Attempt::Taken(Some(lender))) if lenders().contains(&lender.process) => {
                     path = part(&path, &lender);
                     is_part = true;
@@ -253,8 +253,8 @@ fn take(gpus: &[Gpu], queue: Queue) -> Result<Locks, Busy> {
     Ok(Locks { held, parts, lenders })
 }
 
-/// Who measures on this machine now, but for whoever waits for this process; none if nobody does, or why
-/// that cannot be told.
+/// The run that is measuring on this machine now, not counting processes that wait for this one;
+/// none if there is none, or why this cannot be determined.
 pub(crate) fn holder(gpus: &[Gpu]) -> Result<Option<Busy>, String> {
     for (name, what) in wanted(gpus) {
         let mut path = folder().join(name);
@@ -271,7 +271,7 @@ pub(crate) fn holder(gpus: &[Gpu]) -> Result<Option<Busy>, String> {
     Ok(None)
 }
 
-/// The lock of a part of the turn that `lender` has by the lock `path`.
+/// The lock for a part of the turn that `lender` holds by the lock `path`.
 fn part(path: &Path, lender: &Holder) -> PathBuf {
     let mut part = path.to_owned();
     part.as_mut_os_string().push(format!(".of-{}", lender.process));
@@ -279,7 +279,7 @@ fn part(path: &Path, lender: &Holder) -> PathBuf {
 }
 
 impl Drop for Locks {
-    /// Leaves no words about a run that has ended, and no file that nobody asks for.
+    /// Clears what was written about this run, and deletes files that nobody will ask for.
     fn drop(&mut self) {
         for path in &self.parts {
             let _ = std::fs::remove_file(path);
@@ -290,7 +290,7 @@ impl Drop for Locks {
     }
 }
 
-/// The file names of all locks, each with what it stands for.
+/// The file names of all locks, each with what it locks.
 fn wanted(gpus: &[Gpu]) -> Vec<(String, String)> {
     let plain = |c: &char| c.is_ascii_alphanumeric() || *c == '-';
     let mut names: Vec<(String, String)> = gpus
@@ -310,7 +310,7 @@ fn folder() -> PathBuf {
     std::env::var_os("WINDTUNNEL_LOCKS").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from)
 }
 
-/// What came of trying a lock once.
+/// The result of one attempt to lock.
 enum Attempt {
     Held(File),
     Taken(Option<Holder>),
@@ -325,11 +325,11 @@ fn attempt(path: &Path) -> Result<Attempt, String> {
             Err(TryLockError::Error(error)) => return Err(complain(error)),
             Ok(()) => (),
         }
-        // Whoever tidies the folder may have removed the file in between: then the lock is of nothing.
+        // The file may have been deleted in between: then the lock is void.
         let own = file.metadata().map_err(complain)?;
         match std::fs::symlink_metadata(path) {
             Ok(there) if (there.dev(), there.ino()) == (own.dev(), own.ino()) => {
-                // A file that another user made may be one to read only: the lock holds all the same.
+                // A file created by another user may be read-only: the lock holds all the same.
                 let _ = introduce(&mut file, &session::command_line());
                 return Ok(Attempt::Held(file));
             }
@@ -340,12 +340,12 @@ fn attempt(path: &Path) -> Result<Attempt, String> {
     }
 }
 
-/// Opens the file of a lock, and makes it if there is none.
+/// Opens the file of a lock, creating it if necessary.
 ///
-/// Kernels refuse to create a file that another user owns in a folder like `/tmp`, even if it is
-/// there and open to all: so it is opened first, and created only where it is missing.
+/// In a sticky folder like `/tmp`, kernels refuse an open with `O_CREAT` on another user's file,
+/// even if everyone may write it: so it is opened without, and created only if it is missing.
 fn open(path: &Path) -> Result<File, String> {
-    // Not blocking, because it may be a pipe of somebody's.
+    // Non-blocking, because it may be somebody's pipe.
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let open = |options: &mut OpenOptions| options.custom_flags(flags).open(path);
     let complain = |error: std::io::Error| format!("`{}`: {error}", path.display());
@@ -359,7 +359,7 @@ fn open(path: &Path) -> Result<File, String> {
                     Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
                     created => {
                         let file = created.map_err(complain)?;
-                        // For all users, whatever the mask of this one.
+                        // For all users, whatever this user's umask.
                         file.set_permissions(Permissions::from_mode(0o666)).map_err(complain)?;
                         file
                     }
@@ -378,7 +378,7 @@ fn open(path: &Path) -> Result<File, String> {
     }
 }
 
-/// Writes down who holds a lock by which command, for whoever is refused.
+/// Writes who holds a lock and by which command, for whoever is refused.
 fn introduce(file: &mut File, command: &str) -> std::io::Result<()> {
     let holder = Holder {
         process: std::process::id(),
@@ -394,19 +394,19 @@ fn introduce(file: &mut File, command: &str) -> std::io::Result<()> {
     file.write_all(&serde_json::to_vec(&holder)?)
 }
 
-/// What the holder of a lock wrote; none if that is of somebody who is gone.
+/// What the holder of a lock wrote; none if that process is gone.
 fn who(file: &mut File) -> Option<Holder> {
     let mut text = String::new();
     file.take(LONGEST).read_to_string(&mut text).ok()?;
     let mut holder: Holder = serde_json::from_str(&text).ok()?;
-    // Anybody can write there: nothing of it may steer a terminal.
+    // Anybody can write there: strip everything that could control a terminal.
     for text in [&mut holder.user, &mut holder.since, &mut holder.command] {
         text.retain(|c| !c.is_control());
     }
     Root::here().has(&format!("proc/{}", holder.process)).then_some(holder)
 }
 
-/// The name of the user that runs this, or its number.
+/// The name of the user running this process, or the user id.
 fn user(root: &Root) -> String {
     let number = rustix::process::getuid().as_raw().to_string();
     let users = root.text("etc/passwd").unwrap_or_default();
@@ -464,7 +464,7 @@ mod tests {
             format!("windtunnel upstream pick{}", format!(" {}", "a".repeat(40)).repeat(100));
         let beginning = pick[..COMMAND].to_owned() + "…";
         assert_eq!(told(&pick), Some((own, beginning)));
-        // What takes most bytes in the file is left out when it is shown.
+        // The characters that take most bytes in the file are not shown.
         assert_eq!(told(&"\u{1b}".repeat(5_000)), Some((own, "…".to_owned())));
     }
 
@@ -518,7 +518,7 @@ mod tests {
         assert_eq!(taken(&path).unwrap().user, "[2Ja", "it cannot steer a terminal");
         let told = Busy::of("this machine".into(), taken(&path)).to_string();
         let expected = format!(
-            "another run measures on this machine, `c` (process {own} of `[2Ja`, since b): concurrent runs would disturb each other; wait for its end with `--wait`"
+            "another run is measuring on this machine, `c` (process {own} of `[2Ja`, since b): concurrent runs would disturb each other; wait for its end with `--wait`"
         );
         assert_eq!(told, expected);
         drop(file);

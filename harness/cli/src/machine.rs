@@ -1,8 +1,8 @@
-//! Reads the machine: what does not change while it runs, and how busy it is.
+//! Reads the machine: its fixed properties, and how busy it is.
 //!
-//! Linux tells everything in files; each reader takes the folder below which they lie, so that tests
-//! hand it other machines. What a system does not tell stays empty, which is never taken for equal
-//! when environments are compared.
+//! Linux reports everything in files; each reader takes their root folder, so that tests can pass
+//! other machines. What a system does not report stays empty, and is never taken for equal when
+//! environments are compared.
 
 mod cgroup;
 mod cpu;
@@ -20,7 +20,7 @@ pub(crate) fn read() -> Machine {
     of(&Root::here(), threads)
 }
 
-/// The machine below `root`, of which this process may use so many `threads`.
+/// The machine below `root`, of which this process may use `threads` threads.
 pub(crate) fn of(root: &Root, threads: u32) -> Machine {
     let cpuinfo = root.text("proc/cpuinfo").unwrap_or_default();
     Machine {
@@ -46,12 +46,12 @@ pub(crate) fn of(root: &Root, threads: u32) -> Machine {
     }
 }
 
-/// Load average over one minute; none where it cannot be read.
+/// Load average over one minute; none if it cannot be read.
 pub(crate) fn load_average(root: &Root) -> Option<f64> {
     root.text("proc/loadavg")?.split(' ').next()?.parse().ok()
 }
 
-/// How often the kernel killed a process for want of memory since it was started.
+/// OOM kills counted so far, by the kernel as a whole and by the control group.
 pub(crate) fn out_of_memory_kills() -> u64 {
     let root = Root::here();
     let count = |path: &str| {
@@ -62,7 +62,7 @@ pub(crate) fn out_of_memory_kills() -> u64 {
     count("proc/vmstat") + count("sys/fs/cgroup/memory.events")
 }
 
-/// Memory that the control group of this process may use; none without a limit.
+/// The memory limit of this process's control group; none if there is no limit.
 pub(crate) fn memory_limit(root: &Root) -> Option<Bytes> {
     cgroup::memory(root)
 }
@@ -82,7 +82,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// Lays out a machine: each file of it stands below its path in `text`.
+    /// Lays out a machine from `text`, where each file's contents follow its path.
     pub(crate) fn lay_out(text: &str) -> (tempfile::TempDir, Root) {
         let dir = tempfile::tempdir().unwrap();
         for file in text.split("==> ").skip(1) {

@@ -1,8 +1,8 @@
 //! The `windtunnel` command.
 //!
-//! It reads scenarios, plans, builds subjects, starts a probe for every round, keeps the records and
-//! shows them. It links neither the engine nor candle: the measured process contains nothing but the
-//! engine, and a machine without a GPU can read what one with a GPU recorded.
+//! It reads scenarios, plans, builds subjects, starts a probe for every round, keeps the records
+//! and shows them. It links neither the engine nor candle: the measured process contains nothing
+//! but the engine, and a machine without a GPU can read what one with a GPU recorded.
 
 mod adapter;
 mod args;
@@ -69,7 +69,7 @@ use workspace::Workspace;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    // A panic has said on stderr what and where; the code tells it apart from what users cause.
+    // The panic has already been reported on stderr; the exit code tells it from user errors.
     match std::panic::catch_unwind(|| dispatch(cli)) {
         Ok(Ok(code)) => ExitCode::from(code),
         Ok(Err(error)) => {
@@ -148,7 +148,8 @@ fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<
     let queue = Queue { patience: args.waiting.patience(), progress };
     let (rules, mut session) = match &args.resume {
         Some(run) => {
-            // Before what is interrupted is told from what is being measured.
+            // Taken first: otherwise a run that is being measured could be mistaken for an
+            // interrupted one.
             let _turn = queue.take()?;
             let path = resumed(workspace, args, run.as_deref())?;
             (rules()?, session::resume(workspace, &path, queue)?)
@@ -175,20 +176,20 @@ fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<
 
     let RunSession { run, records, path, .. } = session;
     let contents = Contents { run, records, torn: false };
-    // The page first: nothing that happens to the reader of the table can cost it.
+    // The page first: it must not be lost if showing the table fails.
     let page = write_report(workspace, &contents, &path)?;
     show::result(&show::run(&contents, args.format)?)?;
     let broken = compare::subjects(&contents, args.format)?;
     let page = format!("\nreport: {}", show::path(&page));
     match args.format {
         Format::Table => show::result(&(page + "\n"))?,
-        // What goes into a file or a program holds numbers alone.
+        // Output for files and programs contains only numbers.
         Format::Markdown | Format::Csv | Format::Json => progress.note(page.trim_start()),
     }
     Ok(if broken { exit::BROKEN } else { code_of(&contents) })
 }
 
-/// The line by which an interrupted run goes on: under the same conditions.
+/// The command line that continues an interrupted run, under the same conditions.
 fn again(workspace: &Workspace, args: &RunArgs, run: &Path) -> String {
     let run = show::path(run);
     let policy = args.policy.as_deref().map(show::path);
@@ -198,8 +199,8 @@ fn again(workspace: &Workspace, args: &RunArgs, run: &Path) -> String {
     workspace.line(&words)
 }
 
-/// The file of the run that is to go on. Complains about options that mean nothing to a gate: it goes on
-/// by its own policy, and prints what gates do.
+/// The file of the run to continue. Rejects options that do not apply to a gate: it continues with
+/// its own policy and prints what gates print.
 fn resumed(workspace: &Workspace, args: &RunArgs, run: Option<&Path>) -> Result<PathBuf> {
     let path = session::interrupted(workspace, run, Resumable::Any)?;
     let given = [
@@ -210,14 +211,14 @@ fn resumed(workspace: &Workspace, args: &RunArgs, run: Option<&Path>) -> Result<
     if let Some((option, _)) = given.into_iter().find(|(_, is_given)| *is_given) {
         ensure!(
             store::read(&path)?.run.gate.is_none(),
-            "`{0}` holds a gate, to which `{option}` means nothing: go on with `windtunnel gate --resume {0}`",
+            "`{0}` holds a gate, to which `{option}` does not apply: continue with `windtunnel gate --resume {0}`",
             show::path(&path)
         );
     }
     Ok(path)
 }
 
-/// What a run means for whoever asked for it.
+/// The exit code of a run.
 fn code_of(contents: &Contents) -> u8 {
     let records = &contents.records;
     let any = |wanted: fn(&Outcome) -> bool| records.iter().any(|record| wanted(&record.outcome));
@@ -244,7 +245,7 @@ fn numbers(workspace: &Workspace, args: &ShowArgs) -> Result<u8> {
                 "error: no round was measured yet: if it was interrupted, start it anew".to_owned()
             }
             false => format!(
-                "error: no round was measured yet: if it was interrupted, go on with `{line}`, and with the options that it had"
+                "error: no round was measured yet: if it was interrupted, continue with `{line}` and the options that it had"
             ),
         });
         return Ok(exit::INVALID);

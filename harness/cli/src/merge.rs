@@ -1,4 +1,4 @@
-//! `windtunnel merge`: runs that shared the cases of one plan, as one run.
+//! `windtunnel merge`: joins runs that shared the cases of one plan into one run.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -25,13 +25,13 @@ pub(crate) fn merge(workspace: &Workspace, args: &MergeArgs) -> Result<u8> {
         let goes_on = if contents.run.gate.is_some() { "gate" } else { "run" };
         ensure!(
             run::is_finished(&contents.run, &contents.records),
-            "`{name}` is not finished: go on with `windtunnel {goes_on} --resume {name}`, and merge then"
+            "`{name}` is not finished: continue with `windtunnel {goes_on} --resume {name}`, then merge"
         );
     }
     let run = joined(&all)?;
     let all = all.into_iter().flat_map(|(_, contents)| records_of(contents, &run.id));
     let records: Vec<Record> = all.collect();
-    // All of it or nothing: half of it would look like a run that is to be gone on with.
+    // All or nothing: half of it would look like an interrupted run.
     store::write(&args.out, &run, &records)?;
     if !run::is_finished(&run, &records) {
         show::note(&format!(
@@ -43,8 +43,8 @@ pub(crate) fn merge(workspace: &Workspace, args: &MergeArgs) -> Result<u8> {
     judged(workspace, &args.out, &contents)
 }
 
-/// What a run left, as records of the run `whole`. Those of a stored base keep their own runs: each of
-/// these is a session.
+/// The records of a run, as records of the run `whole`. Those of a stored base keep their own runs,
+/// each of which is a session.
 fn records_of(contents: Contents, whole: &RunId) -> Vec<Record> {
     let Contents { run, mut records, .. } = contents;
     for record in records.iter_mut().filter(|record| record.run == run.id) {
@@ -64,7 +64,7 @@ fn judged(workspace: &Workspace, out: &Path, contents: &Contents) -> Result<u8> 
     Ok(if broken { exit::BROKEN } else { code_of(contents) })
 }
 
-/// What the runs set out to do together.
+/// The joint plan of the runs.
 fn joined(all: &[(String, Contents)]) -> Result<Run> {
     let [(first_name, first), rest @ ..] = all else {
         bail!("there is nothing to merge: name the runs");

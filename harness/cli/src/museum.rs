@@ -1,9 +1,9 @@
-//! `windtunnel museum`: regressions that really happened, planted in the engine one by one, and what
-//! their guards make of them.
+//! `windtunnel museum`: plants regressions that really happened in the engine, one by one, and
+//! shows what their guards make of them.
 //!
-//! Each guard is a run of its own: the clean engine, the same once more, and one engine for each of
-//! the guard's faults, round by round in alternation. The clean one that is measured twice must not be
-//! told apart. Nothing of this is kept among the runs of this machine: slow on purpose, it would be a
+//! Each guard is a run of its own: the clean engine, the same engine again, and one engine per
+//! fault of the guard, alternating round by round. The two clean engines must not be told apart.
+//! Nothing of this is kept among the runs of this machine: being slow on purpose, it would be a
 //! change in their history.
 
 use std::path::{Path, PathBuf};
@@ -34,60 +34,60 @@ mod plant;
 use collection::{Collection, Guard};
 pub(crate) use found::Found;
 
-/// The clean engine, and the same once more.
+/// The names of the clean engine and of its repetition.
 const CLEAN: [&str; 2] = ["clean", "clean, again"];
 
-/// A fault, and what its guard made of it.
+/// A fault, and what its guard found.
 #[derive(Debug, Serialize)]
 pub(crate) struct Shown {
-    /// The word that plants it.
+    /// Its name, which plants it.
     pub(crate) fault: String,
-    /// What it does, in a sentence.
+    /// What it does, in one sentence.
     pub(crate) about: String,
-    /// The commit that it was upstream.
+    /// The upstream commit that it was.
     pub(crate) upstream: String,
     /// The scenario that must catch it.
     pub(crate) guard: String,
-    /// What that found.
+    /// What the guard found.
     #[serde(flatten)]
     pub(crate) found: Found,
 }
 
-/// A clean engine beside itself, and what a guard made of it.
+/// A clean engine beside itself, and what a guard found.
 #[derive(Debug, Serialize)]
 pub(crate) struct Clean {
-    /// The scenario that must not catch it.
+    /// The scenario that must report no difference.
     pub(crate) guard: String,
-    /// What that found.
+    /// What the guard found.
     #[serde(flatten)]
     pub(crate) found: Found,
 }
 
-/// Everything that was shown.
+/// All results.
 #[derive(Debug, Serialize)]
 pub(crate) struct Tour {
-    /// Each fault, guard by guard.
+    /// The faults, guard by guard.
     pub(crate) faults: Vec<Shown>,
-    /// Each guard.
+    /// The clean engines, one per guard.
     pub(crate) clean: Vec<Clean>,
 }
 
 impl Tour {
-    /// Whether every fault was caught, and every guard knew the clean engine for what it is.
+    /// Whether every fault was caught, and no guard raised a false alarm.
     pub(crate) fn holds(&self) -> bool {
         self.faults.iter().all(|shown| shown.found.is_caught())
             && self.clean.iter().all(|clean| clean.found.is_clean())
     }
 }
 
-/// Plants what the arguments name, runs the guards, and shows what they found.
+/// Plants the faults that the arguments name, runs the guards, and shows what they found.
 pub(crate) fn museum(workspace: &Workspace, args: &MuseumArgs, progress: Progress) -> Result<u8> {
     let chosen = Collection::read(workspace)?.choose(&args.faults)?;
     let policy = gate::read_policy(workspace, None)?;
     args.out.as_deref().map_or(Ok(()), session::check_folder)?;
     args.probe.as_deref().map_or(Ok(()), subject::is_ready)?;
     let queue = Queue { patience: args.waiting.patience(), progress };
-    // Between two guards nobody else measures.
+    // Held across guards, so that nobody else measures in between.
     let _turn = queue.take()?;
     let clean = plant::probe(workspace, args.probe.as_deref(), progress)?;
     let plantable = plant::plantable(&clean, &chosen)?;
@@ -132,7 +132,7 @@ fn named(subject: &Subject, name: &str) -> Subject {
     Subject { name: name.to_owned(), ..subject.clone() }
 }
 
-/// A folder that was not there before.
+/// Creates a new folder.
 fn folder(workspace: &Workspace, wanted: Option<&Path>) -> Result<PathBuf> {
     let folder = wanted.map_or_else(
         || {
@@ -147,7 +147,7 @@ fn folder(workspace: &Workspace, wanted: Option<&Path>) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Where one guard is run.
+/// What it takes to run one guard.
 struct Room<'a> {
     workspace: &'a Workspace,
     guard: &'a Guard,
@@ -166,7 +166,7 @@ impl Room<'_> {
         let loaded = scenario::load(workspace, &scenarios, &models)?;
         let mut plan = plan::expand(&loaded, &[], args.rounds.map(Into::into));
         if guard.counts() {
-            // What is counted is counted as often as other things are measured.
+            // Counters come from attribution, which runs as often as the rounds that are timed.
             plan.cases.iter_mut().for_each(|planned| planned.attributions = planned.rounds);
         }
         let path = folder.join(guard.scenario.replace('/', "-")).join("run.jsonl");
@@ -181,7 +181,7 @@ impl Room<'_> {
     }
 }
 
-/// What a guard finds of `subject` beside the clean engine.
+/// What a guard finds in `subject` beside the clean engine.
 fn found(contents: &Contents, guard: &Guard, policy: &Policy, subject: &Subject) -> Found {
     let of = |wanted: &Subject| -> Vec<Record> {
         contents.records.iter().filter(|record| record.subject == *wanted).cloned().collect()
@@ -189,7 +189,7 @@ fn found(contents: &Contents, guard: &Guard, policy: &Policy, subject: &Subject)
     let clean = contents.run.subjects.first().map(of).unwrap_or_default();
     let most = contents.run.cases.iter().map(|planned| planned.rounds).max().unwrap_or(0);
     let mut policy = policy.clone();
-    // So many looks are taken, and no more.
+    // Exactly as many pairs as rounds are measured.
     policy.budget.pairs = most;
     found::found(&clean, &of(subject), &guard.watches, &Terms::of(policy))
 }

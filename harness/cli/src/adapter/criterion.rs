@@ -1,7 +1,7 @@
-//! A bench that is written with criterion: told to run one benchmark, and asked for its samples.
+//! A bench written with criterion: runs one benchmark and reads its samples.
 //!
-//! criterion leaves its samples in files: for each the iterations that it timed at once, and the time
-//! that they took together. It warms up by itself, and tells no output.
+//! criterion leaves its samples in files: for each sample, the number of iterations timed together
+//! and the time they took. It warms up by itself and reports no output.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,21 +20,21 @@ use crate::external::Criterion;
 
 /// Where criterion leaves its files.
 const HOME: &str = "CRITERION_HOME";
-/// The folder of what a benchmark has just left.
+/// The folder in which a benchmark leaves its latest results.
 const NEW: &str = "new";
-/// The fewest samples that criterion can be asked for, unless it is told to be quick.
+/// The fewest samples that criterion accepts, unless `--quick` is given.
 const FEWEST: usize = 10;
-/// What it writes after the name of each benchmark in a list.
+/// What criterion writes after each benchmark's name in a list.
 const IN_LIST: &str = ": benchmark";
 
-/// What it says of a benchmark.
+/// What criterion writes about a benchmark.
 #[derive(Debug, Deserialize)]
 struct About {
     full_id: String,
     throughput: Option<Throughput>,
 }
 
-/// What one iteration handles.
+/// The amount that one iteration handles.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 enum Throughput {
     Bits(f64),
@@ -44,14 +44,14 @@ enum Throughput {
     ElementsAndBytes { elements: f64, bytes: f64 },
 }
 
-/// The samples of a benchmark: iterations, and nanoseconds that they took together.
+/// The samples of a benchmark: iterations per sample, and the nanoseconds they took together.
 #[derive(Debug, Deserialize)]
 struct Sampled {
     iters: Vec<f64>,
     times: Vec<f64>,
 }
 
-/// Runs a case, and returns the last thing to say.
+/// Runs a case and returns the last message to send.
 pub(super) fn case(criterion: &Criterion, folder: &Path, case: &Case) -> Result<Message> {
     let Source::Bench(benchmark) = &case.model.source else {
         let reason = format!(
@@ -61,7 +61,7 @@ pub(super) fn case(criterion: &Criterion, folder: &Path, case: &Case) -> Result<
         return Ok(Message::Unsupported { reason });
     };
     let home = tempfile::tempdir().context("cannot create a folder for samples")?;
-    // Of what criterion makes of its samples nothing is read: the least of that will do.
+    // Criterion's own analysis of the samples is not read, so it does as little as possible.
     let arguments = format!("--exact {} --noplot --nresamples 1000", quoted(&benchmark.name));
     run(criterion, folder, benchmark, &arguments, home.path())?;
     let values = values(home.path(), &benchmark.name)?;
@@ -71,7 +71,7 @@ pub(super) fn case(criterion: &Criterion, folder: &Path, case: &Case) -> Result<
     Ok(Message::End { values: BTreeMap::new() })
 }
 
-/// The names of the benchmarks of the bench `target`, which is `package/bench`.
+/// The names of the benchmarks in the bench `target`, written `package/bench`.
 pub(super) fn benchmarks(
     criterion: &Criterion,
     folder: &Path,
@@ -86,7 +86,7 @@ pub(super) fn benchmarks(
     Ok(names.map(str::to_owned).collect())
 }
 
-/// Tells a bench something, and returns what it prints.
+/// Runs a bench with these arguments and returns what it prints to stdout.
 fn run(
     criterion: &Criterion,
     folder: &Path,
@@ -111,7 +111,7 @@ fn run(
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// What a benchmark left below `home`.
+/// The values that a benchmark left below `home`.
 fn values(home: &Path, name: &str) -> Result<Values> {
     let mut others = Vec::new();
     for folder in left(home) {
@@ -134,7 +134,7 @@ fn values(home: &Path, name: &str) -> Result<Values> {
     }
 }
 
-/// The folders below `home` in which benchmarks have left their samples.
+/// The folders below `home` that hold samples.
 fn left(home: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(home).into_iter().flatten().flatten();
     let folders = entries.map(|entry| entry.path()).filter(|path| path.is_dir());
@@ -145,7 +145,7 @@ fn left(home: &Path) -> Vec<PathBuf> {
     found.collect()
 }
 
-/// A file of criterion's.
+/// Reads a JSON file that criterion wrote.
 fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let wrong = || format!("`{}` is not what criterion writes", path.display());
     let text = std::fs::read_to_string(path).with_context(wrong)?;
@@ -153,13 +153,13 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
 }
 
 impl Sampled {
-    /// The time of one iteration in each sample, and what it handles in a second.
+    /// The time per iteration of each sample, and the rate that follows from the throughput.
     fn values(&self, name: &str, throughput: Option<Throughput>) -> Result<Values> {
         let Sampled { iters, times } = self;
         let found = times.len();
         ensure!(
             found >= FEWEST,
-            "benchmark `{name}` left {found} samples, and fewer than {FEWEST} tell nothing: do not run it with `--quick`"
+            "benchmark `{name}` left {found} samples, and fewer than {FEWEST} say nothing: do not run it with `--quick`"
         );
         let are_times = |numbers: &[f64]| numbers.iter().all(|n| n.is_finite() && *n > 0.0);
         ensure!(
@@ -194,7 +194,7 @@ impl Sampled {
 mod tests {
     use super::*;
 
-    /// What is made of these samples of a benchmark `a/b` with this throughput.
+    /// The values read from these samples of a benchmark `a/b` with this throughput.
     fn of(sample: &str, throughput: &str, name: &str) -> Result<Values> {
         let home = tempfile::tempdir().unwrap();
         let folder = home.path().join("a").join("b").join(NEW);
@@ -228,7 +228,7 @@ mod tests {
         let complaint =
             |sample: &str, name: &str| of(sample, "null", name).unwrap_err().to_string();
         let few = r#"{"sampling_mode":"Flat","iters":[1,1],"times":[5,5]}"#;
-        insta::assert_snapshot!(complaint(few, "a/b"), @"benchmark `a/b` left 2 samples, and fewer than 10 tell nothing: do not run it with `--quick`");
+        insta::assert_snapshot!(complaint(few, "a/b"), @"benchmark `a/b` left 2 samples, and fewer than 10 say nothing: do not run it with `--quick`");
         let zero = SAMPLE.replace("[500,", "[0,");
         insta::assert_snapshot!(complaint(&zero, "a/b"), @"benchmark `a/b` left samples that are not times");
         let short = SAMPLE.replace("9,10]", "9]");

@@ -1,8 +1,8 @@
-//! A program that writes what `llama-bench -o json` does: one object for each test, with the time of
+//! A program that writes what `llama-bench -o json` does: one object per test, with the time of
 //! each repetition.
 //!
-//! It warms up by itself, and tells nothing of that: the warm-up iterations of a case are told
-//! without values. It tells no output either, so that nothing can be said of whether it is right.
+//! It warms up by itself and does not report it: the warm-up iterations of a case are sent without
+//! values. It reports no output either, so correctness cannot be checked.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,7 +19,7 @@ use super::shape::Shape;
 use super::{build, iterations, loaded, say};
 use crate::external::LlamaBench;
 
-/// One test, as far as it matters here.
+/// One test: the fields that are used here.
 #[derive(Debug, Deserialize)]
 struct Test {
     #[serde(default)]
@@ -34,7 +34,7 @@ struct Test {
     samples_ns: Vec<f64>,
 }
 
-/// Runs a case, and returns the last thing to say.
+/// Runs a case and returns the last message to send.
 pub(super) fn case(bench: &LlamaBench, folder: &Path, case: &Case) -> Result<Message> {
     let shape = match Shape::of(case, "llama-bench") {
         Ok(shape) => shape,
@@ -61,7 +61,7 @@ pub(super) fn case(bench: &LlamaBench, folder: &Path, case: &Case) -> Result<Mes
     Ok(Message::End { values: BTreeMap::new() })
 }
 
-/// The test of this shape, with as many repetitions as the case asks for.
+/// The one test of this shape, with as many repetitions as the case asks for.
 fn test(text: &str, shape: Shape, case: &Case) -> Result<Test> {
     let tests: Vec<Test> =
         serde_json::from_str(text).context("this is not what `llama-bench -o json` writes")?;

@@ -1,9 +1,9 @@
-//! A program that writes the table of `mistralrs-bench`, or of `mistralrs bench`, which took its
-//! place: a row for each test, with the mean of its repetitions.
+//! A program that writes the table of `mistralrs-bench`, or of its successor `mistralrs bench`: one
+//! row per test, with the mean of its repetitions.
 //!
-//! That mean is all there is of a round: it stands for the first iteration that counts, and the
-//! others are told without values. The program warms up by itself and tells no output, so that
-//! nothing can be said of whether it is right.
+//! A round has nothing but that mean: it becomes the value of the first timed iteration, and the
+//! others are sent without values. The program warms up by itself and reports no output, so
+//! correctness cannot be checked.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,7 +21,7 @@ use crate::external::MistralRsBench;
 /// The name of the protocol.
 pub(super) const NAME: &str = "mistralrs-bench";
 
-/// Runs a case, and returns the last thing to say.
+/// Runs a case and returns the last message to send.
 pub(super) fn case(bench: &MistralRsBench, folder: &Path, case: &Case) -> Result<Message> {
     say(&Message::Hello { protocol: PROTOCOL, build: build(NAME, "") })?;
     let shape = match Shape::of(case, NAME) {
@@ -39,7 +39,7 @@ pub(super) fn case(bench: &MistralRsBench, folder: &Path, case: &Case) -> Result
     Ok(Message::End { values: BTreeMap::new() })
 }
 
-/// How many nanoseconds the test of this shape took, by the mean of its rates.
+/// How many nanoseconds the test of this shape took, from its mean rate.
 fn test(text: &str, shape: Shape) -> Result<f64> {
     let text = console::strip_ansi_codes(text);
     let mut rows = text.lines().filter_map(cells);
@@ -62,9 +62,9 @@ fn test(text: &str, shape: Shape) -> Result<f64> {
             others.push(format!("{name}{of}"));
             continue;
         }
-        // `43.617±0.012`: the mean, and how much single requests differ from it.
+        // `43.617±0.012`: the mean, and how much single requests deviate from it.
         let mean = rate.split('±').next().unwrap_or_default().trim();
-        let mean: f64 = mean.parse().with_context(|| format!("`{rate}` is no rate"))?;
+        let mean: f64 = mean.parse().with_context(|| format!("`{rate}` is not a rate"))?;
         ensure!(mean.is_finite() && mean > 0.0, "`{name}` has the rate `{rate}`");
         let tokens = shape.prompt.max(shape.output) as f64;
         return Ok(tokens * 1e9 / mean);
@@ -80,14 +80,14 @@ fn test(text: &str, shape: Shape) -> Result<f64> {
     )
 }
 
-/// The cells of a line, if that is a row of a table.
+/// The cells of a line, if it is a table row.
 fn cells(line: &str) -> Option<Vec<&str>> {
     let inner = line.trim().strip_prefix(['|', '│'])?.strip_suffix(['|', '│'])?;
     Some(inner.split(['|', '│', '┆']).map(str::trim).collect())
 }
 
-/// The shape of the test `pp 512`, `tg 128`, `Prefill (512 tokens)`, `TTFT (512 input tokens)` (of
-/// 0.9.1 and later) or `Decode (128 tokens @ d4)`. What has no depth decodes behind one token.
+/// The shape of the test `pp 512`, `tg 128`, `Prefill (512 tokens)`, `TTFT (512 input tokens)`
+/// (0.9.1 and later) or `Decode (128 tokens @ d4)`. A decode without a depth runs behind one token.
 fn shape_of(test: &str) -> Option<Shape> {
     let words = test.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     let words: Vec<&str> = words.collect();

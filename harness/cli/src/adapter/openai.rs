@@ -1,9 +1,9 @@
-//! A server that speaks OpenAI's protocol: completions that are streamed, each piece with the moment
-//! at which it came.
+//! A server that speaks the OpenAI protocol: streamed completions, with the arrival time of each
+//! chunk.
 //!
-//! Prompts are text, because no tokenizer is known: common words, one for each token that the case
-//! asks for. How many tokens they were, and how many the pieces of an answer are, is what the server
-//! says of its usage.
+//! Prompts are text because the tokenizer is unknown: common words, one for each token that the
+//! case asks for. The real token counts of prompt and answer are those that the server reports as
+//! its usage.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -28,14 +28,14 @@ use super::server::{Server, free_port, nobody_answers, peak_rss, wait};
 use super::{filled, iterations, say};
 use crate::external::OpenAi;
 
-/// What is asked in one iteration.
+/// What one iteration asks for.
 #[derive(Clone, Copy)]
 struct Asked {
-    /// What the requests have in common.
+    /// Arrivals and lengths of all requests.
     traffic: Traffic,
     /// Requests in all.
     requests: u32,
-    /// Requests that are under way at once in a closed loop.
+    /// Requests in flight at once in a closed loop.
     batch: u32,
 }
 
@@ -56,7 +56,7 @@ struct Answer {
     text: String,
 }
 
-/// A server that answers.
+/// A server that is ready.
 struct Service<'a> {
     agent: Agent,
     openai: &'a OpenAi,
@@ -64,14 +64,14 @@ struct Service<'a> {
     case: &'a Case,
 }
 
-/// Runs a case, and returns the last thing to say.
+/// Runs a case and returns the last message to send.
 pub(super) fn case(openai: &OpenAi, folder: &Path, case: &Case) -> Result<Message> {
     let asked = match asked(case) {
         Ok(asked) => asked,
         Err(reason) => return Ok(Message::Unsupported { reason }),
     };
     let port = [("port", free_port()?.to_string())];
-    // A proxy would be measured with the server.
+    // A proxy would be measured along with the server.
     let agent = Agent::config_builder().http_status_as_error(false).proxy(None).build().new_agent();
     let address = filled(openai.address.trim_end_matches('/'), &port);
     let service = Service { agent, openai, address, case };
@@ -102,7 +102,7 @@ pub(super) fn case(openai: &OpenAi, folder: &Path, case: &Case) -> Result<Messag
         let digest = digest(asked, &answers);
         let timelines: Vec<Timeline> = answers.into_iter().map(|answer| answer.timeline).collect();
         let mut values = match case.workload {
-            // Only the time in which all decode counts.
+            // Only the time during which all sequences decode counts.
             Workload::Decode { .. } => timeline::metrics(&timeline::together(&timelines)),
             _ => timeline::metrics(&timelines),
         };
@@ -118,11 +118,11 @@ pub(super) fn case(openai: &OpenAi, folder: &Path, case: &Case) -> Result<Messag
     Ok(Message::End { values })
 }
 
-/// The digest of answers.
+/// The digest of the answers.
 ///
-/// Of requests that are under way at once, moments decide which ones a server computes together, and in
-/// which number format it does is not known. So they are held to what those of a probe in half precision
-/// are: only their lengths are compared.
+/// With several requests in flight, timing decides which of them a server batches together, and its
+/// number format is unknown. So they are treated like those of a probe in half precision: only
+/// their lengths are compared.
 fn digest(asked: Asked, answers: &[Answer]) -> Digest {
     let at_once = match asked.traffic.arrival {
         Arrival::Closed => asked.batch.min(asked.requests),
@@ -136,7 +136,7 @@ fn digest(asked: Asked, answers: &[Answer]) -> Digest {
     Digest::of_outputs(outputs.iter().map(Vec::as_slice))
 }
 
-/// What a case asks for; why that cannot be asked of a server.
+/// What a case asks for, or why a server cannot run it.
 fn asked(case: &Case) -> Result<Asked, String> {
     let at_once = |prompt: Tokens, output: Tokens, batch: u32| {
         let (prompt, output) = (Lengths::Fixed(prompt), Lengths::Fixed(output));
@@ -172,7 +172,8 @@ impl Asked {
 }
 
 impl Service<'_> {
-    /// Asks all that one iteration asks, and gives the answers in the order of their prompts.
+    /// Sends all requests of one iteration, as many at once as allowed, and returns the answers in
+    /// prompt order.
     fn iteration(&self, index: u32, asked: Asked, clock: Instant) -> Result<Vec<Answer>> {
         let requests = asked.of(self.case, index);
         match asked.traffic.arrival {
@@ -202,8 +203,8 @@ impl Service<'_> {
         Ok(answers.into_iter().map(|(_, answer)| answer).collect())
     }
 
-    /// Asks each request when it is due, however many are under way by then, until one fails. Its time
-    /// counts from that moment, even if it is asked later.
+    /// Sends each request when it is due, however many are in flight by then, until one fails. Its
+    /// time counts from that moment, even if it is sent later.
     fn when_due(&self, requests: &[Request], clock: Instant) -> Result<Vec<Answer>> {
         let start = clock.elapsed();
         let has_failed = AtomicBool::new(false);
@@ -226,8 +227,8 @@ impl Service<'_> {
         })
     }
 
-    /// Asks for one completion, and notes when its pieces come. Its user wanted to ask when it was
-    /// `due`, if not now.
+    /// Requests one completion and records when its chunks arrive. It counts as submitted at `due`,
+    /// or now if there is none.
     fn answer(&self, request: &Request, due: Option<Duration>, clock: Instant) -> Result<Answer> {
         let mut body = json!({
             "model": self.openai.model.as_deref().unwrap_or(&self.case.model.name),
@@ -275,7 +276,7 @@ impl Service<'_> {
     }
 }
 
-/// Starts a caller of the server.
+/// Starts a thread that calls the server.
 fn call<'s, T: Send + 's>(
     scope: &'s Scope<'s, '_>,
     caller: impl FnOnce() -> Result<T> + Send + 's,
@@ -284,16 +285,16 @@ fn call<'s, T: Send + 's>(
     begun.context("cannot start a caller: lower `batch` or the rate, or raise the limit of threads")
 }
 
-/// What a caller has got, once it has ended.
+/// Waits for a caller and returns its result.
 fn joined<T>(caller: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
     caller.join().unwrap_or_else(|_| Err(anyhow!("a caller of the server panicked")))
 }
 
-/// What a line of an answer holds.
+/// Parses one `data:` line of an answer.
 fn piece(data: &str) -> Result<Piece> {
     let wrong = || format!("the server sent something other than a completion: `{data}`");
     let value: Value = serde_json::from_str(data).with_context(wrong)?;
-    // An error comes in the place of choices.
+    // An error replaces the choices.
     let said = value.get("error").or_else(|| match value.get("choices") {
         None => value.get("message"),
         Some(_) => None,
@@ -306,7 +307,7 @@ fn piece(data: &str) -> Result<Piece> {
     serde_json::from_value(value).with_context(wrong)
 }
 
-/// A piece of an answer.
+/// One chunk of an answer.
 #[derive(Deserialize)]
 struct Piece {
     #[serde(default)]
@@ -320,7 +321,7 @@ struct Choice {
     text: String,
 }
 
-/// What the server counted.
+/// Token counts that the server reported.
 #[derive(Deserialize)]
 struct Usage {
     #[serde(default)]
@@ -329,7 +330,7 @@ struct Usage {
     completion_tokens: u64,
 }
 
-/// What was heard of an answer.
+/// What has been received of an answer.
 #[derive(Default)]
 struct Heard {
     text: String,
@@ -344,12 +345,12 @@ impl Heard {
             self.moments.push(now);
             self.text.push_str(&text);
         }
-        // Some servers count along: the last count is the whole one.
+        // Some servers report running counts: the last one is the total.
         self.usage = piece.usage.or(self.usage.take());
     }
 
-    /// The moments of all tokens. Where the server counts more or fewer of them than there were
-    /// pieces, they are spread evenly over the pieces.
+    /// The arrival times of all tokens. If the server counts more or fewer tokens than there were
+    /// chunks, the tokens are spread evenly over the chunks.
     fn tokens(&self, wanted: Tokens) -> Result<Vec<Nanos>> {
         let pieces = self.moments.len() as u64;
         let found = self.usage.as_ref().map_or(pieces, |usage| usage.completion_tokens);
@@ -364,7 +365,7 @@ impl Heard {
     }
 }
 
-/// Words that tokenizers hold as one token each.
+/// Words that tokenizers encode as one token each.
 const WORDS: [&str; 32] = [
     "time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world",
     "school", "state", "family", "student", "group", "country", "problem", "hand", "part", "place",
@@ -372,10 +373,10 @@ const WORDS: [&str; 32] = [
     "home",
 ];
 
-/// The number of the request whose prompt is the beginning that all have in common.
+/// The request number from which the prefix that all prompts share is drawn.
 const COMMON: u32 = u32::MAX;
 
-/// So many words of a prompt: the same for the same case, others in each iteration and request.
+/// `length` words of a prompt: fixed by the case, different in each iteration and request.
 fn words(case: &Case, iteration: u32, request: u32, length: Tokens) -> Vec<&'static str> {
     let word = |place: u64| {
         let key = [u64::from(iteration), u64::from(request), place].map(u64::to_le_bytes);
@@ -384,7 +385,7 @@ fn words(case: &Case, iteration: u32, request: u32, length: Tokens) -> Vec<&'sta
     (0..length.0).map(word).collect()
 }
 
-/// A text as numbers, for a digest.
+/// A text as code points, for a digest.
 fn points(text: &str) -> Vec<u32> {
     text.chars().map(u32::from).collect()
 }

@@ -1,4 +1,4 @@
-//! A server that is started for a case: waited for, weighed, and ended with it.
+//! A server that is started for a case: waits for it, reads its memory, and ends it with the case.
 
 use std::net::TcpListener;
 use std::os::fd::AsFd;
@@ -12,17 +12,18 @@ use ureq::Agent;
 use super::shell;
 use crate::machine::{self, Root};
 
-/// From one look to the next.
+/// Between two polls.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Whoever says nothing for so long, and is there, is a server all the same.
+/// A server that accepts the request but stays silent for this long still counts as present.
 const SILENCE: Duration = Duration::from_secs(2);
 
-/// A server of ours.
+/// A server that this process started.
 pub(super) struct Server(Child);
 
 impl Server {
-    /// Starts a line of a shell. What it prints is shown where it fails.
+    /// Starts a shell command line. Its stdout and stderr go to this process's stderr, which is
+    /// shown on failure.
     pub(super) fn start(line: &str, dir: &Path) -> Result<Server> {
         let stderr = || -> Result<Stdio> {
             let own = std::io::stderr().as_fd().try_clone_to_owned();
@@ -35,20 +36,19 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // What the line has started besides is ended by whoever started this process.
+        // Anything else the line started is ended by whoever started this process.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// A port that is free now.
+/// A port that is free at this moment.
 pub(super) fn free_port() -> Result<u16> {
     let listener = TcpListener::bind("127.0.0.1:0").context("there is no free port")?;
     Ok(listener.local_addr().context("there is no free port")?.port())
 }
 
-/// Complains where somebody is at `address` before a server of ours was started there: that one would be
-/// measured.
+/// Fails if a server answers at `address` before ours is started: the wrong one would be measured.
 pub(super) fn nobody_answers(agent: &Agent, address: &str) -> Result<()> {
     let models = agent.get(format!("{address}/models"));
     match models.config().timeout_global(Some(SILENCE)).build().call() {
@@ -59,11 +59,12 @@ pub(super) fn nobody_answers(agent: &Agent, address: &str) -> Result<()> {
     }
 }
 
-/// Waits until a server answers at `address`: at once if it is none of ours.
+/// Waits until our server answers at `address`. Any other server must answer at once.
 pub(super) fn wait(agent: &Agent, address: &str, server: Option<&mut Server>) -> Result<()> {
     let status = |url: &str| agent.get(url).call().ok().map(|answer| answer.status().as_u16());
     let models = format!("{address}/models");
-    // Some list their models while they load them, and tell that only here; others know no such address.
+    // Some servers list their models while still loading and say so only here; others lack this
+    // URL.
     let root = address.trim_end_matches('/').trim_end_matches("/v1");
     let health = format!("{root}/health");
     // A server that is still loading says that it cannot answer yet.
@@ -85,8 +86,8 @@ pub(super) fn wait(agent: &Agent, address: &str, server: Option<&mut Server>) ->
     Ok(())
 }
 
-/// The highest resident sets of all processes that this one has started, together, in bytes; none where
-/// there are none.
+/// The sum of the peak resident sets of all other processes in this process group, in bytes; none
+/// if there are none.
 pub(super) fn peak_rss() -> Option<f64> {
     let own = rustix::process::getpid().as_raw_nonzero().get();
     let group = rustix::process::getpgrp().as_raw_nonzero().get();
@@ -100,15 +101,16 @@ pub(super) fn peak_rss() -> Option<f64> {
 /// The group of the process with this number; none where it has ended.
 fn group_of(number: i32) -> Option<i32> {
     let stat = Root::here().text(&format!("proc/{number}/stat"))?;
-    // The name stands in brackets and may hold anything: state, parent and group follow it.
+    // The name is in brackets and may contain anything; state, parent and group follow it.
     stat.rsplit_once(')')?.1.split_whitespace().nth(2)?.parse().ok()
 }
 
-/// What a process holds in memory, in KiB.
+/// The memory of a process, in KiB.
 struct Resident {
-    /// At most, so far.
+    /// Its peak resident set so far.
     peak: u64,
-    /// The share of others in what it holds now: the kernel divides each page among those that map it.
+    /// The part of its resident set that is charged to others: the kernel divides each shared page
+    /// among the processes that map it.
     of_others: u64,
 }
 
@@ -117,7 +119,7 @@ impl Resident {
     fn of(number: i32) -> Option<Resident> {
         let text = |file: &str| Root::here().text(&format!("proc/{number}/{file}"));
         let peak = kib(&text("status")?, "VmHWM")?;
-        // Where the kernel does not tell, nothing is taken to be shared.
+        // If the kernel does not say, nothing is assumed to be shared.
         let now = text("smaps_rollup").unwrap_or_default();
         let of_others = kib(&now, "Rss").zip(kib(&now, "Pss"));
         Some(Resident {
@@ -127,17 +129,16 @@ impl Resident {
     }
 }
 
-/// The number of the line `name: number kB`.
+/// Parses the line `name: number kB`.
 fn kib(text: &str, name: &str) -> Option<u64> {
     machine::field(text, name)?.strip_suffix("kB")?.trim().parse().ok()
 }
 
-/// The peaks of several processes together, in KiB, in which what they share counts once: weights that
-/// several workers map, or what they have from the process that they were forked from. Never less than
-/// the highest of them.
+/// The sum of the peaks of several processes, in KiB, with shared pages counted once: weights
+/// that several workers map, or pages inherited through a fork. Never less than the highest single peak.
 fn together(processes: &[Resident]) -> Option<u64> {
     let highest = processes.iter().map(|process| process.peak).max()?;
-    // What a single one shares is shared with processes that are none of these.
+    // A single process shares only with processes that are not ours.
     let of_others = |process: &Resident| if processes.len() > 1 { process.of_others } else { 0 };
     let own = processes.iter().map(|process| process.peak.saturating_sub(of_others(process)));
     Some(own.sum::<u64>().max(highest))

@@ -1,4 +1,4 @@
-//! The shape of what a benchmark of another engine runs: one sequence, a prompt or a decode.
+//! The shape of a test that another engine's benchmark runs: one sequence, a prefill or a decode.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use windtunnel_ledger::timeline::Values;
 
 use super::{filled, quoted, shell};
 
-/// Tokens of a prompt, to generate, and in the cache before.
+/// Tokens of the prompt, tokens to generate, and tokens in the cache beforehand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Shape {
     pub(super) prompt: u64,
@@ -18,7 +18,7 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// What a case asks for; why that cannot be asked of `program`.
+    /// The shape of a case, or why `program` cannot run it.
     pub(super) fn of(case: &Case, program: &str) -> Result<Shape, String> {
         match case.workload {
             Workload::Prefill { prompt, batch: 1 } => {
@@ -37,7 +37,7 @@ impl Shape {
         }
     }
 
-    /// What the line `command` writes, when it is told this shape.
+    /// Runs the line `command` with this shape filled in, and returns what it writes to stdout.
     pub(super) fn run(self, command: &str, folder: &Path, case: &Case) -> Result<String> {
         let model = match &case.model.source {
             Source::Folder(path) | Source::Gguf(path) => path,
@@ -59,7 +59,7 @@ impl Shape {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// What it gives to have taken so many nanoseconds.
+    /// The values of a test that took `ns` nanoseconds.
     pub(super) fn values(self, ns: f64) -> Values {
         let per_second = |tokens: u64| tokens as f64 * 1e9 / ns;
         match self.output {

@@ -1,4 +1,4 @@
-//! What a person types after `windtunnel baseline`.
+//! The command line of `windtunnel baseline`.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use super::{Waiting, whole, word};
 use crate::scenario::MOST_ROUNDS;
 use crate::subject::Wanted;
 
-/// Rounds of a session, as they are typed: fewer tell nothing of times.
+/// Parses the rounds of a session: too few say nothing about times.
 fn rounds(text: &str) -> Result<u32, String> {
     const LEAST: u32 = 5;
     let rounds = text.parse::<u32>().ok();
@@ -21,7 +21,7 @@ fn rounds(text: &str) -> Result<u32, String> {
 #[command(after_long_help = "\
 Sessions are kept in `baselines/UPSTREAM-COMMIT/MACHINE/SCENARIO/`, a file each, and never change. Record \
 one a day: how much days differ decides what a stored baseline can show. `promote` makes them count, and \
-`windtunnel gate --base baseline` holds changes to them. `baselines/README.md` explains it all.")]
+`windtunnel gate --base baseline` compares changes with them. `baselines/README.md` explains it all.")]
 pub(crate) struct BaselineArgs {
     /// The integration log, instead of the workspace's `engine/upstream.toml`
     #[arg(long, value_name = "FILE", global = true)]
@@ -39,17 +39,17 @@ pub(crate) enum BaselineCommand {
     Promote(DecideArgs),
     /// Accept the findings that block a promotion, with a reason
     Accept(AcceptArgs),
-    /// A line for each code that was recorded
+    /// List the recorded code, one line each
     List,
-    /// What changes on this machine are held to, session by session
+    /// Show what changes on this machine are compared with, session by session
     Show(AboutArgs),
-    /// Delete sessions that nothing needs any more, after saying which
+    /// List the sessions that nothing needs any more, and delete them with `--yes`
     Prune(PruneArgs),
-    /// Read everything, and name all damage: exit code 2 if there is any
+    /// Read everything and report all damage: exit code 2 if there is any
     Verify,
-    /// Copy sessions that a shared place has not yet to it
+    /// Copy sessions that a shared place lacks to it
     Push(ShareArgs),
-    /// Copy sessions that are not here yet from a shared place
+    /// Copy sessions that are missing here from a shared place
     Pull(ShareArgs),
 }
 
@@ -89,7 +89,7 @@ pub(crate) struct RecordArgs {
     )]
     pub(crate) from: Option<String>,
 
-    /// The upstream commit that the subject has considered, where its own log does not tell
+    /// The upstream commit that the subject has considered, if its own log does not say
     #[arg(long, value_name = "HASH", value_parser = word::<Hash>)]
     pub(crate) upstream: Option<Hash>,
 
@@ -98,14 +98,14 @@ pub(crate) struct RecordArgs {
     pub(crate) policy: Option<PathBuf>,
 }
 
-/// Which sessions.
+/// Which sessions to look at.
 #[derive(Debug, Args)]
 pub(crate) struct AboutArgs {
-    /// The upstream commit; left out, that of the working tree
+    /// The upstream commit; by default that of the working tree
     #[arg(long, value_name = "HASH", value_parser = word::<Hash>)]
     pub(crate) upstream: Option<Hash>,
 
-    /// The kind of machine, as `list` names it; left out, this one
+    /// The kind of machine, as `list` names it; by default this one
     #[arg(long, value_name = "MACHINE")]
     pub(crate) machine: Option<String>,
 }
@@ -115,22 +115,22 @@ pub(crate) struct DecideArgs {
     #[command(flatten)]
     pub(crate) about: AboutArgs,
 
-    /// The policy: what is worse
+    /// The policy: what counts as worse
     #[arg(short, long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
 
-    /// Who decides; left out, the user that git knows
+    /// Who decides; by default the user that git knows
     #[arg(long, value_name = "NAME")]
     pub(crate) by: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct AcceptArgs {
-    /// Findings whose text `CASE SERIES` contains this; `*` stands for anything; left out, all
+    /// Findings whose text `CASE SERIES` contains this; `*` stands for anything; by default all
     #[arg(default_value = "")]
     pub(crate) row: String,
 
-    /// Why
+    /// Why they are accepted
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: String,
 
@@ -140,18 +140,19 @@ pub(crate) struct AcceptArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct PruneArgs {
-    /// How many of the newest sessions of each scenario and machine to keep beside the promoted ones
+    /// How many of the newest sessions of each scenario and machine to keep beside the promoted
+    /// ones
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = whole::<usize>)]
     pub(crate) keep: usize,
 
-    /// Delete them; without this they are only named
+    /// Delete them; without this they are only listed
     #[arg(long)]
     pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ShareArgs {
-    /// A folder, or `s3://`, `gs://` or `az://` with bucket and prefix; left out, what
-    /// `baselines/store.toml` says
+    /// A folder, or `s3://`, `gs://` or `az://` with bucket and prefix; by default the one in
+    /// `baselines/store.toml`
     pub(crate) place: Option<String>,
 }

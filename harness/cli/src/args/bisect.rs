@@ -1,4 +1,4 @@
-//! What a person types after `windtunnel bisect`.
+//! The command line of `windtunnel bisect`.
 
 use std::path::PathBuf;
 
@@ -10,24 +10,24 @@ use crate::subject::Wanted;
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-Good and bad are measured beside one another first: there must be something to look for. Then each commit \
-is held to the good one by the gate's rule, which adds rounds until it knows. Commits that do not build, \
-cannot be compared or stay undecided are skipped and listed. Branches that were merged are searched too. \
+Good and bad are measured beside each other first: there must be something to look for. Then each commit \
+is compared with the good one by the gate's rule, which adds rounds until it can decide. Commits that do \
+not build, cannot be compared or stay undecided are skipped and listed. Merged branches are searched too. \
 The culprit is confirmed twice: beside its parent, and by reverting it on top of the bad commit.
 
 A culprit that moves to another candle, or takes over a range of what a fork follows (its message names it \
 as `A..B`, or its `engine/upstream.toml` moves on), is followed into a clone of that.
 
-The same command again goes on where it was interrupted: builds and rounds are kept.
+The same command again continues where it was interrupted: builds and rounds are kept.
 
-Exit codes: 0 found and confirmed, 3 found but not confirmed, or one of several, or whether the bad commit \
-is worse could not be seen, 4 it is not worse than the good one.")]
+Exit codes: 0 found and confirmed, 3 found but not confirmed, or one of several, or it could not be decided \
+whether the bad commit is worse, 4 it is not worse than the good one.")]
 pub(crate) struct BisectArgs {
-    /// A commit that is well
+    /// A commit that is good
     #[arg(long, value_name = "REV")]
     pub(crate) good: String,
 
-    /// A later commit that is not
+    /// A later commit that is bad
     #[arg(long, value_name = "REV", default_value = "HEAD")]
     pub(crate) bad: String,
 
@@ -35,11 +35,11 @@ pub(crate) struct BisectArgs {
     #[arg(long, value_name = "ID")]
     pub(crate) case: String,
 
-    /// Look at this metric alone, for instance `decode-rate`
+    /// Look only at this metric, for instance `decode-rate`
     #[arg(long, value_name = "METRIC", value_parser = word::<Metric>)]
     pub(crate) metric: Option<Metric>,
 
-    /// Whose commits: `.` (this workspace) or `external:FILE.toml`
+    /// Whose commits to search: `.` (this workspace) or `external:FILE.toml`
     #[arg(short, long, value_name = "SUBJECT", default_value = ".")]
     pub(crate) subject: Wanted,
 

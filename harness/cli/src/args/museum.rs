@@ -1,4 +1,4 @@
-//! What a person types after `windtunnel museum`.
+//! The command line of `windtunnel museum`.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -9,19 +9,20 @@ use super::Waiting;
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-`scenarios/museum.toml` lists the faults, the commit that each was upstream, and the guard that must catch \
-it. The probe is built with its feature `faults`. Each guard runs on the clean engine twice, and must \
-report no difference, and on one with each of its faults, all in alternation; what it sees is judged by \
-the rule of a gate, and by the policy `ci/gate.toml`, also where that only warns.
+`scenarios/museum.toml` lists the faults, the upstream commit that each one was, and the guard that must \
+catch it. The probe is built with its feature `faults`. Each guard runs, in alternation, on the clean engine \
+twice, where it must report no difference, and on an engine with each of its faults; the results are judged \
+by the rule of a gate and the policy `ci/gate.toml`, even where that only warns.
 
 Exit codes: 0 every fault was caught without a false alarm, 1 otherwise, 2 usage error, or a probe that \
 cannot be built.")]
 pub(crate) struct MuseumArgs {
-    /// Show these faults alone
+    /// Show only these faults
     #[arg(long = "fault", value_name = "NAME", num_args = 1..)]
     pub(crate) faults: Vec<String>,
 
-    /// Rounds of every guard and engine, instead of what the scenarios say: 3 tell what is exact, 6 time
+    /// Rounds of every guard and engine, instead of what the scenarios say: exact metrics need 3,
+    /// times 6
     #[arg(short = 'n', long, value_name = "N", value_parser = super::rounds)]
     pub(crate) rounds: Option<NonZeroU32>,
 
@@ -29,7 +30,7 @@ pub(crate) struct MuseumArgs {
     #[arg(long, value_name = "PATH")]
     pub(crate) probe: Option<PathBuf>,
 
-    /// A new folder for records and pages; left out, one below `target/windtunnel/museum`
+    /// A new folder for records and pages; by default one below `target/windtunnel/museum`
     #[arg(short, long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
 

@@ -1,4 +1,4 @@
-//! What a person types after `windtunnel upstream`.
+//! The command line of `windtunnel upstream`.
 
 use std::path::PathBuf;
 
@@ -19,7 +19,7 @@ pub(crate) struct UpstreamArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum UpstreamCommand {
-    /// A line for each commit
+    /// List the commits, one line each
     List {
         /// Only commits of these states
         #[arg(long, value_name = "STATE", value_parser = word::<State>)]
@@ -31,7 +31,7 @@ pub(crate) enum UpstreamCommand {
         #[arg(long, value_name = "PRIORITY", value_parser = word::<Priority>)]
         priority: Vec<Priority>,
     },
-    /// Show all that is known of one commit
+    /// Show everything known about one commit
     Show {
         /// The beginning of its hash
         hash: String,
@@ -40,29 +40,29 @@ pub(crate) enum UpstreamCommand {
     Status,
     /// Check the log against the sources: exit code 5 if they disagree
     Check,
-    /// Enter the upstream's commits since the newest considered as `new`
+    /// Enter the upstream's commits after the newest considered one as `new`
     Sync(SyncArgs),
-    /// What a fork lacks of its upstream, and what picking it would do; nothing is changed
+    /// Show what a fork lacks of its upstream, and what picking it would do; nothing is changed
     Plan(PlanArgs),
-    /// Take commits onto a fork one at a time, each checked and measured beside the one before
+    /// Pick commits onto a fork one at a time, each checked and measured beside the one before
     Pick(PickArgs),
 }
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-Area, priority and needs are proposals, by the files, the words of the subject, and the lines that \
-another new commit added; `ci/upstream.md` has the rules. What stands in the log stays as it is, and \
+Area, priority and needs are proposals, derived from the files, the words of the subject, and the lines that \
+another new commit added; `ci/upstream.md` has the rules. Existing entries of the log stay as they are, and \
 `considered` does not move: that is for whoever has read the commits.")]
 pub(crate) struct SyncArgs {
     /// A clone of the upstream, or the address of its repository, which is copied to the cache
     #[arg(long, value_name = "PATH|URL")]
     pub(crate) repo: String,
 
-    /// Up to which commit of it
+    /// The upstream commit up to which to enter
     #[arg(long, value_name = "REV", default_value = "HEAD")]
     pub(crate) head: String,
 
-    /// No more than the oldest N
+    /// Only the oldest N
     #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     pub(crate) limit: Option<usize>,
 
@@ -75,7 +75,7 @@ pub(crate) struct SyncArgs {
 #[command(after_long_help = "\
 A commit counts as picked if a commit of the fork names it (`git cherry-pick -x`), makes the same patch, \
 or has the same subject, in this order; what the fork reverted does not count. Conflicts are predicted \
-with `git merge-tree` as if all commits above were picked that apply; no work tree, index or branch is \
+with `git merge-tree` as if all commits above that apply had been picked; no work tree, index or branch is \
 touched.")]
 pub(crate) struct PlanArgs {
     /// The fork: a clone in which the upstream is fetched
@@ -95,9 +95,9 @@ pub(crate) struct PlanArgs {
 #[command(after_long_help = "\
 In a work tree of its own, each commit is picked (`git cherry-pick -x`), checked, built, and measured \
 beside the commit before it, as `windtunnel gate` does. The first that conflicts, fails a check, does not \
-build, regresses, is broken or cannot be compared stops it, and so does one that could not be decided \
-where the policy says that this blocks; what came before is kept on a branch. `ci/upstream.md` explains the \
-file.
+build, regresses, is broken or cannot be compared stops the run, and so does one that could not be decided \
+if the policy says that this blocks; the commits before it are kept on a branch. `ci/upstream.md` explains \
+the file.
 
 Exit codes: 0 all kept, 1 regressed, 3 inconclusive where the policy says that it blocks, 4 a conflict or \
 nothing comparable, 5 a check failed, or broken.")]
@@ -110,11 +110,11 @@ pub(crate) struct PickArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) checks: PathBuf,
 
-    /// What they are picked onto
+    /// The commit to pick them onto
     #[arg(long, value_name = "REV", default_value = "HEAD")]
     pub(crate) onto: String,
 
-    /// The branch for what is kept, instead of `picked/TIME`
+    /// The branch for the commits that are kept, instead of `picked/TIME`
     #[arg(long, value_name = "NAME")]
     pub(crate) branch: Option<String>,
 

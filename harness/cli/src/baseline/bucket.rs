@@ -1,7 +1,7 @@
-//! A bucket of a cloud in which sessions are kept.
+//! A cloud bucket in which sessions are kept.
 //!
-//! A file is sent as one request that asks for a place which must be free: the service decides between
-//! writers, and a connection that breaks leaves nothing.
+//! A file is sent in one request that fails if the name is taken: the service decides between
+//! concurrent writers, and a broken connection leaves nothing behind.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,25 +18,25 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::shelf::{Placed, Shelf};
 
-/// How often a request is repeated that a service could not answer, and for how long at most: whoever
-/// waits in front of a terminal wants to know.
+/// How often a failed request is retried, and for how long at most: someone is waiting at a
+/// terminal.
 const RETRIES: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A part of a bucket.
+/// The part of a bucket below a prefix.
 pub(crate) struct Bucket {
     store: Box<dyn ObjectStore>,
-    /// What all names begin with.
+    /// The prefix of all names.
     prefix: Path,
     url: String,
     runtime: Runtime,
 }
 
 impl Bucket {
-    /// The bucket and prefix of `url`. Credentials are those of the environment, as the tools of the
-    /// cloud read them; `options` come before it.
+    /// The bucket and prefix of `url`. Credentials come from the environment, read as the cloud's
+    /// own tools read them; `options` override it.
     pub(crate) fn new(url: &str, options: &BTreeMap<String, String>) -> Result<Bucket> {
-        let place = || format!("`{url}` is no bucket");
+        let place = || format!("`{url}` is not a bucket");
         let parsed = url::Url::parse(url).with_context(place)?;
         check(parsed.scheme(), options)?;
         let prefix = Path::from_url_path(parsed.path()).with_context(place)?;
@@ -51,20 +51,21 @@ impl Bucket {
     }
 
     fn path(&self, name: &str) -> Path {
-        // As it is, so that a list gives it back: only what no name may hold is written otherwise.
+        // Unchanged, so that listing returns the same name; only characters that no name may hold
+        // are encoded.
         let part = |part| PathPart::parse(part).unwrap_or_else(|_| PathPart::from(part));
         self.prefix.parts().chain(name.split('/').map(part)).collect()
     }
 }
 
-/// The service behind `url`. Of `options`, those of other clouds say nothing to it.
+/// The service behind `url`. Options of other clouds are ignored.
 fn store(
     url: &url::Url,
     options: impl Iterator<Item = (String, String)>,
 ) -> Result<Box<dyn ObjectStore>, Error> {
     let retry =
         RetryConfig { max_retries: RETRIES, retry_timeout: PATIENCE, ..RetryConfig::default() };
-    // The builders of the clouds are alike, and share no trait.
+    // The clouds' builders are alike but share no trait.
     macro_rules! built {
         ($builder:ty) => {{
             let builder = <$builder>::new().with_url(url.as_str()).with_retry(retry);
@@ -82,7 +83,8 @@ fn store(
     })
 }
 
-/// An error of the library, said once: every cause of one of its errors repeats the others.
+/// Flattens an error of the library: each of its causes repeats the others, so only the outermost
+/// and the root are kept.
 fn plain(error: Error) -> anyhow::Error {
     let said = error.to_string();
     let root = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source());
@@ -92,7 +94,7 @@ fn plain(error: Error) -> anyhow::Error {
     }
 }
 
-/// Complains about options that no bucket of this kind has: they would say nothing to it.
+/// Rejects options that this kind of bucket does not have: they would be ignored.
 fn check(scheme: &str, options: &BTreeMap<String, String>) -> Result<()> {
     let is_known = |key: &String| match scheme {
         "s3" => key.parse::<AmazonS3ConfigKey>().is_ok(),
@@ -105,7 +107,7 @@ fn check(scheme: &str, options: &BTreeMap<String, String>) -> Result<()> {
     }
 }
 
-/// What the environment says about clouds: credentials are kept there, and belong in no file.
+/// The cloud variables of the environment: credentials are kept there and belong in no file.
 fn environment() -> impl Iterator<Item = (String, String)> {
     let clouds = ["AWS_", "GOOGLE_", "AZURE_"];
     std::env::vars_os().filter_map(move |(name, value)| {
@@ -149,8 +151,8 @@ impl Shelf for Bucket {
             match put() {
                 Ok(_) => return Ok(Placed::Now),
                 Err(Error::AlreadyExists { .. }) => return Ok(Placed::Before),
-                // A connection broke. Some services refuse before they have read all and hang up,
-                // which looks the same; and to ask twice for a place that must be free does no harm.
+                // The connection broke. Some services refuse before reading everything and hang up,
+                // which looks the same; repeating a create request does no harm.
                 Err(Error::Generic { .. }) if is_there() => return Ok(Placed::Before),
                 Err(Error::Generic { .. }) if tries <= RETRIES => (),
                 Err(error) => {
@@ -177,8 +179,8 @@ mod tests {
             Ok(_) => String::new(),
             Err(error) => error.to_string(),
         };
-        assert_eq!(complaint("s3://"), "`s3://` is no bucket");
-        assert_eq!(complaint("az://"), "`az://` is no bucket");
+        assert_eq!(complaint("s3://"), "`s3://` is not a bucket");
+        assert_eq!(complaint("az://"), "`az://` is not a bucket");
         let options = [("regoin".to_owned(), "x".to_owned())].into();
         let unknown = Bucket::new("s3://team/x", &options).err().map(|error| error.to_string());
         let expected = "`baselines/store.toml`: `s3://` has no option `regoin`";

@@ -1,4 +1,4 @@
-//! `baselines/current.toml`: what was decided about baselines, one decision a line.
+//! `baselines/current.toml`: the decisions about baselines, one per line.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ const HEAD: &str = "\
 # of machine, the newest counts.
 ";
 
-/// All that was decided in a workspace.
+/// All decisions of a workspace.
 pub(crate) fn read(workspace: &Workspace) -> Result<Decisions> {
     let path = path(workspace);
     if !path.is_file() {
@@ -35,7 +35,7 @@ pub(crate) fn decide(workspace: &Workspace, add: impl FnOnce(&mut Decisions)) ->
     let lock = std::fs::File::create(workspace.scratch().join("decisions.lock"));
     let lock = lock.and_then(|file| file.lock().map(|()| file));
     let _lock = lock.context("cannot lock `target/windtunnel/decisions.lock`")?;
-    // Read under the lock: what another process decided in the meantime stays.
+    // Read under the lock, so that another process's decisions are kept.
     let mut decisions = read(workspace)?;
     add(&mut decisions);
     whole::replace(&path(workspace), text(&decisions)?.as_bytes())

@@ -1,4 +1,4 @@
-//! `windtunnel baseline promote` and `accept`: what people decide.
+//! `windtunnel baseline promote` and `accept`: decisions made by people.
 
 use std::path::Path;
 
@@ -21,18 +21,18 @@ use crate::git::git;
 use crate::workspace::Workspace;
 use crate::{calibrate, exit, gate, show, upstream};
 
-/// Code that may be promoted, held to what is promoted before it.
+/// Code that may be promoted, compared with the promotion before it.
 struct Candidate {
     /// Its sessions.
     group: Group,
-    /// What it came to beside the promotion before it; none if there is none.
+    /// Its comparison with the promotion before it; none if there is none.
     report: Option<Report>,
     policy: Policy,
     decisions: Decisions,
 }
 
-/// Makes the newest recorded code count, unless anything in it is worse than what counts now, or could not
-/// be compared with it.
+/// Makes the newest recorded code count, unless anything in it is worse than the current baseline
+/// or could not be compared with it.
 pub(crate) fn promote(workspace: &Workspace, log: &Path, args: &DecideArgs) -> Result<u8> {
     let Some(candidate) = candidate(workspace, log, args)? else { return Ok(exit::INVALID) };
     let Candidate { group, report, policy, decisions } = candidate;
@@ -75,7 +75,7 @@ pub(crate) fn promote(workspace: &Workspace, log: &Path, args: &DecideArgs) -> R
     Ok(exit::PASS)
 }
 
-/// Puts down that what keeps code from being promoted may be so.
+/// Accepts the findings that keep code from being promoted.
 pub(crate) fn accept(workspace: &Workspace, log: &Path, args: &AcceptArgs) -> Result<u8> {
     ensure!(!args.reason.trim().is_empty(), "an empty reason explains nothing: write one");
     let Some(candidate) = candidate(workspace, log, &args.decide)? else {
@@ -116,7 +116,7 @@ pub(crate) fn accept(workspace: &Workspace, log: &Path, args: &AcceptArgs) -> Re
     Ok(exit::PASS)
 }
 
-/// The newest code that was recorded at a commit on a machine; none if nothing was.
+/// The newest code recorded at a commit on a machine; none if nothing was recorded.
 fn candidate(workspace: &Workspace, log: &Path, args: &DecideArgs) -> Result<Option<Candidate>> {
     let log = upstream::read(workspace, log)?;
     let (at, machine) = asked(&log, &args.about);
@@ -142,7 +142,7 @@ fn candidate(workspace: &Workspace, log: &Path, args: &DecideArgs) -> Result<Opt
     Ok(Some(Candidate { group, report, policy, decisions }))
 }
 
-/// What counted before some code: the nearest promotion of other code.
+/// What counted before this code: the nearest promotion of other code.
 fn before<'a>(
     log: &Log,
     at: &Hash,
@@ -161,7 +161,7 @@ fn before<'a>(
     of(choice.promotion)
 }
 
-/// The newest session of each scenario of `head`, held to all sessions of `base`.
+/// Compares the newest session of each scenario of `head` with all sessions of `base`.
 fn judged(workspace: &Workspace, base: &Group, head: &Group, policy: Policy) -> Result<Report> {
     let floors = calibrate::floors(workspace, &head.key.machine)?;
     let terms = Terms { floors, setting: Setting::Stored, ..Terms::of(policy) };
@@ -178,8 +178,8 @@ fn newest_of_each(group: &Group) -> Vec<Session> {
     group.sessions.iter().filter(is_newest).cloned().collect()
 }
 
-/// What keeps code from being promoted: what its report finds, and cases that failed in its newest
-/// sessions, which are broken whatever counted before.
+/// What keeps code from being promoted: the findings of its report, and cases that failed in its
+/// newest sessions, which are broken whatever counted before.
 fn found(group: &Group, report: Option<&Report>) -> Result<Vec<Finding>> {
     let mut found = report.map(findings).unwrap_or_default();
     for record in records_of(&newest_of_each(group))? {
@@ -199,7 +199,7 @@ fn now() -> String {
     Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// Who decides: who says so, or else the user that git knows.
+/// Who decides: `by` if given, otherwise the user that git knows.
 fn who(workspace: &Workspace, by: Option<&str>) -> Result<String> {
     let known = || git(workspace.root(), &["config", "user.name"]).ok();
     let name = by.map(str::to_owned).or_else(known).filter(|name| !name.trim().is_empty());

@@ -7,10 +7,10 @@ use windtunnel_ledger::whole;
 
 use super::shelf::{Placed, Shelf};
 
-/// A folder.
+/// A folder of sessions.
 pub(crate) struct Folder {
     path: PathBuf,
-    /// How it is called in messages.
+    /// Its name in messages.
     shown: String,
 }
 
@@ -19,7 +19,7 @@ impl Folder {
         Folder { path, shown: shown.trim_end_matches('/').to_owned() }
     }
 
-    /// Deletes a file. A folder that becomes empty goes with it.
+    /// Deletes a file, and the folders that become empty.
     pub(crate) fn delete(&self, name: &str) -> Result<()> {
         let path = self.path.join(name);
         std::fs::remove_file(&path)

@@ -1,4 +1,4 @@
-//! At which upstream commit a subject is.
+//! The upstream commit of a subject.
 
 use std::path::Path;
 
@@ -10,8 +10,8 @@ use crate::git::git;
 use crate::upstream;
 use crate::workspace::Workspace;
 
-/// The upstream commit that the log of a subject has considered. Its log is that of its commit: what a
-/// working tree says today need not be what was measured.
+/// The upstream commit that a subject's log has considered. The log is read at the subject's
+/// commit: today's working tree may differ from what was measured.
 pub(crate) fn upstream_of(workspace: &Workspace, log: &Path, subject: &Subject) -> Result<Hash> {
     let Some(commit) = subject.commit.as_ref().filter(|_| !subject.dirty) else {
         bail!(

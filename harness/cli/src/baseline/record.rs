@@ -1,4 +1,4 @@
-//! `windtunnel baseline record`: a session more.
+//! `windtunnel baseline record`: keeps one more session.
 
 use std::path::Path;
 
@@ -21,10 +21,10 @@ use crate::subject::{self, Wanted};
 use crate::workspace::Workspace;
 use crate::{compare, exit, gate, hub, plan, run, scenario, show, upstream};
 
-/// Fewest rounds of a case that tell anything of times.
+/// The fewest rounds of a case that say anything about times.
 const LEAST_ROUNDS: usize = 5;
 
-/// Measures a session or takes it from a run, and keeps it.
+/// Measures a session, or takes it from a run, and keeps it.
 pub(crate) fn record(
     workspace: &Workspace,
     log: &Path,
@@ -48,8 +48,8 @@ pub(crate) fn record(
     keep(workspace, &sessions)
 }
 
-/// The hash as the log writes it, so that one commit has one folder; as it is where the log has no such
-/// commit, or there is no log.
+/// The hash as the log writes it, so that a commit has only one folder; unchanged if the log lacks
+/// the commit or there is no log.
 fn whole(workspace: &Workspace, log: &Path, hash: &Hash) -> Result<Hash> {
     if !workspace.root().join(log).is_file() {
         return Ok(hash.clone());
@@ -59,7 +59,7 @@ fn whole(workspace: &Workspace, log: &Path, hash: &Hash) -> Result<Hash> {
     Ok(known.unwrap_or(hash).clone())
 }
 
-/// A run that is there, and the one subject of it that is meant.
+/// An existing run and the one subject of it that is meant.
 fn taken(workspace: &Workspace, name: &str) -> Result<(Contents, Subject)> {
     let Named { path, run, subject } = named(workspace, name)?;
     let contents = store::read(&path)?;
@@ -100,7 +100,7 @@ fn measured(
         bail!("`{}` does not build, so there is no session to keep{tail}", args.subject);
     }
     if args.upstream.is_none() {
-        // Before the minutes that it takes, not after them.
+        // Checked before the minutes of measuring, not after.
         upstream_of(workspace, log, &built.subject)?;
     }
     let subject = built.subject.clone();
@@ -114,7 +114,7 @@ fn measured(
     };
     let mut begun = session::open(workspace, setup)?;
     begun.announce(&again(workspace, log, args, &begun.path), progress);
-    // What runs out of memory is to be seen in every session.
+    // Running out of memory must show up in every session.
     let memory = Memory::Forgotten;
     run::measure(&mut begun, workspace, Some(&policy.conditions), memory, progress)?;
     let session::RunSession { run, records, .. } = begun;
@@ -122,8 +122,8 @@ fn measured(
     Ok(Some((Contents { run, records, torn: false }, subject)))
 }
 
-/// The lines by which an interrupted session goes on and is kept: its rounds are those of a run, under
-/// the rules of the policy. No file holds the built-in one.
+/// The command lines that continue and keep an interrupted session: its rounds are those of a run
+/// under the policy, so a policy file is needed; the built-in policy has none.
 fn again(workspace: &Workspace, log: &Path, args: &RecordArgs, run: &Path) -> String {
     let Some(policy) = gate::policy_file(workspace, args.policy.as_deref()) else {
         return "start anew, or give it a policy with `--policy`".to_owned();
@@ -141,7 +141,7 @@ fn again(workspace: &Workspace, log: &Path, args: &RecordArgs, run: &Path) -> St
     format!("{}, then {}", workspace.line(&measure), workspace.line(&keep))
 }
 
-/// Complains about code that nobody could build again.
+/// Rejects code that nobody could build again.
 fn check(subject: &Subject) -> Result<()> {
     if subject.dirty {
         bail!(
@@ -158,7 +158,7 @@ fn check(subject: &Subject) -> Result<()> {
     Ok(())
 }
 
-/// Cases of a session that were measured too seldom to tell anything of times.
+/// Cases of a session with too few measured rounds to say anything about times.
 fn too_few(session: &Session) -> Vec<(&CaseId, usize)> {
     let measured = |case: &Case| {
         let mine = session.records.iter().filter(|record| record.case.id == case.id);

@@ -12,11 +12,11 @@ use crate::workspace::Workspace;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Settings {
-    /// The place that `push` and `pull` take where none is named.
+    /// The place that `push` and `pull` use if none is named.
     #[serde(default)]
     pub(crate) url: Option<String>,
-    /// What a bucket needs to know beyond its name: `region`, `endpoint`. No credentials: those are
-    /// the environment's.
+    /// What a bucket needs besides its name: `region`, `endpoint`. No credentials: those come from
+    /// the environment.
     #[serde(default)]
     #[cfg_attr(
         not(feature = "cloud"),
@@ -26,7 +26,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Those of a workspace, which may have none.
+    /// Reads the settings of a workspace, which may have none.
     pub(crate) fn read(workspace: &Workspace) -> Result<Settings> {
         let path = workspace.baselines().join("store.toml");
         if !path.is_file() {
@@ -36,10 +36,10 @@ impl Settings {
         Ok(scenario::parse("baselines/store.toml".as_ref(), &text)?)
     }
 
-    /// The place that is `named`, or else theirs.
+    /// The place `named`, or else the one in the settings.
     pub(crate) fn place(&self, named: Option<&str>) -> Result<String> {
         let place = named.map(str::to_owned).or_else(|| self.url.clone());
-        // An empty one would be the current folder.
+        // An empty place would mean the current folder.
         place.filter(|place| !place.is_empty()).context(
             "no place given: name a folder or a URL such as `s3://BUCKET/PREFIX`, or write `url = \"…\"` into `baselines/store.toml`",
         )

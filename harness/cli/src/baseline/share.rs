@@ -1,7 +1,7 @@
-//! `windtunnel baseline push` and `pull`: sessions that one side has and the other has not.
+//! `windtunnel baseline push` and `pull`: copy the sessions that the other side lacks.
 //!
-//! A session is named by what it holds, so both are the same copy in two directions, can be repeated
-//! and broken off at any time, and need no lock.
+//! A session is named by its contents, so both are the same copy in opposite directions, can be
+//! repeated and interrupted at any time, and need no lock.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -16,18 +16,18 @@ use crate::args::ShareArgs;
 use crate::show;
 use crate::workspace::Workspace;
 
-/// Copies what the shared place has not.
+/// Copies what the shared place lacks.
 pub(crate) fn push(workspace: &Workspace, args: &ShareArgs) -> Result<u8> {
     let settings = Settings::read(workspace)?;
     let place = settings.place(args.place.as_deref())?;
     copy(&shelf::own(workspace), &*shelf::at(&place, &settings)?, &format!("to `{place}`"))
 }
 
-/// Copies what is not here.
+/// Copies what is missing here.
 pub(crate) fn pull(workspace: &Workspace, args: &ShareArgs) -> Result<u8> {
     let settings = Settings::read(workspace)?;
     let place = settings.place(args.place.as_deref())?;
-    // A share that is not mounted has nothing, and that is not what was asked for.
+    // A share that is not mounted looks empty, and copying nothing is not what was asked for.
     ensure!(
         place.contains("://") || Path::new(&place).is_dir(),
         "there is no folder `{place}` to pull from"
@@ -45,7 +45,7 @@ fn copy(from: &dyn Shelf, to: &dyn Shelf, way: &str) -> Result<u8> {
         }
         let name = key.to_string();
         let bytes = from.read(&name)?;
-        // What is damaged does not spread.
+        // Damaged files are not spread.
         if let Err(damage) = baseline::open(from.place(&name).as_ref(), &key, &bytes) {
             damaged.push(damage);
             continue;

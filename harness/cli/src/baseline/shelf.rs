@@ -1,8 +1,7 @@
-//! Where sessions are kept: a folder, or a bucket of a cloud.
+//! Where sessions are kept: a folder or a cloud bucket.
 //!
-//! A shelf holds whole files under names with slashes. A file is created or it is not, by one writer
-//! or another, and never changes: nothing that writers do at the same time, and no kill, can leave
-//! half a file or replace one.
+//! A shelf holds whole files under names with slashes. A file is created by exactly one writer and
+//! never changes: neither concurrent writers nor a kill can leave half a file or replace one.
 
 use anyhow::{Result, bail};
 
@@ -14,20 +13,20 @@ use crate::workspace::Workspace;
 pub(crate) trait Shelf {
     /// The names of all files.
     fn list(&self) -> Result<Vec<String>>;
-    /// What a file holds.
+    /// The contents of a file.
     fn read(&self, name: &str) -> Result<Vec<u8>>;
-    /// Creates a file, unless there is one of that name.
+    /// Creates a file, unless one of that name exists.
     fn create(&self, name: &str, bytes: &[u8]) -> Result<Placed>;
     /// Where a file is, for messages.
     fn place(&self, name: &str) -> String;
 }
 
-/// What became of a file that was to be created.
+/// Result of creating a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Placed {
     /// It was created.
     Now,
-    /// There was one of that name, and it stays.
+    /// One of that name existed and was kept.
     Before,
 }
 
@@ -59,7 +58,7 @@ fn bucket(url: &str, _: &Settings) -> Result<Box<dyn Shelf>> {
     )
 }
 
-/// What every shelf must do; its tests hand in an empty one.
+/// The behaviour that every shelf must have; its test passes an empty one.
 #[cfg(test)]
 pub(crate) fn behaves(shelf: &dyn Shelf) {
     assert!(shelf.list().unwrap().is_empty());

@@ -1,4 +1,4 @@
-//! All that a shelf holds: sessions, and files that ought to be sessions and are damaged.
+//! The contents of a shelf: sessions, and files that should be sessions but are damaged.
 
 use std::path::Path;
 
@@ -8,12 +8,12 @@ use windtunnel_ledger::store::StoreError;
 
 use super::shelf::Shelf;
 
-/// What a shelf holds.
+/// The contents of a shelf.
 #[derive(Debug, Default)]
 pub(crate) struct Stock {
     /// Sessions, in the order of their names.
     pub(crate) sessions: Vec<Session>,
-    /// Files that are damaged. None of them keeps others from being read.
+    /// Damaged files, which do not keep others from being read.
     pub(crate) damaged: Vec<StoreError>,
 }
 
@@ -31,7 +31,7 @@ impl Stock {
         Ok(stock)
     }
 
-    /// The sessions, unless a file is damaged: what must not be decided without it is not.
+    /// The sessions, or an error if a file is damaged, for decisions that need all of them.
     pub(crate) fn whole(self) -> Result<Vec<Session>> {
         match self.damaged.as_slice() {
             [] => Ok(self.sessions),
@@ -53,7 +53,7 @@ pub(crate) fn keys(shelf: &dyn Shelf) -> Result<Vec<Key>> {
     Ok(keys)
 }
 
-/// Sessions of one code at one upstream commit on one kind of machine.
+/// The sessions of one code at one upstream commit on one kind of machine.
 #[derive(Debug)]
 pub(crate) struct Group {
     /// The key of its first session.
@@ -70,7 +70,7 @@ impl Group {
         self.sessions.iter().map(|session| session.key.session.as_str()).max().unwrap_or_default()
     }
 
-    /// How many runs it is of, and on how many days.
+    /// Over how many runs and days its sessions extend.
     pub(crate) fn runs_and_days(&self) -> (usize, usize) {
         let distinct = |of: fn(&Session) -> &str| {
             let all: std::collections::BTreeSet<&str> = self.sessions.iter().map(of).collect();
@@ -80,7 +80,8 @@ impl Group {
     }
 }
 
-/// Groups sessions by upstream commit, machine and code, in that order.
+/// Groups sessions by upstream commit, machine and code, sorted by commit, machine and newest
+/// session.
 pub(crate) fn groups(sessions: Vec<Session>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for session in sessions {

@@ -1,4 +1,4 @@
-//! What a commit is beside another, by what the gate found. Nothing is called well for want of
+//! How a commit compares with another, according to the gate. Nothing is called good for lack of
 //! evidence.
 
 use windtunnel_ledger::gate::{Report, Row};
@@ -7,37 +7,37 @@ use windtunnel_ledger::metric::Metric;
 use windtunnel_ledger::series::Series;
 use windtunnel_ledger::verdict::Verdict;
 
-/// What a commit is beside another.
+/// How a commit compares with another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// As good.
     Well,
     /// Worse, in this way.
     Worse(Sought),
-    /// The rounds do not tell; with what the gate says.
+    /// The rounds cannot decide; with the gate's message.
     Undecided(String),
-    /// That cannot be seen at all, for this reason.
+    /// It cannot be judged at all, for this reason.
     Unknown(String),
 }
 
 impl Answer {
-    /// Whether it says nothing of the commit.
+    /// Whether it says nothing about the commit.
     pub(crate) fn is_open(&self) -> bool {
         matches!(self, Answer::Undecided(_) | Answer::Unknown(_))
     }
 }
 
-/// What is looked for.
+/// What is searched for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sought {
-    /// A regression of this series: another one is another commit's.
+    /// A regression of this series: a regression of another one has another cause.
     Regressed(Series),
     /// Wrong output, a crash or a hang.
     Broken,
 }
 
-/// What a report says, when this is looked for; without, whatever is wrong first: the wrong output, or
-/// what became worst of all that can stop a merge.
+/// The answer of a report to what is sought. If nothing is sought yet, the worst finding counts:
+/// wrong output, or else the largest regression that can stop a merge.
 pub(super) fn of(
     report: Report,
     metric: Option<Metric>,
@@ -67,7 +67,7 @@ pub(super) fn of(
     let answer = match (sought, broken, verdict) {
         (None | Some(Sought::Broken), true, _) => Answer::Worse(Sought::Broken),
         (Some(Sought::Regressed(_)), true, _) => Answer::Unknown(said),
-        // Its output is right: how fast it is does not matter here.
+        // Only the output is sought and it is right: speed does not matter here.
         (Some(Sought::Broken), false, Verdict::Invalid) => Answer::Unknown(said),
         (Some(Sought::Broken), false, _) => Answer::Well,
         (_, _, Verdict::Regressed) => match row {
@@ -85,16 +85,16 @@ fn rows(report: &Report) -> impl Iterator<Item = &Row> {
     report.cases.iter().flat_map(|case| &case.rows)
 }
 
-/// The row of a series, of the one case that was measured.
+/// The row of a series, from the one case that was measured.
 fn row(report: &Report, series: Series) -> Option<&Row> {
     rows(report).find(|row| row.series == series)
 }
 
-/// The row that regressed by most, of those that can stop a merge.
+/// The row with the largest regression among those that can stop a merge.
 fn worst(report: &Report) -> Option<&Row> {
     let effect = |row: &Row| row.finding.map_or(0.0, |finding| finding.effect);
     let regressed = rows(report).filter(|row| row.counted() == Verdict::Regressed);
-    // Of equals the first, which is what a summary shows as well.
+    // Of equal rows the first, as in a summary.
     regressed.min_by(|a, b| effect(b).total_cmp(&effect(a)))
 }
 
@@ -174,7 +174,7 @@ mod tests {
         for sought in [None, slow, wrong] {
             check(Verdict::Invalid, sought, unknown(Verdict::Invalid));
         }
-        // How fast it is does not matter where its output is looked at.
+        // Speed does not matter when only the output is sought.
         check(Verdict::Regressed, wrong, Answer::Well);
         check(Verdict::Inconclusive, wrong, Answer::Well);
     }

@@ -1,5 +1,5 @@
-//! A culprit that takes over commits of another repository is followed there: into candle, where it
-//! moves to another one, and into what a fork follows, where it takes over a range in one commit.
+//! Follows a culprit into another repository whose commits it takes over: into candle, if it moves
+//! to another candle, and into a fork's upstream, if it takes over a range in one commit.
 
 use std::path::Path;
 
@@ -15,22 +15,22 @@ use crate::upstream::{self, Repository};
 
 /// A range of commits of another repository, and what was found there.
 pub(crate) struct Descent {
-    /// Whose commits.
+    /// Whose commits they are.
     pub(crate) whose: Whose,
-    /// The one before them, as the culprit names it.
+    /// The commit before them, as the culprit names it.
     pub(crate) from: String,
-    /// The newest of them, likewise.
+    /// The newest of them, as the culprit names it.
     pub(crate) to: String,
-    /// What the search came to, or why there was none; none where no clone was given.
+    /// The result of the search, or why there was none; none if no clone was given.
     pub(crate) searched: Option<Result<Box<Searched>, String>>,
 }
 
 /// Whose commits are taken over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Whose {
-    /// Those of candle.
+    /// Candle's.
     Candle,
-    /// Those of what a fork follows.
+    /// Those of the upstream that a fork follows.
     Upstream,
 }
 
@@ -43,7 +43,7 @@ impl Search<'_> {
         sought: Sought,
     ) -> Result<Vec<Descent>> {
         let mut descents = self.descend_into_candle(args, culprit, sought)?;
-        // A merge takes over what is in the repository already, and was searched.
+        // A merge only takes over what is already in the repository and was searched.
         let [parent] = &self.repository.parents(culprit)?[..] else { return Ok(descents) };
         if let Line::Fork(described) = &self.line
             && let Some((from, to)) = self.taken_over(parent, culprit)?
@@ -59,7 +59,7 @@ impl Search<'_> {
         Ok(descents)
     }
 
-    /// Follows a culprit that moves to another candle there.
+    /// Follows a culprit that moves to another candle into candle.
     fn descend_into_candle(
         &self,
         args: &BisectArgs,
@@ -82,7 +82,8 @@ impl Search<'_> {
         Ok(descents)
     }
 
-    /// Searches a range of the clone. What is found so far is not lost to a clone that lacks it.
+    /// Searches a range of the clone. Errors are returned as text, so that a clone without the
+    /// range does not lose what was found so far.
     fn followed(
         &self,
         args: &BisectArgs,
@@ -104,7 +105,7 @@ impl Search<'_> {
                 short(&bad)
             );
             let mut searched = search.between(&good, &bad, Some(sought))?;
-            // What the upstream takes over in turn; candle takes over nothing.
+            // The upstream may itself move to another candle; candle takes over nothing.
             if let Found::Culprit { culprit, descents, .. } = &mut searched.found
                 && whose == Whose::Upstream
             {
@@ -115,8 +116,8 @@ impl Search<'_> {
         search().map(Box::new).map_err(|error| format!("{error:#}"))
     }
 
-    /// The range of its upstream that a commit of a fork takes over: what its message names as `A..B`
-    /// or its integration log says.
+    /// The upstream range that a fork's commit takes over: named as `A..B` in its message, or by
+    /// its integration log.
     fn taken_over(&self, parent: &str, culprit: &str) -> Result<Option<(String, String)>> {
         let message = git(&self.dir, &["log", "-1", "--format=%B", culprit])?;
         if let Some(range) = named_range(&message) {
@@ -129,14 +130,14 @@ impl Search<'_> {
         Ok(considered(parent).zip(considered(culprit)).filter(|(from, to)| from != to))
     }
 
-    /// A file of a commit.
+    /// A file at a commit.
     fn file(&self, commit: &str, path: &str) -> Option<String> {
         git(&self.dir, &["show", &format!("{commit}:{path}")]).ok()
     }
 }
 
 impl Whose {
-    /// The folder of its rounds.
+    /// The folder for the rounds of that search.
     const fn folder(self) -> &'static str {
         match self {
             Whose::Candle => "candle",
@@ -144,7 +145,7 @@ impl Whose {
         }
     }
 
-    /// The commit of its clone that is meant.
+    /// The commit of the clone that `named` means.
     fn commit(self, clone: &Repository, named: &str) -> Result<String> {
         match self {
             Whose::Candle => candle::commit_of(clone, named),
@@ -159,7 +160,7 @@ fn named_range(message: &str) -> Option<(String, String)> {
         |word: &str| (7..=40).contains(&word.len()) && word.chars().all(|c| c.is_ascii_hexdigit());
     let words = message.split(|c: char| !(c.is_ascii_alphanumeric() || c == '.'));
     words.into_iter().find_map(|word| {
-        // A sentence may end after it.
+        // A full stop may follow it.
         let (from, to) = word.trim_end_matches('.').split_once("..")?;
         (is_hash(from) && is_hash(to)).then(|| (from.to_owned(), to.to_owned()))
     })

@@ -1,4 +1,4 @@
-//! One search: whose commits, what is built of each, and how it is held to another.
+//! One search: whose commits, what is built from each, and how they are compared.
 
 use std::path::{Path, PathBuf};
 
@@ -28,11 +28,12 @@ use crate::{scenario, show};
 pub(super) struct Search<'a> {
     workspace: &'a Workspace,
     pub(super) repository: Repository,
-    /// Where the repository is.
+    /// The folder of the repository.
     pub(super) dir: PathBuf,
     pub(super) line: Line,
     features: &'a [String],
-    /// The scenario of the case, and its id; as long as that is only a part of one, all that may have it.
+    /// The scenario of the case and its id; until the case is resolved, all scenarios that may
+    /// contain it, and a part of its id.
     scenarios: Vec<String>,
     models: &'a [String],
     case: String,
@@ -43,14 +44,14 @@ pub(super) struct Search<'a> {
     queue: Queue,
 }
 
-/// Whose commits they are, and what is built of one.
+/// Whose commits are searched, and what is built from each.
 #[derive(Clone)]
 pub(super) enum Line {
-    /// This workspace's: its probe.
+    /// This workspace's: its probe is built.
     Workspace,
-    /// Those of a fork, or of what it follows: what the fork's description says.
+    /// Those of a fork or of its upstream: built as the fork's description says.
     Fork(Box<Described>),
-    /// Those of candle: a commit of one of the two on each of them.
+    /// Candle's: one commit of either of those is built on each of them.
     Candle {
         /// Whose that commit is.
         of: Box<Line>,
@@ -59,14 +60,14 @@ pub(super) enum Line {
     },
 }
 
-/// A subject with the file that describes it.
+/// An external subject with the file that describes it.
 #[derive(Clone)]
 pub(super) struct Described {
     pub(super) file: PathBuf,
     pub(super) external: External,
 }
 
-/// Why a commit is looked at: each has rounds of its own.
+/// Why a commit is measured: each purpose has its own rounds.
 #[derive(Clone, Copy)]
 enum Purpose {
     Search,
@@ -89,7 +90,7 @@ impl<'a> Search<'a> {
             }
             other => bail!("`{other}` has no commits to search: name `.` or `external:FILE.toml`"),
         };
-        // Before the hours that it takes to come to them.
+        // Checked now, not hours later when they are needed.
         args.candle.iter().chain(&args.upstream).try_for_each(|dir| clone_at(dir).map(drop))?;
         ensure!(
             args.upstream.is_none() || matches!(line, Line::Fork(_)),
@@ -114,7 +115,7 @@ impl<'a> Search<'a> {
         search.scenarios = vec![case.scenario().to_owned()];
         search.case = case.id.to_string();
         if let Some(metric) = args.metric {
-            // More rounds are asked for what blocks alone, and this is what is looked for.
+            // Only blocking metrics get more rounds, and this one is what is searched for.
             search.policy.exceptions.push(Exception {
                 cases: search.case.clone(),
                 metrics: vec![metric],
@@ -143,18 +144,19 @@ impl<'a> Search<'a> {
         })
     }
 
-    /// Searches between the two commits that are named.
+    /// Searches between the two commits given as arguments.
     pub(super) fn run(mut self, args: &BisectArgs) -> Result<Searched> {
         let good = self.repository.resolve(&args.good)?;
         let newest = self.repository.resolve(&args.bad)?;
         ensure!(
             good != newest && self.repository.parting(&good, &newest)? == good,
-            "`{}` is not an ancestor of `{}`: name a commit that was well and came before",
+            "`{}` is not an ancestor of `{}`: name an earlier commit that was good",
             args.good,
             args.bad
         );
         self.folder = self.folder_of(&good, &newest)?;
-        // From the first build to the last round, so that it never waits in the middle.
+        // Held from the first build to the last round, so that the search never waits in the
+        // middle.
         let _turn = self.queue.take()?;
         self.say(&format!(
             "rounds: {} (if interrupted: the same command again)",
@@ -170,7 +172,7 @@ impl<'a> Search<'a> {
         Ok(searched)
     }
 
-    /// Searches between two commits of which the first is an ancestor of the second.
+    /// Searches between two commits, the first of which is an ancestor of the second.
     pub(super) fn between(
         &self,
         good: &str,
@@ -225,8 +227,8 @@ impl<'a> Search<'a> {
         Ok(Searched { what, good, ends, looks, found })
     }
 
-    /// Why a commit that is worse than the good one may be so for want of it: its branch began before, at
-    /// a commit that is no better.
+    /// Why a commit that is worse than the good one may be so only because it lacks it: its branch
+    /// began before the good commit, at one that is not known to be as good.
     fn lacks_good(&self, good: &str, commit: &str, sought: Sought) -> Result<Option<String>> {
         let Some(began) = self.repository.common(good, commit)? else {
             return Ok(Some("it has no commit in common with the good one".to_owned()));
@@ -242,7 +244,7 @@ impl<'a> Search<'a> {
         }))
     }
 
-    /// Holds a culprit to its parents, and to the newest commit without it.
+    /// Compares a culprit with its parents, and the newest commit without it with the good one.
     fn confirmed(&self, good: &str, newest: &str, culprit: &str, sought: Sought) -> Result<Found> {
         let parents = self.repository.parents(culprit)?;
         let beside = |parent: &String| self.look(Purpose::Parent, parent, culprit, Some(sought));
@@ -258,9 +260,9 @@ impl<'a> Search<'a> {
         Ok(Found::Culprit { culprit, beside_parents, reverted, descents: Vec::new() })
     }
 
-    /// The newest commit without the culprit; why there is none, if it cannot be taken out.
+    /// The newest commit with the culprit reverted, or why it cannot be reverted.
     ///
-    /// It belongs to no branch, and is the same commit each time.
+    /// The new commit is on no branch, and its hash is the same each time.
     fn reverted(&self, newest: &str, culprit: &str) -> Result<Result<String, String>> {
         if self.repository.parents(culprit)?.len() != 1 {
             return Ok(Err("a merge is not reverted".to_owned()));
@@ -276,7 +278,7 @@ impl<'a> Search<'a> {
             ("GIT_COMMITTER_DATE", "2000-01-01T00:00:00Z"),
         ];
         let git = who.into_iter().fold(Git::at(&tree), |git, (name, value)| git.with(name, value));
-        // Neither a signature nor a hook of the user's belongs to it, nor could it be the same again.
+        // The user's signature and hooks do not belong in it, and would change its hash.
         let plain = ["-c", "commit.gpgSign=false", "-c", "core.hooksPath=/dev/null"];
         let answer = git.ask(&[&plain[..], &["revert", "--no-edit", culprit]].concat())?;
         if answer.code == Some(0) {
@@ -287,7 +289,7 @@ impl<'a> Search<'a> {
         let files: Vec<&str> = files.lines().collect();
         Ok(match (files.is_empty(), answer.err.trim()) {
             (false, _) => Err(format!("later commits build on it in {}", files.join(", "))),
-            // Later ones have taken it out already.
+            // Later commits have already reverted it.
             (true, "") => Ok(newest.to_owned()),
             (true, said) => Err(format!("git says: {said}")),
         })
@@ -311,7 +313,7 @@ impl<'a> Search<'a> {
                 return Ok(look(Answer::Unknown(unknown), String::new()));
             }
             let tail = failure.tail().unwrap_or_default();
-            bail!("{}, which is to be compared with, does not build: {tail}", short(base));
+            bail!("{}, the commit to compare with, does not build: {tail}", short(base));
         }
         let head = self.built(&commit)?;
         if let Err(failure) = &head.probe {
@@ -372,7 +374,7 @@ impl<'a> Search<'a> {
         subject::built_externally(self.workspace, &wanted, external, Some(commit), candle)
     }
 
-    /// The plan with the one case.
+    /// The plan with only the one case.
     fn plan(&self) -> Result<Plan> {
         let scenarios = scenario::load(self.workspace, &self.scenarios, self.models)?;
         let mut plan = plan::expand(
@@ -380,7 +382,7 @@ impl<'a> Search<'a> {
             std::slice::from_ref(&self.case),
             Some(self.policy.budget.pairs),
         );
-        // An id may begin another one.
+        // An id may be the prefix of another.
         if let Some(place) = plan.cases.iter().position(|p| p.case.id.as_str() == self.case) {
             plan.cases = vec![plan.cases.swap_remove(place)];
             plan.models = vec![plan.models.swap_remove(place)];
@@ -392,14 +394,14 @@ impl<'a> Search<'a> {
     fn only_case(&self) -> Result<Case> {
         let plan = self.plan()?;
         let is_bench = |case: &Case| matches!(case.model.source, Source::Bench(_));
-        // No filter leaves out a bench.
+        // Filters never leave out a bench.
         let is_named = |case: &Case| {
             self.case.starts_with(case.scenario()) || matches(case.id.as_str(), &self.case)
         };
         let cases = plan.cases.iter().filter(|planned| is_named(&planned.case));
         let cases: Vec<_> = cases.collect();
         match cases.as_slice() {
-            // What a bench holds is known when it is built, and may be another thing in each commit.
+            // A bench's contents are known only once it is built, and may differ between commits.
             [first, ..] if is_bench(&first.case) => bail!(
                 "`{}` is a bench of criterion, in which no commit can be searched for: name a case that a probe runs",
                 first.case.id
@@ -415,7 +417,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Where the rounds of this search are kept: the same for the same question.
+    /// The folder for the rounds of this search: the same for the same question.
     fn folder_of(&self, good: &str, bad: &str) -> Result<PathBuf> {
         let described = match &self.line {
             Line::Fork(described) => std::fs::read_to_string(&described.file)
@@ -423,7 +425,7 @@ impl<'a> Search<'a> {
             Line::Workspace | Line::Candle { .. } => self.features.join(","),
         };
         let policy = self.policy.hash().to_string();
-        // All that is measured: models of two folders may share a name, and with it the id of a case.
+        // The whole case, because models of two folders may share a name and thus a case id.
         let plan = self.plan()?;
         let case = serde_json::to_string(&plan.cases.first().map(|planned| &planned.case))
             .context("cannot write the case down")?;
@@ -444,7 +446,7 @@ impl<'a> Search<'a> {
     }
 }
 
-/// The scenario with which the id of a case begins; all of them if it begins with none.
+/// The scenario with which a case id begins, or all scenarios if there is none.
 fn scenarios_of(workspace: &Workspace, case: &str) -> Vec<String> {
     let parts: Vec<&str> = case.split('/').collect();
     let mut names = (1..=parts.len()).rev().map(|count| parts[..count].join("/"));

@@ -1,4 +1,4 @@
-//! What else runs on the machine: it takes processors, caches and memory bandwidth away.
+//! What else runs on the machine and takes processors, caches and memory bandwidth away.
 
 use std::collections::BTreeMap;
 
@@ -9,18 +9,18 @@ use crate::machine::{self, Root};
 /// What ran between two glances.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Activity {
-    /// Share of all processors' time in which they had nothing to do.
+    /// The share of all processors' time in which they were idle.
     pub(crate) idle: Option<f64>,
-    /// Share of all processors' time that a hypervisor gave to others.
+    /// The share of all processors' time that a hypervisor gave to others.
     pub(crate) stolen: Option<f64>,
-    /// Processes that were busy, the busiest first; none where nothing tells.
+    /// Busy processes, busiest first; none if this cannot be read.
     pub(crate) busiest: Option<Vec<Busy>>,
 }
 
-/// A process that was busy.
+/// A busy process.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Busy {
-    /// Its number.
+    /// Its process id.
     pub(crate) process: u32,
     /// Its name.
     pub(crate) name: String,
@@ -28,26 +28,26 @@ pub(crate) struct Busy {
     pub(crate) processors: f64,
 }
 
-/// What processors and processes have done until one moment.
+/// The counters of processors and processes at one moment.
 pub(crate) struct Glance {
     cpu: Option<Cpu>,
     /// Name and ticks of each process.
     processes: BTreeMap<u32, (String, u64)>,
-    /// Processors that are counted.
+    /// The number of processors.
     processors: usize,
 }
 
-/// Below this share of a processor a process is quiet.
+/// Below this share of a processor, a process is quiet.
 const QUIET: f64 = 0.05;
-/// From here on what runs takes more than a margin away.
+/// From this share of a processor on, other processes cost more than a margin.
 const LOUD: f64 = 0.5;
-/// From this share of idle time on, a machine is quiet.
+/// From this idle share on, a machine is quiet.
 const IDLE: f64 = 0.9;
 /// How many processes are named.
 const NAMED: usize = 3;
 
 impl Glance {
-    /// What is so now.
+    /// Reads the counters now.
     pub(crate) fn at(root: &Root) -> Glance {
         let stat = root.text("proc/stat").unwrap_or_default();
         let process = |path: String| {
@@ -67,20 +67,20 @@ impl Glance {
     }
 }
 
-/// Name and time on processors of a process, from its `stat`.
+/// Name and processor time of a process, in ticks, from its `stat`.
 fn ticks(stat: &str) -> Option<(String, u64)> {
     let (front, rest) = stat.rsplit_once(") ")?;
     let fields: Vec<&str> = rest.split(' ').collect();
-    // The kernel counts fields from 1, and the state is the third.
+    // The kernel counts fields from 1, and the state is field 3.
     let field = |n: usize| fields.get(n - 3)?.parse::<u64>().ok();
     Some((front.split_once('(')?.1.to_owned(), field(14)? + field(15)?))
 }
 
 impl Activity {
-    /// What happened between two glances; this process does not count.
+    /// What happened between two glances, without this process.
     pub(crate) fn between(before: Glance, after: Glance) -> Activity {
         let passed = before.cpu.zip(after.cpu).map(|(before, after)| after.ticks_since(before));
-        // Ticks that passed on each processor.
+        // Ticks per processor.
         let passed = passed.filter(|ticks| *ticks > 0 && after.processors > 0);
         let each = passed.map(|ticks| ticks as f64 / after.processors as f64);
         let busy = |(process, (name, ticks)): (u32, (String, u64)), each: f64| {
@@ -105,13 +105,13 @@ impl Activity {
 
 pub(super) fn other_run(patient: &Patient) -> Vec<Finding> {
     vec![match &patient.other_run {
-        Err(reason) => Finding::unknown("whether another run measures", reason.as_str()),
-        Ok(None) => Finding::fine("no other run measures"),
+        Err(reason) => Finding::unknown("whether another run is measuring", reason.as_str()),
+        Ok(None) => Finding::fine("no other run is measuring"),
         Ok(Some(run)) => Finding::of(
             Severity::Bad,
-            format!("another run measures, {run}"),
-            "two at once disturb one another, so every command that measures refuses with exit code 75",
-            "wait for its end, or let the next run do so: windtunnel run --wait",
+            format!("another run is measuring, {run}"),
+            "two at once disturb each other, so every command that measures refuses with exit code 75",
+            "wait until it ends, or let the next run wait: windtunnel run --wait",
         ),
     }]
 }
@@ -125,19 +125,19 @@ pub(super) fn load(patient: &Patient) -> Vec<Finding> {
     let share = load / f64::from(threads.max(1));
     let severity = match share {
         _ if share < 0.1 => return vec![Finding::fine(found)],
-        // What was busy and is not any more, as a build a moment ago.
+        // It was busy but no longer is, for instance after a build.
         _ if share < LOUD || patient.activity.idle.is_some_and(|idle| idle >= IDLE) => {
             Severity::Minor
         }
         _ => Severity::Bad,
     };
     let costs = "what ran in the last minute may run again in the middle of a round";
-    vec![Finding::of(severity, found, costs, "wait until the load is below a tenth a processor")]
+    vec![Finding::of(severity, found, costs, "wait until the load is below 0.1 per processor")]
 }
 
 pub(super) fn idle(patient: &Patient) -> Vec<Finding> {
     let Some(idle) = patient.activity.idle else {
-        return vec![Finding::unknown("idle share", "`/proc/stat` does not tell")];
+        return vec![Finding::unknown("idle share", "`/proc/stat` does not say")];
     };
     let found = format!("processors idle {:.0} % of the time", idle * 100.0);
     let severity = match idle {
@@ -147,14 +147,14 @@ pub(super) fn idle(patient: &Patient) -> Vec<Finding> {
     };
     let costs = match severity {
         Severity::Bad => "`ci/gate.toml` voids rounds that begin below 50 %",
-        _ => "the others take their share of every round, and never the same",
+        _ => "other programs take a share of every round, and never the same one",
     };
     vec![Finding::of(severity, found, costs, "close other programs, or use a dedicated machine")]
 }
 
 pub(super) fn busy(patient: &Patient) -> Vec<Finding> {
     let Some(busiest) = &patient.activity.busiest else {
-        return vec![Finding::unknown("other processes", "`/proc` does not tell their times")];
+        return vec![Finding::unknown("other processes", "`/proc` does not show their times")];
     };
     if busiest.is_empty() {
         return vec![Finding::fine("no other process busy")];
@@ -172,11 +172,11 @@ pub(super) fn busy(patient: &Patient) -> Vec<Finding> {
         busiest.iter().take(NAMED).map(|busy| busy.process.to_string()).collect();
     vec![Finding::of(
         severity,
-        format!("busy besides, {}", named.join(", ")),
+        format!("other processes are busy, {}", named.join(", ")),
         format!(
             "{:.0} % of a processor, and its share of caches and memory bandwidth",
             sum * 100.0
         ),
-        format!("end them, or hold them for the time: kill -STOP {}", numbers.join(" ")),
+        format!("end them, or stop them for now: kill -STOP {}", numbers.join(" ")),
     )]
 }

@@ -1,12 +1,12 @@
-//! What `windtunnel calibrate` has found on such a machine: the only measure of its noise that a gate
-//! believes.
+//! What `windtunnel calibrate` found on such a machine: the only measure of its noise that a gate
+//! uses.
 
 use jiff::Timestamp;
 use windtunnel_ledger::calibration::Calibration;
 
 use super::{Finding, Patient, Severity};
 
-/// After so many days a machine may be another one.
+/// After this many days a machine may have changed.
 const OLD: i64 = 30;
 const AGAIN: &str = "windtunnel calibrate";
 
@@ -44,8 +44,8 @@ pub(super) fn calibration(patient: &Patient) -> Vec<Finding> {
         (_, _) => Finding::of(
             Severity::Bad,
             found,
-            "so often a gate calls unchanged code changed",
-            format!("mend the rest of this list, then once more: {AGAIN}"),
+            "this is how often a gate calls unchanged code changed",
+            format!("fix the rest of this list, then repeat: {AGAIN}"),
         ),
     }]
 }

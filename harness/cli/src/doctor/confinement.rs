@@ -1,4 +1,4 @@
-//! What a control group, a container or a hypervisor takes away, and hides.
+//! What a control group, a container or a hypervisor takes away or hides.
 
 use windtunnel_ledger::environment::CpuQuota;
 
@@ -6,7 +6,7 @@ use super::{Finding, Patient, Severity};
 use crate::conditions::Cpu;
 use crate::machine;
 
-/// From this share on, what is stolen moves results by more than a margin.
+/// From this share on, stolen time moves results by more than a margin.
 const STOLEN: f64 = 0.01;
 
 pub(super) fn processors(patient: &Patient) -> Vec<Finding> {
@@ -16,7 +16,7 @@ pub(super) fn processors(patient: &Patient) -> Vec<Finding> {
         Some(quota @ CpuQuota::Millis(_)) => vec![Finding::of(
             Severity::Bad,
             format!("limited to {quota} of {}", patient.machine.threads),
-            "whoever has used its time waits for the rest of 100 ms: gaps in the middle of tokens",
+            "a probe that has used its time waits for the rest of 100 ms: gaps in the middle of tokens",
             "start the container without `--cpus`, and give it whole processors: --cpuset-cpus=0-3",
         )],
     }
@@ -40,7 +40,7 @@ pub(super) fn memory(patient: &Patient) -> Vec<Finding> {
 
 pub(super) fn hypervisor(patient: &Patient) -> Vec<Finding> {
     match patient.machine.hypervisor.as_str() {
-        "" => vec![Finding::unknown("hypervisor", "nothing tells whether this is a guest")],
+        "" => vec![Finding::unknown("hypervisor", "nothing shows whether this is a guest")],
         "none" => vec![Finding::fine("bare metal")],
         kind => vec![Finding::of(
             Severity::Minor,
@@ -52,12 +52,12 @@ pub(super) fn hypervisor(patient: &Patient) -> Vec<Finding> {
 }
 
 pub(super) fn steal(patient: &Patient) -> Vec<Finding> {
-    // On bare metal there is nobody to steal.
+    // Bare metal has no hypervisor to steal time.
     if patient.machine.hypervisor == "none" {
         return Vec::new();
     }
     let Some(now) = patient.activity.stolen else {
-        return vec![Finding::unknown("stolen time", "`/proc/stat` does not tell")];
+        return vec![Finding::unknown("stolen time", "`/proc/stat` does not say")];
     };
     let stat = patient.root.text("proc/stat").unwrap_or_default();
     let ever = Cpu::of(&stat).and_then(Cpu::stolen_share).unwrap_or(0.0);
@@ -72,16 +72,16 @@ pub(super) fn steal(patient: &Patient) -> Vec<Finding> {
     vec![Finding::of(
         if now < STOLEN { Severity::Minor } else { Severity::Bad },
         found,
-        "the host gives that much of every processor to others, in pieces of milliseconds",
+        "the host gives that much of every processor to others, milliseconds at a time",
         "use a guest whose processors are not shared (dedicated, not burstable)",
     )]
 }
 
 pub(super) fn container(patient: &Patient) -> Vec<Finding> {
     vec![match patient.machine.container.as_str() {
-        "" => Finding::unknown("container", "nothing tells whether this is one"),
+        "" => Finding::unknown("container", "nothing shows whether this is one"),
         "none" => Finding::fine("no container"),
-        // What it may take away is told by its limits.
+        // What a container takes away is reported by its limits.
         kind => Finding::fine(format!("in a container ({kind})")),
     }]
 }

@@ -1,4 +1,4 @@
-//! The diagnosis for programs. `ci/doctor.schema.json` says what is in it.
+//! The diagnosis for programs, as described by `ci/doctor.schema.json`.
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -7,7 +7,7 @@ use windtunnel_ledger::roof::Roof;
 use super::noise::Noise;
 use super::{Diagnosis, Group, Patient, Severity};
 
-/// The number of the format.
+/// The version of the format.
 const SCHEMA: u32 = 1;
 
 #[derive(Serialize)]
@@ -56,7 +56,7 @@ pub(super) fn json(patient: &Patient, diagnosis: &Diagnosis) -> Result<String> {
     Ok(text + "\n")
 }
 
-/// None of an empty text.
+/// None for an empty text.
 fn told(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.is_empty())
 }

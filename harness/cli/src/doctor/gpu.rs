@@ -12,8 +12,8 @@ pub(super) fn gpus(patient: &Patient) -> Vec<Finding> {
     if !machine.gpus_hidden.is_empty() {
         return vec![Finding::of(
             Severity::Bad,
-            format!("GPUs cannot be asked ({})", machine.gpus_hidden),
-            "nothing is seen of clocks, memory and other users: results of GPUs compare with none",
+            format!("GPUs cannot be queried ({})", machine.gpus_hidden),
+            "clocks, memory and other users cannot be seen: GPU results are comparable with none",
             "install the library of the driver that runs: libnvidia-ml.so.1 (in a container: --gpus all)",
         )];
     }
@@ -31,7 +31,7 @@ fn or_unknown(text: &str) -> &str {
     if text.is_empty() { "not known" } else { text }
 }
 
-/// What `examine` finds of each GPU, given its place.
+/// Applies `examine` to each GPU, with its index.
 fn each(
     patient: &Patient,
     examine: impl Fn(&dyn Gpus, usize, &Gpu) -> Option<Finding>,
@@ -51,7 +51,7 @@ pub(super) fn users(patient: &Patient) -> Vec<Finding> {
             Ok(users) => users,
         };
         let named = users.iter().map(|user| {
-            // In a container the number is one of the host and names nobody here.
+            // In a container the process id is the host's and names no process here.
             let name = patient.root.text(&format!("proc/{}/comm", user.process));
             let memory = user.memory.map(|kib| Gauge::ProcessUsed.show(kib));
             let facts: Vec<String> = name.into_iter().chain(memory).collect();
@@ -64,17 +64,17 @@ pub(super) fn users(patient: &Patient) -> Vec<Finding> {
         let numbers: Vec<String> = users.iter().map(|user| user.process.to_string()).collect();
         Some(Finding::of(
             Severity::Bad,
-            format!("others compute on GPU {i}, {}", named.join(", ")),
-            "kernels take turns, any share of the time; such rounds are void",
+            format!("other processes use GPU {i}, {}", named.join(", ")),
+            "kernels take turns, for any share of the time; such rounds are void",
             patient.on_host(&format!("end them: kill {}", numbers.join(" "))),
         ))
     })
 }
 
-/// What one gauge shows.
+/// The value of one gauge.
 fn shown(look: Look, gauge: Gauge) -> Result<i64, String> {
     let found = look.into_iter().find(|(name, _)| *name == gauge);
-    found.map_or_else(|| Err("the driver does not tell".to_owned()), |(_, value)| value)
+    found.map_or_else(|| Err("the driver does not say".to_owned()), |(_, value)| value)
 }
 
 pub(super) fn throttle(patient: &Patient) -> Vec<Finding> {
@@ -91,7 +91,7 @@ pub(super) fn throttle(patient: &Patient) -> Vec<Finding> {
             Throttle::ApplicationClocks | Throttle::SyncBoost | Throttle::Display => {
                 Severity::Minor
             }
-            // At the cap every clock is one of many: what is measured is the limit, not the code.
+            // At the power cap the clock is one of many: the limit is measured, not the code.
             Throttle::PowerCap => Severity::Minor,
             Throttle::HardwareSlowdown
             | Throttle::Thermal
@@ -109,10 +109,10 @@ pub(super) fn throttle(patient: &Patient) -> Vec<Finding> {
         Some(Finding::of(
             worst,
             format!("GPU {i} is throttled{temperature} by {}", names.join(", ")),
-            "its clock is a third and more below what it could be, and moves with heat",
+            "its clock is a third or more below what it could be, and changes with heat",
             match worst {
                 Severity::Bad => format!(
-                    "see to cooling and power supply: nvidia-smi -q -i {i} -d PERFORMANCE,TEMPERATURE,POWER"
+                    "check cooling and power supply: nvidia-smi -q -i {i} -d PERFORMANCE,TEMPERATURE,POWER"
                 ),
                 _ => format!("see what limits it: nvidia-smi -q -i {i} -d PERFORMANCE,POWER,CLOCK"),
             },
@@ -125,22 +125,22 @@ pub(super) fn clocks(patient: &Patient) -> Vec<Finding> {
         let limits = gpu.sm_clock;
         let what = format!("clock of GPU {i}");
         let Some(max) = limits.max else {
-            return Some(Finding::unknown(what, "the driver does not tell the highest"));
+            return Some(Finding::unknown(what, "the driver does not say the maximum"));
         };
-        // NVML tells what applications were given, and not whether clocks are locked.
+        // NVML reports application clocks, but not whether clocks are locked.
         let lock = format!("sudo nvidia-smi -i {i} --lock-gpu-clocks={max}");
         match limits.application.zip(limits.default) {
             Some((now, usual)) if now < usual => Some(Finding::of(
                 Severity::Minor,
                 format!("applications on GPU {i} run at {now} of {usual} MHz"),
                 format!(
-                    "{:.0} % of its usual speed; steady, if you meant it",
+                    "{:.0} % of its usual speed; steady, if intended",
                     100.0 * f64::from(now) / f64::from(usual)
                 ),
                 patient.on_host(&format!("sudo nvidia-smi -i {i} --reset-applications-clocks")),
             )),
             _ => {
-                let reason = "NVML does not tell whether it is locked";
+                let reason = "NVML does not say whether it is locked";
                 let mut finding = Finding::unknown(format!("{what}, up to {max} MHz"), reason);
                 finding.costs = "an unlocked clock follows heat and power: 1 to 10 %".to_owned();
                 finding.mend = patient.on_host(&lock);
@@ -153,7 +153,7 @@ pub(super) fn clocks(patient: &Patient) -> Vec<Finding> {
 pub(super) fn persistence(patient: &Patient) -> Vec<Finding> {
     each(patient, |_, i, gpu| {
         Some(match gpu.persistence {
-            None => Finding::unknown(format!("persistence of GPU {i}"), "the driver does not tell"),
+            None => Finding::unknown(format!("persistence of GPU {i}"), "the driver does not say"),
             Some(Switch::On) => Finding::fine(format!("driver of GPU {i} stays loaded")),
             Some(Switch::Off) => Finding::of(
                 Severity::Minor,
@@ -168,12 +168,12 @@ pub(super) fn persistence(patient: &Patient) -> Vec<Finding> {
 pub(super) fn ecc(patient: &Patient) -> Vec<Finding> {
     each(patient, |_, i, gpu| {
         Some(match gpu.ecc {
-            None => Finding::unknown(format!("ECC of GPU {i}"), "the driver does not tell"),
+            None => Finding::unknown(format!("ECC of GPU {i}"), "the driver does not say"),
             Some(Switch::On) => Finding::fine(format!("ECC of GPU {i} on")),
             Some(Switch::Off) => Finding::of(
                 Severity::Minor,
                 format!("ECC of GPU {i} off"),
-                "up to 6 % more bandwidth than others have, and flipped bits go unseen",
+                "up to 6 % more bandwidth than others have, and flipped bits go unnoticed",
                 patient.on_host(&format!("sudo nvidia-smi -i {i} -e 1, then reboot")),
             ),
         })
@@ -193,7 +193,7 @@ pub(super) fn instances(patient: &Patient) -> Vec<Finding> {
     })
 }
 
-/// What a probe with the feature `cuda` is linked to.
+/// Libraries that a probe with the feature `cuda` is linked to.
 const LIBRARIES: [&str; 6] =
     ["libcuda.so", "libcudart.so", "libcublas.so", "libcublasLt.so", "libcurand.so", "libnvrtc.so"];
 
@@ -201,7 +201,7 @@ pub(super) fn libraries(patient: &Patient) -> Vec<Finding> {
     if patient.machine.gpus.is_empty() && patient.machine.gpus_hidden.is_empty() {
         return Vec::new();
     }
-    // The loader's own list: names as text, each with a zero behind it.
+    // The loader's cache holds library names as NUL-terminated strings.
     let cache = std::fs::read(patient.root.path("etc/ld.so.cache")).unwrap_or_default();
     let own = patient
         .library_path

@@ -1,8 +1,8 @@
-//! How unsteady the machine is in ten seconds, by a workload that is always the same.
+//! How unsteady the machine is over ten seconds, measured with a fixed workload.
 //!
-//! One thread repeats two pieces in turn: arithmetic that fits into registers, and a walk through
-//! more memory than caches hold. It is a glance: it sees neither the engine nor how days differ, and
-//! is no substitute for `windtunnel calibrate`.
+//! One thread alternates between two pieces: arithmetic that fits into registers, and a walk
+//! through more memory than the caches hold. It is only a glance: it sees neither the engine nor
+//! how days differ, and is no substitute for `windtunnel calibrate`.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -21,35 +21,35 @@ pub(crate) struct Noise {
     pub(crate) memory: Spread,
 }
 
-/// What the repeats of one piece took.
+/// The times of one piece's repeats.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Spread {
-    /// How many there were.
+    /// The number of repeats.
     pub(crate) repeats: usize,
-    /// Half of them took longer.
+    /// Their median.
     pub(crate) median: Nanos,
-    /// Their standard deviation, as a share of their mean.
+    /// Their standard deviation, as a share of the mean.
     pub(crate) variation: f64,
-    /// By how much the slowest exceeded the median, as a share of it.
+    /// By how much the slowest exceeded the median, as a share of the median.
     pub(crate) worst: f64,
-    /// The smallest change that ten pairs of half a second would show nine times in ten.
+    /// The smallest change that ten pairs of half-second rounds would detect nine times in ten.
     pub(crate) detectable: f64,
 }
 
-/// How long one repeat shall take.
+/// The target duration of one repeat.
 const REPEAT: Duration = Duration::from_millis(20);
-/// Repeats that are taken together as if they were a round: half a second of one piece.
+/// Repeats that are taken together like a round: half a second of one piece.
 const ROUND: usize = 25;
-/// Pairs of rounds, at the first looks of a gate.
+/// Pairs of rounds, as at a gate's first looks.
 const PAIRS: f64 = 10.0;
-/// Quantiles of the normal distribution: two-sided alarms of 5 %, and changes seen 9 times in 10.
+/// Normal quantiles: a two-sided false-alarm rate of 5 %, and a power of 90 %.
 const REACH: f64 = 1.96 + 1.28;
-/// More than the caches of most processors.
+/// Bytes of the walk: more than the caches of most processors.
 const WALK: usize = 64 << 20;
-/// Words of eight bytes in a line of a cache.
+/// Eight-byte words per cache line.
 const LINE: usize = 8;
 
-/// Repeats both pieces in turn for about `time`.
+/// Alternates between both pieces for about `time`.
 pub(crate) fn measure(time: Duration) -> Noise {
     let memory: Vec<u64> = (0..WALK as u64 / 8).collect();
     let steps = sized(compute);
@@ -69,7 +69,7 @@ fn timed(piece: impl FnOnce() -> u64) -> Nanos {
     Nanos(begun.elapsed().as_nanos() as u64)
 }
 
-/// How much of a piece takes about as long as a repeat shall. Fixed from then on.
+/// The size of a piece that takes about one repeat, fixed from then on.
 fn sized(piece: impl Fn(u64) -> u64) -> u64 {
     const LEAST: Duration = Duration::from_millis(2);
     let mut size = 1024;
@@ -83,18 +83,19 @@ fn sized(piece: impl Fn(u64) -> u64) -> u64 {
     }
 }
 
-/// A chain of integers and one of floats, side by side: nothing of it can be left out.
+/// A chain of integer operations and one of float operations, side by side; the compiler can remove
+/// neither.
 fn compute(steps: u64) -> u64 {
     let (mut state, mut sum) = (black_box(1_u64), black_box(1.0_f64));
     for _ in 0..steps {
-        // Knuth's multiplier of linear congruences.
+        // Knuth's multiplier for a linear congruential generator.
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         sum = sum * 0.999_999 + 1e-6;
     }
     state ^ sum.to_bits()
 }
 
-/// So many lines of caches from the beginning of `memory` on, over and over.
+/// Reads one word from each of `lines` cache lines, from the beginning of `memory`, over and over.
 fn walk(memory: &[u64], lines: u64) -> u64 {
     let mut sum = 0_u64;
     let mut left = lines as usize;
@@ -107,13 +108,13 @@ fn walk(memory: &[u64], lines: u64) -> u64 {
 }
 
 impl Spread {
-    /// Of at least one repeat.
+    /// Requires at least one repeat.
     fn of(times: &[Nanos]) -> Spread {
         let times: Vec<f64> = times.iter().map(|time| time.0 as f64).collect();
         let median = stats::median(&times).unwrap_or(0.0);
         let slowest = times.iter().copied().fold(0.0, f64::max);
         let rounds: Vec<f64> = times.chunks(ROUND).filter_map(stats::median).collect();
-        // Too few rounds tell less than their repeats.
+        // Too few rounds say less than their repeats.
         let between = match rounds.len() {
             0..4 => variation(&times),
             _ => variation(&rounds),
@@ -128,7 +129,7 @@ impl Spread {
     }
 }
 
-/// Standard deviation over mean.
+/// Coefficient of variation: standard deviation over mean.
 fn variation(values: &[f64]) -> f64 {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
@@ -139,13 +140,13 @@ fn variation(values: &[f64]) -> f64 {
     (squares / (n - 1.0)).sqrt() / mean
 }
 
-/// Why something that takes its time is not known.
+/// Why a lengthy measurement was not made.
 pub(super) const QUICK: &str = "not measured because of `--quick`";
 
-/// Likewise.
-pub(super) const OTHER_RUN: &str = "not measured, because another run measures";
+/// The same, because of another run.
+pub(super) const OTHER_RUN: &str = "not measured because another run is measuring";
 
-/// What `ci/gate.toml` holds decode to, and the widest margin in it.
+/// The margin of decode in `ci/gate.toml`, and the widest margin there.
 const MARGINS: [f64; 2] = [0.03, 0.10];
 
 pub(super) fn noise(patient: &Patient) -> Vec<Finding> {
@@ -167,7 +168,7 @@ pub(super) fn noise(patient: &Patient) -> Vec<Finding> {
         seen if seen <= MARGINS[0] => {
             let seen = share(seen);
             return vec![Finding::fine(format!(
-                "{varied}, so ten pairs of rounds show changes from {seen} up (a glance: `windtunnel calibrate` knows)"
+                "{varied}, so ten pairs of rounds show changes from {seen} up (only a glance: `windtunnel calibrate` measures it)"
             ))];
         }
         seen if seen <= MARGINS[1] => Severity::Minor,
@@ -180,7 +181,7 @@ pub(super) fn noise(patient: &Patient) -> Vec<Finding> {
             "ten pairs of rounds hide changes below {}; the margin for decode is 3 %",
             share(detectable)
         ),
-        "whatever else is listed here, then: windtunnel calibrate (this glance is no substitute)",
+        "fix whatever else is listed here, then: windtunnel calibrate (this glance is no substitute)",
     )]
 }
 
@@ -206,7 +207,7 @@ mod tests {
         let times: Vec<Nanos> =
             rounds.into_iter().flat_map(|time| vec![Nanos(time); ROUND]).collect();
         let spread = Spread::of(&times);
-        // Their standard deviation is the root of 2.
+        // Their standard deviation is the square root of 2.
         let expected = REACH * (2.0 / PAIRS).sqrt() * 2.0_f64.sqrt() / 100.0;
         assert!((spread.detectable - expected).abs() < 1e-12, "{spread:?}");
         assert_eq!(Spread::of(&[Nanos(5)]).detectable, 0.0);

@@ -1,4 +1,4 @@
-//! [`Patient`]: everything that checks are told, read before any of them looks.
+//! [`Patient`]: everything the checks need, read before any of them runs.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,53 +21,53 @@ use crate::{calibrate, hub, lock};
 /// How long the other processes are watched.
 const GLANCE: Duration = Duration::from_millis(500);
 
-/// A machine, as far as anything of it was read.
+/// What was read from a machine.
 pub(crate) struct Patient {
-    /// The files in which the kernel tells of itself.
+    /// The root of the kernel's files.
     pub(crate) root: Root,
-    /// What it is.
+    /// Its description.
     pub(crate) machine: Machine,
-    /// Whoever answers for its GPUs, if there are any.
+    /// Access to its GPUs, if there are any.
     pub(crate) gpus: Option<Arc<dyn Gpus>>,
     /// What else ran on it a moment ago.
     pub(crate) activity: Activity,
-    /// The run that is measured on it now, if there is one, or why that cannot be told.
+    /// The run that is being measured on it now, if there is one, or why this is unknown.
     pub(crate) other_run: Result<Option<String>, String>,
     /// Where runs are kept.
     pub(crate) reports: Storage,
     /// Where probes are built.
     pub(crate) builds: Storage,
-    /// Where checkpoints from the hub of Hugging Face lie.
+    /// Where checkpoints from the Hugging Face hub are cached.
     pub(crate) hub: Storage,
     /// What subjects are built with.
     pub(crate) tools: Tools,
-    /// Folders in which the user has libraries looked for.
+    /// The folders in the user's library path.
     pub(crate) library_path: Vec<PathBuf>,
-    /// What `windtunnel calibrate` has found on such a machine, or why that cannot be read.
+    /// What `windtunnel calibrate` found on such a machine, or why it cannot be read.
     pub(crate) calibration: Result<Option<Calibration>, String>,
-    /// How unsteady a fixed workload was; none if it was not asked for.
+    /// How unsteady a fixed workload was; none if it was not measured.
     pub(crate) noise: Option<Noise>,
-    /// What a probe can do at best on it, or why that is not known.
+    /// What a probe can do at best on it, or why this is unknown.
     pub(crate) roof: Result<Roof, &'static str>,
-    /// When it was looked at.
+    /// When it was read.
     pub(crate) now: Timestamp,
 }
 
-/// A folder in which something is kept, or will be.
+/// A folder in which something is or will be kept.
 #[derive(Clone, Debug)]
 pub(crate) struct Storage {
     /// Its path.
     pub(crate) path: PathBuf,
-    /// Whether it is there already.
+    /// Whether it exists.
     pub(crate) exists: bool,
-    /// Whether files can be made in it, or why not.
+    /// Whether files can be created in it, or why not.
     pub(crate) writable: Result<(), String>,
-    /// How much more it takes, or why that is not known.
+    /// Its free space, or why this is unknown.
     pub(crate) free: Result<Bytes, String>,
 }
 
 impl Patient {
-    /// This machine.
+    /// Reads this machine.
     pub(crate) fn here(workspace: &Workspace) -> Patient {
         let root = Root::here();
         let (machine, gpus) = watch::machine(machine::read());
@@ -94,7 +94,7 @@ impl Patient {
         }
     }
 
-    /// A command that changes the kernel's settings: in a container it is one for the host.
+    /// A command that changes kernel settings; in a container it must run on the host.
     pub(crate) fn on_host(&self, command: &str) -> String {
         match self.machine.container.as_str() {
             "" | "none" => command.to_owned(),
@@ -102,24 +102,23 @@ impl Patient {
         }
     }
 
-    /// Why the kernel tells nothing of clocks and their settings.
+    /// Why the kernel does not report clocks and their settings.
     pub(crate) fn why_no_clocks(&self) -> &'static str {
         match self.machine.hypervisor.as_str() {
-            "" | "none" => "the kernel does not tell",
+            "" | "none" => "the kernel does not say",
             _ => "hidden from virtual machines; ask whoever runs the host",
         }
     }
 }
 
 impl Storage {
-    /// The folder `path`, or if it is not there yet, the nearest one above it in which it would be
-    /// made.
+    /// The folder `path`, judged by its nearest existing ancestor if it does not exist yet.
     pub(crate) fn at(path: &Path) -> Storage {
         let nearest = path.ancestors().find(|folder| folder.exists()).unwrap_or(path);
         let writable = match nearest.is_dir() {
             true => rustix::fs::access(nearest, rustix::fs::Access::WRITE_OK)
                 .map_err(|error| format!("`{}`: {error}", nearest.display())),
-            false => Err(format!("`{}` is no folder", nearest.display())),
+            false => Err(format!("`{}` is not a folder", nearest.display())),
         };
         let free = rustix::fs::statvfs(nearest)
             .map(|fs| Bytes(fs.f_bavail.saturating_mul(fs.f_frsize)))

@@ -1,4 +1,4 @@
-//! How processors are set: whether their clocks are steady, and what reading the time costs.
+//! How processors are configured: whether their clocks are steady, and what reading the time costs.
 
 use windtunnel_ledger::Switch;
 
@@ -50,19 +50,19 @@ pub(super) fn turbo(patient: &Patient) -> Vec<Finding> {
 pub(super) fn smt(patient: &Patient) -> Vec<Finding> {
     let found = match patient.machine.smt {
         None => return vec![Finding::unknown("SMT", patient.why_no_clocks())],
-        Some(Switch::Off) => return vec![Finding::fine("one thread a core")],
+        Some(Switch::Off) => return vec![Finding::fine("one thread per core")],
         Some(Switch::On) => "SMT on, two threads share a core",
     };
     let mend = "echo off | sudo tee /sys/devices/system/cpu/smt/control";
     vec![Finding::of(
         Severity::Minor,
         found,
-        "whoever gets the other half of a core takes up to half of its speed",
+        "work on the other half of a core takes up to half of its speed",
         patient.on_host(mend),
     )]
 }
 
-/// Batteries, and what the firmware was told to spare.
+/// Batteries, and the firmware's power profile.
 pub(super) fn power(patient: &Patient) -> Vec<Finding> {
     let root = &patient.root;
     let supply =
@@ -99,7 +99,7 @@ pub(super) fn power(patient: &Patient) -> Vec<Finding> {
         None => (),
     }
     if findings.is_empty() {
-        // A desktop has neither battery nor profile, and neither is missing.
+        // A desktop has neither a battery nor a profile, and needs neither.
         findings.push(match root.has("sys/class") {
             true => Finding::fine("no battery or power profile to mind"),
             false => Finding::unknown("power supply", "`/sys` cannot be read"),
@@ -110,7 +110,7 @@ pub(super) fn power(patient: &Patient) -> Vec<Finding> {
 
 pub(super) fn roof(patient: &Patient) -> Vec<Finding> {
     vec![match &patient.roof {
-        Ok(roof) => Finding::fine(format!("{roof}: the roof that results are held to")),
+        Ok(roof) => Finding::fine(format!("{roof}: the roof that results are compared with")),
         Err(reason) => Finding::unknown("what the machine can do at best", *reason),
     }]
 }
@@ -119,7 +119,7 @@ pub(super) fn clock_source(patient: &Patient) -> Vec<Finding> {
     const SLOW: [&str; 5] = ["hpet", "acpi_pm", "xen", "jiffies", "refined-jiffies"];
     let folder = "sys/devices/system/clocksource/clocksource0";
     let Some(source) = patient.root.text(&format!("{folder}/current_clocksource")) else {
-        return vec![Finding::unknown("clock source", "the kernel does not tell")];
+        return vec![Finding::unknown("clock source", "the kernel does not say")];
     };
     if !SLOW.contains(&source.as_str()) {
         return vec![Finding::fine(format!("clock source `{source}`"))];
@@ -132,7 +132,7 @@ pub(super) fn clock_source(patient: &Patient) -> Vec<Finding> {
     vec![Finding::of(
         Severity::Bad,
         format!("clock source `{source}`"),
-        "each reading of the time enters the kernel: a microsecond and more instead of 25 ns",
+        "each reading of the time enters the kernel: a microsecond or more instead of 25 ns",
         patient.on_host(&mend),
     )]
 }

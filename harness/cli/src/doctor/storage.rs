@@ -1,13 +1,13 @@
-//! Where things are kept: whether they can be, and for how long.
+//! Where files are kept: whether they can be written, and how much room there is.
 
 use windtunnel_ledger::Bytes;
 
 use super::patient::Storage;
 use super::{Finding, Patient, Severity};
 
-/// What a build of the probe for a release takes, with some air.
+/// What a release build of the probe takes, with some reserve.
 const BUILD: Bytes = Bytes(4 << 30);
-/// A gate leaves some megabytes.
+/// Ample for a gate, which leaves some megabytes.
 const RUN: Bytes = Bytes(256 << 20);
 
 pub(super) fn reports(patient: &Patient) -> Vec<Finding> {
@@ -20,7 +20,7 @@ pub(super) fn reports(patient: &Patient) -> Vec<Finding> {
             "change to a workspace of yours with `-C DIR`, or name a file with `--out FILE`",
         )];
     }
-    room("reports", storage, RUN, "a run ends where its records find no room")
+    room("reports", storage, RUN, "a run ends when there is no room for its records")
 }
 
 pub(super) fn builds(patient: &Patient) -> Vec<Finding> {
@@ -29,11 +29,11 @@ pub(super) fn builds(patient: &Patient) -> Vec<Finding> {
         return vec![Finding::of(
             Severity::Bad,
             format!("no probe can be kept in `{}` ({reason})", storage.path.display()),
-            "nothing can be built, and nothing ready be measured",
+            "nothing can be built, and no ready probe can be measured",
             "make the folder writable, or change to a workspace of yours with `-C DIR`",
         )];
     }
-    room("builds", storage, BUILD, "a build of the probe takes about 3 GiB, and fails without")
+    room("builds", storage, BUILD, "a build of the probe needs about 3 GiB, and fails without")
 }
 
 pub(super) fn hub(patient: &Patient) -> Vec<Finding> {
@@ -48,7 +48,7 @@ pub(super) fn hub(patient: &Patient) -> Vec<Finding> {
     vec![Finding::fine(format!("hub cache `{}` ({free})", storage.path.display()))]
 }
 
-/// Whether `storage` takes as much as is needed.
+/// Whether `place` has room for `needed`.
 fn room(what: &str, storage: &Storage, needed: Bytes, costs: &str) -> Vec<Finding> {
     let free = match &storage.free {
         Ok(free) => *free,

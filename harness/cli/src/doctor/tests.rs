@@ -1,4 +1,4 @@
-//! What is said of made-up machines, whole.
+//! The whole output for made-up machines.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -49,7 +49,7 @@ fn calibrated(at: &str, alarms: u64) -> Result<Option<Calibration>, String> {
     Ok(Some(Calibration { machine: "m".into(), sessions: vec![session] }))
 }
 
-/// A machine with everything that a measurement needs, and what the kernel tells in `text`, before
+/// A machine that has everything a measurement needs, with the kernel's files from `text`, before
 /// and after half a second.
 fn patient(text: &str) -> (tempfile::TempDir, Patient) {
     let (before, later) = text.split_once("--- half a second later\n").unwrap_or((text, ""));
@@ -92,7 +92,7 @@ fn laptop() -> (tempfile::TempDir, Patient) {
     patient.other_run = Ok(Some(run.into()));
     patient.noise = Some(Noise { compute: spread(0.061), memory: spread(0.214) });
     patient.calibration = Ok(None);
-    patient.roof = Err("the newest probe does not tell");
+    patient.roof = Err("the newest probe does not say");
     patient.builds = storage("/w/target/windtunnel", 900);
     patient.tools.git = None;
     (dir, patient)
@@ -125,10 +125,10 @@ fn gpus() -> (tempfile::TempDir, Patient) {
     (dir, patient)
 }
 
-/// A machine of which nothing is known.
+/// A machine about which nothing is known.
 fn nothing() -> (tempfile::TempDir, Patient) {
     let (dir, mut patient) = patient("");
-    patient.calibration = Err("`baselines/machines/m.json` is no calibration".into());
+    patient.calibration = Err("`baselines/machines/m.json` is not a calibration".into());
     patient.noise = None;
     patient.roof = Err(noise::QUICK);
     patient.other_run = Err("`/tmp`: read-only file system".into());
@@ -136,7 +136,7 @@ fn nothing() -> (tempfile::TempDir, Patient) {
         path: path.to_owned(),
         exists: true,
         writable: Ok(()),
-        free: Err("the system does not tell".into()),
+        free: Err("the system does not say".into()),
     };
     patient.reports = hidden(Path::new("/w/reports"));
     patient.builds = hidden(Path::new("/w/target/windtunnel"));
@@ -177,7 +177,7 @@ fn what_is_not_known_is_never_fine() {
         .filter(|(_, f)| f.severity == Severity::Fine)
         .map(|(check, _)| check.name)
         .collect();
-    // Programs and folders were handed over; all else is the kernel's to tell.
+    // Programs and folders were passed in; everything else comes from the kernel.
     assert_eq!(fine, ["git", "hub-cache", "probe"].into());
     insta::assert_snapshot!(told(&patient));
 }
@@ -261,7 +261,7 @@ fn a_driver_without_its_library_is_told() {
     let hide = |patient: &mut Patient| {
         patient.machine.gpus_hidden = "there is a driver, but no NVML: not found".into();
     };
-    check(hide, "gpus", Severity::Bad, "GPUs cannot be asked (there is a driver, but no NVML");
+    check(hide, "gpus", Severity::Bad, "GPUs cannot be queried (there is a driver, but no NVML");
     check(
         hide,
         "cuda-libraries",

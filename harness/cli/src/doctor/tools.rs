@@ -1,4 +1,4 @@
-//! What subjects are built with, and what the kernel lets a user count.
+//! What subjects are built with, and which counters the kernel permits.
 
 use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
@@ -9,20 +9,20 @@ use crate::workspace::{Workspace, cargo};
 /// Programs and files without which some subjects cannot be measured.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tools {
-    /// Cargo, where it is.
+    /// The path of cargo.
     pub(crate) cargo: Option<PathBuf>,
-    /// The compiler of C that links.
+    /// The C compiler, which also links.
     pub(crate) cc: Option<PathBuf>,
     /// Git.
     pub(crate) git: Option<PathBuf>,
-    /// Whether the sources of the probe are here.
+    /// Whether the sources of the probe are present.
     pub(crate) sources: bool,
-    /// Probes that were built before, the newest first.
+    /// Probes that were built before, newest first.
     pub(crate) probes: Vec<PathBuf>,
 }
 
 impl Tools {
-    /// Those that a workspace would use.
+    /// The tools that a workspace would use.
     pub(crate) fn of(workspace: &Workspace) -> Tools {
         let kept = std::fs::read_dir(workspace.scratch().join("probes"));
         let kept = kept.into_iter().flatten().flatten();
@@ -40,7 +40,8 @@ impl Tools {
     }
 }
 
-/// Where a program is: itself if it has a folder, or else the first of its name on the path.
+/// The path of a program: itself if it includes a folder, otherwise the first of its name on the
+/// `PATH`.
 fn find(program: &Path) -> Option<PathBuf> {
     let folders = std::env::var_os("PATH").unwrap_or_default();
     let mut places = std::env::split_paths(&folders).map(|folder| folder.join(program));
@@ -91,7 +92,7 @@ pub(super) fn git(patient: &Patient) -> Vec<Finding> {
         None => vec![Finding::of(
             Severity::Minor,
             "no git",
-            "no revision can be measured (`rev:…`), and records do not tell their commit",
+            "no revision can be measured (`rev:…`), and records do not name their commit",
             "install git",
         )],
     }
@@ -106,12 +107,12 @@ pub(super) fn counters(patient: &Patient) -> Vec<Finding> {
         )];
     };
     match level {
-        // User code of one's own processes may be counted up to here.
+        // Up to this level, a user may count user code of their own processes.
         ..=2 => vec![Finding::fine(format!("perf events permitted (level {level})"))],
         _ => vec![Finding::of(
             Severity::Minor,
             format!("perf events forbidden (level {level})"),
-            "profilers see nothing of a probe; timing is not touched",
+            "profilers cannot see into a probe; timing is not affected",
             patient.on_host("sudo sysctl kernel.perf_event_paranoid=2"),
         )],
     }

@@ -1,4 +1,4 @@
-//! Findings as workflow commands, which a service shows beside a change.
+//! Findings as workflow commands, which a service shows beside the changed lines.
 
 use std::fmt::Write as _;
 
@@ -10,8 +10,8 @@ use super::code_of;
 use crate::exit;
 use crate::show::{row_in_words, verdict_in_words};
 
-/// One line for each finding, as GitHub Actions reads it. It shows the first ten of a level: the worst
-/// come first.
+/// One line per finding, as GitHub Actions reads it. Only the first ten of each level are shown, so
+/// the worst come first.
 pub(super) fn github(report: &Report) -> String {
     let mut findings: Vec<(Verdict, String)> = Vec::new();
     let mut find = |level: &str, verdict: Verdict, case: &CaseReport, message: &str| {
@@ -35,7 +35,7 @@ pub(super) fn github(report: &Report) -> String {
     }
     findings.sort_by_key(|(verdict, _)| *verdict);
     let mut text: String = findings.into_iter().map(|(_, line)| line).collect();
-    // What no single finding tells: that nothing was compared, or that what is undecided blocks.
+    // Cases without a finding of their own: nothing was compared, or an undecided result blocks.
     if code_of(report) != exit::PASS && !text.contains("::error ") {
         let title = property(&format!("gate: {}", report.verdict));
         let _ = writeln!(text, "::error title={title}::{}", data(&verdict_in_words(report)));
@@ -43,7 +43,7 @@ pub(super) fn github(report: &Report) -> String {
     text
 }
 
-/// Whether it is broken or invalid as a whole, whatever its series say.
+/// Whether the case is broken or invalid as a whole, whatever its series say.
 fn is_whole(case: &CaseReport) -> bool {
     matches!(case.verdict, Verdict::Broken | Verdict::Invalid) && !case.reasons.is_empty()
 }
@@ -57,7 +57,7 @@ fn command(level: &str, verdict: Verdict, case: &CaseReport, message: &str) -> S
     format!("::{level} title={title}::{}\n", data(message))
 }
 
-/// A message: the characters that would end or begin something else, written as bytes.
+/// A message, with the characters that would end it or start something else percent-encoded.
 fn data(text: &str) -> String {
     text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }

@@ -1,4 +1,4 @@
-//! The report of a gate for programs. `ci/gate.schema.json` says what is in it.
+//! The report of a gate for programs, as described by `ci/gate.schema.json`.
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -8,7 +8,7 @@ use windtunnel_ledger::store::Contents;
 
 use super::code_of;
 
-/// The number of the format.
+/// The version of the format.
 const SCHEMA: u32 = 1;
 
 #[derive(Serialize)]

@@ -1,4 +1,4 @@
-//! A report as a gate would have left it, made up.
+//! A made-up report, as a gate would leave it.
 
 use windtunnel_ledger::case::CaseId;
 use windtunnel_ledger::gate::{CaseReport, Report, Row};
@@ -10,7 +10,7 @@ use windtunnel_ledger::verdict::Verdict;
 
 use super::POLICY;
 
-/// The report of one case, called `id`, with one series that could not be decided.
+/// The report of one case with the id `id`, with one series that could not be decided.
 pub(super) fn report(id: &str) -> Report {
     let policy: Policy = toml::from_str(POLICY).expect("the policy of this project is whole");
     let case: CaseId = serde_json::from_value(id.into()).expect("an id is text");

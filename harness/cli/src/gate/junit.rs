@@ -1,5 +1,5 @@
-//! The report of a gate as JUnit XML: a suite for each case, a test for each of its series, and a test
-//! for the whole, which fails where the command does.
+//! The report of a gate as JUnit XML: a suite per case, a test per series, and one test for the
+//! whole, which fails if the command does.
 
 use maud::{Markup, PreEscaped, html};
 use windtunnel_ledger::gate::{CaseReport, Report, Row, Unjudged};
@@ -40,7 +40,7 @@ fn whole(report: &Report) -> Markup {
 }
 
 fn suite(case: &CaseReport) -> Markup {
-    // What is wrong with a case as a whole is a test of its own.
+    // A failure of the case as a whole is a test of its own.
     let whole =
         matches!(case.verdict, Verdict::Broken | Verdict::Invalid) && !case.reasons.is_empty();
     let unfinished = case.unfinished.as_deref().filter(|_| !whole);
@@ -68,7 +68,7 @@ fn suite(case: &CaseReport) -> Markup {
     }
 }
 
-/// What a process printed, without the characters that XML knows no way to write.
+/// What a process printed, without the characters that XML cannot represent.
 fn printable(text: &str) -> String {
     let is_none = |c: char| matches!(c, '\u{fffe}' | '\u{ffff}');
     let written = |c: &char| matches!(c, '\n' | '\t') || !(c.is_control() || is_none(*c));

@@ -1,5 +1,5 @@
-//! A gate whose base is a baseline: measured again beside the head where its code can be built, or else
-//! taken as it was recorded.
+//! A gate whose base is a baseline: measured again beside the head if its code can be built,
+//! otherwise taken from its records.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ use crate::subject::{self, Built, Wanted};
 use crate::workspace::Workspace;
 use crate::{benchmarks, show, upstream};
 
-/// What the head is held to; why there is nothing, if there is nothing.
+/// The baseline that the head is compared with, or why there is none.
 pub(super) fn held(workspace: &Workspace, args: &GateArgs) -> Result<Result<Held, String>> {
     let path = Path::new(upstream::LOG);
     let log = upstream::read(workspace, path)?;
@@ -34,14 +34,15 @@ pub(super) fn held(workspace: &Workspace, args: &GateArgs) -> Result<Result<Held
             };
             baseline::upstream_of(workspace, path, &subject)?
         }
-        // A ready probe is taken to follow the working tree, and what is external to be held to it.
+        // A ready probe is assumed to follow the working tree; an external subject is compared with
+        // the working tree's baseline.
         Wanted::Tree | Wanted::Probe(_) | Wanted::External { .. } => log.considered.clone(),
     };
     baseline::held(workspace, &log, &at, &baseline::this_machine())
 }
 
-/// The baseline's code, built to be measured beside the head; none where that was not asked for or
-/// cannot be done.
+/// The baseline's code, built to be measured beside the head; none if that was not asked for or is
+/// not possible.
 pub(super) fn beside(
     workspace: &Workspace,
     args: &GateArgs,
@@ -103,7 +104,8 @@ pub(super) fn begin(
     session::open(workspace, setup)
 }
 
-/// Takes cases out of a plan of which the baseline has no record: there is nothing to hold them to.
+/// Skips the planned cases of which the baseline has no record: there is nothing to compare them
+/// with.
 fn leave_out_unrecorded(plan: &mut Plan, sessions: &[Session]) {
     let has = |planned: &Planned| {
         sessions.iter().flat_map(|session| &session.records).any(|r| r.case.id == planned.case.id)
@@ -120,7 +122,7 @@ fn leave_out_unrecorded(plan: &mut Plan, sessions: &[Session]) {
     }
 }
 
-/// What the base is called in a run: the newest session's subject, as a baseline.
+/// The base's subject in a run: the newest session's, named `baseline`.
 fn named(sessions: &[Session]) -> Result<Subject> {
     let newest = sessions.last().and_then(|session| session.run.subjects.first());
     let newest = newest.context("the baseline has no session")?;
@@ -133,8 +135,8 @@ pub(crate) fn recorded(subject: Subject) -> Built {
     Built::of(subject, Err(Failure::Start { error }))
 }
 
-/// Puts those records of the baseline into a run that it has not yet: all, or what a kill left out.
-/// With them the run says all by itself, whatever becomes of the baseline.
+/// Adds the baseline's records that the run lacks: all of them, or those that a kill left out. The
+/// run is then complete in itself, whatever happens to the baseline.
 pub(super) fn complete(
     workspace: &Workspace,
     running: &mut RunSession,
@@ -144,7 +146,7 @@ pub(super) fn complete(
         return Ok(());
     };
     let base = running.run.subjects.get(Arm::Base as usize).cloned();
-    let base = base.context("the run names no base to hold its head to: start a new gate")?;
+    let base = base.context("the run names no base to compare its head with: start a new gate")?;
     let has = |running: &RunSession, run, case: &_, round| {
         running
             .records
@@ -153,7 +155,7 @@ pub(super) fn complete(
     };
     for name in &origin.sessions {
         let path = workspace.baselines().join(name);
-        let key = Key::parse(name).with_context(|| format!("`{name}` is no session"))?;
+        let key = Key::parse(name).with_context(|| format!("`{name}` is not a session"))?;
         let bytes = std::fs::read(&path)
             .with_context(|| format!("session `baselines/{name}` of the base is gone"))?;
         let session = open(&Path::new("baselines").join(name), &key, &bytes)?;

@@ -11,13 +11,13 @@ use windtunnel_ledger::verdict::Verdict;
 
 use crate::show::{census, counts, numbers, origin, row_verdict, verdict_in_words};
 
-/// By this line a comment is found again, to be written anew instead of added to.
+/// The line by which a comment is found again, so that it is rewritten instead of adding another.
 const MARKER: &str = "<!-- windtunnel gate -->";
 
-/// About as many bytes as a comment has at most: GitHub takes none of more than 65,536 characters.
+/// The longest comment in bytes, roughly: GitHub rejects more than 65,536 characters.
 const LONGEST: usize = 60_000;
 
-/// The summary: what was found on top, what passed folded below.
+/// The summary: findings on top, everything that passed folded below.
 pub(super) fn markdown(contents: &Contents, report: &Report) -> String {
     let name = |arm: Arm| {
         let subject = contents.run.subjects.get(arm as usize);
@@ -28,7 +28,7 @@ pub(super) fn markdown(contents: &Contents, report: &Report) -> String {
     format!("{MARKER}\n{text}, run {}.\n", code(&contents.run.id.0))
 }
 
-/// What was found of `head` against `base`, which was stored if it has an origin, in not much more than
+/// The report on `head` against `base`, which was stored if it has an origin, in not much more than
 /// `most` bytes.
 pub(crate) fn of_two(
     head: &str,
@@ -72,7 +72,7 @@ pub(crate) fn of_two(
         }
     }
     push(&mut text, &lines, most / 4);
-    // A build that fails, fails for all cases alike.
+    // A failed build fails for all cases alike.
     let mut tails: BTreeMap<&str, Vec<&CaseReport>> = BTreeMap::new();
     for case in &report.cases {
         if let Some(tail) = &case.tail {
@@ -110,7 +110,7 @@ pub(crate) fn of_two(
     text
 }
 
-/// What got worst and stops a merge, as a sentence: a phone shows little of a table.
+/// The worst regression that stops a merge, as a sentence: a phone shows little of a table.
 fn worst_in_words(report: &Report) -> Option<String> {
     let mut regressed = report.worst_first();
     regressed.retain(|(_, row)| row.counted() == Verdict::Regressed);
@@ -123,20 +123,20 @@ fn worst_in_words(report: &Report) -> Option<String> {
     Some(format!("**{label} is {effect}** in {}{others}.", code(case.case.as_str())))
 }
 
-/// A fence of code that is longer than any within `text`.
+/// A code fence longer than any within `text`.
 fn fence(text: &str) -> String {
     "`".repeat(backticks(text).max(2) + 1)
 }
 
-/// Most backticks of `text` in a row.
+/// The longest row of backticks in `text`.
 fn backticks(text: &str) -> usize {
     text.split(|c| c != '`').map(str::len).max().unwrap_or(0)
 }
 
-/// Text as code within a line, between more backticks than it has in a row itself.
+/// Text as inline code, between more backticks than it contains in a row.
 fn code(text: &str) -> String {
     let ticks = "`".repeat(backticks(text) + 1);
-    // Next to a backtick a space is needed, which no reader sees.
+    // A space is needed next to a backtick; it is not rendered.
     let space = if text.starts_with('`') || text.ends_with('`') { " " } else { "" };
     match text.is_empty() {
         true => "\\`\\`".to_owned(),
@@ -144,15 +144,15 @@ fn code(text: &str) -> String {
     }
 }
 
-/// Text as code in a cell of a table, which ends at the next bar, in code or not.
+/// Text as code in a table cell, where even a bar within code would end the cell.
 fn code_in_cell(text: &str) -> String {
     code(text).replace('|', "\\|")
 }
 
-/// A sentence in which values stand in backticks: these become code, and nothing else is markup.
+/// A sentence with values in backticks: these become code, and nothing else is markup.
 fn words(text: &str) -> String {
     let parts: Vec<&str> = text.split('`').collect();
-    // An odd backtick quotes nothing.
+    // With an odd number of backticks, none of them quotes anything.
     if parts.len().is_multiple_of(2) {
         return plain(text);
     }
@@ -175,12 +175,12 @@ fn plain(text: &str) -> String {
     plain
 }
 
-/// Text within HTML, where Markdown knows no code.
+/// Text within HTML, where Markdown code does not work.
 fn html(text: &str) -> String {
     in_a_line(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// Text without what would end its line.
+/// Text on one line.
 fn in_a_line(text: &str) -> String {
     text.replace(['\r', '\n'], " ")
 }
@@ -198,11 +198,12 @@ fn table(text: &mut String, rows: &[(&CaseReport, &Row)], most: usize) {
     push(text, &rows.iter().map(line).collect::<Vec<_>>(), most);
 }
 
-/// Adds `parts` as long as `text` is no longer than `most`, and says how many are missing.
+/// Adds as many `parts` as fit while `text` stays within `most` bytes, and says how many are
+/// missing.
 fn push(text: &mut String, parts: &[String], most: usize) {
     for (place, part) in parts.iter().enumerate() {
         if text.len().saturating_add(part.len()) > most {
-            let _ = writeln!(text, "\n{} more are in the report alone.", parts.len() - place);
+            let _ = writeln!(text, "\n{} more are only in the report.", parts.len() - place);
             return;
         }
         text.push_str(part);
@@ -323,10 +324,10 @@ mod tests {
         }
         let text = of_two("head", "base", None, &report, LONGEST);
         assert!(text.len() < 65_536, "{}", text.len());
-        assert_eq!(text.matches(" more are in the report alone.\n").count(), 4, "{text}");
+        assert_eq!(text.matches(" more are only in the report.\n").count(), 4, "{text}");
         let whole = of_two("head", "base", None, &report, usize::MAX);
         assert_eq!(whole.matches(" | decode | ").count(), 1_150);
-        assert!(!whole.contains("in the report alone"));
+        assert!(!whole.contains("only in the report"));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What a hub tells: which files a revision of a repository has, and the tag and length of each.
+//! What a hub reports: the files of a revision of a repository, and the tag and length of each
+//! file.
 
 use std::io::Read;
 use std::path::{Component, Path};
@@ -24,9 +25,9 @@ pub(super) struct Listing {
 /// A file that a hub lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Listed {
-    /// Its path in the repository: safe to be joined to a folder.
+    /// Its path in the repository, safe to join to a folder.
     pub(super) path: String,
-    /// Its length, where the hub tells.
+    /// Its length, if the hub reports it.
     pub(super) size: Option<u64>,
 }
 
@@ -35,15 +36,15 @@ pub(super) struct Listed {
 pub(super) struct Remote {
     /// Its path in the repository.
     pub(super) path: String,
-    /// Where it can be had.
+    /// Its address.
     pub(super) url: String,
-    /// What names its contents: safe to be the name of a file.
+    /// The tag that identifies its contents, safe as a file name.
     pub(super) tag: String,
     /// Its length in bytes.
     pub(super) size: u64,
 }
 
-/// The answer to what a revision holds, as far as it matters here.
+/// The fields of the answer about a revision that are used here.
 #[derive(Deserialize)]
 struct Info {
     sha: String,
@@ -57,14 +58,14 @@ struct Sibling {
     size: Option<u64>,
 }
 
-/// An answer that is longer than this is no list of files.
+/// Longer answers are not lists of files.
 const LONGEST_LIST: u64 = 64 << 20;
 const LINKED_SIZE: &str = "x-linked-size";
-/// What may stand in a segment of a path as it is.
+/// Encodes everything in a path segment except unreserved characters.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 const PATH: &AsciiSet = &SEGMENT.remove(b'/');
 
-/// What a revision holds.
+/// Lists the files of a revision.
 pub(super) fn listing(client: &Client, snapshot: &Snapshot) -> Result<Listing, HubError> {
     let Snapshot { repository, revision, .. } = snapshot;
     let escaped = utf8_percent_encode(revision, SEGMENT);
@@ -101,13 +102,13 @@ pub(super) fn listing(client: &Client, snapshot: &Snapshot) -> Result<Listing, H
     Ok(Listing { files: files.collect::<Result<_, _>>()?, commit: pinned.revision })
 }
 
-/// Whether a path stays in the folder that it is joined to.
+/// Whether a path stays within the folder to which it is joined.
 fn safe(path: &str) -> bool {
     let inside = |part: Component<'_>| matches!(part, Component::Normal(_));
     !path.is_empty() && !path.contains(['\\', '\0']) && Path::new(path).components().all(inside)
 }
 
-/// Tag and length of a file.
+/// Looks up the tag and length of a file.
 pub(super) fn remote(
     client: &Client,
     repository: &str,

@@ -1,10 +1,10 @@
-//! The cache of a repository, in the layout of the `huggingface_hub` Python library, which shares it:
-//! what one has downloaded the other finds.
+//! The cache of a repository, in the layout of the `huggingface_hub` Python library, so that each
+//! finds what the other downloaded.
 //!
 //! ```text
 //! models--OWNER--NAME/
-//!   blobs/TAG                     the contents of a file; TAG.incomplete while they come
-//!   refs/REVISION                 the commit that a branch or a tag was at when it was looked up
+//!   blobs/TAG                     the contents of a file; TAG.incomplete during the download
+//!   refs/REVISION                 the commit of a branch or tag when it was looked up
 //!   snapshots/COMMIT/config.json  → ../../blobs/TAG
 //! .locks/models--OWNER--NAME/TAG.lock
 //! ```
@@ -21,21 +21,21 @@ use windtunnel_ledger::whole;
 use super::HubError;
 use super::files::with_parts;
 
-/// What is kept of one repository.
+/// The cache of one repository.
 pub(super) struct Kept {
     layout: CacheRepo,
     folder: PathBuf,
     locks: PathBuf,
 }
 
-/// Where the files of a snapshot lie.
+/// How complete a snapshot in the cache is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// All that a model needs is there, at this commit.
+    /// Everything that the model needs is there, at this commit.
     Whole(String),
-    /// A commit is known, and this file of it is missing.
+    /// The commit is known, but this file of it is missing.
     Part(String),
-    /// Nothing is known of it.
+    /// Nothing is known about it.
     Absent,
 }
 
@@ -60,7 +60,7 @@ impl Kept {
         self.layout.pointer_path(commit)
     }
 
-    /// Whether a file of a commit is there, in full.
+    /// Whether a file of a commit is completely there.
     pub(super) fn has(&self, commit: &str, path: &str) -> bool {
         self.snapshot(commit).join(path).is_file()
     }
@@ -69,18 +69,18 @@ impl Kept {
         self.folder.join("blobs").join(tag)
     }
 
-    /// What has come so far of a blob.
+    /// The file for the part of a blob that has been downloaded so far.
     pub(super) fn partial(&self, tag: &str) -> PathBuf {
         self.folder.join("blobs").join(format!("{tag}.incomplete"))
     }
 
-    /// How much has come of a blob.
+    /// How many bytes of a blob have been downloaded so far.
     pub(super) fn come(&self, tag: &str) -> u64 {
         fs::metadata(self.partial(tag)).map_or(0, |meta| meta.len())
     }
 
-    /// What there is of a snapshot, as far as that can be known without asking anyone: its format
-    /// says which files a model cannot do without.
+    /// How much of a snapshot is there, as far as can be told offline: its format implies which
+    /// files a model cannot do without.
     pub(super) fn standing(&self, wanted: &Snapshot) -> Standing {
         let commit = match wanted.is_pinned() {
             true => Some(wanted.revision.clone()),
@@ -107,8 +107,9 @@ impl Kept {
         }
     }
 
-    /// Waits until no other process downloads this blob, after saying so. The lock ends with the
-    /// file, whatever becomes of us; the Python library takes the same one.
+    /// Waits until no other process is downloading this blob, calling `waiting` if it has to wait.
+    /// The lock ends when the file is closed, however this process ends; the Python library takes
+    /// the same lock.
     pub(super) fn lock(&self, tag: &str, waiting: impl FnOnce()) -> Result<File, HubError> {
         let path = self.locks.join(format!("{tag}.lock"));
         let unwritable = |cause| HubError::unwritable(&path, cause);
@@ -125,19 +126,19 @@ impl Kept {
         }
     }
 
-    /// Makes the place for blobs.
+    /// Creates the folder for blobs.
     pub(super) fn prepare(&self) -> Result<(), HubError> {
         create(&self.folder.join("blobs"))
     }
 
-    /// Puts a blob into the folder of a commit.
+    /// Links a blob into the folder of a commit.
     pub(super) fn link(&self, commit: &str, path: &str, tag: &str) -> Result<(), HubError> {
         if self.has(commit, path) {
             return Ok(());
         }
         let link = self.snapshot(commit).join(path);
         create(link.parent().unwrap_or(&link))?;
-        // A link to a blob that somebody has deleted.
+        // A dangling link, whose blob was deleted.
         match fs::remove_file(&link) {
             Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
                 return Err(HubError::unwritable(&link, cause));
@@ -147,14 +148,14 @@ impl Kept {
         let up = "../".repeat(path.split('/').count() + 1);
         let linked = symlink(Path::new(&format!("{up}blobs/{tag}")), &link);
         match linked.or_else(|_| fs::hard_link(self.blob(tag), &link)) {
-            // Another process was quicker.
+            // Another process was faster.
             Err(_) if self.has(commit, path) => Ok(()),
             Err(cause) => Err(HubError::unwritable(&link, cause)),
             Ok(()) => Ok(()),
         }
     }
 
-    /// Remembers at which commit a branch or a tag is, for whoever cannot ask.
+    /// Records the commit of a branch or tag, for use when the hub cannot be asked.
     pub(super) fn remember(&self, revision: &str, commit: &str) -> Result<(), HubError> {
         let path = self.folder.join("refs").join(revision);
         if revision == commit || fs::read_to_string(&path).is_ok_and(|known| known == commit) {
@@ -165,8 +166,8 @@ impl Kept {
     }
 }
 
-/// What a model in a folder needs at least: configuration, and the weights that the engine loads, which
-/// are the single file where there is one, and else those that the index names.
+/// The files that a model in a folder needs at least: its configuration, and the weights that the
+/// engine loads, which are the single file if it exists, otherwise the files named by the index.
 fn needed_in(folder: &Path) -> Vec<String> {
     const SINGLE: &str = "model.safetensors";
     const INDEX: &str = "model.safetensors.index.json";
@@ -239,7 +240,7 @@ mod tests {
         fs::remove_file(kept.blob("2")).unwrap();
         assert_eq!(kept.standing(&wanted("main")), missing, "the link leads nowhere");
 
-        // What the engine loads is there; the index is of other times.
+        // The file that the engine loads is there; the index is left over.
         fs::write(kept.blob("all"), "w").unwrap();
         kept.link(COMMIT, "model.safetensors", "all").unwrap();
         assert_eq!(kept.standing(&wanted("main")), Standing::Whole(COMMIT.into()));

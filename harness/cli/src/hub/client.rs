@@ -1,5 +1,5 @@
-//! Requests to a hub: redirects are followed by hand, because a token must not follow them to another
-//! host, and troubles that pass are tried again.
+//! Requests to a hub. Redirects are followed manually, because the token must not go to another
+//! host, and transient errors are retried.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -12,19 +12,19 @@ use ureq::{Agent, Body};
 use super::HubError;
 use super::settings::Settings;
 
-/// Whoever asks the hub, and how patiently.
+/// Sends requests to a hub, with a given patience.
 pub(super) struct Client {
     pub(super) settings: Settings,
     pub(super) patience: Patience,
     agent: Agent,
 }
 
-/// How often something is tried that may pass.
+/// How often to retry after transient errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Patience {
-    /// Once: somebody only wants to know.
+    /// Not at all: somebody only wants information.
     Short,
-    /// Until it is hopeless.
+    /// Several times.
     Long,
 }
 
@@ -37,7 +37,7 @@ impl Patience {
     }
 }
 
-/// What is asked for, so that a refusal can be told in words.
+/// What is asked for, so that a refusal can be explained.
 #[derive(Clone, Copy)]
 pub(super) struct Question<'a> {
     pub(super) repository: &'a str,
@@ -46,18 +46,18 @@ pub(super) struct Question<'a> {
 
 #[derive(Clone, Copy)]
 pub(super) enum About<'a> {
-    /// What a revision holds.
+    /// The files of a revision.
     Revision(&'a str),
-    /// A file that a revision holds.
+    /// A file of a revision.
     File,
 }
 
-/// What stands in the way of an answer.
+/// Why there is no answer.
 #[derive(Debug)]
 pub(super) enum Trouble {
-    /// It may be gone in a while, or after the time that the hub names.
+    /// Transient: worth retrying, after the time that the hub names if it does.
     Passing { error: Box<HubError>, after: Option<Duration> },
-    /// It stays.
+    /// Permanent.
     Lasting(Box<HubError>),
 }
 
@@ -68,13 +68,13 @@ impl From<HubError> for Trouble {
 }
 
 impl Trouble {
-    /// One that may be gone in a while.
+    /// A transient error without a time to wait.
     pub(super) fn passing(error: HubError) -> Trouble {
         Trouble::Passing { error: Box::new(error), after: None }
     }
 }
 
-/// The tries that are left, and the pause before the next one.
+/// The tries left, and the pause before the next one.
 pub(super) struct Tries {
     patience: Patience,
     left: u32,
@@ -82,7 +82,7 @@ pub(super) struct Tries {
 }
 
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
-/// Whoever asks for more than this is not waited for.
+/// If the hub asks for a longer wait, it is not retried.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const MOST_REDIRECTS: u32 = 10;
 
@@ -95,7 +95,7 @@ impl Tries {
     ///
     /// # Errors
     ///
-    /// When there is none.
+    /// If the trouble is permanent, no tries are left, or the wait is too long.
     pub(super) fn again(&mut self, trouble: Trouble) -> Result<(), HubError> {
         match trouble {
             Trouble::Lasting(error) => Err(*error),
@@ -112,7 +112,7 @@ impl Tries {
         }
     }
 
-    /// Something came: what follows is a new trouble.
+    /// Resets the tries after progress: the next error is a new one.
     pub(super) fn start_over(&mut self) {
         *self = Tries::of(self.patience);
     }
@@ -141,12 +141,12 @@ impl Client {
         Client { settings, patience, agent }
     }
 
-    /// The address of `path` at the hub.
+    /// The URL of `path` at the hub.
     pub(super) fn url(&self, path: &str) -> String {
         format!("{}/{path}", self.settings.endpoint)
     }
 
-    /// Tries until there is an answer, or no hope of one.
+    /// Retries until there is an answer or no point in retrying.
     pub(super) fn patiently<T>(
         &self,
         mut attempt: impl FnMut() -> Result<T, Trouble>,
@@ -160,7 +160,7 @@ impl Client {
         }
     }
 
-    /// The contents of `url` from the byte `from` on, wherever they lie.
+    /// The contents of `url` from byte `from` on, following redirects to any host.
     pub(super) fn get(
         &self,
         url: &str,
@@ -178,7 +178,7 @@ impl Client {
         Err(no_hub(&url, "with one redirect after the other").into())
     }
 
-    /// What the hub itself says of the file at `url`, before it sends anyone to another host.
+    /// The hub's own answer about the file at `url`, before it redirects to another host.
     pub(super) fn head(
         &self,
         url: &str,
@@ -197,7 +197,7 @@ impl Client {
         Err(no_hub(&url, "with one redirect after the other").into())
     }
 
-    /// One request and its answer: success, or a redirect.
+    /// Sends one request; returns its answer if it is a success or a redirect.
     fn once(
         &self,
         method: &Method,
@@ -205,7 +205,7 @@ impl Client {
         from: u64,
         question: Question<'_>,
     ) -> Result<Response<Body>, Trouble> {
-        // Compressed, no length would be that of the file.
+        // With compression, the length would not be that of the file.
         let request =
             Request::builder().method(method).uri(url).header(ACCEPT_ENCODING, "identity");
         let request = match from {
@@ -219,7 +219,7 @@ impl Client {
         let request = request.body(()).map_err(|e| no_hub(url, &e.to_string()))?;
         let answer = self.agent.run(request).map_err(|error| self.unanswered(url, &error))?;
         match answer.status() {
-            // More was asked for than there is: whoever asked knows what to do.
+            // The range starts beyond the end of the file: the caller handles this.
             status if status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE => {
                 Ok(answer)
             }
@@ -228,7 +228,7 @@ impl Client {
         }
     }
 
-    /// Whether an address is the hub's own: the only one that is shown the token.
+    /// Whether a URL is on the hub itself, which alone is sent the token.
     fn is_hub(&self, url: &Uri) -> bool {
         let endpoint: Option<Uri> = self.settings.endpoint.parse().ok();
         endpoint.is_some_and(|endpoint| origin(&endpoint) == origin(url))
@@ -273,7 +273,8 @@ impl Client {
         let code = headers.get("x-error-code").and_then(|code| code.to_str().ok());
         let passing = |error| Trouble::Passing { error: Box::new(error), after };
         match (status.as_u16(), code, about) {
-            // A host that the hub sent us to says no for reasons of its own: the next try is sent anew.
+            // A host to which the hub redirected refuses for its own reasons; the next try gets a
+            // new redirect.
             (status, _, _) if !self.is_hub(url) => {
                 passing(HubError::Failing { host: host(url), status, tries: self.patience.tries() })
             }
@@ -311,10 +312,11 @@ impl Client {
     }
 }
 
-/// The tag of a large file, which the hub tells before it sends anyone to where the file lies.
+/// The header with the tag of a large file, which the hub sends along with the redirect to the
+/// file.
 pub(super) const LINKED_TAG: &str = "x-linked-etag";
 
-/// Where an answer sends us, if it does.
+/// Where an answer redirects to, if it does.
 fn redirect(from: &Uri, answer: &Response<Body>) -> Option<Result<Uri, HubError>> {
     if !answer.status().is_redirection() {
         return None;
@@ -348,12 +350,12 @@ fn origin(url: &Uri) -> (Option<&str>, Option<String>, Option<u16>) {
 /// Scheme, host and port of an address.
 fn host(url: &Uri) -> String {
     let authority = url.authority().map_or("", |authority| authority.as_str());
-    // What stands before the `@` may be a secret.
+    // Whatever precedes the `@` may be a secret.
     let authority = authority.rsplit('@').next().unwrap_or_default();
     format!("{}://{authority}", url.scheme_str().unwrap_or("https"))
 }
 
-/// An address without its query, which may hold a signature.
+/// A URL without its query, which may contain a signature.
 fn shown_url(url: &Uri) -> String {
     format!("{}{}", host(url), url.path())
 }
@@ -362,7 +364,7 @@ pub(super) fn no_hub(url: &Uri, what: &str) -> HubError {
     HubError::NoHub { url: shown_url(url), what: what.to_owned() }
 }
 
-/// How long to wait before the next try.
+/// How long the hub asks to wait before the next try.
 fn seconds(headers: &HeaderMap) -> Option<Duration> {
     headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }

@@ -1,16 +1,16 @@
-//! Whether the bytes of a file are those that the hub promised.
+//! Verifies that the bytes of a file are those that the hub promised.
 //!
-//! The hub tags a file by its contents: large ones by SHA-256, small ones by the hash that git gives
-//! to a blob, SHA-1 of `blob LENGTH\0` and the contents.
+//! The hub tags a file by its contents: large files by SHA-256, small ones by git's blob hash, the
+//! SHA-1 of `blob LENGTH\0` followed by the contents.
 
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256};
 
-/// What the tag of a file says of its contents.
+/// How the tag of a file depends on its contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Algorithm {
     Sha256,
     GitBlob,
-    /// A tag of another kind, by which nothing can be checked but the length.
+    /// A tag of another kind, so that only the length can be checked.
     Unknown,
 }
 
@@ -34,11 +34,11 @@ impl Algorithm {
     }
 }
 
-/// The digest of a file whose bytes come one after the other.
+/// The digest of a file whose bytes arrive piece by piece.
 pub(super) struct Digest(Option<Context>);
 
 impl Digest {
-    /// Of a file of `size` bytes, before the first of them.
+    /// Starts the digest of a file of `size` bytes.
     pub(super) fn begin(algorithm: Algorithm, size: u64) -> Digest {
         Digest(match algorithm {
             Algorithm::Sha256 => Some(Context::new(&SHA256)),
@@ -57,7 +57,7 @@ impl Digest {
         }
     }
 
-    /// In hexadecimal digits; none where the tag is of another kind.
+    /// The digest in hexadecimal; none for a tag of another kind.
     pub(super) fn finish(self) -> Option<String> {
         let digest = self.0?.finish();
         Some(digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())

@@ -1,11 +1,11 @@
-//! What can go wrong with a hub. Each message says what, where, and what to do next; none of them
-//! can hold a token.
+//! Errors of a hub. Each message says what is wrong, where, and what to do next; none of them can
+//! contain a token.
 
 use std::path::PathBuf;
 
 use windtunnel_ledger::unit::Bytes;
 
-/// Why a model of a hub cannot be had.
+/// Why a model of a hub is not available.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HubError {
     #[error("there is no home folder to keep downloads in: set `HF_HOME` to a folder")]
@@ -61,7 +61,7 @@ pub(crate) enum HubError {
     #[error("`{url}` answers {what}: check `HF_ENDPOINT`, and proxies in between")]
     NoHub { url: String, what: String },
     #[error(
-        "`{file}` of `{repository}` breaks off after {got} of {size}, {tries} times in a row: what came is kept, and the next try goes on from there"
+        "`{file}` of `{repository}` breaks off after {got} of {size}, {tries} times in a row: the part that came is kept, and the next try continues from there"
     )]
     BreaksOff { repository: String, file: String, got: Bytes, size: Bytes, tries: u32 },
     #[error(
@@ -99,7 +99,7 @@ fn denied(
 }
 
 impl HubError {
-    /// Whether the hub could not be asked, so that what the cache holds is the best that there is.
+    /// Whether the hub could not be asked, so that the cache is the best there is.
     pub(super) fn is_silence(&self) -> bool {
         matches!(
             self,

@@ -1,4 +1,4 @@
-//! Which files of a repository a model is made of.
+//! Chooses the files of a repository that make up a model.
 
 use windtunnel_ledger::case::{Files, Snapshot};
 
@@ -7,20 +7,20 @@ use super::api::{Listed, Listing};
 use crate::gguf;
 use crate::scenario::nearest;
 
-/// What the engine reads of a folder: configuration, tokenizer and templates, weights, and the dense
-/// layers of sentence-transformers. Weights in other formats, which often lie beside, stay where
-/// they are.
+/// What the engine reads from a folder: configuration, tokenizer and templates, weights, and the
+/// dense layers of sentence-transformers. Weights in other formats, which are often there too, are
+/// not downloaded.
 const MODEL: [&str; 4] = ["*.json", "*.jinja", "model*.safetensors", "*_Dense/*.safetensors"];
 
-/// Most names that a message lists.
+/// The most names that a message lists.
 const MOST_NAMES: usize = 8;
 
-/// The files of a model in a folder, where nobody says which.
+/// The files of a model in a folder, if the user names none.
 pub(super) fn usual() -> Files {
     Files::Matching(MODEL.map(str::to_owned).to_vec())
 }
 
-/// Those of a listing that belong to a snapshot.
+/// The files of a listing that belong to a snapshot.
 pub(super) fn chosen<'a>(
     listing: &'a Listing,
     snapshot: &Snapshot,
@@ -62,7 +62,7 @@ pub(super) fn chosen<'a>(
     Ok(found)
 }
 
-/// A GGUF file in a repository, with those over which its model is split.
+/// A GGUF file in a repository, with the other parts if its model is split.
 pub(super) fn with_parts(file: &str) -> Vec<String> {
     match file.rsplit_once('/') {
         None => gguf::parts(file),
@@ -72,7 +72,7 @@ pub(super) fn with_parts(file: &str) -> Vec<String> {
     }
 }
 
-/// Whether a file is of weights.
+/// Whether a file holds weights.
 pub(super) fn is_weights(path: &str) -> bool {
     path.ends_with(".safetensors") || path.ends_with(".gguf")
 }
@@ -99,7 +99,7 @@ fn why_no_model(listing: &Listing, repository: &str) -> Option<String> {
     }
 }
 
-/// What was probably meant, or what there is.
+/// A suggestion what was meant, or a list of what there is.
 fn hint(pattern: &str, listing: &Listing) -> String {
     let paths = || listing.files.iter().map(|file| file.path.as_str());
     let ending = pattern.rsplit_once('.').map_or("", |(_, ending)| ending);
@@ -121,13 +121,13 @@ fn names(paths: &[&str]) -> String {
     }
 }
 
-/// Whether all of `path` is as `pattern` says: `*` stands for anything, `?` for one character.
+/// Whether `pattern` matches all of `path`: `*` stands for anything, `?` for one character.
 fn matches(pattern: &str, path: &str) -> bool {
     let (pattern, path): (Vec<char>, Vec<char>) =
         (pattern.chars().collect(), path.chars().collect());
     let (mut wanted, mut at) = (0, 0);
-    // The last `*`, and the place up to which it stands for what it must: it takes in one more each
-    // time that what follows it does not fit.
+    // The last `*`, and the end of what it matches so far: that grows by one character each time
+    // the rest of the pattern does not match.
     let mut star: Option<(usize, usize)> = None;
     while at < path.len() {
         match pattern.get(wanted) {

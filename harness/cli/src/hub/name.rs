@@ -1,16 +1,16 @@
-//! How a person names a model of a hub: `hub:OWNER/NAME`, `hub:OWNER/NAME@REVISION`, and with a file,
+//! How a user names a model of a hub: `hub:OWNER/NAME`, `hub:OWNER/NAME@REVISION`, or with a file,
 //! `hub:OWNER/NAME:FILE.gguf`.
 
 use windtunnel_ledger::case::{Files, Snapshot};
 
 use super::files::usual;
 
-/// What such a name begins with.
+/// The prefix of such names.
 const PREFIX: &str = "hub:";
-/// The revision where none is named.
+/// The revision if none is named.
 pub(crate) const MAIN: &str = "main";
 
-/// What is wrong with a name, and with which part of it.
+/// What is wrong with a name, and in which part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Misnamed {
     pub(crate) part: Part,
@@ -25,7 +25,7 @@ pub(crate) enum Part {
     Files,
 }
 
-/// The snapshot that `word` names, and its name without `hub:`; nothing if it names no hub.
+/// The snapshot that `word` names, and its name without `hub:`; none if it has no such prefix.
 pub(crate) fn named(word: &str) -> Option<Result<(String, Snapshot), Misnamed>> {
     let name = word.strip_prefix(PREFIX)?;
     let (rest, file) = match name.split_once(':') {
@@ -37,7 +37,7 @@ pub(crate) fn named(word: &str) -> Option<Result<(String, Snapshot), Misnamed>> 
     Some(snapshot(repository, revision, files).map(|snapshot| (name.to_owned(), snapshot)))
 }
 
-/// A snapshot of these parts, if they can be such; without files, of the usual ones.
+/// A snapshot made of these parts, if they are valid; of the usual files if `files` is none.
 pub(crate) fn snapshot(
     repository: &str,
     revision: &str,
@@ -76,7 +76,7 @@ pub(crate) fn snapshot(
 }
 
 /// The hub's own rule: one or two words of letters, digits, `-`, `_` and `.`, which neither begin
-/// nor end with `-` or `.` and hold no `--` and `..`.
+/// nor end with `-` or `.` and do not contain `--` or `..`.
 fn is_repository(text: &str) -> bool {
     const LONGEST: usize = 96;
     let word = |word: &str| {
@@ -90,7 +90,7 @@ fn is_repository(text: &str) -> bool {
     text.len() <= LONGEST && text.split('/').count() <= 2 && text.split('/').all(word)
 }
 
-/// What git allows, as far as it can also be the name of a file.
+/// What git allows, as far as it is also a valid file name.
 fn is_revision(text: &str) -> bool {
     let word = |word: &str| !word.is_empty() && !word.starts_with('.');
     text.split('/').all(word)

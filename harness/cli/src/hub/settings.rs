@@ -1,5 +1,5 @@
-//! Where the hub is, where its cache lies, and what token it is shown: what the environment says, in
-//! the variables of the `huggingface_hub` Python library. They are read here and nowhere else.
+//! Where the hub is, where its cache is, and which token to use: taken from the environment
+//! variables of the `huggingface_hub` Python library, which are read here and nowhere else.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -13,24 +13,24 @@ use ureq::tls::{Certificate, PemItem, parse_pem};
 
 use super::HubError;
 
-/// What the environment says of the hub.
+/// What the environment says about the hub.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    /// Where its addresses begin, without a slash at the end.
+    /// The base URL of the hub, without a trailing slash.
     pub(super) endpoint: String,
-    /// Where downloads are kept, shared with everything else that reads the hub's cache.
+    /// Where downloads are kept, shared with everything else that uses the hub's cache.
     pub(super) cache: Cache,
-    /// Whether it may be asked.
+    /// Whether the hub may be asked.
     pub(super) mode: Mode,
-    /// What it is shown, if anything.
+    /// The token to send, if there is one.
     pub(super) token: Option<Token>,
-    /// Where a token was looked for, for whoever needs one.
+    /// Where a token was looked for, for messages.
     pub(super) token_places: String,
-    /// How long nothing may come before a connection counts as lost.
+    /// How long a connection may be silent before it counts as lost.
     pub(super) silence: Duration,
-    /// Who vouches for hosts, instead of those that are built in.
+    /// The root certificates to trust instead of the built-in ones.
     pub(super) authorities: Option<Vec<Certificate<'static>>>,
-    /// What stands between this machine and the hub.
+    /// The proxy between this machine and the hub.
     pub(super) proxy: Option<Proxy>,
 }
 
@@ -39,11 +39,11 @@ pub(crate) struct Settings {
 pub(super) enum Mode {
     /// It may.
     Online,
-    /// Only what the cache holds is there: `HF_HUB_OFFLINE`.
+    /// It may not, so only the cache is used: `HF_HUB_OFFLINE`.
     Offline,
 }
 
-/// A secret, and where it was found. It is never shown.
+/// A secret, and where it was found. It is never displayed.
 #[derive(Clone)]
 pub(super) struct Token {
     secret: String,
@@ -52,7 +52,7 @@ pub(super) struct Token {
 }
 
 impl Token {
-    /// The value of the header that shows it to the hub.
+    /// The value of the authorization header.
     pub(super) fn bearer(&self) -> String {
         format!("Bearer {}", self.secret)
     }
@@ -66,15 +66,16 @@ impl fmt::Debug for Token {
 
 const ENDPOINT: &str = "https://huggingface.co";
 const SILENCE: Duration = Duration::from_secs(10);
-/// Nobody waits longer; what is typed beyond it is taken for a slip.
+/// Nobody waits longer: a larger value is taken for a typing error.
 const LONGEST_SILENCE: Duration = Duration::from_hours(24);
 
 impl Settings {
-    /// Those of this process.
+    /// Reads them from the environment of this process.
     ///
     /// # Errors
     ///
-    /// When they name no address, no folder, or a token that cannot be one.
+    /// If they have an invalid address or token, no usable certificate, or no folder to keep
+    /// downloads in.
     pub(super) fn here() -> Result<Settings, HubError> {
         Settings::of(|name| std::env::var_os(name), std::env::home_dir(), Proxy::try_from_env())
     }
@@ -111,7 +112,7 @@ impl Settings {
     }
 }
 
-/// Where downloads are kept, by what the environment says.
+/// Where downloads are kept, according to the environment.
 pub(super) fn cache_folder(
     variable: impl Fn(&str) -> Option<OsString>,
     home: Option<&Path>,
@@ -123,7 +124,7 @@ pub(super) fn cache_folder(
     }
 }
 
-/// The folder of all that is Hugging Face's.
+/// The folder for everything of Hugging Face's.
 fn own_folder(
     variable: impl Fn(&str) -> Option<OsString>,
     home: Option<&Path>,
@@ -132,11 +133,11 @@ fn own_folder(
         .or_else(|| Some(path_in(&variable, home, "XDG_CACHE_HOME")?.join("huggingface")))
         .or_else(|| Some(home?.join(".cache/huggingface")))
         .ok_or(HubError::NoHome)?;
-    // A probe starts elsewhere, where a relative path would lead elsewhere.
+    // Absolute, because a probe starts in another folder.
     Ok(std::path::absolute(&folder).unwrap_or(folder))
 }
 
-/// The path in a variable; none if nothing is in it.
+/// The path in a variable; none if it is unset or empty.
 fn path_in(
     variable: impl Fn(&str) -> Option<OsString>,
     home: Option<&Path>,
@@ -146,8 +147,7 @@ fn path_in(
     Some(under(home, value.into()))
 }
 
-/// `~` at the beginning of a path is a shell's business, and yet is often found in files that set
-/// variables.
+/// Expands a leading `~`: usually the shell's job, but often found in files that set variables.
 fn under(home: Option<&Path>, path: PathBuf) -> PathBuf {
     match (path.strip_prefix("~"), home) {
         (Ok(rest), Some(home)) => home.join(rest),
@@ -182,7 +182,7 @@ fn certificates(file: &Path) -> Result<Vec<Certificate<'static>>, HubError> {
     }
 }
 
-/// The token that is set, or else the one in the file.
+/// The token in the variable, or else the one in the file.
 fn token(set: Option<String>, file: &Path) -> Result<Option<Token>, HubError> {
     let (secret, found) = match set {
         Some(secret) => (secret, "HF_TOKEN".to_owned()),

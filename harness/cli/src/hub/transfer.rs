@@ -1,5 +1,5 @@
-//! The bytes of files: several files at once, each resumed where it broke off, checked against what
-//! names it, and moved to its place only then.
+//! Downloads files: several at once, each resumed where it broke off, verified against its tag, and
+//! only then moved into place.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
@@ -18,12 +18,12 @@ use super::client::{About, Client, Question, Tries, Trouble};
 use super::digest::{Algorithm, Digest};
 use crate::progress::DownloadBar;
 
-/// How many files come at once.
+/// How many files are downloaded at once.
 const AT_ONCE: usize = 4;
 const CHUNK: usize = 256 << 10;
 
-/// Does `work` on several of `items` at once, until all is done or one of them fails. Results are in
-/// the order of the items.
+/// Runs `work` on several of `items` at once, until all are done or one fails. Results are in the
+/// order of the items.
 pub(super) fn side_by_side<T: Sync, R: Send>(
     items: &[T],
     work: impl Fn(&T, &AtomicBool) -> Result<R, HubError> + Sync,
@@ -38,7 +38,7 @@ pub(super) fn side_by_side<T: Sync, R: Send>(
             let result = work(item, &stop);
             let failed = result.is_err();
             results.lock().unwrap_or_else(PoisonError::into_inner).push((place, result));
-            // Only then: whoever stops because of it comes later in the list.
+            // Set only after the push, so that workers stopped by it come later in the list.
             if failed {
                 stop.store(true, Ordering::Relaxed);
             }
@@ -50,7 +50,7 @@ pub(super) fn side_by_side<T: Sync, R: Send>(
         }
     });
     let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-    // The first that failed is the reason of all that were stopped because of it.
+    // The first failure is the cause of those that were stopped because of it.
     if let Some(first) = results.iter().position(|(_, result)| result.is_err()) {
         results.swap(0, first);
     } else {
@@ -59,7 +59,7 @@ pub(super) fn side_by_side<T: Sync, R: Send>(
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-/// Complains if what is to come does not fit on the disk.
+/// Fails if the missing bytes do not fit on the disk.
 pub(super) fn check_space(kept: &Kept, files: &[Remote]) -> Result<(), HubError> {
     let mut needed: u64 = 0;
     let mut tags: Vec<&str> = Vec::new();
@@ -80,14 +80,14 @@ pub(super) fn check_space(kept: &Kept, files: &[Remote]) -> Result<(), HubError>
     }
 }
 
-/// Bytes that may still be written to the disk of `folder`, where the system tells.
+/// Free bytes on the disk of `folder`, if the system reports them.
 fn free(folder: &Path) -> Option<u64> {
     let there = folder.ancestors().find(|folder| folder.is_dir())?;
     let disk = rustix::fs::statvfs(there).ok()?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
-/// Brings the contents of a file into the cache of a repository.
+/// Downloads the contents of a file into the cache of a repository.
 pub(super) fn bring(
     client: &Client,
     repository: &str,
@@ -109,7 +109,7 @@ pub(super) fn bring(
     while partial.come < file.size {
         let before = partial.come;
         if let Err(trouble) = more(client, repository, &mut partial, file, (bar, stop)) {
-            // What a server gives that begins anew each time is no progress.
+            // A server that starts from the beginning each time makes no progress.
             if partial.come > before {
                 tries.start_over();
             }
@@ -119,7 +119,7 @@ pub(super) fn bring(
     partial.settle(repository, file, &blob)
 }
 
-/// The part of a file that has come.
+/// The part of a file that has been downloaded.
 struct Partial {
     path: PathBuf,
     file: File,
@@ -128,14 +128,14 @@ struct Partial {
 }
 
 impl Partial {
-    /// What an earlier try has left, read once more for the digest; or nothing yet.
+    /// Opens what an earlier try left, reading it again for the digest, or an empty file.
     fn open(path: PathBuf, of: &Remote) -> Result<Partial, HubError> {
         let unwritable = |cause| HubError::unwritable(&path, cause);
         let open = File::options().read(true).write(true).create(true).truncate(false).open(&path);
         let file = open.map_err(unwritable)?;
         let mut left = file.metadata().map_err(unwritable)?.len();
         let digest = Digest::begin(Algorithm::of(&of.tag), of.size);
-        // More than there is cannot be a part of it.
+        // If it is longer than the file, it cannot be part of it.
         if left > of.size {
             file.set_len(0).map_err(unwritable)?;
             left = 0;
@@ -156,7 +156,7 @@ impl Partial {
         Ok(partial)
     }
 
-    /// Begins anew.
+    /// Starts again from the beginning.
     fn empty(&mut self, of: &Remote) -> Result<(), HubError> {
         let emptied = self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0)));
         emptied.map_err(|cause| HubError::unwritable(&self.path, cause))?;
@@ -182,7 +182,7 @@ impl Partial {
         Ok(())
     }
 
-    /// Checks what has come, and gives it its name.
+    /// Verifies the download and moves it into place.
     fn settle(self, repository: &str, of: &Remote, blob: &Path) -> Result<(), HubError> {
         let Partial { path, file, digest, .. } = self;
         let unwritable = |cause| HubError::unwritable(&path, cause);
@@ -198,12 +198,12 @@ impl Partial {
                 expected: of.tag.clone(),
             });
         }
-        // On the disk before it has its name: nobody checks it again.
+        // Synced before the rename: nobody verifies it again.
         file.sync_all().and_then(|()| fs::rename(&path, blob)).map_err(unwritable)
     }
 }
 
-/// Asks for the bytes that are missing, and writes them as they come.
+/// Requests the missing bytes and writes them as they arrive.
 fn more(
     client: &Client,
     repository: &str,
@@ -216,7 +216,7 @@ fn more(
     let range = answer.headers().get(CONTENT_RANGE).and_then(|range| range.to_str().ok());
     let goes_on = answer.status() == StatusCode::PARTIAL_CONTENT
         && range.is_some_and(|range| range.starts_with(&format!("bytes {}-", partial.come)));
-    // A server that does not know ranges gives all of it, and what has come is of no use.
+    // A server without range support sends the whole file, so what was there is discarded.
     if partial.come > 0 && !goes_on {
         bar.take_back(partial.come);
         partial.empty(of)?;

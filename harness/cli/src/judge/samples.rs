@@ -1,5 +1,5 @@
-//! Samples of any benchmark: one file for each series, in plain JSON. `ci/judge.md` explains it to
-//! those who write such files.
+//! Samples of any benchmark: one file per series, in plain JSON. `ci/judge.md` documents the
+//! format.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,21 +14,21 @@ use windtunnel_ledger::series::Quantile;
 
 use crate::scenario::reworded;
 
-/// A series as a file has it.
+/// A series read from a file.
 pub(super) struct Sampled {
     /// Its id.
     pub(super) id: String,
     /// The run that it belongs to; empty if the file names none.
     pub(super) run: String,
-    /// How many series the run judges, as far as this file knows.
+    /// How many series the run judges, as stated by this file.
     pub(super) family: usize,
     /// The unit of its values.
     pub(super) unit: String,
-    /// What is to be judged.
+    /// The question to judge.
     pub(super) question: Question,
 }
 
-/// A file as it is typed.
+/// The file as written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SamplesFile {
@@ -54,7 +54,7 @@ struct SamplesFile {
     baseline_sessions: Option<Vec<Rounds>>,
     session_sd_prior: Option<f64>,
     candidate: Rounds,
-    /// What whoever made up the samples knows of them. No judge looks at it.
+    /// What the author of synthetic samples knows about them. No judge looks at it.
     #[serde(rename = "truth")]
     _truth: Option<IgnoredAny>,
 }
@@ -82,7 +82,7 @@ fn half() -> f64 {
     0.5
 }
 
-/// Bytes below which no share counts, where a file does not say: 1 MiB.
+/// The default absolute margin in bytes, below which no relative change counts: 1 MiB.
 const FLOOR: f64 = 1_048_576.0;
 
 /// Why samples cannot be judged.
@@ -100,7 +100,7 @@ pub(super) enum SamplesError {
     Twice { first: PathBuf, second: PathBuf, id: String },
 }
 
-/// Reads the files and the folders of files.
+/// Reads the files, including those in folders.
 pub(super) fn read(paths: &[PathBuf]) -> Result<Vec<Sampled>, SamplesError> {
     let mut files = Vec::new();
     for path in paths {
@@ -149,16 +149,16 @@ fn read_file(path: &Path) -> Result<Sampled, SamplesError> {
     json.end().map_err(|error| SamplesError::Syntax {
         path: path.to_owned(),
         line: error.line(),
-        reason: "the file goes on after its object: write one series a file".to_owned(),
+        reason: "the file continues after its object: write one series per file".to_owned(),
     })?;
     sampled(path, file)
 }
 
-/// serde's complaint, with the key that it is about where there is one.
+/// serde's error, with the key that it is about if there is one.
 fn complaint(path: &Path, key: String, error: &serde_json::Error) -> SamplesError {
     let path = path.to_owned();
     let text = error.to_string();
-    // serde ends with the place, which is told apart.
+    // serde appends the position, which is reported separately.
     let reason = text.split(" at line ").next().unwrap_or_default();
     if let Some(missing) = reason.strip_prefix("missing field ") {
         let key = missing.trim_matches('`').to_owned();
@@ -170,7 +170,7 @@ fn complaint(path: &Path, key: String, error: &serde_json::Error) -> SamplesErro
     }
 }
 
-/// The series of a file, if its keys make sense together.
+/// The series of a file, if its keys are consistent.
 fn sampled(path: &Path, file: SamplesFile) -> Result<Sampled, SamplesError> {
     let question = question(&file).map_err(|Senseless { key, reason }| SamplesError::Key {
         path: path.to_owned(),
@@ -187,7 +187,7 @@ fn sampled(path: &Path, file: SamplesFile) -> Result<Sampled, SamplesError> {
     })
 }
 
-/// A key whose value makes no sense, and why.
+/// A key whose value is invalid, and why.
 struct Senseless {
     key: &'static str,
     reason: String,
@@ -230,7 +230,7 @@ fn question(file: &SamplesFile) -> Result<Question, Senseless> {
     Ok(Question { better, nature, margin, bias, evidence })
 }
 
-/// The rounds of both sides that have the same name.
+/// The rounds of both sides that share a name.
 fn paired(file: &SamplesFile, quantile: Quantile) -> Result<Evidence, Senseless> {
     if file.baseline_sessions.is_some() {
         let reason = "sessions of other days belong to `\"mode\": \"stored\"`";
@@ -255,7 +255,7 @@ fn paired(file: &SamplesFile, quantile: Quantile) -> Result<Evidence, Senseless>
     })
 }
 
-/// The sessions of the base, or else its one session, beside the rounds of the candidate.
+/// The sessions of the base, or its only one, beside the rounds of the candidate.
 fn stored(
     file: &SamplesFile,
     quantile: Quantile,
@@ -277,7 +277,7 @@ fn stored(
     })
 }
 
-/// The number of each round: its samples after warm-up, at the quantile.
+/// One value per round: the quantile of its samples after warm-up.
 fn reduce<'a>(
     rounds: impl IntoIterator<Item = &'a Vec<f64>>,
     quantile: Quantile,

@@ -1,22 +1,22 @@
-//! What the control group of this process leaves of the machine, in either version of control
-//! groups. The limit of an ancestor is a limit too.
+//! What the control group of this process, of version 1 or 2, leaves of the machine. The limits of
+//! its ancestors apply too.
 
 use windtunnel_ledger::Bytes;
 use windtunnel_ledger::environment::CpuQuota;
 
 use super::root::Root;
 
-/// Memory that the control group may use; none without a limit.
+/// The memory limit of the control group; none if there is no limit.
 pub(super) fn memory(root: &Root) -> Option<Bytes> {
     let second = folders(root, "", "sys/fs/cgroup").into_iter();
     let second = second.filter_map(|folder| root.number(&format!("{folder}/memory.max")));
     let first = folders(root, "memory", "sys/fs/cgroup/memory").into_iter();
     let first = first.filter_map(|folder| root.number(&format!("{folder}/memory.limit_in_bytes")));
-    // Without a limit the first version gives nearly 2^63, which is more than any machine has.
+    // Without a limit, version 1 reports nearly 2^63, which is more than any machine has.
     second.chain(first).min().map(Bytes)
 }
 
-/// Processor time that the control group may use; none where nothing of it can be read.
+/// The processor limit of the control group; none if it cannot be read.
 pub(super) fn cpu_quota(root: &Root) -> Option<CpuQuota> {
     root.text("proc/self/cgroup")?;
     let second = folders(root, "", "sys/fs/cgroup").into_iter();
@@ -39,8 +39,8 @@ fn millis(quota: u64, period: u64) -> Option<u32> {
     u32::try_from(quota.checked_mul(1000)?.checked_div(period)?).ok()
 }
 
-/// The folder of this process's group below `mount`, and those above it: for a `controller` of the
-/// first version, or for the one hierarchy of the second, whose controller has no name.
+/// The folders of this process's group and its ancestors below `mount`: for a `controller` of
+/// version 1, or for the unified hierarchy of version 2, whose controller name is empty.
 fn folders(root: &Root, controller: &str, mount: &str) -> Vec<String> {
     let groups = root.text("proc/self/cgroup").unwrap_or_default();
     let path = groups.lines().find_map(|line| {
@@ -50,7 +50,7 @@ fn folders(root: &Root, controller: &str, mount: &str) -> Vec<String> {
     });
     let Some(path) = path else { return Vec::new() };
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-    // In a container the path may lead from a root that is not visible here: the mount is then the
-    // group itself, and what does not exist says nothing.
+    // In a container the path may be relative to a root that is not visible here: then the mount is
+    // the group itself, and folders that do not exist contribute nothing.
     (0..=parts.len()).rev().map(|n| [&[mount], &parts[..n]].concat().join("/")).collect()
 }

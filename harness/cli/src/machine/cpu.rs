@@ -1,4 +1,4 @@
-//! Processors: what they are, and how they are set.
+//! Processors: what they are, and how they are configured.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use super::root::{Root, field};
 
 const CPUS: &str = "sys/devices/system/cpu";
 
-/// Instruction set extensions by which numeric kernels choose.
+/// Instruction set extensions on which numeric kernels depend.
 const FEATURES: [&str; 14] = [
     "asimd",
     "asimddp",
@@ -28,7 +28,7 @@ const FEATURES: [&str; 14] = [
     "sve",
 ];
 
-/// The name of the processor; on ARM, which has none, its implementer and part.
+/// The name of the processor; on ARM, which reports none, its implementer and part.
 pub(super) fn name(cpuinfo: &str) -> Option<String> {
     let arm = || {
         let implementer = field(cpuinfo, "CPU implementer")?;
@@ -37,7 +37,7 @@ pub(super) fn name(cpuinfo: &str) -> Option<String> {
     field(cpuinfo, "model name").map(str::to_owned).or_else(arm)
 }
 
-/// Distinct pairs of socket and core; none where the kernel does not tell them.
+/// The number of distinct pairs of socket and core; none if the kernel does not report them.
 pub(super) fn cores(root: &Root, cpuinfo: &str) -> Option<u32> {
     let told: BTreeSet<(String, String)> = cpuinfo
         .split("\n\n")
@@ -45,7 +45,7 @@ pub(super) fn cores(root: &Root, cpuinfo: &str) -> Option<u32> {
             Some((field(cpu, "physical id")?.to_owned(), field(cpu, "core id")?.to_owned()))
         })
         .collect();
-    // ARM tells them elsewhere.
+    // On ARM they are elsewhere.
     let topology = || {
         let cpus = root.numbered(CPUS, "cpu");
         let place = |cpu: &String| {
@@ -58,7 +58,7 @@ pub(super) fn cores(root: &Root, cpuinfo: &str) -> Option<u32> {
     (!cores.is_empty()).then_some(cores.len() as u32)
 }
 
-/// The extensions by which kernels choose, sorted.
+/// The extensions on which kernels depend, sorted.
 pub(super) fn features(cpuinfo: &str) -> Vec<String> {
     let flags = flags(cpuinfo);
     FEATURES.into_iter().filter(|feature| flags.contains(feature)).map(str::to_owned).collect()
@@ -73,7 +73,7 @@ pub(super) fn flags(cpuinfo: &str) -> BTreeSet<&str> {
 /// Whether cores run several threads.
 pub(super) fn smt(root: &Root, cpuinfo: &str) -> Option<Switch> {
     let number = |name: &str| field(cpuinfo, name)?.parse::<u32>().ok();
-    // A guest may be shown threads where there is no such control.
+    // A guest may see threads without having this control.
     let siblings =
         number("siblings").zip(number("cpu cores")).map(|(threads, cores)| threads > cores);
     match root.text(&format!("{CPUS}/smt/active")).as_deref() {
@@ -105,7 +105,7 @@ pub(super) fn caches(root: &Root) -> Vec<Cache> {
     caches
 }
 
-/// How the kernel chooses clocks: each governor that is in use.
+/// The kernel's frequency governors: each one that is in use.
 pub(super) fn governor(root: &Root) -> String {
     let cpus = root.numbered(CPUS, "cpu");
     let governors: BTreeSet<String> = cpus
@@ -115,19 +115,19 @@ pub(super) fn governor(root: &Root) -> String {
     governors.into_iter().collect::<Vec<_>>().join(" ")
 }
 
-/// Whether clocks may go beyond the nominal one. Intel's driver tells the opposite.
+/// Whether clocks may exceed the nominal one. Intel's driver reports the opposite.
 pub(super) fn turbo(root: &Root) -> Option<Switch> {
     let intel = root.number(&format!("{CPUS}/intel_pstate/no_turbo")).map(|off| off == 0);
     let boost = || root.number(&format!("{CPUS}/cpufreq/boost")).map(|on| on == 1);
     intel.or_else(boost).map(|on| if on { Switch::On } else { Switch::Off })
 }
 
-/// The number of memory nodes; 0 where it is not told.
+/// The number of NUMA nodes; 0 if unknown.
 pub(super) fn numa_nodes(root: &Root) -> u32 {
     root.numbered("sys/devices/system/node", "node").len() as u32
 }
 
-/// As in `32K`.
+/// Parses a size like `32K`.
 fn size(text: &str) -> Option<Bytes> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match &text[digits.len()..] {
@@ -140,7 +140,7 @@ fn size(text: &str) -> Option<Bytes> {
     digits.parse::<u64>().ok()?.checked_mul(unit).map(Bytes)
 }
 
-/// How many numbers a list like `0-3,8-11` has.
+/// The number of elements in a list like `0-3,8-11`.
 fn count(list: &str) -> Option<u32> {
     let part = |part: &str| match part.split_once('-') {
         Some((first, last)) => {

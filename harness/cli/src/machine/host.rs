@@ -1,9 +1,9 @@
-//! What the machine is a part of: a hypervisor, a container.
+//! What the machine runs in: a hypervisor, a container.
 
 use super::cpu;
 use super::root::{Root, field};
 
-/// What this machine is a guest of: `none` on bare metal, and empty where nothing tells.
+/// The hypervisor of which this machine is a guest: `none` on bare metal, empty if unknown.
 pub(super) fn hypervisor(root: &Root, cpuinfo: &str) -> String {
     const MAKERS: [(&str, &str); 10] = [
         ("QEMU", "kvm"),
@@ -29,7 +29,7 @@ pub(super) fn hypervisor(root: &Root, cpuinfo: &str) -> String {
     let names = ["sys_vendor", "product_name", "bios_vendor"]
         .map(|name| root.text(&format!("sys/class/dmi/id/{name}")).unwrap_or_default());
     let maker = MAKERS.into_iter().find(|(word, _)| names.iter().any(|name| name.contains(word)));
-    // Amazon sells bare metal under its name too; on x86 the processor tells a guest what it is.
+    // Amazon also sells bare metal under its name; on x86 the processor flags a guest.
     match maker {
         Some((_, kind)) if is_guest || !is_x86 => kind.to_owned(),
         _ if is_guest => "of unknown kind".to_owned(),
@@ -38,7 +38,7 @@ pub(super) fn hypervisor(root: &Root, cpuinfo: &str) -> String {
     }
 }
 
-/// What kind of container this process is in: `none` outside of any, and empty where nothing tells.
+/// The kind of container that this process is in: `none` outside of one, empty if unknown.
 pub(super) fn container(root: &Root) -> String {
     if let Some(kind) = root.text("run/systemd/container").filter(|kind| !kind.is_empty()) {
         return kind;

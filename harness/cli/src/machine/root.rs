@@ -1,13 +1,13 @@
-//! [`Root`]: the files in which a kernel tells of itself.
+//! [`Root`]: the files in which a kernel describes itself and the machine.
 
 use std::path::PathBuf;
 
-/// The folder below which `proc` and `sys` lie: `/`, or what a test has put there.
+/// The folder that contains `proc` and `sys`: `/`, or the one of a test.
 #[derive(Clone, Debug)]
 pub(crate) struct Root(PathBuf);
 
 impl Root {
-    /// The files of the kernel that runs.
+    /// The files of the running kernel.
     pub(crate) fn here() -> Root {
         Root(PathBuf::from("/"))
     }
@@ -18,29 +18,28 @@ impl Root {
         Root(folder.to_owned())
     }
 
-    /// Where `path` lies.
+    /// The full path of `path`.
     pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.0.join(path)
     }
 
-    /// What a file says, without white space at its ends; none where it cannot be read. Names in it may
-    /// be no text: the kernel cuts that of a process within a letter.
+    /// The contents of a file, trimmed; none if it cannot be read.
     pub(crate) fn text(&self, path: &str) -> Option<String> {
         let bytes = std::fs::read(self.path(path)).ok()?;
         Some(String::from_utf8_lossy(&bytes).trim().to_owned())
     }
 
-    /// The number that a file says.
+    /// The number in a file.
     pub(crate) fn number(&self, path: &str) -> Option<u64> {
         self.text(path)?.parse().ok()
     }
 
-    /// Whether there is such a file.
+    /// Whether a file exists.
     pub(crate) fn has(&self, path: &str) -> bool {
         self.path(path).exists()
     }
 
-    /// What a folder holds, sorted by name; nothing where it cannot be read.
+    /// The names in a folder, sorted; empty if it cannot be read.
     pub(crate) fn names(&self, folder: &str) -> Vec<String> {
         let entries = std::fs::read_dir(self.path(folder)).into_iter().flatten().flatten();
         let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
@@ -49,7 +48,7 @@ impl Root {
         names
     }
 
-    /// What a folder holds under the name `prefix` and a number, in the order of the numbers.
+    /// The entries of a folder named `prefix` and a number, in the order of the numbers.
     pub(crate) fn numbered(&self, folder: &str, prefix: &str) -> Vec<String> {
         let number = |name: &str| name.strip_prefix(prefix)?.parse::<u32>().ok();
         let names = self.names(folder).into_iter();

@@ -1,4 +1,4 @@
-//! `scenarios/museum.toml`: which faults there are to show, and the guard of each.
+//! `scenarios/museum.toml`: the faults to show, and the guard of each.
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
@@ -10,10 +10,10 @@ use windtunnel_ledger::upstream::Hash;
 use crate::scenario::{nearest, parse};
 use crate::workspace::Workspace;
 
-/// Where it lies in the folder of scenarios.
+/// Its name in the folder of scenarios.
 const FILE: &str = "museum.toml";
 
-/// The file as it is typed.
+/// The file as written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Collection {
@@ -38,47 +38,47 @@ struct ExhibitFile {
     guard: String,
 }
 
-/// A guard, with the faults that are to be shown to it.
+/// A guard, with the faults to show to it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Guard {
     /// Its scenario.
     pub(super) scenario: String,
-    /// By what it tells, beside outputs and ends.
+    /// What it watches besides outputs and failures.
     pub(super) watches: Vec<Watch>,
-    /// A model in the place of the scenario's.
+    /// A model to use instead of the scenario's.
     pub(super) model: Option<Made>,
-    /// What it must catch.
+    /// The faults that it must catch.
     pub(super) exhibits: Vec<Exhibit>,
 }
 
 /// A fault.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Exhibit {
-    /// The word that plants it.
+    /// Its name, which plants it.
     pub(super) fault: String,
-    /// The commit that it was upstream.
+    /// The upstream commit that it was.
     pub(super) upstream: Hash,
 }
 
-/// A model that the museum makes.
+/// A model that the museum generates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Made {
-    /// A folder with a large file of weights.
+    /// A folder with a large weight file.
     MappedWeights,
     /// A GGUF file whose tokenizer has thousands of special tokens.
     SpecialTokens,
 }
 
-/// Something that tells one engine from another.
+/// Something by which engines can be told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub(super) enum Watch {
-    /// What is measured.
+    /// A measured metric.
     Metric(Metric),
-    /// What is counted where nothing is timed.
+    /// A counter from attribution, where nothing is timed.
     Counter(Counter),
-    /// The most that was seen of it from outside.
+    /// The highest value of a gauge that is watched from outside.
     Gauge(Gauge),
 }
 
@@ -98,7 +98,7 @@ impl TryFrom<String> for Watch {
 }
 
 impl Watch {
-    /// How it is written for people.
+    /// Its name for people.
     pub(super) fn label(self) -> &'static str {
         match self {
             Watch::Metric(metric) => metric.spec().label,
@@ -109,14 +109,14 @@ impl Watch {
 }
 
 impl Guard {
-    /// Whether it watches what is only counted where nothing is timed.
+    /// Whether it watches counters, which need attribution.
     pub(super) fn counts(&self) -> bool {
         self.watches.iter().any(|watch| matches!(watch, Watch::Counter(_)))
     }
 }
 
 impl Collection {
-    /// The collection of a workspace.
+    /// Reads the collection of a workspace.
     pub(super) fn read(workspace: &Workspace) -> Result<Collection> {
         let path = workspace.scenarios().join(FILE);
         let text = std::fs::read_to_string(&path).with_context(|| {
@@ -144,7 +144,7 @@ impl Collection {
         Ok(collection)
     }
 
-    /// The guards of the faults that are named, or of all of them if none is.
+    /// The guards of the named faults, or of all faults if none is named.
     pub(super) fn choose(self, named: &[String]) -> Result<Vec<Guard>> {
         let Collection { guard: guards, exhibit: exhibits } = self;
         let known = || exhibits.iter().map(|exhibit| exhibit.fault.as_str());
@@ -185,14 +185,14 @@ mod tests {
         for guard in guards {
             let loaded = scenario::load(&workspace, std::slice::from_ref(&guard.scenario), &[]);
             let loaded = loaded.unwrap();
-            // What repeats exactly is judged from three rounds on, all else from six.
+            // Exact values are judged from three rounds on, everything else from six.
             let exact = guard.watches.iter().all(|watch| match watch {
                 Watch::Metric(metric) => !metric.spec().class.is_timed(),
                 Watch::Counter(_) | Watch::Gauge(_) => true,
             });
             let least = if exact { 3 } else { 6 };
             assert!(loaded[0].rounds.get() >= least, "{}", guard.scenario);
-            // Counts of several cases are several numbers.
+            // Counters of several cases would be several numbers.
             let metric = |watch: &Watch| matches!(watch, Watch::Metric(_));
             let cases = plan::expand(&loaded, &[], None).cases.len();
             assert!(cases == 1 || guard.watches.iter().all(metric), "{}", guard.scenario);

@@ -1,4 +1,4 @@
-//! What a guard found of an engine beside the clean one, by the rule of a gate.
+//! What a guard found in an engine beside the clean one, by the rule of a gate.
 
 use serde::Serialize;
 use windtunnel_ledger::gate::{self, Terms};
@@ -10,34 +10,34 @@ use windtunnel_ledger::verdict::Verdict;
 
 use super::collection::Watch;
 
-/// A verdict, and what led to it.
+/// A verdict and its reasons.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Found {
-    /// Of everything that the guard watches.
+    /// The verdict on everything that the guard watches.
     pub(crate) verdict: Verdict,
-    /// What it saw, in words.
+    /// What was seen, in words.
     pub(crate) seen: Vec<String>,
 }
 
 impl Found {
-    /// Whether something was found to be wrong.
+    /// Whether the fault was caught.
     pub(crate) fn is_caught(&self) -> bool {
         matches!(self.verdict, Verdict::Broken | Verdict::Regressed)
     }
 
-    /// Whether nothing was found to be wrong where something could have been.
+    /// Whether the comparison was valid and found nothing wrong.
     pub(crate) fn is_clean(&self) -> bool {
         !self.is_caught() && self.verdict != Verdict::Invalid
     }
 }
 
-/// One of the things that a guard looks at.
+/// One of the things that a guard watches.
 struct Part {
     verdict: Verdict,
     seen: String,
 }
 
-/// What the records of an engine say beside those of the clean one, as far as a guard `watches` it.
+/// Compares the records of an engine with those of the clean one, for what a guard `watches`.
 pub(super) fn found(clean: &[Record], head: &[Record], watches: &[Watch], terms: &Terms) -> Found {
     let report = gate::compare(clean, head, terms);
     let mut parts: Vec<Part> = Vec::new();
@@ -51,7 +51,7 @@ pub(super) fn found(clean: &[Record], head: &[Record], watches: &[Watch], terms:
             parts.extend(case.reasons.iter().map(reason));
             continue;
         }
-        // Outputs and ends are always looked at.
+        // Outputs and failures are always watched.
         parts.push(Part { verdict: Verdict::Pass, seen: String::new() });
         let watched = |row: &&gate::Row| watches.contains(&Watch::Metric(row.series.metric));
         parts.extend(case.rows.iter().filter(watched).map(|row| {
@@ -76,13 +76,14 @@ pub(super) fn found(clean: &[Record], head: &[Record], watches: &[Watch], terms:
     Found { verdict, seen }
 }
 
-/// A reason without the side and the round, of which there is one here.
+/// A reason without side and round, which are obvious here.
 fn bare(reason: &str) -> String {
     let failed = reason.strip_prefix("head: round ").and_then(|rest| rest.split_once(" failed: "));
     failed.map_or(reason, |(_, why)| why).to_owned()
 }
 
-/// What is no metric and repeats exactly; nothing where an engine did not get so far.
+/// The judgement of a counter or gauge, which repeat exactly; none for a metric, or if an engine
+/// did not get that far.
 fn exact(clean: &[Record], head: &[Record], watch: Watch, terms: &Terms) -> Option<Part> {
     let (base, head) = (values(clean, watch), values(head, watch));
     let (from, to) = (stats::median(&base)?, stats::median(&head)?);
@@ -103,7 +104,8 @@ fn exact(clean: &[Record], head: &[Record], watch: Watch, terms: &Terms) -> Opti
     Some(Part { verdict: judgement.verdict, seen })
 }
 
-/// What each round saw of a counter or gauge; of a metric nothing, which the gate judges itself.
+/// The values of a counter or gauge in each round; empty for a metric, which the gate judges
+/// itself.
 fn values(records: &[Record], watch: Watch) -> Vec<f64> {
     let value = |record: &Record| match (watch, &record.outcome) {
         (Watch::Counter(counter), Outcome::Attributed(attribution)) => {
@@ -126,7 +128,7 @@ mod tests {
 
     use super::*;
 
-    /// What a guard finds in what it once recorded of the real engine: a line for each engine.
+    /// What a guard finds in recorded rounds of the real engine: a line per engine.
     fn check(guard: &str, watches: &[&str]) -> String {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/museum/recorded");
         let contents = store::read(&folder.join(format!("{guard}.jsonl"))).unwrap();

@@ -1,6 +1,7 @@
-//! Models that the museum makes, because no scenario can name them: they are large, or odd.
+//! Models that the museum generates because no scenario can name them: they are large or odd.
 //!
-//! All weights are zero: the files take next to no room on disk, and every model computes with them.
+//! All weights are zero, so that the files take almost no room on disk, and every model still
+//! computes with them.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -12,16 +13,16 @@ use serde_json::json;
 use super::collection::Made;
 use crate::workspace::Workspace;
 
-/// Width of the models' rows.
+/// Hidden size of the models.
 const HIDDEN: usize = 64;
-/// Width inside their feed-forward blocks.
+/// Intermediate size of their feed-forward blocks.
 const WIDE: usize = 128;
-/// Tokens of the one with large weights: 128 MiB of f32.
+/// Vocabulary of the model with large weights: 128 MiB of f32 embeddings.
 const LARGE: usize = (128 << 20) / (4 * HIDDEN);
-/// Special tokens of the other.
+/// Special tokens of the other model.
 const SPECIAL: usize = 20_000;
 
-/// Where `model` lies, made anew.
+/// Generates `model` and returns its path.
 pub(super) fn model(workspace: &Workspace, model: Made) -> Result<PathBuf> {
     let folder = workspace.scratch().join("museum");
     let path = match model {
@@ -38,7 +39,7 @@ pub(super) fn model(workspace: &Workspace, model: Made) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The matrices and vectors of a Llama of one layer, by their names in a GGUF file and on the hub.
+/// The tensors of a one-layer Llama, by their names in a GGUF file and on the hub.
 fn tensors(vocabulary: usize) -> [(&'static str, &'static str, Vec<usize>); 11] {
     let square = || vec![HIDDEN, HIDDEN];
     [
@@ -56,7 +57,7 @@ fn tensors(vocabulary: usize) -> [(&'static str, &'static str, Vec<usize>); 11] 
     ]
 }
 
-/// Bytes of a tensor of f32.
+/// The size of an f32 tensor in bytes.
 fn bytes(shape: &[usize]) -> u64 {
     4 * shape.iter().product::<usize>() as u64
 }
@@ -93,7 +94,7 @@ fn mapped_weights(folder: &Path) -> std::io::Result<()> {
     file.set_len(8 + header.len() as u64 + end)
 }
 
-/// The types of values in the metadata of a GGUF file that are needed here.
+/// The types of GGUF metadata values that are needed here.
 #[derive(Clone, Copy)]
 enum Value<'a> {
     U32(u32),
@@ -103,11 +104,12 @@ enum Value<'a> {
     Numbers(&'a [u32]),
 }
 
-/// Writes a GGUF file whose tokenizer has the printable characters of ASCII and `special` marks.
+/// Writes a GGUF file whose tokenizer has the printable ASCII characters and `special` special
+/// tokens.
 fn special_tokens(file: File, special: usize) -> std::io::Result<()> {
     const NORMAL: u32 = 1;
     const CONTROL: u32 = 3;
-    // As byte-level pairs spell them: a space is `Ġ`, a line feed `Ċ`.
+    // As byte-level BPE spells them: a space is `Ġ`, a line feed `Ċ`.
     let letters = ('!'..='~').chain(['Ġ', 'Ċ']).map(String::from);
     let marks = (0..special).map(|mark| format!("<|mark_{mark}|>"));
     let tokens: Vec<String> = letters.chain(marks).collect();
@@ -146,7 +148,7 @@ fn special_tokens(file: File, special: usize) -> std::io::Result<()> {
         for length in shape.iter().rev() {
             out.write_all(&(*length as u64).to_le_bytes())?;
         }
-        // Of f32, at this place among the numbers.
+        // The tensor's type, f32, and its offset in the data.
         out.write_all(&0u32.to_le_bytes())?;
         out.write_all(&end.to_le_bytes())?;
         end += bytes(&shape).next_multiple_of(ALIGNMENT);
@@ -157,10 +159,10 @@ fn special_tokens(file: File, special: usize) -> std::io::Result<()> {
     file.set_len(numbers + end)
 }
 
-/// What numbers are aligned to in a GGUF file.
+/// The alignment of tensor data in a GGUF file, in bytes.
 const ALIGNMENT: u64 = 32;
 
-/// A writer that knows how far it is.
+/// A writer that counts the bytes written.
 struct Counted<W> {
     inner: W,
     written: u64,
@@ -183,7 +185,7 @@ fn text(out: &mut impl Write, text: &str) -> std::io::Result<()> {
     out.write_all(text.as_bytes())
 }
 
-/// A value, after the number of its type.
+/// Writes a value after its type id.
 fn write_value(out: &mut impl Write, value: Value<'_>) -> std::io::Result<()> {
     const U32: u32 = 4;
     const F32: u32 = 6;

@@ -1,7 +1,8 @@
-//! The engines of a museum: one probe, and for each fault a script that starts it with that planted.
+//! The engines of a museum: one probe, and for each fault a script that starts it with the fault
+//! planted.
 //!
-//! A script is what a probe is everywhere else, a file that is known by its contents; and these name
-//! the probe by its own.
+//! A script serves as a probe, which is a file identified by its contents; and the script names the
+//! real probe, whose path contains its hash.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -17,10 +18,10 @@ use crate::progress::Progress;
 use crate::subject::{self, Built, Wanted};
 use crate::workspace::Workspace;
 
-/// The feature of the probe that lets something be planted.
+/// The probe's feature that makes faults plantable.
 const FEATURE: &str = "faults";
 
-/// The probe, built with the feature unless it is ready.
+/// The probe, built with that feature unless a ready one is given.
 pub(super) fn probe(
     workspace: &Workspace,
     ready: Option<&Path>,
@@ -35,8 +36,8 @@ pub(super) fn probe(
     Ok(built)
 }
 
-/// What can be planted in `probe`, each with what it does: all that `guards` must catch, and perhaps
-/// more.
+/// The faults that can be planted in `probe`, each with its description: all that `guards` must
+/// catch, and perhaps more.
 #[expect(clippy::disallowed_methods, reason = "a probe is asked what can be planted in it")]
 pub(super) fn plantable(probe: &Built, guards: &[Guard]) -> Result<BTreeMap<String, String>> {
     let path = path(probe)?;
@@ -64,7 +65,7 @@ pub(super) fn plantable(probe: &Built, guards: &[Guard]) -> Result<BTreeMap<Stri
     Ok(known)
 }
 
-/// The engine as it is, under a name.
+/// The unmodified engine, under a name.
 pub(super) fn nothing(
     workspace: &Workspace,
     folder: &Path,
@@ -74,7 +75,7 @@ pub(super) fn nothing(
     script(workspace, folder, probe, name, "")
 }
 
-/// The engine with `fault` planted in it, under that name.
+/// The engine with `fault` planted, under the fault's name.
 pub(super) fn fault(
     workspace: &Workspace,
     folder: &Path,
@@ -93,7 +94,7 @@ fn script(
 ) -> Result<Built> {
     let probe_path = path(probe)?.display().to_string();
     let quoted = shlex::try_quote(&probe_path).context("the path of the probe contains a NUL")?;
-    // What the machine can do at best is asked of every probe, and nobody looks at it here.
+    // Every probe is asked what the machine can do at best, which nobody needs here.
     let text = format!(
         "#!/bin/sh\ncase \"$*\" in *--roof*) exit 2 ;; esac\nexec {quoted}{argument} \"$@\"\n"
     );

@@ -211,7 +211,7 @@ fn whatever_a_bench_does_is_told() {
         fails.contains("--exact fails --noplot --nresamples 1000` failed (exit status: 101): "),
         "{fails}"
     );
-    insta::assert_snapshot!(few, @"benchmark `few` left 2 samples, and fewer than 10 tell nothing: do not run it with `--quick`");
+    insta::assert_snapshot!(few, @"benchmark `few` left 2 samples, and fewer than 10 say nothing: do not run it with `--quick`");
     insta::assert_snapshot!(silent, @"benchmark `silent` left no samples: is it in this bench, and is that written with criterion?");
     insta::assert_snapshot!(hangs, @"no end after 5.00 s: killed");
 }
@@ -234,7 +234,7 @@ fn a_bench_that_is_not_there_or_has_not_what_is_asked_for_is_told() {
     let text = "fn main() {}\n";
     fs::write(sandbox.path("parts/benches/micro.rs"), text).unwrap();
     let said = scenario(SCENARIO);
-    insta::assert_snapshot!(said.err, @"error: the bench `parts/micro` tells no benchmarks: is it written with criterion, and does it have `harness = false`?");
+    insta::assert_snapshot!(said.err, @"error: the bench `parts/micro` lists no benchmarks: is it written with criterion, and does it have `harness = false`?");
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn two_subjects_alternate_and_are_compared() {
     assert_eq!(order, [(1, true), (1, false), (2, false), (2, true), (3, true), (3, false)]);
 
     let compared = sandbox.run(&["compare", "run.jsonl"]);
-    let (tables, verdicts) = compared.out.split_once("\nAbove stand medians").unwrap();
+    let (tables, verdicts) = compared.out.split_once("\nAbove are medians").unwrap();
     assert!(said.out.contains(tables), "the run shows the comparison too: {}", said.out);
     assert!(verdicts.contains("verdict: inconclusive"), "three rounds decide no time: {verdicts}");
     let _redacted = redacted(&sandbox);

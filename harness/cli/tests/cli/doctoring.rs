@@ -32,7 +32,7 @@ fn where_records_cannot_be_written_nothing_can_be_measured() {
     assert_eq!((&document["can_measure"], &document["noise"]), (&false.into(), &().into()));
     let worst = &document["findings"][0];
     assert_eq!((&worst["check"], &worst["severity"]), (&"reports".into(), &"stops".into()));
-    assert!(worst["found"].as_str().unwrap().ends_with("is no folder)"), "{worst}");
+    assert!(worst["found"].as_str().unwrap().ends_with("is not a folder)"), "{worst}");
 }
 
 #[test]

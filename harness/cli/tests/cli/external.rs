@@ -468,7 +468,7 @@ fn the_table_of_mistralrs_bench_is_recorded_and_judged() {
         5,
         "ran no test of 10 tokens behind 99 others, but Prefill (16 tokens)",
     );
-    told(DECODE, &table("fast"), 5, "`fast ± 0.5` is no rate");
+    told(DECODE, &table("fast"), 5, "`fast ± 0.5` is not a rate");
     let two = DECODE.replace("batch = [1]", "batch = [2]");
     told(&two, "", 4, "mistralrs-bench runs one sequence: choose batch = 1");
 }
@@ -479,5 +479,5 @@ fn an_external_subject_tells_no_stages() {
     fs::write(sandbox.path("bench.json"), tests_of([1, 1])).unwrap();
     let args = ["-q", "run", "test/fake", "--attribute", "-s", "external:other.toml"];
     let said = sandbox.run(&args);
-    assert!(said.out.contains("does not tell where its time goes"), "{}", said.out);
+    assert!(said.out.contains("does not report where its time goes"), "{}", said.out);
 }

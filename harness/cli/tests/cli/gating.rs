@@ -269,7 +269,7 @@ fn what_cannot_be_gated_is_told() {
     let run_only = sandbox.measure();
     assert_eq!(run_only.code, 0, "{}", run_only.err);
     let said = sandbox.run(&["gate", "--resume", "run.jsonl"]);
-    insta::assert_snapshot!(said.err, @"error: `run.jsonl` holds a run that only measures: go on with `windtunnel run --resume run.jsonl`");
+    insta::assert_snapshot!(said.err, @"error: `run.jsonl` holds a run that only measures: continue with `windtunnel run --resume run.jsonl`");
     assert_eq!(said.code, 2);
 }
 
@@ -298,7 +298,7 @@ fn a_machine_is_calibrated_by_unchanged_code_and_later_gates_know_it() {
     let gated = sandbox.run(&["-q", "gate", "test", "-b", &probe, "-s", &probe]);
     assert_eq!(gated.code, 2);
     assert!(
-        gated.err.contains("is no calibration: delete it and calibrate again"),
+        gated.err.contains("is not a calibration: delete it and calibrate again"),
         "{}",
         gated.err
     );
@@ -338,7 +338,7 @@ fn shards_are_merged_into_the_run_that_they_share() {
     fs::write(sandbox.path("killed.jsonl"), format!("{begun}\n")).unwrap();
     let said = sandbox.run(&["merge", "a.jsonl", "killed.jsonl", "-o", "half.jsonl"]);
     assert_eq!((said.code, said.out.as_str()), (2, ""));
-    insta::assert_snapshot!(said.err, @"error: `killed.jsonl` is not finished: go on with `windtunnel gate --resume killed.jsonl`, and merge then");
+    insta::assert_snapshot!(said.err, @"error: `killed.jsonl` is not finished: continue with `windtunnel gate --resume killed.jsonl`, then merge");
 
     let twice = sandbox.run(&["merge", "a.jsonl", "a.jsonl", "-o", "twice.jsonl"]);
     assert_eq!(twice.code, 2);

@@ -216,7 +216,7 @@ fn files_that_python_has_downloaded_are_found_without_the_hub() {
         assert_eq!(said.code, 0, "{}", said.err);
         assert!(said.out.contains(COMMIT), "{}", said.out);
         let told = said.err.contains("cannot reach `http://127.0.0.1:")
-            && said.err.contains(&format!("going on with {COMMIT} from the cache"));
+            && said.err.contains(&format!("continuing with {COMMIT} from the cache"));
         assert_eq!(told, variables.0 == "HF_ENDPOINT", "{}", said.err);
     }
     assert_eq!(place.server.asked(), []);
@@ -295,7 +295,7 @@ fn a_part_that_is_all_of_the_file_is_only_checked() {
 fn what_breaks_off_again_and_again_is_told_and_kept() {
     let place = Place::new();
     place.server.fail("/elsewhere/", What::Cut(1_000_000), 1).fail("/elsewhere/", What::Cut(0), 99);
-    insta::assert_snapshot!(place.complaint(MODEL, &[]), @"error: `model.safetensors` of `someone/tiny` breaks off after 977 KiB of 1.91 MiB, 5 times in a row: what came is kept, and the next try goes on from there");
+    insta::assert_snapshot!(place.complaint(MODEL, &[]), @"error: `model.safetensors` of `someone/tiny` breaks off after 977 KiB of 1.91 MiB, 5 times in a row: the part that came is kept, and the next try continues from there");
     let partial = place.partial(&weights());
     assert_eq!(fs::metadata(&partial).unwrap().len(), 1_000_000);
     place.server.heal();

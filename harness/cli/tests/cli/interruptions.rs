@@ -109,7 +109,7 @@ fn options_that_mean_nothing_to_a_gate_are_refused_where_it_is_resumed() {
         assert!(said.err.contains(&told), "{}", said.err);
     }
     let said = sandbox.run(&["run", "--resume", "gate.jsonl", "--format", "json"]);
-    insta::assert_snapshot!(said.err, @"error: `gate.jsonl` holds a gate, to which `--format` means nothing: go on with `windtunnel gate --resume gate.jsonl`");
+    insta::assert_snapshot!(said.err, @"error: `gate.jsonl` holds a gate, to which `--format` does not apply: continue with `windtunnel gate --resume gate.jsonl`");
 }
 
 #[test]

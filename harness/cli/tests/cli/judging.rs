@@ -154,7 +154,7 @@ fn a_file_that_cannot_be_judged_is_told_with_its_key() {
     insta::assert_snapshot!(complaint("0.03,", "0.03, \"bias_floor\": -1,"), @"error: `series.json`, key `bias_floor`: `-1` is negative: write 0 or more");
     insta::assert_snapshot!(complaint("0.03,", "0.03, \"baseline_sessions\": [],"), @r#"error: `series.json`, key `baseline_sessions`: sessions of other days belong to `"mode": "stored"`"#);
     insta::assert_snapshot!(complaint("\"paired\", \"theta\": 0.03,\n        \"baseline\": {\"a\": [1.0]},", "\"stored\", \"theta\": 0.03,"), @"error: `series.json`, key `baseline`: missing, and so is `baseline_sessions`: write one");
-    insta::assert_snapshot!(complaint("1.0]}}", "1.0]}} {}"), @"error: `series.json`, line 2: the file goes on after its object: write one series a file");
+    insta::assert_snapshot!(complaint("1.0]}}", "1.0]}} {}"), @"error: `series.json`, line 2: the file continues after its object: write one series per file");
     insta::assert_snapshot!(complaint("{\"kind\"", "{{\"kind\""), @"error: `series.json`, line 1: key must be a string");
 }
 

@@ -64,7 +64,7 @@ fn a_list_that_cannot_be_written_costs_no_run() {
         said.starts_with("the list of all reports is not up to date: cannot write the list"),
         "{said}"
     );
-    assert!(said.ends_with("; `windtunnel index` writes it once more\n"), "{said}");
+    assert!(said.ends_with("; `windtunnel index` rewrites it\n"), "{said}");
 }
 
 #[test]

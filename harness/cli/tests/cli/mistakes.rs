@@ -83,7 +83,7 @@ fn mistakes_are_answered_with_what_to_do() {
     ");
     for args in [&["hold-clocks", "fast", "run"][..], &["baseline", "prune", "--keep", "all"]] {
         let told = complaint(args);
-        assert!(told.contains(": write a whole number, and none too large\n"), "{told}");
+        assert!(told.contains(": write a whole number that is not too large\n"), "{told}");
     }
     insta::assert_snapshot!(complaint(&["compare", "baseline"]), @"error: a baseline is compared with a run: name it, `windtunnel compare baseline RUN`");
     insta::assert_snapshot!(complaint(&["report", "gone"]), @"error: there is no run `gone` here or below `DIR/reports`");
@@ -99,7 +99,7 @@ fn a_run_without_a_round_says_how_it_goes_on() {
     let said = sandbox.run(&["show", "run.jsonl"]);
     assert_eq!((said.code, said.out.as_str()), (4, ""));
     let told = said.err.replace(&format!(" -C {}", sandbox.dir.path().display()), "");
-    insta::assert_snapshot!(told, @"error: no round was measured yet: if it was interrupted, go on with `windtunnel run --resume run.jsonl`, and with the options that it had");
+    insta::assert_snapshot!(told, @"error: no round was measured yet: if it was interrupted, continue with `windtunnel run --resume run.jsonl` and the options that it had");
 }
 
 #[test]

@@ -168,20 +168,20 @@ fn its_help_says_what_is_planted_and_how_it_is_judged() {
               Act as if started in this directory
 
           --fault <NAME>...
-              Show these faults alone
+              Show only these faults
 
       -n, --rounds <N>
-              Rounds of every guard and engine, instead of what the scenarios say: 3 tell what is exact,
-              6 time
+              Rounds of every guard and engine, instead of what the scenarios say: exact metrics need 3,
+              times 6
 
       -q, --quiet
-              Say nothing but results and errors
+              Print only results and errors
 
           --probe <PATH>
               Plant in this ready probe, which was built with the feature `faults`, and build nothing
 
       -o, --out <DIR>
-              A new folder for records and pages; left out, one below `target/windtunnel/museum`
+              A new folder for records and pages; by default one below `target/windtunnel/museum`
 
           --format <FORMAT>
               How to print what was found
@@ -194,16 +194,17 @@ fn its_help_says_what_is_planted_and_how_it_is_judged() {
               [default: table]
 
           --wait[=<DURATION>]
-              Wait for another measuring run on this machine instead of refusing: for so long, or
-              without end
+              Wait for another measuring run on this machine instead of refusing: this long, or without
+              limit
 
       -h, --help
               Print help (see a summary with '-h')
 
-    `scenarios/museum.toml` lists the faults, the commit that each was upstream, and the guard that must
-    catch it. The probe is built with its feature `faults`. Each guard runs on the clean engine twice,
-    and must report no difference, and on one with each of its faults, all in alternation; what it sees
-    is judged by the rule of a gate, and by the policy `ci/gate.toml`, also where that only warns.
+    `scenarios/museum.toml` lists the faults, the upstream commit that each one was, and the guard that
+    must catch it. The probe is built with its feature `faults`. Each guard runs, in alternation, on the
+    clean engine twice, where it must report no difference, and on an engine with each of its faults;
+    the results are judged by the rule of a gate and the policy `ci/gate.toml`, even where that only
+    warns.
 
     Exit codes: 0 every fault was caught without a false alarm, 1 otherwise, 2 usage error, or a probe
     that cannot be built.

@@ -41,7 +41,7 @@ fn a_second_run_is_refused_and_told_by_whom_and_leaves_nothing() {
     let holder = format!("(process {} of `", first.id());
     end(first);
     assert_eq!(said.code, 75, "{}", said.err);
-    let begin = "error: another run measures on this machine, `windtunnel -C ";
+    let begin = "error: another run is measuring on this machine, `windtunnel -C ";
     assert!(said.err.starts_with(begin), "{}", said.err);
     assert!(said.err.contains(" -q run test/fake --filter hang "), "{}", said.err);
     assert!(said.err.contains(&holder) && said.err.contains("`, since 20"), "{}", said.err);
@@ -80,13 +80,13 @@ fn patience_that_ends_is_a_refusal_and_every_measuring_command_queues() {
     for args in [&SECOND[..], &gate, &calibrate] {
         let said = sandbox.run(args);
         assert_eq!(said.code, 75, "{args:?}: {}", said.err);
-        assert!(said.err.contains("another run measures on this machine"), "{}", said.err);
+        assert!(said.err.contains("another run is measuring on this machine"), "{}", said.err);
     }
     let said = sandbox.run(&resume);
     assert_eq!(said.code, 75, "the file of the run is taken too: {}", said.err);
     let said = sandbox.run(&["doctor"]);
-    assert!(said.out.contains("another run measures, `windtunnel "), "{}", said.out);
-    assert!(said.out.contains("not measured, because another run measures"), "{}", said.out);
+    assert!(said.out.contains("another run is measuring, `windtunnel "), "{}", said.out);
+    assert!(said.out.contains("not measured because another run is measuring"), "{}", said.out);
     let said = sandbox.run(&["list", "test/fake"]);
     assert_eq!(said.code, 0, "what measures nothing is not held up");
     end(first);
@@ -119,8 +119,8 @@ fn whoever_waits_for_a_doctor_is_no_other_run() {
     };
     let (lent, other) = (doctor(first.id()), doctor(std::process::id()));
     end(first);
-    assert!(!lent.contains("another run measures"), "{lent}");
-    assert!(other.contains("another run measures"), "{other}");
+    assert!(!lent.contains("another run is measuring"), "{lent}");
+    assert!(other.contains("another run is measuring"), "{other}");
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn a_history_is_not_built_beside_a_run_and_shown_by_what_was_built_before() {
     let (shown, quiet) = (history(&[]), history(&["-q"]));
     end(first);
     assert_eq!((refused.code, refused.out.as_str()), (75, ""), "{}", refused.err);
-    assert!(refused.err.ends_with("; ask again after its end\n"), "{}", refused.err);
+    assert!(refused.err.ends_with("; try again after it ends\n"), "{}", refused.err);
     assert_eq!((shown.code, shown.out.as_str()), (0, "shown\n"), "{}", shown.err);
     assert!(shown.err.contains("by the windtunnel-history that was built before"), "{}", shown.err);
     assert_eq!((quiet.out.as_str(), quiet.err.as_str()), ("shown\n", ""));

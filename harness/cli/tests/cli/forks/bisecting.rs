@@ -276,14 +276,14 @@ fn mistakes_about_a_search_are_answered_with_what_to_do() {
         said.err
     };
     let _redacted = redacted(&sandbox);
-    insta::assert_snapshot!(complaint(&["--bad", "good", "--case", CASE]), @"error: `good` is not an ancestor of `good`: name a commit that was well and came before");
+    insta::assert_snapshot!(complaint(&["--bad", "good", "--case", CASE]), @"error: `good` is not an ancestor of `good`: name an earlier commit that was good");
     insta::assert_snapshot!(complaint(&["--case", "smoke"]), @"error: no case is called `smoke`; `windtunnel list` shows the cases");
     insta::assert_snapshot!(complaint(&["--case", "test/fake/other"]), @"error: no case is called `test/fake/other`; `windtunnel list` shows the cases");
     let err = complaint(&["--good", "unbuildable", "--case", CASE]);
     assert!(err.contains("cannot be used multiple times"), "{err}");
     let args = ["-q", "bisect", "--good", "unbuildable", "--bad", "upstream", "--case", CASE];
     let said = sandbox.run(&[&args[..], &["-s", "external:engine.toml"]].concat());
-    assert!(said.err.contains("which is to be compared with, does not build"), "{}", said.err);
+    assert!(said.err.contains("the commit to compare with, does not build"), "{}", said.err);
     let said = sandbox.run(&[&args[..], &["-s", "probe:x"]].concat());
     insta::assert_snapshot!(said.err, @"error: `probe:x` has no commits to search: name `.` or `external:FILE.toml`");
     let bench = "workload = \"criterion\"\npackage = \"parts\"\nbenches = [\"micro\"]\n";
