@@ -169,8 +169,8 @@ fn find_registered<M: ?Sized>(
     match (entry, &found[..]) {
         (Some(entry), _) => config.check_causal().map(|()| entry),
         (None, [whole]) if config.has("text_config") => Err(config.error(format!(
-            "`{whole}` keeps its language model in `text_config`, beside parts that see or hear; \
-             export that model alone and load the export"
+            "`{whole}` is multimodal, with its language model in `text_config`; \
+             export the language model alone and load the export"
         ))),
         (None, _) => Err(Error::UnknownArchitecture {
             file: config.name().into(),

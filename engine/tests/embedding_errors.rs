@@ -154,7 +154,7 @@ fn attention_both_ways_is_refused_where_it_is_not_implemented() {
     let both_ways = |folder: &Path| {
         replace("config.json", "\"vocab_size\"", "\"is_causal\": false, \"vocab_size\"")(folder);
     };
-    assert_snapshot!(told("golden_embeddings/qwen3_embedding", both_ways), @"`MODEL/config.json`: `is_causal` is false: attention both ways is not implemented for this family");
+    assert_snapshot!(told("golden_embeddings/qwen3_embedding", both_ways), @"`MODEL/config.json`: `is_causal` is false: bidirectional attention is not implemented for this family");
     // This family says it once more, in words of its own.
     assert_eq!(told("golden_embeddings/embeddinggemma", both_ways), "loaded");
 }

@@ -114,25 +114,25 @@ fn refusal(changes: &[(&'static str, Option<Value>)]) -> String {
 #[test]
 fn a_file_that_does_not_say_how_it_cuts_texts_up_is_refused_and_not_guessed_at() {
     let pre = |value| refusal(&[("tokenizer.ggml.pre", value)]);
-    assert_snapshot!(pre(None), @"`model.gguf`: it has no key `tokenizer.ggml.pre`, which says how its tokenizer cuts texts up; send token ids, or open the model's folder with its `tokenizer.json`");
-    assert!(pre(Some(text("default"))).contains("cuts texts up as `default` does, which is not"));
+    assert_snapshot!(pre(None), @"`model.gguf`: it has no key `tokenizer.ggml.pre`, which says how its tokenizer splits text; send token ids, or open the model's folder with its `tokenizer.json`");
+    assert!(pre(Some(text("default"))).contains("splits text as `default` does, which is not"));
 }
 
 #[test]
 fn a_tokenizer_that_cannot_be_built_is_refused_with_what_is_wrong_in_the_file() {
     let of = |key: &'static str, value: Value| refusal(&[(key, Some(value))]);
-    assert_snapshot!(of("tokenizer.ggml.model", text("bert")), @"`model.gguf`: its tokenizer is of kind `bert`; known are `gpt2` and `llama`; send token ids, or open the model's folder with its `tokenizer.json`");
-    assert_snapshot!(of("tokenizer.ggml.pre", text("jais")), @"`model.gguf`: its tokenizer cuts texts up as `jais` does, which is not implemented (known are `gpt-2`, `phi-2`, `olmo`, `mpt`, `llama-bpe`, `llama3`, `llama-v3`, `falcon3`, `pixtral`, `dbrx`, `smaug-bpe`, `qwen2`, `deepseek-r1-qwen`, `starcoder`, `refact`, `smollm`, `codeshell`, `command-r`, `tekken`, `gpt-4o`); send token ids, or open the model's folder with its `tokenizer.json`");
+    assert_snapshot!(of("tokenizer.ggml.model", text("bert")), @"`model.gguf`: its tokenizer is of kind `bert`, but only `gpt2` and `llama` are supported; send token ids, or open the model's folder with its `tokenizer.json`");
+    assert_snapshot!(of("tokenizer.ggml.pre", text("jais")), @"`model.gguf`: its tokenizer splits text as `jais` does, which is not implemented (supported: `gpt-2`, `phi-2`, `olmo`, `mpt`, `llama-bpe`, `llama3`, `llama-v3`, `falcon3`, `pixtral`, `dbrx`, `smaug-bpe`, `qwen2`, `deepseek-r1-qwen`, `starcoder`, `refact`, `smollm`, `codeshell`, `command-r`, `tekken`, `gpt-4o`); send token ids, or open the model's folder with its `tokenizer.json`");
     assert_snapshot!(of("tokenizer.ggml.merges", array(["ab"], text)), @r#"`model.gguf`: key `tokenizer.ggml.merges` is a list with "ab", but must be a list of pairs"#);
     assert_snapshot!(of("tokenizer.ggml.merges", array(["a z"], text)), @"`model.gguf`: its tokenizer cannot be built: Token `z` out of vocabulary; send token ids, or open the model's folder with its `tokenizer.json`");
     let nowhere = of("tokenizer.ggml.merges", array(["a a"], text));
     assert!(
-        nowhere.contains(r#"its merge of "a" and "a" makes no token that it has"#),
+        nowhere.contains(r#"its merge of "a" and "a" makes a token that it does not have"#),
         "{nowhere}"
     );
     assert_snapshot!(of("tokenizer.ggml.merges", text("a b")), @r#"`model.gguf`: key `tokenizer.ggml.merges` is "a b", but must be an array"#);
     assert_snapshot!(of("tokenizer.ggml.token_type", array([1, 1], Value::I32)), @"`model.gguf`: key `tokenizer.ggml.token_type` is a list of 2, but must be as long as the 6 tokens");
-    assert_snapshot!(of("tokenizer.ggml.tokens", array([1, 2], Value::U32)), @"`model.gguf`: key `tokenizer.ggml.tokens` is an array with 1 in place 0, but must be a text");
+    assert_snapshot!(of("tokenizer.ggml.tokens", array([1, 2], Value::U32)), @"`model.gguf`: key `tokenizer.ggml.tokens` is an array with 1 at index 0, but must be a string");
     assert_snapshot!(of("tokenizer.ggml.eos_token_id", Value::U32(6)), @"`model.gguf`: key `tokenizer.ggml.eos_token_id` is 6, but must be below 6, the number of tokens");
     assert_snapshot!(of("tokenizer.ggml.add_bos_token", text("yes")), @r#"`model.gguf`: key `tokenizer.ggml.add_bos_token` is "yes", but must be true or false"#);
     assert_snapshot!(refusal(&[("tokenizer.ggml.merges", None)]), @"`model.gguf` has no key `tokenizer.ggml.merges`, which this kind of model needs; convert the model again");

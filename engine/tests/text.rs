@@ -347,7 +347,7 @@ fn what_is_missing_or_damaged_is_named() {
     let folder = folder(&byte_level());
     assert_snapshot!(BYTE_LEVEL.stream(&["a".into(), String::new()]).err().unwrap(), @"a stop string is empty; leave it out");
     write(folder.path(), "tokenizer_config.json", &json!({"bos_token": 3}));
-    assert_snapshot!(refused(&folder), @"cannot load `MODEL/tokenizer_config.json`: `bos_token` is no token");
+    assert_snapshot!(refused(&folder), @"cannot load `MODEL/tokenizer_config.json`: `bos_token` is not a token");
     write(folder.path(), "tokenizer.json", &json!({"model": {}}));
     assert_snapshot!(refused(&folder), @"cannot load `MODEL/tokenizer.json`: data did not match any variant of untagged enum ModelUntagged at line 1 column 12");
     fs::remove_file(folder.path().join("tokenizer.json")).unwrap();

@@ -142,7 +142,7 @@ impl ConfigFile {
                 }
                 if size > most {
                     return Err(self.error(format!(
-                        "`{key}` is {size}, but at most {most} is believed; check the file"
+                        "`{key}` is {size}, but at most {most} is accepted; check the file"
                     )));
                 }
             }
@@ -179,7 +179,7 @@ impl ConfigFile {
         let says = self.value.get("is_causal").is_some_and(|value| !value.is_null());
         if says && !self.flag("is_causal")? && !self.flag("use_bidirectional_attention")? {
             return Err(self.error(
-                "`is_causal` is false: attention both ways is not implemented for this family",
+                "`is_causal` is false: bidirectional attention is not implemented for this family",
             ));
         }
         Ok(())
@@ -325,7 +325,7 @@ impl DecoderKeys {
                 Some("sliding_attention") => Ok(true),
                 Some(other) => Err(file.error(format!(
                     "`layer_types` has `{other}` for layer {layer}; \
-                     known are `full_attention` and `sliding_attention`"
+                     expected `full_attention` or `sliding_attention`"
                 ))),
                 None => Err(file.error(format!(
                     "`layer_types` has {} entries for {} layers",
@@ -393,8 +393,8 @@ impl DecoderKeys {
         };
         if stretched > MOST_POSITIONS as f64 {
             return Err(file.error(format!(
-                "`factor` makes {stretched} positions of the context, but at most {MOST_POSITIONS} \
-                 are believed; check the file"
+                "`factor` stretches the context to {stretched} positions, but at most {MOST_POSITIONS} \
+                 are accepted; check the file"
             )));
         }
         Ok(self.max_position_embeddings.max(stretched as usize))
@@ -414,7 +414,7 @@ impl DecoderKeys {
             None if self.hidden_size.is_multiple_of(heads) => self.hidden_size / heads,
             None => {
                 return Err(file.error(format!(
-                    "`hidden_size` {} is no multiple of {heads} heads and `head_dim` is not set",
+                    "`hidden_size` {} is not a multiple of {heads} heads and `head_dim` is not set",
                     self.hidden_size
                 )));
             }
@@ -462,7 +462,7 @@ impl DecoderKeys {
         };
         match width {
             Some(width) => Ok(*width),
-            None => Err(file.error(format!("`intermediate_size` has none for layer {layer}"))),
+            None => Err(file.error(format!("`intermediate_size` has no entry for layer {layer}"))),
         }
     }
 

@@ -42,7 +42,7 @@ pub(super) fn load(file: &ConfigFile, weights: &Weights<'_>) -> Result<Box<dyn M
     let own: Keys = file.keys()?;
     if own.use_bidirectional_attention == Some(true) {
         return Err(file.error(
-            "`use_bidirectional_attention` is set: this model embeds texts and cannot continue them",
+            "`use_bidirectional_attention` is set: this model embeds text and cannot generate it",
         ));
     }
     Ok(Box::new(Decoder::load(decoder(file)?, weights)?))

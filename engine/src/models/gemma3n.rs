@@ -108,7 +108,7 @@ impl Config {
         });
         if sparsity.len() != layers || !sparsity.iter().all(|part| (0.0..1.0).contains(part)) {
             return Err(file.error(format!(
-                "`activation_sparsity_pattern` is {sparsity:?}; expected a part below 1 for each of {layers} layers"
+                "`activation_sparsity_pattern` is {sparsity:?}; expected a fraction below 1 for each of {layers} layers"
             )));
         }
         if own.altup_active_idx >= own.altup_num_inputs {
@@ -153,7 +153,7 @@ fn sources(masks: &[Mask], shared: usize) -> Result<Vec<usize>, String> {
     let source = |(layer, mask): (usize, &Mask)| match layer < cached {
         true => Ok(layer),
         false => masks[..cached].iter().rposition(|below| below == mask).ok_or_else(|| {
-            format!("layer {layer} reads the keys of a lower layer, but none is like it")
+            format!("layer {layer} reads the keys of a lower layer, but none has its mask")
         }),
     };
     masks.iter().enumerate().map(source).collect()

@@ -213,7 +213,7 @@ fn check_inputs(kind: QuantType, inputs: usize) -> Result<()> {
     match inputs.is_multiple_of(kind.block()) {
         true => Ok(()),
         false => bail!(
-            "rows of {inputs} numbers are no whole blocks of {}, as {kind} needs",
+            "rows of {inputs} numbers are not whole blocks of {}, as {kind} needs",
             kind.block()
         ),
     }

@@ -55,7 +55,7 @@ fn where_a_block_does_not_divide_a_smaller_one_does() {
     ];
     for (asked, instead) in table {
         assert_eq!(asked.fitting(512), Some(asked));
-        assert_eq!(asked.fitting(896), Some(instead), "896 is no multiple of 256");
+        assert_eq!(asked.fitting(896), Some(instead), "896 is not a multiple of 256");
         assert_eq!(asked.fitting(40), None);
     }
     assert_eq!(QuantType::Q8_0.fitting(96), Some(QuantType::Q8_0));
@@ -167,7 +167,7 @@ fn bytes_make_the_same_matrix_wherever_they_lie() {
 fn what_makes_no_matrix_is_an_error() {
     let of = |kind, inputs| Quantised::of(kind, &random("w", &[2, inputs]), &Device::Cpu);
     let message = |error| Error::from(error).to_string();
-    insta::assert_snapshot!(message(of(QuantType::Q4K, 96).unwrap_err()), @"tensor operation failed: rows of 96 numbers are no whole blocks of 256, as q4k needs");
+    insta::assert_snapshot!(message(of(QuantType::Q4K, 96).unwrap_err()), @"tensor operation failed: rows of 96 numbers are not whole blocks of 256, as q4k needs");
     let bytes = Quantised::from_bytes(QuantType::Q8_0, &[0; 67], [2, 32], &Device::Cpu);
     insta::assert_snapshot!(message(bytes.unwrap_err()), @"tensor operation failed: 2 rows of 32 numbers in q8_0 take 68 bytes, not 67");
     let whole = of(QuantType::Q8_0, 32).unwrap();

@@ -68,7 +68,7 @@ impl Sampling {
             "but must be a number of at least 1; 1.75 is usual",
         )?;
         if dry.range == Some(0) {
-            let problem = "but nothing repeats in no tokens; leave it out to search them all";
+            let problem = "but at least one token must be searched; leave it out to search all";
             return refuse("dry.range", "0".into(), problem.into());
         }
         for &(token, bias) in &self.logit_bias {

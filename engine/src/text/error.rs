@@ -72,7 +72,7 @@ pub enum TextError {
     NoMessages,
     /// A picture, a sound, or something else that is no text.
     #[error(
-        "message {message} has a part of type `{kind}`, but this model reads text alone; leave the part out, or say in words what it shows"
+        "message {message} has a part of type `{kind}`, but this model reads only text; leave the part out, or say in words what it shows"
     )]
     NotText {
         /// Which message, counting from 1.

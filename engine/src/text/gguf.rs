@@ -116,7 +116,8 @@ fn tokenizer(vocabulary: &Vocabulary<'_>) -> Result<Tokenizer> {
         "gpt2" => pairs::make(vocabulary)?,
         "llama" => pieces::make(vocabulary)?,
         other => {
-            let problem = format!("its tokenizer is of kind `{other}`; known are {KINDS}");
+            let problem =
+                format!("its tokenizer is of kind `{other}`, but only {KINDS} are supported");
             return Err(vocabulary.error(problem).into());
         }
     };

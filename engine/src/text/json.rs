@@ -48,7 +48,7 @@ pub(super) fn tojson(value: Value, options: Kwargs) -> Result<Value, Error> {
         None if indent.is_some() => (",".into(), ": ".into()),
         None => (", ".into(), ": ".into()),
         Some([comma, colon]) => (comma.clone(), colon.clone()),
-        Some(_) => return Err(refused("`separators` are two strings".into())),
+        Some(_) => return Err(refused("`separators` must be two strings".into())),
     };
     if value.is_undefined() {
         return Err(refused("an undefined value has no JSON".into()));
@@ -77,12 +77,12 @@ fn visit(value: &Value, levels: usize, left: &mut usize) -> Result<(), Error> {
         _ => return Ok(()),
     };
     if levels == 0 {
-        return Err(refused(format!("a value has more than {LEVELS} levels, or holds itself")));
+        return Err(refused(format!("a value has more than {LEVELS} levels, or contains itself")));
     }
     for held in value.try_iter().into_iter().flatten() {
         *left = left
             .checked_sub(1)
-            .ok_or_else(|| refused(format!("a value holds more than {VALUES} others")))?;
+            .ok_or_else(|| refused(format!("a value contains more than {VALUES} others")))?;
         let held = if is_map { value.get_item(&held)? } else { held };
         visit(&held, levels - 1, left)?;
     }

@@ -173,7 +173,7 @@ fn names(folder: &Path) -> Result<BTreeMap<&'static str, String>> {
         let Some(value) = file.get(name).filter(|value| !value.is_null()) else { continue };
         let Ok(Token::Text(text) | Token::Flagged { content: text }) = Token::deserialize(value)
         else {
-            return Err(load(&path, format!("`{name}` is no token")));
+            return Err(load(&path, format!("`{name}` is not a token")));
         };
         tokens.insert(name, text);
     }

@@ -17,7 +17,7 @@ pub(super) fn make(vocabulary: &Vocabulary<'_>) -> Result<Made, GgufError> {
     // llama.cpp guesses here, and warns. This engine prints nothing, and a guess would be silent.
     let name = name.ok_or_else(|| {
         let problem =
-            format!("it has no key `{PATTERN}`, which says how its tokenizer cuts texts up");
+            format!("it has no key `{PATTERN}`, which says how its tokenizer splits text");
         vocabulary.error(problem)
     })?;
     let pattern = Pattern::named(&name).map_err(|problem| vocabulary.error(problem))?;
@@ -38,7 +38,8 @@ pub(super) fn make(vocabulary: &Vocabulary<'_>) -> Result<Made, GgufError> {
     };
     // The library looks at such a merge beyond the end of its longest token.
     if let Some((left, right)) = merges.iter().find(goes_nowhere) {
-        let problem = format!("its merge of {left:?} and {right:?} makes no token that it has");
+        let problem =
+            format!("its merge of {left:?} and {right:?} makes a token that it does not have");
         return Err(vocabulary.error(problem));
     }
     let failed = |e| vocabulary.failed(e);

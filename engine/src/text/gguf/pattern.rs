@@ -111,7 +111,7 @@ impl Pattern {
         PATTERNS.iter().find(|pattern| pattern.names.contains(&name)).ok_or_else(|| {
             let known: Vec<_> = known().map(|name| format!("`{name}`")).collect();
             format!(
-                "its tokenizer cuts texts up as `{name}` does, which is not implemented (known are {})",
+                "its tokenizer splits text as `{name}` does, which is not implemented (supported: {})",
                 known.join(", ")
             )
         })

@@ -72,7 +72,7 @@ fn parts_that_are_no_text_are_declined() {
     let (_runtime, client) = start(None);
     assert_eq!(completion(&client, request(parts(&[text, text]))).finish, Finish::Length);
     let image = r#"{"type": "image_url", "image_url": {"url": "cat.png"}}"#;
-    assert_snapshot!(declined(request(parts(&[text, image]))), @"message 2 has a part of type `image_url`, but this model reads text alone; leave the part out, or say in words what it shows");
+    assert_snapshot!(declined(request(parts(&[text, image]))), @"message 2 has a part of type `image_url`, but this model reads only text; leave the part out, or say in words what it shows");
     let bad = "message 2 has a part that cannot be read; each needs a `type`, and one of type `text` needs its `text`";
     for part in [r#"{"type": "text"}"#, r#"{"text": "aaa"}"#, r#""aaa""#] {
         assert_eq!(declined(request(parts(&[part]))), bad);

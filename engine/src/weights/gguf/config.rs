@@ -98,7 +98,7 @@ impl<'a> Keys<'a> {
                 Some((first, others)) if others.iter().all(|other| other == first) => {
                     Ok(Some(*first))
                 }
-                _ => Err(self.wrong(key, "another one for each layer", "the same for all layers")),
+                _ => Err(self.wrong(key, "different for each layer", "the same for all layers")),
             },
         }
     }
@@ -139,7 +139,7 @@ impl<'a> Keys<'a> {
         };
         match self.get::<u64>("attention.value_length")? {
             Some(other) if other != dim => {
-                Err(self.wrong("attention.value_length", other, &format!("{dim} as that of keys")))
+                Err(self.wrong("attention.value_length", other, &format!("{dim}, as for keys")))
             }
             _ => Ok(dim),
         }
@@ -164,7 +164,7 @@ impl<'a> Keys<'a> {
     /// When a key is missing or says something unexpected, or the model does not continue texts.
     pub(super) fn config(&self) -> Result<ConfigFile> {
         if let Some(pooling) = self.get::<u64>("pooling_type")?.filter(|pooling| *pooling > 0) {
-            let expected = "0: models that embed or rank texts are loaded from folders alone";
+            let expected = "0: models that embed or rank text are loaded only from folders";
             return Err(self.wrong("pooling_type", pooling, expected).into());
         }
         let mut config = Map::new();

@@ -138,7 +138,9 @@ impl<'a> Cursor<'a> {
     fn skip(&mut self, kind: Kind, count: u64, key: &str, depth: usize) -> Result<(), GgufError> {
         match (kind.width(), depth) {
             (Some(width), _) => self.take(count.saturating_mul(width), key).map(drop),
-            (None, 0) => Err(self.damaged(format!("{key} holds arrays too deep in each other"))),
+            (None, 0) => {
+                Err(self.damaged(format!("{key} holds arrays that are nested too deeply")))
+            }
             // Each takes bytes of the file, so that a count beyond reason ends with the file.
             (None, _) => (0..count).try_for_each(|_| match kind {
                 Kind::Array => {

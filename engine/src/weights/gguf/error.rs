@@ -5,7 +5,7 @@
 pub enum GgufError {
     /// Another kind of file.
     #[error(
-        "`{file}` is no GGUF file: it begins with {found}, not with `GGUF`; check the path, and that the download was the file itself"
+        "`{file}` is not a GGUF file: it begins with {found}, not with `GGUF`; check the path, and that the download was the file itself"
     )]
     Foreign {
         /// The file.
@@ -15,7 +15,7 @@ pub enum GgufError {
     },
     /// A version that nobody reads here.
     #[error(
-        "`{file}` has version {found} of GGUF; 2 and 3 can be read, so convert the model again"
+        "`{file}` is version {found} of GGUF, but only 2 and 3 can be read; convert the model again"
     )]
     Version {
         /// The file.
@@ -69,7 +69,7 @@ pub enum GgufError {
     },
     /// A model of a kind that is not implemented.
     #[error(
-        "`{file}` holds a model of architecture `{found}`; known in GGUF are {}", known.join(", ")
+        "`{file}` holds a model of architecture `{found}`; the known ones in GGUF are {}", known.join(", ")
     )]
     UnknownArchitecture {
         /// The file.

@@ -134,7 +134,7 @@ impl File {
         let one = |index| {
             let value = cursor.single(array.kind, key)?;
             T::from_value(&value).ok_or_else(|| {
-                let found = format!("an array with {value} in place {index}");
+                let found = format!("an array with {value} at index {index}");
                 self.wrong(key, found, T::NAME)
             })
         };

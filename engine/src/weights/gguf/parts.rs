@@ -97,7 +97,7 @@ fn siblings(path: &Path, named: &File, count: u64) -> Result<Vec<File>> {
         let (no, of): (u64, u64) = (file.need(NO)?, file.need(COUNT)?);
         if (no, of) != (part, count) {
             let problem = format!(
-                "`{NO}` is {no} and `{COUNT}` {of}, but it stands as {part} of {count} beside `{}`",
+                "`{NO}` is {no} and `{COUNT}` {of}, but its name makes it {part} of {count} beside `{}`",
                 named.name()
             );
             return Err(split(&file, problem));

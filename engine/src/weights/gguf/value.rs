@@ -93,7 +93,7 @@ impl fmt::Display for Value {
             Self::Signed(number) => write!(f, "{number}"),
             Self::Float(number) => write!(f, "{number:?}"),
             Self::Bool(truth) => write!(f, "{truth}"),
-            Self::Text(text) if text.chars().nth(SHOWN).is_some() => f.write_str("a long text"),
+            Self::Text(text) if text.chars().nth(SHOWN).is_some() => f.write_str("a long string"),
             Self::Text(text) => write!(f, "{text:?}"),
             Self::Array(array) => write!(f, "an array of {} values", array.count),
         }
@@ -154,7 +154,7 @@ impl FromValue for bool {
 }
 
 impl FromValue for String {
-    const NAME: &'static str = "a text";
+    const NAME: &'static str = "a string";
 
     fn from_value(value: &Value) -> Option<Self> {
         match value {
