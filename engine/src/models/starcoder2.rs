@@ -1,4 +1,4 @@
-//! StarCoder 2: norms around the mean, plain feed-forward blocks, biases everywhere.
+//! StarCoder 2: layer norms, feed-forward blocks without gates, biases everywhere.
 
 use serde::Deserialize;
 
