@@ -1,4 +1,4 @@
-//! Templates against what transformers makes of them.
+//! Templates against the output of transformers.
 
 use std::time::{Duration, SystemTime};
 
@@ -39,7 +39,7 @@ fn hello() -> Chat {
     chat(vec![Message::User { content: Content::Text("Hi".into()), name: None }])
 }
 
-/// What `source` writes about a greeting, or the refusal.
+/// What `source` renders for a greeting, or the refusal.
 fn check(source: &str) -> String {
     let rendered = templates(&[("default", source)]).and_then(|all| all.render(&hello()));
     rendered.unwrap_or_else(|refusal| refusal.to_string())
