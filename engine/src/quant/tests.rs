@@ -177,7 +177,7 @@ fn what_makes_no_matrix_is_an_error() {
     insta::assert_snapshot!(message(outline.bytes().unwrap_err()), @"tensor operation failed: the outline of a matrix has no numbers");
 }
 
-/// What other implementations made of the same numbers, and read in the same bytes.
+/// What other implementations made of the same numbers, and how they read the same bytes.
 #[test]
 fn blocks_are_those_of_ggml() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/gguf/quant.safetensors");
@@ -209,7 +209,7 @@ fn blocks_are_those_of_ggml() {
     }
 }
 
-/// Where a block has the upper bytes of its factors.
+/// Offsets of the upper bytes of a block's factors.
 const fn factors(kind: QuantType) -> &'static [usize] {
     match kind {
         QuantType::Q4_0 | QuantType::Q5_0 | QuantType::Q8_0 => &[1],
@@ -226,7 +226,8 @@ fn blocks_are_widened_to_the_numbers_that_candle_sees_in_them() {
         let numbers = random("bytes", &[kind.bytes(8, 512) as usize]);
         let numbers = numbers.affine(1e4, 0.0).unwrap().to_vec1::<f32>().unwrap();
         let mut bytes: Vec<u8> = numbers.iter().map(|x| *x as i64 as u8).collect();
-        // Any bytes make a block, as long as its factors are numbers: their exponent has a zero.
+        // Any bytes make a block, as long as its factors are finite: a zero in their exponent
+        // ensures it.
         for block in bytes.chunks_exact_mut(kind.bytes(1, kind.block()) as usize) {
             factors(kind).iter().for_each(|upper| block[*upper] &= 0b1011_1111);
         }
