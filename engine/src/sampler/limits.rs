@@ -1,10 +1,10 @@
-//! What a [`Sampling`] may say.
+//! Valid values of a [`Sampling`].
 
 use super::Sampling;
 use crate::error::{Error, Result};
 
 impl Sampling {
-    /// Refuses what has no meaning, for a model of `vocabulary` tokens.
+    /// Refuses values without a meaning, for a model of `vocabulary` tokens.
     ///
     /// # Errors
     ///
