@@ -1,4 +1,4 @@
-//! Every refusal, to the letter: what, where, and what to do next.
+//! Every refusal, word for word: what, where, and what to do next.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -58,7 +58,7 @@ fn declined(request: Request) -> String {
     Engine::load(&config()).unwrap().submit(request).unwrap_err().to_string()
 }
 
-/// The message about a copy of the golden case `case` that `damage` has changed.
+/// The message about a copy of the golden case `case`, changed by `damage`.
 fn damaged(case: &str, damage: impl FnOnce(&Path)) -> String {
     let folder = tempfile::tempdir().unwrap();
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(case);
@@ -84,7 +84,7 @@ fn configured(case: &str, from: &str, to: &str) -> String {
 
 #[test]
 fn unknown_names_are_answered_with_the_known_ones() {
-    // The registries are named whole; a new entry changes no test.
+    // The registries are replaced as a whole, so a new entry changes no test.
     let presets = presets().iter().chain(embedder_presets());
     let presets: Vec<_> = presets.map(|preset| preset.name).collect();
     let families: Vec<_> = MODELS.iter().map(|entry| entry.architecture).collect();
@@ -224,7 +224,7 @@ fn configurations_that_we_cannot_compute_are_refused() {
     assert_snapshot!(llama("\"rope_scaling\": null", "\"rope_scaling\": {\"type\": \"linear\"}"), @"`MODEL/config.json`: rope scaling `linear` needs the key `factor`");
     assert_snapshot!(llama("\"rope_theta\"", "\"layer_types\": [\"chunked_attention\"], \"rope_theta\""), @"`MODEL/config.json`: `layer_types` has `chunked_attention` for layer 0; expected `full_attention` or `sliding_attention`");
     for silent in ["\"quantization_config\": null", "\"is_causal\": null", "\"is_causal\": true"] {
-        // Some other refusal, of what is there beside it.
+        // A different refusal, about another key.
         let to = format!("{silent}, \"vocab_size\": 255");
         let told = configured("llama_gqa", "\"vocab_size\": 256", &to);
         assert!(told.contains("has shape [256, 64]"), "{silent}: {told}");

@@ -1,4 +1,4 @@
-//! GGUF files that cannot be used: what is said of each, and that nothing ever panics.
+//! GGUF files that cannot be used: the message for each, and that nothing ever panics.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -18,7 +18,7 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gguf").join(name)
 }
 
-/// What is said of the model at `path`, if it is refused.
+/// The message about the model at `path`, if it is refused.
 fn refused(path: &Path) -> Option<String> {
     let config = EngineConfig {
         model: ModelSource::Gguf { path: path.into() },
@@ -39,7 +39,7 @@ fn refused(path: &Path) -> Option<String> {
     Some(problem.replace(&format!("{}/", path.parent().unwrap().display()), ""))
 }
 
-/// What is said of a file of these bytes.
+/// The message about a file of these bytes.
 fn of_bytes(bytes: &[u8]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
@@ -51,7 +51,7 @@ fn of_bytes(bytes: &[u8]) -> String {
 struct Bytes(Vec<u8>);
 
 impl Bytes {
-    /// The beginning of a file with so many tensors and keys.
+    /// The beginning of a file that claims so many tensors and keys.
     fn new(tensors: u64, keys: u64) -> Self {
         Self(b"GGUF".to_vec()).u32(3).u64(tensors).u64(keys)
     }
@@ -120,7 +120,7 @@ fn a_damaged_tensor_is_told_by_its_name() {
     assert_snapshot!(said(one().tensor("w", &[256], 99, 0)), @"`model.gguf`: tensor `w` is stored as type 99, which is not implemented; choose a file of F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q8_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K or Q8_K");
 }
 
-/// A small file of two layers, without its numbers' being whole.
+/// A small file of two layers.
 fn small() -> Vec<u8> {
     fs::read(fixture("tiny.gguf")).unwrap()
 }
@@ -181,7 +181,7 @@ impl Model {
     }
 }
 
-/// What is said of a model with one thing changed.
+/// The message about a model changed by `change`.
 fn of_model(change: impl FnOnce(&mut Model)) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
@@ -204,7 +204,7 @@ fn metadata_that_make_no_model_are_told_by_their_key() {
     assert_snapshot!(with("qwen2.attention.head_count", Value::I32(-1)), @"`model.gguf`: key `qwen2.attention.head_count` is -1, but must be a whole number of at least 0");
     assert_snapshot!(with("qwen2.rope.scaling.type", Value::String("dynamic".into())), @"`model.gguf`: key `qwen2.rope.scaling.type` is `dynamic`, but must be `none`, `linear`, `yarn` or, with its tensors, `longrope`");
     assert_snapshot!(with("qwen2.pooling_type", Value::U32(3)), @"`model.gguf`: key `qwen2.pooling_type` is 3, but must be 0: models that embed or rank text are loaded only from folders");
-    // What is only noticed in the words of the hub is told in those of the file.
+    // A problem found under the hub's key is reported under the file's.
     assert_snapshot!(with("qwen2.rope.scaling.factor", Value::F32(-2.0)), @"`model.gguf`: `qwen2.rope.scaling.factor` is -2, but must be above 0");
     assert_snapshot!(with("qwen2.context_length", Value::U32(0)), @"`model.gguf`: `qwen2.context_length` is 0");
     assert_snapshot!(with("qwen2.feed_forward_length", Value::U32(1 << 21)), @"`model.gguf`: `qwen2.feed_forward_length` is 2097152, but at most 1048576 is accepted; check the file");
@@ -250,7 +250,7 @@ fn parts_of_a_model_must_all_be_there_and_belong_together() {
     model.write(&at("last.gguf"));
     assert_snapshot!(refused(&at("last.gguf")).unwrap(), @"`last.gguf`: `split.no` is 18446744073709551615 and `split.count` 2, but its name does not end in `-18446744073709551615-of-00002.gguf`; put all files of one model into one folder, with their own names");
 
-    // Half of the tensors are in neither.
+    // One tensor is in neither.
     let mut model = Model::read(second);
     model.tensors.pop_first();
     model.write(&at(second));

@@ -1,8 +1,8 @@
-//! Tokenizers and templates that GGUF files hold, against what their authors' code makes of texts.
+//! Tokenizers and templates of GGUF files, against the output of their authors' code.
 //!
-//! `tests/gguf_text` was made by `tools/make_gguf_text.py`: a vocabulary under every name of a way to
-//! cut texts up, pieces of SentencePiece, and `vectors.json` with the ids that other implementations
-//! give.
+//! `tests/gguf_text` was made by `tools/make_gguf_text.py`: a vocabulary under the name of every
+//! splitting pattern, SentencePiece pieces, and `vectors.json` with the ids that other
+//! implementations give.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -22,16 +22,16 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gguf_text")
 }
 
-/// What another implementation makes of a text.
+/// A text as another implementation encodes it.
 #[derive(Deserialize)]
 struct Vector {
     file: String,
     text: String,
-    /// Its ids alone.
+    /// Ids of the text alone.
     bare: Vec<u32>,
-    /// Its ids as a prompt.
+    /// Ids of the text as a prompt.
     ids: Vec<u32>,
-    /// What comes back.
+    /// The decoded ids.
     decoded: String,
 }
 
@@ -77,7 +77,7 @@ fn array<T>(values: impl IntoIterator<Item = T>, wrap: impl Fn(T) -> Value) -> V
     Value::Array(values.into_iter().map(wrap).collect())
 }
 
-/// A vocabulary of pairs that can spell `abc`.
+/// A BPE vocabulary that can spell `abc`.
 fn pairs() -> Vec<(&'static str, Value)> {
     vec![
         ("general.architecture", text("llama")),
@@ -91,7 +91,7 @@ fn pairs() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// The file with `changes` to [`pairs`]: other values, more keys, or keys that are left out.
+/// The file with `changes` to [`pairs`]: other values, added keys, or removed keys.
 fn changed(changes: &[(&'static str, Option<Value>)], to: &Path) {
     let mut metadata = pairs();
     for (key, value) in changes {
@@ -102,7 +102,7 @@ fn changed(changes: &[(&'static str, Option<Value>)], to: &Path) {
     gguf_file::write(&mut File::create(to).unwrap(), &metadata, &[]).unwrap();
 }
 
-/// What is said of a file with `changes` to [`pairs`].
+/// The message about a file with `changes` to [`pairs`].
 fn refusal(changes: &[(&'static str, Option<Value>)]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
@@ -183,7 +183,7 @@ fn marks_that_end_turns_end_answers_though_the_file_names_another() {
     ];
     changed(&changes, &path);
     let opened = open(&path).unwrap();
-    // Neither `</s>`, nor what is a part of words.
+    // Neither `</s>`, nor a part of words.
     assert_eq!(opened.eos(), [8, 6, 7]);
     assert_eq!(opened.tokenizer().decode(&[0, 6, 7, 8, 3]).unwrap(), "aab");
 }

@@ -1,4 +1,4 @@
-//! What configurations imply, learnt without weights.
+//! What configurations imply, found without weights.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -101,7 +101,7 @@ fn sizes_beyond_all_reason_are_refused_in_every_family() {
                 continue;
             }
             for extreme in [0, 1, 3, u64::from(u32::MAX), 1 << 40, u64::MAX - 1] {
-                // It may be right, but it must be answered, and at once.
+                // It may be accepted, but must be answered at once.
                 let one = changed(preset.name, &json!({ key: extreme }));
                 let several = changed(preset.name, &json!({ key: [extreme] }));
                 for config in [one, several] {
@@ -143,7 +143,7 @@ fn biases_are_where_the_configuration_puts_them() {
     };
     for preset in ["tiny-gemma2", "tiny-gemma3"] {
         let Sketch { heads, .. } = shape(preset, &json!({}));
-        // Queries, keys and values; then the rows that go back into the stream.
+        // Queries, keys and values; then the rows that return to the stream.
         let each = (heads.heads + 2 * heads.kv_heads) * heads.dim + 64;
         let found = more(preset, json!({ "attention_bias": true }));
         assert_eq!(found, (heads.masks.len() * each) as i64, "{preset}");
@@ -176,7 +176,7 @@ fn the_qwens_have_their_windows_where_the_reference_has_them() {
     const FAR: Mask = Mask::Causal;
     const NEAR: Mask = Mask::SlidingWindow(4096);
     let masks = |preset, lower: usize| {
-        // Without the key it is the usual window, where there is to be one.
+        // Without the key, the default window applies where there is to be one.
         let keys = json!({
             "use_sliding_window": true, "sliding_window": null, "max_window_layers": lower,
         });
