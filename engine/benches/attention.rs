@@ -1,9 +1,10 @@
-//! What attention takes on the processor: each backend, on the shapes that a step has.
+//! The cost of attention on the CPU: each backend, on the shapes of real steps.
 //!
-//! `cargo bench -p windtunnel-engine --bench attention`. `decode` has one new token in each sequence,
-//! `prefill` a whole prompt or the last chunk of a long one; `plain` heads have keys of their own, and
-//! of the others (GQA) several share them. The elements are scores: pairs of a query and a key that
-//! it sees, in all heads. `naive` is there to be held against, on shapes that it ends in time.
+//! `cargo bench -p windtunnel-engine --bench attention`. `decode` has one new token in each
+//! sequence, `prefill` a whole prompt or the last chunk of a long one; `plain` heads have their own
+//! keys, while with `gqa` several heads share them. The elements are scores: pairs of a query and a
+//! key that it sees, over all heads. `naive` is there for comparison, on shapes that it finishes in
+//! time.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -20,7 +21,7 @@ mod tables;
 
 use tables::{Step, heads};
 
-/// Query heads, key heads and their length: of qwen2.5-0.5b, and as many without sharing.
+/// Query heads, key heads and head dim: those of qwen2.5-0.5b, and as many without sharing.
 const HEADS: [(&str, [usize; 3]); 2] = [("gqa", [14, 2, 64]), ("plain", [14, 14, 64])];
 
 const DECODES: [Step; 4] = [
@@ -34,7 +35,7 @@ const PREFILLS: [Step; 3] = [
     Step { sequences: 4, queries: 64, keys: 64 },
     Step { sequences: 1, queries: 128, keys: 1024 },
 ];
-/// Scores above which `naive`, which writes all of them down, only takes time.
+/// Above this many scores `naive`, which writes them all to memory, only takes time.
 const NAIVE: u64 = 1 << 22;
 
 fn random(name: &str, shape: &[usize]) -> Tensor {

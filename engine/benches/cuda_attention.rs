@@ -1,8 +1,8 @@
-//! What flash attention on a GPU takes, on the shapes of `tools/time_torch_attention.py`.
+//! The cost of flash attention on a GPU, on the shapes of `tools/time_torch_attention.py`.
 //!
 //! `cargo bench -p windtunnel-engine --features flash-attn --bench cuda_attention`. Both print the
-//! same rows; here the keys lie in blocks of 32 tokens. A row is the median of many launches, by the
-//! GPU's own clock, with what it takes to allocate the outcome.
+//! same rows; here the keys are in blocks of 32 tokens. A row is the median of many launches, by
+//! the GPU's own clock, including the allocation of the output.
 
 use candle_core::cuda_backend::WrapErr;
 use candle_core::cuda_backend::cudarc::driver::sys::CUevent_flags;
@@ -16,9 +16,9 @@ mod tables;
 
 use tables::Step;
 
-/// Query heads, key heads and their length: of qwen3-0.6b, llama-3.2-1b and mistral-7b.
+/// Query heads, key heads and head dim of qwen3-0.6b, llama-3.2-1b and mistral-7b.
 const HEADS: [[usize; 3]; 3] = [[16, 8, 128], [32, 8, 64], [32, 8, 128]];
-/// Sequences, queries and keys of each.
+/// Sequences, and queries and keys of each.
 const STEPS: [[usize; 3]; 5] =
     [[1, 1, 1024], [64, 1, 1024], [1, 1, 131_072], [1, 2048, 2048], [1, 8192, 8192]];
 const BLOCK: usize = 32;

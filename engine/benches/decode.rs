@@ -1,7 +1,7 @@
-//! The bare loop over [`Engine::step`]: what a rate measured through the probe is held against.
+//! The bare loop over [`Engine::step`]: the reference for rates measured through the probe.
 //!
-//! `cargo bench -p windtunnel-engine --bench decode`. Each iteration is one decode step of a
-//! whole batch at about `DEPTH`; the throughput is in tokens per second.
+//! `cargo bench -p windtunnel-engine --bench decode`. Each iteration is one decode step of a whole
+//! batch at about `DEPTH`; the throughput is in tokens per second.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use windtunnel_engine::{
     Request, RequestId, Topology,
 };
 
-/// Tokens in the cache when measuring begins.
+/// Tokens in the cache when measuring starts.
 const DEPTH: usize = 128;
 /// Decode steps before the sequences are replaced by fresh ones.
 const STEPS: usize = 64;
@@ -37,7 +37,7 @@ fn load(preset: &str, dtype: Dtype, quant: &str, batch: usize) -> Engine {
     .expect("presets load")
 }
 
-/// Fresh sequences at `DEPTH`, all of them decoding; the last of them.
+/// Fresh sequences at `DEPTH`, all of them decoding; returns the last one.
 fn fill(engine: &mut Engine, batch: usize, round: u32) -> RequestId {
     let mut last = RequestId(0);
     for sequence in 0..batch as u32 {

@@ -1,8 +1,8 @@
-//! What it takes to store keys and values of a step in the cache, and to gather those of all
-//! sequences from it, as backends need them that do not page.
+//! The cost of storing a step's keys and values in the cache, and of gathering those of all
+//! sequences, as backends without paging need them.
 //!
 //! `cargo bench -p windtunnel-engine --bench kv`. One layer in the shape of qwen2.5-0.5b; the bytes
-//! are those of the keys and values that move.
+//! are those of the keys and values moved.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -21,7 +21,7 @@ mod tables;
 use tables::{Step, heads};
 
 const SHAPE: [usize; 3] = [14, 2, 64];
-/// Decodes of a batch, a whole prompt, and a chunk of a long one.
+/// A batch of decodes, a whole prompt, and a chunk of a long one.
 const STEPS: [(&str, Step); 3] = [
     ("decode", Step { sequences: 8, queries: 1, keys: 1024 }),
     ("prompt", Step { sequences: 1, queries: 512, keys: 512 }),

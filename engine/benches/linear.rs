@@ -1,8 +1,8 @@
 //! Our matrix products against candle's, on the shapes of a 0.5B model.
 //!
-//! `cargo bench -p windtunnel-engine --bench linear`. The figures decide how many rows
-//! `layers/linear/cpu.rs` streams before it hands over to `gemm`, and which formats of blocks it
-//! reads with kernels of its own.
+//! `cargo bench -p windtunnel-engine --bench linear`. The figures decide up to how many rows
+//! `layers/linear/cpu.rs` streams before it switches to `gemm`, and which block formats it reads
+//! with its own kernels.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -23,7 +23,7 @@ const SHAPES: [[usize; 3]; 8] = [
     [16, 896, 4864],
     [24, 896, 4864],
     [512, 896, 4864],
-    // The one whose rows are whole blocks of 256.
+    // The only one whose rows are whole blocks of 256.
     [1, 4864, 896],
 ];
 
@@ -44,7 +44,7 @@ fn dense(c: &mut Criterion) {
             let ours = Linear::new(Matrix::Dense(w.clone()), None);
             let id = BenchmarkId::new(format!("ours/{}", dtype.as_str()), &shape);
             group.bench_function(id, |b| b.iter(|| black_box(ours.forward(&x))));
-            // candle widens a whole bf16 matrix at every product: minutes, and nothing to learn.
+            // candle converts a whole bf16 matrix for every product: minutes, and nothing to learn.
             if dtype == DType::F32 {
                 let id = BenchmarkId::new("candle/f32", &shape);
                 let candle = |x: &Tensor| x.matmul(&w.t()?);
@@ -69,7 +69,7 @@ fn blocks(c: &mut Criterion) {
             let ours = Linear::new(Matrix::Quantised(ours), None);
             let id = BenchmarkId::new(format!("ours/{kind}"), &shape);
             group.bench_function(id, |b| b.iter(|| black_box(ours.forward(&x))));
-            // candle rounds `x` to 8 bits too, so it has less to do.
+            // candle also rounds `x` to 8 bits, so it has less to do.
             let candle = QTensor::quantize(&w, kind.candle()).expect("whole blocks");
             let id = BenchmarkId::new(format!("candle/{kind}"), &shape);
             group.bench_function(id, |b| b.iter(|| black_box(x.apply_op1_no_bwd(&candle))));

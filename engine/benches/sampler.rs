@@ -1,9 +1,9 @@
-//! What choosing a token costs, at the vocabulary of Qwen and on one core.
+//! The cost of choosing a token, with Qwen's vocabulary and on one core.
 //!
 //! `cargo bench -p windtunnel-engine --bench sampler`. `everything` is penalties, bias,
 //! temperature, top-k, top-p, min-p and twenty log probabilities, and must stay below 0.5 ms. The
 //! last two cases are the hard ones: nearly equal logits, of which top-p keeps almost all, and
-//! logits that ascend, so that every token is a candidate when top-k meets it.
+//! ascending logits, where every token is a candidate when top-k reaches it.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -16,7 +16,7 @@ const VOCABULARY: usize = 151_936;
 /// Tokens that the penalties look at.
 const CONTEXT: usize = 2048;
 
-/// Logits of a bell shape with this standard deviation.
+/// Bell-shaped logits with this standard deviation.
 fn bell(deviation: f64) -> Vec<f32> {
     let mut rng = Rng::new(5);
     let mut normal = || (0..12).map(|_| rng.uniform()).sum::<f64>() - 6.0;

@@ -1,9 +1,9 @@
-//! What a step costs before and after the model: blocks of the cache, and who runs.
+//! The cost of a step before and after the model: blocks of the cache, and scheduling.
 //!
-//! `cargo bench -p windtunnel-engine --bench schedule`. No tensor is touched. `blocks` takes and gives
-//! back what a prompt needs, or finds what others have left of it; `scheduler/decode` is a step in
-//! which every sequence decodes, and `admit` one that lets as many in, with or without a prompt that
-//! is known already.
+//! `cargo bench -p windtunnel-engine --bench schedule`. No tensor is touched. `blocks` takes and
+//! releases the blocks of a prompt, or finds those that others left; `scheduler/decode` is a step
+//! in which every sequence decodes, and `admit` one that admits as many, with or without a known
+//! prompt.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -18,13 +18,13 @@ use windtunnel_engine::scheduler::{Limits, Schedule, Scheduler};
 use windtunnel_engine::sequence::Sequence;
 use windtunnel_engine::{PrefixCache, RequestId, Sampling};
 
-/// Tokens a block.
+/// Tokens per block.
 const BLOCK: usize = 16;
-/// Tokens of a prompt.
+/// Tokens per prompt.
 const PROMPT: usize = 512;
 /// Tokens of the longest sequence.
 const LENGTH: usize = 4096;
-/// Prompts of which the cache still has the blocks.
+/// Prompts whose blocks are still in the cache.
 const KNOWN: u32 = 64;
 
 fn capacity(sequences: usize, step_tokens: usize) -> Capacity {
@@ -36,7 +36,7 @@ fn capacity(sequences: usize, step_tokens: usize) -> Capacity {
     }
 }
 
-/// A prompt that shares nothing with those of another salt.
+/// A prompt that shares nothing with those of other salts.
 fn prompt(salt: u32) -> Vec<u32> {
     (0..PROMPT as u32).map(|at| (at * 13 + salt * 7919) % 151_936).collect()
 }
@@ -61,7 +61,7 @@ fn blocks(c: &mut Criterion) {
         });
     });
 
-    // Full of blocks that are known, so that each that is taken has to be evicted first.
+    // Full of known blocks, so that each one taken must be evicted first.
     let mut pools = Pools::new(capacity(2, PROMPT));
     let total = pools.total() / count;
     let mut salts = 0..;
@@ -122,14 +122,14 @@ fn scheduler(sequences: usize) -> Scheduler {
     Scheduler::new(Limits { step_tokens, sequences }, capacity(sequences, step_tokens))
 }
 
-/// Books a step in which every sequence that draws gets a token.
+/// Commits a step in which every sequence that draws gets a token.
 fn commit(scheduler: &mut Scheduler, schedule: &Schedule) {
     let draws = schedule.grants.iter().filter(|grant| grant.draws);
     let drawn = draws.map(|_| Ok(Drawn { token: 1, logprobs: None }));
     black_box(scheduler.commit(schedule, drawn));
 }
 
-/// One in which as many sequences decode.
+/// A scheduler in which `sequences` sequences decode.
 fn decoding(sequences: usize) -> Scheduler {
     let mut scheduler = scheduler(sequences);
     for id in 0..sequences as u64 {
@@ -150,7 +150,7 @@ fn decode(c: &mut Criterion) {
             b.iter_custom(|steps| {
                 let mut time = Duration::ZERO;
                 for _ in 0..steps {
-                    // Where the sequences have ended, others take their place.
+                    // When the sequences have ended, replace them.
                     if scheduler.running().len() < sequences {
                         scheduler = decoding(sequences);
                     }

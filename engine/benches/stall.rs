@@ -1,9 +1,9 @@
-//! What a long prompt does to those who are being answered: the worst gap between two of their
-//! tokens while it is computed.
+//! The effect of a long prompt on running answers: the worst gap between two of their tokens while
+//! it is computed.
 //!
 //! `cargo bench -p windtunnel-engine --bench stall`. Each iteration is such a gap. `chunks` shares
-//! the budget of a step between the decodes and a piece of the prompt; `whole` has a budget that
-//! swallows the prompt in one step; `undisturbed` is the worst gap of as many steps without it.
+//! the budget of a step between the decodes and a chunk of the prompt; `whole` has a budget that
+//! takes the prompt in one step; `undisturbed` is the worst gap of as many steps without it.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use windtunnel_engine::{
 
 /// Sequences that decode.
 const DECODES: usize = 4;
-/// Tokens of the prompt that arrives.
+/// Tokens of the arriving prompt.
 const PROMPT: usize = 1024;
 /// Tokens of a chunk, and of the decodes beside it.
 const CHUNK: usize = 64;
@@ -46,7 +46,7 @@ fn request(prompt: usize, max_tokens: usize) -> Request {
 }
 
 /// The worst gap between tokens of the decodes while `prompt` arrives, over as many steps as its
-/// chunks take. A decode gets a token in every step, so that a gap is a step.
+/// chunks take. A decode gets a token in every step, so a gap is a step.
 fn worst_gap(engine: &mut Engine, prompt: Option<Request>) -> Duration {
     let decodes: Vec<_> = (0..DECODES)
         .map(|_| engine.submit(request(8, LENGTH - 8)).expect("the cache holds it"))

@@ -1,9 +1,9 @@
-//! What the engine's account of itself costs, beside the cheapest step that it gives account of.
+//! The cost of the engine's telemetry, beside the cheapest step that it reports on.
 //!
 //! `cargo bench -p windtunnel-engine --bench telemetry`. `step` is a decode step of tiny-llama at
-//! batch 1; `account` is what telemetry does in one: six readings of the clock, spans that nobody
-//! listens to (six of the step, and those of what its four layers do), a report, and its sum. It
-//! must stay below 0.5 % of the step.
+//! batch 1; `account` is the telemetry of one: six readings of the clock, spans that nobody listens
+//! to (six of the step, and those of its four layers), a report, and adding it up. It must stay
+//! below 0.5 % of the step.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use windtunnel_engine::{
     QuantPlan, Request, Sampling, Stages, Stats, StepReport, Topology, Truncation,
 };
 
-/// Spans of what the layers of tiny-llama do: 19 a layer, 6 beside them.
+/// Spans of tiny-llama's layers: 19 per layer, 6 beside them.
 const SPANS: usize = 4 * 19 + 6;
 /// Longest sequence.
 const LENGTH: usize = 192;

@@ -1,9 +1,9 @@
-//! What stands between words and tokens: a chat that is written down by its template, a prompt that
-//! becomes ids, and ids that become words one by one.
+//! The work between words and tokens: a chat rendered by its template, a prompt encoded to ids, and
+//! ids decoded to words one at a time.
 //!
-//! `cargo bench -p windtunnel-engine --bench text`. The tokenizer merges pairs as that of Qwen does,
-//! and its words are made up. Elements of `detokenise` and `encode` are tokens, and those of
-//! `template` are messages. `stop strings` watches for two beside it.
+//! `cargo bench -p windtunnel-engine --bench text`. The tokenizer is a BPE like Qwen's, with
+//! made-up words. The elements of `detokenise` and `encode` are tokens, those of `template`
+//! messages. `detokenise with stop strings` also watches for two of them.
 
 use std::hint::black_box;
 use std::time::{Duration, UNIX_EPOCH};
@@ -21,7 +21,7 @@ const VOCABULARY: usize = 32_000;
 const ANSWER: u32 = 256;
 /// Letters of a prompt.
 const LETTERS: usize = 4096;
-/// A template of the kind that most chat models have.
+/// A template like those of most chat models.
 const TEMPLATE: &str = "{%- for message in messages %}\n\
     {%- if loop.first and message.role != 'system' %}\n\
     {{- '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}\n\
@@ -39,7 +39,7 @@ fn open() -> Text {
     Text::open(&ModelSource::Gguf { path }).expect("the file is whole")
 }
 
-/// A conversation of so many messages.
+/// A conversation of `messages` messages.
 fn chat(messages: usize) -> Chat {
     let said = |at: usize| Content::Text(format!("message {at}: {}", "so it goes on ".repeat(16)));
     let message = |at: usize| match at % 2 {
@@ -80,7 +80,7 @@ fn text(c: &mut Criterion) {
         b.iter(|| black_box(text.encode(Prompt::Text(prompt.clone()))));
     });
 
-    // No added token among them.
+    // None of them is an added token.
     let ids: Vec<u32> = (0..ANSWER).map(|at| 32 * (1 + at * 7 % 900) + 1 + at % 31).collect();
     group.throughput(Throughput::Elements(u64::from(ANSWER)));
     for (name, stop) in

@@ -1,8 +1,8 @@
-//! What it costs to open a tokenizer, by the size of its vocabulary.
+//! The cost of opening a tokenizer, by the size of its vocabulary.
 //!
-//! `cargo bench -p windtunnel-engine --bench vocabulary`. Every thirty-second token is an added one,
-//! more than models have: handed over one by one, each would build the automaton that finds them
-//! anew, and the time would grow with the square. Here it must grow with the size.
+//! `cargo bench -p windtunnel-engine --bench vocabulary`. Every thirty-second token is an added
+//! one, more than models have: added one by one, each would rebuild the automaton that finds them,
+//! and the time would grow with the square of the size. Here it must grow with the size.
 
 use candle_core::quantized::gguf_file::Value;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -14,10 +14,10 @@ mod words;
 
 const SIZES: [usize; 4] = [32_000, 64_000, 128_000, 256_000];
 
-/// A tokenizer of so many tokens.
+/// A tokenizer with the given number of tokens.
 type Make = fn(usize) -> Vec<(&'static str, Value)>;
 
-/// A tokenizer that has a score for each piece, as Llama has it, with `count` tokens.
+/// A tokenizer with a score for each piece, like Llama's, with `count` tokens.
 fn pieces(count: usize) -> Vec<(&'static str, Value)> {
     let all = words::Words::new(count);
     let tokens = all.tokens.iter().map(|word| words::text(word)).collect();

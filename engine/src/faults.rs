@@ -1,10 +1,10 @@
-//! Faults, planted on purpose: regressions that really happened to the upstream, and what else a
-//! gate must find, each as near to the original as this engine allows.
+//! Faults that are planted on purpose: regressions that really happened upstream, and others that a
+//! gate must find, each as close to the original as this engine allows.
 //!
-//! They exist only with the feature `faults`, and do nothing until they are [`plant`](plant)ed, by
-//! name and once a process. Without the feature [`is_planted`] is a constant, so that nothing of them
-//! is left in the code: a test has the compiler confirm that. What a fault does stands in
-//! [`regressions`], and in its place in the engine stands one line that calls it.
+//! They exist only with the feature `faults`, and do nothing until [`plant`](plant)ed, by name and
+//! once per process. Without the feature [`is_planted`] is constant, so nothing of them remains in
+//! the code: a test has the compiler confirm that. What a fault does is in [`regressions`]; in the
+//! engine itself a single line calls it.
 
 mod regressions;
 #[cfg(any(test, feature = "faults"))]
@@ -25,18 +25,18 @@ pub use planted::{amount, plant};
 #[cfg(any(test, feature = "faults"))]
 pub use words::Unplantable;
 
-/// How much of a fault is asked for.
+/// How the amount of a fault is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Measure {
     /// It is there or not.
     Whole,
-    /// So many per cent: `decode=5`.
+    /// Per cent: `decode=5`.
     Percent,
-    /// So many MiB: `mebibytes=64`.
+    /// MiB: `mebibytes=64`.
     Mebibytes,
 }
 
-/// The one list of faults: a sentence, the variant, the name, and how much of it is asked for.
+/// The one list of faults: a sentence, the variant, the name, and the measure.
 macro_rules! faults {
     ($(#[doc = $about:literal] $fault:ident = $name:literal $measure:ident,)+) => {
         /// What can be planted.
@@ -70,41 +70,41 @@ macro_rules! faults {
 faults! {
     /// While sequences of unequal length run, all but the oldest are preempted in every step.
     RecomputeThrash = "recompute-thrash" Whole,
-    /// The likeliest token is found by sorting the whole vocabulary.
+    /// The most likely token is found by sorting the whole vocabulary.
     SortedVocabulary = "sorted-vocabulary" Whole,
-    /// In a batch that decodes on the CPU, every sequence gets what the last one attends to.
+    /// In a batch of decodes on the CPU, every sequence gets the attention output of the last one.
     LastRow = "last-row" Whole,
-    /// Files of weights are read into memory whole instead of being mapped.
+    /// Weight files are read into memory completely instead of being mapped.
     LostMmap = "lost-mmap" Whole,
-    /// A block with known content is held once more, for good, when the same content is known again.
+    /// A block with known content leaks a reference whenever the same content is published again.
     LeakedBlocks = "leaked-blocks" Whole,
     /// Special tokens of a GGUF file are added to its tokenizer one by one.
     TokensOneByOne = "tokens-one-by-one" Whole,
     /// Queries travel to the first device and back in every call of attention.
     SyncPerAttention = "sync-per-attention" Whole,
-    /// The thread of an idle engine asks for work without end instead of sleeping.
+    /// The thread of an idle engine polls for work in a busy loop instead of sleeping.
     BusyIdle = "busy-idle" Whole,
-    /// The thread of an idle engine sleeps on when a word comes, until the next one does.
+    /// The thread of an idle engine sleeps through a message until the next one arrives.
     LostWakeUp = "lost-wake-up" Whole,
-    /// Every token that is chosen is written to stdout.
+    /// Every chosen token is written to stdout.
     PrintedTokens = "printed-tokens" Whole,
     /// Norms are computed operation by operation, as if a dependency had lost its kernel for them.
     SlowNorm = "slow-norm" Whole,
-    /// The build lacks the kernel of attention for one number format, and nobody knows until its first call.
+    /// The build lacks the attention kernel of one dtype, which shows only on its first call.
     MissingKernel = "missing-kernel" Whole,
-    /// For want of blocks a sequence gives way itself, be it the oldest, and not the youngest.
+    /// A sequence that lacks blocks is preempted itself, even the oldest, instead of the youngest.
     OldestFirst = "oldest-first" Whole,
-    /// Once a sliding window is full, the oldest quarter of it is lost.
+    /// Once a sliding window is full, its oldest quarter is lost.
     ShortWindow = "short-window" Whole,
-    /// Activations are computed by threads of their own beside those that multiply.
+    /// Activations run on a separate thread pool, beside the one of the matrix products.
     WrongPool = "wrong-pool" Whole,
-    /// Every step that mostly decodes takes longer, by so many per cent.
+    /// Every step that mostly decodes takes the given per cent longer.
     SlowDecode = "decode" Percent,
-    /// Every step that mostly computes prompts takes longer, by so many per cent.
+    /// Every step that mostly computes prompts takes the given per cent longer.
     SlowPrefill = "prefill" Percent,
-    /// So many MiB are held for nothing.
+    /// The given number of MiB is held for nothing.
     Ballast = "mebibytes" Mebibytes,
-    /// The first token of every answer is another one.
+    /// The first token of every answer is replaced by another.
     WrongToken = "wrong-token" Whole,
 }
 
@@ -117,16 +117,17 @@ mod planted {
 
     static PLANTED: OnceLock<Amounts> = OnceLock::new();
 
-    /// Plants what `words` say, for the life of this process: `lost-mmap`, `decode=5 mebibytes=64`.
+    /// Plants the faults that `words` name, for the life of this process: `lost-mmap`, `decode=5
+    /// mebibytes=64`.
     ///
     /// # Errors
     ///
-    /// [`Unplantable`] when a word is no fault, or something was planted before.
+    /// [`Unplantable`] when a word is not a fault, or something was planted before.
     pub fn plant(words: &str) -> Result<(), Unplantable> {
         PLANTED.set(read(words)?).map_err(|_| Unplantable::Twice)
     }
 
-    /// How much of `fault` is planted, in its own measure; nothing if it is not.
+    /// The planted amount of `fault`, in its own measure; `None` if it is not planted.
     pub fn amount(fault: Fault) -> Option<f64> {
         let amount = PLANTED.get()?[fault as usize];
         (amount > 0.0).then_some(amount)
@@ -153,7 +154,7 @@ mod tests {
         }
     }
 
-    /// The compiler knows the answer, and so leaves out whatever depends on it.
+    /// The compiler knows the answer, so it removes whatever depends on it.
     #[test]
     #[cfg(not(feature = "faults"))]
     fn without_the_feature_nothing_can_be_planted_and_the_compiler_knows() {

@@ -1,11 +1,11 @@
-//! The seam between the engine and the model families, and the registries of the families.
+//! The seam between the engine and the model families, and the registries of families.
 //!
-//! Of models that also see or hear, such as Gemma 3 from 4B on and Gemma 3n, only exports of the
-//! language model alone can be loaded.
+//! Of multimodal models, such as Gemma 3 from 4B up and Gemma 3n, only exports of the language
+//! model alone can be loaded.
 //!
-//! A family is one file under `models/` and one line in [`MODELS`], if it continues texts, or in
-//! [`EMBEDDERS`], if it turns them into vectors. A model holds weights and never state; it learns
-//! what to compute from the [`Pass`].
+//! A family is one file under `models/` and one line in [`MODELS`] if it generates text, or in
+//! [`EMBEDDERS`] if it turns text into vectors. A model holds weights and never state; the [`Pass`]
+//! tells it what to compute.
 
 use candle_core::{DType, Result as TensorResult, Tensor};
 
@@ -38,24 +38,24 @@ pub use purpose::Purpose;
 
 use config::ConfigFile;
 
-/// A loaded model that continues texts.
+/// A loaded model that generates text.
 pub trait Model: Send {
-    /// What the cache and the kernels need to know.
+    /// Head geometry, for the cache and the kernels.
     fn heads(&self) -> &Heads;
 
-    /// Number of token ids, which is the width of the logits.
+    /// Number of token ids: the width of the logits.
     fn vocabulary(&self) -> usize;
 
-    /// Longest sequence that the model was made for.
+    /// Longest sequence that the model supports.
     fn positions(&self) -> usize;
 
-    /// Length beyond which a sequence has other keys from its start on, if there is one. It is
-    /// computed anew when it gets there, and beginnings cannot be shared.
+    /// Length beyond which all keys of a sequence change, from its start on, if there is one. A
+    /// sequence that gets there is recomputed, and such a model cannot share prefixes.
     fn border(&self) -> Option<usize> {
         None
     }
 
-    /// How many numbers of a token a pass holds at once.
+    /// How many values per token a pass holds at once.
     fn widths(&self) -> Widths;
 
     /// Logits, `[rows, vocabulary]`, of the rows that [`Pass::last`] keeps.
@@ -66,18 +66,18 @@ pub trait Model: Send {
     fn forward(&self, pass: &mut Pass<'_>) -> TensorResult<Tensor>;
 }
 
-/// A loaded model without an output matrix: what it makes of a text is still to be pooled.
+/// A loaded model without an output matrix: its hidden states are still to be pooled.
 pub trait Body: Send + Sync {
-    /// What the kernels need to know.
+    /// Head geometry, for the kernels.
     fn heads(&self) -> &Heads;
 
     /// Number of token ids.
     fn vocabulary(&self) -> usize;
 
-    /// Longest sequence that the model was made for.
+    /// Longest sequence that the model supports.
     fn positions(&self) -> usize;
 
-    /// Width of its hidden states.
+    /// Width of the hidden states.
     fn hidden(&self) -> usize;
 
     /// Hidden states of all tokens of `pass` after the final norm, `[tokens, hidden]`, on the first
@@ -89,15 +89,15 @@ pub trait Body: Send + Sync {
     fn forward(&self, pass: &mut Pass<'_>) -> TensorResult<Tensor>;
 }
 
-/// A family in a registry, which loads as `M`.
+/// An entry of a registry: a family that loads as `M`.
 pub struct Entry<M: ?Sized> {
-    /// The name in `architectures` of `config.json`.
+    /// Its name in `architectures` of `config.json`.
     pub architecture: &'static str,
     /// Reads the configuration, then the weights that it implies.
     pub load: fn(&ConfigFile, &Weights<'_>) -> Result<Box<M>>,
 }
 
-/// Every family that continues texts.
+/// Every family that generates text.
 pub const MODELS: &[Entry<dyn Model>] = &[
     Entry { architecture: "Gemma2ForCausalLM", load: gemma2::load },
     Entry { architecture: "Gemma3ForCausalLM", load: gemma3::load },
@@ -117,23 +117,23 @@ pub const MODELS: &[Entry<dyn Model>] = &[
     Entry { architecture: "Starcoder2ForCausalLM", load: starcoder2::load },
 ];
 
-/// Every family that embeds texts.
+/// Every family that embeds text.
 pub const EMBEDDERS: &[Entry<dyn Body>] = &[
     Entry { architecture: "Gemma3TextModel", load: gemma3::body },
     Entry { architecture: "Qwen3ForCausalLM", load: qwen3::body },
 ];
 
-/// What transformers calls an embedder that it has saved without a head, as training it further
-/// leaves it, and its name in [`EMBEDDERS`].
+/// Names that transformers gives to embedders saved without a head, as fine-tuning leaves them, and
+/// their names in [`EMBEDDERS`].
 const HEADLESS: &[(&str, &str)] = &[("Qwen3Model", "Qwen3ForCausalLM")];
 
-/// The entry of `registry` for what `config` lists under `architectures`.
+/// The entry of `registry` for the architecture that `config` names.
 ///
 /// # Errors
 ///
 /// [`Error::UnknownArchitecture`] unless exactly one is listed and it is known, and
-/// [`Error::ModelConfig`] when a language model is part of something else, a size makes no sense,
-/// the weights are no floats, or tokens are to see what is ahead of them.
+/// [`Error::ModelConfig`] when the language model is part of a multimodal one, a size is out of
+/// range, the weights are not floats, or attention is not causal.
 pub fn find<M: ?Sized>(
     registry: &'static [Entry<M>],
     config: &ConfigFile,
@@ -141,7 +141,7 @@ pub fn find<M: ?Sized>(
     find_registered(registry, config, |name| name)
 }
 
-/// As [`find`] among [`EMBEDDERS`], to which a head makes no difference.
+/// As [`find`] in [`EMBEDDERS`], whether the model was saved with a head or without.
 ///
 /// # Errors
 ///
@@ -153,7 +153,7 @@ pub(crate) fn find_embedder(config: &ConfigFile) -> Result<&'static Entry<dyn Bo
     })
 }
 
-/// As [`find`]; `registered` tells the name in the registry by the one in the file.
+/// As [`find`]; `registered` maps a name in the file to the name in the registry.
 fn find_registered<M: ?Sized>(
     registry: &'static [Entry<M>],
     config: &ConfigFile,
@@ -169,8 +169,8 @@ fn find_registered<M: ?Sized>(
     match (entry, &found[..]) {
         (Some(entry), _) => config.check_causal().map(|()| entry),
         (None, [whole]) if config.has("text_config") => Err(config.error(format!(
-            "`{whole}` keeps its language model in `text_config`, beside parts that see or hear; \
-             export that model alone and load the export"
+            "`{whole}` is multimodal, with its language model in `text_config`; \
+             export the language model alone and load the export"
         ))),
         (None, _) => Err(Error::UnknownArchitecture {
             file: config.name().into(),
@@ -180,26 +180,26 @@ fn find_registered<M: ?Sized>(
     }
 }
 
-/// What a configuration implies, learnt without reading a single weight.
+/// What a configuration implies, found without reading a single weight.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sketch {
     /// Head geometry.
     pub heads: Heads,
     /// Number of token ids.
     pub vocabulary: usize,
-    /// Longest sequence that the model was made for.
+    /// Longest sequence that the model supports.
     pub positions: usize,
-    /// Length beyond which a sequence has other keys from its start on, if there is one.
+    /// Length beyond which all keys of a sequence change, from its start on, if there is one.
     pub border: Option<usize>,
     /// Number of weights; a tied matrix counts once.
     pub parameters: u64,
 }
 
-/// What `config` implies for a model that continues texts.
+/// What `config` implies for a model that generates text.
 ///
 /// # Errors
 ///
-/// As loading it, as far as the configuration is at fault.
+/// As loading it, as far as the configuration is the cause.
 pub fn sketch(config: &ConfigFile) -> Result<Sketch> {
     let (model, tally) =
         outline(find(MODELS, config)?, config, Outline::default(), Formats::plain(DType::F32))?;
@@ -212,8 +212,8 @@ pub fn sketch(config: &ConfigFile) -> Result<Sketch> {
     })
 }
 
-/// Loads the model that `config` describes from a `source` without numbers, so that what cannot
-/// work is refused before gigabytes are read; and counts what `formats` makes of its weights.
+/// Loads the model that `config` describes from a `source` without values, so that an unusable
+/// model is refused before gigabytes are read, and counts the size of its weights in `formats`.
 pub(crate) fn outline<M: ?Sized>(
     entry: &Entry<M>,
     config: &ConfigFile,

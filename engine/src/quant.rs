@@ -1,7 +1,7 @@
 //! Quantised weights: the block formats, and which matrix gets which.
 //!
-//! A block holds 32 or 256 neighbours of a row as small integers, with what they have in common
-//! beside them. The formats are those of GGML, so that what others have quantised is read as it is.
+//! A block holds 32 or 256 neighbours of a row as small integers, beside the factors that they
+//! share. The formats are those of GGML, so weights quantised elsewhere are read as they are.
 //! [`Quantised`] is a matrix of blocks; [`QuantPlan`] says which matrices become one on load.
 
 use std::fmt;
@@ -76,7 +76,7 @@ impl QuantType {
         }
     }
 
-    /// The best format of `bits` bits a number: of 2, 3, 4, 5, 6 and 8.
+    /// The best format with `bits` bits per number: 2, 3, 4, 5, 6 or 8.
     pub const fn of_bits(bits: u8) -> Option<Self> {
         Some(match bits {
             2 => Self::Q2K,
@@ -89,7 +89,7 @@ impl QuantType {
         })
     }
 
-    /// The same format in candle's words.
+    /// The same format as candle's type.
     pub const fn candle(self) -> GgmlDType {
         match self {
             Self::Q4_0 => GgmlDType::Q4_0,
@@ -105,7 +105,7 @@ impl QuantType {
         }
     }
 
-    /// The format that candle calls `dtype`, if we compute with it.
+    /// The format that candle calls `dtype`, if it is supported here.
     pub fn of_candle(dtype: GgmlDType) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.candle() == dtype)
     }
@@ -120,8 +120,8 @@ impl QuantType {
         (rows * (inputs / self.block()) * self.candle().type_size()) as u64
     }
 
-    /// The format for rows of `inputs` numbers: this one if its blocks divide them; else the
-    /// nearest one with blocks of 32 numbers if those do; else none, and the matrix stays dense.
+    /// The format for rows of `inputs` numbers: this one if its blocks divide them, else the
+    /// nearest one with blocks of 32 numbers if those do, else none, and the matrix stays dense.
     ///
     /// | asked | instead |
     /// |---|---|
@@ -150,16 +150,17 @@ impl fmt::Display for QuantType {
 /// How the numbers of a tensor are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// In floats.
+    /// As floats.
     Floats(DType),
     /// In blocks.
     Blocks(QuantType),
 }
 
 impl Format {
-    /// Whether what multiplies by such weights on a GPU can be recorded, and asked for again: it must
-    /// find its memory where it was. For products with blocks candle keeps a scratch on each device,
-    /// and frees it when one of them needs a larger one; a recording would go on writing there.
+    /// Whether launches that multiply by such weights on a GPU can be recorded and replayed: they
+    /// must find their memory where it was. For products with blocks candle keeps a scratch buffer
+    /// on each device, and frees it when a product needs a larger one; a replay would go on writing
+    /// there.
     pub const fn is_recordable(self) -> bool {
         matches!(self, Self::Floats(_))
     }
@@ -174,7 +175,7 @@ impl fmt::Display for Format {
     }
 }
 
-/// What becomes of a matrix that is stored in floats.
+/// What becomes of a matrix that is stored as floats.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Quant {
     /// It stays dense, in the dtype of the model.
@@ -196,7 +197,7 @@ impl fmt::Display for Quant {
 impl FromStr for Quant {
     type Err = UnknownWord;
 
-    /// A format by name, in the spelling of GGML too (`Q4_K`), or by its bits; or `none`.
+    /// A format by name, also in GGML's spelling (`Q4_K`), or by its bits; or `none`.
     fn from_str(word: &str) -> Result<Self, UnknownWord> {
         let name = word.to_ascii_lowercase().replace("_k", "k");
         if name == "none" {

@@ -1,4 +1,4 @@
-//! The public vocabulary: what a caller asks for, and what it gets.
+//! The public vocabulary: requests and the events that answer them.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::sampler::{Logprobs, Sampling};
 pub struct Request {
     /// Token ids of the prompt.
     pub prompt: Vec<u32>,
-    /// Most tokens to generate; without it, up to the longest sequence.
+    /// Most tokens to generate; if `None`, up to the longest sequence.
     pub max_tokens: Option<usize>,
     /// How the next token is chosen.
     pub sampling: Sampling,
@@ -20,17 +20,17 @@ pub struct Request {
     pub eos: Eos,
     /// What happens to a prompt that is too long.
     pub truncation: Truncation,
-    /// How many continuations to generate, at most 128. They share the blocks of the prompt where
-    /// the prefix cache is on, and draw independently: the first with the seed itself, each other
-    /// one with a seed made of it. Greedy choices are all the same.
+    /// How many continuations to generate, at most 128. They share the prompt's blocks if the
+    /// prefix cache is on, and draw independently: the first with the seed itself, the others with
+    /// seeds derived from it. With greedy sampling all are the same.
     pub choices: usize,
     /// Whether the request reuses what earlier ones computed, and lets later ones reuse it.
     pub prefix_cache: PrefixCache,
 }
 
 impl Request {
-    /// Asks for exactly `tokens` tokens after `prompt`, each the likeliest, with nothing shared: the
-    /// same work every time, as measurements and checks need it.
+    /// Asks for exactly `tokens` tokens after `prompt`, decoded greedily, with nothing shared: the
+    /// same work every time, as measurements and checks need.
     pub const fn exactly(prompt: Vec<u32>, tokens: usize) -> Self {
         Self {
             prompt,
@@ -59,8 +59,8 @@ pub enum Eos {
 pub enum Truncation {
     /// It is an error.
     Refuse,
-    /// Its tail is kept: room is reserved for `max_tokens` (one token if unset), but at least
-    /// one token of the prompt stays.
+    /// Its tail is kept: room is reserved for `max_tokens` (one token if unset), but at least one
+    /// token of the prompt stays.
     KeepTail,
 }
 
@@ -77,41 +77,41 @@ impl fmt::Display for RequestId {
 /// Something that a step, or a cancellation, did to one request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// It was accepted and waits for its turn. Only a [`Runtime`](crate::Runtime) says this: who
-    /// calls [`Engine::submit`](crate::Engine::submit) has the answer.
+    /// It was accepted and waits for its turn. Only a [`Runtime`](crate::Runtime) sends this; a
+    /// caller of [`Engine::submit`](crate::Engine::submit) already knows.
     Queued {
-        /// Which.
+        /// The request.
         request: RequestId,
     },
     /// All of its prompt is in the cache; its first token follows.
     PromptDone {
-        /// Whose.
+        /// The request.
         request: RequestId,
         /// Which of the request's choices.
         choice: usize,
-        /// Tokens of the prompt that did not have to be computed: they were in the cache already.
+        /// Tokens of the prompt that were already in the cache and not computed.
         cached: usize,
     },
     /// One more token; never a stop token.
     Token {
-        /// Whose.
+        /// The request.
         request: RequestId,
         /// Which of the request's choices.
         choice: usize,
         /// Its id.
         token: u32,
-        /// How likely the model held it, if the request asked for that.
+        /// How likely the model found it, if the request asked for that.
         logprobs: Option<Logprobs>,
     },
     /// The last event of one choice of a request.
     Finished {
-        /// Whose.
+        /// The request.
         request: RequestId,
         /// Which of the request's choices.
         choice: usize,
         /// Why.
         finish: Finish,
-        /// What it took.
+        /// Its token counts.
         usage: Usage,
     },
 }
@@ -128,14 +128,14 @@ impl Event {
     }
 }
 
-/// What one choice of a request took, in tokens.
+/// Tokens of one choice of a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Tokens of the prompt, after truncation.
     pub prompt: usize,
     /// How many of them were found in the cache.
     pub cached: usize,
-    /// Tokens generated, a stop token included.
+    /// Tokens generated, including a stop token.
     pub generated: usize,
 }
 
@@ -146,7 +146,7 @@ pub enum Finish {
     Stop,
     /// It reached `max_tokens` or the longest sequence.
     Length,
-    /// The caller withdrew it.
+    /// The caller cancelled it.
     Cancelled,
     /// The model failed on it; the text says how.
     Error(String),

@@ -1,10 +1,10 @@
-//! [`Roof`]: how fast this machine moves and multiplies numbers at best, as far as this process and
-//! its threads can find out.
+//! [`Roof`]: the highest rates at which this machine moves and multiplies numbers, as far as this
+//! process and its threads can find out.
 //!
-//! What a step asks for ([`Demand`](crate::telemetry::Demand)) over these rates is the time that
-//! nothing can beat here: the roofline of Williams, Waterman and Patterson (2009). The arrays are
-//! larger than caches, and the products are those of the fastest kernel at hand; each figure is the
-//! best of several, since everything else that goes on can only slow them down.
+//! A step's [`Demand`](crate::telemetry::Demand) divided by these rates is the time that nothing
+//! can beat here: the roofline of Williams, Waterman and Patterson (2009). The arrays are larger
+//! than caches, and the products use the fastest kernel available; each figure is the best of
+//! several, since other activity can only slow them down.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -17,11 +17,11 @@ use crate::error::Result;
 use crate::layers::linear::{Linear, Matrix};
 use crate::weights::{Random, Source};
 
-/// Bytes of an array: beyond the caches of one socket, and small beside any memory.
+/// Bytes of an array: more than the caches of one socket, and little beside any memory.
 const ARRAY: usize = 256 << 20;
-/// Bytes that a thread passes at a time.
+/// Bytes that a thread processes at a time.
 const PIECE: usize = 1 << 20;
-/// How often each is tried.
+/// Number of timed runs.
 const TRIES: usize = 5;
 /// Bytes of an array on an accelerator: far beyond its caches.
 const DEVICE_ARRAY: usize = 1 << 30;
@@ -35,24 +35,24 @@ const PRODUCT: [usize; 3] = [512, 2048, 2048];
 pub struct Roof {
     /// Threads that took part.
     pub threads: usize,
-    /// Bytes read from memory a second.
+    /// Bytes per second read from memory.
     pub read: f64,
-    /// Bytes copied in memory a second, each counted twice: it is read and written.
+    /// Bytes per second copied in memory, each counted twice: it is read and written.
     pub copy: f64,
-    /// Operations a second of a product in f32.
+    /// Operations per second of an f32 product.
     pub f32: f64,
-    /// Likewise in bf16.
+    /// The same in bf16.
     pub bf16: f64,
-    /// Multiprocessors of the GPU that it is the roof of, if it is one.
+    /// Multiprocessors of the GPU, if it is the roof of one.
     pub multiprocessors: Option<u32>,
 }
 
 impl Roof {
-    /// Measures the processor, or the accelerator `device`, in about a second.
+    /// Measures the CPU, or the accelerator `device`, in about a second.
     ///
     /// # Errors
     ///
-    /// When a kernel fails, which would be a bug of it, or an accelerator has no room.
+    /// When a kernel fails, which would be a bug, or an accelerator lacks memory.
     pub fn measure(device: &Device) -> Result<Self> {
         if !device.is_cpu() {
             return accelerator(device, DEVICE_ARRAY, DEVICE_PRODUCT);
@@ -64,10 +64,10 @@ impl Roof {
     }
 }
 
-/// The roof of `device`, from arrays of `array` bytes and square matrices of `side` rows. Its memory
-/// is as fast in one direction as in both, so what is read in a second is what is copied.
+/// The roof of `device`, from arrays of `array` bytes and square matrices of `side` rows. Its
+/// memory is as fast in one direction as in both, so the rate of copying is also that of reading.
 fn accelerator(device: &Device, array: usize, side: usize) -> Result<Roof> {
-    // What was asked of it is queued, and done when it has answered.
+    // Work is queued on the device, and done once it has been synchronised.
     let rate = |amount: usize, work: &dyn Fn() -> candle_core::Result<Tensor>| -> Result<f64> {
         let mut failed = Ok(());
         let rate = best(amount, || {
@@ -92,13 +92,13 @@ fn accelerator(device: &Device, array: usize, side: usize) -> Result<Roof> {
     Ok(Roof { threads: 1, read: copy, copy, f32, bf16, multiprocessors })
 }
 
-/// Bytes read and bytes copied a second.
+/// Bytes per second read and copied.
 fn memory() -> (f64, f64) {
     const WORDS: usize = PIECE / size_of::<u64>();
     let from: Vec<u64> = (0..ARRAY / size_of::<u64>()).into_par_iter().map(|n| n as u64).collect();
     let mut to = vec![0u64; from.len()];
     let read = best(ARRAY, || {
-        // As many sums as a core can add at once: one would wait for itself.
+        // As many sums as a core can add at once: a single one would wait for itself.
         let sum = |piece: &[u64]| {
             let (lanes, _) = piece.as_chunks::<32>();
             let mut sums = [0u64; 32];
@@ -119,7 +119,7 @@ fn memory() -> (f64, f64) {
     (read, copy)
 }
 
-/// Operations a second of products in `dtype`.
+/// Operations per second of products in `dtype`.
 fn products(dtype: DType) -> Result<f64> {
     let [rows, inputs, outputs] = PRODUCT;
     let random = Random::new(1);
@@ -139,14 +139,14 @@ fn products(dtype: DType) -> Result<f64> {
     Ok(own.max(others))
 }
 
-/// How much of `amount` is done in a second when it goes best.
+/// The most of `amount` that is done per second.
 fn best(amount: usize, mut work: impl FnMut()) -> f64 {
     let seconds = |_| {
         let start = Instant::now();
         work();
         start.elapsed().as_secs_f64()
     };
-    // The first one brings pages and threads to life.
+    // The first run faults in pages and starts threads.
     let shortest = (0..=TRIES).map(seconds).skip(1).fold(f64::INFINITY, f64::min);
     amount as f64 / shortest.max(1e-9)
 }

@@ -1,16 +1,16 @@
 //! [`Runtime`]: a thread around an [`Engine`], for callers on other threads.
 //!
 //! While there is nothing to do, the thread sleeps in a blocking receive: no spinning, no polling.
-//! Everything that can concern it, work, cancellation, shutdown, comes through that one channel,
-//! so that nothing can happen while it sleeps without waking it.
+//! Everything that can concern it (work, cancellation, shutdown) comes through that one channel, so
+//! nothing can happen while it sleeps without waking it.
 //!
 //! ```text
 //!   Client ──submit──► channel ──► Engine::step ──events, stamped──► Response
 //!   Response, dropped ──cancel──►                (closes after the last event)
 //! ```
 //!
-//! Times are put on events here and not by the engine: all events of a step become known when
-//! the step ends, so one reading of the clock says it all, and a step stays a function of what
+//! Events are stamped with a time here and not by the engine: all events of a step become known
+//! when the step ends, so one reading of the clock suffices, and a step stays a function of what
 //! was submitted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,40 +32,40 @@ use server::{Command, Server};
 
 pub use response::{Canceller, Response, Stamped};
 
-/// An engine on a thread of its own. Dropped, it cancels what is pending and waits for the step
-/// that runs.
+/// An engine on a thread of its own. Dropping it cancels what is pending and waits for the running
+/// step.
 #[derive(Debug)]
 pub struct Runtime {
     client: Client,
     thread: Option<JoinHandle<Engine>>,
 }
 
-/// What hands requests to a [`Runtime`], from any thread.
+/// Submits requests to a [`Runtime`], from any thread.
 #[derive(Debug, Clone)]
 pub struct Client {
     commands: Sender<Command>,
     shared: Arc<Shared>,
 }
 
-/// What a shutdown does with requests that have not ended.
+/// How a shutdown treats requests that have not ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pending {
-    /// They are answered to their end.
+    /// They are answered to the end.
     Finish,
     /// They end at once with [`Finish::Cancelled`].
     Cancel,
 }
 
-/// What clients and thread know of each other without a message.
+/// State that clients and the thread share without messages.
 #[derive(Debug)]
 struct Shared {
     terms: Terms,
-    /// Whether requests are taken. Held while one is sent, so that all of them are in the channel
-    /// before the shutdown is.
+    /// Whether requests are accepted. Locked while one is sent, so that all of them are in the
+    /// channel before the shutdown.
     open: Mutex<bool>,
     tickets: AtomicU64,
-    /// How often the thread went round its loop: once a step, once for each time that it was woken,
-    /// and never while there is nothing to do. Tests hold it to that.
+    /// Iterations of the thread's loop: one per step, one per wake-up, and none while there is
+    /// nothing to do. Tests check this.
     turns: AtomicU64,
 }
 
@@ -74,7 +74,7 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// [`Error::Thread`] when the system gives none.
+    /// [`Error::Thread`] when the system cannot start one.
     pub fn start(engine: Engine) -> Result<Self> {
         let shared = Arc::new(Shared {
             terms: engine.terms().clone(),
@@ -97,8 +97,8 @@ impl Runtime {
         self.client.clone()
     }
 
-    /// Takes no more requests, deals with those that are `pending`, and gives the engine back,
-    /// idle. Every response has its last event, and its channel is closed.
+    /// Accepts no more requests, finishes or cancels those that are `pending`, and returns the
+    /// engine, idle. Every response has received its last event, and its channel is closed.
     ///
     /// # Errors
     ///
@@ -111,7 +111,7 @@ impl Runtime {
         let thread = self.thread.take()?;
         let mut open = self.client.shared.open();
         *open = false;
-        // A thread that has died needs no word; joining it tells.
+        // A dead thread needs no message; joining it reveals its death.
         let _ = self.client.commands.send(Command::Shutdown(pending));
         drop(open);
         thread.join().ok()
@@ -125,8 +125,8 @@ impl Drop for Runtime {
 }
 
 impl Client {
-    /// Hands over a request, to be served in the order of arrival. Does not wait for the engine:
-    /// whatever can be refused is refused by the caller's thread.
+    /// Submits a request, to be served in the order of arrival. Does not wait for the engine:
+    /// whatever can be refused is refused on the caller's thread.
     ///
     /// # Errors
     ///
@@ -144,13 +144,13 @@ impl Client {
         Ok(Response::new(events, Canceller::new(ticket, self.commands.clone())))
     }
 
-    /// Runs a prompt of one token for two steps, so that what happens once (pages touched for the
-    /// first time, threads started) is not paid by the first user.
+    /// Runs a one-token prompt for two steps, so that the first user does not pay for one-time work
+    /// (first page faults, starting threads).
     ///
     /// # Errors
     ///
-    /// [`Error::WarmUpLate`] after `deadline`, when the request is withdrawn,
-    /// [`Error::WarmUpFailed`] when the model fails, and what [`submit`](Self::submit) can say.
+    /// [`Error::WarmUpLate`] after `deadline`, which cancels the request; [`Error::WarmUpFailed`]
+    /// when the model fails; and the errors of [`submit`](Self::submit).
     pub fn warm_up(&self, deadline: Duration) -> Result<()> {
         let start = Instant::now();
         let mut response = self.submit(Request::exactly(vec![0], 2))?;
@@ -169,7 +169,7 @@ impl Client {
         }
     }
 
-    /// The engine's statistics, after the step that runs.
+    /// The engine's statistics, after the running step.
     ///
     /// # Errors
     ///

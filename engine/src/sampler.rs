@@ -1,10 +1,10 @@
 //! From a row of logits to one token id.
 //!
-//! The chain, in this order: DRY, frequency and presence penalty, repetition penalty, logit bias
-//! — these shape the logits — then temperature, top-k, top-p, min-p — these choose candidates —
-//! and the draw. Each sequence owns its random numbers, so that what it draws does not depend on
-//! its company. Nothing here sorts the vocabulary: a filter answers with a border, and
-//! everything at or above it stays, in the order of the ids.
+//! The chain, in this order: DRY, frequency and presence penalty, repetition penalty and logit bias
+//! shape the logits; temperature, top-k, top-p and min-p choose candidates; then the draw. Each
+//! sequence owns its random numbers, so its draws do not depend on the rest of the batch. Nothing
+//! here sorts the vocabulary: a filter returns a cutoff, and everything at or above it stays, in
+//! the order of the ids.
 
 mod candidates;
 mod cut;
@@ -26,41 +26,41 @@ use penalties::Counts;
 /// How the next token is chosen. Every part is off in [`GREEDY`](Self::GREEDY).
 ///
 /// All penalties look at the whole context, prompt and output alike. For the repetition penalty
-/// this is the definition of Hugging Face; the formula of the frequency and presence penalty is
-/// that of OpenAI, with the prompt counted as text that exists already.
+/// this is Hugging Face's definition; the frequency and presence penalties use OpenAI's formula,
+/// with the prompt counted as existing text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sampling {
-    /// Divides the logits: 0 takes the most likely token (the lowest id of equals), larger values
+    /// Divides the logits: 0 takes the most likely token (of equals, the lowest id), larger values
     /// flatten the distribution.
     pub temperature: f32,
-    /// Only the `k` most likely tokens stay; of equals at the border, those with the lowest ids.
+    /// Only the `k` most likely tokens stay; of equals at the cutoff, those with the lowest ids.
     pub top_k: Option<usize>,
-    /// Only the smallest set of likeliest tokens stays that together has this probability, out of
-    /// what top-k left. In (0, 1]; 1 is off.
+    /// Only the smallest set of most likely tokens stays whose total probability, among those that
+    /// top-k kept, is at least this. In (0, 1]; 1 is off.
     pub top_p: f32,
-    /// Only tokens with at least this share of the probability of the likeliest one stay. In
+    /// Only tokens whose probability is at least this fraction of the most likely one's stay. In
     /// [0, 1]; 0 is off.
     pub min_p: f32,
-    /// Taken from the logit of a token for each time that it occurs in the context; 0 is off.
+    /// Subtracted from a token's logit for each time that it occurs in the context; 0 is off.
     pub frequency_penalty: f32,
-    /// Taken from the logit of each token that occurs in the context; 0 is off.
+    /// Subtracted from the logit of each token that occurs in the context; 0 is off.
     pub presence_penalty: f32,
     /// Divides the logit of a token that occurs in the context if it is positive, and multiplies
     /// it otherwise; above 0; 1 is off.
     pub repetition_penalty: f32,
-    /// Penalty for going on with a repeat.
+    /// Penalty for continuing a repeat.
     pub dry: Dry,
     /// Added to the logits of these tokens; −∞ bans a token.
     pub logit_bias: Vec<(u32, f32)>,
-    /// Whether log probabilities come with each token, and of how many of the likeliest ones
-    /// beside it (0: of none).
+    /// Whether each token comes with log probabilities, and with how many of the most likely
+    /// tokens' (0: none).
     pub logprobs: Option<usize>,
-    /// Seed of the sequence's own random numbers.
+    /// Seed of the sequence's random numbers.
     pub seed: u64,
 }
 
 impl Sampling {
-    /// The most likely token, always.
+    /// Always the most likely token.
     pub const GREEDY: Self = Self {
         temperature: 0.0,
         top_k: None,
@@ -79,26 +79,27 @@ impl Sampling {
 /// Why no token could be chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoToken {
-    /// The logits hold a NaN or +∞, or nothing but −∞.
+    /// The logits contain NaN or +∞, or only −∞.
     #[error(
         "the model produced logits that are not finite; choose a dtype of wider range (`f32` or `bf16`), or check its weights"
     )]
     NotFinite,
-    /// Penalties and bias left no token, or pushed one beyond the largest number.
+    /// Penalties and bias left no token, or pushed one beyond the largest float.
     #[error("penalties and bias leave no token to choose; weaken them")]
     NoneLeft,
 }
 
-/// One token, and what is said about it.
+/// A token with its log probabilities.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Drawn {
     /// Its id.
     pub token: u32,
-    /// Its log probability and those of its rivals, where [`Sampling::logprobs`] asks for them.
+    /// Its log probability and those of the most likely tokens, if [`Sampling::logprobs`] asks for
+    /// them.
     pub logprobs: Option<Logprobs>,
 }
 
-/// The chain of one sequence, with what it remembers between two tokens.
+/// The chain of one sequence, with its state between two tokens.
 #[derive(Debug)]
 pub struct Sampler {
     sampling: Sampling,
@@ -106,7 +107,7 @@ pub struct Sampler {
     counts: Counts,
 }
 
-/// Buffers of the size of the vocabulary, shared by all sequences.
+/// Buffers of vocabulary size, shared by all sequences.
 #[derive(Debug, Default)]
 pub struct Scratch {
     logits: Vec<f32>,
@@ -122,12 +123,12 @@ impl Sampler {
         Self { sampling, rng, counts: Counts::default() }
     }
 
-    /// Chooses a token from `logits` (`[vocabulary]`) to follow `context`: all tokens so far,
-    /// which between two calls may only grow.
+    /// Chooses a token from `logits` (`[vocabulary]`) to follow `context`: all tokens so far, which
+    /// may only grow between two calls.
     ///
     /// # Errors
     ///
-    /// [`NoToken`] when the logits, or what penalties and bias made of them, allow none.
+    /// [`NoToken`] when the logits, before or after penalties and bias, allow none.
     pub fn sample(
         &mut self,
         logits: &[f32],
@@ -152,16 +153,16 @@ impl Sampler {
         Ok(Drawn { token, logprobs })
     }
 
-    /// Whether it chooses the likeliest token of the logits as they are, and says nothing beside it:
-    /// then whoever has the logits may choose.
+    /// Whether it takes the most likely token of the unmodified logits, without log probabilities:
+    /// then the owner of the logits may choose it.
     pub(crate) fn takes_the_likeliest(&self) -> bool {
         let Sampling { temperature, dry, logit_bias, logprobs, .. } = &self.sampling;
         let as_they_are = dry.is_off() && logit_bias.is_empty() && !penalties::any(&self.sampling);
         *temperature == 0.0 && as_they_are && logprobs.is_none()
     }
 
-    /// Writes the logits after penalties and bias to `scratch.logits`; `false`, with nothing
-    /// written, when all of them are off.
+    /// Writes the logits after penalties and bias to `scratch.logits`; returns `false`, without
+    /// writing anything, if all of them are off.
     fn shape(&mut self, logits: &[f32], context: &[u32], scratch: &mut Scratch) -> bool {
         let Sampling { dry, logit_bias, .. } = &self.sampling;
         let penalised = penalties::any(&self.sampling);
@@ -190,7 +191,7 @@ impl Sampler {
             return best();
         }
         let chance = self.rng.uniform();
-        // Rounding can leave a crumb behind the last token; the likeliest one takes it.
+        // Rounding can leave a remainder after the last token; the most likely one takes it.
         candidates::draw(&self.sampling, logits, highest, chance, scratch).unwrap_or_else(best)
     }
 }

@@ -1,25 +1,25 @@
 //! Who runs in the next step, and for how many tokens.
 //!
-//! Continuous batching: every step, each running sequence is granted what it has pending, oldest
-//! first, as far as the token budget goes; what is left of the budget admits waiting sequences
-//! in the order of arrival. A long prompt is thereby cut into chunks beside the decodes of its
-//! elders, and as long as none is computed anew, only the youngest is ever in the middle of its prompt.
+//! Continuous batching: in every step, each running sequence is granted its pending tokens, oldest
+//! first, as far as the token budget goes; the rest of the budget admits waiting sequences in the
+//! order of arrival. A long prompt is thereby split into chunks beside the decodes of older
+//! sequences, and unless one is recomputed, only the youngest is ever in the middle of its prompt.
 //!
 //! When a sequence needs a block and none is free, the youngest running one is preempted: its
-//! blocks are freed, it returns to the head of the queue, and it is recomputed later. The oldest
-//! therefore always advances, and everything that fits into the cache on its own ends.
+//! blocks are freed, it returns to the head of the queue, and is recomputed later. So the oldest
+//! always advances, and everything that fits into the cache on its own finishes.
 //!
-//! A sequence that crosses the border of a model with two sets of angles (LongRoPE) is computed anew
+//! A sequence that crosses the border of a model with two sets of angles (LongRoPE) is recomputed
 //! from its first token, and keeps its place: so an older one, and several at once, can be in the
 //! middle of their tokens again.
 //!
-//! Blocks come from several [`Pools`], one for each window that the model's layers have: a
-//! sequence gets what it needs in all of them or in none. After each step it gives back what its
-//! next token, and so every later one, cannot see any more.
+//! Blocks come from several [`Pools`], one for each window that the model's layers have: a sequence
+//! gets what it needs in all of them or in none. After each step it releases what its next token,
+//! and so every later one, can no longer see.
 //!
-//! With the prefix cache, a block becomes known the moment it is granted whole, so that sequences
+//! With the prefix cache, a block is published as soon as all of it is granted, so that sequences
 //! admitted later in the same step share it: a pass writes the keys and values of all its tokens
-//! before any of them attends. What a failed pass was to fill is forgotten.
+//! before any of them attends. Blocks that a failed pass should have filled are forgotten.
 //!
 //! No tensors here: a [`Schedule`] goes out, tokens come in.
 
@@ -35,10 +35,10 @@ use crate::telemetry::PrefixStats;
 
 mod commit;
 
-/// What one step may take.
+/// Limits of one step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Most tokens a step.
+    /// Most tokens per step.
     pub step_tokens: usize,
     /// Most running sequences.
     pub sequences: usize,
@@ -49,9 +49,10 @@ pub struct Limits {
 pub struct Scheduler {
     limits: Limits,
     pools: Pools,
-    /// By arrival; a preempted sequence is older than all that wait, so it goes to the front.
+    /// By arrival; a preempted sequence is older than all that are waiting, so it goes to the
+    /// front.
     waiting: VecDeque<Sequence>,
-    /// By arrival: the youngest is the last.
+    /// By arrival, the youngest last.
     running: Vec<Sequence>,
     prefix: PrefixStats,
 }
@@ -61,9 +62,9 @@ pub struct Scheduler {
 pub struct Schedule {
     /// One entry for each sequence that takes part, oldest first; none is empty.
     pub grants: Vec<Grant>,
-    /// Requests of which a sequence left the queue, to be computed for the first time or again.
+    /// Requests with a sequence that left the queue, to be computed for the first time or again.
     pub admitted: Vec<RequestId>,
-    /// Sequences that lost their blocks to make this possible.
+    /// Sequences that lost their blocks to make room.
     pub preempted: Vec<RequestId>,
     /// Tokens that admitted sequences found in the cache.
     pub reused: usize,
@@ -72,7 +73,7 @@ pub struct Schedule {
 /// One sequence's part of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
-    /// Whose part.
+    /// Its request.
     pub request: RequestId,
     /// Which of the request's choices.
     pub choice: usize,
@@ -80,7 +81,7 @@ pub struct Grant {
     pub sequence: usize,
     /// Positions of its tokens that are computed.
     pub tokens: Range<usize>,
-    /// Whether the last of them is the last one known, so that a new token is drawn from it.
+    /// Whether they end with the last known token, so that a new one is drawn.
     pub draws: bool,
 }
 
@@ -93,16 +94,14 @@ impl Scheduler {
         Self { limits, pools, waiting, running, prefix: PrefixStats::default() }
     }
 
-    /// Puts `sequence` at the end of the queue. It must pass
-    /// [`Capacity::check`]: one that cannot end even alone would wait forever, and everything behind
-    /// it.
+    /// Puts `sequence` at the end of the queue. It must pass [`Capacity::check`]: one that cannot
+    /// finish even alone would wait forever, with everything behind it.
     pub fn submit(&mut self, sequence: Sequence) {
         debug_assert!(self.pools.capacity().check(sequence.cached_at_most()).is_ok());
         self.waiting.push_back(Sequence { held: self.pools.nothing(), ..sequence });
     }
 
-    /// Decides the next step. Blocks for everything granted are taken; none are taken for
-    /// anything else.
+    /// Decides the next step. Takes blocks for exactly what is granted.
     pub fn schedule(&mut self) -> Schedule {
         let mut schedule = Schedule::default();
         let mut budget = self.limits.step_tokens;
@@ -122,8 +121,9 @@ impl Scheduler {
         schedule
     }
 
-    /// Makes sure that the sequence at `index` has the blocks for a step of at most `budget` tokens,
-    /// at the cost of younger ones. `false` when it was the youngest itself and had to give way.
+    /// Makes sure that the sequence at `index` has the blocks for a step of at most `budget`
+    /// tokens, at the expense of younger ones. `false` if it was the youngest itself and had to
+    /// give way.
     fn secure_blocks(
         &mut self,
         index: usize,
@@ -136,7 +136,7 @@ impl Scheduler {
             if self.pools.take(&mut sequence.held, stride) {
                 return true;
             }
-            // Only sequences behind `index` have no grant yet, and the last is the youngest.
+            // Only sequences from `index` on have no grant yet, and the last is the youngest.
             let victim = faults::victim(index, self.running.len() - 1);
             self.preempt(victim, preempted);
             if victim == index {
@@ -145,7 +145,7 @@ impl Scheduler {
         }
     }
 
-    /// Takes its blocks from the running sequence at `index`, which returns to the head of the queue.
+    /// Takes the blocks of the running sequence at `index`, which returns to the head of the queue.
     fn preempt(&mut self, index: usize, preempted: &mut Vec<RequestId>) {
         let mut sequence = self.running.remove(index);
         self.pools.release(&mut sequence.held);
@@ -155,7 +155,7 @@ impl Scheduler {
     }
 
     /// Moves the head of the queue to the running sequences, with the blocks for a step of at most
-    /// `budget` tokens: known ones for its beginning, as many as there are.
+    /// `budget` tokens: as many as possible of its first blocks come from the cache.
     fn admit(&mut self, budget: usize, schedule: &mut Schedule) -> bool {
         if self.running.len() >= self.limits.sequences {
             return false;
@@ -163,7 +163,7 @@ impl Scheduler {
         let Some(next) = self.waiting.front_mut() else { return false };
         let (found, held) = match next.prefix_cache {
             PrefixCache::On => {
-                // One token is left to compute: the next one is drawn from its logits.
+                // One token is left to compute: the next is drawn from its logits.
                 let full = (next.tokens.len() - 1) / self.pools.block();
                 self.pools.name(&next.tokens, full, &mut next.names);
                 self.pools.find(&next.tokens, &next.names[..full.min(next.names.len())])
@@ -172,8 +172,8 @@ impl Scheduler {
         };
         next.held = held;
         next.computed = found * self.pools.block();
-        // A block stays free for each elder that may still grow: without it the newcomer would
-        // be preempted again before its prompt has paid off.
+        // One block stays free for each older sequence that may still grow: otherwise the newcomer
+        // would be preempted again before its prompt has paid off.
         let reserve = |index: usize, pool: &BlockPool| {
             let grows = |s: &&Sequence| s.held[index].end() < pool.blocks_for(s.cached_at_most());
             self.running.iter().filter(grows).count()
@@ -222,7 +222,7 @@ impl Scheduler {
         &mut self.running[grant.sequence]
     }
 
-    /// How many sequences wait for admission.
+    /// Number of sequences that wait for admission.
     pub fn waiting(&self) -> usize {
         self.waiting.len()
     }
@@ -232,18 +232,18 @@ impl Scheduler {
         &self.pools
     }
 
-    /// What the prefix cache did so far.
+    /// What the prefix cache has done so far.
     pub fn prefix(&self) -> PrefixStats {
         PrefixStats { evictions: self.pools.evictions(), ..self.prefix }
     }
 
-    /// Compares the block pools with what the sequences hold, and makes sure that each holds what
-    /// its next token sees and nothing else, and that no block that is still to be written can be
-    /// seen by two of them. For use between steps.
+    /// Checks the block pools against what the sequences hold, and that each sequence holds exactly
+    /// what its next token sees, and that no block that is still to be written is visible to two of
+    /// them. For use between steps.
     ///
     /// # Errors
     ///
-    /// A sentence on the first contradiction.
+    /// A sentence about the first contradiction.
     pub fn check_integrity(&self) -> Result<(), String> {
         let block = self.pools.block();
         for Sequence { id, computed, held, .. } in &self.running {
@@ -273,7 +273,7 @@ fn stride(sequence: &Sequence, budget: usize) -> Stride {
     Stride { known: sequence.tokens.len(), computed }
 }
 
-/// The blocks that are full once the tokens at `computed` are, and were not before.
+/// The blocks that the tokens at `computed` complete.
 fn whole_blocks(computed: &Range<usize>, block: usize) -> Range<usize> {
     computed.start / block..computed.end / block
 }

@@ -1,9 +1,9 @@
-//! What a model thinks of a text: its logits at every position, and what led to them.
+//! A model's view of a text: its logits at every position, and the values behind them.
 //!
-//! Serving needs the last row of a prompt alone. Whoever compares a model with a reference, or asks
-//! how surprised it is by a text, needs all of them; [`score`] runs a request as any other one, on
-//! the same kernels and the same cache, and shows each row as it comes by. [`score_at`] shows those
-//! of other places as well.
+//! Serving needs only the last row of a prompt. Comparing a model with a reference, or measuring
+//! its perplexity on a text, needs all of them: [`score`] runs a request like any other, on the
+//! same kernels and the same cache, and shows each row as it is computed. [`score_at`] also shows
+//! the rows of other places.
 
 use candle_core::{DType, Tensor};
 
@@ -13,17 +13,17 @@ use crate::pass::{Observer, Place};
 use crate::request::{Event, Finish, Request};
 use crate::scheduler::Grant;
 
-/// Who is shown the row of a position at a place.
+/// Receives the row of a position at a place.
 pub type Look<'a> = dyn FnMut(Place, usize, &[f32]) + Send + 'a;
 
-/// Continues `prompt` by the `output` likeliest tokens, at least one, and gives them. `look` is
-/// shown the logits `[vocabulary]` of each position of prompt and continuation, in order; those of
-/// the last token are never computed. A position that is computed anew, because the text crosses
-/// a length from which on its keys are others, is shown again: the last row is the one that counts.
+/// Continues `prompt` greedily by `output` tokens, at least one, and returns them. `look` is shown
+/// the logits `[vocabulary]` of each position of prompt and continuation, in order; those of the
+/// last token are never computed. A position that is recomputed because the text crosses the
+/// model's border is shown again: the last row counts.
 ///
 /// # Errors
 ///
-/// [`Error::Busy`] while other requests are in the engine, whose events nobody would see; as
+/// [`Error::Busy`] while the engine has other requests, whose events nobody would see; as
 /// [`Engine::submit`]; and [`Error::Scoring`] when the model fails.
 pub fn score(
     engine: &mut Engine,
@@ -34,8 +34,8 @@ pub fn score(
     score_at(engine, prompt, output, &[Place::Logits], &mut |_, position, row| look(position, row))
 }
 
-/// As [`score`], with the rows of each of `places` where [`score`] shows the logits. A place that
-/// the model does not have is never shown.
+/// As [`score`], with the rows at each of `places` instead of the logits. A place that the model
+/// does not have is never shown.
 ///
 /// # Errors
 ///
@@ -70,9 +70,9 @@ pub fn score_at(
     }
 }
 
-/// Shows what is computed of the only request.
+/// Shows what is computed for the only request.
 struct Onlooker<'a, 'l> {
-    /// Of each packed row.
+    /// Position of each packed row.
     positions: Vec<usize>,
     places: &'a [Place],
     look: &'a mut Look<'l>,

@@ -1,8 +1,8 @@
 //! [`Sequence`]: one request while it runs.
 //!
-//! `computed` of its `tokens` are in the cache; what a step has to do is always the difference.
-//! A fresh prompt, a chunk of one, a decode and the recomputation after a preemption are the
-//! same subtraction.
+//! `computed` of its `tokens` are in the cache; the work of a step is always the difference. A
+//! fresh prompt, a chunk of one, a decode and recomputation after preemption are the same
+//! subtraction.
 
 use std::ops::Range;
 
@@ -26,16 +26,15 @@ pub struct Sequence {
     pub computed: usize,
     /// Its blocks, pool by pool; the scheduler knows how many there are.
     pub held: Vec<Held>,
-    /// The names of its first full blocks; kept when it loses them.
+    /// The names of its first full blocks; kept when it loses the blocks.
     pub names: Vec<Prefix>,
     /// Whether it shares full blocks with others.
     pub prefix_cache: PrefixCache,
-    /// How many tokens of the prompt were found in the cache when it first ran: what it finds later, it
-    /// computed itself.
+    /// Tokens of the prompt that were in the cache when it first ran; later hits are its own work.
     pub cached: Option<usize>,
     /// Length at which it ends.
     pub limit: usize,
-    /// Length beyond which all of its keys are other ones, if there is one.
+    /// Length beyond which all of its keys change, if there is one.
     pub border: Option<usize>,
     /// Ids that end it.
     pub stop: Vec<u32>,
@@ -44,8 +43,8 @@ pub struct Sequence {
 }
 
 impl Sequence {
-    /// Tokens that are known but not in the cache: what is left to compute before the next one
-    /// can be drawn.
+    /// Tokens that are known but not in the cache: the work that is left before the next one can be
+    /// drawn.
     pub const fn pending(&self) -> usize {
         self.tokens.len() - self.computed
     }
@@ -63,12 +62,12 @@ impl Sequence {
         }
     }
 
-    /// What it took.
+    /// Its token counts.
     pub const fn usage(&self) -> Usage {
         Usage { prompt: self.prompt, cached: self.cached(), generated: self.generated() }
     }
 
-    /// The most tokens that it will ever have in the cache: the last one drawn is never computed.
+    /// Most tokens that it will ever have in the cache: the last one drawn is never computed.
     pub const fn cached_at_most(&self) -> usize {
         self.limit - 1
     }
@@ -78,8 +77,8 @@ impl Sequence {
         range.start >= self.prompt && range.start + 1 == self.tokens.len()
     }
 
-    /// Takes the next token, and says whether it was the last one. When it crosses the border,
-    /// everything has to be computed anew.
+    /// Appends the next token; returns how the sequence ends, if this was its last. Crossing the
+    /// border means recomputing everything.
     pub fn accept(&mut self, token: u32) -> Option<Finish> {
         self.tokens.push(token);
         if self.border.is_some_and(|border| self.tokens.len() == border + 1) {

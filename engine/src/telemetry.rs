@@ -1,10 +1,10 @@
-//! What the engine reports about itself: durations of the stages of a step, and counts.
+//! What the engine reports about itself: durations of the stages of a step, and counters.
 //!
-//! A step reads the clock six times, writes a few integers, and enters `tracing` spans, which cost a
-//! comparison each as long as nobody listens: one for each verb at debug level, and one for each
-//! [`Stage`] of what a layer does at trace level. Nothing is formatted or logged, and no subscriber
-//! is installed. `benches/telemetry.rs` shows the sum beside a decode step. Whoever wants to know
-//! where the time goes installs an [`Attribution`].
+//! A step reads the clock six times, writes a few integers, and enters `tracing` spans, which cost
+//! one comparison each while nobody listens: one per verb at debug level, and one for each
+//! [`Stage`] of a layer's work at trace level. Nothing is formatted or logged, and no subscriber is
+//! installed. `benches/telemetry.rs` compares the total with a decode step. To see where the time
+//! goes, install an [`Attribution`].
 
 use std::iter::Sum;
 use std::time::{Duration, Instant};
@@ -31,21 +31,21 @@ pub(crate) use waits::{note_wait, to_host, waits_during};
 pub struct StepReport {
     /// Durations of its stages.
     pub stages: Stages,
-    /// Tokens computed to catch up: prompts, and recomputation after a preemption.
+    /// Tokens computed to catch up: prompts, and recomputation after preemption.
     pub prefilled: usize,
     /// Tokens computed to continue: one for each decoding sequence.
     pub decoded: usize,
     /// Sequences that hold blocks after the step.
     pub running: usize,
-    /// Sequences that wait after the step.
+    /// Sequences that are waiting after the step.
     pub waiting: usize,
-    /// Tokens that admitted sequences found in the cache and need not compute.
+    /// Tokens that admitted sequences found in the cache instead of computing them.
     pub reused: usize,
     /// Blocks in use after the step.
     pub blocks_used: usize,
     /// Free blocks after the step.
     pub blocks_free: usize,
-    /// Blocks that nobody uses and that are kept for their content, after the step.
+    /// Unused blocks that are kept for their content, after the step.
     pub blocks_cached: usize,
     /// Sequences that lost their blocks in this step.
     pub preemptions: usize,
@@ -53,11 +53,11 @@ pub struct StepReport {
     pub transfers: Transfers,
     /// What its tokens asked of the machine.
     pub demand: Demand,
-    /// How often the host waited for an accelerator; never for a CPU.
+    /// How often the host waited for an accelerator; 0 on CPUs.
     pub waits: u64,
-    /// Whether its launches were recorded before, and were asked for in one go.
+    /// Whether its launches were recorded before and replayed at once.
     pub replayed: bool,
-    /// Name of the attention backend that computed on the first device; empty when nothing was computed.
+    /// Name of the attention backend on the first device; empty if nothing was computed.
     pub attention: &'static str,
 }
 
@@ -66,7 +66,7 @@ pub struct StepReport {
 pub struct Transfers {
     /// Tensors.
     pub count: u64,
-    /// Bytes of them.
+    /// Their bytes.
     pub bytes: u64,
 }
 
@@ -81,24 +81,24 @@ pub struct Stages {
     pub forward: Duration,
     /// Choosing tokens.
     pub sample: Duration,
-    /// Booking the tokens and ending sequences.
+    /// Appending the tokens and ending sequences.
     pub commit: Duration,
 }
 
-/// What the engine did since it was loaded, and how it stands. Blocks are counted over all pools;
-/// [`Engine::pools`](crate::Engine::pools) tells them apart.
+/// What the engine has done since it was loaded, and its current state. Blocks are counted over all
+/// pools; [`Engine::pools`](crate::Engine::pools) tells them apart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Steps that computed something.
     pub steps: u64,
-    /// Sequences accepted: requests, each of their choices counted.
+    /// Sequences accepted: every choice of a request counts.
     pub submitted: u64,
     /// Sequences ended, for whatever reason.
     pub finished: u64,
-    /// Prompt tokens accepted, those of each choice counted.
+    /// Prompt tokens accepted, counted for each choice.
     pub prompt_tokens: u64,
-    /// Tokens computed to catch up: as many as `prompt_tokens` with ample memory, more after
-    /// preemptions and where a sequence crosses the model's border and is computed anew, less by what
+    /// Tokens computed to catch up: as many as `prompt_tokens` with ample memory, plus
+    /// recomputation after preemptions and when a sequence crosses the model's border, minus what
     /// the prefix cache saves.
     pub prefilled: u64,
     /// Tokens computed to continue.
@@ -109,30 +109,30 @@ pub struct Stats {
     pub transfers: Transfers,
     /// How often the host waited for an accelerator.
     pub waits: u64,
-    /// Steps whose launches were recorded before, and were asked for in one go.
+    /// Steps whose launches were recorded before and replayed at once.
     pub replayed: u64,
-    /// Steps that computed prompts and nothing else.
+    /// Steps that only computed prompts.
     pub prefills: Effort,
-    /// Steps that continued sequences and did nothing else.
+    /// Steps that only continued sequences.
     pub decodes: Effort,
     /// What the prefix cache did.
     pub prefix: PrefixStats,
-    /// Most blocks ever in use at once.
+    /// Most blocks in use at once so far.
     pub peak_blocks: usize,
     /// Blocks in use.
     pub blocks_used: usize,
     /// Free blocks.
     pub blocks_free: usize,
-    /// Blocks that nobody uses and that are kept for their content.
+    /// Unused blocks that are kept for their content.
     pub blocks_cached: usize,
     /// Sequences that hold blocks.
     pub running: usize,
-    /// Sequences that wait.
+    /// Sequences that are waiting.
     pub waiting: usize,
 }
 
 impl Stats {
-    /// Adds what a step did. How things stand is left as it is.
+    /// Adds the work of a step. The current state is left as it is.
     pub fn add(&mut self, report: &StepReport) {
         self.steps += u64::from(report.prefilled + report.decoded > 0);
         self.prefilled += report.prefilled as u64;
@@ -152,42 +152,42 @@ impl Stats {
     }
 }
 
-/// How a pool of blocks stands. A block has room for the keys and values of all its layers.
+/// State of a pool of blocks. A block has room for the keys and values of all its layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolStats {
     /// How far back its layers look.
     pub reach: Reach,
-    /// How many layers keep their keys in its blocks.
+    /// Number of layers that keep their keys in its blocks.
     pub layers: usize,
     /// Blocks in use.
     pub used: usize,
-    /// Most blocks ever in use at once.
+    /// Most blocks in use at once so far.
     pub peak: usize,
     /// Free blocks.
     pub free: usize,
-    /// Blocks that nobody uses and that are kept for their content.
+    /// Unused blocks that are kept for their content.
     pub cached: usize,
 }
 
-/// What the prefix cache did. A sequence that returns after a preemption looks again.
+/// What the prefix cache did. A sequence that returns after preemption looks again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PrefixStats {
-    /// Admitted sequences that looked for the beginning of their tokens.
+    /// Admitted sequences that looked up the beginning of their tokens.
     pub lookups: u64,
     /// How many of them found at least one block.
     pub hits: u64,
     /// Tokens that they did not have to compute.
     pub tokens: u64,
-    /// Cached blocks that were given up because blocks were needed.
+    /// Cached blocks that were evicted because blocks were needed.
     pub evictions: u64,
 }
 
-/// What it took to embed a batch of requests.
+/// The work of embedding a batch of requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EmbedReport {
     /// Tokens computed.
     pub tokens: usize,
-    /// Forward passes that the batch was cut into.
+    /// Forward passes that the batch was split into.
     pub passes: usize,
     /// Packing tokens and tables.
     pub batch: Duration,
@@ -195,11 +195,11 @@ pub struct EmbedReport {
     pub forward: Duration,
     /// Pooling, and the modules after it.
     pub pool: Duration,
-    /// Name of the attention backend that computed.
+    /// Name of the attention backend.
     pub attention: &'static str,
 }
 
-/// Laps between the stages of a step.
+/// Times the stages of a step as laps.
 #[derive(Debug)]
 pub struct Stopwatch(Instant);
 
@@ -216,14 +216,14 @@ impl Stopwatch {
     }
 }
 
-/// What became of a model as it was loaded.
+/// How a model was loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loaded {
     /// Element type of activations, cache, and weights that are not quantised.
     pub dtype: DType,
     /// How the weights are stored.
     pub formats: Vec<Stored>,
-    /// Why attention backends that were made for such a device, and are preferred, do not compute.
+    /// Why attention backends that were made for this device and are preferred do not compute.
     pub declined: Vec<Unsupported>,
     /// Where the time went.
     pub stages: LoadStages,
@@ -234,31 +234,31 @@ pub struct Loaded {
 pub struct Stored {
     /// The format.
     pub format: Format,
-    /// The format that was asked for and whose blocks do not divide the rows of these weights, if
-    /// that is why they have this one.
+    /// The format that was asked for, if these weights have another one because its blocks do not
+    /// divide their rows.
     pub instead_of: Option<QuantType>,
     /// Number of tensors.
     pub tensors: usize,
-    /// Numbers in them.
+    /// Their parameters.
     pub parameters: u64,
-    /// Bytes of them.
+    /// Their bytes.
     pub bytes: u64,
 }
 
-/// Where the time of loading a model went. What is left of it builds caches and tables.
+/// Where the time of loading a model went. The rest of it builds caches and tables.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LoadStages {
-    /// Opening files, and reading what they say of themselves.
+    /// Opening files and reading their metadata.
     pub open: Duration,
-    /// Bringing weights into memory; random ones are drawn.
+    /// Bringing weights into memory, or drawing random ones.
     pub read: Duration,
-    /// Turning them into the dtype that was asked for, by copying at least.
+    /// Converting them to the requested dtype, at least by copying.
     pub convert: Duration,
     /// Turning them into blocks.
     pub quantise: Duration,
 }
 
-/// Bytes that are held for good.
+/// Bytes that are held permanently.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Footprint {
     /// Weights; a tied matrix counts once.
@@ -276,15 +276,15 @@ impl Sum for Footprint {
     }
 }
 
-/// What one device holds for good.
+/// What one device holds permanently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holding {
     /// Its logical name.
     pub device: DeviceName,
     /// Layers that live on it.
     pub layers: usize,
-    /// What was expected before anything was loaded.
+    /// Expected before loading.
     pub estimated: Footprint,
-    /// What it holds.
+    /// Actually held.
     pub held: Footprint,
 }

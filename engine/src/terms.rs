@@ -1,7 +1,7 @@
-//! [`Terms`]: what a request must meet, and what becomes of its prompt.
+//! [`Terms`]: what a request must satisfy, and how its prompt is cut.
 //!
-//! Everything that can be refused is refused here, from a few numbers that never change: before
-//! the request reaches the engine, on whatever thread it comes from.
+//! Everything that can be refused is refused here, from a few numbers that never change: before the
+//! request reaches the engine, on whatever thread it comes from.
 
 use crate::blocks::Capacity;
 use crate::config::PrefixCache;
@@ -10,27 +10,27 @@ use crate::request::{Eos, Request, RequestId, Truncation};
 use crate::sampler::{Sampler, Sampling, mix};
 use crate::sequence::Sequence;
 
-/// Most choices of one request: each is a sequence from the start, with the whole prompt.
+/// Most choices of one request: each is a separate sequence from the start, with the whole prompt.
 const MAX_CHOICES: usize = 128;
 
-/// What a request must meet at one engine.
+/// What a request to one engine must satisfy.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Terms {
     /// Number of token ids.
     pub(crate) vocabulary: usize,
-    /// Most tokens that one sequence may have, prompt and generated together; at least 2.
+    /// Most tokens of one sequence, prompt and generated together; at least 2.
     pub(crate) longest: usize,
-    /// Length beyond which a sequence is computed anew, if any can get there.
+    /// Length beyond which a sequence is recomputed, if any can get there.
     pub(crate) border: Option<usize>,
     /// Size of the key-value cache.
     pub(crate) capacity: Capacity,
-    /// Ids that end a sequence, as the model's files name them.
+    /// End-of-sequence ids from the model's files.
     pub(crate) eos: Vec<u32>,
     /// Whether sequences can share blocks at all.
     pub(crate) prefix_cache: PrefixCache,
 }
 
-/// A request that can be answered.
+/// A request that can be served.
 #[derive(Debug)]
 pub(crate) struct Accepted {
     prompt: Vec<u32>,
@@ -42,7 +42,7 @@ pub(crate) struct Accepted {
 }
 
 impl Terms {
-    /// Accepts `request` with its prompt cut as it wishes, or says why it can never be answered.
+    /// Accepts `request` with its prompt cut as it asks, or says why it can never be served.
     pub(crate) fn accept(&self, request: Request) -> Result<Accepted> {
         let Request {
             mut prompt,
@@ -102,7 +102,7 @@ impl Accepted {
         self.prompt.len()
     }
 
-    /// How many sequences answer it.
+    /// Number of sequences that answer it.
     pub(crate) const fn choices(&self) -> usize {
         self.choices
     }
@@ -127,7 +127,7 @@ impl Accepted {
             limit,
             border,
             stop: stop.clone(),
-            // 0 scrambled is 0: the first choice has the seed itself.
+            // `mix(0)` is 0: the first choice has the seed itself.
             sampler: Sampler::new(Sampling {
                 seed: sampling.seed ^ mix(choice as u64),
                 ..sampling.clone()

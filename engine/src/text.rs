@@ -1,10 +1,10 @@
-//! Text beside the engine: what stands between an application's words and token ids.
+//! Text beside the engine: what lies between an application's words and token ids.
 //!
-//! The engine takes and gives ids. A [`Text`] is opened from the same model: it turns a [`Prompt`]
-//! into ids, and opens a [`Stream`] for each choice of an answer, which turns the ids that come
-//! back into text and watches for stop strings. Nothing here knows a tensor or a request, and the
-//! engine does not know this module; a [`TextClient`](crate::TextClient) joins the two, on the
-//! thread of whoever asks.
+//! The engine takes and returns ids. A [`Text`] is opened from the same model: it turns a
+//! [`Prompt`] into ids, and opens a [`Stream`] for each choice of an answer, which turns the ids
+//! that come back into text and watches for stop strings. Nothing here knows tensors or requests,
+//! and the engine does not know this module; a [`TextClient`](crate::TextClient) joins the two, on
+//! the caller's thread.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -31,21 +31,21 @@ pub use tokenizer::Tokenizer;
 
 use template::Templates;
 
-/// What a request begins with.
+/// What a request starts from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Prompt {
     /// Token ids, taken as they are.
     Ids(Vec<u32>),
-    /// Words, to be continued. The special tokens that the model expects are put around them.
+    /// Text to be continued. The special tokens that the model expects are added around it.
     Text(String),
-    /// A conversation, written down by the model's template.
+    /// A conversation, rendered by the model's template.
     Chat(Chat),
 }
 
 /// What a model's files say about text.
 pub struct Text {
     tokenizer: Arc<Tokenizer>,
-    /// A model without a usable template can still read and write text.
+    /// A model without a usable template can still encode and decode text.
     templates: Result<Templates, TextError>,
     eos: Vec<u32>,
 }
@@ -56,8 +56,8 @@ impl Text {
     /// # Errors
     ///
     /// [`TextError::NoTokenizer`] for presets and for folders without `tokenizer.json`, and
-    /// [`Error::Load`], [`Error::ModelConfig`] or [`Error::Gguf`] when a file is damaged. A missing or bad chat
-    /// template is no error before it is needed.
+    /// [`Error::Load`], [`Error::ModelConfig`] or [`Error::Gguf`] when a file is damaged. A missing
+    /// or bad chat template is not an error until it is needed.
     pub fn open(model: &ModelSource) -> Result<Self> {
         let folder = match model {
             ModelSource::Preset { name, .. } => {
@@ -88,24 +88,24 @@ impl Text {
         Self { tokenizer: Arc::new(tokenizer), templates, eos }
     }
 
-    /// Between text and ids.
+    /// Converts between text and ids.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
     }
 
-    /// Ids that end an answer: those of `generation_config.json`, `config.json` and the
-    /// tokenizer together; or those that a GGUF file names, and its marks for the end of a turn. The
-    /// engine knows only what is named; a [`TextClient`](crate::TextClient) tells it all of them.
+    /// Ids that end an answer: those of `generation_config.json`, `config.json` and the tokenizer
+    /// together; or those that a GGUF file names, and its end-of-turn tokens. The engine knows only
+    /// the named ones; a [`TextClient`](crate::TextClient) passes it all of them.
     pub fn eos(&self) -> &[u32] {
         &self.eos
     }
 
-    /// The text that the model's template makes of `chat`.
+    /// `chat` as text, rendered by the model's template.
     ///
     /// # Errors
     ///
-    /// [`TextError`] when there is no template, when it cannot be understood, when it fails on
-    /// or refuses these messages, and when there are none or they hold anything but text.
+    /// [`TextError`] when there is no template, when it cannot be parsed, when it fails on or
+    /// refuses these messages, and when there are none or they hold anything but text.
     pub fn render(&self, chat: &Chat) -> Result<String> {
         chat.check()?;
         match &self.templates {
@@ -114,13 +114,13 @@ impl Text {
         }
     }
 
-    /// The ids of `prompt`. Those of a chat are of what its template wrote, and nothing else:
+    /// The ids of `prompt`. For a chat they are those of the rendered text and nothing else:
     /// templates write the beginning-of-sequence token themselves.
     ///
     /// # Errors
     ///
-    /// [`TextError::EmptyText`], when the tokenizer fails, and for a chat as
-    /// [`render`](Self::render).
+    /// [`TextError::EmptyText`], when the tokenizer fails, and as [`render`](Self::render) for a
+    /// chat.
     pub fn encode(&self, prompt: Prompt) -> Result<Vec<u32>> {
         match prompt {
             Prompt::Ids(ids) => Ok(ids),

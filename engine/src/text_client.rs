@@ -1,8 +1,8 @@
-//! [`TextClient`]: words in, words out, for callers on any thread.
+//! [`TextClient`]: text in, text out, for callers on any thread.
 //!
-//! Encoding, decoding and the search for stop strings happen on the thread of whoever asks and
-//! reads, with a [`Text`]; the engine's thread sees ids alone, and the steps of others never wait
-//! for somebody's words.
+//! Encoding, decoding and the search for stop strings run on the thread that asks and reads, with a
+//! [`Text`]; the engine's thread sees only ids, and the steps of other requests never wait for
+//! anybody's text.
 //!
 //! ```text
 //!   TextRequest ──encode──► Request ──► Runtime ──► Event ──decode──► TextEvent
@@ -56,17 +56,17 @@ mod reading;
 
 pub use answer::{Answer, Completion};
 
-/// What asks a [`Runtime`](crate::Runtime) in words, from any thread.
+/// Asks a [`Runtime`](crate::Runtime) in text, from any thread.
 #[derive(Clone)]
 pub struct TextClient {
     client: Client,
     text: Arc<Text>,
 }
 
-/// One prompt and how to continue it, in words.
+/// One prompt and how to continue it, as text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TextRequest {
-    /// What is continued or answered.
+    /// The text to continue or to answer.
     pub prompt: Prompt,
     /// Most tokens to generate; without it, up to the longest sequence.
     pub max_tokens: Option<usize>,
@@ -74,7 +74,7 @@ pub struct TextRequest {
     pub sampling: Sampling,
     /// Ids that end a choice, beside the model's own end-of-sequence ids.
     pub stop: Vec<u32>,
-    /// Texts that end a choice. The answer ends before them, wherever the tokens are cut.
+    /// Texts that end a choice. The answer ends before them, however they are tokenised.
     pub stop_strings: Vec<String>,
     /// What the model's own end-of-sequence ids do, those of its tokenizer included.
     pub eos: Eos,
@@ -86,7 +86,7 @@ pub struct TextRequest {
     pub prefix_cache: PrefixCache,
 }
 
-/// Something that happened to a request in words.
+/// Something that happened to a text request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum TextEvent {
     /// It was accepted and waits for its turn.
@@ -95,7 +95,7 @@ pub enum TextEvent {
     PromptDone {
         /// Which of the request's choices.
         choice: usize,
-        /// Tokens of the prompt that did not have to be computed: they were in the cache already.
+        /// Tokens of the prompt that were already in the cache and not computed.
         cached: usize,
     },
     /// One more token; never a stop token, and none after a stop string.
@@ -107,32 +107,31 @@ pub enum TextEvent {
         /// The text that became certain with it: empty while a character is incomplete or a stop
         /// string may have begun.
         text: String,
-        /// How likely the model held it, if the request asked for that.
+        /// How likely the model found it, if the request asked for that.
         logprobs: Option<Logprobs>,
     },
     /// The last event of one choice. Its blocks are free.
     Finished {
         /// Which of the request's choices.
         choice: usize,
-        /// The last of its text: what had been held back.
+        /// The rest of its text, which had been held back.
         rest: String,
         /// Why.
         finish: Finish,
-        /// Which of the request's stop strings ended it; [`Finish::Stop`] without one is a stop
-        /// token.
+        /// Index of the stop string that ended it; [`Finish::Stop`] without one is a stop token.
         stop_string: Option<usize>,
-        /// What it took, up to the token that completed a stop string.
+        /// Its token counts, up to the token that completed a stop string.
         usage: Usage,
     },
 }
 
 impl TextClient {
-    /// Joins a runtime's client with the texts of the same model.
+    /// Joins a runtime's client with the [`Text`] of the same model.
     pub fn new(client: Client, text: Text) -> Self {
         Self { client, text: Arc::new(text) }
     }
 
-    /// Hands over a request, to be served in the order of arrival. Does not wait for the engine:
+    /// Submits a request, to be served in the order of arrival. Does not wait for the engine:
     /// whatever can be refused is refused here.
     ///
     /// # Errors

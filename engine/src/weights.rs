@@ -1,8 +1,8 @@
-//! Where a model's numbers come from, and the cursor with which a model asks for them.
+//! Where a model's weights come from, and the cursor with which a model asks for them.
 //!
-//! A [`Source`] answers with one tensor by its full name. [`Weights`] is the cursor: it walks the
-//! names, knows dtype and device, and counts what was handed out. No model knows whether a
-//! number came from a file or from a seed.
+//! A [`Source`] returns a tensor by its full name. [`Weights`] is the cursor: it walks the names,
+//! knows dtype and device, and counts what was handed out. No model knows whether its weights came
+//! from a file or from a seed.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -33,29 +33,29 @@ pub use random::Random;
 pub use safetensors::Safetensors;
 pub(crate) use stages::LoadWatch;
 
-/// Answers with tensors by name.
+/// Returns tensors by name.
 pub trait Source: Send + Sync {
     /// The tensor `name`, which must have `shape`, as `dtype` on `device`.
     ///
     /// # Errors
     ///
-    /// When there is none, or it has another shape, or it is stored in a type that is no float.
+    /// When there is none, or it has another shape, or its stored type is not a float.
     fn tensor(&self, name: &str, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor>;
 
     /// Whether there is a tensor `name`.
     fn has(&self, name: &str) -> bool;
 
-    /// The format of the matrix `name`, if it is stored in blocks; `None` if in floats.
+    /// The block format of the matrix `name`; `None` if it is stored as floats.
     fn quant(&self, _name: &str) -> Option<QuantType> {
         None
     }
 
-    /// The matrix `name`, which must have `shape`, in blocks of `kind`: as they are stored if that
-    /// is how it is stored, else made of floats.
+    /// The matrix `name`, which must have `shape`, in blocks of `kind`: as stored if the source has
+    /// them, else quantised from floats.
     ///
     /// # Errors
     ///
-    /// As [`tensor`](Self::tensor), and when rows are no whole blocks.
+    /// As [`tensor`](Self::tensor), and when rows are not whole blocks.
     fn quantised(
         &self,
         name: &str,
@@ -67,19 +67,19 @@ pub trait Source: Send + Sync {
         Ok(Quantised::of(kind, &numbers, device)?)
     }
 
-    /// Where the time went until now; nowhere if it is not counted.
+    /// Time spent so far, by stage; zero if it is not counted.
     fn stages(&self) -> LoadStages {
         LoadStages::default()
     }
 }
 
-/// A model as found: its configuration and its numbers.
+/// A model as found: its configuration and its weights.
 pub struct Checkpoint {
-    /// What the model is.
+    /// Its configuration.
     pub config: ConfigFile,
-    /// Its numbers.
+    /// Its weights.
     pub source: Box<dyn Source>,
-    /// Ids that end a sequence.
+    /// End-of-sequence ids.
     pub eos: Vec<u32>,
 }
 
@@ -105,7 +105,7 @@ pub fn open(model: &ModelSource) -> Result<Checkpoint> {
     Ok(Checkpoint { config, source: source(model)?, eos })
 }
 
-/// The numbers of `model` alone.
+/// The weights of `model` alone.
 ///
 /// # Errors
 ///
@@ -118,12 +118,12 @@ pub fn source(model: &ModelSource) -> Result<Box<dyn Source>> {
     })
 }
 
-/// Ids that end a sequence, as `generation_config.json`, if it exists, and `config.json` in
-/// `folder` name them. Models tuned for chats often name the end of a turn in the first alone.
+/// End-of-sequence ids from `generation_config.json`, if it exists, and `config.json` in `folder`.
+/// Models tuned for chat often name the end of a turn only in the former.
 ///
 /// # Errors
 ///
-/// When one of the files is missing or damaged, or names something else than ids.
+/// When one of the files is missing or damaged, or has something other than ids there.
 pub fn eos(folder: &Path) -> Result<Vec<u32>> {
     let generation = folder.join("generation_config.json");
     let mut eos = if generation.exists() { config(&generation)?.eos()? } else { Vec::new() };
@@ -162,10 +162,10 @@ impl Bias {
     }
 }
 
-/// Whether a table is used for something else too.
+/// Whether a table has a second use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ties {
-    /// It is looked up alone.
+    /// It is only looked up.
     None,
     /// It also turns hidden states into logits.
     Head,
@@ -183,7 +183,7 @@ struct Handed {
     spot: Spot,
     name: String,
     format: Format,
-    /// What was asked for and does not fit.
+    /// The format that was asked for, if its blocks do not fit.
     instead_of: Option<QuantType>,
     parameters: u64,
     bytes: u64,
@@ -194,12 +194,12 @@ impl Tally {
         self.handed.borrow_mut().push(handed);
     }
 
-    /// Numbers handed out.
+    /// Parameters handed out.
     pub fn parameters(&self) -> u64 {
         self.handed.borrow().iter().map(|handed| handed.parameters).sum()
     }
 
-    /// Bytes of them.
+    /// Bytes handed out.
     pub fn bytes(&self) -> u64 {
         self.handed.borrow().iter().map(|handed| handed.bytes).sum()
     }
@@ -209,13 +209,13 @@ impl Tally {
         self.handed.borrow().iter().map(|handed| (handed.spot, handed.name.clone())).collect()
     }
 
-    /// Bytes of those for `spot`.
+    /// Bytes handed out for `spot`.
     pub fn bytes_at(&self, spot: Spot) -> u64 {
         let handed = self.handed.borrow();
         handed.iter().filter(|handed| handed.spot == spot).map(|handed| handed.bytes).sum()
     }
 
-    /// The same by format, what has most bytes first.
+    /// What was handed out, by format, the one with most bytes first.
     pub fn formats(&self) -> Vec<Stored> {
         let mut formats: Vec<Stored> = Vec::new();
         for Handed { format, instead_of, parameters, bytes, .. } in self.handed.borrow().iter() {
@@ -241,14 +241,14 @@ impl Tally {
     }
 }
 
-/// In which formats weights are handed out.
+/// The formats in which weights are handed out.
 #[derive(Debug, Clone, Copy)]
 pub struct Formats<'a> {
-    /// Of whatever is not quantised.
+    /// For everything that is not quantised.
     pub dtype: DType,
     /// Which matrices are quantised, and how.
     pub quant: &'a QuantPlan,
-    /// What single layers and tensors get instead.
+    /// Exceptions for single layers and tensors.
     pub topology: &'a Topology,
 }
 
@@ -284,7 +284,7 @@ pub struct Weights<'a> {
 }
 
 impl<'a> Weights<'a> {
-    /// The root of the tree, on the first device; nothing is quantised that is not stored so.
+    /// The root of the tree, on the first device; only what is stored in blocks is quantised.
     pub fn new(
         source: &'a dyn Source,
         placement: &'a Placement,
@@ -306,7 +306,7 @@ impl<'a> Weights<'a> {
         Self { prefix: self.path(name), ..self.clone() }
     }
 
-    /// Where a stack without a head lies: at `model`, or here, if its files leave that out.
+    /// Where a stack without a head lies: under `model`, or here if its files leave that out.
     pub fn stack(&self) -> Self {
         let named = self.pp("model");
         if self.source.has(&named.path("embed_tokens.weight")) { named } else { self.clone() }
@@ -331,7 +331,7 @@ impl<'a> Weights<'a> {
         self.tensor_as(self.dtype, name, shape)
     }
 
-    /// As [`tensor`](Self::tensor), in `dtype` whatever the others have.
+    /// As [`tensor`](Self::tensor), in `dtype` instead of that of the others.
     fn tensor_as(&self, dtype: DType, name: &str, shape: &[usize]) -> Result<Tensor> {
         self.floats(dtype, name, shape, None)
     }
@@ -353,8 +353,8 @@ impl<'a> Weights<'a> {
         Ok(tensor)
     }
 
-    /// The matrix `name`, `[outputs, inputs]`: in the blocks in which it is stored, or as the plan
-    /// says for its `role` and its layer.
+    /// The matrix `name`, `[outputs, inputs]`: in the blocks in which it is stored, or as the
+    /// topology, else the plan, asks for its `role` and layer.
     fn matrix(&self, name: &str, [outputs, inputs]: [usize; 2], role: Role) -> Result<Matrix> {
         let path = self.path(name);
         let own = self.topology.quant(self.spot, &path);
@@ -405,8 +405,8 @@ impl<'a> Weights<'a> {
         Ok(Linear::new(weight, bias))
     }
 
-    /// The layer `name` from `inputs` to `outputs`, without a bias, that decides who computes or how
-    /// much something counts: as [`linear`](Self::linear), and never quantised.
+    /// The layer `name` from `inputs` to `outputs`, without a bias, that routes tokens or weighs
+    /// something: as [`linear`](Self::linear), but never quantised.
     ///
     /// # Errors
     ///
@@ -426,8 +426,8 @@ impl<'a> Weights<'a> {
         Ok(Linear::new(weight, None))
     }
 
-    /// The table `name` of a vector of `width` for each of `tokens`: `{name}.weight`,
-    /// `[tokens, width]`.
+    /// The table `name`, with a vector of `width` for each of `tokens`: `{name}.weight`, `[tokens,
+    /// width]`.
     ///
     /// # Errors
     ///
@@ -441,8 +441,8 @@ impl<'a> Weights<'a> {
         Ok(Table::new(rows, self.dtype))
     }
 
-    /// The layers that share the matrix `{name}.weight`, `[Σ outputs, inputs]`, and the bias
-    /// `{name}.bias`, `[Σ outputs]`, one below the other.
+    /// The layers stacked in the matrix `{name}.weight`, `[Σ outputs, inputs]`, and the bias
+    /// `{name}.bias`, `[Σ outputs]`.
     ///
     /// # Errors
     ///
@@ -467,7 +467,7 @@ impl<'a> Weights<'a> {
         let at = self.pp(name);
         Ok(match kind {
             NormKind::Rms(eps) => Norm::rms(at.tensor("weight", &[dim])?, eps),
-            // In f32, because 1 + w has more digits than a half can hold.
+            // In f32, because 1 + w has more digits than a 16-bit float can hold.
             NormKind::RmsPlusOne(eps) => {
                 Norm::rms((at.tensor_as(DType::F32, "weight", &[dim])? + 1.0)?, eps)
             }

@@ -1,5 +1,5 @@
-//! Where the time went, of every family: each stage that a model has takes some of it, no other one
-//! does, and all of it is somewhere.
+//! Where the time goes, for every family: each stage that a model has takes some, no other stage
+//! does, and all time is accounted for.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -14,7 +14,7 @@ use windtunnel_engine::{
     Work,
 };
 
-/// What steps of every model have.
+/// Stages of every model.
 const ALWAYS: [Stage; 11] = [
     Stage::Schedule,
     Stage::Batch,
@@ -47,7 +47,7 @@ fn config(preset: &str) -> EngineConfig {
     }
 }
 
-/// What `work` took, and where the time of its steps went.
+/// The time of `work`, and how its steps spent it.
 fn attributed(
     attribution: &Attribution,
     work: impl FnOnce(),
@@ -86,7 +86,7 @@ fn all_the_time_of_steps_is_in_stages() {
         for (stage, time) in prefill.stages.iter().chain(decode.stages.iter()) {
             let expected = match stage {
                 Stage::Experts => experts,
-                // Perhaps too short for the clock.
+                // May be too short for the clock.
                 Stage::Transfer | Stage::Commit | Stage::Other => continue,
                 _ => ALWAYS.contains(&stage),
             };

@@ -1,6 +1,5 @@
-//! The engine's own GPU kernels, run on the CPU: a C compiler reads the same source, with a loop over
-//! all threads in the place of a GPU, or threads that take turns. What no CPU can show is how fast they
-//! are.
+//! The engine's own GPU kernels, run on the CPU: a C compiler reads the same source, with a loop
+//! over all threads in place of a GPU. Only their speed cannot be tested on a CPU.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -8,12 +7,12 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-// Threads take turns by what the C library of GNU has for it.
+// Its threads are contexts of the GNU C library, which take turns.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[path = "cuda_kernels/decode.rs"]
 mod decode;
 
-/// What a GPU would be, and programs that read numbers from stdin, launch a kernel and print.
+/// Stand-ins for a GPU, and programs that read numbers from stdin, launch a kernel and print.
 const HOST: &str = r#"
 #include <math.h>
 #include <stdio.h>
@@ -101,10 +100,10 @@ int main(void) {
 }
 "#;
 
-/// Launches with few and many threads, fewer and more than there is to do.
+/// Launches with few and many threads, fewer and more than there is work for.
 const LAUNCHES: [[u64; 2]; 3] = [[1, 1], [3, 7], [16, 64]];
 
-/// A program of the CPU that has kernels in it.
+/// The kernels compiled for the CPU.
 struct Program(tempfile::TempDir);
 
 impl Program {
@@ -130,7 +129,7 @@ impl Program {
         Self(folder)
     }
 
-    /// The numbers that it prints of those that it reads.
+    /// The output of kernel `kernel` for `input`.
     #[expect(clippy::disallowed_methods, reason = "the kernels are another program")]
     fn run(&self, input: impl Iterator<Item = u64>) -> Vec<u64> {
         let mut child = Command::new(self.0.path().join("program"))
@@ -203,7 +202,7 @@ fn the_likeliest_token_is_the_largest_logit_and_of_equals_the_lowest_id() {
     only(0, -3.5, -3.5);
     only(7, 1e-40, 0.0);
     only(998, f32::MAX, 5.0);
-    // Nothing can be chosen of these.
+    // Rows from which nothing can be chosen.
     only(998, f32::NAN, 5.0);
     only(2, -f32::NAN, 5.0);
     only(2, f32::INFINITY, 5.0);
@@ -222,7 +221,7 @@ fn the_likeliest_token_is_the_largest_logit_and_of_equals_the_lowest_id() {
         let bits = rows.iter().flatten().map(|logit| u64::from(logit.to_bits()));
         let best = kernels.run(2, launch, [rows.len() as u64, 1000].into_iter().chain(bits));
         let found = best.iter().map(|best| {
-            // The order of −∞ is what is left of a row in which nothing is larger.
+            // If nothing in a row is larger, the order of −∞ remains.
             let is_nothing = *best == u64::MAX || best >> 32 <= 0x007F_FFFF;
             (!is_nothing).then_some(!(*best as u32))
         });

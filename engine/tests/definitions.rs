@@ -1,10 +1,10 @@
-//! Families without reference outputs, held against their published definitions.
+//! Families without reference outputs, tested against their published definitions.
 //!
 //! The oracle below shares nothing with the engine but the random weights, which it fetches by
 //! their names on the hub: f64 numbers in plain loops, no tensors, no cache, no packing, the whole
-//! sequence at once. Each family is spelled out as its paper and the documentation of transformers
+//! sequence at once. Each family is written out as its paper and the transformers documentation
 //! define it, not as options of a common stack. It proves that we compute what we think the
-//! definition says; unlike the golden data it cannot prove that we read the definition well.
+//! definition says; unlike the golden data it cannot prove that we read the definition correctly.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -41,7 +41,7 @@ const DEFINITIONS: &[(&str, Definition)] = &[
 /// Rows of numbers, one for each token.
 type Rows = Vec<Vec<f64>>;
 
-/// Mixtral (Jiang et al. 2024): in place of a feed-forward block, the two experts with the largest
+/// Mixtral (Jiang et al. 2024): instead of a feed-forward block, the two experts with the largest
 /// router scores, weighted by the softmax over those two scores.
 fn mixtral(m: &Model, tokens: &[u32]) -> Rows {
     let (experts, asked) = (m.size("num_local_experts"), m.size("num_experts_per_tok"));
@@ -110,7 +110,7 @@ fn qwen2_moe(m: &Model, tokens: &[u32]) -> Rows {
     m.own_head(&m.rms("model.norm", &out))
 }
 
-/// The places of the `count` largest numbers.
+/// The indices of the `count` largest numbers.
 fn largest(numbers: &[f64], count: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..numbers.len()).collect();
     order.sort_by(|&a, &b| numbers[b].total_cmp(&numbers[a]));
@@ -118,8 +118,8 @@ fn largest(numbers: &[f64], count: usize) -> Vec<usize> {
     order
 }
 
-/// OLMo 2 (Team OLMo 2024): blocks read the stream as it is and are normalised before they are
-/// added; queries and keys are normalised over all heads together.
+/// OLMo 2 (Team OLMo 2024): blocks read the residual stream as it is, and their outputs are
+/// normalised before they are added; queries and keys are normalised over all heads together.
 fn olmo2(m: &Model, tokens: &[u32]) -> Rows {
     let [heads, kv_heads, dim] = m.heads();
     let out = stack(m, tokens, 1.0, |at, _, x| {
@@ -152,8 +152,8 @@ fn smollm3(m: &Model, tokens: &[u32]) -> Rows {
     m.tied_head(&m.rms("model.norm", &out))
 }
 
-/// Granite 3 (IBM 2024): Llama with a factor on the embeddings, on the scores, on what each block
-/// adds, and a divisor of the logits.
+/// Granite 3 (IBM 2024): Llama with factors on the embeddings, on the scores and on the output of
+/// each block, and a divisor of the logits.
 fn granite(m: &Model, tokens: &[u32]) -> Rows {
     let factor = m.number("residual_multiplier");
     let [heads, kv_heads, dim] = m.heads();
@@ -181,7 +181,7 @@ fn granite(m: &Model, tokens: &[u32]) -> Rows {
 }
 
 /// StarCoder 2 (Lozhkov et al. 2024): layer norms, biases everywhere, a window in every layer, and
-/// a feed-forward block of two matrices with gelu between them.
+/// a feed-forward block of two matrices with GELU between them.
 fn starcoder2(m: &Model, tokens: &[u32]) -> Rows {
     let [heads, kv_heads, dim] = m.heads();
     let hidden = m.size("hidden_size");
@@ -201,8 +201,8 @@ fn starcoder2(m: &Model, tokens: &[u32]) -> Rows {
     m.own_head(&m.layer_norm("model.norm", &out))
 }
 
-/// GLM 4 (GLM team 2025, the 0414 models): half of each head rotates, neighbouring dims together;
-/// a norm before each block and one on what it adds; gate and up are one matrix.
+/// GLM 4 (GLM team 2025, the 0414 models): half of each head rotates, in pairs of neighbouring
+/// dims; a norm before each block and one on its output; gate and up are one matrix.
 fn glm4(m: &Model, tokens: &[u32]) -> Rows {
     let [heads, kv_heads, dim] = m.heads();
     let (hidden, width) = (m.size("hidden_size"), m.size("intermediate_size"));
@@ -229,7 +229,7 @@ fn glm4(m: &Model, tokens: &[u32]) -> Rows {
     m.own_head(&m.rms("model.norm", &out))
 }
 
-/// What Llama and its kin have before the first residual sum.
+/// The attention of Llama and its kin, before the first residual sum.
 fn self_attention(m: &Model, at: &str, normed: &Rows) -> Rows {
     let dim = m.heads()[2];
     projected_attention(m, at, normed, |x| rotate(x, dim, dim, m.number("rope_theta"), halves))
@@ -244,7 +244,7 @@ fn projected_attention(m: &Model, at: &str, x: &Rows, turn: impl Fn(&Rows) -> Ro
     m.linear(&format!("{at}.self_attn.o_proj"), &seen, x[0].len())
 }
 
-/// What Llama and its kin have before the second residual sum.
+/// The feed-forward block of Llama and its kin, before the second residual sum.
 fn gated(m: &Model, at: &str, x: &Rows) -> Rows {
     let names = ["gate_proj", "up_proj", "down_proj"];
     swiglu(m, &format!("{at}.mlp"), names, x, m.size("intermediate_size"))
@@ -257,7 +257,7 @@ fn swiglu(m: &Model, at: &str, [gate, up, down]: [&str; 3], x: &Rows, width: usi
     m.linear(&format!("{at}.{down}"), &inside, x[0].len())
 }
 
-/// The embeddings times `scale`, through `layer(name, index, stream)` of each layer.
+/// The embeddings times `scale`, passed through `layer(name, index, stream)` for each layer.
 fn stack(m: &Model, tokens: &[u32], scale: f64, layer: impl Fn(&str, usize, Rows) -> Rows) -> Rows {
     let table = m.embedding();
     let mut x: Rows = tokens.iter().map(|&token| table[token as usize].clone()).collect();
@@ -297,8 +297,8 @@ fn attend(
     out
 }
 
-/// Turns the first `part` dims of each head of `dim` by the position of its row. `pair(i, part)`
-/// names the two dims that angle `i` turns.
+/// Rotates the first `part` dims of each head of `dim` by the position of its row. `pair(i, part)`
+/// returns the two dims that angle `i` rotates.
 fn rotate(
     x: &Rows,
     dim: usize,
@@ -354,7 +354,7 @@ fn times(a: &Rows, b: &Rows) -> Rows {
 /// The weights and the configuration of a preset.
 struct Model {
     weights: Random,
-    /// To which the weights are rounded.
+    /// The weights are rounded to it.
     dtype: DType,
     keys: Value,
 }
@@ -368,7 +368,7 @@ impl Model {
         self.number(key) as usize
     }
 
-    /// Query heads, key heads, length of a head.
+    /// Query heads, key heads, head dim.
     fn heads(&self) -> [usize; 3] {
         let heads = self.size("num_attention_heads");
         let dim = match self.keys.get("head_dim") {
@@ -437,7 +437,7 @@ fn product(w: &[f64], x: &Rows) -> Rows {
     x.iter().map(|row| w.chunks(row.len()).map(|w| dot(row, w)).collect()).collect()
 }
 
-/// What the engine computes for `prompt` and eight tokens more: all tokens, and the logits of all
+/// The engine's output for `prompt` and eight more tokens: all tokens, and the logits of all
 /// positions but the last.
 fn engine(
     preset: &str,
@@ -502,7 +502,7 @@ impl StepObserver for Logits {
 
 #[test]
 fn families_without_reference_data_compute_their_definitions() {
-    // Longer than every window and every block.
+    // Longer than any window or block.
     let prompt: Vec<u32> = (0..45).map(|at| (at * 37 + 5) % 1000).collect();
     for (preset, definition) in DEFINITIONS {
         let keys = Preset::named(preset).unwrap().config().unwrap().keys().unwrap();
@@ -516,7 +516,7 @@ fn families_without_reference_data_compute_their_definitions() {
                 assert!(largest > 1.0, "{preset}: logits of {largest} prove nothing");
                 for (position, (found, expected)) in found.iter().zip(&expected).enumerate() {
                     for (found, expected) in found.iter().zip(expected) {
-                        // Written so that a NaN fails.
+                        // Phrased so that a NaN fails.
                         assert!(
                             (found - expected).abs() <= 2e-5 * largest,
                             "{preset} {backend} step={step_tokens}, position {position}: {found} instead of {expected}"
@@ -528,8 +528,8 @@ fn families_without_reference_data_compute_their_definitions() {
     }
 }
 
-/// Halves round every sum, and a rounded score may choose another expert: what is held is the size
-/// of all differences together, over that of all logits.
+/// Half precision rounds every sum, and a rounded score may choose another expert: the test bounds
+/// the root mean square of all differences, relative to that of all logits.
 #[test]
 fn halves_compute_the_definitions_as_well_as_their_digits_allow() {
     let prompt: Vec<u32> = (0..45).map(|at| (at * 37 + 5) % 1000).collect();
@@ -543,7 +543,7 @@ fn halves_compute_the_definitions_as_well_as_their_digits_allow() {
             let expected = definition(&model, &tokens[..tokens.len() - 1]);
             let size = |x: &Rows| x.iter().flatten().map(|x| x * x).sum::<f64>().sqrt();
             let error = size(&zip(&found, &expected, |a, b| a - b)) / size(&expected);
-            // Written so that a NaN fails.
+            // Phrased so that a NaN fails.
             assert!(error <= allowed, "{preset} {halves:?}: {error}");
         }
     }

@@ -1,4 +1,4 @@
-//! What a step asks of the machine, against what the checkpoint's own tensors say it must.
+//! What a step asks of the machine, against what the checkpoint's own tensors imply.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -15,7 +15,7 @@ use windtunnel_engine::{
 const PROMPT: usize = 11;
 const OUTPUT: usize = 4;
 
-/// Folders of models, dense and with experts, tied and not, with a window and without.
+/// Folders of models, dense and MoE, tied and untied, with a window and without.
 const FOLDERS: [&str; 5] =
     ["llama_gqa", "mistral_window8", "qwen2_untied_sharded", "qwen3_moe", "qwen3_tied"];
 
@@ -23,7 +23,7 @@ fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
-/// What a model says of itself.
+/// A model's configuration and the sizes of its matrices.
 struct Model {
     config: Value,
     matrices: HashMap<String, usize>,
@@ -50,14 +50,14 @@ impl Model {
         self.config[key].as_u64().map(|number| number as usize)
     }
 
-    /// Numbers of the matrices that one token meets.
+    /// Numbers in the matrices that one token passes through.
     fn met(&self) -> usize {
         let tied = self.config["tie_word_embeddings"] == true;
         let experts = self.number("num_experts").unwrap_or(1);
         let asked = self.number("num_experts_per_tok").unwrap_or(1);
         let numbers = |(name, numbers): (&String, &usize)| match &name[..] {
             name if name.contains(".experts.") => numbers * asked / experts,
-            // It is looked up; only where it is the head as well it is multiplied.
+            // It is looked up, and multiplied only if it is also the head.
             name if name.contains("embed_tokens") && !tied => 0,
             "lm_head.weight" if tied => 0,
             _ => *numbers,
@@ -65,7 +65,7 @@ impl Model {
         self.matrices.iter().map(numbers).sum()
     }
 
-    /// Pairs of a query and a key of a decode with `keys` in the cache, over all layers and heads.
+    /// Keys that a decode sees with `keys` in the cache, over all layers.
     fn keys(&self, keys: usize) -> usize {
         let window = self.number("sliding_window");
         let window = window.filter(|_| self.config["use_sliding_window"] != false);
@@ -78,7 +78,8 @@ impl Model {
         self.number("head_dim").unwrap_or_else(|| self.number("hidden_size").unwrap() / heads)
     }
 
-    /// What the decodes of one request ask for, with `bytes` for the matrices that a token meets.
+    /// The demand of one request's decodes, with `bytes` for the matrices that a token passes
+    /// through.
     fn decodes(&self, bytes: u64) -> Demand {
         let heads = self.number("num_attention_heads").unwrap();
         let kv_heads = self.number("num_key_value_heads").unwrap();

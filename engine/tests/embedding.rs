@@ -1,5 +1,5 @@
-//! What must not change a vector: who else is in the batch and how the batch is cut; and what
-//! stands between a text and its ids.
+//! What must not change a vector: the rest of the batch and how the batch is split. Also what lies
+//! between a text and its ids.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -26,7 +26,8 @@ fn config(preset: &str, backend: &str, dtype: Dtype, max_pass_tokens: usize) -> 
     }
 }
 
-/// 33 sequences: of one token, shorter and longer than the windows, and two of the same length.
+/// 33 sequences: one of a single token, some shorter and some longer than the windows, and two of
+/// equal length.
 fn requests() -> Vec<EmbedRequest> {
     let tokens = |row: usize| {
         let length = if row == 32 { 1 } else { 1 + (row * 7) % 61 };
@@ -121,7 +122,7 @@ fn truncation_keeps_the_head() {
     assert_ne!(embed(request(63, Overlong::KeepHead)), longest);
 }
 
-/// A copy of the golden case of Qwen 3 Embedding that `change` has changed.
+/// A copy of the golden case of Qwen 3 Embedding, changed by `change`.
 fn folder(change: impl FnOnce(&Path)) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let golden =
@@ -164,7 +165,7 @@ fn a_model_that_was_saved_without_its_head_embeds_as_with_it() {
     assert_eq!(headless, embed(|_| {}));
 }
 
-/// The tokenizer puts `<bos>` before a text and `<eos>` behind it.
+/// Makes the tokenizer put `<bos>` before a text and `<eos>` after it.
 fn with_special_tokens(folder: &Path) {
     let path = folder.join("tokenizer.json");
     let mut tokenizer: serde_json::Value =

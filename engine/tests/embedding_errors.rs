@@ -1,4 +1,4 @@
-//! Every refusal of an embedder, to the letter: what, where, and what to do next.
+//! Every refusal of an embedder, word for word: what, where, and what to do next.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -55,7 +55,7 @@ fn engine_refuses(model: ModelSource) -> String {
     Engine::load(&config).err().unwrap().to_string()
 }
 
-/// What `ask` says about a copy of the golden case `case` that `damage` has changed.
+/// The result of `ask` for a copy of the golden case `case`, changed by `damage`.
 fn asked(
     case: &str,
     damage: impl FnOnce(&Path),
@@ -82,7 +82,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The message about a copy of the golden EmbeddingGemma that `damage` has changed.
+/// The message about a copy of the golden EmbeddingGemma, changed by `damage`.
 fn damaged(damage: impl FnOnce(&Path)) -> String {
     asked("golden_embeddings/embeddinggemma", damage, |model| {
         refused(&EmbedderConfig { model, ..config() })
@@ -154,8 +154,8 @@ fn attention_both_ways_is_refused_where_it_is_not_implemented() {
     let both_ways = |folder: &Path| {
         replace("config.json", "\"vocab_size\"", "\"is_causal\": false, \"vocab_size\"")(folder);
     };
-    assert_snapshot!(told("golden_embeddings/qwen3_embedding", both_ways), @"`MODEL/config.json`: `is_causal` is false: attention both ways is not implemented for this family");
-    // This family says it once more, in words of its own.
+    assert_snapshot!(told("golden_embeddings/qwen3_embedding", both_ways), @"`MODEL/config.json`: `is_causal` is false: bidirectional attention is not implemented for this family");
+    // This family states it a second time, under a key of its own.
     assert_eq!(told("golden_embeddings/embeddinggemma", both_ways), "loaded");
 }
 

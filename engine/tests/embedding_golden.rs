@@ -1,9 +1,9 @@
 //! The embedder against reference outputs of Hugging Face transformers on tiny random models.
 //!
 //! `tests/golden_embeddings/<case>` is a sentence-transformers folder with two more files:
-//! `golden.safetensors` has a right-padded batch with what becomes of it on every stage, and
-//! `golden.json` the tolerance of each tensor. They lie apart from `tests/golden`, whose cases
-//! continue texts.
+//! `golden.safetensors` has a right-padded batch and its output at every stage, and `golden.json`
+//! the tolerance of each tensor. They are kept apart from `tests/golden`, whose cases generate
+//! text.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -20,7 +20,7 @@ use windtunnel_engine::{
     Choice, Dtype, EmbedRequest, Embedder, EmbedderConfig, ModelSource, Overlong,
 };
 
-/// Tokens a pass: the three sequences together, and each alone.
+/// Tokens per pass: the three sequences together, and each alone.
 const BUDGETS: [usize; 2] = [1000, 1];
 
 #[test]
@@ -82,7 +82,7 @@ fn every_embedder_is_held_to_a_reference() {
     assert!(embedder_presets().len() >= EMBEDDERS.len());
 }
 
-/// Every folder that holds an embedding model with its expected outputs.
+/// Every folder with an embedding model and its expected outputs.
 fn cases() -> Vec<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden_embeddings");
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
@@ -109,7 +109,7 @@ fn check(case: &str, backend: &str, budget: usize) {
         for (row, (found, expected)) in found.iter().zip(&expected).enumerate() {
             assert_eq!(found.len(), expected.len(), "{name}: width of {tensor}");
             for (column, (found, expected)) in found.iter().zip(expected).enumerate() {
-                // Written so that a NaN fails.
+                // Phrased so that a NaN fails.
                 assert!(
                     (found - expected).abs() <= atol,
                     "{name}: {tensor} in row {row}, column {column}: {found} instead of {expected}, allowed {atol:e}"
@@ -161,7 +161,7 @@ impl Golden {
         self.about["tensors"][tensor]["atol"].as_f64().unwrap() as f32
     }
 
-    /// Real tokens of each row of the batch; padding is on the right.
+    /// Number of real tokens in each row of the batch; padding is on the right.
     fn lengths(&self) -> Vec<usize> {
         let mask: Vec<Vec<i64>> = self.tensors["attention_mask"].to_vec2().unwrap();
         mask.iter().map(|row| row.iter().sum::<i64>() as usize).collect()
@@ -177,7 +177,7 @@ impl Golden {
         ids.iter().zip(self.lengths()).map(request).collect()
     }
 
-    /// The rows of a tensor `[batch, width]`, or those of real tokens of `[batch, tokens, width]`.
+    /// The rows of a tensor `[batch, width]`, or those of real tokens in `[batch, tokens, width]`.
     fn rows(&self, tensor: &str) -> Vec<Vec<f32>> {
         let tensor = &self.tensors[tensor];
         match tensor.rank() {

@@ -1,8 +1,8 @@
-//! What must not change the output: who else is in the batch, how the cache is cut, how a prompt
-//! is chunked, which backend computes, and whether a sequence was preempted on the way.
+//! What must not change the output: the rest of the batch, the layout of the cache, how a prompt is
+//! chunked, the backend, and whether a sequence was preempted on the way.
 //!
-//! Each test runs the same requests in two ways, over every family and every backend, and
-//! compares token for token in f32.
+//! Each test runs the same requests in two ways, for every family and every backend, and compares
+//! token for token in f32.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -18,7 +18,7 @@ use windtunnel_engine::{
 };
 
 const BLOCK: usize = 16;
-/// Prompt lengths around the borders of a block.
+/// Prompt lengths around block boundaries.
 const LENGTHS: [usize; 6] = [1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 3 * BLOCK + 5];
 const NEW: usize = 20;
 
@@ -62,7 +62,7 @@ fn config(preset: &str, way: Way) -> EngineConfig {
     }
 }
 
-/// Greedy at temperature 0, and with every part of the chain above it.
+/// Greedy at temperature 0, otherwise with every part of the chain.
 fn sampling(temperature: f32, seed: u64) -> Sampling {
     if temperature == 0.0 {
         return Sampling::GREEDY;
@@ -151,8 +151,8 @@ fn a_paged_cache_gives_what_a_contiguous_one_gives() {
 
 #[test]
 fn layers_on_several_devices_give_what_one_device_gives() {
-    // The last layer apart, which in some families reads the keys of a lower one; the first device
-    // without a layer; three devices.
+    // The last layer on its own device, which in some families reads the keys of a lower one; a
+    // first device without a layer; three devices.
     for devices in ["cpu:0,cpu:1=1", "cpu:0=0,cpu:1", "cpu:0=1,cpu:1,cpu:2=1"] {
         for stats in check(PLAIN, Way { devices, ..PLAIN }) {
             assert!(stats.transfers.count > 0, "{devices}: {stats:?}");
@@ -211,7 +211,7 @@ fn random_weights_give_texts_that_are_not_degenerate() {
 fn cancelled_companions_change_nothing_for_those_who_stay() {
     for preset in presets().iter().filter(|preset| preset.name.starts_with("tiny")) {
         let (expected, _) = run(preset.name, PLAIN);
-        // Some steps with everybody, then one companion less after each step.
+        // A few steps with everybody, then one companion less after each step.
         for (patience, kv_tokens) in [(0, PLAIN.kv_tokens), (3, PLAIN.kv_tokens), (5, 9 * BLOCK)] {
             let way = Way { kv_tokens, step_tokens: 40, ..PLAIN };
             let mut engine = Engine::load(&config(preset.name, way)).unwrap();
@@ -251,7 +251,7 @@ fn as_many_sequences_run_as_there_are_slots() {
         }
         let report = engine.step().report;
         assert_eq!((report.running, report.waiting), (slots, LENGTHS.len() - slots));
-        // All of them draw in the next step, and in every one after it.
+        // All of them draw in the next step, and in every step after it.
         let report = engine.step().report;
         assert_eq!((report.decoded, report.prefilled), (slots, 0));
     }

@@ -1,4 +1,4 @@
-//! Every refusal, to the letter: what, where, and what to do next.
+//! Every refusal, word for word: what, where, and what to do next.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -58,7 +58,7 @@ fn declined(request: Request) -> String {
     Engine::load(&config()).unwrap().submit(request).unwrap_err().to_string()
 }
 
-/// The message about a copy of the golden case `case` that `damage` has changed.
+/// The message about a copy of the golden case `case`, changed by `damage`.
 fn damaged(case: &str, damage: impl FnOnce(&Path)) -> String {
     let folder = tempfile::tempdir().unwrap();
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(case);
@@ -84,7 +84,7 @@ fn configured(case: &str, from: &str, to: &str) -> String {
 
 #[test]
 fn unknown_names_are_answered_with_the_known_ones() {
-    // The registries are named whole; a new entry changes no test.
+    // The registries are replaced as a whole, so a new entry changes no test.
     let presets = presets().iter().chain(embedder_presets());
     let presets: Vec<_> = presets.map(|preset| preset.name).collect();
     let families: Vec<_> = MODELS.iter().map(|entry| entry.architecture).collect();
@@ -166,7 +166,7 @@ fn sampling_without_a_meaning_is_declined() {
     assert_snapshot!(declined(Sampling { repetition_penalty: 0.0, ..off.clone() }), @"`repetition_penalty` is 0, but must be a number above 0; use 1 to turn it off");
     assert_snapshot!(declined(Sampling { dry: Dry { multiplier: -1.0, ..Dry::OFF }, ..off.clone() }), @"`dry.multiplier` is -1, but must be a number of at least 0; use 0 to turn it off");
     assert_snapshot!(declined(Sampling { dry: Dry { base: 0.5, ..Dry::OFF }, ..off.clone() }), @"`dry.base` is 0.5, but must be a number of at least 1; 1.75 is usual");
-    assert_snapshot!(declined(Sampling { dry: Dry { range: Some(0), ..Dry::OFF }, ..off.clone() }), @"`dry.range` is 0, but nothing repeats in no tokens; leave it out to search them all");
+    assert_snapshot!(declined(Sampling { dry: Dry { range: Some(0), ..Dry::OFF }, ..off.clone() }), @"`dry.range` is 0, but at least one token must be searched; leave it out to search all");
     assert_snapshot!(declined(Sampling { logit_bias: vec![(1000, 1.0)], ..off.clone() }), @"`logit_bias` is 1 for token 1000, outside the vocabulary of 1000; ids are below that number");
     assert_snapshot!(declined(Sampling { logit_bias: vec![(3, f32::INFINITY)], ..off }), @"`logit_bias` is inf for token 3, but must be a number; use -inf to ban a token");
 }
@@ -233,14 +233,14 @@ fn configurations_that_we_cannot_compute_are_refused() {
     assert_snapshot!(llama("\"eos_token_id\": 2", "\"eos_token_id\": \"two\""), @"`MODEL/config.json`: `eos_token_id` is neither a token id nor a list of token ids");
     assert_snapshot!(llama("\"rope_scaling\": null", "\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2.0}"), @"`MODEL/config.json`: rope scaling `dynamic` is not implemented (default, linear, llama3, yarn and longrope are); without it long contexts would be wrong");
     assert_snapshot!(llama("\"rope_scaling\": null", "\"rope_scaling\": {\"type\": \"linear\"}"), @"`MODEL/config.json`: rope scaling `linear` needs the key `factor`");
-    assert_snapshot!(llama("\"rope_theta\"", "\"layer_types\": [\"chunked_attention\"], \"rope_theta\""), @"`MODEL/config.json`: `layer_types` has `chunked_attention` for layer 0; known are `full_attention` and `sliding_attention`");
+    assert_snapshot!(llama("\"rope_theta\"", "\"layer_types\": [\"chunked_attention\"], \"rope_theta\""), @"`MODEL/config.json`: `layer_types` has `chunked_attention` for layer 0; expected `full_attention` or `sliding_attention`");
     for silent in ["\"quantization_config\": null", "\"is_causal\": null", "\"is_causal\": true"] {
-        // Some other refusal, of what is there beside it.
+        // A different refusal, about another key.
         let to = format!("{silent}, \"vocab_size\": 255");
         let told = configured("llama_gqa", "\"vocab_size\": 256", &to);
         assert!(told.contains("has shape [256, 64]"), "{silent}: {told}");
     }
-    assert_snapshot!(llama("\"vocab_size\"", "\"is_causal\": false, \"vocab_size\""), @"`MODEL/config.json`: `is_causal` is false: attention both ways is not implemented for this family");
+    assert_snapshot!(llama("\"vocab_size\"", "\"is_causal\": false, \"vocab_size\""), @"`MODEL/config.json`: `is_causal` is false: bidirectional attention is not implemented for this family");
     assert_snapshot!(llama("\"vocab_size\"", "\"is_causal\": 0, \"vocab_size\""), @"`MODEL/config.json`: `is_causal` is 0; expected `true` or `false`");
     assert_snapshot!(configured("mistral_window8", "\"sliding_window\": 8", "\"sliding_window\": 0"), @"`MODEL/config.json`: `sliding_window` is 0; a token must see at least itself");
 }
@@ -261,9 +261,9 @@ fn configurations_of_families_that_make_no_sense_are_refused() {
     assert_snapshot!(gemma3n("\"laurel_rank\": 8", "\"laurel_rank\": 0"), @"`MODEL/config.json`: `laurel_rank` is 0");
     assert_snapshot!(gemma3n("\"altup_active_idx\": 0", "\"altup_active_idx\": 4"), @"`MODEL/config.json`: `altup_active_idx` is 4, but there are 4 streams");
     assert_snapshot!(gemma3n("\"num_kv_shared_layers\": 2", "\"num_kv_shared_layers\": 5"), @"`MODEL/config.json`: `num_kv_shared_layers` is 5, which leaves none of 5 layers");
-    assert_snapshot!(gemma3n("\"num_kv_shared_layers\": 2", "\"num_kv_shared_layers\": 3"), @"`MODEL/config.json`: layer 2 reads the keys of a lower layer, but none is like it");
-    assert_snapshot!(gemma3n("  0.9,\n", "  1.5,\n"), @"`MODEL/config.json`: `activation_sparsity_pattern` is [1.5, 0.5, 0.0, 0.0, 0.0]; expected a part below 1 for each of 5 layers");
-    assert_snapshot!(configured("gemma3_text", "\"attention_bias\"", "\"use_bidirectional_attention\": true, \"attention_bias\""), @"`MODEL/config.json`: `use_bidirectional_attention` is set: this model embeds texts and cannot continue them");
+    assert_snapshot!(gemma3n("\"num_kv_shared_layers\": 2", "\"num_kv_shared_layers\": 3"), @"`MODEL/config.json`: layer 2 reads the keys of a lower layer, but none has its mask");
+    assert_snapshot!(gemma3n("  0.9,\n", "  1.5,\n"), @"`MODEL/config.json`: `activation_sparsity_pattern` is [1.5, 0.5, 0.0, 0.0, 0.0]; expected a fraction below 1 for each of 5 layers");
+    assert_snapshot!(configured("gemma3_text", "\"attention_bias\"", "\"use_bidirectional_attention\": true, \"attention_bias\""), @"`MODEL/config.json`: `use_bidirectional_attention` is set: this model embeds text and cannot generate it");
     assert_snapshot!(configured("qwen3_moe", "\"num_experts_per_tok\": 2", "\"num_experts_per_tok\": 9"), @"`MODEL/config.json`: a token cannot be routed to 9 of 8 experts");
     assert_snapshot!(configured("phi3_longrope", "  1.7\n", "  1.7, 1.8\n"), @"`MODEL/config.json`: `short_factor` has 7 numbers for 6 frequencies");
 }

@@ -1,6 +1,7 @@
-//! What the engine says that it holds is what the allocator gave out.
+//! The engine reports as held what the allocator gave out.
 //!
-//! Every byte of this process is counted, so nothing else may run beside a test: there is one.
+//! Every byte of this process is counted, so no other test may run beside it: this file has only
+//! one.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -66,10 +67,10 @@ fn config(preset: &str, dtype: Dtype) -> EngineConfig {
     }
 }
 
-/// Bytes of tables, names and handles, which no model is too small to need.
+/// Bytes of tables, names and handles, which even the smallest model needs.
 const SMALL_CHANGE: f64 = 48.0 * 1024.0;
 
-/// What `part` says of all devices together.
+/// The sum of `part` over all devices.
 fn total(engine: &Engine, part: fn(&Holding) -> Footprint) -> f64 {
     let Footprint { weights, kv } = engine.holdings().iter().map(part).sum();
     (weights + kv) as f64
@@ -77,12 +78,12 @@ fn total(engine: &Engine, part: fn(&Holding) -> Footprint) -> f64 {
 
 #[test]
 fn estimates_are_what_loading_really_allocates() {
-    // So that threads and whatever else is made once do not count.
+    // So that threads and other one-time allocations do not count.
     drop(Engine::load(&config("tiny-llama", Dtype::F32)).unwrap());
     let names = presets().iter().map(|preset| preset.name);
     let small = names.filter(|name| name.starts_with("tiny") || name.starts_with("small"));
     let cases = small.flat_map(|name| Dtype::ALL.map(|dtype| (name, dtype)));
-    // One of real size, too.
+    // And one of real size.
     for (name, dtype) in cases.chain([("qwen2.5-0.5b", Dtype::Bf16)]) {
         let before = LIVE.load(Relaxed);
         let engine = Engine::load(&config(name, dtype)).unwrap();

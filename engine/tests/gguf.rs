@@ -1,8 +1,8 @@
 //! GGUF files against the references that their models come from.
 //!
-//! `tests/gguf/*.gguf` were written by the Python package (`tools/make_gguf.py`), whose authors are
-//! not ours. In floats they must give the reference's numbers within the reference's tolerance, and
-//! in blocks within what the format loses.
+//! `tests/gguf/*.gguf` were written with the Python package (`tools/make_gguf.py`), which others
+//! wrote. As floats they must give the reference's numbers within its tolerance, and in blocks
+//! within what the format loses.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -20,7 +20,7 @@ use windtunnel_engine::{
     Topology, score,
 };
 
-/// Each file in floats, with the folder of its reference.
+/// Each file of floats, with the folder of its reference.
 const CASES: &[(&str, &str)] = &[
     ("gemma2_bf16weights", "golden/gemma2_bf16weights"),
     ("gemma3_text", "golden/gemma3_text"),
@@ -59,7 +59,7 @@ fn config(path: &Path) -> EngineConfig {
     }
 }
 
-/// Prompt, logits at each of its positions, and the greedy continuation.
+/// Prompt, logits at each of its positions, and greedy continuation.
 struct Reference {
     prompt: Vec<u32>,
     logits: Vec<Vec<f32>>,
@@ -81,7 +81,7 @@ impl Reference {
         let about: Option<serde_json::Value> =
             about.map(|text| serde_json::from_str(&text).unwrap());
         let logits = tensors["logits"].squeeze(0).unwrap().to_vec2().unwrap();
-        // Those that were made with our own tool state no tolerance: it is 1e-5 of the largest.
+        // Those made with our own tool state no tolerance: it is 1e-5 of the largest.
         let stated = about.map(|about| about["tensors"]["logits"]["atol"].as_f64().unwrap() as f32);
         let tolerance = stated.unwrap_or_else(|| largest(&logits) * 1e-5);
         Self { prompt: ids("input_ids"), logits, greedy: ids("greedy_ids"), tolerance }
@@ -139,7 +139,7 @@ fn architecture(path: &Path) -> String {
     content.metadata["general.architecture"].to_string().unwrap().clone()
 }
 
-/// Other values of keys, or keys that are left out.
+/// New values of keys; `None` removes a key.
 type Changes<'a> = &'a [(&'a str, Option<gguf_file::Value>)];
 
 /// What the file `name` implies with `changes` to its metadata.
@@ -147,7 +147,7 @@ fn changed(name: &str, changes: Changes<'_>) -> Sketch {
     sketch(opened(name, changes).unwrap().config()).unwrap()
 }
 
-/// The configuration that is made of the file `name` with `changes` to its metadata.
+/// The configuration derived from the file `name` with `changes` to its metadata.
 fn configuration(name: &str, changes: Changes<'_>) -> serde_json::Value {
     opened(name, changes).unwrap().config().keys().unwrap()
 }
@@ -237,7 +237,7 @@ fn positions_are_stretched_as_llama_cpp_stretches_them() {
     assert_eq!(plain(&[new], Some("yarn"))["factor"], 8.0);
     let original = plain(&[new, ("scaling.original_context_length", 0.0)], Some("yarn"));
     assert_eq!(original["original_max_position_embeddings"], none);
-    // Divisors of single frequencies stand beside all of these.
+    // All of these also have divisors of single frequencies.
     let divided = |keys: &[(&str, f32)], kind| {
         let scaling = scaling("llama_rope_llama3", keys, kind);
         assert_eq!(scaling["rope_type"], "divided");
@@ -248,7 +248,7 @@ fn positions_are_stretched_as_llama_cpp_stretches_them() {
     assert_eq!(divided(&[new], Some("none")), Some(1.0));
 }
 
-/// The file `name` with every matrix whose rows fit in `kind`, written by candle.
+/// The file `name` with every matrix whose rows fit quantised as `kind`, written by candle.
 fn requantised(name: &str, kind: GgmlDType, to: &Path) {
     let mut from = File::open(file(name)).unwrap();
     let content = gguf_file::Content::read(&mut from).unwrap();
@@ -273,9 +273,10 @@ fn requantised(name: &str, kind: GgmlDType, to: &Path) {
     gguf_file::write(&mut File::create(to).unwrap(), &metadata, &tensors).unwrap();
 }
 
-/// What each format may lose, as a share of the largest logit: somewhat more than the worst of these
-/// models, which are tiny and random and forgive little (bf16 loses up to a tenth on them). That
-/// blocks are read right is held elsewhere, exactly; this catches a matrix in the wrong place.
+/// What each format may lose, as a fraction of the largest logit: somewhat more than the worst of
+/// these models, which are tiny and random and forgive little (bf16 loses up to a tenth on them).
+/// That blocks are read correctly is tested elsewhere, exactly; this catches a matrix in the wrong
+/// place.
 const LOSSES: &[(GgmlDType, f32)] = &[
     (GgmlDType::Q8_0, 0.1),
     (GgmlDType::Q5_1, 0.5),
@@ -284,7 +285,7 @@ const LOSSES: &[(GgmlDType, f32)] = &[
     (GgmlDType::Q4_0, 1.5),
 ];
 
-/// Whether a model chooses experts. Near ties it chooses others when anything is rounded.
+/// Whether a model routes to experts. Near ties, any rounding makes it choose others.
 fn routed(name: &str) -> bool {
     name.contains("moe") || name == "mixtral"
 }
@@ -306,12 +307,12 @@ fn in_blocks_every_architecture_stays_within_what_the_format_loses() {
 #[test]
 fn a_file_of_blocks_in_two_parts_stays_in_blocks() {
     let reference = Reference::read("golden/llama_gqa");
-    // Either part leads to all of them.
+    // Either part opens both.
     for part in ["llama_gqa-00001-of-00002", "llama_gqa-00002-of-00002"] {
         let config = config(&file(part));
         let share = reference.hold(&config).0 / largest(&reference.logits);
         assert!(share > 0.0 && share <= 0.1, "off by {share}");
-        // 34 bytes for 32 numbers, but for the norms.
+        // 34 bytes per 32 numbers, except for the norms.
         let weights = Engine::load(&config).unwrap().footprint().weights;
         assert_eq!(weights, (94_528 - 320) * 34 / 32 + 320 * 4);
     }

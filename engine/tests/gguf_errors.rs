@@ -1,4 +1,4 @@
-//! GGUF files that cannot be used: what is said of each, and that nothing ever panics.
+//! GGUF files that cannot be used: the message for each, and that nothing ever panics.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -18,7 +18,7 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gguf").join(name)
 }
 
-/// What is said of the model at `path`, if it is refused.
+/// The message about the model at `path`, if it is refused.
 fn refused(path: &Path) -> Option<String> {
     let config = EngineConfig {
         model: ModelSource::Gguf { path: path.into() },
@@ -39,7 +39,7 @@ fn refused(path: &Path) -> Option<String> {
     Some(problem.replace(&format!("{}/", path.parent().unwrap().display()), ""))
 }
 
-/// What is said of a file of these bytes.
+/// The message about a file of these bytes.
 fn of_bytes(bytes: &[u8]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
@@ -51,7 +51,7 @@ fn of_bytes(bytes: &[u8]) -> String {
 struct Bytes(Vec<u8>);
 
 impl Bytes {
-    /// The beginning of a file with so many tensors and keys.
+    /// The beginning of a file that claims so many tensors and keys.
     fn new(tensors: u64, keys: u64) -> Self {
         Self(b"GGUF".to_vec()).u32(3).u64(tensors).u64(keys)
     }
@@ -81,9 +81,9 @@ impl Bytes {
 
 #[test]
 fn a_file_that_is_no_gguf_is_told_by_its_beginning() {
-    assert_snapshot!(of_bytes(b"PK\x03\x04 and so on"), @r#"`model.gguf` is no GGUF file: it begins with `PK\x03\x04`, not with `GGUF`; check the path, and that the download was the file itself"#);
-    assert_snapshot!(of_bytes(b""), @"`model.gguf` is no GGUF file: it begins with nothing, not with `GGUF`; check the path, and that the download was the file itself");
-    assert_snapshot!(of_bytes(b"GGUF\x01\0\0\0"), @"`model.gguf` has version 1 of GGUF; 2 and 3 can be read, so convert the model again");
+    assert_snapshot!(of_bytes(b"PK\x03\x04 and so on"), @r#"`model.gguf` is not a GGUF file: it begins with `PK\x03\x04`, not with `GGUF`; check the path, and that the download was the file itself"#);
+    assert_snapshot!(of_bytes(b""), @"`model.gguf` is not a GGUF file: it begins with nothing, not with `GGUF`; check the path, and that the download was the file itself");
+    assert_snapshot!(of_bytes(b"GGUF\x01\0\0\0"), @"`model.gguf` is version 1 of GGUF, but only 2 and 3 can be read; convert the model again");
     assert_snapshot!(of_bytes(b"GGUF\0\0\0\x03"), @"`model.gguf` was written for big-endian machines; convert the model again for little-endian ones");
 }
 
@@ -99,7 +99,7 @@ fn a_damaged_file_is_told_by_what_in_it_makes_no_sense() {
     assert_snapshot!(said(Bytes::new(0, 1).text("key").u32(ARRAY).u32(TEXT).u64(u64::MAX)), @"`model.gguf` ends after 51 bytes, but key `key` needs 8 more; it is cut short or damaged, so download or convert it again");
     let nested =
         (0..6).fold(Bytes::new(0, 1).text("key").u32(ARRAY), |bytes, _| bytes.u32(ARRAY).u64(1));
-    assert_snapshot!(said(nested), @"`model.gguf` is damaged: key `key` holds arrays too deep in each other; download or convert it again");
+    assert_snapshot!(said(nested), @"`model.gguf` is damaged: key `key` holds arrays that are nested too deeply; download or convert it again");
     let twice = Bytes::new(0, 2).text("key").u32(TEXT).text("a").text("key").u32(TEXT).text("b");
     assert_snapshot!(said(twice), @"`model.gguf` is damaged: it has key `key` twice; download or convert it again");
     let alignment = Bytes::new(0, 1).text("general.alignment").u32(4).u32(3);
@@ -120,7 +120,7 @@ fn a_damaged_tensor_is_told_by_its_name() {
     assert_snapshot!(said(one().tensor("w", &[256], 99, 0)), @"`model.gguf`: tensor `w` is stored as type 99, which is not implemented; choose a file of F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q8_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K or Q8_K");
 }
 
-/// A small file of two layers, without its numbers' being whole.
+/// A small file of two layers.
 fn small() -> Vec<u8> {
     fs::read(fixture("tiny.gguf")).unwrap()
 }
@@ -181,7 +181,7 @@ impl Model {
     }
 }
 
-/// What is said of a model with one thing changed.
+/// The message about a model changed by `change`.
 fn of_model(change: impl FnOnce(&mut Model)) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
@@ -196,18 +196,18 @@ fn metadata_that_make_no_model_are_told_by_their_key() {
     let with =
         |key: &str, value: Value| of_model(|model| drop(model.metadata.insert(key.into(), value)));
     let without = |key: &str| of_model(|model| drop(model.metadata.remove(key)));
-    assert_snapshot!(with("general.architecture", Value::String("rwkv7".into())), @"`model.gguf` holds a model of architecture `rwkv7`; known in GGUF are gemma2, gemma3, llama, phi3, qwen2, qwen3, qwen3moe, starcoder2");
+    assert_snapshot!(with("general.architecture", Value::String("rwkv7".into())), @"`model.gguf` holds a model of architecture `rwkv7`; the known ones in GGUF are gemma2, gemma3, llama, phi3, qwen2, qwen3, qwen3moe, starcoder2");
     assert_snapshot!(without("general.architecture"), @"`model.gguf` has no key `general.architecture`, which this kind of model needs; convert the model again");
     assert_snapshot!(without("qwen2.block_count"), @"`model.gguf` has no key `qwen2.block_count`, which this kind of model needs; convert the model again");
     assert_snapshot!(with("qwen2.block_count", Value::String("two".into())), @r#"`model.gguf`: key `qwen2.block_count` is "two", but must be a whole number of at least 0"#);
     assert_snapshot!(with("qwen2.attention.head_count", Value::U32(0)), @"`model.gguf`: key `qwen2.attention.head_count` is 0, but must be a number above 0");
     assert_snapshot!(with("qwen2.attention.head_count", Value::I32(-1)), @"`model.gguf`: key `qwen2.attention.head_count` is -1, but must be a whole number of at least 0");
     assert_snapshot!(with("qwen2.rope.scaling.type", Value::String("dynamic".into())), @"`model.gguf`: key `qwen2.rope.scaling.type` is `dynamic`, but must be `none`, `linear`, `yarn` or, with its tensors, `longrope`");
-    assert_snapshot!(with("qwen2.pooling_type", Value::U32(3)), @"`model.gguf`: key `qwen2.pooling_type` is 3, but must be 0: models that embed or rank texts are loaded from folders alone");
-    // What is only noticed in the words of the hub is told in those of the file.
+    assert_snapshot!(with("qwen2.pooling_type", Value::U32(3)), @"`model.gguf`: key `qwen2.pooling_type` is 3, but must be 0: models that embed or rank text are loaded only from folders");
+    // A problem found under the hub's key is reported under the file's.
     assert_snapshot!(with("qwen2.rope.scaling.factor", Value::F32(-2.0)), @"`model.gguf`: `qwen2.rope.scaling.factor` is -2, but must be above 0");
     assert_snapshot!(with("qwen2.context_length", Value::U32(0)), @"`model.gguf`: `qwen2.context_length` is 0");
-    assert_snapshot!(with("qwen2.feed_forward_length", Value::U32(1 << 21)), @"`model.gguf`: `qwen2.feed_forward_length` is 2097152, but at most 1048576 is believed; check the file");
+    assert_snapshot!(with("qwen2.feed_forward_length", Value::U32(1 << 21)), @"`model.gguf`: `qwen2.feed_forward_length` is 2097152, but at most 1048576 is accepted; check the file");
     let flat = of_model(|model| {
         model.metadata.insert("qwen2.attention.key_length".into(), Value::U32(0));
         model.metadata.remove("qwen2.attention.value_length");
@@ -240,7 +240,7 @@ fn parts_of_a_model_must_all_be_there_and_belong_together() {
     assert_snapshot!(refused(&at(first)).unwrap(), @"`llama_gqa-00001-of-00002.gguf` is one of 2 files, but `llama_gqa-00002-of-00002.gguf` does not exist; put all of them into one folder");
 
     fs::copy(fixture(first), at(second)).unwrap();
-    assert_snapshot!(refused(&at(first)).unwrap(), @"`llama_gqa-00002-of-00002.gguf`: `split.no` is 0 and `split.count` 2, but it stands as 1 of 2 beside `llama_gqa-00001-of-00002.gguf`; put all files of one model into one folder, with their own names");
+    assert_snapshot!(refused(&at(first)).unwrap(), @"`llama_gqa-00002-of-00002.gguf`: `split.no` is 0 and `split.count` 2, but its name makes it 1 of 2 beside `llama_gqa-00001-of-00002.gguf`; put all files of one model into one folder, with their own names");
 
     fs::copy(fixture(first), at("model.gguf")).unwrap();
     assert_snapshot!(refused(&at("model.gguf")).unwrap(), @"`model.gguf`: `split.no` is 0 and `split.count` 2, but its name does not end in `-00001-of-00002.gguf`; put all files of one model into one folder, with their own names");
@@ -250,7 +250,7 @@ fn parts_of_a_model_must_all_be_there_and_belong_together() {
     model.write(&at("last.gguf"));
     assert_snapshot!(refused(&at("last.gguf")).unwrap(), @"`last.gguf`: `split.no` is 18446744073709551615 and `split.count` 2, but its name does not end in `-18446744073709551615-of-00002.gguf`; put all files of one model into one folder, with their own names");
 
-    // Half of the tensors are in neither.
+    // One tensor is in neither.
     let mut model = Model::read(second);
     model.tensors.pop_first();
     model.write(&at(second));

@@ -1,8 +1,8 @@
-//! Tokenizers and templates that GGUF files hold, against what their authors' code makes of texts.
+//! Tokenizers and templates of GGUF files, against the output of their authors' code.
 //!
-//! `tests/gguf_text` was made by `tools/make_gguf_text.py`: a vocabulary under every name of a way to
-//! cut texts up, pieces of SentencePiece, and `vectors.json` with the ids that other implementations
-//! give.
+//! `tests/gguf_text` was made by `tools/make_gguf_text.py`: a vocabulary under the name of every
+//! splitting pattern, SentencePiece pieces, and `vectors.json` with the ids that other
+//! implementations give.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -22,16 +22,16 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gguf_text")
 }
 
-/// What another implementation makes of a text.
+/// A text as another implementation encodes it.
 #[derive(Deserialize)]
 struct Vector {
     file: String,
     text: String,
-    /// Its ids alone.
+    /// Ids of the text alone.
     bare: Vec<u32>,
-    /// Its ids as a prompt.
+    /// Ids of the text as a prompt.
     ids: Vec<u32>,
-    /// What comes back.
+    /// The decoded ids.
     decoded: String,
 }
 
@@ -77,7 +77,7 @@ fn array<T>(values: impl IntoIterator<Item = T>, wrap: impl Fn(T) -> Value) -> V
     Value::Array(values.into_iter().map(wrap).collect())
 }
 
-/// A vocabulary of pairs that can spell `abc`.
+/// A BPE vocabulary that can spell `abc`.
 fn pairs() -> Vec<(&'static str, Value)> {
     vec![
         ("general.architecture", text("llama")),
@@ -91,7 +91,7 @@ fn pairs() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// The file with `changes` to [`pairs`]: other values, more keys, or keys that are left out.
+/// The file with `changes` to [`pairs`]: other values, added keys, or removed keys.
 fn changed(changes: &[(&'static str, Option<Value>)], to: &Path) {
     let mut metadata = pairs();
     for (key, value) in changes {
@@ -102,7 +102,7 @@ fn changed(changes: &[(&'static str, Option<Value>)], to: &Path) {
     gguf_file::write(&mut File::create(to).unwrap(), &metadata, &[]).unwrap();
 }
 
-/// What is said of a file with `changes` to [`pairs`].
+/// The message about a file with `changes` to [`pairs`].
 fn refusal(changes: &[(&'static str, Option<Value>)]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
@@ -114,25 +114,25 @@ fn refusal(changes: &[(&'static str, Option<Value>)]) -> String {
 #[test]
 fn a_file_that_does_not_say_how_it_cuts_texts_up_is_refused_and_not_guessed_at() {
     let pre = |value| refusal(&[("tokenizer.ggml.pre", value)]);
-    assert_snapshot!(pre(None), @"`model.gguf`: it has no key `tokenizer.ggml.pre`, which says how its tokenizer cuts texts up; send token ids, or open the model's folder with its `tokenizer.json`");
-    assert!(pre(Some(text("default"))).contains("cuts texts up as `default` does, which is not"));
+    assert_snapshot!(pre(None), @"`model.gguf`: it has no key `tokenizer.ggml.pre`, which says how its tokenizer splits text; send token ids, or open the model's folder with its `tokenizer.json`");
+    assert!(pre(Some(text("default"))).contains("splits text as `default` does, which is not"));
 }
 
 #[test]
 fn a_tokenizer_that_cannot_be_built_is_refused_with_what_is_wrong_in_the_file() {
     let of = |key: &'static str, value: Value| refusal(&[(key, Some(value))]);
-    assert_snapshot!(of("tokenizer.ggml.model", text("bert")), @"`model.gguf`: its tokenizer is of kind `bert`; known are `gpt2` and `llama`; send token ids, or open the model's folder with its `tokenizer.json`");
-    assert_snapshot!(of("tokenizer.ggml.pre", text("jais")), @"`model.gguf`: its tokenizer cuts texts up as `jais` does, which is not implemented (known are `gpt-2`, `phi-2`, `olmo`, `mpt`, `llama-bpe`, `llama3`, `llama-v3`, `falcon3`, `pixtral`, `dbrx`, `smaug-bpe`, `qwen2`, `deepseek-r1-qwen`, `starcoder`, `refact`, `smollm`, `codeshell`, `command-r`, `tekken`, `gpt-4o`); send token ids, or open the model's folder with its `tokenizer.json`");
+    assert_snapshot!(of("tokenizer.ggml.model", text("bert")), @"`model.gguf`: its tokenizer is of kind `bert`, but only `gpt2` and `llama` are supported; send token ids, or open the model's folder with its `tokenizer.json`");
+    assert_snapshot!(of("tokenizer.ggml.pre", text("jais")), @"`model.gguf`: its tokenizer splits text as `jais` does, which is not implemented (supported: `gpt-2`, `phi-2`, `olmo`, `mpt`, `llama-bpe`, `llama3`, `llama-v3`, `falcon3`, `pixtral`, `dbrx`, `smaug-bpe`, `qwen2`, `deepseek-r1-qwen`, `starcoder`, `refact`, `smollm`, `codeshell`, `command-r`, `tekken`, `gpt-4o`); send token ids, or open the model's folder with its `tokenizer.json`");
     assert_snapshot!(of("tokenizer.ggml.merges", array(["ab"], text)), @r#"`model.gguf`: key `tokenizer.ggml.merges` is a list with "ab", but must be a list of pairs"#);
     assert_snapshot!(of("tokenizer.ggml.merges", array(["a z"], text)), @"`model.gguf`: its tokenizer cannot be built: Token `z` out of vocabulary; send token ids, or open the model's folder with its `tokenizer.json`");
     let nowhere = of("tokenizer.ggml.merges", array(["a a"], text));
     assert!(
-        nowhere.contains(r#"its merge of "a" and "a" makes no token that it has"#),
+        nowhere.contains(r#"its merge of "a" and "a" makes a token that it does not have"#),
         "{nowhere}"
     );
     assert_snapshot!(of("tokenizer.ggml.merges", text("a b")), @r#"`model.gguf`: key `tokenizer.ggml.merges` is "a b", but must be an array"#);
     assert_snapshot!(of("tokenizer.ggml.token_type", array([1, 1], Value::I32)), @"`model.gguf`: key `tokenizer.ggml.token_type` is a list of 2, but must be as long as the 6 tokens");
-    assert_snapshot!(of("tokenizer.ggml.tokens", array([1, 2], Value::U32)), @"`model.gguf`: key `tokenizer.ggml.tokens` is an array with 1 in place 0, but must be a text");
+    assert_snapshot!(of("tokenizer.ggml.tokens", array([1, 2], Value::U32)), @"`model.gguf`: key `tokenizer.ggml.tokens` is an array with 1 at index 0, but must be a string");
     assert_snapshot!(of("tokenizer.ggml.eos_token_id", Value::U32(6)), @"`model.gguf`: key `tokenizer.ggml.eos_token_id` is 6, but must be below 6, the number of tokens");
     assert_snapshot!(of("tokenizer.ggml.add_bos_token", text("yes")), @r#"`model.gguf`: key `tokenizer.ggml.add_bos_token` is "yes", but must be true or false"#);
     assert_snapshot!(refusal(&[("tokenizer.ggml.merges", None)]), @"`model.gguf` has no key `tokenizer.ggml.merges`, which this kind of model needs; convert the model again");
@@ -183,7 +183,7 @@ fn marks_that_end_turns_end_answers_though_the_file_names_another() {
     ];
     changed(&changes, &path);
     let opened = open(&path).unwrap();
-    // Neither `</s>`, nor what is a part of words.
+    // Neither `</s>`, nor a part of words.
     assert_eq!(opened.eos(), [8, 6, 7]);
     assert_eq!(opened.tokenizer().decode(&[0, 6, 7, 8, 3]).unwrap(), "aab");
 }

@@ -1,8 +1,8 @@
 //! The engine against reference outputs of Hugging Face transformers on tiny random models.
 //!
-//! `tests/golden/<case>` is a model folder with two more files: `golden.safetensors` has inputs
-//! and expected outputs, `golden.json` the tolerance of each. Logits are compared at every
-//! position, hidden states at four places, and greedy continuations token for token.
+//! `tests/golden/<case>` is a model folder with two more files: `golden.safetensors` has inputs and
+//! expected outputs, `golden.json` the tolerance of each. Logits are compared at every position,
+//! hidden states at four places, and greedy continuations token for token.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -27,7 +27,7 @@ struct Setup {
     backend: &'static str,
     kv: &'static str,
     dtype: Dtype,
-    /// Tokens a step: prompts of 40 are whole or cut.
+    /// Tokens per step: prompts of 40 are whole or chunked.
     step_tokens: usize,
     company: Company,
 }
@@ -60,7 +60,7 @@ fn half_precision_stays_within_the_reference_error_of_bf16() {
     }
 }
 
-/// Every folder that holds a model with its expected outputs.
+/// Every folder with a model and its expected outputs.
 fn cases() -> Vec<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
@@ -85,7 +85,7 @@ fn setups(dtype: Dtype) -> impl Iterator<Item = Setup> {
 enum Tolerance {
     /// `atol` of each tensor; tokens must be equal.
     Stated,
-    /// Three times the error that the reference itself has in bf16, logits only.
+    /// Three times the reference's own error in bf16; logits only.
     OfBf16,
 }
 
@@ -154,7 +154,7 @@ fn check(case: &str, setup: &Setup, tolerance: Tolerance) {
             let found = &seen.0[&(request, place)][&(first + offset)];
             assert_eq!(found.len(), expected.len(), "{name}: width of {tensor}");
             for (column, (found, expected)) in found.iter().zip(expected).enumerate() {
-                // Written so that a NaN fails.
+                // Phrased so that a NaN fails.
                 assert!(
                     (found - expected).abs() <= atol,
                     "{name}: {tensor} at position {}, column {column}: {found} instead of {expected}, allowed {atol:e}",
@@ -254,7 +254,7 @@ impl Golden {
     }
 }
 
-/// Everything that passed by, by request, place and position.
+/// Everything that was shown, by request, place and position.
 #[derive(Default)]
 struct Seen(HashMap<(RequestId, Place), BTreeMap<usize, Vec<f32>>>, Vec<(RequestId, usize)>);
 
@@ -277,7 +277,7 @@ impl StepObserver for Seen {
     }
 }
 
-/// Longrope turns the whole sequence otherwise once it is longer than the original context.
+/// LongRoPE rotates the whole sequence differently once it is longer than the original context.
 #[test]
 fn a_sequence_that_crosses_the_border_of_longrope_goes_on_like_a_prompt_of_its_length() {
     let golden = Golden::read("phi3_longrope");

@@ -1,6 +1,6 @@
-//! Memory that loading takes, beyond what the weights take when they are there.
+//! The memory that loading takes, beyond that of the loaded weights.
 //!
-//! The only test of this file, so that nobody else allocates meanwhile: the kernel counts for the
+//! The only test of this file, so that nothing else allocates meanwhile: the kernel counts the
 //! whole process.
 
 #![cfg(target_os = "linux")]
@@ -29,7 +29,7 @@ const CONFIG: &str = r#"{
     "tie_word_embeddings": true, "vocab_size": 32000, "max_position_embeddings": 64
 }"#;
 
-/// Writes down names and shapes.
+/// Records names and shapes.
 #[derive(Default)]
 struct Names(Mutex<Vec<(String, Vec<usize>)>>);
 
@@ -50,7 +50,7 @@ impl Source for Names {
     }
 }
 
-/// A folder with a model whose numbers are all 0 and take no room on the disk.
+/// A folder with a model whose numbers are all 0 and take no space on disk.
 fn folder(stored: &str, width: usize) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("config.json"), CONFIG).unwrap();
@@ -73,17 +73,17 @@ fn folder(stored: &str, width: usize) -> TempDir {
     folder
 }
 
-/// Bytes that `/proc/self/status` has under this key.
+/// The bytes under this key of `/proc/self/status`.
 fn status(key: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(key)).unwrap();
     line.trim_matches([':', '\t', ' ', 'k', 'B']).parse::<u64>().unwrap() * 1024
 }
 
-/// By how much the resident set was larger at most than `before`, while the model was loaded, over
-/// the bytes that its weights take.
+/// How far the peak resident set exceeded `before` while the model was loaded, relative to the
+/// bytes of its weights.
 fn overhead(folder: &TempDir, dtype: Dtype, quant: QuantPlan, before: u64) -> f64 {
-    // Lets the kernel's highest mark begin anew.
+    // Resets the kernel's peak.
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
     let engine = Engine::load(&EngineConfig {
         model: ModelSource::Folder { path: folder.path().into() },
@@ -110,9 +110,9 @@ fn files_do_not_lie_in_memory_beside_the_weights() {
     let (wide, narrow) = (folder("F32", 4), folder("BF16", 2));
     let blocks = QuantPlan::uniform(Quant::Blocks(QuantType::Q8_0));
     let before = status("VmRSS");
-    // The small ones first: what an allocator keeps of one is used by the next.
+    // Small ones first: what the allocator keeps from one is reused by the next.
     for (what, folder, dtype, quant, allowed) in [
-        // Beside a quarter as many bytes, the piece that is in floats counts.
+        // The weights are a quarter as large, so the piece that is in floats counts.
         ("f32 as q8_0", &wide, Dtype::F32, blocks, 1.5),
         ("f32 as bf16", &wide, Dtype::Bf16, QuantPlan::DENSE, 1.35),
         ("bf16 as f32", &narrow, Dtype::F32, QuantPlan::DENSE, 1.1),

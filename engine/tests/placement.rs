@@ -1,5 +1,5 @@
-//! Which device holds what, and what moves between them. That outputs stay the same stands in
-//! `equalities.rs`, that sizes are real in `footprint.rs`.
+//! Which device holds what, and what moves between them. `equalities.rs` tests that outputs stay
+//! the same, `footprint.rs` that the sizes are real.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -50,7 +50,7 @@ fn tiny() -> impl Iterator<Item = &'static str> {
     presets().iter().map(|preset| preset.name).filter(|name| name.starts_with("tiny"))
 }
 
-/// What moves in a step of `tokens` tokens.
+/// What moves between devices in a step of `tokens` tokens.
 fn moved(preset: &str, devices: &str, tokens: u32) -> Transfers {
     let mut engine = load(preset, devices);
     engine.submit(Request::exactly((0..tokens).collect(), 1)).unwrap();
@@ -68,17 +68,17 @@ fn one_device_moves_nothing_whatever_its_name() {
 
 #[test]
 fn what_moves_is_counted_tensor_by_tensor() {
-    // To the last layer the stream of 128 numbers and the angles of a head of 16, cosines and
-    // sines; then the stream on its way home.
+    // To the last layer go the stream of 128 numbers and the angles of a head of 16, cosines and
+    // sines; the stream also comes back.
     let there_and_back = |tokens| 4 * tokens * (128 + 2 * 8 + 128);
     for tokens in [1, 5] {
         let found = moved("tiny-llama", "cpu:0,cpu:1=1", tokens);
         assert_eq!(found, Transfers { count: 4, bytes: there_and_back(u64::from(tokens)) });
     }
-    // Angles travel once to each device, however many layers share them and however often.
+    // Angles go once to each device, however many of its layers use them.
     assert_eq!(moved("tiny-qwen3", "cpu:0=1,cpu:1", 5).count, 4);
     assert_eq!(moved("tiny-qwen3", "cpu:0=1,cpu:1=1,cpu:2", 5).count, 7);
-    // The layer's own embedding of a token too, and queries to the keys of another layer and back.
+    // Also the layer's own embedding of a token, and queries to the keys of another layer and back.
     assert_eq!(moved("tiny-gemma3n", "cpu:0,cpu:1=1", 5).count, 7);
 }
 
@@ -100,7 +100,7 @@ fn devices_hold_together_what_one_of_them_would() {
 #[test]
 fn a_tied_embedding_is_held_once() {
     let held = |devices| load("tiny-qwen2", devices).holdings()[0].held.weights;
-    // 1000 tokens and the final norm, of 112 numbers each, and no head.
+    // 1000 tokens and the final norm, of 112 numbers each; no head.
     assert_eq!(held("cpu:0=0,cpu:1"), 4 * (1000 + 1) * 112);
 }
 
@@ -109,7 +109,8 @@ fn an_automatic_map_fills_one_device_and_then_the_next() {
     let whole = load("tiny-llama", "auto");
     assert_eq!(layers(&whole), "cpu:0 4");
     let Footprint { weights, kv } = whole.footprint();
-    // Of what is held for good, and room for the activations of 64 tokens.
+    // Room for what is held permanently and for the activations of 64 tokens; without the latter;
+    // hardly any.
     let split = |bytes: u64| layers(&load("tiny-llama", &format!("auto:cpu:0={bytes}B,cpu:1")));
     assert_eq!(split(weights + kv + (2 << 20)), "cpu:0 4");
     assert_eq!(split(weights + kv), "cpu:0 3, cpu:1 1");
@@ -118,7 +119,7 @@ fn an_automatic_map_fills_one_device_and_then_the_next() {
 
 #[test]
 fn what_cannot_be_placed_is_refused_before_a_weight_is_read() {
-    // Models that would take minutes and more memory than there is.
+    // Models that would take minutes and more memory than the machine has.
     let cuda = refusal("mixtral-8x7b", "cuda:0");
     assert!(matches!(cuda, Error::Unsupported(_)), "{cuda:?}");
     assert_snapshot!(cuda, @"this build of the engine, which has no CUDA, cannot run anything on `cuda:0`; choose `cpu:0`, or build with `--features cuda`");
@@ -152,7 +153,7 @@ fn a_topology_takes_layers_from_the_map() {
 #[test]
 fn an_automatic_map_weighs_what_a_topology_leaves_it_beside_what_that_gives() {
     let Footprint { weights, kv } = load("tiny-llama", "auto").footprint();
-    // Room for all but one layer, as activations take some.
+    // Room for all but one layer, as activations also take some.
     let budget = weights + kv;
     let split = |devices: String, topology: &str| {
         Engine::load(&ruled("tiny-llama", &devices, topology)).map(|engine| layers(&engine))
@@ -180,7 +181,7 @@ fn a_topology_quantises_what_it_covers_and_its_estimate_holds() {
     let [plain_0, plain_1] = held("3: { device: \"cpu:1\" }")[..] else { panic!() };
     let [first, second] = held("2-4: { isq: 8 }")[..] else { panic!() };
     assert_eq!(first, plain_0);
-    // 34 bytes for 32 numbers of 4 bytes, and norms that stay.
+    // 34 bytes instead of 128 per 32 numbers, and the norms stay.
     assert!((26..30).contains(&(second * 100 / plain_1)), "{second} of {plain_1}");
     let [first, second] = held("0-4: { isq: 8 }\n/proj/: { isq: none }")[..] else { panic!() };
     assert_eq!((first, second), (plain_0, plain_1));

@@ -1,5 +1,5 @@
-//! What is found in the prefix cache must give what computing it would have given: token for token
-//! in f32, for every family (one of them with a sliding window that the prompts exceed) and every
+//! What is found in the prefix cache must equal what would have been computed: token for token in
+//! f32, for every family (one of them with a sliding window that the prompts exceed) and every
 //! backend.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
@@ -18,13 +18,13 @@ use windtunnel_engine::{
 
 const BLOCK: usize = 16;
 const NEW: usize = 20;
-/// Prompt lengths around the borders of a block.
+/// Prompt lengths around block boundaries.
 const LENGTHS: [usize; 6] = [1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 3 * BLOCK + 5];
 
 /// Token ids, a list for each request.
 type Texts = Vec<Vec<u32>>;
 
-/// An engine and how it is pressed.
+/// An engine and the pressure it is under.
 #[derive(Clone, Copy)]
 struct Way {
     backend: &'static str,
@@ -75,8 +75,8 @@ fn prompt(text: usize, length: usize) -> Vec<u32> {
     (0..length).map(|at| ((at * 37 + text * 411) % 1000) as u32).collect()
 }
 
-/// What `requests` give, run together: the tokens of each choice, in order, and how many tokens of
-/// its prompt were found.
+/// The output of `requests`, run together: the tokens of each choice, in order, and how many tokens
+/// of its prompt were found.
 fn run(engine: &mut Engine, requests: Vec<Request>) -> Vec<(Vec<u32>, usize)> {
     for request in requests {
         engine.submit(request).unwrap();
@@ -125,8 +125,8 @@ fn turns() -> Vec<Texts> {
     vec![first.clone(), first, extended, diverging]
 }
 
-/// What [`turns`] give without a cache, by preset. How a plain engine is pressed and which backend
-/// computes makes no difference to that, as `tests/equalities.rs` shows: once is enough.
+/// The output of [`turns`] without a cache, by preset. Memory pressure and the backend make no
+/// difference to a plain engine, as `tests/equalities.rs` shows: once is enough.
 static EXPECTED: LazyLock<BTreeMap<&str, Vec<Texts>>> = LazyLock::new(|| {
     let outputs = |name| {
         let mut plain = engine(name, AMPLE, "paged-16", PrefixCache::Off);
@@ -137,7 +137,7 @@ static EXPECTED: LazyLock<BTreeMap<&str, Vec<Texts>>> = LazyLock::new(|| {
     tiny().map(|name| (name, outputs(name))).collect()
 });
 
-/// The presets that are small enough to be computed here: one a family.
+/// The presets small enough to be computed here: one per family.
 fn tiny() -> impl Iterator<Item = &'static str> {
     presets().iter().map(|preset| preset.name).filter(|name| name.starts_with("tiny"))
 }
@@ -150,8 +150,8 @@ fn tokens(outputs: &[(Vec<u32>, usize)]) -> Texts {
     outputs.iter().map(|(tokens, _)| tokens.clone()).collect()
 }
 
-/// Runs [`turns`] one after the other with the cache on, over every family and backend. Returns
-/// what the cache did in each of them.
+/// Runs [`turns`] one after the other with the cache on, for every family and backend. Returns the
+/// statistics of each.
 fn check(way: Way) -> Vec<Stats> {
     let mut all = Vec::new();
     for name in tiny() {
@@ -240,7 +240,7 @@ fn choices_share_the_prompt_and_draw_on_their_own() {
         assert_eq!(tokens(&found), tokens(&expected), "{name}");
         assert!(found[0].0 != found[1].0 && found[1].0 != found[2].0);
         assert_eq!(found.iter().map(|(_, hit)| *hit).collect::<Vec<_>>(), [0, 48, 48]);
-        // One prompt, and what follows its last full block for each of the others.
+        // One prompt, and for each other choice what follows its last full block.
         assert_eq!(cached.stats().prefilled, (3 * BLOCK + 5 + 2 * 5) as u64);
         assert_eq!(cached.stats().submitted, 3);
         // The first choice draws what a request for one draws.
@@ -270,6 +270,6 @@ fn keys_that_depend_on_the_length_of_a_sequence_are_not_shared() {
         engine.unwrap().prefix_cache()
     };
     assert_eq!(found(33), PrefixCache::Off);
-    // No sequence can get beyond the border.
+    // No sequence can get past the border.
     assert_eq!(found(32), PrefixCache::On);
 }

@@ -1,5 +1,5 @@
-//! Quantised weights against the same numbers in floats: a model whose matrices are quantised while
-//! they are read computes what one computes whose files hold the rounded numbers.
+//! Quantised weights against the same numbers as floats: a model whose matrices are quantised while
+//! loading computes the same as one whose files hold the rounded numbers.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -21,7 +21,7 @@ use windtunnel_engine::{
     PrefixCache, Quant, QuantPlan, QuantType, Request, RequestId, Topology, score,
 };
 
-/// Families that differ in how their matrices are stored: apart, fused, as experts, tied.
+/// Families that store their matrices differently: separate, fused, as experts, tied.
 const FAMILIES: [&str; 4] =
     ["LlamaForCausalLM", "Phi3ForCausalLM", "Qwen3MoeForCausalLM", "Gemma2ForCausalLM"];
 
@@ -53,8 +53,8 @@ fn config(family: &str) -> Value {
     })
 }
 
-/// Hands out random numbers, and writes down which; matrices that may be quantised as `kind` rounds
-/// them, if there is one.
+/// Hands out random numbers and records them; if there is a `kind`, matrices that may be quantised
+/// are rounded to it.
 struct Scribe {
     random: Random,
     kind: Option<QuantType>,
@@ -147,7 +147,7 @@ fn logits(engine: &mut Engine) -> Vec<f32> {
     rows
 }
 
-/// Root mean square of the differences, as a share of that of the truth.
+/// Root mean square of the differences, relative to that of the truth.
 fn error(found: &[f32], truth: &[f32]) -> f32 {
     let square = |x: f32| x * x;
     let difference: f32 = found.iter().zip(truth).map(|(a, b)| square(a - b)).sum();
@@ -182,7 +182,7 @@ fn a_model_of_blocks_computes_what_its_numbers_in_floats_do() {
     }
 }
 
-/// The tokens of some requests, in their order, with at most `at_once` under way.
+/// The tokens of some requests, in order, with at most `at_once` running.
 fn tokens(mut config: EngineConfig, kv: &str, at_once: usize) -> Vec<Vec<u32>> {
     config.kv = kv.parse().unwrap();
     config.max_sequences = at_once;
@@ -219,7 +219,7 @@ fn paged_is_contiguous_and_a_batch_is_one_after_the_other() {
     }
 }
 
-/// Formats of the model in `plan`, as text: format, what was asked for, tensors.
+/// Formats of the model in `plan`, as text: format, format asked for, tensors.
 fn formats(path: &Path, plan: QuantPlan) -> Vec<String> {
     let engine = engine(path, plan);
     let formats = &engine.loaded().formats;
@@ -236,7 +236,7 @@ fn a_plan_treats_layers_embedding_and_head_apart() {
     let plain = folder("LlamaForCausalLM", None);
     let q4k = Quant::Blocks(QuantType::Q4K);
     let of = |plan| formats(plain.path(), plan);
-    // Seven matrices a layer, embedding, head; five norms.
+    // Seven matrices per layer, embedding, head; five norms.
     assert_eq!(of(QuantPlan::DENSE), ["f32: 21"]);
     assert_eq!(of(uniform(QuantType::Q4K)), ["q4k: 16", "f32: 5"]);
     let apart = QuantPlan {
@@ -252,8 +252,8 @@ fn a_plan_treats_layers_embedding_and_head_apart() {
 #[test]
 fn routers_stay_dense_and_a_tied_matrix_is_one() {
     let moe = folder("Qwen3MoeForCausalLM", None);
-    // Four matrices of attention and twelve of experts a layer, embedding and head; nine norms and
-    // two routers.
+    // Four matrices of attention and twelve of experts per layer, embedding and head; nine norms
+    // and two routers.
     assert_eq!(formats(moe.path(), uniform(QuantType::Q6K)), ["q6k: 34", "f32: 11"]);
     let tied = folder("Gemma2ForCausalLM", None);
     let head = QuantPlan { head: Some(Quant::Blocks(QuantType::Q8_0)), ..QuantPlan::DENSE };
@@ -265,13 +265,13 @@ fn what_does_not_fit_is_told() {
     let preset = ModelSource::Preset { name: "tiny-llama".into(), seed: 1 };
     let config =
         EngineConfig { model: preset, ..engine_config(Path::new(""), uniform(QuantType::Q4K)) };
-    // Rows of 128 take no blocks of 256, and rows of 352 neither.
+    // Rows of 128 or 352 do not fit blocks of 256.
     let engine = Engine::load(&config).unwrap();
     let formats = &engine.loaded().formats;
     assert_eq!(formats[0].format, Format::Blocks(QuantType::Q4_1));
     assert_eq!(formats[0].instead_of, Some(QuantType::Q4K));
     let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/qwen3_tied");
-    // Rows of 48 take no blocks at all.
+    // Rows of 48 fit no blocks at all.
     let engine = Engine::load(&engine_config(Path::new(golden), uniform(QuantType::Q8_0))).unwrap();
     let dense = engine.loaded().formats.iter().find(|held| held.instead_of.is_some()).unwrap();
     assert_eq!(dense.format, Format::Floats(DType::F32));

@@ -1,4 +1,4 @@
-//! What a caller sees of a request: ends, truncation, cancellation, and the engine's figures.
+//! What a caller sees of a request: ends, truncation, cancellation, and the engine's statistics.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -114,7 +114,7 @@ fn log_probabilities_come_with_each_token_if_they_are_asked_for() {
 fn penalties_count_the_prompt_and_what_follows() {
     let mut engine = engine();
     let sampling = Sampling { presence_penalty: 1e6, ..Sampling::GREEDY };
-    // Pushed up by the bias, a token of the prompt would come first, and again and again.
+    // Raised by the bias, a token of the prompt would come first, again and again.
     let logit_bias = vec![(10, 1e5)];
     let biased = Sampling { logit_bias: logit_bias.clone(), ..Sampling::GREEDY };
     let id = engine.submit(Request { sampling: biased, ..request(8, Some(8)) }).unwrap();
@@ -154,7 +154,7 @@ fn without_a_maximum_a_request_fills_the_longest_sequence() {
 
 #[test]
 fn truncation_keeps_the_tail_and_leaves_room_for_what_was_asked() {
-    // Prompt, `max_tokens`, then what is kept of the prompt and what is generated.
+    // Prompt, `max_tokens`, then the lengths of the kept prompt and of the output.
     let table = [
         (CONTEXT - 1, None, CONTEXT - 1, 1),
         (CONTEXT - 1, Some(1), CONTEXT - 1, 1),

@@ -1,4 +1,5 @@
-//! Logits at every position: the same whatever the steps, and those that tokens are drawn from.
+//! Logits at every position: the same however the steps are cut, and those that tokens are drawn
+//! from.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -68,7 +69,7 @@ fn every_position_is_shown_and_tokens_are_the_likeliest_of_their_rows() {
             assert_eq!(row.len(), engine.vocabulary());
             assert!(row.iter().all(|logit| *logit <= row[*token as usize]), "{}", preset.name);
         }
-        // Nothing is found in the cache the second time: its logits would be missing.
+        // The second time nothing may come from the cache: its logits would be missing.
         assert_eq!(scored(&mut engine), (tokens, rows), "{}", preset.name);
     }
 }

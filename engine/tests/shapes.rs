@@ -1,4 +1,4 @@
-//! What configurations imply, learnt without weights.
+//! What configurations imply, found without weights.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -70,7 +70,7 @@ fn yarn_lengthens_the_longest_sequence() {
         "max_position_embeddings": 32_768,
     });
     assert_eq!(shape("tiny-qwen2", &beside).positions, 131_072);
-    assert_snapshot!(refusal("tiny-qwen2", &keys("yarn", 65_536.0, 32_768)), @"`config.json`: `factor` makes 2147483648 positions of the context, but at most 1073741824 are believed; check the file");
+    assert_snapshot!(refusal("tiny-qwen2", &keys("yarn", 65_536.0, 32_768)), @"`config.json`: `factor` stretches the context to 2147483648 positions, but at most 1073741824 are accepted; check the file");
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn sizes_beyond_all_reason_are_refused_in_every_family() {
                 continue;
             }
             for extreme in [0, 1, 3, u64::from(u32::MAX), 1 << 40, u64::MAX - 1] {
-                // It may be right, but it must be answered, and at once.
+                // It may be accepted, but must be answered at once.
                 let one = changed(preset.name, &json!({ key: extreme }));
                 let several = changed(preset.name, &json!({ key: [extreme] }));
                 for config in [one, several] {
@@ -117,7 +117,7 @@ fn sizes_beyond_all_reason_are_refused_in_every_family() {
 #[test]
 fn what_a_size_may_be_is_said() {
     let layers = |layers: u64| refusal("tiny-llama", &json!({ "num_hidden_layers": layers }));
-    assert_snapshot!(layers(1 << 40), @"`config.json`: `num_hidden_layers` is 1099511627776, but at most 4096 is believed; check the file");
+    assert_snapshot!(layers(1 << 40), @"`config.json`: `num_hidden_layers` is 1099511627776, but at most 4096 is accepted; check the file");
     assert_snapshot!(layers(0), @"`config.json`: `num_hidden_layers` is 0");
     assert_snapshot!(refusal("tiny-qwen2-moe", &json!({ "decoder_sparse_step": 0 })), @"`config.json`: `decoder_sparse_step` is 0");
     assert_snapshot!(refusal("tiny-qwen2-moe", &json!({ "moe_intermediate_size": 0 })), @"`config.json`: `moe_intermediate_size` is 0");
@@ -128,7 +128,7 @@ fn what_a_size_may_be_is_said() {
 #[test]
 fn what_does_not_go_together_is_named() {
     let llama = |changes: Value| refusal("tiny-llama", &changes);
-    assert_snapshot!(llama(json!({ "head_dim": null, "hidden_size": 130 })), @"`config.json`: `hidden_size` 130 is no multiple of 8 heads and `head_dim` is not set");
+    assert_snapshot!(llama(json!({ "head_dim": null, "hidden_size": 130 })), @"`config.json`: `hidden_size` 130 is not a multiple of 8 heads and `head_dim` is not set");
     let types = ["full_attention", "sliding_attention", "full_attention", "full_attention"];
     assert_snapshot!(llama(json!({ "layer_types": types })), @"`config.json`: `layer_types` has `sliding_attention` for layer 1, but no `sliding_window` is set");
     assert_snapshot!(refusal("tiny-smollm3", &json!({ "no_rope_layers": [1, 0] })), @"`config.json`: `no_rope_layers` has 2 entries for 4 layers");
@@ -143,7 +143,7 @@ fn biases_are_where_the_configuration_puts_them() {
     };
     for preset in ["tiny-gemma2", "tiny-gemma3"] {
         let Sketch { heads, .. } = shape(preset, &json!({}));
-        // Queries, keys and values; then the rows that go back into the stream.
+        // Queries, keys and values; then the rows that return to the stream.
         let each = (heads.heads + 2 * heads.kv_heads) * heads.dim + 64;
         let found = more(preset, json!({ "attention_bias": true }));
         assert_eq!(found, (heads.masks.len() * each) as i64, "{preset}");
@@ -152,8 +152,8 @@ fn biases_are_where_the_configuration_puts_them() {
     assert_eq!(more("tiny-glm4", json!({ "attention_bias": false })), -4 * (4 + 2 + 2) * 24);
     assert_eq!(more("tiny-glm4", json!({ "attention_bias": null })), 0);
     assert_snapshot!(refusal("tiny-gemma3n", &json!({ "attention_bias": true })), @"`config.json`: `attention_bias` is set, which is not implemented here");
-    assert_snapshot!(refusal("tiny-starcoder2", &json!({ "mlp_type": "gated" })), @"`config.json`: `mlp_type` is `gated`; implemented is `default`");
-    assert_snapshot!(refusal("tiny-starcoder2", &json!({ "norm_type": "rms_norm" })), @"`config.json`: `norm_type` is `rms_norm`; implemented is `layer_norm`");
+    assert_snapshot!(refusal("tiny-starcoder2", &json!({ "mlp_type": "gated" })), @"`config.json`: `mlp_type` is `gated`; only `default` is implemented");
+    assert_snapshot!(refusal("tiny-starcoder2", &json!({ "norm_type": "rms_norm" })), @"`config.json`: `norm_type` is `rms_norm`; only `layer_norm` is implemented");
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn a_model_with_more_than_text_is_refused_with_a_way_out() {
         "architectures": ["Gemma3ForConditionalGeneration"],
         "text_config": { "hidden_size": 64 },
     });
-    assert_snapshot!(refusal("tiny-gemma3", &whole), @"`config.json`: `Gemma3ForConditionalGeneration` keeps its language model in `text_config`, beside parts that see or hear; export that model alone and load the export");
+    assert_snapshot!(refusal("tiny-gemma3", &whole), @"`config.json`: `Gemma3ForConditionalGeneration` is multimodal, with its language model in `text_config`; export the language model alone and load the export");
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn the_qwens_have_their_windows_where_the_reference_has_them() {
     const FAR: Mask = Mask::Causal;
     const NEAR: Mask = Mask::SlidingWindow(4096);
     let masks = |preset, lower: usize| {
-        // Without the key it is the usual window, where there is to be one.
+        // Without the key, the default window applies where there is to be one.
         let keys = json!({
             "use_sliding_window": true, "sliding_window": null, "max_window_layers": lower,
         });

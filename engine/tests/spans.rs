@@ -14,7 +14,7 @@ use windtunnel_engine::{
 
 static SPANS: Mutex<Vec<(Level, &'static str)>> = Mutex::new(Vec::new());
 
-/// Writes down every span that is entered for the first time.
+/// Records every span that is entered for the first time.
 #[derive(Default)]
 struct Listener {
     ids: AtomicU64,
@@ -58,7 +58,7 @@ fn a_step_is_a_span_with_its_verbs_at_debug_level_and_what_layers_do_at_trace_le
         max_sequence_length: Some(64),
     })
     .unwrap();
-    // Nobody else has installed one: the engine does not.
+    // No subscriber has been installed: the engine does not.
     tracing::subscriber::set_global_default(Listener::default()).unwrap();
     engine
         .submit(Request {
@@ -77,7 +77,7 @@ fn a_step_is_a_span_with_its_verbs_at_debug_level_and_what_layers_do_at_trace_le
     let names = |level| spans.iter().filter(move |span| span.0 == level).map(|span| span.1);
     let verbs = ["step", "schedule", "batch", "forward", "sample", "commit"];
     assert_eq!(names(Level::DEBUG).collect::<Vec<_>>(), verbs);
-    // What a layer does, once a layer: seven matrices, and one more for the logits.
+    // Each layer has seven matrices; one more is for the logits.
     let count = |name| names(Level::TRACE).filter(|other| *other == name).count();
     assert_eq!((count("attention"), count("linear"), count("norm")), (4, 4 * 7 + 1, 4 * 2 + 1));
     let stages: Vec<_> = Stage::ALL.iter().map(|stage| stage.name()).collect();

@@ -1,4 +1,4 @@
-//! From words to ids and back: whole and in parts, with the files of a model's folder.
+//! From text to ids and back: whole and in parts, with the files of a model's folder.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -16,7 +16,7 @@ use windtunnel_engine::text::chat::{Content, Ending, Message};
 use windtunnel_engine::text::{Chat, Prompt, Text, Tokenizer};
 use windtunnel_engine::{Error, ModelSource};
 
-/// The letter that stands for each byte in byte-level vocabularies.
+/// The letter for each byte in byte-level vocabularies.
 fn letter(byte: u8) -> char {
     let printable = |b: u8| matches!(b, 33..=126 | 161..=172 | 174..=255);
     match printable(byte) {
@@ -48,8 +48,8 @@ fn template_of(bos: &str) -> Value {
            "special_tokens": {bos: {"id": bos, "ids": [0], "tokens": [bos]}}})
 }
 
-/// As GPT-2, Llama 3 and Qwen have it: two special tokens, all bytes, and merges that end inside
-/// a character.
+/// As in GPT-2, Llama 3 and Qwen: two special tokens, all bytes, and merges that end inside a
+/// character.
 fn byte_level() -> Value {
     let text = |s: &[u8]| s.iter().map(|b| letter(*b)).collect::<String>();
     let merges: Vec<(String, String)> = [
@@ -76,7 +76,7 @@ fn byte_level() -> Value {
     })
 }
 
-/// As Llama 2, Mistral and Gemma have it: pieces with a mark for the space, bytes as `<0x0A>`.
+/// As in Llama 2, Mistral and Gemma: pieces with a mark for the space, bytes as `<0x0A>`.
 fn byte_fallback() -> Value {
     let mut vocabulary = vec!["<s>".to_owned(), "</s>".to_owned()];
     vocabulary.extend((0..=255).map(|byte| format!("<0x{byte:02X}>")));
@@ -101,7 +101,7 @@ fn write(folder: &Path, name: &str, value: &Value) {
     fs::write(folder.join(name), value.to_string()).unwrap();
 }
 
-/// A model's folder with what this file's tests are about.
+/// A model's folder with the files that these tests need.
 fn folder(tokenizer: &Value) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), "tokenizer.json", tokenizer);
@@ -136,7 +136,7 @@ fn a_file_that_ends_the_library_is_refused_and_ends_nothing_else() {
 static BYTE_LEVEL: LazyLock<Text> = LazyLock::new(|| open(&folder(&byte_level())).unwrap());
 static BYTE_FALLBACK: LazyLock<Text> = LazyLock::new(|| open(&folder(&byte_fallback())).unwrap());
 
-/// The text of `ids` in parts, one an id, and what comes at the end.
+/// The text of `ids` in parts, one per id, and the rest at the end.
 fn parts(text: &Text, ids: &[u32]) -> Vec<String> {
     let mut stream = text.stream(&[]).unwrap();
     let mut parts: Vec<_> = ids.iter().map(|id| stream.push(*id).unwrap().text).collect();
@@ -149,7 +149,7 @@ fn check(text: &Text, ids: &[u32]) {
 }
 
 proptest! {
-    /// Most of these are no UTF-8.
+    /// Most of these are not UTF-8.
     #[test]
     fn parts_of_bytes_add_up_to_the_whole(ids in proptest::collection::vec(0u32..265, 0..40)) {
         check(&BYTE_LEVEL, &ids);
@@ -207,18 +207,18 @@ proptest! {
     }
 }
 
-/// `words` as ids of [`BYTE_FALLBACK`]: its pieces, and bytes for what has none.
+/// `words` as ids of [`BYTE_FALLBACK`]: its pieces, and bytes for everything else.
 fn fallback(words: &str) -> Vec<u32> {
     let of_char = |c: char| match c {
         ' ' => vec![piece("▁")],
         'a' | 'b' | 'ü' | '日' => vec![piece(&c.to_string())],
         _ => c.to_string().bytes().map(|byte| 2 + u32::from(byte)).collect(),
     };
-    // The space before a text, which its decoder drops.
+    // The space before a text, which the decoder drops.
     std::iter::once(piece("▁")).chain(words.chars().flat_map(of_char)).collect()
 }
 
-/// The id of a piece of [`BYTE_FALLBACK`] that is no byte.
+/// The id of a piece of [`BYTE_FALLBACK`] that is not a byte.
 fn piece(name: &str) -> u32 {
     let all = ["▁", "▁▁", "a", "b", "▁a", "ü", "日", "�", "▁the"];
     258 + all.iter().position(|other| *other == name).unwrap() as u32
@@ -239,10 +239,10 @@ fn a_stop_string_of_bytes_ends_the_text_at_its_last_byte() {
     let a = told("a", None);
     let found = pushed("a\nb", &["\n"]);
     assert_eq!(found, [nothing.clone(), a, over.clone(), over.clone(), over.clone()]);
-    // In a row of bytes that never ends, and begun before it.
+    // In a run of bytes that never ends, and begun before it.
     let found = pushed("a\n\n", &["a\n"]);
     assert_eq!(found, [nothing.clone(), nothing.clone(), over.clone(), over.clone(), over.clone()]);
-    // A character that is not whole is no bad one.
+    // An incomplete character is not a bad one.
     let found = pushed("🙂", &["�", "🙂"]);
     assert_eq!(found, [vec![nothing; 4], vec![told("", Some(1)); 2]].concat());
 }
@@ -253,7 +253,7 @@ fn a_character_is_shown_as_soon_as_it_is_whole() {
     let ids = tokenizer.encode_bare("he w🙂日").unwrap();
     let shown = parts(&BYTE_LEVEL, &ids);
     assert_eq!(shown, ["he", " w", "", "🙂", "", "", "日", ""]);
-    // A bad byte is known as bad when something else follows.
+    // A bad byte is recognised once something else follows.
     let bad = [2 + 0xff, 2 + u32::from(b'a'), 2 + 0xc3];
     assert_eq!(parts(&BYTE_LEVEL, &bad), ["", "�a", "", "�"]);
 }
@@ -287,7 +287,7 @@ fn the_beginning_of_a_sequence_is_never_doubled() {
     assert_eq!(plain[0], 0);
     assert_eq!(tokenizer.encode("<s>hello w").unwrap(), plain);
     assert_eq!(tokenizer.encode_bare("hello w").unwrap(), plain[1..]);
-    // The file asks to cut after 5 tokens, as training did.
+    // The file asks to truncate after 5 tokens, as training did.
     assert_eq!(plain.len(), 1 + 5);
 }
 
@@ -310,7 +310,7 @@ fn a_chat_is_encoded_as_its_template_wrote_it() {
     let he = text.tokenizer().encode_bare("he").unwrap();
     assert_eq!(text.encode(Prompt::Chat(chat.clone())).unwrap(), [&[0], &he[..], &[1]].concat());
 
-    // The same from the older place, under a name.
+    // The same from the older location, under a name.
     fs::remove_file(folder.path().join("chat_template.jinja")).unwrap();
     let config =
         json!({"bos_token": "<s>", "chat_template": [{"name": "default", "template": "x"}]});
@@ -336,7 +336,7 @@ fn breakers_are_ids_after_a_letter() {
     let ids: Vec<u32> = b"\n\"*:".iter().map(|byte| 2 + u32::from(*byte)).collect();
     assert_eq!(tokenizer.breakers(&Tokenizer::BREAKERS).unwrap(), ids);
     assert_eq!(tokenizer.breakers(&["", "he", "a"]).unwrap(), [2 + u32::from(b'a'), 261]);
-    // This vocabulary has no piece for any of them: they encode to nothing.
+    // This vocabulary has pieces for none of them: they encode to nothing.
     assert!(BYTE_FALLBACK.tokenizer().breakers(&Tokenizer::BREAKERS).unwrap().is_empty());
 }
 
@@ -347,7 +347,7 @@ fn what_is_missing_or_damaged_is_named() {
     let folder = folder(&byte_level());
     assert_snapshot!(BYTE_LEVEL.stream(&["a".into(), String::new()]).err().unwrap(), @"a stop string is empty; leave it out");
     write(folder.path(), "tokenizer_config.json", &json!({"bos_token": 3}));
-    assert_snapshot!(refused(&folder), @"cannot load `MODEL/tokenizer_config.json`: `bos_token` is no token");
+    assert_snapshot!(refused(&folder), @"cannot load `MODEL/tokenizer_config.json`: `bos_token` is not a token");
     write(folder.path(), "tokenizer.json", &json!({"model": {}}));
     assert_snapshot!(refused(&folder), @"cannot load `MODEL/tokenizer.json`: data did not match any variant of untagged enum ModelUntagged at line 1 column 12");
     fs::remove_file(folder.path().join("tokenizer.json")).unwrap();

@@ -1,4 +1,4 @@
-//! Layers with a sliding window keep what their next token sees and give back the rest. What that
+//! Layers with a sliding window keep what their next token sees and release the rest. What that
 //! must not change is in `tests/equalities.rs` and `tests/prefix.rs`, whose prompts exceed the
 //! windows of all families; here is what it saves, and what else can go wrong.
 
@@ -46,7 +46,7 @@ fn prompt(text: usize, length: usize) -> Vec<u32> {
     (0..length).map(|at| ((at * 37 + text * 411) % 250) as u32).collect()
 }
 
-/// The tokens of `requests`, run together, and the most blocks that each pool had in use.
+/// The tokens of `requests`, run together, and the peak use of each pool.
 fn run(engine: &mut Engine, requests: &[(Vec<u32>, usize)]) -> (Vec<Vec<u32>>, Vec<PoolStats>) {
     let ids: Vec<_> = requests
         .iter()
@@ -110,7 +110,7 @@ fn a_long_context_costs_windowed_layers_no_memory() {
         let heads = Preset::named(name).unwrap().sketch().unwrap().heads;
         let token = 2 * heads.kv_heads * heads.dim * 4;
         let engine = |kv| Engine::load(&config(preset(name), kv)).unwrap();
-        // Contiguous, every layer keeps everything.
+        // With contiguous KV, every layer keeps everything.
         let everything = (heads.cached * SEQUENCES * LONGEST * token) as u64;
         assert_eq!(engine("contiguous").footprint().kv, everything, "{name}");
         assert_eq!(engine("contiguous").pools().len(), 1, "{name}");
@@ -146,7 +146,7 @@ fn a_prefix_cache_has_room_behind_windows_too() {
         assert!(engine.pools().all(|pool| pool.free == blocks), "{name}");
         let long = prompt(1, 300);
         let (first, _) = run(&mut engine, &[(long.clone(), 60)]);
-        // What was computed long before the window of the last token is found as well.
+        // What was computed long before the last token's window is also found.
         for length in [window, 150, 297] {
             let before = engine.stats().prefix.tokens;
             run(&mut engine, &[(long[..length].to_vec(), 1)]);
@@ -164,7 +164,7 @@ fn requests_end_in_a_pool_that_is_short_of_blocks_behind_windows() {
         let texts: Vec<_> = (0..4).map(|text| (prompt(text, 90 + 10 * text), 60)).collect();
         let (expected, _) =
             run(&mut Engine::load(&config(preset(name), "contiguous")).unwrap(), &texts);
-        // Each of them alone has enough.
+        // Enough for each of them alone.
         let tokens = (window + STEP_TOKENS).max(180) + 2 * BLOCK;
         let cramped =
             EngineConfig { kv_tokens: tokens, max_sequences: 4, ..config(preset(name), "paged-8") };

@@ -1,28 +1,28 @@
-//! What a step looks like to an attention backend, without an engine: some sequences of one length,
-//! whose blocks lie one after the other in the pool.
+//! A step as an attention backend sees it, without an engine: sequences of equal length, whose
+//! blocks are consecutive in the pool.
 
 use windtunnel_engine::attention::{Heads, Mask};
 use windtunnel_engine::kv::{Run, Table, Tables};
 
-/// Sequences of a step, and queries and keys of each.
+/// Number of sequences of a step, and queries and keys of each.
 #[derive(Clone, Copy)]
 pub(crate) struct Step {
-    /// How many sequences.
+    /// Number of sequences.
     pub(crate) sequences: usize,
     /// New tokens of each.
     pub(crate) queries: usize,
-    /// All tokens of each, the new ones included.
+    /// All tokens of each, including the new ones.
     pub(crate) keys: usize,
 }
 
 impl Step {
-    /// Blocks of `block` tokens that all sequences have together.
+    /// Blocks of `block` tokens over all sequences.
     pub(crate) fn blocks(self, block: usize) -> usize {
         self.sequences * self.keys.div_ceil(block)
     }
 
-    /// Where each sequence has its queries and keys in blocks of `block` tokens, and where those of
-    /// the new tokens go.
+    /// Where the queries and keys of each sequence are, in blocks of `block` tokens, and where
+    /// those of the new tokens go.
     pub(crate) fn tables(self, block: usize) -> Tables {
         let Step { sequences, queries, keys } = self;
         let blocks = keys.div_ceil(block);
@@ -52,7 +52,7 @@ impl Step {
     }
 }
 
-/// Query heads, key heads and their length, as a model of one causal layer has them.
+/// Query heads, key heads and head dim, as in a model of one causal layer.
 pub(crate) fn heads([heads, kv_heads, dim]: [usize; 3]) -> Heads {
     Heads {
         heads,

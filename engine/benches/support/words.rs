@@ -1,5 +1,5 @@
 //! Tokenizers of any size in files that the engine opens as a model: words of one to many letters,
-//! each made of two that came before it.
+//! each made of two earlier ones.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -10,7 +10,7 @@ use candle_core::quantized::gguf_file::{self, Value};
 const NORMAL: i32 = 1;
 const ADDED: i32 = 4;
 
-/// Tokens of a vocabulary, and how longer ones are made of shorter ones.
+/// Tokens of a vocabulary, and the merges that form longer ones.
 pub(crate) struct Words {
     /// The tokens, in the order of their ids.
     pub(crate) tokens: Vec<String>,
@@ -18,7 +18,7 @@ pub(crate) struct Words {
 }
 
 impl Words {
-    /// So many of them.
+    /// `count` of them.
     pub(crate) fn new(count: usize) -> Self {
         let mut tokens: Vec<String> = ('a'..='z').map(String::from).collect();
         let mut known: HashSet<String> = tokens.iter().cloned().collect();
@@ -39,13 +39,13 @@ impl Words {
     }
 }
 
-/// Text as a file holds it.
+/// Text as a value of a file.
 pub(crate) fn text(words: &str) -> Value {
     Value::String(words.into())
 }
 
-/// A tokenizer that merges pairs, as Qwen has it, with `count` tokens. Every thirty-second token is
-/// an added one, more than models have.
+/// A BPE tokenizer, like Qwen's, with `count` tokens. Every thirty-second token is an added one,
+/// more than models have.
 pub(crate) fn pairs(count: usize) -> Vec<(&'static str, Value)> {
     let words = Words::new(count);
     let kind = |id: usize| if id > 26 && id.is_multiple_of(32) { ADDED } else { NORMAL };

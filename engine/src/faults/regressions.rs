@@ -18,8 +18,8 @@ use crate::kv::Tables;
 use crate::pass::Pass;
 use crate::sequence::Sequence;
 
-/// Indices of `running` sequences that are preempted before a step because their lengths are not the
-/// oldest one's; descending.
+/// Indices of `running` sequences that are preempted before a step because their lengths differ
+/// from the oldest one's; descending.
 #[inline]
 pub(crate) fn bucketed_out(running: &[Sequence]) -> Rev<Range<usize>> {
     let unequal = |running: &[Sequence]| {
@@ -32,13 +32,13 @@ pub(crate) fn bucketed_out(running: &[Sequence]) -> Rev<Range<usize>> {
     out.rev()
 }
 
-/// Which running sequence gives way so that the one at `index` gets a block: the `youngest`.
+/// The running sequence that gives way so that the one at `index` gets a block: the `youngest`.
 #[inline]
 pub(crate) fn victim(index: usize, youngest: usize) -> usize {
     if is_planted(Fault::OldestFirst) { index } else { youngest }
 }
 
-/// The likeliest token, found the slow way.
+/// The most likely token, found the slow way.
 #[inline]
 pub(crate) fn by_sorting(logits: &[f32]) -> Option<u32> {
     if !is_planted(Fault::SortedVocabulary) {
@@ -49,8 +49,8 @@ pub(crate) fn by_sorting(logits: &[f32]) -> Option<u32> {
     order.first().map(|(id, _)| *id)
 }
 
-/// `results` of one item for each sequence and key head, in this order, when each sequence has one
-/// query.
+/// `results`, one per sequence and key-value head in this order; the fault acts when each sequence
+/// has one query.
 #[inline]
 pub(crate) fn last_row(results: Vec<Vec<f32>>, tables: &Tables, kv_heads: usize) -> Vec<Vec<f32>> {
     let decodes = || tables.sequences.iter().all(|table| table.queries == 1);
@@ -61,7 +61,7 @@ pub(crate) fn last_row(results: Vec<Vec<f32>>, tables: &Tables, kv_heads: usize)
     (0..results.len()).map(|item| results[last + item % kv_heads].clone()).collect()
 }
 
-/// `file` in memory that belongs to it.
+/// `file` in anonymous memory.
 ///
 /// # Errors
 ///
@@ -73,7 +73,7 @@ pub(crate) fn read_whole(file: &File) -> io::Result<Mmap> {
     whole.make_read_only()
 }
 
-/// Adds `tokens` before all of them are added at once.
+/// Adds `tokens` one by one, before all of them are added at once.
 ///
 /// # Errors
 ///
@@ -91,7 +91,7 @@ pub(crate) fn add_one_by_one(
     Ok(())
 }
 
-/// `q` of layer `layer`, after it has travelled.
+/// `q` of layer `layer`, after a round trip.
 ///
 /// # Errors
 ///
@@ -108,11 +108,11 @@ pub(crate) fn round_trip<'q>(
     })
 }
 
-/// The next word of `words`, once there is one.
+/// The next message of `words`, once there is one.
 ///
 /// # Errors
 ///
-/// When nobody is left who could say one.
+/// When all senders are gone.
 #[inline]
 pub(crate) fn heard<T>(words: &Receiver<T>) -> std::result::Result<T, RecvError> {
     if !is_planted(Fault::BusyIdle) {
@@ -127,17 +127,17 @@ pub(crate) fn heard<T>(words: &Receiver<T>) -> std::result::Result<T, RecvError>
     }
 }
 
-/// The word after the one that `woke` the thread, if it has slept on until then.
+/// The message after the one that `woke` the thread, if it slept on until then.
 #[inline]
 pub(crate) fn overslept<T>(woke: Option<&T>, words: &Receiver<T>) -> Option<T> {
     woke.filter(|_| is_planted(Fault::LostWakeUp)).and_then(|_| words.recv().ok())
 }
 
-/// Writes a token that was chosen.
+/// Writes a chosen token.
 #[inline]
 pub(crate) fn print(token: u32) {
     if is_planted(Fault::PrintedTokens) {
-        // Whoever has closed stdout misses nothing.
+        // If stdout is closed, nothing is lost.
         let _ = writeln!(io::stdout().lock(), "{token}");
     }
 }
@@ -155,7 +155,7 @@ pub(crate) fn slow_norm(x: &Tensor, weight: &Tensor, eps: f32) -> Option<Result<
 ///
 /// # Errors
 ///
-/// When it was forgotten.
+/// When it is missing.
 #[inline]
 pub(crate) fn look_for_kernel(dtype: DType) -> Result<()> {
     if is_planted(Fault::MissingKernel) && dtype == DType::F16 {
@@ -173,7 +173,7 @@ pub(crate) fn window(window: usize, position: usize) -> usize {
     }
 }
 
-/// Does `work`, on threads that may be others than the caller's.
+/// Does `work`, perhaps on other threads than the caller's.
 #[inline]
 pub(crate) fn on_a_pool<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     static POOL: OnceLock<Option<rayon::ThreadPool>> = OnceLock::new();

@@ -5,24 +5,24 @@ use super::{Fault, Measure};
 /// Most per cent, or mebibytes: a tebibyte.
 const MOST: f64 = 1_048_576.0;
 
-/// How much of each fault is planted, in the order of [`Fault::ALL`]; 0 of those that are not.
+/// The amount of each fault, in the order of [`Fault::ALL`]; 0 if it is not planted.
 pub(super) type Amounts = [f64; Fault::ALL.len()];
 
 /// Why words plant nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unplantable {
-    /// No fault is called so, or as much of it as that cannot be had.
+    /// No fault has this name, or this amount is not possible.
     #[error("`{word}` plants nothing; faults are {}", known())]
     Unknown {
         /// The word.
         word: String,
     },
-    /// Faults stay for the life of a process.
+    /// Faults last for the life of a process.
     #[error("faults were planted in this process already")]
     Twice,
 }
 
-/// Every word that plants something, as it is typed.
+/// Every word that plants a fault, as it is typed.
 fn known() -> String {
     let word = |fault: &Fault| match fault.measure() {
         Measure::Whole => fault.name().to_owned(),
@@ -32,7 +32,7 @@ fn known() -> String {
     Fault::ALL.iter().map(word).collect::<Vec<_>>().join(", ")
 }
 
-/// How much of each fault `words` ask for.
+/// The amount of each fault that `words` ask for.
 ///
 /// # Errors
 ///

@@ -1,7 +1,7 @@
 //! `config.json` as found, and the keys that most decoders share.
 //!
-//! Unknown keys are normal in these files and are passed over; a key that changes what the model
-//! computes and that we do not implement must be an error, and is one.
+//! Unknown keys are normal in these files and are ignored; a key that changes what the model
+//! computes and is not implemented must be an error.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -17,11 +17,11 @@ use crate::layers::rope::{Rope, Ropes};
 use crate::layers::self_attention::{Projections, QkNorm, Qkv};
 use crate::weights::Bias;
 
-/// Most positions of a model.
+/// Most positions that a model can have.
 const MOST_POSITIONS: u64 = 1 << 30;
 
-/// Most of what a key may say. Products of three of these fit a machine word, so that whoever reads
-/// a size may calculate with it.
+/// Largest accepted value of each key. Products of three of these fit a machine word, so code that
+/// reads a size may calculate with it.
 const MOST: &[(&str, u64)] = &[
     ("altup_num_inputs", 1 << 8),
     ("decoder_sparse_step", 1 << 12),
@@ -43,7 +43,7 @@ const MOST: &[(&str, u64)] = &[
     ("vocab_size_per_layer_input", 1 << 24),
 ];
 
-/// As [`MOST`], of keys that may be 0.
+/// As [`MOST`], for keys that may be 0.
 const MOST_OR_NONE: &[(&str, u64)] = &[("shared_expert_intermediate_size", 1 << 20)];
 
 /// A model's configuration in the layout of the hub.
@@ -51,7 +51,7 @@ const MOST_OR_NONE: &[(&str, u64)] = &[("shared_expert_intermediate_size", 1 << 
 pub struct ConfigFile {
     name: String,
     value: Value,
-    /// Keys of the hub, and what the file calls each if it has other names for them.
+    /// Keys of the hub, with the file's own names for them where it has others.
     aliases: Vec<(&'static str, String)>,
 }
 
@@ -71,8 +71,8 @@ impl ConfigFile {
         }
     }
 
-    /// What `value`, a JSON object, says; `name` is the file's name in messages, and `aliases` are what
-    /// it calls keys of the hub.
+    /// The configuration in `value`, a JSON object; `name` is the file's name in messages, and
+    /// `aliases` are its own names for keys of the hub.
     pub(crate) fn new(
         name: impl Into<String>,
         value: Value,
@@ -86,7 +86,7 @@ impl ConfigFile {
         &self.name
     }
 
-    /// An error about this file. A key of the hub in backticks becomes what the file calls it.
+    /// An error about this file. Keys of the hub in backticks become the file's own names for them.
     pub fn error(&self, problem: impl Into<String>) -> Error {
         let mut problem = problem.into();
         for (key, alias) in &self.aliases {
@@ -95,7 +95,7 @@ impl ConfigFile {
         Error::ModelConfig { file: self.name.clone(), problem }
     }
 
-    /// The keys of `T`.
+    /// Reads the keys of `T`.
     ///
     /// # Errors
     ///
@@ -104,7 +104,7 @@ impl ConfigFile {
         T::deserialize(&self.value).map_err(|e| self.error(e.to_string()))
     }
 
-    /// What the key says that turns something on; without it the thing is off.
+    /// The value of a boolean key; false if it is missing or null.
     ///
     /// # Errors
     ///
@@ -119,13 +119,13 @@ impl ConfigFile {
         }
     }
 
-    /// Whether the file has this key, be it null.
+    /// Whether the file has this key, even as null.
     pub fn has(&self, key: &str) -> bool {
         self.value.get(key).is_some()
     }
 
-    /// Makes sure that no size is 0 or beyond all reason. What is no number is left to whoever
-    /// reads the key.
+    /// Makes sure that no size is too small or unreasonably large. Values that are not numbers are
+    /// left to the code that reads the key.
     ///
     /// # Errors
     ///
@@ -142,7 +142,7 @@ impl ConfigFile {
                 }
                 if size > most {
                     return Err(self.error(format!(
-                        "`{key}` is {size}, but at most {most} is believed; check the file"
+                        "`{key}` is {size}, but at most {most} is accepted; check the file"
                     )));
                 }
             }
@@ -150,7 +150,7 @@ impl ConfigFile {
         Ok(())
     }
 
-    /// Makes sure that the weights are floats. What else they can be, libraries say under one of two
+    /// Makes sure that the weights are floats. Libraries that quantise say so under one of two
     /// keys.
     ///
     /// # Errors
@@ -169,8 +169,8 @@ impl ConfigFile {
         Ok(())
     }
 
-    /// Makes sure that no token sees what is ahead of it, unless the file says so in the words of the
-    /// one family that can do it.
+    /// Makes sure that attention is causal, unless the file asks for bidirectional attention with
+    /// the key of the one family that implements it.
     ///
     /// # Errors
     ///
@@ -179,14 +179,14 @@ impl ConfigFile {
         let says = self.value.get("is_causal").is_some_and(|value| !value.is_null());
         if says && !self.flag("is_causal")? && !self.flag("use_bidirectional_attention")? {
             return Err(self.error(
-                "`is_causal` is false: attention both ways is not implemented for this family",
+                "`is_causal` is false: bidirectional attention is not implemented for this family",
             ));
         }
         Ok(())
     }
 
-    /// The same model with its first `layers` layers alone. Lists with an entry for each layer are
-    /// cut with it, and of layers that read the keys of others the same share is left.
+    /// The same model with only its first `layers` layers. Lists with an entry per layer are
+    /// truncated, and the share of layers that read the keys of others stays the same.
     ///
     /// # Errors
     ///
@@ -213,11 +213,11 @@ impl ConfigFile {
         Ok(self)
     }
 
-    /// What it lists under `architectures`.
+    /// Its `architectures`.
     ///
     /// # Errors
     ///
-    /// [`Error::ModelConfig`] when it lists nothing.
+    /// [`Error::ModelConfig`] when the key is missing or not a list of strings.
     pub fn architectures(&self) -> Result<Vec<String>> {
         #[derive(Deserialize)]
         struct Keys {
@@ -226,7 +226,7 @@ impl ConfigFile {
         Ok(self.keys::<Keys>()?.architectures)
     }
 
-    /// Ids that end a sequence: none, one or several.
+    /// End-of-sequence ids: none, one or several.
     ///
     /// # Errors
     ///
@@ -272,7 +272,7 @@ pub(super) struct DecoderKeys {
     pub(super) layer_types: Option<Vec<String>>,
 }
 
-/// Epsilon of the norms, from whichever key has it.
+/// Epsilon of the norms, under either of its keys.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(try_from = "EpsilonKeys")]
 struct Epsilon(f32);
@@ -307,7 +307,7 @@ enum Widths {
 }
 
 impl DecoderKeys {
-    /// Masks from `layer_types` where the file has them, else from `windowed`, which says whether
+    /// Masks from `layer_types` if the file has them, else from `windowed`, which says whether
     /// layer `i` has the window.
     pub(super) fn masks(
         &self,
@@ -325,7 +325,7 @@ impl DecoderKeys {
                 Some("sliding_attention") => Ok(true),
                 Some(other) => Err(file.error(format!(
                     "`layer_types` has `{other}` for layer {layer}; \
-                     known are `full_attention` and `sliding_attention`"
+                     expected `full_attention` or `sliding_attention`"
                 ))),
                 None => Err(file.error(format!(
                     "`layer_types` has {} entries for {} layers",
@@ -346,9 +346,8 @@ impl DecoderKeys {
         (0..self.num_hidden_layers).map(mask).collect()
     }
 
-    /// The plain stack that these keys describe: one root-mean-square norm before each block,
-    /// gated feed-forward blocks through silu, no biases, nothing scaled. A family names what it
-    /// does otherwise.
+    /// The plain stack that these keys describe: one RMS norm before each block, gated feed-forward
+    /// blocks with SiLU, no biases, no scaling. A family states only where it differs.
     pub(super) fn decoder(&self, file: &ConfigFile, masks: Vec<Mask>) -> Result<DecoderConfig> {
         let heads = self.heads(file, masks)?;
         Ok(DecoderConfig {
@@ -372,9 +371,9 @@ impl DecoderKeys {
         })
     }
 
-    /// Longest sequence: what the file states or, if that is more, what YaRN makes of the context
-    /// before it. Files to which YaRN was added by hand still state that context. Scalings of single
-    /// kinds of layers lengthen nothing.
+    /// Longest sequence: what the file states, or the context before YaRN times its factor if that
+    /// is more. Files to which YaRN was added by hand still state the context before it. Scalings
+    /// of single kinds of layers do not count.
     fn positions(&self, file: &ConfigFile) -> Result<usize> {
         const ORIGINAL: &str = "original_max_position_embeddings";
         let scaling = ["rope_parameters", "rope_scaling"]
@@ -393,14 +392,14 @@ impl DecoderKeys {
         };
         if stretched > MOST_POSITIONS as f64 {
             return Err(file.error(format!(
-                "`factor` makes {stretched} positions of the context, but at most {MOST_POSITIONS} \
-                 are believed; check the file"
+                "`factor` stretches the context to {stretched} positions, but at most {MOST_POSITIONS} \
+                 are accepted; check the file"
             )));
         }
         Ok(self.max_position_embeddings.max(stretched as usize))
     }
 
-    /// The head geometry, with scores divided by the root of a head's length.
+    /// The head geometry, with scores divided by the square root of the head dim.
     pub(super) fn heads(&self, file: &ConfigFile, masks: Vec<Mask>) -> Result<Heads> {
         let heads = self.num_attention_heads;
         let kv_heads = self.num_key_value_heads.unwrap_or(heads);
@@ -414,7 +413,7 @@ impl DecoderKeys {
             None if self.hidden_size.is_multiple_of(heads) => self.hidden_size / heads,
             None => {
                 return Err(file.error(format!(
-                    "`hidden_size` {} is no multiple of {heads} heads and `head_dim` is not set",
+                    "`hidden_size` {} is not a multiple of {heads} heads and `head_dim` is not set",
                     self.hidden_size
                 )));
             }
@@ -423,12 +422,12 @@ impl DecoderKeys {
         Ok(Heads { heads, kv_heads, dim, scale, softcap: None, cached: masks.len(), masks })
     }
 
-    /// The rotary embedding of heads of `dim`; `theta` where the file names no base.
+    /// The rotary embedding of heads of `dim`, with base `theta` where the file states none.
     pub(super) fn rope(&self, file: &ConfigFile, dim: usize, theta: f64) -> Result<Rope> {
         Rope::from_config(&file.keys()?, dim, theta).map_err(|e| file.error(e))
     }
 
-    /// A dense block in every layer; with `activation` where the file names none.
+    /// A dense block in every layer, with `activation` where the file names none.
     pub(super) fn dense(
         &self,
         file: &ConfigFile,
@@ -444,7 +443,7 @@ impl DecoderKeys {
         (0..self.num_hidden_layers).map(block).collect()
     }
 
-    /// The nonlinear function of the feed-forward blocks; `default` where the file names none.
+    /// The activation function of the feed-forward blocks; `default` where the file names none.
     pub(super) fn activation(&self, file: &ConfigFile, default: Activation) -> Result<Activation> {
         let named = |(key, name): (&str, &String)| {
             Activation::named(name).map_err(|e| file.error(format!("`{key}` is {e}")))
@@ -462,7 +461,7 @@ impl DecoderKeys {
         };
         match width {
             Some(width) => Ok(*width),
-            None => Err(file.error(format!("`intermediate_size` has none for layer {layer}"))),
+            None => Err(file.error(format!("`intermediate_size` has no entry for layer {layer}"))),
         }
     }
 

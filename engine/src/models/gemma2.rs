@@ -1,5 +1,5 @@
-//! Gemma 2: soft caps on scores and logits, every other layer with a window, a norm before and
-//! after each block, and norms that store their weight less 1.
+//! Gemma 2: soft caps on scores and logits, a sliding window in every other layer, a norm before
+//! and after each block, and norms that store their weight minus 1.
 
 use serde::Deserialize;
 
@@ -14,7 +14,7 @@ use crate::layers::norm::NormKind;
 use crate::layers::self_attention::Projections;
 use crate::weights::{Bias, Weights};
 
-/// Missing keys mean what they mean in the reference; `null` turns a thing off.
+/// Missing keys mean the reference's defaults; `null` turns a feature off.
 #[derive(Deserialize)]
 #[serde(default)]
 struct Keys {
@@ -45,8 +45,8 @@ pub(super) fn load(file: &ConfigFile, weights: &Weights<'_>) -> Result<Box<dyn M
     Ok(Box::new(Decoder::load(config, weights)?))
 }
 
-/// What all Gemmas have in common: `plain` with scaled embeddings, a scale of the scores that is
-/// given apart from the heads, gelu, and four norms a layer.
+/// What all Gemmas share: `plain` with scaled embeddings, a score scale stated apart from the
+/// heads, GELU, and four norms per layer.
 pub(super) fn decoder(
     file: &ConfigFile,
     keys: &DecoderKeys,

@@ -1,6 +1,5 @@
-//! Gemma 3, text alone: as Gemma 2, with norms on queries and keys, and a rotary embedding each
-//! for the layers with a window and for those without. EmbeddingGemma is the same stack, looking
-//! both ways.
+//! Gemma 3, text only: Gemma 2 with norms on queries and keys, and separate rotary embeddings for
+//! layers with a window and without. EmbeddingGemma is the same stack with bidirectional attention.
 
 use serde::Deserialize;
 
@@ -17,7 +16,7 @@ use crate::weights::Weights;
 #[serde(default)]
 struct Keys {
     sliding_window: Option<usize>,
-    /// Every layer of this number sees everything.
+    /// One layer in this many has no window.
     sliding_window_pattern: usize,
     rope_local_base_freq: f64,
     attn_logit_softcapping: Option<f32>,
@@ -42,7 +41,7 @@ pub(super) fn load(file: &ConfigFile, weights: &Weights<'_>) -> Result<Box<dyn M
     let own: Keys = file.keys()?;
     if own.use_bidirectional_attention == Some(true) {
         return Err(file.error(
-            "`use_bidirectional_attention` is set: this model embeds texts and cannot continue them",
+            "`use_bidirectional_attention` is set: this model embeds text and cannot generate it",
         ));
     }
     Ok(Box::new(Decoder::load(decoder(file)?, weights)?))
@@ -58,7 +57,7 @@ pub(super) fn body(file: &ConfigFile, weights: &Weights<'_>) -> Result<Box<dyn B
     Ok(Box::new(Stack::load(config, &weights.stack())?))
 }
 
-/// What is behind a token, mirrored ahead of it: half of a window lies on each side.
+/// `mask` mirrored, so that a token also sees ahead: half of a window lies on each side.
 const fn both_ways(mask: Mask) -> Mask {
     match mask {
         Mask::Causal => Mask::Bidirectional,
@@ -67,7 +66,7 @@ const fn both_ways(mask: Mask) -> Mask {
     }
 }
 
-/// The stack of Gemma 3, looking back.
+/// The stack of Gemma 3, causal.
 fn decoder(file: &ConfigFile) -> Result<DecoderConfig> {
     let (keys, own): (DecoderKeys, Keys) = (file.keys()?, file.keys()?);
     let pattern = own.sliding_window_pattern;
@@ -83,7 +82,7 @@ fn decoder(file: &ConfigFile) -> Result<DecoderConfig> {
     })
 }
 
-/// One rotary embedding for the layers without a window, to which `rope_scaling` belongs, and one
+/// One rotary embedding for the layers without a window, which `rope_scaling` applies to, and one
 /// for those with it.
 pub(super) fn ropes(file: &ConfigFile, heads: &Heads) -> Result<Ropes> {
     let own: Keys = file.keys()?;

@@ -1,8 +1,8 @@
-//! Gemma 3n, text alone: several residual streams side by side, an embedding of the token for
-//! each layer, sparse feed-forward blocks, and upper layers that read the keys of lower ones.
+//! Gemma 3n, text only: several residual streams side by side, an embedding of the token for each
+//! layer, sparse feed-forward blocks, and upper layers that read the keys of lower ones.
 //!
-//! Too different for the shared stack. `gemma3n/altup.rs` has the streams, `gemma3n/layer.rs` a
-//! layer.
+//! It differs too much for the shared stack. `gemma3n/altup.rs` has the streams, `gemma3n/layer.rs`
+//! a layer.
 
 use candle_core::{DType, Result as TensorResult, Tensor};
 use serde::Deserialize;
@@ -28,7 +28,7 @@ mod layer;
 use altup::Streams;
 use layer::Layer;
 
-/// Missing keys mean what they mean in the reference; `null` turns a thing off.
+/// Missing keys mean the reference's defaults; `null` turns a feature off.
 #[derive(Deserialize)]
 struct Keys {
     #[serde(default = "usual_window")]
@@ -55,7 +55,7 @@ const fn usual_softcap() -> Option<f64> {
     Some(30.0)
 }
 
-/// The model, fully described.
+/// The complete configuration.
 #[derive(Debug)]
 struct Config {
     heads: Heads,
@@ -70,14 +70,14 @@ struct Config {
     active: usize,
     correction: altup::Correction,
     laurel_rank: usize,
-    /// Width of a layer's embedding of a token.
+    /// Width of a layer's own token embedding.
     per_layer: usize,
-    /// Ids from here on have the layers' embeddings of id 0.
+    /// Ids from here on use the layers' embeddings of id 0.
     per_layer_vocabulary: usize,
     activation: Activation,
     /// Width inside the feed-forward block of each layer.
     intermediate: Vec<usize>,
-    /// Part of each feed-forward block that is cut away, by layer.
+    /// Fraction of each layer's gates that is cut away.
     sparsity: Vec<f64>,
     /// The layer whose keys each layer reads.
     sources: Vec<usize>,
@@ -108,7 +108,7 @@ impl Config {
         });
         if sparsity.len() != layers || !sparsity.iter().all(|part| (0.0..1.0).contains(part)) {
             return Err(file.error(format!(
-                "`activation_sparsity_pattern` is {sparsity:?}; expected a part below 1 for each of {layers} layers"
+                "`activation_sparsity_pattern` is {sparsity:?}; expected a fraction below 1 for each of {layers} layers"
             )));
         }
         if own.altup_active_idx >= own.altup_num_inputs {
@@ -143,8 +143,8 @@ impl Config {
     }
 }
 
-/// The layer whose keys each layer reads: its own, or for the last `shared` layers those of the
-/// last layer below them that has the same mask.
+/// The layer whose keys each layer reads: its own, except for the last `shared` layers, which read
+/// those of the last layer below them with the same mask.
 fn sources(masks: &[Mask], shared: usize) -> Result<Vec<usize>, String> {
     let cached = masks.len().checked_sub(shared).filter(|cached| *cached > 0);
     let cached = cached.ok_or_else(|| {
@@ -153,7 +153,7 @@ fn sources(masks: &[Mask], shared: usize) -> Result<Vec<usize>, String> {
     let source = |(layer, mask): (usize, &Mask)| match layer < cached {
         true => Ok(layer),
         false => masks[..cached].iter().rposition(|below| below == mask).ok_or_else(|| {
-            format!("layer {layer} reads the keys of a lower layer, but none is like it")
+            format!("layer {layer} reads the keys of a lower layer, but none has its mask")
         }),
     };
     masks.iter().enumerate().map(source).collect()
@@ -215,8 +215,8 @@ impl Model for Gemma3n {
             &self.config;
         let blocks = intermediate.iter().map(|width| widths::dense(*width));
         Widths {
-            // The streams as they enter, predicted, corrected and as they leave, once more while
-            // they are mixed; beside them the active one on its way through the blocks.
+            // The streams on entry, predicted, corrected and on exit, and once more while they are
+            // mixed; beside them the active one on its way through the blocks.
             layer: 5 * streams * hidden
                 + 6 * hidden
                 + blocks.fold(widths::attention(heads), usize::max),
@@ -250,11 +250,11 @@ impl Model for Gemma3n {
     }
 }
 
-/// What each layer gets to know of a token, beside the streams.
+/// The input that each layer gets for a token, beside the streams.
 struct PerLayer {
     /// `[per_layer_vocabulary, layers · per_layer]`.
     embedding: Table,
-    /// Number of rows of it.
+    /// Number of its rows.
     vocabulary: usize,
     /// `[hidden]` to `[layers · per_layer]`.
     projection: Linear,
@@ -274,7 +274,7 @@ impl PerLayer {
         })
     }
 
-    /// `tokens`: `[tokens]`, `embedded`: `[tokens, hidden]`; `[tokens, layers, per_layer]`.
+    /// `tokens`: `[tokens]`, `embedded`: `[tokens, hidden]`; returns `[tokens, layers, per_layer]`.
     fn forward(&self, tokens: &Tensor, embedded: &Tensor) -> TensorResult<Tensor> {
         let per_layer = self.norm.dim();
         let shape = (tokens.elem_count(), (), per_layer);

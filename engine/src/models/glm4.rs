@@ -1,5 +1,5 @@
-//! GLM 4: half of each head rotates, dim by dim with its neighbour; a norm before and after each
-//! block; one matrix for gate and up.
+//! GLM 4: half of each head rotates, in pairs of neighbouring dims; a norm before and after each
+//! block; one fused matrix for gate and up.
 
 use serde::Deserialize;
 
@@ -15,7 +15,7 @@ use crate::weights::{Bias, Weights};
 
 #[derive(Deserialize)]
 struct Keys {
-    /// True where the file does not say.
+    /// True if missing.
     attention_bias: Option<bool>,
 }
 

@@ -1,5 +1,4 @@
-//! Granite 3: the stack of Llama with constant factors on embeddings, scores, residuals and
-//! logits.
+//! Granite 3: Llama's stack with constant factors on embeddings, scores, residuals and logits.
 
 use serde::Deserialize;
 

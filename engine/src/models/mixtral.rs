@@ -1,4 +1,4 @@
-//! Mixtral: the attention of Mistral, and in every layer experts to feed forward.
+//! Mixtral: Mistral's attention, with a mixture of experts in every layer.
 
 use serde::Deserialize;
 

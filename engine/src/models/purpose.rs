@@ -1,26 +1,26 @@
 //! [`Purpose`]: what a model was made for.
 //!
-//! The same architecture may continue texts or embed them (`Qwen3ForCausalLM` does both). What
-//! decides are the files of sentence-transformers beside the configuration.
+//! The same architecture may generate text or embed it (`Qwen3ForCausalLM` does both). The files of
+//! sentence-transformers beside the configuration decide.
 
 use crate::config::ModelSource;
 use crate::error::{Error, Result};
 use crate::weights::Preset;
 
-/// Files that make a folder an embedding model.
+/// Files that mark a folder as an embedding model.
 const SIGNS: [&str; 2] = ["modules.json", "config_sentence_transformers.json"];
 
 /// What a model was made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// It continues texts; an [`Engine`](crate::Engine) runs it.
+    /// It generates text; an [`Engine`](crate::Engine) runs it.
     Continuing,
-    /// It turns texts into vectors; an [`Embedder`](crate::Embedder) runs it.
+    /// It turns text into vectors; an [`Embedder`](crate::Embedder) runs it.
     Embedding,
 }
 
 impl Purpose {
-    /// What `model` was made for. A folder that does not exist embeds nothing.
+    /// What `model` was made for. A folder that does not exist counts as [`Purpose::Continuing`].
     ///
     /// # Errors
     ///
@@ -28,7 +28,7 @@ impl Purpose {
     pub fn of(model: &ModelSource) -> Result<Self> {
         let embeds = match model {
             ModelSource::Preset { name, .. } => Preset::named(name)?.recipe().is_some(),
-            // Such files hold models that continue texts; others are refused when they are opened.
+            // GGUF files hold models that generate text; others are refused when they are opened.
             ModelSource::Gguf { .. } => false,
             ModelSource::Folder { path } => SIGNS.iter().any(|sign| path.join(sign).exists()),
         };

@@ -1,4 +1,4 @@
-//! Qwen 2 and 2.5: biases on queries, keys and values; a window on the upper layers if asked for.
+//! Qwen 2 and 2.5: biases on queries, keys and values; an optional window on the upper layers.
 
 use serde::Deserialize;
 
@@ -10,8 +10,8 @@ use crate::layers::decoder::{Decoder, DecoderConfig};
 use crate::layers::self_attention::Projections;
 use crate::weights::{Bias, Weights};
 
-/// What the Qwens say about windows. Missing keys mean what they mean in the reference; `null` turns
-/// the window off.
+/// The window keys of the Qwens. Missing keys mean the reference's defaults; `null` turns the
+/// window off.
 #[derive(Deserialize)]
 #[serde(default)]
 pub(super) struct WindowKeys {
@@ -27,12 +27,12 @@ impl Default for WindowKeys {
 }
 
 impl WindowKeys {
-    /// The window of the layers that have one, if there is one.
+    /// The window of the layers that have one, if any do.
     pub(super) fn window(&self) -> Option<usize> {
         self.sliding_window.filter(|_| self.use_sliding_window)
     }
 
-    /// Number of lower layers; what sets them apart differs from family to family.
+    /// Number of lower layers; how they differ depends on the family.
     pub(super) fn lower_layers(&self) -> usize {
         self.max_window_layers.unwrap_or(28)
     }

@@ -1,5 +1,5 @@
-//! Qwen 1.5 and 2 with experts: the attention of Qwen 2; in most layers experts to feed forward,
-//! and one that all tokens share.
+//! Qwen 1.5 and 2 MoE: Qwen 2's attention, with experts in most layers, and one that all tokens
+//! share.
 
 use serde::Deserialize;
 
@@ -18,20 +18,20 @@ use crate::weights::{Bias, Weights};
 #[derive(Deserialize)]
 struct Keys {
     num_experts: Option<usize>,
-    /// What transformers 5 calls `num_experts` in the files of Qwen 3 that it saves.
+    /// Name of `num_experts` in the Qwen 3 files that transformers 5 saves.
     num_local_experts: Option<usize>,
     num_experts_per_tok: usize,
     moe_intermediate_size: usize,
     #[serde(default)]
     norm_topk_prob: bool,
-    /// Every layer of this number has experts.
+    /// One layer in this many has experts.
     decoder_sparse_step: Option<usize>,
     #[serde(default)]
     mlp_only_layers: Vec<usize>,
 }
 
 impl Keys {
-    /// Number of experts, from whichever key has it.
+    /// Number of experts, under either of its keys.
     fn experts(&self) -> Result<usize, String> {
         match (self.num_experts, self.num_local_experts) {
             (Some(one), Some(other)) if one != other => Err(format!(
@@ -42,11 +42,11 @@ impl Keys {
     }
 }
 
-/// What Qwen 3 has no more. Missing keys mean what they mean in the reference.
+/// Keys that Qwen 3 dropped. Missing keys mean the reference's defaults.
 #[derive(Deserialize)]
 #[serde(default)]
 struct OldKeys {
-    /// Width of the expert that all tokens share; 0 where there is none.
+    /// Width of the shared expert; 0 if there is none.
     shared_expert_intermediate_size: usize,
     qkv_bias: bool,
 }
@@ -68,14 +68,13 @@ pub(super) fn load(file: &ConfigFile, weights: &Weights<'_>) -> Result<Box<dyn M
     Ok(Box::new(Decoder::load(config, weights)?))
 }
 
-/// Unlike that of Qwen 2, every other layer *below* `max_window_layers` has the window.
+/// Unlike in Qwen 2, every other layer *below* `max_window_layers` has the window.
 fn masks(file: &ConfigFile, keys: &DecoderKeys) -> Result<Vec<Mask>> {
     let own: WindowKeys = file.keys()?;
     keys.masks(file, own.window(), |layer| layer.is_multiple_of(2) && layer < own.lower_layers())
 }
 
-/// `config` with experts in the layers that have them, beside one of width `shared` that all
-/// tokens ask.
+/// `config` with experts in the layers that have them, beside a shared one of width `shared`.
 pub(super) fn with_experts(
     file: &ConfigFile,
     keys: &DecoderKeys,

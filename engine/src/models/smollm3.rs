@@ -1,4 +1,4 @@
-//! SmolLM 3: the stack of Llama, in which some layers do without positions.
+//! SmolLM 3: Llama's stack, with some layers that use no positions.
 
 use serde::Deserialize;
 

@@ -1,4 +1,4 @@
-//! StarCoder 2: norms around the mean, plain feed-forward blocks, biases everywhere.
+//! StarCoder 2: layer norms, feed-forward blocks without gates, biases everywhere.
 
 use serde::Deserialize;
 
@@ -26,7 +26,7 @@ pub(super) fn load(file: &ConfigFile, weights: &Weights<'_>) -> Result<Box<dyn M
         [("mlp_type", &own.mlp_type, "default"), ("norm_type", &own.norm_type, "layer_norm")]
     {
         if let Some(other) = kind.as_ref().filter(|kind| *kind != known) {
-            return Err(file.error(format!("`{key}` is `{other}`; implemented is `{known}`")));
+            return Err(file.error(format!("`{key}` is `{other}`; only `{known}` is implemented")));
         }
     }
     let masks = keys.masks(file, own.sliding_window, |_| true)?;

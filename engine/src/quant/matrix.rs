@@ -13,18 +13,18 @@ use super::QuantType;
 use crate::cpu::Numbers;
 use crate::weights::LoadWatch;
 
-/// A matrix `[rows, inputs]` of blocks; or some rows of one, sharing its memory.
+/// A matrix `[rows, inputs]` of blocks, or some rows of one, sharing its memory.
 #[derive(Clone)]
 pub struct Quantised {
     kind: QuantType,
     inputs: usize,
-    /// All rows of the matrix that this one is a part of.
+    /// All rows of the matrix that this one belongs to.
     blocks: Arc<QTensor>,
-    /// Which of them are its own.
+    /// Its own rows among them.
     rows: Range<usize>,
 }
 
-/// Calls `$f::<B>($args)` with the block of `$kind`.
+/// Calls `$f::<B>($args)` with the block type of `$kind`.
 macro_rules! by_type {
     ($kind:expr, $f:ident($($arg:expr),* $(,)?)) => {{
         use candle_core::quantized::k_quants as blocks;
@@ -44,11 +44,11 @@ macro_rules! by_type {
 }
 
 impl Quantised {
-    /// From the bytes of blocks as GGML lays them out, row by row.
+    /// From the bytes of blocks in GGML's layout, row by row.
     ///
     /// # Errors
     ///
-    /// When a row is no whole number of blocks, or there are more or fewer bytes than rows need.
+    /// When a row is not a whole number of blocks, or the number of bytes does not match.
     pub fn from_bytes(
         kind: QuantType,
         bytes: &[u8],
@@ -70,11 +70,11 @@ impl Quantised {
         Self::new(kind, storage, [rows, inputs])
     }
 
-    /// Quantises `numbers`, `[rows, inputs]`, on the CPU and all of its cores.
+    /// Quantises `numbers`, `[rows, inputs]`, on all cores of the CPU.
     ///
     /// # Errors
     ///
-    /// When a row is no whole number of blocks, or the numbers are not on the CPU.
+    /// When a row is not a whole number of blocks, or the numbers are not on the CPU.
     pub fn of(kind: QuantType, numbers: &Tensor, device: &Device) -> Result<Self> {
         let shape = [numbers.dim(0)?, numbers.dim(1)?];
         let wide = numbers.to_dtype(DType::F32)?.contiguous()?;
@@ -85,13 +85,12 @@ impl Quantised {
         Self::by_pieces(kind, shape, piece, &LoadWatch::default(), device)
     }
 
-    /// Quantises a matrix of which `numbers` writes those from an index on, row by row, as many as
-    /// there is room for: they are never all in memory as floats. `watch` sees how long the rest
-    /// takes.
+    /// Quantises a matrix piece by piece: `numbers` fills a slice with its numbers from an index
+    /// on, row by row, so that they are never all in memory as floats. `watch` times the rest.
     ///
     /// # Errors
     ///
-    /// When a row is no whole number of blocks.
+    /// When a row is not a whole number of blocks.
     pub(crate) fn by_pieces(
         kind: QuantType,
         [rows, inputs]: [usize; 2],
@@ -108,7 +107,7 @@ impl Quantised {
         }
     }
 
-    /// One that knows its size and has no numbers: see [`Outline`](crate::weights::Outline).
+    /// A matrix with a size but no numbers: see [`Outline`](crate::weights::Outline).
     pub(crate) fn outline(kind: QuantType, shape: [usize; 2]) -> Result<Self> {
         check_inputs(kind, shape[1])?;
         Self::new(kind, by_type!(kind, copied(&[])), shape)
@@ -134,12 +133,12 @@ impl Quantised {
         self.inputs
     }
 
-    /// Where it lies.
+    /// The device that holds it.
     pub fn device(&self) -> Device {
         self.blocks.device()
     }
 
-    /// The rows `rows` of it. On the CPU they share its memory; elsewhere they are copied.
+    /// Its rows `rows`. On the CPU they share its memory; elsewhere they are copied.
     ///
     /// # Errors
     ///
@@ -161,11 +160,11 @@ impl Quantised {
         }
     }
 
-    /// Its blocks, row by row. On the CPU only.
+    /// Its blocks, row by row; only on the CPU.
     ///
     /// # Errors
     ///
-    /// When it lies elsewhere, or is an outline.
+    /// When it is elsewhere, or an outline.
     pub fn bytes(&self) -> Result<&[u8]> {
         let row = self.kind.bytes(1, self.inputs) as usize;
         let range = self.rows.start * row..self.rows.end * row;
@@ -176,7 +175,7 @@ impl Quantised {
         }
     }
 
-    /// The whole matrix for a device that is not a CPU, whose parts are never shared.
+    /// The whole matrix, for a device other than a CPU, where parts never share memory.
     pub(crate) fn whole(&self) -> &QTensor {
         &self.blocks
     }
@@ -190,7 +189,7 @@ impl Quantised {
         self.blocks.dequantize(&self.device())?.narrow(0, self.rows.start, self.rows())
     }
 
-    /// The rows that `ids` (`[n]`, u32) name, `[n, inputs]`, f32.
+    /// The rows with `ids` (`[n]`, u32), `[n, inputs]`, f32.
     ///
     /// # Errors
     ///
@@ -213,17 +212,17 @@ fn check_inputs(kind: QuantType, inputs: usize) -> Result<()> {
     match inputs.is_multiple_of(kind.block()) {
         true => Ok(()),
         false => bail!(
-            "rows of {inputs} numbers are no whole blocks of {}, as {kind} needs",
+            "rows of {inputs} numbers are not whole blocks of {}, as {kind} needs",
             kind.block()
         ),
     }
 }
 
-/// `bytes` as blocks of their own. Read as they are, they might lie where no block may begin.
+/// `bytes` copied into blocks. In place they might not be aligned as blocks must be.
 fn copied<B: GgmlType + 'static>(bytes: &[u8]) -> QStorage {
     let mut blocks = vec![B::zeros(); bytes.len() / size_of::<B>()];
-    // SAFETY: blocks are plain integers and halves without padding, so that any bytes make valid
-    // ones; the vector has as many bytes as are written, and is not yet seen by anybody else.
+    // SAFETY: blocks are plain integers and halves without padding, so any bytes make valid ones;
+    // the vector has as many bytes as are written, and nobody else sees it yet.
     let to = unsafe {
         std::slice::from_raw_parts_mut(blocks.as_mut_ptr().cast::<u8>(), size_of_val(&blocks[..]))
     };
@@ -231,15 +230,16 @@ fn copied<B: GgmlType + 'static>(bytes: &[u8]) -> QStorage {
     QStorage::Cpu(Box::new(blocks))
 }
 
-/// The blocks of a matrix, made piece by piece of what `numbers` writes from an index on.
+/// The blocks of a matrix, made piece by piece; `numbers` fills a slice with its numbers from an
+/// index on.
 fn quantised<B: GgmlType + 'static>(
     [rows, inputs]: [usize; 2],
     numbers: impl Fn(usize, &mut [f32]),
     watch: &LoadWatch,
 ) -> QStorage {
-    /// Numbers that are floats at a time: 16 MiB.
+    /// Numbers held as floats at a time: 16 MiB.
     const PIECE: usize = 1 << 22;
-    /// Numbers a task: whole blocks.
+    /// Numbers per task: whole blocks.
     const TASK: usize = 1 << 12;
     let mut blocks = vec![B::zeros(); rows * inputs / B::BLCK_SIZE];
     let mut floats = vec![0.0; PIECE.min(rows * inputs)];

@@ -1,4 +1,4 @@
-//! [`QuantPlan`]: which matrix is quantised how.
+//! [`QuantPlan`]: which matrices are quantised, and how.
 
 use std::ops::Range;
 
@@ -7,20 +7,21 @@ use serde::{Deserialize, Serialize};
 use super::Quant;
 use crate::error::{Error, Result};
 
-/// Which matrix is quantised how. Norms, biases, the routers of experts and whatever else only
-/// decides stay dense whatever the plan says.
+/// Which matrices are quantised, and how. Norms, biases, the routers of experts and other weights
+/// that only decide always stay dense.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct QuantPlan {
-    /// Every matrix of a layer, and what the others have where they say nothing.
+    /// Every matrix of a layer, and the default for the others.
     pub weights: Quant,
-    /// The table that tokens are looked up in.
+    /// The table of token embeddings.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub embedding: Option<Quant>,
-    /// The output matrix. One that is tied to the embedding is a single matrix and follows this.
+    /// The output matrix. If tied to the embedding, both are a single matrix and follow this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub head: Option<Quant>,
-    /// Layers with a quantisation of their own; of several that name a layer the last one counts.
+    /// Layers with a quantisation of their own; if several entries name a layer, the last one
+    /// counts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub layers: Vec<LayerQuant>,
 }
@@ -29,18 +30,18 @@ pub struct QuantPlan {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LayerQuant {
-    /// From the first of them to the one after the last.
+    /// From the first of them to just after the last.
     pub layers: Range<usize>,
-    /// What their matrices become.
+    /// How their matrices are quantised.
     pub quant: Quant,
 }
 
-/// What a matrix is for, as far as its quantisation depends on that.
+/// What a matrix is used for, as far as its quantisation depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Looked up by token and nothing else.
+    /// Only looked up by token.
     Embedding,
-    /// Turns hidden states into logits; where it is tied, it is looked up too.
+    /// Turns hidden states into logits; if tied, it is also looked up.
     Head,
     /// Everything else.
     Projection,
@@ -51,7 +52,7 @@ impl QuantPlan {
     pub const DENSE: Self =
         Self { weights: Quant::Dense, embedding: None, head: None, layers: Vec::new() };
 
-    /// A reference to [`DENSE`](Self::DENSE) for whoever quantises nothing.
+    /// A reference to [`DENSE`](Self::DENSE).
     pub(crate) const DENSE_REF: &'static Self = &Self::DENSE;
 
     /// The same for every matrix.
@@ -59,7 +60,7 @@ impl QuantPlan {
         Self { weights: quant, embedding: None, head: None, layers: Vec::new() }
     }
 
-    /// What becomes of a matrix that is used like this, in `layer` if it belongs to one.
+    /// How a matrix with this `role` is quantised, in `layer` if it belongs to one.
     pub fn of(&self, role: Role, layer: Option<usize>) -> Quant {
         let own = layer.and_then(|layer| {
             self.layers.iter().rev().find(|own| own.layers.contains(&layer)).map(|own| own.quant)

@@ -55,7 +55,7 @@ fn where_a_block_does_not_divide_a_smaller_one_does() {
     ];
     for (asked, instead) in table {
         assert_eq!(asked.fitting(512), Some(asked));
-        assert_eq!(asked.fitting(896), Some(instead), "896 is no multiple of 256");
+        assert_eq!(asked.fitting(896), Some(instead), "896 is not a multiple of 256");
         assert_eq!(asked.fitting(40), None);
     }
     assert_eq!(QuantType::Q8_0.fitting(96), Some(QuantType::Q8_0));
@@ -167,7 +167,7 @@ fn bytes_make_the_same_matrix_wherever_they_lie() {
 fn what_makes_no_matrix_is_an_error() {
     let of = |kind, inputs| Quantised::of(kind, &random("w", &[2, inputs]), &Device::Cpu);
     let message = |error| Error::from(error).to_string();
-    insta::assert_snapshot!(message(of(QuantType::Q4K, 96).unwrap_err()), @"tensor operation failed: rows of 96 numbers are no whole blocks of 256, as q4k needs");
+    insta::assert_snapshot!(message(of(QuantType::Q4K, 96).unwrap_err()), @"tensor operation failed: rows of 96 numbers are not whole blocks of 256, as q4k needs");
     let bytes = Quantised::from_bytes(QuantType::Q8_0, &[0; 67], [2, 32], &Device::Cpu);
     insta::assert_snapshot!(message(bytes.unwrap_err()), @"tensor operation failed: 2 rows of 32 numbers in q8_0 take 68 bytes, not 67");
     let whole = of(QuantType::Q8_0, 32).unwrap();
@@ -177,7 +177,7 @@ fn what_makes_no_matrix_is_an_error() {
     insta::assert_snapshot!(message(outline.bytes().unwrap_err()), @"tensor operation failed: the outline of a matrix has no numbers");
 }
 
-/// What other implementations made of the same numbers, and read in the same bytes.
+/// What other implementations made of the same numbers, and how they read the same bytes.
 #[test]
 fn blocks_are_those_of_ggml() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/gguf/quant.safetensors");
@@ -209,7 +209,7 @@ fn blocks_are_those_of_ggml() {
     }
 }
 
-/// Where a block has the upper bytes of its factors.
+/// Offsets of the upper bytes of a block's factors.
 const fn factors(kind: QuantType) -> &'static [usize] {
     match kind {
         QuantType::Q4_0 | QuantType::Q5_0 | QuantType::Q8_0 => &[1],
@@ -226,7 +226,8 @@ fn blocks_are_widened_to_the_numbers_that_candle_sees_in_them() {
         let numbers = random("bytes", &[kind.bytes(8, 512) as usize]);
         let numbers = numbers.affine(1e4, 0.0).unwrap().to_vec1::<f32>().unwrap();
         let mut bytes: Vec<u8> = numbers.iter().map(|x| *x as i64 as u8).collect();
-        // Any bytes make a block, as long as its factors are numbers: their exponent has a zero.
+        // Any bytes make a block, as long as its factors are finite: a zero in their exponent
+        // ensures it.
         for block in bytes.chunks_exact_mut(kind.bytes(1, kind.block()) as usize) {
             factors(kind).iter().for_each(|upper| block[*upper] &= 0b1011_1111);
         }

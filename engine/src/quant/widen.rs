@@ -1,26 +1,26 @@
 //! Blocks to floats, sixteen numbers at a time: into memory for many rows of activations, and into
 //! a register for a single one.
 //!
-//! Bytes are read where GGML's formats have them; a number is computed as those define it, in the
-//! same order, so that everybody who reads a block sees the same f32. candle's loops do too, number
-//! by number: `benches/linear.rs` shows the difference.
+//! Bytes are read where GGML's formats have them, and a number is computed as these define it, in
+//! the same order, so that every reader of a block gets the same f32. So do candle's loops, one
+//! number at a time: `benches/linear.rs` shows the difference.
 
 use half::f16;
 
 use super::QuantType;
 use crate::cpu::{Bytes, LANES, Lanes};
 
-/// Makes floats of a run of blocks. There must be one number for each in the blocks.
+/// Converts a run of blocks to floats. `to` must have room for exactly their numbers.
 pub(crate) type Widen = fn(blocks: &[u8], to: &mut [f32]);
 
-/// Rows that [`Dot`] takes at once, so that one sum need not wait for the one before it.
+/// Rows that [`Dot`] takes at once, so that a sum need not wait for the previous one.
 pub(crate) const ROWS: usize = 4;
 
-/// `sums[i] += rows[i] · x`, lane by lane, without a float of the rows ever in memory. The rows are
-/// blocks of as many numbers as `x` has.
+/// `sums[i] += rows[i] · x`, lane by lane, without storing any float of the rows in memory. The
+/// rows are blocks with as many numbers as `x`.
 pub(crate) type Dot = fn(rows: [&[u8]; ROWS], x: &[f32], sums: &mut [Lanes; ROWS]);
 
-/// Calls `$then!` with what makes numbers of a block of `$kind`, and how many sixteens there are in one.
+/// Calls `$then!` with the reader of `$kind`'s blocks, and the number of sixteens in a block.
 macro_rules! by_kind {
     ($kind:expr, $then:ident) => {
         match $kind {
@@ -39,7 +39,7 @@ macro_rules! by_kind {
 }
 
 impl QuantType {
-    /// What makes floats of blocks of this format.
+    /// Converts blocks of this format to floats.
     pub(crate) const fn widen(self) -> Widen {
         macro_rules! stored {
             ($numbers:ident $sixteens:literal) => {
@@ -53,7 +53,7 @@ impl QuantType {
         by_kind!(self, stored)
     }
 
-    /// What multiplies rows of this format.
+    /// Multiplies rows of this format.
     pub(crate) const fn dot(self) -> Dot {
         macro_rules! multiplied {
             ($numbers:ident $sixteens:literal) => {
@@ -70,7 +70,7 @@ impl QuantType {
     }
 }
 
-/// Calls `block` for each block with the numbers it makes, in sixteens.
+/// Calls `block` for each block, with the slots for its numbers, in sixteens.
 #[inline(always)]
 fn each<const B: usize, const N: usize>(
     from: &[u8],
@@ -83,8 +83,8 @@ fn each<const B: usize, const N: usize>(
     }
 }
 
-/// Calls `block` for each block of each row with the numbers of `x` that it meets, in sixteens, and
-/// the row's sum.
+/// Calls `block` for each block of each row, with the numbers of `x` that it meets, in sixteens,
+/// and the row's sum.
 #[inline(always)]
 fn dot<const B: usize, const N: usize>(
     rows: [&[u8]; ROWS],
@@ -93,7 +93,7 @@ fn dot<const B: usize, const N: usize>(
     block: impl Fn(&[u8; B], &[[f32; LANES]; N], &mut Lanes),
 ) {
     let x: &[[[f32; LANES]; N]] = x.as_chunks().0.as_chunks().0;
-    // Equal lengths, stated once, free the loop of bounds checks.
+    // Equal lengths, stated once, spare the loop its bounds checks.
     let rows = rows.map(|row| &row.as_chunks().0[..x.len()]);
     // A local copy stays in registers.
     let mut local = *sums;
@@ -125,13 +125,13 @@ fn scaled(q: Bytes, zero: u8, scale: f32) -> Lanes {
 /// `q · scale + offset`.
 #[inline(always)]
 fn shifted(q: Bytes, scale: f32, offset: f32) -> Lanes {
-    // Each operation rounds by itself.
+    // No fused multiply-add: each operation rounds by itself.
     q.lanes().times(Lanes::splat(scale)).plus(Lanes::splat(offset))
 }
 
-/// What integers of four bits stand for where they share a scale; `low` and `high` look at the lower and
-/// the upper four bits of each byte. The closure is asked once for all sixteen, which are then looked up;
-/// without the instruction for that it is faster to ask for each number that comes.
+/// The values of 4-bit integers that share a scale; `low` and `high` read the lower and the upper
+/// four bits of each byte. The closure is evaluated once for all sixteen values, which are then
+/// looked up; without the instruction for that, evaluating it for each number that comes is faster.
 #[cfg(all(target_arch = "x86_64", target_feature = "avx512f"))]
 struct Levels(Lanes);
 
@@ -174,8 +174,8 @@ impl<F: Fn(Bytes) -> Lanes> Levels<F> {
     }
 }
 
-/// `$body` with the constant `$name` for each number of the list, one after the other: what depends on
-/// it, shifts above all, is then known to the compiler.
+/// `$body` with the constant `$name` set to each number of the list in turn, so that whatever
+/// depends on it, above all shifts, is known to the compiler.
 macro_rules! unrolled {
     ($name:ident in [$($number:literal)*] $body:block) => {
         $({
@@ -193,7 +193,7 @@ fn q8_0(block: &[u8; 34], mut put: impl FnMut(usize, Lanes)) {
     });
 }
 
-/// Sixteen bytes hold the low nibbles of the first half of the numbers, and high those of the other.
+/// Sixteen bytes: the low nibbles are the first half of the numbers, the high ones the second.
 #[inline(always)]
 fn q4_0(block: &[u8; 18], mut put: impl FnMut(usize, Lanes)) {
     let (d, q) = (half(block, 0), Bytes::load(part(block, 2)));
@@ -231,7 +231,7 @@ fn q5_1(block: &[u8; 24], mut put: impl FnMut(usize, Lanes)) {
     put(1, shifted(q.bits::<4>(15).under::<4>(fifth(block, 6)), d, m));
 }
 
-/// Sixteen scales of a block at once: one by one they take as long as its numbers.
+/// Sixteen scales of a block at once: one by one they would take as long as its numbers.
 #[inline(always)]
 fn by_factors(q: Bytes, factors: Lanes) -> [f32; LANES] {
     let mut scales = [0.0; LANES];
@@ -239,7 +239,7 @@ fn by_factors(q: Bytes, factors: Lanes) -> [f32; LANES] {
     scales
 }
 
-/// The three words of twelve bytes that hold scales of six bits.
+/// The three words of twelve bytes of 6-bit scales.
 #[inline(always)]
 fn words(packed: &[u8; 12]) -> [u32; 3] {
     std::array::from_fn(|word| u32::from_le_bytes(*part(packed, 4 * word)))
@@ -255,13 +255,13 @@ fn bytes(words: [u32; 4]) -> Bytes {
     Bytes::load(&bytes)
 }
 
-/// In a word of four bytes: the low bits of each.
+/// Masks for the low bits of each byte of a word.
 const TWO_BITS: u32 = 0x0303_0303;
 const FOUR_BITS: u32 = 0x0f0f_0f0f;
 const SIX_BITS: u32 = 0x3f3f_3f3f;
 
-/// Sixteen scales and offsets of four bits, four numbers of two bits in a byte (32 bytes hold 128
-/// numbers, one below the other), two factors.
+/// Sixteen pairs of a 4-bit scale and offset, four 2-bit numbers per byte (32 bytes hold 128
+/// numbers, 32 in each pair of bits), two factors.
 #[inline(always)]
 fn q2k(block: &[u8; 84], mut put: impl FnMut(usize, Lanes)) {
     let (d, dmin) = (half(block, 80), half(block, 82));
@@ -280,8 +280,8 @@ fn q2k(block: &[u8; 84], mut put: impl FnMut(usize, Lanes)) {
     });
 }
 
-/// Sixteen scales of six bits, each 32 more than it means: four bits in the first eight bytes, two in
-/// the last four.
+/// Sixteen 6-bit scales, stored with 32 added: four bits in the first eight bytes, two in the last
+/// four.
 #[inline(always)]
 fn sixteen_of_six(packed: &[u8; 12]) -> Bytes {
     let [a, b, high] = words(packed);
@@ -290,7 +290,7 @@ fn sixteen_of_six(packed: &[u8; 12]) -> Bytes {
     q.minus(Bytes::splat(32))
 }
 
-/// As `q2k`, with a third bit for each number in the first 32 bytes, and sixteen scales of six bits.
+/// As `q2k`, with a third bit for each number in the first 32 bytes, and sixteen 6-bit scales.
 #[inline(always)]
 fn q3k(block: &[u8; 110], mut put: impl FnMut(usize, Lanes)) {
     let d = half(block, 108);
@@ -303,15 +303,15 @@ fn q3k(block: &[u8; 110], mut put: impl FnMut(usize, Lanes)) {
                 let third = Bytes::load(part(block, 16 * SIDE));
                 let third = third.bits::<{ (4 * HALF + GROUP) as i32 }>(1);
                 let q = q.bits::<{ 2 * GROUP as i32 }>(3).under::<2>(third);
-                // What lacks its third bit is four less.
+                // A number without its third bit is four less.
                 put(SIXTEEN, scaled(q, 4, scales[SIXTEEN]));
             });
         });
     });
 }
 
-/// Scales of eight groups and, negated, their offsets. `packed` has those of the first four groups in
-/// six bits each; of the others, four bits in the last four bytes, two above those of the first.
+/// Scales of eight groups, then their offsets, negated. `packed` has those of the first four groups
+/// in six bits each; of the others, four bits in the last four bytes, two above those of the first.
 #[inline(always)]
 fn eight_and_eight(packed: &[u8; 12], d: f32, dmin: f32) -> [f32; LANES] {
     let [scale, offset, low] = words(packed);
@@ -322,7 +322,7 @@ fn eight_and_eight(packed: &[u8; 12], d: f32, dmin: f32) -> [f32; LANES] {
     by_factors(bytes([scales[0], scales[1], offsets[0], offsets[1]]), Lanes::load(&factors))
 }
 
-/// Two factors, eight scales and offsets of six bits; 32 bytes hold two groups of nibbles.
+/// Two factors, eight 6-bit scales and offsets; 32 bytes hold two groups of nibbles.
 #[inline(always)]
 fn q4k(block: &[u8; 144], mut put: impl FnMut(usize, Lanes)) {
     let scales = eight_and_eight(part(block, 4), half(block, 0), half(block, 2));
@@ -337,7 +337,7 @@ fn q4k(block: &[u8; 144], mut put: impl FnMut(usize, Lanes)) {
     });
 }
 
-/// As `q4k`, with a fifth bit for each number: 32 bytes hold one of each group.
+/// As `q4k`, with a fifth bit for each number: each of 32 bytes holds one bit per group.
 #[inline(always)]
 fn q5k(block: &[u8; 176], mut put: impl FnMut(usize, Lanes)) {
     let scales = eight_and_eight(part(block, 4), half(block, 0), half(block, 2));

@@ -6,19 +6,19 @@ use std::time::{Duration, Instant};
 use super::server::Command;
 use crate::request::Event;
 
-/// An event, and when it became known.
+/// An event and the time when it became known.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stamped<E = Event> {
-    /// When the engine had taken the request, or when the step that made the event had ended.
+    /// When the engine accepted the request, or when the step that produced the event ended.
     pub at: Instant,
     /// What happened.
     pub event: E,
 }
 
-/// What happens to one request, as it happens: an iterator that ends after the last event. Dropped
-/// before, it cancels the request, and its blocks come back before the next step.
+/// The events of one request, as they happen: an iterator that ends after the last event. Dropping
+/// it earlier cancels the request, and its blocks are freed before the next step.
 ///
-/// When the last event of a choice is missing, the thread of the runtime has died.
+/// If the last event of a choice is missing, the runtime's thread has died.
 #[derive(Debug)]
 pub struct Response {
     events: Receiver<Stamped>,
@@ -43,14 +43,14 @@ impl Response {
     ///
     /// # Errors
     ///
-    /// Timeout when none has come, Disconnected when there are no more.
+    /// Timeout if none has come, Disconnected if there are no more.
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Stamped, RecvTimeoutError> {
         let result = self.events.recv_timeout(timeout);
         self.ended |= result == Err(RecvTimeoutError::Disconnected);
         result
     }
 
-    /// What cancels the request while somebody else reads the response.
+    /// Cancels the request while somebody else reads the response.
     pub fn canceller(&self) -> Canceller {
         self.canceller.clone()
     }
@@ -79,15 +79,15 @@ impl Canceller {
         Self { ticket, commands }
     }
 
-    /// Ends the request before the next step; its response says so and closes. Nothing happens
-    /// when it has ended already.
+    /// Ends the request before the next step; its response says so and closes. Does nothing if it
+    /// has already ended.
     pub fn cancel(&self) {
         // Without a thread there is nothing left to cancel.
         let _ = self.commands.send(Command::Cancel(self.ticket));
     }
 
-    /// Ends one choice of the request before the next step, and spares the others. Nothing happens
-    /// when it has ended already.
+    /// Ends one choice of the request before the next step; the others go on. Does nothing if it
+    /// has already ended.
     pub fn cancel_choice(&self, choice: usize) {
         let _ = self.commands.send(Command::CancelChoice(self.ticket, choice));
     }

@@ -12,22 +12,22 @@ use crate::request::{Event, RequestId};
 use crate::telemetry::Stats;
 use crate::terms::Accepted;
 
-/// What the thread is told.
+/// A message to the thread.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// Answer a request.
+    /// Serve a request.
     Submit { ticket: u64, accepted: Box<Accepted>, replies: Sender<Stamped> },
-    /// Withdraw the request with this ticket.
+    /// Cancel the request with this ticket.
     Cancel(u64),
-    /// Withdraw one choice of the request with this ticket.
+    /// Cancel one choice of the request with this ticket.
     CancelChoice(u64, usize),
-    /// Say how things stand.
+    /// Send the statistics.
     Stats(Sender<Stats>),
     /// End; no request follows.
     Shutdown(Pending),
 }
 
-/// The engine and those who wait for its answers.
+/// The engine and the callers that wait for its answers.
 pub(super) struct Server {
     engine: Engine,
     callers: HashMap<RequestId, Caller>,
@@ -46,7 +46,7 @@ impl Server {
         Self { engine, callers: HashMap::new(), closing: false }
     }
 
-    /// Works until it is told to end, and gives the engine back.
+    /// Works until told to end, then returns the engine.
     pub(super) fn serve(mut self, commands: &Receiver<Command>, turns: &AtomicU64) -> Engine {
         loop {
             let waker = match self.engine.is_idle() {
@@ -89,7 +89,7 @@ impl Server {
                 let event = request.and_then(|id| self.engine.cancel_choice(id, choice));
                 self.tell(event.into_iter().collect());
             }
-            // Who has stopped waiting for the answer does not miss it.
+            // A caller that stopped waiting for the answer does not miss it.
             Command::Stats(reply) => drop(reply.send(self.engine.stats())),
             Command::Shutdown(pending) => {
                 self.closing = true;
@@ -118,7 +118,7 @@ impl Server {
             let Some(caller) = self.callers.get_mut(&request) else { continue };
             caller.open -= usize::from(matches!(event, Event::Finished { .. }));
             let ended = caller.open == 0;
-            // A response that was dropped has sent its cancellation already.
+            // A dropped response has already sent its cancellation.
             let _ = caller.replies.send(Stamped { at, event });
             if ended {
                 self.callers.remove(&request);

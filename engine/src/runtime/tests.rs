@@ -1,13 +1,13 @@
-//! The thread and its channels. Nothing here depends on how fast anything is: what must not happen
-//! is counted in turns of the loop, and what must happen first is held back by a gate.
+//! The thread and its channels. Nothing here depends on speed: what must not happen is counted in
+//! iterations of the loop, and what must happen first is held back by a gate.
 
 use super::*;
 use crate::engine::tests::{BLOCKS, Fault, engine, request};
 use crate::request::Usage;
 use crate::sampler::Rng;
 
-/// A runtime whose model takes a pass for each word that is sent, and runs freely when the sender
-/// is dropped.
+/// A runtime whose model runs one pass per message that is sent, and runs freely once the sender is
+/// dropped.
 fn gated() -> (Runtime, Sender<()>) {
     let (gate, passes) = channel();
     (Runtime::start(engine(Some(Fault::Gate(passes)))).unwrap(), gate)
@@ -92,7 +92,7 @@ fn an_idle_thread_sleeps_and_wakes_for_work_from_another_thread() {
     let runtime = Runtime::start(engine(None)).unwrap();
     let client = runtime.client();
     for _ in 0..3 {
-        // Answered by the loop itself: afterwards it has nothing more to do.
+        // Answered by the loop itself, which afterwards has nothing more to do.
         client.stats().unwrap();
         let before = client.turns();
         thread::sleep(Duration::from_millis(60));
@@ -101,7 +101,7 @@ fn an_idle_thread_sleeps_and_wakes_for_work_from_another_thread() {
         let response = thread::spawn(move || late.submit(request(0, 5, 3)).unwrap()).join();
         let (tokens, finishes) = read(response.unwrap());
         assert_eq!((tokens.len(), finishes), (3, vec![Finish::Length]));
-        // A turn a step; the first also took the request.
+        // One iteration per step; the first also received the request.
         assert_eq!(client.turns(), before + 3);
     }
 }
@@ -155,7 +155,7 @@ fn one_choice_can_be_cancelled_while_the_others_go_on() {
     let client = runtime.client();
     let asked = Request { choices: 3, ..request(0, 9, 12) };
     let response = client.submit(asked).unwrap();
-    // One that is there, one that has gone, one that never was.
+    // One that is running, one that has ended, one that never existed.
     for choice in [1, 1, 3] {
         response.canceller().cancel_choice(choice);
     }
@@ -170,7 +170,7 @@ fn one_choice_can_be_cancelled_while_the_others_go_on() {
 fn refusals_come_from_the_caller_s_own_thread() {
     let (runtime, gate) = gated();
     let client = runtime.client();
-    // The engine stands in the middle of a pass, and these are answered all the same.
+    // The engine is in the middle of a pass, and these are answered all the same.
     let busy = client.submit(request(0, 5, 3)).unwrap();
     let refuse = |request| client.submit(request).map(drop).unwrap_err();
     assert!(matches!(refuse(request(0, 0, 3)), Error::EmptyPrompt));

@@ -1,25 +1,26 @@
-//! Temperature, top-k, top-p and min-p: which tokens may be drawn, with which weights; the draw.
+//! Temperature, top-k, top-p and min-p: which tokens may be drawn, with which weights; and the
+//! draw.
 //!
-//! A weight is the exponential of the distance to the highest logit, over the temperature: the
-//! likeliest token has weight 1, so min-p is a border on weights. Candidates stay in the order of
-//! their ids: where two runs differ by rounding alone, the same random number then meets nearly
-//! the same sums.
+//! A weight is the exponential of the distance to the highest logit over the temperature: the most
+//! likely token has weight 1, so min-p is a cutoff on weights. Candidates stay in the order of
+//! their ids: if two runs differ only by rounding, the same random number then meets nearly the
+//! same sums.
 
 use super::cut::{self, Cut};
 use super::{Sampling, Scratch};
 use crate::cpu::exp;
 
-/// Weights that are summed in single precision before the sum is taken on in double.
+/// Weights that are summed in f32 before their sum is added in f64.
 const BLOCK: usize = 1024;
-/// Sums that grow side by side in a block.
+/// Independent sums within a block.
 const LANES: usize = 16;
-/// How often the range of top-p's border is halved before candidates are gathered.
+/// How often the range of top-p's cutoff is halved before candidates are gathered.
 const HALVINGS: usize = 6;
 /// Below this exponent a weight is 0.
 const LOWEST: f32 = -87.0;
 
-/// The token at `chance`, in [0, 1), of the weights that the filters leave of `logits`, whose
-/// largest is `highest`. `None` when rounding has left less than `chance`.
+/// The token at `chance`, in [0, 1), among the weights that the filters keep of `logits`, whose
+/// largest is `highest`. `None` if rounding left less than `chance`.
 pub(super) fn draw(
     sampling: &Sampling,
     logits: &[f32],
@@ -34,8 +35,8 @@ pub(super) fn draw(
                 let sum = sum(block);
                 if left < sum {
                     let weights = (first..).zip(block.iter().copied());
-                    // Summed one by one, a block may fall short of its sum by a rounding; then its
-                    // last token that has a weight is meant.
+                    // Summed one by one, a block may fall short of its sum by rounding; then its
+                    // last token with a weight is taken.
                     let last = weights.clone().filter(|(_, weight)| *weight > 0.0).last();
                     return pick(left, weights).or(last.map(|(id, _)| id));
                 }
@@ -59,11 +60,11 @@ fn pick(mut left: f64, weights: impl Iterator<Item = (u32, f32)>) -> Option<u32>
     None
 }
 
-/// What may be drawn, and the sum of its weights.
+/// The tokens that may be drawn, and the sum of their weights.
 pub(super) enum Left {
     /// Every token, with its weight in `scratch.weights`.
     All { total: f64 },
-    /// What is in `scratch.kept`, with its weights, by id.
+    /// Those in `scratch.kept`, with their weights, by id.
     Kept { total: f64 },
 }
 
@@ -76,7 +77,7 @@ pub(super) fn filter(
     let &Sampling { temperature, top_k, top_p, min_p, .. } = sampling;
     let Scratch { weights, kept, pool, .. } = scratch;
     let share = f64::from(top_p);
-    // What top-p still wants, out of the tokens below `above`, which all stay.
+    // What top-p still needs from the tokens below `above`; those at or above it all stay.
     let (wanted, above) = match top_k.filter(|count| *count < logits.len()) {
         Some(count) => {
             cut::largest(logits, count, pool).gather(logits, kept);
@@ -104,20 +105,20 @@ pub(super) fn filter(
     Left::Kept { total: kept.iter().map(|c| f64::from(c.value)).sum() }
 }
 
-/// Where the border of top-p is to be looked for.
+/// The range that contains top-p's cutoff.
 struct Border {
-    /// Tokens of at least this weight make the wanted share.
+    /// Tokens of at least this weight reach the wanted share.
     low: f32,
     /// Tokens of at least this weight do not.
     high: f32,
-    /// The sum of the latter.
+    /// The sum of those.
     above: f64,
 }
 
-/// A few sums over all weights, each of which halves the range of the border: cheaper than
+/// A few sums over all weights, each of which halves the range of the cutoff: cheaper than
 /// selecting among the many tokens of a long tail.
 fn border(weights: &[f32], share: f64, total: f64) -> Border {
-    // All tokens below this weight together are less than what top-p leaves out.
+    // All tokens below this weight together have less than top-p leaves out.
     let negligible = total * (1.0 - share) / weights.len() as f64;
     // No weight is above 1.
     let mut border = Border { low: negligible as f32, high: 2.0, above: 0.0 };
@@ -134,7 +135,7 @@ fn border(weights: &[f32], share: f64, total: f64) -> Border {
     border
 }
 
-/// Fills `weights` with those of `logits`; their sum.
+/// Fills `weights` with those of `logits`; returns their sum.
 pub(super) fn weigh(logits: &[f32], highest: f32, temperature: f32, weights: &mut Vec<f32>) -> f64 {
     weights.clear();
     weights.extend(logits.iter().map(|&logit| weight((logit - highest) / temperature)));
@@ -150,7 +151,7 @@ fn sum(block: &[f32]) -> f64 {
     sum_above(block, 0.0)
 }
 
-/// The sum of those weights of `block` that are at least `low`.
+/// The sum of the weights in `block` that are at least `low`.
 fn sum_above(block: &[f32], low: f32) -> f64 {
     let (chunks, rest) = block.as_chunks::<LANES>();
     let counts = |weight: f32| if weight >= low { weight } else { 0.0 };

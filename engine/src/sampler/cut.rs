@@ -1,15 +1,15 @@
-//! [`Cut`]: the border between the tokens that stay and those that go.
+//! [`Cut`]: the cutoff between the tokens that stay and those that go.
 //!
-//! Tokens are ordered by value, equals by id, the lower id first. A filter finds its border in
-//! linear time, by partial selection; a full sort of a vocabulary would cost more than a decode
-//! step of a small model.
+//! Tokens are ordered by value, of equals the lower id first. A filter finds its cutoff in linear
+//! time, by partial selection; a full sort of a vocabulary would cost more than a decode step of a
+//! small model.
 
 use std::cmp::Ordering;
 
-/// Values that are compared with the border at once: a multiple of every vector width.
+/// Values compared with the cutoff at once: a multiple of every vector width.
 const CHUNK: usize = 64;
 
-/// One token with its logit, or with its weight.
+/// A token with its logit or its weight.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Candidate {
     pub(super) value: f32,
@@ -17,7 +17,7 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    /// The larger value first; of equals, which both zeros are, the lower id.
+    /// Larger values first; of equals, which both zeros are, the lower id.
     pub(super) fn order(&self, other: &Self) -> Ordering {
         // The sum of −0 and 0 is 0.
         (other.value + 0.0).total_cmp(&(self.value + 0.0)).then(self.id.cmp(&other.id))
@@ -42,7 +42,7 @@ impl Cut {
         value > self.0.value || (value == self.0.value && id <= self.0.id)
     }
 
-    /// Fills `kept` with all that stays of `values`, by id.
+    /// Fills `kept` with those of `values` that stay, by id.
     pub(super) fn gather(&self, values: &[f32], kept: &mut Vec<Candidate>) {
         kept.clear();
         for (chunk, first) in values.chunks(CHUNK).zip((0u32..).step_by(CHUNK)) {
@@ -54,16 +54,16 @@ impl Cut {
     }
 }
 
-/// The border behind the `count` largest of `values`, which are left in `pool`, in no order.
-/// −∞ is never among them.
+/// The cutoff after the `count` largest of `values`, which are left in `pool`, unordered. −∞ is
+/// never among them.
 pub(super) fn largest(values: &[f32], count: usize, pool: &mut Vec<Candidate>) -> Cut {
     pool.clear();
-    // Selecting costs as much as the pool is long, and is due again when the pool has doubled:
-    // constant work a token even if the values ascend.
+    // Selecting costs time linear in the pool, and is due again when the pool has doubled: constant
+    // work per token even if the values ascend.
     let full = count.saturating_mul(2).max(512);
     let mut border = f32::NEG_INFINITY;
     for (chunk, first) in values.chunks(CHUNK).zip((0u32..).step_by(CHUNK)) {
-        // A later token needs more than the border: of equals, the earlier one stays.
+        // A later token needs more than the cutoff: of equals, the earlier one stays.
         if !any(chunk, |value| value > border) {
             continue;
         }
@@ -80,8 +80,8 @@ pub(super) fn largest(values: &[f32], count: usize, pool: &mut Vec<Candidate>) -
     }
 }
 
-/// Keeps the `count` first of `pool` by [`Candidate::order`], the last of them in the last place,
-/// and returns its value; `None` when there are not more than that.
+/// Keeps the first `count` of `pool` by [`Candidate::order`], the last of them in the last place,
+/// and returns its value; `None` if there are no more than `count`.
 fn truncate(pool: &mut Vec<Candidate>, count: usize) -> Option<f32> {
     let last = count.checked_sub(1).filter(|last| *last < pool.len())?;
     let (_, border, _) = pool.select_nth_unstable_by(last, Candidate::order);
@@ -90,8 +90,8 @@ fn truncate(pool: &mut Vec<Candidate>, count: usize) -> Option<f32> {
     Some(border)
 }
 
-/// The border behind the smallest set of first ones out of `pool` whose values sum to `wanted`.
-/// Leaves `pool` in disorder.
+/// The cutoff after the smallest set of first candidates in `pool` whose values sum to `wanted`.
+/// Leaves `pool` unordered.
 pub(super) fn nucleus(pool: &mut [Candidate], mut wanted: f64) -> Cut {
     let mut rest = pool;
     while rest.len() > CHUNK {
@@ -122,7 +122,7 @@ pub(super) fn nucleus(pool: &mut [Candidate], mut wanted: f64) -> Cut {
 pub(super) fn highest(values: &[f32]) -> Option<f32> {
     let (chunks, rest) = values.as_chunks::<CHUNK>();
     let mut largest = [f32::NEG_INFINITY; CHUNK];
-    // As wide as the values, so that both stay in vectors.
+    // As wide as the values, so that both stay in vector registers.
     let mut nan = [0u32; CHUNK];
     for chunk in chunks {
         for ((largest, nan), value) in largest.iter_mut().zip(&mut nan).zip(chunk) {
@@ -143,7 +143,7 @@ pub(super) fn first(values: &[f32], value: f32) -> u32 {
     (chunk + within) as u32
 }
 
-/// Whether `test` holds for any value, without a branch for each: whole chunks in vectors.
+/// Whether `test` holds for any value, without branching on each: whole chunks in vectors.
 #[inline(always)]
 fn any(chunk: &[f32], test: impl Fn(f32) -> bool) -> bool {
     let count = |values: &[f32]| values.iter().fold(0, |any, &v| any | u32::from(test(v))) != 0;
@@ -167,7 +167,7 @@ mod tests {
     }
 
     proptest! {
-        /// Few distinct values, so that ties are at every border.
+        /// Few distinct values, so that there are ties at every cutoff.
         #[test]
         fn selection_agrees_with_sorting(
             values in proptest::collection::vec(0u8..40, 1..3000),

@@ -1,16 +1,16 @@
 //! [`Dry`]: do not repeat yourself.
 //!
-//! A token is penalised when it would lengthen a repeat: where it occurred before, the tokens
-//! that stood before it are compared with the end of the context. The longer they agree, the
-//! higher the penalty.
+//! A token is penalised if it would lengthen a repeat: wherever it occurred before, the tokens
+//! before it are compared with the end of the context. The longer they match, the higher the
+//! penalty.
 
 use std::collections::HashMap;
 
-/// Longest agreement that is looked for, in tokens; longer ones cost the same.
+/// Longest match that is looked for, in tokens; longer ones cost the same.
 const LONGEST: usize = 50;
 
-/// Penalty for going on with a repeat: `multiplier · base^(length − allowed_length)` is taken from
-/// the logit, where `length` is the number of tokens before the candidate that repeat.
+/// Penalty for continuing a repeat: `multiplier · base^(length − allowed_length)` is subtracted
+/// from the logit, where `length` is the number of tokens before the candidate that repeat.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dry {
     /// Strength; 0 is off.
@@ -19,14 +19,14 @@ pub struct Dry {
     pub base: f32,
     /// Shortest repeat that is penalised, in tokens.
     pub allowed_length: usize,
-    /// How many of the last tokens are searched; without it, the whole context.
+    /// How many of the last tokens are searched; if `None`, the whole context.
     pub range: Option<usize>,
-    /// Tokens that no repeat reaches across, and that are never penalised.
+    /// Tokens that interrupt every repeat, and are never penalised.
     pub breakers: Vec<u32>,
 }
 
 impl Dry {
-    /// Off, and for the rest what is usual.
+    /// Off, with the usual values otherwise.
     pub const OFF: Self =
         Self { multiplier: 0.0, base: 1.75, allowed_length: 2, range: None, breakers: Vec::new() };
 
@@ -46,7 +46,7 @@ impl Dry {
         }
     }
 
-    /// Each token that would lengthen a repeat, with the length of the longest one.
+    /// Each token that would lengthen a repeat, with the longest match.
     fn repeats(&self, context: &[u32]) -> HashMap<u32, usize> {
         let hidden = self.range.map_or(0, |range| context.len().saturating_sub(range));
         let context = &context[hidden..];

@@ -1,10 +1,10 @@
-//! What a [`Sampling`] may say.
+//! Valid values of a [`Sampling`].
 
 use super::Sampling;
 use crate::error::{Error, Result};
 
 impl Sampling {
-    /// Refuses what has no meaning, for a model of `vocabulary` tokens.
+    /// Refuses values without a meaning, for a model of `vocabulary` tokens.
     ///
     /// # Errors
     ///
@@ -68,7 +68,7 @@ impl Sampling {
             "but must be a number of at least 1; 1.75 is usual",
         )?;
         if dry.range == Some(0) {
-            let problem = "but nothing repeats in no tokens; leave it out to search them all";
+            let problem = "but at least one token must be searched; leave it out to search all";
             return refuse("dry.range", "0".into(), problem.into());
         }
         for &(token, bias) in &self.logit_bias {

@@ -1,16 +1,16 @@
-//! [`Logprobs`]: how likely the model itself held the tokens.
+//! [`Logprobs`]: how likely the model itself found the tokens.
 
 use super::cut::{self, Candidate};
 use super::{Scratch, candidates};
 
-/// Natural logarithms of the softmax of the logits as the model gave them: at temperature 1,
-/// before penalties, bias and filters. The same for greedy decoding.
+/// Natural logarithms of the softmax of the model's own logits: at temperature 1, before penalties,
+/// bias and filters. The same for greedy decoding.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Logprobs {
-    /// Of the token that was chosen.
+    /// That of the chosen token.
     pub chosen: f32,
-    /// Of the likeliest tokens, in descending order, equals by id; as many as were asked for and
-    /// exist. The chosen token is among them only if it is one of the likeliest.
+    /// Those of the most likely tokens, in descending order, equals by id; as many as were asked
+    /// for and exist. The chosen token is included only if it is one of the most likely.
     pub top: Vec<(u32, f32)>,
 }
 

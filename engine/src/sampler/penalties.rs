@@ -1,4 +1,4 @@
-//! Frequency, presence and repetition penalty: what the context holds is less likely.
+//! Frequency, presence and repetition penalty: tokens in the context become less likely.
 
 use std::collections::HashMap;
 
@@ -18,7 +18,7 @@ pub(super) fn any(sampling: &Sampling) -> bool {
 }
 
 impl Counts {
-    /// Counts what `context` has more than last time.
+    /// Counts the tokens that `context` has gained since the last call.
     pub(super) fn absorb(&mut self, context: &[u32]) {
         for &token in context.get(self.absorbed..).unwrap_or_default() {
             *self.counts.entry(token).or_default() += 1;

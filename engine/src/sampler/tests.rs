@@ -1,4 +1,4 @@
-//! The chain against reference values, and what it draws against what it should.
+//! The chain against reference values, and its draws against the expected distribution.
 
 use serde::Deserialize;
 
@@ -45,7 +45,7 @@ fn sampling(steps: &[Step]) -> Sampling {
     sampling
 }
 
-/// The logits after penalties and bias, and the probability of each token to be drawn.
+/// The logits after penalties and bias, and each token's probability of being drawn.
 fn distribution(sampling: &Sampling, logits: &[f32], context: &[u32]) -> (Vec<f32>, Vec<f64>) {
     let mut scratch = Scratch::default();
     let shaped = match Sampler::new(sampling.clone()).shape(logits, context, &mut scratch) {
@@ -93,14 +93,15 @@ fn every_step_agrees_with_the_reference() {
     }
 }
 
-/// Logits of a bell shape: a few likely tokens, a long tail.
+/// Bell-shaped logits: a few likely tokens, a long tail.
 fn logits(count: usize) -> Vec<f32> {
     let mut rng = Rng::new(99);
     let bell = |rng: &mut Rng| (0..12).map(|_| rng.uniform()).sum::<f64>() - 6.0;
     (0..count).map(|_| 2.0 * bell(&mut rng) as f32).collect()
 }
 
-/// What the chain would leave of a softmax, computed the long way: sorted, in double precision.
+/// The distribution that the chain should leave of a softmax, computed the slow way: sorted, in
+/// f64.
 fn expected(sampling: &Sampling, logits: &[f32]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..logits.len()).collect();
     order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
@@ -122,8 +123,8 @@ fn expected(sampling: &Sampling, logits: &[f32]) -> Vec<f64> {
     probabilities
 }
 
-/// Draws 10,000 tokens and holds their counts against the probabilities; tokens that are expected
-/// fewer than 5 times count as one.
+/// Draws 10,000 tokens and tests their counts against the probabilities; tokens with fewer than 5
+/// expected draws are pooled.
 fn check(sampling: Sampling) {
     const DRAWS: u32 = 10_000;
     let logits = logits(3000);
@@ -147,7 +148,7 @@ fn check(sampling: Sampling) {
     cells.retain(|cell| cell.1 > 0.0);
     let chi2: f64 = cells.iter().map(|(n, expected)| (n - expected).powi(2) / expected).sum();
     let freedom = (cells.len() - 1) as f64;
-    // The 0.1 % quantile, by the approximation of Wilson and Hilferty.
+    // The 99.9 % quantile, by the Wilson–Hilferty approximation.
     let part = 2.0 / (9.0 * freedom.max(1.0));
     let limit = freedom * (1.0 - part + 3.09 * part.sqrt()).powi(3);
     assert!(chi2 <= limit, "{sampling:?}: χ² of {chi2} with {freedom} degrees of freedom");
@@ -280,7 +281,7 @@ fn a_seed_gives_the_same_draws_again() {
 fn only_the_plain_choice_of_the_likeliest_can_be_left_to_others() {
     let takes = |sampling: Sampling| Sampler::new(sampling).takes_the_likeliest();
     assert!(takes(Sampling::GREEDY));
-    // What cuts candidates does not change which is the likeliest.
+    // Candidate filters do not change which token is the most likely.
     assert!(takes(Sampling {
         top_k: Some(3),
         top_p: 0.5,

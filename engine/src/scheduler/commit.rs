@@ -1,4 +1,4 @@
-//! What the outcome of a step, or a cancellation, does to the sequences.
+//! The effect of a step's outcome, or of a cancellation, on the sequences.
 
 use std::collections::VecDeque;
 
@@ -9,7 +9,7 @@ use crate::sampler::{Drawn, NoToken};
 use crate::sequence::Sequence;
 
 impl Scheduler {
-    /// Books what a step computed: `drawn` has one entry for each grant that draws, in order.
+    /// Records what a step computed: `drawn` has one entry for each grant that draws, in order.
     pub fn commit(
         &mut self,
         schedule: &Schedule,
@@ -41,8 +41,8 @@ impl Scheduler {
                 Some(Err(failure)) => Some(failure),
                 None => None,
             };
-            // What gave no numbers for it would give none to those who share its blocks. That its own bias
-            // left no token says nothing about them.
+            // If its logits were not finite, those of sequences that share its blocks would not be
+            // either. A bias that left no token says nothing about them.
             if failure != Some(NoToken::NoneLeft) {
                 self.pools.forget(&sequence.names);
             }
@@ -89,14 +89,14 @@ impl Scheduler {
         Event::Finished { request, choice, finish, usage }
     }
 
-    /// Withdraws all choices of a request, waiting or running; no events when it has ended or
-    /// never was.
+    /// Cancels all choices of a request, waiting or running; no events if it has ended or never
+    /// existed.
     pub fn cancel(&mut self, request: RequestId) -> Vec<Event> {
         self.withdraw(|sequence| sequence.id == request)
     }
 
-    /// Withdraws one choice of a request, waiting or running; the others go on. No event when it
-    /// has ended or never was.
+    /// Cancels one choice of a request, waiting or running; the others go on. No event if it has
+    /// ended or never existed.
     pub fn cancel_choice(&mut self, request: RequestId, choice: usize) -> Option<Event> {
         self.withdraw(|sequence| (sequence.id, sequence.choice) == (request, choice)).pop()
     }

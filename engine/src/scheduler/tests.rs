@@ -10,16 +10,16 @@ use crate::sampler::{Drawn, NoToken, Sampler, Sampling};
 
 /// Runs a script and returns its trace.
 ///
-/// The first line sets `budget` (tokens a step), `slots` (running sequences), `blocks` and
+/// The first line sets `budget` (tokens per step), `slots` (running sequences), `blocks` and
 /// `block` (tokens each), perhaps `window` (tokens) and `windowed` (blocks) of a second pool, and
-/// ends with `cache` when sequences may share blocks. Then, line by line: `submit a:6+2` (sequence
-/// a, 6 prompt tokens, at most 2 new ones; the token at each position is the same for all, so that
-/// each prompt begins like the others) or `submit a:6/4+2` (the same up to position 4, a's own
-/// behind it), `cancel a`, `fail` (a step whose model fails), `nan a` (a's next logits are not
+/// ends with `cache` if sequences may share blocks. Then, line by line: `submit a:6+2` (sequence a,
+/// 6 prompt tokens, at most 2 new ones; the token at each position is the same for all, so that
+/// every prompt begins like the others) or `submit a:6/4+2` (the same up to position 4, a's own
+/// after it), `cancel a`, `fail` (a step whose model fails), `nan a` (a's next logits are not
 /// finite), `none a` (a's bias leaves it no next token), `step`, `step 3`, or `run` (until idle).
 ///
-/// Each step is one line: grants as `name start..end`, `*` when a token is drawn; then what was
-/// preempted, who ended, and for each pool how many blocks are used, and how many are cached.
+/// Each step is one line: grants as `name start..end`, `*` if a token is drawn; then what was
+/// preempted, what ended, and for each pool how many blocks are used and how many are cached.
 fn check(script: &str) -> String {
     let mut lines = script.lines().map(str::trim).filter(|line| !line.is_empty());
     let mut world = World::new(lines.next().unwrap());
@@ -32,11 +32,11 @@ fn check(script: &str) -> String {
 struct World {
     scheduler: Scheduler,
     names: Vec<String>,
-    /// Whose next token fails, and how.
+    /// The sequence whose next token fails, and how.
     no_token: Option<(String, NoToken)>,
     cache: PrefixCache,
     trace: String,
-    /// What each found of its prompt, in the order in which the prompts were done.
+    /// Prompt tokens that each found in the cache, in the order in which the prompts were done.
     cached: Vec<(String, usize)>,
 }
 
@@ -186,7 +186,7 @@ impl World {
     }
 }
 
-/// A pool of `blocks` for everything, and one of so many for a window.
+/// A pool of `blocks` for everything, and perhaps one for a window.
 fn capacity(
     limits: Limits,
     block: usize,
@@ -199,10 +199,10 @@ fn capacity(
     Capacity { block, step_tokens: limits.step_tokens, pools }
 }
 
-/// What is drawn where it does not matter.
+/// A token where it does not matter which.
 const SEVEN: Drawn = Drawn { token: 7, logprobs: None };
 
-/// A sequence whose prompt is like that of all others up to `common`.
+/// A sequence whose prompt is the same as all others' up to `common`.
 fn sequence(
     id: RequestId,
     prompt: usize,
@@ -542,7 +542,7 @@ fn a_pool_of_a_window_can_be_short_of_blocks_on_its_own() {
 
 #[test]
 fn a_beginning_is_found_as_far_as_its_window_is_there() {
-    // Of a, the first pool keeps everything and the second the end; of b, both keep everything.
+    // The first pool keeps all of a and the second its end; both keep all of b.
     assert_snapshot!(check("budget 8 slots 4 blocks 40 block 4 window 6 windowed 6 cache
         submit a:26+3
         run

@@ -1,17 +1,17 @@
-//! [`Attribution`]: where the time of steps went, stage by stage.
+//! [`Attribution`]: where the time of steps goes, stage by stage.
 //!
-//! A subscriber of `tracing` that whoever wants to know installs; without one, none of this runs.
-//! Each time a stage begins or ends, the time since the last such moment goes to the stage that was
-//! under way. So the parts of a step are disjoint and add up to the whole, and what no stage claims
-//! is a part of its own, [`Stage::Other`].
+//! This is an optional subscriber of `tracing`; unless it is installed, none of this runs. Each
+//! time a stage begins or ends, the time since the last such moment goes to the stage that was
+//! under way. So the parts of a step are disjoint and add up to the whole; time that no stage
+//! claims is a part of its own, [`Stage::Other`].
 //!
-//! A step begins on its caller's thread and computes on another one while the caller waits. The
-//! handing over is part of the step; spans on any third thread are not, because whatever works
-//! beside the thread that computes works for the stage that this one is in.
+//! A step begins on its caller's thread and computes on another while the caller waits. The
+//! hand-over is part of the step; spans on any third thread are not, because whatever runs beside
+//! the computing thread works for the stage that this thread is in.
 //!
-//! A GPU works behind the host. So that its time, too, goes to the stage that asked for it, it is waited
-//! for whenever a stage begins or ends: steps take longer then than without anybody who looks on, and
-//! what is reported of them are shares.
+//! A GPU works behind the host. To charge its time to the stage that asked for it, the host waits
+//! for it whenever a stage begins or ends: steps take longer than unobserved ones, and what is
+//! reported of them are shares.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,29 +26,29 @@ use tracing::{Event, Metadata, Subscriber};
 use super::Stage;
 use crate::cuda::driver;
 
-/// Adds up the time of each stage. Clones share what they count.
+/// Adds up the time of each stage. Clones share their counts.
 #[derive(Debug, Clone)]
 pub struct Attribution {
     start: Instant,
     laps: Arc<Mutex<Laps<ThreadId>>>,
 }
 
-/// What time was spent for.
+/// What time was spent on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Work {
     /// Steps that compute prompts, perhaps beside decodes.
     Prefill,
     /// Steps that only continue sequences.
     Decode,
-    /// Making vectors of texts.
+    /// Turning texts into vectors.
     Embed,
     /// Steps that had nothing to compute.
     Nothing,
-    /// Tokens of texts and texts of tokens, beside steps, on the threads of those who ask.
+    /// Tokenising and detokenising, beside steps, on the callers' threads.
     Text,
 }
 
-/// The time that one kind of work took.
+/// The time spent on one kind of work.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Account {
     /// Steps, batches to embed, or texts.
@@ -83,7 +83,7 @@ impl Default for Attribution {
 }
 
 impl Attribution {
-    /// What was done since the last call. A step that is under way belongs to the next one.
+    /// The work since the last call. A step that is under way is left for the next one.
     pub fn take(&self) -> BTreeMap<Work, Account> {
         std::mem::take(&mut self.laps().accounts)
     }
@@ -104,7 +104,7 @@ impl StageTimes {
         Stage::ALL.into_iter().zip(self.0)
     }
 
-    /// All of it.
+    /// Their sum.
     pub fn total(&self) -> Duration {
         self.0.iter().sum()
     }
@@ -114,7 +114,7 @@ impl StageTimes {
     }
 }
 
-/// The stages under way, and what was counted so far. `T` tells threads apart.
+/// The stages under way, and the counts so far. `T` identifies threads.
 #[derive(Debug)]
 struct Laps<T> {
     accounts: BTreeMap<Work, Account>,
@@ -122,13 +122,13 @@ struct Laps<T> {
     step: Step,
     /// Its stages that are under way, the innermost last, each with its thread.
     under_way: Vec<(Stage, T)>,
-    /// When the last one began or ended.
+    /// When a stage last began or ended.
     since: Duration,
     /// Work on texts that is under way, with its thread and its beginning.
     texts: Vec<(Stage, T, Duration)>,
 }
 
-// Derived, it would ask the same of threads.
+// A derived one would require `T: Default`.
 impl<T> Default for Laps<T> {
     fn default() -> Self {
         Self {
@@ -141,7 +141,7 @@ impl<T> Default for Laps<T> {
     }
 }
 
-/// What is known of a step.
+/// What is known about a step.
 #[derive(Debug, Clone, Copy, Default)]
 struct Step {
     stages: StageTimes,
@@ -168,7 +168,7 @@ impl<T: PartialEq + Copy> Laps<T> {
                 (Kind::Part(stage), _) if stage.is_of_texts() => {
                     return self.texts.push((stage, thread, now));
                 }
-                // A step, or a part of it, comes to this thread: it begins, or is handed over.
+                // A step, or a part of it, arrives on this thread: it begins, or is handed over.
                 (Kind::Step | Kind::Embed, _) => Stage::Other,
                 (Kind::Part(stage), Some(&(outer, owner))) if owner == thread => {
                     if outer.swallows() { outer } else { stage }
@@ -186,7 +186,7 @@ impl<T: PartialEq + Copy> Laps<T> {
         {
             return self.end_text(stage, thread, now);
         }
-        // The innermost of this thread: where two threads have steps at once, the other may go on.
+        // The innermost of this thread: if two threads run steps at once, the other may go on.
         let Some(own) = self.under_way.iter().rposition(|&(_, owner)| owner == thread) else {
             return;
         };
@@ -219,14 +219,14 @@ impl<T: PartialEq + Copy> Laps<T> {
     }
 }
 
-/// What a span is. Spans of the same kind need not be told apart.
+/// The kind of a span. Spans of the same kind need not be told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// A step, or what another thread does of it.
+    /// A step, or another thread's part of it.
     Step,
-    /// The same where texts become vectors.
+    /// The same for embedding texts.
     Embed,
-    /// A part of one, or work on a text.
+    /// A part of a step, or work on a text.
     Part(Stage),
 }
 
@@ -241,7 +241,7 @@ impl Kind {
         }
     }
 
-    /// As the number of a span, which cannot be 0.
+    /// The span's id, which cannot be 0.
     fn id(self) -> Id {
         Id::from_u64(match self {
             Self::Step => 1,
@@ -259,7 +259,7 @@ impl Kind {
     }
 }
 
-/// Until they have done what was asked of them, if this is a boundary of a stage that asks.
+/// Waits until the GPUs have done what was asked of them, at a boundary of a stage that asks them.
 fn wait_for_gpus(span: Kind) {
     match span {
         Kind::Part(stage) if stage.is_of_texts() => {}
@@ -316,7 +316,7 @@ impl Subscriber for Attribution {
 mod tests {
     use super::*;
 
-    /// What laps say after a script of `(milliseconds, thread, what)`, where `+x` begins and `-x`
+    /// The accounts after a script of `(milliseconds, thread, what)`, where `+x` begins and `-x`
     /// ends: for each kind of work how often it was done, and the stages that took time.
     fn check(script: &[(u64, u32, &str)]) -> String {
         let mut laps = Laps::default();
@@ -347,8 +347,8 @@ mod tests {
 
     #[test]
     fn parts_of_a_step_are_disjoint_and_add_up_to_it() {
-        // Handed over at 107 to a thread that computes, while the caller waits until 132. What
-        // happens between steps is nobody's.
+        // Handed over at 107 to a computing thread, while the caller waits until 132. The time
+        // between steps counts for nobody.
         insta::assert_snapshot!(check(&[
             (100, 0, "+step"),
             (101, 0, "+schedule"),

@@ -1,4 +1,4 @@
-//! [`Demand`]: what a computation asks of a machine, whatever carries it out.
+//! [`Demand`]: what a computation asks of a machine, however it is carried out.
 
 use std::cell::Cell;
 use std::ops::{Add, AddAssign};
@@ -6,9 +6,10 @@ use std::ops::{Add, AddAssign};
 use crate::attention::{Heads, Mask};
 use crate::kv::Table;
 
-/// Bytes that must be read and operations that must be done, by the shapes alone: each matrix that is
-/// multiplied is read once, each key and value that some query of a sequence sees is read once for
-/// it. Activations are not counted: what a machine must at least do is what its speed is held to.
+/// Bytes that must be read and operations that must be done, by shapes alone: each matrix that is
+/// multiplied is read once, and each key and value that some query of a sequence sees is read once
+/// for that sequence. Activations are not counted: speed is measured against the least that a
+/// machine must do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Demand {
     /// Bytes of weights and cache.
@@ -17,47 +18,47 @@ pub struct Demand {
     pub flops: u64,
 }
 
-/// What tokens of one kind asked for so far.
+/// The demand of tokens of one kind so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Effort {
-    /// How many they were.
+    /// Number of tokens.
     pub tokens: u64,
-    /// What they asked for together.
+    /// Their total demand.
     pub demand: Demand,
 }
 
 thread_local! {
-    /// What the computation under way on this thread asked for. A pass runs on one: only its kernels
-    /// use others.
+    /// Demand of the computation under way on this thread. A pass runs on one thread; only its
+    /// kernels use others.
     static ASKED: Cell<Demand> = const { Cell::new(Demand { bytes: 0, flops: 0 }) };
 }
 
 impl Demand {
-    /// Notes that this was asked for.
+    /// Adds this to the computation under way.
     pub(crate) fn note(self) {
         ASKED.set(ASKED.get() + self);
     }
 
-    /// What `run` gives, and what was noted meanwhile by it alone: while it waits for a parallel loop,
-    /// its thread may carry out a pass of another engine from beginning to end.
+    /// The result of `run`, and its own demand only: while it waits for a parallel loop, its thread
+    /// may run a pass of another engine from beginning to end.
     pub(crate) fn during<T>(run: impl FnOnce() -> T) -> (T, Self) {
         let around = ASKED.take();
         let result = run();
         (result, ASKED.replace(around))
     }
 
-    /// This but for `part` of it.
+    /// This without `part`.
     pub(crate) const fn less(self, part: Self) -> Self {
         let Self { bytes, flops } = part;
         Self { bytes: self.bytes.saturating_sub(bytes), flops: self.flops.saturating_sub(flops) }
     }
 
-    /// Of `rows` rows times a matrix of `numbers` numbers in `bytes` bytes.
+    /// For `rows` rows times a matrix of `numbers` numbers in `bytes` bytes.
     pub(crate) const fn of_product(rows: usize, numbers: usize, bytes: u64) -> Self {
         Self { bytes, flops: 2 * rows as u64 * numbers as u64 }
     }
 
-    /// Of the queries of `sequences` on their keys and values, whose numbers have `width` bytes.
+    /// For the queries of `sequences` on their keys and values, whose numbers have `width` bytes.
     pub(crate) fn of_attention(
         sequences: &[Table],
         heads: &Heads,
@@ -72,7 +73,7 @@ impl Demand {
             keys += seen(table.keys - 1).end - seen(positions.start).start;
             pairs += positions.map(|position| seen(position).len()).sum::<usize>();
         }
-        // Scores, and the sum of the values.
+        // Scores, and the weighted sum of the values.
         let flops = 2 * 2 * (pairs * heads * dim) as u64;
         Self { bytes: (2 * keys * kv_heads * dim * width) as u64, flops }
     }

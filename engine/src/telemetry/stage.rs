@@ -4,8 +4,8 @@ use std::fmt;
 
 use tracing::{Span, debug_span, trace_span};
 
-/// A kind of work. Stages are told apart by the innermost that is under way, except inside those
-/// that count what they consist of as their own.
+/// A kind of work. Time counts for the innermost stage under way, except inside stages that count
+/// everything within them as their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
     /// Deciding who runs.
@@ -14,7 +14,7 @@ pub enum Stage {
     Batch,
     /// Looking up the vectors of tokens.
     Embedding,
-    /// Bringing rows to unit size.
+    /// Normalising rows.
     Norm,
     /// Multiplying by the matrices around attention and of dense feed-forward blocks.
     Linear,
@@ -24,30 +24,30 @@ pub enum Stage {
     Store,
     /// Attending.
     Attention,
-    /// Activations, residual sums, factors: number by number.
+    /// Elementwise work: activations, residual sums, factors.
     Elementwise,
-    /// Routing tokens to experts, and everything that those compute.
+    /// Routing tokens to experts, and all that these compute.
     Experts,
     /// Logits.
     Head,
     /// Moving numbers from one device to another.
     Transfer,
-    /// What becomes of the hidden states of an embedding model.
+    /// Turning an embedding model's hidden states into vectors.
     Pool,
     /// Choosing tokens.
     Sample,
-    /// Booking tokens and ending sequences.
+    /// Appending tokens and ending sequences.
     Commit,
-    /// What is left of a step.
+    /// The rest of a step.
     Other,
-    /// From texts to tokens; beside steps, on the threads of those who ask.
+    /// From text to tokens; beside steps, on the callers' threads.
     Tokenise,
-    /// From tokens to texts; likewise.
+    /// From tokens to text; likewise.
     Detokenise,
 }
 
 impl Stage {
-    /// Every stage: those of a step in the order in which a token comes by, the rest of it, and
+    /// Every stage: those of a step in the order in which a token meets them, the rest of it, and
     /// those beside steps.
     pub const ALL: [Self; 18] = [
         Self::Schedule,
@@ -70,7 +70,7 @@ impl Stage {
         Self::Detokenise,
     ];
 
-    /// Its name, also that of its spans.
+    /// Its name, which its spans also have.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Schedule => "schedule",
@@ -94,7 +94,7 @@ impl Stage {
         }
     }
 
-    /// Whether it counts as its own time what other stages do inside it.
+    /// Whether it counts as its own the time of other stages inside it.
     pub(super) const fn swallows(self) -> bool {
         matches!(self, Self::Experts | Self::Head | Self::Pool | Self::Sample)
     }
@@ -104,13 +104,13 @@ impl Stage {
         matches!(self, Self::Tokenise | Self::Detokenise)
     }
 
-    /// Does `work` as a part of this stage: inside a span that costs a comparison as long as nobody
+    /// Does `work` as a part of this stage, in a span that costs one comparison while nobody
     /// listens.
     pub(crate) fn of<T>(self, work: impl FnOnce() -> T) -> T {
         self.span().in_scope(work)
     }
 
-    /// Whether somebody listens to what steps consist of.
+    /// Whether anybody listens to the stages of a step.
     pub(crate) fn are_watched() -> bool {
         !Self::Linear.span().is_disabled()
     }

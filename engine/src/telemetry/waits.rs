@@ -1,8 +1,8 @@
 //! How often the host waits for a device.
 //!
-//! An accelerator works behind the host: what is asked of it is queued. Only when its numbers are
-//! brought to the host must everything that was queued be done. One such wait a step cannot be
-//! avoided, for its tokens; each further one leaves the device without work for a while.
+//! An accelerator works behind the host: its work is queued. Only when its numbers are brought to
+//! the host must everything in the queue be done. One such wait per step cannot be avoided, for its
+//! tokens; each further one leaves the device idle for a while.
 
 use std::cell::Cell;
 
@@ -13,7 +13,7 @@ thread_local! {
     static WAITS: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Notes that the host waits for `device`, if that is one that it can wait for.
+/// Notes that the host waits for `device`, unless that is a CPU.
 pub(crate) fn note_wait(device: &Device) {
     if !device.is_cpu() {
         WAITS.set(WAITS.get() + 1);
@@ -26,7 +26,7 @@ pub(crate) fn to_host(x: &Tensor) -> Result<Tensor> {
     x.to_device(&Device::Cpu)
 }
 
-/// What `run` gives, and how often the host waited meanwhile for it.
+/// The result of `run`, and how often the host waited for a device meanwhile.
 pub(crate) fn waits_during<T>(run: impl FnOnce() -> T) -> (T, u64) {
     let around = WAITS.take();
     let result = run();

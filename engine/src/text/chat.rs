@@ -1,7 +1,6 @@
-//! [`Chat`]: messages as applications have them.
+//! [`Chat`]: messages as applications send them.
 //!
-//! The shapes are those that OpenAI's interface made common; [`messages`] and [`tools`] read them
-//! from JSON.
+//! The shapes are those of OpenAI's API; [`messages`] and [`tools`] read them from JSON.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -11,22 +10,22 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Json, TextError};
 
-/// The type of parts that hold words.
+/// The type of parts that hold text.
 const TEXT: &str = "text";
 
-/// A conversation, and what its template should know beside it.
+/// A conversation, and what its template needs besides.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chat {
     /// What was said, in order.
     pub messages: Vec<Message>,
-    /// Functions that the model may call, as JSON schemas. Without any, the template sees none.
+    /// Functions that the model may call, as JSON schemas. If empty, the template sees `none`.
     pub tools: Vec<Json>,
     /// What comes after the last message.
     pub ending: Ending,
-    /// Further variables of the template, such as `enable_thinking`.
+    /// Additional variables of the template, such as `enable_thinking`.
     pub variables: BTreeMap<String, Json>,
-    /// What `strftime_now` takes for now, as universal time: some templates write the date, and a
-    /// measurement wants the same prompt on every day.
+    /// The time that `strftime_now` uses, in UTC: some templates write the date, and a measurement
+    /// wants the same prompt every day.
     pub now: SystemTime,
 }
 
@@ -43,26 +42,26 @@ pub enum Ending {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "role", rename_all = "lowercase", from = "Sent")]
 pub enum Message {
-    /// What holds for the whole conversation. The role `developer` is read as this one, and a `name`
-    /// is passed over.
+    /// Instructions for the whole conversation. The role `developer` is read as this one, and a
+    /// `name` is ignored.
     System {
-        /// The words.
+        /// The text.
         content: Content,
     },
-    /// What a person says.
+    /// What the user says.
     User {
         /// The words.
         content: Content,
-        /// Who it is.
+        /// Who the user is.
         #[serde(skip_serializing_if = "Option::is_none")]
         name: Option<String>,
     },
-    /// What the model said. A `name` and `annotations` are passed over.
+    /// What the model said. A `name` and `annotations` are ignored.
     Assistant {
-        /// The words; may be absent beside tool calls. A `refusal` is read as this where there is
+        /// The text; may be absent beside tool calls. A `refusal` is read as this if there is
         /// nothing else.
         content: Option<Content>,
-        /// Its thoughts, where they are kept apart from the words.
+        /// Its reasoning, where that is kept apart from the text.
         #[serde(skip_serializing_if = "Option::is_none")]
         reasoning_content: Option<String>,
         /// The functions it called.
@@ -82,8 +81,8 @@ pub enum Message {
     },
 }
 
-/// A [`Message`] as applications send it, where null is as good as nothing, and some keys are for
-/// the interface alone: no template is shown them.
+/// A [`Message`] as applications send it: null is the same as absent, and some keys are only for
+/// the API and never shown to templates.
 #[derive(Deserialize)]
 #[serde(tag = "role", rename_all = "lowercase", deny_unknown_fields)]
 enum Sent {
@@ -122,32 +121,32 @@ enum Sent {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(untagged)]
 pub enum Content {
-    /// Words.
+    /// Plain text.
     Text(String),
-    /// Objects with a `type`. If all of them are of type `text`, the template sees their texts
-    /// joined; otherwise it sees the list, which is refused where a model reads text alone.
+    /// Objects with a `type`. If all are of type `text`, the template sees their texts joined;
+    /// otherwise it sees the list, which is refused if a model reads text only.
     Parts(Vec<Json>),
 }
 
-/// A call of a function.
+/// A function call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ToolCall {
-    /// What the result refers to.
+    /// The id that the result refers to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     /// `function`.
     #[serde(default = "function")]
     pub r#type: String,
-    /// What is called.
+    /// The called function.
     pub function: FunctionCall,
 }
 
-/// Which function is called with what.
+/// A function's name and arguments.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FunctionCall {
     /// Its name.
     pub name: String,
-    /// An object; or its JSON in a string, of which the template sees the object.
+    /// An object, or its JSON in a string, which the template sees as the object.
     #[serde(serialize_with = "as_object")]
     pub arguments: Json,
 }
@@ -165,7 +164,7 @@ pub fn messages(json: &str) -> Result<Vec<Message>, TextError> {
 ///
 /// # Errors
 ///
-/// [`TextError::Tools`] when it is no list.
+/// [`TextError::Tools`] when it is not a list.
 pub fn tools(json: &str) -> Result<Vec<Json>, TextError> {
     parse(json).map_err(TextError::Tools)
 }
@@ -175,7 +174,7 @@ fn parse<T: DeserializeOwned>(json: &str) -> Result<T, String> {
 }
 
 impl Chat {
-    /// Refuses what a model that reads text alone cannot be shown.
+    /// Refuses content that a text-only model cannot be shown.
     pub(super) fn check(&self) -> Result<(), TextError> {
         if self.messages.is_empty() {
             return Err(TextError::NoMessages);

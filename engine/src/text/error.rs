@@ -1,9 +1,9 @@
-//! [`TextError`]: what can go wrong between words and ids, and what to do then.
+//! [`TextError`]: what can go wrong between text and ids, and how to fix it.
 
-/// Why something cannot be encoded, decoded or put into a chat.
+/// Why something cannot be encoded, decoded or rendered as a chat.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
-    /// A model that knows ids alone.
+    /// A model without a tokenizer.
     #[error(
         "{model} has no tokenizer; send token ids, or open a model folder that holds `tokenizer.json`"
     )]
@@ -14,7 +14,7 @@ pub enum TextError {
     /// The tokenizer failed on a text or on ids.
     #[error("the tokenizer failed: {0}; check that `tokenizer.json` belongs to this model")]
     Tokenizer(String),
-    /// A model that was not made for chats, or whose template is elsewhere.
+    /// A model that was not made for chat, or whose template is elsewhere.
     #[error(
         "`{folder}` has no chat template (`chat_template.jinja`, or `chat_template` in `tokenizer_config.json`); send the prompt as text, or choose a model that was tuned for chats"
     )]
@@ -22,7 +22,7 @@ pub enum TextError {
         /// The model's folder.
         folder: String,
     },
-    /// A GGUF file of a model that was not made for chats.
+    /// A GGUF file of a model that was not made for chat.
     #[error(
         "`{file}` has no chat template (key `tokenizer.chat_template`); send the prompt as text, or choose a model that was tuned for chats"
     )]
@@ -40,17 +40,17 @@ pub enum TextError {
         /// The names that exist.
         known: Vec<String>,
     },
-    /// The system starts no thread to read or run a template on.
+    /// The system cannot start a thread to parse or run a template on.
     #[error(
         "no thread with a stack of {mebibytes} MiB can be started for the chat template: {cause}; raise the limit on memory or on threads"
     )]
     NoThread {
-        /// Of its stack.
+        /// Size of its stack.
         mebibytes: usize,
         /// What the system said.
         cause: String,
     },
-    /// A template that is not Jinja as we know it, or too long.
+    /// A template that is not Jinja as supported here, or too long.
     #[error("the chat template `{name}` cannot be understood: {problem}; correct its file")]
     BadTemplate {
         /// Its name.
@@ -64,15 +64,15 @@ pub enum TextError {
     /// A template that raised an exception about these messages.
     #[error("the chat template refuses these messages: {0}")]
     Refused(String),
-    /// A prompt that says nothing.
+    /// An empty text as a prompt.
     #[error("the prompt is an empty text; write at least one character")]
     EmptyText,
-    /// A chat in which nobody has said anything.
+    /// A chat without messages.
     #[error("the chat has no messages; give it at least one")]
     NoMessages,
-    /// A picture, a sound, or something else that is no text.
+    /// An image, audio or something else that is not text.
     #[error(
-        "message {message} has a part of type `{kind}`, but this model reads text alone; leave the part out, or say in words what it shows"
+        "message {message} has a part of type `{kind}`, but this model reads only text; leave the part out, or say in words what it shows"
     )]
     NotText {
         /// Which message, counting from 1.
@@ -80,7 +80,7 @@ pub enum TextError {
         /// The part's type.
         kind: String,
     },
-    /// A part of a message that says nothing.
+    /// A part of a message without readable content.
     #[error(
         "message {message} has a part that cannot be read; each needs a `type`, and one of type `text` needs its `text`"
     )]
@@ -88,18 +88,18 @@ pub enum TextError {
         /// Which message, counting from 1.
         message: usize,
     },
-    /// Messages that are no messages.
+    /// Messages that cannot be read.
     #[error(
         "the messages cannot be read: {0}; each needs a `role` (`system`, `user`, `assistant` or `tool`) and a `content`"
     )]
     Messages(String),
-    /// Tools that are no list.
+    /// Tools that cannot be read.
     #[error("the tools cannot be read: {0}; give a list with one JSON schema for each")]
     Tools(String),
     /// A text that is not JSON.
     #[error("not valid JSON: {0}")]
     Json(String),
-    /// A stop string that every text contains.
+    /// An empty stop string, which every text contains.
     #[error("a stop string is empty; leave it out")]
     EmptyStop,
 }

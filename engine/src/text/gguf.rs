@@ -1,15 +1,16 @@
-//! The tokenizer and the chat templates that a GGUF file holds.
+//! The tokenizer and the chat templates of a GGUF file.
 //!
-//! Files say what a vocabulary is, not how `tokenizer.json` would put it. Two kinds are known:
+//! Files state what a vocabulary is, not how `tokenizer.json` would put it. Two kinds are
+//! supported:
 //!
-//! - `gpt2`: byte-level pairs with their merges, behind a pattern that cuts texts up first; the file
-//!   gives only the name of it (see `gguf/pattern.rs`);
-//! - `llama`: the pieces of SentencePiece with their scores. Those of language models were trained by
-//!   merging pairs, and a score is the rank of a merge: neighbours merge in the order of the scores,
-//!   as in SentencePiece and llama.cpp. Read as probabilities of a unigram model they would cut
+//! - `gpt2`: byte-level BPE with its merges, after a pattern that splits the text; the file gives
+//!   only the pattern's name (see `gguf/pattern.rs`);
+//! - `llama`: SentencePiece pieces with their scores. Those of language models were trained as BPE,
+//!   and a score is the rank of a merge: neighbours merge in the order of the scores, as in
+//!   SentencePiece and llama.cpp. Read as probabilities of a unigram model they would split
 //!   differently.
 //!
-//! All added tokens are handed over at once: each time, the automaton that finds them is built anew.
+//! All added tokens are passed at once, because each call rebuilds the automaton that finds them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,12 +30,12 @@ mod pairs;
 mod pattern;
 mod pieces;
 
-/// The kinds of tokenizers that are known.
+/// The supported kinds of tokenizers.
 const KINDS: &str = "`gpt2` and `llama`";
 
-/// Texts of marks that end a turn, whatever else a file names: many files name one end of several. They
-/// are those of llama.cpp but for marks of infilling, and never a token that the file calls a part of
-/// words. `</s>` is not among them, and ends a turn only where it is named.
+/// Tokens that end a turn, whatever else a file names: many files name only one of several. They
+/// are those of llama.cpp except for fill-in-the-middle tokens, and only where the file does not
+/// call them parts of words. `</s>` is not among them, and ends a turn only where it is named.
 const ENDS: [&str; 12] = [
     "<|eot_id|>",
     "<|im_end|>",
@@ -50,46 +51,46 @@ const ENDS: [&str; 12] = [
     "<\u{ff5c}end\u{2581}of\u{2581}sentence\u{ff5c}>",
 ];
 
-/// Added tokens that never take in the whitespace behind them.
+/// Added tokens that never absorb the whitespace after them.
 const KEEPING: [&str; 3] = ["<unk>", "<s>", "<|endoftext|>"];
 
-/// What each token is.
+/// The kind of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// A part of words.
     Normal,
-    /// What stands for everything else.
+    /// The unknown token.
     Unknown,
-    /// A mark that is no text.
+    /// A control token, which is not text.
     Control,
-    /// Text that is never cut.
+    /// Text that is never split.
     Added,
-    /// A place without a meaning.
+    /// A slot without a meaning.
     Unused,
     /// A byte.
     Byte,
 }
 
-/// What files of every kind have.
+/// What all kinds of tokenizers share.
 struct Vocabulary<'a> {
     file: &'a File,
     tokens: Vec<String>,
     kinds: Vec<Kind>,
-    /// Whether the file says them; without, all are taken for normal.
+    /// Whether the file states the kinds; if not, all tokens are taken for normal.
     has_kinds: bool,
 }
 
-/// What a kind of tokenizer makes of its vocabulary.
+/// A tokenizer built from a vocabulary.
 struct Made {
     inner: tokenizers::Tokenizer,
-    /// Whether texts begin with the beginning-of-sequence token where the file does not say.
+    /// Whether texts begin with the beginning-of-sequence token if the file does not say.
     begins: bool,
-    /// Whether added tokens take in the whitespace behind them, but for [`KEEPING`].
+    /// Whether added tokens absorb the whitespace after them, except for [`KEEPING`].
     strips: bool,
 }
 
-/// The tokenizer and the templates of the model at `path`, and the ids of its file that end answers.
-/// A file that holds nothing else will do.
+/// The tokenizer and the templates of the model at `path`, and the ids in its file that end
+/// answers. The file need not hold anything else.
 pub(super) fn open(path: &Path) -> Result<(Tokenizer, Result<Templates, TextError>, Vec<u32>)> {
     let parts = Parts::open(path)?;
     let file = parts.head();
@@ -116,7 +117,8 @@ fn tokenizer(vocabulary: &Vocabulary<'_>) -> Result<Tokenizer> {
         "gpt2" => pairs::make(vocabulary)?,
         "llama" => pieces::make(vocabulary)?,
         other => {
-            let problem = format!("its tokenizer is of kind `{other}`; known are {KINDS}");
+            let problem =
+                format!("its tokenizer is of kind `{other}`, but only {KINDS} are supported");
             return Err(vocabulary.error(problem).into());
         }
     };
@@ -138,7 +140,7 @@ impl<'a> Vocabulary<'a> {
         Ok(vocabulary)
     }
 
-    /// Makes sure that the list `key` has one entry a token.
+    /// Makes sure that the list `key` has one entry per token.
     fn check_length(&self, key: &str, found: usize) -> Result<(), GgufError> {
         match self.tokens.len() {
             tokens if tokens == found => Ok(()),
@@ -153,12 +155,12 @@ impl<'a> Vocabulary<'a> {
         GgufError::Tokenizer { file: self.file.name().into(), problem: problem.into() }
     }
 
-    /// What a library said about this vocabulary.
+    /// An error of the library about this vocabulary.
     fn failed(&self, e: tokenizers::Error) -> GgufError {
         self.error(format!("its tokenizer cannot be built: {e}"))
     }
 
-    /// The ids of all texts. Of several tokens with one text the first is used.
+    /// The id of each text; the first if several tokens have the same text.
     fn ids(&self) -> Vocab {
         let mut ids = Vocab::with_capacity(self.tokens.len());
         for (text, id) in self.tokens.iter().zip(0..) {
@@ -179,7 +181,7 @@ impl<'a> Vocabulary<'a> {
         let Some(id) = self.file.get::<u32>(&key)? else { return Ok(None) };
         match self.tokens.get(id as usize) {
             Some(text) => Ok(Some((id, text))),
-            // Some files name with this what they do not have.
+            // Some files name an absent token with this id.
             None if id == u32::MAX => Ok(None),
             None => {
                 let expected = format!("below {}, the number of tokens", self.tokens.len());
@@ -202,12 +204,12 @@ impl Kind {
     }
 }
 
-/// Whether a token is one of [`ENDS`], and no mere part of words.
+/// Whether a token is one of [`ENDS`], and not just a part of words.
 fn ends_turn(text: &str, kind: Kind) -> bool {
     matches!(kind, Kind::Control | Kind::Added) && ENDS.contains(&text)
 }
 
-/// The tokenizer with its added tokens, and with what it puts around texts.
+/// The tokenizer with its added tokens, and with those that it puts around texts.
 fn finished(vocabulary: &Vocabulary<'_>, made: Made) -> Result<Tokenizer, GgufError> {
     let Made { mut inner, begins, strips } = made;
     let failed = |e| vocabulary.failed(e);
@@ -217,7 +219,7 @@ fn finished(vocabulary: &Vocabulary<'_>, made: Made) -> Result<Tokenizer, GgufEr
         ("bos_token", "bos"),
         ("eos_token", "eos"),
         ("unk_token", "unknown"),
-        // So it is spelled in files.
+        // Files spell it this way.
         ("sep_token", "seperator"),
         ("pad_token", "padding"),
         ("cls_token", "cls"),
@@ -225,8 +227,8 @@ fn finished(vocabulary: &Vocabulary<'_>, made: Made) -> Result<Tokenizer, GgufEr
     ] {
         if let Some((id, text)) = vocabulary.named(key)? {
             special_tokens.insert(name, text.to_owned());
-            // Where the file has kinds they are right of all but ends: padding may be an ordinary piece,
-            // which text must not lose.
+            // If the file has kinds, they are right for all but these two: padding may be an
+            // ordinary piece, which text must not lose.
             if !vocabulary.has_kinds || matches!(key, "bos" | "eos") {
                 special.insert(id);
             }

@@ -1,8 +1,8 @@
 //! [`Json`], and JSON as Python writes it.
 //!
-//! Templates embed tools and arguments as text, and the models were trained on what Python's
-//! `json.dumps` makes of them: a space after each comma and colon, keys in the order in which
-//! they came, floats as `repr` has them, nothing escaped for HTML.
+//! Templates embed tools and arguments as text, and models were trained on the output of Python's
+//! `json.dumps`: a space after each comma and colon, keys in their original order, floats as in
+//! `repr`, nothing escaped for HTML.
 
 use std::io::{self, Write};
 use std::str::FromStr;
@@ -14,9 +14,9 @@ use serde_json::ser::{CharEscape, Formatter};
 
 use super::TextError;
 
-/// Most levels of a value that is written down. A namespace can hold itself.
+/// Most levels of a value that is written. A namespace can contain itself.
 const LEVELS: usize = 200;
-/// Most values in it: of lists that hold one list twice, each level has twice as many.
+/// Most values in it: if each list holds another list twice, each level doubles the count.
 const VALUES: usize = 1 << 20;
 
 /// Any JSON value; objects keep the order of their keys.
@@ -32,7 +32,7 @@ impl FromStr for Json {
     }
 }
 
-/// The filter `tojson`, with the arguments of the one in transformers.
+/// The filter `tojson`, with the arguments of that in transformers.
 pub(super) fn tojson(value: Value, options: Kwargs) -> Result<Value, Error> {
     let ascii = options.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false);
     let sort = options.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
@@ -48,7 +48,7 @@ pub(super) fn tojson(value: Value, options: Kwargs) -> Result<Value, Error> {
         None if indent.is_some() => (",".into(), ": ".into()),
         None => (", ".into(), ": ".into()),
         Some([comma, colon]) => (comma.clone(), colon.clone()),
-        Some(_) => return Err(refused("`separators` are two strings".into())),
+        Some(_) => return Err(refused("`separators` must be two strings".into())),
     };
     if value.is_undefined() {
         return Err(refused("an undefined value has no JSON".into()));
@@ -63,13 +63,13 @@ pub(super) fn tojson(value: Value, options: Kwargs) -> Result<Value, Error> {
     Ok(String::from_utf8_lossy(&out).into_owned().into())
 }
 
-/// Refuses what could not be written down, or not before long.
+/// Refuses a value that could not be written, or would take too long.
 pub(super) fn check_extent(value: &Value) -> Result<(), Error> {
     let mut left = VALUES;
     visit(value, LEVELS, &mut left)
 }
 
-/// Refuses a `value` of more than so many `levels`, or with more values in it than are `left`.
+/// Refuses a `value` with more than `levels` levels, or with more than `left` values in it.
 fn visit(value: &Value, levels: usize, left: &mut usize) -> Result<(), Error> {
     let is_map = match value.kind() {
         ValueKind::Map => true,
@@ -77,12 +77,12 @@ fn visit(value: &Value, levels: usize, left: &mut usize) -> Result<(), Error> {
         _ => return Ok(()),
     };
     if levels == 0 {
-        return Err(refused(format!("a value has more than {LEVELS} levels, or holds itself")));
+        return Err(refused(format!("a value has more than {LEVELS} levels, or contains itself")));
     }
     for held in value.try_iter().into_iter().flatten() {
         *left = left
             .checked_sub(1)
-            .ok_or_else(|| refused(format!("a value holds more than {VALUES} others")))?;
+            .ok_or_else(|| refused(format!("a value contains more than {VALUES} others")))?;
         let held = if is_map { value.get_item(&held)? } else { held };
         visit(&held, levels - 1, left)?;
     }
@@ -93,7 +93,7 @@ fn refused(problem: String) -> Error {
     Error::new(ErrorKind::InvalidOperation, problem)
 }
 
-/// `value` with the keys of all its objects in order.
+/// `value` with the keys of all its objects sorted.
 fn sorted(value: Value) -> Result<Value, Error> {
     Ok(match value.kind() {
         ValueKind::Map => {
@@ -109,13 +109,13 @@ fn sorted(value: Value) -> Result<Value, Error> {
     })
 }
 
-/// The form of `json.dumps`.
+/// The format of `json.dumps`.
 struct Python {
     comma: String,
     colon: String,
-    /// What a level is indented by; without it, all is one line.
+    /// Indentation per level; if `None`, everything is on one line.
     indent: Option<String>,
-    /// Whether what is not ASCII is escaped.
+    /// Whether characters outside ASCII are escaped.
     ascii: bool,
     depth: usize,
     /// Whether the innermost list or object has an entry.

@@ -1,8 +1,8 @@
 //! [`Stops`]: stop strings in a text that arrives in parts.
 //!
-//! The text ends before the stop string that is complete first; if several are complete at the
-//! same place, before the longest of them. How the text was cut into parts makes no difference.
-//! What could still become a stop string is held back, and nothing else is.
+//! The text ends before the stop string that completes first; if several complete at the same
+//! place, before the longest of them. How the text is split into parts makes no difference. Only
+//! what could still become a stop string is held back.
 
 /// Watches one text.
 #[derive(Debug, Clone)]
@@ -29,7 +29,7 @@ impl Stops {
         Self { stops, held: String::new(), hit: None }
     }
 
-    /// Whether there is one that could still be found.
+    /// Whether a stop string could still be found.
     pub(super) const fn is_watching(&self) -> bool {
         !self.stops.is_empty() && self.hit.is_none()
     }
@@ -65,7 +65,7 @@ impl Stops {
         std::mem::replace(&mut self.held, rest)
     }
 
-    /// What was held back, now that nothing follows.
+    /// The text that was held back, now that nothing follows.
     pub(super) fn finish(&mut self) -> String {
         self.stops.iter_mut().for_each(|stop| stop.matched = 0);
         std::mem::take(&mut self.held)
@@ -76,7 +76,7 @@ impl Stop {
     fn new(text: &str) -> Self {
         let text = text.as_bytes().to_vec();
         let mut stop = Self { falls: vec![0; text.len()], text, matched: 0 };
-        // The string is matched against itself, one place behind.
+        // The string is matched against itself, shifted by one.
         for at in 1..stop.text.len() {
             stop.advance(stop.text[at]);
             stop.falls[at] = stop.matched;
@@ -85,7 +85,7 @@ impl Stop {
         stop
     }
 
-    /// Takes one more byte of the text; whether the stop string is complete with it.
+    /// Takes one more byte of the text; true if it completes the stop string.
     fn advance(&mut self, byte: u8) -> bool {
         while self.matched > 0 && self.text.get(self.matched) != Some(&byte) {
             self.matched = self.falls[self.matched - 1];
@@ -103,7 +103,7 @@ mod tests {
 
     use super::*;
 
-    /// Where `text` ends and which stop string it is, found by trying every place.
+    /// Where `text` ends and at which stop string, found by trying every place.
     fn naive(text: &str, stops: &[String]) -> Option<(usize, usize)> {
         let ends = text.char_indices().map(|(at, c)| at + c.len_utf8());
         ends.into_iter().find_map(|end| {
@@ -113,7 +113,7 @@ mod tests {
         })
     }
 
-    /// Length of the longest end of `text` that is a beginning of a stop string.
+    /// Length of the longest suffix of `text` that is a prefix of a stop string.
     fn open(text: &str, stops: &[String]) -> usize {
         let begins = |at: &usize| stops.iter().any(|stop| stop.starts_with(&text[*at..]));
         let starts = text.char_indices().map(|(at, _)| at);

@@ -7,13 +7,13 @@ use super::stop::Stops;
 use super::{TextError, Tokenizer};
 use crate::error::Result;
 
-/// Most ids held back of which every one is looked at for a stop string.
+/// While no more ids than this are held back, each is checked for a stop string.
 const LOOKED_AT: usize = 64;
 
 /// Turns ids into text, one by one, and watches for stop strings.
 ///
-/// The parts add up to exactly what [`Tokenizer::decode`] makes of all ids, or to what stands
-/// before the stop string. A part never ends inside a character, and never holds anything that
+/// The parts add up to exactly what [`Tokenizer::decode`] returns for all ids, or to the text
+/// before the stop string. A part never ends inside a character, and never contains anything that
 /// could still become a stop string.
 #[derive(Clone)]
 pub struct Stream {
@@ -27,7 +27,7 @@ pub struct Stream {
 pub struct Delta {
     /// More text; often empty.
     pub text: String,
-    /// Which of the stop strings, by its index, has ended the text. The choice may be cancelled: no
+    /// Index of the stop string that ended the text, if one did. The choice may be cancelled: no
     /// more text will come.
     pub stop: Option<usize>,
 }
@@ -58,17 +58,17 @@ impl Stream {
         Ok(Delta { text, stop: self.stops.hit() })
     }
 
-    /// What may be shown of the text that is held back, and the stop strings after it, if it completes
+    /// The text that may be shown and the stop strings after it, if the held-back text completes
     /// one. Tokens of single bytes are held back until something else follows, though they may have
-    /// made whole characters long before.
+    /// formed whole characters long before.
     fn stops_if_over(&self) -> Result<Option<(String, Stops)>> {
         let held = self.detokenizer.held();
-        // Each look decodes all that is held: of a long run it is taken ever more rarely.
+        // Each check decodes everything that is held, so on a long run it is done ever more rarely.
         if !self.stops.is_watching() || held > LOOKED_AT && !held.is_power_of_two() {
             return Ok(None);
         }
         let text = self.detokenizer.clone().finish(&self.tokenizer)?;
-        // Half a character is no text yet.
+        // Half a character is not text yet.
         if text.ends_with(char::REPLACEMENT_CHARACTER) {
             return Ok(None);
         }
@@ -77,7 +77,7 @@ impl Stream {
         Ok(stops.hit().map(|_| (text, stops)))
     }
 
-    /// Ends the answer: what was held back is certain now.
+    /// Ends the answer: what was held back is now certain.
     ///
     /// # Errors
     ///

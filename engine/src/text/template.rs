@@ -1,8 +1,8 @@
-//! [`Templates`]: the Jinja of a model's folder, with what templates of the hub expect to find.
+//! [`Templates`]: a model's Jinja templates, with what templates of the hub expect.
 //!
-//! Templates come with models, from anywhere: one that does not end, or nests without an end, is an
-//! error. What minijinja walks through by itself, as its `~` and `==` do, cannot be bounded from here, and
-//! to read a long source may take as long as its square.
+//! Templates come with models, from anywhere: one that does not end, or nests without end, is an
+//! error. What minijinja traverses itself, as in `~` and `==`, cannot be bounded from here, and
+//! parsing a long source may take time quadratic in its length.
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
@@ -21,22 +21,22 @@ use super::json::{check_extent, tojson};
 use super::{TextError, load, read};
 use crate::error::Result;
 
-/// The template that is used where no other is asked for.
+/// The template that is used unless another is asked for.
 pub(super) const DEFAULT: &str = "default";
 /// The template for chats with tools.
 const TOOL_USE: &str = "tool_use";
 
-/// Bytes of the longest source that is read. Templates of the hub have up to 20,000.
+/// Longest source that is read, in bytes. Templates of the hub have up to 20,000.
 const LONGEST: usize = 128 << 10;
-/// Bytes of the stack on which templates are read and run: 4 KiB for each byte of the longest source,
-/// as the parser goes a level deeper with each sign, dot or `elif`, and nothing else stops it. Only
-/// what is used of them takes memory.
+/// Bytes of the stack on which templates are parsed and run: 4 KiB for each byte of the longest
+/// source, as the parser recurses with each sign, dot or `elif`, and nothing else bounds it. Only
+/// the part that is used takes memory.
 const STACK: usize = LONGEST << 12;
-/// Most instructions of one rendering. Templates take some hundred for a message, so that this is
-/// enough for chats of thousands; a loop without an end is over within a second. A value gets no more
-/// levels than there are instructions, so that the stack has room to drop it.
+/// Most instructions per rendering. Templates take a few hundred per message, so this suffices for
+/// chats of thousands, and an infinite loop ends within a second. A value cannot have more levels
+/// than there are instructions, so the stack has room to drop it.
 const FUEL: u64 = 2_000_000;
-/// Most levels of a rendering: a loop is one, and a call of a macro about five.
+/// Most levels of a rendering: a loop takes one, a macro call about five.
 const RECURSION: usize = 200;
 
 /// The chat templates of one model.
@@ -45,7 +45,7 @@ pub(super) struct Templates {
     special_tokens: BTreeMap<&'static str, String>,
 }
 
-/// `chat_template` of `tokenizer_config.json`: one template, or several with names.
+/// `chat_template` of `tokenizer_config.json`: one template, or several named ones.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Found {
@@ -60,7 +60,7 @@ struct Named {
 }
 
 impl Templates {
-    /// Reads what `folder` has: `chat_template.jinja` with `additional_chat_templates/`, or
+    /// Reads the templates in `folder`: `chat_template.jinja` with `additional_chat_templates/`, or
     /// `chat_template` in `tokenizer_config.json`.
     pub(super) fn open(
         folder: &Path,
@@ -75,7 +75,7 @@ impl Templates {
         Ok(Self::new(sources, special_tokens.clone())?)
     }
 
-    /// Of `sources` by name.
+    /// From `sources` by name.
     pub(super) fn new(
         sources: Vec<(String, String)>,
         special_tokens: BTreeMap<&'static str, String>,
@@ -103,7 +103,7 @@ impl Templates {
         Ok(Self { environment, special_tokens })
     }
 
-    /// What the template for `chat` writes.
+    /// `chat` as text, rendered by its template.
     pub(super) fn render(&self, chat: &Chat) -> Result<String, TextError> {
         on_deep_stack(STACK, || self.write(chat)).flatten()
     }
@@ -140,7 +140,7 @@ impl Templates {
     }
 }
 
-/// What `work` makes on a thread of its own with a stack of so many `bytes`.
+/// Runs `work` on a thread of its own with a stack of `bytes` bytes.
 fn on_deep_stack<T: Send>(bytes: usize, work: impl FnOnce() -> T + Send) -> Result<T, TextError> {
     std::thread::scope(|scope| {
         let thread =
@@ -175,7 +175,7 @@ fn find(folder: &Path) -> Result<Vec<(String, String)>> {
     })
 }
 
-/// Those beside `chat_template.jinja`, named by their files.
+/// The templates beside `chat_template.jinja`, named after their files.
 fn additional(folder: &Path) -> Result<Vec<(String, String)>> {
     let folder = folder.join("additional_chat_templates");
     let Ok(files) = folder.read_dir() else { return Ok(Vec::new()) };
@@ -191,15 +191,15 @@ fn additional(folder: &Path) -> Result<Vec<(String, String)>> {
     Ok(sources)
 }
 
-/// Blocks alone on a line leave no trace of it.
+/// A line with only a block leaves no trace.
 fn syntax() -> SyntaxConfig {
     let mut syntax = SyntaxConfig::builder();
     syntax.trim_blocks(true).lstrip_blocks(true);
-    // Only delimiters can be wrong, and they are the usual ones.
+    // Building fails only on bad delimiters, and these are the default ones.
     syntax.build().unwrap_or_default()
 }
 
-/// `{% generation %}` marks what is trained on and writes nothing: it becomes a condition that
+/// `{% generation %}` marks text that is trained on and writes nothing: it becomes a condition that
 /// always holds, so that the whitespace around it is treated as around any other block.
 fn without_generation_tags(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
@@ -224,13 +224,13 @@ fn without_generation_tags(source: &str) -> String {
     out + rest
 }
 
-/// Writes what stands in a template's braces.
+/// Writes the value of an expression.
 fn print(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), JinjaError> {
     check_extent(value)?;
     escape_formatter(out, state, value)
 }
 
-/// What a template says about messages that it does not take.
+/// The reason a template gives for refusing messages.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Raised(String);

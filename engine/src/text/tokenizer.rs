@@ -1,4 +1,4 @@
-//! [`Tokenizer`]: `tokenizer.json`, with the names that `tokenizer_config.json` gives to tokens.
+//! [`Tokenizer`]: `tokenizer.json`, with the token names of `tokenizer_config.json`.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -10,11 +10,11 @@ use super::{TextError, load, read};
 use crate::error::Result;
 use crate::telemetry::Stage;
 
-/// The names that templates know special tokens by.
+/// The names by which templates refer to special tokens.
 const SPECIAL: [&str; 7] =
     ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
-/// Between text and token ids.
+/// Converts between text and token ids.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     special_ids: HashSet<u32>,
@@ -22,7 +22,7 @@ pub struct Tokenizer {
     special_tokens: BTreeMap<&'static str, String>,
 }
 
-/// A special token as files write it: alone, or with its flags.
+/// A special token as files write it: just its text, or with flags.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Token {
@@ -31,7 +31,7 @@ enum Token {
 }
 
 impl Tokenizer {
-    /// Strings before which a repeat does not count, for [`breakers`](Self::breakers).
+    /// Strings that interrupt a repeat, for [`breakers`](Self::breakers).
     pub const BREAKERS: [&str; 4] = ["\n", ":", "\"", "*"];
 
     /// Reads `tokenizer.json` and, if it exists, `tokenizer_config.json` in `folder`.
@@ -46,18 +46,18 @@ impl Tokenizer {
             let model = format!("`{}`", folder.display());
             return Err(TextError::NoTokenizer { model }.into());
         };
-        // Of some files that contradict themselves the library makes a panic.
+        // The library panics on some inconsistent files.
         let read = std::panic::catch_unwind(|| tokenizers::Tokenizer::from_bytes(json.as_bytes()));
         let mut inner = read
             .unwrap_or_else(|_| Err("it contradicts itself; check the file".into()))
             .map_err(|e| load(&path, e))?;
-        // Settings of the training, which would silently cut or lengthen prompts.
+        // Settings from training, which would silently truncate or pad prompts.
         inner.with_truncation(None).map_err(|e| load(&path, e))?;
         inner.with_padding(None);
         Ok(Self::new(inner, names(folder)?))
     }
 
-    /// Of `inner`, with the texts of special tokens by their names in [`SPECIAL`].
+    /// From `inner`, with the texts of special tokens by their names in [`SPECIAL`].
     pub(super) fn new(
         inner: tokenizers::Tokenizer,
         special_tokens: BTreeMap<&'static str, String>,
@@ -80,8 +80,8 @@ impl Tokenizer {
         })
     }
 
-    /// As [`encode`](Self::encode), with `text` cut at its end so that there are at most `limit`
-    /// ids. The special tokens around it stay, as long as there is room for them.
+    /// As [`encode`](Self::encode), with the end of `text` cut so that there are at most `limit`
+    /// ids. The special tokens around it stay if there is room for them.
     ///
     /// # Errors
     ///
@@ -90,7 +90,7 @@ impl Tokenizer {
         let special = self.inner.get_post_processor().map_or(0, |p| p.added_tokens(false));
         let mut encoding = self.inner.encode_fast(text, false).map_err(failed)?;
         encoding.truncate(limit.saturating_sub(special), 0, TruncationDirection::Right);
-        // What was cut off would be completed as well.
+        // The overflow would be post-processed too.
         encoding.take_overflowing();
         let encoding = self.inner.post_process(encoding, None, true).map_err(failed)?;
         let mut ids = self.with_one_bos(&encoding);
@@ -117,7 +117,7 @@ impl Tokenizer {
             .of(|| Ok(self.inner.encode_fast(text, false).map_err(failed)?.get_ids().to_vec()))
     }
 
-    /// The text of `ids`, without special tokens. Bytes that are no UTF-8 become `�`.
+    /// The text of `ids`, without special tokens. Bytes that are not UTF-8 become `�`.
     ///
     /// # Errors
     ///
@@ -126,8 +126,8 @@ impl Tokenizer {
         Stage::Detokenise.of(|| Ok(self.inner.decode(ids, true).map_err(failed)?))
     }
 
-    /// The ids of strings that break a repeat, for [`Dry::breakers`](crate::Dry::breakers): of
-    /// each, the last id when it follows a letter; none if it encodes to nothing.
+    /// The ids of strings that break a repeat, for [`Dry::breakers`](crate::Dry::breakers): for
+    /// each, its last id when it follows a letter; none if it encodes to nothing.
     ///
     /// # Errors
     ///
@@ -144,12 +144,12 @@ impl Tokenizer {
         Ok(breakers)
     }
 
-    /// What stands in the vocabulary for `id`; `None` for what a decode leaves out.
+    /// The vocabulary entry of `id`; `None` if decoding leaves it out.
     pub(super) fn piece(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id).filter(|_| !self.special_ids.contains(&id))
     }
 
-    /// The id that the files call the end of a sequence.
+    /// The end-of-sequence id that the files name.
     pub(super) fn eos(&self) -> Option<u32> {
         self.id_of("eos_token")
     }
@@ -173,7 +173,7 @@ fn names(folder: &Path) -> Result<BTreeMap<&'static str, String>> {
         let Some(value) = file.get(name).filter(|value| !value.is_null()) else { continue };
         let Ok(Token::Text(text) | Token::Flagged { content: text }) = Token::deserialize(value)
         else {
-            return Err(load(&path, format!("`{name}` is no token")));
+            return Err(load(&path, format!("`{name}` is not a token")));
         };
         tokens.insert(name, text);
     }

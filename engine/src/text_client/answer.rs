@@ -1,4 +1,4 @@
-//! [`Answer`]: the caller's end of a request in words.
+//! [`Answer`]: the caller's end of a text request.
 
 use super::TextEvent;
 use super::reading::Reading;
@@ -7,19 +7,19 @@ use crate::request::{Event, Finish, Usage};
 use crate::runtime::{Canceller, Response, Stamped};
 use crate::text::Stream;
 
-/// What happens to one request, as it happens: an iterator that ends after the last event. Dropped
-/// before, it cancels the request, and its blocks come back before the next step.
+/// The events of one request, as they happen: an iterator that ends after the last event. Dropping
+/// it earlier cancels the request, and its blocks are freed before the next step.
 ///
-/// The texts of a choice add up to the decode of all its tokens, or to what stands before its stop
-/// string. Each event has the time that the [`Runtime`](crate::Runtime) put on it. When the last
-/// event of a choice is missing, the thread of the runtime has died.
+/// The texts of a choice add up to the decode of all its tokens, or to the text before its stop
+/// string. Each event has the time at which the [`Runtime`](crate::Runtime) stamped it. If the last
+/// event of a choice is missing, the runtime's thread has died.
 pub struct Answer {
     response: Response,
-    /// For each choice; `None` after its end.
+    /// One per choice; `None` after its end.
     readings: Vec<Option<Reading>>,
 }
 
-/// One choice of an answer, whole.
+/// One complete choice of an answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Completion {
     /// Its tokens.
@@ -28,19 +28,19 @@ pub struct Completion {
     pub text: String,
     /// Why it ended.
     pub finish: Finish,
-    /// Which of the request's stop strings ended it.
+    /// Index of the stop string that ended it.
     pub stop_string: Option<usize>,
-    /// What it took.
+    /// Its token counts.
     pub usage: Usage,
 }
 
 impl Answer {
-    /// `stream` is that of each choice, at its start.
+    /// Each choice starts with a copy of `stream`.
     pub(super) fn new(response: Response, stream: Stream, choices: usize) -> Self {
         Self { response, readings: vec![Some(Reading::new(stream)); choices] }
     }
 
-    /// What cancels the request while somebody else reads the answer.
+    /// Cancels the request while somebody else reads the answer.
     pub fn canceller(&self) -> Canceller {
         self.response.canceller()
     }
@@ -49,7 +49,7 @@ impl Answer {
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`] when the thread of the runtime has died.
+    /// [`Error::Closed`] when the runtime's thread has died.
     pub fn complete(self) -> Result<Vec<Completion>> {
         let mut texts = vec![(Vec::new(), String::new()); self.readings.len()];
         let mut completions = vec![None; self.readings.len()];
@@ -71,7 +71,7 @@ impl Answer {
         completions.into_iter().collect::<Option<_>>().ok_or(Error::Closed)
     }
 
-    /// What `event` says in words; `None` for a token behind the end of its text.
+    /// `event` as text; `None` for a token after the end of its text.
     fn read(&mut self, event: Event) -> Option<TextEvent> {
         match event {
             Event::Queued { .. } => Some(TextEvent::Queued),

@@ -1,19 +1,19 @@
-//! [`Reading`]: the text of one choice, while its tokens come.
+//! [`Reading`]: the text of one choice, as its tokens arrive.
 
 use super::TextEvent;
 use crate::request::{Finish, Usage};
 use crate::text::Stream;
 
-/// What is known of the text of one choice.
+/// The state of the text of one choice.
 #[derive(Clone)]
 pub(super) struct Reading {
     stream: Stream,
-    /// How many tokens were read.
+    /// Number of tokens read.
     tokens: usize,
     ending: Option<Ending>,
 }
 
-/// How a text ended before its tokens did. What comes behind it is not read.
+/// How a text ended before its tokens did. Tokens after it are not read.
 #[derive(Clone)]
 struct Ending {
     finish: Finish,
@@ -47,7 +47,7 @@ impl Reading {
         }
     }
 
-    /// The last event, when the tokens of `choice` have ended by `finish` after `usage`.
+    /// The last event, after the tokens of `choice` have ended with `finish` and `usage`.
     pub(super) fn finish(self, choice: usize, finish: Finish, usage: Usage) -> TextEvent {
         let Self { stream, tokens, ending } = self;
         if let Some(Ending { finish, stop_string }) = ending {

@@ -1,5 +1,5 @@
-//! Words through a runtime and back. The tokenizer has a code of three letters for each id of the
-//! small engine's vocabulary, so that any answer is a text, and any piece of it a stop string.
+//! Text through a runtime and back. The tokenizer has a three-letter code for each id of the small
+//! engine's vocabulary, so that any answer is a text, and any piece of it a stop string.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Sender, channel};
@@ -19,7 +19,7 @@ mod ends;
 mod refusals;
 
 const VOCABULARY: u32 = 1000;
-/// The tokenizer's own end of a sequence; the engine knows another one.
+/// The tokenizer's own end-of-sequence id; the engine knows another.
 const EOS: u32 = 1;
 
 /// Three letters, for the digits of `id`.
@@ -27,7 +27,7 @@ fn code(id: u32) -> String {
     [id / 100, id / 10 % 10, id % 10].map(|digit| char::from(b'a' + digit as u8)).iter().collect()
 }
 
-/// A folder with a tokenizer, and with a template if `template` is one.
+/// A folder with a tokenizer, and with a chat template if one is given.
 fn folder(template: Option<&str>) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text).unwrap();
@@ -54,7 +54,7 @@ fn text(template: Option<&str>) -> Text {
     Text::open(&ModelSource::Folder { path: folder.path().into() }).unwrap()
 }
 
-/// A runtime, perhaps with a fault, and who speaks to it.
+/// A runtime, perhaps with a fault, and a client for it.
 fn start(fault: Option<Fault>) -> (Runtime, TextClient) {
     let runtime = Runtime::start(engine(fault)).unwrap();
     let template = "{% for m in messages %}{{ m.content }} {% endfor %}";
@@ -62,8 +62,8 @@ fn start(fault: Option<Fault>) -> (Runtime, TextClient) {
     (runtime, client)
 }
 
-/// A runtime whose model takes a pass for each word that is sent, and runs freely when the sender
-/// is dropped.
+/// A runtime whose model runs one pass per message that is sent, and runs freely once the sender is
+/// dropped.
 fn gated() -> (Runtime, TextClient, Sender<()>) {
     let (gate, passes) = channel();
     let (runtime, client) = start(Some(Fault::Gate(passes)));

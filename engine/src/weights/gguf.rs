@@ -1,7 +1,7 @@
-//! [`Gguf`]: a whole model in a file, or in several: metadata, numbers, tokenizer.
+//! [`Gguf`]: a whole model in one file or in several: metadata, weights, tokenizer.
 //!
-//! Families ask for tensors by the names of the hub's checkpoints and read a configuration in the
-//! words of the hub. Here both are made of what the file says, so that no family knows the format.
+//! Families ask for tensors by the hub's names and read a configuration with the hub's keys. Both
+//! are derived from the file here, so that no family knows the format.
 
 use std::path::Path;
 
@@ -35,7 +35,7 @@ use file::Stored;
 use names::{Change, Names, Place};
 use numbers::Bytes;
 
-/// See the head of the file.
+/// A whole model in GGUF files.
 #[derive(Debug)]
 pub struct Gguf {
     parts: Parts,
@@ -44,20 +44,20 @@ pub struct Gguf {
     eos: Vec<u32>,
 }
 
-/// Numbers as they were found.
+/// The stored bytes of a tensor.
 struct Found<'a> {
     bytes: Bytes<'a>,
     kind: GgmlDType,
 }
 
 impl Gguf {
-    /// Opens the file `path`, or all files of the model of which it is one, without reading a
+    /// Opens the file `path`, or all files of the model if it is one of several, without reading a
     /// weight.
     ///
     /// # Errors
     ///
-    /// [`Error::Load`] when the system cannot open it, and [`GgufError`] when it is damaged, or
-    /// holds a model that is not implemented, or not all that its kind of model needs.
+    /// [`Error::Load`] when the system cannot open it, and [`GgufError`] when it is damaged, or its
+    /// model is not implemented, or something that this kind of model needs is missing.
     pub fn open(path: &Path) -> Result<Self> {
         let parts = Parts::open(path)?;
         let keys = Keys::of(&parts)?;
@@ -70,12 +70,12 @@ impl Gguf {
         Ok(Self { parts, names, config, eos })
     }
 
-    /// What the model is, in the words of the hub.
+    /// The model's configuration, with the hub's keys.
     pub const fn config(&self) -> &ConfigFile {
         &self.config
     }
 
-    /// Ids that end a sequence.
+    /// End-of-sequence ids.
     pub fn eos(&self) -> &[u32] {
         &self.eos
     }
@@ -115,7 +115,7 @@ impl Gguf {
     }
 }
 
-/// The part of `bytes`, of shape `found`, that has `wanted`: all of it, or that of one expert.
+/// The part of `bytes`, of shape `found`, that has the shape `wanted`: all of it, or one expert.
 fn slice<'a>(
     bytes: &'a [u8],
     expert: Option<usize>,
@@ -137,7 +137,7 @@ impl Source for Gguf {
         let found = self.find(&place, name, shape)?;
         let tensor = numbers::dense(&found.bytes, found.kind, shape)?;
         let tensor = match place.change {
-            // In f32, because 1 + w has more digits than a half can hold.
+            // In f32, because 1 + w has more digits than a 16-bit float can hold.
             Change::PlusOne => (tensor.to_dtype(DType::F32)? - 1.0)?,
             Change::None | Change::Interleaved { .. } => tensor,
         };

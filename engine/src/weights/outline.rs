@@ -1,4 +1,4 @@
-//! [`Outline`]: a source without numbers.
+//! [`Outline`]: a source without values.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -6,12 +6,12 @@ use super::Source;
 use crate::error::Result;
 use crate::quant::{QuantType, Quantised};
 
-/// Answers with tensors of the right shape that share a single zero and take no memory: a model
-/// loaded from it knows its geometry and its size.
+/// Returns tensors of the right shape that share a single zero and take no memory: a model loaded
+/// from it knows its geometry and its size.
 #[derive(Clone, Copy, Default)]
 pub struct Outline<'a> {
-    /// Whose names and block formats it has; without one it has every name, and nothing is stored
-    /// in blocks.
+    /// The source whose names and block formats it has; without one it has every name, and nothing
+    /// is stored in blocks.
     pub of: Option<&'a dyn Source>,
 }
 

@@ -1,11 +1,11 @@
 //! [`Preset`]: public architectures by name, and tiny ones for tests.
 //!
-//! Each is a `config.json` in `presets/`: exactly the shapes that are published, so that a
-//! measurement on random weights costs what the real model costs. Two kinds are nobody's: tiny ones,
-//! one for each family, and a small one with a long context, where the cost of the context shows.
+//! Each is a `config.json` in `presets/` with exactly the published shapes, so that a measurement
+//! on random weights costs what the real model costs. Two kinds are not published models: tiny
+//! ones, one per family, and a small one with a long context, where the cost of the context shows.
 //!
-//! `NAME:N` is the preset `NAME` with its first `N` layers alone: a large model whose layers have
-//! their real shapes, on a machine that does not hold all of them.
+//! `NAME:N` is the preset `NAME` with only its first `N` layers: layers of a large model in their
+//! real shapes, on a machine that cannot hold all of them.
 
 use crate::embedding::{DenseActivation, DenseConfig, ModuleConfig, Pooling, Recipe};
 use crate::error::{Error, Result};
@@ -19,9 +19,9 @@ pub struct Preset {
     /// The name that configurations use.
     pub name: &'static str,
     json: &'static str,
-    /// What an embedding model has beside its configuration.
+    /// What turns an embedding model's hidden states into vectors.
     recipe: Option<fn() -> Recipe>,
-    /// How many layers are left; all of them if none.
+    /// Number of layers that are kept; all if `None`.
     layers: Option<usize>,
 }
 
@@ -79,12 +79,12 @@ const EMBEDDER_PRESETS: &[Preset] = presets![
     "tiny-qwen3-embedding" => Some(qwen3_embedding),
 ];
 
-/// Every preset that continues texts, by name.
+/// Every preset that generates text, by name.
 pub const fn presets() -> &'static [Preset] {
     PRESETS
 }
 
-/// Every preset that embeds texts, by name.
+/// Every preset that embeds text, by name.
 pub const fn embedder_presets() -> &'static [Preset] {
     EMBEDDER_PRESETS
 }
@@ -144,7 +144,7 @@ impl Preset {
     ///
     /// # Errors
     ///
-    /// When it is to have more layers than there are, or none.
+    /// When it has fewer layers than were asked for, or none were.
     pub fn config(&self) -> Result<ConfigFile> {
         let whole = ConfigFile::parse(format!("preset {}", self.name), self.json)?;
         match self.layers {
@@ -166,16 +166,16 @@ impl Preset {
         })
     }
 
-    /// What becomes of its hidden states, if it embeds texts.
+    /// How its hidden states become vectors, if it embeds text.
     pub fn recipe(&self) -> Option<Recipe> {
         self.recipe.map(|recipe| recipe())
     }
 
-    /// Geometry and number of parameters of a preset that continues texts.
+    /// Geometry and number of parameters of a preset that generates text.
     ///
     /// # Errors
     ///
-    /// As [`config`](Self::config), and for presets that embed texts.
+    /// As [`config`](Self::config), and for presets that embed text.
     pub fn sketch(&self) -> Result<Sketch> {
         match self.recipe {
             None => sketch(&self.config()?),

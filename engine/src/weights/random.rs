@@ -1,9 +1,8 @@
 //! [`Random`]: seeded random weights, so that public shapes can be measured without a download.
 //!
-//! Each number depends on the seed, the tensor's name and its own index, and on nothing else:
-//! not on the threads, not on the order of loading. Matrices have a standard deviation of
-//! 1/√(inputs), norms are close to 1 and biases close to 0, which keeps activations of deep
-//! stacks finite and logits apart from each other.
+//! Each number depends on the seed, the tensor's name and its own index alone, not on threads or
+//! the order of loading. Matrices have a standard deviation of 1/√(inputs), norms are close to 1
+//! and biases close to 0, which keeps activations of deep stacks finite and logits distinct.
 
 use candle_core::{DType, Device, Tensor, WithDType};
 use half::{bf16, f16};
@@ -16,12 +15,12 @@ use crate::quant::{QuantType, Quantised};
 use crate::sampler::mix;
 use crate::telemetry::LoadStages;
 
-/// Numbers that one hash yields, 16 random bits each.
+/// Numbers per hash, 16 random bits each.
 const PER_HASH: usize = 4;
-/// Numbers a task.
+/// Numbers per task.
 const TASK: usize = 1 << 14;
 
-/// See the head of the file.
+/// Seeded random weights.
 #[derive(Debug)]
 pub struct Random {
     seed: u64,
@@ -78,7 +77,7 @@ impl Source for Random {
     }
 }
 
-/// One tensor's numbers: uniform, as that is cheap and as good as normal for this purpose.
+/// One tensor's numbers: uniform, which is cheap and as good as normal for this purpose.
 struct Draw {
     stream: u64,
     mean: f32,
@@ -92,8 +91,8 @@ impl Draw {
         Ok(Tensor::from_vec(numbers, shape, &Device::Cpu)?)
     }
 
-    /// The numbers from `first` on, which must be a multiple of [`PER_HASH`], as many as there are
-    /// in `to`.
+    /// The numbers from `first` on, which must be a multiple of [`PER_HASH`], as many as `to`
+    /// holds.
     fn fill<T: Element>(&self, first: usize, to: &mut [T]) {
         to.par_chunks_mut(TASK).enumerate().for_each(|(task, to)| {
             let mut wide = [0.0f32; TASK];
@@ -107,7 +106,7 @@ impl Draw {
     }
 
     fn four(&self, hash: u64, to: &mut [f32]) {
-        // A uniform variable in ±√3 has a variance of 1.
+        // A uniform variable in ±√3 has variance 1.
         let step = self.deviation * 3f32.sqrt() / 32_768.0;
         let bits = mix(self.stream.wrapping_add(hash.wrapping_mul(0x9E37_79B9_7F4A_7C15)));
         for (part, number) in to.iter_mut().enumerate() {
@@ -137,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_matrix_is_quantised_piece_by_piece_as_it_would_be_whole() {
-        // More numbers than a piece has.
+        // More numbers than one piece.
         let (source, shape) = (Random::new(1), [4097, 1056]);
         let whole = source.tensor("a.weight", &shape, DType::F32, &Device::Cpu).unwrap();
         let expected = Quantised::of(QuantType::Q8_0, &whole, &Device::Cpu).unwrap();

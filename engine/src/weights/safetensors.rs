@@ -1,8 +1,8 @@
 //! [`Safetensors`]: weights in one memory-mapped file, or in shards with an index.
 //!
-//! A tensor is read in pieces: the system brings one into memory, all cores turn it into what is
-//! asked for, and it is given back before the next one comes. So the files never lie in memory
-//! beside the weights, and loading needs as much as the weights and a piece.
+//! A tensor is read in pieces: the system brings one into memory, all cores convert it, and it is
+//! released before the next one comes. So the files never lie in memory beside the weights, and
+//! loading needs as much memory as the weights and one piece.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
@@ -28,10 +28,10 @@ const INDEX: &str = "model.safetensors.index.json";
 
 /// Numbers of a tensor that are in memory twice while it is read: 16 MiB of f32.
 const PIECE: usize = 1 << 22;
-/// Numbers a task.
+/// Numbers per task.
 const TASK: usize = 1 << 14;
 
-/// See the head of the file.
+/// Weights in the safetensors files of a model folder.
 pub struct Safetensors {
     folder: PathBuf,
     shards: Vec<Shard>,
@@ -61,12 +61,12 @@ struct Index {
 }
 
 impl Safetensors {
-    /// Maps the files of `folder`: the single file if there is one, else the shards of the index. An
-    /// index beside a single file was left over when the shards were merged.
+    /// Maps the files of `folder`: the single file if there is one, else the shards of the index.
+    /// An index beside a single file is a leftover of merging shards.
     ///
     /// # Errors
     ///
-    /// [`Error::Load`] that names the file which is missing or damaged.
+    /// [`Error::Load`] that names the missing or damaged file.
     pub fn open(folder: &Path) -> Result<Self> {
         let index = folder.join(INDEX);
         let files: BTreeSet<String> = if index.exists() && !folder.join(SINGLE).exists() {
@@ -91,9 +91,9 @@ impl Safetensors {
     fn add(&mut self, path: PathBuf) -> Result<()> {
         let load_error = |problem: String| Error::Load { path: path.clone(), problem };
         let file = File::open(&path).map_err(|e| load_error(e.to_string()))?;
-        // SAFETY: the mapping is sound while nobody changes the file. Checkpoints are not written to
-        // while they are being read; that a user truncates one meanwhile cannot be prevented from
-        // here, and would end the process with a bus error rather than silently.
+        // SAFETY: the mapping is sound while nobody changes the file. Nothing writes to a
+        // checkpoint while it is being read; if a user truncates one meanwhile, which cannot be
+        // prevented from here, the process ends with a bus error rather than silently.
         let map = || unsafe { Mmap::map(&file) };
         let read = || faults::read_whole(&file);
         let bytes = if faults::is_planted(Fault::LostMmap) { read() } else { map() };
@@ -150,11 +150,11 @@ impl Safetensors {
     }
 }
 
-/// A tensor as it lies in a file.
+/// A tensor as stored in a file.
 struct Stored<'a> {
     bytes: &'a Mmap,
     place: &'a Place,
-    /// Bytes of a number.
+    /// Bytes per number.
     width: usize,
     watch: &'a LoadWatch,
 }
@@ -169,7 +169,7 @@ impl Stored<'_> {
         Tensor::from_vec(numbers, shape, &Device::Cpu)
     }
 
-    /// Its numbers from `first` on, as many as there are in `to`.
+    /// Its numbers from `first` on, as many as `to` holds.
     fn piece<T: Element>(&self, first: usize, to: &mut [T]) {
         let start = self.place.range.start + first * self.width;
         let bytes = start..start + to.len() * self.width;
@@ -183,8 +183,8 @@ impl Stored<'_> {
         self.give_back(&bytes);
     }
 
-    /// Brings these bytes of the file into memory, if the system can do it at once; else they come
-    /// when they are looked at.
+    /// Reads these bytes of the file into memory at once, if the system can; otherwise they are
+    /// read when they are accessed.
     fn fetch(&self, bytes: &Range<usize>) {
         #[cfg(target_os = "linux")]
         let _ = self.bytes.advise_range(memmap2::Advice::PopulateRead, bytes.start, bytes.len());
@@ -192,13 +192,13 @@ impl Stored<'_> {
         let _ = bytes;
     }
 
-    /// Lets go of the memory behind these bytes.
+    /// Releases the memory behind these bytes.
     fn give_back(&self, bytes: &Range<usize>) {
         if faults::is_planted(Fault::LostMmap) {
             return;
         }
-        // SAFETY: the mapping is of a file and never written to: what is looked at again is read
-        // from the file again.
+        // SAFETY: the mapping is of a file and never written to: bytes that are accessed again are
+        // read from the file again.
         let _ = unsafe {
             self.bytes.unchecked_advise_range(UncheckedAdvice::DontNeed, bytes.start, bytes.len())
         };
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn every_float_is_read_as_every_float_in_pieces_of_any_size() {
-        // More than a piece, and no whole number of tasks.
+        // More than a piece, and not a whole number of tasks.
         let count = PIECE + 3 * TASK + 7;
         let values: Vec<f32> = (0..count).map(|i| (i % 509) as f32 / 4.0 - 50.0).collect();
         let as_bytes = |dtype| -> Vec<u8> {

@@ -1,11 +1,11 @@
-//! [`LoadWatch`]: where the time of loading goes.
+//! [`LoadWatch`]: where loading spends its time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::telemetry::LoadStages;
 
-/// Adds up the time of what a source does, whoever asks it.
+/// Adds up the time of a source's work, on any thread.
 #[derive(Debug, Default)]
 pub(crate) struct LoadWatch {
     read: AtomicU64,
@@ -19,7 +19,7 @@ impl LoadWatch {
         timed(&self.read, work)
     }
 
-    /// Runs `work`, which turns bytes into numbers of the type that is asked for.
+    /// Runs `work`, which converts bytes to numbers of the requested type.
     pub(crate) fn convert<T>(&self, work: impl FnOnce() -> T) -> T {
         timed(&self.convert, work)
     }
@@ -29,7 +29,7 @@ impl LoadWatch {
         timed(&self.quantise, work)
     }
 
-    /// What was added up.
+    /// The totals.
     pub(crate) fn stages(&self) -> LoadStages {
         let time = |counter: &AtomicU64| Duration::from_nanos(counter.load(Ordering::Relaxed));
         LoadStages {

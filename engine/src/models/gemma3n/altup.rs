@@ -1,5 +1,6 @@
 //! Several residual streams (AltUp, Baykal et al. 2023, arXiv 2301.13310): a layer computes one of
-//! them; the others are predicted before and corrected after. `[tokens, streams, hidden]`.
+//! them; all are predicted before it and corrected after it. Streams are `[tokens, streams,
+//! hidden]`.
 
 use candle_core::{D, DType, Result as TensorResult, Tensor};
 
@@ -10,11 +11,11 @@ use crate::layers::linear::Linear;
 use crate::layers::norm::Norm;
 use crate::weights::{Bias, Weights};
 
-/// Makes streams out of the embeddings, and one row out of the streams.
+/// Expands embeddings into streams, and merges streams into one row.
 pub(super) struct Streams {
     /// For each stream but the first, `[hidden]` to `[hidden]`.
     spread: Vec<Linear>,
-    /// The same, on the way back.
+    /// The same, for merging.
     merge: Vec<Linear>,
 }
 
@@ -33,7 +34,7 @@ impl Streams {
         })
     }
 
-    /// `x`: `[tokens, hidden]`; `[tokens, streams, hidden]`.
+    /// `x`: `[tokens, hidden]`; returns `[tokens, streams, hidden]`.
     pub(super) fn spread(&self, x: &Tensor) -> TensorResult<Tensor> {
         let size = root_mean_square(x)?;
         let mut streams = vec![x.clone()];
@@ -43,7 +44,7 @@ impl Streams {
         Tensor::stack(&streams, 1)
     }
 
-    /// `x`: `[tokens, streams, hidden]`; the mean of the streams, `[tokens, hidden]`.
+    /// `x`: `[tokens, streams, hidden]`; returns the mean of the streams, `[tokens, hidden]`.
     pub(super) fn merge(&self, x: &Tensor) -> TensorResult<Tensor> {
         let first = stream(x, 0)?;
         let size = root_mean_square(&first)?;
@@ -65,27 +66,28 @@ fn root_mean_square(x: &Tensor) -> TensorResult<Tensor> {
     x.to_dtype(DType::F32)?.sqr()?.mean_keepdim(D::Minus1)?.sqrt()
 }
 
-/// `x`, `[tokens, hidden]`, with rows of the root mean square `size`, `[tokens, 1]`.
+/// `x`, `[tokens, hidden]`, rescaled so that its rows have the root mean square `size`, `[tokens,
+/// 1]`.
 fn resized(x: &Tensor, size: &Tensor) -> TensorResult<Tensor> {
-    // The reference bounds the square by 1e-5.
+    // The reference clamps the mean square to at least 1e-5.
     let factor = (size / root_mean_square(x)?.maximum(1e-5f64.sqrt())?)?;
     x.to_dtype(DType::F32)?.broadcast_mul(&factor)?.to_dtype(x.dtype())
 }
 
-/// Whether what goes to the passive streams is scaled, dim by dim.
+/// Whether the input of the passive streams is scaled, dim by dim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Correction {
     Plain,
     Scaled,
 }
 
-/// A layer's share in the streams.
+/// A layer's prediction and correction of the streams.
 pub(super) struct AltUp {
     active: usize,
     router_norm: Norm,
     /// `[hidden]` to `[streams]`.
     router: Linear,
-    /// `[streams]` to `[streams · streams]`: for each stream, its part of each stream.
+    /// `[streams]` to `[streams · streams]`: for each stream, its weight of each stream.
     prediction: Linear,
     /// `[streams]` to `[streams]`.
     correction: Linear,
@@ -109,7 +111,7 @@ impl AltUp {
         })
     }
 
-    /// What each stream is expected to be after the layer. `x`: `[tokens, streams, hidden]`, same
+    /// The expected value of each stream after the layer. `x`: `[tokens, streams, hidden]`, same
     /// shape out.
     pub(super) fn predict(&self, x: &Tensor) -> TensorResult<Tensor> {
         let (tokens, streams, _) = x.dims3()?;
@@ -119,7 +121,7 @@ impl AltUp {
         mixed.to_dtype(x.dtype())? + x
     }
 
-    /// Corrects all `predicted` streams by what the layer made of the active one. `predicted`:
+    /// Corrects all `predicted` streams by the layer's output for the active one. `predicted`:
     /// `[tokens, streams, hidden]`, same shape out; `computed`: `[tokens, hidden]`.
     pub(super) fn correct(&self, predicted: &Tensor, computed: &Tensor) -> TensorResult<Tensor> {
         let surprise = (computed - self.active(predicted)?)?.unsqueeze(1)?;
@@ -139,7 +141,7 @@ impl AltUp {
         self.scale.as_ref().map_or(Ok(active.clone()), |scale| active.broadcast_mul(scale))
     }
 
-    /// What kind of token each row is, `[tokens, streams]`.
+    /// The router's mix of modalities for each row, `[tokens, streams]`.
     fn modalities(&self, x: &Tensor) -> TensorResult<Tensor> {
         let normed = scaled(&self.router_norm.forward(x)?, 1.0 / x.dim(1)? as f64)?;
         self.router.forward(&normed)?.tanh()

@@ -1,6 +1,6 @@
-//! A layer of Gemma 3n: attention and a low-rank detour (Laurel, Menghani et al. 2024, arXiv
-//! 2411.07501) side by side, a feed-forward block that may be sparse, and the layer's own
-//! embedding of the token.
+//! A layer of Gemma 3n: attention and a low-rank path beside it (Laurel, Menghani et al. 2024,
+//! arXiv 2411.07501), a feed-forward block that may be sparse, and the layer's own embedding of the
+//! token.
 
 use candle_core::cpu::erf::erf_inv;
 use candle_core::{D, DType, Result as TensorResult, Tensor};
@@ -65,7 +65,7 @@ impl Layer {
         sums.of(|| {
             let corrected = self.altup.correct(&predicted, &computed)?;
             let own = self.own.forward(&self.altup.outgoing(&corrected)?, own)?;
-            // The first stream goes on as it is, whichever is the active one.
+            // The first stream passes unchanged, whichever is active.
             let first = corrected.narrow(1, 0, 1)?;
             let others = corrected.narrow(1, 1, corrected.dim(1)? - 1)?;
             Tensor::cat(&[first, others.broadcast_add(&own.unsqueeze(1)?)?], 1)
@@ -73,7 +73,7 @@ impl Layer {
     }
 }
 
-/// Attention with norms on queries, keys and values. Upper layers have queries alone.
+/// Attention with norms on queries, keys and values. Upper layers have only queries.
 struct Attention {
     layer: usize,
     q: Linear,
@@ -136,7 +136,7 @@ impl Attention {
     }
 }
 
-/// A low-rank detour around attention.
+/// A low-rank path beside attention.
 struct Laurel {
     left: Linear,
     right: Linear,
@@ -158,13 +158,13 @@ impl Laurel {
     }
 }
 
-/// A gated block; where it is sparse, only gates far above their row's mean get through.
+/// A gated block; where it is sparse, only gates far above their row's mean stay open.
 struct FeedForward {
     gate: Linear,
     up: Linear,
     down: Linear,
     activation: Activation,
-    /// Standard deviations above the mean from which on a gate is open.
+    /// Standard deviations above the mean at which a gate opens.
     cut: Option<f64>,
 }
 
@@ -189,8 +189,8 @@ impl FeedForward {
     }
 }
 
-/// By how much each number of a row of `x` is more than `cut` standard deviations above the mean
-/// of the row; 0 where it is less.
+/// How far each value of `x` is above the point `cut` standard deviations over its row's mean; 0
+/// where it is below.
 fn above(x: &Tensor, cut: f64) -> TensorResult<Tensor> {
     let wide = x.to_dtype(DType::F32)?;
     let mean = wide.mean_keepdim(D::Minus1)?;
@@ -199,12 +199,12 @@ fn above(x: &Tensor, cut: f64) -> TensorResult<Tensor> {
     wide.broadcast_sub(&border)?.relu()?.to_dtype(x.dtype())
 }
 
-/// The number below which a normal variable falls with this probability.
+/// The value that a standard normal variable stays below with this probability.
 fn normal_quantile(probability: f64) -> f64 {
     2f64.sqrt() * erf_inv(2.0 * probability - 1.0)
 }
 
-/// What the layer's own embedding of the token adds to the passive streams.
+/// What the layer's own token embedding adds to the passive streams.
 struct Own {
     /// `[hidden]` to `[per_layer]`.
     gate: Linear,

@@ -26,7 +26,7 @@ fn a_shutdown_can_cancel_what_is_pending_and_so_does_dropping() {
         let client = runtime.client();
         let responses: Vec<_> =
             (0..6).map(|text| client.submit(request(text, 5, 9)).unwrap()).collect();
-        // The pass that runs is let through when the shutdown has been asked for.
+        // The running pass is let through once the shutdown has been requested.
         let release = thread::spawn(move || {
             while *client.shared.open() {
                 thread::yield_now();

@@ -1,4 +1,4 @@
-//! Random arrivals with shared beginnings, cancellations and failures in small pools: everything
+//! Random arrivals with shared prefixes, cancellations and failures in small pools: everything
 //! ends, nothing leaks, nothing shared is written, and what is read is what was written.
 
 use std::collections::{HashMap, HashSet};
@@ -35,7 +35,7 @@ proptest! {
             }
             grants
         });
-        // Who runs when is as if there were no window.
+        // Scheduling is as if there were no window.
         prop_assert_eq!(&windowed[0], &windowed[1]);
     }
 
@@ -69,12 +69,13 @@ proptest! {
             if fails {
                 ledger.step(&mut scheduler, Forward::Fails)?;
             }
-            // Any of those that came so far, waiting, running or gone.
+            // Any request so far, waiting, running or ended.
             let victim = cancels.map(|index| RequestId(index.index(id.0 as usize + 1) as u64));
             ledger.open -= victim.map_or(0, |victim| scheduler.cancel(victim).len());
             scheduler.check_integrity().map_err(TestCaseError::fail)?;
         }
-        // Progress is at least a token a step, and a preemption costs at most one recomputation.
+        // Progress is at least one token per step, and a preemption costs at most one
+        // recomputation.
         let mut steps = 0;
         while ledger.open > 0 {
             ledger.step(&mut scheduler, Forward::Works)?;
@@ -93,18 +94,18 @@ proptest! {
 #[derive(Debug, Clone)]
 struct Arrival {
     prompt: usize,
-    /// Where its prompt parts from that of the others.
+    /// Where its prompt diverges from the others'.
     common: usize,
     new: usize,
     /// Steps before the next arrival.
     pause: usize,
-    /// Which of the requests so far is then cancelled.
+    /// Which of the requests so far is then cancelled, if any.
     cancels: Option<prop::sample::Index>,
     /// Whether a step fails before the next arrival.
     fails: bool,
 }
 
-/// What becomes of a pass.
+/// The outcome of a pass.
 #[derive(Clone, Copy)]
 enum Forward {
     Works,
@@ -128,12 +129,12 @@ struct Ledger {
     /// Tokens computed since the sequence got its blocks.
     computed: HashMap<RequestId, usize>,
     started: HashSet<RequestId>,
-    /// What each block of each pool holds: the tokens of its sequence up to its end.
+    /// The content of each block of each pool: the tokens of its sequence up to its end.
     written: HashMap<(usize, BlockId), Vec<u32>>,
 }
 
 impl Ledger {
-    /// Writes what `grant` computes, into blocks that nobody else reads.
+    /// Writes what `grant` computes, into blocks that no other sequence reads.
     fn check_written(&mut self, scheduler: &Scheduler, grant: &Grant) -> Result<(), TestCaseError> {
         let block = scheduler.pools.block();
         let sequence = &scheduler.running[grant.sequence];
@@ -160,7 +161,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Reads what the tokens of `grant` see before them: computed before, or written in this very
+    /// Reads what the tokens of `grant` see before them: computed earlier, or written in this very
     /// pass.
     fn check_read(&self, scheduler: &Scheduler, grant: &Grant) -> Result<(), TestCaseError> {
         let block = scheduler.pools.block();
@@ -207,7 +208,7 @@ impl Ledger {
         for grant in &schedule.grants {
             prop_assert!(!grant.tokens.is_empty());
             let sequence = &scheduler.running[grant.sequence];
-            // Where it begins may have been found in the cache.
+            // Its beginning may have been found in the cache.
             let computed = self.computed.entry(grant.request).or_insert(sequence.computed);
             prop_assert_eq!(*computed, grant.tokens.start, "computed twice, or skipped");
             *computed = grant.tokens.end;

@@ -1,4 +1,4 @@
-//! Byte-level pairs, whose merges the file lists.
+//! Byte-level BPE, whose merges the file lists.
 
 use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -14,16 +14,16 @@ const MERGES: &str = "tokenizer.ggml.merges";
 pub(super) fn make(vocabulary: &Vocabulary<'_>) -> Result<Made, GgufError> {
     let file = vocabulary.file;
     let name: Option<String> = file.get(PATTERN)?;
-    // llama.cpp guesses here, and warns. This engine prints nothing, and a guess would be silent.
+    // llama.cpp guesses here, and warns. This engine prints nothing, so a guess would be silent.
     let name = name.ok_or_else(|| {
         let problem =
-            format!("it has no key `{PATTERN}`, which says how its tokenizer cuts texts up");
+            format!("it has no key `{PATTERN}`, which says how its tokenizer splits text");
         vocabulary.error(problem)
     })?;
     let pattern = Pattern::named(&name).map_err(|problem| vocabulary.error(problem))?;
     let merges: Vec<String> = file.list(MERGES)?.ok_or_else(|| file.missing(MERGES))?;
     let pair = |merge: &String| {
-        // The first letter may be a space itself.
+        // The first character may itself be a space.
         let space = merge.char_indices().skip(1).find(|(_, letter)| *letter == ' ');
         let (left, right) = space.map(|(at, _)| (&merge[..at], &merge[at + 1..])).unzip();
         left.zip(right.filter(|right| !right.is_empty()))
@@ -36,9 +36,10 @@ pub(super) fn make(vocabulary: &Vocabulary<'_>) -> Result<Made, GgufError> {
     let goes_nowhere = |(left, right): &&(String, String)| {
         has(left) && has(right) && !has(&format!("{left}{right}"))
     };
-    // The library looks at such a merge beyond the end of its longest token.
+    // The library indexes past the end of its longest token on such a merge.
     if let Some((left, right)) = merges.iter().find(goes_nowhere) {
-        let problem = format!("its merge of {left:?} and {right:?} makes no token that it has");
+        let problem =
+            format!("its merge of {left:?} and {right:?} makes a token that it does not have");
         return Err(vocabulary.error(problem));
     }
     let failed = |e| vocabulary.failed(e);

@@ -1,8 +1,8 @@
-//! How texts are cut up before pairs are merged: a file says it by the name of a model alone.
+//! How text is split before merging: a file states only the name of a model.
 //!
-//! A wrong pattern gives ids that look right and that no model was trained on; so a name that is not
-//! in the table is an error, and so is none. `default` is not in it: it is what llama.cpp calls its
-//! own guess where there is none.
+//! A wrong pattern gives ids that look right but that no model was trained on, so an unknown name
+//! is an error, as is a missing one. `default` is not in the table: it is llama.cpp's name for its
+//! own guess when there is none.
 
 use tokenizers::normalizers::unicode::NFC;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -10,21 +10,21 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{NormalizerWrapper, PreTokenizerWrapper, SplitDelimiterBehavior};
 
-/// What a name stands for.
+/// The pre-tokenizer behind a name.
 pub(super) struct Pattern {
-    /// In `tokenizer.ggml.pre`.
+    /// Its names in `tokenizer.ggml.pre`.
     names: &'static [&'static str],
-    /// Each cuts up what the one before it left.
+    /// Each splits what the one before it left.
     cuts: &'static [&'static str],
-    /// What happens to texts before.
+    /// What is done to the text first.
     text: Text,
-    /// Words of the vocabulary.
+    /// How words of the vocabulary are treated.
     pub(super) words: Words,
-    /// Whether texts begin with the beginning-of-sequence token where the file does not say.
+    /// Whether texts begin with the beginning-of-sequence token if the file does not say.
     pub(super) begins: bool,
 }
 
-/// What happens to texts before they are cut up.
+/// What is done to text before it is split.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Text {
     Kept,
@@ -32,10 +32,10 @@ enum Text {
     Composed,
 }
 
-/// What happens to a word that is in the vocabulary as it stands.
+/// How a word is treated that is in the vocabulary as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Words {
-    /// It is merged from its bytes as any other.
+    /// It is merged from its bytes like any other.
     Merged,
     /// It is taken whole, whether or not merges lead to it.
     Whole,
@@ -46,11 +46,11 @@ const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// The same, digit by digit.
 const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-/// Words are cut where capitals begin.
+/// Words are split where capitals begin.
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const GPT4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-/// Every name that is known.
+/// Every known name.
 pub(super) const PATTERNS: &[Pattern] = &[
     Pattern {
         names: &["gpt-2", "phi-2", "olmo", "mpt"],
@@ -105,19 +105,19 @@ pub(super) const PATTERNS: &[Pattern] = &[
 ];
 
 impl Pattern {
-    /// The pattern called `name`, or a sentence.
+    /// The pattern called `name`, or the problem as a sentence.
     pub(super) fn named(name: &str) -> Result<&'static Self, String> {
         let known = || PATTERNS.iter().flat_map(|pattern| pattern.names);
         PATTERNS.iter().find(|pattern| pattern.names.contains(&name)).ok_or_else(|| {
             let known: Vec<_> = known().map(|name| format!("`{name}`")).collect();
             format!(
-                "its tokenizer cuts texts up as `{name}` does, which is not implemented (known are {})",
+                "its tokenizer splits text as `{name}` does, which is not implemented (supported: {})",
                 known.join(", ")
             )
         })
     }
 
-    /// What cuts texts up and turns bytes into letters.
+    /// Splits text and maps its bytes to letters.
     pub(super) fn pre_tokenizer(&self) -> tokenizers::Result<PreTokenizerWrapper> {
         let cut = |cut: &&str| {
             let pattern = SplitPattern::Regex((*cut).into());
@@ -128,7 +128,7 @@ impl Pattern {
         Ok(Sequence::new(steps).into())
     }
 
-    /// What happens to texts before.
+    /// What is done to the text first.
     pub(super) fn normalizer(&self) -> Option<NormalizerWrapper> {
         (self.text == Text::Composed).then(|| NFC.into())
     }

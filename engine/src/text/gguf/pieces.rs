@@ -1,4 +1,4 @@
-//! Pieces of SentencePiece, whose merges follow from their scores.
+//! SentencePiece pieces, whose merges follow from their scores.
 
 use std::cmp::Reverse;
 
@@ -15,7 +15,7 @@ use super::{Kind, Made, Vocabulary};
 use crate::weights::gguf::GgufError;
 
 const SCORES: &str = "tokenizer.ggml.scores";
-/// What stands for a space.
+/// Stands for a space.
 const SPACE: &str = "\u{2581}";
 
 /// The tokenizer of `vocabulary`.
@@ -35,7 +35,7 @@ pub(super) fn make(vocabulary: &Vocabulary<'_>) -> Result<Made, GgufError> {
     }
     let mut inner = tokenizers::Tokenizer::new(bpe.build().map_err(failed)?);
 
-    // A text begins with a space, and so does what follows a special token.
+    // A text begins with a space, and so does the text after a special token.
     let spaced = file.get("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
     let space = Replace::new(" ", SPACE).map_err(failed)?;
     let prepend = spaced.then(|| Prepend::new(SPACE.into()).into());
@@ -45,17 +45,17 @@ pub(super) fn make(vocabulary: &Vocabulary<'_>) -> Result<Made, GgufError> {
     let strip = spaced.then(|| Strip::new(' ', 1, 0).into());
     let steps = [back.into(), ByteFallback::new().into(), Fuse::new().into()];
     inner.with_decoder(Some(Decoders::new(steps.into_iter().chain(strip).collect())));
-    // Files do not say it of a token; the hub's own files of this architecture do.
+    // Files do not state this per token; the hub's own files for this architecture do.
     let strips = file.get::<String>("general.architecture")?.as_deref() == Some("phi3");
     Ok(Made { inner, begins: true, strips })
 }
 
-/// The pairs that make each piece, the piece with the best score first; of one piece, those of the
+/// The pairs that form each piece: pieces with better scores first, and for one piece, pairs of
 /// better parts first.
 fn merges(vocabulary: &Vocabulary<'_>, scores: &[f64], ids: &Vocab) -> Vec<(String, String)> {
     let mut ranked = Vec::new();
     for (id, (piece, kind)) in (0..).zip(vocabulary.tokens.iter().zip(&vocabulary.kinds)) {
-        // Marks are found as they stand, and bytes are no characters.
+        // Control tokens are matched literally, and bytes are not characters.
         if !matches!(kind, Kind::Normal | Kind::Added) {
             continue;
         }
@@ -71,7 +71,7 @@ fn merges(vocabulary: &Vocabulary<'_>, scores: &[f64], ids: &Vocab) -> Vec<(Stri
     ranked.into_iter().map(|(.., (left, right))| (left.to_owned(), right.to_owned())).collect()
 }
 
-/// A score, by the total order of floats.
+/// A score, in the total order of floats.
 struct Ordered(f64);
 
 impl PartialEq for Ordered {

@@ -1,4 +1,4 @@
-//! Templates against what transformers makes of them.
+//! Templates against the output of transformers.
 
 use std::time::{Duration, SystemTime};
 
@@ -39,7 +39,7 @@ fn hello() -> Chat {
     chat(vec![Message::User { content: Content::Text("Hi".into()), name: None }])
 }
 
-/// What `source` writes about a greeting, or the refusal.
+/// What `source` renders for a greeting, or the refusal.
 fn check(source: &str) -> String {
     let rendered = templates(&[("default", source)]).and_then(|all| all.render(&hello()));
     rendered.unwrap_or_else(|refusal| refusal.to_string())
@@ -153,14 +153,14 @@ fn messages_of_openais_own_shape_are_rendered_as_plain_ones() {
 #[test]
 fn a_template_without_an_end_is_an_error() {
     let own = "{% set ns = namespace() %}{% set ns.own = ns %}";
-    let holds_itself = "a value has more than 200 levels, or holds itself";
+    let holds_itself = "a value has more than 200 levels, or contains itself";
     for writes in ["ns", "ns | tojson", "ns | tojson(sort_keys=true)", "raise_exception(ns)"] {
         let refusal = check(&format!("{own}{{{{ {writes} }}}}"));
         assert!(refusal.contains(holds_itself), "{writes}: {refusal}");
     }
     let twice = "{% set ns = namespace() %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x }}";
     let refusal = check(twice);
-    assert!(refusal.contains("a value holds more than 1048576 others"), "{refusal}");
+    assert!(refusal.contains("a value contains more than 1048576 others"), "{refusal}");
     let loops = "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}";
     let refusal = check(loops);
     assert!(refusal.contains("it has not ended after 2000000 instructions"), "{refusal}");

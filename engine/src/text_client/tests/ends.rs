@@ -43,7 +43,7 @@ fn a_stop_string_ends_its_choice_and_no_other() {
     let (runtime, client) = start(None);
     let asked = TextRequest { choices: 3, ..request(words()) };
     let whole = completions(&client, asked.clone());
-    // The end of one token and the beginning of the next: of these three texts, one holds it.
+    // The end of one token and the start of the next: only one of these three texts contains it.
     let stop = whole[1].text[11..15].to_owned();
     assert!([0, 2].iter().all(|choice| !whole[*choice].text.contains(&stop)));
     let stop_strings = vec!["!".into(), stop];
@@ -71,7 +71,7 @@ fn the_blocks_of_a_stopped_choice_come_back_before_its_end_is_told() {
     let (_runtime, client, gate) = gated();
     let asked = TextRequest { max_tokens: Some(40), stop_strings: vec![first], ..request(words()) };
     let mut answer = client.ask(asked).unwrap();
-    // One pass for the prompt. The next one stands at the gate when the stop string is read.
+    // One pass for the prompt. The next waits at the gate when the stop string is read.
     gate.send(()).unwrap();
     let token = answer.nth(2).unwrap().event;
     assert!(matches!(&token, TextEvent::Token { text, .. } if text.is_empty()), "{token:?}");

@@ -1,4 +1,4 @@
-//! Every refusal of a request in words, to the letter.
+//! Every refusal of a text request, word for word.
 
 use insta::assert_snapshot;
 
@@ -15,7 +15,7 @@ fn sampled(sampling: Sampling) -> String {
     declined(TextRequest { sampling, ..request(words()) })
 }
 
-/// A chat of a word and `parts`.
+/// A chat of one word and `parts`.
 fn parts(parts: &[&str]) -> Prompt {
     let parts = parts.iter().map(|part| part.parse().unwrap()).collect();
     chat(vec![user(Content::Text("abc".into())), user(Content::Parts(parts))])
@@ -25,7 +25,7 @@ fn parts(parts: &[&str]) -> Prompt {
 fn prompts_that_say_nothing_are_declined() {
     assert_snapshot!(declined(request(Prompt::Ids(vec![]))), @"the prompt is empty; give it at least one token");
     assert_snapshot!(declined(request(Prompt::Text(String::new()))), @"the prompt is an empty text; write at least one character");
-    // The tokenizer makes nothing of it.
+    // The tokenizer returns no ids for it.
     assert_snapshot!(declined(request(Prompt::Text(" \n".into()))), @"the prompt is empty; give it at least one token");
     assert_snapshot!(declined(request(chat(vec![]))), @"the chat has no messages; give it at least one");
 }
@@ -72,7 +72,7 @@ fn parts_that_are_no_text_are_declined() {
     let (_runtime, client) = start(None);
     assert_eq!(completion(&client, request(parts(&[text, text]))).finish, Finish::Length);
     let image = r#"{"type": "image_url", "image_url": {"url": "cat.png"}}"#;
-    assert_snapshot!(declined(request(parts(&[text, image]))), @"message 2 has a part of type `image_url`, but this model reads text alone; leave the part out, or say in words what it shows");
+    assert_snapshot!(declined(request(parts(&[text, image]))), @"message 2 has a part of type `image_url`, but this model reads only text; leave the part out, or say in words what it shows");
     let bad = "message 2 has a part that cannot be read; each needs a `type`, and one of type `text` needs its `text`";
     for part in [r#"{"type": "text"}"#, r#"{"text": "aaa"}"#, r#""aaa""#] {
         assert_eq!(declined(request(parts(&[part]))), bad);

@@ -1,21 +1,21 @@
-//! The kinds of models that GGUF files hold, and what each says beyond what all say.
+//! The model architectures that GGUF files hold, and what each states beyond what all do.
 
 use serde_json::{Map, Value, json};
 
 use super::GgufError;
 use super::config::Keys;
 
-/// A kind of model.
+/// A model architecture.
 #[derive(Debug)]
 pub(super) struct Architecture {
-    /// What `general.architecture` calls it.
+    /// Its name in `general.architecture`.
     pub(super) name: &'static str,
     /// Its norms.
     pub(super) norms: Norms,
     /// The rows of its query and key matrices.
     pub(super) rows: Rows,
-    /// Writes the keys that its family on the hub has beyond those of all decoders, and names the
-    /// family.
+    /// Writes the keys that its family on the hub has beyond those of all decoders, and returns the
+    /// family's name.
     pub(super) own: fn(&Keys<'_>, &mut Map<String, Value>) -> Result<&'static str, GgufError>,
 }
 
@@ -24,7 +24,7 @@ pub(super) struct Architecture {
 pub(super) enum Norms {
     /// One before each block.
     Before,
-    /// One before and one after each block, all of which had 1 added.
+    /// One before and one after each block, all stored with 1 added.
     AroundPlusOne,
 }
 
@@ -33,13 +33,13 @@ pub(super) enum Norms {
 pub(super) enum Rows {
     /// As on the hub.
     Kept,
-    /// Those that turn together lie side by side, because llama.cpp turns neighbours in these
-    /// models. They are put back while loading: rows are whole blocks of bytes however they are
-    /// quantised, so that costs one copy, while turning neighbours would cost every step.
+    /// Rows that rotate together are neighbours, because llama.cpp rotates neighbours in these
+    /// models. Loading puts them back: rows are whole blocks of bytes however they are quantised,
+    /// so that costs one copy, while rotating neighbours would cost every step.
     Interleaved,
 }
 
-/// Every kind that can be loaded.
+/// Every architecture that can be loaded.
 pub(super) const ARCHITECTURES: &[Architecture] = &[
     Architecture { name: "gemma2", norms: Norms::AroundPlusOne, rows: Rows::Kept, own: gemma2 },
     Architecture { name: "gemma3", norms: Norms::AroundPlusOne, rows: Rows::Kept, own: gemma3 },
@@ -51,7 +51,7 @@ pub(super) const ARCHITECTURES: &[Architecture] = &[
     Architecture { name: "starcoder2", norms: Norms::Before, rows: Rows::Kept, own: starcoder2 },
 ];
 
-/// Llama, and what is built like it: Mistral, Mixtral.
+/// Llama and models built like it: Mistral, Mixtral.
 fn llama(keys: &Keys<'_>, config: &mut Map<String, Value>) -> Result<&'static str, GgufError> {
     keys.whole_heads_turn()?;
     let windowed = config.get("sliding_window").is_some_and(|window| !window.is_null());
@@ -99,9 +99,9 @@ fn gemma2(keys: &Keys<'_>, config: &mut Map<String, Value>) -> Result<&'static s
 
 fn gemma3(keys: &Keys<'_>, config: &mut Map<String, Value>) -> Result<&'static str, GgufError> {
     gemma(keys, config, 62)?;
-    // Without the key there is no window in GGUF, but a usual one on the hub.
+    // A missing key means no window in GGUF, but the default one on the hub.
     config.entry("sliding_window").or_insert(Value::Null);
-    // Files by Ollama have a base each for the layers without a window and for those with it.
+    // Ollama's files have separate bases for the layers without a window and with it.
     if keys.get::<f64>("rope.freq_base")?.is_none() {
         set(config, "rope_theta", keys.need::<f64>("rope.global.freq_base")?);
     }
@@ -118,8 +118,8 @@ fn gemma3(keys: &Keys<'_>, config: &mut Map<String, Value>) -> Result<&'static s
     Ok("Gemma3ForCausalLM")
 }
 
-/// What all Gemmas have in common. Files do not say by what the scores are divided: it is the width
-/// of a head, but for the largest models, which have so many `layers`.
+/// What all Gemmas share. Files do not state the divisor of the scores: it is the head dim, except
+/// in the largest models, which have `layers` layers.
 fn gemma(keys: &Keys<'_>, config: &mut Map<String, Value>, layers: u64) -> Result<(), GgufError> {
     let scalar = match keys.get::<f64>("attention.scale")? {
         Some(scale) => scale.powi(-2),
@@ -143,7 +143,8 @@ fn starcoder2(keys: &Keys<'_>, config: &mut Map<String, Value>) -> Result<&'stat
     Ok("Starcoder2ForCausalLM")
 }
 
-/// In files a window is one of all layers, unless they say otherwise. The Qwens want to be told.
+/// In GGUF a window applies to all layers unless the file says otherwise; the Qwens need to be
+/// told.
 fn every_layer_windowed(config: &mut Map<String, Value>) {
     let windowed = config.get("sliding_window").is_some_and(|window| !window.is_null());
     set(config, "use_sliding_window", windowed);

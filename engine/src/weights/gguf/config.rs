@@ -1,5 +1,4 @@
-//! What the metadata of a GGUF file say of a model, in the words of the hub's `config.json`, which
-//! is what families read.
+//! The metadata of a GGUF file as the keys of the hub's `config.json`, which families read.
 
 use serde_json::{Map, Value, json};
 
@@ -11,7 +10,7 @@ use super::value::FromValue;
 use crate::error::Result;
 use crate::models::config::ConfigFile;
 
-/// Keys of the hub, and what GGUF files call them behind the name of the architecture.
+/// Keys of the hub, and their names in GGUF files behind the name of the architecture.
 const ALIASES: &[(&str, &str)] = &[
     ("hidden_size", "embedding_length"),
     ("num_hidden_layers", "block_count"),
@@ -33,20 +32,20 @@ const ALIASES: &[(&str, &str)] = &[
     ("moe_intermediate_size", "expert_feed_forward_length"),
 ];
 
-/// Most layers that lists are made for; more are refused where sizes are checked.
+/// Most layers that lists are made for; more are refused when sizes are checked.
 const LAYERS: u64 = 1 << 12;
 
-/// The metadata of one model, by keys without the name of the architecture before them.
+/// The metadata of one model, by keys without the architecture's name in front.
 pub(super) struct Keys<'a> {
     parts: &'a Parts,
     pub(super) architecture: &'static Architecture,
 }
 
-/// Ids that end a sequence: of a text, of a turn, of a message that calls a tool.
+/// End-of-sequence ids: of a text, of a turn, of a message that calls a tool.
 ///
 /// # Errors
 ///
-/// When the file names something else than ids.
+/// When the file has something other than ids there.
 pub(crate) fn eos(file: &File) -> Result<Vec<u32>, GgufError> {
     let mut eos = Vec::new();
     for key in ["eos_token_id", "eot_token_id", "eom_token_id"] {
@@ -57,7 +56,7 @@ pub(crate) fn eos(file: &File) -> Result<Vec<u32>, GgufError> {
 }
 
 impl<'a> Keys<'a> {
-    /// Those of `parts`.
+    /// The keys of `parts`.
     ///
     /// # Errors
     ///
@@ -79,17 +78,17 @@ impl<'a> Keys<'a> {
         format!("{}.{key}", self.architecture.name)
     }
 
-    /// What `key` says, if it is there.
+    /// The value of `key`, if it is there.
     pub(super) fn get<T: FromValue>(&self, key: &str) -> Result<Option<T>, GgufError> {
         self.parts.head().get(&self.key(key))
     }
 
-    /// What `key` says.
+    /// The value of `key`.
     pub(super) fn need<T: FromValue>(&self, key: &str) -> Result<T, GgufError> {
         self.parts.head().need(&self.key(key))
     }
 
-    /// What `key` says of all layers; one of each is understood where all are alike.
+    /// The value of `key` for all layers; one per layer is accepted if all are equal.
     fn same<T: FromValue + PartialEq + Copy>(&self, key: &str) -> Result<Option<T>, GgufError> {
         match self.parts.head().many(&self.key(key))? {
             None => Ok(None),
@@ -98,12 +97,12 @@ impl<'a> Keys<'a> {
                 Some((first, others)) if others.iter().all(|other| other == first) => {
                     Ok(Some(*first))
                 }
-                _ => Err(self.wrong(key, "another one for each layer", "the same for all layers")),
+                _ => Err(self.wrong(key, "different for each layer", "the same for all layers")),
             },
         }
     }
 
-    /// An error about what `key` says.
+    /// An error about the value of `key`.
     pub(super) fn wrong(&self, key: &str, found: impl ToString, expected: &str) -> GgufError {
         self.parts.head().wrong(&self.key(key), found, expected)
     }
@@ -113,7 +112,7 @@ impl<'a> Keys<'a> {
         self.parts.has(name)
     }
 
-    /// The layers, as far as they can be believed.
+    /// The layers, at most [`LAYERS`] of them.
     pub(super) fn layers(&self) -> Result<std::ops::Range<u64>, GgufError> {
         Ok(0..self.need::<u64>("block_count")?.min(LAYERS))
     }
@@ -139,13 +138,13 @@ impl<'a> Keys<'a> {
         };
         match self.get::<u64>("attention.value_length")? {
             Some(other) if other != dim => {
-                Err(self.wrong("attention.value_length", other, &format!("{dim} as that of keys")))
+                Err(self.wrong("attention.value_length", other, &format!("{dim}, as for keys")))
             }
             _ => Ok(dim),
         }
     }
 
-    /// Refuses heads that turn in part, where their rows were interleaved as a whole.
+    /// Refuses heads of which only a part rotates, where rows were interleaved as a whole.
     pub(super) fn whole_heads_turn(&self) -> Result<(), GgufError> {
         let dim = self.head_dim()?;
         match self.get::<u64>("rope.dimension_count")? {
@@ -161,10 +160,10 @@ impl<'a> Keys<'a> {
     ///
     /// # Errors
     ///
-    /// When a key is missing or says something unexpected, or the model does not continue texts.
+    /// When a key is missing or has an unexpected value, or the model does not generate text.
     pub(super) fn config(&self) -> Result<ConfigFile> {
         if let Some(pooling) = self.get::<u64>("pooling_type")?.filter(|pooling| *pooling > 0) {
-            let expected = "0: models that embed or rank texts are loaded from folders alone";
+            let expected = "0: models that embed or rank text are loaded only from folders";
             return Err(self.wrong("pooling_type", pooling, expected).into());
         }
         let mut config = Map::new();
@@ -218,7 +217,7 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// Number of ids: as many rows as the embedding has, which may be more than there are tokens.
+    /// Number of token ids: the rows of the embedding, which may be more than there are tokens.
     fn vocabulary(&self) -> Result<usize, GgufError> {
         let rows = |shape: &[usize]| shape.first().copied();
         let embedding = self.parts.tensor("token_embd.weight");
@@ -232,7 +231,7 @@ impl<'a> Keys<'a> {
         })
     }
 
-    /// Epsilon of the norms, under the key of the hub for norms of its kind.
+    /// Epsilon of the norms, under the hub's key for norms of this kind.
     fn epsilon(&self) -> Result<(&'static str, f64), GgufError> {
         let (rms, layer) = ("attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon");
         match (self.get(rms)?, self.get(layer)?) {
@@ -242,12 +241,12 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// Which layers have the window, where the file says so: every layer but each of some number,
-    /// or layer by layer.
+    /// Which layers have the window, if the file says so: all except one in so many, or layer by
+    /// layer.
     fn layer_types(&self) -> Result<Option<Value>, GgufError> {
         let key = self.key("attention.sliding_window_pattern");
         let name = |windowed| if windowed { "sliding_attention" } else { "full_attention" };
-        // Writers use numbers for both forms; booleans are layer by layer alone.
+        // Writers use numbers for both forms, booleans only layer by layer.
         if let Ok(Some(each)) = self.parts.head().list::<bool>(&key) {
             return Ok(Some(each.into_iter().map(name).collect()));
         }
@@ -262,11 +261,11 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// The part of each head that turns, if not all of it does.
+    /// The part of each head that rotates, if not all of it does.
     fn turning_part(&self) -> Result<Option<f64>, GgufError> {
         let dim = self.head_dim()?;
         let turning = self.get::<u64>("rope.dimension_count")?.filter(|turning| *turning != dim);
-        // A little more, so that the product with `dim` is no hair below the whole number.
+        // Slightly more, so that the product with `dim` does not fall just below the whole number.
         Ok(turning.map(|turning| (turning as f64 + 0.25) / dim as f64))
     }
 }

@@ -1,14 +1,14 @@
-//! [`Cursor`]: walks the bytes of a file and never beyond its end.
+//! [`Cursor`]: walks the bytes of a file, never beyond its end.
 
 use super::GgufError;
 use super::value::{Array, Kind, Value};
 
-/// Deepest that arrays may lie in each other. Nobody writes more than one inside another.
+/// Deepest allowed nesting of arrays. Real files have at most one inside another.
 const DEPTH: usize = 4;
-/// Most of a name that messages repeat.
+/// Characters of a name that messages repeat.
 const SHOWN: usize = 64;
 
-/// A place in a file.
+/// A position in a file.
 pub(super) struct Cursor<'a> {
     file: &'a str,
     bytes: &'a [u8],
@@ -16,7 +16,7 @@ pub(super) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    /// At the beginning of `bytes`, which messages call `file`.
+    /// At the beginning of `bytes`, called `file` in messages.
     pub(super) const fn new(file: &'a str, bytes: &'a [u8]) -> Self {
         Self { file, bytes, at: 0 }
     }
@@ -31,13 +31,13 @@ impl<'a> Cursor<'a> {
         GgufError::Damaged { file: self.file.into(), problem: problem.into() }
     }
 
-    /// An error about `what`, for which `needed` bytes are missing.
+    /// An error: `what` needs `needed` bytes more than there are.
     pub(super) fn truncated(&self, what: &str, needed: u64) -> GgufError {
         let (file, length) = (self.file.into(), self.bytes.len() as u64);
         GgufError::Truncated { file, length, what: what.into(), needed }
     }
 
-    /// The next `count` bytes, which are of `what`.
+    /// The next `count` bytes, which belong to `what`.
     pub(super) fn take(&mut self, count: u64, what: &str) -> Result<&'a [u8], GgufError> {
         let rest = &self.bytes[self.at..];
         match usize::try_from(count).ok().and_then(|count| rest.get(..count)) {
@@ -55,18 +55,18 @@ impl<'a> Cursor<'a> {
         Ok(number)
     }
 
-    /// A `u32` of `what`.
+    /// A `u32` that belongs to `what`.
     pub(super) fn u32(&mut self, what: &str) -> Result<u32, GgufError> {
         Ok(u32::from_le_bytes(self.number(what)?))
     }
 
-    /// A `u64` of `what`.
+    /// A `u64` that belongs to `what`.
     pub(super) fn u64(&mut self, what: &str) -> Result<u64, GgufError> {
         Ok(u64::from_le_bytes(self.number(what)?))
     }
 
-    /// A string of `what`. Some writers end it with zeros, and tokens of some vocabularies are no
-    /// UTF-8.
+    /// A string that belongs to `what`. Some writers end it with zeros, and tokens of some
+    /// vocabularies are not UTF-8.
     fn text(&mut self, what: &str) -> Result<String, GgufError> {
         let length = self.u64(what)?;
         let bytes = self.take(length, what)?;
@@ -86,7 +86,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// A value of `key`, behind its kind.
+    /// A value of `key`, preceded by its kind.
     pub(super) fn value(&mut self, key: &str) -> Result<Value, GgufError> {
         match self.kind(key)? {
             Kind::Array => self.array(key).map(Value::Array),
@@ -100,7 +100,7 @@ impl<'a> Cursor<'a> {
         Kind::numbered(number).ok_or_else(unknown)
     }
 
-    /// One value of `kind` that is no array.
+    /// One value of `kind`, not an array.
     pub(super) fn single(&mut self, kind: Kind, key: &str) -> Result<Value, GgufError> {
         Ok(match kind {
             Kind::U8 => Value::Unsigned(u8::from_le_bytes(self.number(key)?).into()),
@@ -125,8 +125,8 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    /// Where an array lies. Nothing of it is kept: a vocabulary is read by nobody who only wants
-    /// the weights, and a count may be a lie.
+    /// Where an array lies. Its contents are not kept: callers that only want the weights never
+    /// read a vocabulary, and the count may be false.
     fn array(&mut self, key: &str) -> Result<Array, GgufError> {
         let (kind, count) = (self.kind(key)?, self.u64(key)?);
         let first = self.at;
@@ -134,12 +134,14 @@ impl<'a> Cursor<'a> {
         Ok(Array { kind, count, at: first..self.at })
     }
 
-    /// Passes `count` values of `kind`.
+    /// Skips `count` values of `kind`.
     fn skip(&mut self, kind: Kind, count: u64, key: &str, depth: usize) -> Result<(), GgufError> {
         match (kind.width(), depth) {
             (Some(width), _) => self.take(count.saturating_mul(width), key).map(drop),
-            (None, 0) => Err(self.damaged(format!("{key} holds arrays too deep in each other"))),
-            // Each takes bytes of the file, so that a count beyond reason ends with the file.
+            (None, 0) => {
+                Err(self.damaged(format!("{key} holds arrays that are nested too deeply")))
+            }
+            // Each takes bytes of the file, so an absurd count ends with the file.
             (None, _) => (0..count).try_for_each(|_| match kind {
                 Kind::Array => {
                     let (kind, count) = (self.kind(key)?, self.u64(key)?);

@@ -1,11 +1,11 @@
-//! [`GgufError`]: what can be wrong with a GGUF file, and what to do then.
+//! [`GgufError`]: what can be wrong with a GGUF file, and how to fix it.
 
 /// Why a GGUF file cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GgufError {
-    /// Another kind of file.
+    /// Not a GGUF file.
     #[error(
-        "`{file}` is no GGUF file: it begins with {found}, not with `GGUF`; check the path, and that the download was the file itself"
+        "`{file}` is not a GGUF file: it begins with {found}, not with `GGUF`; check the path, and that the download was the file itself"
     )]
     Foreign {
         /// The file.
@@ -13,9 +13,9 @@ pub enum GgufError {
         /// Its first bytes.
         found: String,
     },
-    /// A version that nobody reads here.
+    /// An unsupported version.
     #[error(
-        "`{file}` has version {found} of GGUF; 2 and 3 can be read, so convert the model again"
+        "`{file}` is version {found} of GGUF, but only 2 and 3 can be read; convert the model again"
     )]
     Version {
         /// The file.
@@ -23,7 +23,7 @@ pub enum GgufError {
         /// What it says.
         found: u32,
     },
-    /// A file in the byte order of other machines.
+    /// A file in big-endian byte order.
     #[error(
         "`{file}` was written for big-endian machines; convert the model again for little-endian ones"
     )]
@@ -31,7 +31,7 @@ pub enum GgufError {
         /// The file.
         file: String,
     },
-    /// A file that is not all there, or claims what cannot be.
+    /// A file that is incomplete, or claims to hold more than it does.
     #[error(
         "`{file}` ends after {length} bytes, but {what} needs {needed} more; it is cut short or damaged, so download or convert it again"
     )]
@@ -53,7 +53,7 @@ pub enum GgufError {
         /// What makes no sense.
         problem: String,
     },
-    /// A tensor in a type that cannot be read.
+    /// A tensor of a type that cannot be read.
     #[error(
         "`{file}`: tensor `{tensor}` is stored as {found}, which is not implemented; choose a file of {known}"
     )]
@@ -67,9 +67,9 @@ pub enum GgufError {
         /// The types that can be read.
         known: String,
     },
-    /// A model of a kind that is not implemented.
+    /// A model whose architecture is not implemented.
     #[error(
-        "`{file}` holds a model of architecture `{found}`; known in GGUF are {}", known.join(", ")
+        "`{file}` holds a model of architecture `{found}`; the known ones in GGUF are {}", known.join(", ")
     )]
     UnknownArchitecture {
         /// The file.
@@ -79,7 +79,7 @@ pub enum GgufError {
         /// What is known.
         known: Vec<&'static str>,
     },
-    /// A key that is needed.
+    /// A required key that is missing.
     #[error("`{file}` has no key `{key}`, which this kind of model needs; convert the model again")]
     MissingKey {
         /// The file.
@@ -87,7 +87,7 @@ pub enum GgufError {
         /// The key.
         key: String,
     },
-    /// A key that says something unexpected.
+    /// A key with an unexpected value.
     #[error("`{file}`: key `{key}` is {found}, but must be {expected}")]
     WrongKey {
         /// The file.
@@ -99,7 +99,7 @@ pub enum GgufError {
         /// What it should say.
         expected: String,
     },
-    /// A tensor that the metadata imply.
+    /// A missing tensor that the metadata imply.
     #[error(
         "`{file}` has no tensor `{tensor}` (needed with shape {expected:?} as `{wanted}`); check that all of the model is in it"
     )]
@@ -113,7 +113,7 @@ pub enum GgufError {
         /// The shape that the metadata imply.
         expected: Vec<usize>,
     },
-    /// A tensor of another shape than the metadata imply.
+    /// A tensor whose shape is not the one that the metadata imply.
     #[error("`{file}`: tensor `{tensor}` has shape {found:?}, but the metadata imply {expected:?}")]
     WrongShape {
         /// The file that holds it.
@@ -125,7 +125,7 @@ pub enum GgufError {
         /// The shape in the file.
         found: Vec<usize>,
     },
-    /// A part of a model that is not there.
+    /// A missing part of a model.
     #[error(
         "`{file}` is one of {count} files, but `{missing}` does not exist; put all of them into one folder"
     )]
@@ -147,7 +147,7 @@ pub enum GgufError {
         /// What does not agree.
         problem: String,
     },
-    /// Words that cannot become ids.
+    /// A tokenizer that cannot be built.
     #[error(
         "`{file}`: {problem}; send token ids, or open the model's folder with its `tokenizer.json`"
     )]

@@ -4,9 +4,9 @@
 //! GGUF version tensors keys │ key kind value … │ name rank dims type offset … │ padding │ numbers
 //! ```
 //!
-//! candle reads this format too, but panics on some damaged files and gives every number of an
-//! array 32 bytes. Here nothing is believed before it was held against the length of the file, and
-//! arrays stay where they are until somebody asks for them.
+//! candle reads this format too, but panics on some damaged files and spends 32 bytes on every
+//! number of an array. Here nothing is trusted before it is checked against the length of the file,
+//! and arrays stay where they are until somebody asks for them.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -21,12 +21,12 @@ use super::{GgufError, kind};
 use crate::error::{Error, Result};
 
 const MAGIC: [u8; 4] = *b"GGUF";
-/// Most dims of a tensor, as everywhere in ggml.
+/// Highest rank of a tensor, as everywhere in ggml.
 const RANK: u32 = 4;
-/// What numbers are aligned to where a file does not say.
+/// Alignment of the numbers if a file does not state it.
 const ALIGNMENT: u64 = 32;
 
-/// See the head of the file.
+/// One mapped GGUF file.
 #[derive(Debug)]
 pub(crate) struct File {
     name: String,
@@ -35,39 +35,40 @@ pub(crate) struct File {
     tensors: BTreeMap<String, Stored>,
 }
 
-/// A tensor as it lies in a file.
+/// A tensor as stored in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Stored {
     pub(super) kind: GgmlDType,
-    /// The outermost dim first; files have it last.
+    /// Outermost dim first; files have it last.
     pub(super) shape: Vec<usize>,
     at: Range<usize>,
 }
 
-/// What a key says of all layers at once, or of each.
+/// The value of a key for all layers at once, or for each.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Many<T> {
-    /// The same of all.
+    /// The same for all.
     All(T),
-    /// One of each.
+    /// One for each.
     Each(Vec<T>),
 }
 
 impl File {
-    /// Maps `path` and reads what stands before the numbers.
+    /// Maps `path` and reads what precedes the numbers.
     ///
     /// # Errors
     ///
-    /// [`Error::Load`] when the system cannot open it, [`GgufError`] when it is no whole GGUF file.
+    /// [`Error::Load`] when the system cannot open it, [`GgufError`] when it is not a whole GGUF
+    /// file.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let load = |e: std::io::Error| Error::Load { path: path.into(), problem: e.to_string() };
         let file = std::fs::File::open(path).map_err(load)?;
         if file.metadata().map_err(load)?.is_dir() {
             return Err(load(std::io::ErrorKind::IsADirectory.into()));
         }
-        // SAFETY: the mapping is sound while nobody changes the file. Models are not written to
-        // while they are being read; that a user truncates one meanwhile cannot be prevented from
-        // here, and would end the process with a bus error rather than silently.
+        // SAFETY: the mapping is sound while nobody changes the file. Nothing writes to a model
+        // while it is being read; if a user truncates one meanwhile, which cannot be prevented from
+        // here, the process ends with a bus error rather than silently.
         let bytes = unsafe { Mmap::map(&file) }.map_err(load)?;
         let name = path.display().to_string();
         let (metadata, tensors) = directory(&name, &bytes)?;
@@ -89,30 +90,30 @@ impl File {
         &self.bytes[tensor.at.clone()]
     }
 
-    /// What `key` says, if it is there.
+    /// The value of `key`, if it is there.
     ///
     /// # Errors
     ///
-    /// [`GgufError::WrongKey`] when it says something else than a `T`.
+    /// [`GgufError::WrongKey`] when it is not a `T`.
     pub(crate) fn get<T: FromValue>(&self, key: &str) -> Result<Option<T>, GgufError> {
         let read = |value| T::from_value(value).ok_or_else(|| self.wrong(key, value, T::NAME));
         self.metadata.get(key).map(read).transpose()
     }
 
-    /// What `key` says.
+    /// The value of `key`.
     ///
     /// # Errors
     ///
-    /// As [`get`](Self::get), and [`GgufError::MissingKey`] when it says nothing.
+    /// As [`get`](Self::get), and [`GgufError::MissingKey`] when it is not there.
     pub(crate) fn need<T: FromValue>(&self, key: &str) -> Result<T, GgufError> {
         self.get(key)?.ok_or_else(|| self.missing(key))
     }
 
-    /// Everything in the array `key`, if it is there.
+    /// All values of the array `key`, if it is there.
     ///
     /// # Errors
     ///
-    /// [`GgufError::WrongKey`] when it is no array of `T`.
+    /// [`GgufError::WrongKey`] when it is not an array of `T`.
     pub(crate) fn list<T: FromValue>(&self, key: &str) -> Result<Option<Vec<T>>, GgufError> {
         match self.metadata.get(key) {
             None => Ok(None),
@@ -121,7 +122,7 @@ impl File {
         }
     }
 
-    /// As [`list`](Self::list), or a single value that stands for all.
+    /// As [`list`](Self::list), or a single value for all.
     pub(super) fn many<T: FromValue>(&self, key: &str) -> Result<Option<Many<T>>, GgufError> {
         Ok(match self.metadata.get(key) {
             Some(Value::Array(array)) => Some(Many::Each(self.read(key, array)?)),
@@ -134,14 +135,14 @@ impl File {
         let one = |index| {
             let value = cursor.single(array.kind, key)?;
             T::from_value(&value).ok_or_else(|| {
-                let found = format!("an array with {value} in place {index}");
+                let found = format!("an array with {value} at index {index}");
                 self.wrong(key, found, T::NAME)
             })
         };
         (0..array.count).map(one).collect()
     }
 
-    /// An error about what `key` says.
+    /// An error about the value of `key`.
     pub(crate) fn wrong(&self, key: &str, found: impl ToString, expected: &str) -> GgufError {
         GgufError::WrongKey {
             file: self.name.clone(),
@@ -151,7 +152,7 @@ impl File {
         }
     }
 
-    /// An error about a key that is not there.
+    /// An error about a missing key.
     pub(crate) fn missing(&self, key: &str) -> GgufError {
         GgufError::MissingKey { file: self.name.clone(), key: key.into() }
     }
@@ -188,7 +189,7 @@ fn directory(file: &str, bytes: &[u8]) -> Result<Directory, GgufError> {
     Ok((metadata, places))
 }
 
-/// How many tensors and keys follow.
+/// The numbers of tensors and of keys that follow.
 fn header(file: &str, bytes: &[u8], cursor: &mut Cursor<'_>) -> Result<(u64, u64), GgufError> {
     if !bytes.starts_with(&MAGIC) {
         let begin = bytes.get(..MAGIC.len()).unwrap_or(bytes);
@@ -211,7 +212,7 @@ fn header(file: &str, bytes: &[u8], cursor: &mut Cursor<'_>) -> Result<(u64, u64
 
 fn alignment(cursor: &Cursor<'_>, metadata: &BTreeMap<String, Value>) -> Result<u64, GgufError> {
     let Some(value) = metadata.get("general.alignment") else { return Ok(ALIGNMENT) };
-    // Blocks are read where they lie, and some have an f32 in them.
+    // Blocks are read in place, and some contain an f32.
     let sensible =
         |alignment: &u64| alignment.is_power_of_two() && (8..=1 << 20).contains(alignment);
     u64::from_value(value)
@@ -219,7 +220,7 @@ fn alignment(cursor: &Cursor<'_>, metadata: &BTreeMap<String, Value>) -> Result<
         .ok_or_else(|| cursor.damaged(format!("key `general.alignment` is {value}")))
 }
 
-/// What a file says of a tensor.
+/// What a file states about a tensor.
 struct Claim {
     name: String,
     kind: GgmlDType,
@@ -248,7 +249,7 @@ impl Claim {
         Ok(Self { name, kind, shape, offset: cursor.u64(&what)? })
     }
 
-    /// The place that this claims in a file of `length` bytes, whose numbers begin at `first`.
+    /// The place that this claims in a file of `length` bytes whose numbers begin at `first`.
     fn check(
         &self,
         cursor: &Cursor<'_>,

@@ -2,7 +2,7 @@
 
 use candle_core::quantized::GgmlDType;
 
-/// Every type that can be read, by its number and with its name in files.
+/// Every type that can be read, with its number and its name in files.
 const READABLE: &[(u32, GgmlDType, &str)] = &[
     (0, GgmlDType::F32, "F32"),
     (1, GgmlDType::F16, "F16"),
@@ -21,7 +21,7 @@ const READABLE: &[(u32, GgmlDType, &str)] = &[
     (15, GgmlDType::Q8K, "Q8_K"),
 ];
 
-/// The names of the others.
+/// The names of types that cannot be read.
 const OTHERS: &[(u32, &str)] = &[
     (16, "IQ2_XXS"),
     (17, "IQ2_XS"),
@@ -43,7 +43,7 @@ const OTHERS: &[(u32, &str)] = &[
     (40, "NVFP4"),
 ];
 
-/// The type with this number, or what messages call it.
+/// The type with this number, or its name for messages.
 pub(super) fn numbered(number: u32) -> Result<GgmlDType, String> {
     if let Some((_, kind, _)) = READABLE.iter().find(|(other, ..)| *other == number) {
         return Ok(*kind);
@@ -54,7 +54,7 @@ pub(super) fn numbered(number: u32) -> Result<GgmlDType, String> {
     })
 }
 
-/// The names of all that can be read.
+/// The names of all types that can be read.
 pub(super) fn readable() -> String {
     let names: Vec<&str> = READABLE.iter().map(|(.., name)| *name).collect();
     let (last, others) = names.split_last().unwrap_or((&"", &[]));

@@ -1,27 +1,27 @@
-//! Where in a GGUF file a tensor lies that a family asks for by the hub's name, and what its
-//! numbers went through on their way there.
+//! Where a GGUF file has the tensor that a family asks for by the hub's name, and how its numbers
+//! were changed when the file was written.
 
 use super::architecture::{Architecture, Norms, Rows};
 
-/// Where the numbers of a tensor lie.
+/// Where the numbers of a tensor are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
     /// The tensor's name in the file.
     pub(super) tensor: String,
-    /// Which slice of it, where the experts of a layer lie in one tensor.
+    /// Which slice of it, if one tensor has all experts of a layer.
     pub(super) expert: Option<usize>,
     /// What must be undone.
     pub(super) change: Change,
 }
 
-/// What happened to numbers when the file was written.
+/// How numbers were changed when the file was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
     /// Nothing.
     None,
-    /// 1 was added: families that store a norm less 1 add it themselves.
+    /// 1 was added: families whose norms store their weight minus 1 add it themselves.
     PlusOne,
-    /// The rows of each of so many heads were interleaved.
+    /// The rows of each of `heads` heads were interleaved.
     Interleaved {
         /// Number of heads.
         heads: usize,
@@ -36,11 +36,11 @@ pub(super) struct Names {
     pub(super) kv_heads: usize,
 }
 
-/// Outside of the layers.
+/// Outside the layers.
 const TOP: &[(&str, &str)] =
     &[("model.embed_tokens", "token_embd"), ("model.norm", "output_norm"), ("lm_head", "output")];
 
-/// Inside of a layer, but for the norms.
+/// Inside a layer, except for the norms.
 const LAYER: &[(&str, &str)] = &[
     ("self_attn.q_proj", "attn_q"),
     ("self_attn.k_proj", "attn_k"),
@@ -52,7 +52,7 @@ const LAYER: &[(&str, &str)] = &[
     ("mlp.gate_proj", "ffn_gate"),
     ("mlp.up_proj", "ffn_up"),
     ("mlp.down_proj", "ffn_down"),
-    // One matrix for both; files have no other name for it.
+    // One fused matrix; files have no separate name for it.
     ("mlp.gate_up_proj", "ffn_up"),
     ("mlp.c_fc", "ffn_up"),
     ("mlp.c_proj", "ffn_down"),
@@ -60,7 +60,7 @@ const LAYER: &[(&str, &str)] = &[
     ("block_sparse_moe.gate", "ffn_gate_inp"),
 ];
 
-/// Inside of an expert.
+/// Inside an expert.
 const EXPERT: &[(&str, &str)] = &[
     ("gate_proj", "ffn_gate_exps"),
     ("up_proj", "ffn_up_exps"),
@@ -83,8 +83,8 @@ const AROUND: &[(&str, &str)] = &[
 ];
 
 impl Names {
-    /// The place of the tensor that the hub calls `name`. What has no name in these files keeps its
-    /// own, under which nothing will be found.
+    /// The place of the tensor that the hub calls `name`. Names unknown to these files are kept,
+    /// and nothing will be found under them.
     pub(super) fn place(&self, name: &str) -> Place {
         self.known(name).unwrap_or_else(|| Place {
             tensor: name.into(),

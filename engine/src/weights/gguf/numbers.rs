@@ -1,4 +1,4 @@
-//! From the bytes of a file to numbers, and the rows of heads back into their order.
+//! From the bytes of a file to numbers, with the rows of heads put back into order.
 
 use std::borrow::Cow;
 use std::ops::Deref;
@@ -7,10 +7,10 @@ use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{DType, Device, Result, Tensor};
 use memmap2::MmapMut;
 
-/// Bytes of a tensor: in the file, or put into another order.
+/// Bytes of a tensor: in the file, or reordered.
 pub(super) enum Bytes<'a> {
     InFile(&'a [u8]),
-    /// Memory of its own, which begins at a page: blocks must be aligned.
+    /// A separate mapping, which starts at a page: blocks must be aligned.
     Moved(MmapMut),
 }
 
@@ -25,8 +25,8 @@ impl Deref for Bytes<'_> {
     }
 }
 
-/// Puts the rows of `heads` heads, which lie as pairs of neighbours, back into halves. `rows` is the
-/// number of them all; they may be quantised, as no block reaches from one into the next.
+/// Puts the rows of `heads` heads, stored as pairs of neighbours, back into halves. `rows` is their
+/// total number; they may be quantised, as no block spans two rows.
 ///
 /// ```text
 ///     file   0a 0b 1a 1b 2a 2b │ …      hub   0a 1a 2a 0b 1b 2b │ …
@@ -51,7 +51,7 @@ pub(super) fn halves(bytes: &[u8], rows: usize, heads: usize) -> std::io::Result
     Ok(Bytes::Moved(moved))
 }
 
-/// The numbers in `bytes`, as they are where they are floats, else in f32.
+/// The numbers in `bytes`: floats as they are, everything else in f32.
 pub(super) fn dense(bytes: &[u8], kind: GgmlDType, shape: &[usize]) -> Result<Tensor> {
     let floats = |dtype| Tensor::from_raw_buffer(bytes, dtype, shape, &Device::Cpu);
     match kind {
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_rows_of_heads_are_refused() {
-        // Two blocks of 32 numbers in four bits, an odd head, no head, no row.
+        // Two 4-bit blocks of 32 numbers, an odd head dim, heads without rows, no heads, no rows.
         for (bytes, rows, heads) in [(36, 64, 2), (6, 6, 2), (4, 4, 8), (4, 4, 0), (0, 0, 1)] {
             let refusal = halves(&vec![0; bytes], rows, heads).err().unwrap().to_string();
             let told = format!("{bytes} bytes are not {rows} rows of {heads} heads");

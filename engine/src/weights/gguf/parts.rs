@@ -1,8 +1,7 @@
 //! [`Parts`]: a model in one file, or split over several.
 //!
-//! The first file has the metadata and perhaps tensors, the others have tensors alone. All of them
-//! say how many there are and which of them they are, and their names end accordingly:
-//! `model-00002-of-00003.gguf`.
+//! The first file has the metadata and perhaps tensors, the others only tensors. Each states how
+//! many there are and which one it is, and its name ends accordingly: `model-00002-of-00003.gguf`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,10 +13,10 @@ use crate::error::Result;
 const NO: &str = "split.no";
 const COUNT: &str = "split.count";
 const TENSORS: &str = "split.tensors.count";
-/// Most files that a model is believed to have.
+/// Most files that a model may have.
 const MOST: u64 = 10_000;
 
-/// See the head of the file.
+/// A model in one GGUF file or several.
 #[derive(Debug)]
 pub(crate) struct Parts {
     files: Vec<File>,
@@ -26,7 +25,7 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// Opens `path`, which is any file of a model, and those that belong to it.
+    /// Opens `path`, any file of a model, and all files that belong with it.
     ///
     /// # Errors
     ///
@@ -73,7 +72,7 @@ impl Parts {
     }
 }
 
-/// All `count` files of the model to which `named`, at `path`, belongs.
+/// All `count` files of the model that `named`, at `path`, belongs to.
 fn siblings(path: &Path, named: &File, count: u64) -> Result<Vec<File>> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let ending = |part: u64| format!("-{:05}-of-{count:05}.gguf", part.saturating_add(1));
@@ -97,7 +96,7 @@ fn siblings(path: &Path, named: &File, count: u64) -> Result<Vec<File>> {
         let (no, of): (u64, u64) = (file.need(NO)?, file.need(COUNT)?);
         if (no, of) != (part, count) {
             let problem = format!(
-                "`{NO}` is {no} and `{COUNT}` {of}, but it stands as {part} of {count} beside `{}`",
+                "`{NO}` is {no} and `{COUNT}` {of}, but its name makes it {part} of {count} beside `{}`",
                 named.name()
             );
             return Err(split(&file, problem));

@@ -1,4 +1,4 @@
-//! How positions are stretched, in the words of the hub's `rope_scaling`.
+//! How positions are scaled, as the hub's `rope_scaling`.
 
 use serde_json::{Value, json};
 
@@ -9,12 +9,12 @@ use crate::error::Result;
 
 /// A divisor for each frequency.
 const DIVISORS: &str = "rope_freqs.weight";
-/// The same in sequences within the original context, and in longer ones.
+/// The same for sequences within the original context, and for longer ones.
 const SHORT: &str = "rope_factors_short.weight";
 const LONG: &str = "rope_factors_long.weight";
 
-/// What `rope_scaling` would say of the model in `parts`, if anything. As llama.cpp has it, a scaling
-/// without a type is linear, and a factor or an original context of 0 is none.
+/// The `rope_scaling` of the model in `parts`, if it has one. As in llama.cpp, scaling without a
+/// type is linear, and a factor or original context of 0 means none.
 pub(super) fn scaling(keys: &Keys<'_>, parts: &Parts) -> Result<Option<Value>> {
     const TYPE: &str = "rope.scaling.type";
     let number = |key: &str| keys.get::<f64>(&format!("rope.scaling.{key}"));
@@ -65,7 +65,7 @@ pub(super) fn scaling(keys: &Keys<'_>, parts: &Parts) -> Result<Option<Value>> {
     })
 }
 
-/// The factor on cosines and sines: what the file says multiplies what YaRN prescribes.
+/// The factor on cosines and sines: the file's own multiplies the one that YaRN prescribes.
 fn yarn_magnitude(factor: f64, given: Option<f64>) -> Option<f64> {
     let usual = if factor > 1.0 { 0.1 * factor.ln() + 1.0 } else { 1.0 };
     given.map(|given| given * usual)

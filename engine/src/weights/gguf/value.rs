@@ -1,4 +1,4 @@
-//! [`Value`]: what stands behind a key.
+//! [`Value`]: the value of a key.
 
 use std::fmt;
 use std::ops::Range;
@@ -6,7 +6,7 @@ use std::ops::Range;
 /// Characters of a text that messages repeat.
 const SHOWN: usize = 64;
 
-/// A value of the metadata. Widths are forgotten: writers disagree on them.
+/// A value of the metadata. Widths are dropped: writers disagree on them.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Value {
     /// `u8` to `u64`.
@@ -19,18 +19,18 @@ pub(crate) enum Value {
     Bool(bool),
     /// A string.
     Text(String),
-    /// Many of one kind, not read yet.
+    /// Values of one kind, not read yet.
     Array(Array),
 }
 
-/// An array that still lies in the file.
+/// An array that is still in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Array {
-    /// What it holds.
+    /// The kind of its values.
     pub(super) kind: Kind,
-    /// How many of them.
+    /// Number of values.
     pub(super) count: u64,
-    /// The bytes of the file where they lie.
+    /// Its bytes in the file.
     pub(super) at: Range<usize>,
 }
 
@@ -73,7 +73,7 @@ impl Kind {
         })
     }
 
-    /// Bytes of one, where all are alike.
+    /// Bytes of one value, if all of the kind have the same size.
     pub(super) const fn width(self) -> Option<u64> {
         Some(match self {
             Self::U8 | Self::I8 | Self::Bool => 1,
@@ -86,26 +86,26 @@ impl Kind {
 }
 
 impl fmt::Display for Value {
-    /// For messages: of long things only what they are.
+    /// For messages: long values are only described.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unsigned(number) => write!(f, "{number}"),
             Self::Signed(number) => write!(f, "{number}"),
             Self::Float(number) => write!(f, "{number:?}"),
             Self::Bool(truth) => write!(f, "{truth}"),
-            Self::Text(text) if text.chars().nth(SHOWN).is_some() => f.write_str("a long text"),
+            Self::Text(text) if text.chars().nth(SHOWN).is_some() => f.write_str("a long string"),
             Self::Text(text) => write!(f, "{text:?}"),
             Self::Array(array) => write!(f, "an array of {} values", array.count),
         }
     }
 }
 
-/// What a value can be read as.
+/// A type that a value can be read as.
 pub(crate) trait FromValue: Sized {
-    /// In messages.
+    /// Its name in messages.
     const NAME: &'static str;
 
-    /// What `value` is, if it is one.
+    /// `value` as this type, if it is one.
     fn from_value(value: &Value) -> Option<Self>;
 }
 
@@ -154,7 +154,7 @@ impl FromValue for bool {
 }
 
 impl FromValue for String {
-    const NAME: &'static str = "a text";
+    const NAME: &'static str = "a string";
 
     fn from_value(value: &Value) -> Option<Self> {
         match value {
