@@ -1,9 +1,9 @@
-//! The memory of a round in four lines that are never mixed: what is used on the device, what of it
-//! by the probe, what the engine accounts for itself, and what the host holds.
+//! The memory of a round in four kinds that are never mixed: what is used on the device, how much
+//! of that by the probe, what the engine accounts for itself, and what the host holds.
 //!
-//! A number says how it came about: counted exactly, or the highest that was seen by looking again
-//! and again, which the truth may exceed. What nobody can tell has the reason in its place. A round
-//! without a GPU has no lines of one.
+//! Each number says how it is known: counted exactly, or the highest value seen by sampling, which
+//! the true peak may exceed. A number that cannot be known is replaced by the reason. A round
+//! without a GPU has no lines about one.
 
 use std::fmt;
 
@@ -28,11 +28,11 @@ pub struct Line {
 pub enum Amount {
     /// Counted.
     Exact(Bytes),
-    /// The highest of what was seen from time to time.
+    /// The highest of the sampled values.
     AtLeast {
-        /// How much was seen.
+        /// The highest value seen.
         bytes: Bytes,
-        /// From one look to the next.
+        /// The sampling interval.
         interval: Nanos,
     },
     /// Not known, for this reason.
@@ -51,8 +51,8 @@ impl fmt::Display for Amount {
     }
 }
 
-/// The memory of a round that was measured. What its steps allocate is not counted while they are
-/// timed: it is known if the case was also run to see where its time goes.
+/// The memory of a measured round. Allocations within steps are not counted while steps are timed:
+/// they are known only if the case was also run for attribution.
 #[must_use]
 pub fn lines(
     samples: &Samples,
@@ -84,7 +84,7 @@ pub fn lines(
             ("beside them, in an iteration", allocated(attribution)),
         ],
     });
-    // Where there is a GPU, its driver counts them together.
+    // If there is a GPU, its driver counts weights, pool and the rest together.
     if let Some(most) = samples.once.get(&Metric::DeviceBytes) {
         let parts = vec![("at most at once on GPUs", Amount::Exact(Bytes(*most as u64)))];
         lines.push(Line { name: "engine's account", parts });
@@ -103,7 +103,7 @@ pub fn lines(
     lines
 }
 
-/// The most that was held at once beside weights and pool.
+/// The most that was allocated at once beside weights and pool.
 fn allocated(attribution: Option<&Attribution>) -> Amount {
     let Some(attribution) = attribution else {
         return Amount::Unavailable("`--attribute` counts it".to_owned());
