@@ -146,7 +146,7 @@ impl Policy {
                 "a budget of {pairs} pairs decides nothing: the first look is taken after {first}"
             )),
             () if pairs as usize > LAST => Some(format!(
-                "of a budget of {pairs} pairs, those beyond {LAST} are never looked at: write at most {LAST}"
+                "a budget of {pairs} pairs is too large: pairs beyond {LAST} are never looked at; write at most {LAST}"
             )),
             () if minutes == 0 => Some(
                 "a budget of 0 minutes decides nothing: it ends after the first pair of each case"
@@ -156,10 +156,10 @@ impl Policy {
                 Some(format!("{repeats} repeats are too many: at most {REPEATS}"))
             }
             () if !(0.0..=1.0).contains(&stolen) => Some(format!(
-                "`stolen = {stolen}` is no share: write one from 0 to 1, `0.05` for 5 %"
+                "`stolen = {stolen}` is not a share: write one from 0 to 1, `0.05` for 5 %"
             )),
             () if !(0.0..).contains(&idle_before) => {
-                Some(format!("`idle-before = {idle_before}` is no share: write `0.5` for 50 %"))
+                Some(format!("`idle-before = {idle_before}` is not a share: write `0.5` for 50 %"))
             }
             () => None,
         }
@@ -315,13 +315,13 @@ mod tests {
             (
                 "pairs   = 30",
                 "pairs = 31",
-                "of a budget of 31 pairs, those beyond 30 are never looked",
+                "a budget of 31 pairs is too large: pairs beyond 30 are never looked",
             ),
             ("minutes = 60", "minutes = 0", "a budget of 0 minutes decides nothing"),
             ("repeats     = 3", "repeats = 101", "101 repeats are too many: at most 100"),
-            ("stolen      = 0.05", "stolen = 5.0", "`stolen = 5` is no share"),
-            ("stolen      = 0.05", "stolen = nan", "`stolen = NaN` is no share"),
-            ("idle-before = 0.5", "idle-before = -0.5", "`idle-before = -0.5` is no share"),
+            ("stolen      = 0.05", "stolen = 5.0", "`stolen = 5` is not a share"),
+            ("stolen      = 0.05", "stolen = nan", "`stolen = NaN` is not a share"),
+            ("idle-before = 0.5", "idle-before = -0.5", "`idle-before = -0.5` is not a share"),
         ] {
             assert!(unsound(from, to).starts_with(told), "{}", unsound(from, to));
         }

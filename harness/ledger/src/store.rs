@@ -261,7 +261,7 @@ pub fn read_sealed(path: &Path, bytes: &[u8]) -> Result<Contents, StoreError> {
         Err(error) => return Err(error),
     }
     let line = bytes.split_inclusive(|byte| *byte == b'\n').count().max(1);
-    let reason = "the file ends here, and not with its seal: it was cut short".to_owned();
+    let reason = "the file ends here, without its seal: it was cut short".to_owned();
     Err(StoreError::Corrupt { path: path.to_owned(), line, reason })
 }
 
@@ -285,7 +285,10 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<(Contents, End), StoreError> {
     let Some(first) = lines.first() else {
         return Err(match bytes {
             [] => StoreError::Empty { path: path.to_owned() },
-            _ => corrupt(1, "it does not end: this is no run, or one that was cut short here"),
+            _ => corrupt(
+                1,
+                "the line does not end: this is not a run, or one that was cut short here",
+            ),
         });
     };
     let run = parse_line(path, 1, first)?.run.ok_or_else(|| {
@@ -295,7 +298,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<(Contents, End), StoreError> {
     for (place, text) in lines.iter().enumerate().skip(1) {
         let number = place + 1;
         if end == End::Sealed {
-            return Err(corrupt(number, "it stands after the seal of the file"));
+            return Err(corrupt(number, "it comes after the seal of the file"));
         }
         match parse_line(path, number, text)? {
             Line { record: Some(record), .. } => records.push(record),
@@ -315,7 +318,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<(Contents, End), StoreError> {
 fn broken(seal: &Seal, lines: &[&[u8]]) -> Option<(usize, String)> {
     let prints: Vec<String> = lines.iter().map(|line| print_of(line)).collect();
     if let Some(place) = prints.iter().zip(&seal.lines).position(|(now, then)| now != then) {
-        return Some((place + 1, "this line is not what was sealed".to_owned()));
+        return Some((place + 1, "this line differs from what was sealed".to_owned()));
     }
     let (now, then) = (prints.len(), seal.lines.len());
     (now != then).then(|| (now + 1, format!("{then} lines were sealed, there are {now}")))
@@ -434,7 +437,7 @@ mod tests {
         std::fs::write(&path, "my notes").unwrap();
         assert_eq!(
             complaint(&path),
-            "`DIR/run.jsonl`, line 1: it does not end: this is no run, or one that was cut short here"
+            "`DIR/run.jsonl`, line 1: the line does not end: this is not a run, or one that was cut short here"
         );
         std::fs::remove_file(&path).unwrap();
         assert_eq!(complaint(&path), "cannot read `DIR/run.jsonl`");
@@ -483,20 +486,17 @@ mod tests {
             (
                 (|text: String| text.replacen("\"round\":2", "\"round\":3", 1))
                     as fn(String) -> String,
-                "`s.jsonl`, line 3: this line is not what was sealed",
+                "`s.jsonl`, line 3: this line differs from what was sealed",
             ),
             (
                 |text| text.lines().take(3).map(|line| line.to_owned() + "\n").collect(),
-                "`s.jsonl`, line 3: the file ends here, and not with its seal: it was cut short",
+                "`s.jsonl`, line 3: the file ends here, without its seal: it was cut short",
             ),
             (
                 |text| text[..text.len() - 5].to_owned(),
-                "`s.jsonl`, line 4: the file ends here, and not with its seal: it was cut short",
+                "`s.jsonl`, line 4: the file ends here, without its seal: it was cut short",
             ),
-            (
-                |text| text.clone() + &text,
-                "`s.jsonl`, line 5: it stands after the seal of the file",
-            ),
+            (|text| text.clone() + &text, "`s.jsonl`, line 5: it comes after the seal of the file"),
         ] {
             assert_eq!(complaint_of_sealed(damage), complaint);
         }

@@ -157,14 +157,14 @@ impl fmt::Display for Caveat {
         match self {
             Caveat::FewRounds(1) => f.write_str("one round only: its noise is unknown; use `--rounds 5`"),
             Caveat::FewRounds(n) => write!(f, "only {n} rounds: the spread is a guess; use `--rounds 5`"),
-            Caveat::OutputVaries => f.write_str("the output tokens differ between rounds: do not trust this case before that is understood"),
-            Caveat::OutputMoves { other } => write!(f, "the output tokens are not those of `{other}`, from which only the device map differs: do not trust this case before that is understood"),
+            Caveat::OutputVaries => f.write_str("the output tokens differ between rounds: do not trust this case until that is understood"),
+            Caveat::OutputMoves { other } => write!(f, "the output tokens differ from those of `{other}`, although only the device map differs: do not trust this case until that is understood"),
             Caveat::Outliers { rounds, series } => {
                 let rounds: Vec<String> = rounds.iter().map(ToString::to_string).collect();
-                let (noun, verb) = if rounds.len() == 1 { ("round", "stands") } else { ("rounds", "stand") };
+                let (noun, verb) = if rounds.len() == 1 { ("round", "is an outlier") } else { ("rounds", "are outliers") };
                 write!(
                     f,
-                    "{noun} {} {verb} apart in {}: kept like the others; look for what else the machine did then",
+                    "{noun} {} {verb} in {}: kept like the others; look for what else the machine did then",
                     rounds.join(", "),
                     series.label()
                 )

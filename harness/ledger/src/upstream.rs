@@ -64,7 +64,7 @@ pub struct Hash(String);
 
 /// Text that is not a hash.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no hash of a commit: write 9 to 40 digits of 0-9 and a-f")]
+#[error("`{0}` is not a commit hash: write 9 to 40 digits of 0-9 and a-f")]
 pub struct NoHash(String);
 
 impl TryFrom<String> for Hash {
@@ -126,7 +126,7 @@ pub enum Guard {
 /// Text that names neither a scenario nor a test.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no guard: write the file of a scenario, `scenarios/….toml`, or a test, `FILE.rs::NAME`"
+    "`{0}` is not a guard: write the file of a scenario, `scenarios/….toml`, or a test, `FILE.rs::NAME`"
 )]
 pub struct NoGuard(String);
 
@@ -254,7 +254,7 @@ pub enum Contradiction {
         area: String,
     },
     /// A commit's date is not a day.
-    #[error("{commit} is of `{date}`, which is no day: write 2025-10-19")]
+    #[error("{commit} has the date `{date}`, which is not a day: write it like 2025-10-19")]
     NoDay {
         /// The commit.
         commit: Hash,
@@ -454,7 +454,9 @@ mod tests {
         for date in ["2025-13-01", "2025-02-29", "2025-1-01", "2025-01-00", "+025-01-01", "today"] {
             assert_eq!(
                 check("2025-01-01", date, Ok(())),
-                [format!("aaaaaaaaa is of `{date}`, which is no day: write 2025-10-19")]
+                [format!(
+                    "aaaaaaaaa has the date `{date}`, which is not a day: write it like 2025-10-19"
+                )]
             );
         }
         assert_eq!(check("2025-01-01", "2024-02-29", Ok(())), Vec::<String>::new());
@@ -503,10 +505,10 @@ mod tests {
         };
         assert_eq!(
             complaint("aaaaaaaaa0", "HEAD"),
-            "`HEAD` is no hash of a commit: write 9 to 40 digits of 0-9 and a-f"
+            "`HEAD` is not a commit hash: write 9 to 40 digits of 0-9 and a-f"
         );
         assert!(
-            complaint("lib.rs::a_test", "lib.rs").starts_with("`engine/src/lib.rs` is no guard")
+            complaint("lib.rs::a_test", "lib.rs").starts_with("`engine/src/lib.rs` is not a guard")
         );
         assert!(complaint("\"P3\"", "\"P9\"").contains("unknown variant `P9`"));
     }

@@ -60,7 +60,7 @@ pub enum Failure {
         devices: Vec<Occupied>,
     },
     /// The child was killed at its deadline.
-    #[error("no end after {deadline}: killed")]
+    #[error("not finished after {deadline}: killed")]
     TimedOut {
         /// The deadline.
         deadline: Nanos,
@@ -68,7 +68,7 @@ pub enum Failure {
         tail: String,
     },
     /// The child reported the end without having done everything.
-    #[error("the probe measured {found} of {expected} iterations and called that all")]
+    #[error("the probe reported the end after {found} of {expected} iterations")]
     Incomplete {
         /// Iterations that it sent.
         found: usize,
@@ -76,7 +76,7 @@ pub enum Failure {
         expected: usize,
     },
     /// The child reported the end, but did not exit.
-    #[error("the probe had said all and did not exit within {grace}: killed")]
+    #[error("the probe had finished but did not exit within {grace}: killed")]
     Lingered {
         /// How long it was given to exit.
         grace: Nanos,
@@ -84,7 +84,7 @@ pub enum Failure {
         tail: String,
     },
     /// The child wrote something that is not a message.
-    #[error("the probe wrote a line that is no message: `{line}`")]
+    #[error("the probe wrote a line that is not a message: `{line}`")]
     Garbage {
         /// The line, cut to a readable length.
         line: String,

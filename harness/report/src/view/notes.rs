@@ -91,7 +91,7 @@ impl View<'_> {
         for case in self.cases().filter(|case| case.results.is_empty()) {
             let goes_on = if self.run.gate.is_some() { "gate" } else { "run" };
             let text = format!(
-                "The run ended before: go on with windtunnel {goes_on} --resume {}, or with the path of its file instead",
+                "The run ended first: continue with windtunnel {goes_on} --resume {}, or with the path of its file instead",
                 self.run.id.0
             );
             let occurrence = Occurrence { shown: false, ..occurrence(&case.case.id, None) };
