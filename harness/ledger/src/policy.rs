@@ -79,7 +79,7 @@ pub struct Margins {
     /// not mention it.
     #[serde(default = "ClassTerms::told_only", skip_serializing_if = "ClassTerms::are_told_only")]
     pub bench: ClassTerms,
-    /// The energy used. Likewise.
+    /// The energy used. Older policies do not mention it either.
     #[serde(default = "ClassTerms::told_only", skip_serializing_if = "ClassTerms::are_told_only")]
     pub energy: ClassTerms,
 }

@@ -44,14 +44,14 @@ pub struct Record {
     pub conditions: Conditions,
     /// A shell command that repeats this round.
     pub command: String,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: Outcome,
     /// What was observed of it over time; none if it was not watched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<Trace>,
 }
 
-/// What became of a round.
+/// The outcome of a round.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
