@@ -1,21 +1,22 @@
-//! The judge: has a series become worse by at least its margin, and how sure is that?
+//! The judge: has a series become worse by at least its margin, and how certain is that?
 //!
-//! A [`Question`] holds the rounds of one series on both sides, one number each; [`judge`] answers
-//! all questions of a run together, because a run of many series has many chances of a false
-//! alarm. It is a pure function: the same questions get the same judgements.
+//! A [`Question`] holds the rounds of one series on both sides, one number per round; [`judge`]
+//! answers all questions of a run together, because many series mean many chances of a false alarm.
+//! It is a pure function: the same questions get the same judgements.
 //!
 //! Four rules, in the order in which they apply:
 //!
-//! 1. bytes and counts that hardly vary are compared as they are, without any statistics
-//!    (`quantised`);
-//! 2. where a round of base and head that alternate is not above zero, their order tells (`order`), from
-//!    the look on that sees it: what was decided before stays decided;
-//! 3. rounds of base and head that alternate are judged by the differences within their pairs, at
+//! 1. bytes and counts that hardly vary are compared directly, without statistics (`quantised`);
+//! 2. if a round of an alternating base and head is not above zero, the order of the rounds decides
+//!    (`order`), from the first look that includes such a round; what was decided before stays
+//!    decided;
+//! 3. alternating rounds of base and head are judged by the differences within their pairs, at
 //!    planned looks, so that a clear case ends early ([`interleaved`]);
-//! 4. rounds of a head beside sessions of other days carry the noise between days (`stored`).
+//! 4. if the base was measured in sessions on other days, the noise between days is added
+//!    (`stored`).
 //!
-//! The last two work on logarithms, turned so that larger is worse, and share one decision
-//! (`family`). What is broken or incomparable never comes here.
+//! The last two work on logarithms, with the sign chosen so that larger is worse, and share one
+//! decision (`family`). Broken or incomparable series never get here.
 
 use std::fmt;
 
@@ -41,13 +42,13 @@ pub(crate) mod student;
 pub(crate) use modes::split;
 pub use modes::{Mode, Modes};
 
-/// How probable it may be that a run calls any of its unchanged series regressed; and likewise
+/// The probability allowed for a run to call any of its unchanged series regressed; likewise
 /// improved.
 pub const ALPHA: f64 = 0.05;
-/// How probable it may be that a series passes although it is worse by the margin.
+/// The probability allowed for a series to pass although it is worse by the margin.
 pub const BETA: f64 = 0.05;
 
-/// What a verdict is asked on: one series of one case, as both sides measured it.
+/// What a verdict is wanted on: one series of one case, as both sides measured it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Question {
     /// Which direction is good.
@@ -56,8 +57,8 @@ pub struct Question {
     pub nature: Nature,
     /// The smallest change that matters.
     pub margin: Margin,
-    /// The bias floor δ₀ of machine and case: by how much unchanged code was seen to differ from
-    /// itself, on the log scale; 0 until that was calibrated.
+    /// The bias floor δ₀ of the machine and case: how much unchanged code was seen to differ from
+    /// itself, on the log scale; 0 until calibrated.
     pub bias: f64,
     /// The rounds.
     pub evidence: Evidence,
@@ -75,27 +76,27 @@ pub enum Nature {
 /// The rounds of both sides. A round is one number, in the unit of its metric.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Evidence {
-    /// Base and head alternated. Their rounds of the same place in the order are a pair.
+    /// Base and head alternated. Rounds at the same position in their order form a pair.
     Interleaved {
         /// The rounds of the base.
         base: Vec<f64>,
         /// The rounds of the head.
         head: Vec<f64>,
-        /// Most pairs that are to be measured. It fixes the planned looks and thereby the strictness
-        /// of each, so it must not follow from what was seen.
+        /// The most pairs that will be measured. It fixes the planned looks and thus how strict
+        /// each is, so it must not depend on the results.
         budget: usize,
     },
     /// The base was measured on other days.
     Stored {
-        /// Each earlier session's rounds of the base, the newest last.
+        /// The rounds of the base in each earlier session, newest last.
         sessions: Vec<Vec<f64>>,
         /// The standard deviation between sessions of unchanged code on this machine, on the log
-        /// scale, from calibration; none until that was done.
+        /// scale, from calibration; none until calibrated.
         session_sd: Option<f64>,
         /// The rounds of the head.
         head: Vec<f64>,
     },
-    /// There is nothing to judge. The question still belongs to its family.
+    /// There is nothing to judge, but the question still counts towards its family.
     Missing(Lack),
 }
 
@@ -104,47 +105,47 @@ pub enum Evidence {
 pub struct Judgement {
     /// The verdict: improved, pass, regressed or inconclusive.
     pub verdict: Verdict,
-    /// The rule that led to it.
+    /// The rule that decided it.
     pub rule: Rule,
-    /// What was seen; none where there was too little to see anything.
+    /// The measured change; none if there were too few rounds.
     pub finding: Option<Finding>,
-    /// What it would take to decide; only of what is inconclusive.
+    /// What it would take to decide; only if inconclusive.
     pub lack: Option<Lack>,
-    /// The sides whose rounds fall into two modes. The mean of two modes is a number that no round
-    /// ever showed: read it with both beside it.
+    /// The sides whose rounds fall into two modes. The mean of two modes is a value that no round
+    /// had: read it together with both.
     pub modes: Vec<(Side, Modes)>,
 }
 
-/// What the rounds of both sides say about a change. All effects are shares of the base, or, by
-/// [`Rule::Order`], of the larger of both medians; and positive where the head is worse.
+/// What the rounds of both sides say about a change. All effects are fractions of the base, or,
+/// with [`Rule::Order`], of the larger of the two medians; positive if the head is worse.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Finding {
-    /// By how much the head is worse.
+    /// How much worse the head is.
     pub effect: f64,
-    /// At least that much worse, with the confidence that an alarm needs.
+    /// The lower bound of the worsening, with the confidence that an alarm needs.
     pub low: f64,
-    /// At most that much worse, with the confidence that a pass needs.
+    /// The upper bound of the worsening, with the confidence that a pass needs.
     pub high: f64,
-    /// The margin, with its absolute part.
+    /// The margin, including its absolute part.
     pub margin: f64,
-    /// The minimum detectable effect: a change that would have been told from none nine times in ten.
-    /// An alarm asks for the margin too.
+    /// The minimum detectable effect: a change that would have been detected nine times in ten. An
+    /// alarm also requires the margin.
     pub mde: f64,
-    /// How many pairs of rounds were looked at, or rounds of the head beside a stored base.
+    /// The number of pairs of rounds used, or of head rounds if the base is stored.
     pub rounds: usize,
 }
 
-/// By which rule a question was judged.
+/// The rule by which a question was judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rule {
     /// Pairs of alternating rounds.
     Interleaved,
-    /// A base of other days.
+    /// A base measured on other days.
     Stored,
     /// Values that hardly vary.
     Quantised,
-    /// Alternating rounds of which one at least is not above zero.
+    /// Alternating rounds of which at least one is not above zero.
     Order,
 }
 
@@ -163,50 +164,50 @@ impl fmt::Display for Rule {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Lack {
-    /// About this many pairs more would decide, at the present noise.
+    /// About this many more pairs would decide, at the present noise.
     Pairs(u32),
-    /// There are too few rounds to look at all.
+    /// There are too few rounds for even one look.
     Rounds {
         /// Rounds of the side that has fewer.
         found: usize,
-        /// Fewest rounds.
+        /// The fewest rounds needed.
         needs: usize,
     },
     /// There are too few sessions to see a change among them.
     History {
-        /// Sessions.
+        /// The sessions found.
         found: usize,
-        /// Fewest sessions.
+        /// The fewest sessions needed.
         needs: usize,
     },
     /// The quantile needs more samples in each round.
     Samples {
-        /// Fewest samples.
+        /// The fewest samples needed.
         needs: usize,
     },
     /// The noise between days is not known.
     Sessions {
-        /// Earlier sessions of the base that have rounds enough.
+        /// Earlier sessions of the base with enough rounds.
         found: usize,
-        /// Fewest sessions that tell the noise by themselves.
+        /// The fewest sessions that show the noise by themselves.
         needs: usize,
     },
     /// The noise between days hides a change of this size.
     SameDay,
-    /// Equal code was seen to differ by more than this on the machine.
+    /// Identical code was seen to differ by more than this on this machine.
     Evenness,
-    /// The rounds lie on either side of the margin.
+    /// The rounds lie on both sides of the margin.
     Agreement,
-    /// A value is not above zero, and the rounds lie among one another.
+    /// A value is not above zero, and the rounds of both sides overlap.
     Order,
-    /// A value is not above zero, and has no logarithm; or it is no number.
+    /// A value is not above zero and so has no logarithm, or is not a finite number.
     Positive,
-    /// About this many pairs more would decide, at the present noise, and there is no look that would
-    /// see them.
+    /// About this many more pairs would decide, at the present noise, but no later look is planned
+    /// that would use them.
     Looks(u32),
 }
 
-/// The number of pairs above which nobody would wait for them.
+/// The number of pairs above which nobody would wait.
 const OUT_OF_REACH: u32 = 1000;
 
 impl fmt::Display for Lack {
@@ -257,7 +258,7 @@ enum Prepared {
     Open {
         rule: Rule,
         looks: Vec<family::Look>,
-        /// The answer to what the looks leave open, if a later one is taken by another rule.
+        /// The answer if the looks leave the question open and a later look falls to another rule.
         otherwise: Option<Judgement>,
     },
 }
@@ -271,10 +272,10 @@ impl Prepared {
     }
 }
 
-/// Judges the questions of one run, each in its place.
+/// Judges the questions of one run; the judgements are in the same order.
 ///
-/// `family` is how many series the run judges in all, where some of them are not among
-/// `questions`; it is never taken to be less than their number.
+/// `family` is the number of series that the run judges in all, if some of them are not among
+/// `questions`; anything below their number counts as their number.
 #[must_use]
 pub fn judge(questions: &[Question], family: usize) -> Vec<Judgement> {
     let size = family.max(questions.len());
@@ -328,7 +329,7 @@ fn prepare(question: &Question, size: usize) -> Prepared {
     }
 }
 
-/// The logarithms of `rounds`, turned so that larger is worse.
+/// The logarithms of `rounds`, with the sign chosen so that larger is worse.
 pub(crate) fn worse_upwards(rounds: &[f64], better: Better) -> Result<Vec<f64>, Lack> {
     let sign = match better {
         Better::Lower => 1.0,
@@ -349,7 +350,7 @@ mod tests {
         Question { better: Better::Lower, nature, margin, bias: 0.0, evidence }
     }
 
-    /// Pairs whose rounds differ by `change` and about a per cent of noise.
+    /// Pairs whose rounds differ by `change`, with about one per cent of noise.
     fn pairs(pairs: usize, change: f64) -> Evidence {
         let noise = |place: usize| 1.0 + 0.01 * ((place * 7 % 11) as f64 / 11.0 - 0.5);
         let base: Vec<f64> = (0..pairs).map(noise).collect();
@@ -384,7 +385,7 @@ mod tests {
 
     #[test]
     fn what_is_open_before_a_value_without_logarithm_is_told_by_the_order() {
-        // After six pairs nothing can be said.
+        // After six pairs the question is still open.
         let wild = [20.0, 31.0, 22.0, 35.0, 20.5, 29.0];
         let judged = |base: &[f64], head: &[f64]| {
             let base = wild.iter().chain(base).copied().collect();

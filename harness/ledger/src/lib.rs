@@ -1,22 +1,22 @@
 //! The vocabulary, the records and the statistics of Windtunnel.
 //!
-//! Everything that is kept or judged is a type of this crate; everything that is decided is a pure
-//! function of it. It starts no process, prints nothing, and reads neither clock nor environment:
-//! the CLI and the probe do that and hand the facts in.
+//! Everything that is kept or judged is a type of this crate; every decision is a pure function of
+//! such types. The crate starts no process, prints nothing, and reads neither clock nor
+//! environment: the CLI and the probe do that and pass the facts in.
 //!
 //! In the order in which a measurement travels:
 //!
 //! 1. [`case`]: what is to be measured, fully resolved;
-//! 2. [`wire`]: how the CLI tells it to a probe, and what the probe answers;
-//! 3. [`traffic`]: the requests that a service is sent, from a [`draw`] that anybody can repeat;
-//! 4. [`timeline`]: when each token came, and the [`metric`]s that follow from it; [`fidelity`]: how
-//!    close the logits are to a reference;
-//! 5. [`record`]: what one round left, with its [`environment`], its [`conditions`] and the [`trace`]
-//!    of its process, and [`attribution`]: where the time of its steps went, if it was run to learn
-//!    that;
-//! 6. [`store`]: the file in which records are appended, one JSON line each;
-//! 7. [`summary`]: the rounds of one case and subject, reduced by [`stats`] to one number a round for
-//!    each [`series`], or all their samples to the percentiles of a [`tail`];
+//! 2. [`wire`]: how the CLI passes it to a probe, and what the probe answers;
+//! 3. [`traffic`]: the requests that a service receives, from a reproducible [`draw`];
+//! 4. [`timeline`]: when each token arrived, and the [`metric`]s that follow from it; [`fidelity`]:
+//!    how close the logits are to a reference;
+//! 5. [`record`]: what one round left, with its [`environment`], its [`conditions`] and the
+//!    [`trace`] of its process, and [`attribution`]: where the time of its steps went, if the round
+//!    was run for that;
+//! 6. [`store`]: the file to which records are appended, one JSON line each;
+//! 7. [`summary`]: the rounds of one case and subject, reduced by [`stats`] to one number per round
+//!    for each [`series`], or all their samples to the percentiles of a [`tail`];
 //! 8. [`compare`]: two subjects, side by side;
 //! 9. [`judge`]: whether a series changed by more than its [`margin`], which the [`policy`] sets;
 //! 10. [`verdict`]: what follows for a series, a case and a run;
@@ -25,8 +25,9 @@
 //! 13. [`baseline`]: sessions kept for comparison with later changes;
 //! 14. [`course`]: many sessions of one series, and where it changed.
 //!
-//! Apart from these: [`upstream`], what became of every commit of the engine that ours follows;
-//! [`integration`], what became of commits that were picked onto a fork; and [`whole`], which writes files.
+//! Apart from these: [`upstream`], the state of every commit of the engine that ours follows;
+//! [`integration`], the outcome of commits that were picked onto a fork; and [`whole`], which
+//! writes files.
 
 pub mod attribution;
 pub mod baseline;

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The smallest change that matters: a share of the base, and an amount below which no share
-/// counts. Both hold: 5 % of a small number is noise, and 64 MiB of a large one is little.
+/// The smallest change that matters: a share of the base, and an absolute amount. A change must
+/// reach both: 5 % of a small number is noise, and 64 MiB of a large one is little.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "MarginFile")]
 pub struct Margin {
@@ -11,7 +11,7 @@ pub struct Margin {
     absolute: f64,
 }
 
-/// A margin as it is typed.
+/// A margin as written in a file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct MarginFile {
@@ -20,24 +20,23 @@ struct MarginFile {
     absolute: f64,
 }
 
-/// Why numbers are no margin.
+/// Why numbers do not make a margin.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum MarginError {
-    /// The relative part is no sensible share.
+    /// The relative part is not a sensible share.
     #[error("a relative margin of `{0}`: write a share above 0 and below 10, `0.03` for 3 %")]
     Relative(f64),
-    /// The absolute part is no amount.
+    /// The absolute part is negative or not finite.
     #[error("an absolute margin of `{0}`: write an amount in the unit of the values, 0 for none")]
     Absolute(f64),
 }
 
 impl Margin {
-    /// A margin of the share `relative` of the base and at least `absolute`, which is in the unit
-    /// of the values.
+    /// A margin of the share `relative` of the base, and of at least `absolute` in the unit of the
+    /// values.
     ///
     /// # Errors
-    /// If `relative` is not between 0 and 10 (both excluded), or `absolute` is negative or no
-    /// finite number.
+    /// If `relative` is not between 0 and 10 (exclusive), or `absolute` is negative or not finite.
     pub fn new(relative: f64, absolute: f64) -> Result<Margin, MarginError> {
         if !(relative > 0.0 && relative < 10.0) {
             return Err(MarginError::Relative(relative));
@@ -54,20 +53,20 @@ impl Margin {
         self.relative.max(self.absolute / base)
     }
 
-    /// By how much `base` must grow before it matters.
+    /// How much `base` must grow before it matters.
     #[must_use]
     pub fn growth_of(self, base: f64) -> f64 {
         self.absolute.max(base * self.relative)
     }
 
-    /// By how much `base` must shrink before it matters: the change that undoes a growth by the
+    /// How much `base` must shrink before it matters: the change that undoes a growth by the
     /// margin.
     #[must_use]
     pub fn shrinkage_of(self, base: f64) -> f64 {
         self.absolute.max(base * self.relative / (1.0 + self.relative))
     }
 
-    /// The larger of both, in either part.
+    /// The larger of the two, in each part.
     #[must_use]
     pub fn or_larger(self, other: Margin) -> Margin {
         Margin {

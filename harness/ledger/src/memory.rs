@@ -1,9 +1,9 @@
-//! The memory of a round in four lines that are never mixed: what is used on the device, what of it
-//! by the probe, what the engine accounts for itself, and what the host holds.
+//! The memory of a round in four kinds that are never mixed: what is used on the device, how much
+//! of that by the probe, what the engine accounts for itself, and what the host holds.
 //!
-//! A number says how it came about: counted exactly, or the highest that was seen by looking again
-//! and again, which the truth may exceed. What nobody can tell has the reason in its place. A round
-//! without a GPU has no lines of one.
+//! Each number says how it is known: counted exactly, or the highest value seen by sampling, which
+//! the true peak may exceed. A number that cannot be known is replaced by the reason. A round
+//! without a GPU has no lines about one.
 
 use std::fmt;
 
@@ -28,11 +28,11 @@ pub struct Line {
 pub enum Amount {
     /// Counted.
     Exact(Bytes),
-    /// The highest of what was seen from time to time.
+    /// The highest of the sampled values.
     AtLeast {
-        /// How much was seen.
+        /// The highest value seen.
         bytes: Bytes,
-        /// From one look to the next.
+        /// The sampling interval.
         interval: Nanos,
     },
     /// Not known, for this reason.
@@ -44,15 +44,15 @@ impl fmt::Display for Amount {
         match self {
             Amount::Exact(bytes) => write!(f, "{bytes}"),
             Amount::AtLeast { bytes, interval } => {
-                write!(f, "≥ {bytes} (seen every {interval})")
+                write!(f, "≥ {bytes} (sampled every {interval})")
             }
             Amount::Unavailable(reason) => write!(f, "not available: {reason}"),
         }
     }
 }
 
-/// The memory of a round that was measured. What its steps allocate is not counted while they are
-/// timed: it is known if the case was also run to see where its time goes.
+/// The memory of a measured round. Allocations within steps are not counted while steps are timed:
+/// they are known only if the case was also run for attribution.
 #[must_use]
 pub fn lines(
     samples: &Samples,
@@ -64,8 +64,8 @@ pub fn lines(
         lines.push(Line {
             name: "device",
             parts: vec![
-                ("in use by all", seen(track, Gauge::DeviceUsed)),
-                ("kept by the driver", seen(track, Gauge::DeviceReserved)),
+                ("in use by all processes", seen(track, Gauge::DeviceUsed)),
+                ("reserved by the driver", seen(track, Gauge::DeviceReserved)),
             ],
         });
         let seldom = Nanos(track.interval.0.saturating_mul(SELDOM));
@@ -79,31 +79,31 @@ pub fn lines(
     lines.push(Line {
         name: "engine's account",
         parts: vec![
-            ("weights", told(Metric::WeightBytes, "the probe did not tell")),
-            ("KV pool", told(Metric::KvBytes, "the probe did not tell")),
-            ("beside them, in an iteration", allocated(attribution)),
+            ("weights", told(Metric::WeightBytes, "the probe did not report it")),
+            ("KV pool", told(Metric::KvBytes, "the probe did not report it")),
+            ("other allocations, in an iteration", allocated(attribution)),
         ],
     });
-    // Where there is a GPU, its driver counts them together.
+    // If there is a GPU, its driver counts weights, pool and the rest together.
     if let Some(most) = samples.once.get(&Metric::DeviceBytes) {
-        let parts = vec![("at most at once on GPUs", Amount::Exact(Bytes(*most as u64)))];
+        let parts = vec![("peak on GPUs", Amount::Exact(Bytes(*most as u64)))];
         lines.push(Line { name: "engine's account", parts });
     }
     let sampled = match trace.and_then(Trace::process) {
         Some(track) => seen(track, Gauge::Rss),
-        None => Amount::Unavailable("nobody watched".to_owned()),
+        None => Amount::Unavailable("the round was not watched".to_owned()),
     };
     lines.push(Line {
         name: "host",
         parts: vec![
             ("highest RSS", told(Metric::PeakRss, "this system does not count it")),
-            ("RSS as seen", sampled),
+            ("sampled RSS", sampled),
         ],
     });
     lines
 }
 
-/// The most that was held at once beside weights and pool.
+/// The most that was allocated at once beside weights and pool.
 fn allocated(attribution: Option<&Attribution>) -> Amount {
     let Some(attribution) = attribution else {
         return Amount::Unavailable("`--attribute` counts it".to_owned());
@@ -111,7 +111,7 @@ fn allocated(attribution: Option<&Attribution>) -> Amount {
     match attribution.counts.get(&Counter::Highest) {
         Some(Count::Known(bytes)) => Amount::Exact(Bytes(*bytes)),
         Some(Count::Absent(reason)) => Amount::Unavailable(reason.clone()),
-        None => Amount::Unavailable("the probe did not tell".to_owned()),
+        None => Amount::Unavailable("the probe did not report it".to_owned()),
     }
 }
 
@@ -124,7 +124,7 @@ fn seen_every(interval: Nanos, track: &Track, gauge: Gauge) -> Amount {
     match highest {
         Some(kib) => Amount::AtLeast { bytes: Bytes(kib * 1024), interval },
         None => {
-            let reason = track.why_absent(gauge).unwrap_or("it was not seen");
+            let reason = track.why_absent(gauge).unwrap_or("it was not sampled");
             Amount::Unavailable(reason.to_owned())
         }
     }
@@ -158,12 +158,15 @@ mod tests {
         assert_eq!(
             text(Some(&trace), None),
             "engine's account, weights: 4.00 KiB\n\
-             engine's account, KV pool: not available: the probe did not tell\n\
-             engine's account, beside them, in an iteration: not available: `--attribute` counts it\n\
+             engine's account, KV pool: not available: the probe did not report it\n\
+             engine's account, other allocations, in an iteration: not available: `--attribute` counts it\n\
              host, highest RSS: 8.00 KiB\n\
-             host, RSS as seen: ≥ 7.00 KiB (seen every 20.0 ms)\n"
+             host, sampled RSS: ≥ 7.00 KiB (sampled every 20.0 ms)\n"
         );
-        assert!(text(None, None).ends_with("host, RSS as seen: not available: nobody watched\n"));
+        assert!(
+            text(None, None)
+                .ends_with("host, sampled RSS: not available: the round was not watched\n")
+        );
     }
 
     #[test]
@@ -174,11 +177,11 @@ mod tests {
             let text = text(None, Some(&attribution));
             text.lines().find(|line| line.contains("beside them")).unwrap().to_owned()
         };
-        let line = "engine's account, beside them, in an iteration: ";
+        let line = "engine's account, other allocations, in an iteration: ";
         assert_eq!(with(Some(Count::Known(4096))), format!("{line}4.00 KiB"));
         let absent = with(Some(Count::Absent("no allocator of ours".into())));
         assert_eq!(absent, format!("{line}not available: no allocator of ours"));
-        assert_eq!(with(None), format!("{line}not available: the probe did not tell"));
+        assert_eq!(with(None), format!("{line}not available: the probe did not report it"));
     }
 
     #[test]
@@ -188,8 +191,14 @@ mod tests {
         recorder.look(Nanos(0), look);
         let trace = Trace { tracks: vec![recorder.finish()], ..Trace::default() };
         let text = text(Some(&trace), None);
-        assert!(text.starts_with("device, in use by all: ≥ 2.00 MiB (seen every 40.0 ms)\n"));
-        assert!(text.contains("process on the device, in use: ≥ 1.00 MiB (seen every 320 ms)\n"));
+        assert!(
+            text.starts_with(
+                "device, in use by all processes: ≥ 2.00 MiB (sampled every 40.0 ms)\n"
+            )
+        );
+        assert!(
+            text.contains("process on the device, in use: ≥ 1.00 MiB (sampled every 320 ms)\n")
+        );
     }
 
     #[test]
@@ -203,8 +212,8 @@ mod tests {
         let trace = Trace { tracks: vec![recorder.finish()], ..Trace::default() };
         let text = text(Some(&trace), None);
         assert!(text.starts_with(
-            "device, in use by all: ≥ 2.00 MiB (seen every 40.0 ms)\n\
-             device, kept by the driver: not available: it was not seen\n\
+            "device, in use by all processes: ≥ 2.00 MiB (sampled every 40.0 ms)\n\
+             device, reserved by the driver: not available: it was not sampled\n\
              process on the device, in use: not available: no permission\n"
         ));
     }

@@ -1,8 +1,8 @@
-//! What is measured: every metric with its definition; what else there is to know of it is its [`Spec`].
+//! What is measured: every metric with its definition; everything else about it is in its [`Spec`].
 //!
-//! The definitions are the field's: a time per output token never includes the first token, and a
-//! rate divides by the number of intervals that really passed. How they follow from the moments at
-//! which tokens arrived stands in [`timeline`](crate::timeline).
+//! The definitions are the standard ones: time per output token never includes the first token, and
+//! a rate divides by the number of intervals that actually passed. How they follow from the arrival
+//! times of tokens is in [`timeline`](crate::timeline).
 
 use std::fmt;
 
@@ -18,9 +18,8 @@ pub use spec::{Better, Class, Spec, Tails};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Metric {
-    /// Tokens of all sequences per second, while every sequence of the batch decodes: counted from
-    /// the moment at which the last of them has its first token to the moment at which the first of
-    /// them has its last.
+    /// Tokens of all sequences per second while every sequence of the batch decodes: counted from
+    /// when the last sequence gets its first token to when the first sequence gets its last.
     DecodeRate,
     /// Time per output token of one request: (last token − first token) / (tokens − 1).
     TimePerOutputToken,
@@ -32,107 +31,107 @@ pub enum Metric {
     EmbedRate,
     /// First token − submit, of one request.
     TimeToFirstToken,
-    /// Last token − submit, of one request; of an embedding model, from a batch of texts to its
+    /// Last token − submit, of one request; for an embedding model, from a batch of texts to its
     /// vectors.
     EndToEnd,
     /// Output tokens of all requests per second, from the first submit to the last token.
     SystemRate,
-    /// Requests answered to their end per second, from the first submit to the last token.
+    /// Completed requests per second, from the first submit to the last token.
     RequestRate,
-    /// Requests answered per second whose answer met the objectives of the scenario (its SLO).
+    /// Completed requests per second that met the objectives of the scenario (its SLO).
     Goodput,
-    /// From the submit of one request to the step that began to compute it.
+    /// From the submit of one request to the start of the first step that computes it.
     QueueTime,
-    /// Prompt tokens that were found in the cache when their request was first computed, as a share
-    /// of all prompt tokens.
+    /// Prompt tokens found in the prefix cache when their request was first computed, as a share of
+    /// all prompt tokens.
     PrefixHitRate,
-    /// Tokens computed to catch up (prompts, and what preemptions lost) for each prompt token: 1
-    /// with ample memory and no prefix cache.
+    /// Tokens computed to catch up (prompts, and what preemptions lost) per prompt token: 1 with
+    /// ample memory and no prefix cache.
     PrefillAmplification,
-    /// Sequences that lost their blocks to others and were computed again.
+    /// Sequences that lost their blocks to others and were recomputed.
     Preemptions,
-    /// Most blocks of the KV pool that were in use at once since the load.
+    /// The most blocks of the KV pool in use at once since loading.
     PeakBlocks,
-    /// Tensors that moved between the devices of a map, in a step on average.
+    /// Tensors moved between the devices of a map, per step on average.
     Transfers,
-    /// Bytes of them, in a step on average.
+    /// Bytes of those tensors, per step on average.
     TransferBytes,
-    /// How often the host waited for a GPU, in a step on average: once, for its tokens, is enough.
+    /// How often the host waited for a GPU, per step on average: once, for the tokens, is enough.
     DeviceWaits,
-    /// Steps whose launches were recorded before and were asked for in one go, as a share of all.
+    /// Steps that replayed previously recorded launches in one go, as a share of all steps.
     ReplayedSteps,
-    /// Bytes of weights and cache that must be read for one token, on average: of the steps that
-    /// decode and do nothing else, or for a prefill of those that compute prompts.
+    /// Bytes of weights and cache that must be read per token, on average: over steps that only
+    /// decode, or, for a prefill, over steps that compute prompts.
     TokenBytes,
-    /// Floating-point operations that one token needs, likewise.
+    /// Floating-point operations per token, likewise.
     TokenFlops,
-    /// How much longer a token takes for each 1,000 tokens more in the cache: the difference of the
-    /// median gaps of a deep and a shallow decode in one process, over the difference of their
-    /// depths.
+    /// How much longer a token takes per 1,000 more tokens in the cache: the difference between the
+    /// median gaps of a deep and a shallow decode in one process, divided by the difference of
+    /// their depths.
     ContextSlope,
-    /// Time on processors of the whole process while it has nothing to do, as a share of one core.
+    /// CPU time of the whole process while idle, as a share of one core.
     CpuShare,
-    /// From the submit of a single request after a pause to the moment at which the thread around the
-    /// engine has taken it.
+    /// From the submit of a single request after a pause to when the thread around the engine picks
+    /// it up.
     WakeUp,
     /// Blocks of the KV pool in use when no request is left.
     LeakedBlocks,
-    /// Resident set at the end, over what it was after the first tenth of the time.
+    /// Resident set size at the end, minus that after the first tenth of the time.
     RssGrowth,
-    /// Threads at the end, over what there were after the first tenth of the time.
+    /// Threads at the end, minus those after the first tenth of the time.
     ThreadGrowth,
-    /// Open files at the end, over what there were after the first tenth of the time.
+    /// Open files at the end, minus those after the first tenth of the time.
     FileGrowth,
-    /// How much a text surprises a model: the exponential of the mean negative log likelihood of its
-    /// tokens, which is the number of equally likely ones that would surprise as much.
+    /// How much a text surprises a model: the exponential of the mean negative log likelihood of
+    /// its tokens, which is the number of equally likely tokens that would surprise as much.
     Perplexity,
     /// Largest error of a logit at any position, as a share of the largest logit of the reference.
     LogitError,
-    /// Largest error of a component of a vector that was made of a text, as a share of the largest
+    /// Largest error of a component of a text's embedding vector, as a share of the largest
     /// component of the reference.
     VectorError,
-    /// Largest error of what a model gives, logits or components of vectors, as it is.
+    /// Largest absolute error of a model's outputs, logits or vector components.
     LargestError,
-    /// Largest error of a number on the way there (hidden states, what pooling and matrices leave),
-    /// each as a share of the largest number of the reference in the same place.
+    /// Largest error of an intermediate value (hidden states, the results of pooling and of dense
+    /// heads), each as a share of the largest value of the reference in the same place.
     HiddenError,
-    /// How far a vector points away from the reference's, at most: 1 − the cosine of their angle.
+    /// The largest cosine distance of a vector from the reference's: 1 − the cosine of their angle.
     CosineDistance,
     /// How far the distribution of the next token is from the reference's: the Kullback–Leibler
     /// divergence in nats, averaged over all positions.
     Divergence,
-    /// Positions at which the likeliest token is the reference's, as a share of all.
+    /// Positions at which the most likely token is the reference's, as a share of all positions.
     TopAgreement,
-    /// Tokens of the greedy continuation before it leaves the reference's.
+    /// Tokens of the greedy continuation before it diverges from the reference's.
     SameTokens,
-    /// Time of one iteration of a benchmark: criterion times several at once, and this is a share of
-    /// each such time.
+    /// Time of one iteration of a benchmark: criterion times several at once, and each such time is
+    /// divided by their number.
     IterationTime,
-    /// Things of which a benchmark says that it handles them, per second.
+    /// Elements per second that a benchmark says it processes.
     ElementRate,
-    /// Bytes of which a benchmark says that it handles them, per second.
+    /// Bytes per second that a benchmark says it processes.
     ByteRate,
     /// From the call that loads the model to an engine that accepts requests.
     LoadTime,
-    /// The part of the load time in which files were opened and read for what they say of themselves.
+    /// The part of the load time spent opening files and reading their headers.
     LoadOpen,
-    /// The part in which weights were brought into memory; random ones are drawn.
+    /// The part spent bringing weights into memory; random weights are drawn.
     LoadRead,
-    /// The part in which they were turned into the number format that was asked for.
+    /// The part spent converting them to the requested number format.
     LoadConvert,
-    /// The part in which they were quantised.
+    /// The part spent quantising them.
     LoadQuantise,
-    /// The highest resident set of the probe process over its life, as the kernel counted it.
+    /// The peak resident set size of the probe process over its lifetime, as counted by the kernel.
     PeakRss,
     /// Bytes of the model's weights as the engine holds them, by the engine's own accounting.
     WeightBytes,
     /// Bytes of the KV pool that the engine reserved.
     KvBytes,
-    /// Energy that the GPUs of a round drew for each token: of a decode while it decodes, and of what
-    /// answers whole requests for each token of the answers; of a prefill for each token of the prompt.
+    /// Energy that the GPUs of a round drew per token: for a decode, while all sequences decode;
+    /// for whole requests, per token of the answers; for a prefill, per token of the prompt.
     EnergyPerToken,
-    /// Most bytes that were allocated at once on GPUs, by the count of their driver: weights, KV pool,
-    /// and what steps take beside them; not what driver and libraries take for themselves.
+    /// The most bytes allocated at once on GPUs, as counted by the driver: weights, KV pool, and
+    /// what steps allocate; not what driver and libraries take for themselves.
     DeviceBytes,
 }
 
@@ -148,32 +147,32 @@ pub enum Unit {
     TokensPerSecond,
     /// Requests per second.
     RequestsPerSecond,
-    /// Things per second.
+    /// Elements per second.
     ElementsPerSecond,
     /// Bytes per second.
     BytesPerSecond,
-    /// A part of a whole, 1 for all of it.
+    /// A part of a whole; 1 is all of it.
     Share,
-    /// How many times something is another thing.
+    /// One quantity divided by another.
     Ratio,
     /// A number of things.
     Count,
     /// Floating-point operations.
     Operations,
-    /// Energy.
+    /// Energy in joules.
     Joules,
-    /// Information, in units of log₂ e bits.
+    /// Information; 1 nat is log₂ e bits.
     Nats,
-    /// A number that counts nothing and is no part of anything.
+    /// A plain number, neither a count nor a share.
     Number,
 }
 
 impl Unit {
-    /// A value in this unit as a person reads it.
+    /// A value in this unit, formatted for people.
     #[must_use]
     pub fn show(self, value: f64) -> String {
         match self {
-            // What grows may shrink: the difference of two times or sizes has a sign.
+            // Growth may be negative: the difference of two times or sizes has a sign.
             Unit::Nanoseconds | Unit::Bytes if value <= -0.5 => format!("-{}", self.show(-value)),
             Unit::Nanoseconds => Nanos(value.round() as u64).to_string(),
             Unit::Bytes => Bytes(value.round() as u64).to_string(),
@@ -265,14 +264,14 @@ impl Metric {
         Metric::ALL.into_iter().find(|metric| metric.spec().name == name)
     }
 
-    /// A value of this metric as a person reads it, with its unit.
+    /// A value of this metric, formatted for people, with its unit.
     #[must_use]
     pub fn show(self, value: f64) -> String {
         self.spec().unit.show(value)
     }
 
-    /// By how much `head` is worse than `base`: positive is worse, whatever the metric's direction and
-    /// the signs. It is a fraction of `base` where less is better, and of `head` where more is. Equal
+    /// How much worse `head` is than `base`: positive is worse, whatever the metric's direction and
+    /// the signs. It is a fraction of `base` if lower is better, and of `head` if higher is. Equal
     /// values have not changed, zeros included.
     #[must_use]
     pub fn worsening(self, base: f64, head: f64) -> f64 {
@@ -286,7 +285,7 @@ impl Metric {
     }
 }
 
-/// Floating-point operations, as a person reads them.
+/// Floating-point operations, formatted for people.
 fn operations(value: f64) -> String {
     let (value, prefix) = prefixed(value);
     format!("{} {prefix}FLOP", three_digits(value))
@@ -302,7 +301,7 @@ impl fmt::Display for Metric {
 mod tests {
     use super::*;
 
-    /// The derive knows every variant: its complaint about an unknown one lists them all.
+    /// The derive knows every variant: its error about an unknown one lists them all.
     #[test]
     fn every_metric_is_in_all() {
         let complaint = serde_json::from_str::<Metric>("\"no such metric\"").unwrap_err();

@@ -1,7 +1,7 @@
-//! The policy: which change of which series matters, and what then happens.
+//! The policy: which changes of which series matter, and what happens then.
 //!
-//! The shape is that of `ci/gate.toml`; whoever reads the file hands it in. Nothing but what came
-//! after the first policies has a default here, so that the file says all, and a policy is known by
+//! It has the structure of `ci/gate.toml`; the caller reads the file. Only what was added after the
+//! first policies has a default here, so that the file says everything. A policy is identified by
 //! its [`hash`](Policy::hash): verdicts under different policies are different statements.
 
 use serde::{Deserialize, Serialize};
@@ -14,21 +14,21 @@ use crate::margin::Margin;
 use crate::metric::{Class, Metric};
 use crate::series::{Quantile, Series};
 
-/// Which change of which series matters, and what then happens.
+/// Which changes of which series matter, and what happens then.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Policy {
-    /// What a series that could not be decided does.
+    /// What an undecided series does.
     pub inconclusive: Weight,
     /// How long to measure.
     pub budget: Budget,
-    /// Under which conditions a round counts.
+    /// The conditions under which a round counts.
     pub conditions: Rules,
     /// The margin of each class of metrics.
     pub margins: Margins,
-    /// The least margin of tails, whatever the class: a tail is noisier than its median.
+    /// The minimum margin of tails, whatever the class: a tail is noisier than its median.
     pub tails: TailMargins,
-    /// Exceptions; of several that fit, the last one holds.
+    /// Exceptions; if several match, the last one applies.
     #[serde(default)]
     pub exceptions: Vec<Exception>,
 }
@@ -37,9 +37,9 @@ pub struct Policy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Weight {
-    /// It does.
+    /// It can.
     Blocks,
-    /// It is shown, and stops nothing.
+    /// It is shown, but stops nothing.
     Warns,
 }
 
@@ -47,9 +47,9 @@ pub enum Weight {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Budget {
-    /// Most pairs of rounds of a case.
+    /// The most pairs of rounds per case.
     pub pairs: u32,
-    /// Most minutes of a run.
+    /// The most minutes of a run.
     pub minutes: u32,
 }
 
@@ -57,34 +57,34 @@ pub struct Budget {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Margins {
-    /// How fast tokens come once they come.
+    /// Decode speed: how fast tokens come after the first.
     pub decode: ClassTerms,
-    /// How fast a prompt is worked off.
+    /// Prefill speed: how fast a prompt is processed.
     pub prefill: ClassTerms,
     /// Bytes that the engine accounts for exactly.
     pub memory: ClassTerms,
-    /// Bytes as the kernel sees them.
+    /// Bytes as counted by the kernel.
     pub resident_memory: ClassTerms,
     /// How long it takes until the engine can serve.
     pub load: ClassTerms,
-    /// What users of a busy service feel.
+    /// What users of a busy service experience.
     pub serving: ClassTerms,
-    /// What the engine counts of itself.
+    /// What the engine counts itself.
     pub account: ClassTerms,
-    /// What a service does while it has nothing to do.
+    /// What a service costs while idle.
     pub idle: ClassTerms,
-    /// How near the numbers are to those of a reference.
+    /// How close the numbers are to a reference.
     pub fidelity: ClassTerms,
-    /// How fast a part of the engine is by itself. A policy from before there were benches says
-    /// nothing of them.
+    /// How fast a part of the engine is in isolation. Policies from before there were benches do
+    /// not mention it.
     #[serde(default = "ClassTerms::told_only", skip_serializing_if = "ClassTerms::are_told_only")]
     pub bench: ClassTerms,
-    /// What it takes of the power that somebody pays for. Likewise.
+    /// The energy used. Older policies do not mention it either.
     #[serde(default = "ClassTerms::told_only", skip_serializing_if = "ClassTerms::are_told_only")]
     pub energy: ClassTerms,
 }
 
-/// What holds for a class of metrics.
+/// The terms of a class of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ClassTerms {
@@ -94,23 +94,24 @@ pub struct ClassTerms {
     pub weight: Weight,
 }
 
-/// The least margin of tails.
+/// The minimum margins of tails.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct TailMargins {
-    /// Of 95th percentiles.
+    /// For 95th percentiles.
     pub p95: Margin,
-    /// Of 99th percentiles.
+    /// For 99th percentiles.
     pub p99: Margin,
 }
 
-/// What holds for some cases or metrics instead.
+/// A different weight for some cases or metrics.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Exception {
-    /// The cases whose id contains this; `*` stands for anything, and a number at the end is a whole one.
+    /// A part of the ids of the cases; `*` matches anything, and a number at the end is matched
+    /// whole.
     pub cases: String,
-    /// The metrics; none named are all.
+    /// The metrics; all of them if none are named.
     #[serde(default)]
     pub metrics: Vec<Metric>,
     /// What a regression does.
@@ -119,7 +120,7 @@ pub struct Exception {
     pub reason: String,
 }
 
-/// What a policy means, as a number. Comments, order and layout of its file do not change it.
+/// A hash of what a policy means. Comments, order and layout of its file do not change it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PolicyHash(String);
@@ -130,11 +131,11 @@ impl std::fmt::Display for PolicyHash {
     }
 }
 
-/// Most times that a void round may be repeated.
+/// The most times that a void round may be repeated.
 const REPEATS: u32 = 100;
 
 impl Policy {
-    /// What in it would decide nothing, or silently say nothing; none if it is sound.
+    /// What in it would decide nothing or be silently ignored; none if it is sound.
     #[must_use]
     pub fn unsound(&self) -> Option<String> {
         let Budget { pairs, minutes } = self.budget;
@@ -145,7 +146,7 @@ impl Policy {
                 "a budget of {pairs} pairs decides nothing: the first look is taken after {first}"
             )),
             () if pairs as usize > LAST => Some(format!(
-                "of a budget of {pairs} pairs, those beyond {LAST} are never looked at: write at most {LAST}"
+                "a budget of {pairs} pairs is too large: pairs beyond {LAST} are never looked at; write at most {LAST}"
             )),
             () if minutes == 0 => Some(
                 "a budget of 0 minutes decides nothing: it ends after the first pair of each case"
@@ -155,10 +156,10 @@ impl Policy {
                 Some(format!("{repeats} repeats are too many: at most {REPEATS}"))
             }
             () if !(0.0..=1.0).contains(&stolen) => Some(format!(
-                "`stolen = {stolen}` is no share: write one from 0 to 1, `0.05` for 5 %"
+                "`stolen = {stolen}` is not a share: write one from 0 to 1, `0.05` for 5 %"
             )),
             () if !(0.0..).contains(&idle_before) => {
-                Some(format!("`idle-before = {idle_before}` is no share: write `0.5` for 50 %"))
+                Some(format!("`idle-before = {idle_before}` is not a share: write `0.5` for 50 %"))
             }
             () => None,
         }
@@ -185,7 +186,7 @@ impl Policy {
         }
     }
 
-    /// The hash of all that it says.
+    /// The hash of everything it says.
     #[must_use]
     pub fn hash(&self) -> PolicyHash {
         let json = serde_json::to_vec(self).expect("a policy is plain data");
@@ -194,8 +195,8 @@ impl Policy {
 }
 
 impl ClassTerms {
-    /// Those of benches and of energy where nobody says another thing: they are told, and a merge is
-    /// stopped by the speed of the whole.
+    /// The default for benches and energy: changes only warn, since it is the speed of the whole
+    /// that blocks a merge.
     fn told_only() -> ClassTerms {
         let margin = Margin::new(0.05, 0.0).expect("5 % is a share");
         ClassTerms { margin, weight: Weight::Warns }
@@ -314,13 +315,13 @@ mod tests {
             (
                 "pairs   = 30",
                 "pairs = 31",
-                "of a budget of 31 pairs, those beyond 30 are never looked",
+                "a budget of 31 pairs is too large: pairs beyond 30 are never looked",
             ),
             ("minutes = 60", "minutes = 0", "a budget of 0 minutes decides nothing"),
             ("repeats     = 3", "repeats = 101", "101 repeats are too many: at most 100"),
-            ("stolen      = 0.05", "stolen = 5.0", "`stolen = 5` is no share"),
-            ("stolen      = 0.05", "stolen = nan", "`stolen = NaN` is no share"),
-            ("idle-before = 0.5", "idle-before = -0.5", "`idle-before = -0.5` is no share"),
+            ("stolen      = 0.05", "stolen = 5.0", "`stolen = 5` is not a share"),
+            ("stolen      = 0.05", "stolen = nan", "`stolen = NaN` is not a share"),
+            ("idle-before = 0.5", "idle-before = -0.5", "`idle-before = -0.5` is not a share"),
         ] {
             assert!(unsound(from, to).starts_with(told), "{}", unsound(from, to));
         }

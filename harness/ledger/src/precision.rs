@@ -1,11 +1,11 @@
-//! When a round has iterations enough: as many as were asked for, or as many as it takes to know the
-//! median of the main metric well, within a time.
+//! When a round has enough iterations: a fixed number, or as many as it takes to know the median of
+//! the main metric precisely, within a time budget.
 //!
-//! Each iteration gives one number, the median of its samples of the first metric of the workload. The
-//! interval that holds the true median of such numbers with 95 % is that between two of them, by the
-//! binomial distribution, and needs six at least. It is looked at after every iteration, and a round
-//! ends when it happens to be narrow: so it is a little too narrow then. That decides how long is
-//! measured, and no verdict: a judge sees one number a round.
+//! Each iteration gives one number, the median of its samples of the workload's first metric. The
+//! 95 % confidence interval of the true median of such numbers lies between two of them, by the
+//! binomial distribution, and needs at least six. It is checked after every iteration, and a round
+//! ends when it happens to be narrow, so the final interval is slightly too narrow. That decides
+//! only how long to measure, never a verdict: a judge sees one number per round.
 
 use std::fmt;
 
@@ -15,46 +15,47 @@ use crate::stats;
 use crate::tail::{Percentile, percentile};
 use crate::unit::{Nanos, three_digits};
 
-/// When a round has iterations enough.
+/// When a round has enough iterations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Enough {
     /// When there are as many as the case says.
     #[default]
     Counted,
-    /// When there are as many, and the median is known well or the time is over.
+    /// When there are that many, and the median is known precisely or the time is up.
     Precise(Precision),
 }
 
 impl Enough {
-    /// For serde: what there was before there was a choice.
+    /// For serde: the only behaviour before there was a choice.
     pub(crate) const fn is_counted(&self) -> bool {
         matches!(self, Enough::Counted)
     }
 }
 
-/// How well a round is to know the median of its main metric, and how long it may take for that.
+/// How precisely a round should know the median of its main metric, and how long it may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Precision {
     /// Half the width of the interval, in millionths of the median.
     target_millionths: u32,
-    /// Most time, from the first iteration that counts. One that has begun is brought to its end.
+    /// The time budget, from the first iteration that counts. An iteration that has begun is
+    /// completed.
     pub budget: Nanos,
 }
 
-/// How a round ended that was to be precise.
+/// How a round with a precision target ended.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Stopped {
     /// Why.
     pub by: Cause,
-    /// Half the width of the interval that it ended with, as a share of the median; none with too few
-    /// iterations for one.
+    /// Half the width of the final interval, as a share of the median; none with too few iterations
+    /// for an interval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub half_width: Option<f64>,
-    /// Iterations that every round of the case has, those before the clock counts included. What
-    /// comes after them depends on how quiet the machine was.
+    /// Iterations that every round of the case has, warm-up included. The number of further
+    /// iterations depends on how quiet the machine was.
     pub certain: u32,
 }
 
@@ -62,20 +63,20 @@ pub struct Stopped {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
-    /// The median is known as well as was asked for.
+    /// The median is known to the requested precision.
     Precise,
-    /// The time was over.
+    /// The time was up.
     Budget,
     /// There were [`Precision::MOST`] iterations.
     Most,
 }
 
 impl Precision {
-    /// Most iterations that count: a record must stay readable.
+    /// The most iterations that count: a record must stay readable.
     pub const MOST: usize = 1000;
 
-    /// A half-width of the share `target`, reached within `budget`; none unless `target` is from a
-    /// millionth to 1.
+    /// A half-width of the share `target`, to be reached within `budget`; none unless `target` is
+    /// between one millionth and 1.
     #[must_use]
     pub fn new(target: f64, budget: Nanos) -> Option<Precision> {
         let millionths = (target * 1e6).round();
@@ -83,13 +84,14 @@ impl Precision {
         is_share.then_some(Precision { target_millionths: millionths as u32, budget })
     }
 
-    /// Half the width of the interval that is asked for, as a share of the median.
+    /// The requested half-width of the interval, as a share of the median.
     #[must_use]
     pub fn target(self) -> f64 {
         f64::from(self.target_millionths) / 1e6
     }
 
-    /// Why a round ends whose iterations gave `numbers` in the time `elapsed`; none if it goes on.
+    /// Why a round ends whose iterations gave `numbers` in the time `elapsed`; none if it
+    /// continues.
     #[must_use]
     pub fn ends(self, numbers: &[f64], elapsed: Nanos) -> Option<Cause> {
         match half_width(numbers) {
@@ -108,8 +110,8 @@ impl fmt::Display for Precision {
     }
 }
 
-/// Half the width of the interval that holds the true median of `numbers`, as a share of theirs; none
-/// of too few, and of those that lie around zero.
+/// Half the width of the confidence interval of the median of `numbers`, as a share of their
+/// median; none if there are too few numbers or their median is zero.
 #[must_use]
 pub fn half_width(numbers: &[f64]) -> Option<f64> {
     let mut sorted = numbers.to_vec();
@@ -117,11 +119,11 @@ pub fn half_width(numbers: &[f64]) -> Option<f64> {
     let Percentile::Bounded { low, high, .. } = percentile(&sorted, 0.5) else { return None };
     let median = stats::median(&sorted)?.abs();
     let width = (high - low) / 2.0 / median;
-    // Nothing is a share of zero, but of equal numbers, zeros too, there is no doubt.
+    // Nothing is a share of zero, but equal numbers, even zeros, leave no doubt.
     if low == high { Some(0.0) } else { Some(width).filter(|width| width.is_finite()) }
 }
 
-/// A share in per cent, as a person reads it.
+/// A share in per cent, formatted for people.
 pub(crate) fn share(share: f64) -> String {
     format!("{} %", three_digits(share * 100.0))
 }
@@ -143,7 +145,7 @@ mod tests {
         assert_eq!(half_width(&[1.0; 6]), Some(0.0));
     }
 
-    /// Of ten numbers the interval goes from the second to the ninth, as textbooks print it.
+    /// For ten numbers the interval spans the second to the ninth, as textbooks print it.
     #[test]
     fn the_width_is_that_between_two_of_the_numbers_in_any_order() {
         let numbers = [107.0, 91.0, 109.0, 95.0, 93.0, 101.0, 99.0, 103.0, 105.0, 97.0];

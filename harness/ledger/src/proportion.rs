@@ -1,9 +1,9 @@
-//! What a count of events says about how likely they are.
+//! What a count of events says about their probability.
 
 use special::Beta;
 
-/// The most that the probability of an event can be, at `confidence`, after `events` in `trials`:
-/// the exact one-sided bound of Clopper and Pearson (1934). Nothing tried bounds nothing.
+/// The upper bound, at `confidence`, on the probability of an event after `events` in `trials`: the
+/// exact one-sided bound of Clopper and Pearson (1934). Without trials it is 1.
 #[must_use]
 pub fn upper_bound(events: u64, trials: u64, confidence: f64) -> f64 {
     if events >= trials {
@@ -26,7 +26,7 @@ mod tests {
         }
     }
 
-    /// Two-sided 95 % limits for 10 of 100, as printed in many places: 4.90 % to 17.62 %.
+    /// The two-sided 95 % limits for 10 of 100, as widely printed: 4.90 % to 17.62 %.
     #[test]
     fn the_bound_is_that_of_the_printed_example() {
         assert!((upper_bound(10, 100, 0.975) - 0.1762).abs() < 5e-5);

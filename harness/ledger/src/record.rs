@@ -1,7 +1,7 @@
 //! What one round left.
 //!
-//! A [`Record`] is one line of a file: which [`Run`] the round belongs to, which [`Subject`] it measured,
-//! where and how, and what came of it, [`Samples`] or a [`Failure`].
+//! A [`Record`] is one line of a file: the [`Run`] that the round belongs to, the [`Subject`] it
+//! measured, where and how, and the result, [`Samples`] or a [`Failure`].
 
 use serde::{Deserialize, Serialize};
 
@@ -24,54 +24,55 @@ pub use run::{Planned, Run, RunId, Skipped};
 pub use samples::{Iteration, IterationKind, Samples, Stored};
 pub use subject::Subject;
 
-/// What one child process left, whatever became of it.
+/// What one child process left, whatever its outcome.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    /// Which run it belongs to.
+    /// The run it belongs to.
     pub run: RunId,
-    /// Which round of its case and subject, from 1. Attribution rounds are counted on their own.
+    /// The number of the round for its case and subject, from 1. Attribution rounds are counted
+    /// separately.
     pub round: u32,
     /// When the child was started, RFC 3339 in UTC.
     pub at: String,
     /// What was measured.
     pub subject: Subject,
-    /// What it was asked to do.
+    /// The case that it ran.
     pub case: Case,
-    /// Where.
+    /// The machine and build that ran it.
     pub environment: Environment,
-    /// In what state the machine was.
+    /// The state of the machine.
     pub conditions: Conditions,
-    /// A line for a shell that repeats this round.
+    /// A shell command that repeats this round.
     pub command: String,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: Outcome,
-    /// What was seen of it over time; none if nobody watched.
+    /// What was observed of it over time; none if it was not watched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<Trace>,
 }
 
-/// What became of a round.
+/// The outcome of a round.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// It ran to its end.
+    /// It ran to completion.
     Measured(Samples),
-    /// It ran to its end, only to tell where the time goes.
+    /// It ran to completion, only to show where the time goes.
     Attributed(Attribution),
-    /// It ran to its end under conditions that the rules forbid: kept, and not counted.
+    /// It ran to completion under conditions that the rules forbid: kept, but not counted.
     Void {
         /// The rules that were broken.
         breaches: Vec<Breach>,
         /// What it measured nevertheless.
         samples: Samples,
     },
-    /// It did not.
+    /// It did not run to completion.
     Failed(Failure),
     /// The engine cannot do this, by design; the reason is the engine's.
     Skipped(String),
 }
 
-/// Asked by serde, with a reference.
+/// For serde, which passes a reference.
 const fn is_zero(count: &u32) -> bool {
     *count == 0
 }

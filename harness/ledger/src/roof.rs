@@ -1,9 +1,9 @@
-//! How near a case came to what its machine can do at best.
+//! How close a case came to the limits of its machine.
 //!
-//! A token asks for bytes that must be read and for operations that must be done; over the rates of
-//! the machine the longer of both times is the least that it can take. That time over the measured one
-//! is the share of the roof (Williams, Waterman and Patterson, "Roofline", 2009), which can be compared
-//! across machines where the rates themselves cannot.
+//! A token needs bytes to be read and operations to be computed; divided by the machine's rates,
+//! the longer of the two times is a lower bound on the time per token. That bound divided by the
+//! measured time is the share of the roof (Williams, Waterman and Patterson, "Roofline", 2009). It
+//! can be compared across machines, unlike the rates themselves.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,20 +17,20 @@ use crate::series::Series;
 use crate::summary::Summary;
 use crate::unit::Bytes;
 
-/// What a machine does at best, as far as a probe found out: in its own process, with its threads.
+/// The peak rates of a machine as measured by a probe: in its own process, with its threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Roof {
-    /// Threads that took part.
+    /// Threads used.
     pub threads: u32,
-    /// Bytes read from memory a second.
+    /// Bytes per second read from memory.
     pub read: u64,
-    /// Bytes copied in memory a second: read and written ones together.
+    /// Bytes per second copied in memory: those read plus those written.
     pub copy: u64,
-    /// Floating-point operations a second of a product in f32.
+    /// Floating-point operations per second of a matrix product in f32.
     pub f32: u64,
     /// Likewise in bf16.
     pub bf16: u64,
-    /// Multiprocessors of the GPU that this is the roof of; none for that of the processor.
+    /// Multiprocessors of the GPU that this is the roof of; none for the processor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub multiprocessors: Option<u32>,
 }
@@ -50,12 +50,12 @@ impl fmt::Display for Roof {
     }
 }
 
-/// What a token waits for at least.
+/// What limits the time per token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// Weights and cache to be read.
+    /// Reading weights and cache.
     Memory,
-    /// Operations to be done.
+    /// Computing.
     Arithmetic,
 }
 
@@ -69,7 +69,7 @@ impl fmt::Display for Limit {
 }
 
 impl Roof {
-    /// Operations a second in `dtype`; for f16, which is widened as bf16 is, those in bf16.
+    /// Operations per second in `dtype`; for f16, which is widened like bf16, those in bf16.
     const fn rate(&self, dtype: Dtype) -> u64 {
         match dtype {
             Dtype::Bf16 | Dtype::F16 => self.bf16,
@@ -77,7 +77,7 @@ impl Roof {
         }
     }
 
-    /// The least seconds that `bytes` and `flops` take in `dtype`, and what they wait for.
+    /// The minimum time in seconds for `bytes` and `flops` in `dtype`, and what limits it.
     #[must_use]
     pub fn least(&self, bytes: f64, flops: f64, dtype: Dtype) -> (f64, Limit) {
         let memory = bytes / (self.read.max(1) as f64);
@@ -88,37 +88,38 @@ impl Roof {
         }
     }
 
-    /// Operations a byte from which on arithmetic is what limits.
+    /// The operations per byte from which arithmetic is the limit.
     #[must_use]
     pub fn ridge(&self, dtype: Dtype) -> f64 {
         self.rate(dtype) as f64 / self.read.max(1) as f64
     }
 }
 
-/// How near one subject came to the roof in one case.
+/// How close one subject came to the roof in one case.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Standing {
     /// The case.
     pub case: CaseId,
     /// The subject.
     pub subject: Subject,
-    /// What the arithmetic ran in.
+    /// The number format of the arithmetic.
     pub dtype: Dtype,
-    /// Tokens a second.
+    /// Tokens per second.
     pub rate: f64,
-    /// Bytes that a token had to read.
+    /// Bytes that must be read per token.
     pub bytes: f64,
-    /// Operations that it had to do.
+    /// Operations per token.
     pub flops: f64,
-    /// What it waited for at least.
+    /// What limits it.
     pub limit: Limit,
-    /// The least time that it could take over the time that it took.
+    /// The minimum time divided by the measured time.
     pub share: f64,
-    /// The roof: that of the median round, where rounds found different ones.
+    /// The roof: the median one, if rounds measured different ones.
     pub roof: Roof,
 }
 
-/// How near each of `summaries` came to the roof; only those of which rate, demand and roof are known.
+/// How close each of `summaries` came to the roof; only those whose rate, demand and roof are
+/// known.
 #[must_use]
 pub fn standings(summaries: &[Summary], records: &[Record]) -> Vec<Standing> {
     let mut own: BTreeMap<(&CaseId, &Subject), Vec<&Record>> = BTreeMap::new();
@@ -129,7 +130,7 @@ pub fn standings(summaries: &[Summary], records: &[Record]) -> Vec<Standing> {
     summaries.iter().filter_map(of).collect()
 }
 
-/// How near `summary` came to the roof in its `records`.
+/// How close `summary` came to the roof in its `records`.
 fn standing(summary: &Summary, records: &[&Record]) -> Option<Standing> {
     let case = &records.first()?.case;
     let median = |metric: Metric| {
@@ -148,17 +149,17 @@ fn standing(summary: &Summary, records: &[&Record]) -> Option<Standing> {
     Some(Standing { case, subject, dtype, rate, bytes, flops, limit, share: least * rate, roof })
 }
 
-/// The word for the processor among the places of a roof.
+/// The name of the processor among the places of a roof.
 pub const PROCESSOR: &str = "cpu";
 
-/// Where the roof is to be measured to which the rate of `case` is held: on the processor, or on the
-/// one GPU that holds the whole model, `cuda:0`. None where its rate is held to nothing, or the model
-/// is spread over what has no common roof.
+/// Where to measure the roof for the rate of `case`: on the processor, or on the one GPU that holds
+/// the whole model, such as `cuda:0`. None if the case has no such rate, or the model is spread
+/// over devices without a common roof.
 #[must_use]
 pub fn place(case: &Case) -> Option<&str> {
     rated(case)?;
     let Placement { devices, topology } = &case.placement;
-    // Which layers a topology takes elsewhere is known to the engine alone.
+    // Only the engine knows which layers a topology moves elsewhere.
     if topology.names_gpu() {
         return None;
     }
@@ -180,7 +181,7 @@ pub fn place(case: &Case) -> Option<&str> {
     }
 }
 
-/// The rate that is held to the roof: that of the steps whose demand is known.
+/// The rate that is compared with the roof: that of the steps whose demand is known.
 const fn rated(case: &Case) -> Option<Metric> {
     match case.workload {
         Workload::Prefill { .. } => Some(Metric::PrefillRate),

@@ -1,8 +1,8 @@
-//! A series: one metric at one quantile. It is what tables show a column of, plots a strip of, and
-//! what a judge decides about.
+//! A series: one metric at one quantile. Each is a column of a table, a strip of a plot, and what a
+//! judge decides about.
 //!
-//! A round gives one number for each series. Tails need samples: a 95th percentile of twenty values
-//! is their maximum, and no more than that.
+//! A round gives one number per series. Tails need samples: a 95th percentile of twenty values says
+//! hardly more than their maximum.
 
 use std::fmt;
 
@@ -15,20 +15,20 @@ use crate::stats;
 /// One metric at one quantile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Series {
-    /// Of what.
+    /// The metric.
     pub metric: Metric,
-    /// Which of a round's samples stands for all.
+    /// Which of a round's samples represents them.
     pub quantile: Quantile,
 }
 
-/// Which of a round's samples stands for all.
+/// Which of a round's samples represents them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Quantile {
-    /// Half of them are above it.
+    /// Half of the samples are above it.
     Median,
-    /// One in twenty is above it.
+    /// One sample in twenty is above it.
     P95,
-    /// One in a hundred is above it.
+    /// One sample in a hundred is above it.
     P99,
 }
 
@@ -36,7 +36,7 @@ impl Quantile {
     /// Every quantile.
     pub const ALL: [Quantile; 3] = [Quantile::Median, Quantile::P95, Quantile::P99];
 
-    /// Fewest samples of a round for which it is told.
+    /// The fewest samples of a round that it needs.
     #[must_use]
     pub const fn needs(self) -> usize {
         match self {
@@ -46,7 +46,7 @@ impl Quantile {
         }
     }
 
-    /// Its place among `samples`; none of too few.
+    /// This quantile of `samples`; none if there are too few.
     #[must_use]
     pub fn of(self, samples: &[f64]) -> Option<f64> {
         if samples.len() < self.needs() {
@@ -76,18 +76,18 @@ impl Series {
         Quantile::ALL.into_iter().take(quantiles).map(move |quantile| Series { metric, quantile })
     }
 
-    /// Every series there is, in the order of [`Metric::ALL`].
+    /// Every series, in the order of [`Metric::ALL`].
     pub fn all() -> impl Iterator<Item = Series> {
         Metric::ALL.into_iter().flat_map(Series::of)
     }
 
-    /// The number that a round gives; none if it has too few samples.
+    /// The value of a round; none if the round has too few samples.
     #[must_use]
     pub fn of_round(self, samples: &Samples) -> Option<f64> {
         self.quantile.of(&samples.of(self.metric))
     }
 
-    /// How it is written above a column or a plot: `TTFT`, `TTFT p95`.
+    /// The label above a column or a plot: `TTFT`, `TTFT p95`.
     #[must_use]
     pub fn label(self) -> String {
         let label = self.metric.spec().label;
@@ -99,7 +99,7 @@ impl Series {
     }
 }
 
-/// How it is written in files: `inter-token`, `inter-token-p99`.
+/// The name in files: `inter-token`, `inter-token-p99`.
 impl fmt::Display for Series {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.metric.spec().name;

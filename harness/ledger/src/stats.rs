@@ -1,6 +1,6 @@
-//! Order statistics. No interpolation beyond the midpoint of the median.
+//! Order statistics. No interpolation, except for the midpoint in the median of an even number.
 
-/// The median; none of nothing.
+/// The median; none if there are no values.
 #[must_use]
 pub fn median(values: &[f64]) -> Option<f64> {
     let sorted = sorted(values);
@@ -13,7 +13,7 @@ pub fn median(values: &[f64]) -> Option<f64> {
 }
 
 /// The median absolute deviation from the median, scaled to the standard deviation of a normal
-/// distribution; none of nothing.
+/// distribution; none if there are no values.
 #[must_use]
 pub fn mad(values: &[f64]) -> Option<f64> {
     let centre = median(values)?;
@@ -22,7 +22,7 @@ pub fn mad(values: &[f64]) -> Option<f64> {
 }
 
 /// The smallest of `values` that at least the share `level` of them do not exceed (the nearest-rank
-/// percentile); none of nothing.
+/// percentile); none if there are no values.
 #[must_use]
 pub fn percentile(values: &[f64], level: f64) -> Option<f64> {
     let sorted = sorted(values);

@@ -1,12 +1,12 @@
-//! The file in which a run is kept: JSON lines, appended and never rewritten.
+//! The file of a run: JSON lines, appended and never rewritten.
 //!
-//! The first line says what the run set out to do, every other line is one [`Record`]. Each line is
-//! numbered with the schema it was written in. A record is on disk when [`Store::append`] returns.
-//! A line that a kill left unfinished is noticed when the file is read, and cut off when the file
-//! is opened to go on.
+//! The first line says what the run set out to do, every other line is one [`Record`]. Each line
+//! carries the number of the schema it was written in. A record is on disk when [`Store::append`]
+//! returns. A line left unfinished by a kill is detected when the file is read, and cut off when
+//! the file is opened to resume the run.
 //!
-//! A file that is never to change any more ends with a [`Seal`]: the fingerprints of all lines before
-//! it, so that a changed line is named, and a missing end is noticed.
+//! A file that must never change again ends with a [`Seal`]: the fingerprints of all lines before
+//! it, so that a changed line is identified and a missing end is noticed.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -18,7 +18,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::record::{Record, Run};
 use crate::whole;
 
-/// The number of the format. Readers refuse newer ones; nothing rewrites older ones.
+/// The version of the format. Readers refuse newer versions; nothing rewrites older ones.
 pub const SCHEMA: u32 = 1;
 
 /// One line of a file.
@@ -47,7 +47,7 @@ impl Line {
     }
 }
 
-/// The last line of a file that is never to change any more.
+/// The last line of a file that must never change again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Seal {
     /// The fingerprint of each line before it, without its line feed.
@@ -60,26 +60,26 @@ struct Numbered {
     schema: u32,
 }
 
-/// What a file holds.
+/// The contents of a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Contents {
     /// What the run set out to do.
     pub run: Run,
-    /// What it left, in the order in which it was measured.
+    /// What it left, in the order of measurement.
     pub records: Vec<Record>,
-    /// Whether the last line was cut short, and dropped.
+    /// Whether the last line was cut short and therefore dropped.
     pub torn: bool,
 }
 
 /// Why a file cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The system refused.
+    /// An I/O error.
     #[error("cannot {action} `{}`", path.display())]
     Io {
-        /// What was tried.
+        /// What was attempted.
         action: &'static str,
-        /// On which file.
+        /// The file.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -92,7 +92,7 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
-    /// A line is not what it should be.
+    /// A line is not valid.
     #[error("`{}`, line {line}: {reason}", path.display())]
     Corrupt {
         /// The file.
@@ -115,19 +115,19 @@ pub enum StoreError {
         /// The schema of the line.
         schema: u32,
     },
-    /// Another process writes to the file.
+    /// Another process is writing to the file.
     #[error("another run is writing to `{}`: wait for its end", path.display())]
     Busy {
         /// The file.
         path: PathBuf,
     },
-    /// The file is sealed, and nothing can be added to it.
+    /// The file is sealed, so nothing can be added.
     #[error("`{}` is sealed: nothing can be added to what it holds", path.display())]
     Sealed {
         /// The file.
         path: PathBuf,
     },
-    /// There is nothing in it.
+    /// The file is empty.
     #[error("no run was ever begun in `{}`: it is empty", path.display())]
     Empty {
         /// The file.
@@ -143,10 +143,10 @@ pub struct Store {
 }
 
 impl Store {
-    /// Begins the file of a run.
+    /// Creates the file of a run.
     ///
     /// # Errors
-    /// If the file exists, or the system refuses.
+    /// If the file exists, or on an I/O error.
     pub fn create(path: &Path, run: &Run) -> Result<Store, StoreError> {
         let file = OpenOptions::new().append(true).create_new(true).open(path);
         let file = file.map_err(|source| match source.kind() {
@@ -159,10 +159,11 @@ impl Store {
         Ok(store)
     }
 
-    /// Opens the file of a run to go on with it, and cuts off a last line that was never finished.
+    /// Opens the file of a run to resume it, and cuts off an unfinished last line.
     ///
     /// # Errors
-    /// As [`read`]; or if the system refuses.
+    /// Like [`read`]; or if the file is sealed or another process is writing to it, or on an I/O
+    /// error.
     pub fn resume(path: &Path) -> Result<(Store, Contents), StoreError> {
         let io = |action| move |source| StoreError::Io { action, path: path.to_owned(), source };
         let file = OpenOptions::new().read(true).append(true).open(path).map_err(io("open"))?;
@@ -178,16 +179,16 @@ impl Store {
         Ok((Store { path: path.to_owned(), file }, contents))
     }
 
-    /// Appends a record. When this returns, it is on disk.
+    /// Appends a record. It is on disk when this returns.
     ///
     /// # Errors
-    /// If the system refuses.
+    /// On an I/O error.
     pub fn append(&mut self, record: &Record) -> Result<(), StoreError> {
         self.write(&Line::of_record(record))
     }
 
     fn write(&mut self, line: &Line) -> Result<(), StoreError> {
-        // One call, so that a line is torn by a kill at one place at most: its end.
+        // A single call, so that a kill can tear a line in only one place: at its end.
         let written =
             self.file.write_all(line.text().as_bytes()).and_then(|()| self.file.sync_data());
         written.map_err(|source| StoreError::Io {
@@ -212,7 +213,7 @@ fn lock(path: &Path, file: &File) -> Result<(), StoreError> {
 ///
 /// # Errors
 /// If it cannot be read, is empty, or holds a line that is corrupt or too new. A last line without
-/// a line feed is no error: see [`Contents::torn`].
+/// a line feed is not an error: see [`Contents::torn`].
 pub fn read(path: &Path) -> Result<Contents, StoreError> {
     let bytes = std::fs::read(path).map_err(|source| StoreError::Io {
         action: "read",
@@ -222,10 +223,10 @@ pub fn read(path: &Path) -> Result<Contents, StoreError> {
     parse(path, &bytes).map(|(contents, _)| contents)
 }
 
-/// Makes the file of a run that is finished: it is there with all of its records, or not at all.
+/// Writes the file of a finished run: it exists with all of its records, or not at all.
 ///
 /// # Errors
-/// If the file exists, or the system refuses.
+/// If the file exists, or on an I/O error.
 pub fn write(path: &Path, run: &Run, records: &[Record]) -> Result<(), StoreError> {
     match whole::create(path, lines(run, records).concat().as_bytes()) {
         Ok(true) => Ok(()),
@@ -234,7 +235,7 @@ pub fn write(path: &Path, run: &Run, records: &[Record]) -> Result<(), StoreErro
     }
 }
 
-/// The text of a file that holds these records and is never to change any more.
+/// The text of a sealed file with these records.
 #[must_use]
 pub fn sealed(run: &Run, records: &[Record]) -> String {
     let lines = lines(run, records);
@@ -248,10 +249,11 @@ fn lines(run: &Run, records: &[Record]) -> Vec<String> {
     lines.map(|line| line.text()).collect()
 }
 
-/// Reads the `bytes` of a sealed file that is called `path`.
+/// Reads the `bytes` of a sealed file called `path`.
 ///
 /// # Errors
-/// As [`read`]; or if a line is not what was sealed, or the file ends without its seal.
+/// Like [`read`]; or if a line differs from what was sealed, or the file does not end with its
+/// seal.
 pub fn read_sealed(path: &Path, bytes: &[u8]) -> Result<Contents, StoreError> {
     match parse(path, bytes) {
         Ok((contents, End::Sealed)) if !contents.torn => return Ok(contents),
@@ -259,16 +261,16 @@ pub fn read_sealed(path: &Path, bytes: &[u8]) -> Result<Contents, StoreError> {
         Err(error) => return Err(error),
     }
     let line = bytes.split_inclusive(|byte| *byte == b'\n').count().max(1);
-    let reason = "the file ends here, and not with its seal: it was cut short".to_owned();
+    let reason = "the file ends here, without its seal: it was cut short".to_owned();
     Err(StoreError::Corrupt { path: path.to_owned(), line, reason })
 }
 
 /// How a file ends.
 #[derive(PartialEq, Eq)]
 enum End {
-    /// With its seal, which fits.
+    /// With a seal that matches.
     Sealed,
-    /// Without one.
+    /// Without a seal.
     Open,
 }
 
@@ -283,7 +285,10 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<(Contents, End), StoreError> {
     let Some(first) = lines.first() else {
         return Err(match bytes {
             [] => StoreError::Empty { path: path.to_owned() },
-            _ => corrupt(1, "it does not end: this is no run, or one that was cut short here"),
+            _ => corrupt(
+                1,
+                "the line does not end: this is not a run, or one that was cut short here",
+            ),
         });
     };
     let run = parse_line(path, 1, first)?.run.ok_or_else(|| {
@@ -293,7 +298,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<(Contents, End), StoreError> {
     for (place, text) in lines.iter().enumerate().skip(1) {
         let number = place + 1;
         if end == End::Sealed {
-            return Err(corrupt(number, "it stands after the seal of the file"));
+            return Err(corrupt(number, "it comes after the seal of the file"));
         }
         match parse_line(path, number, text)? {
             Line { record: Some(record), .. } => records.push(record),
@@ -309,11 +314,11 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<(Contents, End), StoreError> {
     Ok((Contents { run, records, torn: !rest.is_empty() }, end))
 }
 
-/// The first of `lines` that is not what was sealed, and what is wrong.
+/// The number of the first of `lines` that differs from what was sealed, and what is wrong.
 fn broken(seal: &Seal, lines: &[&[u8]]) -> Option<(usize, String)> {
     let prints: Vec<String> = lines.iter().map(|line| print_of(line)).collect();
     if let Some(place) = prints.iter().zip(&seal.lines).position(|(now, then)| now != then) {
-        return Some((place + 1, "this line is not what was sealed".to_owned()));
+        return Some((place + 1, "this line differs from what was sealed".to_owned()));
     }
     let (now, then) = (prints.len(), seal.lines.len());
     (now != then).then(|| (now + 1, format!("{then} lines were sealed, there are {now}")))
@@ -324,14 +329,14 @@ fn print_of(line: &[u8]) -> String {
     format!("{:016x}", xxh3_64(line.strip_suffix(b"\n").unwrap_or(line)))
 }
 
-/// How many bytes are whole lines.
+/// The number of bytes up to the end of the last complete line.
 fn whole_lines(bytes: &[u8]) -> usize {
     bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1)
 }
 
 fn parse_line(path: &Path, line: usize, text: &[u8]) -> Result<Line, StoreError> {
     let corrupt = |error: serde_json::Error| {
-        // To serde each line is the first.
+        // To serde each line is line 1.
         let (said, column) = (error.to_string(), error.column());
         let said = said.split(" at line ").next().unwrap_or_default();
         let reason = format!("not a line of a run: {said} at column {column}");
@@ -341,8 +346,8 @@ fn parse_line(path: &Path, line: usize, text: &[u8]) -> Result<Line, StoreError>
         Ok(line) if line.schema <= SCHEMA => return Ok(line),
         other => other,
     };
-    // The number alone: a newer line need not have the shape of ours. Nearly all lines have it, and
-    // long stores are read often, so it is asked only now.
+    // Only the schema number: a newer line need not have our structure. Nearly all lines have it,
+    // and long stores are read often, so this is parsed only now.
     let Numbered { schema } = serde_json::from_slice(text).map_err(corrupt)?;
     if schema > SCHEMA {
         return Err(StoreError::Newer { path: path.to_owned(), line, schema });
@@ -368,7 +373,7 @@ mod tests {
         }
     }
 
-    /// A file with two records, and what is done to its text before it is read again.
+    /// A file with two records whose text was changed by `damage`.
     fn after(damage: impl FnOnce(String) -> String) -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run.jsonl");
@@ -432,7 +437,7 @@ mod tests {
         std::fs::write(&path, "my notes").unwrap();
         assert_eq!(
             complaint(&path),
-            "`DIR/run.jsonl`, line 1: it does not end: this is no run, or one that was cut short here"
+            "`DIR/run.jsonl`, line 1: the line does not end: this is not a run, or one that was cut short here"
         );
         std::fs::remove_file(&path).unwrap();
         assert_eq!(complaint(&path), "cannot read `DIR/run.jsonl`");
@@ -463,7 +468,7 @@ mod tests {
         assert!(Store::resume(&path).is_ok());
     }
 
-    /// What is wrong with a sealed file of two records after its text was changed.
+    /// The error about a sealed file of two records whose text was changed by `damage`.
     fn complaint_of_sealed(damage: impl FnOnce(String) -> String) -> String {
         let records = [record(".", "a", 1, &[1.0]), record(".", "a", 2, &[2.0])];
         let text = damage(sealed(&run(), &records));
@@ -481,20 +486,17 @@ mod tests {
             (
                 (|text: String| text.replacen("\"round\":2", "\"round\":3", 1))
                     as fn(String) -> String,
-                "`s.jsonl`, line 3: this line is not what was sealed",
+                "`s.jsonl`, line 3: this line differs from what was sealed",
             ),
             (
                 |text| text.lines().take(3).map(|line| line.to_owned() + "\n").collect(),
-                "`s.jsonl`, line 3: the file ends here, and not with its seal: it was cut short",
+                "`s.jsonl`, line 3: the file ends here, without its seal: it was cut short",
             ),
             (
                 |text| text[..text.len() - 5].to_owned(),
-                "`s.jsonl`, line 4: the file ends here, and not with its seal: it was cut short",
+                "`s.jsonl`, line 4: the file ends here, without its seal: it was cut short",
             ),
-            (
-                |text| text.clone() + &text,
-                "`s.jsonl`, line 5: it stands after the seal of the file",
-            ),
+            (|text| text.clone() + &text, "`s.jsonl`, line 5: it comes after the seal of the file"),
         ] {
             assert_eq!(complaint_of_sealed(damage), complaint);
         }

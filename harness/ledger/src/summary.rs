@@ -13,24 +13,24 @@ use crate::record::{Digest, Failure, IterationKind, Outcome, Record, Stored, Sub
 use crate::series::Series;
 use crate::stats;
 
-/// What the rounds of one case and subject gave.
+/// The summary of the rounds of one case and subject.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
     /// The case.
     pub case: CaseId,
     /// The subject.
     pub subject: Subject,
-    /// The attention backend that ran, where a round was measured.
+    /// The attention backend that ran, if a round was measured.
     pub attention: Option<String>,
-    /// What each device held in the last round that was measured, the first one first.
+    /// What each device held in the last measured round, the first device first.
     pub holdings: Vec<Holding>,
-    /// The number format of what is not quantised, where a round told it.
+    /// The number format of everything not quantised, if a round reported it.
     pub dtype: Option<Dtype>,
-    /// In which formats the weights were held, where a round told it.
+    /// The formats of the weights, if a round reported them.
     pub formats: Vec<Stored>,
-    /// What the measured rounds gave, in the order of [`Series::all`].
+    /// The series of the measured rounds, in the order of [`Series::all`].
     pub series: Vec<(Series, Location)>,
-    /// What became of the rounds that were not measured, in order.
+    /// The rounds that were not measured, in order.
     pub unmeasured: Vec<Unmeasured>,
     /// What a reader should know before believing the numbers.
     pub caveats: Vec<Caveat>,
@@ -41,23 +41,23 @@ pub struct Summary {
 pub enum Unmeasured {
     /// It failed.
     Failed {
-        /// Which round.
+        /// The number of the round.
         round: u32,
         /// Why.
         failure: Failure,
     },
     /// It ran under conditions that the rules forbid.
     Void {
-        /// Which round.
+        /// The number of the round.
         round: u32,
         /// The rules that were broken.
         breaches: Vec<Breach>,
     },
     /// The engine cannot do it.
     Skipped {
-        /// Which round.
+        /// The number of the round.
         round: u32,
-        /// Why not.
+        /// Why.
         reason: String,
     },
 }
@@ -75,20 +75,21 @@ impl fmt::Display for Unmeasured {
     }
 }
 
-/// Where the rounds of one series lie. A round counts as one number, because samples of one process
-/// share that process's luck.
+/// The rounds of one series. Each round counts as one number, because all samples of a process
+/// share its luck.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Location {
-    /// The number of each round, in order.
+    /// The value of each round, in order.
     pub rounds: Vec<f64>,
     /// Their median.
     pub median: f64,
-    /// Their scaled median absolute deviation, as a fraction of the median. One round has none.
+    /// Their scaled median absolute deviation, as a fraction of the median; none for a single round
+    /// or a median not above zero.
     pub spread: Option<f64>,
 }
 
 impl Location {
-    /// The location of `rounds`; none of no rounds.
+    /// The location of `rounds`; none if there are none.
     #[must_use]
     pub fn of(rounds: Vec<f64>) -> Option<Location> {
         let median = stats::median(&rounds)?;
@@ -96,8 +97,8 @@ impl Location {
         Some(Location { median, spread: spread.map(|mad| mad / median), rounds })
     }
 
-    /// Between which values the centre of all such rounds lies with 95 %: a t interval on logarithms
-    /// of the rounds, against outliers like that of a gate. None of fewer than five rounds, or where
+    /// The 95 % confidence interval of the centre of such rounds: a t interval on their logarithms,
+    /// with the same protection against outliers as a gate. None with fewer than five rounds, or if
     /// one is not above zero.
     #[must_use]
     pub fn interval(&self) -> Option<(f64, f64)> {
@@ -112,34 +113,34 @@ impl Location {
 /// Something a reader should know before believing a number.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Caveat {
-    /// Too few rounds to tell noise from change.
+    /// Too few rounds to distinguish noise from change.
     FewRounds(usize),
     /// The output tokens differ from round to round.
     OutputVaries,
-    /// The output tokens are not those of a case that differs in the device map alone.
+    /// The output tokens differ from those of a case that differs only in the device map.
     OutputMoves {
         /// That case.
         other: CaseId,
     },
-    /// Rounds that stand apart from the others. They count like them.
+    /// Rounds far from the others. They count nevertheless.
     Outliers {
-        /// Which rounds, from 1.
+        /// The numbers of the rounds, from 1.
         rounds: Vec<u32>,
         /// In which series.
         series: Series,
     },
-    /// The first iteration that counts is not like those after it.
+    /// The first timed iteration was slower than those after it.
     SlowStart {
         /// How many times as long it took.
         ratio: f64,
     },
-    /// Rounds ended before they knew their median as well as was asked for.
+    /// Rounds ended before their median was known to the requested precision.
     Imprecise {
         /// How many.
         rounds: usize,
-        /// What was asked for, as a share.
+        /// The requested precision, as a share.
         target: f64,
-        /// The worst that they reached; none if one had too few iterations to tell.
+        /// The worst that they reached; none if one had too few iterations to say.
         reached: Option<f64>,
     },
     /// The machine was busy when a round began.
@@ -156,14 +157,14 @@ impl fmt::Display for Caveat {
         match self {
             Caveat::FewRounds(1) => f.write_str("one round only: its noise is unknown; use `--rounds 5`"),
             Caveat::FewRounds(n) => write!(f, "only {n} rounds: the spread is a guess; use `--rounds 5`"),
-            Caveat::OutputVaries => f.write_str("the output tokens differ between rounds: do not trust this case before that is understood"),
-            Caveat::OutputMoves { other } => write!(f, "the output tokens are not those of `{other}`, from which only the device map differs: do not trust this case before that is understood"),
+            Caveat::OutputVaries => f.write_str("the output tokens differ between rounds: do not trust this case until that is understood"),
+            Caveat::OutputMoves { other } => write!(f, "the output tokens differ from those of `{other}`, although only the device map differs: do not trust this case until that is understood"),
             Caveat::Outliers { rounds, series } => {
                 let rounds: Vec<String> = rounds.iter().map(ToString::to_string).collect();
-                let (noun, verb) = if rounds.len() == 1 { ("round", "stands") } else { ("rounds", "stand") };
+                let (noun, verb) = if rounds.len() == 1 { ("round", "is an outlier") } else { ("rounds", "are outliers") };
                 write!(
                     f,
-                    "{noun} {} {verb} apart in {}: kept like the others; look for what else the machine did then",
+                    "{noun} {} {verb} in {}: kept like the others; look for what else the machine did then",
                     rounds.join(", "),
                     series.label()
                 )
@@ -192,20 +193,21 @@ impl fmt::Display for Caveat {
     }
 }
 
-/// Rounds below which a spread says little.
+/// The number of rounds below which a spread says little.
 const FEW_ROUNDS: usize = 3;
-/// Load per logical processor above which a machine is called busy. The previous round itself
+/// The load per logical processor above which a machine counts as busy. The previous round itself
 /// leaves up to one on each.
 const BUSY: f64 = 1.5;
 
-/// Scaled deviations from the median beyond which a round stands apart (Iglewicz and Hoaglin 1993).
+/// Scaled deviations from the median beyond which a round is an outlier (Iglewicz and Hoaglin
+/// 1993).
 const APART: f64 = 3.5;
-/// Rounds below which nothing stands apart: the deviation itself would be a guess.
+/// The number of rounds below which there are no outliers: the deviation itself would be a guess.
 const CROWD: usize = 5;
 /// How many times as long as the others a first iteration may take.
 const SLOW: f64 = 1.1;
 
-/// One summary for each case and subject, in the order in which they were first measured.
+/// One summary per case and subject, in the order in which they were first measured.
 #[must_use]
 pub fn summarise(records: &[Record]) -> Vec<Summary> {
     let mut order: Vec<(&CaseId, &Subject)> = Vec::new();
@@ -236,14 +238,15 @@ pub fn summarise(records: &[Record]) -> Vec<Summary> {
 }
 
 impl Summary {
-    /// The summary of the rounds of one case and subject; none of no round.
+    /// The summary of the rounds of one case and subject; none if there are no rounds.
     #[must_use]
     pub fn of(records: &[&Record]) -> Option<Summary> {
         (!records.is_empty()).then(|| summary(records))
     }
 }
 
-/// What the case of `records` means wherever its layers live, and the output of its first round.
+/// The hash of the case of `records` without its device map, and the output of its first measured
+/// round.
 fn output_anywhere<'a>(records: &[&'a Record]) -> (CaseHash, Option<Vec<&'a Digest>>) {
     let mut case = records[0].case.clone();
     case.placement.devices = DeviceMap::default();
@@ -276,7 +279,7 @@ fn summary(records: &[&Record]) -> Summary {
                     }
                 }
             }
-            // No sample, whatever it took.
+            // It has no samples, whatever it took.
             Outcome::Attributed(_) => {}
             Outcome::Failed(failure) => {
                 unmeasured.push(Unmeasured::Failed { round, failure: failure.clone() });
@@ -304,8 +307,8 @@ fn summary(records: &[&Record]) -> Summary {
     }
 }
 
-/// What a reader should know of the rounds of one case and subject, of which those that count have these
-/// outputs.
+/// The caveats about the rounds of one case and subject; `digests` are the outputs of the measured
+/// ones.
 fn caveats(records: &[&Record], digests: &[Vec<&Digest>]) -> Vec<Caveat> {
     let first = records[0];
     let mut caveats = Vec::new();
@@ -331,7 +334,7 @@ fn caveats(records: &[&Record], digests: &[Vec<&Digest>]) -> Vec<Caveat> {
     caveats
 }
 
-/// The rounds that ended before they were as precise as their case asked for, if any did.
+/// The rounds that ended before they reached the precision their case asks for, if any.
 fn imprecise(records: &[&Record]) -> Option<Caveat> {
     let Enough::Precise(precision) = records.first()?.case.enough else { return None };
     let ended = records.iter().filter_map(|record| match &record.outcome {
@@ -345,7 +348,7 @@ fn imprecise(records: &[&Record]) -> Option<Caveat> {
     (rounds > 0).then_some(Caveat::Imprecise { rounds, target, reached })
 }
 
-/// The rounds that stand apart in `series`, if any do.
+/// The outliers in `series`, if any.
 fn outliers(records: &[&Record], series: Series) -> Option<Caveat> {
     let of_round = |record: &&Record| match &record.outcome {
         Outcome::Measured(samples) => Some((record.round, series.of_round(samples)?)),
@@ -357,7 +360,7 @@ fn outliers(records: &[&Record], series: Series) -> Option<Caveat> {
     let rounds: Vec<(u32, f64)> = records.iter().filter_map(of_round).collect();
     let values: Vec<f64> = rounds.iter().map(|(_, value)| *value).collect();
     let (median, mad) = stats::median(&values).zip(stats::mad(&values))?;
-    // What is within the noise floor of its metric is near, however near the others are.
+    // A round within the noise floor of its metric is not an outlier, however close the others are.
     let near = (APART * mad).max(median.abs() * series.metric.spec().noise_floor / 100.0);
     let apart = rounds.iter().filter(|(_, value)| (value - median).abs() > near);
     let rounds: Vec<u32> = apart.map(|(round, _)| *round).collect();
@@ -365,8 +368,7 @@ fn outliers(records: &[&Record], series: Series) -> Option<Caveat> {
     any.then_some(Caveat::Outliers { rounds, series })
 }
 
-/// Whether the first iteration that counts was slower than those after it, in the middle of all
-/// rounds.
+/// Whether the first timed iteration was slower than those after it, in the median over the rounds.
 fn slow_start(records: &[&Record], metric: Metric) -> Option<Caveat> {
     let of_round = |record: &&Record| {
         let Outcome::Measured(samples) = &record.outcome else { return None };
@@ -374,7 +376,7 @@ fn slow_start(records: &[&Record], metric: Metric) -> Option<Caveat> {
         let medians: Option<Vec<f64>> =
             timed.map(|i| stats::median(i.values.get(&metric)?)).collect();
         let [first, rest @ ..] = &medians?[..] else { return None };
-        // With a positive sign where the first is worse, whichever direction is good.
+        // Above 1 if the first is worse, whichever direction is good.
         Some(1.0 + metric.worsening(stats::median(rest)?, *first))
     };
     let ratios: Vec<f64> = records.iter().filter_map(of_round).collect();
@@ -435,7 +437,8 @@ mod tests {
         let of = |rounds: &[f64]| Location::of(rounds.to_vec()).unwrap().interval();
         assert_eq!(of(&[1.0, 2.0, 3.0, 4.0]), None);
         assert_eq!(of(&[0.0, 2.0, 3.0, 4.0, 5.0]), None);
-        // Logarithms -2 … 2: standard error √(10/4)/√5, and t of 0.025 and 4 is 2.776.
+        // Logarithms −2 … 2: the standard error is √(10/4)/√5, and t at 0.025 with 4 degrees of
+        // freedom is 2.776.
         let (low, high) = of(&[-2.0_f64, -1.0, 0.0, 1.0, 2.0].map(f64::exp)).unwrap();
         let reach = 2.776 * (2.5_f64 / 5.0).sqrt();
         assert!(
@@ -512,7 +515,7 @@ mod tests {
         // Another seed has other outputs.
         records[1].case.seed = 77;
         assert_eq!(told(&records), []);
-        // What has no output is no measure for the others.
+        // A case without output is not a reference for others.
         records[1].case.seed = records[0].case.seed;
         records[0].outcome = Outcome::Skipped("too large".into());
         assert_eq!(told(&records), [Caveat::OutputMoves { other: records[1].case.id.clone() }]);
@@ -532,7 +535,7 @@ mod tests {
         let series = Series::median(Metric::DecodeRate);
         assert_eq!(caveats(&rates), [Caveat::Outliers { rounds: vec![4], series }]);
         assert_eq!(caveats(&rates[..4]), [], "four rounds are no crowd");
-        // All but equal: what is within the noise floor stands apart from nothing.
+        // Nearly equal: nothing within the noise floor is an outlier.
         assert_eq!(caveats(&[100.0, 100.0, 100.0, 100.0, 100.0, 100.9]), []);
     }
 

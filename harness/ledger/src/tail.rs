@@ -1,23 +1,24 @@
-//! [`Tail`]: where the samples of a latency lie, those of all rounds together, with what is known of
+//! [`Tail`]: the distribution of the samples of a latency over all rounds, with the uncertainty of
 //! each percentile.
 //!
-//! Elsewhere a round is one number. Here the samples stand together, because a user meets requests
-//! and no rounds. A percentile of a few samples is a guess that looks like a measurement: so each is
-//! told with the samples between which the true one lies with [`CONFIDENCE`], whatever the
-//! distribution is, and not at all where there are too few of them to bound it from both sides.
+//! Elsewhere a round is one number. Here the samples are pooled, because a user experiences
+//! requests, not rounds. A percentile of a few samples is a guess that looks like a measurement.
+//! Therefore each is given with two samples that enclose the true percentile with [`CONFIDENCE`],
+//! whatever the distribution, and omitted if there are too few samples to bound it on both sides.
 
 use special::Beta;
 
 use crate::metric::Metric;
 use crate::record::Samples;
 
-/// The percentiles that are told, by name and level.
+/// The percentiles shown, by name and level.
 pub const LEVELS: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99)];
 
-/// How often the true percentile lies between the bounds, at least, if the samples are independent.
+/// The minimum probability that the true percentile lies between the bounds, if the samples are
+/// independent.
 pub const CONFIDENCE: f64 = 0.95;
 
-/// Whose percentiles are told: what a user waits for.
+/// The metrics whose percentiles are shown: what a user waits for.
 const LATENCIES: [Metric; 6] = [
     Metric::TimeToFirstToken,
     Metric::InterToken,
@@ -27,34 +28,34 @@ const LATENCIES: [Metric; 6] = [
     Metric::WakeUp,
 ];
 
-/// Where the samples of one metric lie.
+/// The distribution of the samples of one metric.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tail {
-    /// Which metric.
+    /// The metric.
     pub metric: Metric,
-    /// How many samples there are.
+    /// The number of samples.
     pub samples: usize,
     /// Each of [`LEVELS`].
     pub at: [Percentile; LEVELS.len()],
-    /// The largest one.
+    /// The largest sample.
     pub most: f64,
 }
 
-/// What is known of a percentile.
+/// An estimate of a percentile.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Percentile {
-    /// It is about this.
+    /// It is bounded on both sides.
     Bounded {
         /// The percentile of the samples, by nearest rank.
         value: f64,
-        /// The true one is at least this.
+        /// The lower bound of the true percentile.
         low: f64,
-        /// The true one is at most this.
+        /// The upper bound of the true percentile.
         high: f64,
     },
-    /// There are too few samples to say.
+    /// There are too few samples.
     TooFew {
-        /// How many it takes.
+        /// The number of samples needed.
         needed: usize,
     },
 }
@@ -67,7 +68,7 @@ pub fn tails(rounds: &[&Samples]) -> Vec<Tail> {
 }
 
 impl Tail {
-    /// Where `samples` of `metric` lie; none of no sample.
+    /// The distribution of `samples` of `metric`; none if there are none.
     #[must_use]
     pub fn of(metric: Metric, mut samples: Vec<f64>) -> Option<Tail> {
         samples.sort_by(f64::total_cmp);
@@ -78,9 +79,9 @@ impl Tail {
 
 /// The percentile `level` of `sorted` samples, between two of them.
 ///
-/// How many samples lie below the true percentile is binomially distributed, whatever they measure.
-/// The bounds are the innermost samples beyond which it lies with at most half of what
-/// [`CONFIDENCE`] leaves, on either side.
+/// The number of samples below the true percentile is binomially distributed, whatever they
+/// measure. The bounds are the innermost samples such that the true percentile lies beyond each
+/// with at most half the probability that [`CONFIDENCE`] leaves.
 pub(crate) fn percentile(sorted: &[f64], level: f64) -> Percentile {
     let half = (1.0 - CONFIDENCE) / 2.0;
     let n = sorted.len();
@@ -88,7 +89,7 @@ pub(crate) fn percentile(sorted: &[f64], level: f64) -> Percentile {
     if n < needed {
         return Percentile::TooFew { needed };
     }
-    // Above the k-th sample lies the true one if at least k samples lie below it.
+    // The true percentile lies above the k-th sample if at least k samples lie below it.
     let low = leading(n, |k| below(n, level, k) <= half);
     let high = leading(n, |k| 1.0 - below(n, level, k) > half) + 1;
     let rank = ((level * n as f64).ceil() as usize).clamp(1, n);
@@ -99,7 +100,7 @@ pub(crate) fn percentile(sorted: &[f64], level: f64) -> Percentile {
     }
 }
 
-/// How many of 1 to `n` it holds for, where it holds for the first ones alone.
+/// How many of 1 to `n` satisfy `holds`, which must be true for a prefix of them only.
 fn leading(n: usize, holds: impl Fn(usize) -> bool) -> usize {
     let (mut held, mut failed) = (0_usize, n + 1);
     while failed - held > 1 {
@@ -112,15 +113,15 @@ fn leading(n: usize, holds: impl Fn(usize) -> bool) -> usize {
     held
 }
 
-/// How many samples it takes until one lies beyond the percentile `level` on either side, with the
-/// confidence asked for.
+/// How many samples it takes until one lies beyond the percentile `level` on each side, with the
+/// required confidence.
 fn needed(level: f64) -> usize {
     let half = (1.0 - CONFIDENCE) / 2.0;
     (half.ln() / level.max(1.0 - level).ln()).ceil() as usize
 }
 
-/// The probability that fewer than `k` of `n` samples, from 1 on, lie below the true percentile
-/// `level`: the sum of the binomial distribution, as an incomplete beta function.
+/// The probability that fewer than `k` of `n` samples (`k` ≥ 1) lie below the true percentile
+/// `level`: the binomial distribution function, as an incomplete beta function.
 fn below(n: usize, level: f64, k: usize) -> f64 {
     let (a, b) = ((n - k + 1) as f64, k as f64);
     (1.0 - level).inc_beta(a, b, a.ln_beta(b))
@@ -145,8 +146,8 @@ mod tests {
         }
     }
 
-    /// The limits for the median that textbooks of order statistics print: of 10 samples the 2nd and
-    /// the 9th, of 20 the 6th and the 15th, of 100 the 40th and the 61st.
+    /// The limits for the median as printed in textbooks on order statistics: the 2nd and 9th of 10
+    /// samples, the 6th and 15th of 20, the 40th and 61st of 100.
     #[test]
     fn the_bounds_of_the_median_are_the_printed_ones() {
         for (n, low, high) in [(6, 1.0, 6.0), (10, 2.0, 9.0), (20, 6.0, 15.0), (100, 40.0, 61.0)] {
@@ -184,7 +185,7 @@ mod tests {
         }
     }
 
-    /// The share of true percentiles between the bounds, over many draws of a skewed distribution.
+    /// The share of true percentiles within the bounds, over many draws from a skewed distribution.
     #[test]
     fn the_bounds_hold_as_often_as_they_promise() {
         const DRAWS: usize = 2000;

@@ -1,7 +1,7 @@
-//! From the moments at which tokens arrived to metrics.
+//! From the arrival times of tokens to metrics.
 //!
-//! The probe notes when it submitted each request and when each of its tokens came; what follows
-//! from that is decided here, once, for every workload and every kind of subject.
+//! The probe records when it submitted each request and when each of its tokens arrived; everything
+//! that follows from that is computed here, once, for every workload and every kind of subject.
 
 use std::collections::BTreeMap;
 
@@ -10,26 +10,25 @@ use crate::metric::Metric;
 use crate::stats;
 use crate::unit::{Nanos, Tokens};
 
-/// When one request was submitted and when each of its tokens came, on one monotonic clock.
+/// When one request was submitted and when each of its tokens arrived, on one monotonic clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeline {
-    /// Length of the prompt.
+    /// The length of the prompt.
     pub prompt: Tokens,
-    /// The moment before the request was handed to the engine; in an open loop, the moment at which
-    /// it was due.
+    /// Just before the request was passed to the engine; in an open loop, when it was due.
     pub submitted: Nanos,
-    /// The moment at which the engine began the step that first computed a part of it, where that is
-    /// known.
+    /// When the engine began the first step that computed a part of it, if known.
     pub started: Option<Nanos>,
-    /// The moment at which each output token was seen, in order.
+    /// When each output token was observed, in order.
     pub tokens: Vec<Nanos>,
 }
 
 /// Raw values by metric, each in the metric's unit.
 pub type Values = BTreeMap<Metric, Vec<f64>>;
 
-/// All metrics that the requests of one iteration give. A metric that they cannot give (a time per
-/// output token of one token, a decode rate of requests that never ran together) is absent.
+/// All metrics that follow from the requests of one iteration. A metric that does not exist for
+/// them (the time per output token of a single token, the decode rate of requests that never ran
+/// together) is absent.
 #[must_use]
 pub fn metrics(requests: &[Timeline]) -> Values {
     let mut values = Values::new();
@@ -61,9 +60,9 @@ pub fn metrics(requests: &[Timeline]) -> Values {
     values
 }
 
-/// What a service did with the requests of one iteration, beside what [`metrics`] says of each:
-/// requests and output tokens per second, and requests per second that met `slo`. Requests without
-/// tokens were not answered.
+/// The throughput of a service over the requests of one iteration, in addition to the [`metrics`]
+/// of each: requests and output tokens per second, and requests per second that met `slo`. Requests
+/// without tokens do not count as answered.
 #[must_use]
 pub fn service(requests: &[Timeline], slo: &Slo) -> Values {
     let begin = requests.iter().map(|request| request.submitted).min();
@@ -83,8 +82,8 @@ pub fn service(requests: &[Timeline], slo: &Slo) -> Values {
     rates.into_iter().filter(|(_, r)| r.is_finite()).map(|(m, r)| (m, vec![r])).collect()
 }
 
-/// How much longer a token takes for each 1,000 tokens more in the cache, from a decode at the depth
-/// of its prompt and one at another depth: the difference of their median gaps.
+/// How much longer a token takes, in nanoseconds, per 1,000 more tokens in the cache, from the
+/// median gaps of two decodes at different depths, the lengths of their prompts.
 #[must_use]
 pub fn context_slope(shallow: &Timeline, deep: &Timeline) -> Option<f64> {
     let gap = |request: &Timeline| {
@@ -96,7 +95,7 @@ pub fn context_slope(shallow: &Timeline, deep: &Timeline) -> Option<f64> {
 }
 
 impl Timeline {
-    /// Whether the answer came as fast as `slo` asks.
+    /// Whether the answer was as fast as `slo` requires.
     #[must_use]
     pub fn meets(&self, slo: &Slo) -> bool {
         let (Some(first), Some(last)) = (self.tokens.first(), self.tokens.last()) else {
@@ -109,8 +108,8 @@ impl Timeline {
     }
 }
 
-/// The part of each request in which all of them decode: from the moment at which the last of them
-/// has its first token to the moment at which the first of them has its last.
+/// The part of each request during which all of them decode: from when the last request gets its
+/// first token to when the first request gets its last.
 #[must_use]
 pub fn together(requests: &[Timeline]) -> Vec<Timeline> {
     let begin = requests.iter().filter_map(|request| request.tokens.first()).max();
@@ -123,7 +122,7 @@ pub fn together(requests: &[Timeline]) -> Vec<Timeline> {
     requests.iter().map(part).collect()
 }
 
-/// Prompt tokens per second from the first submit to the last first token.
+/// Prompt tokens per second, from the first submit to the last first token.
 fn prefill_rate(requests: &[Timeline]) -> Option<f64> {
     let begin = requests.iter().map(|request| request.submitted).min()?;
     let end = every(requests, |request| request.tokens.first())?.max()?;
@@ -142,7 +141,7 @@ fn decode_rate(requests: &[Timeline]) -> Option<f64> {
     finite((Tokens(tokens as u64) / end.since(begin)).0)
 }
 
-/// One moment of every request, or none if a request lacks it.
+/// One moment of every request; none if any request lacks it.
 fn every<'a>(
     requests: &'a [Timeline],
     moment: impl Fn(&'a Timeline) -> Option<&'a Nanos>,
@@ -190,7 +189,7 @@ mod tests {
 
     #[test]
     fn what_a_request_does_while_others_are_in_their_prompt_can_be_left_out() {
-        // The first request decodes once beside the prompt of the second, which takes 80 ms.
+        // The first request decodes once during the prefill of the second, which takes 80 ms.
         let requests = [request(8, 0, &[10, 90, 100, 110]), request(8, 0, &[90, 100, 110, 120])];
         let values = metrics(&together(&requests));
         assert_eq!(values[&Metric::InterToken], [10.0 * MS as f64; 4]);

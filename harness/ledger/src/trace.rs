@@ -1,11 +1,11 @@
-//! What a watcher outside of a round saw of it over time, and what the round was doing meanwhile.
+//! What an outside watcher observed of a round over time, and what the round was doing meanwhile.
 //!
-//! A trace is kept inside its record, so that it is on disk when the record is, and one file tells
-//! all. That is why it is small: a [`Track`] has [`MOST_POINTS`] points at most, whatever the round
-//! took. When it is full, every two neighbours become one point, and from then on a point stands for
-//! twice as many looks. A gauge says what two looks become: the larger of two sizes, the smaller of
-//! two clocks, the later of two counts, all of two sets of reasons. So no peak and no dip is lost by
-//! that, only its moment becomes less precise.
+//! A trace is stored inside its record, so that both reach the disk together and one file holds
+//! everything. It must therefore be small: a [`Track`] has at most [`MOST_POINTS`] points, however
+//! long the round. When it is full, every two neighbouring points are merged, and from then on a
+//! point covers twice as many looks. The gauge determines how two values merge: the larger of two
+//! sizes, the smaller of two clocks, the later of two counts, the union of two sets of reasons. So
+//! no peak or dip is lost; only its time becomes less precise.
 
 mod gauge;
 mod recorder;
@@ -20,31 +20,33 @@ use crate::unit::Nanos;
 pub use gauge::{Gauge, Merge, Throttle};
 pub use recorder::{Look, Recorder};
 
-/// Most points of a track.
+/// The most points of a track.
 pub const MOST_POINTS: usize = 256;
-/// Looks for one at what is dear to read, as the processes of a GPU are: at the others it is what it was.
+/// Expensive readings, such as the processes of a GPU, are taken once per this many looks and
+/// repeated in between.
 pub const SELDOM: u64 = 8;
 
-/// What a watcher saw of a round.
+/// What a watcher observed of a round.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Trace {
-    /// When it began to watch, on the system's monotonic clock. All other moments count from here.
+    /// When watching began, on the system's monotonic clock. All other times are relative to this.
     pub origin: Nanos,
-    /// Time on processors that the watching itself took.
+    /// CPU time used by the watching itself.
     pub cost: Nanos,
-    /// What the round was doing, each phase from its moment to that of the next.
+    /// What the round was doing: each phase lasts until the next one begins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub marks: Vec<Mark>,
-    /// What was seen of the process and of each GPU.
+    /// The tracks of the process and of each GPU.
     pub tracks: Vec<Track>,
 }
 
-/// The moment at which a phase began.
+/// The start of a phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
-    /// When: in a message of a probe on the system's monotonic clock, in a trace from its origin.
+    /// In a message of a probe, on the system's monotonic clock; in a trace, relative to its
+    /// origin.
     pub at: Nanos,
-    /// What began.
+    /// The phase that began.
     pub phase: Phase,
 }
 
@@ -52,17 +54,17 @@ pub struct Mark {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
-    /// Loads the model.
+    /// Loading the model.
     Load,
-    /// Runs an iteration that does not count, from 0.
+    /// Running an iteration that does not count; its number from 0.
     WarmUp(u32),
-    /// Runs one that counts; its place among all iterations.
+    /// Running an iteration that counts; its index among all iterations.
     Iteration(u32),
-    /// Within an iteration: until every request has its first token.
+    /// Within an iteration, until every request has its first token.
     Prefill,
-    /// Within an iteration: from then on.
+    /// Within an iteration, from then on.
     Decode,
-    /// Has measured everything.
+    /// Everything has been measured.
     Done,
 }
 
@@ -79,23 +81,23 @@ impl fmt::Display for Phase {
     }
 }
 
-/// What was seen of one thing over time.
+/// What was observed of one process or GPU over time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Track {
-    /// Of what.
+    /// What was watched.
     pub of: Watched,
-    /// From one look to the next.
+    /// The time between looks.
     pub interval: Nanos,
-    /// How many looks a point stands for.
+    /// How many looks a point covers.
     pub looks: u32,
-    /// The moment of each point's last look, in milliseconds from the origin.
+    /// The time of each point's last look, in milliseconds from the origin.
     pub at: Column,
-    /// What each gauge showed, in its own unit. One that ended before the others is shorter.
+    /// The readings of each gauge, in its own unit; shorter if the gauge failed before the others.
     pub gauges: BTreeMap<Gauge, Column>,
-    /// Gauges that showed nothing, or nothing more, each with the reason.
+    /// Gauges without readings, or without further ones, each with the reason.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub absent: BTreeMap<Gauge, String>,
-    /// Why nothing more was seen before the round ended.
+    /// Why watching stopped before the round ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Ended>,
 }
@@ -106,21 +108,21 @@ pub struct Track {
 pub enum Watched {
     /// The probe.
     Process,
-    /// The GPU of this UUID.
+    /// The GPU with this UUID.
     Gpu(String),
 }
 
 /// Why a track ends early.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {
-    /// When, from the origin.
+    /// When, relative to the origin.
     pub at: Nanos,
     /// Why.
     pub reason: String,
 }
 
-/// Numbers over time. Written as the first one and the differences from each to the next, which are
-/// short.
+/// Numbers over time. Serialised as the first number and the differences between neighbours, which
+/// are short.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Vec<i64>", into = "Vec<i64>")]
 pub struct Column(pub Vec<i64>);
@@ -154,7 +156,7 @@ impl Trace {
         self.tracks.iter().filter(|track| matches!(track.of, Watched::Gpu(_)))
     }
 
-    /// The watcher's own share of one core, of a round that took `wall`.
+    /// The CPU time of the watcher as a share of one core, over a round that took `wall`.
     #[must_use]
     pub fn cost_share(&self, wall: Nanos) -> Option<f64> {
         (wall.0 > 0).then(|| self.cost.seconds() / wall.seconds())
@@ -162,26 +164,26 @@ impl Trace {
 }
 
 impl Track {
-    /// The highest value that was seen of `gauge`. What lies between two looks may be higher.
+    /// The highest value observed of `gauge`. The true peak between two looks may be higher.
     #[must_use]
     pub fn highest(&self, gauge: Gauge) -> Option<i64> {
         self.gauges.get(&gauge)?.0.iter().copied().max()
     }
 
-    /// Each point's moment in milliseconds from the origin, with what `gauge` showed.
+    /// The time of each point in milliseconds from the origin, with the reading of `gauge`.
     pub fn points(&self, gauge: Gauge) -> impl Iterator<Item = (i64, i64)> {
         let values = self.gauges.get(&gauge).into_iter().flat_map(|column| &column.0);
         self.at.0.iter().copied().zip(values.copied())
     }
 
-    /// Why `gauge` shows nothing, or nothing more.
+    /// Why `gauge` has no readings, or no further ones.
     #[must_use]
     pub fn why_absent(&self, gauge: Gauge) -> Option<&str> {
         let ended = self.ended.as_ref().map(|ended| &ended.reason);
         self.absent.get(&gauge).or(ended).map(String::as_str)
     }
 
-    /// Forgets what the watched process itself did, for this reason, and keeps what the machine did.
+    /// Drops the readings of the watched process, for this reason, and keeps those of the machine.
     pub fn forget_process(&mut self, reason: &str) {
         for (gauge, _) in self.gauges.extract_if(.., |gauge, _| !gauge.is_of_machine()) {
             self.absent.insert(gauge, reason.to_owned());
@@ -200,7 +202,7 @@ mod tests {
         assert_eq!(json, "[1000,0,4,-14]");
         assert_eq!(serde_json::from_str::<Column>(&json).unwrap(), column);
         assert_eq!(Column::from(Vec::new()), Column::default());
-        // Whoever wrote nonsense gets nonsense, and no panic.
+        // Nonsense in gives nonsense out, but no panic.
         assert_eq!(Column::from(vec![i64::MAX, 1]).0, [i64::MAX, i64::MIN]);
     }
 

@@ -1,5 +1,5 @@
-//! The requests of a service: when each of them comes, and how long it is. Their words are for
-//! whoever asks.
+//! The requests of a service: when each arrives, and how long it is. The caller chooses their
+//! tokens.
 
 use crate::case::{Arrival, Lengths};
 use crate::draw::Draw;
@@ -8,35 +8,35 @@ use crate::unit::{Nanos, Tokens};
 /// What the requests of a service have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Traffic {
-    /// When they come.
+    /// When they arrive.
     pub arrival: Arrival,
-    /// Lengths of their prompts.
+    /// The lengths of their prompts.
     pub prompt: Lengths,
-    /// Tokens to generate for each.
+    /// The numbers of tokens to generate.
     pub output: Lengths,
-    /// Per cent of each prompt, from its first token on, that all have in common.
+    /// The share of each prompt, in per cent from its first token on, that is common to all.
     pub shared: u32,
 }
 
-/// When a request comes, and how long it is.
+/// When a request arrives, and how long it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// In an open loop, when it is due, from the start of the iteration on.
+    /// In an open loop, when it is due, relative to the start of the iteration.
     pub due: Option<Nanos>,
-    /// Tokens of its prompt.
+    /// Tokens in its prompt.
     pub prompt: Tokens,
-    /// How many of them, from the first one on, are those of all prompts.
+    /// How many of them, from the first one on, are common to all prompts.
     pub shared: Tokens,
     /// Tokens to generate.
     pub output: Tokens,
 }
 
-/// What numbers are drawn for, beside the words of an iteration, which take `0..2^64 − 2`.
+/// Streams of random numbers. The tokens of iterations take the streams `0..2^64 − 2`.
 const LENGTHS: u64 = u64::MAX;
 const ARRIVALS: u64 = u64::MAX - 1;
 
 impl Traffic {
-    /// Its requests, in the order in which they come, without end: those of every iteration.
+    /// Its requests in order of arrival, without end, for all iterations.
     pub fn requests(self, seed: u64) -> impl Iterator<Item = Wanted> {
         let mut lengths = Draw::new(seed, LENGTHS);
         let mut arrivals = Draw::new(seed, ARRIVALS);

@@ -1,11 +1,12 @@
-//! Quantities with their units. No arithmetic crosses units, except that tokens over time is a rate.
+//! Quantities with their units. No arithmetic crosses units, except that tokens divided by time is
+//! a rate.
 
 use std::fmt;
 use std::ops::Div;
 
 use serde::{Deserialize, Serialize};
 
-/// A span of time, or a moment on a monotonic clock of any fixed origin, in nanoseconds.
+/// A duration, or a point on a monotonic clock with any fixed origin, in nanoseconds.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -31,7 +32,7 @@ pub struct Tokens(pub u64);
 pub struct Rate(pub f64);
 
 impl Nanos {
-    /// The time from `earlier` to `self`; zero if `earlier` is the later one.
+    /// The time from `earlier` to `self`; zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Nanos) -> Nanos {
         Nanos(self.0.saturating_sub(earlier.0))
@@ -58,13 +59,13 @@ impl Div<Nanos> for Tokens {
     }
 }
 
-/// A share in per cent: `9.1%`, and without end `∞`.
+/// A share in per cent: `9.1%`, or `∞` if infinite.
 #[must_use]
 pub fn share(share: f64) -> String {
     if share.is_infinite() {
         return if share > 0.0 { "∞" } else { "-∞" }.to_owned();
     }
-    // An absolute margin over a small number: that it is large is all there is to know.
+    // An absolute margin over a small number: it is enough to know that it is large.
     if share > 10.0 {
         return ">1000%".to_owned();
     }
@@ -72,7 +73,7 @@ pub fn share(share: f64) -> String {
     if text == "-0.0%" { "0.0%".to_owned() } else { text }
 }
 
-/// A change as a share in per cent, always with its sign: `+9.1%`, and without end `+∞`.
+/// A change as a share in per cent, always with its sign: `+9.1%`, or `+∞` if infinite.
 #[must_use]
 pub fn signed(share: f64) -> String {
     if share.is_infinite() {
@@ -120,7 +121,7 @@ impl fmt::Display for Rate {
     }
 }
 
-/// At least three significant digits, and never a fraction that a reader cannot use.
+/// At least three significant digits, without decimals that a reader cannot use.
 pub(crate) fn three_digits(value: f64) -> String {
     match value.abs() {
         v if v == 0.0 || !v.is_finite() || v >= 99.95 => format!("{value:.0}"),
@@ -129,8 +130,8 @@ pub(crate) fn three_digits(value: f64) -> String {
     }
 }
 
-/// `value` over the greatest power of a thousand that it reaches in three digits, and the prefix of
-/// that.
+/// `value` scaled to the largest power of a thousand that it reaches when rounded to three digits,
+/// and the prefix for it.
 pub(crate) fn prefixed(value: f64) -> (f64, &'static str) {
     const STEPS: [(f64, &str); 4] = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
     let step = STEPS.into_iter().find(|(step, _)| value >= 0.9995 * step);

@@ -1,7 +1,7 @@
-//! The integration log: what became of every upstream commit that was considered.
+//! The integration log: the state of every upstream commit that was considered.
 //!
-//! The shape is that of `engine/upstream.toml`; whoever reads the file hands it in, and says which
-//! guards exist.
+//! It has the structure of `engine/upstream.toml`; the caller reads the file, and says which guards
+//! exist.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,11 +12,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Log {
-    /// Where the upstream is kept.
+    /// The URL or path of the upstream repository.
     pub repository: String,
-    /// The newest commit up to which every commit was considered.
+    /// The newest commit up to which all commits were considered.
     pub considered: Hash,
-    /// The commits: those of the range up to `considered` in their order, then single later ones.
+    /// The commits: those of the range up to `considered` in their order, then individual later
+    /// ones.
     #[serde(rename = "commit")]
     pub commits: Vec<Commit>,
 }
@@ -25,45 +26,45 @@ pub struct Log {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Commit {
-    /// Its hash, whole or the beginning of it.
+    /// Its hash, complete or abbreviated.
     pub hash: Hash,
     /// The number of its pull request, if it had one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pr: Option<u32>,
-    /// The day of its commit, `2025-10-19`.
+    /// The day of the commit, such as `2025-10-19`.
     pub date: String,
-    /// The first line of its message, where that is known.
+    /// The first line of its message, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     /// The part of an engine that it touches.
     pub area: String,
     /// How much it matters.
     pub priority: Priority,
-    /// What became of it.
+    /// Its state here.
     pub state: State,
     /// What it changed upstream.
     pub change: String,
-    /// Why it has its state: what is here instead, or what is missing.
+    /// Why it has this state: what is here instead, or what is missing.
     pub reason: String,
     /// Commits without which this one is wrong or incomplete.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<Hash>,
-    /// What would catch the loss of it.
+    /// What would catch its loss.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub guards: Vec<Guard>,
-    /// The files that it touches upstream, as long as nobody has read it.
+    /// The files that it touches upstream, until somebody has read it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
 }
 
-/// The hash of a commit, whole or its beginning: at least nine hexadecimal digits.
+/// The hash of a commit, complete or abbreviated: at least nine hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Hash(String);
 
-/// Text that is no hash.
+/// Text that is not a hash.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no hash of a commit: write 9 to 40 digits of 0-9 and a-f")]
+#[error("`{0}` is not a commit hash: write 9 to 40 digits of 0-9 and a-f")]
 pub struct NoHash(String);
 
 impl TryFrom<String> for Hash {
@@ -82,7 +83,7 @@ impl From<Hash> for String {
 }
 
 impl Hash {
-    /// The hash as text, as long as it is known.
+    /// The hash as text, as far as it is known.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -94,7 +95,7 @@ impl Hash {
         &self.0[..9]
     }
 
-    /// Whether both can be hashes of one commit: one begins with the other.
+    /// Whether both can be hashes of the same commit: one is a prefix of the other.
     #[must_use]
     pub fn same(&self, other: &Hash) -> bool {
         self.0.starts_with(&other.0) || other.0.starts_with(&self.0)
@@ -111,9 +112,9 @@ impl fmt::Display for Hash {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Guard {
-    /// A scenario, by its file from the root of the workspace.
+    /// A scenario, by its path from the root of the workspace.
     Scenario(String),
-    /// A test, by its file from the root of the workspace and its name.
+    /// A test, by the path of its file from the root of the workspace and its name.
     Test {
         /// The file.
         file: String,
@@ -125,7 +126,7 @@ pub enum Guard {
 /// Text that names neither a scenario nor a test.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no guard: write the file of a scenario, `scenarios/….toml`, or a test, `FILE.rs::NAME`"
+    "`{0}` is not a guard: write the file of a scenario, `scenarios/….toml`, or a test, `FILE.rs::NAME`"
 )]
 pub struct NoGuard(String);
 
@@ -167,14 +168,14 @@ pub enum Priority {
     P1,
     /// Something is missing without it.
     P2,
-    /// It is better with it.
+    /// It would be better with it.
     P3,
     /// It hardly matters.
     P4,
 }
 
 impl Priority {
-    /// Every priority, what matters most first.
+    /// Every priority, the most important first.
     pub const ALL: [Priority; 4] = [Priority::P1, Priority::P2, Priority::P3, Priority::P4];
 }
 
@@ -189,13 +190,13 @@ impl fmt::Display for Priority {
     }
 }
 
-/// What became of an upstream commit.
+/// The state of an upstream commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// Its behaviour is here, and a guard would fail without it.
     Integrated,
-    /// It is wanted and not here yet.
+    /// It is wanted, but not here yet.
     Deferred,
     /// It is not wanted.
     Skipped,
@@ -241,26 +242,26 @@ pub const AREAS: [&str; 14] = [
     "engine",
 ];
 
-/// Something that the log says and that is not so.
+/// A contradiction in the log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Contradiction {
-    /// A commit touches a part that no engine has.
+    /// A commit has an unknown area.
     #[error("{commit} has the unknown area `{area}`; known: {}", AREAS.join(", "))]
     UnknownArea {
         /// The commit.
         commit: Hash,
-        /// What is said of it.
+        /// Its area in the log.
         area: String,
     },
-    /// A commit is of no day.
-    #[error("{commit} is of `{date}`, which is no day: write 2025-10-19")]
+    /// A commit's date is not a day.
+    #[error("{commit} has the date `{date}`, which is not a day: write it like 2025-10-19")]
     NoDay {
         /// The commit.
         commit: Hash,
-        /// What is said of it.
+        /// Its date in the log.
         date: String,
     },
-    /// Two entries are about one commit.
+    /// Two entries describe the same commit.
     #[error("{0} is entered twice")]
     Twice(Hash),
     /// The newest considered commit has no entry.
@@ -271,20 +272,20 @@ pub enum Contradiction {
     NeedsUnknown {
         /// The commit.
         commit: Hash,
-        /// What it needs.
+        /// The missing commit.
         needs: Hash,
     },
-    /// A commit is integrated without one that it needs.
+    /// A commit is integrated without another that it needs.
     #[error("{commit} is integrated, but {needs}, which it needs, is {state}")]
     NeedsMissing {
         /// The commit.
         commit: Hash,
-        /// What it needs.
+        /// The other commit.
         needs: Hash,
-        /// What became of that.
+        /// The state of the other commit.
         state: State,
     },
-    /// A commit is integrated, and nothing would catch its loss.
+    /// A commit is integrated, but nothing would catch its loss.
     #[error(
         "{0} is integrated, but has no guard: name a test or a scenario that would fail without it"
     )]
@@ -302,8 +303,8 @@ pub enum Contradiction {
 }
 
 impl Log {
-    /// The commit whose hash begins with `digits`, if exactly one does. Of a hash that the log holds the
-    /// beginning of, more digits than that may be given.
+    /// The commit whose hash begins with `digits`, if there is exactly one. If the log abbreviates
+    /// the hash, `digits` may also be longer.
     #[must_use]
     pub fn find(&self, digits: &str) -> Option<&Commit> {
         let begins = |commit: &&Commit| {
@@ -314,7 +315,7 @@ impl Log {
         found.next().filter(|_| !digits.is_empty() && found.next().is_none())
     }
 
-    /// The place of a commit in the order of the log; none if it has no entry.
+    /// The index of a commit in the log; none if it has no entry.
     #[must_use]
     pub fn position(&self, hash: &Hash) -> Option<usize> {
         self.commits.iter().position(|commit| commit.hash.same(hash))
@@ -324,7 +325,7 @@ impl Log {
         self.commits.iter().find(|commit| commit.hash.same(hash))
     }
 
-    /// Everything in the log that is not so; `exists` says what is wrong with a guard.
+    /// All contradictions in the log; `exists` says what is wrong with a guard.
     pub fn check(
         &self,
         mut exists: impl FnMut(&Guard) -> Result<(), String>,
@@ -372,7 +373,7 @@ impl Log {
     }
 }
 
-/// Whether a text is a day as `2025-10-19`.
+/// Whether `text` is a valid date such as `2025-10-19`.
 fn is_day(text: &str) -> bool {
     let parts: Vec<&str> = text.split('-').collect();
     let digits = text.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit());
@@ -453,7 +454,9 @@ mod tests {
         for date in ["2025-13-01", "2025-02-29", "2025-1-01", "2025-01-00", "+025-01-01", "today"] {
             assert_eq!(
                 check("2025-01-01", date, Ok(())),
-                [format!("aaaaaaaaa is of `{date}`, which is no day: write 2025-10-19")]
+                [format!(
+                    "aaaaaaaaa has the date `{date}`, which is not a day: write it like 2025-10-19"
+                )]
             );
         }
         assert_eq!(check("2025-01-01", "2024-02-29", Ok(())), Vec::<String>::new());
@@ -502,10 +505,10 @@ mod tests {
         };
         assert_eq!(
             complaint("aaaaaaaaa0", "HEAD"),
-            "`HEAD` is no hash of a commit: write 9 to 40 digits of 0-9 and a-f"
+            "`HEAD` is not a commit hash: write 9 to 40 digits of 0-9 and a-f"
         );
         assert!(
-            complaint("lib.rs::a_test", "lib.rs").starts_with("`engine/src/lib.rs` is no guard")
+            complaint("lib.rs::a_test", "lib.rs").starts_with("`engine/src/lib.rs` is not a guard")
         );
         assert!(complaint("\"P3\"", "\"P9\"").contains("unknown variant `P9`"));
     }

@@ -1,14 +1,15 @@
-//! The verdict on a series, a case or a run, and which one stands where several hold.
+//! The verdict on a series, a case or a run, and which verdict takes precedence.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What a comparison came to. The order is that of precedence: where several hold, the first stands.
+/// The result of a comparison, in order of precedence: of several verdicts, the first one in this
+/// order stands.
 ///
-/// Broken and invalid are decided before any statistics: a case that is either has no other
-/// verdicts beside it. Over the cases of a run, a regression that was seen outweighs a case that
-/// could not be compared, and that outweighs one that could not be decided.
+/// Broken and invalid are decided before any statistics: such a case has no other verdicts. Across
+/// the cases of a run, a detected regression outweighs a case that could not be compared, which
+/// outweighs one that could not be decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
@@ -18,7 +19,7 @@ pub enum Verdict {
     Regressed,
     /// Incomparable, or nothing was compared.
     Invalid,
-    /// Too much noise, or too few rounds, to say any of the others.
+    /// Too much noise or too few rounds for any of the others.
     Inconclusive,
     /// Better by at least the margin.
     Improved,
@@ -37,8 +38,8 @@ impl Verdict {
         Verdict::Pass,
     ];
 
-    /// The verdict on all of `parts`: the rows of a case, or the cases of a run. Nothing compared is
-    /// invalid, never a pass.
+    /// The verdict on all of `parts`: the rows of a case, or the cases of a run. If nothing was
+    /// compared it is invalid, never a pass.
     #[must_use]
     pub fn on_all(parts: impl IntoIterator<Item = Verdict>) -> Verdict {
         parts.into_iter().min().unwrap_or(Verdict::Invalid)

@@ -1,20 +1,21 @@
-//! Files that are there whole or not at all: they are written beside their place, and take it when they
-//! are on disk. A kill, or a disk that is full, leaves what was there before, and at most a hidden file.
+//! Atomic file writes: a file is written under a temporary name beside its place and moved there
+//! once it is on disk. A kill or a full disk leaves what was there before, and at most a hidden
+//! file.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Writes `bytes` into the file `path`, in the place of what is there; folders are made as they are
-/// missing. A link is followed; what is no plain file (a terminal, a pipe) is written to.
+/// Writes `bytes` to the file `path`, replacing its contents; missing folders are created. A link
+/// is followed; anything but a regular file (a terminal, a pipe) is written to directly.
 ///
 /// # Errors
-/// If the system refuses: then the file is as it was.
+/// On an I/O error; the file is then unchanged.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let path = match fs::canonicalize(path) {
         Ok(path) => path,
-        // It leads to a file that is yet to be made.
+        // The link's target does not exist yet.
         Err(_) if path.is_symlink() => return fs::write(path, bytes),
         Err(_) => path.to_owned(),
     };
@@ -23,17 +24,17 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
     let partial = Partial::of(&path, bytes)?;
     fs::rename(&partial.0, &path)?;
-    // It has its name now, and another process may have the one it had.
+    // It is renamed now, and its old name may already belong to another process.
     std::mem::forget(partial);
     Ok(())
 }
 
-/// Makes the file `path` of `bytes`, if there is none, and says whether it did; folders are made as they
-/// are missing. Of several who make one at once, one does. Where a file system has no links, a kill can
-/// leave the beginning of it.
+/// Creates the file `path` with `bytes` if it does not exist, and returns whether it did; missing
+/// folders are created. If several processes try at once, one succeeds. On a file system without
+/// hard links, a kill can leave a truncated file.
 ///
 /// # Errors
-/// If the system refuses.
+/// On an I/O error.
 pub fn create(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     let partial = Partial::of(path, bytes)?;
     match fs::hard_link(&partial.0, path) {
@@ -50,11 +51,11 @@ pub fn create(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     }
 }
 
-/// A hidden file that is gone with its value, unless it was renamed.
+/// A hidden file that is deleted on drop, unless it was renamed.
 struct Partial(PathBuf);
 
 impl Partial {
-    /// With `bytes`, on disk, beside `path`.
+    /// Writes `bytes` to disk beside `path`.
     fn of(path: &Path, bytes: &[u8]) -> io::Result<Partial> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -64,7 +65,7 @@ impl Partial {
             let name = format!(".{}-{next}.partial", std::process::id());
             let partial = path.with_file_name(name);
             let mut file = match File::create_new(&partial) {
-                // Of a process of this number that was killed, or is on another machine.
+                // Left by a killed process with the same id, or by one on another machine.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
                 opened => opened?,
             };
@@ -88,7 +89,7 @@ mod tests {
 
     use super::*;
 
-    /// What lies in a folder, hidden or not.
+    /// The names of all files in a folder, hidden or not.
     fn names(folder: &Path) -> Vec<String> {
         let names = fs::read_dir(folder).unwrap();
         let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());

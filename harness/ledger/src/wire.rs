@@ -1,8 +1,8 @@
-//! What the CLI and a probe say to one another: JSON lines, numbered by [`PROTOCOL`].
+//! The protocol between the CLI and a probe: JSON lines, numbered by [`PROTOCOL`].
 //!
-//! The CLI writes one [`Order`] to the probe's stdin and leaves it open: a probe that reads its end
-//! knows that nobody waits for it any more, and exits. The probe answers on stdout with
-//! [`Message`]s: `hello` first, then what it measured as soon as it has it, and `end` last. Without
+//! The CLI writes one [`Order`] to the probe's stdin and leaves it open: a probe that reads
+//! end-of-file knows that nobody is waiting any more, and exits. The probe answers on stdout with
+//! [`Message`]s: `hello` first, then each result as soon as it has it, and `end` last. Without
 //! `end` a round is incomplete, whatever came before. What a probe writes to stderr is for people.
 
 use std::collections::BTreeMap;
@@ -20,22 +20,22 @@ use crate::record::{Digest, Iteration, Stored};
 use crate::trace::Mark;
 use crate::unit::Nanos;
 
-/// The number of this protocol. A probe that speaks another one says so in its `hello` and the
-/// round fails with both numbers.
+/// The version of this protocol. A probe that speaks another version says so in its `hello`, and
+/// the round fails with both numbers.
 pub const PROTOCOL: u32 = 1;
 
 /// What a probe is asked to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Order {
-    /// The protocol that the asker speaks.
+    /// The protocol version of the CLI.
     pub protocol: u32,
     /// The case to run.
     pub case: Case,
-    /// What for.
+    /// What the case is run for.
     #[serde(default, skip_serializing_if = "Purpose::is_measure")]
     pub purpose: Purpose,
-    /// Whether to tell phases. An asker that is older than phases does not ask for them, and would
-    /// not understand them.
+    /// Whether to report phases. A CLI from before phases does not ask for them, and would not
+    /// understand them.
     #[serde(default, skip_serializing_if = "Phases::are_silent")]
     pub phases: Phases,
 }
@@ -46,10 +46,10 @@ pub struct Order {
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Purpose {
-    /// Samples.
+    /// To get samples.
     #[default]
     Measure,
-    /// Where the time goes. The answer has [`Message::Attributed`] in the place of iterations.
+    /// To see where the time goes. The answer has [`Message::Attributed`] instead of iterations.
     Attribute,
 }
 
@@ -59,7 +59,7 @@ impl Purpose {
     }
 }
 
-/// Whether a probe tells its phases.
+/// Whether a probe reports its phases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phases {
@@ -81,9 +81,9 @@ impl Phases {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Message {
-    /// Who answers.
+    /// The identity of the probe.
     Hello {
-        /// The protocol that the probe speaks.
+        /// The protocol version of the probe.
         protocol: u32,
         /// How the probe was built.
         build: Build,
@@ -92,60 +92,60 @@ pub enum Message {
     Loaded {
         /// The attention backend that will run.
         attention: String,
-        /// What each device holds, the first one first.
+        /// What each device holds, the first device first.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         holdings: Vec<Holding>,
-        /// The number format of what is not quantised.
+        /// The number format of everything not quantised.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         dtype: Option<Dtype>,
-        /// Why attention backends that were made for the device, and preferred, will not run.
+        /// Why preferred attention backends made for the device will not run.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         declined: Vec<String>,
-        /// In which formats the weights are held, those with most bytes first.
+        /// The formats of the weights, the one with the most bytes first.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         formats: Vec<Stored>,
-        /// The prompts of all iterations to come, where there are any.
+        /// The prompts of all iterations to come, if there are any.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         prompts: Option<Digest>,
-        /// What is known once a round, each value in its metric's unit.
+        /// Values that exist once per round, each in its metric's unit.
         values: BTreeMap<Metric, f64>,
     },
-    /// A phase has begun, on the system's monotonic clock. Phases within an iteration are told after
-    /// it, so that nothing is written while the clock counts. Probes that are older than phases tell
+    /// A phase has begun, on the system's monotonic clock. Phases within an iteration are reported
+    /// after it, so that nothing is written while it is timed. Probes from before phases report
     /// none.
     Phase(Mark),
     /// One iteration is done.
     Iteration(Iteration),
     /// All iterations of an attribution round are done.
     Attributed {
-        /// Time of those that count.
+        /// The total time of the iterations that count.
         wall: Nanos,
-        /// Where the engine's part of it went.
+        /// How the engine's part of it was spent.
         work: BTreeMap<String, Work>,
         /// What was counted in the last iteration.
         #[serde(default, skip_serializing_if = "Counts::is_empty")]
         counts: Counts,
     },
-    /// All iterations of a round that was to be precise are done. Others do not say it.
+    /// All iterations of a round with a precision target are done. Other rounds do not send this.
     Stopped(Stopped),
-    /// All is done and everything was said.
+    /// Everything is done and reported.
     End {
-        /// What is known once a round and only at its end.
+        /// Values that exist once per round and are known only at its end.
         values: BTreeMap<Metric, f64>,
     },
-    /// The engine cannot do what the case asks for, by design.
+    /// The engine cannot do what the case requires, by design.
     Unsupported {
         /// Why, and what to choose instead.
         reason: String,
     },
-    /// An accelerator had no room left.
+    /// An accelerator ran out of memory.
     Exhausted {
         /// The error, with its causes.
         error: String,
-        /// How the memory of each accelerator stood at that moment.
+        /// The memory of each accelerator at that moment.
         devices: Vec<Occupied>,
     },
-    /// The engine should have been able to do it, and was not.
+    /// The engine should have been able to run the case, but failed.
     Failed {
         /// The error, with its causes.
         error: String,
@@ -162,11 +162,11 @@ impl Message {
     }
 }
 
-/// One fault that a probe can plant in itself, as one that was built for that lists them.
+/// A fault that a probe can plant in itself, as listed by a probe built for that.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plantable {
-    /// The word that plants it.
+    /// The word that selects it.
     pub fault: String,
     /// What it does, in a sentence.
     pub about: String,

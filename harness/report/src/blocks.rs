@@ -1,13 +1,14 @@
-//! The course of values in a line of text, for terminals.
+//! A plot of values in one line of text, for terminals.
 
 use windtunnel_ledger::stats;
 
-/// The narrowest range that fills the height, as a share of its middle: noise looks as small as it is.
+/// The narrowest range that fills the height, as a share of its midpoint, so that noise looks as
+/// small as it is.
 const NARROW: f64 = 0.1;
 const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// A block for each value, the first one at the left; of more than `most`, one for the median of as
-/// many as share it. What is no number leaves a gap.
+/// One block per value, from left to right; if there are more than `most`, one block per group of
+/// consecutive values, at their median. Non-finite values leave a gap.
 #[must_use]
 pub fn blocks(values: &[f64], most: usize) -> String {
     let width = values.len().div_ceil(most.max(1)).max(1);

@@ -1,52 +1,53 @@
-//! What a history page shows, as plain data: whoever reads the store fills it in.
+//! What a history page shows, as plain data that the reader of the store fills in.
 
 use serde::{Deserialize, Serialize};
 use windtunnel_ledger::course::{Course, Event, EventKind, FEWEST};
 use windtunnel_ledger::series::Series;
 use windtunnel_ledger::stats;
 
-/// Every series of a store over the builds that were measured.
+/// Every series of a store over the measured builds.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct History {
-    /// Along which commits it is told.
+    /// The commits that it follows.
     pub along: Along,
     /// Every build of every run.
     pub builds: Vec<Build>,
-    /// The series, each in the order of commits.
+    /// The series, each in commit order.
     pub tracks: Vec<Track>,
-    /// How many series were judged as one family: these, and others where these were picked out.
+    /// The number of series judged as one family: these, and any others from which they were
+    /// selected.
     pub family: usize,
-    /// How many runs it was read from.
+    /// The number of runs that it was read from.
     pub runs: usize,
-    /// How many records they hold.
+    /// The number of records in them.
     pub records: usize,
     /// What could not be read, each with its reason.
     pub unread: Vec<String>,
 }
 
-/// Along which commits a history is told.
+/// The commits that a history follows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Along {
     /// Our own.
     #[default]
     Own,
-    /// The upstream's, up to which our builds had considered every one.
+    /// The upstream's, up to which our builds had considered every commit.
     Upstream,
 }
 
-/// What was measured in a run.
+/// The build measured in a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Build {
     /// When its first round began, RFC 3339 in UTC.
     pub at: String,
     /// The run.
     pub run: String,
-    /// The subject as the user named it.
+    /// The subject, as the user named it.
     pub subject: String,
-    /// Its commit, with `+` if files differed from it; empty if it is unknown.
+    /// Its commit, with `+` if files differed from it; empty if unknown.
     pub commit: String,
-    /// The upstream commit up to which it had considered every one; empty if it is unknown.
+    /// The upstream commit up to which it had considered every commit; empty if unknown.
     pub upstream: String,
 }
 
@@ -59,63 +60,63 @@ pub struct Track {
     pub series: Series,
     /// The kind of machine, by its key.
     pub machine: String,
-    /// What else tells it from others of the same case: the features of the build, or that the case
-    /// was defined otherwise. Empty if nothing does.
+    /// What else distinguishes it from other series of the same case: the features of the build, or
+    /// an earlier definition of the case. Empty if there is nothing.
     pub variant: String,
-    /// At least one point, in the order of commits.
+    /// At least one point, in commit order.
     pub points: Vec<Point>,
-    /// What became of it.
+    /// The levels and events found in it.
     pub course: Course,
-    /// For each event of the course, what may have caused it.
+    /// The possible causes of each event of the course.
     pub causes: Vec<Cause>,
 }
 
-/// What one build gave in one run.
+/// The result of one build in one run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Point {
     /// An index into [`History::builds`].
     pub build: usize,
-    /// The numbers of its rounds, at least one, in the unit of the metric.
+    /// The values of its rounds, at least one, in the unit of the metric.
     pub rounds: Vec<f64>,
 }
 
-/// What may have caused an event.
+/// The possible causes of an event.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cause {
-    /// The commits of which one did it, the oldest first; the newest of them where there are many.
+    /// The commits of which one caused it, oldest first; only the newest if there are many.
     pub commits: Vec<Commit>,
-    /// How many more there are.
+    /// The number of further commits.
     pub hidden: usize,
-    /// What is to be said instead of commits, or beside them.
+    /// A note instead of the commits, or in addition to them.
     pub note: Option<String>,
-    /// What else was not the same before and after.
+    /// What else differed before and after.
     pub settings: Vec<String>,
 }
 
-/// A commit as it is named.
+/// A commit, as shown to readers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Commit {
-    /// Its hash, as long as it is known.
+    /// Its hash, as far as it is known.
     pub hash: String,
     /// The first line of its message.
     pub subject: String,
     /// The number of its pull request.
     pub pr: Option<u32>,
-    /// Its day.
+    /// Its date.
     pub date: String,
-    /// Where it is shown.
+    /// The URL of the commit.
     pub link: Option<String>,
-    /// Where its pull request is shown.
+    /// The URL of its pull request.
     pub pr_link: Option<String>,
 }
 
-/// Fewest builds of which a change can be told.
+/// The fewest builds in which a change can be detected.
 pub const LONG_ENOUGH: usize = 2 * FEWEST;
 
-/// How many digits tell a commit from all others.
+/// The number of digits that identify a commit.
 const DIGITS: usize = 9;
 
-/// A commit in few digits; the mark of changed files stays.
+/// An abbreviated commit hash; the mark of changed files is kept.
 #[must_use]
 pub fn short(commit: &str) -> String {
     let hash = commit.trim_end_matches('+');
@@ -124,7 +125,7 @@ pub fn short(commit: &str) -> String {
 }
 
 impl Build {
-    /// Its commit along which a history is told, in few digits; the subject where it is unknown.
+    /// The abbreviated commit that the history follows; the subject if it is unknown.
     #[must_use]
     pub fn name(&self, along: Along) -> String {
         let commit = match along {
@@ -144,8 +145,8 @@ impl Point {
 }
 
 impl Track {
-    /// The value at which it is now: where its newest sessions lie if they lie elsewhere, the end of its
-    /// last level, or else its newest point.
+    /// The current value: that of the newest sessions if they alone differ, otherwise the end of
+    /// the last level, or else the newest point.
     #[must_use]
     pub fn now(&self) -> f64 {
         let newest = self.course.events.last().filter(|event| event.kind == EventKind::Unconfirmed);
@@ -154,9 +155,9 @@ impl Track {
         value.or_else(|| self.points.last().map(Point::median)).unwrap_or(f64::NAN)
     }
 
-    /// Whether `event` still holds: most of what it did was not undone since, and it did not itself undo
-    /// what had happened before. What the newest sessions alone show stands by itself, and undoes nothing
-    /// yet.
+    /// Whether `event` still holds: most of its effect has not been undone since, and it did not
+    /// itself undo an earlier event. An event shown by the newest sessions alone always holds, and
+    /// undoes nothing yet.
     #[must_use]
     pub fn stands(&self, event: &Event) -> bool {
         if event.kind == EventKind::Unconfirmed {
@@ -169,21 +170,23 @@ impl Track {
         self.holds(event) && !self.course.events.iter().any(undid)
     }
 
-    /// Whether most of an event is left at the end of the last level.
+    /// Whether most of an event's effect is left at the end of the last level.
     fn holds(&self, event: &Event) -> bool {
         let level = self.course.levels.last().map_or_else(|| self.now(), |level| level.to);
         self.left(event, level) >= 0.5
     }
 
-    /// How much is left of an event if the series lies at `value`: 1 for all, below 0 if it went the
-    /// other way.
+    /// How much of an event's effect is left if the series is at `value`: 1 for all, below 0 if it
+    /// went the other way.
     fn left(&self, event: &Event, value: f64) -> f64 {
-        // Of the values and not of effects, which are infinite where there was nothing before.
+        // Computed from values rather than effects, which are infinite if the value before was
+        // zero.
         (value - event.before) / (event.after - event.before)
     }
 
-    /// The event that a reader must see first: what stands and is worst, then what only the newest
-    /// sessions show, then what stands and is best, then what was undone. None if nothing happened.
+    /// The event that a reader must see first: the worst that still holds, then one that only the
+    /// newest sessions show, then the best that still holds, then one that was undone. None if
+    /// there was no event.
     #[must_use]
     pub fn foremost(&self) -> Option<&Event> {
         self.course.events.iter().min_by(|a, b| self.rank(a).total_cmp(&self.rank(b)))
@@ -201,25 +204,25 @@ impl Track {
     }
 }
 
-/// How many series came to what.
+/// The number of series by result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Census {
-    /// Series that are worse than they were.
+    /// Series that got worse.
     pub worse: usize,
-    /// Series whose newest sessions alone lie elsewhere.
+    /// Series of which only the newest sessions differ.
     pub unconfirmed: usize,
-    /// Series that are better than they were.
+    /// Series that got better.
     pub better: usize,
-    /// Series that changed, and changed back.
+    /// Series that changed and changed back.
     pub undone: usize,
-    /// Series with two states.
+    /// Series that alternate between two states.
     pub states: usize,
-    /// Series of which nothing could be said.
+    /// Series about which nothing can be said.
     pub lacking: usize,
 }
 
 impl History {
-    /// The series of which a run is a part, with all that came before and after it.
+    /// The series that a run is part of, with everything before and after it.
     #[must_use]
     pub fn of_run(mut self, run: &str) -> History {
         let builds = &self.builds;
@@ -238,20 +241,20 @@ impl History {
         self
     }
 
-    /// Whether any series is long enough to tell what became of it.
+    /// Whether any series is long enough for changes to be detected.
     #[must_use]
     pub fn tells(&self) -> bool {
         self.tracks.iter().any(|track| track.points.len() >= LONG_ENOUGH)
     }
 
-    /// The series of a case; of several machines, the first one.
+    /// The series of a case; if there are several machines, that of the first.
     #[must_use]
     pub fn track(&self, case: &str, series: Series) -> Option<&Track> {
         self.tracks.iter().find(|track| track.case == case && track.series == series)
     }
 
-    /// The tracks to which something happened, what a reader must see first in front; then the others,
-    /// those with two states first.
+    /// The tracks with events, those that a reader must see first in front; then the others, those
+    /// with two states first.
     #[must_use]
     pub fn ranked(&self) -> Vec<&Track> {
         let mut tracks: Vec<&Track> = self.tracks.iter().collect();
@@ -264,7 +267,7 @@ impl History {
         tracks
     }
 
-    /// How many series came to what.
+    /// The number of series by result.
     #[must_use]
     pub fn census(&self) -> Census {
         let mut census = Census::default();

@@ -1,60 +1,60 @@
-//! The list of all reports, and what each page tells of itself to be in it.
+//! The list of all reports, and the card of each page that puts it on the list.
 //!
-//! Every page holds its [`Card`]. A list that is made of cards needs no records: pages that were
-//! published, or came from elsewhere, are in it by themselves.
+//! Every page contains its [`Card`]. A list made of cards needs no records, so that it includes
+//! pages that were published or came from elsewhere.
 
 use serde::{Deserialize, Serialize};
 use windtunnel_ledger::verdict::Verdict;
 
-/// What a page tells of itself.
+/// The summary of a page.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Card {
-    /// What it is.
+    /// The kind of page.
     pub kind: Kind,
     /// Its heading.
     pub headline: String,
-    /// What it came to; none of a page that judges nothing.
+    /// The verdict; none if the page judges nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
-    /// How many series are worse and only warn, whatever it came to.
+    /// How many series got worse but only warn, whatever the verdict.
     #[serde(default)]
     pub warned: usize,
-    /// When what it shows was begun, RFC 3339 in UTC.
+    /// When the run shown on it began, RFC 3339 in UTC.
     pub at: String,
     /// What was measured.
     pub subject: String,
-    /// Where.
+    /// The machine.
     pub machine: String,
-    /// How many cases it shows.
+    /// The number of cases on it.
     pub cases: usize,
 }
 
-/// What a page is.
+/// The kind of page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// Verdicts on a change.
     Gate,
-    /// What was measured.
+    /// The results of a run.
     Run,
-    /// What changed over time.
+    /// Changes over time.
     History,
 }
 
-/// One page of a list.
+/// One page on the list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
-    /// Where it lies, from the folder of the list, with `/` between folders.
+    /// Its path from the folder of the list, with `/` between folders.
     pub path: String,
-    /// What it tells of itself; none of a page from before pages did.
+    /// Its card; none for a page from before there were cards.
     pub card: Option<Card>,
 }
 
-/// The name under which a page holds its card.
+/// The name of the element that holds a page's card.
 pub(crate) const NAME: &str = "windtunnel-card";
 
 impl Card {
-    /// The card of a page, from the text of its file or as much of the beginning as holds its head.
+    /// The card of a page, from the text of its file or from a beginning that contains its head.
     #[must_use]
     pub fn of(page: &str) -> Option<Card> {
         let (_, rest) = page.split_once(&format!("<meta name=\"{NAME}\" content=\""))?;
@@ -67,17 +67,17 @@ impl Card {
     }
 }
 
-/// Text from the markup of a page.
+/// Text without the escapes of markup.
 pub(crate) fn unescaped(text: &str) -> String {
     let text = text.replace("&quot;", "\"").replace("&lt;", "<").replace("&gt;", ">");
     text.replace("&amp;", "&")
 }
 
-/// The words of some markup.
+/// The words in some markup.
 pub(crate) fn words(markup: &str) -> String {
     let mut words = String::new();
     for piece in markup.split('<') {
-        // What stands before the first mark of an element has none.
+        // Text before the first tag is not preceded by one.
         words.push_str(piece.split_once('>').map_or(piece, |(_, text)| text));
     }
     unescaped(&words).replace('\u{a0}', " ").split_whitespace().collect::<Vec<_>>().join(" ")

@@ -1,5 +1,5 @@
-//! The page of an integration: the commits that were picked onto a fork, each with what was checked
-//! and measured of it.
+//! The page of an integration: the commits that were picked onto a fork, each with its checks and
+//! measurements.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use windtunnel_ledger::integration::{End, Integration, Measured, Pick, effect_in_words, short};
@@ -82,7 +82,7 @@ fn has_details(pick: &Pick) -> bool {
     pick.measured.is_some() || pick.tail().is_some()
 }
 
-/// What was measured of a commit, and what was printed where it stopped.
+/// The measurements of a commit, and the output of a failed step.
 fn details(pick: &Pick) -> Markup {
     html! {
         @if has_details(pick) {
@@ -131,7 +131,7 @@ fn measurements(measured: &Measured) -> Markup {
     }
 }
 
-/// The colour of what became of a commit.
+/// The colour of a commit's outcome.
 fn class(pick: &Pick) -> Option<&'static str> {
     let improved =
         pick.measured.as_ref().is_some_and(|found| found.report.verdict == Verdict::Improved);

@@ -1,17 +1,17 @@
-//! HTML pages: for a run, for the history of many, and the list of all pages. Each is one file that needs
-//! no network, no script and no other file.
+//! HTML pages: one for a run, one for the history of many runs, and the list of all pages. Each is
+//! a single file that needs no network, no script and no other file.
 //!
 //! In the order in which a page is made:
 //!
 //! 1. [`view`]: what there is to show, as plain values, grouped and counted;
-//! 2. [`plot`]: an SVG for each series, one of latency over throughput for each service, and one of a
-//!    round over time for each case;
+//! 2. [`plot`]: an SVG for each series, one of latency over throughput for each service, and one of
+//!    a round over time for each case;
 //! 3. [`page`]: the markup around both.
 //!
 //! [`integration`] is the page about commits that were picked onto a fork.
 //!
-//! Pages show what the ledger judges. Nothing is measured, read or written here: the contents of a
-//! run's file come in, text goes out, and equal contents give equal bytes.
+//! Pages show what the ledger judges. Nothing is measured, read or written here: the input is the
+//! contents of a run's file, the output is text, and equal contents give equal bytes.
 
 mod blocks;
 pub mod history;
@@ -33,21 +33,21 @@ use crate::index::Entry;
 use crate::plot::Drawn;
 use crate::view::View;
 
-/// Why a page cannot be made.
+/// Why a page cannot be rendered.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The plotting library refused to draw the plot of a series.
+    /// The plotting library failed to draw the plot of a series.
     #[error("cannot draw the plot of `{series}`: {source}")]
     Plot {
-        /// The series whose plot it was.
+        /// The series.
         series: Series,
         /// What the library said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The plotting library refused to draw a round of a case.
+    /// The plotting library failed to draw a round of a case.
     #[error("cannot draw a round of `{case}`: {source}")]
     Trace {
-        /// The case whose round it was.
+        /// The case.
         case: CaseId,
         /// What the library said.
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -56,7 +56,7 @@ pub enum Error {
 
 /// The page of a run, as the text of an HTML file.
 ///
-/// With two or more subjects it sets each of them against the first of [`Run::subjects`].
+/// If there are two or more subjects, each is compared with the first of [`Run::subjects`].
 ///
 /// # Errors
 /// If a plot cannot be drawn.
@@ -66,8 +66,8 @@ pub fn render(contents: &Contents) -> Result<String, Error> {
     drawn(&View::of(contents))
 }
 
-/// The same, with how the series of the run came to be what they are. `history` is
-/// [of this run](History::of_run).
+/// Like [`render`], with the history of the run's series. `history` must be [of this
+/// run](History::of_run).
 ///
 /// # Errors
 /// If a plot cannot be drawn.
@@ -100,8 +100,8 @@ pub fn render_history(history: &History) -> Result<String, Error> {
     Ok(page::history(history, &plots).into_string())
 }
 
-/// The list of all pages, as the text of an HTML file that lies in the folder which the paths of
-/// `entries` begin at.
+/// The list of all pages, as the text of an HTML file. The paths of `entries` are relative to the
+/// folder of that file.
 #[must_use]
 pub fn render_index(entries: &[Entry]) -> String {
     page::index(entries).into_string()

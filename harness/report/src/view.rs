@@ -32,14 +32,14 @@ pub(crate) use ruled::{DETAILED, Ruled};
 pub(crate) use service::Curve;
 pub(crate) use trade_off::{Column, TradeOff, Value};
 
-/// Cases of which each is drawn, and told with its percentiles and its command.
+/// The most cases for which each case is drawn and shown with its percentiles and its command.
 pub(crate) const LONG: usize = 100;
 
 /// Everything that the page shows.
 pub(crate) struct View<'a> {
     /// What the run set out to do.
     pub(crate) run: &'a Run,
-    /// Every round that it left, in the order of time.
+    /// Every round that it left, in chronological order.
     pub(crate) records: &'a [Record],
     /// Whether the last line of the file was cut short.
     pub(crate) torn: bool,
@@ -47,15 +47,15 @@ pub(crate) struct View<'a> {
     pub(crate) subjects: Vec<&'a Subject>,
     /// The scenarios, with their cases.
     pub(crate) scenarios: Vec<Scenario<'a>>,
-    /// What formats of weights cost and give.
+    /// The costs and benefits of weight formats.
     pub(crate) trade_offs: Vec<TradeOff>,
-    /// What a gate came to; none for a run that only measures.
+    /// The result of the gate; none for a run that only measures.
     pub(crate) gate: Option<gate::Report>,
-    /// How the series of the run came to be what they are, where that is known.
+    /// The history of the run's series, if known.
     pub(crate) history: Option<&'a History>,
-    /// Each further subject against the base.
+    /// Each further subject compared with the base.
     pub(crate) versus: Vec<Versus>,
-    /// Where each subject ran; more than one entry for a subject that ran in several places.
+    /// Where each subject ran; a subject that ran in several places has several entries.
     pub(crate) environments: Vec<(usize, &'a Environment)>,
 }
 
@@ -63,11 +63,11 @@ pub(crate) struct View<'a> {
 pub(crate) struct Scenario<'a> {
     /// Its path, as in `gate/decode`.
     pub(crate) name: String,
-    /// Facts that all its cases share.
+    /// The facts that all its cases share.
     pub(crate) shared: Vec<Fact>,
-    /// Names of the facts that tell its cases apart; at least one.
+    /// The names of the facts that distinguish its cases; at least one.
     pub(crate) varying: Vec<&'static str>,
-    /// Series that any of its cases has, in the order of [`Series::all`].
+    /// The series that any of its cases has, in the order of [`Series::all`].
     pub(crate) series: Vec<Series>,
     /// Its cases, in the order of the plan.
     pub(crate) cases: Vec<CaseView<'a>>,
@@ -75,63 +75,63 @@ pub(crate) struct Scenario<'a> {
 
 /// One case.
 pub(crate) struct CaseView<'a> {
-    /// What it means.
+    /// Its definition.
     pub(crate) case: &'a Case,
-    /// Rounds of it that each subject was to run; 0 if the plan does not know it.
+    /// The planned number of rounds per subject; 0 if it is not in the plan.
     pub(crate) rounds: usize,
-    /// What tells it from the others of its scenario, in the order of [`Scenario::varying`].
+    /// The values that distinguish it within its scenario, in the order of [`Scenario::varying`].
     pub(crate) values: Vec<String>,
-    /// What each subject gave; nothing if it was never run.
+    /// The result of each subject; empty if it never ran.
     pub(crate) results: Vec<SubjectResult<'a>>,
 }
 
-/// What one subject gave in one case.
+/// The result of one subject in one case.
 pub(crate) struct SubjectResult<'a> {
-    /// Which subject.
+    /// The index of the subject.
     pub(crate) subject: usize,
-    /// Its rounds.
+    /// The summary of its rounds.
     pub(crate) summary: Summary,
-    /// How near it came to what its machine can do, where that is known.
+    /// How close it came to the limits of its machine, if known.
     pub(crate) standing: Option<Standing>,
-    /// Where the samples of its latencies lie, those of all rounds together.
+    /// The distributions of its latency samples, over all rounds.
     pub(crate) tails: Vec<Tail>,
-    /// The shell line that repeats its first round.
+    /// The shell command that repeats its first round.
     pub(crate) command: &'a str,
     /// Its first round that counts and was watched.
     pub(crate) watched: Option<&'a Record>,
-    /// Where its time went, if that was asked.
+    /// Where its time went, if that was recorded.
     pub(crate) attribution: Option<&'a Attribution>,
 }
 
-/// One subject against the base.
+/// One subject compared with the base.
 pub(crate) struct Versus {
-    /// Which subject.
+    /// The index of the subject.
     pub(crate) head: usize,
-    /// Every case of either.
+    /// Every case of either subject.
     pub(crate) pairs: Vec<Pair>,
 }
 
-/// How many cases came to what.
+/// The number of cases by outcome.
 #[derive(Default)]
 pub(crate) struct Census {
     /// Cases with numbers.
     pub(crate) measured: usize,
     /// Cases with a round that failed; some may have numbers from other rounds.
     pub(crate) failed: usize,
-    /// Cases without numbers, of which a round ran under conditions that the rules forbid.
+    /// Cases without numbers that had a round under conditions that the rules forbid.
     pub(crate) void: usize,
     /// Cases without numbers that the scenario excludes or the engine declines.
     pub(crate) skipped: usize,
-    /// Cases of the plan of which no round was run.
+    /// Planned cases of which no round was run.
     pub(crate) missing: usize,
 }
 
-/// How many rows of a comparison read how.
+/// The number of rows of a comparison by result.
 #[derive(Default)]
 pub(crate) struct Tally {
-    /// Rows that are worse than the noise floor of their metric.
+    /// Rows that are worse by more than the noise floor of their metric.
     pub(crate) worse: usize,
-    /// Rows that are better than it.
+    /// Rows that are better by more than it.
     pub(crate) better: usize,
     /// Rows within it.
     pub(crate) about_equal: usize,
@@ -142,7 +142,7 @@ pub(crate) struct Tally {
 }
 
 impl<'a> View<'a> {
-    /// What there is to show of a run.
+    /// The view of a run.
     pub(crate) fn of(contents: &'a Contents) -> View<'a> {
         let Contents { run, records, torn } = contents;
         let mut subjects: Vec<&Subject> = run.subjects.iter().collect();
@@ -152,7 +152,7 @@ impl<'a> View<'a> {
             position(&mut environments, (subject, &record.environment));
         }
         environments.sort_by_key(|(subject, _)| *subject);
-        // A probe that never spoke left its build unknown: that is no other place.
+        // A probe that never answered left its build unknown: that is not another place.
         let told = environments.clone();
         environments.retain(|(subject, environment)| {
             environment.build.is_some()
@@ -187,18 +187,18 @@ impl<'a> View<'a> {
         self.run.gate.as_ref().is_some_and(|terms| terms.setting == gate::Setting::Stored)
     }
 
-    /// Every series that a gate judged, the worst first; nothing if the run was none.
+    /// Every series that a gate judged, the worst first; empty if the run was not a gate.
     pub(crate) fn ruled(&self) -> Vec<Ruled<'_>> {
         self.gate.as_ref().map_or_else(Vec::new, |report| ruled::ruled(self, report))
     }
 
-    /// Whether there are more cases than a reader looks at one by one: then only tables are shown, and
-    /// the file of the run holds the rest.
+    /// Whether there are too many cases to look at one by one: then only tables are shown, and the
+    /// run's file holds the rest.
     pub(crate) fn is_long(&self) -> bool {
         self.cases().count() > LONG
     }
 
-    /// How many cases came to what.
+    /// The number of cases by outcome.
     pub(crate) fn census(&self) -> Census {
         let mut census = Census { skipped: self.run.skipped.len(), ..Census::default() };
         for case in self.cases() {
@@ -221,7 +221,7 @@ impl<'a> View<'a> {
 }
 
 impl Scenario<'_> {
-    /// What tells `case` from the others, as one line.
+    /// What distinguishes `case` within the scenario, in one line.
     pub(crate) fn label(&self, case: &CaseView<'_>) -> String {
         let named = self.varying.iter().zip(&case.values);
         let words = named.map(|(name, value)| match *name {
@@ -233,7 +233,7 @@ impl Scenario<'_> {
 }
 
 impl SubjectResult<'_> {
-    /// Where the rounds of `series` lie; none if no round has it.
+    /// The rounds of `series`; none if no round has it.
     pub(crate) fn location(&self, series: Series) -> Option<&Location> {
         let mut known = self.summary.series.iter();
         known.find(|(known, _)| *known == series).map(|(_, location)| location)
@@ -241,7 +241,7 @@ impl SubjectResult<'_> {
 }
 
 impl Versus {
-    /// How many rows read how.
+    /// The number of rows by result.
     pub(crate) fn tally(&self) -> Tally {
         let mut tally = Tally::default();
         for pair in &self.pairs {
@@ -263,7 +263,7 @@ impl Versus {
     }
 }
 
-/// The index of `item` in `list`; it is appended if it is not there.
+/// The index of `item` in `list`; it is appended if missing.
 fn position<T: PartialEq>(list: &mut Vec<T>, item: T) -> usize {
     list.iter().position(|known| *known == item).unwrap_or_else(|| {
         list.push(item);
@@ -318,16 +318,16 @@ fn scenarios<'a>(
     groups.into_iter().map(|(name, cases)| scenario(name, cases)).collect()
 }
 
-/// What the rounds of one case and subject left, beside their summary.
+/// What the rounds of one case and subject left, besides their summary.
 #[derive(Default)]
 struct Rounds<'a> {
-    /// The shell line that repeats the first.
+    /// The shell command that repeats the first round.
     command: &'a str,
-    /// Those that count.
+    /// The samples of those that count.
     samples: Vec<&'a Samples>,
-    /// The first that counts and was watched.
+    /// The first round that counts and was watched.
     watched: Option<&'a Record>,
-    /// Where the time went, by the last that told.
+    /// Where the time went, by the last attribution round.
     attribution: Option<&'a Attribution>,
 }
 

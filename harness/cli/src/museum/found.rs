@@ -159,7 +159,7 @@ mod tests {
         insta::assert_snapshot!(check("batch", &[]), @"
         clean, again: pass []
         last-row: broken [the output tokens differ between base and head]
-        printed-tokens: broken [the probe wrote a line that is no message: `596`]
+        printed-tokens: broken [the probe wrote a line that is not a message: `596`]
         ");
         insta::assert_snapshot!(check("work", &["allocations", "allocated"]), @"
         clean, again: pass [allocations 7765 → 7765; bytes allocated 84.0 MiB → 84.0 MiB]

@@ -277,8 +277,8 @@ fn damage_is_named_by_file_and_line_and_costs_nothing_else() {
     assert_eq!(said.code, 2);
     let _settled = settled(&sandbox);
     insta::assert_snapshot!(said.err, @r"
-    error: `baselines/aaaaaaaaa/MACHINE/test/fake/SESSION.jsonl`, line 3: this line is not what was sealed
-    error: `baselines/aaaaaaaaa/MACHINE/test/fake/SESSION.jsonl`, line 4: the file ends here, and not with its seal: it was cut short
+    error: `baselines/aaaaaaaaa/MACHINE/test/fake/SESSION.jsonl`, line 3: this line differs from what was sealed
+    error: `baselines/aaaaaaaaa/MACHINE/test/fake/SESSION.jsonl`, line 4: the file ends here, without its seal: it was cut short
     error: `baselines/aaaaaaaaa/MACHINE/test/fake/SESSION.jsonl`, line 2: written in schema 9, this version reads up to 1; use a newer `windtunnel`
     ");
     insta::assert_snapshot!(said.out, @"2 sessions with 10 records as they were sealed, 3 damaged");

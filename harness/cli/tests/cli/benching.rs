@@ -213,7 +213,7 @@ fn whatever_a_bench_does_is_told() {
     );
     insta::assert_snapshot!(few, @"benchmark `few` left 2 samples, and fewer than 10 say nothing: do not run it with `--quick`");
     insta::assert_snapshot!(silent, @"benchmark `silent` left no samples: is it in this bench, and is that written with criterion?");
-    insta::assert_snapshot!(hangs, @"no end after 5.00 s: killed");
+    insta::assert_snapshot!(hangs, @"not finished after 5.00 s: killed");
 }
 
 #[test]

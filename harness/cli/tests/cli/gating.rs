@@ -143,7 +143,7 @@ fn a_head_that_crashes_hangs_or_refuses_is_broken_and_a_base_that_does_is_invali
     let short = format!("deadline = 2\n{SCENARIO}").replace("batch = [1, 2], ", "");
     for (behaviour, told) in [
         ("crash", "head: round 1 failed: the probe crashed (exit code 3)"),
-        ("hang", "head: round 1 failed: no end after 2.00 s: killed"),
+        ("hang", "head: round 1 failed: not finished after 2.00 s: killed"),
         ("broken-engine", "head: round 1 failed: cannot load `config.json`: no such file"),
     ] {
         let sandbox = Sandbox::with(&short);

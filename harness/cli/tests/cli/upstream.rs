@@ -152,7 +152,7 @@ fn mistakes_about_the_log_are_answered_with_what_to_do() {
     insta::assert_snapshot!(complaint(LOG, &["upstream", "show", "ccc"]), @"error: `ccc` is not the beginning of any hash in the log; `windtunnel upstream list` shows all");
     insta::assert_snapshot!(complaint(LOG, &["upstream", "check", "--log", "elsewhere.toml"]), @"error: there is no integration log `elsewhere.toml`: name another one with `--log`, or change to the workspace with `-C`: No such file or directory (os error 2)");
     insta::assert_snapshot!(complaint(&LOG.replace("reason   = \"not", "raeson   = \"not"), &["upstream", "check"]), @"error: `engine/upstream.toml`, line 24: unknown key `raeson`, did you mean `reason`?");
-    insta::assert_snapshot!(complaint(&LOG.replace("hash     = \"bbbbbbbbb\"", "hash     = \"HEAD\""), &["upstream", "check"]), @"error: `engine/upstream.toml`, line 18: `HEAD` is no hash of a commit: write 9 to 40 digits of 0-9 and a-f");
+    insta::assert_snapshot!(complaint(&LOG.replace("hash     = \"bbbbbbbbb\"", "hash     = \"HEAD\""), &["upstream", "check"]), @"error: `engine/upstream.toml`, line 18: `HEAD` is not a commit hash: write 9 to 40 digits of 0-9 and a-f");
     let several = LOG.replace("bbbbbbbbb", "aaaaaaaab");
     insta::assert_snapshot!(complaint(&several, &["upstream", "show", "aaa"]), @"error: `aaa` begins 2 hashes of the log: write more digits");
     insta::assert_snapshot!(complaint(LOG, &["upstream", "list", "--area", "motor"]), @"error: unknown area `motor`; known: python, docs, build, embedding, audio, vision, sampling, scheduling, cuda, attention, placement, loading, text, engine");

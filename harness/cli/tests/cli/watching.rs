@@ -79,6 +79,6 @@ fn a_policy_that_cannot_be_read_is_named() {
     let said = sandbox.run(&[&args[..], &["loose.toml"]].concat());
     assert_eq!(said.code, 2);
     let told =
-        "error: `loose.toml`: `stolen = 5` is no share: write one from 0 to 1, `0.05` for 5 %\n";
+        "error: `loose.toml`: `stolen = 5` is not a share: write one from 0 to 1, `0.05` for 5 %\n";
     assert_eq!(said.err, told);
 }

@@ -13,21 +13,21 @@ pub use crate::judge::location::Clipping;
 pub struct Explanation {
     /// The size of the family.
     pub family: usize,
-    /// What differs in each pair of rounds before the first that has no logarithms, on the log scale,
-    /// positive where the head is worse; of a stored base, nothing.
+    /// The difference within each pair of rounds before the first pair that has no logarithms, on
+    /// the log scale, positive if the head is worse; empty for a stored base.
     pub differences: Vec<f64>,
     /// Each look, until there was a verdict.
     pub steps: Vec<Step>,
-    /// What it came to.
+    /// The resulting judgement.
     pub judgement: Judgement,
 }
 
-/// One look at one series. All on the log scale.
+/// One look at one series. Everything is on the log scale.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Step {
-    /// Rounds of a side that were taken in.
+    /// Rounds per side that were included.
     pub rounds: usize,
-    /// What was done against outliers; of a stored base, nothing.
+    /// How outliers were clipped; none for a stored base.
     pub clipping: Option<Clipping>,
     /// The estimate ê.
     pub effect: f64,
@@ -35,15 +35,16 @@ pub struct Step {
     pub se: f64,
     /// Its degrees of freedom.
     pub df: f64,
-    /// The share of the errors allowed that the look may spend.
+    /// The share of the allowed error that this look may spend.
     pub share: f64,
     /// The margin θ.
     pub theta: f64,
     /// The bias floor δ₀.
     pub bias: f64,
-    /// The p value of being worse, over the share, smallest so far; and what Holm's procedure asks.
+    /// The p value of being worse, divided by the share, the smallest so far; and the threshold of
+    /// Holm's procedure.
     pub worse: (f64, f64),
-    /// The same of being better.
+    /// The same for being better.
     pub better: (f64, f64),
     /// The upper bound that must stay below the margin for a pass.
     pub upper: f64,
@@ -51,7 +52,8 @@ pub struct Step {
     pub verdict: Option<Verdict>,
 }
 
-/// How the question at `place` came to its judgement among `questions`, in a family of at least `family`.
+/// How the question at index `place` of `questions` got its judgement, in a family of at least
+/// `family` series.
 #[must_use]
 pub fn explain(questions: &[Question], family: usize, place: usize) -> Option<Explanation> {
     let question = questions.get(place)?;
@@ -82,7 +84,7 @@ fn step(
 ) -> Step {
     let p = |of: fn(&Standing) -> f64| -> (f64, f64) {
         let all: Vec<f64> = standings.iter().map(of).collect();
-        // The procedure stops at the first that it does not reject.
+        // The procedure stops at the first hypothesis that it does not reject.
         let smaller = all.iter().filter(|other| **other < all[place]).count();
         let rank = smaller.min(family::rejected(&all, family).len());
         (all[place], ALPHA / (family - rank) as f64)
@@ -110,7 +112,7 @@ mod tests {
     use crate::margin::Margin;
     use crate::metric::Better;
 
-    /// Ten pairs whose head takes `change` times as long, give or take `spread`.
+    /// Ten pairs whose head takes `change` times as long, with noise of width `spread`.
     fn question(change: f64, spread: f64) -> Question {
         let noise = |place: usize| 1.0 + spread * ((place * 7 % 11) as f64 / 11.0 - 0.5);
         let base: Vec<f64> = (0..10).map(noise).collect();
@@ -151,7 +153,8 @@ mod tests {
         let open = explain(&questions, 0, 2).unwrap();
         assert_eq!(open.steps.len(), 2, "looked at twice: {open:?}");
         assert_eq!(open.steps[1].verdict, None);
-        // Of the other two one was rejected; what Holm's procedure never came to is not shown.
+        // One of the other two was rejected; thresholds that Holm's procedure never reached are not
+        // shown.
         assert_eq!(open.steps[1].worse.1, ALPHA / 2.0);
         assert_eq!(explain(&questions, 0, 3), None);
     }

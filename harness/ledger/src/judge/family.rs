@@ -1,9 +1,9 @@
 //! The series of one run, decided together at planned looks.
 //!
-//! At each look the whole family is stepped through: Holm's procedure (1979) keeps the probability
-//! of any false alarm in the run below [`ALPHA`], however many series it has, and each of the
-//! planned looks has an equal share of it (Bonferroni). A pass errs for its own series only, so it
-//! needs no such care.
+//! At each look Holm's procedure (1979) is applied to the whole family: it keeps the probability of
+//! any false alarm in the run below [`ALPHA`], however many series there are, and each planned look
+//! gets an equal share of it (Bonferroni). A false pass concerns only its own series, so passes
+//! need no such correction.
 
 use crate::judge::interleaved::LAST;
 use crate::judge::location::Location;
@@ -11,14 +11,14 @@ use crate::judge::student::{quantile, tail};
 use crate::judge::{ALPHA, BETA, Finding, Judgement, Lack, OUT_OF_REACH, Rule};
 use crate::verdict::Verdict;
 
-/// What is seen of one series at one look.
+/// What one look shows of one series.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Look {
-    /// Rounds of a side that it takes in.
+    /// Rounds per side that it includes.
     pub(super) rounds: usize,
     /// The worsening on the log scale.
     pub(super) location: Location,
-    /// The share of the errors allowed that this look may spend.
+    /// The share of the allowed error that this look may spend.
     pub(super) share: f64,
     /// The margin, as a share of the base.
     pub(super) margin: f64,
@@ -33,7 +33,7 @@ enum Change {
     Better,
 }
 
-/// The chance, for the MDE, that a change of this size would not have been seen.
+/// The probability, for the MDE, of missing a change of that size.
 const UNSEEN: f64 = 0.1;
 
 impl Look {
@@ -42,7 +42,7 @@ impl Look {
         self.margin.ln_1p()
     }
 
-    /// By how much the series changed in this direction.
+    /// How much the series changed in this direction.
     fn effect(&self, change: Change) -> f64 {
         match change {
             Change::Worse => self.location.centre,
@@ -50,7 +50,7 @@ impl Look {
         }
     }
 
-    /// How improbable such an effect is for unchanged code, over the share of this look.
+    /// The p value of such an effect for unchanged code, divided by the share of this look.
     fn p(&self, change: Change) -> f64 {
         tail((self.effect(change) - self.bias) / self.location.se, self.location.df) / self.share
     }
@@ -60,12 +60,12 @@ impl Look {
         self.upper() < self.theta()
     }
 
-    /// The bound above the effect that errs as a pass may.
+    /// The upper bound of the effect, at the error allowed for a pass.
     pub(super) fn upper(&self) -> f64 {
         self.location.centre + self.reach(BETA)
     }
 
-    /// How far, on the log scale, a bound lies from the centre that errs with probability `error`.
+    /// The distance from the centre, on the log scale, of a bound with error probability `error`.
     fn reach(&self, error: f64) -> f64 {
         quantile(error * self.share, self.location.df) * self.location.se
     }
@@ -84,7 +84,7 @@ impl Look {
     }
 
     /// About how many more pairs would decide, if they are as noisy as these: the standard error
-    /// must shrink until a bound no longer reaches what it has to stay clear of.
+    /// must shrink until the bound clears the threshold.
     fn lacks(&self, size: usize) -> Lack {
         let (reach, room) = match self.location.centre {
             centre if centre < self.theta() => (self.reach(BETA), self.theta() - centre),
@@ -103,7 +103,7 @@ impl Look {
     }
 }
 
-/// How far a series has come.
+/// The state of a series after the looks so far.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Standing {
     /// The last look.
@@ -112,7 +112,7 @@ pub(super) struct Standing {
     worse: f64,
     /// The smallest p of being better over the looks so far.
     better: f64,
-    /// The verdict, once there is one. It stands whatever later looks would show.
+    /// The verdict, once there is one. Later looks do not change it.
     verdict: Option<Verdict>,
 }
 
@@ -140,7 +140,7 @@ impl Standing {
         self.verdict
     }
 
-    /// The judgement as it stands.
+    /// The judgement in the present state.
     pub(super) fn judgement(self, rule: Rule, size: usize) -> Judgement {
         let lack = |look: Look| match rule {
             Rule::Stored => Lack::SameDay,
@@ -156,12 +156,12 @@ impl Standing {
     }
 }
 
-/// Steps through the looks of each series, in a family of `size` of them.
+/// Goes through the looks of each series, in a family of `size` series.
 pub(super) fn decide(series: &[&[Look]], size: usize) -> Vec<Standing> {
     decide_watched(series, size, &mut |_, _| ())
 }
 
-/// As [`decide`]; after each look, `watch` is shown its place and all standings.
+/// Like [`decide`]; after each look, `watch` gets its index and all standings.
 pub(super) fn decide_watched(
     series: &[&[Look]],
     size: usize,
@@ -188,7 +188,7 @@ pub(super) fn decide_watched(
     standings
 }
 
-/// Decides every open series whose change is both improbable by chance, among all of the family,
+/// Decides every open series whose change is both improbable by chance, across the whole family,
 /// and at least the margin.
 fn alarm(standings: &mut [Standing], size: usize, change: Change) {
     let (verdict, p): (Verdict, fn(&Standing) -> f64) = match change {
@@ -205,7 +205,7 @@ fn alarm(standings: &mut [Standing], size: usize, change: Change) {
     }
 }
 
-/// The places of the p values that Holm's procedure rejects in a family of `size`.
+/// The indices of the p values that Holm's procedure rejects in a family of `size`.
 pub(super) fn rejected(p: &[f64], size: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..p.len()).collect();
     order.sort_by(|a, b| p[*a].total_cmp(&p[*b]));
@@ -273,7 +273,7 @@ mod tests {
     #[test]
     fn what_is_undecided_says_how_many_more_pairs_it_takes() {
         let lack = |look: Look| decide(&[&[look]], 1)[0].judgement(Rule::Interleaved, 1).lack;
-        // To pass, 1.833 · se must shrink to ln 1.03: to a square of (2.9559 / 1.833)² of it.
+        // To pass, 1.833 · se must shrink to ln 1.03, that is by (2.9559 / 1.833)² when squared.
         assert_eq!(lack(look(0.0, 0.02)), Some(Lack::Pairs(6)));
         assert_eq!(lack(look(0.0, 0.5)), Some(Lack::Pairs(1001)));
         assert_eq!(lack(look(0.0, 0.001)), None);

@@ -1,4 +1,4 @@
-//! Alternating rounds: each pair of base and head is one difference, free of what drifts slowly.
+//! Alternating rounds: each pair of base and head gives one difference, free of slow drift.
 
 use crate::judge::family::Look;
 use crate::judge::location::locate;
@@ -6,21 +6,21 @@ use crate::judge::{Lack, Question, worse_upwards};
 use crate::metric::Better;
 use crate::stats;
 
-/// Numbers of pairs at which a series is looked at.
+/// The numbers of pairs at which a series is looked at.
 pub(crate) const PLANNED: [usize; 5] = [6, 10, 15, 22, 30];
-/// The number of pairs beyond which nothing is looked at.
+/// The number of pairs after which there are no more looks.
 pub const LAST: usize = PLANNED[PLANNED.len() - 1];
 
 /// The numbers of pairs at which a series is looked at within a budget of `pairs`. Each look has an
-/// equal share of the errors allowed.
+/// equal share of the allowed error.
 ///
-/// Whoever measures goes from look to look, and ends a case when all its series are decided.
+/// Whoever measures proceeds from look to look, and ends a case once all its series are decided.
 #[must_use]
 pub fn planned_looks(pairs: usize) -> &'static [usize] {
     &PLANNED[..PLANNED.partition_point(|look| *look <= pairs)]
 }
 
-/// What each look sees that the rounds so far allow, as long as all of them have logarithms.
+/// The looks that the rounds so far allow, as long as all the rounds in them have logarithms.
 pub(super) fn looks(
     question: &Question,
     base: &[f64],
@@ -48,13 +48,13 @@ pub(super) fn looks(
     Ok(planned.iter().map_while(look).collect())
 }
 
-/// How many pairs come before the first that has no logarithms.
+/// The number of pairs before the first that has no logarithms.
 pub(super) fn positive(base: &[f64], head: &[f64]) -> usize {
     let is_positive = |value: &f64| value.is_finite() && *value > 0.0;
     base.iter().zip(head).take_while(|(base, head)| is_positive(base) && is_positive(head)).count()
 }
 
-/// What differs in each of those pairs on the log scale, positive where the head is worse.
+/// The difference within each of those pairs on the log scale, positive if the head is worse.
 pub(super) fn differences(base: &[f64], head: &[f64], better: Better) -> Vec<f64> {
     let pairs = positive(base, head);
     let logs = |rounds: &[f64]| worse_upwards(&rounds[..pairs], better).unwrap_or_default();

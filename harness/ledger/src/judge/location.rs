@@ -1,4 +1,4 @@
-//! Where values lie, how sure that is, and that one bad process does not decide it.
+//! The centre of some values and its standard error, robust against a single bad process.
 
 use crate::stats;
 
@@ -10,19 +10,21 @@ pub(crate) struct Location {
     pub(crate) df: f64,
 }
 
-/// Fewest values that have a location.
+/// The fewest values that have a location.
 pub(crate) const FEWEST: usize = 5;
-/// Fewest values of which outliers can be told.
+/// The fewest values among which outliers can be identified.
 const FEWEST_TO_CLIP: usize = 10;
-/// The smallest standard error: clocks and counters have steps, and equal values are no certainty.
+/// The smallest standard error: clocks and counters have finite steps, so equal values do not mean
+/// certainty.
 pub(crate) const SMALLEST_SE: f64 = 1e-6;
 
 /// The location of `values` by a t statistic winsorised at three scaled median absolute deviations
 /// (Tukey and McLaughlin 1963, Dixon and Tukey 1968; the scale is widened by 1 + 1.2 / n for small
-/// n). None of fewer than [`FEWEST`].
+/// n). None if there are fewer than [`FEWEST`].
 ///
-/// Where more than a fifth would be clipped, or where there are too few to tell, nothing is: they
-/// may be the other mode of a series with two, and to clip those is to judge one mode alone.
+/// If more than a fifth would be clipped, or there are too few values to judge, nothing is clipped:
+/// the extreme values may be the second mode of a bimodal series, and clipping them would judge one
+/// mode alone.
 pub(crate) fn locate(values: &[f64]) -> Option<Location> {
     let n = values.len();
     if n < FEWEST {
@@ -43,7 +45,7 @@ pub(crate) fn locate(values: &[f64]) -> Option<Location> {
     Some(Location { centre, se, df })
 }
 
-/// What is done to `values` against outliers; none where there are none at all.
+/// How `values` are clipped; none if there are no values.
 pub(crate) fn clipping(values: &[f64]) -> Option<Clipping> {
     let (median, mad) = (stats::median(values)?, stats::mad(values)?);
     let scale = mad * (1.0 + 1.2 / values.len() as f64);
@@ -53,18 +55,19 @@ pub(crate) fn clipping(values: &[f64]) -> Option<Clipping> {
     Some(Clipping { median, scale, clipped })
 }
 
-/// What is done to values against outliers: those beyond three scales from the median are moved in.
+/// How outliers are clipped: values beyond three scales from the median are moved in to that
+/// distance.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Clipping {
     /// The median.
     pub median: f64,
-    /// The scaled median absolute deviation, widened for small numbers.
+    /// The scaled median absolute deviation, widened for small samples.
     pub scale: f64,
     /// How many values were moved in.
     pub clipped: usize,
 }
 
-/// `values` with those far out moved in, and how many that were.
+/// The number of outliers, and `values` with them moved in.
 fn winsorise(values: &[f64]) -> (usize, Vec<f64>) {
     let (Some(median), Some(mad)) = (stats::median(values), stats::mad(values)) else {
         return (0, Vec::new());

@@ -11,9 +11,9 @@ use crate::stats;
 /// The two modes of a side's rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Modes {
-    /// The one with the smaller values.
+    /// The mode with the smaller values.
     pub low: Mode,
-    /// The one with the larger values.
+    /// The mode with the larger values.
     pub high: Mode,
 }
 
@@ -26,18 +26,18 @@ pub struct Mode {
     pub share: f64,
 }
 
-/// Fewest rounds in which modes are looked for.
+/// The fewest rounds in which modes are looked for.
 const FEWEST: usize = 5;
-/// Fewest rounds of a mode: one alone is an outlier.
+/// The fewest rounds of a mode: a single one is an outlier.
 const FEWEST_OF_MODE: usize = 2;
 /// The smallest share of a mode.
 const SMALLEST_SHARE: f64 = 0.15;
 /// The smallest gap between modes, in margins.
 const SMALLEST_GAP: f64 = 2.0;
 /// The gain above which two modes are believed: "very strong" evidence on the scale of Kass and
-/// Raftery (1995). Of unimodal rounds, about one side in a hundred is named by chance.
+/// Raftery (1995). With unimodal rounds, about one side in a hundred exceeds it by chance.
 const STRONG: f64 = 10.0;
-/// The smallest standard deviation within modes: equal values are no certainty.
+/// The smallest standard deviation within modes: equal values do not mean certainty.
 const SMALLEST_SD: f64 = 1e-6;
 
 /// The sides of a question that have two modes.
@@ -59,7 +59,7 @@ pub(super) fn of(question: &Question) -> Vec<(Side, Modes)> {
 ///
 /// The sorted logarithms are cut where two Gaussians of equal variance gain most over one, by the
 /// integrated completed likelihood (Biernacki, Celeux and Govaert 2000): the drop of the logarithm
-/// of the variance, less the entropy of the shares, less the price of two more parameters.
+/// of the variance, less the entropy of the shares, less the penalty for two more parameters.
 pub(crate) fn split(rounds: &[f64], margin: f64) -> Option<Modes> {
     let n = rounds.len();
     let positive = rounds.iter().all(|round| round.is_finite() && *round > 0.0);
@@ -82,8 +82,8 @@ pub(crate) fn split(rounds: &[f64], margin: f64) -> Option<Modes> {
     (gain > STRONG && gap >= SMALLEST_GAP * margin.ln_1p()).then_some(Modes { low, high })
 }
 
-/// How much better two Gaussians describe sorted values when they are cut at `cut` than one does, as a
-/// difference of twice the logarithm of their likelihoods.
+/// How much better two Gaussians describe sorted values split at `cut` than one does, as a
+/// difference of twice the log likelihoods.
 fn gain(sums: &Sums, cut: usize) -> f64 {
     let count = sums.0.len() - 1;
     let n = count as f64;
@@ -94,12 +94,12 @@ fn gain(sums: &Sums, cut: usize) -> f64 {
     n * (whole / within).ln() - 2.0 * (entropy(cut) + entropy(count - cut)) - 2.0 * n.ln()
 }
 
-/// Sums of the first so many values, and of their squares: long histories are cut at many places.
+/// Prefix sums of values and of their squares: long histories are cut at many places.
 struct Sums(Vec<(f64, f64)>);
 
 impl Sums {
     fn of(values: &[f64]) -> Sums {
-        // Distances from the mean keep the digits that squares of far numbers would lose.
+        // Centring on the mean keeps the digits that squares of large numbers would lose.
         let mean = values.iter().sum::<f64>() / values.len() as f64;
         let mut sums = vec![(0.0, 0.0)];
         let (mut sum, mut squares) = (0.0, 0.0);
@@ -111,7 +111,7 @@ impl Sums {
         Sums(sums)
     }
 
-    /// The sum of squared distances from the mean of `range`.
+    /// The sum of squared deviations from the mean of `range`.
     fn squares(&self, range: Range<usize>) -> f64 {
         let (from, to) = (self.0[range.start], self.0[range.end]);
         (to.1 - from.1 - (to.0 - from.0).powi(2) / range.len() as f64).max(0.0)

@@ -1,9 +1,10 @@
-//! Values of which some are not above zero: they are no shares of anything, and are told by their order.
+//! Values of which some are not above zero: relative changes make no sense for them, so their order
+//! decides.
 //!
-//! Of equal code every order of the rounds is as probable as any other, so that all n rounds of the head
-//! are worse than all n of the base once in (2n over n) times: the extreme of the rank-sum test
-//! (F. Wilcoxon, Individual Comparisons by Ranking Methods, 1945). That shows what fell to nothing, or
-//! grew from nothing. What is mixed stays undecided.
+//! For identical code every order of the rounds is equally probable, so all n rounds of the head
+//! are worse than all n of the base once in (2n over n) times: the extreme of the rank-sum test (F.
+//! Wilcoxon, Individual Comparisons by Ranking Methods, 1945). That detects a fall to zero or a
+//! growth from zero. Overlapping rounds stay undecided.
 
 use crate::judge::interleaved::{planned_looks, positive};
 use crate::judge::range::Range;
@@ -11,9 +12,9 @@ use crate::judge::{ALPHA, Evidence, Finding, Judgement, Lack, Question, Rule};
 use crate::metric::Better;
 use crate::verdict::Verdict;
 
-/// The judgement in a family of `size`, if the question is one for this rule: rounds that alternate, and
-/// enough of them for a look that sees one which is not above zero. Looks before that are taken by the
-/// rule for [`interleaved`](crate::judge::interleaved) rounds.
+/// The judgement in a family of `size`, if this rule applies: the rounds alternate, and there are
+/// enough of them for a look that includes one not above zero. Earlier looks fall to the rule for
+/// [`interleaved`](crate::judge::interleaved) rounds.
 pub(super) fn judge(question: &Question, size: usize) -> Option<Judgement> {
     let Evidence::Interleaved { base, head, budget } = &question.evidence else { return None };
     let pairs = base.len().min(head.len());
@@ -31,7 +32,7 @@ pub(super) fn judge(question: &Question, size: usize) -> Option<Judgement> {
             Seen::Worse if !is_chance => Verdict::Regressed,
             Seen::Better if !is_chance => Verdict::Improved,
             Seen::Within => Verdict::Pass,
-            // Better or not, it is no worse.
+            // Better or not, it is not worse.
             Seen::Better if is_last => Verdict::Pass,
             Seen::Worse | Seen::Better | Seen::Mixed => Verdict::Inconclusive,
         };
@@ -56,14 +57,14 @@ pub(super) fn judge(question: &Question, size: usize) -> Option<Judgement> {
     judgement
 }
 
-/// How the rounds of the head lie to those of the base.
+/// How the rounds of the head compare with those of the base.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Seen {
-    /// All are worse than all, and the medians differ by the margin.
+    /// All are worse than all of the base, and the medians differ by at least the margin.
     Worse,
-    /// All are better than all, likewise.
+    /// All are better than all of the base, likewise.
     Better,
-    /// None is worse than any by the margin.
+    /// None is worse than any of the base by the margin.
     Within,
     /// Anything else.
     Mixed,
@@ -95,12 +96,12 @@ impl Seen {
     }
 }
 
-/// What a change is a share of: there may be nothing in the base.
+/// What a change is a fraction of: the larger median, since the base may be zero.
 fn amount(base: &Range, head: &Range) -> f64 {
     base.median.abs().max(head.median.abs())
 }
 
-/// The change, in shares of the larger of both sides.
+/// The change, as fractions of the larger of the two medians.
 fn finding(question: &Question, base: &Range, head: &Range, rounds: usize) -> Finding {
     let (better, amount) = (question.better, amount(base, head));
     let worsening = |from: f64, to: f64| match better {
@@ -119,7 +120,8 @@ fn finding(question: &Question, base: &Range, head: &Range, rounds: usize) -> Fi
     }
 }
 
-/// How probable it is that of two times `rounds` numbers, in any order, the first half are the largest.
+/// The probability that, of two times `rounds` numbers in random order, the first half are the
+/// largest.
 fn chance(rounds: usize) -> f64 {
     (1..=rounds).map(|place| place as f64 / (rounds + place) as f64).product()
 }

@@ -1,25 +1,27 @@
-//! Bytes and counts that hardly vary: what repeats needs no statistics.
+//! Bytes and counts that hardly vary: values that repeat need no statistics.
 
 use crate::judge::range::Range;
 use crate::judge::{Evidence, Finding, Judgement, Lack, Nature, Question, Rule};
 use crate::metric::Better;
 use crate::verdict::Verdict;
 
-/// Fewest rounds of a side.
+/// The fewest rounds per side.
 const FEWEST: usize = 3;
 
-/// The range of `rounds`; none if they are too few, vary too much, or are no amounts.
+/// The range of `rounds`; none if there are too few, they vary too much, or one is negative or not
+/// finite.
 fn narrow(rounds: &[f64]) -> Option<Range> {
     Range::narrow(rounds).filter(|_| rounds.len() >= FEWEST)
 }
 
-/// The judgement, if the question is one for this rule: counted, with at least three rounds a side
-/// that lie within 0.5 %.
+/// The judgement, if this rule applies: counted values, with at least three rounds per side, whose
+/// range is at most 0.5 % of their median.
 pub(super) fn judge(question: &Question) -> Option<Judgement> {
     if question.nature != Nature::Counted {
         return None;
     }
-    // What repeats from day to day is one base; what does not is left to the noise between days.
+    // Values that repeat from day to day form one base; others are left to the rule for noise
+    // between days.
     let (bases, heads) = match &question.evidence {
         Evidence::Interleaved { base, head, .. } => (base.clone(), head),
         Evidence::Stored { sessions, head, .. } => (sessions.concat(), head),
@@ -31,7 +33,8 @@ pub(super) fn judge(question: &Question) -> Option<Judgement> {
     let (more, less) = (margin.growth_of(base.median), margin.shrinkage_of(base.median));
     let grew = head.least > base.most && head.median - base.median >= more;
     let shrank = head.most < base.least && base.median - head.median >= less;
-    // Of nothing, every share is nothing: what is no worse needs no margin to pass.
+    // If the base is zero, so is every share of it: a head that is not worse needs no margin to
+    // pass.
     let (regressed, improved, passed) = match better {
         Better::Lower => (grew, shrank, head.most <= base.median || head.most - base.median < more),
         Better::Higher => {
@@ -102,7 +105,7 @@ mod tests {
         };
         let same = [[10_000.0; 3], [10_000.0; 3]];
         assert_eq!(of(&same, 10_200.0), Some((Verdict::Regressed, 3)));
-        // The newest alone would call that a regression.
+        // The newest session alone would make this a regression.
         assert_eq!(of(&[[10_210.0; 3], [10_000.0; 3]], 10_210.0), None);
     }
 

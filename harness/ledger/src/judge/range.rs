@@ -1,9 +1,9 @@
-//! Rounds as a range, for rules that compare values as they are.
+//! Rounds as a range, for rules that compare values directly.
 
 use crate::metric::Better;
 use crate::stats;
 
-/// The widest range of rounds that repeat, as a share of their median.
+/// The widest range of rounds that count as equal, as a share of their median.
 pub(crate) const WIDEST: f64 = 0.005;
 
 /// The rounds of one side, or of one session.
@@ -14,13 +14,13 @@ pub(crate) struct Range {
 }
 
 impl Range {
-    /// The range of `rounds`; none if they vary, or are no amounts.
+    /// The range of `rounds`; none if they vary too much, or one is negative or not finite.
     pub(crate) fn narrow(rounds: &[f64]) -> Option<Range> {
         let range = Range::of(rounds).filter(|range| range.least >= 0.0)?;
         (range.most - range.least <= WIDEST * range.median).then_some(range)
     }
 
-    /// The range of `rounds`; none if there are none, or one is no finite number.
+    /// The range of `rounds`; none if there are none, or one is not finite.
     pub(super) fn of(rounds: &[f64]) -> Option<Range> {
         let least = rounds.iter().copied().fold(f64::INFINITY, f64::min);
         let most = rounds.iter().copied().fold(f64::NEG_INFINITY, f64::max);

@@ -1,4 +1,5 @@
-//! A base of other days: a session shares its day's luck, so sessions are what is counted.
+//! A base of other days: all rounds of a session share that day's conditions, so sessions are what
+//! is counted.
 
 use crate::judge::family::Look;
 use crate::judge::location::{FEWEST, Location, SMALLEST_SE, locate};
@@ -7,14 +8,15 @@ use crate::stats;
 
 /// How many sessions the calibrated standard deviation between sessions counts for.
 const PRIOR_SESSIONS: f64 = 6.0;
-/// Fewest sessions that tell the standard deviation between them without calibration.
+/// The fewest sessions that show the standard deviation between them without calibration.
 const FEWEST_SESSIONS: usize = 5;
 
-/// What the head looks like from earlier `sessions` of the base.
+/// How the head compares with earlier `sessions` of the base.
 ///
-/// The variance between sessions is that of the sessions and that of calibration, weighted by their
-/// degrees of freedom (the moderated t of Smyth 2004), and never below that of the sessions. The
-/// noise of the rounds counts as far as it is above what the sessions themselves carried of it.
+/// The variance between sessions pools the observed and the calibrated one, weighted by their
+/// degrees of freedom (the moderated t of Smyth 2004), and is never below the observed one. The
+/// noise of the head's rounds counts only as far as it exceeds what the sessions themselves carried
+/// on average.
 pub(super) fn look(
     question: &Question,
     sessions: &[Vec<f64>],

@@ -9,7 +9,7 @@ pub(crate) fn tail(t: f64, df: f64) -> f64 {
     if t > 0.0 { beyond } else { 1.0 - beyond }
 }
 
-/// The t that is exceeded with probability `p`, which is above 0 and at most one half.
+/// The t that is exceeded with probability `p`, which must be above 0 and at most one half.
 pub(crate) fn quantile(p: f64, df: f64) -> f64 {
     let (a, b) = (df / 2.0, 0.5);
     let x = (2.0 * p).inv_inc_beta(a, b, a.ln_beta(b));
@@ -20,7 +20,8 @@ pub(crate) fn quantile(p: f64, df: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// Upper quantiles as printed: NIST/SEMATECH e-Handbook of Statistical Methods, table 1.3.6.7.2.
+    /// Upper quantiles as printed in the NIST/SEMATECH e-Handbook of Statistical Methods, table
+    /// 1.3.6.7.2.
     const PRINTED: [(f64, [(f64, f64); 5]); 4] = [
         (1.0, [(0.1, 3.078), (0.05, 6.314), (0.025, 12.706), (0.01, 31.821), (0.001, 318.313)]),
         (5.0, [(0.1, 1.476), (0.05, 2.015), (0.025, 2.571), (0.01, 3.365), (0.001, 5.893)]),

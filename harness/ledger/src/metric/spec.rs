@@ -1,5 +1,4 @@
-//! What there is to know of each metric beside its definition: name, unit, direction and class, in one
-//! table.
+//! Everything about a metric except its definition: name, unit, direction and class, in one table.
 
 use std::fmt;
 
@@ -7,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Metric, Unit};
 
-/// What a reader and a judge need to know of a metric.
+/// What readers and judges need to know about a metric.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spec {
     /// How it is written in files and on the command line.
@@ -21,10 +20,10 @@ pub struct Spec {
     /// Which margin of the policy applies.
     pub class: Class,
     /// The smallest relative change that could be real on a quiet machine, in per cent. Smaller
-    /// ones are shown as "about equal".
+    /// changes are shown as "about equal".
     pub noise_floor: f64,
-    /// The smallest change that could matter, in the metric's unit, whatever it is a share of: what
-    /// lies around zero doubles for nothing.
+    /// The smallest change that could matter, in the metric's unit, however large relative to the
+    /// base: values near zero double easily.
     pub least: f64,
     /// Whether its tails are of interest.
     pub tails: Tails,
@@ -44,27 +43,27 @@ pub enum Better {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {
-    /// How fast tokens come once they come.
+    /// Decode speed: how fast tokens come after the first.
     Decode,
-    /// How fast a prompt is worked off.
+    /// Prefill speed: how fast a prompt is processed.
     Prefill,
     /// Bytes that the engine accounts for exactly.
     Memory,
-    /// Bytes as the kernel sees them.
+    /// Bytes as counted by the kernel.
     ResidentMemory,
     /// How long it takes until the engine can serve.
     Load,
-    /// What users of a busy service feel.
+    /// What users of a busy service experience.
     Serving,
-    /// What the engine counts of itself: the same for the same work.
+    /// What the engine counts itself: equal for equal work.
     Account,
-    /// What a service does while it has nothing to do.
+    /// What a service costs while idle.
     Idle,
-    /// How near the numbers are to those of a reference.
+    /// How close the numbers are to a reference.
     Fidelity,
-    /// How fast a part of the engine is by itself.
+    /// How fast a part of the engine is in isolation.
     Bench,
-    /// What it takes of the power that somebody pays for.
+    /// The energy used.
     Energy,
 }
 
@@ -103,17 +102,17 @@ impl fmt::Display for Class {
     }
 }
 
-/// Whether the tails of a metric are of interest, beside its median.
+/// Whether the tails of a metric are of interest, besides its median.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tails {
-    /// Users meet the slow ones.
+    /// They are: users experience the slow ones.
     Matter,
-    /// One number says it.
+    /// They are not: one number is enough.
     Silent,
 }
 
 impl Metric {
-    /// What there is to know of this metric.
+    /// Everything about this metric except its definition.
     #[must_use]
     pub const fn spec(self) -> Spec {
         use Class::{
@@ -206,8 +205,7 @@ impl Metric {
     }
 }
 
-/// A metric of which more is better, by [`Spec`]'s first fields; its tails are silent, and any change of
-/// it can matter.
+/// The spec of a metric where higher is better; no tails, and any change can matter.
 const fn higher(
     name: &'static str,
     label: &'static str,
@@ -219,7 +217,7 @@ const fn higher(
     Spec { name, label, unit, better, class, noise_floor, least, tails }
 }
 
-/// One of which less is better, likewise.
+/// Likewise where lower is better.
 const fn lower(
     name: &'static str,
     label: &'static str,
@@ -231,12 +229,12 @@ const fn lower(
 }
 
 impl Spec {
-    /// The same of a metric whose tails matter.
+    /// The same spec, with tails that matter.
     const fn with_tails(self) -> Spec {
         Spec { tails: Tails::Matter, ..self }
     }
 
-    /// The same of a metric of which a change of less than `least`, in its unit, cannot matter.
+    /// The same spec, where changes below `least`, in the metric's unit, cannot matter.
     const fn at_least(self, least: f64) -> Spec {
         Spec { least, ..self }
     }

@@ -1,4 +1,4 @@
-//! [`Digest`]: a fingerprint of what was asked and of what was answered.
+//! [`Digest`]: a fingerprint of inputs and outputs.
 
 use std::fmt;
 
@@ -17,8 +17,8 @@ impl Digest {
         Digest::of_prompts(outputs)
     }
 
-    /// The digest of the prompts of several requests, in the order of their submission. They are taken
-    /// one by one, so that nobody has to hold them all.
+    /// The digest of the prompts of several requests, in the order of their submission. They are
+    /// consumed one by one, so that they need not all be in memory.
     #[must_use]
     pub fn of_prompts(prompts: impl IntoIterator<Item = impl AsRef<[u32]>>) -> Digest {
         let mut hash = Xxh3::new();
@@ -32,8 +32,8 @@ impl Digest {
         Digest(format!("{:016x}", hash.digest()))
     }
 
-    /// The digest of vectors: which components of each are its largest four, by absolute value.
-    /// Rounding errors change the components themselves, and hardly ever their order.
+    /// The digest of vectors: the indices of the four largest components of each, by absolute
+    /// value. Rounding errors change the components, but hardly ever their order.
     #[must_use]
     pub fn of_vectors<'a>(vectors: impl IntoIterator<Item = &'a [f32]>) -> Digest {
         const LARGEST: usize = 4;

@@ -1,11 +1,11 @@
-//! [`Failure`]: why a round did not run to its end.
+//! [`Failure`]: why a round did not run to completion.
 
 use serde::{Deserialize, Serialize};
 
 use crate::holding::Occupied;
 use crate::unit::Nanos;
 
-/// Why a round did not run to its end.
+/// Why a round did not run to completion.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "kebab-case")]
 pub enum Failure {
@@ -37,7 +37,7 @@ pub enum Failure {
         /// The error, with its causes.
         error: String,
     },
-    /// The child ended by itself before it had said `end`.
+    /// The child exited before it had sent `end`.
     #[error("the probe crashed ({status})")]
     Crashed {
         /// Exit code or signal, in words.
@@ -45,46 +45,46 @@ pub enum Failure {
         /// The end of its stderr.
         tail: String,
     },
-    /// The kernel killed the child for want of memory.
+    /// The kernel killed the child because memory ran out.
     #[error("the kernel ran out of memory and killed the probe")]
     OutOfMemory {
         /// The end of its stderr.
         tail: String,
     },
-    /// An accelerator had no room left.
+    /// An accelerator ran out of memory.
     #[error("{error}")]
     Exhausted {
-        /// The engine's words, which say what to do.
+        /// The engine's message, which says what to do.
         error: String,
-        /// How the memory of each accelerator stood at that moment.
+        /// The memory of each accelerator at that moment.
         devices: Vec<Occupied>,
     },
     /// The child was killed at its deadline.
-    #[error("no end after {deadline}: killed")]
+    #[error("not finished after {deadline}: killed")]
     TimedOut {
         /// The deadline.
         deadline: Nanos,
         /// The end of its stderr.
         tail: String,
     },
-    /// The child said that it had done all, and had not.
-    #[error("the probe measured {found} of {expected} iterations and called that all")]
+    /// The child reported the end without having done everything.
+    #[error("the probe reported the end after {found} of {expected} iterations")]
     Incomplete {
         /// Iterations that it sent.
         found: usize,
         /// Iterations of the case, warm-up included.
         expected: usize,
     },
-    /// The child said all, and then did not exit.
-    #[error("the probe had said all and did not exit within {grace}: killed")]
+    /// The child reported the end, but did not exit.
+    #[error("the probe had finished but did not exit within {grace}: killed")]
     Lingered {
-        /// How long it was given.
+        /// How long it was given to exit.
         grace: Nanos,
         /// The end of its stderr.
         tail: String,
     },
-    /// The child wrote something that is no message.
-    #[error("the probe wrote a line that is no message: `{line}`")]
+    /// The child wrote something that is not a message.
+    #[error("the probe wrote a line that is not a message: `{line}`")]
     Garbage {
         /// The line, cut to a readable length.
         line: String,
@@ -94,8 +94,8 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Whether memory was what it lacked, of the machine or of a device: the kernel killed it, the
-    /// engine says so, or it could not allocate and gave up.
+    /// Whether it ran out of memory, on the machine or on a device: the kernel killed it, the
+    /// engine says so, or an allocation failed and it aborted.
     #[must_use]
     pub fn is_out_of_memory(&self) -> bool {
         match self {
@@ -104,7 +104,7 @@ impl Failure {
                 let error = error.to_lowercase();
                 ["out of memory", "out_of_memory"].iter().any(|words| error.contains(words))
             }
-            // What Rust's allocator says at its end.
+            // What Rust's allocator prints when it aborts.
             Failure::Crashed { tail, .. } => {
                 tail.contains("memory allocation of") && tail.contains("bytes failed")
             }

@@ -6,7 +6,7 @@ use super::{Subject, is_zero};
 use crate::case::{Case, CaseId};
 use crate::gate::Terms;
 
-/// The name of one run, unique on its machine: when it was started, and what was asked for.
+/// The name of one run, unique on its machine: when it was started, and what was requested.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RunId(pub String);
@@ -26,7 +26,8 @@ pub struct Run {
     pub cases: Vec<Planned>,
     /// Cases that the scenarios exclude, each with its reason.
     pub skipped: Vec<Skipped>,
-    /// What its second subject is held to by its first; none for a run that only measures.
+    /// The terms on which its second subject is judged against its first; none for a run that only
+    /// measures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<Terms>,
 }
@@ -34,16 +35,16 @@ pub struct Run {
 /// One case of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Planned {
-    /// The case, whole: a run that was interrupted goes on with what it began with, whatever became
-    /// of the scenario files.
+    /// The complete case: a resumed run continues with what it began with, even if the scenario
+    /// files have changed.
     pub case: Case,
-    /// Rounds of it for each subject.
+    /// The number of rounds for each subject.
     pub rounds: u32,
-    /// Rounds after those that tell where the time goes, and time nothing.
+    /// The number of attribution rounds after those, which show where the time goes and measure
+    /// nothing else.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub attributions: u32,
-    /// Which of the runs that were merged into this one measured it, from 0: the minutes of each were
-    /// its own.
+    /// Which of the runs merged into this one measured it, from 0: each had its own minutes.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub shard: u32,
 }
@@ -53,6 +54,6 @@ pub struct Planned {
 pub struct Skipped {
     /// The case.
     pub id: CaseId,
-    /// Why, in the words of the scenario.
+    /// Why, as the scenario puts it.
     pub reason: String,
 }

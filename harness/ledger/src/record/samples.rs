@@ -16,42 +16,44 @@ use crate::timeline::Values;
 pub struct Samples {
     /// The attention backend that ran.
     pub attention: String,
-    /// The number format of what is not quantised; none in records from before there was a choice.
+    /// The number format of everything not quantised; none in records from before there was a
+    /// choice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dtype: Option<Dtype>,
-    /// Why attention backends that were made for the device, and preferred, did not run.
+    /// Why preferred attention backends made for the device did not run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub declined: Vec<String>,
-    /// In which formats the weights were held, those with most bytes first.
+    /// The formats of the weights, the one with the most bytes first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub formats: Vec<Stored>,
-    /// What each device held, the first one first.
+    /// What each device held, the first device first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holdings: Vec<Holding>,
-    /// The prompts of all iterations that every round of the case has, warm-up included; none where it
-    /// has a text or a reference instead, and in records from before they were told.
+    /// The prompts of all iterations that every round of the case has, warm-up included; none if
+    /// the case has a text or a reference instead, and in records from before prompts were
+    /// recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompts: Option<Digest>,
-    /// What is known once a round.
+    /// Values that exist once per round.
     pub once: BTreeMap<Metric, f64>,
     /// What each iteration gave, in order, warm-up included.
     pub iterations: Vec<Iteration>,
-    /// How it ended, if it was to be precise.
+    /// How it ended, if it had a precision target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<Stopped>,
 }
 
-/// The weights that are held in one format.
+/// The weights held in one format.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stored {
     /// Its name in the engine: `bf16`, `q4_1`.
     pub format: String,
-    /// The format that was asked for, if it does not fit these.
+    /// The requested format, if it does not fit these weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instead_of: Option<String>,
     /// Number of tensors.
     pub tensors: u64,
-    /// Bytes of them.
+    /// Their size in bytes.
     pub bytes: u64,
 }
 
@@ -60,7 +62,7 @@ pub struct Stored {
 pub struct Iteration {
     /// Whether it counts.
     pub kind: IterationKind,
-    /// The output tokens of all its requests.
+    /// The digest of the output tokens of all its requests.
     pub digest: Digest,
     /// Raw values by metric.
     pub values: Values,
@@ -70,14 +72,15 @@ pub struct Iteration {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum IterationKind {
-    /// Run before the clock counts, with the measured shape.
+    /// Run before timing starts, with the measured shape.
     WarmUp,
-    /// Counts.
+    /// It counts.
     Timed,
 }
 
 impl Samples {
-    /// The samples of `metric` that count: the value of the round, or those of its timed iterations.
+    /// The samples of `metric` that count: the value of the round, or those of its timed
+    /// iterations.
     #[must_use]
     pub fn of(&self, metric: Metric) -> Vec<f64> {
         if let Some(value) = self.once.get(&metric) {
@@ -109,7 +112,7 @@ mod tests {
         samples.iterations[0].kind = IterationKind::WarmUp;
         assert_eq!(samples.of(Metric::DecodeRate), [2.0, 3.0]);
         assert_eq!(samples.digests().len(), 3);
-        // What not every round has cannot be compared.
+        // Iterations that not every round has cannot be compared.
         let by = crate::precision::Cause::Precise;
         samples.stopped = Some(Stopped { by, half_width: Some(0.01), certain: 2 });
         assert_eq!((samples.digests().len(), samples.of(Metric::DecodeRate).len()), (2, 2));

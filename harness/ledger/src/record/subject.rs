@@ -17,24 +17,24 @@ pub struct Subject {
     pub commit: Option<String>,
     /// Whether files differed from that commit when it was built.
     pub dirty: bool,
-    /// Cargo features that it was built with, sorted.
+    /// The Cargo features that it was built with, sorted.
     pub features: Vec<String>,
-    /// Hash of the probe's executable file; empty if it could not be built.
+    /// The hash of the probe's executable file; empty if it could not be built.
     pub binary: String,
-    /// The files that differed from that commit, sorted; the first [`Subject::CHANGED`] of them.
+    /// The files that differed from that commit, sorted; only the first [`Subject::CHANGED`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changed: Vec<String>,
-    /// How many more did.
+    /// How many further files differed.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub changed_besides: u32,
-    /// The upstream commit up to which the integration log that it was built from considers every
-    /// one; none if there was no such log, and for a probe whose origin is unknown.
+    /// The upstream commit up to which the integration log it was built from is complete; none
+    /// without such a log, and for a probe whose origin is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream: Option<Hash>,
-    /// What it was built on instead of its own candle: a version, or a commit.
+    /// The candle that it was built on instead of its own: a version or a commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub candle: Option<String>,
-    /// Hashes of the executable files of its benches, by `package/bench`; only of those that were
+    /// Hashes of the executable files of its benches, by `package/bench`; only of benches that were
     /// built for the run.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub benches: BTreeMap<String, String>,
@@ -44,8 +44,8 @@ impl Subject {
     /// How many changed files a record lists.
     pub const CHANGED: usize = 20;
 
-    /// All that is known of where it comes from, in one line: `. (012345678+), 2 files changed,
-    /// upstream 2bcf0e9e3`.
+    /// Everything known about its origin, in one line: `. (012345678+), 2 files changed, upstream
+    /// 2bcf0e9e3`.
     #[must_use]
     pub fn origin(&self) -> String {
         let mut text = self.to_string();

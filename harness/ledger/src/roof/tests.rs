@@ -13,7 +13,7 @@ const ROOF: Roof = Roof {
     multiprocessors: None,
 };
 
-/// A round of a decode that gave 5 tokens a second, each of which asks for this.
+/// A round of a decode at 5 tokens per second, each of which needs these bytes and operations.
 fn round(round: u32, bytes: f64, flops: f64, roof: Option<Roof>) -> Record {
     let mut record = record(".", "gate/decode/m/batch=1", round, &[5.0]);
     let Outcome::Measured(samples) = &mut record.outcome else { unreachable!() };

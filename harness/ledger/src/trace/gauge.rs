@@ -1,4 +1,4 @@
-//! What a watcher reads.
+//! The quantities that a watcher reads.
 
 use std::fmt;
 
@@ -6,65 +6,65 @@ use serde::{Deserialize, Serialize};
 
 use crate::unit::Bytes;
 
-/// One thing that a watcher reads. Values are whole numbers in the gauge's own unit.
+/// A quantity that a watcher reads. Values are integers in the gauge's own unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Gauge {
-    /// Resident set of the process, in KiB.
+    /// Resident set size of the process, in KiB.
     Rss,
-    /// Time that all its threads have spent on processors, in milliseconds.
+    /// CPU time of all its threads, in milliseconds.
     CpuTime,
-    /// Its threads.
+    /// Its number of threads.
     Threads,
-    /// How often its threads have left a processor.
+    /// Context switches of its threads.
     Switches,
-    /// Page faults that needed no disk.
+    /// Page faults that needed no disk access.
     MinorFaults,
-    /// Page faults that did.
+    /// Page faults that needed disk access.
     MajorFaults,
     /// Load average of the machine over one minute, in hundredths.
     Load,
-    /// Mean clock of the machine's processors, in MHz.
+    /// Mean clock frequency of the machine's processors, in MHz.
     CpuClock,
-    /// Device memory in use by everybody, without what the driver keeps for itself, in KiB.
+    /// Device memory in use by all processes, without the driver's own reserve, in KiB.
     DeviceUsed,
-    /// Device memory that the driver keeps for itself, in KiB.
+    /// Device memory reserved by the driver, in KiB.
     DeviceReserved,
-    /// Device memory of the process, in KiB.
+    /// Device memory used by the process, in KiB.
     ProcessUsed,
-    /// Clock of the multiprocessors, in MHz.
+    /// Clock frequency of the multiprocessors, in MHz.
     SmClock,
-    /// Clock of the device memory, in MHz.
+    /// Clock frequency of the device memory, in MHz.
     MemoryClock,
-    /// Share of time in which a kernel ran, in per cent.
+    /// Share of time in which a kernel was running, in per cent.
     Utilisation,
-    /// Power that is drawn, in milliwatts.
+    /// Power draw, in milliwatts.
     Power,
-    /// Energy that was drawn since the driver was loaded, in millijoules.
+    /// Energy drawn since the driver was loaded, in millijoules.
     Energy,
-    /// In degrees Celsius.
+    /// Temperature, in degrees Celsius.
     Temperature,
-    /// Why clocks are lower than they could be: a bit for each [`Throttle`].
+    /// Why clocks are reduced: one bit per [`Throttle`].
     Throttle,
-    /// Other processes that compute on the device.
+    /// The number of other processes that compute on the device.
     Foreign,
 }
 
-/// What the values of two neighbouring looks become when they are merged.
+/// How the values of two neighbouring looks are merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Merge {
-    /// The larger: what matters is the peak.
+    /// The larger: the peak matters.
     Peak,
-    /// The smaller: what matters is the dip.
+    /// The smaller: the dip matters.
     Dip,
     /// The later: a count that only grows.
     Last,
-    /// All that is in either: a set of bits.
+    /// The union: a set of bits.
     Union,
 }
 
 impl Gauge {
-    /// Whether it is of the machine or of a device, whichever process is watched.
+    /// Whether it describes the machine or a device, whichever process is watched.
     #[must_use]
     pub const fn is_of_machine(self) -> bool {
         match self {
@@ -90,7 +90,7 @@ impl Gauge {
         }
     }
 
-    /// How it is written beside a plot.
+    /// Its label beside a plot.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
@@ -116,7 +116,7 @@ impl Gauge {
         }
     }
 
-    /// What two neighbouring looks become.
+    /// How the values of two neighbouring looks are merged.
     #[must_use]
     pub const fn merge(self) -> Merge {
         match self {
@@ -140,7 +140,7 @@ impl Gauge {
         }
     }
 
-    /// A value as a person reads it, with its unit.
+    /// A value formatted for people, with its unit.
     #[must_use]
     pub fn show(self, value: i64) -> String {
         match self {
@@ -168,7 +168,7 @@ impl Gauge {
 }
 
 impl Merge {
-    /// What two neighbouring looks become.
+    /// The merged value of two neighbouring looks.
     #[must_use]
     pub fn both(self, earlier: i64, later: i64) -> i64 {
         match self {
@@ -180,32 +180,32 @@ impl Merge {
     }
 }
 
-/// Why the clocks of a GPU are lower than they could be, in NVML's words.
+/// Why the clocks of a GPU are reduced, in NVML's terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Throttle {
     /// Nothing runs on it.
     Idle,
-    /// They were set so for applications.
+    /// The clocks were set by an application.
     ApplicationClocks,
-    /// It would draw more power than it may.
+    /// It would exceed its power limit.
     PowerCap,
-    /// Hardware protects itself from heat, too much power, or a fault of its supply.
+    /// Hardware protection against heat, excessive power or a power supply fault.
     HardwareSlowdown,
-    /// It follows others of its group.
+    /// It follows the other GPUs of its sync boost group.
     SyncBoost,
-    /// The driver protects it from heat.
+    /// Driver protection against heat.
     Thermal,
-    /// Hardware protects itself from heat.
+    /// Hardware protection against heat.
     HardwareThermal,
-    /// The power supply asks for it.
+    /// The power supply demands it.
     PowerBrake,
-    /// A display asks for it.
+    /// A display demands it.
     Display,
 }
 
 impl Throttle {
-    /// Every reason, with NVML's bit for it.
+    /// Every reason, with its NVML bit.
     pub const ALL: [(Throttle, i64); 9] = [
         (Throttle::Idle, 0x1),
         (Throttle::ApplicationClocks, 0x2),

@@ -1,23 +1,23 @@
-//! [`Recorder`]: makes a track of looks while they happen, in bounded memory.
+//! [`Recorder`]: builds a track from looks as they happen, in bounded memory.
 
 use std::collections::BTreeMap;
 
 use super::{Column, Ended, Gauge, MOST_POINTS, Track, Watched};
 use crate::unit::Nanos;
 
-/// What one look gave: the value of each gauge, or why it shows none.
+/// The result of one look: the value of each gauge, or why it has none.
 pub type Look = Vec<(Gauge, Result<i64, String>)>;
 
-/// A track that is being made.
+/// A track under construction.
 #[derive(Clone, Debug)]
 pub struct Recorder {
     track: Track,
-    /// Looks that the last point stands for; it is full at `track.looks`.
+    /// Looks that the last point covers so far; it is full at `track.looks`.
     begun: u32,
 }
 
 impl Recorder {
-    /// An empty track of `of`, which is looked at every `interval`.
+    /// An empty track of `of`, for a look every `interval`.
     #[must_use]
     pub fn new(of: Watched, interval: Nanos) -> Recorder {
         let track = Track {
@@ -32,8 +32,8 @@ impl Recorder {
         Recorder { track, begun: 0 }
     }
 
-    /// Notes a look at `at` from the origin. A gauge that shows nothing once is given up, so that its
-    /// values stay beside the moments that they belong to.
+    /// Adds a look at `at` from the origin. A gauge that fails once is abandoned, so that its
+    /// values stay aligned with their times.
     pub fn look(&mut self, at: Nanos, look: Look) {
         let track = &mut self.track;
         let joins = self.begun > 0 && self.begun < track.looks;
@@ -69,24 +69,24 @@ impl Recorder {
         }
     }
 
-    /// Notes that nothing more can be seen from `at` on. The first reason stays.
+    /// Records that nothing can be observed from `at` on. The first reason is kept.
     pub fn end(&mut self, at: Nanos, reason: String) {
         self.track.ended.get_or_insert(Ended { at, reason });
     }
 
-    /// Whether nothing more can be seen.
+    /// Whether watching has stopped early.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.track.ended.is_some()
     }
 
-    /// The track as it is.
+    /// The track as recorded so far.
     #[must_use]
     pub fn finish(self) -> Track {
         self.track
     }
 
-    /// Makes one point of every two.
+    /// Merges every two neighbouring points.
     fn halve(&mut self) {
         let track = &mut self.track;
         track.at.0 = track.at.0.chunks(2).filter_map(|pair| pair.last().copied()).collect();

@@ -1,6 +1,6 @@
-//! What a case is, in words: its scenario, and every setting by its name.
+//! The description of a case: its settings, each by its name.
 //!
-//! A reader of sixty cases wants to see what tells them apart and to read the rest once.
+//! A reader of sixty cases wants to see what distinguishes them and to read the rest once.
 
 use std::fmt::Display;
 use std::num::NonZeroU32;
@@ -12,11 +12,11 @@ use windtunnel_ledger::record::Stored;
 
 use super::CaseView;
 
-/// One setting of a case: its name and its value as a person reads it.
+/// One setting of a case: its name and its value, formatted for people.
 pub(crate) type Fact = (&'static str, String);
 
-/// The facts that all `cases` share, the names of those that differ, and of each case the values of
-/// these. Where nothing differs the model's name stands for the case.
+/// The facts that all `cases` share, the names of those that differ, and each case's values of the
+/// latter. If nothing differs, the model's name stands for the case.
 pub(super) fn split(cases: &[CaseView<'_>]) -> (Vec<Fact>, Vec<&'static str>, Vec<Vec<String>>) {
     let all: Vec<Vec<Fact>> = cases.iter().map(facts).collect();
     let mut names: Vec<&'static str> = Vec::new();
@@ -31,7 +31,7 @@ pub(super) fn split(cases: &[CaseView<'_>]) -> (Vec<Fact>, Vec<&'static str>, Ve
     let differs =
         |name: &&str| all.windows(2).any(|pair| value(&pair[0], name) != value(&pair[1], name));
     let (mut varying, mut same): (Vec<_>, Vec<_>) = names.into_iter().partition(differs);
-    // Where models differ their weights do, and the name says it.
+    // If models differ, so do their weights, and the name of the model says which.
     if varying.contains(&"model") {
         varying.retain(|name| *name != "weights");
     }
@@ -46,7 +46,7 @@ pub(super) fn split(cases: &[CaseView<'_>]) -> (Vec<Fact>, Vec<&'static str>, Ve
     (shared, varying, values)
 }
 
-/// Every setting of a case, in the order in which a person asks for them.
+/// Every setting of a case, in the order in which people look for them.
 fn facts(view: &CaseView<'_>) -> Vec<Fact> {
     let Case {
         id: _,
@@ -108,10 +108,10 @@ fn facts(view: &CaseView<'_>) -> Vec<Fact> {
     facts
 }
 
-/// The settings that only such a workload has.
+/// The settings that only this workload has.
 fn of_workload(workload: &Workload) -> Vec<Fact> {
     match workload {
-        // A benchmark has settings of its own.
+        // A benchmark has its own settings.
         Workload::Load | Workload::Criterion => Vec::new(),
         Workload::Prefill { prompt, batch } => {
             vec![("batch", batch.to_string()), ("prompt", prompt.to_string())]
@@ -166,8 +166,8 @@ fn of_workload(workload: &Workload) -> Vec<Fact> {
     }
 }
 
-/// What was asked for, and what ran where that is something else, because that is what was measured:
-/// `auto → naive`.
+/// The requested value, and the actual one if it differs, because that is what was measured: `auto
+/// → naive`.
 fn became(asked: impl Display, ran: Option<impl Display>) -> String {
     let asked = asked.to_string();
     match ran.map(|ran| ran.to_string()) {
@@ -176,7 +176,7 @@ fn became(asked: impl Display, ran: Option<impl Display>) -> String {
     }
 }
 
-/// How many iterations there are, or until when.
+/// The number of iterations, or the condition that ends them.
 fn until(iterations: NonZeroU32, enough: Enough) -> String {
     match enough {
         Enough::Counted => iterations.to_string(),
@@ -184,7 +184,7 @@ fn until(iterations: NonZeroU32, enough: Enough) -> String {
     }
 }
 
-/// Where weights come from.
+/// Where the weights come from.
 fn origin(source: &Source) -> String {
     match source {
         Source::Preset(name) => format!("random in the shapes of {name}"),
@@ -194,13 +194,13 @@ fn origin(source: &Source) -> String {
     }
 }
 
-/// What single layers get.
+/// The settings of individual layers.
 fn topology(topology: &Topology) -> String {
     if topology.is_none() { "none".into() } else { topology.name.clone() }
 }
 
-/// What was asked for, and what became of it where that is something else too: which part of the
-/// weights is held in which format.
+/// The requested format, and if it does not fit all weights, the share of the weights held in each
+/// format.
 fn quantised(asked: Quant, held: &[Stored]) -> String {
     if !held.iter().any(|held| held.instead_of.is_some()) {
         return asked.to_string();
@@ -214,7 +214,7 @@ fn quantised(asked: Quant, held: &[Stored]) -> String {
     format!("{asked} → {}", parts.join(", "))
 }
 
-/// What a good answer is.
+/// The definition of a good answer.
 fn objectives(slo: &Slo) -> String {
     let Slo { time_to_first_token, time_per_output_token, end_to_end } = slo;
     format!(

@@ -1,32 +1,32 @@
-//! What a reader must know beside the numbers: caveats, failures, and what was left out.
+//! What a reader must know besides the numbers: caveats, failures, and what was left out.
 //!
-//! The same thing said of many cases is said once, with the list of them.
+//! A message that applies to many cases is shown once, with the list of those cases.
 
 use windtunnel_ledger::case::CaseId;
 use windtunnel_ledger::summary::{Summary, Unmeasured};
 
 use super::View;
 
-/// Something that went wrong or was left out, and everywhere it did.
+/// Something that went wrong or was left out, with all places where it occurred.
 pub(crate) struct Trouble {
-    /// What, in words.
+    /// The message.
     pub(crate) text: String,
     /// The end of what the process printed.
     pub(crate) tail: Option<String>,
-    /// Where.
+    /// Where it occurred.
     pub(crate) occurrences: Vec<Occurrence>,
 }
 
-/// One case, the subject if there is one, and the round if one stands out.
+/// One case, the subject if there is one, and the rounds if it concerns individual ones.
 #[derive(PartialEq)]
 pub(crate) struct Occurrence {
     /// The case.
     pub(crate) case: CaseId,
     /// Whether the page has a row for it.
     pub(crate) shown: bool,
-    /// Which subject.
+    /// The index of the subject.
     pub(crate) subject: Option<usize>,
-    /// Rounds of it, in order; none where it holds for all.
+    /// The rounds concerned, in order; empty if it concerns all.
     pub(crate) rounds: Vec<u32>,
 }
 
@@ -73,7 +73,7 @@ impl View<'_> {
         troubles
     }
 
-    /// Cases that were left out: by the scenario, by the engine, or because the run ended before.
+    /// Cases that were left out: by the scenario, by the engine, or because the run ended first.
     pub(crate) fn skips(&self) -> Vec<Trouble> {
         let mut troubles = Vec::new();
         for skipped in &self.run.skipped {
@@ -91,7 +91,7 @@ impl View<'_> {
         for case in self.cases().filter(|case| case.results.is_empty()) {
             let goes_on = if self.run.gate.is_some() { "gate" } else { "run" };
             let text = format!(
-                "The run ended before: go on with windtunnel {goes_on} --resume {}, or with the path of its file instead",
+                "The run ended first: continue with windtunnel {goes_on} --resume {}, or with the path of its file instead",
                 self.run.id.0
             );
             let occurrence = Occurrence { shown: false, ..occurrence(&case.case.id, None) };
@@ -111,7 +111,7 @@ fn occurrence(case: &CaseId, subject: Option<usize>) -> Occurrence {
     Occurrence { case: case.clone(), shown: true, subject, rounds: Vec::new() }
 }
 
-/// Adds an occurrence to the trouble of the same words, which is new if it is not there yet.
+/// Adds an occurrence to the trouble with the same text and tail, which is created if necessary.
 fn put(
     troubles: &mut Vec<Trouble>,
     text: String,

@@ -1,4 +1,4 @@
-//! The series that a gate judged, the worst first, each with the rounds that speak for it.
+//! The series that a gate judged, the worst first, each with the rounds behind its verdict.
 
 use std::collections::BTreeMap;
 
@@ -10,22 +10,22 @@ use windtunnel_ledger::verdict::Verdict;
 
 use super::View;
 
-/// Rows whose evidence is on the page: the worst. A page of all rows of a great run would be too long
-/// for any reader, and the records beside it hold everything.
+/// The number of rows whose evidence is on the page: the worst ones. With all rows of a large run
+/// the page would be too long for any reader, and the records beside it hold everything.
 pub(crate) const DETAILED: usize = 200;
 
-/// One series, judged.
+/// One judged series.
 pub(crate) struct Ruled<'v> {
-    /// What became of its case.
+    /// The report on its case.
     pub(crate) case: &'v CaseReport,
-    /// What became of it.
+    /// The judgement on the series.
     pub(crate) row: &'v Row,
-    /// The rounds of its case in the order of time, each with the index of its subject.
+    /// The rounds of its case in chronological order, each with the index of its subject.
     pub(crate) rounds: Vec<(usize, &'v Record)>,
 }
 
 impl Ruled<'_> {
-    /// Whether it is worse, but stops nothing.
+    /// Whether it regressed without blocking a merge.
     pub(crate) fn only_warns(&self) -> bool {
         self.row.verdict == Verdict::Regressed && self.row.counted() == Verdict::Pass
     }
@@ -47,8 +47,8 @@ pub(super) fn ruled<'v>(view: &'v View<'_>, report: &'v Report) -> Vec<Ruled<'v>
 }
 
 impl<'v> Ruled<'v> {
-    /// What each round gave for the series, in the order of time; rounds that do not count have no
-    /// part in it.
+    /// The value of each round for the series, in chronological order; rounds that do not count are
+    /// left out.
     pub(crate) fn values(&self) -> Vec<(usize, f64)> {
         let value = |(subject, record): &(usize, &Record)| match &record.outcome {
             Outcome::Measured(samples) => Some((*subject, self.row.series.of_round(samples)?)),
@@ -65,7 +65,7 @@ impl<'v> Ruled<'v> {
         })
     }
 
-    /// Where the time of `subject` went; none if that was not asked for.
+    /// Where the time of `subject` went; none if that was not recorded.
     pub(crate) fn attribution(&self, subject: usize) -> Option<&'v Attribution> {
         self.rounds.iter().find_map(|(of, record)| match &record.outcome {
             Outcome::Attributed(attribution) if *of == subject => Some(attribution),
@@ -73,7 +73,7 @@ impl<'v> Ruled<'v> {
         })
     }
 
-    /// The line for a shell that repeats a round of `subject`.
+    /// The shell command that repeats a round of `subject`.
     pub(crate) fn command(&self, subject: usize) -> Option<&'v str> {
         self.rounds.iter().find(|(of, _)| *of == subject).map(|(_, r)| r.command.as_str())
     }

@@ -1,4 +1,4 @@
-//! What users of a service feel: how its latencies grow with its throughput.
+//! What users of a service experience: how its latencies grow with its throughput.
 
 use std::fmt;
 
@@ -7,11 +7,11 @@ use windtunnel_ledger::series::Series;
 
 use super::{CaseView, Scenario, SubjectResult};
 
-/// One service under growing load: a line of the plot.
+/// One service under increasing load: a line of the plot.
 pub(crate) struct Curve {
-    /// Which subject.
+    /// The index of the subject.
     pub(crate) subject: usize,
-    /// What tells its cases from those of other curves.
+    /// What distinguishes its cases from those of other curves.
     pub(crate) name: String,
     /// Its cases, the lowest load first.
     pub(crate) points: Vec<Point>,
@@ -19,13 +19,13 @@ pub(crate) struct Curve {
 
 /// One case on a curve.
 pub(crate) struct Point {
-    /// How hard it worked.
+    /// How hard the service worked.
     pub(crate) load: Load,
-    /// The median of the series of either axis.
+    /// The medians of the two series, x and y.
     pub(crate) at: (f64, f64),
 }
 
-/// What makes a service work harder: first more arrivals, then more of them at once.
+/// The load on a service, ordered by arrivals first, then by the number of requests at once.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Load {
     arrival: Arrival,
@@ -33,7 +33,7 @@ pub(crate) struct Load {
 }
 
 impl<'a> Scenario<'a> {
-    /// The cases of a service that were measured.
+    /// The measured cases of services.
     pub(crate) fn services(&self) -> impl Iterator<Item = (&CaseView<'a>, &SubjectResult<'a>)> {
         let results =
             self.cases.iter().flat_map(|case| case.results.iter().map(move |r| (case, r)));
@@ -43,7 +43,7 @@ impl<'a> Scenario<'a> {
         })
     }
 
-    /// `y` over `x` for each service, through its loads.
+    /// `y` over `x` for each service, over its loads.
     pub(crate) fn curves(&self, x: Series, y: Series) -> Vec<Curve> {
         let mut curves: Vec<Curve> = Vec::new();
         for (case, result) in self.services() {
@@ -62,7 +62,7 @@ impl<'a> Scenario<'a> {
         curves
     }
 
-    /// What tells the service of a case from the others, whatever its load and how long it lasts.
+    /// What distinguishes the service of a case from others, regardless of its load and duration.
     fn service_name(&self, case: &CaseView<'_>, load: Load) -> String {
         let closed = load.arrival == Arrival::Closed;
         let named = self.varying.iter().zip(&case.values);
@@ -86,7 +86,7 @@ impl Load {
     }
 }
 
-/// Requests at once in a closed loop, requests a second in an open one.
+/// Concurrent requests in a closed loop, requests per second in an open one.
 impl fmt::Display for Load {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.arrival {

@@ -1,7 +1,7 @@
-//! What quantised weights cost and give: a table for each model, a row for each format.
+//! The costs and benefits of quantised weights: a table per model, a row per format.
 //!
-//! Speed is measured in one scenario, quality in another, memory in all: here they stand side by
-//! side, each as the multiple of what the model gives without blocks, if that was measured too.
+//! Speed is measured in one scenario, quality in another, memory in all: here they are side by
+//! side, each as a ratio to the unquantised model, if that was measured too.
 
 use windtunnel_ledger::case::{Case, CaseId, Quant};
 use windtunnel_ledger::metric::{Metric, Unit};
@@ -12,27 +12,27 @@ use super::{CaseView, Scenario, SubjectResult};
 
 const WEIGHTS: Series = Series::median(Metric::WeightBytes);
 
-/// The formats of one model, as one subject held it.
+/// The formats of one model, as held by one subject.
 pub(crate) struct TradeOff {
     /// The model.
     pub(crate) model: String,
-    /// Which subject.
+    /// The index of the subject.
     pub(crate) subject: usize,
-    /// What was measured: the series, and in which case; weights come first, where they are known.
+    /// What was measured: the series and the case; the weights come first, if they are known.
     pub(crate) columns: Vec<Column>,
-    /// The formats, and what each gave, column by column.
+    /// The formats, with their values column by column.
     pub(crate) rows: Vec<(Quant, Vec<Option<Value>>)>,
 }
 
-/// What one column holds.
+/// One column.
 #[derive(Clone, PartialEq)]
 pub(crate) struct Column {
     /// What was measured.
     pub(crate) series: Series,
-    /// What tells the case from others of its scenario, beside format and model; perhaps nothing.
+    /// What distinguishes the case within its scenario, apart from format and model; may be empty.
     pub(crate) case: String,
-    /// The case but for its format, its name and its deadline; none of weights, which are the same
-    /// in all.
+    /// The case without its format, id and deadline; none for the weights, which are the same in
+    /// all cases.
     key: Option<Case>,
 }
 
@@ -41,7 +41,7 @@ pub(crate) struct Column {
 pub(crate) struct Value {
     /// The median of the rounds.
     pub(crate) median: f64,
-    /// How many times that of the model without blocks; none for those themselves.
+    /// The ratio to the unquantised model; none for that model itself.
     pub(crate) ratio: Option<f64>,
 }
 
@@ -86,7 +86,8 @@ fn add(
         key: Some(Case {
             id: CaseId::new("", "", &Default::default()),
             quant: Quant::None,
-            // What a case may take follows from what it took before: it says nothing of the case.
+            // The deadline of a case follows from its earlier runs, so it does not identify the
+            // case.
             deadline: Nanos(0),
             ..case.case.clone()
         }),
@@ -98,7 +99,7 @@ fn add(
     }
 }
 
-/// What says most of a workload: how near its numbers are, or else how fast it is.
+/// The main metrics of a workload: those of quality if it has any, otherwise its speed.
 fn headline(metrics: &[Metric]) -> impl Iterator<Item = Metric> {
     let is = |unit: Unit| move |metric: &Metric| metric.spec().unit == unit;
     let quality: Vec<Metric> = metrics.iter().copied().filter(is(Unit::Nats)).collect();
@@ -107,7 +108,7 @@ fn headline(metrics: &[Metric]) -> impl Iterator<Item = Metric> {
     quality.into_iter().chain(speed)
 }
 
-/// What tells `case` from the others of its scenario, beside format and model.
+/// What distinguishes `case` within its scenario, apart from format and model.
 fn distinction(scenario: &Scenario<'_>, case: &CaseView<'_>) -> String {
     let named = scenario.varying.iter().zip(&case.values);
     let others = named.filter(|(name, _)| !["quant", "model"].contains(name));
@@ -115,7 +116,7 @@ fn distinction(scenario: &Scenario<'_>, case: &CaseView<'_>) -> String {
 }
 
 impl TradeOff {
-    /// Whether any weights are known: by them the formats are drawn.
+    /// Whether the weights are known: their size is an axis of the plot.
     pub(crate) fn weighs(&self) -> bool {
         self.columns.first().is_some_and(|column| column.series == WEIGHTS)
     }
@@ -135,13 +136,14 @@ impl TradeOff {
         cells[at].get_or_insert(Value { median, ratio: None });
     }
 
-    /// Fills the rows up, the largest first if that is known, and sets them against the one without
-    /// blocks.
+    /// Completes the rows, sorts them by size of the weights if known, largest first, and compares
+    /// them with the unquantised one.
     fn finish(&mut self) {
         for (_, cells) in &mut self.rows {
             cells.resize(self.columns.len(), None);
         }
-        // What one format alone was measured in shows no trade-off; but its weights are worth knowing.
+        // A column measured in only one format shows no trade-off; but the weights are worth
+        // knowing.
         let filled = |column: usize| self.rows.iter().filter(|row| row.1[column].is_some()).count();
         let fewest = |column: usize| if column == 0 { 1 } else { 2 };
         let kept: Vec<bool> =

@@ -202,7 +202,7 @@ fn a_round_that_was_watched_is_shown_with_its_phases_memory_and_conditions() {
         "CPU up to 2.0 cores",
         "SM clock up to 1980 MHz",
         "iteration 1",
-        "≥ 900 MiB (seen every 20.0 ms)",
+        "≥ 900 MiB (sampled every 20.0 ms)",
         "not available: `--attribute` counts it",
         "1215 to 1980 MHz, median 1980",
         "thermal slowdown",
