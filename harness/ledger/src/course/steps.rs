@@ -30,7 +30,7 @@ const SURE: f64 = 0.95;
 pub(super) struct Scene<'a> {
     /// The values as measured.
     raw: &'a [f64],
-    /// The same, with outliers among their neighbours pulled in: one bad day moves no level.
+    /// The same, with those far from their neighbours pulled in: one bad day moves no level.
     values: Vec<f64>,
     sums: Vec<Sums>,
     offset: f64,

@@ -29,7 +29,7 @@ pub struct Row {
     pub head: Option<f64>,
     /// The rule that led to the verdict; none if there was nothing to judge by.
     pub rule: Option<Rule>,
-    /// The effect with its interval.
+    /// The effect, its interval, and what it was judged against.
     #[serde(flatten)]
     pub finding: Option<Finding>,
     /// What is missing for a decision; only if inconclusive.
