@@ -1,8 +1,8 @@
-//! Where the time of a case went: what an attribution round left, and two of them side by side.
+//! Where the time of a case went: the result of an attribution round, and two of them side by side.
 //!
-//! An attribution round is a child process of its own, in which the engine notes each moment at which
-//! a stage begins or ends. That costs time, so such a round times nothing else, and nothing of it is
-//! ever a sample.
+//! An attribution round is a separate child process in which the engine records each moment at
+//! which a stage begins or ends. That costs time, so such a round times nothing else and never
+//! yields samples.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::counter::Counts;
 use crate::unit::Nanos;
 
-/// The stage of what no other stage claims.
+/// The stage that gets all time not claimed by another.
 pub const OTHER: &str = "other";
 
 /// Where the time of a round went, summed over the iterations that count.
@@ -19,11 +19,11 @@ pub const OTHER: &str = "other";
 pub struct Attribution {
     /// The attention backend that ran.
     pub attention: String,
-    /// Time of those iterations, in and beside the engine.
+    /// Wall time of those iterations, inside and outside the engine.
     pub wall: Nanos,
-    /// What the engine did, by the engine's word for it: `prefill`, `decode`, `embed`.
+    /// What the engine did, by the engine's name for it: `prefill`, `decode`, `embed`.
     pub work: BTreeMap<String, Work>,
-    /// What was counted in the last iteration, in and beside the engine.
+    /// Counts from the last iteration, inside and outside the engine.
     #[serde(default, skip_serializing_if = "Counts::is_empty")]
     pub counts: Counts,
 }
@@ -31,23 +31,23 @@ pub struct Attribution {
 /// One kind of work.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Work {
-    /// How often it was done: steps, for the most part.
+    /// How often it was done; mostly these are steps.
     pub count: u64,
-    /// Tokens that were computed.
+    /// Tokens computed.
     pub tokens: u64,
-    /// The time of each stage that took any, by the engine's word for it. They are disjoint, and
-    /// their sum is all the time of this work.
+    /// The time of each stage that took any, by the engine's name for it. Stages do not overlap and
+    /// add up to the total time of this work.
     pub stages: BTreeMap<String, Nanos>,
 }
 
 impl Work {
-    /// All of its time.
+    /// The total time.
     #[must_use]
     pub fn total(&self) -> Nanos {
         Nanos(self.stages.values().map(|time| time.0).fold(0, u64::saturating_add))
     }
 
-    /// The part of its time that stages with a name of their own claim; none without any time.
+    /// The share of the total that named stages account for; none if no time was spent.
     #[must_use]
     pub fn claimed(&self) -> Option<f64> {
         let other = self.stages.get(OTHER).map_or(0, |time| time.0);
@@ -55,14 +55,14 @@ impl Work {
         (total > 0).then(|| (total - other) as f64 / total as f64)
     }
 
-    /// The time of `stage` in one step, on average, in nanoseconds.
+    /// Average time of `stage` per step, in nanoseconds.
     #[must_use]
     pub fn each(&self, stage: &str) -> f64 {
         let time = self.stages.get(stage).map_or(0, |time| time.0);
         if self.count == 0 { 0.0 } else { time as f64 / self.count as f64 }
     }
 
-    /// Adds what was done of the same kind.
+    /// Adds more work of the same kind.
     pub fn add(&mut self, other: &Work) {
         self.count = self.count.saturating_add(other.count);
         self.tokens = self.tokens.saturating_add(other.tokens);
@@ -73,26 +73,26 @@ impl Work {
     }
 }
 
-/// One stage of two subjects, in nanoseconds a step.
+/// One stage of two subjects, in nanoseconds per step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
     /// The stage.
     pub stage: String,
-    /// What it takes of the first.
+    /// Time in the base.
     pub base: f64,
-    /// What it takes of the second.
+    /// Time in the head.
     pub head: f64,
 }
 
 impl Row {
-    /// By how much the second takes longer.
+    /// How much longer the head takes.
     #[must_use]
     pub fn change(&self) -> f64 {
         self.head - self.base
     }
 }
 
-/// The stages of two subjects at the same kind of work, the one that takes the longest first.
+/// The stages of two subjects for the same kind of work, longest first.
 #[must_use]
 pub fn side_by_side(base: &Work, head: &Work) -> Vec<Row> {
     let stages: BTreeSet<&String> = base.stages.keys().chain(head.stages.keys()).collect();
@@ -106,8 +106,8 @@ pub fn side_by_side(base: &Work, head: &Work) -> Vec<Row> {
     rows
 }
 
-/// The row that carries the difference: of those that changed in the direction of the whole, the one
-/// that changed the most. None where the whole did not change.
+/// The row responsible for the difference: of those that changed in the direction of the total, the
+/// one that changed most. None if the total did not change.
 #[must_use]
 pub fn carrier(rows: &[Row]) -> Option<&Row> {
     let whole: f64 = rows.iter().map(Row::change).sum();
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn the_stage_that_carries_the_difference_goes_the_way_of_the_whole() {
         let base = work(10, &[("linear", 1000), ("attention", 500), ("norm", 100)]);
-        // Twice the steps: what counts is the time of one.
+        // Twice the steps: times are compared per step.
         let head = work(20, &[("linear", 1000), ("attention", 2600), ("rope", 40)]);
         let rows = side_by_side(&base, &head);
         let stages: Vec<&str> = rows.iter().map(|row| row.stage.as_str()).collect();

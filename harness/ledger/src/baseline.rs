@@ -1,15 +1,16 @@
-//! Baselines: what was measured of an upstream commit on a kind of machine, kept to hold later
-//! changes to.
+//! Baselines: measurements of an upstream commit on a kind of machine, kept to compare later
+//! changes with.
 //!
-//! 1. A [`Session`] is what one run left of one scenario on one subject. It is sealed text under a
-//!    [`Key`] that names its contents, and never changes;
-//! 2. sessions of the same [`Code`] on the same kind of machine are one baseline: the more days they
-//!    are of, the more is known of the noise between days;
-//! 3. which code counts is [`Decisions`]: promoted, and with which changes accepted;
-//! 4. what a change is held to is the nearest promoted [ancestor](mod@choice) of its upstream commit;
+//! 1. A [`Session`] is what one run recorded of one scenario on one subject. It is sealed text
+//!    under a content-addressed [`Key`], and never changes;
+//! 2. sessions of the same [`Code`] on the same kind of machine form one baseline: the more days
+//!    they cover, the better the noise between days is known;
+//! 3. [`Decisions`] say which code counts: what was promoted, and which changes were accepted with
+//!    it;
+//! 4. a change is compared with the nearest promoted [ancestor](mod@choice) of its upstream commit;
 //! 5. [`superfluous`] sessions are those that no decision needs.
 //!
-//! Where they are kept, and who decides, is nothing to this module.
+//! This module does not know where sessions are stored or who decides.
 
 use std::fmt;
 
@@ -28,17 +29,17 @@ pub use decisions::{Acceptance, Decisions, Finding, Promotion, findings};
 pub use retention::superfluous;
 pub use session::{Session, open, sessions_of};
 
-/// Under which name a session is kept: `UPSTREAM/MACHINE/SCENARIO/SESSION.jsonl`.
+/// The name of a stored session: `UPSTREAM/MACHINE/SCENARIO/SESSION.jsonl`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
-    /// The upstream commit that the engine had considered.
+    /// The upstream commit up to which the engine had considered all.
     pub upstream: Hash,
     /// The [kind of machine](crate::environment::Machine::key).
     pub machine: String,
-    /// The scenario, which may have parts: `gate/decode`.
+    /// The scenario, possibly nested: `gate/decode`.
     pub scenario: String,
-    /// When its run was started, and a fingerprint of its text: `20260101T000000000Z-…`. Sessions in
-    /// the order of their names are in the order of time.
+    /// Start time of the run and a fingerprint of the text: `20260101T000000000Z-…`. Sorting by
+    /// name sorts by time.
     pub session: String,
 }
 
@@ -50,7 +51,7 @@ impl fmt::Display for Key {
 }
 
 impl Key {
-    /// Reads a name; none if it is not that of a session.
+    /// Parses a name; none if it is not the name of a session.
     #[must_use]
     pub fn parse(name: &str) -> Option<Key> {
         let parts: Vec<&str> = name.strip_suffix(".jsonl")?.split('/').collect();
@@ -67,20 +68,20 @@ impl Key {
         })
     }
 
-    /// The day of its run, `20260101`.
+    /// The day of the run, `20260101`.
     #[must_use]
     pub fn day(&self) -> &str {
         self.session.split('T').next().unwrap_or_default()
     }
 }
 
-/// Which code was measured. Sessions of the same code tell of the same thing on other days.
+/// Which code was measured. Sessions of the same code measure the same thing on different days.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Code {
-    /// The engine's commit; of a probe whose origin is unknown, `probe-` and the hash of its file.
+    /// The engine's commit; for a probe of unknown origin, `probe-` and the hash of its file.
     pub engine: String,
-    /// Cargo features that it was built with, sorted.
+    /// The Cargo features it was built with, sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub features: Vec<String>,
 }
@@ -96,7 +97,7 @@ impl Code {
         Code { engine, features: subject.features.clone() }
     }
 
-    /// The commit from which it can be built again; none if nobody knows it.
+    /// The commit it can be rebuilt from; none if unknown.
     #[must_use]
     pub fn commit(&self) -> Option<&str> {
         (!self.engine.starts_with("probe-")).then_some(self.engine.as_str())

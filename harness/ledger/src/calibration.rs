@@ -1,9 +1,9 @@
-//! What is known of a machine from measuring unchanged code against itself.
+//! What measuring unchanged code against itself tells about a machine.
 //!
-//! A [`CalibrationSession`] is a gate run whose head is its base. It tells the noise of every series,
-//! whether the judge raised a false alarm, and by how much equal code came out unequal; several of the
-//! same code tell how much a day differs from another. A [`Calibration`] keeps them all, and the
-//! [`Floors`] that follow from them are part of the terms of every later gate.
+//! A [`CalibrationSession`] is a gate run whose head is its base. It gives the noise of every
+//! series, whether the judge raised a false alarm, and how far identical code differed; several
+//! sessions of the same code give the variation between days. A [`Calibration`] keeps them all, and
+//! the [`Floors`] derived from them become part of the terms of every later gate.
 
 use std::collections::BTreeMap;
 
@@ -21,12 +21,12 @@ use crate::series::Series;
 use crate::stats;
 use crate::verdict::Verdict;
 
-/// All that is known of one kind of machine.
+/// Everything known about one kind of machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
     /// The [key](crate::environment::Machine::key) of the machine.
     pub machine: String,
-    /// What was measured on it, the oldest first.
+    /// Its sessions, oldest first.
     pub sessions: Vec<CalibrationSession>,
 }
 
@@ -35,41 +35,42 @@ pub struct Calibration {
 pub struct CalibrationSession {
     /// The run.
     pub run: RunId,
-    /// When it was started, RFC 3339 in UTC.
+    /// Start time, RFC 3339 in UTC.
     pub at: String,
     /// What was measured.
     pub subject: Subject,
-    /// How many series were judged by rounds that were looked at.
+    /// How many series were judged by rounds that the judge looked at.
     pub judged: u64,
-    /// How many of them were called regressed or improved: every one is a false alarm.
+    /// How many of them were called regressed or improved; each is a false alarm.
     pub alarms: u64,
     /// The series whose rounds vary.
     pub noise: Vec<Noise>,
 }
 
-/// What one series showed of unchanged code. All but the MDE is on the log scale.
+/// What one series showed for unchanged code. All but the MDE is on the log scale.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Noise {
     /// The case.
     pub case: CaseId,
     /// The series.
     pub series: Series,
-    /// Where the rounds of the base lie.
+    /// The location of the base's rounds.
     pub level: f64,
-    /// By how much the head was worse, which is nothing but noise and bias.
+    /// How much worse the head was, which is pure noise and bias.
     pub effect: f64,
-    /// The standard deviation of the difference of one pair.
+    /// The standard deviation of the difference within a pair.
     pub pair_sd: f64,
-    /// Pairs of rounds.
+    /// Number of pairs of rounds.
     pub pairs: usize,
-    /// What the rounds until the verdict would have shown nine times in ten, as a share of the base.
+    /// The smallest effect that the rounds up to the verdict would have shown nine times in ten, as
+    /// a share of the base.
     pub mde: f64,
 }
 
-/// What a judge is told of the machine, by class of metrics. All on the log scale.
+/// What the judge is told about the machine, by class of metrics. All on the log scale.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Floors {
-    /// The bias floor δ₀: 95 of 100 series of unchanged code came out less different than that.
+    /// The bias floor δ₀: 95 % of series of unchanged code differed by no more than this.
     pub bias: BTreeMap<Class, f64>,
     /// The standard deviation between sessions of the same code.
     pub session_sd: BTreeMap<Class, f64>,
@@ -86,15 +87,15 @@ impl Floors {
 /// How often unchanged code was called changed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FalseAlarms {
-    /// Series that were.
+    /// Series called changed.
     pub alarms: u64,
-    /// Series that were judged.
+    /// Series judged.
     pub judged: u64,
-    /// The highest rate that this is compatible with, at 95 %.
+    /// The upper bound on the rate, at 95 % confidence.
     pub bound: f64,
 }
 
-/// What a run of unchanged code against itself tells.
+/// Evaluates a run of unchanged code against itself.
 #[must_use]
 pub fn session(
     run: &Run,
@@ -104,7 +105,7 @@ pub fn session(
 ) -> CalibrationSession {
     let report = report(run, terms, records);
     let rows = report.cases.iter().flat_map(|case| case.rows.iter().map(|row| (&case.case, row)));
-    // What was never looked at had no chance of an alarm.
+    // A series that was never looked at could not raise an alarm.
     let judged: Vec<_> = rows.filter(|(_, row)| row.finding.is_some()).collect();
     let alarm = |verdict| matches!(verdict, Verdict::Regressed | Verdict::Improved);
     let mde = |case: &CaseId, series: Series| {
@@ -134,7 +135,7 @@ pub fn session(
     }
 }
 
-/// Level, effect, standard deviation of a pair, and the number of pairs.
+/// Level, effect, standard deviation within a pair, and number of pairs.
 fn noise(question: &Question) -> Option<(f64, f64, f64, usize)> {
     let Evidence::Interleaved { base, head, .. } = &question.evidence else { return None };
     let base = worse_upwards(base, question.better).ok()?;
@@ -154,11 +155,11 @@ impl Calibration {
         FalseAlarms { alarms, judged, bound: upper_bound(alarms, judged, 0.95) }
     }
 
-    /// What a judge is told of the machine.
+    /// What the judge is told about the machine.
     #[must_use]
     pub fn floors(&self) -> Floors {
         let mut effects: BTreeMap<Class, Vec<f64>> = BTreeMap::new();
-        // What other code takes longer for is no difference between days.
+        // A level is compared only with levels of the same code: only those differ by the day.
         let mut levels: BTreeMap<(Code, &CaseId, Series), Vec<f64>> = BTreeMap::new();
         for session in &self.sessions {
             let code = Code::of(&session.subject);
@@ -171,7 +172,7 @@ impl Calibration {
         }
         let bias =
             |(class, effects): (Class, Vec<f64>)| Some((class, stats::percentile(&effects, 0.95)?));
-        // Of each series what its sessions vary by, over all series of a class.
+        // The variance between sessions of each series, pooled over all series of a class.
         let mut squares: BTreeMap<Class, (f64, f64)> = BTreeMap::new();
         for ((.., series), levels) in levels.iter().filter(|(_, levels)| levels.len() > 1) {
             let mean = levels.iter().sum::<f64>() / levels.len() as f64;

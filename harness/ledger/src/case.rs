@@ -37,48 +37,48 @@ pub use workload::{Shape, Workload};
 pub struct Case {
     /// Its name everywhere: filter target, key of records, anchor in the report.
     pub id: CaseId,
-    /// What is done and with how many tokens.
+    /// What is done, and with how many tokens.
     pub workload: Workload,
-    /// On which model.
+    /// The model it is done with.
     pub model: Model,
-    /// In which number format weights that are not quantised, activations and KV are held.
+    /// The number format of activations, KV cache and weights that are not quantised.
     pub dtype: Dtype,
-    /// How the matrices of the model are quantised while they are read.
+    /// How the model's matrices are quantised while they are loaded.
     #[serde(default, skip_serializing_if = "Quant::is_none")]
     pub quant: Quant,
-    /// How keys and values lie in memory.
+    /// How the KV cache is laid out in memory.
     pub kv: KvLayout,
-    /// Which layer runs where.
+    /// Which layer runs on which device.
     #[serde(default, skip_serializing_if = "Placement::is_default")]
     pub placement: Placement,
-    /// Which attention backend runs, by its name in the engine; `auto` lets the engine choose.
+    /// The attention backend, by its name in the engine; `auto` lets the engine choose.
     pub attention: String,
-    /// Most tokens that the engine computes in one step: longer prompts are split into chunks.
+    /// The most tokens the engine computes in one step: longer prompts are split into chunks.
     pub step_tokens: Tokens,
-    /// Whether requests share the blocks of prompts that begin alike.
+    /// Whether requests with a common prompt prefix share its blocks.
     #[serde(default = "off", skip_serializing_if = "is_off")]
     pub prefix_cache: Switch,
-    /// Whether the launches of decodes are recorded on a GPU and replayed.
+    /// Whether kernel launches of decode steps are captured on a GPU and replayed (CUDA graphs).
     #[serde(default = "on", skip_serializing_if = "is_on")]
     pub cuda_graphs: Switch,
-    /// Size of the KV pool, in per cent of what all sequences need that run at once; never less than
-    /// one of them needs.
+    /// Size of the KV pool, in per cent of what all concurrent sequences need; never less than one
+    /// of them needs.
     #[serde(default = "whole", skip_serializing_if = "is_whole")]
     pub kv_share: NonZeroU32,
-    /// Iterations of the measured shape that are run first and kept apart.
+    /// Warm-up iterations: run first, in the measured shape, and kept apart.
     pub warmup: u32,
-    /// Iterations that are measured, at least.
+    /// Minimum number of measured iterations.
     pub iterations: NonZeroU32,
-    /// When these are enough.
+    /// When the measured iterations are enough.
     #[serde(default, skip_serializing_if = "Enough::is_counted")]
     pub enough: Enough,
-    /// Seed of random weights and of the prompts.
+    /// Seed for random weights and for the prompts.
     pub seed: u64,
-    /// A child that takes longer than this is killed.
+    /// A child process that takes longer than this is killed.
     pub deadline: Nanos,
 }
 
-/// A model by its name in `models.toml`, with the place it comes from.
+/// A model by its name in `models.toml`, and where it comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
@@ -96,16 +96,16 @@ pub enum Source {
     Preset(String),
     /// A folder with `config.json` and safetensors.
     Folder(String),
-    /// A GGUF file, or any one of several over which a model is split.
+    /// A GGUF file, or any one of the files a model is split over.
     Gguf(String),
-    /// Files of a repository of a hub. A probe never reads such a case: it is handed the folder or the
-    /// file in which they lie on its machine.
+    /// Files of a hub repository. A probe never sees this: it is given the folder or file where
+    /// they are on its machine.
     Hub(Snapshot),
-    /// No model at all: a benchmark of a part of the engine. What stands in for a probe runs it.
+    /// No model: a benchmark of a part of the engine. It is run by a stand-in for a probe.
     Bench(Benchmark),
 }
 
-/// For serde: what records did not say before there was a choice.
+/// For serde: the value for records from before this field existed.
 const fn off() -> Switch {
     Switch::Off
 }
@@ -114,7 +114,7 @@ const fn is_off(switch: &Switch) -> bool {
     matches!(switch, Switch::Off)
 }
 
-/// Likewise.
+/// For serde, likewise.
 const fn on() -> Switch {
     Switch::On
 }
@@ -123,10 +123,10 @@ const fn is_on(switch: &Switch) -> bool {
     matches!(switch, Switch::On)
 }
 
-/// A KV pool that holds all sequences, as a share of itself.
+/// The share of a KV pool that holds all sequences, in per cent.
 const WHOLE: NonZeroU32 = NonZeroU32::new(100).expect("100 is not 0");
 
-/// For serde: what records did not say before there was a choice.
+/// For serde: the value for records from before this field existed.
 const fn whole() -> NonZeroU32 {
     WHOLE
 }
@@ -139,7 +139,7 @@ const fn is_whole(share: &NonZeroU32) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dtype {
-    /// What the devices run well; the record says which.
+    /// Whichever format the devices run well; the record says which.
     Auto,
     /// IEEE single precision.
     F32,
@@ -150,7 +150,7 @@ pub enum Dtype {
 }
 
 impl Dtype {
-    /// Bytes of one number, as far as they are known before it is measured.
+    /// Bytes per number, as far as they are known before measuring.
     #[must_use]
     pub const fn bytes(self) -> u64 {
         match self {
@@ -185,13 +185,13 @@ impl FromStr for Dtype {
     }
 }
 
-/// How keys and values lie in memory.
+/// How the KV cache is laid out in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum KvLayout {
-    /// Each sequence has one piece that is long enough for all of it.
+    /// Each sequence has one contiguous region, long enough for all its tokens.
     Contiguous,
-    /// Each sequence has a table of blocks of this many tokens.
+    /// Each sequence has a block table; a block holds this many tokens.
     Paged(NonZeroU32),
 }
 
@@ -234,24 +234,24 @@ impl From<KvLayout> for String {
     }
 }
 
-/// A word that is none of those that an axis takes.
+/// A value that an axis does not accept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{found}` is none of: {expected}")]
 pub struct NotOneOf {
-    /// What was written.
+    /// The value found.
     pub found: String,
-    /// What could have been.
+    /// The values accepted.
     pub expected: &'static str,
 }
 
-/// The stable text of a case: scenario, model and the axes of the matrix in alphabetical order,
+/// The stable text of a case: scenario, model and the matrix axes in alphabetical order,
 /// `gate/decode/qwen3-0.6b/batch=8,dtype=f32`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CaseId(String);
 
 impl CaseId {
-    /// The id of the point `axes` of `scenario`'s matrix for `model`.
+    /// The id of the point `axes` in the matrix of `scenario`, for `model`.
     #[must_use]
     pub fn new(scenario: &str, model: &str, axes: &BTreeMap<String, String>) -> CaseId {
         let axes: Vec<String> =
@@ -269,9 +269,9 @@ impl CaseId {
     }
 }
 
-/// Whether `pattern` occurs in the text of a case id; a `*` in it stands for anything. A number at its
-/// end is a whole one: `batch=6` does not occur in `batch=64`, and `batch=6*` does. The empty pattern
-/// occurs everywhere.
+/// Whether `pattern` occurs in a case id; `*` matches anything. A number at the end of the pattern
+/// must match a whole number: `batch=6` does not match `batch=64`, but `batch=6*` does. The empty
+/// pattern matches everything.
 #[must_use]
 pub fn matches(id: &str, pattern: &str) -> bool {
     let (before, last) = pattern.rsplit_once('*').map_or((None, pattern), |(a, b)| (Some(a), b));
@@ -292,7 +292,7 @@ impl fmt::Display for CaseId {
     }
 }
 
-/// What a case means, as a number: cases whose hashes differ measured different things, even under
+/// A hash of what a case means: cases with different hashes measured different things, even under
 /// the same id (a default may have changed between two runs).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -324,7 +324,8 @@ impl Case {
         let engine = (model, dtype, kv, attention, step_tokens, prefix_cache, kv_share);
         let meaning = (workload, engine, warmup, iterations, seed);
         let mut json = serde_json::to_vec(&meaning).expect("a case is plain data");
-        // What came later is not hashed where it says what was so before: baselines stay.
+        // Fields added later are hashed only if they differ from the earlier behaviour, so that
+        // existing baselines remain valid.
         if !quant.is_none() {
             json.extend_from_slice(quant.name().as_bytes());
         }
@@ -342,10 +343,11 @@ impl Case {
 
     /// The requests of one iteration.
     ///
-    /// A decode at depth `d` is a prompt of `d` tokens whose first output token is not counted. While
-    /// the prompts of a batch are worked off step by step, those that are through decode already: so
-    /// each request is given as many tokens more as there may be such steps, and what is counted is
-    /// the time in which all decode ([`timeline::together`](crate::timeline::together)).
+    /// A decode at depth `d` is a prompt of `d` tokens whose first output token does not count.
+    /// While the prompts of a batch are prefilled step by step, sequences that are done with
+    /// prefill already decode. So each request gets as many extra tokens as there may be such
+    /// steps, and only the time during which all of them decode counts
+    /// ([`timeline::together`](crate::timeline::together)).
     #[must_use]
     pub fn shape(&self) -> Shape {
         let at_once =
@@ -376,7 +378,7 @@ impl Case {
                 let requests = u64::from(requests);
                 Shape { requests, ..at_once(prompt.most(), Tokens(1), batch) }
             }
-            // What a reference usually has; the probe asks it.
+            // Typical of a reference; the probe reads the real numbers from it.
             Workload::Parity { .. } => at_once(Tokens(64), Tokens(16), 1),
             Workload::Quality { prompt, requests, .. } => {
                 let requests = u64::from(requests);
@@ -385,7 +387,7 @@ impl Case {
             Workload::Soak { batch, prompt, output, .. } => {
                 at_once(prompt.most(), output.most(), batch)
             }
-            // It submits none.
+            // It submits no requests.
             Workload::Criterion => at_once(Tokens(0), Tokens(1), 1),
         }
     }
@@ -396,7 +398,8 @@ impl Case {
         self.split_id().0
     }
 
-    /// The axes that its scenario names, with their values: `batch=8,dtype=f32`. Empty if none.
+    /// The axes that its scenario names, with their values: `batch=8,dtype=f32`. Empty if there are
+    /// none.
     #[must_use]
     pub fn axes(&self) -> &str {
         self.split_id().1
@@ -408,8 +411,8 @@ impl Case {
         if let Some(scenario) = id.strip_suffix(model).and_then(|rest| rest.strip_suffix('/')) {
             return (scenario, "");
         }
-        // A folder of scenarios may be called like the model: the model's name is the last one before
-        // the values of the axes, which may hold anything.
+        // A folder of scenarios may have the model's name: the model is its last occurrence before
+        // the axis values, which may contain anything.
         let border = format!("/{model}/");
         let before = id.find('=').and_then(|equals| id[..equals].rfind(&border));
         match before.or_else(|| id.rfind(&border)) {

@@ -1,6 +1,6 @@
 //! Two subjects side by side: medians, ratio and spread of each case and series.
 //!
-//! It shows; it does not judge. What must not be compared is refused with every reason.
+//! It shows; it does not judge. A comparison that is not allowed is refused with every reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,25 +14,25 @@ use crate::series::Series;
 use crate::summary::{Caveat, Location, Summary, Unmeasured, summarise};
 use crate::verdict::Verdict;
 
-/// What base and head say about one case.
+/// The comparison of base and head for one case.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pair {
     /// The case.
     pub case: CaseId,
-    /// What came of the comparison.
+    /// The result of the comparison.
     pub comparison: Comparison,
-    /// Differences between the environments that do not forbid it.
+    /// Differences between the environments that do not forbid the comparison.
     pub differences: Vec<Difference>,
-    /// What a reader should know of either side: rounds that were not measured, and caveats.
+    /// Notes on either side: rounds that were not measured, and caveats.
     pub notes: Vec<Note>,
 }
 
-/// What a reader should know of one side of a comparison.
+/// A note on one side of a comparison.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Note {
     /// Which side.
     pub side: Side,
-    /// What it is.
+    /// What it is about.
     pub about: About,
 }
 
@@ -40,9 +40,9 @@ pub struct Note {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Side {
-    /// What is compared with.
+    /// The side that is compared with.
     Base,
-    /// What is compared.
+    /// The side that is compared.
     Head,
 }
 
@@ -51,7 +51,7 @@ pub enum Side {
 pub enum About {
     /// A round that was not measured.
     Unmeasured(Unmeasured),
-    /// Something to know before believing the numbers.
+    /// Something to know before trusting the numbers.
     Caveat(Caveat),
 }
 
@@ -69,7 +69,7 @@ impl fmt::Display for Note {
 }
 
 impl Pair {
-    /// Whether the head is broken: a round of it failed, or its output is not the base's.
+    /// Whether the head is broken: one of its rounds failed, or its output differs from the base's.
     #[must_use]
     pub fn is_broken(&self) -> bool {
         let failed = |note: &Note| {
@@ -80,14 +80,14 @@ impl Pair {
     }
 }
 
-/// What came of comparing one case.
+/// The result of comparing one case.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Comparison {
     /// Each series that both sides measured.
     Rows(Vec<Row>),
-    /// The outputs differ: the numbers belong to different work.
+    /// The outputs differ: the numbers are for different work.
     Broken(String),
-    /// The sides must not be compared, for all these reasons.
+    /// The sides must not be compared, for these reasons.
     Invalid(Vec<String>),
     /// One side has no measured round.
     Missing(String),
@@ -105,14 +105,14 @@ pub struct Row {
 }
 
 impl Row {
-    /// head / base; none unless both are above zero.
+    /// head / base; none unless both are positive.
     #[must_use]
     pub fn ratio(&self) -> Option<f64> {
         let (base, head) = (self.base.median, self.head.median);
         (base > 0.0 && head > 0.0).then(|| head / base)
     }
 
-    /// By how much the head is worse, as a fraction; negative is better.
+    /// How much worse the head is, as a fraction; negative is better.
     #[must_use]
     pub fn worsening(&self) -> f64 {
         self.series.metric.worsening(self.base.median, self.head.median)
@@ -132,7 +132,8 @@ impl Row {
     }
 }
 
-/// How a change reads. This is no verdict: it knows the metric's noise floor, not the noise.
+/// How a change reads. This is not a verdict: it considers the metric's noise floor, not the actual
+/// noise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Within the metric's noise floor.
@@ -155,7 +156,7 @@ impl fmt::Display for Change {
 
 /// Compares two sets of records case by case, in the order of the base.
 ///
-/// Each set is taken as one subject's: select before, if a file holds several.
+/// Each set is taken as one subject's: filter first if a file contains several subjects.
 #[must_use]
 pub fn compare(base: &[Record], head: &[Record]) -> Vec<Pair> {
     let (bases, heads) = (by_case(base), by_case(head));
@@ -220,38 +221,38 @@ fn notes(side: Side, of: Option<&OneSide<'_>>) -> impl Iterator<Item = Note> {
     abouts.chain(caveats.into_iter().map(About::Caveat)).map(move |about| Note { side, about })
 }
 
-/// All reasons against comparing these rounds, and the differences that are none. Every round
-/// counts: one that was measured elsewhere spoils its side.
+/// All reasons against comparing these rounds, and the differences that do not forbid it. Every
+/// round counts: a single one measured elsewhere spoils its side.
 pub(crate) fn differences(bases: &[&Record], heads: &[&Record]) -> (Vec<String>, Vec<Difference>) {
     let (mut reasons, mut soft): (Vec<String>, Vec<Difference>) = (Vec::new(), Vec::new());
     let Some(first) = bases.first() else { return (reasons, soft) };
-    // The first round may be void, or from before prompts were told.
+    // The first round may be void, or from before probes reported their prompts.
     let told = bases.iter().find_map(|base| prompts(base));
     let rounds = heads.iter().map(|record| (Between::Sides, record));
     let rounds = rounds.chain(bases.iter().map(|record| (Between::Bases, record)));
     for (between, record) in rounds {
         let found = comparable(&first.environment, &record.environment);
         let named = |difference: Difference| Difference { between, ..difference };
-        // What the base never tells was told of both sides.
+        // What the base's rounds do not tell was reported for both sides already.
         let is_new = |d: &Difference| between == Between::Sides || !d.is_untold();
         let hard = found.hard.into_iter().map(named).filter(is_new);
         let mut against: Vec<String> = hard.map(|difference| difference.to_string()).collect();
         if first.case.hash() != record.case.hash() {
             let reason = match between {
                 Between::Sides => {
-                    "the case has another meaning (its defaults or its model changed)"
+                    "the case means something else (its defaults or its model changed)"
                 }
                 Between::Bases => {
-                    "the case has two meanings within the base (its defaults or its model changed)"
+                    "the case means two things within the base (its defaults or its model changed)"
                 }
             };
             against.push(reason.to_owned());
         }
-        // Other words cannot have the same answers, and may take another time.
+        // Different prompts cannot have the same answers, and may take a different time.
         let other = prompts(record);
         if told.is_some() && other.is_some() && told != other {
             let reason = match between {
-                Between::Sides => "the prompts differ: this probe draws them in another way",
+                Between::Sides => "the prompts differ: this probe draws them differently",
                 Between::Bases => "the prompts differ within the base",
             };
             against.push(reason.to_owned());
@@ -272,8 +273,8 @@ pub(crate) fn differences(bases: &[&Record], heads: &[&Record]) -> (Vec<String>,
     (reasons, soft)
 }
 
-/// Why the outputs of these rounds forbid a comparison, if they do: broken where the head is wrong,
-/// invalid where the base cannot tell what is right. Rounds that do not count have no outputs.
+/// Why the outputs of these rounds forbid a comparison, if they do: broken if the head is wrong,
+/// invalid if the base does not say what is right. Rounds that do not count have no outputs.
 pub(crate) fn outputs(bases: &[&Record], heads: &[&Record]) -> Option<(Verdict, String)> {
     let (base, head) = (digests(bases), digests(heads));
     let (verdict, reason) = match (base.len(), head.len()) {
@@ -287,17 +288,17 @@ pub(crate) fn outputs(bases: &[&Record], heads: &[&Record]) -> Option<(Verdict, 
     Some((verdict, reason.to_owned()))
 }
 
-/// The different outputs of these rounds.
+/// The distinct outputs of these rounds.
 fn digests<'a>(records: &[&'a Record]) -> BTreeSet<Vec<&'a Digest>> {
     records.iter().copied().filter_map(samples).map(Samples::digests).collect()
 }
 
-/// The prompts that a round was given, if it told.
+/// The prompts of a round, if its probe reported them.
 fn prompts(record: &Record) -> Option<&Digest> {
     samples(record)?.prompts.as_ref()
 }
 
-/// What a round measured, if it counts.
+/// The samples of a round, if it counts.
 fn samples(record: &Record) -> Option<&Samples> {
     match &record.outcome {
         Outcome::Measured(samples) => Some(samples),
@@ -397,14 +398,14 @@ mod tests {
             let mut record = record(name, "c", 1, &[100.0]);
             let Outcome::Measured(samples) = &mut record.outcome else { unreachable!() };
             samples.prompts = words.map(|word| Digest::of_prompts([vec![word]]));
-            // The answers to other words are others, which is no fault.
+            // Different prompts have different answers, which is no fault.
             let word = [words.unwrap_or(1)];
             samples.iterations[0].digest = Digest::of_outputs([word.as_slice()]);
             record
         };
         let of = |head| one(&[told("a", Some(1))], &[told("b", head)]).comparison;
         let Comparison::Invalid(reasons) = of(Some(2)) else { panic!() };
-        assert_eq!(reasons, ["the prompts differ: this probe draws them in another way"]);
+        assert_eq!(reasons, ["the prompts differ: this probe draws them differently"]);
         assert!(matches!(of(Some(1)), Comparison::Rows(_)));
         assert!(matches!(of(None), Comparison::Rows(_)), "as one from before they were told");
     }
@@ -458,7 +459,7 @@ mod tests {
             reasons,
             [
                 "cores: `2` and `64` within the base",
-                "the case has two meanings within the base (its defaults or its model changed)"
+                "the case means two things within the base (its defaults or its model changed)"
             ]
         );
     }

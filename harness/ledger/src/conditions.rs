@@ -1,4 +1,4 @@
-//! In what state the machine was around a round, and when that makes the round worthless.
+//! The state of the machine around a round, and when it makes the round void.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,36 +9,35 @@ use crate::roof::Roof;
 use crate::trace::{Gauge, Throttle, Trace, Track, Watched};
 use crate::unit::Nanos;
 
-/// The state of the machine around a round. What could not be read is none.
+/// The state of the machine around a round. Values that could not be read are none.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Conditions {
-    /// Load average over one minute before the child was started.
+    /// One-minute load average before the child process started.
     pub load_before: Option<f64>,
-    /// From the start of the child to its end.
+    /// From the start of the child process to its end.
     pub wall: Nanos,
-    /// Share of all processors' time in which they had nothing to do, just before the child was
-    /// started.
+    /// Share of all processors' time that was idle, just before the child process started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_before: Option<f64>,
-    /// Share of all processors' time during the round that a hypervisor gave to others.
+    /// Share of all processors' time during the round that a hypervisor gave to other guests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stolen: Option<f64>,
-    /// Pages that the machine moved to or from swap during the round.
+    /// Pages that the machine swapped in or out during the round.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swapped: Option<u64>,
-    /// Page faults of the probe that needed a disk.
+    /// Major page faults of the probe: those that needed a disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub major_faults: Option<u64>,
-    /// Clock of the processors in MHz.
+    /// Processor clock in MHz.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_clock: Option<Spread>,
     /// Highest temperature of the machine in degrees Celsius.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<i64>,
-    /// Of each GPU that was watched.
+    /// The state of each GPU that was watched.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gpus: Vec<GpuConditions>,
-    /// What the machine can do at best, as far as the probe found out in this boot.
+    /// What the machine can do at best, as far as the probe has measured it in this boot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roof: Option<Roof>,
 }
@@ -46,9 +45,9 @@ pub struct Conditions {
 /// The state of a GPU during a round.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GpuConditions {
-    /// Which.
+    /// UUID of the GPU.
     pub uuid: String,
-    /// Clock of its multiprocessors in MHz.
+    /// Clock of its multiprocessors (SM) in MHz.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sm_clock: Option<Spread>,
     /// Clock of its memory in MHz.
@@ -57,23 +56,23 @@ pub struct GpuConditions {
     /// Highest temperature in degrees Celsius.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<i64>,
-    /// Why its clocks were lower than they could be, at any moment.
+    /// Reasons why its clocks were throttled at any moment.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub throttled: BTreeSet<Throttle>,
-    /// Most other processes that computed on it at once.
+    /// The most other processes that computed on it at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub foreign: Option<i64>,
-    /// Why nothing more was seen of it before the round ended.
+    /// Why it could no longer be observed before the round ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<String>,
 }
 
-/// Where the points of a trace lie.
+/// The distribution of the points of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// The lowest.
     pub min: i64,
-    /// Half of them are above it.
+    /// The median.
     pub median: i64,
     /// Their mean.
     pub mean: f64,
@@ -82,7 +81,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Where the points of `gauge` lie; none of no points.
+    /// The distribution of the points of `gauge`; none if there are none.
     #[must_use]
     pub fn of(track: &Track, gauge: Gauge) -> Option<Spread> {
         let mut values: Vec<i64> = track.points(gauge).map(|(_, value)| value).collect();
@@ -95,7 +94,7 @@ impl Spread {
 }
 
 impl Conditions {
-    /// Adds what a trace tells.
+    /// Adds what a trace shows.
     #[must_use]
     pub fn with(mut self, trace: &Trace) -> Conditions {
         if let Some(process) = trace.process() {
@@ -131,17 +130,17 @@ impl GpuConditions {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Rules {
-    /// How often a void round is repeated before its place is left empty.
+    /// How often a void round is repeated before it is given up.
     pub repeats: u32,
-    /// Least share of the processors' time that was idle before the round.
+    /// The least idle share of processor time before the round.
     pub idle_before: f64,
-    /// Most of the processors' time that a hypervisor gave to others.
+    /// The largest share of processor time that a hypervisor may give to others.
     pub stolen: f64,
-    /// Most pages that were moved to or from swap.
+    /// The most pages that may be swapped.
     pub swapped: u64,
-    /// Reasons for low GPU clocks that a round must not have met.
+    /// Throttling reasons that make a round void.
     pub throttled: BTreeSet<Throttle>,
-    /// Most other processes that computed on a GPU.
+    /// The most other processes that may compute on a GPU.
     pub foreign: i64,
 }
 
@@ -151,16 +150,16 @@ pub struct Rules {
 pub enum Breach {
     /// The processors were busy before it began.
     Busy {
-        /// Share of their time that was idle.
+        /// Idle share of their time.
         idle: f64,
-        /// Least that the rule asks for.
+        /// The least that the rule requires.
         least: f64,
     },
-    /// A hypervisor gave too much to others.
+    /// A hypervisor gave too much processor time to others.
     Stolen {
         /// Share of the processors' time.
         share: f64,
-        /// Most that the rule allows.
+        /// The most that the rule allows.
         most: f64,
     },
     /// The machine swapped.
@@ -173,12 +172,12 @@ pub enum Breach {
         /// Why.
         by: Throttle,
     },
-    /// Others computed on a GPU.
+    /// Other processes computed on a GPU.
     Foreign {
         /// How many.
         processes: i64,
     },
-    /// A GPU was lost sight of.
+    /// A GPU could no longer be observed.
     Lost {
         /// Why.
         reason: String,
@@ -215,7 +214,7 @@ impl fmt::Display for Breach {
 }
 
 impl Rules {
-    /// The rules that `conditions` break. What could not be read breaks none.
+    /// The rules that `conditions` break. Values that could not be read break none.
     #[must_use]
     pub fn broken_by(&self, conditions: &Conditions) -> Vec<Breach> {
         let mut breaches = Vec::new();

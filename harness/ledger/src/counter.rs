@@ -1,6 +1,6 @@
-//! [`Counter`]: what is counted of a computation instead of timed, and hardly varies.
+//! [`Counter`]: what is counted rather than timed, and hardly varies.
 //!
-//! Times need rounds and statistics; of two builds that do the same work, these numbers differ by a
+//! Times need rounds and statistics; for two builds that do the same work these numbers differ
 //! little or not at all. They are taken in attribution rounds, because counting costs time.
 
 use std::collections::BTreeMap;
@@ -9,33 +9,33 @@ use serde::{Deserialize, Serialize};
 
 use crate::unit::{Bytes, prefixed, three_digits};
 
-/// One thing that is counted.
+/// Something that is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Counter {
-    /// How often memory was asked for.
+    /// Number of memory allocations.
     Allocations,
-    /// Bytes that were asked for, all together.
+    /// Total bytes allocated.
     Allocated,
-    /// The most bytes that were held at once, beyond those that were held before.
+    /// The most bytes held at once, beyond those held before.
     Highest,
-    /// Instructions that all threads carried out, outside the kernel.
+    /// Instructions executed by all threads in user space.
     Instructions,
-    /// Pages that the kernel had to provide.
+    /// Page faults.
     PageFaults,
 }
 
-/// What was counted, or why nothing was.
+/// A count, or why there is none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Count {
-    /// A number, exactly.
+    /// The exact number.
     Known(u64),
-    /// Nothing, for this reason.
+    /// Not counted, for this reason.
     Absent(String),
 }
 
-/// What was counted in one iteration: the last, when caches and pools have their sizes.
+/// The counts of one iteration: the last, when caches and pools have reached their sizes.
 pub type Counts = BTreeMap<Counter, Count>;
 
 impl Counter {
@@ -51,7 +51,7 @@ impl Counter {
         }
     }
 
-    /// A number of it for people.
+    /// Formats a count for people.
     #[must_use]
     pub fn show(self, count: u64) -> String {
         match self {

@@ -1,18 +1,18 @@
-//! How a series went over many sessions: the levels it kept, where one changed into the next, where it
-//! drifted, and whether it has two states.
+//! The course of a series over many sessions: the levels it kept, where one changed into the next,
+//! where it drifted, and whether it has two states.
 //!
-//! A session is what one run gave of one build: a number for each round. Sessions come in the order of
-//! the commits that they measured; a [`Track`] holds them, and [`course`] reads them. It is the question
-//! of a gate, asked at every place at once, and answered by the gate's means: logarithms turned so that
-//! larger is worse, a variance between sessions that is never taken below what was seen, a margin, and
-//! one bound of 5 % on a false alarm anywhere in the family.
+//! A session is what one run measured of one build: a number for each round. Sessions are in the
+//! order of the commits they measured; a [`Track`] holds them, and [`course`] analyses them. It
+//! asks the question of a gate at every position at once, with the same means: logarithms signed so
+//! that larger is worse, a variance between sessions that is never taken below what was observed, a
+//! margin, and one bound of 5 % on a false alarm anywhere in the family.
 //!
-//! 1. Bytes and counts that hardly vary are followed as they are, without any statistics (`exact`).
-//! 2. A series that goes to and fro between two values has two states. It is named so, and its states
-//!    are laid over each other before anything else is asked (`states`).
+//! 1. Bytes and counts that hardly vary are followed exactly, without statistics (`exact`).
+//! 2. A series that alternates between two values has two states. It is reported as such, and its
+//!    states are laid over each other before anything else is asked (`states`).
 //! 3. Levels are found by segmentation (`steps`).
-//! 4. What a line tells better than steps do is a drift (`slope`).
-//! 5. What only the newest sessions show is told, and not yet called a change.
+//! 4. A drift is where a line describes the series better than steps do (`slope`).
+//! 5. What only the newest sessions show is reported, but not yet called a change.
 
 mod exact;
 mod slope;
@@ -31,23 +31,23 @@ use crate::stats;
 /// One series over its sessions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Track<'a> {
-    /// Which direction is good.
+    /// Which direction is better.
     pub better: Better,
     /// Whether values can be expected to repeat exactly.
     pub nature: Nature,
     /// The smallest change that matters.
     pub margin: Margin,
-    /// The standard deviation between sessions of unchanged code on this machine, on the log scale,
-    /// from calibration; none until that was done.
+    /// The standard deviation between sessions of unchanged code on this machine, on the log scale;
+    /// none until the machine is calibrated.
     pub session_sd: Option<f64>,
     /// The rounds of each session, in the unit of the metric.
     pub sessions: Vec<&'a [f64]>,
 }
 
-/// What became of a series. Sessions are told by their places in the track.
+/// The course of a series. Sessions are given by their positions in the track.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Course {
-    /// The levels, in order; together they hold every session. Empty where nothing could be judged.
+    /// The levels, in order; together they cover every session. Empty if nothing could be judged.
     pub levels: Vec<Level>,
     /// What happened, in order.
     pub events: Vec<Event>,
@@ -57,14 +57,14 @@ pub struct Course {
     pub lack: Option<Lack>,
 }
 
-/// A stretch of sessions that lie around one value or, where it drifts, along one line.
+/// A stretch of sessions around one value or, if it drifts, along one line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Level {
     /// Its sessions.
     pub sessions: Range<usize>,
-    /// Where it begins, in the unit of the metric.
+    /// Its value at the start, in the unit of the metric.
     pub from: f64,
-    /// Where it ends: as it began, but for a drift.
+    /// Its value at the end: the same, unless it drifts.
     pub to: f64,
 }
 
@@ -73,12 +73,13 @@ pub struct Level {
 pub struct Event {
     /// What it was.
     pub kind: EventKind,
-    /// The first session after a change; the first of a drift.
+    /// The first session after a change; the first session of a drift.
     pub at: usize,
-    /// The sessions of which one is the first after the change, 19 times in 20; those of a drift.
+    /// The range that contains the first session after the change, with 95 % confidence; the
+    /// sessions of a drift.
     pub between: Range<usize>,
-    /// By how much it became worse, as a share of what it was before; negative is better. What was
-    /// nothing before became infinitely worse.
+    /// How much worse it became, as a share of the value before; negative is better. Infinite if
+    /// the value before was zero.
     #[serde(with = "unbounded")]
     pub effect: f64,
     /// The value before it, in the unit of the metric.
@@ -87,7 +88,7 @@ pub struct Event {
     pub after: f64,
 }
 
-/// An effect in JSON, which has no infinity: there an infinite one is none.
+/// An effect in JSON, which has no infinity: an infinite one is written as null.
 mod unbounded {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -106,29 +107,29 @@ mod unbounded {
 pub enum EventKind {
     /// It changed from one level to another.
     Change,
-    /// It slid, and a line tells that better than steps do.
+    /// It slid: a line describes it better than steps do.
     Drift,
-    /// Its newest sessions lie elsewhere, and are too few to be called a change.
+    /// Its newest sessions lie elsewhere, but are too few to be called a change.
     Unconfirmed,
 }
 
-/// The two states between which a series goes to and fro.
+/// The two states between which a series alternates.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct States {
     /// Both values, with their shares.
     pub modes: Modes,
-    /// How often it went from one to the other.
+    /// How often it switched from one to the other.
     pub switches: usize,
 }
 
-/// Fewest sessions of a level: one bad day is no change.
+/// Fewest sessions of a level: one bad day is not a change.
 pub const FEWEST: usize = 3;
 
-/// How many kinds of false alarm share what is allowed: changes, drifts, and what only the newest sessions
-/// show, each for the worse and for the better.
+/// How many kinds of false alarm share the allowed error: changes, drifts and unconfirmed changes,
+/// each for worse and for better.
 const ALARMS: f64 = 6.0;
 
-/// Reads a track that is one of `family` which are judged together.
+/// Analyses one track of a `family` of tracks that are judged together.
 #[must_use]
 pub fn course(track: &Track<'_>, family: usize) -> Course {
     if let Some(course) = exact::follow(track) {
@@ -170,7 +171,7 @@ pub fn course(track: &Track<'_>, family: usize) -> Course {
     for (place, piece) in pieces.iter().enumerate() {
         let start = piece.sessions.start;
         if let Some(before) = place.checked_sub(1).map(|before| &pieces[before]) {
-            // Where a drift meets a level, it went there by itself.
+            // A drift can run into a level without a step.
             if (piece.from - before.to).abs() >= scene.theta {
                 let between =
                     steps::between(&scene, before.sessions.start, start, piece.sessions.end);
@@ -196,8 +197,8 @@ pub fn course(track: &Track<'_>, family: usize) -> Course {
     Course { levels: pieces.iter().map(level).collect(), events, states, lack: None }
 }
 
-/// The centre of each session in the unit of the metric, and its logarithm turned so that larger is
-/// worse.
+/// The centre of each session in the unit of the metric, and its logarithm, signed so that larger
+/// is worse.
 fn centres(track: &Track<'_>) -> Result<(Vec<f64>, Vec<f64>), Lack> {
     let centres: Vec<f64> =
         track.sessions.iter().filter_map(|rounds| stats::median(rounds)).collect();

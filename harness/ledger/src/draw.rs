@@ -1,4 +1,4 @@
-//! Random numbers that are the same on every machine and in every year.
+//! Random numbers that are the same on every machine, forever.
 
 /// A stream of random numbers.
 #[derive(Clone, Debug)]
@@ -9,19 +9,19 @@ pub struct Draw {
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Draw {
-    /// The stream that belongs to `seed` and `purpose`. Streams of neighbouring numbers have nothing
-    /// in common.
+    /// The stream for `seed` and `purpose`. Streams of neighbouring numbers are unrelated.
     #[must_use]
     pub fn new(seed: u64, purpose: u64) -> Draw {
-        // Mixed twice, because neighbouring states of the generator give shifted copies of one stream.
+        // Mixed twice, because neighbouring states of the generator give shifted copies of one
+        // stream.
         let mut draw = Draw { state: seed };
         draw.state = draw.bits() ^ purpose;
         draw.state = draw.bits();
         draw
     }
 
-    /// The next number, any of them equally likely: SplitMix64 (Steele, Lea, Flood 2014), in which
-    /// every state leads to another value.
+    /// The next number, uniform over all 64-bit values: SplitMix64 (Steele, Lea, Flood 2014), which
+    /// maps every state to a different value.
     pub fn bits(&mut self) -> u64 {
         self.state = self.state.wrapping_add(GOLDEN);
         let mut z = self.state;
@@ -30,7 +30,7 @@ impl Draw {
         z ^ (z >> 31)
     }
 
-    /// A number of `0..1`, any of them equally likely.
+    /// A number from the uniform distribution over `0..1`.
     pub fn level(&mut self) -> f64 {
         (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
     }
@@ -61,7 +61,7 @@ mod tests {
             let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / N as f64;
             (mean, variance)
         };
-        // Within five standard errors, of this one seed.
+        // Within five standard errors, for this seed.
         let near = |found: (f64, f64), mean: f64, variance: f64| {
             assert!((found.0 - mean).abs() < 0.016, "{found:?}");
             assert!((found.1 - variance).abs() < 0.045, "{found:?}");

@@ -1,9 +1,9 @@
-//! Energy of GPUs for each token, from the counter that a watcher reads and from what the round was
-//! doing meanwhile.
+//! GPU energy per token, from the counter that a watcher reads and from what the round was doing at
+//! the time.
 //!
-//! The counter is that of the driver (NVML: millijoules since it was loaded), which moves on every 20
-//! to 100 ms. Between two readings it is taken to grow evenly; of less than [`LEAST`], and of less than
-//! ten points of a track, nothing is said.
+//! The counter is the driver's (NVML: millijoules since it was loaded), which advances every 20 to
+//! 100 ms. Between two readings it is interpolated linearly; periods shorter than [`LEAST`], or
+//! with fewer than ten points of a track, give no value.
 
 use crate::case::{Case, Workload};
 use crate::metric::Metric;
@@ -12,12 +12,12 @@ use crate::timeline::Values;
 use crate::trace::{Gauge, Mark, Phase, Trace, Track};
 use crate::unit::Nanos;
 
-/// The shortest time of which the energy is told: ten steps of a slow counter.
+/// The shortest period for which energy is reported: ten steps of a slow counter.
 pub const LEAST: Nanos = Nanos(1_000_000_000);
-/// Fewest points of a track in it. Those of a long round stand for many readings.
+/// The fewest points of a track in that period. In a long round a point stands for many readings.
 const POINTS: u64 = 10;
 
-/// Adds to each timed iteration what the GPUs drew for each of its tokens, where that is known.
+/// Adds to each timed iteration the GPU energy per token, where it is known.
 pub fn add(trace: &Trace, case: &Case, samples: &mut Samples) {
     for (index, iteration) in (0..).zip(&mut samples.iterations) {
         if let Some(joules) = of_token(trace, case, index, iteration) {
@@ -26,7 +26,7 @@ pub fn add(trace: &Trace, case: &Case, samples: &mut Samples) {
     }
 }
 
-/// Joules for each token of an iteration.
+/// Joules per token of an iteration.
 fn of_token(trace: &Trace, case: &Case, index: u32, iteration: &Iteration) -> Option<f64> {
     if iteration.kind == IterationKind::WarmUp {
         return None;
@@ -41,8 +41,8 @@ fn of_token(trace: &Trace, case: &Case, index: u32, iteration: &Iteration) -> Op
         Workload::Decode { .. } => {
             let tokens = count(Metric::InterToken) as f64;
             let rate = *iteration.values.get(&Metric::DecodeRate)?.first()?;
-            // As long as all of them decode: sequences that began first are done before the others,
-            // whose last tokens are not counted.
+            // Only while all sequences decode: those that began first finish before the others,
+            // whose last tokens do not count.
             let (from, _) = span(&trace.marks, Begin::Decode(index))?;
             let length = Nanos::from_seconds(tokens / rate);
             (tokens, (from, Nanos(from.0.saturating_add(length.0))))
@@ -66,16 +66,16 @@ fn of_token(trace: &Trace, case: &Case, index: u32, iteration: &Iteration) -> Op
     Some(millijoules / 1e3 / tokens)
 }
 
-/// Where the time begins of which energy is asked.
+/// The start of the period in question.
 #[derive(Clone, Copy)]
 enum Begin {
-    /// With the iteration.
+    /// The start of the iteration.
     Iteration(u32),
-    /// With the decode within it.
+    /// The start of decoding within it.
     Decode(u32),
 }
 
-/// From that moment to the end of its iteration.
+/// From that start to the end of the iteration.
 fn span(marks: &[Mark], begin: Begin) -> Option<(Nanos, Nanos)> {
     let (Begin::Iteration(index) | Begin::Decode(index)) = begin;
     let place = marks.iter().position(|mark| mark.phase == Phase::Iteration(index))?;
@@ -89,12 +89,12 @@ fn span(marks: &[Mark], begin: Begin) -> Option<(Nanos, Nanos)> {
     Some((from.at, after[end].at))
 }
 
-/// Whether the round used a GPU: where the driver does not tell of its memory, it is taken to.
+/// Whether the round used a GPU; assumed if the driver does not report its memory.
 fn is_used(gpu: &Track) -> bool {
     gpu.highest(Gauge::ProcessUsed).is_none_or(|most| most > 0)
 }
 
-/// What the counter showed at a moment, in millijoules; none outside of what was read.
+/// The counter at a moment, in millijoules; none outside the range of readings.
 fn at(gpu: &Track, moment: Nanos) -> Option<f64> {
     let moment = moment.0 as f64 / 1e6;
     let points = || gpu.points(Gauge::Energy).map(|(at, value)| (at as f64, value as f64));
@@ -116,7 +116,7 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    /// Five seconds of a GPU that draws 200 W, and 500 W from the third second on.
+    /// Five seconds of a GPU that draws 200 W, and 500 W from 3 s on.
     fn gpu(used: i64) -> Track {
         let mut recorder = Recorder::new(Watched::Gpu("a".into()), Nanos(40 * MS));
         for at in (0..=5_000).step_by(40) {
@@ -143,7 +143,7 @@ mod tests {
 
     fn iteration(kind: IterationKind) -> Iteration {
         let values =
-            // 98 tokens in 1.4 s: the iteration goes on for 0.2 s.
+            // 98 tokens in 1.4 s: the iteration goes on for another 0.2 s.
             [
                 (Metric::TimeToFirstToken, vec![1.0; 2]),
                 (Metric::InterToken, vec![1.0; 98]),
@@ -152,7 +152,7 @@ mod tests {
         Iteration { kind, digest: Digest::of_outputs([]), values: values.into_iter().collect() }
     }
 
-    /// What the iteration 1 of `workload` drew for a token.
+    /// Energy per token of iteration 1 of `workload`.
     fn of(workload: Workload, trace: &Trace) -> Option<f64> {
         let case = Case { workload, ..case("a") };
         of_token(trace, &case, 1, &iteration(IterationKind::Timed))

@@ -1,7 +1,7 @@
-//! The machine and the build, as far as they can change a result.
+//! The machine and the build, as far as they can change a result, and whether two environments are
+//! comparable.
 //!
-//! What is read off a machine is read by the CLI, what is known of a build is told by the probe;
-//! here stands what they have to say, and whether two of them can be compared.
+//! The CLI reads the facts of the machine; the probe reports those of its build.
 
 mod gpu;
 mod machine;
@@ -19,7 +19,7 @@ pub use machine::{Cache, CacheKind, CpuQuota, Machine};
 pub struct Environment {
     /// The machine.
     pub machine: Machine,
-    /// The build of the probe; none if the probe never said.
+    /// The build of the probe; none if the probe never reported it.
     pub build: Option<Build>,
 }
 
@@ -36,11 +36,11 @@ pub struct Build {
     pub profile: String,
     /// Target triple.
     pub target: String,
-    /// Instruction set extensions that the compiler was allowed to use, sorted.
+    /// Instruction set extensions enabled in the compiler, sorted.
     pub target_features: Vec<String>,
     /// Cargo features of the engine, sorted.
     pub features: Vec<String>,
-    /// The processor that the compiler optimised for, as it was told; empty if it was told nothing.
+    /// The processor that the compiler was told to optimise for; empty if it was told none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub target_cpu: String,
     /// Versions of the crates whose kernels do the work.
@@ -49,30 +49,31 @@ pub struct Build {
 }
 
 impl Build {
-    /// The profile of what is not a probe, but is measured through an adapter that stands in for one.
+    /// The profile reported for an external engine, measured through an adapter that stands in for
+    /// a probe.
     pub const EXTERNAL: &str = "external";
 
-    /// Whether an adapter speaks, and what is measured is another process.
+    /// Whether this is an adapter, and the process being measured is another one.
     #[must_use]
     pub fn is_external(&self) -> bool {
         self.profile == Build::EXTERNAL
     }
 }
 
-/// One thing in which two environments differ.
+/// One difference between two environments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// What differs.
     pub what: String,
-    /// It in the base.
+    /// Its value in the base.
     pub base: String,
-    /// It in the head, or in another round of the base.
+    /// Its value in the head, or in another round of the base.
     pub head: String,
-    /// Between what.
+    /// What it is between.
     pub between: Between,
 }
 
-/// Between what there is a difference.
+/// What a difference is between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Between {
     /// Base and head.
@@ -82,12 +83,12 @@ pub enum Between {
 }
 
 impl Difference {
-    /// What differs between base and head.
+    /// A difference between base and head.
     pub(crate) fn of_sides(what: &str, base: String, head: String) -> Difference {
         Difference { what: what.to_owned(), base, head, between: Between::Sides }
     }
 
-    /// Whether neither tells it.
+    /// Whether the value is unknown on both sides.
     pub(crate) fn is_untold(&self) -> bool {
         self.base.is_empty() && self.head.is_empty()
     }
@@ -111,7 +112,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// In what two environments differ.
+/// All differences between two environments.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Differences {
     /// Differences that forbid a comparison.
@@ -120,12 +121,13 @@ pub struct Differences {
     pub soft: Vec<Difference>,
 }
 
-/// What stands between two environments. Results may be compared if nothing hard does. Where a
-/// known difference would be hard, a fact that only one side tells is one too.
+/// Compares two environments. Results may be compared if there is no hard difference. Where a known
+/// difference would be hard, a fact that is known on one side only is hard too.
 ///
-/// What neither side tells is no equality either. Without the processor, its cores or the memory
-/// nothing can be compared. Of the rest a virtual machine hides much for good: within one boot of one
-/// machine it is taken for equal, beyond that it is shown as a soft difference.
+/// Unknown on both sides does not mean equal. If the processor, its cores or the memory are
+/// unknown, nothing can be compared. Of the rest a virtual machine hides much permanently: within
+/// one boot of one machine such facts are taken as equal, otherwise they are reported as a soft
+/// difference.
 #[must_use]
 pub fn comparable(base: &Environment, head: &Environment) -> Differences {
     let mut differences = Differences::default();
@@ -148,7 +150,7 @@ pub fn comparable(base: &Environment, head: &Environment) -> Differences {
         let (base, head) = (String::new(), String::new());
         differences.soft.push(Difference::of_sides(&untold.join(", "), base, head));
     }
-    // A list may be empty and known.
+    // For this list, empty does not mean unknown.
     if m.features != n.features {
         let (base, head) = (m.features.join(" "), n.features.join(" "));
         differences.hard.push(Difference::of_sides("processor features", base, head));
@@ -162,7 +164,7 @@ pub fn comparable(base: &Environment, head: &Environment) -> Differences {
     differences
 }
 
-/// A fact by its name; the text is empty where it is unknown.
+/// A named fact; the text is empty if it is unknown.
 type Fact = (&'static str, String);
 
 fn pairs<const N: usize>(
@@ -172,7 +174,7 @@ fn pairs<const N: usize>(
     base.into_iter().zip(head).map(|((what, base), (_, head))| (what, base, head))
 }
 
-/// What must be known.
+/// Facts that must be known.
 fn identity(machine: &Machine) -> [Fact; 6] {
     let memory = match machine::gib(machine.memory) {
         _ if machine.memory.0 == 0 => String::new(),
@@ -188,9 +190,9 @@ fn identity(machine: &Machine) -> [Fact; 6] {
     ]
 }
 
-/// What changes results, and is not told by every machine.
+/// Facts that change results, but are not available on every machine.
 fn state(machine: &Machine) -> [Fact; 11] {
-    // A machine without GPUs has no clocks of them to hide.
+    // Without GPUs, their clocks are not unknown.
     let each = |fact: fn(&Gpu) -> String| match machine.gpus.is_empty() {
         true => "no GPU".to_owned(),
         false => machine.gpus.iter().map(fact).collect::<Vec<_>>().join(", "),
@@ -214,7 +216,7 @@ fn state(machine: &Machine) -> [Fact; 11] {
     ]
 }
 
-/// What hardly changes results.
+/// Facts that hardly change results.
 fn circumstances(machine: &Machine) -> [Fact; 6] {
     let each = |fact: fn(&Gpu) -> &str| -> String {
         machine.gpus.iter().map(fact).collect::<Vec<_>>().join(", ")

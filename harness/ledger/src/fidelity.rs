@@ -1,26 +1,26 @@
-//! How near the numbers of an engine are to those of a reference.
+//! How close the numbers of an engine are to those of a reference.
 
 use crate::metric::Metric;
 use crate::timeline::Values;
 
-/// Gathers errors row by row, beside the numbers of the reference.
+/// Accumulates errors against a reference, row by row.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Errors {
     rows: usize,
     /// The largest number of the reference, by its absolute value.
     scale: f64,
-    /// The largest error, and its row.
+    /// The largest error and its row.
     worst: (f64, usize),
 }
 
 impl Errors {
     /// Adds the next row as the engine `found` it and as it was `expected`. Rows of different
-    /// lengths have nothing in common, and are infinitely wrong.
+    /// lengths are not comparable, and infinitely wrong.
     pub fn add(&mut self, found: &[f32], expected: &[f32]) {
         let error = match found.len() == expected.len() {
             true => {
                 let errors = found.iter().zip(expected).map(|(f, e)| f64::from((f - e).abs()));
-                // What is no number is infinitely wrong.
+                // NaN is infinitely wrong.
                 errors.map(|e| if e.is_nan() { f64::INFINITY } else { e }).fold(0.0, f64::max)
             }
             false => f64::INFINITY,
@@ -57,26 +57,27 @@ impl Errors {
         self.worst.1
     }
 
-    /// The largest error as a share of the largest number of the reference. Nothing wrong is 0,
-    /// whatever the numbers are.
+    /// The largest error as a share of the largest number of the reference. No error is 0, whatever
+    /// the numbers are.
     #[must_use]
     pub fn share(&self) -> f64 {
         if self.worst.0 == 0.0 { 0.0 } else { self.worst.0 / self.scale }
     }
 }
 
-/// Gathers the logits of a text position by position, beside those of the reference.
+/// Accumulates errors of the logits against a reference, position by position.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Fidelity {
     errors: Errors,
-    /// Positions with the same likeliest token.
+    /// Positions where the likeliest token agrees.
     same: usize,
     /// Sum of the divergences, in nats.
     divergence: f64,
 }
 
 impl Fidelity {
-    /// Adds the next position: logits of all tokens as the engine `found` them and as they were
+    /// Adds the next position: the logits of the whole vocabulary as the engine `found` them and as
+    /// they were `expected`.
     /// `expected`.
     pub fn add(&mut self, found: &[f32], expected: &[f32]) {
         self.errors.add(found, expected);
@@ -84,13 +85,13 @@ impl Fidelity {
         self.divergence += divergence(expected, found);
     }
 
-    /// How wrong the logits are themselves; a row for each position.
+    /// Errors of the logits themselves; one row per position.
     #[must_use]
     pub const fn errors(&self) -> &Errors {
         &self.errors
     }
 
-    /// What this is in metrics; nothing of no position.
+    /// The resulting metrics; empty if no position was added.
     #[must_use]
     pub fn values(&self) -> Values {
         if self.errors.rows == 0 {
@@ -106,8 +107,8 @@ impl Fidelity {
     }
 }
 
-/// How far `found` points away from `expected`: 1 − the cosine of the angle between them. What has
-/// no direction, or another number of components, points nowhere near.
+/// The cosine distance of `found` from `expected`: 1 − the cosine of the angle between them.
+/// Infinite for a vector without direction, or for different numbers of components.
 #[must_use]
 pub fn cosine_distance(found: &[f32], expected: &[f32]) -> f64 {
     if found.len() != expected.len() {
@@ -117,11 +118,11 @@ pub fn cosine_distance(found: &[f32], expected: &[f32]) -> f64 {
         a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
     };
     let cosine = dot(found, expected) / (dot(found, found) * dot(expected, expected)).sqrt();
-    // Rounding can make two equal directions a little more than equal.
+    // Rounding can give equal directions a cosine slightly above 1.
     if cosine.is_finite() { (1.0 - cosine).max(0.0) } else { f64::INFINITY }
 }
 
-/// How much a text surprises a model: gathers the negative log likelihood of its tokens, one by one.
+/// How much a text surprises a model: accumulates the negative log likelihood of its tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Surprise {
     tokens: usize,
@@ -130,8 +131,8 @@ pub struct Surprise {
 }
 
 impl Surprise {
-    /// Adds the next token, which the model had these logits for. One outside the vocabulary is
-    /// infinitely surprising.
+    /// Adds the next token, for which the model predicted these logits. One outside the vocabulary
+    /// is infinitely surprising.
     pub fn add(&mut self, logits: &[f32], token: u32) {
         self.tokens += 1;
         self.nats += match logits.get(token as usize) {
@@ -146,14 +147,15 @@ impl Surprise {
         self.tokens
     }
 
-    /// The perplexity: the exponential of the mean. None of no token.
+    /// The perplexity: the exponential of the mean negative log likelihood. None if no token was
+    /// added.
     #[must_use]
     pub fn perplexity(&self) -> Option<f64> {
         (self.tokens > 0).then(|| (self.nats / self.tokens as f64).exp())
     }
 }
 
-/// The index of the largest logit; the first of equals.
+/// The index of the largest logit; the first if several are equal.
 #[must_use]
 pub fn likeliest(logits: &[f32]) -> Option<usize> {
     let mut best: Option<(usize, f32)> = None;
@@ -166,7 +168,7 @@ pub fn likeliest(logits: &[f32]) -> Option<usize> {
 }
 
 /// Kullback–Leibler divergence of the softmax of `found` from that of `expected`, in nats: Σ p ln
-/// (p / q). Rounding can make it a little negative; then it is 0. What is no number is infinitely far.
+/// (p / q). Rounding can make it slightly negative; then it is 0. NaN becomes infinite.
 fn divergence(expected: &[f32], found: &[f32]) -> f64 {
     let (p_norm, q_norm) = (log_sum(expected), log_sum(found));
     let terms = expected.iter().zip(found).map(|(&p, &q)| {
@@ -202,7 +204,8 @@ mod tests {
     fn the_worst_error_has_its_place_and_the_others_their_mean() {
         let mut fidelity = Fidelity::default();
         fidelity.add(&[0.0, 0.0], &[0.0, 0.0]);
-        // Likeliest is the second, not the first; ln 3 apart: 1/4 and 3/4 instead of 3/4 and 1/4.
+        // The second is likeliest instead of the first, by ln 3: 1/4 and 3/4 instead of 3/4 and
+        // 1/4.
         let ln_3 = 3.0_f32.ln();
         fidelity.add(&[0.0, ln_3], &[ln_3, 0.0]);
         assert_eq!((fidelity.errors().share(), fidelity.errors().row()), (1.0, 1));

@@ -1,14 +1,13 @@
-//! The gate: is the head of a run worse than its base, or wrong, or not to be compared with it?
+//! The gate: is the head of a run worse than its base, or wrong, or not comparable with it?
 //!
-//! [`report`] is a pure function of what a run left and of the [`Terms`] that it began with, so that
-//! a verdict can be had again from the file of the run, on any machine. In the order in which it
-//! decides:
+//! [`report`] is a pure function of the records of a run and of the [`Terms`] that it began with,
+//! so a verdict can be recomputed from the run file on any machine. It decides in this order:
 //!
-//! 1. what is broken or must not be compared is so before any statistics ([`Sides`]);
-//! 2. all that is left is one family of questions for the [`judge`](crate::judge) ([`Row`]);
-//! 3. the control arm, the base once more, tells whether the machine treats equal code equally; where
-//!    it does not, no regression stands ([`control`]);
-//! 4. what was not judged is listed, with the reason ([`Unjudged`]).
+//! 1. whatever is broken or must not be compared is settled before any statistics ([`Sides`]);
+//! 2. everything else is one family of questions for the [`judge`](crate::judge) ([`Row`]);
+//! 3. the control arm, which measures the base once more, shows whether the machine treats
+//!    identical code equally; if it does not, no regression stands ([`control`]);
+//! 4. what was not judged is listed with the reason ([`Unjudged`]).
 //!
 //! [`schedule`] says which rounds are due next: a run asks it until none are.
 
@@ -40,45 +39,45 @@ pub use rank::in_margins;
 pub use row::Row;
 pub use sides::Sides;
 
-/// What a run is judged by. It is kept in the first line of the run's file.
+/// What a run is judged by. Stored in the first line of the run file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Terms {
-    /// The policy, whole: whatever becomes of its file, the run goes on with what it began with.
+    /// The complete policy: if its file changes, the run continues with what it began with.
     pub policy: Policy,
-    /// What is known of the machine.
+    /// What is known about the machine.
     #[serde(default, skip_serializing_if = "Floors::are_unknown")]
     pub floors: Floors,
-    /// Fewest pairs of every case, whatever is decided before; for calibration.
+    /// The fewest pairs of every case, even if it is decided earlier; for calibration.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub least_pairs: u32,
-    /// Of how many shards of a plan this is one: all of them are judged as one family in the end. 0 if
-    /// it is the whole plan.
+    /// The number of shards of the plan, of which this run is one; in the end all are judged as one
+    /// family. 0 if it is the whole plan.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub shards: u32,
     /// When the base is measured.
     #[serde(default, skip_serializing_if = "Setting::is_alternating")]
     pub setting: Setting,
-    /// Cases that were left out so that the run is quick.
+    /// Cases that were left out to keep the run quick.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unseen: Vec<CaseId>,
-    /// The baseline that is the base, if it is one.
+    /// The baseline that serves as the base, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<Origin>,
-    /// By which policies the sides were judged before, where both were.
+    /// The policies that both sides were judged by earlier, if both were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policies: Option<Policies>,
 }
 
-/// Which baseline a base is.
+/// The baseline that a base was taken from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// Its upstream commit.
     pub upstream: Hash,
-    /// How many upstream commits lie between it and the head.
+    /// How many upstream commits it lies behind the head.
     pub distance: usize,
-    /// The code that it measured.
+    /// The code that was measured.
     pub code: Code,
-    /// The names of the sessions that the base consists of.
+    /// The names of the sessions that make up the base.
     pub sessions: Vec<String>,
 }
 
@@ -94,7 +93,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// By which policies two sides were judged before.
+/// The policies that two sides were judged by earlier.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policies {
     /// The base's.
@@ -104,20 +103,22 @@ pub struct Policies {
 }
 
 impl Policies {
-    /// What they differ by, if they do: what is no regression under one can be one under another.
+    /// The difference between them, if any: what is no regression under one policy can be one under
+    /// another.
     fn difference(&self) -> Option<Difference> {
         let Policies { base, head } = self;
         (base != head).then(|| Difference::of_sides("policy", base.to_string(), head.to_string()))
     }
 }
 
-/// For serde: what is not said.
+/// For serde: the default, which is not written.
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
 impl Terms {
-    /// A policy on a machine of which nothing is known, with a base beside the head.
+    /// Terms for a machine about which nothing is known, with head and base measured in
+    /// alternation.
     #[must_use]
     pub fn of(policy: Policy) -> Terms {
         Terms {
@@ -132,8 +133,9 @@ impl Terms {
         }
     }
 
-    /// How many series are judged together, where so many of them are of this run. What the other shards
-    /// hold is taken to be as much: a verdict is not to become another when all are one family.
+    /// The size of the family of which `own` series belong to this run. The other shards are
+    /// assumed to have as many each, so that a verdict does not change when all are judged as one
+    /// family.
     #[must_use]
     pub fn family(&self, own: usize) -> usize {
         own.saturating_mul(self.shards.max(1) as usize)
@@ -147,18 +149,18 @@ pub enum Setting {
     /// In alternation with the head.
     #[default]
     Alternating,
-    /// On other days: its records are of other runs, each of which is a session.
+    /// On other days: its records come from other runs, each of which is a session.
     Stored,
 }
 
 impl Setting {
-    /// For serde: what is not said.
+    /// For serde: the default, which is not written.
     fn is_alternating(&self) -> bool {
         *self == Setting::Alternating
     }
 }
 
-/// Which part of a run a round belongs to: the place of its subject in [`Run::subjects`].
+/// Which part of a run a round belongs to: the index of its subject in [`Run::subjects`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Arm {
     /// What the head is compared with.
@@ -169,19 +171,19 @@ pub enum Arm {
     Control,
 }
 
-/// What became of a comparison, case by case and series by series.
+/// The result of a comparison, case by case and series by series.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
-    /// The verdict on all of it.
+    /// The overall verdict.
     pub verdict: Verdict,
-    /// Whether that stops a merge.
+    /// Whether it stops a merge.
     pub weight: Weight,
     /// The policy that it was judged by.
     pub policy: PolicyHash,
-    /// How many series were judged here.
+    /// How many series of this run were judged.
     pub judged: usize,
-    /// Among how many they were judged, those of other shards of the plan included: the size of the
-    /// family.
+    /// The size of the family that they were judged in, including series of other shards of the
+    /// plan.
     pub family: usize,
     /// The cases that were compared.
     pub cases: Vec<CaseReport>,
@@ -192,7 +194,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// `as one family`; of a shard, `in a family of 14`.
+    /// `as one family`; for a shard, `in a family of 14`.
     #[must_use]
     pub fn company(&self) -> String {
         match self.judged == self.family {
@@ -201,41 +203,43 @@ impl Report {
         }
     }
 
-    /// What is no pass although it stops no merge: [`CaseReport::warned`] of all cases.
+    /// What did not pass although it stops no merge: [`CaseReport::warned`] of all cases.
     #[must_use]
     pub fn warned(&self) -> Vec<(Verdict, String)> {
         warned(&self.cases)
     }
 }
 
-/// What became of one case.
+/// The result for one case.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CaseReport {
     /// The case.
     pub case: CaseId,
     /// The verdict on it: that of its series, as far as they can stop a merge.
     pub verdict: Verdict,
-    /// Why it is broken or invalid, whatever its series say.
+    /// Why it is broken or invalid, regardless of its series.
     pub reasons: Vec<String>,
-    /// Why it was not measured until it was decided, if it was not. Its series say what is known.
+    /// Why it was not measured until a decision, if so. Its series say what is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unfinished: Option<String>,
-    /// The end of what the process printed that failed first, the head's before the base's.
+    /// The end of the output of the process that failed first, one of the head before one of the
+    /// base.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tail: Option<String>,
-    /// What differs between the sides and forbids nothing.
+    /// Differences between the sides that do not forbid the comparison.
     pub differences: Vec<String>,
     /// Its series.
     pub rows: Vec<Row>,
 }
 
 impl CaseReport {
-    /// What a reader of its series must know of the whole case: the reasons, and why it is unfinished.
+    /// What a reader of its series must know about the whole case: the reasons, and why it is
+    /// unfinished.
     pub fn remarks(&self) -> impl Iterator<Item = &str> {
         self.reasons.iter().chain(&self.unfinished).map(String::as_str)
     }
 
-    /// What is no pass although it stops no merge, verdict by verdict and in words: `2 series that only
+    /// What did not pass although it stops no merge, by verdict and in words: `2 series that only
     /// warn regressed`.
     #[must_use]
     pub fn warned(&self) -> Vec<(Verdict, String)> {
@@ -244,7 +248,7 @@ impl CaseReport {
 }
 
 fn warned(cases: &[CaseReport]) -> Vec<(Verdict, String)> {
-    // Where a whole case is invalid, that is said of the case.
+    // If a whole case is invalid, the case reports it.
     let cases = cases.iter().filter(|case| case.reasons.is_empty());
     let rows: Vec<&Row> =
         cases.flat_map(|case| &case.rows).filter(|row| row.counted() != row.verdict).collect();
@@ -268,20 +272,20 @@ fn warned(cases: &[CaseReport]) -> Vec<(Verdict, String)> {
 /// Something that was not judged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Unjudged {
-    /// Of which case.
+    /// The case.
     pub case: CaseId,
-    /// Which series of it; none for all.
+    /// The series; none for all of them.
     pub series: Option<Series>,
     /// Why.
     pub reason: String,
 }
 
-/// What a run under `terms` came to by the records that it has left so far.
+/// The report of a run under `terms`, from the records so far.
 #[must_use]
 pub fn report(run: &Run, terms: &Terms, records: &[Record]) -> Report {
     let mut report = judge(&sides(run, records), terms);
     let skipped = run.skipped.iter().map(|skipped| (&skipped.id, skipped.reason.as_str()));
-    let unseen = terms.unseen.iter().map(|case| (case, "not seen: left out so that it is quick"));
+    let unseen = terms.unseen.iter().map(|case| (case, "not seen: left out to keep the run quick"));
     report.unjudged.extend(skipped.chain(unseen).map(|(case, reason)| Unjudged {
         case: case.clone(),
         series: None,
@@ -292,8 +296,8 @@ pub fn report(run: &Run, terms: &Terms, records: &[Record]) -> Report {
         if let Some(case) = report.cases.iter_mut().find(|report| report.case == id) {
             case.unfinished =
                 Some(format!("the budget of {minutes} min ended before it was decided"));
-            // What the budget never reached is not decided, and nothing is wrong with it; unless
-            // nothing at all was compared.
+            // A case that the budget never reached is undecided, and nothing is wrong with it;
+            // unless nothing at all was compared.
             let is_reached = |record: &Record| record.run == run.id && record.case.id == id;
             if report.family > 0 && !records.iter().any(is_reached) {
                 (case.verdict, case.reasons) = (Verdict::Inconclusive, Vec::new());
@@ -304,14 +308,14 @@ pub fn report(run: &Run, terms: &Terms, records: &[Record]) -> Report {
     report
 }
 
-/// The verdict on all cases, and what it does to a merge.
+/// The verdict on all cases, and its effect on a merge.
 fn outcome(cases: &[CaseReport], terms: &Terms) -> (Verdict, Weight) {
     let verdict = Verdict::on_all(cases.iter().map(|case| case.verdict));
     let told = |row: &Row| {
         row.weight == Weight::Blocks || matches!(row.verdict, Verdict::Pass | Verdict::Improved)
     };
     match verdict {
-        // All of it only warns, and none of it passed: that stops nothing, and is no pass.
+        // Everything only warns and nothing passed: that stops no merge, but is not a pass.
         Verdict::Pass if !cases.iter().flat_map(|case| &case.rows).any(told) => {
             (Verdict::Inconclusive, Weight::Warns)
         }
@@ -319,7 +323,7 @@ fn outcome(cases: &[CaseReport], terms: &Terms) -> (Verdict, Weight) {
     }
 }
 
-/// What the verdict on all cases does to a merge.
+/// The effect on a merge of the verdict on all cases.
 fn weight_of(verdict: Verdict, terms: &Terms) -> Weight {
     match verdict {
         Verdict::Inconclusive => terms.policy.inconclusive,
@@ -328,7 +332,7 @@ fn weight_of(verdict: Verdict, terms: &Terms) -> Weight {
     }
 }
 
-/// Every series of a run that was judged, with its question, in the order of the family.
+/// Every judged series of a run with its question, in the order of the family.
 #[must_use]
 pub fn questions(run: &Run, terms: &Terms, records: &[Record]) -> Vec<(CaseId, Series, Question)> {
     let mut all = Vec::new();
@@ -346,7 +350,7 @@ pub fn questions(run: &Run, terms: &Terms, records: &[Record]) -> Vec<(CaseId, S
     all
 }
 
-/// What two sets of records come to, each taken as one subject's.
+/// The report on two sets of records, each taken as one subject's.
 #[must_use]
 pub fn compare(base: &[Record], head: &[Record], terms: &Terms) -> Report {
     let mut cases: Vec<&Case> = Vec::new();
@@ -368,7 +372,7 @@ fn of_case<'a>(records: &'a [Record], case: &Case) -> Vec<&'a Record> {
     records.iter().filter(|record| record.case.id == case.id).collect()
 }
 
-/// Both sides of each case of a run, in the order of its plan.
+/// The sides of each case of a run, in the order of its plan.
 fn sides<'a>(run: &'a Run, records: &'a [Record]) -> Vec<Sides<'a>> {
     let of = |case: &Case, arm: Arm| -> Vec<&'a Record> {
         let subject = run.subjects.get(arm as usize);
@@ -384,7 +388,7 @@ fn sides<'a>(run: &'a Run, records: &'a [Record]) -> Vec<Sides<'a>> {
     run.cases.iter().map(|planned| sides(&planned.case)).collect()
 }
 
-/// Judges cases of which both sides are known, as one family.
+/// Judges cases, given their sides, as one family.
 #[must_use]
 pub fn judge(sides: &[Sides<'_>], terms: &Terms) -> Report {
     let mut unjudged = Vec::new();
@@ -438,7 +442,7 @@ pub fn judge(sides: &[Sides<'_>], terms: &Terms) -> Report {
             case.rows.iter_mut().for_each(|row| row.distrust(control));
         }
         if case.rows.is_empty() {
-            case.reasons.push("there is no series that both sides have".to_owned());
+            case.reasons.push("the two sides have no series in common".to_owned());
         }
         case.verdict = Verdict::on_all(case.rows.iter().map(Row::counted));
     }

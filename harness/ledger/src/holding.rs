@@ -1,24 +1,24 @@
-//! [`Holding`]: what one device of a map holds, by the engine's own accounting; and [`Occupied`]: how
-//! its memory stood when there was no room left.
+//! [`Holding`]: what one device of a device map holds, by the engine's own accounting; and
+//! [`Occupied`]: the state of a device's memory when it ran out.
 
 use serde::{Deserialize, Serialize};
 
 use crate::unit::Bytes;
 
-/// What one device holds for good.
+/// What one device holds permanently.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holding {
     /// Its name in the engine, `cpu:0`.
     pub device: String,
     /// Layers that live on it.
     pub layers: u32,
-    /// Weights and KV pool, as the engine expected them before it read a weight.
+    /// Weights and KV pool, as the engine estimated them before loading any weights.
     pub estimated: Held,
-    /// Weights and KV pool.
+    /// Weights and KV pool as loaded.
     pub held: Held,
 }
 
-/// Bytes that are held for good.
+/// Bytes held permanently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
     /// Weights.
@@ -27,15 +27,15 @@ pub struct Held {
     pub kv: Bytes,
 }
 
-/// The memory of an accelerator when something had no room on it.
+/// The memory of an accelerator when an allocation did not fit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Occupied {
     /// Its name in the engine, `cuda:0`.
     pub device: String,
-    /// What its driver called free; none if it did not tell.
+    /// Free memory according to its driver; none if not reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub free: Option<Bytes>,
-    /// What there is in all; likewise.
+    /// Total memory, likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total: Option<Bytes>,
     /// Weights and KV pool that the engine held on it.

@@ -1,4 +1,4 @@
-//! What became of commits that were picked onto a fork, one at a time.
+//! The result of picking commits onto a fork, one at a time.
 
 use crate::case::CaseId;
 use crate::gate::{Report, Row};
@@ -6,77 +6,77 @@ use crate::judge::Finding;
 use crate::unit::share;
 use crate::verdict::Verdict;
 
-/// Commits that were picked, until one had to stop it.
+/// Commits that were picked, up to the one that stopped it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Integration {
-    /// When it was begun, RFC 3339 in UTC.
+    /// Start time, RFC 3339 in UTC.
     pub at: String,
     /// The fork's repository.
     pub repository: String,
-    /// The fork's commit that it began with.
+    /// The fork's commit that it started from.
     pub start: String,
-    /// The fork's commit that it came to: the last pick that was kept.
+    /// The fork's commit that it reached: the last pick that was kept.
     pub end: String,
-    /// The branch that was set to that; none if nothing was kept.
+    /// The branch that was set to `end`; none if nothing was kept.
     pub branch: Option<String>,
-    /// The commits that were asked for, in their order.
+    /// The commits that were requested, in order.
     pub picks: Vec<Pick>,
 }
 
-/// One commit that was asked for.
+/// One requested commit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pick {
-    /// Its hash in the upstream.
+    /// Its upstream hash.
     pub hash: String,
     /// The first line of its message.
     pub subject: String,
-    /// The checks that were run, in their order, and what the last one printed if it failed.
+    /// The checks that were run, in order, with the output of the last one if it failed.
     pub checks: Vec<Checked>,
-    /// What was measured of it.
+    /// Its measurement, if it was measured.
     pub measured: Option<Measured>,
-    /// What became of it.
+    /// The result.
     pub end: End,
 }
 
 /// A check that was run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checked {
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// The end of what it printed if it failed.
+    /// The end of its output if it failed.
     pub failure: Option<String>,
 }
 
-/// A commit, measured beside the one before it.
+/// A commit, measured against the one before it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measured {
-    /// The page of the run, from the folder of the integration's own.
+    /// The page of the run, relative to the folder of the integration's own page.
     pub page: String,
-    /// What the gate found.
+    /// The gate's report.
     pub report: Report,
 }
 
-/// What became of a commit that was asked for.
+/// The result for a requested commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
-    /// It was kept, as this commit of the fork.
+    /// Kept, as this commit of the fork.
     Kept(String),
-    /// The fork has all of it already.
+    /// The fork already has all of it.
     Empty,
-    /// It does not apply in these files. That stopped it.
+    /// It conflicts in these files, which ended the integration.
     Conflict(Vec<String>),
-    /// A check failed. That stopped it.
+    /// A check failed, which ended the integration.
     CheckFailed,
-    /// It could not be built. That stopped it.
+    /// It could not be built, which ended the integration. With the end of the build's output.
     NotBuilt(String),
-    /// The gate would not let it pass. That stopped it.
+    /// The gate did not pass it, which ended the integration.
     NotPassed(Verdict),
-    /// One before it had stopped.
+    /// An earlier commit had ended the integration.
     NotTried,
 }
 
 impl End {
-    /// Whether whatever comes after it may be tried.
+    /// Whether the next commit may be tried.
     #[must_use]
     pub const fn goes_on(&self) -> bool {
         matches!(self, End::Kept(_) | End::Empty)
@@ -84,8 +84,8 @@ impl End {
 }
 
 impl Measured {
-    /// The row that tells most: of those with the worst verdict, the one with the largest effect. What
-    /// only warns comes last.
+    /// The most significant row: of those with the worst verdict, the one with the largest effect.
+    /// Rows that only warn come last.
     #[must_use]
     pub fn headline(&self) -> Option<(&CaseId, &Row)> {
         let rows = self.rows().filter(|(_, row)| row.finding.is_some());
@@ -100,23 +100,23 @@ impl Measured {
     }
 }
 
-/// A pick in the words of tables.
+/// A pick as text for tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Words {
     /// Whether it applied.
     pub applied: String,
-    /// Which checks held.
+    /// Which checks passed.
     pub checks: String,
     /// The verdict of the gate.
     pub verdict: String,
-    /// The effect that tells most.
+    /// The most significant effect.
     pub effect: String,
-    /// What became of it.
+    /// The result.
     pub end: String,
 }
 
 impl Pick {
-    /// The pick in the words of tables.
+    /// The pick as text for tables.
     #[must_use]
     pub fn words(&self) -> Words {
         let none = || "–".to_owned();
@@ -152,7 +152,7 @@ impl Pick {
         Words { applied, checks, verdict, effect, end }
     }
 
-    /// The end of what a check or a build printed that stopped it.
+    /// The end of the output of the check or build that stopped it.
     #[must_use]
     pub fn tail(&self) -> Option<&str> {
         match &self.end {
@@ -163,8 +163,8 @@ impl Pick {
 }
 
 impl Measured {
-    /// The effect that tells most, `decode 9.1% worse (8.2% to 9.9%)`, how large one can be where all
-    /// passed, or why there is none.
+    /// The most significant effect, `decode 9.1% worse (8.2% to 9.9%)`; how large an effect can be
+    /// if everything passed; or why there is none.
     #[must_use]
     pub fn effect(&self) -> Option<String> {
         let reason = || {
@@ -182,7 +182,7 @@ impl Measured {
         row.finding.map(|finding| format!("{} {}", row.series.label(), effect_in_words(&finding)))
     }
 
-    /// How much worse any series can be that passed.
+    /// How much worse a series that passed can be at most.
     fn most(&self) -> Option<String> {
         let passed = self.rows().filter(|(_, row)| row.verdict == Verdict::Pass);
         let highs = passed.filter_map(|(_, row)| Some((row.series.label(), row.finding?.high)));
@@ -191,8 +191,8 @@ impl Measured {
     }
 }
 
-/// `9.1% worse (8.2% to 9.9%)`, `2.0% better (1.5% to 2.5%)`, `0.0% (-0.3% to 0.4%)`: the interval goes
-/// the way of the word, and without one is positive where the head is worse.
+/// `9.1% worse (8.2% to 9.9%)`, `2.0% better (1.5% to 2.5%)`, `0.0% (-0.3% to 0.4%)`: the interval
+/// has the direction of the word; without a word, positive is worse.
 #[must_use]
 pub fn effect_in_words(finding: &Finding) -> String {
     let Finding { effect, low, high, .. } = *finding;
@@ -206,7 +206,7 @@ pub fn effect_in_words(finding: &Finding) -> String {
 }
 
 impl Integration {
-    /// How many commits were kept, how many were asked for, and why it stopped, as a sentence.
+    /// How many of the requested commits were kept, and why it stopped, as a sentence.
     #[must_use]
     pub fn headline(&self) -> String {
         let kept = self.picks.iter().filter(|pick| matches!(pick.end, End::Kept(_))).count();
@@ -224,7 +224,7 @@ impl Integration {
     }
 }
 
-/// The beginning of a commit's hash.
+/// The abbreviated hash of a commit.
 #[must_use]
 pub fn short(hash: &str) -> &str {
     hash.get(..9).unwrap_or(hash)
@@ -291,12 +291,12 @@ mod tests {
         assert_eq!(words(0.0912, 0.082, 0.0991), "9.1% worse (8.2% to 9.9%)");
         assert_eq!(words(-0.02, -0.025, -0.0001), "2.0% better (0.0% to 2.5%)");
         assert_eq!(words(-0.0003, -0.003, 0.004), "0.0% (-0.3% to 0.4%)");
-        // Nothing before.
+        // From zero.
         let none = f64::INFINITY;
         assert_eq!(words(none, none, none), "∞ worse (∞ to ∞)");
     }
 
-    /// What was measured of a commit on which the gate's verdict is `verdict`.
+    /// The measurement of a commit whose gate verdict is `verdict`.
     fn measured(verdict: Verdict, cases: Vec<CaseReport>) -> Measured {
         let report = Report {
             verdict,

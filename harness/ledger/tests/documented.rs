@@ -1,4 +1,4 @@
-//! What the documents say of metrics and of the protocol of a probe, held to the types.
+//! What the documents say about metrics and the probe protocol, checked against the types.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -15,7 +15,7 @@ fn document(path: &str) -> String {
     std::fs::read_to_string(format!("{root}/{path}")).unwrap()
 }
 
-/// A word as JSON has it.
+/// A value that serialises as a string.
 fn word(value: impl Serialize) -> String {
     serde_json::to_value(value).unwrap().as_str().unwrap().to_owned()
 }
@@ -35,7 +35,7 @@ fn the_table_of_metrics_says_of_each_what_the_code_does() {
     assert_eq!(rows.len(), Metric::ALL.len());
 }
 
-/// What `line` says; nothing in it is unknown to its type.
+/// Parses `line`, and checks that the type knows everything in it.
 fn read<T: DeserializeOwned + Serialize>(line: &str) -> T {
     let read: T = serde_json::from_str(line).unwrap();
     let written: Value = serde_json::from_str(line).unwrap();

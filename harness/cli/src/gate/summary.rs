@@ -300,9 +300,9 @@ mod tests {
         let mut report = fixture::report("a");
         let row = &mut report.cases[0].rows[0];
         (row.verdict, row.finding, row.lacks) = (Verdict::Invalid, None, None);
-        row.reason = Some("the base has it, and the head has not".to_owned());
+        row.reason = Some("the base has it, but the head does not".to_owned());
         let text = of_two("head", "base", None, &report, LONGEST);
-        let line = "\n- `a`, decode: **invalid**, the base has it, and the head has not\n";
+        let line = "\n- `a`, decode: **invalid**, the base has it, but the head does not\n";
         assert!(text.contains(line), "{text}");
         assert!(!text.contains("<details>"), "nothing of it is folded: {text}");
     }

@@ -256,7 +256,7 @@ fn another_policy_or_other_features_are_invalid_with_all_reasons() {
     fs::write(sandbox.path("scenarios/test/fake.toml"), scenario).unwrap();
     let said = gate(&sandbox, "", &["--policy", "strict.toml"]);
     assert_eq!(said.code, 4, "{}{}", said.out, said.err);
-    assert!(said.out.contains("the case has another meaning"), "{}", said.out);
+    assert!(said.out.contains("the case means something else"), "{}", said.out);
     assert!(said.out.contains("policy: `"), "{}", said.out);
     let own = |record: &&Record| record.subject.name == "probe:head-probe";
     assert_eq!(sandbox.contents().records.iter().filter(own).count(), 1, "one round tells it all");

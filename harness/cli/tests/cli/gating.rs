@@ -167,7 +167,7 @@ fn a_quick_gate_tells_what_it_has_not_seen() {
     assert_eq!(said.code, 0, "{}", said.out);
     assert!(said.out.contains("verdict: pass in the 1 case seen; 1 not seen\n"), "{}", said.out);
     let unjudged = json(&sandbox)["unjudged"].as_array().unwrap().clone();
-    let unseen = |row: &&Value| row["reason"] == "not seen: left out so that it is quick";
+    let unseen = |row: &&Value| row["reason"] == "not seen: left out to keep the run quick";
     assert_eq!(unjudged.iter().filter(unseen).count(), 1, "{unjudged:?}");
 }
 
@@ -369,6 +369,6 @@ fn a_head_that_was_asked_other_things_is_invalid_and_not_broken() {
     let args = ["-q", "gate", "test/fake", "--base", &base, "--subject", &head, "-o", "run.jsonl"];
     let said = sandbox.run(&args);
     assert_eq!(said.code, 4, "{}{}", said.out, said.err);
-    let reason = "the prompts differ: this probe draws them in another way";
+    let reason = "the prompts differ: this probe draws them differently";
     assert!(said.out.contains(reason), "{}", said.out);
 }

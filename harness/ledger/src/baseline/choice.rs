@@ -1,24 +1,24 @@
-//! Which baseline a change is held to: the nearest ancestor of its upstream commit, in the order of
+//! Chooses the baseline for a change: the nearest ancestor of its upstream commit, in the order of
 //! the integration log, that is promoted and measured on its kind of machine.
 
 use super::Promotion;
 use crate::upstream::{Hash, Log};
 
-/// What a change is held to.
+/// The baseline that a change is compared with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice<'a> {
     /// The promotion.
     pub promotion: &'a Promotion,
-    /// How many upstream commits lie between it and the change.
+    /// How many upstream commits it lies behind the change.
     pub distance: usize,
-    /// The one that it would be if sessions of that were here.
+    /// A nearer promotion that would have been chosen if its sessions were here.
     pub passed_over: Option<&'a Promotion>,
 }
 
-/// Why there is nothing to hold a change to.
+/// Why there is no baseline to compare a change with.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoChoice {
-    /// The upstream commit is not one of the log's.
+    /// The upstream commit is not in the log.
     #[error("upstream commit {0} is not in the integration log")]
     Unknown(Hash),
     /// Nothing is promoted on this kind of machine.
@@ -26,16 +26,16 @@ pub enum NoChoice {
     Machine {
         /// The kind of machine.
         machine: String,
-        /// Kinds of machines on which something is.
+        /// The kinds of machine on which something is.
         others: Vec<String>,
     },
-    /// All that is promoted is of later commits, or of unknown ones.
+    /// Everything promoted is at later commits, or at unknown ones.
     #[error(
-        "what is promoted on machines like this is of later upstream commits than {0}, or of ones that are not in the integration log"
+        "everything promoted on machines like this is at later upstream commits than {0}, or at ones that are not in the integration log"
     )]
     Later(Hash),
-    /// The sessions are gone.
-    #[error("of {upstream}, which is promoted on machines like this, no session is here")]
+    /// No ancestor that is promoted has its sessions here.
+    #[error("{upstream} is promoted on machines like this, but none of its sessions are here")]
     Gone {
         /// The upstream commit of the nearest promotion.
         upstream: Hash,
@@ -49,8 +49,9 @@ fn listed(others: &[String]) -> String {
     }
 }
 
-/// Chooses among `promoted` what a change at the upstream commit `at` is held to; of several
-/// promotions of one commit, the newest. `measured` tells whether there are sessions of one.
+/// Chooses from `promoted` the baseline for a change at the upstream commit `at`; of several
+/// promotions of one commit, the newest. `measured` says whether the sessions of a promotion are
+/// here.
 ///
 /// # Errors
 /// If there is none.
@@ -148,9 +149,9 @@ mod tests {
         assert_eq!(told('d', &[], ""), "nothing is promoted on machines like this (`m`)");
         let only = "nothing is promoted on machines like this (`m`), only on `n`";
         assert_eq!(told('d', &elsewhere, ""), only);
-        let late = "what is promoted on machines like this is of later upstream commits than bbbbbbbbb, or of ones that are not in the integration log";
+        let late = "everything promoted on machines like this is at later upstream commits than bbbbbbbbb, or at ones that are not in the integration log";
         assert_eq!(told('b', &later, ""), late);
-        let gone = "of ccccccccc, which is promoted on machines like this, no session is here";
+        let gone = "ccccccccc is promoted on machines like this, but none of its sessions are here";
         assert_eq!(told('d', &later, "x"), gone);
         let unknown = "upstream commit eeeeeeeee is not in the integration log";
         assert_eq!(told('e', &later, ""), unknown);

@@ -1,7 +1,7 @@
 //! Decisions about baselines: which code counts, and which changes for the worse were accepted.
 //!
-//! They are people's: each says who decided, when, and why. Nothing is ever taken out; of several
-//! promotions the newest holds.
+//! People make them: each records who decided, when and why. Nothing is ever removed; of several
+//! promotions the newest is in force.
 
 use std::fmt;
 
@@ -15,29 +15,29 @@ use crate::series::Series;
 use crate::upstream::Hash;
 use crate::verdict::Verdict;
 
-/// All that was decided, the shape of `baselines/current.toml`.
+/// All decisions, as stored in `baselines/current.toml`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Decisions {
-    /// What later changes are held to.
+    /// What later changes are compared with.
     #[serde(default)]
     pub promoted: Vec<Promotion>,
-    /// What was worse, and was promoted nevertheless.
+    /// What was worse but promoted anyway.
     #[serde(default)]
     pub accepted: Vec<Acceptance>,
 }
 
-/// That the sessions of some code count.
+/// Makes the sessions of some code count.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Promotion {
     /// The upstream commit of the sessions.
     pub upstream: Hash,
-    /// Their kind of machine.
+    /// The kind of machine.
     pub machine: String,
-    /// The code that they measured.
+    /// The code they measured.
     pub code: Code,
-    /// The policy by which nothing in them was worse than before.
+    /// The policy under which nothing in them was worse than before.
     pub policy: PolicyHash,
     /// When, RFC 3339 in UTC.
     pub at: String,
@@ -45,19 +45,19 @@ pub struct Promotion {
     pub by: String,
 }
 
-/// That something is worse, and may be.
+/// Allows something to be worse.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Acceptance {
-    /// The upstream commit of the sessions that are worse.
+    /// The upstream commit of the worse sessions.
     pub upstream: Hash,
-    /// Their kind of machine.
+    /// The kind of machine.
     pub machine: String,
-    /// The code that they measured.
+    /// The code they measured.
     pub code: Code,
     /// What is worse.
     pub finding: Finding,
-    /// Why that is accepted.
+    /// Why it is accepted.
     pub reason: String,
     /// When, RFC 3339 in UTC.
     pub at: String,
@@ -65,20 +65,20 @@ pub struct Acceptance {
     pub by: String,
 }
 
-/// Something that keeps code from being promoted.
+/// Something that stands in the way of a promotion.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Finding {
-    /// In which case.
+    /// The case.
     pub case: CaseId,
-    /// In which series of it; none for the whole of it.
+    /// The series; none for the case as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub series: Option<Series>,
-    /// What it is: regressed, broken or invalid.
+    /// Regressed, broken or invalid.
     pub verdict: Verdict,
 }
 
-/// As rows are named everywhere: `CASE SERIES: regressed`.
+/// In the form used for rows everywhere: `CASE SERIES: regressed`.
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Finding { case, series, verdict } = self;
@@ -90,7 +90,7 @@ impl fmt::Display for Finding {
 }
 
 impl Decisions {
-    /// The newest promotion on each kind of machine.
+    /// The newest promotion for each kind of machine.
     #[must_use]
     pub fn current(&self) -> Vec<&Promotion> {
         let newer = |this: &Promotion, other: &Promotion| {
@@ -100,7 +100,7 @@ impl Decisions {
         self.promoted.iter().filter(is_current).collect()
     }
 
-    /// Those of `findings` about this code that nobody accepted.
+    /// Those of `findings` about this code that nobody has accepted.
     #[must_use]
     pub fn open(&self, findings: &[Finding], machine: &str, code: &Code) -> Vec<Finding> {
         let accepted = |finding: &&Finding| {
@@ -114,8 +114,8 @@ impl Decisions {
     }
 }
 
-/// What keeps the head of a report from being promoted: what is broken or could not be compared, and
-/// what is regressed or gone and could stop a merge.
+/// What stands in the way of promoting the head of a report: everything broken or not comparable,
+/// and everything regressed or missing that could stop a merge.
 #[must_use]
 pub fn findings(report: &Report) -> Vec<Finding> {
     let mut findings = Vec::new();

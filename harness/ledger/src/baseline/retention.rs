@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{Code, Decisions, Key};
 
-/// The sessions that can be deleted: all but those of the current promotion of each machine, and the
-/// `keep` newest of each scenario on each machine. The oldest is the first.
+/// The sessions that can be deleted, oldest first: all but those of the current promotion of each
+/// machine, and the `keep` newest of each scenario on each machine.
 #[must_use]
 pub fn superfluous(sessions: &[(Key, Code)], decisions: &Decisions, keep: usize) -> Vec<Key> {
     let current = decisions.current();

@@ -1,4 +1,4 @@
-//! Sessions: cut from a run, sealed, and read again.
+//! Sessions: cut from a run, sealed and read back.
 
 use std::path::Path;
 
@@ -9,36 +9,37 @@ use crate::record::{Outcome, Record, Run, Subject};
 use crate::store::{Contents, StoreError, read_sealed, sealed};
 use crate::upstream::Hash;
 
-/// What one run left of one scenario on one subject.
+/// What one run recorded of one scenario on one subject.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Session {
-    /// Under which name it is kept.
+    /// The name it is stored under.
     pub key: Key,
-    /// What the run set out to do, as far as this scenario and subject go.
+    /// The run's plan, restricted to this scenario and subject.
     pub run: Run,
-    /// What it left.
+    /// The records.
     pub records: Vec<Record>,
 }
 
 impl Session {
-    /// What code it measured.
+    /// The code it measured.
     #[must_use]
     pub fn code(&self) -> Option<Code> {
         self.run.subjects.first().map(Code::of)
     }
 
-    /// The text that is kept: the same for equal sessions.
+    /// The text to store: identical for equal sessions.
     #[must_use]
     pub fn text(&self) -> String {
         sealed(&self.run, &self.records)
     }
 }
 
-/// The sessions of a run: one for each scenario of which `subject` left anything on a machine.
+/// The sessions of a run: one for each machine and scenario of which `subject` left records that
+/// count.
 ///
-/// They hold what counts: rounds that were measured, failed or were declined. What they leave out
-/// stays in the file of the run: void rounds, attributions, what a watcher saw over time, and the
-/// line that repeats a round by a probe which will be gone.
+/// They hold the rounds that were measured, failed or were declined. The rest stays in the run
+/// file: void rounds, attributions, the watcher's traces, and the command line that repeats a round
+/// with a probe that will be gone.
 #[must_use]
 pub fn sessions_of(contents: &Contents, subject: &Subject, upstream: &Hash) -> Vec<Session> {
     let mine =
@@ -71,10 +72,10 @@ pub fn sessions_of(contents: &Contents, subject: &Subject, upstream: &Hash) -> V
     places.into_iter().map(session).collect()
 }
 
-/// Reads the text of a session that is kept as `key` in the file `path`.
+/// Reads the text of a session stored as `key` in the file `path`.
 ///
 /// # Errors
-/// If the file is damaged or too new, or holds something else than its name says.
+/// If the file is damaged, of a newer version, or does not hold what its name says.
 pub fn open(path: &Path, key: &Key, bytes: &[u8]) -> Result<Session, StoreError> {
     let Contents { run, records, .. } = read_sealed(path, bytes)?;
     let corrupt =
@@ -82,13 +83,13 @@ pub fn open(path: &Path, key: &Key, bytes: &[u8]) -> Result<Session, StoreError>
     if name_of(&run, &String::from_utf8_lossy(bytes)) != key.session {
         return Err(corrupt(
             1,
-            "the file is not named by what it holds: it was renamed or changed".into(),
+            "the file name does not match the contents: it was renamed or changed".into(),
         ));
     }
     for (number, record) in records.iter().enumerate() {
         let (machine, scenario) = place(record);
         if (machine.as_str(), scenario) != (&key.machine, &key.scenario) {
-            let reason = format!("it is about `{scenario}` on `{machine}`, the folder is not");
+            let reason = format!("it is about `{scenario}` on `{machine}`, but its folder is not");
             return Err(corrupt(number + 2, reason));
         }
     }
@@ -111,7 +112,7 @@ fn bare(record: &Record) -> Record {
     Record { command: String::new(), trace: None, ..record.clone() }
 }
 
-/// The time at which the run was started, and a fingerprint of the text.
+/// The start time of the run and a fingerprint of the text.
 fn name_of(run: &Run, text: &str) -> String {
     let time: String =
         run.id.0.chars().take_while(|letter| letter.is_ascii_alphanumeric()).collect();
@@ -125,7 +126,7 @@ pub(crate) mod tests {
     use crate::record::tests::record;
     use crate::record::{Planned, RunId};
 
-    /// A run of these cases at these rates, a round each.
+    /// A run with one round of each case, at these rates.
     pub(crate) fn contents(run: &str, cases: &[(&str, f64)]) -> Contents {
         let of = |(id, rate): &(&str, f64)| Record {
             run: RunId(run.into()),
@@ -193,7 +194,7 @@ pub(crate) mod tests {
         let renamed = complaint(Key { session: "20260102T0Z-0".into(), ..session.key.clone() });
         assert_eq!(
             renamed,
-            "`f.jsonl`, line 1: the file is not named by what it holds: it was renamed or changed"
+            "`f.jsonl`, line 1: the file name does not match the contents: it was renamed or changed"
         );
         let moved = complaint(Key { machine: "other".into(), ..session.key.clone() });
         assert!(moved.starts_with("`f.jsonl`, line 2: it is about `smoke/a` on `"), "{moved}");

@@ -1,4 +1,4 @@
-//! [`Against`]: what the predictions of a model are held to.
+//! [`Against`]: what the predictions of a model are compared with.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use super::NotOneOf;
 
-/// What the predictions of a model are held to, beside the text itself.
+/// What the predictions of a model are compared with, besides the text itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Against {
     /// The text alone.
     Nothing,
-    /// Those of the same weights in f32, as they were before anything was quantised, computed by
-    /// the backend that all others are held to.
+    /// The predictions of the same weights in f32 before any quantisation, computed by the
+    /// reference attention backend.
     F32,
 }
 

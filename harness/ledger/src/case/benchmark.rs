@@ -1,24 +1,24 @@
-//! [`Benchmark`]: what a case runs that measures a part of an engine instead of a model.
+//! [`Benchmark`]: what a case runs to measure a part of an engine instead of a model.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// One benchmark of a bench that is written with criterion.
+/// One benchmark of a criterion bench.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Benchmark {
-    /// The package that the bench belongs to.
+    /// The package of the bench.
     pub package: String,
-    /// The bench, as cargo names its target.
+    /// The name of the bench's cargo target.
     pub bench: String,
-    /// The benchmark, as criterion names it. Until the bench is built, and can tell which ones it
-    /// has, this is what their names are to contain; empty for all.
+    /// Criterion's name for the benchmark. Until the bench is built and can list its benchmarks,
+    /// this is a substring that their names must contain; empty for all.
     pub name: String,
 }
 
 impl Benchmark {
-    /// The bench that it is one of: `package/bench`.
+    /// The bench it belongs to: `package/bench`.
     #[must_use]
     pub fn target(&self) -> String {
         format!("{}/{}", self.package, self.bench)

@@ -1,11 +1,12 @@
-//! Which cases are larger than others of their kind: what one has no memory for, none of these has.
+//! Which cases are larger than others of their kind: if there is no memory for one case, there is
+//! none for any case that outgrows it.
 
 use super::{Case, Workload};
 
 impl Case {
-    /// Whether this case asks for at least as much memory as `other` and differs from it in sizes
-    /// alone: the same scenario, model, formats, placement and backend, and every size at least as
-    /// large. Every case outgrows itself.
+    /// Whether this case needs at least as much memory as `other` because it differs from it in
+    /// sizes alone: same scenario, model, formats, placement and backend, and every size at least
+    /// as large. Every case outgrows itself.
     #[must_use]
     pub fn outgrows(&self, other: &Case) -> bool {
         let kind = |case: &Case| {
@@ -26,7 +27,7 @@ impl Case {
 }
 
 impl Workload {
-    /// What is done, with all that is no size; and the sizes, in an order of its own.
+    /// What is done, with everything that is not a size; and the sizes, in a fixed order.
     fn family(&self) -> (String, Vec<u64>) {
         let name = self.name();
         match *self {
@@ -43,7 +44,7 @@ impl Workload {
             Workload::Context { shallow, depth, output } => {
                 (name.to_owned(), vec![shallow.0, depth.0, output.0])
             }
-            // How fast an answer must come changes no memory.
+            // Latency targets do not change memory use.
             Workload::Serve { arrival, batch, requests, prompt, output, shared, slo: _ } => (
                 format!("{name} {arrival} {shared}"),
                 vec![u64::from(batch), u64::from(requests), prompt.most().0, output.most().0],

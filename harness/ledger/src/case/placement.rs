@@ -1,4 +1,4 @@
-//! Which layer runs where, in the engine's words.
+//! Which layer runs on which device, in the engine's syntax.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,13 +11,13 @@ use serde::{Deserialize, Serialize};
 pub struct Placement {
     /// Which layer lives on which device.
     pub devices: DeviceMap,
-    /// What single layers and tensors get instead.
+    /// Overrides for individual layers and tensors.
     #[serde(skip_serializing_if = "Topology::is_none")]
     pub topology: Topology,
 }
 
 impl Placement {
-    /// For serde: what records did not say before there was a choice.
+    /// For serde: the value for records from before this field existed.
     pub(super) fn is_default(&self) -> bool {
         *self == Placement::default()
     }
@@ -31,13 +31,13 @@ impl Placement {
 
 /// A device map as the engine reads it: `cpu:0`, `cuda:0=20+cpu:0=8`, `auto`.
 ///
-/// A comma between devices becomes a `+`: in the id of a case it parts axes.
+/// A comma between devices becomes a `+`, because commas separate axes in a case id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct DeviceMap(String);
 
 impl DeviceMap {
-    /// As text.
+    /// The map as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -50,7 +50,7 @@ impl DeviceMap {
     }
 }
 
-/// With what the names of GPUs begin.
+/// Names of GPUs begin with this.
 const GPU: &str = "cuda";
 
 impl Default for DeviceMap {
@@ -68,7 +68,7 @@ impl fmt::Display for DeviceMap {
 /// A device map without a device.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no device map: write `cpu:0`, layers for each device as in `cpu:0=12,cpu:1`, or `auto`"
+    "`{0}` is not a device map: write `cpu:0`, layers for each device as in `cpu:0=12,cpu:1`, or `auto`"
 )]
 pub struct NoDeviceMap(String);
 
@@ -96,13 +96,13 @@ impl From<DeviceMap> for String {
     }
 }
 
-/// A topology file, with all that is in it: the file may change after the run.
+/// A topology file with its contents: the file may change after the run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Topology {
     /// Its name in scenarios and tables.
     pub name: String,
-    /// What is in it.
+    /// Its contents.
     pub text: String,
 }
 
@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(map("auto:cpu:0=1GiB+cpu:1").unwrap(), "auto:cpu:0=1GiB+cpu:1");
         for none in ["", "20", "cpu:0,,cpu:1", "cpu:0,"] {
             let complaint = map(none).unwrap_err().to_string();
-            assert!(complaint.starts_with(&format!("`{none}` is no device map")), "{complaint}");
+            assert!(complaint.starts_with(&format!("`{none}` is not a device map")), "{complaint}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! How weights are quantised while they are read.
+//! How weights are quantised while they are loaded.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,39 +7,39 @@ use serde::{Deserialize, Serialize};
 
 use super::NotOneOf;
 
-/// How the matrices of a model are quantised while they are read: in which blocks of GGML's.
+/// The GGML block format to which a model's matrices are quantised while they are loaded.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(try_from = "String", into = "String")]
 pub enum Quant {
-    /// Not at all.
+    /// Not quantised.
     #[default]
     None,
-    /// 4 bits; 32 numbers share a scale.
+    /// 4 bits; blocks of 32 with a scale.
     Q4_0,
-    /// 4 bits; 32 numbers share a scale and an offset.
+    /// 4 bits; blocks of 32 with a scale and an offset.
     Q4_1,
-    /// 5 bits; 32 numbers share a scale.
+    /// 5 bits; blocks of 32 with a scale.
     Q5_0,
-    /// 5 bits; 32 numbers share a scale and an offset.
+    /// 5 bits; blocks of 32 with a scale and an offset.
     Q5_1,
-    /// 8 bits; 32 numbers share a scale.
+    /// 8 bits; blocks of 32 with a scale.
     Q8_0,
-    /// 2 bits, in blocks of 256.
+    /// 2 bits; super-blocks of 256.
     Q2K,
-    /// 3 bits, in blocks of 256.
+    /// 3 bits; super-blocks of 256.
     Q3K,
-    /// 4 bits, in blocks of 256.
+    /// 4 bits; super-blocks of 256.
     Q4K,
-    /// 5 bits, in blocks of 256.
+    /// 5 bits; super-blocks of 256.
     Q5K,
-    /// 6 bits, in blocks of 256.
+    /// 6 bits; super-blocks of 256.
     Q6K,
 }
 
 impl Quant {
-    /// Every one.
+    /// All formats.
     pub const ALL: [Quant; 11] = [
         Quant::None,
         Quant::Q4_0,
@@ -54,12 +54,12 @@ impl Quant {
         Quant::Q6K,
     ];
 
-    /// For serde: what records did not say before there was a choice.
+    /// For serde: the value for records from before this field existed.
     pub(super) const fn is_none(&self) -> bool {
         matches!(self, Quant::None)
     }
 
-    /// Its name, as scenarios and the engine write it.
+    /// Its name in scenarios and in the engine.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -77,8 +77,8 @@ impl Quant {
         }
     }
 
-    /// Bits that a number takes, with its part of what its block shares; of numbers that are not
-    /// quantised, none that would be known here.
+    /// Bits per weight, including its share of the block's scales and offsets; none for weights
+    /// that are not quantised, whose size is not known here.
     #[must_use]
     pub const fn bits(self) -> Option<f64> {
         Some(match self {
@@ -106,7 +106,7 @@ impl fmt::Display for Quant {
 impl FromStr for Quant {
     type Err = NotOneOf;
 
-    /// A name, in the spelling of GGML too (`Q4_K`), or a number of bits.
+    /// Parses a name, also in GGML's spelling (`Q4_K`), or a number of bits.
     fn from_str(text: &str) -> Result<Self, NotOneOf> {
         let name = text.to_ascii_lowercase().replace("_k", "k");
         let by_bits = match name.as_str() {

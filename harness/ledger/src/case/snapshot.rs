@@ -1,17 +1,17 @@
-//! [`Snapshot`]: what a model of a hub is made of.
+//! [`Snapshot`]: the files that make up a model on a hub.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Files of a repository of a hub, as they are at one revision of it.
+/// Files of a hub repository at one revision.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Snapshot {
     /// Its name, `OWNER/NAME`.
     pub repository: String,
-    /// A branch, a tag or the hash of a commit. What has been measured was pinned to a commit, so in
-    /// a record it is always a hash, in full.
+    /// A branch, a tag or a commit hash. Whatever is measured is pinned to a commit first, so in a
+    /// record this is always a full hash.
     pub revision: String,
     /// Which of its files.
     pub files: Files,
@@ -21,24 +21,24 @@ pub struct Snapshot {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Files {
-    /// A folder of those whose paths match one of these patterns, in which `*` stands for anything.
+    /// A folder of the files whose paths match one of these patterns; `*` matches anything.
     Matching(Vec<String>),
-    /// A GGUF file, and where it is one of several over which a model is split, those too.
+    /// A GGUF file, together with the others if the model is split over several.
     Gguf(String),
 }
 
-/// Hexadecimal digits of the hash of a commit.
+/// Hexadecimal digits of a commit hash.
 const HASH: usize = 40;
 
 impl Snapshot {
-    /// Whether the revision is the hash of a commit, so that it can never mean other files.
+    /// Whether the revision is a commit hash, which can never come to mean other files.
     #[must_use]
     pub fn is_pinned(&self) -> bool {
         self.revision.len() == HASH && self.revision.bytes().all(|b| b.is_ascii_hexdigit())
     }
 }
 
-/// `OWNER/NAME at 7ae557604adf`, with the file where it is one.
+/// `OWNER/NAME at 7ae557604adf`; a GGUF file is named before it.
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const ENOUGH: usize = 12;

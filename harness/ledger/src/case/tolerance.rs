@@ -1,9 +1,9 @@
-//! [`Tolerance`]: how wrong a number may be.
+//! [`Tolerance`]: how large an error may be.
 
 use serde::{Deserialize, Serialize};
 
-/// The largest error that is no fault, as a share of the largest number of the reference; exact to
-/// a millionth.
+/// The largest acceptable error, as a share of the largest number of the reference (by absolute
+/// value); exact to a millionth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Tolerance {
@@ -11,7 +11,7 @@ pub struct Tolerance {
 }
 
 impl Tolerance {
-    /// The tolerance `share`; none unless it is from a millionth to 1.
+    /// The tolerance `share`; none unless it is between a millionth and 1.
     #[must_use]
     pub fn new(share: f64) -> Option<Tolerance> {
         let millionths = (share * 1e6).round();

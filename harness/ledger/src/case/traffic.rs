@@ -1,5 +1,5 @@
-//! The traffic that a service meets: when requests arrive, how long they are, and how fast an answer
-//! must come to be a good one.
+//! The traffic that a service receives: when requests arrive, how long they are, and how fast an
+//! answer must come to count as good.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,12 +13,12 @@ use crate::unit::{Nanos, Tokens};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Arrival {
-    /// In a closed loop: a new one as soon as one has ended, so that as many are under way as the
-    /// engine runs at once.
+    /// Closed loop: a new request arrives as soon as one has finished, so that as many are in
+    /// flight as the engine runs at once.
     Closed,
-    /// In an open loop, at random moments that know nothing of each other: gaps are exponential.
+    /// Open loop, at independent random times: the gaps are exponential.
     Poisson(RequestRate),
-    /// In an open loop, at equal distances.
+    /// Open loop, at equal intervals.
     Fixed(RequestRate),
 }
 
@@ -28,30 +28,30 @@ pub struct RequestRate {
     thousandths: u64,
 }
 
-/// How many tokens a prompt or an answer has, request by request.
+/// The distribution of prompt or answer lengths, in tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Lengths {
-    /// Always as many.
+    /// Always this many.
     Fixed(Tokens),
-    /// Any number from the first to the second, all equally likely.
+    /// Uniform from the first to the second number, both included.
     Uniform(Tokens, Tokens),
-    /// A lognormal distribution with this median, of which one in a hundred would exceed the second
-    /// number; what would is cut to it.
+    /// Lognormal with the first number as median and the second as 99th percentile; longer lengths
+    /// are cut to the second.
     Lognormal(Tokens, Tokens),
-    /// The one or the other, equally likely.
+    /// One or the other, equally likely.
     Mixed(Tokens, Tokens),
 }
 
-/// What an answer must meet to be a good one.
+/// The targets that an answer must meet to count as good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Slo {
-    /// Longest time to its first token.
+    /// Longest time to the first token.
     pub time_to_first_token: Nanos,
     /// Longest time per output token.
     pub time_per_output_token: Nanos,
-    /// Longest time to its last token.
+    /// Longest time to the last token.
     pub end_to_end: Nanos,
 }
 
@@ -67,7 +67,7 @@ impl RequestRate {
 }
 
 impl Lengths {
-    /// The greatest number that can come.
+    /// The greatest possible length.
     #[must_use]
     pub const fn most(self) -> Tokens {
         match self {
@@ -85,8 +85,8 @@ impl Lengths {
 
     /// The length of one request; at least 1.
     ///
-    /// `level` and `normal` are one draw each from the uniform distribution over `0..1` and the
-    /// standard normal one.
+    /// `level` is a draw from the uniform distribution over `0..1`, `normal` one from the standard
+    /// normal distribution.
     #[must_use]
     pub fn at(self, level: f64, normal: f64) -> Tokens {
         match self {

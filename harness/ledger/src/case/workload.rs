@@ -1,4 +1,5 @@
-//! [`Workload`]: what is done in one iteration, with how many tokens, and the metrics for its sake.
+//! [`Workload`]: what is done in one iteration, with how many tokens, and the metrics it is run
+//! for.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,14 +13,14 @@ use crate::unit::{Nanos, Tokens};
 pub enum Workload {
     /// Load the model, and generate one token to show that it works.
     Load,
-    /// Work off `batch` prompts at once, to the first token of each.
+    /// Prefill `batch` prompts at once, up to the first token of each.
     Prefill {
         /// Length of each prompt.
         prompt: Tokens,
         /// Requests submitted at once.
         batch: u32,
     },
-    /// Generate with a cache that already holds `depth` tokens of each sequence.
+    /// Decode with a KV cache that already holds `depth` tokens of each sequence.
     Decode {
         /// Tokens in the cache of each sequence when decoding begins.
         depth: Tokens,
@@ -37,79 +38,79 @@ pub enum Workload {
         /// Requests submitted at once.
         batch: u32,
     },
-    /// What a longer context costs: the same decode twice, with little in the cache and with much.
+    /// What a longer context costs: the same decode twice, with a shallow and with a deep cache.
     Context {
         /// Tokens in the cache of the first decode.
         shallow: Tokens,
-        /// Tokens in the cache of the second one.
+        /// Tokens in the cache of the second decode.
         depth: Tokens,
         /// Tokens to generate in each.
         output: Tokens,
     },
-    /// What a service does: requests come one after another, and are answered together.
+    /// A service: requests arrive one after another and run concurrently.
     Serve {
-        /// When they come.
+        /// When requests arrive.
         arrival: Arrival,
-        /// Most of them that run at once.
+        /// The most requests that run at once.
         batch: u32,
-        /// How many come.
+        /// How many arrive.
         requests: u32,
         /// Lengths of their prompts.
         prompt: Lengths,
         /// Tokens to generate for each.
         output: Lengths,
-        /// Per cent of each prompt, from its first token on, that all prompts have in common.
+        /// Length of the prefix that all prompts share, in per cent of each prompt.
         shared: u32,
-        /// Which answers are good ones.
+        /// Which answers count as good.
         slo: Slo,
     },
-    /// What a service costs that nobody asks anything: a while of silence, then single requests.
+    /// What an idle service costs: a period without requests, then single requests.
     Idle {
-        /// How long nobody asks.
+        /// How long the idle period is.
         duration: Nanos,
         /// How many single requests follow, each after a pause.
         requests: u32,
     },
-    /// Texts to vectors, with a model made for that.
+    /// Embed texts, with an embedding model.
     Embed {
-        /// Texts handed over at once.
+        /// Texts submitted at once.
         batch: u32,
-        /// How many in all.
+        /// Texts in all.
         requests: u32,
         /// Their lengths.
         prompt: Lengths,
     },
-    /// The numbers of a reference, computed again: `golden.safetensors` in the model's folder has
-    /// them.
+    /// Recompute the numbers of a reference, which are in `golden.safetensors` in the model's
+    /// folder.
     Parity {
-        /// How wrong a logit may be.
+        /// How large the error of a logit may be.
         tolerance: Tolerance,
     },
-    /// A text, predicted token by token: how much does it surprise the model, and how far are the
-    /// predictions from those of the same model in f32?
+    /// Predict a text token by token: how much does it surprise the model (perplexity), and how far
+    /// are the predictions from those of the same model in f32?
     Quality {
-        /// Tokens of the text that the model sees at once: a window. Each begins half a window
-        /// after the last one.
+        /// Length of a window, the part of the text that the model sees at once. Each window begins
+        /// half a window after the previous one.
         prompt: Tokens,
         /// How many windows.
         requests: u32,
-        /// What the predictions are held to, beside the text.
+        /// What the predictions are compared with, besides the text.
         against: Against,
     },
-    /// Requests without end, a quarter of them cancelled: does anything grow?
+    /// An unending stream of requests, a quarter of them cancelled: does anything grow?
     Soak {
-        /// How long.
+        /// How long it runs.
         duration: Nanos,
-        /// Requests that are under way at any time.
+        /// Requests in flight at any time.
         batch: u32,
         /// Lengths of their prompts.
         prompt: Lengths,
         /// Tokens to generate for each.
         output: Lengths,
-        /// Per cent of each prompt, from its first token on, that all prompts have in common.
+        /// Length of the prefix that all prompts share, in per cent of each prompt.
         shared: u32,
     },
-    /// A benchmark of a part of the engine, which criterion measures.
+    /// A benchmark of a part of the engine, measured by criterion.
     Criterion,
 }
 
@@ -118,7 +119,7 @@ pub enum Workload {
 pub struct Shape {
     /// Length of the longest prompt.
     pub prompt: Tokens,
-    /// Most tokens to generate for a request, at least 1.
+    /// The most tokens to generate for a request, at least 1.
     pub output: Tokens,
     /// Requests that run at once.
     pub batch: u32,
@@ -127,7 +128,7 @@ pub struct Shape {
 }
 
 impl Workload {
-    /// The names of all workloads, as scenarios write them.
+    /// The names of all workloads in scenarios.
     pub const NAMES: [&'static str; 12] = [
         "load",
         "prefill",
@@ -143,7 +144,7 @@ impl Workload {
         "criterion",
     ];
 
-    /// The name of this workload, as scenarios write it.
+    /// The name of this workload in scenarios.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -162,7 +163,7 @@ impl Workload {
         }
     }
 
-    /// The metrics for the sake of which this is run, beside those known once a round.
+    /// The metrics that this is run for, besides those known once a round.
     #[must_use]
     pub const fn metrics(&self) -> &'static [Metric] {
         match self {
@@ -226,13 +227,13 @@ impl Workload {
         }
     }
 
-    /// Whether what is measured is the same every time, however busy the machine is.
+    /// Whether the results are the same every time, however busy the machine is.
     #[must_use]
     pub const fn is_exact(&self) -> bool {
         matches!(self, Workload::Parity { .. } | Workload::Quality { .. })
     }
 
-    /// Whether the moments at which requests come decide which of them are computed together.
+    /// Whether the arrival times of requests decide which of them are batched together.
     #[must_use]
     pub const fn depends_on_time(&self) -> bool {
         matches!(
@@ -242,8 +243,9 @@ impl Workload {
         )
     }
 
-    /// Whether a process runs this once, whatever its scenario says of iterations: what is measured
-    /// happens once in a process, fills it, or is the same every time, or criterion decides.
+    /// Whether a process runs this once, whatever its scenario says about iterations: because what
+    /// is measured happens once per process, takes all of it, or is the same every time, or because
+    /// criterion decides.
     #[must_use]
     pub const fn runs_once(&self) -> bool {
         match self {
@@ -264,7 +266,7 @@ impl Workload {
 }
 
 impl Shape {
-    /// Tokens of one request from the first of its prompt to the last of its output.
+    /// Tokens of one request: prompt and output.
     #[must_use]
     pub const fn length(&self) -> Tokens {
         Tokens(self.prompt.0.saturating_add(self.output.0))

@@ -1,14 +1,15 @@
-//! Bytes and counts that hardly vary: what repeats is followed from session to session as it is.
+//! Bytes and counts that hardly vary: values that repeat are followed exactly from session to
+//! session.
 
 use crate::course::{Course, Event, EventKind, Level, Track};
 use crate::judge::Nature;
 use crate::judge::range::{Range, WIDEST};
 use crate::metric::Better;
 
-/// The smallest share of sessions that repeat what the session before them gave.
+/// The smallest share of sessions that must repeat the value of the session before.
 const REPEATED: f64 = 0.75;
 
-/// The course of a counted series whose sessions mostly repeat; none of another.
+/// The course of a counted series whose sessions mostly repeat; none for any other.
 pub(super) fn follow(track: &Track<'_>) -> Option<Course> {
     if track.nature != Nature::Counted {
         return None;
@@ -50,12 +51,12 @@ pub(super) fn follow(track: &Track<'_>) -> Option<Course> {
     Some(course)
 }
 
-/// Whether `now` is where `before` was, as far as rounds that repeat may differ.
+/// Whether `now` equals `before`, within the tolerance for rounds that repeat.
 fn repeats(now: &Range, before: &Range) -> bool {
     (now.median - before.median).abs() <= WIDEST * before.median
 }
 
-/// Whether `now` is elsewhere than `before`, by the margin at least.
+/// Whether `now` differs from `before` by at least the margin.
 fn differs(track: &Track<'_>, before: &Range, now: &Range) -> bool {
     let grew = now.median - before.median;
     match grew > 0.0 {

@@ -1,4 +1,4 @@
-//! Drifts: a series that slides, by steps too small or too many to be changes.
+//! Drifts: a series that slides, in steps too small or too many to be changes.
 
 use std::ops::Range;
 
@@ -9,23 +9,24 @@ use crate::judge::student;
 /// Fewest sessions of a drift.
 const FEWEST: usize = 8;
 
-/// A stretch of sessions along one line, which is level unless they drift. On the log scale.
+/// A stretch of sessions along one line, horizontal unless they drift. On the log scale.
 pub(super) struct Piece {
     /// Its sessions.
     pub(super) sessions: Range<usize>,
-    /// Where the line begins.
+    /// Value at the start of the line.
     pub(super) from: f64,
-    /// Where it ends.
+    /// Value at its end.
     pub(super) to: f64,
     /// Whether it has a slope.
     pub(super) drifts: bool,
 }
 
-/// The levels between `changes`; those that a line tells better than steps do, as one drift.
+/// The levels between `changes`; those that a line describes better than steps do are merged into
+/// one drift.
 ///
-/// A line and steps are told apart by the Bayesian information criterion (Schwarz 1978), because more
-/// steps fit everything; one step too small to be a change is among them. A line must besides lead as
-/// far as the margin, and have a slope beyond chance.
+/// The choice between line and steps is made by the Bayesian information criterion (Schwarz 1978),
+/// because enough steps fit anything; among the alternatives is one step too small to be a change.
+/// The line must also cover at least the margin and have a slope beyond chance.
 pub(super) fn pieces(scene: &Scene<'_>, changes: &[usize]) -> Vec<Piece> {
     let n = scene.count();
     let starts = std::iter::once(0).chain(changes.iter().copied());
@@ -62,8 +63,8 @@ pub(super) fn pieces(scene: &Scene<'_>, changes: &[usize]) -> Vec<Piece> {
     pieces
 }
 
-/// Moves the border between a level and a drift to where both fit best: steps that stand for a slope
-/// begin where a step can be told, and the slope began before.
+/// Moves the border between a level and a drift to where both fit best: steps that stand for a
+/// slope start only where a step becomes visible, after the slope began.
 fn join(scene: &Scene<'_>, before: &mut Piece, after: &mut Piece) {
     if before.drifts == after.drifts {
         return;
@@ -84,7 +85,7 @@ fn join(scene: &Scene<'_>, before: &mut Piece, after: &mut Piece) {
 }
 
 impl Piece {
-    /// The best line over `sessions`, level unless they drift.
+    /// The best line over `sessions`, horizontal unless they drift.
     fn over(scene: &Scene<'_>, sessions: Range<usize>, drifts: bool) -> Piece {
         let mean = scene.mean(&sessions);
         let half = if drifts {
@@ -96,14 +97,14 @@ impl Piece {
     }
 }
 
-/// Whether each of `levels` lies on the same side of the one before it.
+/// Whether `levels` all rise or all fall.
 fn one_way(scene: &Scene<'_>, levels: &[Range<usize>]) -> bool {
     let mut rises = levels.windows(2).map(|pair| scene.mean(&pair[0]) < scene.mean(&pair[1]));
     let first = rises.next();
     rises.all(|rise| Some(rise) == first)
 }
 
-/// The line through `levels`, which follow one another; none if they are told better as they are.
+/// The line through consecutive `levels`; none if the steps describe them better.
 fn drift(scene: &Scene<'_>, levels: &[Range<usize>], spans: usize) -> Option<Piece> {
     let (first, last) = (levels.first()?, levels.last()?);
     let sessions = first.start..last.end;

@@ -1,20 +1,20 @@
-//! Series with two states: a session, or a round, finds the one or the other.
+//! Series with two states: each session, or round, lands in one or the other.
 
 use crate::course::States;
 use crate::judge::split;
 
-/// Most changes that a series with levels may have before it is one with states.
+/// The most changes that a series may have before it counts as one with states.
 const CHANGES: usize = 3;
-/// The smallest share of values that those changes do not explain.
+/// The smallest share of values that those changes must leave unexplained.
 const UNEXPLAINED: f64 = 0.1;
-/// Fewest of them.
+/// The fewest such values.
 const FEWEST: usize = 2;
 
-/// The two states of `values`, which are in their order; none if they have one, or went from one to
-/// another for good.
+/// The two states of `values`, which are in order; none if there is one state, or if the series
+/// moved from one to another for good.
 ///
-/// That values fall into two heaps is asked of them without their order. A series that changed does so
-/// too; but then few changes tell of every value in which heap it is.
+/// Whether values fall into two clusters does not depend on their order. The values of a series
+/// that changed do so too; but then a few changes explain which cluster every value is in.
 pub(super) fn states(values: &[f64], margin: f64) -> Option<States> {
     let modes = split(values, margin)?;
     let middle = (modes.low.value * modes.high.value).sqrt();
@@ -24,9 +24,9 @@ pub(super) fn states(values: &[f64], margin: f64) -> Option<States> {
     (unexplained(&high) >= least).then_some(States { modes, switches })
 }
 
-/// How many of `labels` at least are not those of the best sequence with few changes.
+/// How many of `labels` the best sequence with few changes gets wrong.
 fn unexplained(labels: &[bool]) -> usize {
-    // By changes so far and the label of the sequence: how many labels it has got wrong.
+    // By number of changes so far and current label of the sequence: how many labels it got wrong.
     let mut wrong = [[0; 2]; CHANGES + 1];
     for label in labels {
         let before = wrong;
@@ -41,8 +41,8 @@ fn unexplained(labels: &[bool]) -> usize {
     wrong[CHANGES].into_iter().min().unwrap_or(0)
 }
 
-/// `logs` with the rarer state moved to where the more frequent one lies: what is left of them is what
-/// happens to both.
+/// `logs` with the rarer state shifted onto the more frequent one: what remains is what happens to
+/// both.
 pub(super) fn laid_over(values: &[f64], logs: &[f64], states: &States) -> Vec<f64> {
     let States { modes, .. } = states;
     let middle = (modes.low.value * modes.high.value).sqrt();

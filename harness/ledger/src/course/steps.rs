@@ -1,11 +1,11 @@
-//! Levels: where a series changed from one to another, and stayed.
+//! Levels: where a series changed from one to another and stayed.
 //!
-//! Seeded binary segmentation (Kovács, Bühlmann, Li and Munk 2023): intervals of every length from the
-//! whole down to the shortest, each with the split at which its halves differ most by a t statistic.
-//! Of the intervals whose split could not be chance, the narrowest is taken first (Baranowski, Chen and
-//! Fryzlewicz 2019), because a narrow one holds one change and a wide one may hold several. Every change
-//! is then moved to the best place between its neighbours, and kept only if its levels differ by the
-//! margin and beyond chance.
+//! Seeded binary segmentation (Kovács, Bühlmann, Li and Munk 2023): intervals of every length from
+//! the whole down to the shortest, each with the split at which its two parts differ most by a t
+//! statistic. Of the intervals whose split is beyond chance, the narrowest is taken first
+//! (Baranowski, Chen and Fryzlewicz 2019), because a narrow one contains one change and a wide one
+//! may contain several. Every change is then moved to the best position between its neighbours, and
+//! kept only if its levels differ by the margin and beyond chance.
 
 use std::ops::Range;
 
@@ -17,52 +17,52 @@ use crate::stats;
 
 /// How many sessions a known standard deviation between sessions counts for at most.
 const PRIOR_SESSIONS: f64 = 6.0;
-/// Each layer of intervals is shorter than the one before it by this factor.
+/// Each layer of intervals is shorter than the previous one by this factor.
 const DECAY: f64 = std::f64::consts::FRAC_1_SQRT_2;
-/// Half the width of the window whose median tells where a session should lie.
+/// Half-width of the window whose median says where a session should lie.
 const NEIGHBOURS: usize = 2;
-/// How far from there it is believed, in scales.
+/// How far from there a value is believed, in scales.
 const REACH: f64 = 3.0;
-/// How surely a change is among the sessions that are named.
+/// The confidence that a change is among the sessions named.
 const SURE: f64 = 0.95;
 
-/// All that is asked of a series of logarithms, larger is worse.
+/// A series of logarithms (larger is worse), prepared for all questions asked of it.
 pub(super) struct Scene<'a> {
-    /// As they are.
+    /// The values as measured.
     raw: &'a [f64],
-    /// With those far from their neighbours moved in: one bad day moves no level.
+    /// The same, with those far from their neighbours pulled in: one bad day moves no level.
     values: Vec<f64>,
     sums: Vec<Sums>,
     offset: f64,
-    /// The standard deviation between sessions, and how many of them it counts for.
+    /// The prior standard deviation between sessions, and how many sessions it counts for.
     prior: (f64, f64),
-    /// The logarithm of the smallest change that matters.
+    /// The smallest change that matters, on the log scale.
     pub(super) theta: f64,
-    /// How probable a false alarm of one kind may be, in one direction.
+    /// The allowed probability of a false alarm of one kind in one direction.
     pub(super) alpha: f64,
     intervals: Vec<Range<usize>>,
 }
 
-/// Sums over the first so many values, less [`Scene::offset`].
+/// Sums over a prefix of the values, less [`Scene::offset`].
 #[derive(Clone, Copy, Default)]
 struct Sums {
     values: f64,
     squares: f64,
-    /// Of values times their places.
+    /// Of values times their positions.
     products: f64,
 }
 
-/// The line that fits some values best.
+/// The least-squares line through some values.
 pub(super) struct Line {
-    /// By how much it rises from one session to the next.
+    /// Rise from one session to the next.
     pub(super) slope: f64,
-    /// The sum of squared distances from it.
+    /// The sum of squared residuals.
     pub(super) squares: f64,
-    /// The sum of squared distances of places from the middle.
+    /// The sum of squared distances of positions from their mean.
     pub(super) width: f64,
 }
 
-/// How two neighbouring stretches differ.
+/// The difference between two neighbouring stretches.
 struct Contrast {
     effect: f64,
     t: f64,
@@ -72,7 +72,8 @@ struct Contrast {
 impl<'a> Scene<'a> {
     pub(super) fn of(raw: &'a [f64], session_sd: Option<f64>, theta: f64, alpha: f64) -> Scene<'a> {
         let steps: Vec<f64> = raw.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        // A difference has twice the variance of a session; a change is one difference of many.
+        // A difference has twice the variance of a session; a change affects only one of many
+        // differences.
         let scale = stats::mad(&steps).unwrap_or(0.0) / std::f64::consts::SQRT_2;
         let prior = match session_sd {
             Some(sd) => (sd, PRIOR_SESSIONS),
@@ -92,7 +93,7 @@ impl<'a> Scene<'a> {
         Scene { raw, values, sums, offset, prior, theta, alpha, intervals }
     }
 
-    /// How many sessions there are.
+    /// The number of sessions.
     pub(super) fn count(&self) -> usize {
         self.values.len()
     }
@@ -116,7 +117,7 @@ impl<'a> Scene<'a> {
         (squares - values.powi(2) / range.len() as f64).max(0.0)
     }
 
-    /// The line that fits the values of `range` best, of which there are two at least.
+    /// The least-squares line through the values of `range`, at least two.
     pub(super) fn line(&self, range: &Range<usize>) -> Line {
         let Sums { values, products, .. } = self.sums(range);
         let count = range.len() as f64;
@@ -133,7 +134,7 @@ impl<'a> Scene<'a> {
         self.squares(&(range.start..at)) + self.squares(&(at..range.end))
     }
 
-    /// The sum of squares around both levels of `range` if it changed where that is least.
+    /// The same for the split at which it is smallest.
     pub(super) fn best_split(&self, range: &Range<usize>) -> f64 {
         places(range).map(|at| self.split(range, at)).fold(f64::INFINITY, f64::min)
     }
@@ -147,22 +148,22 @@ impl<'a> Scene<'a> {
         Contrast { effect, t: effect / variance.sqrt().max(SMALLEST_SE), df }
     }
 
-    /// The variance between sessions, and its degrees of freedom, where `seen` was estimated with `own`:
-    /// weighted with what is known (the moderated t of Smyth 2004), and never below what was seen.
+    /// The variance between sessions and its degrees of freedom, from `seen` with `own` degrees of
+    /// freedom: weighted with the prior (the moderated t of Smyth 2004), and never below `seen`.
     pub(super) fn variance(&self, seen: f64, own: f64) -> (f64, f64) {
         let (sd, weight) = self.prior;
         (((weight * sd.powi(2) + own * seen) / (weight + own)).max(seen), weight + own)
     }
 
-    /// How probable a single split may be to look like a change: all splits of all intervals share
-    /// what the family leaves to this series.
+    /// The allowed probability that a single split looks like a change: all splits of all intervals
+    /// share this series' part of the family's error.
     fn chance(&self) -> f64 {
         let splits: usize = self.intervals.iter().map(|interval| places(interval).len()).sum();
         self.alpha / splits.max(1) as f64
     }
 }
 
-/// Each value, or the nearest that its neighbours make credible.
+/// Each value, or the nearest that is credible given its neighbours.
 fn believed(raw: &[f64], scale: f64) -> Vec<f64> {
     let near = |at: usize| {
         let width = (2 * NEIGHBOURS + 1).min(raw.len());
@@ -173,7 +174,7 @@ fn believed(raw: &[f64], scale: f64) -> Vec<f64> {
     (0..raw.len()).map(near).collect()
 }
 
-/// Intervals of every length, evenly laid, each half over the next.
+/// Intervals of every length, evenly spaced, each overlapping the next by about half.
 fn intervals(n: usize) -> Vec<Range<usize>> {
     let mut intervals = Vec::new();
     let mut length = n as f64;
@@ -193,12 +194,12 @@ fn intervals(n: usize) -> Vec<Range<usize>> {
     intervals
 }
 
-/// Where in `interval` a change can be.
+/// The positions in `interval` where a change can be.
 fn places(interval: &Range<usize>) -> Range<usize> {
     interval.start + FEWEST..(interval.end + 1).saturating_sub(FEWEST)
 }
 
-/// The sessions with which new levels begin.
+/// The sessions at which new levels begin.
 pub(super) fn changes(scene: &Scene<'_>) -> Vec<usize> {
     let chance = scene.chance();
     let found = candidates(scene, chance);
@@ -213,7 +214,7 @@ pub(super) fn changes(scene: &Scene<'_>) -> Vec<usize> {
     settle(scene, changes, chance)
 }
 
-/// The intervals with a change in them, the narrowest and clearest first, and where it is.
+/// The intervals that contain a change, and its position; narrowest and clearest first.
 fn candidates(scene: &Scene<'_>, chance: f64) -> Vec<(Range<usize>, usize)> {
     let mut found: Vec<(Range<usize>, usize, f64)> = Vec::new();
     // All splits of an interval, and all intervals of a layer, have the same degrees of freedom.
@@ -234,8 +235,8 @@ fn candidates(scene: &Scene<'_>, chance: f64) -> Vec<(Range<usize>, usize)> {
     found.into_iter().map(|(interval, at, _)| (interval, at)).collect()
 }
 
-/// Moves every change to its best place, and drops those that do not hold between their neighbours,
-/// the weakest first.
+/// Moves every change to its best position, and drops those that do not hold between their
+/// neighbours, weakest first.
 fn settle(scene: &Scene<'_>, mut changes: Vec<usize>, chance: f64) -> Vec<usize> {
     loop {
         let bounds = |changes: &[usize], place: usize| {
@@ -263,8 +264,8 @@ fn settle(scene: &Scene<'_>, mut changes: Vec<usize>, chance: f64) -> Vec<usize>
     }
 }
 
-/// The sessions of which one is the first after the change at `at`, between `start` and `end`: those
-/// with most of the likelihood, until they have nearly all of it.
+/// The range of sessions that contains the first one after the change at `at`, between `start` and
+/// `end`: those of the greatest likelihood, until they have nearly all of it.
 pub(super) fn between(scene: &Scene<'_>, start: usize, at: usize, end: usize) -> Range<usize> {
     let range = start..end;
     let floor = SMALLEST_SE.powi(2) * range.len() as f64;
@@ -295,12 +296,12 @@ pub(super) struct Newest {
     pub(super) at: usize,
     /// The level before them.
     pub(super) before: f64,
-    /// Where they lie.
+    /// The level of the newest sessions.
     pub(super) after: f64,
 }
 
-/// Whether the newest sessions, too few to be a level, lie beyond the margin and beyond chance from
-/// `last`, the piece that holds them.
+/// Whether the newest sessions, too few to form a level, lie beyond the margin and beyond chance
+/// from `last`, the piece that contains them.
 pub(super) fn newest(scene: &Scene<'_>, last: &Piece) -> Option<Newest> {
     let end = last.sessions.end;
     let shown = |count: usize| {

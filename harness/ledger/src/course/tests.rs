@@ -1,4 +1,4 @@
-//! Histories whose course is known: a file of made-up ones, and thousands that are drawn here.
+//! Histories whose course is known: a file of synthetic ones, and thousands drawn here.
 
 use serde::Deserialize;
 
@@ -28,7 +28,7 @@ fn track<'a>(better: Better, nature: Nature, sessions: &'a [Vec<f64>]) -> Track<
     Track { better, nature, margin: Margin::new(0.03, 0.0).unwrap(), session_sd: None, sessions }
 }
 
-/// What was found, each with the places at which it may have been.
+/// What was found, each with the positions at which it may have happened.
 fn found(course: &Course) -> Vec<(String, std::ops::Range<usize>)> {
     let mut found = Vec::new();
     if course.states.is_some() {
@@ -45,7 +45,7 @@ fn found(course: &Course) -> Vec<(String, std::ops::Range<usize>)> {
         };
         let direction = if event.effect > 0.0 { "worse" } else { "better" };
         let between = match event.kind {
-            // Where a slope begins is nothing that is said exactly.
+            // The start of a slope is not known exactly.
             EventKind::Drift => event.at.saturating_sub(10)..event.at + 11,
             EventKind::Change | EventKind::Unconfirmed => event.between.clone(),
         };
@@ -61,7 +61,7 @@ fn every_committed_history_has_the_course_that_it_was_made_with() {
     for history in history {
         let better = if history.better == "higher" { Better::Higher } else { Better::Lower };
         let nature = if history.nature == "counted" { Nature::Counted } else { Nature::Timed };
-        // As one series of a hundred: what is found must stand out among many.
+        // As one series of a hundred: a finding must stand out among many.
         let course = course(&track(better, nature, &history.sessions), 100);
         let found = found(&course);
         let kinds: Vec<&str> = found.iter().map(|(kind, _)| kind.as_str()).collect();
@@ -74,7 +74,7 @@ fn every_committed_history_has_the_course_that_it_was_made_with() {
     }
 }
 
-/// `change 40 worse` as `change worse` and 40.
+/// Splits `change 40 worse` into `change worse` and 40.
 fn parts(truth: &str) -> (String, usize) {
     let words: Vec<&str> = truth.split(' ').collect();
     match words[..] {
@@ -83,7 +83,7 @@ fn parts(truth: &str) -> (String, usize) {
     }
 }
 
-/// Numbers that look random and are the same every time.
+/// Pseudo-random numbers, the same every time.
 struct Draws(u64);
 
 impl Draws {
@@ -99,7 +99,7 @@ impl Draws {
         (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()
     }
 
-    /// Histories of one round a session, with this noise; from `at` on they are worse by `effect`.
+    /// A history of one round per session with this noise; from `at` on it is worse by `effect`.
     fn history(&mut self, sessions: usize, sd: f64, at: usize, effect: f64) -> Vec<Vec<f64>> {
         let level = |place| if place >= at { effect } else { 0.0 };
         (0..sessions).map(|place| vec![100.0 * (sd * self.normal() + level(place)).exp()]).collect()

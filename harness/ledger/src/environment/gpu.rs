@@ -5,42 +5,42 @@ use serde::{Deserialize, Serialize};
 use crate::switch::Switch;
 use crate::unit::Bytes;
 
-/// One GPU. What NVML does not tell of it is an empty string, zero or none, and is never equal to
+/// One GPU. Facts that NVML does not report are an empty string, zero or none, and never equal to
 /// anything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Gpu {
     /// Its product name.
     pub name: String,
-    /// The one name that no other GPU has.
+    /// Its unique identifier.
     pub uuid: String,
     /// Version of its firmware.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub vbios: String,
-    /// Its memory, what the driver keeps for itself included.
+    /// Its memory, including what the driver reserves.
     pub memory: Bytes,
     /// Version of the driver.
     pub driver: String,
-    /// The newest CUDA version that the driver runs, as in `13.0`.
+    /// The newest CUDA version that the driver supports, as in `13.0`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub cuda: String,
     /// Clocks of its multiprocessors.
     pub sm_clock: ClockLimits,
     /// Clocks of its memory.
     pub memory_clock: ClockLimits,
-    /// Milliwatts that it may draw.
+    /// Power limit in milliwatts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub power_limit: Option<u32>,
-    /// Whether the driver stays loaded while nobody uses it.
+    /// Persistence mode: whether the driver stays loaded while the GPU is unused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub persistence: Option<Switch>,
-    /// Whether it is divided into instances.
+    /// MIG: whether it is divided into instances.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mig: Option<Switch>,
-    /// Whether its memory corrects errors.
+    /// ECC: whether its memory corrects errors.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ecc: Option<Switch>,
-    /// Lanes of its link to the host.
+    /// PCIe lanes to the host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pcie_width: Option<u32>,
 }
@@ -49,22 +49,22 @@ pub struct Gpu {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClockLimits {
-    /// What it runs applications at if nobody says otherwise.
+    /// The default application clock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default: Option<u32>,
-    /// The highest.
+    /// The highest clock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max: Option<u32>,
-    /// What it was told to run applications at.
+    /// The application clock that was set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub application: Option<u32>,
-    /// What it is held at, busy or not.
+    /// The clock that it is locked at, busy or idle.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held: Option<u32>,
 }
 
 impl Gpu {
-    /// What makes it give the results that it gives: product, memory, and whether that is divided.
+    /// The facts that determine its results: product, memory, and whether it is divided.
     #[must_use]
     pub fn kind(&self) -> String {
         let mig = if self.mig == Some(Switch::On) { " divided by MIG" } else { "" };
@@ -73,7 +73,7 @@ impl Gpu {
 }
 
 impl std::fmt::Display for ClockLimits {
-    /// As in `1980 of 1980 MHz`: what applications run at, of the highest; `held at 1500 MHz`.
+    /// As in `1980 of 1980 MHz` (the application clock of the highest clock) or `held at 1500 MHz`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if let Some(held) = self.held {
             return write!(f, "held at {held} MHz");
@@ -87,7 +87,7 @@ impl std::fmt::Display for ClockLimits {
     }
 }
 
-/// The name without its maker, for file names.
+/// The name without vendor and brand, for file names.
 pub(super) fn slug(name: &str) -> String {
     let words = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     let words: Vec<String> = words

@@ -1,4 +1,4 @@
-//! The machine: what its results depend on, and the name of its kind.
+//! The machine: the facts that its results depend on, and the name of its kind.
 
 use std::fmt;
 
@@ -9,11 +9,11 @@ use super::gpu::{self, Gpu};
 use crate::switch::Switch;
 use crate::unit::Bytes;
 
-/// The machine that a round ran on. What could not be read is an empty string or list, zero or
-/// none, and is never equal to anything.
+/// The machine that a round ran on. Facts that could not be read are an empty string or list, zero
+/// or none, and never equal to anything.
 ///
-/// The fields from `smt` on are younger than the others: records without them can be read, and say
-/// of them what a machine says that hides them.
+/// The fields from `smt` on were added later: older records without them can be read, and look like
+/// records of a machine that hides these facts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     /// Model name of the processor.
@@ -22,9 +22,9 @@ pub struct Machine {
     pub cores: u32,
     /// Logical processors that this process may use.
     pub threads: u32,
-    /// Main memory, or the limit of the control group if that is lower.
+    /// Main memory, or the control group's limit if that is lower.
     pub memory: Bytes,
-    /// Instruction set extensions that kernels choose by, sorted.
+    /// Instruction set extensions that kernels are selected by, sorted.
     pub features: Vec<String>,
     /// Operating system.
     pub os: String,
@@ -32,37 +32,37 @@ pub struct Machine {
     pub kernel: String,
     /// Processor architecture.
     pub arch: String,
-    /// Whether cores run several threads.
+    /// Whether a core runs several hardware threads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub smt: Option<Switch>,
-    /// The caches of the first processor, the nearest first.
+    /// The caches of the first processor, nearest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub caches: Vec<Cache>,
-    /// Memory nodes.
+    /// NUMA nodes.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub numa_nodes: u32,
     /// Processor time that the control group may use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_quota: Option<CpuQuota>,
-    /// How the kernel chooses clocks; several words where processors differ.
+    /// The kernel's frequency governor; several if processors differ.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub governor: String,
-    /// Whether clocks may go beyond the nominal one for as long as heat allows.
+    /// Whether clocks may exceed the nominal one while temperature allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turbo: Option<Switch>,
-    /// What it is a guest of; `none` on bare metal.
+    /// The hypervisor that it runs under; `none` on bare metal.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub hypervisor: String,
-    /// What kind of container this process is in; `none` outside of any.
+    /// The kind of container this process runs in; `none` outside of any.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub container: String,
-    /// The kernel's name for the time since it was started.
+    /// The kernel's id of the current boot.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub boot: String,
-    /// Its GPUs, as far as NVML tells.
+    /// Its GPUs, as far as NVML reports them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gpus: Vec<Gpu>,
-    /// Why its GPUs could not be asked although it has a driver for them.
+    /// Why its GPUs could not be queried although a driver for them is installed.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub gpus_hidden: String,
 }
@@ -74,7 +74,7 @@ pub struct Cache {
     pub level: u8,
     /// What it holds.
     pub kind: CacheKind,
-    /// How much.
+    /// Its size.
     pub size: Bytes,
     /// Logical processors that share it.
     pub shared: u32,
@@ -84,9 +84,9 @@ pub struct Cache {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CacheKind {
-    /// What programs work on.
+    /// Data.
     Data,
-    /// Programs.
+    /// Instructions.
     Instruction,
     /// Both.
     Unified,
@@ -96,20 +96,23 @@ pub enum CacheKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CpuQuota {
-    /// As much as there is.
+    /// No limit.
     Unlimited,
-    /// So many thousandths of a processor.
+    /// Thousandths of a processor.
     Millis(u32),
 }
 
 impl Machine {
-    /// The name of the kind of machine: equal for machines that give the same results. Made of the
-    /// processor, its extensions, caches, cores, threads, memory in whole GiB, what of it a control
-    /// group or a hypervisor leaves, and the GPUs. What can be set (governor, turbo, drivers) is no
-    /// part of it: [`comparable`](super::comparable) names it where it differs.
+    /// The name of the kind of machine: equal for machines that give the same results. Derived from
+    /// the architecture, the processor with its extensions, caches, cores and threads, the memory
+    /// in whole GiB, the NUMA nodes, the CPU quota, the hypervisor and the GPUs. Settings
+    /// (governor, turbo, drivers) are not part of it: [`comparable`](super::comparable) reports
+    /// them if they differ.
     ///
-    /// A fact that was not recorded adds nothing, so that a record keeps the key that it had when it
-    /// was written.
+    /// A fact that was not recorded adds nothing, so an old record keeps the key that it had when
+    /// it was written.
+    /// A fact that was not recorded adds nothing, so an old record keeps the key that it had when
+    /// it was written.
     #[must_use]
     pub fn key(&self) -> String {
         let gib = gib(self.memory);
@@ -142,22 +145,22 @@ impl Machine {
     }
 }
 
-/// In whole GiB: a kernel update moves a few megabytes.
+/// Whole GiB, rounded: a kernel update changes memory by a few megabytes.
 pub(super) fn gib(memory: Bytes) -> u64 {
     (memory.0 + (1 << 29)) >> 30
 }
 
-/// A number as text; empty where it is unknown.
+/// A number as text; empty if unknown.
 pub(super) fn number(n: u32) -> String {
     if n == 0 { String::new() } else { n.to_string() }
 }
 
-/// A fact as text; empty where it is unknown.
+/// A fact as text; empty if unknown.
 pub(super) fn text(fact: Option<impl fmt::Display>) -> String {
     fact.map_or_else(String::new, |fact| fact.to_string())
 }
 
-/// Facts as text; empty where they are unknown.
+/// Facts as text; empty if unknown.
 pub(super) fn list<T: fmt::Display>(facts: &[T]) -> String {
     facts.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
 }
@@ -238,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_record_from_before_these_facts_is_read_and_keeps_its_key() {
-        // As in the first report that was kept, where the key was told too.
+        // As in the first report that was kept, which also showed the key.
         let json = r#"{"cpu": "Intel(R) Xeon(R) Processor", "cores": 2, "threads": 2,
             "memory": 25276510208, "features": ["avx", "avx2", "avx512_bf16", "avx512_fp16",
             "avx512_vnni", "avx512bw", "avx512f", "f16c", "fma"], "os": "linux",

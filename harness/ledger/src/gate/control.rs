@@ -1,10 +1,10 @@
-//! The control arm: the base once more in every block of rounds, so that a run tells by itself
-//! whether its machine treated equal code equally.
+//! The control arm: the base once more in every block of rounds, so that a run shows by itself
+//! whether its machine treats identical code equally.
 //!
-//! A block is two pairs: base, head, head, base. The control round stands at its begin and, in every
-//! second block, at its end, next to a round of the base with which it makes a pair of equals. What
-//! those pairs differ by is set against the margin θ of each series, so that all series of a class
-//! and all cases can be taken together: few blocks of one case tell little.
+//! A block is two pairs: base, head, head, base. The control round stands at its start or, in every
+//! second block, at its end, next to a round of the base with which it forms a control pair. The
+//! differences within those pairs are divided by the margin θ of each series, so that all cases and
+//! all series of a class can be pooled: a few blocks of one case tell little.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,27 +19,27 @@ use crate::policy::Policy;
 use crate::record::{Outcome, Record};
 use crate::series::Series;
 
-/// How likely it may be that equal code is called unequal in any class.
+/// The allowed probability that identical code is called different in any class.
 const ERROR: f64 = 0.05;
-/// How many margins equal code may differ by.
+/// How many margins identical code may differ by.
 const FAR: f64 = 0.5;
 
-/// By how much the base differed from itself in one class of metrics. The unit is the margin.
+/// How much the base differed from itself in one class of metrics, in margins.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Control {
     /// The class.
     pub class: Class,
-    /// How many pairs of equals there were.
+    /// The number of control pairs.
     pub pairs: usize,
-    /// At least that many margins.
+    /// Lower end of the confidence interval, in margins.
     pub low: f64,
-    /// At most that many margins.
+    /// Upper end of the confidence interval, in margins.
     pub high: f64,
 }
 
 impl Control {
-    /// Whether it is sure that equal code differs by more than half a margin: the interval has left
-    /// the range in which it should be.
+    /// Whether identical code surely differs by more than half a margin: the confidence interval
+    /// lies entirely outside the accepted range.
     #[must_use]
     pub fn is_astray(&self) -> bool {
         self.low > FAR || self.high < -FAR
@@ -56,7 +56,7 @@ impl fmt::Display for Control {
     }
 }
 
-/// The round of the base that the `block`th control round, counted from 1, stands next to.
+/// The round of the base next to the control round of `block`, counted from 1.
 #[must_use]
 pub const fn partner(block: u32) -> u32 {
     match block % 2 {
@@ -65,7 +65,7 @@ pub const fn partner(block: u32) -> u32 {
     }
 }
 
-/// How much the base differed from itself, in each class of which there are pairs enough.
+/// How much the base differed from itself, in each class with enough pairs.
 pub(super) fn measured(sides: &[Sides<'_>], terms: &Terms) -> Vec<Control> {
     let mut by_class: BTreeMap<Class, Vec<f64>> = BTreeMap::new();
     for sides in sides.iter().filter(|sides| sides.obstacle(terms).is_none()) {
@@ -88,8 +88,8 @@ pub(super) fn measured(sides: &[Sides<'_>], terms: &Terms) -> Vec<Control> {
     by_class.into_iter().filter_map(control).collect()
 }
 
-/// By how many margins each series is worse in `control` than in `base`. Those of one class often
-/// tell the same time in other words: they count as one.
+/// How many margins worse each series is in `control` than in `base`, by class. Series of one class
+/// often measure the same time in different ways, so a class counts as one.
 fn differences(base: &Record, control: &Record, policy: &Policy) -> BTreeMap<Class, Vec<f64>> {
     let mut differences: BTreeMap<Class, Vec<f64>> = BTreeMap::new();
     let (Outcome::Measured(base), Outcome::Measured(control)) = (&base.outcome, &control.outcome)

@@ -1,4 +1,4 @@
-//! Which series a reader is to see first.
+//! The order in which a reader sees the series.
 
 use std::cmp::Reverse;
 
@@ -6,9 +6,8 @@ use crate::gate::{CaseReport, Report, Row};
 use crate::verdict::Verdict;
 
 impl Report {
-    /// Every series with its case, the worst first: by verdict, and within one by how many margins it is
-    /// worse; of what improved, the most improved first. The first of several equals is the first of the
-    /// plan.
+    /// Every series with its case, worst first: by verdict, then by how many margins it is worse;
+    /// of the improved ones, the most improved first. Ties keep the order of the plan.
     #[must_use]
     pub fn worst_first(&self) -> Vec<(&CaseReport, &Row)> {
         let rows = self.cases.iter().flat_map(|case| case.rows.iter().map(move |row| (case, row)));
@@ -19,14 +18,14 @@ impl Report {
 }
 
 impl Row {
-    /// By how many margins it is worse; 0 where nothing was seen.
+    /// How many margins it is worse; 0 if there is no finding.
     #[must_use]
     pub fn margins(&self) -> f64 {
         self.finding.map_or(0.0, |finding| in_margins(finding.effect, finding.margin))
     }
 }
 
-/// How much a series has to say within its verdict, in margins.
+/// The rank of a series within its verdict, in margins.
 fn weight(row: &Row) -> f64 {
     match row.verdict {
         Verdict::Improved => -row.margins(),
@@ -34,8 +33,8 @@ fn weight(row: &Row) -> f64 {
     }
 }
 
-/// A change as a multiple of the margin, on the logarithms by which the gate decides: there half is as
-/// far as double. What came from nothing is without end, however much would have mattered.
+/// A change as a multiple of the margin, on the log scale by which the gate decides: there half is
+/// as far as double. A change from zero is infinite, whatever the margin.
 #[must_use]
 pub fn in_margins(change: f64, margin: f64) -> f64 {
     if change.is_infinite() {
@@ -46,7 +45,7 @@ pub fn in_margins(change: f64, margin: f64) -> f64 {
     if margins.is_nan() { 0.0 } else { margins }
 }
 
-/// A number that has an order.
+/// The margins as an integer, which has a total order.
 fn thousandths(margins: f64) -> i64 {
     (margins * 1000.0) as i64
 }

@@ -14,25 +14,25 @@ use crate::series::Series;
 use crate::stats;
 use crate::verdict::Verdict;
 
-/// What became of one series of a case.
+/// The result for one series of a case.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
     /// The series.
     pub series: Series,
     /// The verdict on it.
     pub verdict: Verdict,
-    /// What a regression of it does.
+    /// Whether a regression of it blocks a merge or warns.
     pub weight: Weight,
-    /// The median of the base's rounds, of those that were looked at; none where it has none.
+    /// The median of the base's rounds that the judge looked at; none if it has none.
     pub base: Option<f64>,
     /// The median of the head's rounds, likewise.
     pub head: Option<f64>,
-    /// The rule that led to the verdict; none where there was nothing to judge by.
+    /// The rule that led to the verdict; none if there was nothing to judge by.
     pub rule: Option<Rule>,
-    /// What was seen.
+    /// The effect, its interval, and what it was judged against.
     #[serde(flatten)]
     pub finding: Option<Finding>,
-    /// What is missing for a decision; only of what is inconclusive.
+    /// What is missing for a decision; only if inconclusive.
     #[serde(serialize_with = "in_words")]
     pub lacks: Option<Lack>,
     /// Sides whose rounds fall into two modes.
@@ -41,7 +41,7 @@ pub struct Row {
     pub reason: Option<String>,
 }
 
-/// For serde: programs show it to people, and have no better words.
+/// For serde: programs show this to people, and have no better wording.
 fn in_words<S: Serializer>(lack: &Option<Lack>, serializer: S) -> Result<S::Ok, S::Error> {
     lack.map(|lack| lack.to_string()).serialize(serializer)
 }
@@ -63,8 +63,8 @@ impl Row {
         }
     }
 
-    /// The verdict as far as it can stop a merge: what only warns stops none. What it became is told by
-    /// [`CaseReport::warned`](crate::gate::CaseReport::warned).
+    /// The verdict as far as it can stop a merge: a series that only warns stops none. The original
+    /// verdict is reported by [`CaseReport::warned`](crate::gate::CaseReport::warned).
     #[must_use]
     pub fn counted(&self) -> Verdict {
         match (self.weight, self.verdict) {
@@ -75,8 +75,8 @@ impl Row {
         }
     }
 
-    /// The words that stand beside its verdict: one where it stops nothing, and one where the base is of
-    /// other days, which sees less.
+    /// The words shown beside its verdict: one if it stops no merge, and one if the base was
+    /// measured on other days, which detects less.
     #[must_use]
     pub fn beside(&self) -> Vec<&'static str> {
         let warns = (self.counted() != self.verdict).then_some("warns");
@@ -89,8 +89,8 @@ impl Row {
         self.reason.is_none()
     }
 
-    /// Whether more rounds could decide it, and may be asked for: what only warns is judged by the
-    /// rounds that are there.
+    /// Whether more rounds could decide it and may be requested: a series that only warns is judged
+    /// by the rounds that are there.
     pub(super) fn asks_for_rounds(&self) -> bool {
         let more =
             matches!(self.lacks, Some(Lack::Pairs(_) | Lack::Rounds { .. } | Lack::Evenness));
@@ -101,7 +101,7 @@ impl Row {
         let Judgement { verdict, rule, finding, lack, modes } = judgement;
         (self.verdict, self.rule, self.finding) = (verdict, Some(rule), finding);
         (self.lacks, self.modes) = (lack, modes);
-        // What was measured after the verdict has no part in it.
+        // Rounds measured after the verdict have no part in it.
         if let (
             Evidence::Interleaved { base, head, .. },
             Rule::Interleaved | Rule::Order,
@@ -113,8 +113,8 @@ impl Row {
         }
     }
 
-    /// Takes back a regression, because equal code differed too on this machine. Bytes and counts
-    /// that repeat are no question of the machine's luck.
+    /// Retracts a regression, because identical code differed too on this machine. Bytes and counts
+    /// that repeat do not depend on the machine's state.
     pub(super) fn distrust(&mut self, control: &Control) {
         if self.verdict == Verdict::Regressed && self.rule != Some(Rule::Quantised) {
             self.verdict = Verdict::Invalid;
@@ -128,12 +128,12 @@ fn nature(series: Series) -> Nature {
     if series.metric.spec().class.is_timed() { Nature::Timed } else { Nature::Counted }
 }
 
-/// The numbers that measured rounds give for a series.
+/// The values of a series in the measured rounds.
 pub(super) fn values(records: &[&Record], series: Series) -> Vec<f64> {
     by_round(records, series).into_iter().filter_map(|(_, value)| value).collect()
 }
 
-/// The number that each measured round gives for a series, if it has samples enough.
+/// The value of a series in each measured round; none if the round has too few samples.
 fn by_round(records: &[&Record], series: Series) -> Vec<(u32, Option<f64>)> {
     let number = |record: &&Record| match &record.outcome {
         Outcome::Measured(samples) => Some((record.round, series.of_round(samples))),
@@ -145,24 +145,25 @@ fn by_round(records: &[&Record], series: Series) -> Vec<(u32, Option<f64>)> {
     records.iter().filter_map(number).collect()
 }
 
-/// The series of a case on which nothing can be judged: what there is of either side.
+/// The series of a case that cannot be judged, with the medians of either side.
 pub(super) fn shown(sides: &Sides<'_>, terms: &Terms, verdict: Verdict) -> Vec<Row> {
     let rows = Series::all().map(|series| Row::new(series, verdict, sides, &terms.policy));
     rows.filter(|row| row.base.or(row.head).is_some()).collect()
 }
 
-/// Whether every round of both sides has zero.
+/// Whether the value is zero in every round of both sides.
 fn is_nothing(sides: &Sides<'_>, series: Series) -> bool {
     let all = values(&sides.base, series).into_iter().chain(values(&sides.head, series));
     all.into_iter().all(|value| value == 0.0)
 }
 
-/// Whether measured rounds have the median of what `series` is a tail of.
+/// Whether measured rounds have the median of the metric of which `series` is a tail.
 fn has_median(records: &[&Record], series: Series) -> bool {
     !values(records, Series::median(series.metric)).is_empty()
 }
 
-/// The series of a case, with a question for each that can be asked, and what is passed over.
+/// The series of a case, with a question for each that can be asked, and those that are passed
+/// over.
 pub(super) fn opened(
     sides: &Sides<'_>,
     terms: &Terms,
@@ -179,22 +180,22 @@ pub(super) fn opened(
                 }
             }
             (None, Some(_)) => {
-                passed_over.push((series, "only the head has it: nothing to hold it to".into()));
+                passed_over.push((series, "only the head has it: nothing to compare it to".into()));
             }
             (Some(_), _) if sides.case.workload.is_exact() && nature(series) == Nature::Timed => {
                 passed_over.push((series, "this case is about numbers, not about time".into()));
             }
-            // Its rounds have too few samples for a tail: nothing of it is gone.
+            // The head's rounds have too few samples for a tail: the metric is not missing.
             (Some(_), None) if has_median(&sides.head, series) => {
                 questions.push(question(sides, series, terms));
                 rows.push(row);
             }
             (Some(_), None) => {
                 row.verdict = Verdict::Invalid;
-                row.reason = Some("the base has it, and the head has not".into());
+                row.reason = Some("the base has it, but the head does not".into());
                 rows.push(row);
             }
-            // Nothing changes by no share: a part that no load has, say.
+            // A change from zero to zero has no ratio: a stage that no load has, for example.
             (Some(_), Some(_)) if nature(series) == Nature::Timed && is_nothing(sides, series) => {
                 passed_over.push((series, "it is 0 in every round of both sides".into()));
             }
@@ -229,7 +230,7 @@ fn question(sides: &Sides<'_>, series: Series, terms: &Terms) -> Question {
     }
 }
 
-/// The rounds of both sides that form pairs, in the order of their rounds.
+/// The rounds of both sides that form pairs, by round number.
 fn alternating(
     base: &[(u32, Option<f64>)],
     head: &[(u32, Option<f64>)],
@@ -246,7 +247,7 @@ fn alternating(
     Evidence::Interleaved { base, head, budget }
 }
 
-/// The rounds of each run, the oldest run first: their names begin with the time of their start.
+/// The rounds of each run, oldest run first: the name of a run begins with its start time.
 fn sessions(records: &[&Record], series: Series) -> Vec<Vec<f64>> {
     let mut sessions: BTreeMap<&RunId, Vec<&Record>> = BTreeMap::new();
     for record in records {

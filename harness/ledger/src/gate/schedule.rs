@@ -1,8 +1,8 @@
-//! Which rounds of a gate run are due: as many as the next planned look needs, of the cases that are
-//! not decided yet, as far as the budget goes.
+//! Which rounds of a gate run are due: as many as the next planned look needs, for the cases that
+//! are still undecided, as far as the budget goes.
 //!
-//! It is asked again whenever its rounds are measured, and by whoever takes up a run that was
-//! interrupted: it follows from the records alone.
+//! It is asked again whenever its rounds have been measured, and when an interrupted run is
+//! resumed: the answer follows from the records alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,10 +13,10 @@ use crate::gate::{Arm, CaseReport, Row, Setting, Sides, Terms, judge, sides};
 use crate::judge::interleaved::planned_looks;
 use crate::record::{Record, Run};
 
-/// Pairs of a case whose numbers are the same every time.
+/// Pairs of a case whose results are the same every time.
 const EXACT: usize = 3;
-/// Rounds of the head beside a stored base: there is one look, and more of one day tell little of
-/// another.
+/// Rounds of the head against a stored base: there is only one look, and more rounds of one day say
+/// little about other days.
 pub const STORED: usize = 10;
 
 /// In nanoseconds.
@@ -25,18 +25,18 @@ const MINUTE: u64 = 60_000_000_000;
 /// One round that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Due {
-    /// The place of its case in [`Run::cases`].
+    /// The index of its case in [`Run::cases`].
     pub case: usize,
-    /// Which round of its case and arm, from 1.
+    /// The round of its case and arm, from 1.
     pub round: u32,
     /// What is measured.
     pub arm: Arm,
 }
 
-/// The rounds that are due next, in the order in which they are to be measured. There are none when
-/// the run is finished.
+/// The rounds that are due next, in the order in which they are to be measured. None when the run
+/// is finished.
 ///
-/// The pairs are the outermost loop, so that a slow drift of the machine hits all cases alike.
+/// Pairs are the outermost loop, so that a slow drift of the machine affects all cases alike.
 #[must_use]
 pub fn next(run: &Run, terms: &Terms, records: &[Record]) -> Vec<Due> {
     let targets = Plan::of(run, terms, records).targets;
@@ -60,14 +60,14 @@ pub fn next(run: &Run, terms: &Terms, records: &[Record]) -> Vec<Due> {
     due
 }
 
-/// The cases that are not decided, and are not measured further because the minutes are over.
+/// The cases that are undecided and not measured further because the time budget is spent.
 #[must_use]
 pub fn given_up(run: &Run, terms: &Terms, records: &[Record]) -> Vec<CaseId> {
     let given_up = Plan::of(run, terms, records).given_up;
     given_up.into_iter().map(|case| run.cases[case].case.id.clone()).collect()
 }
 
-/// The rounds of one pair, in their order: base and head change places from pair to pair.
+/// The rounds of one pair, in order: base and head swap from pair to pair.
 fn rounds_of(pair: u32, setting: Setting) -> Vec<(Arm, u32)> {
     if setting == Setting::Stored {
         return vec![(Arm::Head, pair)];
@@ -87,7 +87,7 @@ fn arm(run: &Run, record: &Record) -> Option<Arm> {
 
 /// How far each case is to be measured.
 struct Plan {
-    /// How far, by the place of the case: pairs, or rounds of the head beside a stored base.
+    /// By index of the case: the number of pairs, or of rounds of the head against a stored base.
     targets: BTreeMap<usize, usize>,
     /// Cases that would be measured further if there were time.
     given_up: Vec<usize>,
@@ -101,7 +101,7 @@ impl Plan {
             let arms = [&sides.base, &sides.head, &sides.control];
             wall(arms.into_iter().flatten().copied().filter(|record| record.run == run.id))
         };
-        // Each of the runs that were merged had the minutes for itself.
+        // Each of the merged runs had the full time budget.
         let mut left: BTreeMap<u32, u64> = BTreeMap::new();
         for (planned, sides) in run.cases.iter().zip(&sides) {
             let budget = u64::from(terms.policy.budget.minutes) * MINUTE;
@@ -114,7 +114,7 @@ impl Plan {
             let of_case = report.cases.iter().find(|report| report.case == sides.case.id);
             let done = done(sides, terms.setting);
             let Some(target) = target(sides, of_case, done, terms) else { continue };
-            // Of a case that was never measured nothing is known: one pair will tell.
+            // The cost of a case that was never measured is unknown: one pair will tell.
             let a_pair = wall_of(sides).checked_div(done as u64).unwrap_or(0);
             let cost = a_pair.saturating_mul((target - done) as u64);
             let left = left.entry(run.cases[case].shard).or_default();
@@ -126,14 +126,14 @@ impl Plan {
                 false => plan.given_up.push(case),
             }
         }
-        // All wait for the last, because they are decided together.
+        // The cases furthest behind go first, because all are decided together.
         let next = plan.targets.values().copied().min();
         plan.targets.retain(|_, target| Some(*target) == next);
         plan
     }
 }
 
-/// How many pairs the case is to have next, or rounds of the head; none if it needs no more.
+/// How many pairs, or rounds of the head, the case is to have next; none if it needs no more.
 fn target(
     sides: &Sides<'_>,
     report: Option<&CaseReport>,
@@ -146,7 +146,7 @@ fn target(
     let open = report.is_some_and(|report| report.rows.iter().any(Row::asks_for_rounds));
     let is_exact = sides.case.workload.is_exact();
     let looks = match terms.setting {
-        // What repeats needs no more; what does not is looked at like anything else.
+        // Exact results need no more; if they do not repeat, they are looked at like any others.
         _ if is_exact && done < EXACT => &[EXACT],
         Setting::Alternating => planned_looks(terms.policy.budget.pairs as usize),
         Setting::Stored => &[STORED],
@@ -155,17 +155,17 @@ fn target(
     let first = looks.first() == Some(&look) && !(is_exact && done >= EXACT);
     match () {
         () if ended => None,
-        // What is broken shows at once, and what a round takes is known after one.
+        // A broken case shows at once, and the cost of a round is known after one.
         () if done == 0 => Some(1),
         () if stopped => None,
         () if first || open => Some(look),
-        // Of exact numbers more pairs tell no noise.
+        // More pairs of exact results tell nothing about noise.
         () if !is_exact && done < terms.least_pairs as usize => Some(look),
         () => None,
     }
 }
 
-/// How many pairs there are, or rounds of the head beside a stored base.
+/// How many pairs there are, or rounds of the head against a stored base.
 fn done(sides: &Sides<'_>, setting: Setting) -> usize {
     let measured = |arm: &[&Record]| arm.iter().filter(|record| is_measured(record)).count();
     match setting {

@@ -1,5 +1,5 @@
-//! What can be said of a case before any statistics: that it is broken, or not to be compared, or
-//! that there is nothing to compare.
+//! What can be said about a case before any statistics: that it is broken, not comparable, or that
+//! there is nothing to compare.
 
 use crate::case::Case;
 use crate::compare::{differences, outputs};
@@ -13,27 +13,28 @@ use crate::verdict::Verdict;
 pub struct Sides<'a> {
     /// The case.
     pub case: &'a Case,
-    /// What it is held to.
+    /// What it is compared with.
     pub base: Vec<&'a Record>,
     /// What is judged.
     pub head: Vec<&'a Record>,
-    /// The base once more; nothing where it was not measured again.
+    /// The base once more; empty if there is no control arm.
     pub control: Vec<&'a Record>,
 }
 
 impl Sides<'_> {
-    /// Whether a session of a stored base had no room for what others of it have measured.
+    /// Whether the record is of a session of a stored base that had no room for a case that other
+    /// sessions measured.
     pub(super) fn passes_over(&self, record: &Record, terms: &Terms) -> bool {
         terms.setting == Setting::Stored
             && matches!(record.outcome, Outcome::Skipped(_))
             && self.base.iter().any(|base| is_measured(base))
     }
 
-    /// Why there is nothing to compare, and nobody is to blame.
+    /// Why there is nothing to compare, through nobody's fault.
     pub(super) fn absent(&self) -> Option<String> {
         let ended = self.base.iter().chain(&self.head).any(|record| failure(record).is_some());
         let base = match self.base.iter().any(|record| is_measured(record)) {
-            // What one session of several had no room for, others have measured.
+            // One session had no room for it, but others have measured it.
             true => None,
             false => declined(&self.base),
         };
@@ -42,14 +43,14 @@ impl Sides<'_> {
             (Some(reason), Some(_)) => Some(format!("neither side can run it: {reason}")),
             (Some(reason), None) => Some(format!("the base cannot run it: {reason}")),
             (None, Some(_)) => None,
-            // What left nothing on either side is not passed over: it is an obstacle.
+            // A case without any record is not passed over: that is an obstacle.
             (None, None) if self.head.is_empty() => None,
             (None, None) if self.base.is_empty() => Some("the base was not measured".to_owned()),
             (None, None) => None,
         }
     }
 
-    /// Why its numbers are not to be compared: a verdict, with all its reasons.
+    /// Why its numbers must not be compared: a verdict with all its reasons.
     pub(super) fn obstacle(&self, terms: &Terms) -> Option<(Verdict, Vec<String>)> {
         let bases = || self.base.iter().chain(&self.control);
         let base_failed = bases().find_map(|record| failure(record));
@@ -67,13 +68,13 @@ impl Sides<'_> {
             return invalid(format!("the base runs it, and the head cannot: {reason}"));
         }
         if self.base.is_empty() && self.head.is_empty() {
-            return invalid("nothing was recorded of base and head".to_owned());
+            return invalid("nothing was recorded for base and head".to_owned());
         }
         if self.head.is_empty() {
             return invalid("the head was not measured".to_owned());
         }
         let (mut reasons, soft) = differences(&self.base, &self.head);
-        // What was asked for is one change, not two.
+        // The gate is about one change: a second one, in features, is an obstacle.
         let features = soft.iter().filter(|difference| is_hard_here(difference));
         reasons.extend(features.map(Difference::to_string));
         let policies = terms.policies.as_ref().and_then(Policies::difference);
@@ -85,17 +86,18 @@ impl Sides<'_> {
         outputs(&bases, &self.head).map(|(verdict, reason)| (verdict, vec![reason]))
     }
 
-    /// The end of what the process printed that failed first, the head's before the base's: that of
-    /// the failure that the first reason tells.
+    /// The end of the output of the process that failed first, one of the head before one of the
+    /// base: that of the failure in the first reason.
     pub(super) fn tail(&self) -> Option<String> {
         let mut all = self.head.iter().chain(&self.base).chain(&self.control);
         let (_, failure) = all.find_map(|record| failure(record))?;
         failure.tail().map(str::to_owned)
     }
 
-    /// What differs between the sides and forbids nothing.
+    /// Differences between the sides that do not forbid the comparison.
     pub(super) fn differences(&self) -> Vec<String> {
-        // Of what was not built or never started nothing is known, and nothing differs.
+        // If the head was not built or never started, nothing is known about it, and nothing
+        // differs.
         if self.head.iter().all(|record| record.environment.build.is_none()) {
             return Vec::new();
         }
@@ -105,7 +107,7 @@ impl Sides<'_> {
     }
 }
 
-/// A comparison may be of two sets of features on purpose; a gate never is.
+/// A comparison may deliberately be of two feature sets; a gate never is.
 fn is_hard_here(difference: &Difference) -> bool {
     difference.what == "engine features"
 }
@@ -124,7 +126,7 @@ fn failure(record: &Record) -> Option<(u32, &Failure)> {
     }
 }
 
-/// Why the engine cannot run it, by its own words.
+/// Why the engine cannot run it, in its own words.
 fn declined<'a>(records: &[&'a Record]) -> Option<&'a str> {
     records.iter().find_map(|record| match &record.outcome {
         Outcome::Skipped(reason) => Some(reason.as_str()),

@@ -1,4 +1,4 @@
-//! Whole gate runs, with a function in the place of the machine.
+//! Whole gate runs, with a function in place of the machine.
 
 use super::schedule::{Due, given_up, next};
 use super::*;
@@ -38,7 +38,7 @@ fn run(cases: &[&str]) -> Run {
     }
 }
 
-/// Half a per cent of noise that depends on nothing but the round and what is measured.
+/// Noise of half a per cent either way, a function of the round, the arm and the case.
 fn noise(due: Due) -> f64 {
     let which = [u64::from(due.round), due.arm as u64, due.case as u64];
     let hash = xxhash_rust::xxh3::xxh3_64(&which.map(u64::to_le_bytes).concat());
@@ -60,7 +60,7 @@ fn samples(record: &mut Record) -> &mut Samples {
     samples
 }
 
-/// Measures until nothing is due any more, as a command does.
+/// Measures until nothing is due any more, as the command does.
 fn measure(run: &Run, terms: &Terms, mut machine: impl FnMut(Due) -> Record) -> Vec<Record> {
     let mut records = Vec::new();
     loop {
@@ -72,7 +72,7 @@ fn measure(run: &Run, terms: &Terms, mut machine: impl FnMut(Due) -> Record) -> 
     }
 }
 
-/// The report of a whole run whose head is that much slower.
+/// The report of a complete run whose head is slower by `by`.
 fn slower(run: &Run, by: f64) -> (Report, Vec<Record>) {
     let terms = terms();
     let factor = |due: Due| if due.arm == Arm::Head { 1.0 / (1.0 + by) } else { 1.0 };
@@ -219,7 +219,7 @@ fn other_prompts_are_seen_where_the_first_round_of_the_base_does_not_tell_them()
     samples(&mut older[0]).prompts = None;
     for base in [void, older] {
         let case = compare(&base, &head, &terms()).cases.remove(0);
-        assert_eq!(case.reasons, ["the prompts differ: this probe draws them in another way"]);
+        assert_eq!(case.reasons, ["the prompts differ: this probe draws them differently"]);
         assert_eq!(
             case.verdict,
             Verdict::Invalid,
@@ -252,7 +252,7 @@ fn what_takes_no_time_on_either_side_is_not_judged_and_what_begins_to_is_told() 
     assert_eq!(verdict(5e9), Some(Verdict::Regressed), "from nothing");
 }
 
-/// The verdict on a case whose rounds of these arms fail.
+/// The report of a case whose first round fails on these arms.
 fn failing(arms: &[Arm]) -> CaseReport {
     let (run, terms) = (run(&["a"]), terms());
     let records = measure(&run, &terms, |due| {
@@ -331,7 +331,7 @@ fn what_was_not_seen_is_told_case_by_case() {
     let expected = [
         "b: the base cannot run it: it knows no `b`",
         "c: as an example",
-        "d: not seen: left out so that it is quick",
+        "d: not seen: left out to keep the run quick",
     ];
     assert_eq!((told, report.verdict), (expected.map(String::from).to_vec(), Verdict::Pass));
 }
@@ -358,7 +358,7 @@ fn what_the_head_no_longer_runs_or_measures_is_invalid() {
         samples(record).once.remove(&Metric::KvBytes);
     });
     assert_eq!(silent.verdict, Verdict::Invalid);
-    assert_eq!(silent.rows[1].reason.as_deref(), Some("the base has it, and the head has not"));
+    assert_eq!(silent.rows[1].reason.as_deref(), Some("the base has it, but the head does not"));
     assert_eq!(silent.rows[0].verdict, Verdict::Pass, "the rest is judged");
 
     let elsewhere = judged(&|record| {
@@ -406,7 +406,7 @@ fn what_only_warns_and_is_undecided_is_no_pass() {
     let warned = |report: &Report| -> Vec<String> {
         report.warned().into_iter().map(|(_, words)| words).collect()
     };
-    // Beside what blocks and passes.
+    // Beside a series that blocks and passes.
     assert_eq!(warned(&judged(&terms, 1.0, 1)), [""; 0]);
     assert_eq!(warned(&judged(&terms, 1.5, 1)), ["1 series that only warns regressed"]);
     let undecided = judged(&terms, 1.0, 60);
@@ -453,7 +453,7 @@ fn a_tail_of_too_few_samples_in_the_head_lacks_them_and_is_not_gone() {
 fn base_and_head_are_those_of_the_rounds_that_decided() {
     let (run, terms) = (run(&["a"]), terms());
     let records = measure(&run, &terms, |due| {
-        // The rate is decided at the first look, and leaps after it; the gaps keep the case going.
+        // The rate is decided at the first look and jumps after it; the gaps keep the case going.
         let leap = if due.round > 6 { 2.0 } else { 1.0 };
         let mut record = at_rate(&run, due, 100.0 * noise(due) * leap);
         let values = &mut samples(&mut record).iterations[0].values;
@@ -510,7 +510,7 @@ fn numbers_that_repeat_need_three_pairs_and_no_clock() {
 #[test]
 fn the_minutes_end_a_run_and_what_is_left_is_inconclusive() {
     let (run, mut terms) = (run(&["a", "b", "c"]), terms());
-    // A round takes a second: a case needs fifteen of them until the first look.
+    // A round takes two seconds: a case needs fifteen of them until the first look.
     terms.policy.budget.minutes = 1;
     let records = measure(&run, &terms, |due| {
         let mut record = at_rate(&run, due, 100.0 * noise(due));
@@ -528,7 +528,7 @@ fn the_minutes_end_a_run_and_what_is_left_is_inconclusive() {
     assert_eq!(case.reasons, [""; 0], "it is no obstacle");
     assert_eq!(report.cases[0].unfinished, None);
 
-    // A gate that was interrupted may go on when its minutes are over.
+    // An interrupted gate may be resumed when its time budget is spent.
     let reached = |record: &&Record| record.case.id.as_str() != "c";
     let records: Vec<Record> = records.iter().filter(reached).cloned().collect();
     terms.policy.budget.minutes = 0;
@@ -597,7 +597,7 @@ fn a_planned_case_that_left_no_record_is_invalid() {
     assert_eq!((report.verdict, report.weight), (Verdict::Invalid, Weight::Blocks));
     let verdicts: Vec<Verdict> = report.cases.iter().map(|case| case.verdict).collect();
     assert_eq!(verdicts, [Verdict::Pass, Verdict::Invalid]);
-    assert_eq!(report.cases[1].reasons, ["nothing was recorded of base and head"]);
+    assert_eq!(report.cases[1].reasons, ["nothing was recorded for base and head"]);
 }
 
 #[test]

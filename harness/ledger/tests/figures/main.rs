@@ -1,5 +1,5 @@
-//! The figures that the judge is held to, by simulation with fixed seeds: how often it raises a
-//! false alarm, misses, sees what is there, and gives up, and how many rounds it takes.
+//! The figures that the judge must meet, by simulation with fixed seeds: how often it raises a
+//! false alarm, misses a change, detects one, and remains undecided, and how many rounds it takes.
 //!
 //! A run has sixty series, ten of each kind of noise, with a margin of 3 % and a budget of thirty
 //! pairs. `ci/judge.md` shows the same figures to its readers.
@@ -17,14 +17,14 @@ use windtunnel_ledger::proportion::upper_bound;
 use noise::{Noise, Random};
 use tally::{Counts, Tally};
 
-/// Series of a run, and the rounds of its plan.
+/// Series of a run, pairs of its plan, and number of runs.
 const SERIES: usize = 60;
 const BUDGET: usize = 30;
 const RUNS: usize = 250;
 /// The smallest change that matters.
 const MARGIN: f64 = 0.03;
 
-/// The rounds of a head that is so many times the base, under some noise.
+/// The rounds of a base and of a head that is the base times a factor, under some noise.
 type Ask = fn(Noise, f64, &mut Random) -> Evidence;
 
 /// Alternating rounds: base, head, head, base, …
@@ -40,7 +40,7 @@ fn interleaved(noise: Noise, factor: f64, random: &mut Random) -> Evidence {
     Evidence::Interleaved { base, head, budget: BUDGET }
 }
 
-/// A base that was measured on three other days. Days differ by 1 %, and calibration knows it.
+/// A base measured on three other days. Days differ by 1 %, and calibration knows it.
 fn stored(noise: Noise, factor: f64, random: &mut Random) -> Evidence {
     let session_sd = 0.01;
     let mut session = |factor: f64| -> Vec<f64> {
@@ -52,8 +52,8 @@ fn stored(noise: Noise, factor: f64, random: &mut Random) -> Evidence {
     Evidence::Stored { sessions, session_sd: Some(session_sd), head: session(factor) }
 }
 
-/// What runs come to in which the first series of each kind is `factor` times slower, and the
-/// others did not change.
+/// The tally of runs in which the first series of each kind of noise is `factor` times slower, and
+/// the others are unchanged.
 fn simulate(ask: Ask, factor: f64, margin: f64) -> Tally {
     let mut random = Random(7);
     let mut tally = Tally::default();
@@ -76,7 +76,7 @@ fn simulate(ask: Ask, factor: f64, margin: f64) -> Tally {
     tally
 }
 
-/// Noise above all: with so small a margin, nothing but the level holds alarms back.
+/// With so small a margin, nothing but the level of significance holds alarms back.
 const NEXT_TO_NOTHING: f64 = 0.001;
 
 #[test]

@@ -1,4 +1,4 @@
-//! Rounds as machines give them: six kinds of noise, from a fixed seed.
+//! Rounds as on real machines: six kinds of noise, from a fixed seed.
 
 use std::f64::consts::TAU;
 
@@ -9,7 +9,7 @@ pub(crate) enum Noise {
     Quiet,
     /// 1.5 %, normal.
     Rough,
-    /// 1 %, with the tails of Student's t of 3 degrees of freedom.
+    /// 1 %, with the tails of Student's t with 3 degrees of freedom.
     Heavy,
     /// 0.5 %, and three processes in ten land in a mode 5 % slower.
     TwoModes,
@@ -29,14 +29,14 @@ impl Noise {
         Noise::BadProcess,
     ];
 
-    /// A day on which rounds are measured one after the other.
+    /// A day of consecutive rounds.
     pub(crate) fn day(self, random: &mut Random) -> Day {
         let wander = if self == Noise::Drift { 0.003 } else { 0.0 };
         Day { noise: self, wander, drift: wander * random.normal() }
     }
 }
 
-/// A day on which rounds are measured one after the other.
+/// A day of consecutive rounds.
 pub(crate) struct Day {
     noise: Noise,
     wander: f64,
@@ -70,7 +70,7 @@ impl Day {
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    /// From a standard normal distribution, by Box and Muller.
+    /// From the standard normal distribution, by Box and Muller.
     pub(crate) fn normal(&mut self) -> f64 {
         let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
         radius * (TAU * self.uniform()).cos()
@@ -80,7 +80,7 @@ impl Random {
         self.uniform() < probability
     }
 
-    /// From 0 to 1, excluded.
+    /// Uniform over `0..1`.
     fn uniform(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.0;

@@ -1,4 +1,4 @@
-//! What many simulated runs came to.
+//! The results of many simulated runs.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use windtunnel_ledger::verdict::Verdict;
 
 use crate::noise::Noise;
 
-/// The verdicts on some series.
+/// Counts of the verdicts on some series.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Counts {
     pub(crate) series: u64,
@@ -16,17 +16,17 @@ pub(crate) struct Counts {
     pub(crate) improved: u64,
     pub(crate) pass: u64,
     pub(crate) inconclusive: u64,
-    /// Pairs of rounds until the decision, or the end of the budget.
+    /// Pairs of rounds up to the decision or the end of the budget.
     rounds: u64,
 }
 
-/// What many runs came to.
+/// The results of many runs.
 #[derive(Default)]
 pub(crate) struct Tally {
     pub(crate) runs: u64,
-    /// Runs that called any unchanged series regressed.
+    /// Runs that called some unchanged series regressed.
     pub(crate) regressed_runs: u64,
-    /// Runs that called any unchanged series improved.
+    /// Runs that called some unchanged series improved.
     pub(crate) improved_runs: u64,
     pub(crate) unchanged: Counts,
     pub(crate) changed: BTreeMap<Noise, Counts>,
@@ -55,7 +55,7 @@ impl Counts {
 }
 
 impl Tally {
-    /// Adds a run: of each series whether it was changed, its noise and its judgement.
+    /// Adds a run: for each series whether it was changed, its noise and its judgement.
     pub(crate) fn run<'a>(&mut self, series: impl Iterator<Item = (bool, Noise, &'a Judgement)>) {
         let before = self.unchanged;
         for (changed, noise, judgement) in series {

@@ -382,7 +382,7 @@ fn a_gate_shows_its_verdicts_worst_first_and_folds_what_passed() {
     contents.run.gate.as_mut().unwrap().unseen = unseen;
     let page = page("gate", &contents);
     assert!(page.contains("Verdicts</h2>") && page.contains(" series passed</summary>"));
-    assert!(page.contains("not seen: left out so that it is quick"));
+    assert!(page.contains("not seen: left out to keep the run quick"));
     assert!(page.contains("<svg class=\"interval\""));
     assert!(!page.contains("it does not judge"));
 }
@@ -441,13 +441,16 @@ fn the_heading_says_why_a_gate_is_invalid_by_a_series_alone() {
     let told = heading_of(&contents);
     assert!(told.starts_with("∅ Invalid: KV pool in gate/"), "{told}");
     assert!(
-        told.ends_with(", the base has it, and the head has not, and 4 other series"),
+        told.ends_with(", the base has it, but the head does not, and 4 other series"),
         "{told}"
     );
     // What the whole case says comes first.
     contents.records.retain(|record| record.case.id != contents.run.cases[1].case.id);
     let told = heading_of(&contents);
-    assert!(told.ends_with(", nothing was recorded of base and head, and 4 other cases"), "{told}");
+    assert!(
+        told.ends_with(", nothing was recorded for base and head, and 4 other cases"),
+        "{told}"
+    );
 }
 
 #[test]

@@ -12,7 +12,7 @@ fn a_place_that_cannot_be_is_refused() {
       |                       ^^^^^^^^^^^^^
     "#);
     insta::assert_snapshot!(load("device-map = [\"20\"]"), @r#"
-    `scenarios/gate/x.toml`, line 3: `20` is no device map: write `cpu:0`, layers for each device as in `cpu:0=12,cpu:1`, or `auto`
+    `scenarios/gate/x.toml`, line 3: `20` is not a device map: write `cpu:0`, layers for each device as in `cpu:0=12,cpu:1`, or `auto`
       |
     3 | matrix = { device-map = ["20"] }
       |                         ^^^^^^

@@ -1,4 +1,4 @@
-//! Heads beside a base of other days.
+//! Heads judged against a base from other days.
 
 use super::*;
 
