@@ -60,7 +60,7 @@ fn the_models_of_the_scenarios_have_the_numbers_of_the_presets() {
     let (mut found, mut expected) = (Vec::new(), Vec::new());
     for (name, model) in &models {
         let Some(preset) = model.get("preset").and_then(toml::Value::as_str) else { continue };
-        // An embedding model has no sketch: the engine must load it first.
+        // The engine sketches no embedding models; their numbers are known only once loaded.
         let Ok(sketch) = Preset::named(preset).unwrap().sketch() else { continue };
         let heads = &sketch.heads;
         // Layers that share the KV cache of another have none of their own.

@@ -46,8 +46,8 @@ pub(crate) fn begun(subjects: &[Subject], cases: &[Case], rounds: u32) -> Conten
     }
 }
 
-/// The run with every round of every case measured; each subject is slower by `slowdown` than the
-/// one before it.
+/// The run with every round of every case measured; the subject at index `j` is slower than the
+/// first by `j * slowdown`.
 pub(crate) fn measured(
     subjects: &[Subject],
     cases: &[Case],

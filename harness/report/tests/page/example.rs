@@ -72,7 +72,7 @@ const FASTER: Costs =
 const NOISY: Costs =
     [[1.000, 1.030, 0.980, 1.020, 0.975, 1.010], [1.020, 0.995, 1.030, 0.990, 1.035, 0.985]];
 
-/// A gate with each kind of verdict, from invented numbers, which says that they are invented.
+/// A gate with every kind of finding, from invented numbers, which says that they are invented.
 fn regression() -> Contents {
     let decode = |batch| Workload::Decode { depth: Tokens(128), output: Tokens(32), batch };
     let prefill = Workload::Prefill { prompt: Tokens(512), batch: 1 };
