@@ -1,7 +1,7 @@
-//! GPUs of NVIDIA: what one can do, what memory it has left, and what its driver complains of.
+//! NVIDIA GPUs: their capabilities, their free memory, and the errors of their driver.
 //!
-//! What is decided about GPUs is decided by numbers and names, so that it is compiled and tested
-//! whether or not a build can use any; only `driver` asks a driver. Without the feature `cuda` it
+//! Decisions about GPUs depend on numbers and names only, so that they are compiled and tested
+//! whether or not a build can use a GPU; only `driver` asks a driver. Without the feature `cuda` it
 //! knows nothing.
 
 use std::fmt;
@@ -30,12 +30,12 @@ mod recording;
 
 pub use fault::Fault;
 
-/// The compute capability of a GPU, as NVIDIA numbers them: 9.0 is Hopper, 8.0 Ampere.
+/// The compute capability of a GPU in NVIDIA's numbering: 9.0 is Hopper, 8.0 Ampere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Capability {
     /// Before the point.
     pub major: u32,
-    /// Behind it.
+    /// After the point.
     pub minor: u32,
 }
 
@@ -45,7 +45,7 @@ impl Capability {
         Self { major, minor }
     }
 
-    /// Whether such a GPU computes in `dtype` itself, and does not widen it first.
+    /// Whether such a GPU computes in `dtype` natively, without widening it first.
     pub fn runs_well(self, dtype: DType) -> bool {
         match dtype {
             DType::BF16 => self >= Self::new(8, 0),
@@ -54,11 +54,11 @@ impl Capability {
         }
     }
 
-    /// Refuses numbers of `dtype` where candle has no kernels for them: on GPUs that would widen them.
+    /// Refuses a `dtype` for which candle has no kernels: on GPUs that would have to widen it.
     ///
     /// # Errors
     ///
-    /// What to choose instead.
+    /// [`Unsupported`], with what to choose instead.
     fn require(self, dtype: DType) -> Result<(), Unsupported> {
         match self.runs_well(dtype) {
             true => Ok(()),
@@ -70,8 +70,8 @@ impl Capability {
         }
     }
 
-    /// Whether such a GPU runs machine code that was made for `target`: that of its own generation, and
-    /// no newer.
+    /// Whether such a GPU runs machine code built for `target`, which must be of the same major
+    /// version and not newer.
     #[cfg(any(feature = "cuda", test))]
     const fn runs_code_for(self, target: Self) -> bool {
         self.major == target.major && self.minor >= target.minor
@@ -84,39 +84,39 @@ impl fmt::Display for Capability {
     }
 }
 
-/// Most bytes that this process had allocated at once on each GPU that it opened, together: weights,
-/// cache, and what steps take beside them, by the count of the driver, without what driver and
-/// libraries take for themselves. What recorded launches allocate the driver counts apart, and the most
-/// of either need not have come together: where steps are recorded it was at most this. None where no
-/// GPU was opened, or a driver does not report it.
+/// Peak bytes that this process had allocated on each GPU that it opened, summed over the GPUs, as
+/// counted by the driver: weights, KV cache and the temporaries of steps, without what the driver
+/// and libraries take for themselves. The driver counts the memory of CUDA graphs separately, and
+/// the two peaks need not coincide, so where steps are recorded this is an upper bound. None where
+/// no GPU was opened, or a driver does not report it.
 pub fn most_allocated() -> Option<u64> {
     driver::most_allocated()
 }
 
-/// Refuses numbers of `dtype` on `device`, if that is a GPU that has no kernels for them.
+/// Refuses `dtype` on `device`, if that is a GPU without kernels for it.
 ///
 /// # Errors
 ///
-/// What to choose instead.
+/// [`Unsupported`], with what to choose instead.
 pub(crate) fn require(device: &Device, dtype: DType) -> Result<(), Unsupported> {
     driver::capability(device).map_or(Ok(()), |capability| capability.require(dtype))
 }
 
-/// Bytes of a device, as its driver counts them: those of other processes are not free either.
+/// Bytes of memory of a device, as its driver counts them across all processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceMemory {
-    /// Not in use by anybody: what this process has freed, and keeps for what it allocates next, is
-    /// free too.
+    /// Not in use by any process. Memory that this process has freed but keeps in its pool counts
+    /// as free.
     pub free: u64,
     /// In all.
     pub total: u64,
 }
 
-/// `ordinal`, if a driver can count that far: of a larger one cudarc would take the lower half.
+/// `ordinal`, if it fits the driver's `i32`: cudarc would truncate a larger one.
 ///
 /// # Errors
 ///
-/// That of a driver that has no such GPU.
+/// The same as from a driver that has no such GPU.
 #[cfg(any(feature = "cuda", test))]
 fn countable(ordinal: usize) -> candle_core::Result<usize> {
     match i32::try_from(ordinal) {
@@ -125,7 +125,7 @@ fn countable(ordinal: usize) -> candle_core::Result<usize> {
     }
 }
 
-/// The GPUs for which the assembly `ptx` was made; none if it does not say.
+/// The compute capability that `ptx` was compiled for; none if it does not say.
 #[cfg(any(feature = "cuda", test))]
 fn target_of(ptx: &str) -> Option<Capability> {
     let (_, target) = ptx.split_once(".target sm_")?;
@@ -134,14 +134,14 @@ fn target_of(ptx: &str) -> Option<Capability> {
     Some(Capability::new(number / 10, number % 10))
 }
 
-/// Refuses a GPU of `capability` that does not run the machine code of this build, one of whose kernels
-/// has the assembly `ptx`. Assembly is translated for later GPUs, but the kernels of flash attention and of
-/// products with blocks are machine code alone, and nobody hears of it when one of them is not launched:
-/// its outcome would be what lay in memory before.
+/// Refuses a GPU of `capability` that cannot run the machine code of this build, of which `ptx` is
+/// one kernel. The driver translates PTX for newer GPUs, but the kernels of flash attention and of
+/// matrix products with quantised blocks exist as machine code only. If one of them fails to
+/// launch, no error is reported, and its result would be whatever was in memory before.
 ///
 /// # Errors
 ///
-/// That of a driver without kernels for its GPU.
+/// The same as from a driver without kernels for its GPU.
 #[cfg(any(feature = "cuda", test))]
 fn is_built_for(capability: Capability, ptx: &str) -> candle_core::Result<()> {
     match target_of(ptx) {
@@ -195,7 +195,7 @@ mod tests {
         }
     }
 
-    /// What begins the assembly of kernels for `target`.
+    /// The beginning of PTX compiled for `target`.
     fn assembly(target: &str) -> String {
         format!(
             "//\n// Generated by a compiler\n\n.version 9.0\n.target {target}\n.address_size 64\n"
@@ -207,7 +207,7 @@ mod tests {
         let of = |target: &str| target_of(&assembly(target)).map(|gpu| gpu.to_string());
         let named = ["sm_75", "sm_80", "sm_89, debug", "sm_90a", "sm_100a", "sm_121f"].map(of);
         assert_eq!(named.map(Option::unwrap), ["7.5", "8.0", "8.9", "9.0", "10.0", "12.1"]);
-        // That of the compiler that stands in for NVIDIA's is empty.
+        // The stand-in for NVIDIA's compiler emits empty PTX.
         for nothing in ["", ".target sm_", ".version 9.0\n"] {
             assert_eq!(target_of(nothing), None, "{nothing:?}");
         }

@@ -320,7 +320,7 @@ mod tests {
             let nothing = || Exhausted { wanted: Wanted::Step, devices: Vec::new() };
             error.of_device(nothing).to_string()
         };
-        insta::assert_snapshot!(told("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"…\")"), @r#"a GPU failed: a kernel failed on it, and nothing can be computed on it by this process any more; start again, and under `compute-sanitizer` to learn where (DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, "…"))"#);
+        insta::assert_snapshot!(told("DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, \"…\")"), @r#"a GPU failed: a kernel crashed on it, and this process can no longer use it; start again, under `compute-sanitizer` to learn where it crashed (DriverError(CUDA_ERROR_ILLEGAL_ADDRESS, "…"))"#);
         insta::assert_snapshot!(told("CublasError(CUBLAS_STATUS_ALLOC_FAILED)"), @"out of memory for a step; lower `max_step_tokens` or `max_sequences`, or make the cache smaller");
         insta::assert_snapshot!(told("no such layer"), @"tensor operation failed: no such layer");
     }

@@ -1,4 +1,4 @@
-//! Hands the facts of the build to the probe, which tells them in its `hello`.
+//! Passes facts about the build to the probe, which reports them in its `hello`.
 
 #![expect(clippy::disallowed_methods, reason = "build scripts talk to cargo")]
 
@@ -6,9 +6,9 @@ use std::env::var;
 use std::path::Path;
 use std::process::Command;
 
-/// Crates whose kernels do the work.
+/// Crates whose kernels do the computing.
 const KERNELS: [&str; 4] = ["candle-core", "candle-nn", "gemm", "rayon"];
-/// Those that come with a feature.
+/// The same, for crates that come with a feature.
 const KERNELS_OF_FEATURES: [(&str, &str); 3] =
     [("flash-attn", "candle-flash-attn"), ("cuda", "candle-kernels"), ("cuda", "cudarc")];
 
@@ -33,7 +33,7 @@ fn main() {
     set("TARGET_FEATURES", &cargo("CARGO_CFG_TARGET_FEATURE"));
     set("FEATURES", &features.join(","));
 
-    // The lock file says which crates were linked. It also names those of features that are off.
+    // The lock file gives the versions. It also lists crates of features that are off.
     let root = Path::new(&cargo("CARGO_MANIFEST_DIR")).join("../..");
     let lock = root.join("Cargo.lock");
     println!("cargo::rerun-if-changed={}", lock.display());
@@ -46,14 +46,14 @@ fn main() {
         kernels.filter_map(|name| Some((name, version(&lock, name)?))).collect();
     let candle = kernels.iter().find(|(name, _)| *name == "candle-core");
     let candle = candle.map_or("", |(_, version)| version);
-    // Whoever builds on a checkout of candle says at which commit that is.
+    // A build on a checkout of candle names the commit in this variable.
     println!("cargo::rerun-if-env-changed=WINDTUNNEL_CANDLE");
     let commit = var("WINDTUNNEL_CANDLE").map(|commit| format!(" ({commit})"));
     set("CANDLE", &format!("{candle}{}", commit.unwrap_or_default()));
     let kernels: Vec<String> = kernels.iter().map(|(name, v)| format!("{name} {v}")).collect();
     set("KERNELS", &kernels.join(","));
 
-    // Each flag ends where the next begins, with a separator that no flag contains.
+    // Cargo separates the flags with this character, which no flag contains.
     let flags = cargo("CARGO_ENCODED_RUSTFLAGS");
     let mut target_cpu = flags.split('\u{1f}').filter_map(|flag| flag.split_once("target-cpu="));
     set("TARGET_CPU", target_cpu.next_back().map_or("", |(_, cpu)| cpu));

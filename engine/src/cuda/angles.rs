@@ -1,5 +1,5 @@
-//! The angles of rotary embeddings, computed where queries and keys are rotated: what travels there
-//! are positions alone.
+//! The angles of rotary embeddings, computed on the GPU where queries and keys are rotated, so that
+//! only the positions are copied there.
 
 use candle_core::backend::BackendStorage;
 use candle_core::cuda_backend::WrapErr;
@@ -8,35 +8,35 @@ use candle_core::{CpuStorage, CudaStorage, CustomOp1, Layout, Result, Shape, Ten
 
 use super::kernels::{MODULE, in_turns, ptx};
 
-/// Most dims of a head that turn, by two.
+/// Half the maximum number of rotated dims per head.
 const MOST: usize = 256;
 
-/// As the kernel takes them.
+/// Frequencies as the kernel takes them.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Frequencies([f32; MOST]);
 
-// SAFETY: it is an array of numbers, in C as here, and is passed by value.
+// SAFETY: it has the same layout as the array of numbers in C, and is passed by value.
 unsafe impl DeviceRepr for Frequencies {}
 
 impl Frequencies {
     fn of(numbers: &[f32]) -> Result<Self> {
         let mut all = [0.0; MOST];
         let Some(first) = all.get_mut(..numbers.len()) else {
-            bail!("of heads that turn {} dims, {} are too many", 2 * numbers.len(), 2 * MOST)
+            bail!("heads that rotate {} dims exceed the limit of {}", 2 * numbers.len(), 2 * MOST)
         };
         first.copy_from_slice(numbers);
         Ok(Self(all))
     }
 }
 
-/// Cosines and sines, times `magnitude`, `[2, tokens, half]`, f32, at `positions`, `[2, tokens]`, u32:
-/// where each token stands, and how long its sequence is. Those of more than `border` tokens have the
-/// second of the two `frequencies`, `[half]` each.
+/// Cosines and sines, `[2, tokens, half]`, f32, scaled by `magnitude`. `positions`, `[2, tokens]`,
+/// u32, are the position of each token and the length of its sequence. Sequences of more than
+/// `border` tokens use the second of the two `frequencies`, `[half]` each.
 ///
 /// # Errors
 ///
-/// When positions are not on a GPU, or it fails.
+/// When shapes do not fit one another, positions are not on a GPU, or it fails.
 pub(crate) fn angles(
     positions: &Tensor,
     frequencies: [&[f32]; 2],
@@ -67,7 +67,9 @@ impl CustomOp1 for Angles {
     }
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        bail!("angles on the CPU are computed where positions are known")
+        bail!(
+            "this op runs on GPUs only; on the CPU, angles are computed where positions are known"
+        )
     }
 
     fn cuda_fwd(&self, positions: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
@@ -78,7 +80,7 @@ impl CustomOp1 for Angles {
         };
         let device = positions.device();
         let positions = positions.as_cuda_slice::<u32>()?.slice(first..end);
-        // SAFETY: the kernel writes all of it.
+        // SAFETY: the kernel writes all of it before it is read.
         let mut out = unsafe { device.alloc::<f32>(2 * tokens * half)? };
         let shape = (2, tokens, *half).into();
         if tokens * half > 0 {
@@ -87,8 +89,8 @@ impl CustomOp1 for Angles {
             let mut launch = kernel.builder();
             launch.arg(&mut out).arg(&positions).arg(&tokens).arg(&half).arg(border);
             launch.arg(magnitude).arg(within).arg(beyond);
-            // SAFETY: the arguments are those of the kernel, in its order. It reads the two rows of
-            // `tokens` positions, and of the frequencies the first `half`, which are there; it writes
+            // SAFETY: the arguments match the kernel's, in order. It reads the two rows of `tokens`
+            // positions and the first `half` frequencies, all of which exist; it writes
             // `2 * tokens * half` numbers, as many as were allocated.
             unsafe { launch.launch(in_turns(u64::from(tokens) * u64::from(half))) }.w()?;
         }

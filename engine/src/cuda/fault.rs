@@ -1,41 +1,41 @@
-//! [`Fault`]: what a complaint of driver or libraries means, and what to do about it.
+//! [`Fault`]: what an error of the driver or its libraries means, and what to do about it.
 //!
-//! A pure function of the names that NVIDIA gives its results. They stand in the text of an error,
+//! A pure function of the names of NVIDIA's result codes. The text of an error contains them,
 //! whichever crates it came through.
 
 use std::fmt;
 
-/// What is wrong with a GPU, or with what lies between it and this process. Shown, it is the rest of
-/// a sentence: what is the matter, and what to do next.
+/// What is wrong with a GPU, or with the software between it and this process. It displays as the
+/// end of a sentence: the problem, and what to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// The driver is there and sees no GPU.
+    /// The driver is present but sees no GPU.
     NoGpu,
-    /// There are GPUs, but none of this number.
+    /// There are GPUs, but none with this ordinal.
     NoSuchGpu,
-    /// The library of the driver is one that was made to be linked to, and does nothing.
+    /// The driver library is a stub for linking, which does nothing.
     NoDriver,
-    /// The driver is older than the CUDA that this was built with.
+    /// The driver is older than the CUDA of this build.
     DriverTooOld,
-    /// The library of the driver and its part in the kernel are of two versions.
+    /// The driver library and its kernel module have different versions.
     DriverMismatch,
-    /// Another process has the GPU for itself.
+    /// Another process has exclusive use of the GPU.
     Taken,
-    /// The GPU, or what connects it with others, is not up yet.
+    /// The GPU, or the fabric that connects it to others, is not up yet.
     NotReady,
-    /// The kernels in this build are for other GPUs.
+    /// The kernels of this build are for other GPUs.
     OtherGpu,
-    /// The device has no room.
+    /// The device has no memory left.
     OutOfMemory,
-    /// A kernel did what it must not. Nothing works on the GPU any more in this process.
+    /// A kernel crashed. This process can no longer use the GPU.
     Crashed,
-    /// The GPU itself is at fault.
+    /// The GPU hardware is faulty.
     Hardware,
-    /// Anything else, in the words of whoever complained.
+    /// Anything else, with the original text.
     Other(String),
 }
 
-/// The results that mean something to a person, by the end of their names.
+/// The result codes with a known meaning, by the suffix of their names.
 const NAMES: &[(&str, Fault)] = &[
     ("ERROR_NO_DEVICE", Fault::NoGpu),
     ("ERROR_INVALID_DEVICE", Fault::NoSuchGpu),
@@ -49,7 +49,7 @@ const NAMES: &[(&str, Fault)] = &[
     ("ERROR_SYSTEM_NOT_READY", Fault::NotReady),
     ("ERROR_NO_BINARY_FOR_GPU", Fault::OtherGpu),
     ("ERROR_INVALID_IMAGE", Fault::OtherGpu),
-    // A driver that cannot translate assembly, because it is for later GPUs or for one generation alone.
+    // The driver cannot translate the PTX: it is for newer GPUs, or for one architecture only.
     ("ERROR_INVALID_PTX", Fault::OtherGpu),
     ("STATUS_ARCH_MISMATCH", Fault::OtherGpu),
     ("ERROR_OUT_OF_MEMORY", Fault::OutOfMemory),
@@ -68,12 +68,12 @@ const NAMES: &[(&str, Fault)] = &[
     ("ERROR_HARDWARE_STACK_ERROR", Fault::Hardware),
 ];
 
-/// What begins the names of CUDA's results.
+/// The prefixes of the names of CUDA's result codes.
 const FAMILIES: [&str; 4] = ["CUDA_", "CUBLAS_", "CURAND_", "NVRTC_"];
 
 impl Fault {
-    /// What `complaint` means, which is the text of an error; [`Other`](Self::Other) if it names
-    /// no result that is known here.
+    /// The meaning of `complaint`, the text of an error; [`Other`](Self::Other) if it names no
+    /// known result code.
     pub fn of(complaint: &str) -> Self {
         let known = result_in(complaint).and_then(|name| {
             NAMES.iter().find(|(end, _)| name.ends_with(end)).map(|(_, fault)| fault.clone())
@@ -81,13 +81,14 @@ impl Fault {
         known.unwrap_or_else(|| Self::Other(complaint.into()))
     }
 
-    /// Whether the machine lacks what was asked for, as opposed to failing at it.
+    /// Whether the machine lacks the GPU or driver that was asked for, as opposed to failing to use
+    /// it.
     pub const fn is_absence(&self) -> bool {
         matches!(self, Self::NoGpu | Self::NoSuchGpu | Self::NoDriver)
     }
 }
 
-/// The name of the first result in `text`.
+/// The name of the first result code in `text`.
 fn result_in(text: &str) -> Option<&str> {
     let begin = FAMILIES.iter().filter_map(|family| text.find(family)).min()?;
     let name = &text[begin..];
@@ -105,16 +106,16 @@ impl fmt::Display for Fault {
                 "there are fewer GPUs here; `nvidia-smi --list-gpus` counts them from 0"
             }
             Self::NoDriver => {
-                "the library `libcuda.so.1` that was found is one to link with and no driver; take `stubs` out of LD_LIBRARY_PATH, or install the driver"
+                "the `libcuda.so.1` that was found is a stub for linking, not a driver; remove `stubs` from LD_LIBRARY_PATH, or install the driver"
             }
             Self::DriverTooOld => {
                 "its driver is older than the CUDA that this was built with; install a newer driver, or build with the CUDA that `nvidia-smi` names"
             }
             Self::DriverMismatch => {
-                "the library of its driver and the module in the kernel differ; reboot, or load the module again"
+                "the driver library and the kernel module have different versions; reboot, or reload the module"
             }
             Self::Taken => {
-                "another process has it for itself; end that one, or share it with `nvidia-smi --compute-mode=DEFAULT`"
+                "another process has exclusive use of it; end that process, or share the GPU with `nvidia-smi --compute-mode=DEFAULT`"
             }
             Self::NotReady => {
                 "it is not ready yet; start `nvidia-fabricmanager`, or wait until `nvidia-smi` shows it"
@@ -123,13 +124,13 @@ impl fmt::Display for Fault {
                 "this was built for other GPUs; build again with CUDA_COMPUTE_CAP set to what `nvidia-smi --query-gpu=compute_cap --format=csv` shows, without the point"
             }
             Self::OutOfMemory => {
-                "it is out of memory; end what else runs on it, or make cache, step or weights smaller"
+                "it is out of memory; stop what else runs on it, or make the KV cache, the steps or the weights smaller"
             }
             Self::Crashed => {
-                "a kernel failed on it, and nothing can be computed on it by this process any more; start again, and under `compute-sanitizer` to learn where"
+                "a kernel crashed on it, and this process can no longer use it; start again, under `compute-sanitizer` to learn where it crashed"
             }
             Self::Hardware => {
-                "it reports a fault of its hardware; look with `nvidia-smi --query --display=ECC`, and reset or replace it"
+                "it reports a hardware fault; look with `nvidia-smi --query --display=ECC`, and reset or replace it"
             }
             Self::Other(complaint) => {
                 return write!(
@@ -147,7 +148,7 @@ mod tests {
 
     use super::*;
 
-    /// The sentence for a driver's result, in the form in which it arrives.
+    /// The sentence for a driver's result code, in the form in which the error arrives.
     fn told(name: &str) -> String {
         Fault::of(&format!("DriverError({name}, \"some words\")")).to_string()
     }
@@ -169,15 +170,15 @@ mod tests {
     fn the_sentences() {
         assert_snapshot!(told("CUDA_ERROR_NO_DEVICE"), @"the driver sees no GPU here; look with `nvidia-smi`, give the container its GPUs (`--gpus all`), or choose `cpu:0`");
         assert_snapshot!(told("CUDA_ERROR_INVALID_DEVICE"), @"there are fewer GPUs here; `nvidia-smi --list-gpus` counts them from 0");
-        assert_snapshot!(told("CUDA_ERROR_STUB_LIBRARY"), @"the library `libcuda.so.1` that was found is one to link with and no driver; take `stubs` out of LD_LIBRARY_PATH, or install the driver");
+        assert_snapshot!(told("CUDA_ERROR_STUB_LIBRARY"), @"the `libcuda.so.1` that was found is a stub for linking, not a driver; remove `stubs` from LD_LIBRARY_PATH, or install the driver");
         assert_snapshot!(told("CUDA_ERROR_UNSUPPORTED_PTX_VERSION"), @"its driver is older than the CUDA that this was built with; install a newer driver, or build with the CUDA that `nvidia-smi` names");
-        assert_snapshot!(told("CUDA_ERROR_SYSTEM_DRIVER_MISMATCH"), @"the library of its driver and the module in the kernel differ; reboot, or load the module again");
-        assert_snapshot!(told("CUDA_ERROR_DEVICE_UNAVAILABLE"), @"another process has it for itself; end that one, or share it with `nvidia-smi --compute-mode=DEFAULT`");
+        assert_snapshot!(told("CUDA_ERROR_SYSTEM_DRIVER_MISMATCH"), @"the driver library and the kernel module have different versions; reboot, or reload the module");
+        assert_snapshot!(told("CUDA_ERROR_DEVICE_UNAVAILABLE"), @"another process has exclusive use of it; end that process, or share the GPU with `nvidia-smi --compute-mode=DEFAULT`");
         assert_snapshot!(told("CUDA_ERROR_SYSTEM_NOT_READY"), @"it is not ready yet; start `nvidia-fabricmanager`, or wait until `nvidia-smi` shows it");
         assert_snapshot!(told("CUDA_ERROR_NO_BINARY_FOR_GPU"), @"this was built for other GPUs; build again with CUDA_COMPUTE_CAP set to what `nvidia-smi --query-gpu=compute_cap --format=csv` shows, without the point");
-        assert_snapshot!(told("CUDA_ERROR_OUT_OF_MEMORY"), @"it is out of memory; end what else runs on it, or make cache, step or weights smaller");
-        assert_snapshot!(told("CUDA_ERROR_ILLEGAL_ADDRESS"), @"a kernel failed on it, and nothing can be computed on it by this process any more; start again, and under `compute-sanitizer` to learn where");
-        assert_snapshot!(told("CUDA_ERROR_ECC_UNCORRECTABLE"), @"it reports a fault of its hardware; look with `nvidia-smi --query --display=ECC`, and reset or replace it");
+        assert_snapshot!(told("CUDA_ERROR_OUT_OF_MEMORY"), @"it is out of memory; stop what else runs on it, or make the KV cache, the steps or the weights smaller");
+        assert_snapshot!(told("CUDA_ERROR_ILLEGAL_ADDRESS"), @"a kernel crashed on it, and this process can no longer use it; start again, under `compute-sanitizer` to learn where it crashed");
+        assert_snapshot!(told("CUDA_ERROR_ECC_UNCORRECTABLE"), @"it reports a hardware fault; look with `nvidia-smi --query --display=ECC`, and reset or replace it");
         assert_snapshot!(told("CUDA_ERROR_UNKNOWN"), @r#"DriverError(CUDA_ERROR_UNKNOWN, "some words"); see whether `nvidia-smi` works, and whether its CUDA is that of this build"#);
     }
 
@@ -188,7 +189,7 @@ mod tests {
         assert_eq!(Fault::of("CUDA_ERROR_OUT_OF_MEMORY"), Fault::OutOfMemory);
         let found = "DriverError(CUDA_ERROR_INVALID_PTX, \"…\") when loading cast_f32_bf16";
         assert_eq!(Fault::of(found), Fault::OtherGpu);
-        // A longer name is another result.
+        // A longer name is a different result code.
         for complaint in ["CUDA_ERROR_NO_DEVICE_AT_ALL", "shape mismatch", "out of memory", ""] {
             assert_eq!(Fault::of(complaint), Fault::Other(complaint.into()));
         }

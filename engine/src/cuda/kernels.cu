@@ -1,8 +1,8 @@
-/* Our own kernels. NVRTC compiles them when a GPU is first used; they include nothing.
+/* The engine's own kernels. NVRTC compiles them when a GPU is first used; they include nothing.
  *
- * They keep to what C and CUDA have in common, because two checks depend on it: ci/cuda-kernels.py
- * compiles them for every generation, and engine/tests/cuda_kernels.rs runs them on the CPU, thread
- * by thread. No thread waits for another.
+ * They stay within the common subset of C and CUDA, because two checks depend on it:
+ * ci/cuda-kernels.py compiles them for every GPU generation, and engine/tests/cuda_kernels.rs runs
+ * them on the CPU, thread by thread. No thread waits for another.
  */
 
 #ifdef __CUDACC_RTC__
@@ -11,12 +11,12 @@
 
 typedef unsigned long long u64;
 
-/* What one thread moves at a time: 16 bytes where rows and addresses allow it. */
+/* The unit that one thread moves at a time: 16 bytes where rows and addresses allow it. */
 typedef struct { unsigned a, b, c, d; } Sixteen;
 typedef unsigned short Two;
 
-/* Stores the rows of keys and values that a step computed, `width` units each, in their slots of the
- * cache, where the values lie `values` units behind the keys. */
+/* Writes the rows of keys and values that a step computed, `width` units each, to their slots of
+ * the cache, where the values begin `values` units after the keys. */
 #define STORE(NAME, UNIT)                                                                          \
     KERNEL void NAME(UNIT *cache, const UNIT *k, const UNIT *v, const unsigned *slots,             \
                      unsigned tokens, unsigned width, u64 values) {                                \
@@ -32,10 +32,10 @@ typedef unsigned short Two;
 STORE(store_sixteen, Sixteen)
 STORE(store_two, Two)
 
-/* The likeliest token of each row of logits, which are read as the bits of f32; a row of blocks for
- * each row. `best` begins as 0 and ends as the order of the largest logit, above all bits of the
- * lowest id that has it: the larger number is the better token. All ones stand for logits among which
- * is a NaN or +infinity. */
+/* The likeliest token of each row of logits, which are read as the bits of f32; one row of the
+ * grid per row. `best` starts as 0. It ends with the order key of the largest logit in the upper
+ * half and the complement of the lowest id that has it in the lower half, so the larger number is
+ * the better token. All ones mean that a logit is NaN or +infinity. */
 KERNEL void likeliest(u64 *best, const unsigned *logits, unsigned vocabulary) {
     const unsigned *row = logits + (u64)blockIdx.y * vocabulary;
     unsigned step = gridDim.x * blockDim.x;
@@ -46,7 +46,7 @@ KERNEL void likeliest(u64 *best, const unsigned *logits, unsigned vocabulary) {
             own = ~0ull;
             break;
         }
-        /* -0 and 0 are equal. Of negative numbers those with more bits are less. */
+        /* -0 equals 0. The bits of negative numbers are in descending order. */
         if (bits == 0x80000000u) {
             bits = 0;
         }
@@ -61,13 +61,13 @@ KERNEL void likeliest(u64 *best, const unsigned *logits, unsigned vocabulary) {
     }
 }
 
-/* Angle for each position of the dims that turn together, of heads of up to 512 numbers. */
+/* Angle per position for each pair of dims that rotate together, for heads of up to 512 numbers. */
 typedef struct { float of[256]; } Frequencies;
 
-/* Cosines of a step's angles, then as many sines, each a row of `half` for each token, times
- * `magnitude`. `positions` are those of all tokens, and behind them how long the sequence of each is:
- * those of more than `border` tokens have the frequencies `beyond`. In doubles: at position 100,000 an
- * angle of a float is off by a hundredth. */
+/* Cosines of a step's angles, then as many sines, each a row of `half` per token, times
+ * `magnitude`. `positions` holds the position of every token, then the length of every token's
+ * sequence: sequences of more than `border` tokens use the frequencies `beyond`. Computed in double:
+ * at position 100,000 a float angle is off by a hundredth. */
 KERNEL void angles(float *out, const unsigned *positions, unsigned tokens, unsigned half,
                    unsigned border, double magnitude, Frequencies within, Frequencies beyond) {
     unsigned all = tokens * half;

@@ -1,4 +1,4 @@
-//! Launches of our own kernels, whose source is `kernels.cu`.
+//! Launches the engine's own kernels, whose source is `kernels.cu`.
 
 use std::sync::OnceLock;
 
@@ -13,26 +13,26 @@ use super::likeliest;
 use crate::sampler::NoToken;
 
 const SOURCE: &str = include_str!("kernels.cu");
-/// The name by which candle keeps the compiled kernels of a device.
+/// The name under which candle keeps the compiled kernels of a device.
 pub(super) const MODULE: &str = "windtunnel";
-/// Threads of a block.
+/// Threads per block.
 const THREADS: u32 = 256;
-/// Most blocks of a launch that goes through its numbers in turns.
+/// The most blocks of a launch with a grid-stride loop.
 const BLOCKS: u32 = 4096;
-/// Blocks that look for the likeliest token of a row.
+/// Blocks that search a row for the likeliest token.
 const BLOCKS_A_ROW: u32 = 8;
 
-/// Compiles the kernels, once a process, and loads them on `device`.
+/// Compiles the kernels, once per process, and loads them on `device`.
 ///
 /// # Errors
 ///
-/// When NVRTC is missing, or a driver does not take what it makes.
+/// When NVRTC is missing, or the driver rejects its output.
 pub(crate) fn prepare(device: &Device) -> Result<()> {
     let Device::Cuda(device) = device else { return Ok(()) };
     device.get_or_load_custom_func("likeliest", MODULE, ptx()?).map(drop)
 }
 
-/// The kernels as the driver takes them.
+/// The kernels as PTX.
 pub(super) fn ptx() -> Result<&'static str> {
     static PTX: OnceLock<std::result::Result<String, String>> = OnceLock::new();
     let compiled = PTX.get_or_init(|| match compile_ptx(SOURCE) {
@@ -45,8 +45,8 @@ pub(super) fn ptx() -> Result<&'static str> {
     }
 }
 
-/// Stores `k` and `v`, `[tokens, kv_heads, dim]`, in the slots `slots` (`[tokens]`, u32) of `cache`,
-/// `[2, blocks, block, kv_heads, dim]`, in one launch.
+/// Writes `k` and `v`, `[tokens, kv_heads, dim]`, to the slots `slots` (`[tokens]`, u32) of
+/// `cache`, `[2, blocks, block, kv_heads, dim]`, in one launch.
 ///
 /// # Errors
 ///
@@ -72,7 +72,7 @@ pub(crate) fn store(cache: &Tensor, k: &Tensor, v: &Tensor, slots: &Tensor) -> R
 /// See [`store`].
 struct Store<'a> {
     slots: &'a Tensor,
-    /// Numbers from the first key to the first value.
+    /// Offset of the values from the keys, in numbers.
     half: usize,
 }
 
@@ -122,7 +122,7 @@ impl Store<'_> {
         let (tokens, kv_heads, dim) = k_layout.shape().dims3()?;
         let starts = [cache_layout, k_layout, v_layout].map(Layout::start_offset);
         let bytes = |numbers: usize| numbers * size_of::<T>();
-        // Sixteen bytes at a time where all rows begin at a multiple of as many.
+        // 16 bytes at a time if all rows begin at a multiple of 16 bytes.
         let row = bytes(kv_heads * dim);
         let wide = starts.into_iter().map(bytes).chain([row]).all(|at| at.is_multiple_of(16));
         let (name, unit) = if wide { ("store_sixteen", 16) } else { ("store_two", 2) };
@@ -140,17 +140,18 @@ impl Store<'_> {
         let kernel = device.get_or_load_custom_func(name, MODULE, ptx()?)?;
         let mut launch = kernel.builder();
         launch.arg(&mut cache).arg(&k).arg(&v).arg(&slots).arg(&tokens).arg(&width).arg(&values);
-        // SAFETY: the arguments are those of the kernel, in its order. It reads `tokens` rows of
-        // `width` units of `k` and `v`, which `store` has compared with their shapes, and writes as
-        // many at slots that lie in the pool, because blocks were dealt from it, and again half a
-        // cache behind. Nobody else has the cache: it is borrowed mutably. Every address is a
-        // multiple of the unit, as checked above for 16 and true of all numbers of at least 2 bytes.
+        // SAFETY: the arguments match the kernel's, in order. It reads `tokens` rows of `width`
+        // units of `k` and `v`, whose shapes `store` has checked. It writes as many to slots, which
+        // are within the pool because their blocks were allocated from it, and again at the same
+        // slots of the values, half a cache further. The cache is borrowed mutably, so nothing else
+        // uses it. Every address is a multiple of the unit: 16 is checked above, and all numbers
+        // have at least 2 bytes.
         unsafe { launch.launch(in_turns(u64::from(tokens) * u64::from(width))) }.w()?;
         Ok(())
     }
 }
 
-/// A launch whose threads go through `units` in turns.
+/// A launch with a grid-stride loop over `units`.
 pub(super) fn in_turns(units: u64) -> LaunchConfig {
     let blocks = units.div_ceil(THREADS.into()).clamp(1, BLOCKS.into());
     LaunchConfig {
@@ -160,8 +161,8 @@ pub(super) fn in_turns(units: u64) -> LaunchConfig {
     }
 }
 
-/// The likeliest token of each row of `logits`, `[rows, vocabulary]`: what is brought to the host are
-/// eight bytes a row.
+/// The likeliest token of each row of `logits`, `[rows, vocabulary]`. Only 8 bytes per row are
+/// copied to the host.
 ///
 /// # Errors
 ///
@@ -186,9 +187,9 @@ pub(crate) fn likeliest(logits: &Tensor) -> Result<Vec<std::result::Result<u32, 
         block_dim: (THREADS, 1, 1),
         shared_mem_bytes: 0,
     };
-    // SAFETY: the arguments are those of the kernel, in its order. A row of the grid reads the
-    // `vocabulary` numbers of its row of logits, which is contiguous, and writes its one of `rows`
-    // numbers in `best`, which is borrowed mutably.
+    // SAFETY: the arguments match the kernel's, in order. Each row of the grid reads the
+    // `vocabulary` numbers of its row of logits, which is contiguous, and writes its own of the
+    // `rows` numbers of `best`, which is borrowed mutably.
     unsafe { launch.launch(config) }.w()?;
     let best: Vec<u64> = device.clone_dtoh(&best)?;
     Ok(best.into_iter().map(likeliest::token).collect())

@@ -1,11 +1,12 @@
-//! What the kernel `likeliest` says of a row of logits.
+//! Decodes the result of the kernel `likeliest` for a row of logits.
 
 use crate::sampler::NoToken;
 
-/// The order of −∞ among floats, above all bits of an id.
+/// The order key of −∞, which the kernel puts above the 32 bits of the id.
 const NOTHING: u64 = 0x007F_FFFF;
 
-/// The token that `best` stands for: the order of its logit, and below that the complement of its id.
+/// The token encoded in `best`: the upper half is the order key of its logit, the lower half the
+/// complement of its id.
 pub(super) fn token(best: u64) -> Result<u32, NoToken> {
     match (best, best >> 32) {
         (u64::MAX, _) | (_, ..=NOTHING) => Err(NoToken::NotFinite),
@@ -17,7 +18,7 @@ pub(super) fn token(best: u64) -> Result<u32, NoToken> {
 mod tests {
     use super::*;
 
-    /// As the kernel computes it.
+    /// The order key as the kernel computes it.
     fn order(logit: f32) -> u64 {
         let bits = (logit + 0.0).to_bits();
         u64::from(if bits >> 31 == 1 { !bits } else { bits | 0x8000_0000 })

@@ -1,23 +1,23 @@
-//! What a build without the feature `cuda` knows of GPUs: nothing.
+//! Stands in for `driver` in a build without the feature `cuda`.
 //!
-//! No device of a GPU can exist in such a build, so nobody is ever misled by these answers.
+//! No GPU device can exist in such a build, so these answers never mislead.
 
 use candle_core::{CudaStorage, Device, Result, Tensor, bail};
 
 use super::{Capability, DeviceMemory};
 use crate::sampler::NoToken;
 
-/// The GPU of that `ordinal`.
+/// The GPU with an ordinal.
 pub(crate) fn open(_: usize) -> Result<Device> {
     bail!("this build has no kernels for GPUs")
 }
 
-/// Lets `from` wait for what `to` was asked for.
+/// Makes one device wait for the work submitted to another.
 pub(crate) const fn follow(_: &Device, _: &Device) -> Result<()> {
     Ok(())
 }
 
-/// How many numbers lie in `storage`.
+/// How many numbers a storage holds.
 pub(crate) const fn numbers_in(_: &CudaStorage) -> Option<usize> {
     None
 }
@@ -25,32 +25,32 @@ pub(crate) const fn numbers_in(_: &CudaStorage) -> Option<usize> {
 /// Waits for every GPU that was opened.
 pub(crate) const fn wait_for_all() {}
 
-/// The compute capability of `device`.
+/// The compute capability of a device.
 pub(crate) const fn capability(_: &Device) -> Option<Capability> {
     None
 }
 
-/// Multiprocessors of `device`.
+/// Multiprocessors of a device.
 pub(crate) const fn multiprocessors(_: &Device) -> Option<u32> {
     None
 }
 
-/// The memory of `device`.
+/// The memory of a device.
 pub(crate) const fn memory(_: &Device) -> Option<DeviceMemory> {
     None
 }
 
-/// Most bytes that were allocated at once.
+/// Peak bytes allocated on the GPUs that were opened.
 pub(crate) const fn most_allocated() -> Option<u64> {
     None
 }
 
-/// Makes `device` ready for the engine's own kernels.
+/// Loads the engine's own kernels on a device.
 pub(crate) fn prepare(_: &Device) -> Result<()> {
     bail!("this build has no kernels for GPUs")
 }
 
-/// Stores keys and values in a cache.
+/// Writes keys and values to a cache.
 pub(crate) fn store(_: &Tensor, _: &Tensor, _: &Tensor, _: &Tensor) -> Result<()> {
     bail!("this build has no kernels for GPUs")
 }
@@ -65,17 +65,17 @@ pub(crate) fn angles(_: &Tensor, _: [&[f32]; 2], _: u32, _: f32) -> Result<Tenso
     bail!("this build has no kernels for GPUs")
 }
 
-/// A recording of launches, of which there can be none.
+/// A recording of launches, which cannot exist.
 #[derive(Debug)]
 pub(crate) enum Recording {}
 
 impl Recording {
-    /// Records what `launches` asks of a device.
+    /// Records launches on a device.
     pub(crate) fn of(_: &Device, _: impl FnMut() -> Result<()>) -> Result<Self> {
         bail!("this build has no kernels for GPUs")
     }
 
-    /// Asks for all of it again.
+    /// Launches all of it again.
     pub(crate) fn replay(&mut self) -> Result<()> {
         match *self {}
     }

@@ -1,15 +1,15 @@
-/* Attention of one query a sequence to all of its keys in a paged cache, the keys of a sequence dealt to
- * several blocks of threads: where few sequences are long, one block a head would leave most of a GPU
- * idle. What the parts give is joined by a second kernel, as in https://arxiv.org/abs/2211.05102
- * (Flash-Decoding deals keys like this).
+/* Attention of one query per sequence to all of its keys in a paged KV cache. The keys of a
+ * sequence are split over several thread blocks: with few long sequences, one block per head would
+ * leave most of a GPU idle. A second kernel joins the partial results, as in
+ * https://arxiv.org/abs/2211.05102 (Flash-Decoding splits keys like this).
  *
- * NVRTC compiles it for the heads of a model, which these stand for:
+ * NVRTC compiles it for the heads of a model, given as:
  *   DIM    numbers of a head, 8 to 256, a power of two
- *   GROUP  query heads that a block of threads attends with, all of one key head; at most 8
- *   BLOCK  tokens of a block of the cache
+ *   GROUP  query heads per thread block, all of one key head; at most 8
+ *   BLOCK  tokens per block of the cache
  *   HALF   1 for f16, 0 for bf16
  *
- * But for what `__CUDACC_RTC__` encloses it keeps to what C and CUDA have in common:
+ * Outside `__CUDACC_RTC__` it stays within the common subset of C and CUDA:
  * engine/tests/cuda_kernels.rs runs it on the CPU, its threads in turns.
  */
 
@@ -18,12 +18,12 @@ typedef unsigned short Number;
 typedef struct __align__(16) { unsigned pairs[4]; } Eight;
 
 #define THREADS 128
-/* A lane has eight numbers of a key; a team of lanes has a key. */
+/* A lane holds eight numbers of a key; a team of lanes holds a whole key. */
 #define LANES (DIM / 8)
 #define TEAMS (THREADS / LANES)
-/* Keys that a team has in flight. */
+/* Keys that a team loads at a time. */
 #define AHEAD 4
-/* A part of a head: the sum of its values, the largest score, and the sum of the weights. */
+/* A partial result of a head: the weighted sum of values, the largest score, the sum of weights. */
 #define PART (DIM + 2)
 #define LOWEST __int_as_float(0xff800000)
 #define LOG2_E 1.44269504f
@@ -72,9 +72,9 @@ __device__ Number narrow(float number) {
 #endif
 }
 
-/* Blocks of threads: parts of a sequence, groups of query heads, sequences. With a single part `out` gets
- * what is asked for, otherwise `parts`. `cap` is 0 without a cap; a query sees `before` keys before its
- * own, or all of them if that is negative. */
+/* Grid: parts of a sequence, groups of query heads, sequences. With a single part the result goes
+ * to `out`, otherwise the partial results go to `parts`. `cap` is 0 without a softcap; a query sees
+ * `before` keys before its own, or all of them if that is negative. */
 KERNEL attend_parts(Number *out, float *parts, const Number *q, const Number *keys,
                     const Number *values, const unsigned *key_ends, const unsigned *tables,
                     unsigned table_width, unsigned kv_heads, float scale, float cap, int before) {
@@ -213,7 +213,7 @@ KERNEL attend_parts(Number *out, float *parts, const Number *q, const Number *ke
     }
 }
 
-/* A block of threads for each head of each sequence joins its `count` parts. */
+/* One thread block per head of each sequence joins its `count` parts. */
 KERNEL join_parts(Number *out, const float *parts, unsigned count) {
     const float *own = parts + (u64)blockIdx.x * count * PART;
     float most = LOWEST, weight = 0;

@@ -1,5 +1,5 @@
-//! Attention of one query a sequence to its keys in a paged cache, which are dealt to as many blocks of
-//! threads as keep the GPU busy. The flash kernels have one a head, however long the sequence.
+//! Attention of one query per sequence to its keys in a paged KV cache, split over as many thread
+//! blocks as keep the GPU busy. The flash kernels use one per head, however long the sequence.
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -17,21 +17,21 @@ use crate::attention::{Heads, Mask};
 use crate::kv::{DeviceTables, KvView};
 
 const SOURCE: &str = include_str!("paged_decode.cu");
-/// Threads of a block.
+/// Threads per thread block.
 const THREADS: u32 = 128;
-/// Most query heads of a block of threads.
+/// The most query heads per thread block.
 const MOST_HEADS: usize = 8;
-/// Keys that are worth a block of threads of their own.
+/// How many keys are worth a thread block of their own.
 const WORTH: usize = 128;
-/// Blocks of threads for each multiprocessor that keep it busy.
+/// Thread blocks that keep a multiprocessor busy.
 const BUSY: usize = 4;
 
-/// Whether there is a kernel for heads of `dim` numbers.
+/// Whether the kernel supports heads of `dim` numbers.
 pub(crate) const fn takes_heads_of(dim: usize) -> bool {
     dim.is_power_of_two() && dim >= 8 && dim <= 256
 }
 
-/// `q`: `[sequences, heads, dim]`, f16 or bf16, one query of each sequence; same shape and dtype out.
+/// `q`: `[sequences, heads, dim]`, f16 or bf16, one query per sequence; same shape and dtype out.
 ///
 /// # Errors
 ///
@@ -69,15 +69,15 @@ pub(crate) fn attend(
     q.contiguous()?.apply_op3_no_bwd(kv.keys, kv.values, &op)
 }
 
-/// Into how many parts sequences of up to `keys` keys are cut, of which each has `rows` blocks of
-/// threads: as many as keep `multiprocessors` busy, as long as each has something to do.
+/// How many parts to split sequences of up to `keys` keys into, with `rows` thread blocks per part:
+/// as many as keep `multiprocessors` busy, while each part has enough to do.
 fn parts(keys: usize, rows: usize, multiprocessors: usize) -> usize {
     let wanted = (BUSY * multiprocessors).div_ceil(rows.max(1));
     wanted.min(keys.div_ceil(WORTH)).max(1)
 }
 
-/// How many keys before its own a query sees by `mask`, as the kernel takes it, which adds 1 to them:
-/// -1, which stands for all, where the `keys` of the longest sequence have room in a window.
+/// How many keys before its own a query sees under `mask`, as the kernel takes it, which adds 1 to
+/// it: -1, meaning all, if the `keys` of the longest sequence fit in the window.
 fn before(mask: Mask, keys: usize) -> i32 {
     let before = mask.reach()[0].filter(|before| *before < keys.saturating_sub(1));
     before.and_then(|before| i32::try_from(before).ok()).unwrap_or(-1)
@@ -87,7 +87,7 @@ fn before(mask: Mask, keys: usize) -> i32 {
 struct Decode<'a> {
     tables: &'a DeviceTables,
     block: usize,
-    /// Query heads of a block of threads.
+    /// Query heads per thread block.
     together: usize,
     parts: usize,
     scale: f32,
@@ -109,7 +109,7 @@ impl CustomOp3 for Decode<'_> {
         _: &CpuStorage,
         _: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        bail!("paged decodes on the CPU are cpu-flash's")
+        bail!("this op runs on GPUs only; cpu-flash attends on the CPU")
     }
 
     fn cuda_fwd(
@@ -143,9 +143,9 @@ impl Decode<'_> {
             let Some((first, end)) = layout.contiguous_offsets() else {
                 bail!("a paged decode needs contiguous tensors, not {layout:?}")
             };
-            // The kernel reads sixteen bytes at a time.
+            // The kernel reads 16 bytes at a time.
             if !(first * size_of::<T>()).is_multiple_of(16) {
-                bail!("a paged decode needs tensors that begin at a multiple of 16 bytes");
+                bail!("a paged decode needs tensors that are aligned to 16 bytes");
             }
             Ok(first..end)
         };
@@ -166,11 +166,11 @@ impl Decode<'_> {
 
         let kernels = Kernels::of(dim, self.together, self.block, half)?;
         let parts = self.parts as u32;
-        // SAFETY: the kernels write all of it.
+        // SAFETY: the kernels write all of it before it is read.
         let mut out = unsafe { device.alloc::<T>(sequences * heads * dim)? };
-        // A single part is written to `out` at once.
+        // A single part is written to `out` directly.
         let scratch = if parts == 1 { 1 } else { sequences * heads * self.parts * (dim + 2) };
-        // SAFETY: what is read of it was written before: each part by a block of threads.
+        // SAFETY: it is read only after it was written, each part by one thread block.
         let mut scratch = unsafe { device.alloc::<f32>(scratch)? };
         let width = self.tables.blocks.dim(1)? as u32;
         let kv_heads = kv_heads as u32;
@@ -180,18 +180,18 @@ impl Decode<'_> {
         let mut launch = kernel.builder();
         launch.arg(&mut out).arg(&mut scratch).arg(&q).arg(&k).arg(&v).arg(&ends).arg(&table);
         launch.arg(&width).arg(&kv_heads).arg(&self.scale).arg(&self.cap).arg(&self.before);
-        // SAFETY: the arguments are those of the kernel, in its order. It reads the one query of each
-        // sequence, the `key_ends` of all, and of each sequence the blocks in its row of the table,
-        // which lie in the pool because they were dealt from it; it writes one row of `out`, or one
-        // part, for each block of threads and head. All rows begin at multiples of 16 bytes: the
-        // tensors do, as checked above, and heads are multiples of 8 numbers of 2 bytes.
+        // SAFETY: the arguments match the kernel's, in order. It reads the one query of each
+        // sequence, the `key_ends` of all, and the blocks in each sequence's row of the block
+        // table, which are within the pool because they were allocated from it. It writes one row
+        // of `out`, or one part, per thread block and head. All rows are aligned to 16 bytes: the
+        // tensors are, as checked above, and heads are multiples of 8 numbers of 2 bytes.
         unsafe { launch.launch(blocks(grid)) }.w()?;
         if parts > 1 {
             let kernel = device.get_or_load_custom_func("join_parts", module, ptx)?;
             let mut launch = kernel.builder();
             launch.arg(&mut out).arg(&scratch).arg(&parts);
-            // SAFETY: likewise; each block of threads reads the parts of one head, which the launch
-            // before it on this stream has written, and writes its row of `out`.
+            // SAFETY: likewise; each thread block reads the parts of one head, which the previous
+            // launch on this stream has written, and writes its row of `out`.
             unsafe { launch.launch(blocks(((sequences * heads) as u32, 1, 1))) }.w()?;
         }
         let shape = (sequences, heads, dim).into();
@@ -203,16 +203,16 @@ const fn blocks(grid_dim: (u32, u32, u32)) -> LaunchConfig {
     LaunchConfig { grid_dim, block_dim: (THREADS, 1, 1), shared_mem_bytes: 0 }
 }
 
-/// The kernels as the driver takes them, for heads and blocks of some size.
+/// The kernels as PTX, for one size of heads and cache blocks.
 #[derive(Debug, Clone, Copy)]
 struct Kernels {
-    /// The name by which candle keeps them.
+    /// The name under which candle keeps them.
     module: &'static str,
     ptx: &'static str,
 }
 
 impl Kernels {
-    /// Compiles them, once a process.
+    /// Compiles them, once per process.
     fn of(dim: usize, group: usize, block: usize, half: u32) -> Result<Self> {
         type Compiled = std::result::Result<Kernels, String>;
         static COMPILED: LazyLock<Mutex<HashMap<[usize; 4], Compiled>>> =
@@ -222,13 +222,13 @@ impl Kernels {
             let defined =
                 [("DIM", dim), ("GROUP", group), ("BLOCK", block), ("HALF", half as usize)];
             let options = CompileOptions {
-                // What halves need; the driver compiles the rest of the way.
+                // The minimum for f16 and bf16; the driver compiles the PTX for its GPU.
                 arch: Some("compute_80"),
                 options: defined.map(|(name, value)| format!("-D{name}={value}")).to_vec(),
                 ..CompileOptions::default()
             };
             let ptx = compile_ptx_with_opts(SOURCE, options).map_err(|error| error.to_string())?;
-            // As many as there are models in a process; candle keeps them as long.
+            // Bounded by the models of a process, and candle keeps them as long anyway.
             let leak = |text: String| -> &'static str { Box::leak(text.into_boxed_str()) };
             let module = leak(format!("windtunnel-decode-{dim}-{group}-{block}-{half}"));
             Ok(Kernels { module, ptx: leak(ptx.to_src()) })
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn sequences_are_cut_as_far_as_it_takes_to_keep_a_gpu_busy() {
-        // Few long sequences, many short ones, one that is short, none.
+        // Few long sequences, many short ones, a short one, no keys, no rows.
         assert_eq!(parts(131_072, 8, 132), 66);
         assert_eq!(parts(1024, 64 * 8, 132), 2);
         assert_eq!(parts(256, 8, 132), 2);

@@ -1,7 +1,7 @@
-//! [`Recording`]: what was asked of a GPU, to be asked again in one go, as a CUDA graph.
+//! [`Recording`]: kernel launches captured as a CUDA graph, to be replayed in one go.
 //!
-//! To launch a kernel takes the host longer than most kernels of a decode take the GPU. A step that
-//! has the shapes of an earlier one launches the same kernels on the same memory, so that they can be
+//! Launching a kernel takes the host longer than most kernels of a decode take the GPU. A step with
+//! the shapes of an earlier one launches the same kernels on the same memory, so they can be
 //! launched together: <https://docs.nvidia.com/cuda/cuda-c-programming-guide/#cuda-graphs>.
 
 use std::fmt;
@@ -13,25 +13,25 @@ use candle_core::cuda_backend::cudarc::driver::sys::{
 };
 use candle_core::{Device, Result, bail};
 
-/// Launches that can be asked for again.
+/// Launches that can be replayed.
 pub(crate) struct Recording(CudaGraph);
 
-// SAFETY: a graph may be used by any thread, as long as it is by one at a time; nothing but `replay`
-// uses it, which borrows it mutably.
+// SAFETY: a graph may be used by any thread, one at a time; only `replay` uses it, and borrows it
+// mutably.
 unsafe impl Send for Recording {}
 
 impl Recording {
-    /// Does what `launches` asks of `device`, then records what it asks when it is called again, which
-    /// is not done. Memory that it reads and has not allocated itself must be there whenever the
-    /// recording is replayed; what it allocates, it must have dropped when it returns.
+    /// Calls `launches` once for real on `device`, then a second time to record without executing.
+    /// Memory that it reads and has not allocated itself must exist whenever the recording is
+    /// replayed; memory that it allocates must be dropped when it returns.
     ///
-    /// What candle tells kernels of shapes is kept on the device for the thread that calls this, which
-    /// must therefore live as long as the recording: a thread of rayon's pool does.
+    /// The shapes that kernels read are cached by candle on the device, per calling thread. The
+    /// thread must therefore live as long as the recording: one of rayon's pool does.
     ///
     /// # Errors
     ///
-    /// When `launches` fails, waits for the device or reads from it, or the driver refuses. Where the
-    /// device cannot record what is allocated, it has done what `launches` asks once all the same.
+    /// When `launches` fails, waits for the device or reads from it, or the driver refuses. A
+    /// device that cannot record allocations has still executed `launches` once.
     pub(crate) fn of(device: &Device, mut launches: impl FnMut() -> Result<()>) -> Result<Self> {
         let Device::Cuda(device) = device else { bail!("{device:?} records no launches") };
         let _kept = device.enable_cuda_graph_htod_cache();
@@ -39,12 +39,13 @@ impl Recording {
         let stream = device.cuda_stream();
         let context = stream.context();
         if !context.has_async_alloc() {
-            bail!("without pools of memory a GPU must be waited for whenever something is freed");
+            bail!("a GPU without memory pools must be waited for whenever something is freed");
         }
         stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED).w()?;
         let launched = launches();
-        // Ended before anything is returned: a stream that records computes nothing. What failed where
-        // something was dropped is asked for first, since cudarc returns it instead of ending anything.
+        // The capture ends before any return: a capturing stream computes nothing. Errors from
+        // drops are taken first, since cudarc would otherwise return them instead of ending the
+        // capture.
         let dropped = context.check_err().w();
         let flags = CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
         let recorded = stream.end_capture(flags).w();
@@ -56,7 +57,7 @@ impl Recording {
         }
     }
 
-    /// Asks for all of it again.
+    /// Launches all of it again.
     ///
     /// # Errors
     ///

@@ -1,6 +1,6 @@
-//! Stands in for a probe: what it does is set by the case's attention backend, a word that the CLI
-//! passes on unread, by what is planted in its file, or by `--fault=WORD`. Its figures depend only on
-//! the case and the planted noise. With `--serve` it stands in for a server.
+//! Stands in for a probe. Its behaviour is set by the case's attention backend, a word that the CLI
+//! passes on unread, by words planted in its file, or by `--fault=WORD`. Its figures depend only on
+//! the case and the planted words. With `--serve` it stands in for a server.
 
 #![expect(clippy::print_stderr, reason = "real probes write there too")]
 
@@ -32,7 +32,7 @@ fn main() {
     {
         return serve::serve(port.parse().expect("a port"), words);
     }
-    // It has no roof, as probes from before there was one.
+    // It cannot measure the roof, like probes that are older than the roof.
     if std::env::args().any(|arg| arg.starts_with("--roof")) {
         std::process::exit(2);
     }
@@ -80,11 +80,11 @@ fn main() {
             let error = "cannot load `config.json`: no such file".into();
             return say(&Message::Failed { error });
         }
-        // Which files a probe is handed.
+        // Shows which files the probe is handed.
         "told-where" => {
             return say(&Message::Failed { error: format!("{:?}", case.model.source) });
         }
-        // Has room for two sequences, and by another word for eight.
+        // `small` has room for two sequences, `roomy` for eight.
         "small" | "roomy" => {
             let room = if case.attention == "small" { 2 } else { 8 };
             if case.shape().batch > room && case.attention == "small" {
@@ -150,8 +150,8 @@ fn main() {
     }
 }
 
-/// What comes after the iterations that a case says: six are enough for equal numbers. A `restless`
-/// one ends with its time, and an `endless` one does not say how it ended.
+/// The iterations after those that a case asks for: equal numbers need six in all. A `restless`
+/// probe runs out of time, and an `endless` one does not say how it ended.
 fn say_until_enough(case: &Case, plant: &Plant) {
     let more = if case.attention == "restless" { 2 } else { 6 - case.iterations.get().min(6) };
     (0..more).for_each(|_| say_iteration(case, IterationKind::Timed, plant));
@@ -164,7 +164,7 @@ fn say_until_enough(case: &Case, plant: &Plant) {
     say(&Message::Stopped(Stopped { by, half_width, certain }));
 }
 
-/// Ten seconds with eight threads, each of which works and sleeps by turns.
+/// Runs eight threads for ten seconds, each of which alternates between work and sleep.
 fn work_long() {
     let end = std::time::Instant::now() + Duration::from_secs(10);
     std::thread::scope(|scope| {
@@ -229,7 +229,7 @@ fn attributed() -> Message {
     Message::Attributed { wall, work: [("decode".to_owned(), work)].into(), counts }
 }
 
-/// Holds 64 MiB for a while, and says so.
+/// Holds 64 MiB for a while, and says its phases.
 fn say_phases() {
     let mark = |phase| {
         let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
@@ -264,6 +264,6 @@ fn say(message: &Message) {
 
 fn write(text: &str) {
     let mut stdout = std::io::stdout().lock();
-    // Whoever hung up needs no answer.
+    // If the reader hung up, the answer is not needed.
     let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
 }

@@ -1,35 +1,35 @@
-//! What is planted in a fake probe: words behind the end of its executable file, so that base and
-//! head of a comparison can be the same program and still behave differently.
+//! Words planted in a fake probe: they are appended to its executable file, so that base and head
+//! of a comparison can be the same program and still behave differently.
 //!
 //! `\n#plant decode=6 noise=0.5` makes gaps between tokens 6 % longer and varies all times by half
 //! a per cent.
 
 use std::path::Path;
 
-/// Where the words begin.
+/// What precedes the words.
 const MARK: &[u8] = b"\n#plant ";
-/// How far from the end of the file they may begin.
+/// How far before the end of the file the mark may be, in bytes.
 const REACH: usize = 512;
 
-/// What is planted. Shares are fractions.
+/// The planted changes. Shares are fractions.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Plant {
-    /// How much longer the time to a first token is.
+    /// How much longer the time to first token is.
     pub(crate) prefill: f64,
     /// How much longer the gaps between tokens are.
     pub(crate) decode: f64,
     /// How much more memory is resident, in bytes.
     pub(crate) bytes: f64,
-    /// How much times vary from process to process.
+    /// By how much times vary from process to process.
     pub(crate) noise: f64,
-    /// What the noise is drawn from, besides the case and how often this probe was started.
+    /// The seed of the noise, besides how often this probe was started.
     pub(crate) seed: u64,
-    /// A behaviour, as the attention backend names one.
+    /// A behaviour, in place of the one named by the attention backend.
     pub(crate) behaviour: Option<String>,
 }
 
 impl Plant {
-    /// What is planted in the executable that runs.
+    /// The changes planted in the running executable.
     pub(crate) fn here() -> Plant {
         let exe = std::env::current_exe().expect("a running program has a file");
         let bytes = std::fs::read(&exe).expect("its file can be read");
@@ -56,8 +56,8 @@ impl Plant {
     }
 }
 
-/// The luck of this process, between −1 and 1 and about normal: it follows from the seed and from
-/// how often the executable was started before.
+/// The luck of this process, between −1 and 1 and approximately normal: a function of the seed and
+/// of how often the executable was started before.
 fn luck(exe: &Path, seed: u64) -> f64 {
     let counter = exe.with_extension("started");
     let started: u64 =

@@ -1,14 +1,15 @@
-//! Stands in for a server that speaks OpenAI's protocol: `fake-probe --serve PORT WORD…` answers every
-//! completion with as many pieces as tokens are asked for. Words are delays in milliseconds,
-//! `first=20 gap=5`, or what goes wrong: `early`, `garbage`, `refuse`, `loading`, `warming` (as loading, but
-//! it lists its models meanwhile), `varies` (no server answers as another does), `fails`, `breaks`, `dies`.
+//! Stands in for a server with OpenAI's API: `fake-probe --serve PORT WORD…` answers every
+//! completion with as many chunks as tokens are asked for. Words are delays in milliseconds,
+//! `first=20 gap=5`, or faults: `early`, `garbage`, `refuse`, `loading`, `warming` (like loading,
+//! but it lists its models meanwhile), `varies` (every server answers differently), `fails`,
+//! `breaks`, `dies`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// How often a server that loads says so.
+/// How often a loading server answers that it is loading.
 const LOADING: u32 = 3;
 
 /// Serves until it is killed.
@@ -22,7 +23,7 @@ pub(crate) fn serve(port: u16, words: &[String]) {
     std::thread::scope(|scope| {
         for stream in listener.incoming().flatten() {
             let asked = &asked;
-            // Whoever hangs up needs no answer.
+            // If the client hung up, the answer is not needed.
             scope.spawn(move || drop(answer(stream, words, asked)));
         }
     });

@@ -1,6 +1,6 @@
-//! One child process: started, fed with its case, listened to, and never left behind.
+//! Runs one child process: starts it, feeds it its case, listens to it, and never leaves it behind.
 //!
-//! Whatever the child does (answer, crash, hang, babble) becomes an [`Outcome`].
+//! Whatever the child does (answer, crash, hang, write garbage) becomes an [`Outcome`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -25,48 +25,49 @@ use windtunnel_ledger::wire::{Message, Order, PROTOCOL, Phases, Purpose};
 use crate::machine::{self, Root};
 use crate::watch::{self, Gpus};
 
-/// What a child left.
+/// The result of a child.
 pub(crate) struct Left {
     /// How it was built; none if it never said.
     pub(crate) build: Option<Build>,
-    /// What became of it.
+    /// Its outcome.
     pub(crate) outcome: Outcome,
     /// From its start to its end.
     pub(crate) wall: Nanos,
-    /// What was seen of it meanwhile.
+    /// What was observed of it from outside while it ran.
     pub(crate) trace: Option<Trace>,
 }
 
 /// The argument that makes a probe exit when its stdin ends, so that it does not outlive us.
 const UNTIL_EOF: &str = "--until-eof";
-/// The feature of a probe that can use GPUs. What others do on them is nothing to one that cannot.
+/// The feature of a probe that can use GPUs. The trace of one without it has no GPU tracks: only
+/// others use them.
 const GPU_FEATURE: &str = "cuda";
-/// A line longer than this is no message.
+/// A longer line is not a message.
 const LONGEST_LINE: u64 = 64 << 20;
-/// Lines that wait until they are listened to. Whoever says more than that meanwhile has to wait.
+/// Lines buffered until they are read. A child that writes more in the meantime has to wait.
 const WAITING_LINES: usize = 1024;
-/// How long a child that has said everything may take to exit.
+/// How long a child may take to exit after its last message.
 const GRACE: Duration = Duration::from_secs(10);
-/// How long a child is still listened to after its deadline, if it has said more by then than was read.
+/// How long after the deadline a backlog of lines is still read.
 const CATCH_UP: Duration = Duration::from_secs(1);
 
-/// How long nothing is done between two looks at a child.
+/// The pause between two polls of a child.
 const PAUSE: Duration = Duration::from_millis(2);
-/// How long the end of a child's stderr is waited for once the child is gone.
+/// How long to wait for the end of stderr once the child is gone.
 const TAIL_GRACE: Duration = Duration::from_secs(1);
 
-/// What a child is started for, and who looks on.
+/// What a child is started for, and which GPUs to watch.
 pub(crate) struct Errand<'a> {
     /// The case to run.
     pub(crate) case: &'a Case,
-    /// What for.
+    /// What to run it for.
     pub(crate) purpose: Purpose,
-    /// The GPUs to watch with it, if it was built for them.
+    /// The GPUs to watch, if the probe was built for them.
     pub(crate) gpus: Option<Arc<dyn Gpus>>,
 }
 
-/// Runs an errand on `probe` to its end or to its deadline, in the folder `root`: where the paths in
-/// cases begin. It is watched.
+/// Runs an errand on `probe` to its end or its deadline and watches it. It runs in the folder
+/// `root`, to which the paths in cases are relative.
 pub(crate) fn run(probe: &Path, root: &Path, errand: Errand<'_>) -> Left {
     let Errand { case, purpose, gpus } = errand;
     let start = Instant::now();
@@ -88,7 +89,7 @@ pub(crate) fn run(probe: &Path, root: &Path, errand: Errand<'_>) -> Left {
     let deadline = start + Duration::from_nanos(case.deadline.0);
     let mut said = Said::default();
     let heard = said.listen(&lines, deadline);
-    // What comes now is read, and nobody hears it.
+    // Further output is drained and discarded.
     drop(lines);
     let grace = deadline.saturating_duration_since(Instant::now()).min(GRACE);
     let status = match heard {
@@ -96,7 +97,7 @@ pub(crate) fn run(probe: &Path, root: &Path, errand: Errand<'_>) -> Left {
         _ => wait(&mut child, Instant::now() + grace),
     };
     kill_group(&child);
-    // Reaped above if it ended by itself, and here if it was killed.
+    // Reaped above if it exited by itself, and here if it was killed.
     let _ = child.wait();
     drop(stdin);
     let wall = since_start();
@@ -114,21 +115,21 @@ pub(crate) fn run(probe: &Path, root: &Path, errand: Errand<'_>) -> Left {
 
 /// How a child ended.
 struct End {
-    /// What it said last.
+    /// How it stopped talking.
     heard: Heard,
-    /// How it exited; none if it had to be killed.
+    /// Its exit status; none if it had to be killed.
     status: Option<ExitStatus>,
-    /// How long it had for that once it had said all.
+    /// How long it had to exit after its last message.
     grace: Duration,
-    /// Whether the kernel killed something meanwhile for want of memory.
+    /// Whether the kernel's OOM killer killed something meanwhile.
     kernel_killed: bool,
     /// The end of its stderr.
     tail: String,
 }
 
 impl End {
-    /// What became of a child that ran `case`: what `done` says of its samples, if it gave them and
-    /// exited well.
+    /// The outcome of a child that ran `case`: what `done` makes of its samples, if it sent them
+    /// and exited with success.
     fn outcome(self, case: &Case, done: impl FnOnce(Samples) -> Outcome) -> Outcome {
         let End { heard, status, grace, kernel_killed, tail } = self;
         let failure = match (heard, status) {
@@ -147,13 +148,13 @@ impl End {
     }
 }
 
-/// What a trace tells of a probe that was built like this: nothing of what it cannot have used, or of
-/// what stands for another.
+/// The part of a trace that applies to a probe with this build: not the GPUs that it cannot use,
+/// and not the process of an adapter, which stands in for another.
 fn of_probe(mut trace: Trace, build: Option<&Build>) -> Trace {
     let has_gpus = build.is_some_and(|build| build.features.iter().any(|it| it == GPU_FEATURE));
     if build.is_some_and(Build::is_external) {
-        // What stands behind the adapter may use any GPU.
-        let reason = "an adapter was watched, and not the subject behind it";
+        // The subject behind the adapter may use any GPU.
+        let reason = "the adapter was watched, not the subject behind it";
         trace.tracks.iter_mut().for_each(|track| track.forget_process(reason));
     } else if !has_gpus {
         trace.tracks.retain(|track| track.of == Watched::Process);
@@ -161,23 +162,23 @@ fn of_probe(mut trace: Trace, build: Option<&Build>) -> Trace {
     trace
 }
 
-/// A probe in a process group of its own, so that whatever it starts can be ended with it, and
-/// without variables that would change what it does: what changes a result belongs in the case.
+/// A probe in its own process group, so that whatever it starts can be killed with it, and without
+/// environment variables that would change what it does: what changes a result belongs in the case.
 #[expect(clippy::disallowed_methods, reason = "starting probes is what this file is for")]
 pub(crate) fn command(probe: &Path, root: &Path) -> Command {
-    // Begun elsewhere, a relative path would lead elsewhere.
+    // A relative path would be resolved from `root`.
     let mut command = Command::new(std::path::absolute(probe).unwrap_or_else(|_| probe.to_owned()));
     command.current_dir(root);
     command.arg(UNTIL_EOF).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.env_remove("RAYON_NUM_THREADS").env_remove("RUST_BACKTRACE");
-    // A secret is nothing to a process that asks nobody.
+    // A probe does not use the network, so it needs no secrets.
     command.env_remove("HF_TOKEN").env_remove("HF_TOKEN_PATH");
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     command
 }
 
-/// Kills a child and everything that it has started. A group that is gone already is no error.
+/// Kills a child and everything that it has started. A group that is already gone is not an error.
 pub(crate) fn kill_group(child: &Child) {
     #[cfg(unix)]
     if let Some(group) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
@@ -185,7 +186,7 @@ pub(crate) fn kill_group(child: &Child) {
     }
 }
 
-/// The samples of a probe that called them all, if they are.
+/// The outcome of a probe that sent its last message: measured if its samples are complete.
 fn complete(samples: Samples, case: &Case) -> Outcome {
     let (warmup, timed) = (case.warmup as usize, case.iterations.get() as usize);
     let found = samples.iterations.len();
@@ -195,7 +196,7 @@ fn complete(samples: Samples, case: &Case) -> Outcome {
         (Enough::Counted, _) => found == warmup + timed,
         (Enough::Precise(_), Some(_)) => found >= warmup + timed,
         (Enough::Precise(_), None) => {
-            let error = "the probe did not say why its iterations are enough: build it from a revision that does, or leave out `[precision]`";
+            let error = "the probe did not say why it stopped iterating: build it from a revision that does, or leave out `[precision]`";
             return Outcome::Failed(Failure::Engine { error: error.to_owned() });
         }
     };
@@ -205,20 +206,20 @@ fn complete(samples: Samples, case: &Case) -> Outcome {
     }
 }
 
-/// Where the time went by what a probe said, if it did.
+/// The outcome of an attribution round: where the time went, if the probe said so.
 fn attributed(samples: Samples, said: Option<Whereabouts>) -> Outcome {
     match said {
         Some((wall, work, counts)) => {
             Outcome::Attributed(Attribution { attention: samples.attention, wall, work, counts })
         }
         None => {
-            let error = "this probe cannot say where the time goes: build it from a revision that does, or leave out `--attribute`";
+            let error = "this probe cannot say where the time goes: build it from a revision that can, or leave out `--attribute`";
             Outcome::Failed(Failure::Engine { error: error.to_owned() })
         }
     }
 }
 
-/// Waits until `child` has ended or `deadline` has passed.
+/// Waits until `child` has exited or `deadline` has passed.
 fn wait(child: &mut Child, deadline: Instant) -> Option<ExitStatus> {
     loop {
         match child.try_wait() {
@@ -229,14 +230,14 @@ fn wait(child: &mut Child, deadline: Instant) -> Option<ExitStatus> {
     }
 }
 
-/// The failure of a child that ended by itself before it had said all.
+/// The failure of a child that exited by itself before its last message, or without success.
 fn crashed(status: ExitStatus, kernel_killed: bool, tail: String) -> Failure {
     #[cfg(unix)]
     let signal = std::os::unix::process::ExitStatusExt::signal(&status);
     #[cfg(not(unix))]
     let signal: Option<i32> = None;
     const SIGKILL: i32 = 9;
-    /// How a program ends for which the loader does not find a library.
+    /// The exit code of a program for which the loader does not find a library.
     const NOT_LOADED: i32 = 127;
     match (signal, status.code()) {
         (Some(SIGKILL), _) if kernel_killed => Failure::OutOfMemory { tail },
@@ -255,13 +256,13 @@ fn crashed(status: ExitStatus, kernel_killed: bool, tail: String) -> Failure {
     }
 }
 
-/// The library for want of which the loader did not start a program, by what it wrote.
+/// The library that the loader did not find, according to its message.
 fn missing_library(tail: &str) -> Option<&str> {
     let (_, rest) = tail.split_once("error while loading shared libraries: ")?;
     rest.split_once(':').map(|(library, _)| library)
 }
 
-/// What there is to do without `library`.
+/// The error for a missing `library`, with what to do about it.
 fn without(library: &str) -> String {
     let remedy = match library {
         driver if driver.starts_with("libcuda.") => {
@@ -299,8 +300,8 @@ impl Tail {
         Tail { lines, reader }
     }
 
-    /// What was kept. A process that outlived the child may hold stderr open for as long as it
-    /// likes: it is not waited for.
+    /// The kept lines. Waits a limited time only: a process that outlived the child may hold stderr
+    /// open for as long as it likes.
     fn text(self) -> String {
         let patience = Instant::now() + TAIL_GRACE;
         while !self.reader.is_finished() && Instant::now() < patience {
@@ -311,8 +312,8 @@ impl Tail {
     }
 }
 
-/// Hands `order` to a child. Nobody waits for it here: one that does not read it fails in ways that are
-/// seen elsewhere. Its stdin stays open for as long as what is returned is kept.
+/// Writes `order` to a child without waiting for it: a child that does not read it fails in ways
+/// that are noticed elsewhere. Its stdin stays open for as long as the returned receiver is kept.
 fn feed(stdin: Option<ChildStdin>, order: String) -> Receiver<ChildStdin> {
     let (keep, kept) = channel();
     std::thread::spawn(move || {
@@ -324,27 +325,28 @@ fn feed(stdin: Option<ChildStdin>, order: String) -> Receiver<ChildStdin> {
     kept
 }
 
-/// Passes on the lines of the child's stdout as they come, each with its line feed if it has one.
+/// Passes on the lines of the child's stdout as they arrive, each with its line feed if it has one.
 fn read_lines(stdout: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
     let (sender, receiver) = sync_channel(WAITING_LINES);
     std::thread::spawn(move || {
         let mut reader = stdout.map(BufReader::new);
         while let Some(line) = reader.as_mut().and_then(next_line) {
-            // A full pipe would keep the child from exiting: it is read when nobody listens, too.
+            // A full pipe would keep the child from exiting, so it is drained even if nobody
+            // listens.
             let _ = sender.send(line);
         }
     });
     receiver
 }
 
-/// The next line, with its line feed if it has one, and cut where it is endless.
+/// The next line, with its line feed if it has one, cut at [`LONGEST_LINE`].
 fn next_line(reader: &mut impl BufRead) -> Option<Vec<u8>> {
     let mut line = Vec::new();
     let read = reader.take(LONGEST_LINE).read_until(b'\n', &mut line);
     (read.is_ok_and(|bytes| bytes > 0)).then_some(line)
 }
 
-/// A line as a person can read it.
+/// A line shortened for people to read.
 fn cut(line: &[u8]) -> String {
     const LENGTH: usize = 200;
     let line = String::from_utf8_lossy(line);
@@ -356,7 +358,7 @@ fn cut(line: &[u8]) -> String {
     short
 }
 
-/// Where the time went, and what was counted meanwhile, as a child says it.
+/// What a child says in an attribution round: the wall time, where it went, and the counts.
 type Whereabouts = (Nanos, BTreeMap<String, Work>, Counts);
 
 /// What a child has said so far.
@@ -364,37 +366,37 @@ type Whereabouts = (Nanos, BTreeMap<String, Work>, Counts);
 struct Said {
     build: Option<Build>,
     samples: Option<Samples>,
-    /// Where the time went, if it was asked.
+    /// Where the time went, if it said so.
     attributed: Option<Whereabouts>,
     marks: Vec<Mark>,
 }
 
 /// How a child stopped talking.
 enum Heard {
-    /// It said all.
+    /// It sent its last message.
     End(Samples),
-    /// It closed its stdout before that.
+    /// It closed its stdout, or broke off within a line, before that.
     Silence,
-    /// It says that the engine cannot do this.
+    /// It says that the engine does not support this.
     Unsupported(String),
     /// It says that the engine failed.
     Failed(Failure),
-    /// It said something that is no message, or not its turn.
+    /// It wrote something that is not a message, or a message out of turn.
     Garbage(String),
     /// It speaks another protocol.
     Protocol(u32),
-    /// It had not said all at the deadline.
+    /// It had not sent its last message by the deadline.
     Deadline,
 }
 
 impl Said {
-    /// Listens to a child until it has said all, or will say no more.
+    /// Listens to a child until its last message, or until no more will come.
     fn listen(&mut self, lines: &Receiver<Vec<u8>>, deadline: Instant) -> Heard {
         let mut late: Option<Instant> = None;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            // What was said in time counts, though it is read late. Who never falls silent has no end
-            // of that.
+            // Messages sent in time count even if they are read late, but not without limit, for a
+            // child that never falls silent.
             if left.is_zero() && late.get_or_insert_with(Instant::now).elapsed() > CATCH_UP {
                 return Heard::Deadline;
             }
@@ -405,7 +407,7 @@ impl Said {
             };
             let message: Message = match serde_json::from_slice(&line) {
                 Ok(message) => message,
-                // A child that dies in the middle of a line is a crash and no babbler.
+                // A child that dies in the middle of a line has crashed, not written garbage.
                 Err(_) if !line.ends_with(b"\n") && (line.len() as u64) < LONGEST_LINE => {
                     return Heard::Silence;
                 }
@@ -417,7 +419,7 @@ impl Said {
         }
     }
 
-    /// Notes a message, which stood in `line`; breaks off with the last one.
+    /// Notes a message, which was read from `line`; breaks on the last one.
     fn note(&mut self, message: Message, line: &[u8]) -> ControlFlow<Heard> {
         match (message, &mut self.samples) {
             (Message::Hello { protocol: PROTOCOL, build }, None) => self.build = Some(build),
@@ -472,7 +474,7 @@ fn order(case: &Case, purpose: Purpose, phases: Phases) -> String {
     serde_json::to_string(&order).expect("a case is plain data") + "\n"
 }
 
-/// A line for a shell that runs `case` on `probe` for `purpose` once more.
+/// A shell command that runs `case` on `probe` for `purpose` once more.
 pub(crate) fn shell_line(probe: &Path, case: &Case, purpose: Purpose) -> String {
     let order = order(case, purpose, Phases::Silent);
     let quoted = |text: &str| {
@@ -519,7 +521,7 @@ mod tests {
         let (child, lines) = sync_channel(WAITING_LINES);
         let hello = line(&hello());
         let child = std::thread::spawn(move || while child.send(hello.clone()).is_ok() {});
-        // By then the queue is full, and it is filled faster than it is read.
+        // By the deadline the queue is full, and it is filled faster than it is read.
         let deadline = Instant::now() + Duration::from_millis(50);
         assert!(matches!(Said::default().listen(&lines, deadline), Heard::Deadline));
         drop(lines);
@@ -532,7 +534,7 @@ mod tests {
             let tail = format!(
                 "target/probe: error while loading shared libraries: {library}: cannot open shared object file: No such file or directory"
             );
-            // As `wait` tells of an exit code.
+            // The wait status of this exit code.
             let status = std::os::unix::process::ExitStatusExt::from_raw(code << 8);
             crashed(status, false, tail).to_string()
         };

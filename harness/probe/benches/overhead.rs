@@ -1,10 +1,10 @@
-//! What measuring costs: the decode rate of the probe's loop over that of a bare loop over
-//! `Engine::step`, as in `engine/benches/decode.rs`.
+//! The overhead of measuring: the decode rate of the probe's loop divided by that of a bare loop
+//! over `Engine::step`, as in `engine/benches/decode.rs`.
 //!
 //! `cargo bench -p windtunnel-probe --bench overhead -- [PAIRS]`. Both loops run in one process on
-//! one engine, alternating within a second: processes differ from one another by more than the loops
-//! do. The ratio of each pair counts, and the median of the ratios. `ci/overhead.sh` adds what the
-//! CLI around the probe costs.
+//! one engine, alternating within a second, because processes differ from one another by more than
+//! the loops do. The result is the median of the ratios of the pairs. `ci/overhead.sh` adds the
+//! overhead of the CLI around the probe.
 
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ const PAIRS: u32 = 60;
 const DEPTH: usize = 16;
 const OUTPUT: usize = 17;
 
-/// The smallest model of the gate, where a step is shortest.
+/// The smallest model of the gate, which has the shortest steps.
 fn decode() -> Case {
     Case {
         id: CaseId::new("overhead", "qwen2.5-0.5b", &Default::default()),
@@ -51,7 +51,7 @@ fn decode() -> Case {
     }
 }
 
-/// Nanoseconds for one token, with nothing around the steps but two readings of the clock.
+/// Nanoseconds per token, with only two clock reads around each step.
 fn bare(engine: &mut Engine, case: &Case, index: u32) -> Result<f64> {
     let prompt = words(case.seed, index, 0, DEPTH, engine.vocabulary());
     engine.submit(request(prompt, OUTPUT, PrefixCache::Off))?;
@@ -66,13 +66,13 @@ fn bare(engine: &mut Engine, case: &Case, index: u32) -> Result<f64> {
     Ok(time.as_nanos() as f64 / f64::from(steps))
 }
 
-/// Nanoseconds for one token, as the probe measures it.
+/// Nanoseconds per token, as the probe measures it.
 fn probed(engine: &mut Engine, case: &Case, index: u32, clock: &Clock) -> Result<f64> {
     let (_, values) = together::iteration(engine, case, index, clock)?;
     values[&Metric::TimePerOutputToken].first().copied().context("no time per output token")
 }
 
-#[expect(clippy::print_stdout, reason = "a bench says what it found")]
+#[expect(clippy::print_stdout, reason = "a bench prints its result")]
 fn main() -> Result<()> {
     let pairs = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(PAIRS);
     let case = decode();
@@ -81,7 +81,7 @@ fn main() -> Result<()> {
     bare(&mut engine, &case, 0)?;
     let (mut bares, mut ratios) = (Vec::new(), Vec::new());
     for pair in 0..pairs {
-        // Neither loop is always the first.
+        // The order alternates.
         let (bare, probed) = if pair % 2 == 0 {
             let bare = bare(&mut engine, &case, 2 * pair + 1)?;
             (bare, probed(&mut engine, &case, 2 * pair + 2, &clock)?)

@@ -1,7 +1,7 @@
-//! [`Counting`]: the allocator of the probe, which counts what is asked of it when it is told to.
+//! [`Counting`]: the probe's allocator, which counts allocations on demand.
 //!
-//! It hands everything on to the system's. While nobody counts, which is whenever something is timed,
-//! it costs one load of a flag.
+//! It forwards every call to the system's allocator. While counting is off, as it is whenever
+//! something is timed, it costs one load of a flag.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
@@ -10,26 +10,25 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 /// The system's allocator, with a counter.
 pub struct Counting;
 
-/// What was asked for since [`begin`].
+/// What was allocated since [`begin`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allocations {
-    /// How often.
+    /// How many allocations.
     pub count: u64,
-    /// How many bytes, all together.
+    /// Their bytes in total.
     pub bytes: u64,
-    /// The most bytes that were held at once beyond those held at the beginning.
+    /// Peak of the bytes held, beyond those held at the beginning.
     pub highest: u64,
 }
 
 static COUNTS: AtomicBool = AtomicBool::new(false);
 static COUNT: AtomicU64 = AtomicU64::new(0);
 static BYTES: AtomicU64 = AtomicU64::new(0);
-/// Bytes that are held beyond those held at the beginning; less than 0 where older ones were given
-/// back.
+/// Bytes held beyond those held at the beginning; negative when older ones were freed.
 static HELD: AtomicI64 = AtomicI64::new(0);
 static HIGHEST: AtomicI64 = AtomicI64::new(0);
 
-/// Counts from now on, from zero.
+/// Starts counting from zero.
 pub fn begin() {
     COUNTS.store(false, Relaxed);
     COUNT.store(0, Relaxed);
@@ -39,14 +38,14 @@ pub fn begin() {
     COUNTS.store(true, Relaxed);
 }
 
-/// What was counted, which ends; none where this program has another allocator.
+/// Stops counting and returns the counts; none where this program has another allocator.
 pub fn end() -> Option<Allocations> {
     let so_far = Allocations {
         count: COUNT.load(Relaxed),
         bytes: BYTES.load(Relaxed),
         highest: u64::try_from(HIGHEST.load(Relaxed)).unwrap_or(0),
     };
-    // One that would surely be seen.
+    // An allocation that must show up if this allocator is in use.
     drop(black_box(vec![0_u8; 1]));
     COUNTS.store(false, Relaxed);
     (COUNT.load(Relaxed) > so_far.count).then_some(so_far)
@@ -63,11 +62,11 @@ fn given_back(bytes: usize) {
     HELD.fetch_sub(bytes as i64, Relaxed);
 }
 
-// SAFETY: every call is handed on to `System` unchanged, and its answer is returned unchanged. What
-// happens besides is arithmetic on atomics, which allocates nothing and cannot unwind.
+// SAFETY: every call is forwarded to `System` unchanged, and its result is returned unchanged. The
+// rest is arithmetic on atomics, which allocates nothing and cannot unwind.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller keeps what the same call of `System` asks for.
+        // SAFETY: the caller upholds the contract of the same call of `System`.
         let memory = unsafe { System.alloc(layout) };
         if COUNTS.load(Relaxed) && !memory.is_null() {
             taken(layout.size());
@@ -76,7 +75,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller keeps what the same call of `System` asks for.
+        // SAFETY: the caller upholds the contract of the same call of `System`.
         let memory = unsafe { System.alloc_zeroed(layout) };
         if COUNTS.load(Relaxed) && !memory.is_null() {
             taken(layout.size());
@@ -85,7 +84,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: the caller keeps what the same call of `System` asks for.
+        // SAFETY: the caller upholds the contract of the same call of `System`.
         let moved = unsafe { System.realloc(memory, layout, size) };
         if COUNTS.load(Relaxed) && !moved.is_null() {
             given_back(layout.size());
@@ -98,7 +97,7 @@ unsafe impl GlobalAlloc for Counting {
         if COUNTS.load(Relaxed) {
             given_back(layout.size());
         }
-        // SAFETY: the caller keeps what the same call of `System` asks for.
+        // SAFETY: the caller upholds the contract of the same call of `System`.
         unsafe { System.dealloc(memory, layout) };
     }
 }

@@ -1,5 +1,5 @@
-//! Runs a case to learn where its time goes: the same iterations as for samples, with the engine
-//! listened to, and with nothing said of how long they took.
+//! Runs a case to learn where its time goes: the same iterations as for samples, with a tracing
+//! subscriber on the engine, and without reporting samples.
 
 use std::collections::BTreeMap;
 
@@ -17,26 +17,26 @@ use crate::clock::Clock;
 use crate::count::Tally;
 use crate::measure::{self, Say};
 
-/// Runs `case`, says where the time of its iterations went, and returns the last thing to say.
+/// Runs `case`, reports where the time of its iterations went, and returns the last message.
 ///
 /// # Errors
 ///
-/// When the engine cannot do it, somebody listens already, or `say` fails.
+/// When the engine cannot run it, another tracing subscriber is installed, or `say` fails.
 pub fn case(case: &Case, say: &mut Say<'_>) -> Result<Message> {
     let attribution = Attribution::default();
     tracing::subscriber::set_global_default(attribution.clone())
-        .context("somebody else listens to the engine in this process")?;
-    // Before the threads are started that it is to count.
+        .context("another tracing subscriber is installed in this process")?;
+    // Before the threads that it is to count are started.
     let mut tally = Tally::new();
     let mut counts = Counts::new();
     let clock = Clock::start();
     let mut begun = clock.now();
     let mut wall = Nanos(0);
     let mut work: BTreeMap<String, Work> = BTreeMap::new();
-    // What is not timed has nothing to be precise about.
+    // Without samples there is no precision to reach.
     let case = &Case { enough: Enough::Counted, ..case.clone() };
     let last = measure::case(case, &mut |message| match message {
-        // Everything since the iteration before it was done.
+        // Covers everything since the previous iteration ended.
         Message::Iteration(iteration) => {
             let now = clock.now();
             let of_iteration = tally.end();
@@ -67,7 +67,7 @@ pub fn case(case: &Case, say: &mut Say<'_>) -> Result<Message> {
     Ok(last)
 }
 
-/// An account in the words of records. Stages that took no time are left out.
+/// An account in the ledger's types. Stages that took no time are left out.
 fn told(account: &Account) -> Work {
     let Account { count, tokens, stages } = *account;
     let taken = stages.iter().filter(|(_, time)| !time.is_zero());

@@ -1,9 +1,9 @@
-//! What a caller of a runtime reads.
+//! Reads the answers of a runtime.
 
 use anyhow::{Error, Result, bail};
 use windtunnel_engine::{Event, Finish, Response};
 
-/// What a caller has read of an answer.
+/// The part of an answer that a caller has read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Read {
     /// The tokens, in order.
@@ -19,11 +19,11 @@ pub enum End {
     Open,
     /// It has all its tokens.
     Complete,
-    /// It was withdrawn.
+    /// It was cancelled.
     Cancelled,
 }
 
-/// Reads `response` to its end, or to its token number `most`.
+/// Reads `response` to its end, or until it has `most` tokens.
 ///
 /// # Errors
 ///

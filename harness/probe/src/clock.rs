@@ -20,27 +20,27 @@ impl Clock {
         Clock { origin: monotonic(), start: Instant::now() }
     }
 
-    /// The time since its start.
+    /// The time since the clock started.
     #[must_use]
     pub fn now(&self) -> Nanos {
         self.at(Instant::now())
     }
 
-    /// What it showed at `moment`; zero before its start.
+    /// The reading at `moment`; zero before the start.
     #[must_use]
     pub fn at(&self, moment: Instant) -> Nanos {
         let since = moment.saturating_duration_since(self.start);
         Nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
     }
 
-    /// What the system's monotonic clock showed when this one showed `moment`.
+    /// The reading of the system's monotonic clock when this one showed `moment`.
     #[must_use]
     pub fn on_system(&self, moment: Nanos) -> Nanos {
         Nanos(self.origin.0.saturating_add(moment.0))
     }
 }
 
-/// The system's monotonic clock, which every process reads alike.
+/// The system's monotonic clock, which is the same for every process.
 #[must_use]
 pub fn monotonic() -> Nanos {
     let time = clock_gettime(ClockId::Monotonic);

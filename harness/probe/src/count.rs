@@ -1,4 +1,4 @@
-//! [`Tally`]: what is counted while an iteration runs.
+//! [`Tally`]: counters that run during an iteration.
 
 use std::io;
 
@@ -6,21 +6,21 @@ use windtunnel_ledger::counter::{Count, Counter, Counts};
 
 use crate::allocations;
 
-/// Counters of this process and all its threads.
+/// Counters of this process with all its threads.
 #[derive(Debug)]
 pub struct Tally {
     kernel: Vec<(Counter, Result<Kernel, String>)>,
 }
 
 impl Tally {
-    /// Counters that stand still. They count threads that are started from now on, and this one.
+    /// Stopped counters. They cover this thread and those started from now on.
     #[must_use]
     pub fn new() -> Tally {
         let kernel = [Counter::Instructions, Counter::PageFaults];
         Tally { kernel: kernel.map(|counter| (counter, Kernel::of(counter))).into() }
     }
 
-    /// Counts from now on, from zero.
+    /// Starts counting from zero.
     pub fn begin(&mut self) {
         for (_, kernel) in &mut self.kernel {
             if let Ok(known) = kernel
@@ -32,12 +32,12 @@ impl Tally {
         allocations::begin();
     }
 
-    /// What was counted, which ends.
+    /// Stops counting and returns the counts.
     pub fn end(&mut self) -> Counts {
         let allocated = allocations::end();
         let told = |of: fn(&allocations::Allocations) -> u64| match &allocated {
             Some(allocated) => Count::Known(of(allocated)),
-            None => Count::Absent("this program has an allocator that does not count".to_owned()),
+            None => Count::Absent("this program's allocator does not count".to_owned()),
         };
         let mut counts = Counts::from([
             (Counter::Allocations, told(|allocated| allocated.count)),
@@ -65,7 +65,7 @@ fn stopped(error: &io::Error) -> String {
     format!("the kernel stopped counting: {error}")
 }
 
-/// One counter of the kernel, which never stands still.
+/// One counter of the kernel, which never stops: counts are differences.
 #[derive(Debug)]
 struct Kernel {
     source: source::Source,
@@ -96,7 +96,7 @@ mod source {
 
     pub(super) type Source = perf_event::Counter;
 
-    /// A counter of what happens outside the kernel, or why there is none.
+    /// A counter of events outside the kernel, or the reason why there is none.
     pub(super) fn of(counter: Counter) -> Result<Source, String> {
         let mut builder = match counter {
             Counter::PageFaults => Builder::new(Software::PAGE_FAULTS),
@@ -108,7 +108,7 @@ mod source {
                 "not permitted: `sysctl kernel.perf_event_paranoid=2` permits it".to_owned()
             }
             std::io::ErrorKind::NotFound => {
-                "this processor does not tell, as in most guests".to_owned()
+                "this processor has no such counter, as in most virtual machines".to_owned()
             }
             _ => format!("the kernel does not count them: {error}"),
         })?;
@@ -121,7 +121,7 @@ mod source {
 mod source {
     use windtunnel_ledger::counter::Counter;
 
-    /// There is none.
+    /// No counter exists here.
     #[derive(Debug)]
     pub(super) enum Source {}
 
@@ -132,7 +132,7 @@ mod source {
     }
 
     pub(super) fn of(_: Counter) -> Result<Source, String> {
-        Err("only Linux is asked for them".to_owned())
+        Err("counted on Linux only".to_owned())
     }
 }
 
@@ -160,7 +160,7 @@ mod tests {
                 (many, few) => assert_eq!((many, many.known()), (few, None)),
             }
         }
-        // The tests have the allocator of the system.
+        // The tests run with the system's allocator.
         assert_eq!(many[&Counter::Allocations].known(), None);
     }
 }

@@ -1,7 +1,7 @@
-//! [`Drive`]: steps an engine through requests and notes when each token came.
+//! [`Drive`]: steps an engine through requests and notes when each token arrived.
 //!
-//! The clock is read when a request is submitted, and before and after each step; nothing is written
-//! meanwhile.
+//! The clock is read when a request is submitted, and before and after each step; no output is
+//! written in between.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use windtunnel_ledger::{Nanos, Tokens};
 
 use crate::clock::Clock;
 
-/// An engine under way with requests.
+/// An engine and the requests it is working on.
 pub struct Drive<'a> {
     engine: &'a mut Engine,
     clock: &'a Clock,
@@ -21,28 +21,28 @@ pub struct Drive<'a> {
     under_way: usize,
 }
 
-/// What came of one request.
+/// The result of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// When its tokens came.
+    /// When its tokens arrived.
     pub timeline: Timeline,
-    /// Its tokens.
+    /// Its output tokens.
     pub tokens: Vec<u32>,
-    /// Tokens of its prompt that were in the cache already.
+    /// Tokens of its prompt that were already in the cache.
     pub cached: usize,
-    /// How many were asked for.
+    /// How many output tokens were asked for.
     asked: usize,
 }
 
-/// A request for exactly `output` tokens, each the likeliest one: what is measured must be the same
-/// work every time.
+/// A request for exactly `output` tokens, decoded greedily, so that every measurement does the same
+/// work.
 #[must_use]
 pub fn request(prompt: Vec<u32>, output: usize, prefix_cache: PrefixCache) -> Request {
     Request { prefix_cache, ..Request::exactly(prompt, output) }
 }
 
-/// The failure of a step of `engine`, of which a request was told `error`: with what is known of its
-/// memory, if that was what it lacked.
+/// The failure of a step of `engine`, which a request reported as `error`. If the engine ran out of
+/// memory, the error carries how the memory of its devices stood.
 fn failed(engine: &Engine, error: String) -> Error {
     let cause = match engine.exhausted() {
         Some(exhausted) if exhausted.to_string() == error => {
@@ -71,7 +71,7 @@ impl<'a> Drive<'a> {
         Drive { engine, clock, answers: Vec::new(), places: BTreeMap::new(), under_way: 0 }
     }
 
-    /// Hands over a request for `output` tokens; `due` is when its user wanted to, if not now.
+    /// Submits a request for `output` tokens, counted from `due` if given and from now otherwise.
     ///
     /// # Errors
     ///
@@ -97,13 +97,13 @@ impl<'a> Drive<'a> {
         Ok(())
     }
 
-    /// Requests that have not ended.
+    /// Requests that have not finished.
     #[must_use]
     pub fn under_way(&self) -> usize {
         self.under_way
     }
 
-    /// One step of the engine.
+    /// Runs one step of the engine.
     ///
     /// # Errors
     ///
@@ -118,7 +118,7 @@ impl<'a> Drive<'a> {
         }
         let now = self.clock.now();
         for id in step.started {
-            // Only the first time ends the wait; it comes again after a preemption.
+            // Only the first start ends the wait; a preempted request starts again.
             self.answers[self.places[&id]].timeline.started.get_or_insert(begun);
         }
         for event in step.events {
@@ -141,11 +141,11 @@ impl<'a> Drive<'a> {
         Ok(())
     }
 
-    /// Steps until every request has ended, and gives what came of them, in the order of submission.
+    /// Steps until every request has finished, and returns the answers in order of submission.
     ///
     /// # Errors
     ///
-    /// When the model failed, or called a request finished that was not.
+    /// When the model failed, or a request finished without all its tokens.
     pub fn finish(mut self) -> Result<Vec<Answer>> {
         while self.under_way > 0 {
             self.step()?;

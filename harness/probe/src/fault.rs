@@ -1,8 +1,8 @@
-//! Faults, planted on purpose: so that a gate can be shown to find them on the real engine.
+//! Faults planted on purpose, to show that a gate finds them on the real engine.
 //!
-//! Only a probe that was built with the feature `faults` has any of this, and its records say so.
-//! What there is to plant is the engine's list, [`Fault`]; those with a measure do their work here,
-//! around the engine: `--fault=decode=5` makes every decoding step 5 % longer.
+//! Only a probe built with the feature `faults` has this module, and its records say so. The faults
+//! are the engine's list, [`Fault`]; those with an amount take effect here, around the engine:
+//! `--fault=decode=5` makes every decode step 5 % longer.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use windtunnel_engine::StepReport;
 use windtunnel_engine::faults::{self, Fault};
 use windtunnel_ledger::wire::Plantable;
 
-/// Plants what `words` say, and holds the memory that is held for nothing.
+/// Plants the faults in `words`, and allocates the ballast if that is among them.
 ///
 /// # Errors
 ///
@@ -19,12 +19,12 @@ use windtunnel_ledger::wire::Plantable;
 pub fn plant(words: &str) -> Result<()> {
     faults::plant(words).context("`--fault`")?;
     let mebibytes = faults::amount(Fault::Ballast).unwrap_or(0.0);
-    // Written to, so that the pages are there, and never given back.
+    // Written to, so that the pages are resident, and never freed.
     std::mem::forget(vec![1u8; (mebibytes * f64::from(1 << 20)) as usize]);
     Ok(())
 }
 
-/// What can be planted, as lines of JSON.
+/// The faults that can be planted, as lines of JSON.
 #[must_use]
 pub fn list() -> String {
     let line = |fault: &Fault| {
@@ -34,7 +34,7 @@ pub fn list() -> String {
     Fault::ALL.iter().map(line).collect()
 }
 
-/// Keeps the processor busy for the planted share of a step that `took` so long.
+/// Keeps the processor busy for the planted share of `took`, the duration of a step.
 pub fn prolong(report: &StepReport, took: Duration) {
     let per_cent = faults::amount(slowed(report)).unwrap_or(0.0);
     let end = Instant::now() + took.mul_f64(per_cent / 100.0);
@@ -43,7 +43,7 @@ pub fn prolong(report: &StepReport, took: Duration) {
     }
 }
 
-/// The fault that makes a step longer which did this.
+/// The fault that prolongs a step with this report.
 fn slowed(report: &StepReport) -> Fault {
     match report.prefilled > report.decoded {
         true => Fault::SlowPrefill,
@@ -51,7 +51,7 @@ fn slowed(report: &StepReport) -> Fault {
     }
 }
 
-/// The token that is reported for `token`, the one at this place of its request.
+/// The token to report in place of `token`, the one at index `place` of its request's output.
 #[must_use]
 pub fn token(token: u32, place: usize) -> u32 {
     let is_wrong = faults::amount(Fault::WrongToken).is_some() && place == 0;

@@ -4,14 +4,14 @@
 //! is a library so that its bench can compare the measuring loop with a bare one.
 //!
 //! - [`measure`] turns a case into the engine's configuration and runs its iterations;
-//! - [`attribute`] does the same to learn where the time goes;
-//! - [`workload`] has a file for each kind of work;
-//! - [`drive`] steps an engine and notes when each token came; [`caller`] reads the answers of an
-//!   engine that runs on its own thread;
+//! - [`attribute`] runs a case to learn where the time goes;
+//! - [`workload`] has one file per workload;
+//! - [`drive`] steps an engine and notes when each token arrived; [`caller`] reads the answers of
+//!   an engine that runs on its own thread;
 //! - [`traffic`] makes the requests, all drawn from the case's seed;
-//! - [`mod@count`] counts what is not timed, [`allocations`] among it;
+//! - [`mod@count`] counts instead of timing, including [`allocations`];
 //! - [`process`] asks the system about this process;
-//! - `fault`, only with the feature `faults`, plants what a gate must find.
+//! - `fault`, only with the feature `faults`, plants the faults that a gate must find.
 
 pub mod allocations;
 pub mod attribute;

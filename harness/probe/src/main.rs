@@ -1,11 +1,11 @@
 //! The process that is measured: runs one case on the engine and reports on stdout.
 //!
-//! It reads one [`Order`] from stdin and answers with [`Message`]s. What goes wrong in the engine is
-//! a message too; only what a probe cannot say (a crash, a hang, a kill) is left for the parent to
-//! see. With `--until-eof` it exits when its stdin ends, so that it never outlives its parent. With
-//! `--roof` it runs no case, but reports the best that the machine can do; with `--roof=cuda:0`, the
-//! best that this GPU can do. Built with the feature `faults` it also takes `--fault=WORDS`, and
-//! `--faults` lists what can be planted.
+//! It reads one [`Order`] from stdin and answers with [`Message`]s. Engine errors are messages too;
+//! only what a probe cannot report (a crash, a hang, a kill) is left for the parent to detect. With
+//! `--until-eof` it exits when its stdin ends, so that it never outlives its parent. With `--roof`
+//! it runs no case but reports the best that the machine can do; with `--roof=cuda:0`, the best
+//! that this GPU can do. Built with the feature `faults` it also takes `--fault=WORDS`, and
+//! `--faults` lists the faults that can be planted.
 
 use std::io::{BufRead, Read, Write};
 use std::process::ExitCode;
@@ -50,11 +50,11 @@ fn run() -> Result<()> {
         exit_at_eof();
     }
     say(&Message::Hello { protocol: PROTOCOL, build: process::build() })?;
-    // The asker reads the number above and ends this; what follows might be misunderstood.
+    // The parent reads the protocol number above and ends this process; it might misread the rest.
     if order.protocol != PROTOCOL {
         return Ok(());
     }
-    // Which cases there are may differ though the protocol is the same.
+    // Parsed only now: the same protocol does not imply the same set of cases.
     let case = serde_json::from_value(order.case).context("this probe does not know such a case");
     let mut tell = |message: &Message| match message {
         Message::Phase(_) if order.phases == Phases::Silent => Ok(()),
@@ -67,13 +67,14 @@ fn run() -> Result<()> {
     say(&last.unwrap_or_else(|error| measure::verdict_on(&error)))
 }
 
-/// Measures what this process can get out of `place` at best, and says it in one line of JSON.
+/// Measures the best that this process can get out of the device `place`, and prints it as one line
+/// of JSON.
 fn tell_roof(place: &str) -> Result<()> {
     let line = serde_json::to_string(&roof::measure(place)?).context("cannot write the roof")?;
     writeln!(std::io::stdout(), "{line}").context("cannot write to stdout")
 }
 
-/// Says what can be planted, a line of JSON for each fault.
+/// Prints the faults that can be planted, one line of JSON each.
 #[cfg(feature = "faults")]
 fn tell_faults() -> Result<()> {
     let lines = windtunnel_probe::fault::list();
@@ -90,7 +91,7 @@ fn tell_faults() -> Result<()> {
     anyhow::bail!("nothing can be planted in this probe: build it with the feature `faults`")
 }
 
-/// An order whose case was not looked at yet.
+/// An order whose case is not parsed yet.
 #[derive(Deserialize)]
 struct Asked {
     protocol: u32,
@@ -106,14 +107,14 @@ fn read_order() -> Result<Asked> {
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line).context("cannot read stdin")?;
     serde_json::from_str(&line).context(
-        "stdin does not hold the order of a case: `windtunnel run` starts this program, and its log shows how",
+        "stdin does not hold an order to run a case: `windtunnel run` starts this program, and its log shows how",
     )
 }
 
-/// Ends this process when nobody holds the other end of stdin any more.
+/// Ends this process when the other end of stdin is closed.
 fn exit_at_eof() {
     std::thread::spawn(|| {
-        // Nothing more is expected; whatever comes is as good as nothing.
+        // Nothing more is expected; further input is ignored.
         let _ = std::io::stdin().lock().read_to_end(&mut Vec::new());
         std::process::exit(0);
     });

@@ -1,4 +1,4 @@
-//! From a case to the engine's configuration, and from its iterations to messages.
+//! Turns a case into the engine's configuration, and its iterations into messages.
 
 use std::collections::BTreeMap;
 
@@ -28,14 +28,14 @@ use crate::workload::parity::{self, Reference, vectors};
 use crate::workload::quality::{self, Reading};
 use crate::workload::{context, embed, idle, serve, soak, together};
 
-/// Says something while a case runs.
+/// Sends a message while a case runs.
 pub type Say<'a> = dyn FnMut(&Message) -> Result<()> + 'a;
 
-/// Runs `case`, says what it measured as soon as it has it, and returns the last thing to say.
+/// Runs `case`, reports each measurement as soon as it is known, and returns the last message.
 ///
 /// # Errors
 ///
-/// When the engine cannot do it, or `say` fails.
+/// When the engine cannot run it, or `say` fails.
 pub fn case(case: &Case, say: &mut Say<'_>) -> Result<Message> {
     if let Source::Bench(benchmark) = &case.model.source {
         return Ok(Message::Unsupported { reason: no_model(benchmark) });
@@ -53,7 +53,7 @@ pub fn case(case: &Case, say: &mut Say<'_>) -> Result<Message> {
     Ok(last)
 }
 
-/// The last message of a case that ran to its end, with `values` that are known only then.
+/// The last message of a case that ran to its end, with `values` known only at the end.
 fn end(mut values: BTreeMap<Metric, f64>) -> Message {
     values.extend(process::peak_rss().map(|bytes| (Metric::PeakRss, bytes.0 as f64)));
     let on_gpus = windtunnel_engine::cuda::most_allocated();
@@ -61,7 +61,7 @@ fn end(mut values: BTreeMap<Metric, f64>) -> Message {
     Message::End { values }
 }
 
-/// Runs a case of a model that makes vectors of texts.
+/// Runs a case of an embedding model.
 fn embed(case: &Case, say: &mut Say<'_>) -> Result<Message> {
     if let Some(reason) = beyond_embedders(case) {
         return Ok(Message::Unsupported { reason: reason.to_owned() });
@@ -99,13 +99,13 @@ fn embed(case: &Case, say: &mut Say<'_>) -> Result<Message> {
             let done = vectors::iteration(&embedder, &reference, tolerance)?;
             tell(case, IterationKind::Timed, done, say)?;
         }
-        _ => bail!("an embedder does no `{}`", case.workload.name()),
+        _ => bail!("an embedding model cannot run `{}`", case.workload.name()),
     }
     Ok(end(BTreeMap::new()))
 }
 
-/// What `case` asks of an embedder that none can do, and what to choose instead. The case is taken apart
-/// whole: a new knob does not compile until it is known whether embedders have it.
+/// What `case` asks for that no embedder supports, and what to choose instead. The case is
+/// destructured exhaustively: a new knob does not compile until it is decided here.
 fn beyond_embedders(case: &Case) -> Option<&'static str> {
     let Case {
         id: _,
@@ -113,7 +113,7 @@ fn beyond_embedders(case: &Case) -> Option<&'static str> {
         model: _,
         dtype: _,
         quant,
-        // Nothing is kept in a cache, and no step is recorded.
+        // Embedders have no KV cache and record no CUDA graphs.
         kv: _,
         placement: case::Placement { devices, topology },
         attention: _,
@@ -128,20 +128,20 @@ fn beyond_embedders(case: &Case) -> Option<&'static str> {
         deadline: _,
     } = case;
     match () {
-        () if *devices != case::DeviceMap::default() => Some(
-            "a model that embeds texts runs on the first processor alone; choose device-map = \"cpu:0\"",
-        ),
-        () if !topology.is_none() => {
-            Some("a model that embeds texts stays in one piece; choose topology = \"none\"")
+        () if *devices != case::DeviceMap::default() => {
+            Some("an embedding model runs on the first CPU only; choose device-map = \"cpu:0\"")
         }
-        () if *quant != case::Quant::None => Some(
-            "the weights of a model that embeds texts stay as they are; choose quant = \"none\"",
-        ),
+        () if !topology.is_none() => {
+            Some("an embedding model cannot be split; choose topology = \"none\"")
+        }
+        () if *quant != case::Quant::None => {
+            Some("the weights of an embedding model cannot be quantised; choose quant = \"none\"")
+        }
         () => None,
     }
 }
 
-/// Why sequences of `asked` tokens do not fit into a model that takes `takes` of them, if they do not.
+/// If sequences of `asked` tokens are too long for a model that takes `takes`, the reason to give.
 fn too_long(asked: u64, takes: usize, remedy: &str) -> Option<String> {
     (asked > takes as u64).then(|| {
         format!(
@@ -150,7 +150,7 @@ fn too_long(asked: u64, takes: usize, remedy: &str) -> Option<String> {
     })
 }
 
-/// Runs a case of a model that continues texts.
+/// Runs a case of a generating model.
 fn generate(case: &Case, say: &mut Say<'_>) -> Result<Message> {
     let given = Given::of(case)?;
     let longest = given.longest();
@@ -189,9 +189,9 @@ fn generate(case: &Case, say: &mut Say<'_>) -> Result<Message> {
     }
 }
 
-/// What a case has the engine read, beside what is drawn.
+/// Input of a case other than randomly drawn prompts.
 enum Given {
-    /// The numbers of another implementation.
+    /// The results of another implementation.
     Reference(Reference),
     /// A text.
     Reading(Reading),
@@ -210,7 +210,7 @@ impl Given {
         })
     }
 
-    /// Tokens of its longest sequence; none where the case says that itself.
+    /// Tokens of its longest sequence; none where the case determines that.
     fn longest(&self) -> Option<usize> {
         match self {
             Given::Reference(reference) => Some(reference.length()),
@@ -220,8 +220,8 @@ impl Given {
     }
 }
 
-/// What `case` asks, for sequences of `longest` tokens if it does not say that itself, and `engine`
-/// cannot do, which was loaded as `config` says; and what to choose instead.
+/// What `case` asks for that `engine`, loaded from `config`, cannot do, and what to choose instead.
+/// Sequences have `longest` tokens if given, else the length that the case says.
 fn beyond_engine(
     case: &Case,
     engine: &Engine,
@@ -230,16 +230,16 @@ fn beyond_engine(
 ) -> Option<String> {
     if config.prefix_cache != engine.prefix_cache() {
         let reason =
-            "this model or its cache can share no beginnings; choose prefix-cache = \"off\"";
+            "this model or its KV cache cannot share prefixes; choose prefix-cache = \"off\"";
         return Some(reason.to_owned());
     }
-    // The engine takes no more than the model knows positions, and ends whatever reaches that.
+    // The engine takes no more tokens than the model has positions, and finishes sequences there.
     let tokens = longest.map_or(case.shape().length().0, |longest| longest as u64);
     let remedy = "lower `prompt`, `depth`, `output` or `batch`";
     too_long(tokens, engine.max_sequence_length(), remedy)
 }
 
-/// Runs the iteration of a case that has a single one, and leaves no engine.
+/// Runs the only iteration of a single-iteration case, consuming the engine.
 fn once(case: &Case, mut engine: Engine, given: Given) -> Result<(Digest, Values)> {
     let (outputs, values) = match (case.workload, given) {
         (Workload::Idle { duration, requests: _ }, _) => idle::iteration(engine, case, duration)?,
@@ -261,16 +261,15 @@ fn once(case: &Case, mut engine: Engine, given: Given) -> Result<(Digest, Values
             let (tokens, values) = quality::iteration(engine, &reading, what, in_f32)?;
             (vec![tokens], values)
         }
-        _ => bail!("`{}` has more iterations than one", case.workload.name()),
+        _ => bail!("`{}` has more than one iteration", case.workload.name()),
     };
     Ok((digest(case, &outputs), values))
 }
 
-/// What an iteration gave, and what began when within it.
+/// The results of an iteration, and when its phases began.
 type Done = ((Digest, Values), Vec<Mark>);
 
-/// Runs the iterations of a case, each of them by its number, as often as it says, and says what they
-/// gave.
+/// Runs as many iterations as `case` asks for, each with its index, and reports their results.
 fn repeated(
     case: &Case,
     clock: &Clock,
@@ -293,7 +292,7 @@ fn repeated(
     }
 }
 
-/// Runs one iteration of a case that has several.
+/// Runs one iteration of a case with several.
 fn iteration(case: &Case, engine: &mut Engine, index: u32, clock: &Clock) -> Result<Done> {
     let (answers, values) = match case.workload {
         Workload::Context { shallow: _, depth: _, output } => {
@@ -314,12 +313,12 @@ fn iteration(case: &Case, engine: &mut Engine, index: u32, clock: &Clock) -> Res
     Ok(((digest(case, &outputs(&answers)), values), marks))
 }
 
-/// Says that `phase` begins now.
+/// Reports that `phase` begins now.
 fn begin(phase: Phase, say: &mut Say<'_>) -> Result<()> {
     say(&Message::Phase(Mark { at: clock::monotonic(), phase }))
 }
 
-/// The phase of an iteration.
+/// The phase for an iteration.
 fn phase(index: u32, kind: IterationKind) -> Phase {
     match kind {
         IterationKind::WarmUp => Phase::WarmUp(index),
@@ -327,8 +326,8 @@ fn phase(index: u32, kind: IterationKind) -> Phase {
     }
 }
 
-/// When requests that were submitted together began with their prompts, and when the last of them
-/// began to decode, if it did.
+/// When requests that were submitted together began to prefill, and when the last of them began to
+/// decode, if any did.
 fn halves(answers: &[Answer], clock: &Clock) -> Vec<Mark> {
     let timelines = || answers.iter().map(|answer| &answer.timeline);
     let submitted = timelines().map(|timeline| timeline.submitted).min();
@@ -340,7 +339,7 @@ fn halves(answers: &[Answer], clock: &Clock) -> Vec<Mark> {
     prefill.into_iter().chain(decode).collect()
 }
 
-/// Says that the model is loaded; where `case` is run for that, in which parts of the time.
+/// Reports that the model is loaded and, if `case` measures loading, how long each stage took.
 fn loaded(
     case: &Case,
     time: Nanos,
@@ -390,19 +389,19 @@ fn loaded(
     })
 }
 
-/// The digest of the prompts of all iterations that every round of `case` has; none where it draws
-/// none.
+/// The digest of the prompts of the iterations that every round of `case` has; none where it draws
+/// no prompts.
 fn prompts(case: &Case, vocabulary: usize) -> Option<Digest> {
     if let Workload::Parity { .. } | Workload::Quality { .. } = case.workload {
         return None;
     }
     let certain = 0..case.warmup.saturating_add(case.iterations.get());
-    // Held together, those of many iterations would count in the peak of this process.
+    // Streamed: the prompts of many iterations held at once would raise the peak RSS.
     Some(Digest::of_prompts(certain.flat_map(|index| traffic::prompts(case, index, vocabulary))))
 }
 
-/// What the devices had to do with one another, in a step on average: what moved between those of a
-/// map, where there are several, and how the host got on with its GPUs, where there are any.
+/// Traffic between devices, averaged per step: transfers if the model is on several devices, and
+/// the host's waits and replayed steps if any is a GPU.
 fn moved(engine: &Engine) -> BTreeMap<Metric, f64> {
     let Stats { steps, transfers, waits, replayed, .. } = engine.stats();
     let holdings = engine.holdings();
@@ -415,7 +414,7 @@ fn moved(engine: &Engine) -> BTreeMap<Metric, f64> {
     between.chain(on_gpus).map(|(metric, total)| (metric, a_step(total))).collect()
 }
 
-/// What a token asks of the machine, of the kind that `workload` is about.
+/// The bytes and FLOPs that one token demands, for the kind of token that `workload` measures.
 fn asked(engine: &Engine, workload: &Workload) -> BTreeMap<Metric, f64> {
     let Stats { prefills, decodes, .. } = engine.stats();
     let Effort { tokens, demand } = match workload {
@@ -431,7 +430,7 @@ fn asked(engine: &Engine, workload: &Workload) -> BTreeMap<Metric, f64> {
     }
 }
 
-/// Says what one iteration gave, as far as the case is run for it.
+/// Reports the result of one iteration, with only the metrics of the workload.
 fn tell(
     case: &Case,
     kind: IterationKind,
@@ -444,8 +443,9 @@ fn tell(
 
 /// The digest of `outputs`.
 ///
-/// Where time decides what is computed together, half precision can round a token into another one:
-/// kernels sum small and large batches in another order. Then only the lengths are compared.
+/// Where timing decides which sequences share a batch, half precision can round to a different
+/// token, because kernels sum in a different order for small and large batches. Then the digest
+/// covers only the lengths.
 fn digest(case: &Case, outputs: &[Vec<u32>]) -> Digest {
     let half = case.dtype != case::Dtype::F32;
     match case.workload.depends_on_time() && half {
@@ -457,12 +457,12 @@ fn digest(case: &Case, outputs: &[Vec<u32>]) -> Digest {
     }
 }
 
-/// What to say of an error: that the engine cannot do this by design, or that it failed.
+/// The message for an error: unsupported by design or by this machine, out of memory, or failed.
 #[must_use]
 pub fn verdict_on(error: &anyhow::Error) -> Message {
     match error.downcast_ref::<Error>() {
         Some(Error::Unsupported(reason)) => Message::Unsupported { reason: reason.to_string() },
-        // What a machine lacks is no failure of the engine.
+        // Something that the machine lacks is not a failure of the engine.
         Some(Error::Placement(lacking @ PlacementError::Unusable { fault, .. }))
             if fault.is_absence() =>
         {
@@ -476,7 +476,7 @@ pub fn verdict_on(error: &anyhow::Error) -> Message {
     }
 }
 
-/// How the memory of a device stood, in the words of the ledger.
+/// How the memory of a device stood, in the ledger's types.
 fn occupied(occupied: &Occupied) -> holding::Occupied {
     let Occupied { device, memory, held } = occupied;
     holding::Occupied {
@@ -487,13 +487,14 @@ fn occupied(occupied: &Occupied) -> holding::Occupied {
     }
 }
 
-/// Translates a case into the engine's configuration, for sequences of `longest` tokens, or of as
-/// many as the case says itself. Both sides are taken apart whole: a new knob on either side does not
-/// compile until it is carried over here.
+/// Translates a case into the engine's configuration, for sequences of `longest` tokens if given,
+/// else of the length that the case says. Both sides are listed exhaustively: a new knob on either
+/// side does not compile until it is carried over here.
 ///
 /// # Errors
 ///
-/// When a number of the case does not fit into this machine's.
+/// When a number of the case does not fit into a `usize`, or the engine cannot take its model or
+/// one of its names.
 pub fn config(case: &Case, longest: Option<usize>) -> Result<EngineConfig> {
     let Case {
         id: _,
@@ -520,14 +521,14 @@ pub fn config(case: &Case, longest: Option<usize>) -> Result<EngineConfig> {
         Some(longest) => longest,
         None => usize::try_from(shape.length().0).context("requests are too long")?,
     };
-    // Kernels of a GPU read a cache in place whose blocks are multiples of 32 tokens.
+    // GPU kernels read a cache in place only if its blocks are multiples of 32 tokens.
     let length = match (kv, devices.names_gpu()) {
         (case::KvLayout::Contiguous, true) => length.next_multiple_of(32),
         _ => length,
     };
     let sequences = batch as usize;
 
-    // What one sequence needs, and the unit in which the pool is divided.
+    // Tokens that one sequence needs, and the unit of allocation in the pool.
     let (kv, one, unit) = match kv {
         case::KvLayout::Contiguous => (KvLayout::Contiguous, length, length),
         case::KvLayout::Paged(block) => {
@@ -577,15 +578,15 @@ fn model(case: &Case) -> Result<ModelSource> {
     })
 }
 
-/// What is said to whoever hands a probe a repository.
+/// The error for a probe that is handed a hub repository.
 pub(crate) fn not_here(snapshot: &Snapshot) -> String {
     format!(
-        "{snapshot} lies on a hub, and a probe reads files alone: start it with `windtunnel run`, \
-         which downloads them and hands over their folder"
+        "{snapshot} is on a hub, and a probe reads only local files: start it with `windtunnel \
+         run`, which downloads them and hands over their folder"
     )
 }
 
-/// What is said to whoever hands a probe a benchmark.
+/// The error for a probe that is handed a benchmark.
 pub(crate) fn no_model(benchmark: &Benchmark) -> String {
     format!(
         "`{}` is a bench, which runs without a probe: name the working tree, a revision or an \

@@ -1,4 +1,4 @@
-//! What only this process knows: how it was built, and what it holds and uses.
+//! What this process knows of itself: how it was built, and the resources it holds and uses.
 
 use windtunnel_ledger::environment::Build;
 use windtunnel_ledger::{Bytes, Nanos};
@@ -29,14 +29,14 @@ pub fn build() -> Build {
     }
 }
 
-/// The highest resident set of this process so far, as the kernel counted it; none where the system
-/// does not tell.
+/// The peak resident set of this process so far, as counted by the kernel; none where the system
+/// does not report it.
 #[must_use]
 pub fn peak_rss() -> Option<Bytes> {
     bytes(&status()?, "VmHWM:")
 }
 
-/// What this process holds.
+/// Resources that this process holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holdings {
     /// Its resident set.
@@ -47,17 +47,17 @@ pub struct Holdings {
     pub files: u64,
 }
 
-/// What this process holds now; none where the system does not tell.
+/// The resources that this process holds now; none where the system does not report them.
 #[must_use]
 pub fn holdings() -> Option<Holdings> {
     let status = status()?;
     let threads = line(&status, "Threads:")?.parse().ok()?;
-    // The listing holds one open file itself, every time.
+    // The listing always has one file open itself.
     let files = std::fs::read_dir("/proc/self/fd").ok()?.count() as u64;
     Some(Holdings { rss: bytes(&status, "VmRSS:")?, threads, files })
 }
 
-/// Time that all threads of this process have spent on processors.
+/// CPU time of all threads of this process.
 #[must_use]
 pub fn cpu_time() -> Nanos {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);

@@ -1,4 +1,4 @@
-//! How often the iteration of a case is repeated: as often as it says, or until enough is known.
+//! How often the iteration of a case is repeated: a fixed number of times, or until it is precise.
 
 use windtunnel_ledger::case::Case;
 use windtunnel_ledger::precision::{Enough, Stopped, half_width};
@@ -6,27 +6,27 @@ use windtunnel_ledger::record::IterationKind;
 use windtunnel_ledger::timeline::Values;
 use windtunnel_ledger::{Nanos, stats};
 
-/// The iterations of a case, one after the other.
+/// The iterations of a case, one after another.
 #[derive(Debug)]
 pub struct Repeat<'a> {
     case: &'a Case,
     /// How many have begun.
     begun: u32,
-    /// When the first one began that counts.
+    /// When the first timed one began.
     since: Option<Nanos>,
-    /// What each of those gave that count.
+    /// The median of the main metric of each timed one.
     numbers: Vec<f64>,
     stopped: Option<Stopped>,
 }
 
 impl<'a> Repeat<'a> {
-    /// Those of `case`, none of which has begun.
+    /// The iterations of `case`, of which none has begun.
     #[must_use]
     pub const fn of(case: &'a Case) -> Self {
         Repeat { case, begun: 0, since: None, numbers: Vec::new(), stopped: None }
     }
 
-    /// The next iteration, which begins at `now`, and what it is for; none if there are enough.
+    /// The next iteration, which begins at `now`: its index and kind; none if there are enough.
     pub fn next(&mut self, now: Nanos) -> Option<(u32, IterationKind)> {
         let Case { warmup, iterations, enough, .. } = *self.case;
         let certain = warmup.saturating_add(iterations.get());
@@ -48,7 +48,7 @@ impl<'a> Repeat<'a> {
         Some((index, IterationKind::Timed))
     }
 
-    /// Notes what an iteration gave.
+    /// Notes the values of an iteration.
     pub fn note(&mut self, kind: IterationKind, values: &Values) {
         let main = self.case.workload.metrics().first();
         let number = main.and_then(|metric| stats::median(values.get(metric)?));
@@ -57,7 +57,7 @@ impl<'a> Repeat<'a> {
         }
     }
 
-    /// How it ended, if it was to be precise and has ended.
+    /// How it ended, if it was to reach a precision and has ended.
     #[must_use]
     pub const fn stopped(&self) -> Option<Stopped> {
         self.stopped
@@ -76,15 +76,15 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    /// A case of one iteration before the clock counts and two or more after.
+    /// A case with one warm-up iteration and two or more timed ones.
     fn case(enough: Enough) -> Case {
         let text = include_str!("repeat/case.json");
         let case: Case = serde_json::from_str(text).unwrap();
         Case { warmup: 1, iterations: NonZeroU32::new(2).unwrap(), enough, ..case }
     }
 
-    /// How many iterations there are of which each takes 100 ms and gives the next of `numbers`, and
-    /// how they ended.
+    /// The number of iterations if each takes 100 ms and gives the next of `numbers`, and how they
+    /// ended.
     fn run(enough: Enough, numbers: &[f64]) -> (u32, Option<Stopped>) {
         let case = case(enough);
         assert!(matches!(case.workload, Workload::Prefill { .. }));

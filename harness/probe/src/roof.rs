@@ -1,14 +1,14 @@
-//! What the machine can do at best, in the words of the ledger.
+//! The best that the machine can do, in the ledger's types.
 
 use anyhow::{Context, Result};
 use windtunnel_engine::{DeviceName, Roof};
 use windtunnel_ledger::roof;
 
-/// Measures the device `place`, in about a second: `cpu`, or a GPU, `cuda:0`.
+/// Measures the device `place` (`cpu`, or a GPU such as `cuda:0`) in about a second.
 ///
 /// # Errors
 ///
-/// When there is no such device, or a kernel fails, which would be a bug of it.
+/// When there is no such device, or a kernel fails, which would be a bug in the kernel.
 pub fn measure(place: &str) -> Result<roof::Roof> {
     let device = place.parse::<DeviceName>()?.open()?;
     let Roof { threads, read, copy, f32, bf16, multiprocessors } = Roof::measure(&device)?;

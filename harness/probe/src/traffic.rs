@@ -1,15 +1,15 @@
-//! Requests: the same for the same case, with other words in every iteration, so that no cache can
-//! answer but the one that is measured.
+//! Requests: deterministic per case, with different tokens in every iteration, so that no cache but
+//! the measured one can answer.
 
 use windtunnel_ledger::case::{Arrival, Case, Lengths, Workload};
 use windtunnel_ledger::draw::Draw;
 use windtunnel_ledger::traffic::{Traffic, Wanted};
 use windtunnel_ledger::{Nanos, Tokens};
 
-/// One request to come.
+/// One future request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Coming {
-    /// In an open loop, when it is due, from the start of the iteration on.
+    /// In an open loop, when it is due, from the start of the iteration.
     pub due: Option<Nanos>,
     /// Token ids of its prompt.
     pub prompt: Vec<u32>,
@@ -17,11 +17,11 @@ pub struct Coming {
     pub output: usize,
 }
 
-/// The number of the request whose prompt is the beginning that all have in common.
+/// The request number from which the prefix shared by all prompts is drawn.
 const COMMON: u32 = u32::MAX;
 
-/// The prompt of one request: `length` token ids below `vocabulary`, drawn from the seed, the
-/// iteration and the request alone.
+/// The prompt of one request: `length` token ids below `vocabulary`, drawn only from the seed, the
+/// iteration and the request number.
 #[must_use]
 pub fn words(
     seed: u64,
@@ -35,8 +35,8 @@ pub fn words(
     (0..length).map(|_| (draw.bits() % vocabulary) as u32).collect()
 }
 
-/// The prompts of an iteration of `case`, in the order of their submission: of a soak, which ends
-/// with the time, the first ones; of what reads a text or a reference, none.
+/// The prompts of an iteration of `case`, in order of submission. A soak ends by time, so its first
+/// ones; workloads that read a text or a reference have none.
 #[must_use]
 pub fn prompts(case: &Case, iteration: u32, vocabulary: usize) -> Vec<Vec<u32>> {
     let shape = case.shape();
@@ -47,7 +47,7 @@ pub fn prompts(case: &Case, iteration: u32, vocabulary: usize) -> Vec<Vec<u32>> 
         (0..).zip(lengths).map(one).collect()
     };
     let come = |prompt, output, shared, requests: usize| -> Vec<Vec<u32>> {
-        // The moments change no words.
+        // The arrival times do not change the tokens.
         let traffic = Traffic { arrival: Arrival::Closed, prompt, output, shared };
         let coming = coming(traffic, case.seed, iteration, vocabulary);
         coming.take(requests).map(|coming| coming.prompt).collect()
@@ -70,11 +70,11 @@ pub fn prompts(case: &Case, iteration: u32, vocabulary: usize) -> Vec<Vec<u32>> 
     }
 }
 
-/// How many prompts stand for those of a soak.
+/// How many prompts represent a soak.
 const FIRST: usize = 32;
 
-/// The requests of an iteration, in the order in which they come, without end. Lengths and moments
-/// are those of every iteration; the words are its own.
+/// The requests of an iteration in order of arrival, without end. All iterations share lengths and
+/// arrival times; the tokens differ.
 pub fn coming(
     traffic: Traffic,
     seed: u64,

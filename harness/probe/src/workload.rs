@@ -1,4 +1,4 @@
-//! What is done in an iteration: a file for each kind of work.
+//! What an iteration does: one file per workload.
 
 pub mod context;
 pub mod embed;

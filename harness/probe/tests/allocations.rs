@@ -1,4 +1,4 @@
-//! The allocator of the probe, as that of this program. One test: all threads of a program share it.
+//! The probe's allocator, as the global one here. One test only: all threads share the counters.
 
 use std::hint::black_box;
 
@@ -13,7 +13,7 @@ fn it_counts_what_is_asked_for_and_what_is_held_at_once() {
     let older = black_box(vec![1_u8; SIZE]);
     allocations::begin();
     drop(older);
-    // Held before: what is asked for now takes its place.
+    // It was held before `begin`, so freeing it offsets the next allocation.
     let mut first = black_box(vec![2_u8; SIZE]);
     let zeroed = black_box(vec![0_u8; 2 * SIZE]);
     first.reserve_exact(SIZE);
@@ -22,16 +22,16 @@ fn it_counts_what_is_asked_for_and_what_is_held_at_once() {
     drop(black_box(vec![4_u8; SIZE]));
     let counted = allocations::end().unwrap();
 
-    // The harness of the tests may ask for a little beside.
+    // The test harness may allocate a little too.
     let near =
         |found: u64, expected: usize| (expected as u64..expected as u64 + 65536).contains(&found);
     assert!((4..100).contains(&counted.count), "{counted:?}");
-    // 1 + 2 + 1 MiB, and the whole of what grew.
+    // 1 + 2 + 1 MiB, and the full 2 MiB of the one that grew.
     assert!(near(counted.bytes, 6 * SIZE), "{counted:?}");
-    // 2 and 2 MiB, less what was given back of before.
+    // 2 + 2 MiB, minus the older 1 MiB that was freed.
     assert!(near(counted.highest, 3 * SIZE), "{counted:?}");
 
-    // What is written is read again wherever it lies.
+    // Reallocation keeps the contents.
     let mut numbers: Vec<u64> = Vec::new();
     (0..100_000).for_each(|number| numbers.push(number));
     assert!(numbers.iter().copied().eq(0..100_000));

@@ -77,7 +77,7 @@ fn a_round_that_is_to_be_precise_says_how_it_ended() {
     let (said, outcome) = measured("endless");
     assert_eq!(said.code, 5);
     let Outcome::Failed(failure) = outcome else { panic!("{outcome:?}") };
-    insta::assert_snapshot!(failure, @"the probe did not say why its iterations are enough: build it from a revision that does, or leave out `[precision]`");
+    insta::assert_snapshot!(failure, @"the probe did not say why it stopped iterating: build it from a revision that does, or leave out `[precision]`");
 }
 
 #[test]

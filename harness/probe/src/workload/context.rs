@@ -1,5 +1,5 @@
-//! Two decodes, one with little in the cache and one with much, of the same engine within seconds of
-//! each other: what differs is the context.
+//! Two decodes on the same engine within seconds of each other, one with a short context and one
+//! with a long one: only the context differs.
 
 use anyhow::Result;
 use windtunnel_engine::{Engine, PrefixCache};
@@ -11,8 +11,8 @@ use crate::clock::Clock;
 use crate::drive::{Answer, Drive};
 use crate::traffic;
 
-/// Decodes `output` tokens at each of the two depths of `case`, the shallow one first, and says what
-/// the context costs.
+/// Decodes `output` tokens at each of the two depths of `case`, shallow first, and returns the
+/// answers with the metrics of the deep one and the cost of context.
 ///
 /// # Errors
 ///
@@ -28,7 +28,7 @@ pub fn iteration(
     let mut answers = Vec::with_capacity(prompts.len());
     for prompt in prompts {
         let mut drive = Drive::new(engine, clock);
-        // The first token of the output is the prompt's: it shows no gap.
+        // The first output token comes from the prefill: no gap precedes it.
         drive.submit(prompt, output.0 as usize + 1, PrefixCache::Off, None)?;
         answers.extend(drive.finish()?);
     }

@@ -1,4 +1,4 @@
-//! Texts to vectors: batches of texts, one after another.
+//! Embeds texts into vectors, one batch after another.
 
 use anyhow::Result;
 use windtunnel_engine::{EmbedRequest, Embedder, Overlong};
@@ -11,7 +11,7 @@ use windtunnel_ledger::{Metric, Tokens};
 use crate::clock::Clock;
 use crate::traffic::coming;
 
-/// Embeds the `requests` texts of one iteration of `case`, `batch` at once.
+/// Embeds the `requests` texts of one iteration of `case`, `batch` at a time.
 ///
 /// # Errors
 ///

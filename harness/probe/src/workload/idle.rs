@@ -1,5 +1,5 @@
-//! Silence, then single requests: what the thread around an engine costs while nobody asks, and how
-//! fast it is there when somebody does.
+//! An idle engine, then single requests: the CPU time that the engine's thread costs while idle,
+//! and how fast it wakes up for a request.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,13 +14,13 @@ use crate::caller::{End, Read, read};
 use crate::drive::request;
 use crate::{process, traffic};
 
-/// Silence before a single request: long enough for every thread to have gone to sleep.
+/// The pause before a single request: long enough for every thread to have gone to sleep.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How long the first request may take, which pays what happens once.
+/// How long the first request may take; it bears the one-time costs.
 const WARM_UP: Duration = Duration::from_secs(60);
 
-/// Leaves an engine alone for `duration`, then asks it as often as `case` says. Gives its answers, and
-/// says what it did.
+/// Leaves an engine idle for `duration`, then sends it the requests of `case` one at a time.
+/// Returns the outputs and the measured values.
 ///
 /// # Errors
 ///
@@ -47,7 +47,7 @@ pub fn iteration(engine: Engine, case: &Case, duration: Nanos) -> Result<(Vec<Ve
         let mut response = client.submit(request)?;
         let taken = response.next().context("the engine's thread has died")?;
         let Event::Queued { .. } = taken.event else {
-            bail!("a request began with another event than that it is queued");
+            bail!("the first event of a request was not that it is queued");
         };
         latencies.push(taken.at.saturating_duration_since(asked).as_nanos() as f64);
         let Read { tokens, end } = read(&mut response, usize::MAX)?;

@@ -1,9 +1,9 @@
-//! The numbers of a reference, computed again by the engine.
+//! The numbers of a reference, recomputed by the engine.
 //!
-//! A folder with a model and `golden.safetensors` is a reference. Of a model that continues texts
-//! this file computes logits, hidden states and the continuation again; of one that embeds them
-//! [`vectors`] computes the vectors. [`golden`] reads the file, and `tools/dump_reference.py` makes
-//! such folders.
+//! A reference is a folder with a model and `golden.safetensors`. For a generating model this file
+//! recomputes logits, hidden states and the continuation; for an embedding model [`vectors`]
+//! recomputes the vectors. [`golden`] reads the file, and `tools/dump_reference.py` makes such
+//! folders.
 
 use anyhow::{Context, Result, ensure};
 use windtunnel_engine::pass::Place;
@@ -18,7 +18,7 @@ pub mod vectors;
 
 use golden::Golden;
 
-/// What a reference may have beside the logits, and where the engine has it.
+/// Tensors that a reference may have besides the logits, and their places in the engine.
 const HIDDEN: [(&str, Place); 4] = [
     ("hidden_embed", Place::Embedding),
     ("hidden_layer0", Place::Layer(0)),
@@ -26,7 +26,7 @@ const HIDDEN: [(&str, Place); 4] = [
     ("hidden_norm", Place::Norm),
 ];
 
-/// What another implementation computed.
+/// The results of another implementation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reference {
     /// Its file, for messages.
@@ -34,9 +34,9 @@ pub struct Reference {
     prompt: Vec<u32>,
     /// One row for each token of the prompt.
     logits: Vec<Vec<f32>>,
-    /// What led to them, as far as it is known.
+    /// The intermediate results, as far as they are known.
     hidden: Vec<Hidden>,
-    /// Its likeliest continuation; empty if it is not known.
+    /// Its greedy continuation; empty if it is not known.
     continuation: Vec<u32>,
 }
 
@@ -49,13 +49,14 @@ struct Hidden {
     rows: Vec<Vec<f32>>,
 }
 
-/// Computes the logits and hidden states of `reference` again, gives the continuation, and says how
-/// near all that is.
+/// Recomputes the logits and hidden states of `reference`, and returns the continuation and how
+/// close everything is.
 ///
 /// # Errors
 ///
-/// When the engine fails on it, when a number is wronger than `tolerance`, and when the continuation
-/// takes another token than the reference's that was not as likely within the tolerance.
+/// When the engine fails on it, when a number is off by more than `tolerance`, and when the
+/// continuation departs from the reference's for a token that is likelier by more than the
+/// tolerance explains.
 pub fn iteration(
     engine: &mut Engine,
     reference: &Reference,
@@ -64,7 +65,8 @@ pub fn iteration(
     let Reference { place, prompt, logits, hidden, continuation } = reference;
     let mut fidelity = Fidelity::default();
     let mut errors = vec![Errors::default(); hidden.len()];
-    // By how much the engine held another token for likelier where it first left the reference.
+    // Where the continuation first departs: the logit of the engine's token minus that of the
+    // reference's.
     let mut parting = None;
     let output = continuation.len().max(1);
     let places: Vec<Place> =
@@ -98,12 +100,12 @@ pub fn iteration(
         "the engine gave {} of the {output} tokens after `{place}`",
         tokens.len()
     );
-    // Each of two logits may be off by the tolerance.
+    // Each of the two logits may be off by the tolerance.
     let tie = 2.0 * tolerance.share() * fidelity.errors().scale();
     ensure!(
         parting.is_none_or(|gap| gap <= tie),
-        "the continuation leaves that of `{place}` at token {same}, for one that is likelier by more \
-         than both may be off"
+        "the continuation departs from that of `{place}` at token {same}, for one that is likelier by \
+         more than the tolerance explains"
     );
     let mut values = fidelity.values();
     if !hidden.is_empty() {
@@ -115,15 +117,15 @@ pub fn iteration(
     Ok((tokens, values))
 }
 
-/// Hands the expected row of `position` to `add`, if it is the next one: what is computed anew is
-/// shown again, and the continuation has none.
+/// Hands the expected row of `position` to `add` if it is the next one: the engine shows recomputed
+/// positions again, and the continuation has no expected rows.
 fn compare(known: usize, position: usize, rows: &[Vec<f32>], add: impl FnOnce(&[f32])) {
     if let (true, Some(expected)) = (position == known, rows.get(position)) {
         add(expected);
     }
 }
 
-/// Fails if the numbers `name` of the reference at `place` are not all there, or wronger than
+/// Fails if rows of the tensor `name` of the reference `place` are missing, or off by more than
 /// `tolerance`.
 fn hold(errors: &Errors, rows: usize, name: &str, place: &str, tolerance: Tolerance) -> Result<()> {
     ensure!(
@@ -131,7 +133,7 @@ fn hold(errors: &Errors, rows: usize, name: &str, place: &str, tolerance: Tolera
         "the engine showed {} of the {rows} rows of `{name}` in `{place}`",
         errors.rows()
     );
-    // Written so that an error that is no number fails.
+    // Written so that a NaN fails.
     ensure!(
         errors.share() <= tolerance.share(),
         "`{name}` of `{place}` is off by {} of its largest number, in row {}; {} is allowed",
@@ -147,14 +149,14 @@ impl Reference {
     ///
     /// # Errors
     ///
-    /// When there is none, or it is not what a reference is.
+    /// When there is none, or it is malformed.
     pub fn of(model: &Source) -> Result<Reference> {
         let golden = Golden::of(model)?;
         Reference::read(&golden)
-            .with_context(|| format!("`{}` is no reference", golden.path().display()))
+            .with_context(|| format!("`{}` is not a reference", golden.path().display()))
     }
 
-    /// Tokens of prompt and continuation.
+    /// Tokens of the prompt and the continuation, which counts as at least one.
     #[must_use]
     pub fn length(&self) -> usize {
         self.prompt.len() + self.continuation.len().max(1)

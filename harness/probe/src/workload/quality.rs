@@ -1,13 +1,13 @@
-//! A text, predicted token by token: how much it surprises the model, and how far the predictions are
-//! from those of the same weights in f32.
+//! Predicts a text token by token: its perplexity, and how far the predictions are from those of
+//! the same weights in f32.
 //!
-//! The text is read in windows, each half a window after the last one, so that every token is
-//! predicted once, and all but those of the first window from at least half a window of what comes
-//! before it. Each window begins with what the tokenizer puts before a text.
+//! The text is read in windows that start half a window apart, so that every token is predicted
+//! once, and all but those of the first window from at least half a window of context. Each window
+//! begins with the tokens that the tokenizer puts before a text.
 //!
-//! A model with a tokenizer reads the words of `scenarios/quality.txt`. One without has no words: its
-//! tokens are drawn from the seed. So are those of random weights, whose perplexity is a number about
-//! kernels alone.
+//! A model with a tokenizer reads `scenarios/quality.txt`. For one without, the tokens are drawn
+//! from the seed. This includes models with random weights, whose perplexity says something about
+//! kernels only.
 
 use anyhow::{Context, Result, ensure};
 use windtunnel_engine::text::{Text, TextError};
@@ -21,7 +21,7 @@ use crate::traffic;
 
 const TEXT: &str = include_str!("../../../../scenarios/quality.txt");
 
-/// What is to be predicted.
+/// The text to predict.
 pub struct Reading {
     words: Words,
     window: usize,
@@ -30,22 +30,22 @@ pub struct Reading {
 
 /// Where the tokens come from.
 enum Words {
-    /// The text of this project, as the model's tokenizer reads it.
+    /// This project's text, encoded by the model's tokenizer.
     Written {
-        /// What the tokenizer puts before a text.
+        /// The tokens that the tokenizer puts before a text.
         lead: Vec<u32>,
         tokens: Vec<u32>,
     },
-    /// Any token is as likely as any other.
+    /// Drawn uniformly.
     Drawn,
 }
 
 impl Reading {
-    /// What `model` is to predict: `windows` windows of `window` tokens.
+    /// The text that `model` is to predict: `windows` windows of `window` tokens.
     ///
     /// # Errors
     ///
-    /// When its tokenizer is damaged, or the text is too short for that.
+    /// When its tokenizer is damaged, windows are too long or too short, or the text is too short.
     pub fn of(model: &ModelSource, window: Tokens, windows: u32) -> Result<Reading> {
         let words = match Text::open(model) {
             Ok(text) => Words::written(&text)?,
@@ -66,13 +66,13 @@ impl Reading {
         Ok(reading)
     }
 
-    /// Tokens that the longest request computes, and the one that it is asked for.
+    /// Tokens of the longest request: those that it computes, and the one that it generates.
     #[must_use]
     pub fn longest(&self) -> usize {
         self.lead().len() + self.window + 1
     }
 
-    /// What is put before every window.
+    /// The tokens put before every window.
     fn lead(&self) -> &[u32] {
         match &self.words {
             Words::Written { lead, .. } => lead,
@@ -80,12 +80,12 @@ impl Reading {
         }
     }
 
-    /// From the beginning of one window to that of the next.
+    /// Tokens from the beginning of one window to that of the next.
     const fn stride(&self) -> usize {
         self.window / 2
     }
 
-    /// Tokens of the text.
+    /// Number of tokens of the text.
     const fn length(&self) -> usize {
         self.window + self.windows.saturating_sub(1) * self.stride()
     }
@@ -98,8 +98,8 @@ impl Reading {
         }
     }
 
-    /// Lets `engine` read `tokens`, and hands the logits for each token that counts to `look`, with
-    /// that token.
+    /// Lets `engine` read `tokens`, and passes each predicted token to `look`, with the logits that
+    /// predict it.
     fn read(
         &self,
         engine: &mut Engine,
@@ -110,11 +110,11 @@ impl Reading {
         for index in 0..self.windows {
             let window = tokens.iter().skip(index * self.stride()).take(self.window);
             let window: Vec<u32> = window.copied().collect();
-            // What the windows before have predicted.
+            // Tokens that earlier windows have predicted.
             let known = if index == 0 { 1 } else { self.window - self.stride() };
             let mut next = known;
             score(engine, [lead, &window].concat(), 1, &mut |position, logits| {
-                // What is computed anew is shown again.
+                // The engine shows recomputed positions again.
                 if position + 1 == lead.len() + next
                     && let Some(token) = window.get(next)
                 {
@@ -137,15 +137,16 @@ impl Words {
     }
 }
 
-/// Lets `engine` predict `reading`, and holds it to what `case` asks for; gives the text's tokens.
-/// `reference` loads the same weights in f32.
+/// Lets `engine` predict `reading`, and compares the predictions with those of `reference`, which
+/// loads the same weights in f32, if `against` asks for it. Returns the text's tokens and the
+/// values.
 ///
-/// Two models never lie in memory at once: of the first its logits stay, 4 bytes for each token that
-/// counts and each of the vocabulary.
+/// The two models are never in memory at once: only the logits of the first are kept, 4 bytes for
+/// each predicted token and each entry of the vocabulary.
 ///
 /// # Errors
 ///
-/// When an engine fails, or gives what is no number.
+/// When an engine fails, or a value is not finite.
 pub fn iteration(
     mut engine: Engine,
     reading: &Reading,
@@ -165,7 +166,7 @@ pub fn iteration(
     let perplexity = surprise.perplexity().context("no token was predicted")?;
     ensure!(
         perplexity.is_finite(),
-        "the perplexity is {perplexity}: a logit is no number, or a token of the text has no chance at all"
+        "the perplexity is {perplexity}: a logit is not a number, or a token of the text has probability 0"
     );
     let mut values = Values::from([(Metric::Perplexity, vec![perplexity])]);
     if against == Against::F32 {
@@ -183,8 +184,7 @@ pub fn iteration(
     Ok((tokens, values))
 }
 
-/// The case of the predictions that those of `case` are held to: f32, computed by the backend that
-/// all others are held to.
+/// The case that `case` is compared with: f32, on the backend that all others are compared with.
 #[must_use]
 pub fn in_f32(case: &Case) -> Case {
     Case { dtype: Dtype::F32, kv: KvLayout::Contiguous, attention: "naive".into(), ..case.clone() }

@@ -1,7 +1,7 @@
-//! Requests that come one after another, in a closed or an open loop.
+//! Requests that arrive one after another, in a closed or an open loop.
 //!
-//! In an open loop a request counts from the moment at which it was due: when the engine is busy
-//! with a step meanwhile, its user waits all the same.
+//! In an open loop a request is timed from when it was due: if the engine is busy with a step at
+//! that moment, its user is waiting all the same.
 
 use std::thread;
 use std::time::Duration;
@@ -17,22 +17,23 @@ use crate::clock::Clock;
 use crate::drive::{Answer, Drive, timelines};
 use crate::traffic::{Coming, coming};
 
-/// How a service is used.
+/// The load on a service.
 #[derive(Clone, Copy, Debug)]
 pub struct Usage {
-    /// What the requests have in common.
+    /// How the requests arrive, and how long they are.
     pub traffic: Traffic,
-    /// How many come.
+    /// How many requests arrive.
     pub requests: u32,
-    /// Most that are under way in a closed loop.
+    /// The most requests in flight in a closed loop.
     pub batch: u32,
-    /// Whether they share the blocks of prompts that begin alike.
+    /// Whether they share the blocks of common prefixes.
     pub prefix_cache: PrefixCache,
-    /// Which answers are good ones.
+    /// Which answers count towards goodput.
     pub slo: Slo,
 }
 
-/// Serves the requests of one iteration of `case` to their end, and says how that went.
+/// Serves the requests of one iteration of `case` to their end, and returns the answers and
+/// metrics.
 ///
 /// # Errors
 ///
@@ -76,8 +77,8 @@ pub fn iteration(
     Ok((answers, values))
 }
 
-/// What the engine counted between two readings of its statistics, and how much of it `cached`
-/// tokens of prompts were.
+/// The engine's counters between two readings of its statistics, and the hit rate of `cached`
+/// prompt tokens.
 fn account(before: &Stats, after: &Stats, cached: usize) -> Values {
     let prompt = (after.prompt_tokens - before.prompt_tokens) as f64;
     let prefilled = (after.prefilled - before.prefilled) as f64;

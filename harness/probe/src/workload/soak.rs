@@ -1,8 +1,9 @@
-//! Minutes of requests, a quarter of them given up half-way: what is left behind?
+//! Minutes of requests, a quarter of them abandoned half-way: what is leaked?
 //!
-//! Each caller is a thread that asks, reads and asks again, so that who gives up does so while the
-//! engine works for him. After a tenth of the time all callers go home and everything is counted for
-//! the first time; then they come back. What grows from then on to the end grows without end.
+//! Each caller is a thread that submits, reads and submits again, so that requests are abandoned
+//! while the engine works on them. After a tenth of the time all callers stop and everything is
+//! counted for the first time; then they resume. Whatever grows from then to the end would grow
+//! without bound.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -22,23 +23,23 @@ use crate::drive::request;
 use crate::process::{self, Holdings};
 use crate::traffic::{Coming, coming};
 
-/// Requests whose tokens make the digest.
+/// Requests whose tokens make up the digest.
 const DIGESTED: usize = 32;
-/// Of so many requests one is given up.
+/// One in this many requests is abandoned.
 const GIVEN_UP: usize = 4;
 
-/// How long a caller stays.
+/// How long a caller reads.
 #[derive(Clone, Copy)]
 enum Patience {
     /// To the end.
     Endless,
-    /// For so many tokens; then it says that it goes.
+    /// For this many tokens; then it cancels.
     Cancels(usize),
-    /// For so many tokens; then it is gone.
+    /// For this many tokens; then it drops the response.
     Vanishes(usize),
 }
 
-/// What all callers share.
+/// State shared by all callers.
 struct Desk<'a, I> {
     client: Client,
     prefix_cache: PrefixCache,
@@ -46,29 +47,29 @@ struct Desk<'a, I> {
     case: &'a Case,
 }
 
-/// What is written down of the requests.
+/// The record of the requests.
 struct Book<I> {
     coming: I,
-    /// Requests that were asked.
+    /// Requests taken by callers.
     asked: usize,
-    /// Requests answered to their end.
+    /// Requests read to their end.
     completed: u64,
     /// Tokens read.
     tokens: u64,
-    /// Requests that were given up aloud, and those of them that had not ended by then.
+    /// Requests that were cancelled explicitly, and how many of them had not finished by then.
     cancelled: (u64, u64),
-    /// What was read of the first requests, by their number.
+    /// Tokens read of the first requests, by their number.
     first: BTreeMap<usize, Vec<u32>>,
 }
 
-/// Keeps the case's batch of requests under way for `duration`, and for longer where a slow machine
-/// has not begun by then with all those that make the digest. Gives what was read of the first
-/// requests, and says what the whole gave and what is left of it.
+/// Keeps the case's batch of requests in flight for `duration`, or longer if a slow machine has not
+/// begun all the requests of the digest by then. Returns the tokens read of the first requests, and
+/// the rates and leaks of the whole.
 ///
 /// # Errors
 ///
-/// When the engine cannot be started, refuses a request, fails on one or contradicts itself at the
-/// end; and when the time was too short for what is to be shown.
+/// When the engine cannot be started, refuses a request, fails on one or is inconsistent at the
+/// end; and when every cancellation came too late to show anything.
 pub fn iteration(
     engine: Engine,
     case: &Case,
@@ -95,7 +96,7 @@ pub fn iteration(
     let settled = count();
     let again = Instant::now();
     desk.serve(start + duration, DIGESTED)?;
-    // While everything was counted, nobody asked.
+    // Excludes the pause for counting, when no requests were in flight.
     let time = (served + again.elapsed()).as_secs_f64();
     let last = count();
 
@@ -120,8 +121,8 @@ pub fn iteration(
     Ok((book.first.into_values().collect(), values))
 }
 
-/// What the process holds while nobody asks. The kernel lists a thread for a moment after it was
-/// joined.
+/// What the process holds while no request is in flight. Waits a little, because the kernel still
+/// lists a thread for a moment after it was joined.
 fn count() -> Option<Holdings> {
     thread::sleep(Duration::from_millis(50));
     process::holdings()
@@ -137,8 +138,8 @@ fn growth(from: Holdings, to: Holdings) -> Values {
 }
 
 impl<I: Iterator<Item = (usize, Coming)> + Send> Desk<'_, I> {
-    /// Lets all callers ask until `end` and until `least` requests were asked, and waits until they
-    /// have gone home.
+    /// Runs all callers until `end` and until they have taken `least` requests in total, and waits
+    /// for them to return.
     fn serve(&self, end: Instant, least: usize) -> Result<()> {
         let Shape { batch, .. } = self.case.shape();
         thread::scope(|scope| {
@@ -159,7 +160,7 @@ impl<I: Iterator<Item = (usize, Coming)> + Send> Desk<'_, I> {
         })
     }
 
-    /// One caller: asks and reads, again and again.
+    /// One caller: submits and reads, again and again.
     fn call(&self, end: Instant, least: usize) -> Result<()> {
         while let Some((index, Coming { prompt, output, .. })) = self.next(end, least) {
             let half = output / 2;
@@ -201,7 +202,7 @@ impl<I: Iterator<Item = (usize, Coming)> + Send> Desk<'_, I> {
         Ok(())
     }
 
-    /// The next request, with its number; none once it is time to go home.
+    /// The next request, with its number; none once it is time to stop.
     fn next(&self, end: Instant, least: usize) -> Option<(usize, Coming)> {
         let mut book = self.book();
         let goes_on = Instant::now() < end || book.asked < least;
@@ -211,7 +212,7 @@ impl<I: Iterator<Item = (usize, Coming)> + Send> Desk<'_, I> {
     }
 
     fn book(&self) -> std::sync::MutexGuard<'_, Book<I>> {
-        // Each entry is a number or a list of its own: half a visit leaves nothing half written.
+        // Every entry is independent, so a panic under the lock leaves nothing half-written.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

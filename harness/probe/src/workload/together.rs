@@ -1,5 +1,5 @@
-//! Requests of one shape, all submitted at once: load, prefill, decode and generate differ by the
-//! shape and by what is read off it.
+//! Requests of one shape, all submitted at once: load, prefill, decode and generate differ only in
+//! the shape and in the metrics.
 
 use anyhow::Result;
 use windtunnel_engine::{Engine, PrefixCache};
@@ -10,8 +10,8 @@ use crate::clock::Clock;
 use crate::drive::{Answer, Drive, timelines};
 use crate::traffic;
 
-/// Runs the requests of one iteration of `case` to their end, and says how that went: of a decode,
-/// in the time in which all of them decoded.
+/// Runs the requests of one iteration of `case` to their end, and returns the answers and metrics;
+/// for a decode, over the time in which all of them decoded.
 ///
 /// # Errors
 ///
@@ -26,7 +26,7 @@ pub fn iteration(
     let prompts = traffic::prompts(case, index, engine.vocabulary());
     let mut drive = Drive::new(engine, clock);
     for prompt in prompts {
-        // The prompts share nothing, so that there is nothing to find.
+        // The prompts share no prefix, so there is nothing to find.
         drive.submit(prompt, output, PrefixCache::Off, None)?;
     }
     let answers = drive.finish()?;

@@ -1,4 +1,5 @@
-//! The kept scenarios and faults, held to what the engine knows: the command links no engine that could.
+//! The scenarios and faults in the repository, checked against the engine: the command cannot do
+//! that, because it does not link the engine.
 
 use super::*;
 
@@ -16,7 +17,7 @@ fn every_regression_that_can_be_planted_is_shown_to_a_guard_of_its_commit() {
     let exhibits = museum["exhibit"].as_array().unwrap();
     let text = |table: &toml::Value, key: &str| table[key].as_str().unwrap().to_owned();
     let shown: Vec<String> = exhibits.iter().map(|exhibit| text(exhibit, "fault")).collect();
-    // What has a measure, and the wrong token, are what `ci/faults.sh` plants.
+    // `ci/faults.sh` plants the others: those with an amount, and the wrong token.
     let regressions = Fault::ALL
         .iter()
         .filter(|fault| fault.measure() == Measure::Whole && **fault != Fault::WrongToken);
@@ -51,7 +52,7 @@ fn nothing_can_be_planted_in_a_probe_as_it_is_shipped() {
     }
 }
 
-/// The CLI estimates from these numbers and links no engine that could correct it.
+/// The CLI estimates from these numbers, and does not link the engine, which could correct them.
 #[test]
 fn the_models_of_the_scenarios_have_the_numbers_of_the_presets() {
     let models = toml("models.toml");
@@ -59,10 +60,10 @@ fn the_models_of_the_scenarios_have_the_numbers_of_the_presets() {
     let (mut found, mut expected) = (Vec::new(), Vec::new());
     for (name, model) in &models {
         let Some(preset) = model.get("preset").and_then(toml::Value::as_str) else { continue };
-        // Of one that embeds texts, the engine does not tell before it is loaded.
+        // The engine sketches no embedding models; their numbers are known only once loaded.
         let Ok(sketch) = Preset::named(preset).unwrap().sketch() else { continue };
         let heads = &sketch.heads;
-        // Layers that share keys keep none of their own.
+        // Layers that share the KV cache of another have none of their own.
         let kv_width = 2 * heads.cached * heads.kv_heads * heads.dim;
         found.push((name, number(model, "parameters"), number(model, "kv-width")));
         expected.push((name, Some(sketch.parameters as i64), Some(kv_width as i64)));

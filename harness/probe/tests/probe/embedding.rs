@@ -1,4 +1,4 @@
-//! Texts that become vectors.
+//! Embedding texts.
 
 use super::*;
 

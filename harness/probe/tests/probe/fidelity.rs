@@ -1,4 +1,4 @@
-//! Numbers: held to references, and to the same model in f32.
+//! Numbers, compared with references and with the same model in f32.
 
 use super::*;
 
@@ -6,13 +6,13 @@ pub(super) fn parity(tolerance: f64) -> Workload {
     Workload::Parity { tolerance: Tolerance::new(tolerance).unwrap() }
 }
 
-/// A model with a reference, out of the engine's tests.
+/// A model with a reference, from the engine's tests.
 pub(super) fn golden(name: &str) -> Model {
     let folder = format!("{}/../../engine/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
     Model { name: name.into(), source: Source::Folder(folder) }
 }
 
-/// A model that embeds texts, with a reference, out of the engine's tests.
+/// An embedding model with a reference, from the engine's tests.
 pub(super) fn golden_embedder(name: &str) -> Model {
     let folder =
         format!("{}/../../engine/tests/golden_embeddings/{name}", env!("CARGO_MANIFEST_DIR"));
@@ -55,12 +55,12 @@ fn an_embedder_passes_for_nothing_that_it_does_not_do() {
         }
     };
     let elsewhere = reason(&|case| case.placement.devices = "cuda:0".parse().unwrap());
-    insta::assert_snapshot!(elsewhere, @r#"a model that embeds texts runs on the first processor alone; choose device-map = "cpu:0""#);
+    insta::assert_snapshot!(elsewhere, @r#"an embedding model runs on the first CPU only; choose device-map = "cpu:0""#);
     let topology = Topology { name: "two".into(), text: "0-1: {device: cpu}".into() };
     let parted = reason(&|case| case.placement.topology = topology.clone());
-    insta::assert_snapshot!(parted, @r#"a model that embeds texts stays in one piece; choose topology = "none""#);
+    insta::assert_snapshot!(parted, @r#"an embedding model cannot be split; choose topology = "none""#);
     let smaller = reason(&|case| case.quant = Quant::Q4_0);
-    insta::assert_snapshot!(smaller, @r#"the weights of a model that embeds texts stay as they are; choose quant = "none""#);
+    insta::assert_snapshot!(smaller, @r#"the weights of an embedding model cannot be quantised; choose quant = "none""#);
 }
 
 #[test]
@@ -78,15 +78,15 @@ fn hidden_states_are_held_to_the_reference_where_it_has_them() {
         let (iterations, _) = measured(&Case { model: golden(name), ..case(parity(1e-4)) });
         iterations[0].values.get(&Metric::HiddenError).cloned()
     };
-    // Several streams side by side, and one.
+    // One model with several streams, and one with a single stream.
     for name in ["gemma3n_text", "qwen3_tied"] {
         let [error] = hidden(name).unwrap()[..] else { panic!("{name}") };
         assert!(error > 0.0 && error < 1e-4, "{name}: {error}");
     }
 }
 
-/// The perplexity of the definition, from logits that the engine shows for whole windows: each token
-/// is predicted once, from at least half a window.
+/// Perplexity by its definition, from the logits that the engine shows for whole windows: each
+/// token is predicted once, from at least half a window.
 #[test]
 fn perplexity_is_that_of_every_token_from_the_window_that_knows_most() {
     use windtunnel_engine::{
@@ -154,7 +154,7 @@ fn a_model_with_a_tokenizer_reads_words_and_is_told_when_they_run_out() {
         iterations[0].digest.clone()
     };
     let drawn = digest(quality(Against::Nothing));
-    // Every word of the text is the same unknown one to this tokenizer.
+    // This tokenizer maps every word of the text to the same unknown token.
     let Source::Folder(with) = golden_embedder("qwen3_embedding").source else { unreachable!() };
     for file in ["tokenizer.json", "tokenizer_config.json"] {
         std::fs::copy(Path::new(&with).join(file), folder.path().join(file)).unwrap();
@@ -182,7 +182,7 @@ fn an_engine_that_computes_what_the_reference_did_passes_in_any_precision() {
     }
 }
 
-/// They are made by `tools/dump_reference.py`, which nothing else reads.
+/// Nothing else reads these outputs of `tools/dump_reference.py`.
 #[test]
 fn the_families_without_golden_data_compute_what_their_references_did() {
     let folder = format!("{}/../../engine/tests/references", env!("CARGO_MANIFEST_DIR"));
@@ -225,7 +225,7 @@ fn a_model_without_a_reference_is_told_how_to_make_one() {
     insta::assert_snapshot!(said(&mine), @"cannot read the reference `[folder]/golden.safetensors`; `tools/dump_reference.py` makes one: No such file or directory (os error 2)");
     let reference = folder.path().join("golden.safetensors");
     std::fs::copy(folder.path().join("model.safetensors"), &reference).unwrap();
-    insta::assert_snapshot!(said(&mine), @"`[folder]/golden.safetensors` is no reference: tensor `input_ids` not found");
+    insta::assert_snapshot!(said(&mine), @"`[folder]/golden.safetensors` is not a reference: tensor `input_ids` not found");
     std::fs::write(&reference, "no tensors").unwrap();
-    insta::assert_snapshot!(said(&mine), @"`[folder]/golden.safetensors` is no reference: header too large");
+    insta::assert_snapshot!(said(&mine), @"`[folder]/golden.safetensors` is not a reference: header too large");
 }

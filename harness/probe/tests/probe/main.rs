@@ -88,7 +88,7 @@ fn iterations(messages: &[Message]) -> Vec<&Iteration> {
     only_iterations.collect()
 }
 
-/// The iterations of `case` and what is known once a round.
+/// The iterations of `case`, and the values that are known once per round.
 fn measured(case: &Case) -> (Vec<Iteration>, BTreeMap<Metric, f64>) {
     let messages = messages(case);
     let [
@@ -109,7 +109,7 @@ fn measured(case: &Case) -> (Vec<Iteration>, BTreeMap<Metric, f64>) {
         panic!("{messages:?}")
     };
     assert!(!build.rustc.is_empty() && !attention.is_empty());
-    // On a CPU nothing is preferred that does not run.
+    // On a CPU no preferred backend is declined.
     assert!(declined.is_empty(), "{declined:?}");
     let reads = matches!(case.workload, Workload::Parity { .. } | Workload::Quality { .. });
     assert_eq!(prompts.is_none(), reads, "whatever reads no text draws its prompts");
@@ -183,7 +183,8 @@ fn a_case_that_is_to_be_precise_says_how_it_ended() {
         Message::Stopped(stopped) => Some(*stopped),
         _ => None,
     });
-    // Two that count are too few for an interval, and a nanosecond is soon over.
+    // Two timed iterations are too few for an interval, and the budget of a nanosecond is soon
+    // spent.
     let expected = Stopped { by: Cause::Budget, half_width: None, certain: 3 };
     assert_eq!(stopped, Some(expected));
 }
@@ -213,7 +214,7 @@ fn a_decode_case_gives_its_metrics_for_every_sequence() {
         presets().iter().find(|p| p.name == "tiny-qwen3").unwrap().sketch().unwrap().parameters;
     assert_eq!(once[&Metric::WeightBytes], parameters as f64 * 4.0);
     assert!(once[&Metric::PeakRss] > once[&Metric::WeightBytes]);
-    // Three sequences read the matrices together, and each does two operations for each number.
+    // A batch of three reads the matrices once, and each sequence does two FLOPs per weight.
     let read = once[&Metric::TokenBytes] * 3.0 - 3.0 * once[&Metric::KvBytes];
     assert!(read < once[&Metric::WeightBytes], "{once:?}");
     assert!(once[&Metric::TokenFlops] >= 2.0 * once[&Metric::TokenBytes] / 4.0, "{once:?}");
@@ -276,7 +277,7 @@ fn an_attribution_tells_where_the_time_of_counted_iterations_went_and_no_sample(
     let known = |counter: Counter| counts[&counter].known();
     assert!(known(Counter::Allocations) > Some(1000), "{counts:?}");
     assert!(known(Counter::Highest) < known(Counter::Allocated), "{counts:?}");
-    // Those of the kernel are known where it permits that.
+    // The kernel's counters are known only where it permits them.
     assert_eq!(counts.len(), 5);
 }
 
@@ -309,12 +310,12 @@ fn every_workload_gives_the_metrics_that_it_is_run_for() {
         EMBED,
         quality(Against::F32),
     ];
-    // A benchmark is nothing for a probe.
+    // A probe does not run benchmarks.
     let names = [&workloads.map(|workload| workload.name())[..], &["criterion"]].concat();
     assert_eq!(names, Workload::NAMES);
     for workload in workloads {
         let models = match workload {
-            // Those that continue texts and those that embed them have numbers of their own.
+            // Generating and embedding models have different metrics.
             Workload::Parity { .. } => vec![golden("llama_gqa"), golden_embedder("embeddinggemma")],
             Workload::Embed { .. } => vec![embedder()],
             _ => vec![case(workload).model],
@@ -355,7 +356,7 @@ fn a_model_on_several_devices_says_what_moves_and_gives_the_same_tokens() {
     assert_eq!(once.get(&Metric::Transfers), None);
     for case in [split, ruled] {
         let (iterations, once) = measured(&case);
-        // The stream there and back, cosines and sines.
+        // The hidden states there and back, cosines and sines.
         assert_eq!(once[&Metric::Transfers], 4.0);
         assert!(once[&Metric::TransferBytes] > 0.0);
         let digests = |iterations: &[Iteration]| -> Vec<String> {
@@ -388,7 +389,7 @@ fn what_the_engine_cannot_do_is_told_and_no_crash() {
         files: Files::Gguf("q4.gguf".into()),
     });
     let Message::Failed { error } = last(&nowhere) else { panic!("{:?}", last(&nowhere)) };
-    insta::assert_snapshot!(error, @"q4.gguf of someone/tiny at main lies on a hub, and a probe reads files alone: start it with `windtunnel run`, which downloads them and hands over their folder");
+    insta::assert_snapshot!(error, @"q4.gguf of someone/tiny at main is on a hub, and a probe reads only local files: start it with `windtunnel run`, which downloads them and hands over their folder");
 
     let mut bench = case(Workload::Criterion);
     bench.model.source = Source::Bench(Benchmark {
@@ -416,7 +417,7 @@ fn another_protocol_is_answered_with_our_number_alone() {
 fn somebody_who_starts_the_probe_by_hand_is_told_what_it_wants() {
     let output = probe("hello\n");
     assert_eq!(output.status.code(), Some(2));
-    insta::assert_snapshot!(String::from_utf8(output.stderr).unwrap(), @"error: stdin does not hold the order of a case: `windtunnel run` starts this program, and its log shows how: expected value at line 1 column 1");
+    insta::assert_snapshot!(String::from_utf8(output.stderr).unwrap(), @"error: stdin does not hold an order to run a case: `windtunnel run` starts this program, and its log shows how: expected value at line 1 column 1");
 }
 
 #[test]
@@ -447,7 +448,7 @@ fn what_the_machine_lacks_is_no_failure_and_a_full_device_is_told_with_its_memor
     let Message::Unsupported { reason } = unusable(Fault::NoSuchGpu) else { panic!() };
     insta::assert_snapshot!(reason, @"cannot use `cuda:3`: there are fewer GPUs here; `nvidia-smi --list-gpus` counts them from 0");
     let Message::Failed { error } = unusable(Fault::Taken) else { panic!() };
-    insta::assert_snapshot!(error, @"a step of the engine failed: cannot use `cuda:3`: another process has it for itself; end that one, or share it with `nvidia-smi --compute-mode=DEFAULT`");
+    insta::assert_snapshot!(error, @"a step of the engine failed: cannot use `cuda:3`: another process has exclusive use of it; end that process, or share the GPU with `nvidia-smi --compute-mode=DEFAULT`");
 
     let memory = Some(DeviceMemory { free: 7, total: 100 });
     let held = Footprint { weights: 60, kv: 30 };

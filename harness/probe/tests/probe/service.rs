@@ -1,4 +1,4 @@
-//! Services: what requests that come and go get, and what they leave behind.
+//! Services: the answers that a stream of requests gets, and what it leaves behind.
 
 use super::*;
 
@@ -42,7 +42,7 @@ fn an_open_loop_is_no_faster_than_its_requests_come() {
             end_to_end: Nanos(0),
         },
     });
-    // The last request is due after a fifth of a second.
+    // The last of five requests is due after a fifth of a second.
     let rate = value(&slow, Metric::RequestRate);
     assert!(rate <= 25.0, "{rate} requests a second");
     assert_eq!(value(&slow, Metric::Goodput), 0.0, "nothing takes no time");
@@ -56,7 +56,7 @@ fn the_prefix_cache_finds_what_prompts_share_and_nothing_of_other_iterations() {
     };
     assert_eq!(hits(100, Switch::Off), 0.0);
     assert_eq!(hits(0, Switch::On), 0.0);
-    // Blocks have 16 tokens; of a whole prompt one token is computed all the same.
+    // Blocks have 16 tokens; of a fully cached prompt, the last token is computed all the same.
     assert_eq!(hits(50, Switch::On), 11.0 * 32.0 / (12.0 * 64.0));
     assert_eq!(hits(100, Switch::On), 11.0 * 48.0 / (12.0 * 64.0));
 }
@@ -79,7 +79,7 @@ fn a_prefix_cache_that_cannot_be_is_no_silence() {
         ..case(serve("closed", "8", 0))
     };
     let Some(Message::Unsupported { reason }) = messages(&case).pop() else { panic!() };
-    insta::assert_snapshot!(reason, @r#"this model or its cache can share no beginnings; choose prefix-cache = "off""#);
+    insta::assert_snapshot!(reason, @r#"this model or its KV cache cannot share prefixes; choose prefix-cache = "off""#);
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn a_soak_leaves_nothing_behind() {
         assert_eq!(value(&soak, Metric::ThreadGrowth), 0.0);
         assert_eq!(value(&soak, Metric::FileGrowth), 0.0);
     }
-    // However short, and however slow the machine: what makes the digest is asked.
+    // However short the soak and slow the machine, all requests of the digest are sent.
     let digest = |duration| {
         let Workload::Soak { batch, prompt, output, shared, .. } = soak.workload else { panic!() };
         let workload = Workload::Soak { duration, batch, prompt, output, shared };

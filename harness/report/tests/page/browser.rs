@@ -1,7 +1,7 @@
-//! Pages in a browser: no error, no network, and what the script adds works.
+//! Pages in a browser: no errors, no network requests, and the page's script works.
 //!
-//! Each page is copied with a little script of the test at its end, that uses the page as a person
-//! would and writes what it saw into the document; the browser prints the document.
+//! Each page is copied with a small test script at its end, which uses the page as a person would
+//! and writes what it saw into the document; the browser prints the document.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -10,7 +10,7 @@ use windtunnel_ledger::store::Contents;
 
 use crate::contents::{gate, measured, services};
 
-/// The names under which the browser is known.
+/// Names of the browser's executable.
 const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
 
 #[expect(clippy::disallowed_methods, reason = "the test looks at the page with a browser")]
@@ -18,7 +18,7 @@ fn command(name: &str) -> Command {
     Command::new(name)
 }
 
-/// A browser that starts; none is said once, with what to do.
+/// A browser that starts. If there is none, that is said once, with what to do.
 fn browser() -> Option<&'static str> {
     let starts = |name: &&&str| {
         let mut command = command(name);
@@ -36,14 +36,14 @@ fn browser() -> Option<&'static str> {
     found
 }
 
-/// Before the page's own script: errors and everything that is fetched are written down.
+/// Goes before the page's own script: records errors and everything that is fetched.
 const LISTEN: &str = r#"<script>
   window.seen = [];
   addEventListener("error", (event) => seen.push(`error: ${event.message}`));
   addEventListener("securitypolicyviolation", (event) => seen.push(`forbidden: ${event.blockedURI}`));
 </script>"#;
 
-/// After it: `steps` use the page; what was seen becomes the whole of the document.
+/// Goes after it: `steps` use the page, then what was seen replaces the document.
 fn look(steps: &str) -> String {
     format!(
         r#"<script>
@@ -56,7 +56,7 @@ fn look(steps: &str) -> String {
     )
 }
 
-/// The narrowest window that the browser opens.
+/// The narrowest window that the browser can open, in pixels.
 const NARROWEST: u32 = 500;
 
 /// A page in a frame as narrow as a phone.
@@ -67,14 +67,14 @@ fn framed(page: &str, width: u32) -> String {
     )
 }
 
-/// What `steps` saw on the page of `contents`, at this width of the window.
+/// Checks what `steps` see on the page of `contents`, in a window of this width.
 #[track_caller]
 fn check(name: &str, contents: &Contents, width: u32, steps: &str, expected: &[&str]) {
     let page = windtunnel_report::render(contents).expect("every page can be made");
     check_page(name, &page, width, steps, expected);
 }
 
-/// What `steps` saw on a page.
+/// Checks what `steps` see on a page.
 #[track_caller]
 fn check_page(name: &str, page: &str, width: u32, steps: &str, expected: &[&str]) {
     let Some(browser) = browser() else { return };
@@ -106,7 +106,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Nothing is wider than the window, beside what scrolls by itself.
+/// Checks that nothing is wider than the window, except what scrolls by itself.
 const FITS: &str = r#"
   const wide = document.documentElement.scrollWidth - innerWidth;
   seen.push(wide > 0 ? `wider than the window by ${wide}` : "fits");"#;

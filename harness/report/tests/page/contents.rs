@@ -1,4 +1,4 @@
-//! Runs as the CLI would have left them, made up.
+//! Invented runs, in the form in which the CLI leaves them.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -18,7 +18,7 @@ use windtunnel_ledger::store::Contents;
 use windtunnel_ledger::trace::{Gauge, Mark, Phase, Recorder, Trace, Watched};
 use windtunnel_ledger::unit::{Bytes, Nanos, Tokens};
 
-/// The engine of this name at a made-up commit.
+/// The engine with this name at an invented commit.
 pub(crate) fn subject(name: &str, digit: char) -> Subject {
     Subject {
         name: name.into(),
@@ -28,7 +28,7 @@ pub(crate) fn subject(name: &str, digit: char) -> Subject {
     }
 }
 
-/// A run of these cases that has left nothing yet.
+/// A run of these cases that has no records yet.
 pub(crate) fn begun(subjects: &[Subject], cases: &[Case], rounds: u32) -> Contents {
     let planned = |case: &Case| Planned { case: case.clone(), rounds, attributions: 0, shard: 0 };
     Contents {
@@ -46,8 +46,8 @@ pub(crate) fn begun(subjects: &[Subject], cases: &[Case], rounds: u32) -> Conten
     }
 }
 
-/// The run with every round of every case measured; a later subject is slower by `slowdown` for
-/// each place in the list.
+/// The run with every round of every case measured; the subject at index `j` is slower than the
+/// first by `j * slowdown`.
 pub(crate) fn measured(
     subjects: &[Subject],
     cases: &[Case],
@@ -140,7 +140,7 @@ pub(crate) fn record(subject: &Subject, case: &Case, round: u32, cost: f64) -> R
     }
 }
 
-/// What makes a service work: requests at once, or the fourfold of those that arrive in a second.
+/// The load on a service: concurrent requests, or four times the arrivals per second.
 fn load(case: &Case) -> f64 {
     match case.workload {
         Workload::Serve { arrival: Arrival::Closed, batch, .. } => f64::from(batch),
@@ -151,7 +151,7 @@ fn load(case: &Case) -> f64 {
     }
 }
 
-/// One value, or for the latencies of a service one for each request or gap: most near the middle, a
+/// One value, or, for the latencies of a service, one per request or gap: most near the middle, a
 /// few far above.
 fn samples(case: &Case, middle: f64, metric: Metric) -> Vec<f64> {
     let requests = match case.workload {
@@ -167,7 +167,7 @@ fn samples(case: &Case, middle: f64, metric: Metric) -> Vec<f64> {
     (0..count).map(|i| (middle * sample(i)).round()).collect()
 }
 
-/// Each of the workloads of a service, as its scenario would have it.
+/// Each of the service workloads, as its scenario would define it.
 pub(crate) fn services() -> Vec<Case> {
     let second = Nanos(1_000_000_000);
     let slo = Slo {
@@ -218,7 +218,7 @@ pub(crate) fn services() -> Vec<Case> {
     cases
 }
 
-/// A case of `scenario` with these axes in its id.
+/// A case of `scenario`, with these axes in its id.
 pub(crate) fn case(scenario: &str, workload: Workload, kv: &str, axes: &[(&str, &str)]) -> Case {
     let axes = axes.iter().map(|(axis, value)| ((*axis).to_owned(), (*value).to_owned()));
     Case {
@@ -270,7 +270,7 @@ pub(crate) fn gate(batches: &[u32], prompts: &[u64]) -> Vec<Case> {
     cases
 }
 
-/// What can go wrong, in the places where it would.
+/// Adds everything that can go wrong, where it would occur.
 pub(crate) fn spoil(contents: &mut Contents) {
     contents.run.skipped.push(Skipped {
         id: CaseId::new("gate/prefill", "mistral-7b", &BTreeMap::new()),
@@ -320,7 +320,7 @@ fn environment() -> Environment {
     }
 }
 
-/// What was seen of a round of three seconds, on a GPU that became too hot for a while.
+/// The trace of a round of three seconds, on a GPU that became too hot for a while.
 pub(crate) fn watched() -> Trace {
     const MS: u64 = 1_000_000;
     let mut process = Recorder::new(Watched::Process, Nanos(20 * MS));

@@ -1,10 +1,10 @@
-//! Whether text can be read: contrast of the palettes, by the formula of WCAG 2.
+//! Legibility of text: the contrast of the palettes, by the formula of WCAG 2.
 
 const STYLE: &str = include_str!("../../src/page/style.css");
 
-/// The least contrast of text of ordinary size, level AA.
+/// The minimum contrast of text of ordinary size, level AA.
 const TEXT: f64 = 4.5;
-/// What text is written in, and what it is written on.
+/// The colours of text, and of its backgrounds.
 const INKS: [&str; 9] = ["ink", "muted", "link", "worse", "better", "s0", "s1", "s2", "s3"];
 const PAPERS: [&str; 2] = ["paper", "tint"];
 

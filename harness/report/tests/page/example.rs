@@ -1,4 +1,4 @@
-//! The examples that newcomers see: they are what this program makes of their records.
+//! The examples that newcomers see are what this program renders from their records.
 
 use std::path::{Path, PathBuf};
 
@@ -59,19 +59,20 @@ fn the_example_of_a_regression_is_as_this_program_renders_it() {
     assert!(made == kept, "the example is not of this version; {REGRESSION_AGAIN}");
 }
 
-/// How many times as long as it should each round of a case took: those of the base, and of the head.
+/// By which factor each round of a case took longer than nominal: those of the base, and of the
+/// head.
 type Costs = [[f64; 6]; 2];
 
-/// A head that decodes more slowly than its base and computes prompts faster.
+/// A head that decodes more slowly than its base and prefills faster.
 const SLOWER: Costs =
     [[1.000, 1.008, 0.995, 1.004, 0.992, 1.006], [1.061, 1.075, 1.052, 1.071, 1.058, 1.066]];
 const FASTER: Costs =
     [[1.003, 0.996, 1.001, 0.998, 1.005, 0.994], [0.885, 0.893, 0.878, 0.890, 0.881, 0.887]];
-/// Of these rounds nothing can be told.
+/// Rounds that are too noisy for a conclusion.
 const NOISY: Costs =
     [[1.000, 1.030, 0.980, 1.020, 0.975, 1.010], [1.020, 0.995, 1.030, 0.990, 1.035, 0.985]];
 
-/// A gate that found each kind of thing, with numbers that nobody has measured, and says so.
+/// A gate with every kind of finding, from invented numbers, which says that they are invented.
 fn regression() -> Contents {
     let decode = |batch| Workload::Decode { depth: Tokens(128), output: Tokens(32), batch };
     let prefill = Workload::Prefill { prompt: Tokens(512), batch: 1 };
@@ -93,11 +94,11 @@ fn regression() -> Contents {
     }
     contents.records.clear();
     for (case, costs) in cases.iter().zip([&SLOWER, &NOISY, &FASTER, &FASTER]) {
-        // What is broken shows at once, however fast it is.
+        // A broken case shows in its first round, however fast it is.
         let is_broken = case.id.as_str().ends_with("contiguous");
         let rounds = if is_broken { 1 } else { 6 };
         for round in 1..=rounds {
-            // Base and head change places from pair to pair.
+            // The order of base and head alternates from pair to pair.
             let order = if round % 2 == 1 { [0, 1] } else { [1, 0] };
             for side in order {
                 let cost = costs[side][round as usize - 1];
@@ -115,7 +116,7 @@ fn regression() -> Contents {
     contents
 }
 
-/// A round that took `cost` times as long as it should, with two series.
+/// Invents the samples of a round that took `cost` times as long as nominal, with two series.
 fn invent(record: &mut Record, case: &Case, cost: f64) {
     let (metric, rate) = match case.workload {
         Workload::Prefill { .. } => (Metric::PrefillRate, 820.0),

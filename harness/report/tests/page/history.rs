@@ -1,4 +1,4 @@
-//! Pages of histories, made up and read by the ledger.
+//! Pages of invented histories, as the ledger reads them.
 
 use windtunnel_ledger::course::{Event, EventKind, Track as Question, course};
 use windtunnel_ledger::judge::Nature;
@@ -11,10 +11,10 @@ use windtunnel_report::index::{Card, Kind};
 
 use crate::{between, made, svgs};
 
-/// What a series did, by the place of its session among all.
+/// The value of a series, given the index of its session and the number of sessions.
 type Shape = fn(usize, usize) -> f64;
 
-/// A history of so many builds, in which everything happens that can.
+/// A history of this many builds, in which everything happens that can.
 pub(crate) fn eventful(builds: usize) -> History {
     let shapes: [(&str, &str, Metric, Shape); 8] = [
         ("gate/decode", "batch=1,depth=1024", Metric::DecodeRate, |i, n| {
@@ -136,7 +136,7 @@ fn page(name: &str, history: &History) -> String {
     made(name, || windtunnel_report::render_history(history).expect("every page can be made"))
 }
 
-/// A history of the cases of a run, of which that run is the newest build.
+/// A history of the cases of a run, with that run as the newest build.
 pub(crate) fn of_run(contents: &Contents, builds: usize) -> History {
     let mut history = eventful(builds);
     for (place, track) in history.tracks.iter_mut().enumerate() {
@@ -234,7 +234,7 @@ fn a_confirmed_regression_is_not_undone_by_the_newest_builds_alone() {
     assert!(track.course.events.iter().all(|event| track.stands(event)));
     let census = history.census();
     assert_eq!((census.worse, census.undone), (1, 0));
-    // Where it is now is another question.
+    // Its current value is a separate question.
     assert!(track.now() > 40.0, "{}", track.now());
 }
 

@@ -8,7 +8,7 @@ use windtunnel_report::index::{Card, Entry, Kind};
 use crate::between;
 use crate::contents::{gate, measured};
 
-/// Entries as a workspace has them after some days.
+/// Entries of a workspace after some days of use.
 pub(crate) fn entries() -> Vec<Entry> {
     let entry = |path: &str, at: &str, kind, verdict, headline: &str, subject: &str, cases| Entry {
         path: path.into(),

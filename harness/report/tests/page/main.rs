@@ -1,4 +1,4 @@
-//! Whole pages. Each is also left in the target directory under `tmp/`, to be looked at.
+//! Whole pages. Each is also written to `tmp/` in the target directory, for inspection.
 
 mod browser;
 mod contents;
@@ -30,7 +30,7 @@ fn page(name: &str, contents: &Contents) -> String {
     made(name, || windtunnel_report::render(contents).expect("every page can be made"))
 }
 
-/// A page that must hold together whatever is on it.
+/// A page, checked for what must hold whatever is on it.
 #[track_caller]
 fn made(name: &str, make: impl Fn() -> String) -> String {
     let page = make();
@@ -41,7 +41,7 @@ fn made(name: &str, make: impl Fn() -> String) -> String {
     for svg in svgs(&page) {
         roxmltree::Document::parse(svg).unwrap_or_else(|error| panic!("{error} in {svg}"));
     }
-    // A link is nothing that is fetched.
+    // A link is not fetched.
     let foreign =
         page.replace("xmlns=\"http://www.w3.org/2000/svg\"", "").replace("<a href=\"https:", "");
     for reference in ["http:", "https:", "<link", "src=", "url(", "@import"] {
@@ -80,7 +80,7 @@ fn a_small_page() {
     let decode = Workload::Decode { depth: Tokens(128), output: Tokens(32), batch: 1 };
     let cases = [case("smoke/decode", decode, "paged-16", &[("kv", "paged-16")])];
     let page = page("small", &measured(&two(), &cases, 3, 0.05));
-    // An element a line, and without the style, so that a change of the page reads as one.
+    // One element per line, and without the style, so that a diff of the page is readable.
     let (before, style) = page.split_once("<style>").unwrap();
     let (_, after) = style.split_once("</style>").unwrap();
     insta::assert_snapshot!(format!("{before}{after}").replace("><", ">\n<"));
@@ -355,7 +355,7 @@ fn formats_are_drawn_over_their_weights_or_not_at_all() {
         let (_, section) = page.split_once("id=\"formats\"").unwrap();
         section.split_once("</section>").unwrap().0.to_owned()
     };
-    // The first scenario does not know them.
+    // The first scenario does not have them.
     let some = section("gate/decode");
     let labels = between(&some, "data-label=\"");
     assert_eq!(labels[..4], ["quant", "weights", "decode", "prefill"], "{some}");
@@ -391,7 +391,7 @@ fn a_gate_shows_its_verdicts_worst_first_and_folds_what_passed() {
 fn what_only_warns_is_named_in_the_heading_of_a_gate_that_passes() {
     let mut contents = gated(&gate(&[1], &[128]), 6, 0.0);
     for round in &mut contents.records {
-        // The same numbers in every round, but for the load of the head.
+        // The same numbers in every round, except for the load of the head.
         *round = record(&round.subject, &round.case, round.round, 1.0);
         if let Outcome::Measured(samples) = &mut round.outcome
             && round.subject == two()[1]
@@ -412,13 +412,13 @@ fn what_only_warns_is_named_in_the_heading_of_a_gate_that_passes() {
     assert!(Card::of(&page).is_some_and(|card| card.warned > 1), "{page}");
 }
 
-/// What the heading of a page says, without its markup.
+/// The text of a page's heading, without its markup.
 #[track_caller]
 fn heading(page: &str) -> String {
     Card::of(page).expect("a page tells of itself").headline
 }
 
-/// A gate whose rounds all gave the same, but for what `change` does to those of the head.
+/// A gate whose rounds are all equal, except for what `change` does to those of the head.
 fn changed(change: impl Fn(&Case, &mut Samples)) -> Contents {
     let mut contents = gated(&gate(&[1], &[128]), 6, 0.0);
     for round in &mut contents.records {
@@ -444,7 +444,7 @@ fn the_heading_says_why_a_gate_is_invalid_by_a_series_alone() {
         told.ends_with(", the base has it, but the head does not, and 4 other series"),
         "{told}"
     );
-    // What the whole case says comes first.
+    // What concerns the whole case comes first.
     contents.records.retain(|record| record.case.id != contents.run.cases[1].case.id);
     let told = heading_of(&contents);
     assert!(
@@ -480,7 +480,7 @@ fn the_heading_of_what_improved_names_the_largest_improvement() {
 #[test]
 fn what_is_huge_and_what_is_nothing_are_told_as_that() {
     let page = page("huge", &changed(|_, _| ()));
-    // 64 MiB, of a pool of 4.
+    // 64 MiB for a pool of 4 MiB.
     assert!(page.contains("<span>&gt;1000 %</span>"), "{page}");
     assert!(page.contains("<span>+0.0 %</span>") && !page.contains("-0.0 %"), "{page}");
 }
@@ -637,7 +637,7 @@ fn a_regression_is_the_first_sentence_and_opens_to_its_evidence() {
     assert_eq!(margins[0], worst);
 }
 
-/// A gate whose head is slower, with all that there can be to say why.
+/// A gate whose head is slower, with everything that can explain why.
 fn regressed() -> Contents {
     let mut contents = gated(&gate(&[1, 8], &[128]), 10, 0.07);
     let trace = watched();
@@ -678,7 +678,7 @@ fn ten_thousand_rows_stay_below_fifteen_megabytes_and_say_what_is_left_out() {
     std::fs::write(concat!(env!("CARGO_TARGET_TMPDIR"), "/many.html"), &page).unwrap();
     let rows = page.matches("class=\"ruled\"").count();
     assert!(rows >= 10_000, "{rows} rows");
-    // With room for what is yet to come.
+    // With room for future content.
     assert!(page.len() < 12_000_000, "{:.1} MB", page.len() as f64 / 1e6);
     assert!(page.contains("is in the file of the run"));
     assert!(!page.contains("id=\"rounds\"") && !page.contains("#round-"), "rounds from outside");

@@ -1,4 +1,4 @@
-//! `golden.safetensors`: what another implementation computed, tensor by tensor.
+//! `golden.safetensors`: the tensors that another implementation computed.
 
 use std::path::{Path, PathBuf};
 
@@ -11,23 +11,23 @@ use crate::measure::{no_model, not_here};
 /// The name of the file in the model's folder.
 const FILE: &str = "golden.safetensors";
 
-/// The file, read.
+/// The file, in memory.
 pub(super) struct Golden {
     path: PathBuf,
     bytes: Vec<u8>,
 }
 
 impl Golden {
-    /// That of `model`.
+    /// The file of `model`.
     ///
     /// # Errors
     ///
-    /// When there is none, or it holds no tensors.
+    /// When there is none, or it is not a safetensors file.
     pub(super) fn of(model: &Source) -> Result<Golden> {
         let path = match model {
             Source::Folder(folder) => Path::new(folder).join(FILE),
             Source::Gguf(file) => bail!(
-                "`{file}` has no reference beside it: name the folder that it was made of, which `tools/dump_reference.py` fills"
+                "`{file}` has no reference beside it: name the folder that it was made from, which `tools/dump_reference.py` fills"
             ),
             Source::Hub(snapshot) => bail!("{}", not_here(snapshot)),
             Source::Bench(benchmark) => bail!("{}", no_model(benchmark)),
@@ -42,11 +42,11 @@ impl Golden {
             )
         })?;
         SafeTensors::deserialize(&bytes)
-            .with_context(|| format!("`{}` is no reference", path.display()))?;
+            .with_context(|| format!("`{}` is not a reference", path.display()))?;
         Ok(Golden { path, bytes })
     }
 
-    /// Where it lies.
+    /// Its path.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -75,8 +75,8 @@ impl Golden {
         }
     }
 
-    /// The rows of `name`, `[tokens, width]` or `[1, tokens, width]`; of several streams
-    /// `[streams, 1, tokens, width]` side by side.
+    /// The rows of `name`, `[tokens, width]` or `[1, tokens, width]`. Those of several streams,
+    /// `[streams, 1, tokens, width]`, are concatenated per token.
     pub(super) fn of_tokens(&self, name: &str, tokens: usize) -> Result<Vec<Vec<f32>>> {
         let (shape, numbers) = self.numbers(name)?;
         match shape[..] {
@@ -104,7 +104,7 @@ impl Golden {
         }
     }
 
-    /// The rows of `name`, `[texts, tokens, width]`, as far as each text is long: what follows is
+    /// The rows of `name`, `[texts, tokens, width]`, as many as each text is long: the rest is
     /// padding.
     pub(super) fn of_padded(&self, name: &str, lengths: &[usize]) -> Result<Vec<Vec<f32>>> {
         let (shape, numbers) = self.numbers(name)?;
@@ -147,7 +147,7 @@ impl Golden {
             other => bail!("`{name}` has dtype {other:?}, expected I64, I32 or U32"),
         };
         let integers =
-            integers.with_context(|| format!("`{name}` holds a number that is no token id"))?;
+            integers.with_context(|| format!("`{name}` holds a number that is not a token id"))?;
         Ok((tensor.shape().to_vec(), integers))
     }
 }

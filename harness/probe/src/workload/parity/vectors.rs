@@ -1,9 +1,9 @@
-//! The vectors of a reference, computed again by an embedder.
+//! The vectors of a reference, recomputed by an embedder.
 //!
-//! The reference has a batch that is padded on the right: `input_ids` and `attention_mask`
-//! `[texts, tokens]`, the vectors that came of it as `embedding` `[texts, width]`, and, if it has
-//! them, the steps on the way: `last_hidden_state` `[texts, tokens, hidden]`, `pooled`
-//! `[texts, hidden]`, and what each matrix left, `dense1`, `dense2`, … `[texts, width]`.
+//! The reference is a batch padded on the right: `input_ids` and `attention_mask` `[texts,
+//! tokens]`, the resulting vectors as `embedding` `[texts, width]`, and, optionally, the
+//! intermediate steps: `last_hidden_state` `[texts, tokens, hidden]`, `pooled` `[texts, hidden]`,
+//! and the output of each dense head, `dense1`, `dense2`, … `[texts, width]`.
 
 use anyhow::{Context, Result, ensure};
 use windtunnel_engine::pass::{Place, Rows};
@@ -17,7 +17,7 @@ use windtunnel_ledger::timeline::Values;
 use super::golden::Golden;
 use super::hold;
 
-/// What another implementation made of some texts.
+/// The results of another implementation for some texts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reference {
     /// Its file, for messages.
@@ -25,11 +25,11 @@ pub struct Reference {
     texts: Vec<Vec<u32>>,
     /// One for each text.
     vectors: Vec<Vec<f32>>,
-    /// What led to them, as far as it is known.
+    /// The intermediate results, as far as they are known.
     steps: Vec<Step>,
 }
 
-/// The numbers of one step: a row for each token or text.
+/// The output of one step: a row for each token or text.
 #[derive(Clone, Debug, PartialEq)]
 struct Step {
     name: String,
@@ -37,11 +37,12 @@ struct Step {
     rows: Vec<Vec<f32>>,
 }
 
-/// Embeds the texts of `reference` again, and says how near the vectors are, and what led to them.
+/// Embeds the texts of `reference` again, and returns how close the vectors and the steps before
+/// them are.
 ///
 /// # Errors
 ///
-/// When the embedder fails on them, and when a number is wronger than `tolerance`.
+/// When the embedder fails on them, and when a number is off by more than `tolerance`.
 pub fn iteration(
     embedder: &Embedder,
     reference: &Reference,
@@ -78,7 +79,7 @@ pub fn iteration(
     Ok((Digest::of_vectors(found.iter().map(Vec::as_slice)), values))
 }
 
-/// The errors of the rows that are there on both sides.
+/// The errors of the rows that both sides have.
 fn errors(found: &[Vec<f32>], expected: &[Vec<f32>]) -> Errors {
     let mut errors = Errors::default();
     found.iter().zip(expected).for_each(|(found, expected)| errors.add(found, expected));
@@ -90,11 +91,11 @@ impl Reference {
     ///
     /// # Errors
     ///
-    /// When there is none, or it is not what a reference is.
+    /// When there is none, or it is malformed.
     pub fn of(model: &Source) -> Result<Reference> {
         let golden = Golden::of(model)?;
         Reference::read(&golden)
-            .with_context(|| format!("`{}` is no reference", golden.path().display()))
+            .with_context(|| format!("`{}` is not a reference", golden.path().display()))
     }
 
     fn read(golden: &Golden) -> Result<Reference> {
@@ -130,7 +131,7 @@ impl Reference {
     }
 }
 
-/// How many tokens of a text are no padding, which is on the right.
+/// How many tokens of a text are not padding, which is on the right.
 fn real(mask: &[u32]) -> Result<usize> {
     let length = mask.iter().take_while(|real| **real == 1).count();
     let padded = mask.iter().skip(length).all(|real| *real == 0);
