@@ -342,7 +342,7 @@ fn a_baseline_that_another_policy_let_count_is_marked() {
     let strict = policy().replace("relative = 0.03", "relative = 0.02");
     fs::write(sandbox.path("ci/gate.toml"), strict).unwrap();
     assert!(listed().contains(", not by `ci/gate.toml`"), "{}", listed());
-    assert!(listed().ends_with("is invalid, until it is promoted again\n"), "{}", listed());
+    assert!(listed().ends_with("are invalid until it is promoted again\n"), "{}", listed());
     // A list judges nothing, and so does not need the policy.
     fs::write(sandbox.path("ci/gate.toml"), "pears = 30").unwrap();
     assert!(!listed().contains("not by"), "{}", listed());

@@ -264,7 +264,7 @@ fn what_cannot_be_gated_is_told() {
     fs::write(sandbox.path("odd.toml"), policy.replace("minutes = 60", "hours = 1")).unwrap();
     let (code, err) = run(&["--policy", "odd.toml"]);
     assert_eq!(code, 2);
-    assert!(err.contains("`odd.toml`, line 9: unknown key `hours`"), "{err}");
+    assert!(err.contains("`odd.toml`, line 8: unknown key `hours`"), "{err}");
 
     let run_only = sandbox.measure();
     assert_eq!(run_only.code, 0, "{}", run_only.err);

@@ -211,7 +211,7 @@ fn what_goes_on_is_told_line_by_line_where_there_is_no_terminal() {
 fn files_that_python_has_downloaded_are_found_without_the_hub() {
     let place = Place::new();
     place.plant(&model());
-    for variables in [("HF_HUB_OFFLINE", "1"), ("HF_ENDPOINT", &nowhere())] {
+    for variables in [("HF_HUB_OFFLINE", "1"), ("HF_ENDPOINT", NOWHERE)] {
         let said = place.run(&["fetch", MODEL], &[variables]);
         assert_eq!(said.code, 0, "{}", said.err);
         assert!(said.out.contains(COMMIT), "{}", said.out);
@@ -222,11 +222,9 @@ fn files_that_python_has_downloaded_are_found_without_the_hub() {
     assert_eq!(place.server.asked(), []);
 }
 
-/// An address where nobody answers.
-fn nowhere() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
-}
+/// An address where nobody answers. Its port is for the superuser alone, so that no server of another
+/// test can be given it.
+const NOWHERE: &str = "http://127.0.0.1:9";
 
 #[test]
 fn a_cut_connection_goes_on_where_it_broke_off() {
@@ -356,9 +354,7 @@ fn troubles_that_do_not_pass_are_told() {
 #[test]
 fn a_hub_that_cannot_be_reached_is_named_with_the_way_to_do_without() {
     let place = Place::new();
-    let address = nowhere();
-    let complaint =
-        place.complaint(MODEL, &[("HF_ENDPOINT", &address)]).replace(&address, "NOWHERE");
+    let complaint = place.complaint(MODEL, &[("HF_ENDPOINT", NOWHERE)]).replace(NOWHERE, "NOWHERE");
     insta::assert_snapshot!(complaint, @"error: cannot reach `NOWHERE`: Connection refused (os error 111); check the connection and `HF_ENDPOINT`, or set `HF_HUB_OFFLINE=1` to use only what the cache holds");
 }
 
@@ -615,8 +611,7 @@ fn a_plan_tells_what_is_still_to_come_and_downloads_nothing() {
     ");
     assert_eq!(place.server.asked().len(), 1);
     assert!(!place.home.path().join("hub").exists());
-    let address = nowhere();
-    insta::assert_snapshot!(list(&[("HF_ENDPOINT", &address)]).replace(&address, "NOWHERE"), @"
+    insta::assert_snapshot!(list(&[("HF_ENDPOINT", NOWHERE)]).replace(NOWHERE, "NOWHERE"), @"
       case                                             rounds      time    memory
     ───────────────────────────────────────────────────────────────────────────────
       test/fake/someone/tiny/attention=fine,output=4        2   unknown   unknown

@@ -105,7 +105,7 @@ fn options_that_mean_nothing_to_a_gate_are_refused_where_it_is_resumed() {
     for option in [&["--format", "json"][..], &["--policy", "none.toml"], &["--forget-oom"]] {
         let said = sandbox.run(&[&["run", "--resume", "gate.jsonl"], option].concat());
         assert_eq!((said.code, said.out.as_str()), (2, ""), "{option:?}");
-        let told = format!("to which `{}` means nothing", option[0]);
+        let told = format!("to which `{}` does not apply", option[0]);
         assert!(said.err.contains(&told), "{}", said.err);
     }
     let said = sandbox.run(&["run", "--resume", "gate.jsonl", "--format", "json"]);

@@ -135,10 +135,13 @@ fn whatever_a_probe_does_the_run_goes_on_and_tells() {
 
 #[test]
 fn a_probe_that_cannot_be_started_is_a_failure_and_no_end() {
+    use std::os::unix::fs::PermissionsExt;
     let sandbox = Sandbox::new(&["fine"]);
-    fs::write(sandbox.path("no-program"), "this is no program").unwrap();
+    let probe = sandbox.path("probe.sh");
+    fs::write(&probe, "#!/there/is/no/shell\n").unwrap();
+    fs::set_permissions(&probe, fs::Permissions::from_mode(0o755)).unwrap();
     let said =
-        sandbox.run(&["-q", "run", "test/fake", "--probe", "no-program", "--out", "run.jsonl"]);
+        sandbox.run(&["-q", "run", "test/fake", "--probe", "probe.sh", "--out", "run.jsonl"]);
     assert_eq!(said.code, 5, "{}", said.err);
     let failed = &sandbox.contents().records[0].outcome;
     assert!(matches!(failed, Outcome::Failed(Failure::Start { .. })), "{failed:?}");

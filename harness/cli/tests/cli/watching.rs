@@ -72,7 +72,7 @@ fn a_policy_that_cannot_be_read_is_named() {
     fs::write(sandbox.path("bad.toml"), POLICY.replace("repeats", "repeat")).unwrap();
     let said = sandbox.run(&[&args[..], &["bad.toml"]].concat());
     assert_eq!(said.code, 2);
-    let told = "error: `bad.toml`, line 16: unknown key `repeat`, did you mean `repeats`?";
+    let told = "error: `bad.toml`, line 15: unknown key `repeat`, did you mean `repeats`?";
     assert!(said.err.starts_with(told), "{}", said.err);
     let loose = POLICY.replace("stolen      = 0.05", "stolen = 5.0");
     fs::write(sandbox.path("loose.toml"), loose).unwrap();
