@@ -54,7 +54,7 @@ impl Capability {
         }
     }
 
-    /// Refuses a `dtype` for which candle has no kernels: on GPUs that would have to widen it.
+    /// Refuses a `dtype` that such a GPU would have to widen: candle has no kernels for it there.
     ///
     /// # Errors
     ///
@@ -134,10 +134,10 @@ fn target_of(ptx: &str) -> Option<Capability> {
     Some(Capability::new(number / 10, number % 10))
 }
 
-/// Refuses a GPU of `capability` that cannot run the machine code of this build, of which `ptx` is
-/// one kernel. The driver translates PTX for newer GPUs, but the kernels of flash attention and of
-/// matrix products with quantised blocks exist as machine code only. If one of them fails to
-/// launch, no error is reported, and its result would be whatever was in memory before.
+/// Refuses a GPU of `capability` that cannot run the machine code of this build; `ptx` is any of
+/// its kernels, and names the target. The driver translates PTX for newer GPUs, but the kernels of
+/// flash attention and of matrix products with quantised blocks exist as machine code only. If one
+/// of them fails to launch, no error is reported, and the result is whatever was in memory before.
 ///
 /// # Errors
 ///
@@ -146,7 +146,7 @@ fn target_of(ptx: &str) -> Option<Capability> {
 fn is_built_for(capability: Capability, ptx: &str) -> candle_core::Result<()> {
     match target_of(ptx) {
         Some(target) if !capability.runs_code_for(target) => candle_core::bail!(
-            "CUDA_ERROR_NO_BINARY_FOR_GPU: one of {capability} runs no kernels for {target}"
+            "CUDA_ERROR_NO_BINARY_FOR_GPU: a GPU of {capability} runs no kernels for {target}"
         ),
         _ => Ok(()),
     }

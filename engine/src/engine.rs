@@ -331,7 +331,7 @@ impl Engine {
             && !self.recordings.are_refused()
             && batch.only_decodes()
             && self.attention.backends.iter().all(|backend| backend.is_recordable(block))
-            // Stage timings are being traced, which needs the individual launches.
+            // Tracing the time of stages needs the individual launches.
             && !Stage::are_watched();
         recordable.then_some(there)
     }

@@ -160,8 +160,7 @@ pub struct Table {
     pub queries: usize,
     /// Number of its computed tokens, including those of this step.
     pub keys: usize,
-    /// How many of its leading blocks have been released because no query of this step can see
-    /// them.
+    /// How many of its leading blocks are left out because no query of this step can see them.
     pub gone: usize,
     /// Its remaining blocks, in order.
     pub blocks: Vec<u32>,

@@ -97,8 +97,9 @@ impl Runtime {
         self.client.clone()
     }
 
-    /// Accepts no more requests, finishes or cancels those that are `pending`, and returns the
-    /// engine, idle. Every response has received its last event, and its channel is closed.
+    /// Accepts no more requests, finishes or cancels those that have not ended, as `pending` says,
+    /// and returns the engine, idle. Every response has received its last event, and its channel is
+    /// closed.
     ///
     /// # Errors
     ///

@@ -55,7 +55,7 @@ pub struct StepReport {
     pub demand: Demand,
     /// How often the host waited for an accelerator; 0 on CPUs.
     pub waits: u64,
-    /// Whether its launches were recorded before and replayed at once.
+    /// Whether its launches had been recorded before and were replayed in one go.
     pub replayed: bool,
     /// Name of the attention backend on the first device; empty if nothing was computed.
     pub attention: &'static str,
@@ -109,7 +109,7 @@ pub struct Stats {
     pub transfers: Transfers,
     /// How often the host waited for an accelerator.
     pub waits: u64,
-    /// Steps whose launches were recorded before and replayed at once.
+    /// Steps whose launches had been recorded before and were replayed in one go.
     pub replayed: u64,
     /// Steps that only computed prompts.
     pub prefills: Effort,

@@ -42,7 +42,7 @@ pub enum Prompt {
     Chat(Chat),
 }
 
-/// What a model's files say about text.
+/// A model's tokenizer, chat templates and end-of-sequence ids.
 pub struct Text {
     tokenizer: Arc<Tokenizer>,
     /// A model without a usable template can still encode and decode text.

@@ -76,7 +76,7 @@ pub struct TextRequest {
     pub stop: Vec<u32>,
     /// Texts that end a choice. The answer ends before them, however they are tokenised.
     pub stop_strings: Vec<String>,
-    /// What the model's own end-of-sequence ids do, those of its tokenizer included.
+    /// What the model's own end-of-sequence ids do, including those of its tokenizer.
     pub eos: Eos,
     /// What happens to a prompt that is too long.
     pub truncation: Truncation,

@@ -39,7 +39,8 @@ static unsigned next(void) {
     return number;
 }
 
-/* kernel blocks threads, then tokens, bytes a row, bytes of half a cache, the slots, and bytes of k and v */
+/* kernel, blocks and threads, then tokens, bytes per row, bytes of half a cache, the slots, and the
+ * bytes of k and v */
 static void store(int wide, unsigned blocks, unsigned threads) {
     unsigned tokens = next(), row = next(), half = next();
     unsigned unit = wide ? sizeof(Sixteen) : sizeof(Two);
@@ -103,11 +104,12 @@ int main(void) {
 /// Launches with few and many threads, fewer and more than there is work for.
 const LAUNCHES: [[u64; 2]; 3] = [[1, 1], [3, 7], [16, 64]];
 
-/// The kernels compiled for the CPU.
+/// A program with kernels, compiled for the CPU.
 struct Program(tempfile::TempDir);
 
 impl Program {
-    /// Of `host`, a source in C that includes the kernels in `source`, where names are `defined` so.
+    /// Compiles `host`, C source that includes the kernels in the file `source`, with the macros in
+    /// `defined`.
     #[expect(clippy::disallowed_methods, reason = "a compiler is another program")]
     fn compile(host: &str, source: &str, defined: &[(&str, usize)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -129,7 +131,7 @@ impl Program {
         Self(folder)
     }
 
-    /// The output of kernel `kernel` for `input`.
+    /// The numbers that it prints for `input`.
     #[expect(clippy::disallowed_methods, reason = "the kernels are another program")]
     fn run(&self, input: impl Iterator<Item = u64>) -> Vec<u64> {
         let mut child = Command::new(self.0.path().join("program"))
@@ -146,7 +148,7 @@ impl Program {
     }
 }
 
-/// Those of `kernels.cu`, none of whose threads waits for another.
+/// The kernels of `kernels.cu`, none of whose threads waits for another.
 struct Kernels(Program);
 
 impl Kernels {
@@ -154,7 +156,7 @@ impl Kernels {
         Self(Program::compile(HOST, "kernels.cu", &[]))
     }
 
-    /// What kernel `kernel` leaves of `input`.
+    /// The output of kernel `kernel` for `input`.
     fn run(&self, kernel: u64, launch: [u64; 2], input: impl Iterator<Item = u64>) -> Vec<u64> {
         self.0.run(std::iter::once(kernel).chain(launch).chain(input))
     }

@@ -51,7 +51,7 @@ fn of_bytes(bytes: &[u8]) -> String {
 struct Bytes(Vec<u8>);
 
 impl Bytes {
-    /// The beginning of a file that claims so many tensors and keys.
+    /// The beginning of a file that claims to have `tensors` tensors and `keys` keys.
     fn new(tensors: u64, keys: u64) -> Self {
         Self(b"GGUF".to_vec()).u32(3).u64(tensors).u64(keys)
     }

@@ -109,8 +109,8 @@ fn an_automatic_map_fills_one_device_and_then_the_next() {
     let whole = load("tiny-llama", "auto");
     assert_eq!(layers(&whole), "cpu:0 4");
     let Footprint { weights, kv } = whole.footprint();
-    // Room for what is held permanently and for the activations of 64 tokens; without the latter;
-    // hardly any.
+    // Room for what is held permanently and for the activations of 64 tokens; the same without the
+    // activations; hardly any room.
     let split = |bytes: u64| layers(&load("tiny-llama", &format!("auto:cpu:0={bytes}B,cpu:1")));
     assert_eq!(split(weights + kv + (2 << 20)), "cpu:0 4");
     assert_eq!(split(weights + kv), "cpu:0 3, cpu:1 1");

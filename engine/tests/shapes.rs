@@ -176,7 +176,7 @@ fn the_qwens_have_their_windows_where_the_reference_has_them() {
     const FAR: Mask = Mask::Causal;
     const NEAR: Mask = Mask::SlidingWindow(4096);
     let masks = |preset, lower: usize| {
-        // Without the key, the default window applies where there is to be one.
+        // Null removes a key here: layers with a window get the default one.
         let keys = json!({
             "use_sliding_window": true, "sliding_window": null, "max_window_layers": lower,
         });

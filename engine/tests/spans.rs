@@ -1,4 +1,4 @@
-//! A step can be followed by whoever installs a `tracing` subscriber, and by nobody else.
+//! A step can be followed through a `tracing` subscriber, and in no other way.
 
 #![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 

@@ -1,12 +1,12 @@
-//! The flash kernels of candle-flash-attn, on GPUs of NVIDIA.
+//! The flash kernels of candle-flash-attn, on NVIDIA GPUs.
 //!
-//! They read the paged pool in place where its blocks are multiples of 32 tokens, and copies of the
-//! keys and values in order where they are not. Queries of all sequences go in one launch, prompt
-//! chunks and decodes side by side. Inputs are f16 or bf16; sums are f32.
+//! They read the paged pool in place if its blocks are multiples of 32 tokens, and packed copies of
+//! the keys and values otherwise. The queries of all sequences go in one launch, prompt chunks and
+//! decodes side by side. Inputs are f16 or bf16; sums accumulate in f32.
 //!
-//! Every build knows which GPUs, types and heads there are kernels for; the kernels themselves come with
-//! the feature `flash-attn`. They are those of FlashAttention 2: the ones of FlashAttention 3 are for
-//! Hopper alone, and know no tables of blocks and no lengths of single sequences in a window.
+//! Every build knows which GPUs, dtypes and heads have kernels; the kernels themselves come with
+//! the feature `flash-attn`. They are those of FlashAttention 2: those of FlashAttention 3 are for
+//! Hopper only, and support neither block tables nor, with a window, per-sequence lengths.
 
 use candle_core::{DType, Device, Result, Tensor};
 
@@ -19,7 +19,7 @@ use crate::kv::KvView;
 #[cfg(feature = "flash-attn")]
 mod launch;
 
-/// See the head of the file.
+/// See the module documentation.
 #[derive(Debug)]
 pub struct CudaFlash;
 
@@ -57,7 +57,7 @@ impl Attention for CudaFlash {
     }
 
     fn is_recordable(&self, block: usize) -> bool {
-        // Copies in order are made of tables that the host reads.
+        // For packed copies the host computes the slots.
         read_in_place(block)
     }
 
@@ -72,10 +72,11 @@ impl Attention for CudaFlash {
     }
 }
 
-/// The longest heads that have kernels, and of what heads are multiples.
+/// The largest head dim with a kernel.
 const LONGEST_HEAD: usize = 512;
+/// Head dims with a kernel are multiples of this.
 const HEAD_STEP: usize = 8;
-/// Of what blocks are multiples that the kernels read in place.
+/// Blocks that the kernels read in place are multiples of this many tokens.
 const BLOCK_STEP: usize = 32;
 
 /// Whether there are kernels for a GPU of `capability`.
@@ -88,17 +89,17 @@ const fn take_heads_of(dim: usize) -> bool {
     dim > 0 && dim <= LONGEST_HEAD && dim.is_multiple_of(HEAD_STEP)
 }
 
-/// Whether there is one for numbers of `dtype`.
+/// Whether there is one for `dtype`.
 const fn take(dtype: DType) -> bool {
     matches!(dtype, DType::F16 | DType::BF16)
 }
 
-/// Whether they read a pool in place whose blocks have `block` tokens.
+/// Whether they read a pool with blocks of `block` tokens in place.
 const fn read_in_place(block: usize) -> bool {
     block > 0 && block.is_multiple_of(BLOCK_STEP)
 }
 
-/// Why there is no kernel for this, and what to choose instead; none if there is one.
+/// Why there is no kernel for this, and what to choose instead; `None` if there is one.
 fn refusal(
     capability: Option<Capability>,
     dim: usize,

@@ -21,7 +21,7 @@ use super::{BlockId, BlockPool, Capacity, Namer, Prefix};
 /// The blocks that one sequence holds in one pool.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Held {
-    /// Number of blocks before these that have been released.
+    /// Number of blocks before these, which it no longer needs.
     pub gone: usize,
     /// Its blocks in token order.
     pub blocks: Vec<BlockId>,

@@ -156,7 +156,8 @@ pub(crate) fn memory(device: &Device) -> Option<DeviceMemory> {
     let Device::Cuda(device) = device else { return None };
     let stream = device.cuda_stream();
     let context = stream.context();
-    // Freed memory stays in use until the GPU gets to the call. Errors surface elsewhere.
+    // Freed memory stays in use until the GPU reaches the call that frees it. Errors surface
+    // elsewhere.
     let _ = context.synchronize();
     let (free, total) = context.mem_get_info().ok()?;
     let of_pool = |attribute| in_pool(context.cu_device(), attribute);

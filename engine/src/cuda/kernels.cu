@@ -66,8 +66,8 @@ typedef struct { float of[256]; } Frequencies;
 
 /* Cosines of a step's angles, then as many sines, each a row of `half` per token, times
  * `magnitude`. `positions` holds the position of every token, then the length of every token's
- * sequence: sequences of more than `border` tokens use the frequencies `beyond`. Computed in double:
- * at position 100,000 a float angle is off by a hundredth. */
+ * sequence: sequences of more than `border` tokens use the frequencies `beyond`. Computed in
+ * double: at position 100,000 a float angle is off by a hundredth. */
 KERNEL void angles(float *out, const unsigned *positions, unsigned tokens, unsigned half,
                    unsigned border, double magnitude, Frequencies within, Frequencies beyond) {
     unsigned all = tokens * half;

@@ -8,7 +8,7 @@ use super::Quant;
 use crate::error::{Error, Result};
 
 /// Which matrices are quantised, and how. Norms, biases, the routers of experts and other weights
-/// that only decide always stay dense.
+/// that only make decisions stay dense, whatever the plan says.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct QuantPlan {
@@ -73,12 +73,12 @@ impl QuantPlan {
         apart.unwrap_or(self.weights)
     }
 
-    /// Refuses rules for layers that a model of `layers` layers does not have: they would be followed
-    /// nowhere.
+    /// Refuses rules for layers that a model of `layers` layers does not have: they would have no
+    /// effect.
     ///
     /// # Errors
     ///
-    /// [`Error::Setting`] with the first rule for others, or for none.
+    /// [`Error::Setting`] with the first rule for layers beyond the last one, or for none at all.
     pub(crate) fn check(&self, layers: usize) -> Result<()> {
         let is_idle = |named: &&Range<usize>| named.is_empty() || named.end > layers;
         let Some(named) = self.layers.iter().map(|own| &own.layers).find(is_idle) else {

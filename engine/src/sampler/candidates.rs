@@ -111,7 +111,7 @@ struct Border {
     low: f32,
     /// Tokens of at least this weight do not.
     high: f32,
-    /// The sum of those.
+    /// The sum of the weights that are at least `high`.
     above: f64,
 }
 

@@ -259,7 +259,7 @@ impl Kind {
     }
 }
 
-/// Waits until the GPUs have done what was asked of them, at a boundary of a stage that asks them.
+/// Waits until the GPUs have done all their work, at a boundary of any stage but those of texts.
 fn wait_for_gpus(span: Kind) {
     match span {
         Kind::Part(stage) if stage.is_of_texts() => {}
@@ -348,7 +348,7 @@ mod tests {
     #[test]
     fn parts_of_a_step_are_disjoint_and_add_up_to_it() {
         // Handed over at 107 to a computing thread, while the caller waits until 132. The time
-        // between steps counts for nobody.
+        // between steps is not counted.
         insta::assert_snapshot!(check(&[
             (100, 0, "+step"),
             (101, 0, "+schedule"),

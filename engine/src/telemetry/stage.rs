@@ -42,7 +42,7 @@ pub enum Stage {
     Other,
     /// From text to tokens; beside steps, on the callers' threads.
     Tokenise,
-    /// From tokens to text; likewise.
+    /// From tokens to text; beside steps, on the callers' threads.
     Detokenise,
 }
 

@@ -50,7 +50,7 @@ pub enum Message {
     },
     /// What the user says.
     User {
-        /// The words.
+        /// The text.
         content: Content,
         /// Who the user is.
         #[serde(skip_serializing_if = "Option::is_none")]

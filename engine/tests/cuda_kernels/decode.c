@@ -1,5 +1,6 @@
-/* A GPU for engine/src/cuda/paged_decode.cu: the threads of a block take turns, and each goes on to
- * where it needs the others. Reads numbers from stdin, launches, and prints the bits of the outcome. */
+/* Stands in for a GPU that runs engine/src/cuda/paged_decode.cu: the threads of a block take turns,
+ * each up to the point where it needs the others. Reads numbers from stdin, launches the kernels,
+ * and prints the bits of the output. */
 
 #define _XOPEN_SOURCE 700
 #include <math.h>
@@ -34,13 +35,13 @@ static unsigned bits_of(float number) {
 
 static int min(int a, int b) { return a < b ? a : b; }
 
-/* Of finite numbers. */
+/* For finite numbers. */
 static inline unsigned short to_bf16(float number) {
     unsigned bits = bits_of(number);
     return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
 }
 
-/* Of numbers below 65,504. */
+/* For numbers between -65,504 and 65,504. */
 static inline unsigned short to_f16(float number) {
     int exponent;
     frexpf(number, &exponent);
@@ -62,14 +63,15 @@ static ucontext_t turns, threads[MOST_THREADS];
 static char stacks[MOST_THREADS][1 << 16];
 static bool has_ended[MOST_THREADS];
 
-/* Until every thread of the block has come as far. */
+/* Waits until every thread of the block has come this far. */
 static void wait_for_others(void) {
     unsigned own = threadIdx.x;
     swapcontext(&threads[own], &turns);
 }
 
-/* What the thread whose number differs in `other` says while this one says `number`. Two tables: while
- * the last ones read of an exchange, the first ones write of the next. */
+/* The `number` passed by the thread whose index differs from this one's in the bits of `other`. Two
+ * tables: while the last threads still read those of one exchange, the first write those of the
+ * next. */
 static float exchange(float number, int other) {
     static float said[2][MOST_THREADS];
     static unsigned times[MOST_THREADS];
@@ -89,7 +91,7 @@ static void thread(void) {
     has_ended[threadIdx.x] = true;
 }
 
-/* The threads of one block. */
+/* Runs the threads of one block. */
 static void block(void) {
     for (unsigned i = 0; i < THREADS; i++) {
         getcontext(&threads[i]);
@@ -125,7 +127,7 @@ static unsigned next(void) {
     return number;
 }
 
-/* The next `count` numbers; behind them is nothing that may be read. */
+/* Reads the next `count` numbers; nothing after them may be read. */
 static unsigned *words(unsigned count) {
     unsigned *all = malloc(count * sizeof(unsigned));
     for (unsigned i = 0; i < count; i++) all[i] = next();
@@ -149,9 +151,9 @@ static void attend(void) {
 
 static void join(void) { join_parts(out, scratch, parts); }
 
-/* sequences, key heads, query heads, parts, blocks of the cache, width of the tables, how many keys
- * before its own a query sees plus 1, the bits of scale and cap; then ends of keys, tables, queries,
- * keys and values */
+/* Input: sequences, key heads, query heads, parts, blocks of the cache, width of the tables, how
+ * many keys before its own a query sees plus 1 (0 for all), the bits of scale and cap; then key
+ * ends, tables, queries, keys and values. */
 int main(void) {
     unsigned sequences = next(), heads;
     kv_heads = next(), heads = next(), parts = next();

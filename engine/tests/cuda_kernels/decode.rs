@@ -1,33 +1,33 @@
-//! `paged_decode.cu`, held to the definition of attention.
+//! `paged_decode.cu`, tested against the definition of attention.
 
 use half::{bf16, f16};
 
 use super::Program;
 
-/// The kernels for one kind of heads and of blocks.
+/// The kernels for one size of heads and cache blocks.
 struct Decode {
     program: Program,
-    /// Numbers of a head.
+    /// Numbers per head.
     dim: usize,
-    /// Query heads of a block of threads.
+    /// Query heads per thread block.
     group: usize,
-    /// Tokens of a block of the cache.
+    /// Tokens per block of the cache.
     block: usize,
     is_f16: bool,
 }
 
-/// Sequences that are continued by one token each.
+/// Sequences that decode one token each.
 struct Step<'a> {
     /// Keys of each.
     lengths: &'a [usize],
     kv_heads: usize,
-    /// Groups of query heads for each key head.
+    /// Groups of query heads per key head.
     groups: usize,
-    /// Blocks of threads among which the keys of a head are dealt.
+    /// Thread blocks over which the keys of a head are split.
     parts: usize,
-    /// How many keys before its own a query sees; none for all.
+    /// How many keys before its own a query sees; `None` for all.
     before: Option<usize>,
-    /// 0 for no cap on scores.
+    /// Softcap on scores; 0 for none.
     cap: f32,
 }
 
@@ -68,7 +68,7 @@ impl Decode {
         let (sequences, heads) = (lengths.len(), kv_heads * groups * group);
         let taken: Vec<usize> = lengths.iter().map(|length| length.div_ceil(block)).collect();
         let (blocks, width) = (taken.iter().sum::<usize>(), *taken.iter().max().unwrap());
-        // Dealt from the last one on; what stands behind those of a sequence must not be read.
+        // Dealt from the last one on; entries beyond the blocks of a sequence must not be read.
         let mut free = (0..blocks as u64).rev();
         let row = |count: usize| {
             let mut row: Vec<u64> = free.by_ref().take(count).collect();
@@ -90,7 +90,7 @@ impl Decode {
         let found = self.program.run(input.chain(halves.map(|bits| u64::from(*bits))));
         assert_eq!(found.len(), q.len());
 
-        // What a number is off by when it is rounded to a half.
+        // The error of rounding the output to half precision.
         let allowed = if self.is_f16 { 1e-3 } else { 5e-3 };
         for (at, found) in found.chunks(dim).enumerate() {
             let (sequence, head) = (at / heads, at % heads);

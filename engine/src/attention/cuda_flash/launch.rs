@@ -1,4 +1,4 @@
-//! What the kernels are called with.
+//! Calls the kernels.
 
 use candle_core::{Result, Tensor, bail};
 use candle_flash_attn::{
@@ -20,7 +20,7 @@ pub(super) fn attend(q: &Tensor, kv: &KvView<'_>, mask: Mask) -> Result<Tensor> 
     let (queries, keys) = (*most_queries, *most_keys);
     let (scale, softcap) = (kv.heads.scale, kv.heads.softcap);
     let [left, right] = mask.reach();
-    // Of decodes the flash kernels leave most of the GPU idle.
+    // In decodes the flash kernels leave most of the GPU idle.
     let is_paged = read_in_place(kv.tables.block);
     let is_decode = queries == 1 && q.dim(0)? == blocks.dim(0)?;
     if is_paged && is_decode && paged_decode::takes_heads_of(kv.heads.dim) {

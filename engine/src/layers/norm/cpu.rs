@@ -68,7 +68,7 @@ fn normed<T: Element, W: Element>(
     Tensor::from_vec(out, x.shape(), x.device())
 }
 
-/// What is applied to every row.
+/// A norm, ready to be applied to rows.
 struct Kernel<'a, W> {
     weight: &'a [W],
     /// A norm with a bias also subtracts the mean.

@@ -42,7 +42,7 @@ fn defined(norm: &Norm, x: &[f32]) -> Vec<f64> {
     parts.map(|((x, weight), bias)| x / size * weight + bias).collect()
 }
 
-/// Compares with the definition; `allowed` is relative to numbers above 1.
+/// Compares with the definition. `allowed` is the largest error, relative for numbers above 1.
 fn check(norm: &Norm, x: &Tensor, allowed: f64) {
     let y = norm.forward(x).unwrap();
     assert_eq!((y.dtype(), y.dims()), (x.dtype(), x.dims()));

@@ -10,7 +10,7 @@ use super::value::FromValue;
 use crate::error::Result;
 use crate::models::config::ConfigFile;
 
-/// Keys of the hub, and their names in GGUF files behind the name of the architecture.
+/// Keys of the hub, and their names in GGUF files, where the architecture's name precedes them.
 const ALIASES: &[(&str, &str)] = &[
     ("hidden_size", "embedding_length"),
     ("num_hidden_layers", "block_count"),

@@ -53,7 +53,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// By its number in files.
+    /// The kind with this number in files.
     pub(super) const fn numbered(number: u32) -> Option<Self> {
         Some(match number {
             0 => Self::U8,
