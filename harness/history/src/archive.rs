@@ -153,6 +153,7 @@ impl Batch {
 /// Writes the files of `archive` below the folder `into`. Files that exist with the same contents
 /// are left alone; nothing is ever overwritten.
 ///
+/// # Errors
 /// If `archive` is not an archive, if a file exists with other contents (nothing is written then),
 /// or on an I/O error.
 pub fn import(archive: &Path, into: &Path) -> Result<Moved, Error> {

@@ -59,6 +59,7 @@ pub const NAMES: [&str; 9] =
 /// exist counts as empty. A store may also be a single such file, or a Parquet file that an export
 /// wrote, of which only the columns of a frame are read.
 ///
+/// # Errors
 /// If a directory cannot be listed, or a Parquet file is not an archive. Other files that cannot be
 /// read are not errors: see [`Loaded::unread`].
 pub fn load(stores: &[PathBuf]) -> Result<Loaded, Error> {

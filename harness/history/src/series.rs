@@ -65,7 +65,7 @@ struct Position {
 pub enum Along {
     /// Our own.
     Own,
-    /// The upstream's commits: those up to which our builds had considered all.
+    /// The upstream's commits, up to which our builds had considered every one.
     Upstream,
 }
 

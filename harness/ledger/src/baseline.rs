@@ -32,7 +32,7 @@ pub use session::{Session, open, sessions_of};
 /// The name of a stored session: `UPSTREAM/MACHINE/SCENARIO/SESSION.jsonl`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
-    /// The upstream commit up to which the engine had considered all.
+    /// The upstream commit up to which the engine had considered every commit.
     pub upstream: Hash,
     /// The [kind of machine](crate::environment::Machine::key).
     pub machine: String,

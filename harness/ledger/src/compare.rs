@@ -233,7 +233,7 @@ pub(crate) fn differences(bases: &[&Record], heads: &[&Record]) -> (Vec<String>,
     for (between, record) in rounds {
         let found = comparable(&first.environment, &record.environment);
         let named = |difference: Difference| Difference { between, ..difference };
-        // What the base's rounds do not tell was reported for both sides already.
+        // What is unknown throughout the base was already reported between base and head.
         let is_new = |d: &Difference| between == Between::Sides || !d.is_untold();
         let hard = found.hard.into_iter().map(named).filter(is_new);
         let mut against: Vec<String> = hard.map(|difference| difference.to_string()).collect();

@@ -78,7 +78,6 @@ pub struct Fidelity {
 impl Fidelity {
     /// Adds the next position: the logits of the whole vocabulary as the engine `found` them and as
     /// they were `expected`.
-    /// `expected`.
     pub fn add(&mut self, found: &[f32], expected: &[f32]) {
         self.errors.add(found, expected);
         self.same += usize::from(likeliest(found) == likeliest(expected));

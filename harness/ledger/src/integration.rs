@@ -182,7 +182,7 @@ impl Measured {
         row.finding.map(|finding| format!("{} {}", row.series.label(), effect_in_words(&finding)))
     }
 
-    /// How much worse a series that passed can be at most.
+    /// How much worse any series that passed can be.
     fn most(&self) -> Option<String> {
         let passed = self.rows().filter(|(_, row)| row.verdict == Verdict::Pass);
         let highs = passed.filter_map(|(_, row)| Some((row.series.label(), row.finding?.high)));

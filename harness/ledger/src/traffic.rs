@@ -31,7 +31,7 @@ pub struct Wanted {
     pub output: Tokens,
 }
 
-/// Streams of random numbers. The tokens of iterations take the streams `0..2^64 − 2`.
+/// The random streams of lengths and arrival times; tokens are drawn from `0..2^64 − 2`.
 const LENGTHS: u64 = u64::MAX;
 const ARRIVALS: u64 = u64::MAX - 1;
 

@@ -104,7 +104,7 @@ pub enum Message {
         /// The formats of the weights, the one with the most bytes first.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         formats: Vec<Stored>,
-        /// The prompts of all iterations to come, if there are any.
+        /// The prompts of the iterations that every round of the case has, if there are any.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         prompts: Option<Digest>,
         /// Values that exist once per round, each in its metric's unit.

@@ -71,7 +71,7 @@ impl<'a> Drive<'a> {
         Drive { engine, clock, answers: Vec::new(), places: BTreeMap::new(), under_way: 0 }
     }
 
-    /// Submits a request for `output` tokens, counted from `due` if given and from now otherwise.
+    /// Submits a request for `output` tokens. It is timed from `due` if given, otherwise from now.
     ///
     /// # Errors
     ///

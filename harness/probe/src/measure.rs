@@ -141,7 +141,7 @@ fn beyond_embedders(case: &Case) -> Option<&'static str> {
     }
 }
 
-/// If sequences of `asked` tokens are too long for a model that takes `takes`, the reason to give.
+/// Why sequences of `asked` tokens are too long for a model that takes `takes`; none if they fit.
 fn too_long(asked: u64, takes: usize, remedy: &str) -> Option<String> {
     (asked > takes as u64).then(|| {
         format!(

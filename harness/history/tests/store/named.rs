@@ -99,7 +99,7 @@ fn what_a_user_configures_changes_no_commit() {
     let root = dir.path();
     git(root, 1, &["init", "--quiet", "--initial-branch", "main"]);
     git(root, 1, &["commit", "--quiet", "--allow-empty", "--message", "Größer (#1)"]);
-    // Git asks another program about the signature, and would put its words before the commit.
+    // Git asks another program about the signature, and would print its output before the commit.
     let plain = git(root, 1, &["cat-file", "commit", "HEAD"]);
     let (head, message) = plain.split_once("\n\n").expect("a commit has a message");
     let signature = "gpgsig -----BEGIN PGP SIGNATURE-----\n \n none\n -----END PGP SIGNATURE-----";

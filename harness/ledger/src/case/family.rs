@@ -4,9 +4,9 @@
 use super::{Case, Workload};
 
 impl Case {
-    /// Whether this case needs at least as much memory as `other` because it differs from it in
-    /// sizes alone: same scenario, model, formats, placement and backend, and every size at least
-    /// as large. Every case outgrows itself.
+    /// Whether this case is sure to need at least as much memory as `other`: both have the same
+    /// scenario, model, formats, placement and backend, and every size is at least as large. Every
+    /// case outgrows itself.
     #[must_use]
     pub fn outgrows(&self, other: &Case) -> bool {
         let kind = |case: &Case| {

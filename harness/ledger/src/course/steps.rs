@@ -134,7 +134,7 @@ impl<'a> Scene<'a> {
         self.squares(&(range.start..at)) + self.squares(&(at..range.end))
     }
 
-    /// The same for the split at which it is smallest.
+    /// The sum of squares around both levels of `range`, for the split at which it is smallest.
     pub(super) fn best_split(&self, range: &Range<usize>) -> f64 {
         places(range).map(|at| self.split(range, at)).fold(f64::INFINITY, f64::min)
     }

@@ -73,7 +73,7 @@ impl Gpu {
 }
 
 impl std::fmt::Display for ClockLimits {
-    /// As in `1980 of 1980 MHz` (the application clock of the highest clock) or `held at 1500 MHz`.
+    /// As in `1980 of 1980 MHz` (the application clock out of the highest) or `held at 1500 MHz`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if let Some(held) = self.held {
             return write!(f, "held at {held} MHz");

@@ -111,8 +111,6 @@ impl Machine {
     ///
     /// A fact that was not recorded adds nothing, so an old record keeps the key that it had when
     /// it was written.
-    /// A fact that was not recorded adds nothing, so an old record keeps the key that it had when
-    /// it was written.
     #[must_use]
     pub fn key(&self) -> String {
         let gib = gib(self.memory);

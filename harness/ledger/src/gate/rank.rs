@@ -33,8 +33,8 @@ fn weight(row: &Row) -> f64 {
     }
 }
 
-/// A change as a multiple of the margin, on the log scale by which the gate decides: there half is
-/// as far as double. A change from zero is infinite, whatever the margin.
+/// A change as a multiple of the margin, on the log scale on which the gate decides: there halving
+/// is as far as doubling. A change from zero is infinite, whatever the margin.
 #[must_use]
 pub fn in_margins(change: f64, margin: f64) -> f64 {
     if change.is_infinite() {

@@ -43,7 +43,7 @@ impl Sides<'_> {
             (Some(reason), Some(_)) => Some(format!("neither side can run it: {reason}")),
             (Some(reason), None) => Some(format!("the base cannot run it: {reason}")),
             (None, Some(_)) => None,
-            // A case without any record is not passed over: that is an obstacle.
+            // A head without any record is not passed over: that is an obstacle.
             (None, None) if self.head.is_empty() => None,
             (None, None) if self.base.is_empty() => Some("the base was not measured".to_owned()),
             (None, None) => None,

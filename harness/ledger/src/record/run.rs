@@ -44,7 +44,7 @@ pub struct Planned {
     /// nothing else.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub attributions: u32,
-    /// Which of the runs merged into this one measured it, from 0: each had its own minutes.
+    /// Which of the runs merged into this one measured it, from 0: each had its own time budget.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub shard: u32,
 }

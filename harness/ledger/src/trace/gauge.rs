@@ -186,7 +186,7 @@ impl Merge {
 pub enum Throttle {
     /// Nothing runs on it.
     Idle,
-    /// The clocks were set by an application.
+    /// They are limited to the application clocks that were set.
     ApplicationClocks,
     /// It would exceed its power limit.
     PowerCap,
@@ -198,9 +198,9 @@ pub enum Throttle {
     Thermal,
     /// Hardware protection against heat.
     HardwareThermal,
-    /// The power supply demands it.
+    /// The power supply requires it.
     PowerBrake,
-    /// A display demands it.
+    /// The display clocks require it.
     Display,
 }
 

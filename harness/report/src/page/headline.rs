@@ -9,7 +9,7 @@ use super::{counted, history, subject, verdicts};
 use crate::index::{Card, Kind, words};
 use crate::view::{Census, Tally, Versus, View};
 
-/// The page's title, which tells it from others in a row of tabs: the verdict comes first.
+/// The page's title. The verdict comes first, to distinguish it from others in a row of tabs.
 pub(super) fn title(view: &View<'_>) -> String {
     let name = format!("Windtunnel · {}", view.run.id.0);
     match &view.gate {

@@ -210,7 +210,7 @@ fn are(count: usize) -> &'static str {
 fn explained(history: &History) -> Markup {
     html! {
         p.note {
-            "Every dot is a build, every level line a level, every vertical line a change. The commits named for a change include the one that made it, 19 times in 20. "
+            "Every dot is a build, every line through dots a level, every vertical line a change. The commits named for a change include the one that made it, 19 times in 20. "
             (history.family) " series were judged as one family: the chance that anything here changed by noise alone is 5\u{a0}%."
         }
     }

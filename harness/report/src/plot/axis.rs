@@ -62,8 +62,8 @@ pub(super) fn bounds(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     })
 }
 
-/// From zero if the lowest value is below half of the highest, or if all are zero; else around the
-/// values.
+/// From zero if the lowest value is not negative and below half of the highest, or if all are zero;
+/// else around the values.
 fn linear(low: f64, high: f64) -> Range<f64> {
     if low == 0.0 && high == 0.0 {
         return 0.0..1.0;

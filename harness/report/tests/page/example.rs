@@ -59,13 +59,14 @@ fn the_example_of_a_regression_is_as_this_program_renders_it() {
     assert!(made == kept, "the example is not of this version; {REGRESSION_AGAIN}");
 }
 
-/// By which factor each round of a case took longer than nominal: those of the base, and of the
-/// head.
+/// The factors by which the rounds of a case take longer than nominal: those of the base, then of
+/// the head.
 type Costs = [[f64; 6]; 2];
 
-/// A head that decodes more slowly than its base and prefills faster.
+/// A head that is slower than its base.
 const SLOWER: Costs =
     [[1.000, 1.008, 0.995, 1.004, 0.992, 1.006], [1.061, 1.075, 1.052, 1.071, 1.058, 1.066]];
+/// A head that is faster than its base.
 const FASTER: Costs =
     [[1.003, 0.996, 1.001, 0.998, 1.005, 0.994], [0.885, 0.893, 0.878, 0.890, 0.881, 0.887]];
 /// Rounds that are too noisy for a conclusion.
