@@ -30,9 +30,9 @@ impl FromStr for Shard {
 }
 
 impl Shard {
-    /// Reduces `plan` to this shard, and returns how many parts of this size the plan makes,
-    /// rounded up. The parts take about the same time by a model that knows nothing of the machine,
-    /// so every machine cuts the same plan in the same way.
+    /// Reduces `plan` to this shard, and returns how many parts of this size the plan makes, rounded
+    /// up, but at least as many as there are shards. The parts take about the same time by a model
+    /// that knows nothing of the machine, so every machine cuts the same plan in the same way.
     pub(crate) fn cut(self, plan: &mut Plan) -> u32 {
         let whole = plan.cases.len();
         let times = estimate::by_model(plan).into_iter();
