@@ -30,8 +30,8 @@ impl FromStr for Shard {
 }
 
 impl Shard {
-    /// Reduces `plan` to this shard, and returns how many parts of this size the plan makes, rounded
-    /// up, but at least as many as there are shards. The parts take about the same time by a model
+    /// Reduces `plan` to this shard, and returns how many parts of this size the plan makes,
+    /// rounded up, but at least the number of shards. The parts take about the same time by a model
     /// that knows nothing of the machine, so every machine cuts the same plan in the same way.
     pub(crate) fn cut(self, plan: &mut Plan) -> u32 {
         let whole = plan.cases.len();
