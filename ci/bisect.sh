@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Shows that a bisect finds the one commit in twenty that made the real engine slower: `ci/bisect.sh
-# [PLACE…]`. It clones this repository and writes twenty commits on top of the newest. Each rewrites how
-# long decodes take (`engine/src/faults.rs`); the one at PLACE makes them 5 % slower (`PER_CENT`). Then
-# `windtunnel bisect` searches them, once for each PLACE (default: `7 16`), measuring CASE. The clone and
-# the rounds stay in DIR (default: `target/bisect`), so the same command resumes an interrupted search.
-# Exit code 1 if another commit is found, or none.
+# Shows that a bisect finds the one commit in twenty that made the real engine slower:
+# `ci/bisect.sh [PLACE…]`. It clones this repository and writes twenty commits on top of the newest.
+# Each rewrites how long decodes take (`engine/src/faults.rs`); the one at PLACE makes them 5 %
+# slower (`PER_CENT`). Then `windtunnel bisect` searches them, once for each PLACE (default:
+# `7 16`), measuring CASE. The clone and the rounds stay in DIR (default: `target/bisect`), so the
+# same command resumes an interrupted search. Exit code 1 if another commit is found, or none.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ $# -gt 0 ] || set -- 7 16

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs a browser for the tests that open pages. Where that is impossible it says why and succeeds: those
-# tests then say that they were skipped.
+# Installs a browser for the tests that open pages. Where that is impossible it says why and
+# succeeds: those tests then say that they were skipped.
 set -uo pipefail
 for name in chromium chromium-browser google-chrome chrome; do
   "$name" --version > /dev/null 2>&1 && exit 0

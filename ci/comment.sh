@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Posts the summary of a gate as a comment on a pull request on GitHub, or updates the one it posted before:
-# `ci/comment.sh NUMBER [FILE]`; `gh` must be signed in.
+# Posts the summary of a gate as a comment on a pull request on GitHub, or updates the one it posted
+# before: `ci/comment.sh NUMBER [FILE]`; `gh` must be signed in.
 set -euo pipefail
 number=${1:?usage: ci/comment.sh NUMBER [FILE]}
 file=${2:-reports/gate/summary.md}

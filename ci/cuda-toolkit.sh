@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Makes a machine without CUDA and without a GPU able to build with the feature `cuda`, from Python
 # wheels: `ci/cuda-toolkit.sh DIR`, then `. DIR/env.sh` and `cargo build --release --package
-# windtunnel-probe --features cuda`. It needs a C compiler and pip but no root, and downloads about 150 MB.
+# windtunnel-probe --features cuda`. It needs a C compiler and pip but no root, and downloads about
+# 150 MB.
 #
 # The probe runs on a machine with a GPU and the libraries of CUDA 13. Without them it starts if
-# LD_LIBRARY_PATH has `lib/stubs` and `lib` of DIR/wheels/nvidia/cu13, and says what is missing. CUDA stays
-# at 13.0 because a driver loads no kernel built for a CUDA newer than its own.
+# LD_LIBRARY_PATH has `lib/stubs` and `lib` of DIR/wheels/nvidia/cu13, and says what is missing.
+# CUDA stays at 13.0 because a driver loads no kernel built for a CUDA newer than its own.
 set -euo pipefail
 folder=${1:?usage: ci/cuda-toolkit.sh DIR}
 mkdir -p "$folder"
@@ -24,8 +25,8 @@ pip install --no-compile --only-binary=:all: --upgrade --target "$wheels" \
 ln -sfn lib "$cuda/lib64"
 ln -sfn libcudart.so.13 "$cuda/lib/libcudart.so"
 
-# Libraries to link against: every function that cudarc may call, doing nothing but return, as NVIDIA's
-# own stubs do, the error that says so (34).
+# Libraries to link against: every function that cudarc may call, doing nothing but return, as
+# NVIDIA's own stubs do, the error that says so (34).
 cargo fetch --locked --quiet
 bindings=("${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/cudarc-0.19.*/src)
 mkdir -p "$cuda/lib/stubs"

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Checks the code that is only built for CUDA on a machine without it: `ci/cuda-typecheck.sh [COMMAND…]`
-# (default: clippy over engine and probe). A stand-in for nvcc writes empty files, which satisfies the
-# build scripts: the result can be checked, but neither linked nor run. It shares the target folder of
-# the other lints: 80 seconds of one core after them, 30 after a change to the engine, 150 from scratch.
+# Checks the code that is only built for CUDA on a machine without it:
+# `ci/cuda-typecheck.sh [COMMAND…]` (default: clippy over engine and probe). A stand-in for nvcc
+# writes empty files, which satisfies the build scripts: the result can be checked, but neither
+# linked nor run. It shares the target folder of the other lints: 80 seconds of one core after them,
+# 30 after a change to the engine, 150 from scratch.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Judges the checked-out commit against the one it branched from: `ci/gate.sh [BASE] [ARGUMENT…]`.
-# BASE is a revision (default: `origin/main`); further arguments go to `windtunnel gate`. The exit code is
-# the gate's, and its files are in `reports/gate/`.
+# BASE is a revision (default: `origin/main`); further arguments go to `windtunnel gate`. The exit
+# code is the gate's, and its files are in `reports/gate/`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # Unhandled, a failure here would exit with 1, which means that something regressed.

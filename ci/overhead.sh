@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# What the harness costs: the decode rate through CLI and probe, as a share of that of a bare loop over
-# `Engine::step`. It is the product of two factors, because no two processes are equally fast:
+# What the harness costs: the decode rate through CLI and probe, as a share of that of a bare loop
+# over `Engine::step`. It is the product of two factors, because no two processes are equally fast:
 #   - the probe's loop over the bare loop, alternating in one process on one engine;
-#   - the share of a core that the CLI leaves to its probe: the time it computes, the probe could have had.
+#   - the share of a core that the CLI leaves to its probe: the probe could have used the time in
+#     which the CLI computes.
 # Usage: ci/overhead.sh [PAIRS]
 set -euo pipefail
 cd "$(dirname "$0")/.."

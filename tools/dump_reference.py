@@ -2,8 +2,9 @@
 """Makes a reference that `windtunnel run guards/parity --models FOLDER` compares the engine with.
 
 The folder has the model (config.json, model.safetensors, tokenizer if there is one) and
-golden.safetensors: the prompt, the logits of Hugging Face transformers for each of its tokens, hidden
-states, and the greedy continuation. Everything is computed in f32 on the CPU with eager attention.
+golden.safetensors: the prompt, the logits of Hugging Face transformers for each of its tokens,
+hidden states, and the greedy continuation. Everything is computed in f32 on the CPU with eager
+attention.
 
     pip install torch transformers safetensors
     tools/dump_reference.py Qwen/Qwen3-0.6B references/qwen3-0.6b
@@ -102,7 +103,7 @@ def continuation(model, ids, new):
 
 
 def hidden_states(model, ids):
-    """The hidden states around the first layer and the final norm."""
+    """The hidden states before and after the first layer, and after the final norm."""
     states = model(ids, use_cache=False, output_hidden_states=True).hidden_states
     names = {"hidden_embed": 0, "hidden_norm": -1}
     # transformers shows the output of the last layer only after the norm.

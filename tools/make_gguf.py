@@ -6,10 +6,10 @@
     tools/make_gguf.py engine/tests/golden/phi3 phi3.gguf --type q8_0
     tools/make_gguf.py engine/tests/golden/phi3 phi3.gguf --split 3    # phi3-00001-of-00003.gguf …
 
-It writes what llama.cpp's converter writes for these architectures: llama (with or without experts),
-qwen2, qwen3, qwen3moe, gemma2, gemma3, phi3, starcoder2. What the tests need beyond that (windows of
-single layers, a layer without experts, a scale of the scores) is written under the keys that other
-architectures use for it.
+It writes what llama.cpp's converter writes for these architectures: llama (with or without
+experts), qwen2, qwen3, qwen3moe, gemma2, gemma3, phi3, starcoder2. What the tests need beyond that
+(windows of single layers, a layer without experts, a scale of the scores) is written under the keys
+that other architectures use for it.
 
 The engine's tests read files made with it, so that reader and writer have different authors.
 """
@@ -251,7 +251,9 @@ def main():
     )
     parser.add_argument("folder", type=pathlib.Path, help="with config.json and safetensors")
     parser.add_argument("out", type=pathlib.Path, help="the file to write")
-    parser.add_argument("--type", choices=TYPES, default="f32", help="for matrices whose rows are whole blocks")
+    parser.add_argument(
+        "--type", choices=TYPES, default="f32", help="for matrices whose rows are whole blocks"
+    )
     parser.add_argument("--split", type=int, default=1, help="the number of files")
     chosen = parser.parse_args()
 

@@ -5,8 +5,8 @@
     tools/make_gguf_text.py scenarios/quality.txt engine/tests/gguf_text
 
 Byte-level merges are trained once and written under the name of every pre-tokenizer that the engine
-knows. The ids come from a deliberately simple encoder, on the `regex` package; where `transformers` has
-a tokenizer of that kind, it must agree. Pieces are trained and encoded by SentencePiece.
+knows. The ids come from a deliberately simple encoder, on the `regex` package; where `transformers`
+has a tokenizer of that kind, it must agree. Pieces are trained and encoded by SentencePiece.
 """
 
 import argparse

@@ -4,9 +4,9 @@
     python3 tools/time_torch_attention.py
     cargo bench --package windtunnel-engine --features flash-attn --bench cuda_attention
 
-Both print the same rows, each the median of many launches on one GPU: compare the times of a row, taken
-on one machine within the hour. PyTorch keeps the keys of each sequence contiguous, so its times are what
-paging is compared with.
+Both print the same rows, each the median of many launches on one GPU: compare the times of a row,
+taken on one machine within the hour. PyTorch keeps the keys of each sequence contiguous, so its
+times are what paging is compared with.
 
     pip install torch
 """

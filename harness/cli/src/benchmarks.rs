@@ -1,8 +1,8 @@
 //! The benchmarks in the benches of a plan: each becomes a case.
 //!
 //! A scenario names benches, and only the benches know what is in them. So they are built first and
-//! asked; in a comparison, benchmarks that only some subjects have are skipped, because there is
-//! nothing to compare them with.
+//! asked; benchmarks that only some of the subjects have are skipped, because there is nothing to
+//! compare them with.
 
 use std::collections::BTreeMap;
 use std::path::Path;

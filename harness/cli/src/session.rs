@@ -190,9 +190,9 @@ fn file_word(name: &str) -> String {
 /// Which runs a command can resume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Resumable {
-    /// All unfinished runs.
+    /// All unfinished runs but calibrations.
     Any,
-    /// Unfinished gate runs.
+    /// Unfinished gates, but not calibrations.
     Gate,
 }
 

@@ -31,8 +31,8 @@ impl FromStr for Shard {
 
 impl Shard {
     /// Reduces `plan` to this shard, and returns how many parts of this size the plan makes,
-    /// rounded up. The parts take about the same time by a model that knows nothing of the machine,
-    /// so every machine cuts the same plan in the same way.
+    /// rounded up, but at least the number of shards. The parts take about the same time by a model
+    /// that knows nothing of the machine, so every machine cuts the same plan in the same way.
     pub(crate) fn cut(self, plan: &mut Plan) -> u32 {
         let whole = plan.cases.len();
         let times = estimate::by_model(plan).into_iter();

@@ -39,8 +39,8 @@ pub(crate) struct Left {
 
 /// The argument that makes a probe exit when its stdin ends, so that it does not outlive us.
 const UNTIL_EOF: &str = "--until-eof";
-/// The feature of a probe that can use GPUs. The trace of one without it has no GPU tracks: only
-/// others use them.
+/// The feature of a probe that can use GPUs. The trace of a probe without it has no GPU tracks:
+/// they would only show what others do.
 const GPU_FEATURE: &str = "cuda";
 /// A longer line is not a message.
 const LONGEST_LINE: u64 = 64 << 20;

@@ -41,7 +41,7 @@ struct Tried {
 /// of years to be read.
 const RUNS: usize = 100;
 
-/// Occur in every line that reports a lack of memory.
+/// One of these occurs in every line that reports a lack of memory.
 const WORDS: [&str; 2] = ["emory", "MEMORY"];
 
 impl Starved {
@@ -120,7 +120,7 @@ impl Starved {
     }
 }
 
-/// Subjects of the same name and features need the same memory, whatever build they are.
+/// What subjects that need the same memory have in common: name and features, whatever the build.
 fn kind(subject: &Subject) -> (&str, &[String]) {
     (&subject.name, &subject.features)
 }

@@ -41,7 +41,7 @@ struct Asked {
 
 /// One request.
 struct Request {
-    /// In an open loop, when it is due, from the start of the iteration on.
+    /// In an open loop, when it is due, counted from the start of the iteration.
     due: Option<Nanos>,
     prompt: String,
     /// Words of the prompt.
@@ -182,7 +182,7 @@ impl Service<'_> {
         }
     }
 
-    /// Asks `batch` requests at once, and the next as soon as one of them has ended.
+    /// Keeps `batch` requests in flight: sends the next as soon as one of them ends.
     fn in_turn(&self, requests: &[Request], batch: u32, clock: Instant) -> Result<Vec<Answer>> {
         let next = AtomicUsize::new(0);
         let caller = || -> Result<Vec<(usize, Answer)>> {

@@ -1,4 +1,4 @@
-//! A server that is started for a case: waits for it, reads its memory, and ends it with the case.
+//! Starts a server for a case, waits for it, reads its memory, and ends it with the case.
 
 use std::net::TcpListener;
 use std::os::fd::AsFd;
@@ -86,8 +86,8 @@ pub(super) fn wait(agent: &Agent, address: &str, server: Option<&mut Server>) ->
     Ok(())
 }
 
-/// The sum of the peak resident sets of all other processes in this process group, in bytes; none
-/// if there are none.
+/// The peak resident sets of all other processes in this process group together, in bytes, with
+/// shared pages counted once; none if there are no others.
 pub(super) fn peak_rss() -> Option<f64> {
     let own = rustix::process::getpid().as_raw_nonzero().get();
     let group = rustix::process::getpgrp().as_raw_nonzero().get();
@@ -98,7 +98,7 @@ pub(super) fn peak_rss() -> Option<f64> {
     together(&resident).map(|kib| kib as f64 * 1024.0)
 }
 
-/// The group of the process with this number; none where it has ended.
+/// The group of the process with this number; none if it has ended.
 fn group_of(number: i32) -> Option<i32> {
     let stat = Root::here().text(&format!("proc/{number}/stat"))?;
     // The name is in brackets and may contain anything; state, parent and group follow it.
@@ -115,7 +115,7 @@ struct Resident {
 }
 
 impl Resident {
-    /// Of the process with this number; none where it has ended.
+    /// Reads that of the process with this number; none if it has ended.
     fn of(number: i32) -> Option<Resident> {
         let text = |file: &str| Root::here().text(&format!("proc/{number}/{file}"));
         let peak = kib(&text("status")?, "VmHWM")?;
@@ -134,8 +134,8 @@ fn kib(text: &str, name: &str) -> Option<u64> {
     machine::field(text, name)?.strip_suffix("kB")?.trim().parse().ok()
 }
 
-/// The sum of the peaks of several processes, in KiB, with shared pages counted once: weights
-/// that several workers map, or pages inherited through a fork. Never less than the highest single peak.
+/// The sum of the peaks of several processes, in KiB, with shared pages counted once: weights that
+/// several workers map, or pages inherited through a fork. Never less than the highest single peak.
 fn together(processes: &[Resident]) -> Option<u64> {
     let highest = processes.iter().map(|process| process.peak).max()?;
     // A single process shares only with processes that are not ours.

@@ -20,7 +20,7 @@ pub(crate) struct Settings {
     #[serde(default)]
     #[cfg_attr(
         not(feature = "cloud"),
-        expect(dead_code, reason = "a file with options is no error where nobody asks for them")
+        expect(dead_code, reason = "without buckets, a file with options is still valid")
     )]
     pub(crate) options: BTreeMap<String, String>,
 }

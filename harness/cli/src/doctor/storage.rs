@@ -48,7 +48,7 @@ pub(super) fn hub(patient: &Patient) -> Vec<Finding> {
     vec![Finding::fine(format!("hub cache `{}` ({free})", storage.path.display()))]
 }
 
-/// Whether `place` has room for `needed`.
+/// Whether `storage` has room for `needed`.
 fn room(what: &str, storage: &Storage, needed: Bytes, costs: &str) -> Vec<Finding> {
     let free = match &storage.free {
         Ok(free) => *free,

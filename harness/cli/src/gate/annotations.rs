@@ -35,7 +35,8 @@ pub(super) fn github(report: &Report) -> String {
     }
     findings.sort_by_key(|(verdict, _)| *verdict);
     let mut text: String = findings.into_iter().map(|(_, line)| line).collect();
-    // Cases without a finding of their own: nothing was compared, or an undecided result blocks.
+    // No finding is an error, yet the gate does not pass: nothing was compared, or an undecided
+    // result blocks.
     if code_of(report) != exit::PASS && !text.contains("::error ") {
         let title = property(&format!("gate: {}", report.verdict));
         let _ = writeln!(text, "::error title={title}::{}", data(&verdict_in_words(report)));

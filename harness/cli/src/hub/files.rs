@@ -99,7 +99,7 @@ fn why_no_model(listing: &Listing, repository: &str) -> Option<String> {
     }
 }
 
-/// A suggestion what was meant, or a list of what there is.
+/// A suggestion of what was meant, or a list of what there is.
 fn hint(pattern: &str, listing: &Listing) -> String {
     let paths = || listing.files.iter().map(|file| file.path.as_str());
     let ending = pattern.rsplit_once('.').map_or("", |(_, ending)| ending);

@@ -10,7 +10,7 @@ use super::root::{Root, field};
 
 const CPUS: &str = "sys/devices/system/cpu";
 
-/// Instruction set extensions on which numeric kernels depend.
+/// Instruction set extensions by which numeric libraries choose their kernels.
 const FEATURES: [&str; 14] = [
     "asimd",
     "asimddp",
@@ -58,7 +58,7 @@ pub(super) fn cores(root: &Root, cpuinfo: &str) -> Option<u32> {
     (!cores.is_empty()).then_some(cores.len() as u32)
 }
 
-/// The extensions on which kernels depend, sorted.
+/// The extensions by which kernels are chosen, sorted.
 pub(super) fn features(cpuinfo: &str) -> Vec<String> {
     let flags = flags(cpuinfo);
     FEATURES.into_iter().filter(|feature| flags.contains(feature)).map(str::to_owned).collect()

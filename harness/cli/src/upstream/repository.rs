@@ -93,7 +93,7 @@ impl Repository {
         })
     }
 
-    /// The merge base of two commits.
+    /// The merge base of two commits; an error if their histories are unrelated.
     pub(crate) fn parting(&self, one: &str, other: &str) -> Result<String> {
         let common = self.common(one, other)?;
         common.with_context(|| {

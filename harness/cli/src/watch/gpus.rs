@@ -30,9 +30,9 @@ pub(crate) struct User {
 
 /// Tells the probe from the other users of a GPU.
 ///
-/// If the probe itself computes nothing, a process that it started stands for it: the first of its
-/// process group that appeared after watching began. If a container hides the numbers of the host,
-/// the first process to appear whose number no process here has stands for the probe, too.
+/// Every process in the probe's process group counts as the probe. If a container hides the numbers
+/// of the host and the probe is not seen, so does the first process to appear after watching began
+/// whose number no process here has.
 pub(crate) struct Users {
     root: Root,
     /// The number of the probe, which leads a process group.
@@ -89,7 +89,7 @@ impl Users {
         vec![
             (
                 Gauge::ProcessUsed,
-                used.ok_or_else(|| "the driver does not tell the memory of processes".to_owned()),
+                used.ok_or_else(|| "the driver does not say the memory of processes".to_owned()),
             ),
             (Gauge::Foreign, Ok(foreign as i64)),
         ]

@@ -131,7 +131,7 @@ fn five_sessions_judge_a_head_by_what_is_stored_and_say_so() {
     let own = |record: &&Record| record.subject.name == "probe:head-probe";
     let contents = sandbox.contents();
     assert_eq!(contents.records.iter().filter(own).count(), 10, "the head is measured alone");
-    assert_eq!(contents.records.len(), 35, "and the run holds what it is held to");
+    assert_eq!(contents.records.len(), 35, "and the run holds what it is compared with");
     let summary = fs::read_to_string(sandbox.path("summary.md")).unwrap();
     assert!(
         summary.contains("Base: stored aaaaaaaaa, 1 upstream commit before the head, 5 sessions."),

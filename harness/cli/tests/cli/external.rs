@@ -190,7 +190,7 @@ fn a_server_is_asked_in_an_open_loop_too() {
         assert!(times.iter().all(|time| *time >= 30.0 * MS));
         assert!((16..=48).contains(&samples.of(Metric::InterToken).len()));
         assert!(samples.of(Metric::RequestRate).iter().all(|rate| *rate > 0.0));
-        // Lengths and words are those of the seed, and both cases have the same.
+        // Lengths and words depend on the seed alone, so they are the same in both cases.
         assert_eq!(samples.digests(), rounds[0].digests());
         assert_eq!(samples.prompts, rounds[0].prompts);
     }

@@ -222,8 +222,8 @@ fn files_that_python_has_downloaded_are_found_without_the_hub() {
     assert_eq!(place.server.asked(), []);
 }
 
-/// An address where nobody answers. Its port is for the superuser alone, so that no server of another
-/// test can be given it.
+/// An address where nobody answers. Its port is reserved for the superuser, so no server of another
+/// test can get it.
 const NOWHERE: &str = "http://127.0.0.1:9";
 
 #[test]

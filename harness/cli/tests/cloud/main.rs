@@ -25,7 +25,7 @@ use server::{Manners, Server};
 
 /// The number of concurrent uploaders.
 const WRITERS: usize = 20;
-/// The server reads this much of a larger body before it stalls, and the size of such a body, which
+/// How much the server reads of a larger body before it stalls, and the size of such a body, which
 /// exceeds what the system buffers.
 const STALLS_AT: usize = 1 << 20;
 const LARGE: usize = 24 << 20;

@@ -13,7 +13,7 @@ use std::sync::{Arc, Barrier, Mutex};
 
 /// Objects per page of a list.
 const PAGE: usize = 7;
-/// In every this many uploads, the object is kept but the answer lost.
+/// Once in this many uploads, the object is kept but the answer is lost.
 const LOST: usize = 9;
 
 /// The server's state.
@@ -32,7 +32,7 @@ pub(crate) struct State {
 pub(crate) struct Manners {
     /// The first lists wait for each other, so that their callers all see the same.
     pub(crate) together: Arc<Barrier>,
-    /// How many lists wait.
+    /// How many lists have yet to wait.
     pub(crate) lists: Mutex<usize>,
     /// Larger bodies are read up to here, and no further until the caller is gone.
     pub(crate) stalls_at: usize,
