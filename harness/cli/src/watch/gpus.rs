@@ -89,7 +89,7 @@ impl Users {
         vec![
             (
                 Gauge::ProcessUsed,
-                used.ok_or_else(|| "the driver does not say the memory of processes".to_owned()),
+                used.ok_or_else(|| "the driver does not report the memory of processes".to_owned()),
             ),
             (Gauge::Foreign, Ok(foreign as i64)),
         ]
