@@ -175,7 +175,7 @@ mod tests {
             let counts = count.into_iter().map(|count| (Counter::Highest, count)).collect();
             let attribution = Attribution { counts, ..Attribution::default() };
             let text = text(None, Some(&attribution));
-            text.lines().find(|line| line.contains("beside them")).unwrap().to_owned()
+            text.lines().find(|line| line.contains("other allocations")).unwrap().to_owned()
         };
         let line = "engine's account, other allocations, in an iteration: ";
         assert_eq!(with(Some(Count::Known(4096))), format!("{line}4.00 KiB"));
