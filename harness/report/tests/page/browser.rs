@@ -144,7 +144,7 @@ fn rows_of_a_gate_open_sort_and_filter() {
         "fits",
     ];
     for width in [1200, 390] {
-        check("gate", &crate::regressed(), width, &format!("{steps}{FITS}"), &expected);
+        check("gate", &crate::gates::regressed(), width, &format!("{steps}{FITS}"), &expected);
     }
 }
 
@@ -178,7 +178,7 @@ fn rows_of_an_only_body_sort_and_filter_too() {
   field.value = names()[0];
   field.dispatchEvent(new Event("input"));
   seen.push(`some ${rows().some((row) => row.hidden) && !rows()[0].hidden}`);"#;
-    check("stages", &crate::regressed(), 1200, steps, &["turned true", "some true"]);
+    check("stages", &crate::gates::regressed(), 1200, steps, &["turned true", "some true"]);
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn every_text_on_a_phone_has_room_for_its_words() {
     let pages = [
         ("watched", crate::seen_from_outside()),
         ("served", measured(&crate::one(), &services(), 3, 0.0)),
-        ("judged", crate::regressed()),
+        ("judged", crate::gates::regressed()),
     ];
     for (name, contents) in pages {
         check(name, &contents, 390, &format!("{steps}{FITS}"), &["fits"]);
@@ -242,7 +242,7 @@ fn the_history_on_the_page_of_a_run_opens_and_sorts() {
   list.querySelector("[data-key=change] button").click();
   const worse = [...list.querySelectorAll(":scope > .ruled")].map((row) => Number(row.dataset.worse));
   seen.push(`rising ${worse.every((w, i, all) => i === 0 || all[i - 1] <= w)}, ${worse.length}`);"##;
-    let contents = crate::regressed();
+    let contents = crate::gates::regressed();
     let history = crate::history::of_run(&contents, 90);
     let page = windtunnel_report::render_with_history(&contents, &history).expect("a page");
     let expected = ["open true, figure true", "rising true, 6", "fits"];

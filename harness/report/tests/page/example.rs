@@ -11,7 +11,8 @@ use windtunnel_ledger::verdict::Verdict;
 use windtunnel_report::index::{Card, Kind};
 
 use crate::contents::{case, record, subject};
-use crate::{gated, made};
+use crate::gates::gated;
+use crate::made;
 
 const AGAIN: &str = "render it again: cargo run --release -- report reports/example/run.jsonl --history never \
     && ci/picture.sh reports/example/report.html reports/example/report.png";

@@ -153,7 +153,7 @@ pub(crate) fn of_run(contents: &Contents, builds: usize) -> History {
 
 #[test]
 fn the_page_of_a_run_tells_since_when_its_series_are_as_they_are() {
-    let contents = crate::regressed();
+    let contents = crate::gates::regressed();
     let history = of_run(&contents, 90);
     let page = made("regressed-history", || {
         windtunnel_report::render_with_history(&contents, &history).expect("every page can be made")
@@ -240,7 +240,7 @@ fn a_confirmed_regression_is_not_undone_by_the_newest_builds_alone() {
 
 #[test]
 fn a_run_of_thousands_of_series_shows_those_of_its_history_that_matter() {
-    let contents = crate::regressed();
+    let contents = crate::gates::regressed();
     let mut history = of_run(&contents, 90);
     let tracks = history.tracks.clone();
     while history.tracks.len() < 10_000 {

@@ -157,7 +157,7 @@ fn the_page_of_a_run_tells_of_itself() {
         card.headline
     );
     assert!(card.machine.starts_with("AMD EPYC 7763"), "{}", card.machine);
-    let card = Card::of(&windtunnel_report::render(&crate::regressed()).unwrap()).unwrap();
+    let card = Card::of(&windtunnel_report::render(&crate::gates::regressed()).unwrap()).unwrap();
     assert_eq!((card.kind, card.verdict), (Kind::Gate, Some(Verdict::Regressed)));
     assert!(card.headline.starts_with("▲ Regressed: "), "{}", card.headline);
 }
