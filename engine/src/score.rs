@@ -24,7 +24,8 @@ pub type Look<'a> = dyn FnMut(Place, usize, &[f32]) + Send + 'a;
 /// # Errors
 ///
 /// [`Error::Busy`] while the engine has other requests, whose events nobody would see; as
-/// [`Engine::submit`]; and [`Error::Scoring`] when the model fails.
+/// [`Engine::submit`]; [`Error::Exhausted`] when a device runs out of memory; and
+/// [`Error::Scoring`] when the model fails otherwise.
 pub fn score(
     engine: &mut Engine,
     prompt: Vec<u32>,
@@ -59,7 +60,7 @@ pub fn score_at(
                 Event::Token { token, .. } => tokens.push(token),
                 Event::Finished { finish, .. } => {
                     return match (finish, onlooker.failure) {
-                        (Finish::Error(why), _) => Err(Error::Scoring(why)),
+                        (Finish::Error(why), _) => Err(failed(engine, why)),
                         (_, Some(failure)) => Err(failure.into()),
                         _ => Ok(tokens),
                     };
@@ -67,6 +68,15 @@ pub fn score_at(
                 Event::Queued { .. } | Event::PromptDone { .. } => {}
             }
         }
+    }
+}
+
+/// The failure of the step of `engine` that the request reported as `why`, with the state of memory
+/// if it ran out.
+fn failed(engine: &Engine, why: String) -> Error {
+    match engine.exhausted() {
+        Some(exhausted) if exhausted.to_string() == why => exhausted.clone().into(),
+        _ => Error::Scoring(why),
     }
 }
 

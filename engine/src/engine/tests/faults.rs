@@ -101,6 +101,18 @@ fn a_step_without_room_says_what_to_do_and_what_was_known_of_memory_is_kept() {
 }
 
 #[test]
+fn a_text_that_is_scored_without_room_fails_with_what_was_known_of_memory() {
+    let failure = |fault| {
+        let mut engine = engine(Some(fault));
+        crate::score(&mut engine, request(1, 9, 1).prompt, 1, &mut |_, _| {}).unwrap_err()
+    };
+    let exhausted = failure(Fault::OutOfMemory { pass: 0 });
+    assert!(matches!(exhausted, crate::Error::Exhausted(_)), "{exhausted:?}");
+    let failed = failure(Fault::Error { pass: 0 });
+    assert!(matches!(failed, crate::Error::Scoring(_)), "{failed:?}");
+}
+
+#[test]
 fn a_step_on_a_cpu_waits_for_no_device() {
     let mut engine = engine(None);
     answer(&mut engine, request(1, 9, 4));
