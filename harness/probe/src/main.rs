@@ -12,8 +12,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
+use serde_json::Value;
 use windtunnel_ledger::roof::PROCESSOR;
-use windtunnel_ledger::wire::{Message, PROTOCOL, Phases, Purpose};
+use windtunnel_ledger::wire::{Message, Order, PROTOCOL, Phases, Purpose};
 use windtunnel_probe::allocations::Counting;
 #[cfg(feature = "faults")]
 use windtunnel_probe::fault::plant;
@@ -45,26 +46,32 @@ fn run() -> Result<()> {
             None => (),
         }
     }
-    let order = read_order()?;
+    let (protocol, order) = read_order()?;
     if std::env::args().skip(1).any(|argument| argument == "--until-eof") {
         exit_at_eof();
     }
     say(&Message::Hello { protocol: PROTOCOL, build: process::build() })?;
     // The parent reads the protocol number above and ends this process; it might misread the rest.
-    if order.protocol != PROTOCOL {
+    if protocol != PROTOCOL {
         return Ok(());
     }
-    // Parsed only now: the same protocol does not imply the same set of cases.
-    let case = serde_json::from_value(order.case).context("this probe does not know such a case");
+    // Parsed only now: the same protocol does not imply the same cases and purposes.
+    let order = serde_json::from_value::<Order>(order);
+    let last = order.context("this probe does not know such an order").and_then(answer);
+    say(&last.unwrap_or_else(|error| measure::verdict_on(&error)))
+}
+
+/// Does what `order` asks for, and returns the last message.
+fn answer(order: Order) -> Result<Message> {
+    let Order { protocol: _, case, purpose, phases } = order;
     let mut tell = |message: &Message| match message {
-        Message::Phase(_) if order.phases == Phases::Silent => Ok(()),
+        Message::Phase(_) if phases == Phases::Silent => Ok(()),
         message => say(message),
     };
-    let last = case.and_then(|case| match order.purpose {
+    match purpose {
         Purpose::Measure => measure::case(&case, &mut tell),
         Purpose::Attribute => attribute::case(&case, &mut tell),
-    });
-    say(&last.unwrap_or_else(|error| measure::verdict_on(&error)))
+    }
 }
 
 /// Measures the best that this process can get out of the device `place`, and prints it as one line
@@ -91,24 +98,20 @@ fn tell_faults() -> Result<()> {
     anyhow::bail!("nothing can be planted in this probe: build it with the feature `faults`")
 }
 
-/// An order whose case is not parsed yet.
+/// What an order has in every protocol.
 #[derive(Deserialize)]
 struct Asked {
     protocol: u32,
-    case: serde_json::Value,
-    #[serde(default)]
-    purpose: Purpose,
-    #[serde(default)]
-    phases: Phases,
 }
 
-/// Reads an [`Order`](windtunnel_ledger::wire::Order).
-fn read_order() -> Result<Asked> {
+/// Reads an [`Order`]: the number of its protocol, and all of it, not parsed yet.
+fn read_order() -> Result<(u32, Value)> {
+    const NONE: &str = "stdin does not hold an order to run a case: `windtunnel run` starts this program, and its log shows how";
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line).context("cannot read stdin")?;
-    serde_json::from_str(&line).context(
-        "stdin does not hold an order to run a case: `windtunnel run` starts this program, and its log shows how",
-    )
+    let order: Value = serde_json::from_str(&line).context(NONE)?;
+    let Asked { protocol } = Asked::deserialize(&order).context(NONE)?;
+    Ok((protocol, order))
 }
 
 /// Ends this process when the other end of stdin is closed.

@@ -331,16 +331,21 @@ fn every_workload_gives_the_metrics_that_it_is_run_for() {
 }
 
 #[test]
-fn a_case_that_the_probe_does_not_know_is_told_and_no_crash() {
-    let order = order(PROTOCOL, &case(DECODE)).replace("decode", "dance");
-    let output = probe(&order);
-    assert!(output.status.success(), "{output:?}");
-    let text = String::from_utf8(output.stdout).unwrap();
-    let Message::Failed { error } = serde_json::from_str(text.lines().last().unwrap()).unwrap()
-    else {
-        panic!("{text}")
-    };
-    assert!(error.starts_with("this probe does not know such a case: unknown variant"), "{error}");
+fn an_order_that_the_probe_does_not_know_is_told_and_no_crash() {
+    let known = order(PROTOCOL, &case(DECODE));
+    let strange =
+        [known.replace("decode", "dance"), known.replacen('{', "{\"purpose\":\"guess\",", 1)];
+    for order in strange {
+        let output = probe(&order);
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let Message::Failed { error } = serde_json::from_str(text.lines().last().unwrap()).unwrap()
+        else {
+            panic!("{text}")
+        };
+        let expected = "this probe does not know such an order: unknown variant";
+        assert!(error.starts_with(expected), "{error}");
+    }
 }
 
 #[test]
@@ -407,10 +412,14 @@ fn what_the_engine_cannot_do_is_told_and_no_crash() {
 
 #[test]
 fn another_protocol_is_answered_with_our_number_alone() {
-    let output = probe(&order(PROTOCOL + 1, &case(DECODE)));
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(text.lines().count(), 1, "{text}");
-    assert!(text.contains(&format!("\"protocol\":{PROTOCOL}")), "{text}");
+    let next = PROTOCOL + 1;
+    let others = [order(next, &case(DECODE)), format!("{{\"protocol\":{next},\"errand\":[]}}\n")];
+    for order in others {
+        let output = probe(&order);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.contains(&format!("\"protocol\":{PROTOCOL}")), "{text}");
+    }
 }
 
 #[test]
