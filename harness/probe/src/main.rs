@@ -5,12 +5,13 @@
 //! `--until-eof` it exits when its stdin ends, so that it never outlives its parent. With `--roof`
 //! it runs no case but reports the best that the machine can do; with `--roof=cuda:0`, the best
 //! that this GPU can do. Built with the feature `faults` it also takes `--fault=WORDS`, and
-//! `--faults` lists the faults that can be planted.
+//! `--faults` lists the faults that can be planted. Any other argument is an error: a misspelt one
+//! would measure something else than was meant.
 
 use std::io::{BufRead, Read, Write};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde_json::Value;
 use windtunnel_ledger::roof::PROCESSOR;
@@ -34,20 +35,22 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
+    let mut until_eof = false;
     for argument in std::env::args().skip(1) {
-        match argument.strip_prefix("--roof") {
-            Some("") => return tell_roof(PROCESSOR),
-            Some(place) => return tell_roof(place.strip_prefix('=').unwrap_or(place)),
-            None => (),
-        }
-        match argument.strip_prefix("--fault") {
-            Some("s") => return tell_faults(),
-            Some(words) => plant(words.trim_start_matches('='))?,
-            None => (),
+        let (name, value) = argument.split_once('=').unwrap_or((argument.as_str(), ""));
+        match name {
+            "--until-eof" => until_eof = true,
+            "--roof" if value.is_empty() => return tell_roof(PROCESSOR),
+            "--roof" => return tell_roof(value),
+            "--fault" => plant(value)?,
+            "--faults" => return tell_faults(),
+            _ => bail!(
+                "`{argument}` is not an argument of this program: `windtunnel run` starts it, and its log shows how; `--roof` or `--roof=cuda:0` tells what this machine can do at best"
+            ),
         }
     }
     let (protocol, order) = read_order()?;
-    if std::env::args().skip(1).any(|argument| argument == "--until-eof") {
+    if until_eof {
         exit_at_eof();
     }
     say(&Message::Hello { protocol: PROTOCOL, build: process::build() })?;
@@ -95,7 +98,7 @@ fn plant(_: &str) -> Result<()> {
 
 #[cfg(not(feature = "faults"))]
 fn tell_faults() -> Result<()> {
-    anyhow::bail!("nothing can be planted in this probe: build it with the feature `faults`")
+    bail!("nothing can be planted in this probe: build it with the feature `faults`")
 }
 
 /// What an order has in every protocol.

@@ -427,6 +427,14 @@ fn somebody_who_starts_the_probe_by_hand_is_told_what_it_wants() {
     let output = probe("hello\n");
     assert_eq!(output.status.code(), Some(2));
     insta::assert_snapshot!(String::from_utf8(output.stderr).unwrap(), @"error: stdin does not hold an order to run a case: `windtunnel run` starts this program, and its log shows how: expected value at line 1 column 1");
+
+    let output = Command::new(env!("CARGO_BIN_EXE_windtunnel-probe"))
+        .args(["--until-eof", "--help"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    insta::assert_snapshot!(String::from_utf8(output.stderr).unwrap(), @"error: `--help` is not an argument of this program: `windtunnel run` starts it, and its log shows how; `--roof` or `--roof=cuda:0` tells what this machine can do at best");
 }
 
 #[test]
