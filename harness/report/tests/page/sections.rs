@@ -1,4 +1,4 @@
-//! Sections that a page has only for runs that hold what they show.
+//! Sections that only some runs have something to show in.
 
 use windtunnel_ledger::case::{Case, Placement, Quant, Workload};
 use windtunnel_ledger::conditions::Breach;

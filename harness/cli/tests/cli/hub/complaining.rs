@@ -1,4 +1,4 @@
-//! What is told of a hub, a name, a cache or a setting that does not let a download be.
+//! What is told when a hub, a name, the cache or a setting stands in the way of a download.
 
 use std::fs;
 
