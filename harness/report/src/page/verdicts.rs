@@ -21,7 +21,7 @@ pub(super) fn section(view: &View<'_>, plots: &[String]) -> Option<Section> {
         p.note {
             "The band is the margin around no change, the line over it the interval of the effect, the dot the effect: right is worse, and an arrowhead says that it goes on. "
             @if !view.is_stored() { "Where rounds vary, how much worse comes from their pairs, side by side in time, and need not be what the medians of base and head would give. " }
-            "MDE is the smallest change that would have been seen. A row opens to its rounds, conditions and samples. "
+            "MDE is the smallest change that would have been seen nine times in ten. A row opens to its rounds, conditions and samples. "
             (report.judged) " series were judged " (report.company()) ", by policy "
             code { (report.policy) } "."
         }
