@@ -149,16 +149,18 @@ fn unfinished(case: &CaseReport) -> Option<&str> {
     case.unfinished.as_deref().filter(|_| case.verdict == Verdict::Inconclusive)
 }
 
-/// One series and its effect, as part of a sentence.
+/// One series and its effect, as part of a sentence. The interval has the direction of the word.
 fn effect(ruled: &Ruled<'_>) -> Markup {
     let Ruled { case, row, .. } = ruled;
+    let Some(Finding { effect, low, high, .. }) = row.finding else { return html! {} };
+    let (word, low, high) = match effect < 0.0 {
+        true => ("better", -high, -low),
+        false => ("worse", low, high),
+    };
     html! {
-        @if let Some(finding) = &row.finding {
-            (row.series.label()) " is "
-            (whole(&share(finding.effect.abs()))) " " @if finding.effect < 0.0 { "better" } @else { "worse" }
-            " (" (whole(&signed(finding.low))) " to " (whole(&signed(finding.high))) ") in "
-            a.case href=(address(&case.case)) { (named(case.case.as_str())) }
-        }
+        (row.series.label()) " is " (whole(&share(effect.abs()))) " " (word)
+        " (" (whole(&signed(low))) " to " (whole(&signed(high))) ") in "
+        a.case href=(address(&case.case)) { (named(case.case.as_str())) }
     }
 }
 

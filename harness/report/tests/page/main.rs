@@ -474,7 +474,8 @@ fn the_heading_of_what_improved_names_the_largest_improvement() {
         }
     });
     let told = heading(&page("improved", &contents)).replace('\u{a0}', " ");
-    assert!(told.starts_with("▽ Improved: load is 50.0 % better ("), "{told}");
+    // The interval has the direction of the word.
+    assert!(told.starts_with("▽ Improved: load is 50.0 % better (+"), "{told}");
 }
 
 #[test]
