@@ -384,6 +384,8 @@ fn a_gate_shows_its_verdicts_worst_first_and_folds_what_passed() {
     assert!(page.contains("Verdicts</h2>") && page.contains(" series passed</summary>"));
     assert!(page.contains("not seen: left out to keep the run quick"));
     assert!(page.contains("<svg class=\"interval\""));
+    // To a listener, "from … to …" would say that the rounds went that way.
+    assert!(page.contains(" rounds in the order of time, between "));
     assert!(!page.contains("it does not judge"));
 }
 
