@@ -201,10 +201,11 @@ fn needs(times: &[Option<Nanos>], memories: &[Option<Bytes>]) -> String {
 
 /// A time, rounded for a person who waits for it.
 fn long(time: Nanos) -> String {
-    let minutes = time.0 / 60_000_000_000;
+    const MINUTE: u64 = 60_000_000_000;
+    let minutes = time.0.saturating_add(MINUTE / 2) / MINUTE;
     match minutes {
-        0 | 1 => time.to_string(),
-        2..120 => format!("{minutes} min"),
+        _ if time.0 < 2 * MINUTE => time.to_string(),
+        ..120 => format!("{minutes} min"),
         _ => format!("{} h {} min", minutes / 60, minutes % 60),
     }
 }
@@ -306,6 +307,20 @@ fn per_cent(fraction: f64) -> String {
     format!("{:.1}%", fraction * 100.0)
 }
 
+/// A value in any unit with `digits` significant digits; whole numbers keep all of theirs, and what
+/// is below a thousandth is shown as a power of ten.
+fn digits(value: f64, digits: usize) -> String {
+    match value.abs() {
+        0.0 => "0".to_owned(),
+        size if size < 1e-3 => format!("{value:.*e}", digits.saturating_sub(1)),
+        size => {
+            let whole = (size.log10().floor() as i32).saturating_add(1);
+            let decimals = (digits as i32).saturating_sub(whole).max(0) as usize;
+            format!("{value:.decimals$}")
+        }
+    }
+}
+
 fn right(content: impl ToString) -> Cell {
     Cell::new(content).set_alignment(CellAlignment::Right)
 }
@@ -386,6 +401,19 @@ mod tests {
     }
 
     #[test]
+    fn a_small_value_keeps_the_digits_in_which_two_of_them_differ() {
+        let large = [100.0698, 27.951, 1.2, 16_358_834_176.0];
+        assert_eq!(large.map(|value| digits(value, 4)), ["100.1", "27.95", "1.200", "16358834176"]);
+        let small = [0.512_34, 0.001_234_56, 0.000_123_456, -2e-7, 0.0];
+        assert_eq!(
+            small.map(|value| digits(value, 4)),
+            ["0.5123", "0.001235", "1.235e-4", "-2.000e-7", "0"]
+        );
+        assert_eq!(digits(100.069_84, 6), "100.070");
+        assert_eq!([f64::NAN, f64::INFINITY].map(|value| digits(value, 4)), ["NaN", "inf"]);
+    }
+
+    #[test]
     fn what_a_plan_needs_is_told_as_far_as_it_is_known() {
         let seconds = |seconds: u64| Some(Nanos(seconds * 1_000_000_000));
         let mebibytes = |n: u64| Some(Bytes(n << 20));
@@ -400,5 +428,8 @@ mod tests {
             " Time ~98 min, plus 1 case of unknown time, memory ~2.00 MiB at most, as far as is known."
         );
         assert_eq!(long(Nanos(7_260_000_000_000)), "2 h 1 min");
+        assert_eq!(long(Nanos(119_000_000_000)), "119 s");
+        assert_eq!(long(Nanos(179_000_000_000)), "3 min");
+        assert_eq!(long(Nanos(u64::MAX)), "5124095 h 34 min");
     }
 }

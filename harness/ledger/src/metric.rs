@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::unit::{Bytes, Nanos, Rate, prefixed, three_digits};
+use crate::unit::{Bytes, Rate, prefixed, rate, three_digits, time};
 
 mod spec;
 
@@ -174,10 +174,10 @@ impl Unit {
         match self {
             // Growth may be negative: the difference of two times or sizes has a sign.
             Unit::Nanoseconds | Unit::Bytes if value <= -0.5 => format!("-{}", self.show(-value)),
-            Unit::Nanoseconds => Nanos(value.round() as u64).to_string(),
+            Unit::Nanoseconds => time(value),
             Unit::Bytes => Bytes(value.round() as u64).to_string(),
             Unit::TokensPerSecond => Rate(value).to_string(),
-            Unit::RequestsPerSecond => format!("{} req/s", three_digits(value)),
+            Unit::RequestsPerSecond => format!("{} req/s", rate(value)),
             Unit::ElementsPerSecond => {
                 let (value, prefix) = prefixed(value);
                 format!("{} {prefix}elem/s", three_digits(value))
@@ -342,6 +342,8 @@ mod tests {
         assert_eq!(Metric::RssGrowth.show(-2048.0), "-2.00 KiB");
         assert_eq!(Metric::ContextSlope.show(-1.5e6), "-1.50 ms");
         assert_eq!(Metric::RssGrowth.show(-0.2), "0 B");
+        assert_eq!(Metric::IterationTime.show(1.43), "1.43 ns");
+        assert_eq!(Metric::RequestRate.show(0.1234), "0.123 req/s");
         assert_eq!(Metric::Perplexity.show(12.3456), "12.346");
         assert_eq!(Metric::Perplexity.show(151_936.4), "151936");
         assert_eq!(Metric::CosineDistance.show(2.13e-7), "2.1e-7");

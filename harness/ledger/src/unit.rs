@@ -85,14 +85,7 @@ pub fn signed(share: f64) -> String {
 
 impl fmt::Display for Nanos {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let nanos = self.0 as f64;
-        let (value, unit) = match nanos {
-            n if n < 1e3 => (n, "ns"),
-            n if n < 1e6 => (n / 1e3, "µs"),
-            n if n < 1e9 => (n / 1e6, "ms"),
-            n => (n / 1e9, "s"),
-        };
-        f.pad(&format!("{} {unit}", three_digits(value)))
+        f.pad(&time(self.0 as f64))
     }
 }
 
@@ -117,11 +110,34 @@ impl fmt::Display for Tokens {
 
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&format!("{} tok/s", three_digits(self.0)))
+        f.pad(&format!("{} tok/s", rate(self.0)))
     }
 }
 
-/// At least three significant digits, without decimals that a reader cannot use.
+/// A time in nanoseconds, in the largest unit of which it is at least one; what repeats millions of
+/// times may take a fraction of a nanosecond.
+pub(crate) fn time(nanos: f64) -> String {
+    let (value, unit) = match nanos {
+        n if n < 1e3 => (n, "ns"),
+        n if n < 1e6 => (n / 1e3, "µs"),
+        n if n < 1e9 => (n / 1e6, "ms"),
+        n => (n / 1e9, "s"),
+    };
+    format!("{} {unit}", three_digits(value))
+}
+
+/// A rate. Large models answer less than one request per second: there, two decimals would hide a
+/// change of several per cent.
+pub(crate) fn rate(value: f64) -> String {
+    match value.abs() {
+        v if v == 0.0 || v >= 0.9995 => three_digits(value),
+        v if v >= 0.09995 => format!("{value:.3}"),
+        v if v >= 0.009995 => format!("{value:.4}"),
+        _ => format!("{value:.2e}"),
+    }
+}
+
+/// Three digits, without decimals that a reader cannot use: two at most.
 pub(crate) fn three_digits(value: f64) -> String {
     match value.abs() {
         v if v == 0.0 || !v.is_finite() || v >= 99.95 => format!("{value:.0}"),
@@ -157,6 +173,11 @@ mod tests {
             Tokens(128).to_string(),
             Rate(7.123).to_string(),
             Rate(1234.5).to_string(),
+            Rate(0.0).to_string(),
+            Rate(0.9996).to_string(),
+            Rate(0.1234).to_string(),
+            Rate(0.0567).to_string(),
+            Rate(0.00123).to_string(),
         ];
         let expected = [
             "12.0 ns",
@@ -170,6 +191,11 @@ mod tests {
             "128 tok",
             "7.12 tok/s",
             "1234 tok/s",
+            "0 tok/s",
+            "1.00 tok/s",
+            "0.123 tok/s",
+            "0.0567 tok/s",
+            "1.23e-3 tok/s",
         ];
         assert_eq!(shown, expected);
     }

@@ -168,6 +168,8 @@ fn percent(fraction: f64) -> String {
         0.0 => "0 %".to_owned(),
         percent if percent < 9.95 => format!("{percent:.1} %"),
         percent if percent.is_finite() => format!("{percent:.0} %"),
+        // What came from nothing grew by more than any share.
+        percent if percent.is_infinite() => "∞".to_owned(),
         _ => "–".to_owned(),
     }
 }
@@ -238,6 +240,12 @@ fn counted(number: usize, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_share_has_digits_that_can_be_used_and_what_came_from_nothing_has_none() {
+        let shares = [0.0, -0.0123, 0.0994, 0.5, f64::INFINITY, f64::NAN];
+        assert_eq!(shares.map(percent), ["0 %", "1.2 %", "9.9 %", "50 %", "∞", "–"]);
+    }
 
     #[test]
     fn the_script_knows_every_unit_that_a_page_shows() {

@@ -17,6 +17,9 @@ const MARKER: &str = "<!-- windtunnel gate -->";
 /// The longest comment in bytes, roughly: GitHub rejects more than 65,536 characters.
 const LONGEST: usize = 60_000;
 
+/// The most undecided series that are not folded: they are no finding, and there can be hundreds.
+const UNDECIDED: usize = 10;
+
 /// The summary: findings on top, everything that passed folded below.
 pub(super) fn markdown(contents: &Contents, report: &Report) -> String {
     let name = |arm: Arm| {
@@ -54,8 +57,10 @@ pub(crate) fn of_two(
     };
     let mut worst = report.worst_first();
     worst.retain(|(case, row)| found(case, row));
+    let surplus = surplus(&mut worst);
     let all = report.cases.iter().flat_map(|case| case.rows.iter().map(move |row| (case, row)));
-    let rest: Vec<(&CaseReport, &Row)> = all.filter(|(case, row)| !found(case, row)).collect();
+    let quiet = all.filter(|(case, row)| !found(case, row));
+    let rest: Vec<(&CaseReport, &Row)> = surplus.iter().copied().chain(quiet).collect();
     let mut lines = Vec::new();
     for case in &report.cases {
         let remarks: Vec<String> = case.remarks().map(words).collect();
@@ -95,6 +100,11 @@ pub(crate) fn of_two(
         text.push('\n');
         table(&mut text, &worst, most / 4 * 3);
     }
+    if !surplus.is_empty() {
+        let more = surplus.len();
+        let _ =
+            writeln!(text, "\n{more} more could not be decided: the first of those folded below.");
+    }
     if !rest.is_empty() {
         let _ = writeln!(text, "\n<details><summary>{} more</summary>\n", rest.len());
         table(&mut text, &rest, most / 16 * 15);
@@ -108,6 +118,17 @@ pub(crate) fn of_two(
     }
     let _ = write!(text, "\nPolicy `{}`", report.policy);
     text
+}
+
+/// Takes out of `worst` all undecided series but the first [`UNDECIDED`].
+fn surplus<'r>(worst: &mut Vec<(&'r CaseReport, &'r Row)>) -> Vec<(&'r CaseReport, &'r Row)> {
+    let mut undecided = 0;
+    let (kept, surplus) = worst.drain(..).partition(|(_, row)| {
+        undecided += usize::from(row.verdict == Verdict::Inconclusive);
+        row.verdict != Verdict::Inconclusive || undecided <= UNDECIDED
+    });
+    *worst = kept;
+    surplus
 }
 
 /// The worst regression that stops a merge, as a sentence: a phone shows little of a table.
@@ -308,12 +329,26 @@ mod tests {
     }
 
     #[test]
+    fn of_many_undecided_series_the_first_are_shown_and_the_others_folded() {
+        let mut report = fixture::report("a");
+        let row = report.cases[0].rows[0].clone();
+        report.cases[0].rows = vec![row.clone(); 25];
+        report.cases[0].rows.push(Row { verdict: Verdict::Pass, lacks: None, ..row });
+        let text = of_two("head", "base", None, &report, LONGEST);
+        let (shown, folded) = text.split_once("<details><summary>16 more</summary>").unwrap();
+        let undecided = |text: &str| text.matches("| `a` | decode | inconclusive |").count();
+        assert_eq!([undecided(shown), undecided(folded)], [10, 15], "{text}");
+        let line = "\n15 more could not be decided: the first of those folded below.\n";
+        assert!(shown.contains(line), "{text}");
+    }
+
+    #[test]
     fn a_comment_is_no_longer_than_it_may_be_and_what_stays_here_is_whole() {
         let mut report = fixture::report(&"a".repeat(120));
         let mut case = report.cases.remove(0);
-        let row = case.rows[0].clone();
+        let row = Row { verdict: Verdict::Regressed, lacks: None, ..case.rows[0].clone() };
         case.rows = vec![row.clone(); 150];
-        let passed = Row { verdict: Verdict::Pass, lacks: None, ..row };
+        let passed = Row { verdict: Verdict::Pass, ..row };
         case.rows.extend(vec![passed; 1_000]);
         report.cases.push(case.clone());
         case.rows.clear();

@@ -19,6 +19,12 @@ pub(crate) enum Data {
     Json,
 }
 
+/// An entry whose fields are the columns of a table.
+trait Entry: Serialize {
+    /// The names of its fields, in their order.
+    const COLUMNS: &'static [&'static str];
+}
+
 /// A measured series of one case and subject.
 #[derive(Serialize)]
 struct Measured {
@@ -31,6 +37,11 @@ struct Measured {
     rounds: usize,
     median: f64,
     spread: Option<f64>,
+}
+
+impl Entry for Measured {
+    const COLUMNS: &'static [&'static str] =
+        &["case", "subject", "commit", "series", "unit", "better", "rounds", "median", "spread"];
 }
 
 /// A judged series of one case, between two subjects.
@@ -50,6 +61,13 @@ struct Judged {
     margin: Option<f64>,
     mde: Option<f64>,
     rounds: Option<usize>,
+}
+
+impl Entry for Judged {
+    const COLUMNS: &'static [&'static str] = &[
+        "case", "series", "unit", "better", "verdict", "weight", "base", "head", "worse_by", "low",
+        "high", "margin", "mde", "rounds",
+    ];
 }
 
 /// Everything that a run measured.
@@ -103,7 +121,7 @@ fn of_row(case: &CaseReport, row: &Row) -> Judged {
     }
 }
 
-fn written<T: Serialize>(entries: Vec<T>, data: Data) -> Result<String> {
+fn written<T: Entry>(entries: Vec<T>, data: Data) -> Result<String> {
     match data {
         Data::Json => {
             let text =
@@ -111,12 +129,67 @@ fn written<T: Serialize>(entries: Vec<T>, data: Data) -> Result<String> {
             Ok(text + "\n")
         }
         Data::Csv => {
-            let mut writer = csv::Writer::from_writer(Vec::new());
+            // Written here, because the library takes the header from the first entry: a table
+            // without rows would have none.
+            let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
+            writer.write_record(T::COLUMNS).context("cannot write the numbers")?;
             for entry in &entries {
                 writer.serialize(entry).context("cannot write the numbers")?;
             }
             let bytes = writer.into_inner().map_err(|error| error.into_error())?;
             String::from_utf8(bytes).context("cannot write the numbers")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use windtunnel_ledger::metric::Metric;
+
+    use super::*;
+
+    /// Checks that the columns are the fields of `entry`, and are written without any entry too.
+    #[track_caller]
+    fn check<T: Entry>(entry: T) {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.serialize(&entry).unwrap();
+        let fields = String::from_utf8(writer.into_inner().unwrap()).unwrap();
+        let header = written(Vec::<T>::new(), Data::Csv).unwrap();
+        assert_eq!(fields.lines().next(), Some(header.trim_end()));
+        assert_eq!(written(vec![entry], Data::Csv).unwrap(), fields);
+        assert_eq!(written(Vec::<T>::new(), Data::Json).unwrap(), "[]\n");
+    }
+
+    #[test]
+    fn a_table_without_rows_has_its_header() {
+        let series = Series::median(Metric::DecodeRate);
+        let (unit, better) = (Unit::TokensPerSecond, Better::Higher);
+        check(Measured {
+            case: "a".to_owned(),
+            subject: "b, c".to_owned(),
+            commit: None,
+            series,
+            unit,
+            better,
+            rounds: 3,
+            median: 41.5,
+            spread: Some(0.01),
+        });
+        check(Judged {
+            case: "a".to_owned(),
+            series,
+            unit,
+            better,
+            verdict: Verdict::Pass,
+            weight: Weight::Warns,
+            base: Some(1.0),
+            head: None,
+            worse_by: None,
+            low: None,
+            high: None,
+            margin: None,
+            mde: None,
+            rounds: None,
+        });
     }
 }

@@ -6,11 +6,13 @@ use windtunnel_ledger::judge::explain::{Explanation, Step};
 use windtunnel_ledger::judge::{ALPHA, BETA, Evidence, Question, Rule};
 use windtunnel_ledger::unit::signed;
 
+use super::digits;
+
 /// How a question was judged.
 pub(crate) fn explanation(title: &str, question: &Question, told: &Explanation) -> String {
     let mut text = format!("{title}: {}\n", told.judgement.verdict);
     let list =
-        |values: &[f64]| values.iter().map(|value| digits(*value)).collect::<Vec<_>>().join(" ");
+        |values: &[f64]| values.iter().map(|value| digits(*value, 6)).collect::<Vec<_>>().join(" ");
     match &question.evidence {
         Evidence::Interleaved { base, head, .. } => {
             let _ = writeln!(text, "  base    {}\n  head    {}", list(base), list(head));
@@ -107,10 +109,4 @@ fn of_step(step: &Step, family: usize) -> String {
     let verdict = verdict.map_or_else(|| "undecided".to_owned(), |verdict| verdict.to_string());
     let _ = writeln!(text, "    → {verdict}");
     text
-}
-
-/// Six significant digits.
-fn digits(value: f64) -> String {
-    let whole = value.abs().max(1.0).log10().floor() as usize;
-    format!("{value:.*}", 5_usize.saturating_sub(whole))
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use comfy_table::Cell;
 use windtunnel_ledger::integration::{End, Integration, short};
 
+use super::sheet::escaped;
 use super::{push, table};
 
 /// A line for each commit, then what was kept.
@@ -73,8 +74,8 @@ pub(crate) fn integration_markdown(integration: &Integration) -> String {
     for pick in picks {
         let words = pick.words();
         let cells = [words.applied, words.checks, words.verdict, words.effect, words.end];
-        let cells = cells.map(|cell| cell.replace('|', "\\|"));
-        let subject = pick.subject.replace('|', "\\|");
+        let cells = cells.map(|cell| escaped(&cell));
+        let subject = escaped(&pick.subject);
         let _ = writeln!(text, "| `{}` | {subject} | {} |", short(&pick.hash), cells.join(" | "));
     }
     for pick in picks {
@@ -92,4 +93,32 @@ pub(crate) fn integration_markdown(integration: &Integration) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use windtunnel_ledger::integration::Pick;
+
+    use super::*;
+
+    #[test]
+    fn what_the_author_of_a_commit_wrote_is_no_markup() {
+        let pick = Pick {
+            hash: "a".repeat(40),
+            subject: "Fix <b> | `c`".to_owned(),
+            checks: Vec::new(),
+            measured: None,
+            end: End::NotTried,
+        };
+        let markdown = integration_markdown(&Integration {
+            at: "now".to_owned(),
+            repository: "fork".to_owned(),
+            start: "b".repeat(40),
+            end: "b".repeat(40),
+            branch: None,
+            picks: vec![pick],
+        });
+        let row = "| `aaaaaaaaa` | Fix \\<b> \\| \\`c\\` | – | – | – | – | not tried |\n";
+        assert!(markdown.contains(row), "{markdown}");
+    }
 }

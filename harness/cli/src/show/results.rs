@@ -88,26 +88,38 @@ pub(crate) fn records(run: &Run, records: &[Record], room: Room) -> String {
             put(&mut notes, note, place);
         }
     }
+    // Apart, because these cases are none of those with a summary.
+    let mut skips: Vec<(String, Vec<String>)> = Vec::new();
     for skipped in &run.skipped {
-        put(&mut notes, format!("skipped: {}", skipped.reason), skipped.id.to_string());
+        put(&mut skips, format!("skipped: {}", skipped.reason), skipped.id.to_string());
     }
+    let everywhere = |places: &[String]| places.len() == summaries.len() && places.len() > 1;
     for (note, places) in notes {
-        let places = match places.as_slice() {
-            all if all.len() == summaries.len() && all.len() > 1 => "every case".to_owned(),
-            [place] => place.clone(),
-            [first, rest @ ..] => format!("{first} and {} more", rest.len()),
-            [] => continue,
-        };
-        let _ = writeln!(text, "\n{places}: {note}");
+        let place = if everywhere(&places) { "every case".to_owned() } else { together(&places) };
+        let _ = writeln!(text, "\n{place}: {note}");
+    }
+    for (note, places) in skips {
+        let _ = writeln!(text, "\n{}: {note}", together(&places));
     }
     text
 }
 
-/// Adds a place to the note with this text, or adds the note.
+/// Adds a place to the note with this text, or adds the note. A case whose rounds all give the same
+/// note is one place.
 fn put(notes: &mut Vec<(String, Vec<String>)>, note: String, place: String) {
     match notes.iter_mut().find(|(known, _)| *known == note) {
+        Some((_, places)) if places.contains(&place) => (),
         Some((_, places)) => places.push(place),
         None => notes.push((note, vec![place])),
+    }
+}
+
+/// Several places in a few words.
+fn together(places: &[String]) -> String {
+    match places {
+        [] => String::new(),
+        [place] => place.clone(),
+        [first, rest @ ..] => format!("{first} and {} more", rest.len()),
     }
 }
 

@@ -11,7 +11,7 @@ use windtunnel_ledger::verdict::Verdict;
 
 use crate::judge::{Family, Judged, side_name};
 
-use super::{push, right, table};
+use super::{digits, push, right, table};
 
 /// The verdicts of each run.
 pub(crate) fn verdicts(families: &[Family]) -> String {
@@ -72,7 +72,7 @@ fn notes(judged: &Judged) -> String {
     if let Some(lack) = judgement.lack {
         let _ = writeln!(text, "{id} lacks {lack}");
     }
-    let show = |value| format!("{} {unit}", digits(value)).trim_end().to_owned();
+    let show = |value| format!("{} {unit}", digits(value, 4)).trim_end().to_owned();
     for (side, modes) in &judgement.modes {
         let _ = writeln!(text, "{id}: {}", two_modes(*side, modes, show));
     }
@@ -101,10 +101,4 @@ fn row(judged: &Judged) -> Vec<Cell> {
         finding(|finding| finding.rounds.to_string()),
         Cell::new(judgement.rule),
     ]
-}
-
-/// Four significant digits.
-fn digits(value: f64) -> String {
-    let whole = value.abs().log10().floor().max(0.0) as usize;
-    format!("{value:.*}", 3_usize.saturating_sub(whole))
 }

@@ -271,6 +271,17 @@ fn the_plan_is_listed_without_measuring() {
 }
 
 #[test]
+fn what_a_scenario_skips_is_not_told_of_the_cases_that_were_measured() {
+    let sandbox = Sandbox::with(
+        "workload = \"decode\"\nmodels = [\"tiny-qwen3\"]\nrounds = 1\nmatrix = { batch = [1, 2], kv = [\"contiguous\", \"paged-16\"] }\n\
+         [[skip]]\nwhen = { kv = \"contiguous\" }\nreason = \"as an example\"\n",
+    );
+    let said = sandbox.measure();
+    let note = "\ntest/fake/tiny-qwen3/batch=1,kv=contiguous and 1 more: skipped: as an example\n";
+    assert!(said.out.contains(note), "{}", said.out);
+}
+
+#[test]
 fn numbers_are_printed_for_people_documents_spreadsheets_and_programs() {
     let sandbox = Sandbox::new(&["fine", "fast"]);
     let measured = sandbox.measure();

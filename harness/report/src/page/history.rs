@@ -211,7 +211,7 @@ fn explained(history: &History) -> Markup {
     html! {
         p.note {
             "Every dot is a build, every line through dots a level, every vertical line a change. The commits named for a change include the one that made it, 19 times in 20. "
-            (history.family) " series were judged as one family: the chance that anything here changed by noise alone is 5\u{a0}%."
+            (history.family) " series were judged as one family: if nothing had changed, noise alone would show a change here with a chance of at most 5\u{a0}%."
         }
     }
 }

@@ -21,7 +21,7 @@ pub(super) fn section(view: &View<'_>, plots: &[String]) -> Option<Section> {
         p.note {
             "The band is the margin around no change, the line over it the interval of the effect, the dot the effect: right is worse, and an arrowhead says that it goes on. "
             @if !view.is_stored() { "Where rounds vary, how much worse comes from their pairs, side by side in time, and need not be what the medians of base and head would give. " }
-            "MDE is the smallest change that would have been seen. A row opens to its rounds, conditions and samples. "
+            "MDE is the smallest change that would have been seen nine times in ten. A row opens to its rounds, conditions and samples. "
             (report.judged) " series were judged " (report.company()) ", by policy "
             code { (report.policy) } "."
         }
@@ -149,16 +149,18 @@ fn unfinished(case: &CaseReport) -> Option<&str> {
     case.unfinished.as_deref().filter(|_| case.verdict == Verdict::Inconclusive)
 }
 
-/// One series and its effect, as part of a sentence.
+/// One series and its effect, as part of a sentence. The interval has the direction of the word.
 fn effect(ruled: &Ruled<'_>) -> Markup {
     let Ruled { case, row, .. } = ruled;
+    let Some(Finding { effect, low, high, .. }) = row.finding else { return html! {} };
+    let (word, low, high) = match effect < 0.0 {
+        true => ("better", -high, -low),
+        false => ("worse", low, high),
+    };
     html! {
-        @if let Some(finding) = &row.finding {
-            (row.series.label()) " is "
-            (whole(&share(finding.effect.abs()))) " " @if finding.effect < 0.0 { "better" } @else { "worse" }
-            " (" (whole(&signed(finding.low))) " to " (whole(&signed(finding.high))) ") in "
-            a.case href=(address(&case.case)) { (named(case.case.as_str())) }
-        }
+        (row.series.label()) " is " (whole(&share(effect.abs()))) " " (word)
+        " (" (whole(&signed(low))) " to " (whole(&signed(high))) ") in "
+        a.case href=(address(&case.case)) { (named(case.case.as_str())) }
     }
 }
 

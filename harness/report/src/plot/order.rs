@@ -58,7 +58,7 @@ fn alt(series: Series, rounds: &[Measured]) -> String {
     let all = |pick: fn(f64, f64) -> f64| rounds.iter().map(|(_, value)| *value).reduce(pick);
     let show = |value: Option<f64>| value.map_or_else(String::new, |v| series.metric.show(v));
     format!(
-        "{} of {} rounds in the order of time, from {} to {}.",
+        "{} of {} rounds in the order of time, between {} and {}.",
         series.label(),
         rounds.len(),
         show(all(f64::min)),

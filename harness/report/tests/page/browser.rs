@@ -149,6 +149,20 @@ fn rows_of_a_gate_open_sort_and_filter() {
 }
 
 #[test]
+fn paper_shows_the_evidence_for_what_was_found_and_not_for_what_passed() {
+    let steps = r#"
+  const rules = [...document.styleSheets[0].cssRules];
+  const print = rules.find((rule) => rule.conditionText === "print");
+  const style = document.createElement("style");
+  style.textContent = [...print.cssRules].map((rule) => rule.cssText).join("\n");
+  document.head.append(style);
+  const visible = (selector) => document.querySelector(selector).checkVisibility();
+  seen.push(`found ${visible(".ruled figure")}`);
+  seen.push(`passed ${visible(".passed .ruled > summary")}, ${visible(".passed .ruled figure")}`);"#;
+    check("print", &crate::regressed(), 1200, steps, &["found true", "passed true, false"]);
+}
+
+#[test]
 fn results_of_a_run_sort_by_the_size_of_their_values() {
     let steps = r#"
   const table = document.querySelector("table.results");

@@ -83,6 +83,8 @@ fn a_gate_shows_its_verdicts_worst_first_and_folds_what_passed() {
     assert!(page.contains("Verdicts</h2>") && page.contains(" series passed</summary>"));
     assert!(page.contains("not seen: left out to keep the run quick"));
     assert!(page.contains("<svg class=\"interval\""));
+    // To a listener, "from … to …" would say that the rounds went that way.
+    assert!(page.contains(" rounds in the order of time, between "));
     assert!(!page.contains("it does not judge"));
 }
 
@@ -153,7 +155,8 @@ fn the_heading_of_what_improved_names_the_largest_improvement() {
         }
     });
     let told = heading(&page("improved", &contents)).replace('\u{a0}', " ");
-    assert!(told.starts_with("▽ Improved: load is 50.0 % better ("), "{told}");
+    // The interval has the direction of the word.
+    assert!(told.starts_with("▽ Improved: load is 50.0 % better (+"), "{told}");
 }
 
 #[test]

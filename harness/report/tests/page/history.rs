@@ -168,7 +168,7 @@ fn the_page_of_a_run_tells_since_when_its_series_are_as_they_are() {
     let (section, _) = section.split_once("</section>").unwrap();
     for words in [
         "90 builds from <span class=\"id\">2026-01-01</span> to",
-        "8 series were judged as one family",
+        "8 series were judged as one family: if nothing had changed,",
         "Read the weights of a layer when it is first asked for",
         "<strong> this run</strong>",
         "2 series in which nothing was found",

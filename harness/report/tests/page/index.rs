@@ -68,7 +68,7 @@ pub(crate) fn entries() -> Vec<Entry> {
             "2026-01-05T10:00:00Z",
             Kind::Gate,
             Some(Verdict::Improved),
-            "▽ Improved: prefill is 12.0 % better (-13.1 % to -10.9 %) in gate/prefill/qwen2.5-0.5b/prompt=2048",
+            "▽ Improved: prefill is 12.0 % better (+10.9 % to +13.1 %) in gate/prefill/qwen2.5-0.5b/prompt=2048",
             gate,
             17,
         ),
