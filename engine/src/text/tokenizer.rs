@@ -167,6 +167,11 @@ impl Tokenizer {
         self.inner.id_to_token(id).filter(|_| !self.special_ids.contains(&id))
     }
 
+    /// The special token that `text` is, if it is exactly one.
+    pub(super) fn special(&self, text: &str) -> Option<u32> {
+        self.inner.token_to_id(text).filter(|id| self.special_ids.contains(id))
+    }
+
     /// The end-of-sequence id that the files name.
     pub(super) fn eos(&self) -> Option<u32> {
         self.id_of("eos_token")
