@@ -189,7 +189,7 @@ fn files_that_are_missing_or_damaged_are_named() {
     let remove =
         |name: &'static str| move |folder: &Path| fs::remove_file(folder.join(name)).unwrap();
     assert_snapshot!(damaged("llama_gqa", remove("config.json")), @"cannot load `MODEL/config.json`: No such file or directory (os error 2)");
-    assert_snapshot!(damaged("llama_gqa", remove("model.safetensors")), @"cannot load `MODEL/model.safetensors`: No such file or directory (os error 2)");
+    assert_snapshot!(damaged("llama_gqa", remove("model.safetensors")), @"cannot load `MODEL/model.safetensors`: neither it nor `model.safetensors.index.json` is there; convert weights of another format to safetensors");
     assert_snapshot!(damaged("qwen2_untied_sharded", remove("model-00002-of-00002.safetensors")), @"cannot load `MODEL/model-00002-of-00002.safetensors`: No such file or directory (os error 2)");
     let truncate = |folder: &Path| {
         let path = folder.join("model.safetensors");
