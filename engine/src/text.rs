@@ -130,6 +130,12 @@ impl Text {
         }
     }
 
+    /// The special tokens among the `stop` strings. Decoding leaves them out, so a [`Stream`] cannot
+    /// find them: only their ids can end an answer.
+    pub fn stop_tokens(&self, stop: &[String]) -> Vec<u32> {
+        stop.iter().filter_map(|text| self.tokenizer.special(text)).collect()
+    }
+
     /// Turns the ids of one answer into text, up to the first of the `stop` strings.
     ///
     /// # Errors

@@ -74,7 +74,9 @@ pub struct TextRequest {
     pub sampling: Sampling,
     /// Ids that end a choice, beside the model's own end-of-sequence ids.
     pub stop: Vec<u32>,
-    /// Texts that end a choice. The answer ends before them, however they are tokenised.
+    /// Texts that end a choice. The answer ends before them, however they are tokenised. A special
+    /// token, such as `<|im_end|>`, has no text in an answer: it ends a choice as if it were in
+    /// `stop`.
     pub stop_strings: Vec<String>,
     /// What the model's own end-of-sequence ids do, including those of its tokenizer.
     pub eos: Eos,
@@ -154,6 +156,7 @@ impl TextClient {
             Eos::Stop => stop.extend_from_slice(self.text.eos()),
             Eos::Ignore => {}
         }
+        stop.extend(self.text.stop_tokens(&stop_strings));
         let stream = self.text.stream(&stop_strings)?;
         let response = self.client.submit(Request {
             prompt,

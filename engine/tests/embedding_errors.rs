@@ -172,8 +172,8 @@ fn files_that_are_missing_or_damaged_are_named() {
     assert_snapshot!(damaged(remove("modules.json")), @"cannot load `MODEL/modules.json`: No such file or directory (os error 2)");
     assert_snapshot!(damaged(remove("1_Pooling/config.json")), @"cannot load `MODEL/1_Pooling/config.json`: No such file or directory (os error 2)");
     assert_snapshot!(damaged(remove("2_Dense/config.json")), @"cannot load `MODEL/2_Dense/config.json`: No such file or directory (os error 2)");
-    assert_snapshot!(damaged(remove("3_Dense/model.safetensors")), @"cannot load `MODEL/3_Dense/model.safetensors`: No such file or directory (os error 2)");
-    assert_snapshot!(damaged(remove("model.safetensors")), @"cannot load `MODEL/model.safetensors`: No such file or directory (os error 2)");
+    assert_snapshot!(damaged(remove("3_Dense/model.safetensors")), @"cannot load `MODEL/3_Dense/model.safetensors`: neither it nor `model.safetensors.index.json` is there; convert weights of another format to safetensors");
+    assert_snapshot!(damaged(remove("model.safetensors")), @"cannot load `MODEL/model.safetensors`: neither it nor `model.safetensors.index.json` is there; convert weights of another format to safetensors");
     assert_snapshot!(damaged(replace("modules.json", "[", "{")), @"`MODEL/modules.json`: not valid JSON: key must be a string at line 2 column 2");
     assert_snapshot!(damaged(replace("modules.json", "\"path\"", "\"way\"")), @"`MODEL/modules.json`: missing field `path`");
 }

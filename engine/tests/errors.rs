@@ -189,7 +189,7 @@ fn files_that_are_missing_or_damaged_are_named() {
     let remove =
         |name: &'static str| move |folder: &Path| fs::remove_file(folder.join(name)).unwrap();
     assert_snapshot!(damaged("llama_gqa", remove("config.json")), @"cannot load `MODEL/config.json`: No such file or directory (os error 2)");
-    assert_snapshot!(damaged("llama_gqa", remove("model.safetensors")), @"cannot load `MODEL/model.safetensors`: No such file or directory (os error 2)");
+    assert_snapshot!(damaged("llama_gqa", remove("model.safetensors")), @"cannot load `MODEL/model.safetensors`: neither it nor `model.safetensors.index.json` is there; convert weights of another format to safetensors");
     assert_snapshot!(damaged("qwen2_untied_sharded", remove("model-00002-of-00002.safetensors")), @"cannot load `MODEL/model-00002-of-00002.safetensors`: No such file or directory (os error 2)");
     let truncate = |folder: &Path| {
         let path = folder.join("model.safetensors");
@@ -225,7 +225,8 @@ fn weights_that_do_not_fit_the_configuration_are_named() {
 fn configurations_that_we_cannot_compute_are_refused() {
     let llama = |from, to| configured("llama_gqa", from, to);
     assert_snapshot!(llama("\"hidden_size\": 64,", ""), @"`MODEL/config.json`: missing field `hidden_size`");
-    assert_snapshot!(llama("\"hidden_size\": 64", "\"hidden_size\": \"64\""), @r#"`MODEL/config.json`: invalid type: string "64", expected usize"#);
+    assert_snapshot!(llama("\"hidden_size\": 64", "\"hidden_size\": \"64\""), @r#"`MODEL/config.json`: `hidden_size` cannot be read: invalid type: string "64", expected usize"#);
+    assert_snapshot!(llama("\"max_position_embeddings\": 512", "\"max_position_embeddings\": 512.5"), @"`MODEL/config.json`: `max_position_embeddings` cannot be read: invalid type: floating point `512.5`, expected usize");
     assert_snapshot!(llama("\"vocab_size\": 256", "\"vocab_size\": 0"), @"`MODEL/config.json`: `vocab_size` is 0");
     assert_snapshot!(llama("\"silu\"", "\"gelu\""), @"`MODEL/config.json`: `hidden_act` is `gelu`; only `silu` and `gelu_pytorch_tanh` are implemented");
     assert_snapshot!(llama("\"num_key_value_heads\": 2", "\"num_key_value_heads\": 3"), @"`MODEL/config.json`: 4 attention heads cannot share 3 key-value heads evenly");

@@ -292,6 +292,53 @@ fn the_beginning_of_a_sequence_is_never_doubled() {
 }
 
 #[test]
+fn the_keys_of_llamas_tokenizers_decide_what_stands_around_a_text() {
+    let check = |class: &str, bos: Option<bool>, eos: Option<bool>, expected: [&[u32]; 2]| {
+        let mut without = byte_level();
+        without["post_processor"] = Value::Null;
+        for (tokenizer, expected) in [byte_level(), without].iter().zip(expected) {
+            let folder = folder(tokenizer);
+            let config = json!({"tokenizer_class": class, "add_bos_token": bos,
+                "add_eos_token": eos, "bos_token": "<s>", "eos_token": "</s>"});
+            write(folder.path(), "tokenizer_config.json", &config);
+            let found = open(&folder).unwrap().tokenizer().encode("he").unwrap();
+            assert_eq!(found, expected, "{class} {bos:?} {eos:?}");
+        }
+    };
+    let (bare, begun, whole): (&[u32], &[u32], &[u32]) = (&[261], &[0, 261], &[0, 261, 1]);
+    check("LlamaTokenizerFast", Some(true), Some(false), [begun; 2]);
+    check("LlamaTokenizerFast", Some(false), Some(false), [bare; 2]);
+    check("LlamaTokenizer", None, Some(true), [whole; 2]);
+    check("LlamaTokenizer", None, None, [begun, bare]);
+    check("Qwen2Tokenizer", Some(true), Some(true), [begun, bare]);
+}
+
+#[test]
+fn special_tokens_are_also_named_by_the_older_file() {
+    let folder = folder(&byte_level());
+    let template = "{{ bos_token }}|{{ eos_token }}";
+    fs::write(folder.path().join("chat_template.jinja"), template).unwrap();
+    let named = json!({"bos_token": {"content": "<s>"}, "additional_special_tokens": ["x"]});
+    write(folder.path(), "special_tokens_map.json", &named);
+    let check = |config: Value, expected: &str| {
+        write(folder.path(), "tokenizer_config.json", &config);
+        let chat = Chat {
+            messages: vec![Message::System { content: Content::Text("he".into()) }],
+            tools: vec![],
+            ending: Ending::Answer,
+            variables: BTreeMap::new(),
+            now: SystemTime::UNIX_EPOCH,
+        };
+        assert_eq!(open(&folder).unwrap().render(&chat).unwrap(), expected);
+    };
+    check(json!({"eos_token": "</s>"}), "<s>|</s>");
+    check(json!({"eos_token": "</s>", "added_tokens_decoder": {}}), "|</s>");
+    write(folder.path(), "special_tokens_map.json", &json!({"bos_token": 3}));
+    write(folder.path(), "tokenizer_config.json", &json!({}));
+    assert_snapshot!(refused(&folder), @"cannot load `MODEL/special_tokens_map.json`: `bos_token` is not a token");
+}
+
+#[test]
 fn a_chat_is_encoded_as_its_template_wrote_it() {
     let folder = folder(&byte_level());
     let template =

@@ -101,7 +101,29 @@ impl ConfigFile {
     ///
     /// [`Error::ModelConfig`] that names the key that is missing or has another type.
     pub fn keys<T: DeserializeOwned>(&self) -> Result<T> {
-        T::deserialize(&self.value).map_err(|e| self.error(e.to_string()))
+        T::deserialize(&self.value).map_err(|e| {
+            let problem = e.to_string();
+            match self.culprit::<T>(&problem) {
+                Some(key) => self.error(format!("`{key}` cannot be read: {problem}")),
+                None => self.error(problem),
+            }
+        })
+    }
+
+    /// The key with the value that `problem` is about, which does not say so: without that key,
+    /// reading `T` gets past it.
+    fn culprit<T: DeserializeOwned>(&self, problem: &str) -> Option<&str> {
+        let of_a_value = ["invalid ", "data did not match "];
+        if !of_a_value.iter().any(|begin| problem.starts_with(begin)) {
+            return None;
+        }
+        let all = self.value.as_object()?;
+        let stops_it = |key: &&String| {
+            let mut others = all.clone();
+            others.remove(*key);
+            T::deserialize(&Value::Object(others)).err().is_none_or(|e| e.to_string() != problem)
+        };
+        all.keys().find(stops_it).map(String::as_str)
     }
 
     /// The value of a boolean key; false if it is missing or null.

@@ -15,12 +15,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde_json::json;
 use tokenizers::AddedToken;
 use tokenizers::models::bpe::Vocab;
 
 use super::Tokenizer;
 use super::template::{DEFAULT, Templates};
+use super::tokenizer::around;
 use crate::error::Result;
 use crate::faults;
 use crate::text::TextError;
@@ -255,23 +255,7 @@ fn finished(vocabulary: &Vocabulary<'_>, made: Made) -> Result<Tokenizer, GgufEr
     let bos = vocabulary.named("bos")?.filter(|_| special_tokens.contains_key("bos_token"));
     let bos = if wants("bos", begins)? { bos } else { None };
     let eos = if wants("eos", false)? { vocabulary.named("eos")? } else { None };
-    if bos.is_some() || eos.is_some() {
-        let mark = |(_, text): (u32, &str)| json!({"SpecialToken": {"id": text, "type_id": 0}});
-        let text = json!({"Sequence": {"id": "A", "type_id": 0}});
-        let single: Vec<_> =
-            bos.map(mark).into_iter().chain([text.clone()]).chain(eos.map(mark)).collect();
-        let tokens = bos.into_iter().chain(eos);
-        let tokens: serde_json::Map<_, _> = tokens
-            .map(|(id, text)| (text.into(), json!({"id": text, "ids": [id], "tokens": [text]})))
-            .collect();
-        let pair = json!([text, {"Sequence": {"id": "B", "type_id": 1}}]);
-        let template = json!({
-            "type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": tokens,
-        });
-        let template: tokenizers::PostProcessorWrapper =
-            serde_json::from_value(template).map_err(|e| failed(e.into()))?;
-        inner.with_post_processor(Some(template));
-    }
+    inner.with_post_processor(around(bos, eos).map_err(failed)?);
     Ok(Tokenizer::new(inner, special_tokens))
 }
 

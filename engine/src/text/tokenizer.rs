@@ -1,14 +1,20 @@
-//! [`Tokenizer`]: `tokenizer.json`, with the token names of `tokenizer_config.json`.
+//! [`Tokenizer`]: `tokenizer.json`, with the special tokens that the files beside it name.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use serde::Deserialize;
-use tokenizers::{Encoding, PostProcessor, TruncationDirection};
+use serde_json::{Map, Value, json};
+use tokenizers::{Encoding, PostProcessor, PostProcessorWrapper, TruncationDirection};
 
 use super::{TextError, load, read};
 use crate::error::Result;
 use crate::telemetry::Stage;
+
+/// Says what its special tokens are called, and which of them belong around texts.
+const CONFIG: &str = "tokenizer_config.json";
+/// An older file with the names of special tokens.
+const MAP: &str = "special_tokens_map.json";
 
 /// The names by which templates refer to special tokens.
 const SPECIAL: [&str; 7] =
@@ -34,7 +40,8 @@ impl Tokenizer {
     /// Strings that interrupt a repeat, for [`breakers`](Self::breakers).
     pub const BREAKERS: [&str; 4] = ["\n", ":", "\"", "*"];
 
-    /// Reads `tokenizer.json` and, if it exists, `tokenizer_config.json` in `folder`.
+    /// Reads `tokenizer.json` and, if they exist, `tokenizer_config.json` and
+    /// `special_tokens_map.json` in `folder`.
     ///
     /// # Errors
     ///
@@ -54,7 +61,18 @@ impl Tokenizer {
         // Settings from training, which would silently truncate or pad prompts.
         inner.with_truncation(None).map_err(|e| load(&path, e))?;
         inner.with_padding(None);
-        Ok(Self::new(inner, names(folder)?))
+        let config = read_json(folder, CONFIG)?;
+        let special_tokens = names(folder, &config)?;
+        if let Some(Marks { begins, ends }) = marks(&config) {
+            let known = |name: &str| {
+                let text = special_tokens.get(name)?;
+                Some((inner.token_to_id(text)?, text.as_str()))
+            };
+            let (bos, eos) = (known("bos_token"), known("eos_token"));
+            let marked = around(bos.filter(|_| begins), eos.filter(|_| ends));
+            inner.with_post_processor(marked.map_err(|e| load(&path, e))?);
+        }
+        Ok(Self::new(inner, special_tokens))
     }
 
     /// From `inner`, with the texts of special tokens by their names in [`SPECIAL`].
@@ -149,6 +167,11 @@ impl Tokenizer {
         self.inner.id_to_token(id).filter(|_| !self.special_ids.contains(&id))
     }
 
+    /// The special token that `text` is, if it is exactly one.
+    pub(super) fn special(&self, text: &str) -> Option<u32> {
+        self.inner.token_to_id(text).filter(|id| self.special_ids.contains(id))
+    }
+
     /// The end-of-sequence id that the files name.
     pub(super) fn eos(&self) -> Option<u32> {
         self.id_of("eos_token")
@@ -163,21 +186,79 @@ impl Tokenizer {
     }
 }
 
-/// The special tokens that `tokenizer_config.json` names.
-fn names(folder: &Path) -> Result<BTreeMap<&'static str, String>> {
-    let path = folder.join("tokenizer_config.json");
-    let Some(json) = read(&path)? else { return Ok(BTreeMap::new()) };
-    let file: serde_json::Value = serde_json::from_str(&json).map_err(|e| load(&path, e))?;
+/// Which special tokens belong around a text.
+struct Marks {
+    begins: bool,
+    ends: bool,
+}
+
+/// The marks that `config` asks for. In transformers, its keys count more than `tokenizer.json` for
+/// the tokenizers of Llama: some models of that kind add the beginning-of-sequence token only here.
+fn marks(config: &Value) -> Option<Marks> {
+    let class = config.get("tokenizer_class")?.as_str()?;
+    if !matches!(class, "LlamaTokenizer" | "LlamaTokenizerFast") {
+        return None;
+    }
+    let stated = |key: &str| config.get(key).and_then(Value::as_bool);
+    match (stated("add_bos_token"), stated("add_eos_token")) {
+        (None, None) => None,
+        (bos, eos) => Some(Marks { begins: bos.unwrap_or(true), ends: eos.unwrap_or(false) }),
+    }
+}
+
+/// A post-processor that puts `bos` before a text and `eos` after it; none if there is neither.
+pub(super) fn around(
+    bos: Option<(u32, &str)>,
+    eos: Option<(u32, &str)>,
+) -> tokenizers::Result<Option<PostProcessorWrapper>> {
+    if bos.is_none() && eos.is_none() {
+        return Ok(None);
+    }
+    let mark = |(_, text): (u32, &str)| json!({"SpecialToken": {"id": text, "type_id": 0}});
+    let text = json!({"Sequence": {"id": "A", "type_id": 0}});
+    let single: Vec<_> =
+        bos.map(mark).into_iter().chain([text.clone()]).chain(eos.map(mark)).collect();
+    let tokens: Map<_, _> = bos
+        .into_iter()
+        .chain(eos)
+        .map(|(id, text)| (text.into(), json!({"id": text, "ids": [id], "tokens": [text]})))
+        .collect();
+    let pair = json!([text, {"Sequence": {"id": "B", "type_id": 1}}]);
+    let template = json!({
+        "type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": tokens,
+    });
+    Ok(Some(serde_json::from_value(template)?))
+}
+
+/// The special tokens that the files of `folder` name. As in transformers, the older file has the
+/// last word, but is not read beside a `config` that lists the added tokens.
+fn names(folder: &Path, config: &Value) -> Result<BTreeMap<&'static str, String>> {
+    let mut tokens = named_in(&folder.join(CONFIG), config)?;
+    if config.get("added_tokens_decoder").is_none() {
+        tokens.extend(named_in(&folder.join(MAP), &read_json(folder, MAP)?)?);
+    }
+    Ok(tokens)
+}
+
+/// The special tokens that `file`, the content of `path`, names.
+fn named_in(path: &Path, file: &Value) -> Result<BTreeMap<&'static str, String>> {
     let mut tokens = BTreeMap::new();
     for name in SPECIAL {
         let Some(value) = file.get(name).filter(|value| !value.is_null()) else { continue };
         let Ok(Token::Text(text) | Token::Flagged { content: text }) = Token::deserialize(value)
         else {
-            return Err(load(&path, format!("`{name}` is not a token")));
+            return Err(load(path, format!("`{name}` is not a token")));
         };
         tokens.insert(name, text);
     }
     Ok(tokens)
+}
+
+/// The content of the file `name` in `folder`; null if there is none.
+fn read_json(folder: &Path, name: &str) -> Result<Value> {
+    let path = folder.join(name);
+    let Some(json) = read(&path)? else { return Ok(Value::Null) };
+    serde_json::from_str(&json).map_err(|e| load(&path, e))
 }
 
 fn failed(e: tokenizers::Error) -> TextError {

@@ -68,13 +68,18 @@ impl Safetensors {
     ///
     /// [`Error::Load`] that names the missing or damaged file.
     pub fn open(folder: &Path) -> Result<Self> {
-        let index = folder.join(INDEX);
-        let files: BTreeSet<String> = if index.exists() && !folder.join(SINGLE).exists() {
+        let (single, index) = (folder.join(SINGLE), folder.join(INDEX));
+        let files: BTreeSet<String> = if single.exists() {
+            BTreeSet::from([SINGLE.into()])
+        } else if index.exists() {
             let parsed: Index = serde_json::from_str(&read(&index)?)
                 .map_err(|e| Error::Load { path: index.clone(), problem: e.to_string() })?;
             parsed.weight_map.into_values().collect()
         } else {
-            BTreeSet::from([SINGLE.into()])
+            let problem = format!(
+                "neither it nor `{INDEX}` is there; convert weights of another format to safetensors"
+            );
+            return Err(Error::Load { path: single, problem });
         };
         let mut source = Self {
             folder: folder.into(),

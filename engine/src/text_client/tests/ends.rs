@@ -110,6 +110,17 @@ fn the_tokenizer_s_own_end_of_a_sequence_ends_an_answer_unless_it_is_ignored() {
 }
 
 #[test]
+fn a_stop_string_that_is_a_special_token_ends_an_answer_though_it_has_no_text() {
+    let (_runtime, client) = start(None);
+    let sampling = Sampling { logit_bias: vec![(EOS, 1e6)], ..Sampling::GREEDY };
+    let stop_strings = vec!["!".into(), code(EOS)];
+    let asked = TextRequest { sampling, max_tokens: Some(3), stop_strings, ..request(words()) };
+    let stopped = completion(&client, asked);
+    assert_eq!((stopped.tokens, stopped.finish, stopped.stop_string), (vec![], Finish::Stop, None));
+    assert_eq!(stopped.usage.generated, 1);
+}
+
+#[test]
 fn a_cancelled_answer_gives_what_it_had_and_a_dropped_one_gives_its_blocks_back() {
     let (runtime, client, gate) = gated();
     let asked = TextRequest { max_tokens: Some(40), ..request(words()) };
