@@ -625,6 +625,14 @@ fn sides_of_other_policies_are_invalid_beside_all_other_reasons() {
 }
 
 #[test]
+fn a_build_is_known_again_under_the_mark_of_its_arm() {
+    for arm in [Arm::Base, Arm::Head, Arm::Control] {
+        assert_eq!(Arm::unmarked(&format!("rev:v1{}", arm.mark())), "rev:v1");
+    }
+    assert_eq!(Arm::unmarked("probe:a (copy)"), "probe:a (copy)");
+}
+
+#[test]
 fn a_calibration_measures_on_and_its_floor_keeps_what_is_bias_from_alarming() {
     let (run, mut terms) = (run(&["a"]), terms());
     terms.least_pairs = 20;
