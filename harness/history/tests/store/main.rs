@@ -168,11 +168,16 @@ fn a_series_is_in_the_order_of_time_and_a_round_is_one_number() {
 }
 
 #[test]
-fn machines_definitions_and_features_are_never_in_one_series() {
+fn machines_definitions_features_and_engines_are_never_in_one_series() {
     for (from, to, variants) in [
         ("EPYC 7763", "EPYC 9555", ["", ""]),
         ("\"output\":32", "\"output\":64", ["", "an earlier definition"]),
         ("\"features\":[],\"binary\"", "\"features\":[\"cuda\"],\"binary\"", ["", "cuda"]),
+        (
+            "\"name\":\".\"",
+            "\"name\":\"external:fork.toml@v1 (control)\"",
+            ["", "external:fork.toml"],
+        ),
     ] {
         let dir = tempfile::tempdir().unwrap();
         runs::write(dir.path(), 1, 'a', &[100.0]);
