@@ -109,8 +109,23 @@ fn of_step(step: &Step, family: usize) -> String {
     text
 }
 
-/// Six significant digits.
+/// Six significant digits; fewer of numbers just below 1.
 fn digits(value: f64) -> String {
+    if value != 0.0 && value.abs() < 1e-3 {
+        return format!("{value:.5e}");
+    }
     let whole = value.abs().max(1.0).log10().floor() as usize;
     format!("{value:.*}", 5_usize.saturating_sub(whole))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_numbers_keep_their_digits() {
+        let shown = [0.0, 2.13e-7, -4e-4, 0.25, 12.5, 1_234_567.0].map(digits);
+        let expected = ["0.00000", "2.13000e-7", "-4.00000e-4", "0.25000", "12.5000", "1234567"];
+        assert_eq!(shown, expected);
+    }
 }
