@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use windtunnel_ledger::case::CaseId;
-use windtunnel_ledger::gate::{Report, Terms, report};
+use windtunnel_ledger::gate::{Arm, Report, Terms, report};
 use windtunnel_ledger::judge::interleaved::planned_looks;
 use windtunnel_ledger::policy::{Policy, Weight};
 use windtunnel_ledger::record::Subject;
@@ -224,15 +224,16 @@ pub(crate) fn beside(
 
 /// Base, head and the base again as control, under three names.
 pub(crate) fn arms(base: Built, head: Built) -> Vec<Built> {
-    let renamed = |built: &Built, suffix: &str| Built {
+    let renamed = |built: &Built, arm: Arm| Built {
         subject: Subject {
-            name: format!("{} ({suffix})", built.subject.name),
+            name: format!("{}{}", built.subject.name, arm.mark()),
             ..built.subject.clone()
         },
         ..built.clone()
     };
-    let control = renamed(&base, "control");
-    let head = if head.subject.name == base.subject.name { renamed(&head, "head") } else { head };
+    let control = renamed(&base, Arm::Control);
+    let head =
+        if head.subject.name == base.subject.name { renamed(&head, Arm::Head) } else { head };
     vec![base, head, control]
 }
 

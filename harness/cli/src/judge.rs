@@ -82,8 +82,8 @@ fn family(run: String, sampled: Vec<Sampled>) -> Family {
     Family { run, size, series }
 }
 
-/// The output for programs about one series. Effects are fractions of the base, positive if the
-/// candidate is worse.
+/// The output for programs about one series. Effects are those of a
+/// [`Finding`](windtunnel_ledger::judge::Finding), positive if the candidate is worse.
 #[derive(Serialize)]
 struct Answer {
     verdict: &'static str,

@@ -108,6 +108,14 @@ fn joined(all: &[(String, Contents)]) -> Result<Run> {
         run.skipped.extend(other.skipped.iter().cloned());
     }
     ensure!(!run.cases.is_empty(), "the runs have no case");
+    let parts = run.cases.iter().map(|planned| planned.shard.saturating_add(1)).max().unwrap_or(0);
+    let told = all.iter().filter_map(|(_, contents)| Some(contents.run.gate.as_ref()?.shards));
+    // Parts smaller than the largest make more of the plan than there are.
+    let of = told.filter(|shards| *shards > 0).min();
+    ensure!(
+        of.is_none_or(|of| parts >= of),
+        "a part of the plan is missing: merge every run that `--shard` made of it, or its cases go unjudged"
+    );
     if let Some(terms) = &mut run.gate {
         terms.shards = 0;
     }

@@ -9,7 +9,7 @@
 //! | `upstream` | name | the upstream commit of its integration log |
 //! | `subject` | name | the subject as the user named it |
 //! | `case` | name | the case's id |
-//! | `variant` | name | what makes another series of it: the hash of the case, and the features of the build |
+//! | `variant` | name | what makes another series of it: the hash of the case, and features or engine |
 //! | `setting` | name | what may change results and be changed: compiler, kernels, clocks; see [`setting`] |
 //! | `round` | u32 | which round |
 //! | one for each series | f64 | the number that the round gives, in the unit of the metric; NaN if none |
@@ -27,7 +27,8 @@ use polars::prelude::{Column, DataFrame};
 use rayon::prelude::*;
 use windtunnel_ledger::case::Case;
 use windtunnel_ledger::environment::Environment;
-use windtunnel_ledger::record::{Outcome, Record, Samples};
+use windtunnel_ledger::gate::Arm;
+use windtunnel_ledger::record::{Outcome, Record, Samples, Subject};
 use windtunnel_ledger::series::Series;
 use windtunnel_ledger::store::{self, StoreError};
 
@@ -140,7 +141,7 @@ pub(crate) struct Rows {
 /// Remembers what is the same for most records of a file and expensive to compute.
 #[derive(Default)]
 struct Memo {
-    variants: HashMap<String, (Case, Vec<String>, Name)>,
+    variants: HashMap<String, (Case, String, Name)>,
     environment: Option<(Environment, Name, Name)>,
 }
 
@@ -237,13 +238,12 @@ impl Rows {
     }
 
     fn variant(&mut self, record: &Record, memo: &mut Memo) -> Name {
-        let (case, features) = (&record.case, &record.subject.features);
+        let (case, build) = (&record.case, build(&record.subject));
         match memo.variants.get(case.id.as_str()) {
-            Some((known, built, variant)) if known == case && built == features => *variant,
+            Some((known, built, variant)) if known == case && *built == build => *variant,
             _ => {
-                let variant = self.names.of(&format!("{} {}", case.hash(), features.join(",")));
-                let told = (case.clone(), features.clone(), variant);
-                memo.variants.insert(case.id.to_string(), told);
+                let variant = self.names.of(&format!("{} {build}", case.hash()));
+                memo.variants.insert(case.id.to_string(), (case.clone(), build, variant));
                 variant
             }
         }
@@ -296,6 +296,18 @@ impl Rows {
         }
         Ok((DataFrame::new_infer_height(columns)?, self.names))
     }
+}
+
+/// What tells a build from those of other series: its features or, of another engine, the file that
+/// describes it, whatever its revision.
+fn build(subject: &Subject) -> String {
+    const END: &str = ".toml";
+    let name = Arm::unmarked(&subject.name);
+    if !name.starts_with("external:") {
+        return subject.features.join(",");
+    }
+    let revision = name.find(".toml@").map(|at| at + END.len());
+    name[..revision.unwrap_or(name.len())].to_owned()
 }
 
 /// The series that may have a value in a round: those of the metrics that it has samples of.

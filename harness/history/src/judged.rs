@@ -87,7 +87,8 @@ fn current<'a>(
     newest.into_iter().map(|(key, (_, hash))| (key, hash)).collect()
 }
 
-/// The two parts of a variant: the hash of the case, and the features of the build.
+/// The two parts of a variant: the hash of the case, and the features of the build or the other
+/// engine.
 fn parts(variant: &str) -> (&str, &str) {
     variant.split_once(' ').unwrap_or((variant, ""))
 }
@@ -132,13 +133,13 @@ fn track(
     }
 }
 
-/// What tells a series from others of its case, in words: the features of the build, and whether
-/// the definition of the case has changed since.
+/// What tells a series from others of its case, in words: the features of the build or the other
+/// engine, and whether the definition of the case has changed since.
 fn variant(variant: &str, latest: bool) -> String {
-    let (_, features) = parts(variant);
+    let (_, build) = parts(variant);
     let earlier = (!latest).then_some("an earlier definition");
-    let features = (!features.is_empty()).then_some(features);
-    features.into_iter().chain(earlier).collect::<Vec<_>>().join(", ")
+    let build = (!build.is_empty()).then_some(build);
+    build.into_iter().chain(earlier).collect::<Vec<_>>().join(", ")
 }
 
 /// What lies between the last build before an event and the builds at which it may have begun.

@@ -1,8 +1,8 @@
 //! The history of one series of one case on one machine: a point for each build and run, in the
 //! order of commits.
 //!
-//! A series never mixes values of different machines, of different definitions of a case, or of
-//! builds with different features.
+//! A series never mixes values of different machines, of different definitions of a case, of builds
+//! with different features, or of different engines.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use polars::prelude::{BooleanChunked, DataFrame, IntoLazy, NewChunkedArray, SortMultipleOptions};
 use windtunnel_ledger::case::matches;
+use windtunnel_ledger::gate::Arm;
 use windtunnel_ledger::metric::Metric;
 use windtunnel_ledger::series;
 use windtunnel_report::history::Point;
@@ -28,7 +29,7 @@ pub struct Series {
     pub series: series::Series,
     /// The key of the machine.
     pub machine: Name,
-    /// The hash of the case, and the features of the build.
+    /// The hash of the case, and the features of the build or the other engine.
     pub variant: Name,
     /// At least one point, in order; builds are indices into [`History::origins`].
     pub points: Vec<Point>,
@@ -82,13 +83,15 @@ pub struct History {
 struct Sorted<'a> {
     names: HashMap<&'static str, &'a [u32]>,
     round: &'a [u32],
+    texts: &'a Names,
 }
 
 /// The sort columns. Rows equal in the first `OF_SERIES` belong to one series, in the first
 /// `OF_POINT` to one point.
-const KEY: [&str; 8] = ["case", "variant", "machine", "run", "subject", "commit", "round", "at"];
-/// What identifies a round, whichever run it is in.
-const ROUND: [&str; 7] = ["case", "variant", "machine", "subject", "commit", "round", "at"];
+const KEY: [&str; 8] = ["case", "variant", "machine", "run", "commit", "subject", "round", "at"];
+/// What identifies a round, whichever run it is in, and under whatever name: a gate against a
+/// baseline copies the records of its base.
+const ROUND: [&str; 6] = ["case", "variant", "machine", "commit", "round", "at"];
 const OF_SERIES: usize = 3;
 const OF_POINT: usize = 6;
 
@@ -109,9 +112,9 @@ pub fn history(
     let mut frame =
         cases(loaded, pattern)?.lazy().sort(KEY, SortMultipleOptions::default()).collect()?;
     frame.rechunk_mut();
-    let mut frame = frame.filter(&firsts(&Sorted::of(&frame)?, &loaded.names, run))?;
+    let mut frame = frame.filter(&firsts(&Sorted::of(&frame, &loaded.names)?, run))?;
     frame.rechunk_mut();
-    let rows = Sorted::of(&frame)?;
+    let rows = Sorted::of(&frame, &loaded.names)?;
     let mut history = History::default();
     let mut order = Order { own, upstream, along, names: &loaded.names, known: HashMap::new() };
     let points: Vec<Vec<(Range<usize>, usize)>> = stretches(&rows, OF_SERIES, 0..frame.height())
@@ -146,10 +149,10 @@ pub fn history(
 
 /// Selects one row for each round: a record that is in several files, or in a merged run as well as
 /// in the run that measured it, is one round. Rows of `run` take precedence.
-fn firsts(rows: &Sorted<'_>, names: &Names, run: Option<&str>) -> BooleanChunked {
+fn firsts(rows: &Sorted<'_>, run: Option<&str>) -> BooleanChunked {
     let of_round = ROUND.map(|title| rows.column(title));
     let runs = rows.column("run");
-    let wanted = run.and_then(|run| runs.iter().find(|name| names.text(**name) == run));
+    let wanted = run.and_then(|run| runs.iter().find(|name| rows.texts.text(**name) == run));
     let (wanted, others): (Vec<usize>, Vec<usize>) =
         (0..runs.len()).partition(|row| Some(&runs[*row]) == wanted);
     let mut seen = HashSet::with_capacity(runs.len());
@@ -194,21 +197,28 @@ fn one(
 }
 
 impl<'a> Sorted<'a> {
-    fn of(frame: &'a DataFrame) -> Result<Sorted<'a>, Error> {
+    fn of(frame: &'a DataFrame, texts: &'a Names) -> Result<Sorted<'a>, Error> {
         let column = |title: &'static str| -> Result<&'a [u32], Error> {
             let column = frame.column(title).map_err(|_| Error::Column(title))?;
             Ok(column.u32()?.cont_slice()?)
         };
         let named = crate::frame::NAMES.into_iter().map(|title| Ok((title, column(title)?)));
-        Ok(Sorted { names: named.collect::<Result<_, Error>>()?, round: column("round")? })
+        Ok(Sorted { names: named.collect::<Result<_, Error>>()?, round: column("round")?, texts })
     }
 
-    /// Whether two rows agree in the first `keys` sort columns.
+    /// Whether two rows agree in the first `keys` sort columns. The arms of a gate that are of one
+    /// build agree: they share the luck of their run, and as three sessions one bad day would look
+    /// like a change.
     fn same(&self, a: usize, b: usize, keys: usize) -> bool {
         KEY[..keys].iter().all(|title| {
             let column = self.column(title);
-            column[a] == column[b]
+            column[a] == column[b] || (*title == "subject" && self.built(a) == self.built(b))
         })
+    }
+
+    /// The name of the subject of a row, whichever arm it was.
+    fn built(&self, row: usize) -> &str {
+        Arm::unmarked(self.texts.text(self.column("subject")[row]))
     }
 
     fn column(&self, title: &str) -> &'a [u32] {

@@ -171,6 +171,26 @@ pub enum Arm {
     Control,
 }
 
+impl Arm {
+    /// What is added to the name of a build that a run measures more than once: as the head of an
+    /// unchanged base, or as its control.
+    #[must_use]
+    pub const fn mark(self) -> &'static str {
+        match self {
+            Arm::Base => "",
+            Arm::Head => " (head)",
+            Arm::Control => " (control)",
+        }
+    }
+
+    /// The name of a build without the mark of its arm.
+    #[must_use]
+    pub fn unmarked(name: &str) -> &str {
+        let marked = [Arm::Head, Arm::Control];
+        marked.into_iter().find_map(|arm| name.strip_suffix(arm.mark())).unwrap_or(name)
+    }
+}
+
 /// The result of a comparison, case by case and series by series.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {

@@ -116,8 +116,10 @@ pub struct Judgement {
     pub modes: Vec<(Side, Modes)>,
 }
 
-/// What the rounds of both sides say about a change. All effects are fractions of the base, or,
-/// with [`Rule::Order`], of the larger of the two medians; positive if the head is worse.
+/// What the rounds of both sides say about a change. All effects are fractions of the base, or of
+/// the head if more is better: half the rate is twice the time, an effect of 1. With
+/// [`Rule::Order`] they are fractions of the larger of the two medians. They are positive if the
+/// head is worse.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Finding {
     /// How much worse the head is.
@@ -232,6 +234,7 @@ impl fmt::Display for Lack {
             Lack::History { found, needs } => {
                 write!(f, "{needs} sessions at least; there are {found}")
             }
+            Lack::Samples { needs: 1 } => f.write_str("a value in each round: some have none"),
             Lack::Samples { needs } => {
                 write!(f, "{needs} samples in each round at least, for this quantile")
             }
@@ -408,6 +411,12 @@ mod tests {
         let judgement = judge(&[missing], 0).remove(0);
         assert_eq!(judgement.verdict, Verdict::Inconclusive);
         assert_eq!(judgement.lack, Some(Lack::Samples { needs: 100 }));
+        let told = [1, 100].map(|needs| Lack::Samples { needs }.to_string());
+        let expected = [
+            "a value in each round: some have none",
+            "100 samples in each round at least, for this quantile",
+        ];
+        assert_eq!(told, expected);
         assert_eq!(judgement.finding, None);
         assert_eq!(judge(&[], 0), []);
     }

@@ -347,6 +347,12 @@ fn shards_are_merged_into_the_run_that_they_share() {
     assert_eq!(sandbox.run(&other).code, 0);
     let said = sandbox.run(&["merge", "a.jsonl", "c.jsonl", "-o", "d.jsonl"]);
     insta::assert_snapshot!(said.err, @"error: `c.jsonl` and `a.jsonl` measured different subjects: build once and give every shard the same probes");
+
+    // A pass of a part would look like a pass of the whole.
+    let said = sandbox.run(&["merge", "a.jsonl", "-o", "part.jsonl"]);
+    assert_eq!((said.code, said.out.as_str()), (2, ""));
+    insta::assert_snapshot!(said.err, @"error: a part of the plan is missing: merge every run that `--shard` made of it, or its cases go unjudged");
+    assert!(!sandbox.path("part.jsonl").exists());
 }
 
 #[test]

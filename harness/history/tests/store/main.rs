@@ -125,6 +125,37 @@ fn a_merged_run_beside_its_shards_counts_no_round_twice() {
 }
 
 #[test]
+fn the_base_that_a_gate_copied_from_a_baseline_counts_no_round_twice() {
+    let dir = three_runs();
+    let text = std::fs::read_to_string(dir.path().join("2026-01-01/run.jsonl")).unwrap();
+    let copied = text.replace("\"name\":\".\"", "\"name\":\"baseline\"");
+    assert_ne!(copied, text);
+    std::fs::write(dir.path().join("gate.jsonl"), copied).unwrap();
+    let told = series(&loaded(dir.path()), "decode", Some(Metric::DecodeRate));
+    let rounds: Vec<usize> = told.series[0].points.iter().map(|p| p.rounds.len()).collect();
+    assert_eq!(rounds, [3, 3, 1]);
+}
+
+#[test]
+fn a_base_and_its_control_are_one_session_and_another_subject_is_another() {
+    for (name, expected) in
+        [(". (control)", &[4][..]), (". (head)", &[4][..]), ("probe:x", &[2, 2][..])]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        runs::write(dir.path(), 1, 'c', &[100.0, 101.0]);
+        let file = dir.path().join("2026-01-01/run.jsonl");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let other = text.replace("\"name\":\".\"", &format!("\"name\":\"{name}\""));
+        // Measured an hour later.
+        let other = other.replace("T00:", "T01:");
+        std::fs::write(dir.path().join("other.jsonl"), other).unwrap();
+        let told = series(&loaded(dir.path()), "decode", Some(Metric::DecodeRate));
+        let rounds: Vec<usize> = told.series[0].points.iter().map(|p| p.rounds.len()).collect();
+        assert_eq!(rounds, expected, "{name}");
+    }
+}
+
+#[test]
 fn a_series_is_in_the_order_of_time_and_a_round_is_one_number() {
     let dir = three_runs();
     let loaded = loaded(dir.path());
@@ -137,11 +168,16 @@ fn a_series_is_in_the_order_of_time_and_a_round_is_one_number() {
 }
 
 #[test]
-fn machines_definitions_and_features_are_never_in_one_series() {
+fn machines_definitions_features_and_engines_are_never_in_one_series() {
     for (from, to, variants) in [
         ("EPYC 7763", "EPYC 9555", ["", ""]),
         ("\"output\":32", "\"output\":64", ["", "an earlier definition"]),
         ("\"features\":[],\"binary\"", "\"features\":[\"cuda\"],\"binary\"", ["", "cuda"]),
+        (
+            "\"name\":\".\"",
+            "\"name\":\"external:fork.toml@v1 (control)\"",
+            ["", "external:fork.toml"],
+        ),
     ] {
         let dir = tempfile::tempdir().unwrap();
         runs::write(dir.path(), 1, 'a', &[100.0]);

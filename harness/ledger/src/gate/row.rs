@@ -179,6 +179,11 @@ pub(super) fn opened(
                     passed_over.push((series, format!("fewer than {needs} samples in each round")));
                 }
             }
+            (None, Some(_)) if has_median(&sides.base, series) => {
+                let needs = series.quantile.needs();
+                let reason = format!("fewer than {needs} samples in each round of the base");
+                passed_over.push((series, reason));
+            }
             (None, Some(_)) => {
                 passed_over.push((series, "only the head has it: nothing to compare it to".into()));
             }

@@ -30,6 +30,13 @@ impl Sides<'_> {
             && self.base.iter().any(|base| is_measured(base))
     }
 
+    /// The base's rounds but those that it declined: what was never started has no build that could
+    /// differ.
+    fn tried(&self) -> Vec<&Record> {
+        let declined = |record: &&Record| matches!(record.outcome, Outcome::Skipped(_));
+        self.base.iter().copied().filter(|record| !declined(record)).collect()
+    }
+
     /// Why there is nothing to compare, through nobody's fault.
     pub(super) fn absent(&self) -> Option<String> {
         let ended = self.base.iter().chain(&self.head).any(|record| failure(record).is_some());
@@ -73,7 +80,7 @@ impl Sides<'_> {
         if self.head.is_empty() {
             return invalid("the head was not measured".to_owned());
         }
-        let (mut reasons, soft) = differences(&self.base, &self.head);
+        let (mut reasons, soft) = differences(&self.tried(), &self.head);
         // The gate is about one change: a second one, in features, is an obstacle.
         let features = soft.iter().filter(|difference| is_hard_here(difference));
         reasons.extend(features.map(Difference::to_string));
@@ -101,7 +108,7 @@ impl Sides<'_> {
         if self.head.iter().all(|record| record.environment.build.is_none()) {
             return Vec::new();
         }
-        let (_, soft) = differences(&self.base, &self.head);
+        let (_, soft) = differences(&self.tried(), &self.head);
         let soft = soft.iter().filter(|difference| !is_hard_here(difference));
         soft.map(Difference::to_string).collect()
     }

@@ -446,6 +446,26 @@ fn a_tail_of_too_few_samples_in_the_head_lacks_them_and_is_not_gone() {
 }
 
 #[test]
+fn a_tail_of_too_few_samples_in_the_base_is_told_as_that_and_not_as_new() {
+    let (run, terms) = (run(&["a"]), terms());
+    let records = measure(&run, &terms, |due| {
+        let mut record = at_rate(&run, due, 100.0 * noise(due));
+        let count = if due.arm == Arm::Head { 100 } else { 99 };
+        let values = &mut samples(&mut record).iterations[0].values;
+        values.insert(Metric::InterToken, vec![1e7 * noise(due); count]);
+        record
+    });
+    let report = report(&run, &terms, &records);
+    let reasons: Vec<&str> =
+        report.unjudged.iter().map(|unjudged| unjudged.reason.as_str()).collect();
+    let expected = [
+        "fewer than 100 samples in each round of the base",
+        "fewer than 1000 samples in each round",
+    ];
+    assert_eq!(reasons, expected);
+}
+
+#[test]
 fn base_and_head_are_those_of_the_rounds_that_decided() {
     let (run, terms) = (run(&["a"]), terms());
     let records = measure(&run, &terms, |due| {
@@ -622,6 +642,14 @@ fn sides_of_other_policies_are_invalid_beside_all_other_reasons() {
     );
     terms.policies = Some(Policies { base: hash("new"), head: hash("new") });
     assert_eq!(judged(&terms).reasons.len(), 1);
+}
+
+#[test]
+fn a_build_is_known_again_under_the_mark_of_its_arm() {
+    for arm in [Arm::Base, Arm::Head, Arm::Control] {
+        assert_eq!(Arm::unmarked(&format!("rev:v1{}", arm.mark())), "rev:v1");
+    }
+    assert_eq!(Arm::unmarked("probe:a (copy)"), "probe:a (copy)");
 }
 
 #[test]

@@ -32,7 +32,9 @@ pub(super) fn look(
     let found = locations.len();
     let lacking = Lack::Sessions { found, needs: FEWEST_SESSIONS };
     if found == 0 {
-        return Err(lacking);
+        // No calibration helps where no session has enough rounds.
+        let most = sessions.iter().map(Vec::len).max();
+        return Err(most.map_or(lacking, |found| Lack::Rounds { found, needs: FEWEST }));
     }
 
     let count = found as f64;
@@ -115,6 +117,22 @@ mod tests {
             look_from(&[], Some(0.01), 1.0).unwrap_err(),
             Lack::Sessions { found: 0, needs: 5 }
         );
+    }
+
+    #[test]
+    fn sessions_of_too_few_rounds_lack_rounds_and_not_a_calibration() {
+        let question = Question {
+            better: Better::Lower,
+            nature: Nature::Timed,
+            margin: Margin::new(0.03, 0.0).unwrap(),
+            bias: 0.0,
+            evidence: Evidence::Missing(Lack::SameDay),
+        };
+        for session_sd in [None, Some(0.01)] {
+            let few = [vec![2.0; 3], vec![2.0; 4]];
+            let lack = look(&question, &few, session_sd, &[2.0; 10]).unwrap_err();
+            assert_eq!(lack, Lack::Rounds { found: 4, needs: 5 });
+        }
     }
 
     #[test]

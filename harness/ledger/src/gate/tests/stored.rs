@@ -15,6 +15,8 @@ fn a_stored_session_that_had_no_room_for_a_case_leaves_the_others_to_judge_by() 
             record.run = RunId(format!("day {session}"));
             if session == 6 {
                 record.outcome = Outcome::Skipped("it would run out of memory".into());
+                // No probe was started, so none told its build.
+                record.environment.build = None;
             }
             records.push(record);
         }
