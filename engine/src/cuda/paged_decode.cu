@@ -164,7 +164,8 @@ KERNEL attend_parts(Number *out, float *parts, const Number *q, const Number *ke
             widen(value[a], v);
 #pragma unroll
             for (int g = 0; g < GROUP; g++) {
-                float weight = score[a][g] > LOWEST ? exp2f(score[a][g] - largest[g]) : 0;
+                /* NaN is not LOWEST: it shows in the result, as in the other kernels. */
+                float weight = score[a][g] != LOWEST ? exp2f(score[a][g] - largest[g]) : 0;
                 weights[g] += weight;
 #pragma unroll
                 for (int i = 0; i < 8; i++) {

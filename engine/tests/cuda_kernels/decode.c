@@ -35,7 +35,7 @@ static unsigned bits_of(float number) {
 
 static int min(int a, int b) { return a < b ? a : b; }
 
-/* For finite numbers. */
+/* For finite numbers, and the NaN that arithmetic makes. */
 static inline unsigned short to_bf16(float number) {
     unsigned bits = bits_of(number);
     return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;

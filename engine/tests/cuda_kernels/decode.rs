@@ -154,3 +154,27 @@ fn a_decode_attends_to_what_its_queries_see_over_heads_groups_parts_and_windows(
         }
     }
 }
+
+#[test]
+fn a_key_that_is_not_a_number_shows_in_the_output() {
+    // One sequence of three keys and one head, in one part and in two.
+    let (dim, block) = (8, 32);
+    let decode = Decode::compile(dim, 1, block, false);
+    let q = decode.numbers(1, dim);
+    let values = decode.numbers(3, block * dim);
+    for parts in [1, 2] {
+        for broken in 0..3 {
+            let mut keys = decode.numbers(2, block * dim);
+            keys[broken * dim] = bf16::NAN.to_bits();
+            let sizes = [1, 1, 1, parts, 1, 1, 0].into_iter();
+            let input = sizes.chain([1.0f32, 0.0].map(|number| u64::from(number.to_bits())));
+            // The ends of the keys, then the only block of the table.
+            let input = input.chain([0, 3]).chain([0]);
+            let halves = [&q, &keys, &values].into_iter().flatten();
+            let found = decode.program.run(input.chain(halves.map(|bits| u64::from(*bits))));
+            assert_eq!(found.len(), dim);
+            let is_nan = |bits: &u64| decode.number(*bits as u16).is_nan();
+            assert!(found.iter().all(is_nan), "key {broken} in {parts} parts: {found:?}");
+        }
+    }
+}
