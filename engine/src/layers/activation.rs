@@ -33,7 +33,8 @@ impl Activation {
         }
     }
 
-    /// `f(x)`, in the shape of `x`.
+    /// `f(x)`, in the shape of `x`. Halves are rounded once, except on a GPU: there candle's kernels
+    /// round GELU after every operation, and SiLU in f16.
     ///
     /// # Errors
     ///
