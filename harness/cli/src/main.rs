@@ -123,6 +123,9 @@ fn dispatch(cli: Cli) -> Result<u8> {
 
 fn list(workspace: &Workspace, args: &ListArgs) -> Result<u8> {
     let mut plan = expand(workspace, &args.selection)?;
+    if let Some(shard) = args.shard {
+        shard.cut(&mut plan);
+    }
     let outlooks = hub::look(&mut plan)?;
     let (machine, _) = watch::machine(machine::read());
     let starved = Starved::known(&workspace.reports(), &machine.key(), &[], Memory::Kept);
