@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
     Artifact, Built, Code, Commit, Part, Source, build_failure, build_revision, cargo_build, copy,
-    create_dir, kept, lock_builds, mark, remembered,
+    create_dir, folder_in, kept, lock_builds, mark, remembered,
 };
 use crate::external::{self, Adapted, Criterion};
 use crate::progress::Progress;
@@ -77,7 +77,7 @@ fn of_code(
         Err(failure) => return Ok(Err(failure)),
     };
     // The worktree has been removed: a bench that reads files finds those of the working tree.
-    let tree = workspace.builds().join("worktree");
+    let tree = folder_in(&workspace.builds().join("worktree"), workspace)?;
     let folder = artifact.folder.strip_prefix(&tree).map(|inner| workspace.root().join(inner));
     let folder = folder.ok().filter(|folder| folder.is_dir());
     let folder = folder.unwrap_or_else(|| workspace.root().to_owned());
