@@ -2,6 +2,7 @@
 //! criterion and depend on nothing.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 use windtunnel_ledger::Metric;
 use windtunnel_ledger::record::Outcome;
@@ -173,6 +174,22 @@ fn revisions_are_compared_and_gated_benchmark_by_benchmark() {
     assert!(fresh.out.contains(told), "{}", fresh.out);
     let broken = gate("rev:HEAD", "rev:HEAD~1");
     assert_eq!(broken.code, 5, "{}", broken.out);
+}
+
+#[test]
+fn each_session_writes_the_benches_that_it_measures_anew() {
+    let sandbox = parts(&["sum/short"], 500);
+    for subject in ["rev:HEAD", "."] {
+        let measured = || {
+            let said = run(&sandbox, &["-s", subject, "-n", "1"]);
+            assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+            let hash = sandbox.contents().run.subjects[0].benches["parts/micro"].clone();
+            let bench = sandbox.path(&format!("target/windtunnel/probes/{hash}/bench"));
+            fs::metadata(bench).unwrap().ino()
+        };
+        let (first, second) = (measured(), measured());
+        assert_ne!(first, second, "{subject}");
+    }
 }
 
 #[test]
