@@ -234,6 +234,18 @@ fn whatever_a_bench_does_is_told() {
 }
 
 #[test]
+fn a_bench_that_hangs_when_it_is_asked_what_is_in_it_holds_up_nothing_for_ever() {
+    let sandbox = parts(&[], 500);
+    let text = "fn main() { std::thread::sleep(std::time::Duration::from_secs(3600)) }\n";
+    fs::write(sandbox.path("parts/benches/micro.rs"), text).unwrap();
+    fs::write(sandbox.path("scenarios/test/fake.toml"), SCENARIO.replace("60", "2")).unwrap();
+    let said = run(&sandbox, &[]);
+    assert_eq!((said.code, said.err.as_str()), (5, ""), "{}", said.out);
+    let told = "test/fake/micro: round 1 failed: not finished after 2.00 s: killed";
+    assert!(said.out.contains(told), "{}", said.out);
+}
+
+#[test]
 fn a_bench_that_is_not_there_or_has_not_what_is_asked_for_is_told() {
     let sandbox = parts(&["sum/short", "sum/long"], 500);
     let scenario = |text: &str| {
