@@ -372,6 +372,7 @@ mod tests {
             cases: Vec::new(),
             skipped: Vec::new(),
             gate: None,
+            rules: None,
         }
     }
 
