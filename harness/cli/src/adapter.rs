@@ -38,6 +38,9 @@ pub(crate) fn adapt(args: &AdaptArgs) -> Result<u8> {
         serde_json::from_str(&args.told).context("this is not an external subject")?;
     if let Some(target) = &args.benchmarks {
         let Adapted::Criterion(criterion) = &adapted else { return Ok(exit::USAGE) };
+        if args.until_eof {
+            end_at_eof();
+        }
         let names = criterion::benchmarks(criterion, &args.folder, target)?;
         show::result(&names.iter().map(|name| format!("{name}\n")).collect::<String>())?;
         return Ok(exit::PASS);

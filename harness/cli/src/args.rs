@@ -158,6 +158,10 @@ pub(crate) struct ListArgs {
     #[command(flatten)]
     pub(crate) selection: Selection,
 
+    /// List one part of the cases, as `run` splits them: `2/3`
+    #[arg(long, value_name = "PART/OF")]
+    pub(crate) shard: Option<Shard>,
+
     /// Also list the cases that this machine cannot run
     #[arg(long)]
     pub(crate) all: bool,

@@ -6,15 +6,16 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
-use windtunnel_ledger::case::{Benchmark, CaseId, Source, matches};
+use windtunnel_ledger::case::{Benchmark, Case, CaseId, Source, matches};
 use windtunnel_ledger::record::{Planned, Skipped};
 
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::scenario::KnownModel;
+use crate::spawn;
 use crate::subject::{self, Built};
 use crate::workspace::Workspace;
 
@@ -63,7 +64,8 @@ pub(crate) fn find(
         }
         let lists = built.iter().filter_map(|built| {
             let runner = built.runner(&planned.case).ok()?;
-            Some((built.subject.name.as_str(), names(runner, &open)?))
+            let names = names(runner, workspace.root(), &planned.case, &open)?;
+            Some((built.subject.name.as_str(), names))
         });
         let lists: Vec<(&str, Vec<String>)> = lists.collect();
         if lists.is_empty() {
@@ -134,12 +136,11 @@ fn split(
     Ok(())
 }
 
-/// The names of the benchmarks in a bench, as its runner lists them; none if the runner fails.
-#[expect(clippy::disallowed_methods, reason = "only a bench knows what is in it")]
-fn names(runner: &Path, open: &Benchmark) -> Option<Vec<String>> {
-    let mut command = Command::new(runner);
-    command.args(["--benchmarks", &open.target()]).stdin(Stdio::null()).stderr(Stdio::null());
-    let output = command.output().ok().filter(|output| output.status.success())?;
-    let text = String::from_utf8(output.stdout).ok()?;
+/// The names of the benchmarks in the bench of `case`, as its runner lists them; none if the runner
+/// fails, or takes longer than a round may.
+fn names(runner: &Path, root: &Path, case: &Case, open: &Benchmark) -> Option<Vec<String>> {
+    let mut command = spawn::command(runner, root);
+    command.args(["--benchmarks", &open.target()]);
+    let text = spawn::answer(command, Duration::from_nanos(case.deadline.0))?;
     Some(text.lines().map(str::to_owned).collect())
 }

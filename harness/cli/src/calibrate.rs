@@ -51,6 +51,7 @@ pub(crate) fn calibrate(
         scenarios: &args.scenarios,
         out: args.out.as_deref(),
         gate: Some(terms.clone()),
+        rules: None,
         queue,
     };
     let mut begun = session::open(workspace, setup)?;

@@ -22,6 +22,7 @@ pub(crate) struct Before {
 #[derive(Clone, Copy)]
 struct Counts {
     cpu: Option<Cpu>,
+    held_back: Option<Nanos>,
     swapped: Option<u64>,
 }
 
@@ -46,12 +47,14 @@ impl Before {
     /// The conditions of a round that took `wall` and ends now.
     pub(crate) fn until_now(self, wall: Nanos) -> Conditions {
         let now = Counts::read(&self.root);
+        let held_back = self.counts.held_back.zip(now.held_back);
         let swapped = self.counts.swapped.zip(now.swapped);
         Conditions {
             load_before: self.load,
             wall,
             idle_before: self.idle,
             stolen: share(self.counts.cpu, now.cpu, |cpu| cpu.stolen),
+            held_back: held_back.map(|(before, now)| now.since(before)),
             swapped: swapped.map(|(before, now)| now.saturating_sub(before)),
             ..Conditions::default()
         }
@@ -74,7 +77,7 @@ impl Counts {
             lines.find(|(key, _)| *key == name)?.1.parse::<u64>().ok()
         };
         let swapped = count("pswpin").zip(count("pswpout")).map(|(from, to)| from + to);
-        Counts { cpu, swapped }
+        Counts { cpu, held_back: machine::held_back(root), swapped }
     }
 }
 
@@ -124,6 +127,43 @@ pswpout 7
         assert_eq!(conditions.stolen, Some(0.2));
         assert_eq!(conditions.swapped, Some(3));
         assert_eq!(conditions.idle_before, None, "no time has passed on that clock");
+    }
+
+    #[test]
+    fn time_that_limits_took_away_is_summed_over_the_group_and_its_ancestors() {
+        let held_back = |before: &str, after: &[(&str, &str)]| {
+            let (dir, root) = lay_out(before);
+            let before = Before::read(root);
+            for (path, text) in after {
+                std::fs::write(dir.path().join(path), text).unwrap();
+            }
+            before.until_now(Nanos(3)).held_back
+        };
+        let second = "==> proc/self/cgroup
+0::/jobs
+==> sys/fs/cgroup/cpu.stat
+usage_usec 9
+==> sys/fs/cgroup/jobs/cpu.stat
+usage_usec 9
+nr_throttled 1
+throttled_usec 5
+";
+        let later = [("sys/fs/cgroup/jobs/cpu.stat", "nr_throttled 3\nthrottled_usec 7\n")];
+        assert_eq!(held_back(second, &later), Some(Nanos(2_000)));
+        let first = "==> proc/self/cgroup
+2:cpu,cpuacct:/jobs
+==> sys/fs/cgroup/cpu,cpuacct/cpu.stat
+throttled_time 100
+==> sys/fs/cgroup/cpu,cpuacct/jobs/cpu.stat
+throttled_time 10
+";
+        let later = [
+            ("sys/fs/cgroup/cpu,cpuacct/cpu.stat", "throttled_time 300\n"),
+            ("sys/fs/cgroup/cpu,cpuacct/jobs/cpu.stat", "throttled_time 11\n"),
+        ];
+        assert_eq!(held_back(first, &later), Some(Nanos(201)));
+        let unlimited = "==> proc/self/cgroup\n0::/\n==> sys/fs/cgroup/cpu.stat\nusage_usec 9\n";
+        assert_eq!(held_back(unlimited, &[]), None);
     }
 
     #[test]

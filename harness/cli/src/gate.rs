@@ -120,6 +120,7 @@ fn begin(workspace: &Workspace, args: &GateArgs, queue: Queue) -> Result<Option<
         scenarios: &args.scenarios,
         out: args.out.as_deref(),
         gate: Some(terms),
+        rules: None,
         queue,
     };
     session::open(workspace, setup).map(Some)
@@ -210,6 +211,7 @@ pub(crate) fn beside(
                 scenarios,
                 out: Some(out),
                 gate: Some(Terms { floors, ..Terms::of(policy) }),
+                rules: None,
                 queue,
             };
             session::open(workspace, setup)?
@@ -267,7 +269,7 @@ fn keep_quickest(workspace: &Workspace, plan: &mut Plan) -> Vec<CaseId> {
 }
 
 /// The named policy, or the workspace's; none if the built-in one applies.
-pub(crate) fn policy_file(workspace: &Workspace, named: Option<&Path>) -> Option<PathBuf> {
+fn policy_file(workspace: &Workspace, named: Option<&Path>) -> Option<PathBuf> {
     let own = workspace.root().join("ci/gate.toml");
     named.map(Path::to_owned).or_else(|| own.is_file().then_some(own))
 }

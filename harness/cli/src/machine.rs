@@ -9,8 +9,8 @@ mod cpu;
 mod host;
 mod root;
 
-use windtunnel_ledger::Bytes;
 use windtunnel_ledger::environment::Machine;
+use windtunnel_ledger::{Bytes, Nanos};
 
 pub(crate) use root::{Root, field};
 
@@ -65,6 +65,12 @@ pub(crate) fn out_of_memory_kills() -> u64 {
 /// The memory limit of this process's control group; none if there is no limit.
 pub(crate) fn memory_limit(root: &Root) -> Option<Bytes> {
     cgroup::memory(root)
+}
+
+/// The time so far for which the processor limits of this process's control group and of its
+/// ancestors kept threads waiting, summed over processors; none if this cannot be read.
+pub(crate) fn held_back(root: &Root) -> Option<Nanos> {
+    cgroup::held_back(root)
 }
 
 /// Main memory, or the limit of the control group if that is lower.

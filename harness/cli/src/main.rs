@@ -123,6 +123,9 @@ fn dispatch(cli: Cli) -> Result<u8> {
 
 fn list(workspace: &Workspace, args: &ListArgs) -> Result<u8> {
     let mut plan = expand(workspace, &args.selection)?;
+    if let Some(shard) = args.shard {
+        shard.cut(&mut plan);
+    }
     let outlooks = hub::look(&mut plan)?;
     let (machine, _) = watch::machine(machine::read());
     let starved = Starved::known(&workspace.reports(), &machine.key(), &[], Memory::Kept);
@@ -146,13 +149,16 @@ fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<
         args.policy.as_deref().map(of).transpose()
     };
     let queue = Queue { patience: args.waiting.patience(), progress };
-    let (rules, mut session) = match &args.resume {
+    let mut session = match &args.resume {
         Some(run) => {
             // Taken first: otherwise a run that is being measured could be mistaken for an
             // interrupted one.
             let _turn = queue.take()?;
             let path = resumed(workspace, args, run.as_deref())?;
-            (rules()?, session::resume(workspace, &path, queue)?)
+            let rules = rules()?;
+            let mut session = session::resume(workspace, &path, queue)?;
+            session.run.rules = rules.or(session.run.rules);
+            session
         }
         None => {
             let rules = rules()?;
@@ -164,7 +170,7 @@ fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<
                 show::note(&format!("nothing to measure: {}", plan.left_out()));
                 return Ok(exit::INVALID);
             }
-            (rules, session::begin(workspace, args, plan, queue)?)
+            session::begin(workspace, args, plan, rules, queue)?
         }
     };
     if session.run.gate.is_some() {
@@ -172,7 +178,7 @@ fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<
     }
     session.announce(&again(workspace, args, &session.path), progress);
     let memory = if args.forget_oom { Memory::Forgotten } else { Memory::Kept };
-    run::measure(&mut session, workspace, rules.as_ref(), memory, progress)?;
+    run::measure(&mut session, workspace, memory, progress)?;
 
     let RunSession { run, records, path, .. } = session;
     let contents = Contents { run, records, torn: false };
@@ -189,13 +195,11 @@ fn measure(workspace: &Workspace, args: &RunArgs, progress: Progress) -> Result<
     Ok(if broken { exit::BROKEN } else { code_of(&contents) })
 }
 
-/// The command line that continues an interrupted run, under the same conditions.
+/// The command line that continues an interrupted run in the same way.
 fn again(workspace: &Workspace, args: &RunArgs, run: &Path) -> String {
     let run = show::path(run);
-    let policy = args.policy.as_deref().map(show::path);
     let mut words = vec!["run", "--resume", &run];
     words.extend(args.forget_oom.then_some("--forget-oom"));
-    words.extend(policy.iter().flat_map(|policy| ["--policy", policy]));
     workspace.line(&words)
 }
 

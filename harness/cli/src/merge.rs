@@ -72,6 +72,8 @@ fn joined(all: &[(String, Contents)]) -> Result<Run> {
     let mut run = first.run.clone();
     run.id = RunId(format!("{}-merged", first.run.id.0));
     run.command = session::command_line();
+    // Its void rounds have had their repeats, whatever the rules of each run were.
+    run.rules = None;
     let mut seen: BTreeSet<_> = run.cases.iter().map(|planned| planned.case.id.clone()).collect();
     for (name, contents) in rest {
         let other = &contents.run;

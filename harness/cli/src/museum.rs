@@ -170,10 +170,17 @@ impl Room<'_> {
             plan.cases.iter_mut().for_each(|planned| planned.attributions = planned.rounds);
         }
         let path = folder.join(guard.scenario.replace('/', "-")).join("run.jsonl");
-        let setup =
-            Setup { plan, built, scenarios: &scenarios, out: Some(&path), gate: None, queue };
+        let setup = Setup {
+            plan,
+            built,
+            scenarios: &scenarios,
+            out: Some(&path),
+            gate: None,
+            rules: None,
+            queue,
+        };
         let mut session = session::open(workspace, setup)?;
-        run::measure(&mut session, workspace, None, Memory::Forgotten, queue.progress)?;
+        run::measure(&mut session, workspace, Memory::Forgotten, queue.progress)?;
         let RunSession { run, records, path, .. } = session;
         let contents = Contents { run, records, torn: false };
         write_report(workspace, &contents, &page_of(&path))?;

@@ -29,15 +29,20 @@ pub(crate) struct Plan {
 impl Plan {
     /// Says what was left out and where to look, for a message that there is no case.
     pub(crate) fn left_out(&self) -> String {
-        let elsewhere = match self.elsewhere {
+        format!(
+            "{} skipped, {} left out by the filter{}; `windtunnel list` shows the cases",
+            self.skipped.len(),
+            self.filtered,
+            self.in_other_shards()
+        )
+    }
+
+    /// How many cases belong to other shards, to end a list of what was left out; empty if none do.
+    pub(crate) fn in_other_shards(&self) -> String {
+        match self.elsewhere {
             0 => String::new(),
             some => format!(", {some} in other shards"),
-        };
-        format!(
-            "{} skipped, {} left out by the filter{elsewhere}; `windtunnel list` shows the cases",
-            self.skipped.len(),
-            self.filtered
-        )
+        }
     }
 }
 

@@ -45,11 +45,10 @@ const UNKNOWN_TIME: Nanos = Nanos(5_000_000_000);
 pub(crate) fn measure(
     session: &mut RunSession,
     workspace: &Workspace,
-    rules: Option<&Rules>,
     memory: Memory,
     progress: Progress,
 ) -> Result<()> {
-    let mut rig = Rig::of(session, workspace, rules)?;
+    let mut rig = Rig::of(session, workspace)?;
     let key = rig.machine.key();
     let reports = workspace.reports();
     rig.starved = Some(Starved::known(&reports, &key, &session.records, memory));
@@ -64,8 +63,7 @@ pub(crate) fn measure_gate(
     workspace: &Workspace,
     progress: Progress,
 ) -> Result<()> {
-    // Void rounds are not repeated here: a gate plans its pairs ahead.
-    let mut rig = Rig::of(session, workspace, None)?;
+    let mut rig = Rig::of(session, workspace)?;
     loop {
         let due = gate::schedule::next(&session.run, terms, &session.records);
         if due.is_empty() {
@@ -86,7 +84,7 @@ pub(crate) fn is_finished(run: &Run, records: &[Record]) -> bool {
     if let Some(terms) = &run.gate {
         return gate::schedule::next(run, terms, records).is_empty();
     }
-    let over = Over::from(records, None);
+    let over = Over::from(records, run.rules.as_ref());
     schedule(run).iter().all(|due| over.contains(run, *due))
 }
 
@@ -97,8 +95,6 @@ struct Rig<'a> {
     gpus: Option<Arc<dyn Gpus>>,
     /// Where hub models are stored, if the run has any.
     hub: Option<Hub>,
-    /// The conditions that make a round void.
-    rules: Option<&'a Rules>,
     /// The roof that each subject's probe measured, by subject index and place (processor or GPU).
     roofs: BTreeMap<(usize, String), Roof>,
     /// What ran out of memory before; none for a gate, which is meant to find that out.
@@ -108,11 +104,7 @@ struct Rig<'a> {
 
 impl<'a> Rig<'a> {
     /// This machine. Fails if the session was begun on another kind.
-    fn of(
-        session: &RunSession,
-        workspace: &'a Workspace,
-        rules: Option<&'a Rules>,
-    ) -> Result<Rig<'a>> {
+    fn of(session: &RunSession, workspace: &'a Workspace) -> Result<Rig<'a>> {
         let (machine, gpus) = watch::machine(machine::read());
         let own = session.records.iter().filter(|record| record.run == session.run.id);
         let keys = own.map(|record| record.environment.machine.key());
@@ -134,7 +126,7 @@ impl<'a> Rig<'a> {
                 roofs.extend(found.map(|roof| ((subject, (*place).to_owned()), roof)));
             }
         }
-        Ok(Rig { workspace, machine, gpus, hub, rules, roofs, starved: None, log })
+        Ok(Rig { workspace, machine, gpus, hub, roofs, starved: None, log })
     }
 
     /// Measures those of `due` that have no record yet.
@@ -146,7 +138,7 @@ impl<'a> Rig<'a> {
     ) -> Result<()> {
         let RunSession { run, built, times, store, records, locks, .. } = session;
         let time = |due: &Due| times.get(due.case).copied().flatten().unwrap_or(UNKNOWN_TIME);
-        let mut over = Over::from(records.as_slice(), self.rules);
+        let mut over = Over::from(records.as_slice(), run.rules.as_ref());
         let due: Vec<Due> = due.into_iter().filter(|due| !over.contains(run, *due)).collect();
         let total = due.iter().fold(0u64, |sum, due| sum.saturating_add(time(due).0));
         let mut bar = progress.run(due.len(), Nanos(total));
@@ -247,7 +239,7 @@ impl<'a> Rig<'a> {
             subject: built.subject.clone(),
             case: case.clone(),
             environment: Environment { machine: self.machine.clone(), build: left.build },
-            outcome: judged(outcome, &conditions, case, self.rules),
+            outcome: judged(outcome, &conditions, case, run.rules.as_ref()),
             conditions,
             command,
             trace: left.trace,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 use jiff::Timestamp;
 use windtunnel_ledger::case::{Case, Workload};
+use windtunnel_ledger::conditions::Rules;
 use windtunnel_ledger::gate::{Arm, Setting, Terms};
 use windtunnel_ledger::record::{Record, Run, RunId, Subject};
 use windtunnel_ledger::store::{self, Contents, Store, StoreError};
@@ -47,11 +48,12 @@ impl RunSession {
     }
 }
 
-/// Builds the subjects of a plan and begins the file of its run.
+/// Builds the subjects of a plan and begins the file of its run, whose rounds count under `rules`.
 pub(crate) fn begin(
     workspace: &Workspace,
     args: &RunArgs,
     mut plan: Plan,
+    rules: Option<Rules>,
     queue: Queue,
 ) -> Result<RunSession> {
     check_out(args.out.as_deref(), Again::Resume)?;
@@ -66,8 +68,16 @@ pub(crate) fn begin(
     }
     let build = |subject| subject::build(workspace, subject, &args.features, queue.progress);
     let built = wanted.iter().map(build).collect::<Result<Vec<_>>>()?;
-    let scenarios = &args.selection.scenarios;
-    open(workspace, Setup { plan, built, scenarios, out: args.out.as_deref(), gate: None, queue })
+    let setup = Setup {
+        plan,
+        built,
+        scenarios: &args.selection.scenarios,
+        out: args.out.as_deref(),
+        gate: None,
+        rules,
+        queue,
+    };
+    open(workspace, setup)
 }
 
 /// The subjects that the user named, or else the working tree.
@@ -136,13 +146,15 @@ pub(crate) struct Setup<'a> {
     pub(crate) out: Option<&'a Path>,
     /// The terms of the gate, if it is one.
     pub(crate) gate: Option<Terms>,
+    /// The conditions under which its rounds count; none if they count under any.
+    pub(crate) rules: Option<Rules>,
     /// How to wait for the machine.
     pub(crate) queue: Queue,
 }
 
 /// Waits for the machine, unless this command has it already, and begins the file of a run.
 pub(crate) fn open(workspace: &Workspace, setup: Setup<'_>) -> Result<RunSession> {
-    let Setup { mut plan, mut built, scenarios, out, gate, queue } = setup;
+    let Setup { mut plan, mut built, scenarios, out, gate, rules, queue } = setup;
     let locks = queue.take()?;
     let aim = if gate.is_some() { Aim::Compare } else { Aim::Measure };
     benchmarks::find(workspace, &mut plan, &mut built, aim, queue.progress)?;
@@ -165,6 +177,7 @@ pub(crate) fn open(workspace: &Workspace, setup: Setup<'_>) -> Result<RunSession
         cases: plan.cases,
         skipped: plan.skipped,
         gate,
+        rules,
     };
     let store = Store::create(&path, &run)?;
     Ok(RunSession { run, built, times, path, store, records: Vec::new(), locks })

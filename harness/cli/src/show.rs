@@ -164,10 +164,11 @@ pub(crate) fn plan(
     let gap = if text.is_empty() { "" } else { "\n" };
     let _ = writeln!(
         text,
-        "{gap}{}, {} skipped, {} left out by the filter.{}",
+        "{gap}{}, {} skipped, {} left out by the filter{}.{}",
         count(plan.cases.len(), "case"),
         plan.skipped.len(),
         plan.filtered,
+        plan.in_other_shards(),
         match times.is_empty() && !lacking.is_empty() {
             true => " Nothing here can run on this machine.".to_owned(),
             false => needs(&times, &memories),

@@ -178,6 +178,30 @@ pub(crate) fn command(probe: &Path, root: &Path) -> Command {
     command
 }
 
+/// What the child that `command` starts prints to stdout; none unless it exits with success within
+/// `patience`. It gets an empty line in place of an order, and does not outlive us either.
+pub(crate) fn answer(mut command: Command, patience: Duration) -> Option<String> {
+    let mut child = command.stderr(Stdio::null()).spawn().ok()?;
+    let deadline = Instant::now() + patience;
+    let lines = read_lines(child.stdout.take());
+    let stdin = feed(child.stdin.take(), "\n".to_owned());
+    let left = || deadline.saturating_duration_since(Instant::now());
+    let mut said = Vec::new();
+    // A child that never falls silent is not heard for ever.
+    while !left().is_zero()
+        && let Ok(line) = lines.recv_timeout(left())
+    {
+        said.extend(line);
+    }
+    // Further output is drained and discarded.
+    drop(lines);
+    let status = wait(&mut child, deadline);
+    kill_group(&child);
+    let _ = child.wait();
+    drop(stdin);
+    String::from_utf8(said).ok().filter(|_| status.is_some_and(|status| status.success()))
+}
+
 /// Kills a child and everything that it has started. A group that is already gone is not an error.
 pub(crate) fn kill_group(child: &Child) {
     #[cfg(unix)]

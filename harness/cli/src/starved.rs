@@ -91,7 +91,7 @@ impl Starved {
             Outcome::Measured(_) | Outcome::Void { .. } => {
                 let tried = tried();
                 self.found.retain(|found| !tried.tells_of(found));
-                self.measured.retain(|m| m.run == tried.run && m.case.id != tried.case.id);
+                self.measured.retain(|m| m.run == tried.run && !m.is_same(&tried));
                 self.measured.push(tried);
             }
             Outcome::Attributed(_) | Outcome::Failed(_) | Outcome::Skipped(_) => (),
@@ -126,6 +126,11 @@ fn kind(subject: &Subject) -> (&str, &[String]) {
 }
 
 impl Tried {
+    /// Whether it is the same case on the same kind of subject.
+    fn is_same(&self, other: &Tried) -> bool {
+        self.case.id == other.case.id && kind(&self.subject) == kind(&other.subject)
+    }
+
     /// Whether it needs at least as much memory as `other`, on the same kind of subject.
     fn tells_of(&self, other: &Tried) -> bool {
         kind(&self.subject) == kind(&other.subject) && self.case.outgrows(&other.case)
@@ -251,6 +256,13 @@ mod tests {
     #[test]
     fn where_something_larger_had_room_in_the_same_run_others_have_taken_it() {
         let records = [record("a", 8, true), record("a", 4, false)];
+        assert_eq!(skipped(&records, &subject(".")), [0; 0]);
+    }
+
+    #[test]
+    fn what_had_room_on_one_subject_is_not_forgotten_when_another_subject_has_its_turn() {
+        let mut records = [record("a", 8, true), record("a", 8, true), record("a", 4, false)];
+        records[1].subject = subject("rev:main");
         assert_eq!(skipped(&records, &subject(".")), [0; 0]);
     }
 

@@ -229,7 +229,8 @@ pub(crate) fn build(
         }
         Wanted::Revision { revision, candle } => {
             let commit = Repository::at(workspace.root())?.resolve(revision)?;
-            let log = git(workspace.root(), &["show", &format!("{commit}:{}", upstream::LOG)]).ok();
+            let log = format!("{commit}:./{}", upstream::LOG);
+            let log = git(workspace.root(), &["show", &log]).ok();
             let subject = Subject {
                 upstream: log.as_deref().and_then(upstream::considered),
                 ..named(wanted, Some(commit.clone()), false, features)
@@ -449,6 +450,7 @@ fn build_revision(
     progress: Progress,
 ) -> Result<Result<Artifact, Failure>> {
     let tree = workspace.builds().join("worktree");
+    let folder = folder_in(&tree, workspace)?;
     let processor = cargo::processor(workspace.root());
     let target = workspace.builds().join(format!("target-{processor:016x}"));
     let tree_text = tree.display().to_string();
@@ -458,15 +460,25 @@ fn build_revision(
     git(workspace.root(), &["worktree", "add", "--detach", "--force", &tree_text, commit.hash])
         .with_context(|| format!("cannot check out `{}` to build it", commit.hash))?;
     let place = Revision { commit, target: &target };
-    let put =
-        commit.candle.map_or(Ok(Ok(())), |candle| candle.put_into(workspace, &tree, "candle"));
+    let put = match commit.candle {
+        _ if !folder.is_dir() => Ok(Err("the workspace does not exist at this commit".to_owned())),
+        Some(candle) => candle.put_into(workspace, &folder, "candle"),
+        None => Ok(Ok(())),
+    };
     let built = match put {
-        Ok(Ok(())) => cargo_build(part, &tree, Some(place), features, progress),
+        Ok(Ok(())) => cargo_build(part, &folder, Some(place), features, progress),
         Ok(Err(tail)) => Ok(Err(Failure::Build { tail })),
         Err(error) => Err(error),
     };
     let _ = git(workspace.root(), &["worktree", "remove", "--force", &tree_text]);
     built
+}
+
+/// Where the workspace is in a checkout of its repository, of which it may be a subfolder.
+fn folder_in(tree: &Path, workspace: &Workspace) -> Result<PathBuf> {
+    let prefix = git(workspace.root(), &["rev-parse", "--show-prefix"])?;
+    // As components, it does not end with a slash.
+    Ok(tree.join(prefix).components().collect())
 }
 
 /// Waits until no other process builds revisions of this workspace. Dropping the file releases the

@@ -134,6 +134,7 @@ fn make(dir: &Path) {
             cases: Vec::new(),
             skipped: Vec::new(),
             gate: None,
+            rules: None,
         };
         let mut records = Vec::new();
         for (case, level) in levels.iter().enumerate() {

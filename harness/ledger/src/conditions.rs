@@ -22,6 +22,10 @@ pub struct Conditions {
     /// Share of all processors' time during the round that a hypervisor gave to other guests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stolen: Option<f64>,
+    /// Time for which the processor limits of control groups kept threads waiting during the round,
+    /// summed over processors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_back: Option<Nanos>,
     /// Pages that the machine swapped in or out during the round.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub swapped: Option<u64>,

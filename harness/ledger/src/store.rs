@@ -148,15 +148,17 @@ impl Store {
     /// # Errors
     /// If the file exists, or on an I/O error.
     pub fn create(path: &Path, run: &Run) -> Result<Store, StoreError> {
-        let file = OpenOptions::new().append(true).create_new(true).open(path);
-        let file = file.map_err(|source| match source.kind() {
-            io::ErrorKind::AlreadyExists => StoreError::Exists { path: path.to_owned() },
-            _ => StoreError::Io { action: "create", path: path.to_owned(), source },
+        // With its first line or not at all: without it, a file can neither be resumed nor begun
+        // anew.
+        write(path, run, &[])?;
+        let file = OpenOptions::new().append(true).open(path);
+        let file = file.map_err(|source| StoreError::Io {
+            action: "open",
+            path: path.to_owned(),
+            source,
         })?;
         lock(path, &file)?;
-        let mut store = Store { path: path.to_owned(), file };
-        store.write(&Line::of_run(run))?;
-        Ok(store)
+        Ok(Store { path: path.to_owned(), file })
     }
 
     /// Opens the file of a run to resume it, and cuts off an unfinished last line.
@@ -370,6 +372,7 @@ mod tests {
             cases: Vec::new(),
             skipped: Vec::new(),
             gate: None,
+            rules: None,
         }
     }
 

@@ -110,27 +110,24 @@ fn measured(
         scenarios: &args.scenarios,
         out: None,
         gate: None,
+        rules: Some(policy.conditions),
         queue,
     };
     let mut begun = session::open(workspace, setup)?;
     begun.announce(&again(workspace, log, args, &begun.path), progress);
     // Running out of memory must show up in every session.
     let memory = Memory::Forgotten;
-    run::measure(&mut begun, workspace, Some(&policy.conditions), memory, progress)?;
+    run::measure(&mut begun, workspace, memory, progress)?;
     let session::RunSession { run, records, .. } = begun;
     show::result(&show::records(&run, &records, show::Room::of_stdout()))?;
     Ok(Some((Contents { run, records, torn: false }, subject)))
 }
 
-/// The command lines that continue and keep an interrupted session: its rounds are those of a run
-/// under the policy, so a policy file is needed; the built-in policy has none.
+/// The command lines that continue and keep an interrupted session.
 fn again(workspace: &Workspace, log: &Path, args: &RecordArgs, run: &Path) -> String {
-    let Some(policy) = gate::policy_file(workspace, args.policy.as_deref()) else {
-        return "start anew, or give it a policy with `--policy`".to_owned();
-    };
     let whole = workspace.root().join(log);
-    let [run, policy, typed] = [run, policy.as_path(), whole.as_path()].map(show::path);
-    let measure = ["run", "--resume", &run, "--forget-oom", "--policy", &policy];
+    let [run, typed] = [run, whole.as_path()].map(show::path);
+    let measure = ["run", "--resume", &run, "--forget-oom"];
     let mut keep = vec!["baseline"];
     if log != Path::new(upstream::LOG) {
         keep.extend(["--log", &typed]);

@@ -130,9 +130,11 @@ impl Search<'_> {
         Ok(considered(parent).zip(considered(culprit)).filter(|(from, to)| from != to))
     }
 
-    /// A file at a commit.
+    /// A file of the workspace or clone at a commit.
     fn file(&self, commit: &str, path: &str) -> Option<String> {
-        git(&self.dir, &["show", &format!("{commit}:{path}")]).ok()
+        // A workspace may be a subfolder of its repository, and a clone may be bare.
+        let folder = if matches!(self.line, Line::Workspace) { "./" } else { "" };
+        git(&self.dir, &["show", &format!("{commit}:{folder}{path}")]).ok()
     }
 }
 

@@ -99,6 +99,7 @@ pub(super) fn begin(
         scenarios: &args.scenarios,
         out: args.out.as_deref(),
         gate: Some(terms),
+        rules: None,
         queue,
     };
     session::open(workspace, setup)

@@ -1,10 +1,13 @@
 //! What the control group of this process, of version 1 or 2, leaves of the machine. The limits of
 //! its ancestors apply too.
 
-use windtunnel_ledger::Bytes;
 use windtunnel_ledger::environment::CpuQuota;
+use windtunnel_ledger::{Bytes, Nanos};
 
 use super::root::Root;
+
+/// Where the processor controller of version 1 may be mounted.
+const MOUNTS: [&str; 2] = ["sys/fs/cgroup/cpu", "sys/fs/cgroup/cpu,cpuacct"];
 
 /// The memory limit of the control group; none if there is no limit.
 pub(super) fn memory(root: &Root) -> Option<Bytes> {
@@ -25,14 +28,31 @@ pub(super) fn cpu_quota(root: &Root) -> Option<CpuQuota> {
         let (quota, period) = text.split_once(' ')?;
         millis(quota.parse().ok()?, period.parse().ok()?)
     });
-    let mounts = ["sys/fs/cgroup/cpu", "sys/fs/cgroup/cpu,cpuacct"];
-    let first = mounts.into_iter().flat_map(|mount| folders(root, "cpu", mount));
+    let first = MOUNTS.into_iter().flat_map(|mount| folders(root, "cpu", mount));
     let first = first.filter_map(|folder| {
         // Without a limit the quota is -1.
         let quota = root.number(&format!("{folder}/cpu.cfs_quota_us"))?;
         millis(quota, root.number(&format!("{folder}/cpu.cfs_period_us"))?)
     });
     Some(second.chain(first).min().map_or(CpuQuota::Unlimited, CpuQuota::Millis))
+}
+
+/// The time since their creation for which the limits of the control group and of its ancestors kept
+/// threads waiting, summed over processors; none if no group reports it.
+pub(super) fn held_back(root: &Root) -> Option<Nanos> {
+    let count = |folder: String, name: &str| {
+        let stat = root.text(&format!("{folder}/cpu.stat"))?;
+        let mut lines = stat.lines().filter_map(|line| line.split_once(' '));
+        lines.find(|(key, _)| *key == name)?.1.parse::<u64>().ok()
+    };
+    let second = folders(root, "", "sys/fs/cgroup").into_iter();
+    let second = second.filter_map(|folder| count(folder, "throttled_usec"));
+    let second = second.map(|micros| micros.saturating_mul(1000));
+    // Often one of the mounts is a link to the other, and a wait must not count twice.
+    let mount = MOUNTS.into_iter().find(|mount| root.has(mount));
+    let first = mount.into_iter().flat_map(|mount| folders(root, "cpu", mount));
+    let first = first.filter_map(|folder| count(folder, "throttled_time"));
+    second.chain(first).reduce(u64::saturating_add).map(Nanos)
 }
 
 fn millis(quota: u64, period: u64) -> Option<u32> {

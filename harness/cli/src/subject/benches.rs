@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
     Artifact, Built, Code, Commit, Part, Source, build_failure, build_revision, cargo_build, copy,
-    create_dir, kept, lock_builds, mark, remembered,
+    create_dir, folder_in, kept, lock_builds, mark, remembered,
 };
 use crate::external::{self, Adapted, Criterion};
 use crate::progress::Progress;
@@ -68,7 +68,9 @@ fn of_code(
     let mark = remembered(workspace, &mark);
     if let Ok(hash) = std::fs::read_to_string(&mark) {
         let stand_in = kept(workspace, &hash);
-        if stand_in.is_file() {
+        let bench = stand_in.with_file_name(BENCH);
+        if stand_in.is_file() && bench.is_file() {
+            copy(&bench, &bench)?;
             return Ok(Ok((stand_in, hash)));
         }
     }
@@ -77,7 +79,7 @@ fn of_code(
         Err(failure) => return Ok(Err(failure)),
     };
     // The worktree has been removed: a bench that reads files finds those of the working tree.
-    let tree = workspace.builds().join("worktree");
+    let tree = folder_in(&workspace.builds().join("worktree"), workspace)?;
     let folder = artifact.folder.strip_prefix(&tree).map(|inner| workspace.root().join(inner));
     let folder = folder.ok().filter(|folder| folder.is_dir());
     let folder = folder.unwrap_or_else(|| workspace.root().to_owned());
@@ -95,9 +97,7 @@ fn keep(workspace: &Workspace, artifact: &Artifact) -> Result<(PathBuf, String)>
     let hash = format!("{:032x}", xxh3_128(&bytes));
     let stand_in = kept(workspace, &hash);
     let bench = stand_in.with_file_name(BENCH);
-    if !bench.is_file() {
-        copy(executable, &bench)?;
-    }
+    copy(executable, &bench)?;
     let adapted = Adapted::Criterion(Criterion { command: command(&bench)? });
     external::write_adapter(&adapted, folder, &stand_in)?;
     Ok((stand_in, hash))

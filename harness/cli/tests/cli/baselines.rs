@@ -500,7 +500,7 @@ fn an_interrupted_session_goes_on_and_is_kept_by_the_commands_that_it_told() {
     let again: Vec<&str> = again.split(' ').skip(3).collect();
     let keep: Vec<&str> = keep.split(' ').skip(3).collect();
     assert_eq!(again[..2], ["run", "--resume"]);
-    assert_eq!(again[3..], ["--forget-oom", "--policy", "ci/gate.toml"]);
+    assert_eq!(again[3..], ["--forget-oom"]);
 
     // As if killed after its second round.
     let run = sandbox.path(again[2]);
@@ -516,14 +516,14 @@ fn an_interrupted_session_goes_on_and_is_kept_by_the_commands_that_it_told() {
 }
 
 #[test]
-fn a_session_by_rules_that_no_file_holds_says_that_it_starts_anew() {
+fn a_session_by_rules_that_no_file_holds_can_go_on_too() {
     let sandbox = workspace();
     fs::remove_file(sandbox.path("ci/gate.toml")).unwrap();
     let probe = sandbox.plant("a-probe", "noise=0.5 seed=1");
     let args = ["record", "test", "-s", &probe, "-n", "5", "--upstream", "aaaaaaaaa"];
     let said = sandbox.run(&[&["baseline"], &args[..]].concat());
-    let told = " (if interrupted: start anew, or give it a policy with `--policy`)\n";
-    assert!(said.err.contains(told), "{}", said.err);
+    assert!(said.err.contains(" (if interrupted: windtunnel "), "{}", said.err);
+    assert!(said.err.contains("/run.jsonl --forget-oom, then windtunnel "), "{}", said.err);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! criterion and depend on nothing.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 use windtunnel_ledger::Metric;
 use windtunnel_ledger::record::Outcome;
@@ -176,6 +177,22 @@ fn revisions_are_compared_and_gated_benchmark_by_benchmark() {
 }
 
 #[test]
+fn each_session_writes_the_benches_that_it_measures_anew() {
+    let sandbox = parts(&["sum/short"], 500);
+    for subject in ["rev:HEAD", "."] {
+        let measured = || {
+            let said = run(&sandbox, &["-s", subject, "-n", "1"]);
+            assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+            let hash = sandbox.contents().run.subjects[0].benches["parts/micro"].clone();
+            let bench = sandbox.path(&format!("target/windtunnel/probes/{hash}/bench"));
+            fs::metadata(bench).unwrap().ino()
+        };
+        let (first, second) = (measured(), measured());
+        assert_ne!(first, second, "{subject}");
+    }
+}
+
+#[test]
 fn an_interrupted_run_goes_on_with_the_bench_that_it_began_with() {
     let sandbox = parts(&["sum/short"], 500);
     assert_eq!(run(&sandbox, &[]).code, 0);
@@ -214,6 +231,18 @@ fn whatever_a_bench_does_is_told() {
     insta::assert_snapshot!(few, @"benchmark `few` left 2 samples, and fewer than 10 say nothing: do not run it with `--quick`");
     insta::assert_snapshot!(silent, @"benchmark `silent` left no samples: is it in this bench, and is that written with criterion?");
     insta::assert_snapshot!(hangs, @"not finished after 5.00 s: killed");
+}
+
+#[test]
+fn a_bench_that_hangs_when_it_is_asked_what_is_in_it_holds_up_nothing_for_ever() {
+    let sandbox = parts(&[], 500);
+    let text = "fn main() { std::thread::sleep(std::time::Duration::from_secs(3600)) }\n";
+    fs::write(sandbox.path("parts/benches/micro.rs"), text).unwrap();
+    fs::write(sandbox.path("scenarios/test/fake.toml"), SCENARIO.replace("60", "2")).unwrap();
+    let said = run(&sandbox, &[]);
+    assert_eq!((said.code, said.err.as_str()), (5, ""), "{}", said.out);
+    let told = "test/fake/micro: round 1 failed: not finished after 2.00 s: killed";
+    assert!(said.out.contains(told), "{}", said.out);
 }
 
 #[test]

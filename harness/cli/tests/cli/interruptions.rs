@@ -1,11 +1,12 @@
 //! Runs that are killed, and how they are resumed.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::sandbox::{FAKE_PROBE, Sandbox, redacted};
+use crate::sandbox::{FAKE_PROBE, Said, Sandbox, redacted};
 
 #[test]
 fn a_killed_run_is_resumed_without_loss_or_doubling() {
@@ -39,6 +40,26 @@ fn a_killed_run_is_resumed_without_loss_or_doubling() {
     rounds.sort();
     rounds.dedup();
     assert_eq!((after.len(), rounds.len()), (24, 24));
+}
+
+#[test]
+fn a_full_disk_leaves_no_file_that_can_neither_be_resumed_nor_begun_anew() {
+    let sandbox = Sandbox::new(&["fine", "fast", "slow", "long"]);
+    fs::write(sandbox.path("probe"), "#!/bin/sh\nexit 1\n").unwrap();
+    fs::set_permissions(sandbox.path("probe"), fs::Permissions::from_mode(0o755)).unwrap();
+    let run = ["-q", "run", "test/fake", "--probe", "probe", "--out", "run.jsonl"];
+    // Files may grow to 512 bytes: the probe fits, the plan of the run does not.
+    let line = "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", line, env!("CARGO_BIN_EXE_windtunnel")]).args(run);
+    command.current_dir(sandbox.dir.path());
+    command.env("XDG_CACHE_HOME", sandbox.cache.path());
+    command.env("WINDTUNNEL_LOCKS", sandbox.cache.path());
+    let said = Said::from(command.output().unwrap());
+    assert_eq!((said.code, said.out.as_str()), (2, ""), "{}", said.err);
+    let told = "error: cannot create `run.jsonl`: File too large";
+    assert!(said.err.starts_with(told), "{}", said.err);
+    assert_eq!(sandbox.run(&run).code, 5, "the run can begin, and the probe crashes");
 }
 
 #[test]

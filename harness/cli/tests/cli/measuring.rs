@@ -268,6 +268,12 @@ fn the_plan_is_listed_without_measuring() {
     let said = sandbox.run(&["run", "test", "--shard", "4/4"]);
     assert_eq!(said.code, 4);
     insta::assert_snapshot!(said.err, @"nothing to measure: 0 skipped, 0 left out by the filter, 3 in other shards; `windtunnel list` shows the cases");
+
+    let shard = |part: &str| sandbox.run(&["list", "test", "--shard", part]).out;
+    let first = "\n1 case, 1 skipped, 0 left out by the filter, 2 in other shards. Time ~420 ms,";
+    assert!(shard("1/2").contains(first), "{}", shard("1/2"));
+    let second = "\n2 cases, 0 skipped, 0 left out by the filter, 1 in other shards. Time ~";
+    assert!(shard("2/2").contains(second), "{}", shard("2/2"));
 }
 
 #[test]

@@ -217,6 +217,34 @@ fn a_revision_is_built_once_for_each_set_of_features() {
 }
 
 #[test]
+fn a_workspace_below_the_top_of_its_repository_is_built_at_its_revisions() {
+    let sandbox = repository();
+    let inner = sandbox.path("inner");
+    fs::create_dir_all(inner.join("engine")).unwrap();
+    fs::write(inner.join("engine/upstream.toml"), LOG).unwrap();
+    for name in ["Cargo.toml", "Cargo.lock", ".gitignore", "harness", "scenarios"] {
+        fs::rename(sandbox.path(name), inner.join(name)).unwrap();
+    }
+    commit(&sandbox, "Move");
+    let measure = |subject: &str, out: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_windtunnel"));
+        command.current_dir(&inner).args(["-q", "run", "test/fake", "-s", subject, "-o", out]);
+        command.env("XDG_CACHE_HOME", sandbox.cache.path());
+        command.env("WINDTUNNEL_LOCKS", sandbox.cache.path());
+        Said::from(command.output().unwrap())
+    };
+    let said = measure("rev:HEAD", "run.jsonl");
+    assert_eq!((said.code, said.err.as_str()), (0, ""), "{}", said.out);
+    let contents = windtunnel_ledger::store::read(&inner.join("run.jsonl")).unwrap();
+    assert!(contents.run.subjects[0].upstream.is_some(), "its log is read there too");
+
+    let said = measure("rev:HEAD~1", "run2.jsonl");
+    assert_eq!((said.code, said.err.as_str()), (5, ""), "{}", said.out);
+    let told = "the workspace does not exist at this commit";
+    assert!(said.out.contains(told), "{}", said.out);
+}
+
+#[test]
 fn a_branch_that_only_the_origin_has_is_named() {
     let sandbox = repository();
     git(sandbox.dir.path(), &["update-ref", "refs/remotes/origin/trunk", "HEAD"]);

@@ -60,6 +60,13 @@ fn a_round_under_forbidden_conditions_is_kept_repeated_and_not_counted() {
 
     let said = sandbox.run(&["-q", "run", "--resume", "run.jsonl", "--policy", "policy.toml"]);
     assert_eq!((said.code, sandbox.contents().records.len()), (4, 8), "it had its chances");
+
+    // As if killed before the last repeat. The run itself knows what it was measured under.
+    let text = fs::read_to_string(sandbox.path("run.jsonl")).unwrap();
+    let lines: Vec<&str> = text.lines().take(8).collect();
+    fs::write(sandbox.path("run.jsonl"), lines.join("\n") + "\n").unwrap();
+    let said = sandbox.run(&["-q", "run", "--resume", "run.jsonl"]);
+    assert_eq!((said.code, sandbox.contents().records.len()), (4, 8), "{}", said.err);
 }
 
 #[test]

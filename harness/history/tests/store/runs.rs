@@ -34,6 +34,7 @@ pub(crate) fn write_of(dir: &Path, day: u32, subject: &Subject, rates: &[f64]) {
         cases: Vec::new(),
         skipped: Vec::new(),
         gate: None,
+        rules: None,
     };
     let mut store = Store::create(&folder.join("run.jsonl"), &run).expect("a new file");
     for mut record in records(day, 'a', rates) {

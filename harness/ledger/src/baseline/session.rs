@@ -56,6 +56,7 @@ pub fn sessions_of(contents: &Contents, subject: &Subject, upstream: &Hash) -> V
             cases: planned.cloned().collect(),
             skipped: Vec::new(),
             gate: None,
+            rules: None,
             ..run.clone()
         };
         let here = |record: &&Record| place(record) == (machine.clone(), scenario);
@@ -148,6 +149,7 @@ pub(crate) mod tests {
             cases: records.iter().map(planned).collect(),
             skipped: Vec::new(),
             gate: None,
+            rules: None,
         };
         Contents { run, records, torn: false }
     }

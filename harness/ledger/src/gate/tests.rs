@@ -35,6 +35,7 @@ fn run(cases: &[&str]) -> Run {
             .collect(),
         skipped: Vec::new(),
         gate: Some(terms()),
+        rules: None,
     }
 }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Subject, is_zero};
 use crate::case::{Case, CaseId};
+use crate::conditions::Rules;
 use crate::gate::Terms;
 
 /// The name of one run, unique on its machine: when it was started, and what was requested.
@@ -30,6 +31,10 @@ pub struct Run {
     /// measures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<Terms>,
+    /// The conditions under which its rounds count; none if they count under any. A gate has none:
+    /// it plans its pairs ahead, so no round is repeated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<Rules>,
 }
 
 /// One case of a run.

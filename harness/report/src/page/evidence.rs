@@ -57,10 +57,15 @@ fn differences(ruled: &Ruled<'_>) -> Markup {
 /// The name of a condition, its number in a round, and how to show it.
 type Condition = (&'static str, fn(&Conditions) -> Option<f64>, fn(f64) -> String);
 
-const CONDITIONS: [Condition; 6] = [
+const CONDITIONS: [Condition; 7] = [
     ("load before", |c| c.load_before, |load| format!("{load:.2}")),
     ("idle before", |c| c.idle_before, percent),
     ("time stolen", |c| c.stolen, percent),
+    (
+        "held back by CPU limits",
+        |c| c.held_back.map(|time| time.0 as f64),
+        |nanos| Nanos(nanos as u64).to_string(),
+    ),
     ("CPU clock", |c| c.cpu_clock.map(|clock| clock.mean), |mhz| format!("{mhz:.0} MHz")),
     (
         "SM clock",

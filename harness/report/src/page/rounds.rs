@@ -78,7 +78,7 @@ fn memory_of(record: &Record, attribution: Option<&Attribution>) -> Markup {
 fn conditions(record: &Record) -> Markup {
     let Conditions { load_before, wall, idle_before, stolen, swapped, major_faults, .. } =
         &record.conditions;
-    let Conditions { cpu_clock, temperature, gpus, .. } = &record.conditions;
+    let Conditions { held_back, cpu_clock, temperature, gpus, .. } = &record.conditions;
     let share = |share: &Option<f64>| told(share.map(percent));
     let mut facts = vec![
         ("load before".to_owned(), told(load_before.map(|load| format!("{load:.2}")))),
@@ -89,6 +89,7 @@ fn conditions(record: &Record) -> Markup {
         ("CPU clock".to_owned(), told(cpu_clock.map(clock))),
         ("temperature".to_owned(), told(temperature.map(|celsius| format!("{celsius} °C")))),
     ];
+    facts.extend(held_back.map(|time| ("held back by CPU limits".to_owned(), time.to_string())));
     for (index, gpu) in gpus.iter().enumerate() {
         let throttled: Vec<&str> = gpu.throttled.iter().map(|throttle| throttle.name()).collect();
         let throttled = if throttled.is_empty() { "never".into() } else { throttled.join(", ") };

@@ -40,6 +40,7 @@ pub(crate) fn begun(subjects: &[Subject], cases: &[Case], rounds: u32) -> Conten
             cases: cases.iter().map(planned).collect(),
             skipped: Vec::new(),
             gate: None,
+            rules: None,
         },
         records: Vec::new(),
         torn: false,
