@@ -297,7 +297,7 @@ pub(crate) fn check_out(repository: &Path, tree: &Path, commit: &str) -> Result<
         let _ = std::fs::remove_dir_all(tree);
         git(repository, &["worktree", "add", "--detach", "--force", &text, commit])
     };
-    if git(tree, &["rev-parse", "--is-inside-work-tree"]).is_err() {
+    if !is_top(tree) {
         add().with_context(wrong)?;
     }
     // An operation interrupted by a kill is nobody's work.
@@ -314,6 +314,12 @@ pub(crate) fn check_out(repository: &Path, tree: &Path, commit: &str) -> Result<
         add().and_then(|_| moved()).with_context(wrong)?;
     }
     Ok(())
+}
+
+/// Whether `tree` is the top of a work tree. A folder that a kill left without its `.git` is not,
+/// though it may lie in a work tree of the user's, where git would check out and clean up.
+fn is_top(tree: &Path) -> bool {
+    git(tree, &["rev-parse", "--show-prefix"]).is_ok_and(|prefix| prefix.is_empty())
 }
 
 /// Runs a build command line in a folder; returns the end of its output if it fails.
@@ -372,4 +378,36 @@ fn make_executable(path: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))
         .with_context(|| format!("cannot make `{}` executable", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_kill_left_of_a_work_tree_is_not_taken_for_the_one_around_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = folder.path();
+        let run = |args: &[&str]| git(repository, args).unwrap();
+        let file = repository.join("file");
+        let commit = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            run(&["add", "file"]);
+            let who = ["-c", "user.name=test", "-c", "user.email=test@localhost"];
+            let how = ["-c", "commit.gpgSign=false", "commit", "--quiet", "--message", text];
+            run(&[&who[..], &how].concat());
+            run(&["rev-parse", "HEAD"])
+        };
+        run(&["init", "--quiet"]);
+        let (first, second) = (commit("one"), commit("two"));
+        std::fs::write(&file, "not committed").unwrap();
+        let tree = repository.join("tree");
+        std::fs::create_dir(&tree).unwrap();
+
+        check_out(repository, &tree, &first).unwrap();
+        let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+        assert_eq!(read(&tree.join("file")), "one");
+        assert_eq!(read(&file), "not committed");
+        assert_eq!(run(&["rev-parse", "HEAD"]), second);
+    }
 }

@@ -35,8 +35,9 @@ const OF_ONE_REPOSITORY: [&str; 8] = [
 ];
 
 /// Settings that the user's configuration must not change, because the output is parsed: quoting of
-/// names, colours, signatures, and the reuse of recorded conflict resolutions.
-const READABLE: [&str; 12] = [
+/// names, colours, signatures, new files left out of a status, and the reuse of recorded conflict
+/// resolutions.
+const READABLE: [&str; 14] = [
     "-c",
     "core.quotePath=false",
     "-c",
@@ -47,6 +48,8 @@ const READABLE: [&str; 12] = [
     "color.diff=false",
     "-c",
     "log.showSignature=false",
+    "-c",
+    "status.showUntrackedFiles=normal",
     "-c",
     "rerere.enabled=false",
 ];

@@ -105,7 +105,8 @@ pub(crate) fn run(probe: &Path, root: &Path, errand: Errand<'_>) -> Left {
     let Said { build, marks, attributed, .. } = said;
     let trace = watcher.stop(marks).map(|trace| of_probe(trace, build.as_ref()));
     let kernel_killed = machine::out_of_memory_kills() > kills;
-    let end = End { heard, status, grace, kernel_killed, tail: tail.text() };
+    let is_adapter = build.as_ref().is_some_and(Build::is_external);
+    let end = End { heard, status, grace, kernel_killed, is_adapter, tail: tail.text() };
     let outcome = match purpose {
         Purpose::Measure => end.outcome(case, |samples| complete(samples, case)),
         Purpose::Attribute => end.outcome(case, |samples| self::attributed(samples, attributed)),
@@ -123,6 +124,8 @@ struct End {
     grace: Duration,
     /// Whether the kernel's OOM killer killed something meanwhile.
     kernel_killed: bool,
+    /// Whether it is an adapter, which lives on when the subject behind it is killed.
+    is_adapter: bool,
     /// The end of its stderr.
     tail: String,
 }
@@ -131,10 +134,14 @@ impl End {
     /// The outcome of a child that ran `case`: what `done` makes of its samples, if it sent them
     /// and exited with success.
     fn outcome(self, case: &Case, done: impl FnOnce(Samples) -> Outcome) -> Outcome {
-        let End { heard, status, grace, kernel_killed, tail } = self;
+        let End { heard, status, grace, kernel_killed, is_adapter, tail } = self;
         let failure = match (heard, status) {
             (Heard::End(samples), Some(status)) if status.success() => return done(samples),
             (Heard::Unsupported(reason), _) => return Outcome::Skipped(reason),
+            // All that an adapter notices of such a kill is that the subject is gone.
+            (Heard::Failed(failure), _) if kernel_killed && is_adapter => {
+                Failure::OutOfMemory { tail: format!("{tail}\n{failure}").trim().to_owned() }
+            }
             (Heard::Failed(failure), _) => failure,
             (Heard::Garbage(line), _) => Failure::Garbage { line, tail },
             (Heard::Protocol(found), _) => Failure::Protocol { found, expected: PROTOCOL },
@@ -550,6 +557,28 @@ mod tests {
         assert!(matches!(Said::default().listen(&lines, deadline), Heard::Deadline));
         drop(lines);
         child.join().unwrap();
+    }
+
+    #[test]
+    fn a_server_that_the_kernel_killed_behind_its_adapter_ran_out_of_memory() {
+        let case: Case = serde_json::from_str(
+            r#"{"id":"a","workload":"load","model":{"name":"m","source":{"preset":"m"}},
+            "dtype":"f32","kv":"contiguous","attention":"auto","step_tokens":512,"warmup":0,
+            "iterations":1,"seed":1,"deadline":1}"#,
+        )
+        .unwrap();
+        let outcome = |kernel_killed: bool, is_adapter: bool| {
+            let error = "the server broke off its answer".to_owned();
+            let heard = Heard::Failed(Failure::Engine { error });
+            let (grace, tail) = (GRACE, "loading".to_owned());
+            let end = End { heard, status: None, grace, kernel_killed, is_adapter, tail };
+            end.outcome(&case, Outcome::Measured)
+        };
+        let tail = "loading\nthe server broke off its answer".to_owned();
+        assert_eq!(outcome(true, true), Outcome::Failed(Failure::OutOfMemory { tail }));
+        for other in [outcome(false, true), outcome(true, false)] {
+            assert!(matches!(other, Outcome::Failed(Failure::Engine { .. })), "{other:?}");
+        }
     }
 
     #[test]

@@ -542,6 +542,15 @@ mod tests {
     }
 
     #[test]
+    fn a_new_file_is_a_change_even_if_git_is_set_not_to_list_it() {
+        let folder = tempfile::tempdir().unwrap();
+        git(folder.path(), &["init", "--quiet"]).unwrap();
+        git(folder.path(), &["config", "status.showUntrackedFiles", "no"]).unwrap();
+        std::fs::write(folder.path().join("new"), "").unwrap();
+        assert_eq!(changes(folder.path()), (vec!["new".to_owned()], 0));
+    }
+
+    #[test]
     fn a_build_of_other_features_is_another_build() {
         let features = ["cuda".into(), "flash-attn".into()];
         assert_eq!(mark("abc", None, &[]), "abc");

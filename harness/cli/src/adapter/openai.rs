@@ -242,13 +242,14 @@ impl Service<'_> {
         if let Some(fields) = body.as_object_mut() {
             fields.extend(self.openai.body.clone());
         }
+        // A long prompt takes time to write down, which is none of the server's.
+        let body = body.to_string();
         let url = format!("{}/completions", self.address);
         let now = || Nanos(clock.elapsed().as_nanos() as u64);
         let submitted = due.map_or_else(now, |due| Nanos(due.as_nanos() as u64));
         let post = self.agent.post(&url).header("content-type", "application/json");
-        let response = post
-            .send(body.to_string())
-            .with_context(|| format!("the server does not answer `POST {url}`"))?;
+        let response =
+            post.send(body).with_context(|| format!("the server does not answer `POST {url}`"))?;
         let status = response.status();
         let reader = BufReader::new(response.into_body().into_reader());
         if !status.is_success() {
@@ -354,9 +355,13 @@ impl Heard {
     fn tokens(&self, wanted: Tokens) -> Result<Vec<Nanos>> {
         let pieces = self.moments.len() as u64;
         let found = self.usage.as_ref().map_or(pieces, |usage| usage.completion_tokens);
+        let how = match self.usage {
+            Some(_) => "",
+            None => " (it reports no usage, so each chunk counts as one)",
+        };
         ensure!(
             found == wanted.0,
-            "the server gave {found} tokens instead of {wanted}: where it ends early, tell it not to, for instance by `body = {{ ignore_eos = true }}` in the description",
+            "the server gave {found} tokens instead of {wanted}{how}: where it ends early, tell it not to, for instance by `body = {{ ignore_eos = true }}` in the description",
             wanted = wanted.0
         );
         ensure!(pieces > 0, "the server gave {found} tokens and no text");
@@ -448,8 +453,12 @@ mod tests {
 
     #[test]
     fn an_answer_that_ends_early_is_no_sample() {
-        let complaint = heard(&[1, 2], None).tokens(Tokens(3)).unwrap_err().to_string();
-        assert!(complaint.starts_with("the server gave 2 tokens instead of 3"), "{complaint}");
+        let complaint =
+            |counted| heard(&[1, 2], counted).tokens(Tokens(3)).unwrap_err().to_string();
+        let told = complaint(Some(2));
+        assert!(told.starts_with("the server gave 2 tokens instead of 3: where"), "{told}");
+        let told = complaint(None);
+        assert!(told.contains("instead of 3 (it reports no usage, so each"), "{told}");
         assert!(heard(&[], Some(3)).tokens(Tokens(3)).is_err());
     }
 

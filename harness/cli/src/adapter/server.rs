@@ -4,9 +4,10 @@ use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, getpgrp, getpid, kill_process};
 use ureq::Agent;
 
 use super::shell;
@@ -17,6 +18,9 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// A server that accepts the request but stays silent for this long still counts as present.
 const SILENCE: Duration = Duration::from_secs(2);
+
+/// How long to wait for the end of processes that were killed.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A server that this process started.
 pub(super) struct Server(Child);
@@ -36,9 +40,28 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Anything else the line started is ended by whoever started this process.
         let _ = self.0.kill();
         let _ = self.0.wait();
+        // In the group of somebody else there may be processes that the server did not start.
+        if getpgrp() == getpid() {
+            end(getpgrp().as_raw_nonzero().get());
+        }
+    }
+}
+
+/// Kills all processes in a group but this one, and waits until they have ended: until then they
+/// hold memory, perhaps a GPU's, that the server of the next round needs.
+fn end(group: i32) {
+    let patience = Instant::now() + PATIENCE;
+    loop {
+        let others = others_in(group);
+        if others.is_empty() || Instant::now() > patience {
+            return;
+        }
+        for other in others.into_iter().filter_map(Pid::from_raw) {
+            let _ = kill_process(other, Signal::KILL);
+        }
+        std::thread::sleep(PAUSE);
     }
 }
 
@@ -89,20 +112,28 @@ pub(super) fn wait(agent: &Agent, address: &str, server: Option<&mut Server>) ->
 /// The peak resident sets of all other processes in this process group together, in bytes, with
 /// shared pages counted once; none if there are no others.
 pub(super) fn peak_rss() -> Option<f64> {
-    let own = rustix::process::getpid().as_raw_nonzero().get();
-    let group = rustix::process::getpgrp().as_raw_nonzero().get();
-    let numbers = std::fs::read_dir("/proc").ok()?.flatten();
-    let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let started = numbers.filter(|number| *number != own && group_of(*number) == Some(group));
+    let started = others_in(getpgrp().as_raw_nonzero().get()).into_iter();
     let resident: Vec<Resident> = started.filter_map(Resident::of).collect();
     together(&resident).map(|kib| kib as f64 * 1024.0)
+}
+
+/// The numbers of all processes in a group but this one.
+fn others_in(group: i32) -> Vec<i32> {
+    let own = getpid().as_raw_nonzero().get();
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    numbers.filter(|number| *number != own && group_of(*number) == Some(group)).collect()
 }
 
 /// The group of the process with this number; none if it has ended.
 fn group_of(number: i32) -> Option<i32> {
     let stat = Root::here().text(&format!("proc/{number}/stat"))?;
     // The name is in brackets and may contain anything; state, parent and group follow it.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(2)?.parse().ok()
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let (state, group, threads) = (*fields.first()?, *fields.get(2)?, *fields.get(17)?);
+    // Nobody may ever reap a zombie. It holds nothing, unless some of its threads are left.
+    let has_ended = state == "Z" && matches!(threads, "0" | "1");
+    (!has_ended).then(|| group.parse().ok()).flatten()
 }
 
 /// The memory of a process, in KiB.
@@ -146,6 +177,8 @@ fn together(processes: &[Resident]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::CommandExt;
+
     use super::*;
 
     #[test]
@@ -163,8 +196,23 @@ mod tests {
     }
 
     #[test]
+    fn a_group_is_left_when_all_of_it_has_ended() {
+        let mut command = shell("sleep 3600 & sleep 3600", &std::env::temp_dir());
+        let mut child = command.process_group(0).spawn().unwrap();
+        let group = i32::try_from(child.id()).unwrap();
+        let patience = Instant::now() + PATIENCE;
+        while others_in(group).len() < 2 {
+            assert!(Instant::now() < patience, "the processes of the test never came up");
+            std::thread::sleep(PAUSE);
+        }
+        end(group);
+        assert!(others_in(group).is_empty());
+        child.wait().unwrap();
+    }
+
+    #[test]
     fn the_kernel_tells_what_a_process_holds() {
-        let own = Resident::of(rustix::process::getpid().as_raw_nonzero().get()).unwrap();
+        let own = Resident::of(getpid().as_raw_nonzero().get()).unwrap();
         assert!(own.peak > 0 && own.of_others < own.peak);
         assert!(Resident::of(-1).is_none());
     }

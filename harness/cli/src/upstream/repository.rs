@@ -298,6 +298,14 @@ fn is_address(place: &str) -> bool {
         || (place.contains('@') && place.contains(':') && !Path::new(place).exists())
 }
 
+/// An address as messages show it: whatever precedes the `@` in a URL may be a secret.
+fn shown(address: &str) -> String {
+    let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = host.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{path}")
+}
+
 /// The local copy of the repository at an address, brought up to date.
 fn copied(workspace: &Workspace, address: &str) -> Result<PathBuf> {
     let name = format!("{:016x}.git", xxhash_rust::xxh3::xxh3_64(address.as_bytes()));
@@ -309,7 +317,7 @@ fn copied(workspace: &Workspace, address: &str) -> Result<PathBuf> {
         true => bring_up_to_date(&dir),
         false => copy(address, &folder, &dir),
     }
-    .with_context(|| format!("cannot copy `{address}`"))?;
+    .with_context(|| format!("cannot copy `{}`", shown(address)))?;
     Ok(dir)
 }
 
@@ -413,6 +421,15 @@ mod tests {
         }
         for folder in [".", "../fork", "/srv/clone"] {
             assert!(!is_address(folder), "{folder}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_shown_without_tokens() {
+        assert_eq!(shown("https://me:secret@example.org/a@b.git"), "https://example.org/a@b.git");
+        assert_eq!(shown("https://secret@example.org"), "https://example.org");
+        for address in ["file:///srv/a", "git@example.org:a/b.git"] {
+            assert_eq!(shown(address), address);
         }
     }
 }
