@@ -119,6 +119,9 @@ impl Engine {
             let holdings = placement.holdings(&estimate, &tally, None);
             Exhausted { wanted, devices: placement.occupied(&holdings) }
         };
+        if !KvStore::has_room(&heads, &shape, dtype, &placement) {
+            return Err(exhausted(Wanted::Cache).into());
+        }
         let model = (entry.load)(&file, &formats.of(&*source, &placement, &tally))
             .map_err(|error| error.of_device(|| exhausted(Wanted::Weights)))?;
         debug_assert_eq!((model.heads(), model.vocabulary()), (&heads, vocabulary));

@@ -245,7 +245,7 @@ pub enum Error {
     #[error("cannot start the engine's thread: {0}")]
     Thread(std::io::Error),
     /// The runtime was shut down, or its thread has died.
-    #[error("the runtime has been shut down; start another one")]
+    #[error("the runtime was shut down, or its thread has died; start another one")]
     Closed,
     /// The warm-up request was not answered in time.
     #[error(

@@ -6,6 +6,7 @@
 //! their block tables. A contiguous cache is the same with one block per sequence.
 //! [`blocks`](crate::blocks) knows which blocks belong to whom; this module moves the numbers.
 
+use std::hint::black_box;
 use std::ops::Range;
 
 use candle_core::{DType, Device, Result as TensorResult, Tensor};
@@ -227,6 +228,20 @@ impl KvStore {
         let token = 2 * heads.kv_heads * heads.dim * dtype.size_in_bytes();
         let blocks = layers.get(layer).map_or(0, |&pool| capacity.pools[pool].blocks);
         (blocks * capacity.block * token) as u64
+    }
+
+    /// Whether the system would give a cache of this shape the main memory that it needs in the
+    /// layers on CPUs. An allocation that the system refuses ends the process, so ask first.
+    pub fn has_room(heads: &Heads, shape: &KvShape, dtype: DType, placement: &Placement) -> bool {
+        let layers = (0..shape.layers.len()).filter(|&layer| placement.layer(layer).is_cpu());
+        let bytes: u64 = layers.map(|layer| Self::layer_bytes(heads, layer, shape, dtype)).sum();
+        let mut asked: Vec<u8> = Vec::new();
+        // Nothing is written, so this takes no memory.
+        let granted =
+            usize::try_from(bytes).is_ok_and(|bytes| asked.try_reserve_exact(bytes).is_ok());
+        // An allocation that nobody sees may be optimised away, along with the refusal.
+        black_box(&asked);
+        granted
     }
 
     /// Bytes taken by each layer that keeps its own keys.

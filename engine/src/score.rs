@@ -16,10 +16,10 @@ use crate::scheduler::Grant;
 /// Receives the row of a position at a place.
 pub type Look<'a> = dyn FnMut(Place, usize, &[f32]) + Send + 'a;
 
-/// Continues `prompt` greedily by `output` tokens, at least one, and returns them. `look` is shown
-/// the logits `[vocabulary]` of each position of prompt and continuation, in order; those of the
-/// last token are never computed. A position that is recomputed because the text crosses the
-/// model's border is shown again: the last row counts.
+/// Continues `prompt` greedily by `output` tokens, at least one and at most up to the longest
+/// sequence, and returns them. `look` is shown the logits `[vocabulary]` of each position of prompt
+/// and continuation, in order; those of the last token are never computed. A position that is
+/// recomputed because the text crosses the model's border is shown again: the last row counts.
 ///
 /// # Errors
 ///
@@ -53,7 +53,8 @@ pub fn score_at(
     }
     engine.submit(Request::exactly(prompt, output))?;
     let mut onlooker = Onlooker { positions: Vec::new(), places, look, failure: None };
-    let mut tokens = Vec::with_capacity(output);
+    // `output` may be more than a sequence can hold.
+    let mut tokens = Vec::new();
     loop {
         for event in engine.step_observed(&mut onlooker).events {
             match event {

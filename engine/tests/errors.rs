@@ -110,6 +110,14 @@ fn settings_that_contradict_each_other_are_refused() {
 }
 
 #[test]
+fn a_cache_that_no_memory_can_hold_is_refused_before_a_weight_is_read() {
+    // A petabyte, which is more than a process can address.
+    let model = ModelSource::Preset { name: "mixtral-8x7b".into(), seed: 1 };
+    let huge = EngineConfig { model, kv_tokens: u32::MAX as usize, ..config() };
+    assert_snapshot!(refused(&huge), @"out of memory for the cache; lower `kv_tokens`, or leave layers to another device, as in `cuda:0=20,cpu:0`");
+}
+
+#[test]
 fn layers_that_the_model_does_not_have_get_no_quantisation() {
     let of = |layers| {
         let own = LayerQuant { layers, quant: Quant::Dense };

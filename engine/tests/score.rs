@@ -128,6 +128,13 @@ fn what_cannot_be_submitted_cannot_be_scored() {
 }
 
 #[test]
+fn a_continuation_without_end_fills_the_longest_sequence() {
+    let mut engine = engine("tiny-llama", 64);
+    let tokens = score(&mut engine, vec![1, 2], usize::MAX, &mut |_, _| {}).unwrap();
+    assert_eq!(tokens.len(), 64 - 2);
+}
+
+#[test]
 fn a_text_is_scored_by_an_idle_engine_alone() {
     let mut engine = engine("tiny-llama", 64);
     let waiting = engine.submit(request(vec![5, 6, 7])).unwrap();

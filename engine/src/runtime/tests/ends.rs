@@ -76,5 +76,10 @@ fn a_thread_that_dies_closes_every_channel() {
     let events: Vec<_> = response.map(|stamped| stamped.event).collect();
     assert!(matches!(events[..], [Event::Queued { .. }]), "{events:?}");
     assert!(matches!(runtime.client().warm_up(Duration::MAX), Err(Error::Closed)));
-    assert!(matches!(runtime.shutdown(Pending::Finish), Err(Error::Closed)));
+    let closed = runtime.shutdown(Pending::Finish).map(drop).unwrap_err();
+    assert!(matches!(closed, Error::Closed));
+    assert_eq!(
+        closed.to_string(),
+        "the runtime was shut down, or its thread has died; start another one"
+    );
 }
