@@ -159,7 +159,7 @@ fn paper_shows_the_evidence_for_what_was_found_and_not_for_what_passed() {
   const visible = (selector) => document.querySelector(selector).checkVisibility();
   seen.push(`found ${visible(".ruled figure")}`);
   seen.push(`passed ${visible(".passed .ruled > summary")}, ${visible(".passed .ruled figure")}`);"#;
-    check("print", &crate::regressed(), 1200, steps, &["found true", "passed true, false"]);
+    check("print", &crate::gates::regressed(), 1200, steps, &["found true", "passed true, false"]);
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn every_text_on_a_phone_has_room_for_its_words() {
     if (cell.offsetWidth > 0 && cell.offsetWidth < 40 && cell.textContent.trim().length > 8)
       seen.push(`narrow: ${cell.textContent.trim()}`);"#;
     let pages = [
-        ("watched", crate::seen_from_outside()),
+        ("watched", crate::sections::seen_from_outside()),
         ("served", measured(&crate::one(), &services(), 3, 0.0)),
         ("judged", crate::gates::regressed()),
     ];

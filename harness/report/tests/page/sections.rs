@@ -39,7 +39,7 @@ fn a_round_that_was_watched_is_shown_with_its_phases_memory_and_conditions() {
 }
 
 /// A run whose rounds were watched.
-fn seen_from_outside() -> Contents {
+pub(crate) fn seen_from_outside() -> Contents {
     let mut contents = measured(&one(), &gate(&[1], &[128]), 2, 0.0);
     let trace = watched();
     for record in &mut contents.records {
