@@ -3,18 +3,20 @@
 # `ci/bisect.sh [PLACE…]`. It clones this repository and writes twenty commits on top of the newest.
 # Each rewrites how long decodes take (`engine/src/faults.rs`); the one at PLACE makes them 5 %
 # slower (`PER_CENT`). Then `windtunnel bisect` searches them, once for each PLACE (default:
-# `7 16`), measuring CASE. The clone and the rounds stay in DIR (default: `target/bisect`), so the
-# same command resumes an interrupted search. Exit code 1 if another commit is found, or none.
+# `7 16`), measuring CASE in up to PAIRS pairs of rounds for each commit. The clone and the rounds
+# stay in DIR (default: `target/bisect`), so the same command resumes an interrupted search. Exit
+# code 1 if another commit is found, or none.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ $# -gt 0 ] || set -- 7 16
-here=$PWD dir=${DIR:-target/bisect} per_cent=${PER_CENT:-5} case=${CASE:-faults/generate}
+here=$PWD dir=${DIR:-target/bisect} per_cent=${PER_CENT:-5} case=${CASE:-faults/decode} pairs=${PAIRS:-150}
 commits=20 file=engine/src/faults.rs
 
 cargo build --release --quiet --package windtunnel
 built=$(cd "${CARGO_TARGET_DIR:-target}/release" && pwd)
 newest=$(git rev-parse HEAD)
 mkdir -p "$dir"
+sed "s/^pairs .*/pairs = $pairs/" ci/gate.toml > "$dir/policy.toml"
 [ -d "$dir/engine" ] || git clone --quiet --no-hardlinks . "$dir/engine"
 cd "$dir/engine"
 git fetch --quiet "$here"
@@ -43,7 +45,7 @@ for place in "$@"; do
   done
   begun=$SECONDS code=0
   "$built/windtunnel" bisect --good good --case "$case" --metric decode-rate --features faults \
-    | tee "../place-$place.txt" || code=$?
+    --policy ../policy.toml | tee "../place-$place.txt" || code=$?
   took=$((SECONDS - begun))
   found=no
   if grep -q "^culprit: $culprit" "../place-$place.txt"; then found=yes; else failed=1; fi

@@ -2,7 +2,7 @@
 # Shows that the gate finds what is planted in the real engine, and nothing else: unchanged code,
 # twice, then 3, 5, 10 and 20 % more work in decode and in prefill, 64 and 128 MiB more memory, and
 # a wrong token with faster decoding. `ci/faults.sh [ARGUMENT…]` passes its arguments to
-# `windtunnel gate` (default: `faults`, whose scenarios take minutes). `PLANT='nothing decode=5'`
+# `windtunnel gate` (default: `faults/generate`, which takes minutes). `PLANT='nothing decode=5'`
 # plants only these. It prints a table of the verdicts and of the effects that were measured, and
 # keeps every run in `target/faults/`, outside this machine's history: they are slow on purpose.
 set -euo pipefail
@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 out=target/faults built=${CARGO_TARGET_DIR:-target}/release
 rm -rf "$out"
 mkdir -p "$out"
-[ $# -gt 0 ] || set -- faults
+[ $# -gt 0 ] || set -- faults/generate
 plant=${PLANT:-nothing nothing decode=3 decode=5 decode=10 decode=20 prefill=3 prefill=5 prefill=10 prefill=20 mebibytes=64 mebibytes=128 wrong-token}
 
 # The worst of the series in a summary that can block: its name, how much worse it is, the interval,

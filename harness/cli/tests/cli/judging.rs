@@ -113,18 +113,18 @@ fn pairs_beyond_the_last_look_are_told_and_no_more_are_asked_for() {
     // Pairs that differ by a fifth, alternating in direction.
     let rounds = |up: usize| -> BTreeMap<String, [f64; 1]> {
         let value = |place: usize| if place % 2 == up { 1.2 } else { 1.0 };
-        (0..60).map(|place| (format!("p{place:02}"), [value(place)])).collect()
+        (0..160).map(|place| (format!("p{place:03}"), [value(place)])).collect()
     };
     let file = serde_json::json!({
-        "id": "sixty", "kind": "time", "mode": "paired", "theta": 0.03,
+        "id": "noisy", "kind": "time", "mode": "paired", "theta": 0.03,
         "baseline": rounds(0), "candidate": rounds(1),
     });
     fs::write(sandbox.path("series.json"), file.to_string()).unwrap();
     let said = sandbox.run(&["judge", "series.json"]);
     assert_eq!(said.code, 3, "{}", said.err);
-    let note = "sixty: judged by the first 30 of 60 pairs: there is no look beyond them\n";
+    let note = "noisy: judged by the first 150 of 160 pairs: there is no look beyond them\n";
     assert!(said.out.contains(note), "{}", said.out);
-    let lack = "sixty lacks a quieter machine: there is no look beyond 30 pairs of rounds, and ";
+    let lack = "noisy lacks a quieter machine: there is no look beyond 150 pairs of rounds, and ";
     assert!(said.out.contains(lack), "{}", said.out);
     assert!(!said.out.contains("more pairs"), "{}", said.out);
 }

@@ -6,8 +6,9 @@ use crate::judge::{Lack, Question, worse_upwards};
 use crate::metric::Better;
 use crate::stats;
 
-/// The numbers of pairs at which a series is looked at.
-pub(crate) const PLANNED: [usize; 5] = [6, 10, 15, 22, 30];
+/// The numbers of pairs at which a series is looked at. The later ones are for policies with more
+/// patience than usual: half as many pairs again each time.
+pub(crate) const PLANNED: [usize; 9] = [6, 10, 15, 22, 30, 45, 68, 100, 150];
 /// The number of pairs after which there are no more looks.
 pub const LAST: usize = PLANNED[PLANNED.len() - 1];
 
@@ -77,6 +78,7 @@ mod tests {
     fn the_budget_plans_the_looks_and_the_rounds_so_far_fill_them() {
         assert_eq!(planned_looks(5), [0; 0]);
         assert_eq!(planned_looks(21), [6, 10, 15]);
+        assert_eq!(planned_looks(30), [6, 10, 15, 22, 30]);
         assert_eq!(planned_looks(1000), PLANNED);
 
         let rounds: Vec<f64> = (1..=12).map(f64::from).collect();
