@@ -489,9 +489,10 @@ impl Engine {
         &self.loaded
     }
 
-    /// The state of memory when a step last ended its requests because memory ran out.
-    pub const fn exhausted(&self) -> Option<&Exhausted> {
-        self.exhausted.as_ref()
+    /// The state of memory behind `why`, the reason with which the last step that failed ended its
+    /// requests; none unless it failed because memory ran out.
+    pub fn exhausted(&self, why: &str) -> Option<&Exhausted> {
+        self.exhausted.as_ref().filter(|exhausted| exhausted.to_string() == why)
     }
 
     /// Checks the block pools against what the sequences hold: each sequence must hold exactly the

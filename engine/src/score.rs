@@ -61,7 +61,10 @@ pub fn score_at(
                 Event::Token { token, .. } => tokens.push(token),
                 Event::Finished { finish, .. } => {
                     return match (finish, onlooker.failure) {
-                        (Finish::Error(why), _) => Err(failed(engine, why)),
+                        (Finish::Error(why), _) => Err(match engine.exhausted(&why) {
+                            Some(exhausted) => exhausted.clone().into(),
+                            None => Error::Scoring(why),
+                        }),
                         (_, Some(failure)) => Err(failure.into()),
                         _ => Ok(tokens),
                     };
@@ -69,15 +72,6 @@ pub fn score_at(
                 Event::Queued { .. } | Event::PromptDone { .. } => {}
             }
         }
-    }
-}
-
-/// The failure of the step of `engine` that the request reported as `why`, with the state of memory
-/// if it ran out.
-fn failed(engine: &Engine, why: String) -> Error {
-    match engine.exhausted() {
-        Some(exhausted) if exhausted.to_string() == why => exhausted.clone().into(),
-        _ => Error::Scoring(why),
     }
 }
 

@@ -108,8 +108,10 @@ pub(crate) fn run(probe: &Path, root: &Path, errand: Errand<'_>) -> Left {
     let is_adapter = build.as_ref().is_some_and(Build::is_external);
     let end = End { heard, status, grace, kernel_killed, is_adapter, tail: tail.text() };
     let outcome = match purpose {
-        Purpose::Measure => end.outcome(case, |samples| complete(samples, case)),
-        Purpose::Attribute => end.outcome(case, |samples| self::attributed(samples, attributed)),
+        Purpose::Measure => end.outcome(case.deadline, |samples| complete(samples, case)),
+        Purpose::Attribute => {
+            end.outcome(case.deadline, |samples| self::attributed(samples, attributed))
+        }
     };
     Left { build, outcome, wall, trace }
 }
@@ -131,9 +133,9 @@ struct End {
 }
 
 impl End {
-    /// The outcome of a child that ran `case`: what `done` makes of its samples, if it sent them
-    /// and exited with success.
-    fn outcome(self, case: &Case, done: impl FnOnce(Samples) -> Outcome) -> Outcome {
+    /// The outcome of a child that had until `deadline`: what `done` makes of its samples, if it
+    /// sent them and exited with success.
+    fn outcome(self, deadline: Nanos, done: impl FnOnce(Samples) -> Outcome) -> Outcome {
         let End { heard, status, grace, kernel_killed, is_adapter, tail } = self;
         let failure = match (heard, status) {
             (Heard::End(samples), Some(status)) if status.success() => return done(samples),
@@ -145,7 +147,7 @@ impl End {
             (Heard::Failed(failure), _) => failure,
             (Heard::Garbage(line), _) => Failure::Garbage { line, tail },
             (Heard::Protocol(found), _) => Failure::Protocol { found, expected: PROTOCOL },
-            (Heard::Deadline, _) => Failure::TimedOut { deadline: case.deadline, tail },
+            (Heard::Deadline, _) => Failure::TimedOut { deadline, tail },
             (Heard::End(_) | Heard::Silence, None) => {
                 Failure::Lingered { grace: Nanos(grace.as_nanos() as u64), tail }
             }
@@ -561,18 +563,12 @@ mod tests {
 
     #[test]
     fn a_server_that_the_kernel_killed_behind_its_adapter_ran_out_of_memory() {
-        let case: Case = serde_json::from_str(
-            r#"{"id":"a","workload":"load","model":{"name":"m","source":{"preset":"m"}},
-            "dtype":"f32","kv":"contiguous","attention":"auto","step_tokens":512,"warmup":0,
-            "iterations":1,"seed":1,"deadline":1}"#,
-        )
-        .unwrap();
         let outcome = |kernel_killed: bool, is_adapter: bool| {
             let error = "the server broke off its answer".to_owned();
             let heard = Heard::Failed(Failure::Engine { error });
             let (grace, tail) = (GRACE, "loading".to_owned());
             let end = End { heard, status: None, grace, kernel_killed, is_adapter, tail };
-            end.outcome(&case, Outcome::Measured)
+            end.outcome(Nanos(1), Outcome::Measured)
         };
         let tail = "loading\nthe server broke off its answer".to_owned();
         assert_eq!(outcome(true, true), Outcome::Failed(Failure::OutOfMemory { tail }));

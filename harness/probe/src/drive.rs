@@ -44,11 +44,9 @@ pub fn request(prompt: Vec<u32>, output: usize, prefix_cache: PrefixCache) -> Re
 /// The failure of a step of `engine`, which a request reported as `error`. If the engine ran out of
 /// memory, the error carries how the memory of its devices stood.
 fn failed(engine: &Engine, error: String) -> Error {
-    let cause = match engine.exhausted() {
-        Some(exhausted) if exhausted.to_string() == error => {
-            Error::new(windtunnel_engine::Error::from(exhausted.clone()))
-        }
-        _ => Error::msg(error),
+    let cause = match engine.exhausted(&error) {
+        Some(exhausted) => Error::new(windtunnel_engine::Error::from(exhausted.clone())),
+        None => Error::msg(error),
     };
     cause.context("a step of the engine failed")
 }

@@ -90,10 +90,10 @@ fn a_pass_without_any_numbers_ends_all_who_draw_and_spares_the_rest() {
 fn a_step_without_room_says_what_to_do_and_what_was_known_of_memory_is_kept() {
     let expected = answer(&mut engine(None), request(1, 9, 4));
     let mut engine = engine(Some(Fault::OutOfMemory { pass: 1 }));
-    assert_eq!(engine.exhausted(), None);
     let (_, finish) = answer(&mut engine, request(1, 9, 4));
-    let exhausted = engine.exhausted().cloned().unwrap();
-    assert_eq!(finish, Some(Finish::Error(exhausted.to_string())));
+    let Some(Finish::Error(why)) = finish else { panic!("{finish:?}") };
+    let exhausted = engine.exhausted(&why).cloned().unwrap();
+    assert_eq!(engine.exhausted("another failure"), None);
     insta::assert_snapshot!(exhausted, @"out of memory for a step; lower `max_step_tokens` or `max_sequences`, or make the cache smaller");
     // There is no accelerator to report on.
     assert!(exhausted.devices.is_empty());

@@ -81,15 +81,19 @@ mod tests {
         centres.iter().map(around).collect()
     }
 
-    fn look_from(centres: &[f64], session_sd: Option<f64>, head: f64) -> Result<Look, Lack> {
-        let question = Question {
+    /// A question whose evidence is handed to [`look`] beside it.
+    fn question() -> Question {
+        Question {
             better: Better::Lower,
             nature: Nature::Timed,
             margin: Margin::new(0.03, 0.0).unwrap(),
             bias: 0.0,
             evidence: Evidence::Missing(Lack::SameDay),
-        };
-        look(&question, &sessions(centres), session_sd, &sessions(&[head])[0])
+        }
+    }
+
+    fn look_from(centres: &[f64], session_sd: Option<f64>, head: f64) -> Result<Look, Lack> {
+        look(&question(), &sessions(centres), session_sd, &sessions(&[head])[0])
     }
 
     #[test]
@@ -121,30 +125,16 @@ mod tests {
 
     #[test]
     fn sessions_of_too_few_rounds_lack_rounds_and_not_a_calibration() {
-        let question = Question {
-            better: Better::Lower,
-            nature: Nature::Timed,
-            margin: Margin::new(0.03, 0.0).unwrap(),
-            bias: 0.0,
-            evidence: Evidence::Missing(Lack::SameDay),
-        };
         for session_sd in [None, Some(0.01)] {
             let few = [vec![2.0; 3], vec![2.0; 4]];
-            let lack = look(&question, &few, session_sd, &[2.0; 10]).unwrap_err();
+            let lack = look(&question(), &few, session_sd, &[2.0; 10]).unwrap_err();
             assert_eq!(lack, Lack::Rounds { found: 4, needs: 5 });
         }
     }
 
     #[test]
     fn equal_sessions_and_no_noise_are_no_certainty() {
-        let question = Question {
-            better: Better::Lower,
-            nature: Nature::Timed,
-            margin: Margin::new(0.03, 0.0).unwrap(),
-            bias: 0.0,
-            evidence: Evidence::Missing(Lack::SameDay),
-        };
-        let look = look(&question, &[vec![2.0; 5]], Some(0.0), &[2.0; 5]).unwrap();
+        let look = look(&question(), &[vec![2.0; 5]], Some(0.0), &[2.0; 5]).unwrap();
         assert_eq!(look.location.se, SMALLEST_SE);
     }
 }
